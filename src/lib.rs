@@ -1,1 +1,13 @@
+//! Davit: `kubectl apply` an Application; Davit builds it, runs it, and says the truth about it.
+//!
+//! Start reading in ARCHITECTURE.md, then [`plan`], then `controller::application`.
 
+pub mod api;
+pub mod builder;
+pub mod error;
+pub mod forge;
+pub mod joblog;
+pub mod model;
+pub mod redact;
+pub mod runtime;
+pub mod source;

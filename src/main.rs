@@ -1,1 +1,2 @@
-fn main(){}
+//! The `davit` program; everything is in the library.
+fn main() {}

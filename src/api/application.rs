@@ -1,0 +1,288 @@
+//! The kind `Application`: what should run, and what was observed of it.
+
+use garde::Validate;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::build::Build;
+use super::run::{EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount};
+use super::source::{Source, Trigger};
+use super::values::{Duration, Later, is_false};
+
+/// What should run: source, build, environment and runtime shape.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema, Validate)]
+#[kube(
+    group = "davit.dev", version = "v1alpha1", kind = "Application", plural = "applications", shortname = "dapp",
+    category = "davit", namespaced, status = "ApplicationStatus", derive = "PartialEq",
+    doc = "What should run: source, build, environment and runtime shape. Davit builds and runs it and says in status what it observed.",
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Source", type_ = "string", json_path = ".status.source.type"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.source.shortRevision"),
+    printcolumn(name = "Release", type_ = "string", json_path = ".status.release.active"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.urls[0]"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Image", type_ = "string", json_path = ".status.release.image", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas"),
+    validation = Rule::new("self.metadata.name.size() <= 52").message("name is at most 52 characters, so that its releases' names fit too"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')").message("name is a DNS label: lower-case letters, digits and -, beginning with a letter, because others reach it by that name"),
+)]
+#[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
+#[x_kube(
+    validation = Rule::new("!has(self.ports) || !self.ports.exists(p, has(p.hostPort)) || !has(self.replicas) || self.replicas <= 1")
+        .message("replicas is at most 1 with a hostPort: only one container can listen on it").reason(Reason::FieldValueInvalid).field_path(".replicas"),
+    validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.image)").message("image is not in this version of Davit yet: images stay in the local engine").reason(Reason::FieldValueForbidden)
+)]
+pub struct ApplicationSpec {
+    /// Where it comes from; nothing runs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// When a new commit or digest is deployed by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// How the source becomes an image; detected where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Later>,
+    /// Environment of the containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<EnvVar>,
+    /// Environment from whole Secrets and ConfigMaps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub env_from: Vec<EnvFrom>,
+    /// How many containers. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 100))]
+    #[garde(range(min = 0, max = 100))]
+    pub replicas: i32,
+    /// Replaces the image's entrypoint; no shell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub command: Vec<String>,
+    /// Replaces the image's command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub args: Vec<String>,
+    /// Ports of the container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["containerPort".into(), "protocol".into()]))]
+    pub ports: Vec<Port>,
+    /// What a container may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// How it is known that a replica works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// What happens when a container ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
+    /// Time between SIGTERM and SIGKILL. Default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_grace_period: Option<Duration>,
+    /// Directories that do not come from the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub volumes: Vec<VolumeMount>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Later>,
+    /// How a release takes the place of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previews: Option<Later>,
+    /// What a new release does while another is under way. Default Supersede.
+    #[serde(default)]
+    pub concurrency_policy: ConcurrencyPolicy,
+    /// How many ended Releases are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+    /// Stop the workload and keep everything else. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stopped: bool,
+    /// Reconcile nothing; what runs goes on. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
+    /// What becomes of containers, images and volumes when the Application is deleted. Default Delete, which keeps
+    /// named volumes; `Orphan` keeps everything; `DeleteWithVolumes` removes named volumes too.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// What a new release does while another is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConcurrencyPolicy {
+    /// The older one is ended as Superseded.
+    #[default]
+    Supersede,
+    /// The newer one waits.
+    Queue,
+    /// The newer one fails at once.
+    Forbid,
+}
+
+/// How many ended Releases are kept, with their logs, image tags and caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct History {
+    /// Those that succeeded. Default 10.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 100))]
+    pub succeeded: i32,
+    /// Those that failed, were cancelled or superseded. Default 10.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 0, max = 100))]
+    pub failed: i32,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            succeeded: 10,
+            failed: 10,
+        }
+    }
+}
+
+/// What becomes of what an Application made when it is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Containers, images, logs and caches go; named volumes stay.
+    #[default]
+    Delete,
+    /// Named volumes go too.
+    DeleteWithVolumes,
+    /// Everything stays and goes on running.
+    Orphan,
+}
+
+/// What was observed of an Application.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationStatus {
+    /// The newest generation that reached ready or stalled; -1 where none has been looked at.
+    #[serde(default = "unseen")]
+    pub observed_generation: i64,
+    /// idle, running, done or error: a pure function of the conditions.
+    #[serde(default)]
+    pub phase: Phase,
+    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The source as it was resolved last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ResolvedSource>,
+    /// Its releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseSummary>,
+    /// Containers that exist for the wanted release.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Those of them that are healthy.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Where it can be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// Failures in a row of what is being retried; gone when it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// The value of the annotation `davit.dev/requestedAt` (or Flux's) that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// In one word how an Application is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Nothing runs and nothing is under way.
+    #[default]
+    Idle,
+    /// A Release is under way.
+    Running,
+    /// The newest wanted release is what runs, and every replica is healthy.
+    Done,
+    /// The newest wanted release failed, or what runs is not healthy.
+    Error,
+}
+
+/// A source pinned to a commit or digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedSource {
+    /// git, gitea or docker.
+    #[serde(default, rename = "type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// The full commit hash or image digest.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+    /// The same, short enough for a column.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub short_revision: String,
+    /// The commit's first line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The commit's author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+}
+
+/// The releases of an Application in short.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseSummary {
+    /// The release whose image and configuration run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<String>,
+    /// The newest release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<String>,
+    /// The image that runs, by digest or engine id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// How many releases there have been.
+    #[serde(default)]
+    pub count: i64,
+}
+
+/// Failures in a row, kept in status so that they survive a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How many.
+    pub attempts: i32,
+    /// Not tried again before this time.
+    pub not_before: String,
+}
+
+fn one() -> i32 {
+    1
+}
+
+fn ten() -> i32 {
+    10
+}
+
+/// The generation of an object that was never looked at.
+pub(super) fn unseen() -> i64 {
+    -1
+}

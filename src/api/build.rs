@@ -1,0 +1,129 @@
+//! `spec.build` of an Application: how the source becomes an image.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::run::{EnvVar, Resources};
+use super::values::{Duration, Later, is_false};
+
+/// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.dockerfile), has(self.static), has(self.nixpacks), has(self.railpack), has(self.herokuBuildpacks), has(self.paketoBuildpacks)].filter(x, x).size() <= 1")
+        .message("at most one of dockerfile, static may be set").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.nixpacks) && !has(self.railpack) && !has(self.herokuBuildpacks) && !has(self.paketoBuildpacks)")
+        .message("nixpacks, railpack, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile or static").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden)
+)]
+pub struct Build {
+    /// A Dockerfile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dockerfile: Option<Dockerfile>,
+    /// Files that are served as they are.
+    #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    pub static_site: Option<StaticSite>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nixpacks: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub railpack: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heroku_buildpacks: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paketo_buildpacks: Option<Later>,
+    /// Build arguments: visible in the image's history, so no place for secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub args: Vec<EnvVar>,
+    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME`, never the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub secrets: Vec<EnvVar>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_file: Option<Later>,
+    /// Use the build cache. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
+    /// The longest a build may take, fetching included. Default 30m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// What a build may use: limits only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// Builds with a Dockerfile of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dockerfile {
+    /// The Dockerfile, relative to `source.…path`. Default `Dockerfile`.
+    #[serde(default = "dockerfile")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub path: String,
+    /// The build context, relative to `source.…path`. Default `.`.
+    #[serde(default = "here")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub context: String,
+    /// The stage to build; the last one where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
+    pub target: Option<String>,
+}
+
+impl Default for Dockerfile {
+    fn default() -> Self {
+        Self {
+            path: dockerfile(),
+            context: here(),
+            target: None,
+        }
+    }
+}
+
+/// Serves a directory of the source with a small web server that Davit brings along, on port 8080.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticSite {
+    /// The directory to serve, relative to `source.…path`. Default `.`.
+    #[serde(default = "here")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub publish_directory: String,
+    /// Answer paths that are not there with `/index.html`, for applications that route in the browser. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub spa: bool,
+    /// An image of one's own to put the files into, in place of Davit's server: they are copied to `imagePath`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^-\s][^\s]*$"))]
+    pub image: Option<String>,
+    /// Where the files go in `image`. Default `/usr/share/nginx/html`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^\s]*$"))]
+    pub image_path: Option<String>,
+}
+
+impl Default for StaticSite {
+    fn default() -> Self {
+        Self {
+            publish_directory: here(),
+            spa: false,
+            image: None,
+            image_path: None,
+        }
+    }
+}
+
+fn dockerfile() -> String {
+    "Dockerfile".to_owned()
+}
+
+fn here() -> String {
+    ".".to_owned()
+}

@@ -1,0 +1,179 @@
+//! The kind `GitProvider`: a connection to a forge.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::application::unseen;
+use super::values::{Duration, Later, is_false};
+
+/// A connection to a forge: exactly one, and never another kind later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "davit.dev",
+    version = "v1alpha1",
+    kind = "GitProvider",
+    plural = "gitproviders",
+    shortname = "gitprov",
+    category = "davit",
+    namespaced,
+    status = "GitProviderStatus",
+    derive = "PartialEq",
+    doc = "A connection to a forge whose repositories Applications may use.",
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".status.account"),
+    printcolumn(name = "Repositories", type_ = "integer", json_path = ".status.repositories"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.gitea), has(self.github), has(self.gitlab), has(self.bitbucket)].filter(x, x).size() == 1")
+        .message("exactly one forge must be set: gitea").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.github) && !has(self.gitlab) && !has(self.bitbucket)")
+        .message("github, gitlab and bitbucket are not in this version of Davit yet: use a git source with a secretRef").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("has(self.gitea) == has(oldSelf.gitea) && has(self.github) == has(oldSelf.github) && has(self.gitlab) == has(oldSelf.gitlab) && has(self.bitbucket) == has(oldSelf.bitbucket)")
+        .message("the kind of forge cannot change: create another GitProvider").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.webhook)").message("webhook is not in this version of Davit yet: branches are polled by trigger.pollInterval").reason(Reason::FieldValueForbidden)
+)]
+pub struct GitProviderSpec {
+    /// A Gitea or Forgejo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitea: Option<GiteaSpec>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitlab: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitbucket: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Later>,
+    /// Who may use the connection; nobody sees the credential.
+    #[serde(default)]
+    pub allowed_namespaces: AllowedNamespaces,
+    /// How often the connection is checked. Default 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// Check nothing, and let no Application resolve anything new through it. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
+}
+
+/// A Gitea or Forgejo and a token for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
+    .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid))]
+pub struct GiteaSpec {
+    /// Its base URL, as one types it into a browser.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
+    pub url: String,
+    /// The Secret with the access token; scopes `read:repository` and `read:user`.
+    pub token_secret_ref: TokenRef,
+    /// A Secret with `ca.crt`, where the forge's certificate comes from a CA of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<super::values::LocalRef>,
+}
+
+/// A key of a Secret that holds a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenRef {
+    /// The Secret, in the GitProvider's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key. Default `token`.
+    #[serde(default = "token")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// Which namespaces' Applications may use a GitProvider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.from) && self.from == 'Selector') == has(self.selector)")
+    .message("selector goes with from: Selector, and only with it").reason(Reason::FieldValueInvalid))]
+pub struct AllowedNamespaces {
+    /// Same (default), All, or Selector.
+    #[serde(default)]
+    pub from: AllowedFrom,
+    /// The labels a namespace must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// Who may use it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AllowedFrom {
+    /// Only the GitProvider's own namespace.
+    #[default]
+    Same,
+    /// Every namespace.
+    All,
+    /// Namespaces with matching labels.
+    Selector,
+}
+
+/// Labels that an object must have, all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelector {
+    /// Label and value.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// What was observed of a GitProvider.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitProviderStatus {
+    /// The newest generation that reached ready or stalled; -1 where none has been looked at.
+    #[serde(default = "unseen")]
+    pub observed_generation: i64,
+    /// The kind of forge.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Whose credential it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// How many repositories the credential reaches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repositories: Option<i64>,
+    /// How many Applications use it.
+    #[serde(default)]
+    pub used_by: i64,
+    /// Ready, Reconciling, Stalled, Authenticated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Failures in a row of what is being retried; gone when it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<super::application::Retry>,
+    /// The value of the annotation `davit.dev/requestedAt` (or Flux's) that was acted on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+fn token() -> String {
+    "token".to_owned()
+}

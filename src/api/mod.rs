@@ -1,0 +1,64 @@
+//! The user's contract: the three kinds of `davit.dev/v1alpha1`, their conditions and reasons. Pure.
+
+mod application;
+mod build;
+pub mod condition;
+mod git_provider;
+mod release;
+mod run;
+mod source;
+mod values;
+
+pub use application::*;
+pub use build::*;
+pub use condition::{ConditionType, Reason};
+pub use git_provider::*;
+pub use release::*;
+pub use run::*;
+pub use source::*;
+pub use values::*;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps,
+};
+use kube::CustomResourceExt as _;
+
+/// The API group.
+pub const GROUP: &str = "davit.dev";
+/// The label with the Application's name on a Release and on everything made in an engine.
+pub const LABEL_APPLICATION: &str = "davit.dev/application";
+/// The finalizer that holds an object until what it made is gone.
+pub const FINALIZER: &str = "davit.dev/finalizer";
+/// Annotations whose change asks for a look now: ours and Flux's.
+pub const REQUESTED_AT: [&str; 2] = ["davit.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
+
+/// The CRDs of all kinds, in the order in which they are installed.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [Application::crd(), Release::crd(), GitProvider::crd()]
+        .into_iter()
+        .map(with_unseen_status)
+        .collect()
+}
+
+/// Adds the default `status: {observedGeneration: -1}`, so that kstatus never takes an object for ready that the
+/// controller has not looked at.
+fn with_unseen_status(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let status = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            .and_then(|root| root.properties.as_mut())
+            .and_then(|properties| properties.get_mut("status"));
+        if let Some(status) = status {
+            tidy(status);
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": unseen()})));
+        }
+    }
+    crd
+}
+
+/// A status is never null: an explicit null would undo the default.
+fn tidy(status: &mut JSONSchemaProps) {
+    status.nullable = None;
+}

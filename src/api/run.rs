@@ -1,0 +1,279 @@
+//! The runtime shape of an Application: environment, ports, health, volumes, rollout.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::values::{Duration, KeyRef, LocalRef, PortRef, Quantity, is_false};
+
+/// A variable: a value, or a key of a Secret or ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.value) && has(self.valueFrom))")
+    .message("value and valueFrom exclude each other").reason(Reason::FieldValueInvalid))]
+pub struct EnvVar {
+    /// Its name: letters, digits, `_`, `-` and `.`, not beginning with a digit.
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"))]
+    pub name: String,
+    /// Its value. Default empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 131_072))]
+    pub value: Option<String>,
+    /// Where its value comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<EnvValueFrom>,
+}
+
+/// Where a variable's value comes from: exactly one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.secretKeyRef) != has(self.configMapKeyRef)")
+    .message("exactly one of secretKeyRef, configMapKeyRef must be set").reason(Reason::FieldValueInvalid))]
+pub struct EnvValueFrom {
+    /// A key of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyRef>,
+    /// A key of a ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyRef>,
+}
+
+/// Every key of a Secret or ConfigMap as variables. A later source and `env` win over an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.secretRef) != has(self.configMapRef)")
+    .message("exactly one of secretRef, configMapRef must be set").reason(Reason::FieldValueInvalid))]
+pub struct EnvFrom {
+    /// Put before every key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128), regex(pattern = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"))]
+    pub prefix: Option<String>,
+    /// A Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<OptionalRef>,
+    /// A ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<OptionalRef>,
+}
+
+/// A Secret or ConfigMap that may be allowed to be missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OptionalRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// When true, it may be missing. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
+}
+
+/// A port of the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// A name that health checks and routes may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 15),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
+    pub name: Option<String>,
+    /// The port the container listens on.
+    #[schemars(range(min = 1, max = 65535))]
+    pub container_port: i32,
+    /// The same port on the machine's addresses. With one, `StopFirst` is used and `replicas` is at most 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub host_port: Option<i32>,
+    /// The machine's address that `hostPort` is bound to. Default: all addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub host_ip: Option<String>,
+    /// TCP (default) or UDP.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// The protocol of a port.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+/// What a container or build may use, in Kubernetes quantities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What is set aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Amounts>,
+    /// What is never exceeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Amounts>,
+}
+
+/// Amounts of cpu and memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Amounts {
+    /// Cores: `1`, `250m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Quantity>,
+    /// Bytes: `128Mi`, `1G`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+}
+
+/// How it is known that a replica works: exactly one of http, tcp, exec. Without one, the image's own check counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.http), has(self.tcp), has(self.exec)].filter(x, x).size() == 1")
+    .message("exactly one of http, tcp, exec must be set").reason(Reason::FieldValueInvalid))]
+pub struct HealthCheck {
+    /// GET answers with a status below 400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpCheck>,
+    /// A connection is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpCheck>,
+    /// A command in the container ends with 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecCheck>,
+    /// Time between checks. Default 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// The longest one check may take. Default 2s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Failures in a row until a replica counts as unhealthy. Default 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub retries: Option<i32>,
+    /// Failures in this time after the start do not count. Default 0s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_period: Option<Duration>,
+}
+
+/// An HTTP check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpCheck {
+    /// The path to GET. Default `/`.
+    #[serde(default = "slash")]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^/[^\s]*$"))]
+    pub path: String,
+    /// The container port, by number or name.
+    pub port: PortRef,
+}
+
+/// A TCP check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TcpCheck {
+    /// The container port, by number or name.
+    pub port: PortRef,
+}
+
+/// A check by a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExecCheck {
+    /// The command and its arguments; no shell.
+    #[schemars(length(min = 1, max = 64))]
+    pub command: Vec<String>,
+}
+
+/// What happens when a container ends by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartPolicy {
+    /// Always (default), OnFailure or Never.
+    #[serde(default)]
+    pub condition: RestartCondition,
+    /// With OnFailure: how often at most; 0 (default) without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_retries: Option<i32>,
+}
+
+/// When a container is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RestartCondition {
+    /// Whenever it ends.
+    #[default]
+    Always,
+    /// When it ends with another code than 0.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+/// A directory in the container that does not come from the image: exactly one of volume, configMap, secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.volume), has(self.configMap), has(self.secret)].filter(x, x).size() == 1")
+    .message("exactly one of volume, configMap, secret must be set").reason(Reason::FieldValueInvalid))]
+pub struct VolumeMount {
+    /// A name of its own; a named volume is kept under it from release to release.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// Where it is in the container.
+    #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[^:\s]+$"))]
+    pub mount_path: String,
+    /// Storage that outlives containers and releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<NamedVolume>,
+    /// The keys of a ConfigMap as files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<LocalRef>,
+    /// The keys of a Secret as files, readable by their owner only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<LocalRef>,
+    /// The container cannot write to it. Default false; files of ConfigMaps and Secrets are never written back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+}
+
+/// A named volume; it has no settings yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamedVolume {}
+
+/// How a release takes the place of the one before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// StartFirst (default) or StopFirst, which is chosen by itself with host ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// The longest a release may take from its first container to healthy. Default 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline: Option<Duration>,
+    /// How long every replica must have been healthy. Default 0s with a health check of the Application's or the
+    /// image's, 1s without any, so that a container that ends at once is never taken for healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_ready: Option<Duration>,
+    /// When a release fails, its containers go and the release before serves. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_rollback: Option<bool>,
+}
+
+/// Which containers come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Strategy {
+    /// New ones are seen healthy before old ones go.
+    StartFirst,
+    /// Old ones are stopped before new ones start.
+    StopFirst,
+}
+
+fn slash() -> String {
+    "/".to_owned()
+}

@@ -1,0 +1,189 @@
+//! `spec.source` of an Application: where what should run comes from.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::values::{Later, LocalRef, is_false};
+
+/// Where the Application comes from: exactly one, or none to run nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.git), has(self.gitea), has(self.docker), has(self.github), has(self.gitlab), has(self.bitbucket), has(self.drop)].filter(x, x).size() <= 1")
+        .message("at most one of git, gitea, docker may be set").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.github) && !has(self.gitlab) && !has(self.bitbucket)")
+        .message("github, gitlab and bitbucket are not in this version of Davit yet: use git with a secretRef").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.drop)")
+        .message("drop is not in this version of Davit yet: use git or docker").reason(Reason::FieldValueForbidden)
+)]
+pub struct Source {
+    /// A Git repository by its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitSource>,
+    /// A repository of a Gitea or Forgejo that a GitProvider connects to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitea: Option<ForgeSource>,
+    /// An image that is run as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker: Option<DockerSource>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitlab: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitbucket: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop: Option<Later>,
+}
+
+/// Which commit: a branch, a tag or a commit; the repository's default branch where none is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.branch), has(self.tag), has(self.commit)].filter(x, x).size() <= 1")
+    .message("at most one of branch, tag, commit may be set").reason(Reason::FieldValueInvalid))]
+pub struct GitRef {
+    /// The tip of this branch, looked at again every `trigger.pollInterval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")
+    )]
+    pub branch: Option<String>,
+    /// The commit that this tag names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")
+    )]
+    pub tag: Option<String>,
+    /// This commit, by its full hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9a-f]{40}|[0-9a-f]{64})$"))]
+    pub commit: Option<String>,
+}
+
+/// A Git repository by its URL, over https or ssh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.url.matches('^[a-z+]+://[^/@]*:[^/@]*@')")
+    .message("url must not hold a password: put it in a Secret and name that in secretRef").reason(Reason::FieldValueInvalid))]
+pub struct GitSource {
+    /// `https://host/path` or `ssh://user@host/path`.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^(https|ssh|file)://[^\s]+$"))]
+    pub url: String,
+    /// Which commit; the default branch where it is left out.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub git_ref: Option<GitRef>,
+    /// The directory of the repository that is built. Default: its root.
+    #[serde(default = "root", skip_serializing_if = "is_root")]
+    #[schemars(length(max = 1024))]
+    pub path: String,
+    /// Fetch submodules too, by the same rules. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub submodules: bool,
+    /// The Secret with `username` and `password`, `bearerToken`, or `ssh-privatekey` (or `identity`) and
+    /// `known_hosts`; `ca.crt` for a CA of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalRef>,
+    /// Accept any ssh host key. Whoever sits on the way can then replace the source. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub insecure_ignore_host_key: bool,
+}
+
+/// A repository at a forge that a GitProvider connects to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgeSource {
+    /// The GitProvider.
+    pub provider: ProviderRef,
+    /// The user or organization that owns the repository.
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub owner: String,
+    /// The repository's name.
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub repository: String,
+    /// Which commit; the default branch where it is left out.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub git_ref: Option<GitRef>,
+    /// The directory of the repository that is built. Default: its root.
+    #[serde(default = "root", skip_serializing_if = "is_root")]
+    #[schemars(length(max = 1024))]
+    pub path: String,
+    /// Fetch submodules too, by the same rules. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub submodules: bool,
+}
+
+/// Which GitProvider, in which namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace; the Application's where it is left out. Another one must allow it in `allowedNamespaces`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// An image that is run as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DockerSource {
+    /// Its reference. A tag is resolved to a digest, and again every `trigger.pollInterval`.
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^-\s][^\s]*$"))]
+    pub image: String,
+    /// The Secret of type `kubernetes.io/dockerconfigjson` (or with `username` and `password`) to pull with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret_ref: Option<LocalRef>,
+}
+
+/// When a new commit or digest is deployed by itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.on) || self.on != 'Tag'").message("on: Tag is not in this version of Davit yet: use Push or Manual").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.tagPattern) && !has(self.watchPaths) && !has(self.requireChecks)")
+        .message("tagPattern, watchPaths and requireChecks are not in this version of Davit yet").reason(Reason::FieldValueForbidden)
+)]
+pub struct Trigger {
+    /// `Push` (default): when the branch or image tag moves. `Manual`: only when a Release asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<TriggerOn>,
+    /// How often the branch or tag is looked at. Default 5m; 0s never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_interval: Option<super::values::Duration>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_pattern: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_paths: Option<Later>,
+    /// Not in this version yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_checks: Option<Later>,
+}
+
+/// What makes a new commit deploy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TriggerOn {
+    /// The branch or image tag moved.
+    Push,
+    /// A new tag.
+    Tag,
+    /// Only a Release that asks for it.
+    Manual,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+fn is_root(path: &str) -> bool {
+    path == "/"
+}

@@ -1,0 +1,284 @@
+//! Scalars of the contract: durations, quantities, and references to other objects.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration as StdDuration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A length of time as Kubernetes writes it: `90s`, `5m`, `1h30m`, `250ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Duration(String);
+
+/// What the schema demands of a duration.
+const DURATION_PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$";
+
+impl Duration {
+    /// A duration of whole seconds.
+    pub fn seconds(seconds: u32) -> Self {
+        Self(format!("{seconds}s"))
+    }
+
+    /// The length of time. A text that the schema would refuse counts as nothing; [`Duration::parse`] tells it apart.
+    pub fn get(&self) -> StdDuration {
+        parse_duration(&self.0).unwrap_or_default()
+    }
+
+    /// Reads a duration.
+    ///
+    /// # Errors
+    /// Text that is not a duration.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match parse_duration(text) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None => Err(format!(
+                "{text:?} is not a duration; write it as 90s, 5m or 1h30m"
+            )),
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Option<StdDuration> {
+    let mut rest = text;
+    let mut total = 0.0_f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, next) = tail.split_at(unit_end);
+        let scale = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * scale;
+        rest = next;
+    }
+    (!text.is_empty()).then_some(())?;
+    StdDuration::try_from_secs_f64(total).ok()
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl JsonSchema for Duration {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 32})
+    }
+}
+
+/// An amount of cpu or memory as Kubernetes writes it: `250m`, `1`, `512Mi`, `1e3`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Quantity(String);
+
+/// What the schema demands of a quantity (the pattern of controller-gen).
+const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
+impl Quantity {
+    /// The amount in thousandths: milli-cores of a cpu, thousandths of a byte of memory. Nothing where the text is not
+    /// a quantity, is negative or is too large.
+    pub fn milli(&self) -> Option<u128> {
+        let text = self.0.trim_start_matches('+');
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
+        let (number, suffix) = text.split_at(end);
+        let number: f64 = number.parse().ok()?;
+        let scale = match suffix {
+            "n" => 1e-9,
+            "u" => 1e-6,
+            "m" => 1e-3,
+            "" => 1.0,
+            "k" => 1e3,
+            "M" => 1e6,
+            "G" => 1e9,
+            "T" => 1e12,
+            "P" => 1e15,
+            "E" => 1e18,
+            "Ki" => 1024.0,
+            "Mi" => 1024.0_f64.powi(2),
+            "Gi" => 1024.0_f64.powi(3),
+            "Ti" => 1024.0_f64.powi(4),
+            "Pi" => 1024.0_f64.powi(5),
+            "Ei" => 1024.0_f64.powi(6),
+            exponent => 10.0_f64.powf(exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
+        };
+        let milli = (number * scale * 1000.0).ceil();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range is checked"
+        )]
+        (milli.is_finite() && (0.0..1e30).contains(&milli)).then_some(milli as u128)
+    }
+}
+
+impl From<&str> for Quantity {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(from)? {
+            serde_json::Value::String(text) => Ok(Self(text)),
+            serde_json::Value::Number(number) => Ok(Self(number.to_string())),
+            other => Err(serde::de::Error::custom(format!("{other} is not a quantity"))),
+        }
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl JsonSchema for Quantity {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Quantity".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": QUANTITY_PATTERN,
+            "maxLength": 32,
+            "x-kubernetes-int-or-string": true,
+        })
+    }
+}
+
+/// A port by number or by the name it has in `spec.ports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PortRef {
+    /// A number, 1 to 65535.
+    Number(i32),
+    /// A name of `spec.ports`.
+    Name(String),
+}
+
+impl JsonSchema for PortRef {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "PortRef".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 15,
+            "x-kubernetes-int-or-string": true,
+        })
+    }
+}
+
+/// Stands for a field of the contract that this version does not act on: it is refused with a message of its own by a
+/// rule beside it, instead of being dropped as unknown.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Later(pub serde_json::Value);
+
+impl JsonSchema for Later {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Later".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+    }
+}
+
+/// The name of a Secret or ConfigMap in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LocalRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One key of a Secret or ConfigMap in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyRef {
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key in its data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+    /// When true, a missing object or key leaves the variable out instead of being an error. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_kubernetes_writes_them() {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("0s", 0),
+            ("1.5s", 1500),
+        ] {
+            assert_eq!(Duration::parse(text).unwrap().get().as_millis(), millis, "{text}");
+        }
+        for text in ["", "5", "s", "5 m", "5d", "-1s", "1s5"] {
+            assert!(Duration::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_writes_them() {
+        for (text, milli) in [
+            ("250m", 250),
+            ("1", 1000),
+            ("0.5", 500),
+            ("512Mi", 536_870_912_000),
+            ("1e3", 1_000_000),
+            ("1k", 1_000_000),
+        ] {
+            assert_eq!(Quantity::from(text).milli(), Some(milli), "{text}");
+        }
+        for text in ["", "-1", "1Q", "abc", "1e999"] {
+            assert_eq!(Quantity::from(text).milli(), None, "{text}");
+        }
+        let number: Quantity = serde_json::from_str("2").unwrap();
+        assert_eq!(number.milli(), Some(2000));
+    }
+}

@@ -1,0 +1,123 @@
+//! How an error becomes a condition: who must act ([`Class`]), in one word why ([`Reason`]), and what to do about it.
+//! Pure. Every module has one error enum of its own and implements [`Explain`] for it with an exhaustive match.
+
+use std::error::Error;
+
+use crate::api::Reason;
+
+/// Who must act on an error; it decides the conditions and when the object is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Only the user can help: `Stalled=True`, looked at again when the object or what it refers to changes.
+    Terminal,
+    /// Another object must come first: `Reconciling=True`, its watch wakes us.
+    Waiting,
+    /// Nobody must act, it is tried again with backoff: `Reconciling=True` with `ProgressingWithRetry`.
+    Transient,
+}
+
+/// What every module's error can say of itself.
+pub trait Explain: Error {
+    /// Who must act.
+    fn class(&self) -> Class;
+    /// The one word shared by condition, event and metric.
+    fn reason(&self) -> Reason;
+    /// The way out, as a sentence for the user, where there is one.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The longest message of a condition, in bytes.
+pub const LONGEST_MESSAGE: usize = 1024;
+
+/// An error as plain data: what conditions, events and a Release's `failure` are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Who must act.
+    pub class: Class,
+    /// The one word.
+    pub reason: Reason,
+    /// The whole chain on one line, with the way out at its end; at most [`LONGEST_MESSAGE`] bytes.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem from its parts; the message is cut to fit.
+    pub fn new(class: Class, reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            reason,
+            message: cut(&one_line(&message.into()), LONGEST_MESSAGE),
+        }
+    }
+
+    /// What `error` says of itself, with its sources.
+    pub fn of(error: &(impl Explain + 'static)) -> Self {
+        let mut message = chain(error);
+        if let Some(hint) = error.hint() {
+            message.push_str("; ");
+            message.push_str(&hint);
+        }
+        Self::new(error.class(), error.reason(), message)
+    }
+}
+
+/// The error and its sources on one line, without repeating what is on the line already: many libraries print their
+/// source inside `Display` and return it from `source()` too.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let text = source.to_string();
+        if !text.is_empty() && !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        next = source.source();
+    }
+    one_line(&line)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text cut to at most `limit` bytes at a character boundary, with an ellipsis where something was cut.
+pub fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let mut end = limit.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("fetch the source")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("host\n  not found")]
+    struct Inner;
+
+    #[test]
+    fn the_chain_is_one_line_without_repetition() {
+        assert_eq!(chain(&Outer(Inner)), "fetch the source: host not found");
+        let io = std::io::Error::other(Inner);
+        assert_eq!(chain(&io), "host not found");
+    }
+
+    #[test]
+    fn a_message_is_cut_at_a_character() {
+        assert_eq!(cut("äöü", 5), "ä…");
+        assert_eq!(cut("abc", 3), "abc");
+        assert!(cut(&"é".repeat(2000), LONGEST_MESSAGE).len() <= LONGEST_MESSAGE);
+    }
+}

@@ -1,0 +1,316 @@
+//! Where containers run: one file or folder per place, one trait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+
+use crate::api::{Protocol, Reason, Strategy};
+use crate::error::{Class, Explain};
+use crate::model::AppId;
+use crate::redact::Secret;
+
+/// Everything it takes to run one release; nothing optional is undecided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Whose.
+    pub app: AppId,
+    /// The Application's UID, so that a namesake made after a deletion never takes over what was left behind.
+    pub uid: String,
+    /// The Release that asked for it first.
+    pub release: String,
+    /// The identity of a container: a keyed hash over everything below but `replicas`, `strategy` and `min_ready`. Two
+    /// workloads with the same hash are served by the same containers.
+    pub hash: String,
+    /// The image, by id or digest (`sha256:…` or `repository@sha256:…`), so that a tag that moves changes nothing.
+    pub image: String,
+    /// How many containers.
+    pub replicas: u32,
+    /// Environment, in order.
+    pub env: Vec<(String, Secret)>,
+    /// Replaces the image's entrypoint.
+    pub command: Vec<String>,
+    /// Replaces the image's command.
+    pub args: Vec<String>,
+    /// Ports.
+    pub ports: Vec<PortBinding>,
+    /// The most cpu, in nano-cores.
+    pub cpu: Option<u64>,
+    /// The most memory, in bytes.
+    pub memory: Option<u64>,
+    /// The memory that is set aside, in bytes.
+    pub memory_reservation: Option<u64>,
+    /// How it is known that a replica works. Without one, the image's own check counts.
+    pub health: Option<Health>,
+    /// What happens when a container ends by itself.
+    pub restart: Restart,
+    /// Time between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+    /// Directories that do not come from the image.
+    pub mounts: Vec<Mount>,
+    /// Which containers come first.
+    pub strategy: Strategy,
+    /// How long a replica must have been healthy; nothing: 0 s with a health check, 1 s without any.
+    pub min_ready: Option<Duration>,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortBinding {
+    /// In the container.
+    pub container: u16,
+    /// On the machine.
+    pub host: Option<u16>,
+    /// The machine's address; all of them where it is left out.
+    pub host_ip: Option<String>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// How it is known that a replica works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What is tried.
+    pub probe: Probe,
+    /// Time between tries.
+    pub interval: Duration,
+    /// The longest one try may take.
+    pub timeout: Duration,
+    /// Failures in a row until a replica counts as unhealthy.
+    pub retries: u32,
+    /// Failures in this time after the start do not count.
+    pub start_period: Duration,
+}
+
+/// What is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// GET answers below 400.
+    Http {
+        /// The path.
+        path: String,
+        /// The container port.
+        port: u16,
+    },
+    /// A connection is accepted.
+    Tcp {
+        /// The container port.
+        port: u16,
+    },
+    /// A command in the container ends with 0.
+    Exec(Vec<String>),
+}
+
+/// What happens when a container ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Started again, always.
+    Always,
+    /// Started again after another code than 0, at most so often (0: without limit).
+    OnFailure(u32),
+    /// Left as it is.
+    Never,
+}
+
+/// A directory that does not come from the image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mount {
+    /// Its name in the spec.
+    pub name: String,
+    /// Where it is in the container.
+    pub path: String,
+    /// What it is.
+    pub source: MountSource,
+    /// The container cannot write to it.
+    pub read_only: bool,
+}
+
+/// What a mount is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MountSource {
+    /// Storage that outlives containers and releases.
+    Volume,
+    /// Files by name.
+    Files {
+        /// Their content.
+        files: BTreeMap<String, Secret>,
+        /// Their permissions: 0o400 for a Secret's, 0o444 for a ConfigMap's.
+        mode: u32,
+    },
+}
+
+/// What was observed of an Application's containers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Running {
+    /// Every container that bears the Application's labels, whatever its state.
+    pub replicas: Vec<Replica>,
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replica {
+    /// The engine's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The [`Workload::hash`] it was made for.
+    pub hash: String,
+    /// The Release it was made for.
+    pub release: String,
+    /// The image it really runs: the engine's id.
+    pub image: String,
+    /// How it is.
+    pub state: ReplicaState,
+    /// Since when it has been healthy without interruption.
+    pub healthy_since: Option<Timestamp>,
+    /// It answers to the Application's name.
+    pub serving: bool,
+    /// It has left the name and is on its way out.
+    pub draining: bool,
+    /// How often the engine started it again.
+    pub restarts: i64,
+    /// Host ports as they really are.
+    pub host_ports: Vec<u16>,
+}
+
+/// How a container is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaState {
+    /// Made, not started.
+    Created,
+    /// Runs, and its health is not known yet.
+    Starting,
+    /// Runs and is healthy (or has no check).
+    Healthy,
+    /// Runs and is not healthy; the last thing a check said.
+    Unhealthy(String),
+    /// Ended.
+    Exited {
+        /// Its exit code.
+        code: i64,
+        /// Killed for want of memory.
+        oom: bool,
+        /// Its last lines of output or the engine's message, at most 1 KiB.
+        message: String,
+    },
+}
+
+/// How far a rollout is: what one call of [`Runtime::deploy`] found after its steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Not there yet; look again when an event comes, and at the latest after this time (minReady, drain, probes).
+    Rolling {
+        /// Replicas of this hash that exist.
+        created: u32,
+        /// Of them, healthy for minReady.
+        ready: u32,
+        /// Look again at the latest after this time.
+        check_in: Option<Duration>,
+        /// What it waits for, in a few words: `web-2 is unhealthy: connection refused`.
+        waiting_for: String,
+    },
+    /// Exactly the wanted replicas run, all healthy for minReady, all in the name, and nothing else is left of this
+    /// Application.
+    Complete,
+}
+
+/// Why a runtime cannot do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// A host port is taken.
+    #[error("bind host port {port}: it is taken by {by}")]
+    PortTaken {
+        /// Which.
+        port: u16,
+        /// By whom, where that is known (another Application, or a program on the machine).
+        by: String,
+    },
+    /// The image is gone.
+    #[error("start a container: the image {0} is not in the engine")]
+    ImageMissing(String),
+    /// The engine refuses the container's configuration (an entrypoint that is not there, a bad mount).
+    #[error("start a container: {0}")]
+    ConfigInvalid(String),
+    /// No space.
+    #[error("start a container: no space left on the engine's disk")]
+    DiskFull,
+    /// The engine does not answer.
+    #[error("reach the container engine: {0}")]
+    EngineUnavailable(String),
+    /// Anything else.
+    #[error("{doing}: {message}")]
+    Engine {
+        /// What we tried.
+        doing: &'static str,
+        /// What the engine said.
+        message: String,
+    },
+}
+
+impl Explain for RuntimeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::PortTaken { .. } | Self::ConfigInvalid(_) => Class::Terminal,
+            Self::ImageMissing(_) | Self::DiskFull | Self::EngineUnavailable(_) | Self::Engine { .. } => {
+                Class::Transient
+            }
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::PortTaken { .. } => Reason::PortTaken,
+            Self::ConfigInvalid(_) => Reason::ContainerConfigInvalid,
+            Self::ImageMissing(_) => Reason::ImageNotFound,
+            Self::DiskFull => Reason::DiskFull,
+            Self::EngineUnavailable(_) => Reason::EngineUnavailable,
+            Self::Engine { .. } => Reason::EngineFailed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::PortTaken { .. } => Some("set another hostPort in spec.ports, or free it".to_owned()),
+            Self::ConfigInvalid(_) => Some("check spec.command, spec.args and spec.volumes".to_owned()),
+            Self::DiskFull => Some("free space on the engine's disk; it is tried again".to_owned()),
+            Self::ImageMissing(_) | Self::EngineUnavailable(_) | Self::Engine { .. } => None,
+        }
+    }
+}
+
+/// A place where containers run. Every call is idempotent and finds its own work by labels.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// What is there of an Application.
+    async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError>;
+
+    /// Takes the next steps from what is there towards `workload` and says how far it is. Never waits for health or for
+    /// a container to stop: it is called again when an event comes or `check_in` has passed. Also the way back: called
+    /// with the workload of the release before, it removes the new containers and puts the old ones right. With
+    /// `replicas: 0` it stops and removes all containers of the Application.
+    async fn deploy(&self, workload: &Workload) -> Result<Progress, RuntimeError>;
+
+    /// Removes everything of an Application but its images: containers, the namespace's network with the last of them,
+    /// and its named volumes when `volumes` is set. True when nothing is left; called again until then.
+    async fn remove(&self, app: &AppId, volumes: bool) -> Result<bool, RuntimeError>;
+
+    /// Every Application that has something here, for the sweep of what no Application owns any more.
+    async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError>;
+
+    /// Applications whose containers changed (the engine's events, our probes), and [`RuntimeEvent::Connected`] each
+    /// time the engine is (again) there. Never ends.
+    fn events(&self) -> BoxStream<'static, RuntimeEvent>;
+}
+
+/// Something happened where containers run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuntimeEvent {
+    /// A container of this Application changed.
+    Changed(AppId),
+    /// The engine answers again: everything may have changed.
+    Connected,
+    /// The engine has gone away.
+    Disconnected,
+}

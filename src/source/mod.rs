@@ -1,0 +1,46 @@
+//! A commit or an image as something that can be built or run: resolved first, then fetched pinned.
+
+use std::path::PathBuf;
+
+use crate::model::{CommitId, GitCredential, RefSpec};
+use crate::redact::SafeUrl;
+
+/// A repository and how to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitRemote {
+    /// Where it is: https, ssh, or (with the development flag) file.
+    pub url: SafeUrl,
+    /// Who one is there.
+    pub credential: GitCredential,
+    /// Certificates in PEM form to trust in addition to the system's.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// A ref that was looked up at the remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedRef {
+    /// The commit that it names now.
+    pub commit: CommitId,
+    /// The ref that was asked for.
+    pub spec: RefSpec,
+}
+
+/// A commit as a directory on disk; removed when dropped.
+#[derive(Debug)]
+pub struct Checkout {
+    /// Holds the directory until the build is over.
+    pub dir: tempfile::TempDir,
+    /// The commit.
+    pub commit: CommitId,
+    /// The first line of its message.
+    pub message: String,
+    /// Its author, as `Name <address>`.
+    pub author: String,
+}
+
+impl Checkout {
+    /// The root of the repository's files; it holds no `.git`.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().to_path_buf()
+    }
+}
