@@ -1,0 +1,153 @@
+//! A real kube-apiserver 1.36 on a real etcd 3.6, alone: no controllers, no nodes. For `make test-peers`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::daemon::{Daemon, Port, User, command};
+use super::http::request;
+use super::peers;
+
+/// The token of [`KubeApiserver::kubeconfig`], a member of `system:masters`.
+const ADMIN_TOKEN: &str = "admin-token-6f0d";
+
+/// A running API server; it ends before its etcd does.
+pub struct KubeApiserver {
+    /// Its base address.
+    pub url: String,
+    /// A kubeconfig of an administrator.
+    pub kubeconfig: PathBuf,
+    daemon: Daemon,
+    _etcd: Daemon,
+    _ports: [Port; 3],
+    _dir: TempDir,
+}
+
+impl KubeApiserver {
+    /// Starts a new, empty one.
+    pub fn start() -> Self {
+        let program = peers::file("kube-apiserver-1.36.3/kube-apiserver");
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let ports = [Port::take(), Port::take(), Port::take()];
+        let [client, peer, api] = [0, 1, 2].map(|index: usize| ports[index].number());
+        let etcd = start_etcd(root, client, peer);
+
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(root.join("sa.key"), key.serialize_pem()).unwrap();
+        std::fs::write(root.join("sa.pub"), key.public_key_pem()).unwrap();
+        let tokens = format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\nnobody-token-1c,nobody,nobody\n");
+        std::fs::write(root.join("tokens.csv"), tokens).unwrap();
+        let path = |name: &str| root.join(name).display().to_string();
+        let mut serve = command(program, User::Own);
+        serve
+            .arg(format!("--etcd-servers=http://127.0.0.1:{client}"))
+            .arg(format!("--secure-port={api}"))
+            .args(["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+            .arg(format!("--cert-dir={}", path("certs")))
+            .arg(format!("--token-auth-file={}", path("tokens.csv")))
+            .args([
+                "--authorization-mode=RBAC",
+                "--service-cluster-ip-range=10.96.0.0/16",
+            ])
+            .arg("--service-account-issuer=https://kubernetes.default.svc")
+            .arg(format!("--service-account-key-file={}", path("sa.pub")))
+            .arg(format!("--service-account-signing-key-file={}", path("sa.key")))
+            // Without the controller that makes the default service accounts, no pod would be admitted.
+            .arg("--disable-admission-plugins=ServiceAccount");
+        let mut daemon = Daemon::start("kube-apiserver", serve, &root.join("apiserver.log"));
+        let url = format!("https://127.0.0.1:{api}");
+        let ca = root.join("certs/apiserver.crt");
+        daemon.wait_ready(Duration::from_mins(1), || {
+            let token = format!("Authorization: Bearer {ADMIN_TOKEN}");
+            ca.exists()
+                && request("GET", &format!("{url}/readyz"))
+                    .ca(&ca)
+                    .header(&token)
+                    .send()
+                    .status
+                    == 200
+        });
+        let kubeconfig = root.join("kubeconfig");
+        std::fs::write(&kubeconfig, kubeconfig_text(&url, &ca, ADMIN_TOKEN)).unwrap();
+        Self {
+            url,
+            kubeconfig,
+            daemon,
+            _etcd: etcd,
+            _ports: ports,
+            _dir: dir,
+        }
+    }
+
+    /// `kubectl` as the administrator.
+    pub fn kubectl(&self) -> Command {
+        kubectl(&self.kubeconfig)
+    }
+
+    /// Another kubeconfig, of a user whom nobody has given a right.
+    pub fn kubeconfig_without_rights(&self) -> PathBuf {
+        let file = self.kubeconfig.with_file_name("nobody.kubeconfig");
+        let text = std::fs::read_to_string(&self.kubeconfig)
+            .unwrap()
+            .replace(ADMIN_TOKEN, "nobody-token-1c");
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// What the server has said so far.
+    pub fn log(&self) -> String {
+        self.daemon.log()
+    }
+}
+
+/// The machine's `kubectl` with this kubeconfig, and with a cache beside it, so that no test sees another's.
+pub fn kubectl(kubeconfig: &Path) -> Command {
+    let mut command = Command::new("kubectl");
+    command
+        .env("KUBECONFIG", kubeconfig)
+        .env("KUBECACHEDIR", kubeconfig.with_extension("cache"));
+    command
+}
+
+fn start_etcd(root: &Path, client: u16, peer: u16) -> Daemon {
+    let mut serve = command(peers::file("etcd-3.6.13/etcd"), User::Own);
+    let (client, peer) = (
+        format!("http://127.0.0.1:{client}"),
+        format!("http://127.0.0.1:{peer}"),
+    );
+    serve
+        .arg("--data-dir")
+        .arg(root.join("etcd"))
+        .args(["--unsafe-no-fsync", "--name", "rig"])
+        .args([
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+            "--initial-cluster",
+            &format!("rig={peer}"),
+        ]);
+    let mut etcd = Daemon::start("etcd", serve, &root.join("etcd.log"));
+    let health = format!("{client}/health");
+    etcd.wait_ready(Duration::from_secs(30), || {
+        request("GET", &health).send().status == 200
+    });
+    etcd
+}
+
+fn kubeconfig_text(server: &str, ca: &Path, token: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: rig\n\
+         clusters: [{{name: rig, cluster: {{server: \"{server}\", certificate-authority: {}}}}}]\n\
+         users: [{{name: rig, user: {{token: {token}}}}}]\n\
+         contexts: [{{name: rig, context: {{cluster: rig, user: rig, namespace: default}}}}]\n",
+        ca.display()
+    )
+}

@@ -1,0 +1,134 @@
+//! A real image registry on loopback (`docker-registry`, the CNCF distribution), with or without a password.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use base64::Engine as _;
+use tempfile::TempDir;
+
+use super::daemon::{Daemon, Port, User, command};
+use super::http::{Request, request};
+use super::{docker, run};
+
+/// A running registry. The Docker Engine talks plain HTTP with a registry on loopback without being told to.
+pub struct Registry {
+    /// Host and port, the first part of an image's name.
+    pub address: String,
+    /// Who may pull and push; `None` for everybody.
+    pub login: Option<(String, String)>,
+    dir: TempDir,
+    _port: Port,
+    daemon: Daemon,
+}
+
+impl Registry {
+    /// One that wants a user and a password for everything.
+    pub fn start() -> Self {
+        Self::with(Some(("puller".to_owned(), "registry-pass-55e2".to_owned())))
+    }
+
+    /// One that lets everybody in.
+    pub fn start_open() -> Self {
+        Self::with(None)
+    }
+
+    fn with(login: Option<(String, String)>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = Port::take();
+        let address = format!("127.0.0.1:{}", port.number());
+        let root = dir.path();
+        let mut auth = String::new();
+        if let Some((user, password)) = &login {
+            let file = root.join("htpasswd");
+            // bcrypt is the only hash it takes; 4 is the cheapest.
+            run(Command::new("htpasswd")
+                .args(["-B", "-C", "4", "-b", "-c"])
+                .arg(&file)
+                .args([user, password]));
+            auth = format!("auth: {{htpasswd: {{realm: davit, path: {}}}}}\n", file.display());
+        }
+        let text = format!(
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}, delete: {{enabled: true}}}}\n\
+             http: {{addr: \"{address}\", secret: only-for-one-test}}\n{auth}",
+            root.display()
+        );
+        std::fs::write(root.join("config.yml"), text).unwrap();
+        let mut serve = command("docker-registry", User::Own);
+        serve.arg("serve").arg(root.join("config.yml"));
+        let mut daemon = Daemon::start("docker-registry", serve, &root.join("log"));
+        let expected = if login.is_some() { 401 } else { 200 };
+        let url = format!("http://{address}/v2/");
+        daemon.wait_ready(Duration::from_secs(20), || {
+            request("GET", &url).send().status == expected
+        });
+        Self {
+            address,
+            login,
+            dir,
+            _port: port,
+            daemon,
+        }
+    }
+
+    /// The full name of an image here, for a `name` such as `shop:1.0`.
+    pub fn image(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    /// The text of a `kubernetes.io/dockerconfigjson` Secret that opens this registry.
+    pub fn docker_config(&self) -> String {
+        let (user, password) = self.login.clone().unwrap_or_default();
+        let auth = base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}"));
+        serde_json::json!({"auths": {&self.address: {"username": user, "password": password, "auth": auth}}})
+            .to_string()
+    }
+
+    /// Pushes the engine's image `local` as `name`, takes the name away from the engine again, and returns the digest
+    /// under which the registry has it.
+    pub fn push(&self, local: &str, name: &str) -> String {
+        let image = self.image(name);
+        let config = self.dir.path().join("docker");
+        std::fs::create_dir_all(&config).unwrap();
+        std::fs::write(config.join("config.json"), self.docker_config()).unwrap();
+        run(docker::docker().args(["tag", local, &image]));
+        run(docker::docker_with(&config).args(["push", "--quiet", &image]));
+        run(docker::docker().args(["rmi", &image]));
+        let (name, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        self.digest(name, tag)
+            .unwrap_or_else(|| panic!("{image} was pushed and is not there"))
+    }
+
+    /// The digest of an image here, if it is.
+    pub fn digest(&self, name: &str, tag: &str) -> Option<String> {
+        let types = "Accept: application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
+        let reply = self
+            .request("HEAD", &format!("{name}/manifests/{tag}"))
+            .header(types)
+            .send();
+        let header = reply
+            .body
+            .lines()
+            .find_map(|line| line.strip_prefix("Docker-Content-Digest: "))?;
+        (reply.status == 200).then(|| header.trim().to_owned())
+    }
+
+    /// A request with the login, for a path that follows `/v2/`.
+    pub fn request(&self, method: &str, path: &str) -> Request {
+        let request = request(method, &format!("http://{}/v2/{path}", self.address));
+        match &self.login {
+            Some((user, password)) => request.basic(user, password),
+            None => request,
+        }
+    }
+
+    /// Where it keeps what it has.
+    pub fn data(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends it: what a client sees when a registry is down.
+    pub fn stop(&mut self) {
+        self.daemon.stop();
+    }
+}

@@ -1,0 +1,49 @@
+//! A certificate authority of the test's own, which no machine trusts unless told to.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+
+/// The authority's certificate and a server certificate for `127.0.0.1` and `localhost`, as PEM files.
+pub struct TestCa {
+    /// The authority's certificate as PEM text: what a user would put in a Secret.
+    pub ca_pem: String,
+    /// The same in a file.
+    pub ca_file: PathBuf,
+    /// The server's certificate.
+    pub cert_file: PathBuf,
+    /// The server's key.
+    pub key_file: PathBuf,
+}
+
+impl TestCa {
+    /// Makes all of it new, with files in `dir`.
+    pub fn new(dir: &Path) -> Self {
+        let mut ca = CertificateParams::default();
+        ca.distinguished_name
+            .push(DnType::CommonName, "an authority for one test");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let ca_key = KeyPair::generate().unwrap();
+        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+        let issuer = Issuer::new(ca, ca_key);
+
+        let mut server =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        server.distinguished_name.push(DnType::CommonName, "localhost");
+        let server_key = KeyPair::generate().unwrap();
+        let cert = server.signed_by(&server_key, &issuer).unwrap();
+
+        let file = |name: &str, text: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        Self {
+            ca_file: file("ca.pem", &ca_pem),
+            cert_file: file("server.pem", &cert.pem()),
+            key_file: file("server.key", &server_key.serialize_pem()),
+            ca_pem,
+        }
+    }
+}
