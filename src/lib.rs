@@ -8,6 +8,7 @@ pub mod error;
 pub mod forge;
 pub mod joblog;
 pub mod model;
+pub mod plan;
 pub mod redact;
 pub mod runtime;
 pub mod source;

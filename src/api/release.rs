@@ -52,8 +52,8 @@ use super::values::is_false;
         .message("a Release is immutable but for cancel: create another one").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
         .message("cancel cannot be taken back: create another Release").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("(self.type == 'Rollback') == has(self.rollbackTo)")
-        .message("rollbackTo goes with type Rollback, and only with it").reason(Reason::FieldValueInvalid)
+    validation = Rule::new("self.type != 'Rollback' && !has(self.rollbackTo)")
+        .message("Rollback is not in this version of Davit yet: create a Release of type Deploy with the revision to go back to").reason(Reason::FieldValueForbidden)
 )]
 pub struct ReleaseSpec {
     /// The Application, in the same namespace.
@@ -154,6 +154,10 @@ pub struct ReleaseStatus {
     /// Keyed digests of every input, by field: what `why` is computed from. They tell nothing of the values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// In one word what the Application wanted when this Release began, however the Release itself was pinned: as long
+    /// as it wants the same, no further Release is made by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled: Option<String>,
     /// The part of the Application's spec that it runs with, by reference where that is by reference: what a rollback
     /// and the repair of its containers use.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,550 @@
+//! Spec and what it refers to become [`Desired`]: nothing optional is left undecided.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::api::{
+    Amounts, ApplicationSpec, Build, HealthCheck, Port, PortRef, Reason, RestartCondition, Strategy,
+};
+use crate::builder::BuildType;
+use crate::error::{Class, Problem};
+use crate::model::AppId;
+use crate::redact::Secret;
+use crate::runtime::{Health, Mount, MountSource, PortBinding, Probe, Restart, Workload};
+
+use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
+
+/// What this installation of Davit is.
+#[derive(Clone, Debug)]
+pub struct Install {
+    /// The key of all digests.
+    pub key: Secret,
+    /// What the names of images begin with; two installations on one engine have different ones.
+    pub image_prefix: String,
+}
+
+/// A source pinned to a commit or digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedSource {
+    /// git, gitea or docker.
+    pub kind: &'static str,
+    /// What it is called: the URL, `owner/repository`, or the image's name.
+    pub locator: String,
+    /// The commit's hash or the image's digest.
+    pub revision: String,
+    /// The directory that is built; `/` for an image.
+    pub path: String,
+    /// Submodules are fetched.
+    pub submodules: bool,
+}
+
+impl PinnedSource {
+    /// True where an image is run as it is and nothing is built.
+    pub fn is_image(&self) -> bool {
+        self.kind == "docker"
+    }
+
+    /// The revision, short enough for a column.
+    pub fn short_revision(&self) -> String {
+        self.revision
+            .trim_start_matches("sha256:")
+            .chars()
+            .take(12)
+            .collect()
+    }
+}
+
+/// The values that a spec refers to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values {
+    /// The environment, in order, each name once.
+    pub env: Vec<(String, Secret)>,
+    /// The files of a volume, by the volume's name.
+    pub files: BTreeMap<String, BTreeMap<String, Secret>>,
+    /// Build arguments.
+    pub args: BTreeMap<String, Secret>,
+    /// Build secrets.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Those of the values that no log may show.
+    pub confidential: Vec<Secret>,
+}
+
+/// How the image is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildPlan {
+    /// Which way; detected where it is not given.
+    pub build_type: Option<BuildType>,
+    /// The image's tag.
+    pub tag: String,
+    /// Use the cache.
+    pub cache: bool,
+    /// The longest it may take.
+    pub timeout: Duration,
+    /// Nano-cores.
+    pub cpu: Option<u64>,
+    /// Bytes.
+    pub memory: Option<u64>,
+}
+
+/// What is wanted now, decided to the last detail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// The source.
+    pub source: PinnedSource,
+    /// Digests of everything that matters.
+    pub inputs: Inputs,
+    /// How the image is made; nothing for an image that is run as it is.
+    pub build: Option<BuildPlan>,
+    /// The part of the spec that a Release keeps.
+    pub config: Value,
+}
+
+impl Desired {
+    /// In one word, what is wanted: two that are equal need no new Release.
+    pub fn identity(&self) -> String {
+        digest(&self.inputs, &[""], "", 16)
+    }
+}
+
+/// The parts of a spec that a Release keeps, so that it can be run again without the Application's present spec.
+pub fn config(spec: &ApplicationSpec) -> Value {
+    let kept = ApplicationSpec {
+        env: spec.env.clone(),
+        env_from: spec.env_from.clone(),
+        replicas: spec.replicas,
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        ports: spec.ports.clone(),
+        resources: spec.resources.clone(),
+        health_check: spec.health_check.clone(),
+        restart_policy: spec.restart_policy.clone(),
+        stop_grace_period: spec.stop_grace_period.clone(),
+        volumes: spec.volumes.clone(),
+        rollout: spec.rollout.clone(),
+        ..ApplicationSpec::default()
+    };
+    serde_json::to_value(kept).unwrap_or_default()
+}
+
+/// Decides what is wanted.
+///
+/// # Errors
+/// A field that cannot work, by its name.
+pub fn validate(
+    app: &AppId,
+    spec: &ApplicationSpec,
+    source: PinnedSource,
+    values: &Values,
+    install: &Install,
+) -> Result<Desired, Problem> {
+    let mut print = Fingerprint::new(&install.key);
+    print.add(
+        "source.repository",
+        format!("{} {}", source.kind, source.locator).as_bytes(),
+    );
+    print.add("source.revision", source.revision.as_bytes());
+    print.add("source.path", source.path.as_bytes());
+    print.add_json("source.submodules", &source.submodules);
+    let build = spec.build.clone().unwrap_or_default();
+    if !source.is_image() {
+        print_build(&mut print, &build, values);
+    }
+    print_run(&mut print, spec, values);
+    let inputs = print.finish();
+    let plan = if source.is_image() {
+        None
+    } else {
+        Some(build_plan(app, &build, &inputs, &source, install)?)
+    };
+    let desired = Desired {
+        source,
+        inputs,
+        build: plan,
+        config: config(spec),
+    };
+    // What cannot run is refused before anything is built for it.
+    workload(app, "", "", "", spec, values)?;
+    Ok(desired)
+}
+
+fn print_build(print: &mut Fingerprint<'_>, build: &Build, values: &Values) {
+    print.add_json("build.dockerfile", &build.dockerfile);
+    print.add_json("build.static", &build.static_site);
+    for (name, value) in &values.args {
+        print.add(format!("build.args.{name}"), value.expose());
+    }
+    for (name, value) in &values.secrets {
+        print.add(format!("build.secrets.{name}"), value.expose());
+    }
+}
+
+fn print_run(print: &mut Fingerprint<'_>, spec: &ApplicationSpec, values: &Values) {
+    for (name, value) in &values.env {
+        print.add(format!("run.env.{name}"), value.expose());
+    }
+    for volume in &spec.volumes {
+        let field = format!("run.volumes.{}", volume.name);
+        let mut text = serde_json::to_string(volume).unwrap_or_default().into_bytes();
+        for (name, content) in values.files.get(&volume.name).into_iter().flatten() {
+            text.extend_from_slice(&(name.len() as u64).to_be_bytes());
+            text.extend_from_slice(name.as_bytes());
+            text.extend_from_slice(&(content.expose().len() as u64).to_be_bytes());
+            text.extend_from_slice(content.expose());
+        }
+        print.add(field, &text);
+    }
+    print.add_json("run.command", &spec.command);
+    print.add_json("run.args", &spec.args);
+    print.add_json("run.ports", &spec.ports);
+    print.add_json("run.resources", &spec.resources);
+    print.add_json("run.healthCheck", &spec.health_check);
+    print.add_json("run.restartPolicy", &spec.restart_policy);
+    print.add_json("run.stopGracePeriod", &spec.stop_grace_period);
+    print.add_json("scale.replicas", &spec.replicas);
+}
+
+fn build_plan(
+    app: &AppId,
+    build: &Build,
+    inputs: &Inputs,
+    source: &PinnedSource,
+    install: &Install,
+) -> Result<BuildPlan, Problem> {
+    let build_type = match (&build.dockerfile, &build.static_site) {
+        (Some(dockerfile), _) => Some(BuildType::Dockerfile(dockerfile.clone())),
+        (None, Some(site)) => Some(BuildType::Static(site.clone())),
+        (None, None) => None,
+    };
+    let limits = build
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
+    let (cpu, memory) = amounts(limits, "spec.build.resources.limits")?;
+    Ok(BuildPlan {
+        build_type,
+        tag: image_tag(app, inputs, source, install),
+        cache: build.cache.unwrap_or(true),
+        timeout: build
+            .timeout
+            .as_ref()
+            .map_or(Duration::from_secs(1800), crate::api::Duration::get),
+        cpu,
+        memory,
+    })
+}
+
+/// The image's name: from the commit and a digest of all build inputs, so that a repeated step finds its own work.
+fn image_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, install: &Install) -> String {
+    let digest = digest(
+        inputs,
+        &[super::fingerprint::SOURCE, super::fingerprint::BUILD],
+        "",
+        12,
+    );
+    let revision = source.short_revision();
+    format!(
+        "{}/{}/{}:{revision}-{digest}",
+        install.image_prefix, app.namespace, app.name
+    )
+}
+
+/// The identity of a release's containers: its image and everything that decides a container.
+pub fn container_hash(inputs: &Inputs, image: &str) -> String {
+    digest(inputs, &[RUN], image, 16)
+}
+
+/// What a runtime needs to run `spec` with `image`.
+///
+/// # Errors
+/// A field that cannot work, by its name.
+pub fn workload(
+    app: &AppId,
+    release: &str,
+    hash: &str,
+    image: &str,
+    spec: &ApplicationSpec,
+    values: &Values,
+) -> Result<Workload, Problem> {
+    check_names(values)?;
+    let limits = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
+    let requests = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref());
+    let (cpu, memory) = amounts(limits, "spec.resources.limits")?;
+    let (cpu_request, memory_reservation) = amounts(requests, "spec.resources.requests")?;
+    if let (Some(limit), Some(request)) = (cpu, cpu_request)
+        && request > limit
+    {
+        return Err(invalid(
+            Reason::InvalidQuantity,
+            "spec.resources.requests.cpu is more than limits.cpu: lower it",
+        ));
+    }
+    if let (Some(limit), Some(request)) = (memory, memory_reservation)
+        && request > limit
+    {
+        return Err(invalid(
+            Reason::InvalidQuantity,
+            "spec.resources.requests.memory is more than limits.memory: lower it",
+        ));
+    }
+    let ports = bindings(&spec.ports)?;
+    let has_host_port = ports.iter().any(|port| port.host.is_some());
+    let rollout = spec.rollout.clone().unwrap_or_default();
+    let restart = spec.restart_policy.clone().unwrap_or_default();
+    Ok(Workload {
+        app: app.clone(),
+        uid: String::new(),
+        release: release.to_owned(),
+        hash: hash.to_owned(),
+        image: image.to_owned(),
+        replicas: u32::try_from(spec.replicas).unwrap_or_default(),
+        env: values.env.clone(),
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        ports,
+        cpu,
+        memory,
+        memory_reservation,
+        health: spec
+            .health_check
+            .as_ref()
+            .map(|check| health(check, &spec.ports))
+            .transpose()?,
+        restart: match restart.condition {
+            RestartCondition::Always => Restart::Always,
+            RestartCondition::OnFailure => {
+                Restart::OnFailure(u32::try_from(restart.max_retries.unwrap_or(0)).unwrap_or_default())
+            }
+            RestartCondition::Never => Restart::Never,
+        },
+        stop_grace: spec
+            .stop_grace_period
+            .as_ref()
+            .map_or(Duration::from_secs(10), crate::api::Duration::get),
+        mounts: mounts(spec, values)?,
+        strategy: if has_host_port {
+            Strategy::StopFirst
+        } else {
+            rollout.strategy.unwrap_or(Strategy::StartFirst)
+        },
+        min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
+    })
+}
+
+fn check_names(values: &Values) -> Result<(), Problem> {
+    for (name, value) in &values.env {
+        let first = name.bytes().next();
+        let good = first.is_some_and(|byte| !byte.is_ascii_digit())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+        if !good {
+            return Err(invalid(
+                Reason::InvalidEnvName,
+                format!(
+                    "{name:?} is not the name of an environment variable: use letters, digits, _, - and ., not beginning with a digit (see spec.env, spec.envFrom)"
+                ),
+            ));
+        }
+        if value.expose().contains(&0) || value.expose_str().is_none() {
+            return Err(invalid(
+                Reason::InvalidSpec,
+                format!("env {name} has a value that is not text: mount it as a file with spec.volumes"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn bindings(ports: &[Port]) -> Result<Vec<PortBinding>, Problem> {
+    let mut taken = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    let mut all = Vec::new();
+    for port in ports {
+        if let Some(name) = &port.name
+            && !names.insert(name)
+        {
+            return Err(invalid(
+                Reason::InvalidSpec,
+                format!("spec.ports has the name {name:?} twice: give each port a name of its own"),
+            ));
+        }
+        let number = |value: i32| u16::try_from(value).unwrap_or_default();
+        let host = port.host_port.map(number);
+        if let Some(ip) = &port.host_ip
+            && ip.parse::<std::net::IpAddr>().is_err()
+        {
+            return Err(invalid(
+                Reason::InvalidSpec,
+                format!("spec.ports.hostIp {ip:?} is not an IP address: write it as 127.0.0.1"),
+            ));
+        }
+        if let Some(host) = host
+            && !taken.insert((host, port.protocol))
+        {
+            return Err(invalid(
+                Reason::InvalidSpec,
+                format!("spec.ports has hostPort {host} twice: set another one"),
+            ));
+        }
+        all.push(PortBinding {
+            container: number(port.container_port),
+            host,
+            host_ip: port.host_ip.clone(),
+            protocol: port.protocol,
+        });
+    }
+    Ok(all)
+}
+
+fn health(check: &HealthCheck, ports: &[Port]) -> Result<Health, Problem> {
+    let port = |wanted: &PortRef, field: &str| match wanted {
+        PortRef::Number(number) => u16::try_from(*number)
+            .ok()
+            .filter(|number| *number > 0)
+            .ok_or_else(|| {
+                invalid(
+                    Reason::InvalidSpec,
+                    format!("{field} is {number}: use a port from 1 to 65535"),
+                )
+            }),
+        PortRef::Name(name) => ports
+            .iter()
+            .find(|port| port.name.as_ref() == Some(name))
+            .and_then(|port| u16::try_from(port.container_port).ok())
+            .ok_or_else(|| {
+                invalid(
+                    Reason::InvalidSpec,
+                    format!("{field} is {name:?}, which is not a name in spec.ports"),
+                )
+            }),
+    };
+    let probe = if let Some(http) = &check.http {
+        Probe::Http {
+            path: http.path.clone(),
+            port: port(&http.port, "spec.healthCheck.http.port")?,
+        }
+    } else if let Some(tcp) = &check.tcp {
+        Probe::Tcp {
+            port: port(&tcp.port, "spec.healthCheck.tcp.port")?,
+        }
+    } else if let Some(exec) = &check.exec {
+        Probe::Exec(exec.command.clone())
+    } else {
+        return Err(invalid(
+            Reason::InvalidSpec,
+            "spec.healthCheck needs one of http, tcp, exec",
+        ));
+    };
+    let or = |value: &Option<crate::api::Duration>, default: u64| {
+        value
+            .as_ref()
+            .map_or(Duration::from_secs(default), crate::api::Duration::get)
+    };
+    let interval = or(&check.interval, 5);
+    let timeout = or(&check.timeout, 2);
+    if interval.is_zero() || timeout.is_zero() {
+        return Err(invalid(
+            Reason::InvalidSpec,
+            "spec.healthCheck.interval and timeout must be longer than 0s",
+        ));
+    }
+    Ok(Health {
+        probe,
+        interval,
+        timeout,
+        retries: u32::try_from(check.retries.unwrap_or(3)).unwrap_or(3),
+        start_period: or(&check.start_period, 0),
+    })
+}
+
+fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem> {
+    let mut paths = BTreeSet::new();
+    spec.volumes
+        .iter()
+        .map(|volume| {
+            let path = volume.mount_path.trim_end_matches('/');
+            if path.is_empty() || path.split('/').any(|part| part == "..") {
+                return Err(invalid(
+                    Reason::InvalidSpec,
+                    format!(
+                        "spec.volumes {}: mountPath {:?} cannot be mounted: use an absolute path without ..",
+                        volume.name, volume.mount_path
+                    ),
+                ));
+            }
+            if !paths.insert(path.to_owned()) {
+                return Err(invalid(
+                    Reason::InvalidSpec,
+                    format!("spec.volumes has mountPath {path:?} twice: set another one"),
+                ));
+            }
+            let source = if volume.volume.is_some() {
+                MountSource::Volume
+            } else {
+                MountSource::Files {
+                    files: values.files.get(&volume.name).cloned().unwrap_or_default(),
+                    mode: if volume.secret.is_some() { 0o400 } else { 0o444 },
+                }
+            };
+            Ok(Mount {
+                name: volume.name.clone(),
+                path: path.to_owned(),
+                source,
+                read_only: volume.read_only,
+            })
+        })
+        .collect()
+}
+
+/// Nano-cores and bytes.
+fn amounts(amounts: Option<&Amounts>, field: &str) -> Result<(Option<u64>, Option<u64>), Problem> {
+    let Some(amounts) = amounts else {
+        return Ok((None, None));
+    };
+    let bad = |name: &str, text: &dyn std::fmt::Display, way_out: &str| {
+        invalid(
+            Reason::InvalidQuantity,
+            format!("{field}.{name} {text} {way_out}"),
+        )
+    };
+    let cpu = amounts
+        .cpu
+        .as_ref()
+        .map(|quantity| {
+            let milli = quantity.milli().filter(|milli| (1..=1_000_000).contains(milli));
+            milli
+                .and_then(|milli| u64::try_from(milli * 1_000_000).ok())
+                .ok_or_else(|| {
+                    bad(
+                        "cpu",
+                        quantity,
+                        "is not an amount of cpu: write cores as 250m, 1 or 1.5",
+                    )
+                })
+        })
+        .transpose()?;
+    let memory = amounts
+        .memory
+        .as_ref()
+        .map(|quantity| {
+            let bytes = quantity.milli().map(|milli| milli / 1000).and_then(|bytes| u64::try_from(bytes).ok());
+            // The engine refuses less than 6 MiB.
+            bytes
+                .filter(|bytes| *bytes >= 6 * 1024 * 1024 && *bytes < 1 << 50)
+                .ok_or_else(|| bad("memory", quantity, "is not an amount of memory that can be used: write at least 6Mi, such as 128Mi or 1G"))
+        })
+        .transpose()?;
+    Ok((cpu, memory))
+}
+
+fn invalid(reason: Reason, message: impl Into<String>) -> Problem {
+    Problem::new(Class::Terminal, reason, message)
+}

@@ -1,0 +1,453 @@
+//! What a Release's status becomes by each thing that happens to it. Pure; an ended Release never changes again.
+
+use jiff::Timestamp;
+
+use crate::api::{
+    BuilderUsed, Cause, CauseKind, ConditionType, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
+    ReleaseType, ResolvedSource, Step, condition,
+};
+use crate::error::cut;
+use crate::runtime::Progress;
+
+use super::End;
+use super::desired::{Desired, PinnedSource};
+use super::fingerprint::why;
+use super::observed::{JobFailure, JobOutput, JobState, ReleaseView};
+
+/// The title that a Release has where nobody gave one.
+pub fn default_title(kind: ReleaseType) -> &'static str {
+    match kind {
+        ReleaseType::Deploy => "Manual deployment",
+        ReleaseType::Redeploy => "Rebuild deployment",
+        ReleaseType::Rollback => "Rollback",
+    }
+}
+
+/// The source as it stands in status.
+pub fn resolved(source: &PinnedSource) -> ResolvedSource {
+    ResolvedSource {
+        kind: source.kind.to_owned(),
+        revision: source.revision.clone(),
+        short_revision: source.short_revision(),
+        message: None,
+        author: None,
+    }
+}
+
+/// Pins a Release: what it is made of, and what is different from the one before.
+pub fn begin(
+    status: &mut ReleaseStatus,
+    desired: &Desired,
+    handled: Option<String>,
+    before: Option<&ReleaseView>,
+    by_hand: bool,
+    now: Timestamp,
+) {
+    let old = before.map(|release| &release.status.inputs);
+    let old_revision = before
+        .and_then(|release| release.status.source.as_ref())
+        .map(|source| source.revision.as_str());
+    status.why = why(old, &desired.inputs, old_revision, &desired.source.revision);
+    status.why.truncate(20);
+    if status.why.is_empty() {
+        status.why.push("asked for by hand".to_owned());
+    }
+    let kind = if by_hand {
+        CauseKind::Manual
+    } else {
+        match status.why.as_slice() {
+            [only] if only.starts_with("revision ") => CauseKind::Poll,
+            _ => CauseKind::Spec,
+        }
+    };
+    status.cause = Some(Cause { kind, actor: None });
+    status.source = Some(resolved(&desired.source));
+    status.inputs.clone_from(&desired.inputs);
+    status.image_tag = desired.build.as_ref().map(|build| build.tag.clone());
+    status.config = Some(crate::api::Later(desired.config.clone()));
+    status.handled = handled;
+    status.started_at = Some(now.to_string());
+    enter(status, ReleasePhase::Pending, now);
+}
+
+/// How the job of a Release stands.
+pub fn job(status: &mut ReleaseStatus, job: &JobState, now: Timestamp) {
+    match job {
+        JobState::Queued { position } => {
+            enter(status, ReleasePhase::Pending, now);
+            status.queue = Some(QueuePlace {
+                position: i32::try_from(*position).unwrap_or(i32::MAX),
+            });
+        }
+        JobState::Fetching { since } => {
+            status.queue = None;
+            enter(status, ReleasePhase::Fetching, *since);
+        }
+        JobState::Building { since } => {
+            status.queue = None;
+            enter(status, ReleasePhase::Building, *since);
+        }
+        JobState::Ended(_) => {}
+    }
+}
+
+/// The work failed for a passing reason and is tried again.
+pub fn retrying(status: &mut ReleaseStatus, failure: &JobFailure, now: Timestamp) {
+    if status.phase.has_ended() {
+        return;
+    }
+    status.queue = None;
+    finish_step(status, failure.problem.reason, now);
+    status.phase = ReleasePhase::Pending;
+    summarise(
+        status,
+        Reason::ProgressingWithRetry,
+        &failure.problem.message,
+        now,
+    );
+}
+
+/// The image of a Release is there.
+pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: Timestamp) {
+    if let Some(at) = output.fetched_at
+        && step_began(status, "Fetching").is_none()
+    {
+        enter(status, ReleasePhase::Fetching, at);
+    }
+    if let Some(at) = output.built_at {
+        enter(status, ReleasePhase::Building, at);
+    }
+    status.queue = None;
+    finish_step(
+        status,
+        if reused {
+            Reason::ImageReused
+        } else {
+            Reason::Built
+        },
+        now,
+    );
+    status.image = Some(output.image.clone());
+    if let Some(builder) = &output.builder {
+        status.builder = Some(BuilderUsed {
+            kind: builder.clone(),
+            reused,
+        });
+    }
+    if let Some(source) = &mut status.source {
+        source.message = output.message.clone().or_else(|| source.message.take());
+        source.author = output.author.clone().or_else(|| source.author.take());
+    }
+}
+
+/// How far the containers of a Release are.
+pub fn progress(status: &mut ReleaseStatus, progress: &Progress, replicas: u32, now: Timestamp) {
+    if status.phase.has_ended() {
+        return;
+    }
+    match progress {
+        Progress::Rolling {
+            created, waiting_for, ..
+        } => {
+            let phase = if *created >= replicas {
+                ReleasePhase::Verifying
+            } else {
+                ReleasePhase::Deploying
+            };
+            if status.phase == ReleasePhase::Verifying && phase == ReleasePhase::Deploying {
+                return; // A container that is put right in the middle of it is no step back.
+            }
+            if step_began(status, "Deploying").is_none() {
+                enter(status, ReleasePhase::Deploying, now);
+            }
+            enter(status, phase, now);
+            let _ = waiting_for; // It changes with every check: told by events, not by a write for each.
+        }
+        Progress::Complete => {
+            if step_began(status, "Deploying").is_none() {
+                enter(status, ReleasePhase::Deploying, now);
+            }
+            finish_step(status, Reason::Healthy, now);
+            close(
+                status,
+                ReleasePhase::Succeeded,
+                Reason::Succeeded,
+                "every replica is healthy",
+                now,
+            );
+        }
+    }
+}
+
+/// A Release has ended otherwise than well.
+pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
+    if status.phase.has_ended() {
+        return;
+    }
+    match end {
+        End::Cancelled => close(
+            status,
+            ReleasePhase::Cancelled,
+            Reason::Cancelled,
+            "it was cancelled",
+            now,
+        ),
+        End::Superseded => close(
+            status,
+            ReleasePhase::Superseded,
+            Reason::Superseded,
+            "a newer release took its place",
+            now,
+        ),
+        End::Failed {
+            step,
+            problem,
+            log_tail,
+        } => {
+            status.failure = Some(Failure {
+                step: (*step).to_owned(),
+                reason: problem.reason.to_string(),
+                message: problem.message.clone(),
+                log_tail: Some(cut(log_tail, 2048)).filter(|tail| !tail.is_empty()),
+            });
+            close(
+                status,
+                ReleasePhase::Failed,
+                problem.reason,
+                &problem.message,
+                now,
+            );
+        }
+    }
+}
+
+/// Cancel was asked for, and the work is being stopped.
+pub fn cancelling(status: &mut ReleaseStatus, now: Timestamp) {
+    if !status.phase.has_ended() {
+        summarise(status, Reason::Cancelling, "the work is being stopped", now);
+    }
+}
+
+fn close(status: &mut ReleaseStatus, phase: ReleasePhase, reason: Reason, message: &str, now: Timestamp) {
+    finish_step(status, reason, now);
+    status.queue = None;
+    status.phase = phase;
+    status.finished_at = Some(now.to_string());
+    let began = status
+        .started_at
+        .as_ref()
+        .and_then(|text| text.parse::<Timestamp>().ok())
+        .unwrap_or(now);
+    if status.started_at.is_none() {
+        status.started_at = Some(now.to_string());
+    }
+    status.duration = Some(human(now.as_second() - began.as_second()));
+    summarise(status, reason, message, now);
+}
+
+/// Enters a phase: the step before ends, a new one begins.
+fn enter(status: &mut ReleaseStatus, phase: ReleasePhase, at: Timestamp) {
+    if status.phase.has_ended() {
+        return;
+    }
+    if status.phase != phase || status.conditions.is_empty() {
+        let (name, reason) = match phase {
+            ReleasePhase::Pending => ("", Reason::Pending),
+            ReleasePhase::Fetching => ("Fetching", Reason::Fetching),
+            ReleasePhase::Building => ("Building", Reason::Building),
+            ReleasePhase::Pushing => ("Pushing", Reason::Progressing),
+            ReleasePhase::Deploying => ("Deploying", Reason::Deploying),
+            ReleasePhase::Verifying => ("Verifying", Reason::Verifying),
+            ReleasePhase::Succeeded
+            | ReleasePhase::Failed
+            | ReleasePhase::Cancelled
+            | ReleasePhase::Superseded => return,
+        };
+        finish_step(status, Reason::Succeeded, at);
+        if !name.is_empty() {
+            // A step that is tried again stands once, with the time of its latest try.
+            status.steps.retain(|step| step.name != name);
+            status.steps.push(Step {
+                name: name.to_owned(),
+                started_at: at.to_string(),
+                finished_at: None,
+                reason: None,
+                exit_code: None,
+            });
+        }
+        status.phase = phase;
+        summarise(status, reason, reason.sentence(), at);
+    }
+}
+
+fn finish_step(status: &mut ReleaseStatus, reason: Reason, at: Timestamp) {
+    if let Some(step) = status.steps.last_mut()
+        && step.finished_at.is_none()
+    {
+        step.finished_at = Some(at.to_string());
+        step.reason = Some(reason.to_string());
+    }
+}
+
+/// When a step began, if it has.
+pub fn step_began(status: &ReleaseStatus, name: &str) -> Option<Timestamp> {
+    status
+        .steps
+        .iter()
+        .find(|step| step.name == name)
+        .and_then(|step| step.started_at.parse().ok())
+}
+
+/// The conditions of a Release: Succeeded is Unknown until it has ended, and says the same as Ready.
+fn summarise(status: &mut ReleaseStatus, reason: Reason, message: &str, now: Timestamp) {
+    let generation = status.observed_generation.max(1);
+    let verdict = match status.phase {
+        ReleasePhase::Succeeded => Some(true),
+        ReleasePhase::Failed | ReleasePhase::Cancelled | ReleasePhase::Superseded => Some(false),
+        ReleasePhase::Pending
+        | ReleasePhase::Fetching
+        | ReleasePhase::Building
+        | ReleasePhase::Pushing
+        | ReleasePhase::Deploying
+        | ReleasePhase::Verifying => None,
+    };
+    let all = &mut status.conditions;
+    condition::set(
+        all,
+        ConditionType::Succeeded,
+        verdict,
+        reason,
+        message,
+        generation,
+        now,
+    );
+    condition::set(
+        all,
+        ConditionType::Ready,
+        Some(verdict == Some(true)),
+        reason,
+        message,
+        generation,
+        now,
+    );
+    match verdict {
+        None => condition::set(
+            all,
+            ConditionType::Reconciling,
+            Some(true),
+            reason,
+            message,
+            generation,
+            now,
+        ),
+        Some(_) => condition::remove(all, ConditionType::Reconciling),
+    }
+    if verdict == Some(false) {
+        condition::set(
+            all,
+            ConditionType::Stalled,
+            Some(true),
+            reason,
+            message,
+            generation,
+            now,
+        );
+    } else {
+        condition::remove(all, ConditionType::Stalled);
+    }
+}
+
+/// Seconds as kubectl shows them in a column.
+fn human(seconds: i64) -> String {
+    match seconds {
+        i64::MIN..=119 => format!("{}s", seconds.max(0)),
+        120..=7199 => format!("{}m{}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Class, Problem};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_release_passes_through_its_steps_and_then_never_changes() {
+        let mut status = ReleaseStatus::default();
+        job(&mut status, &JobState::Queued { position: 2 }, at(1));
+        assert_eq!(status.queue, Some(QueuePlace { position: 2 }));
+        job(&mut status, &JobState::Fetching { since: at(2) }, at(2));
+        job(&mut status, &JobState::Building { since: at(3) }, at(4));
+        image(
+            &mut status,
+            &JobOutput {
+                image: "sha256:1".into(),
+                ..JobOutput::default()
+            },
+            false,
+            at(5),
+        );
+        let rolling = |created| Progress::Rolling {
+            created,
+            ready: 0,
+            check_in: None,
+            waiting_for: String::new(),
+        };
+        progress(&mut status, &rolling(1), 2, at(6));
+        assert_eq!(status.phase, ReleasePhase::Deploying);
+        progress(&mut status, &rolling(2), 2, at(7));
+        assert_eq!(status.phase, ReleasePhase::Verifying);
+        progress(&mut status, &Progress::Complete, 2, at(8));
+        assert_eq!(status.phase, ReleasePhase::Succeeded);
+        let names: Vec<_> = status
+            .steps
+            .iter()
+            .map(|step| (step.name.as_str(), step.finished_at.is_some()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("Fetching", true),
+                ("Building", true),
+                ("Deploying", true),
+                ("Verifying", true)
+            ]
+        );
+        assert!(condition::is_true(&status.conditions, ConditionType::Succeeded));
+        let before = status.clone();
+        end(&mut status, &End::Superseded, at(9));
+        progress(&mut status, &rolling(0), 2, at(9));
+        job(&mut status, &JobState::Building { since: at(9) }, at(9));
+        cancelling(&mut status, at(9));
+        assert_eq!(status, before);
+    }
+
+    #[test]
+    fn a_failure_says_where_why_and_the_last_lines() {
+        let mut status = ReleaseStatus::default();
+        job(&mut status, &JobState::Building { since: at(0) }, at(0));
+        let problem = Problem::new(Class::Terminal, Reason::BuildFailed, "exit code: 1");
+        end(
+            &mut status,
+            &End::Failed {
+                step: "Building",
+                problem,
+                log_tail: "boom".into(),
+            },
+            at(90),
+        );
+        let failure = status.failure.unwrap();
+        assert_eq!(
+            (failure.step.as_str(), failure.reason.as_str()),
+            ("Building", "BuildFailed")
+        );
+        assert_eq!(failure.log_tail.as_deref(), Some("boom"));
+        assert!(condition::is_true(&status.conditions, ConditionType::Stalled));
+        assert!(condition::find(&status.conditions, ConditionType::Reconciling).is_none());
+        assert_eq!(status.duration.as_deref(), Some("0s"));
+    }
+}

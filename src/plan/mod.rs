@@ -1,0 +1,591 @@
+//! Decides, never does: a pure and total function from what is wanted and what there is to the next actions.
+
+pub mod backoff;
+pub mod desired;
+pub mod fingerprint;
+pub mod journal;
+pub mod observed;
+pub mod status;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::{ConcurrencyPolicy, DeletionPolicy, History, Reason, ReleasePhase, ReleaseType};
+use crate::error::{Class, Problem};
+use crate::runtime::{ReplicaState, Running};
+
+use desired::{Desired, container_hash};
+use observed::{JobOutput, JobState, ReleaseView, World, active, target};
+
+/// One thing to do: one call of a trait or of the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Give a Release that somebody made its number.
+    Number {
+        /// Which.
+        release: String,
+        /// Its number.
+        number: i64,
+    },
+    /// Make a Release for what is wanted now.
+    Create {
+        /// Its number.
+        number: i64,
+        /// What is wanted, boxed because it is large.
+        desired: Box<Desired>,
+    },
+    /// Record what a Release is pinned to, and why there is one.
+    Begin {
+        /// Which.
+        release: String,
+        /// What it is pinned to.
+        desired: Box<Desired>,
+    },
+    /// Fetch and build, or pull, for a Release.
+    StartJob {
+        /// Which.
+        release: String,
+        /// What it is pinned to.
+        desired: Box<Desired>,
+    },
+    /// Stop the job; its end is observed later.
+    CancelJob,
+    /// Forget a job that has ended.
+    ForgetJob,
+    /// Record the image of a Release.
+    RecordImage {
+        /// Which.
+        release: String,
+        /// The image.
+        output: JobOutput,
+        /// It was there already.
+        reused: bool,
+    },
+    /// Take the containers towards this Release; nothing: towards none at all.
+    Deploy {
+        /// Which.
+        release: Option<String>,
+    },
+    /// A Release has ended.
+    End {
+        /// Which.
+        release: String,
+        /// How.
+        end: End,
+    },
+    /// Remove an ended Release from the history, with its log and, if no other needs it, its image.
+    Prune {
+        /// Which.
+        release: String,
+        /// The image tag to remove.
+        image_tag: Option<String>,
+    },
+    /// Remove containers, network and, if asked, volumes.
+    RemoveContainers {
+        /// Volumes too.
+        volumes: bool,
+    },
+    /// Let everything of the Application run on without an owner.
+    Orphan,
+    /// Remove images, logs and caches, then let the object go.
+    Forget,
+}
+
+/// How a Release ends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// Because it was asked to.
+    Cancelled,
+    /// Because a newer one came.
+    Superseded,
+    /// Because it failed in a step.
+    Failed {
+        /// The step.
+        step: &'static str,
+        /// What went wrong.
+        problem: Problem,
+        /// The last lines of the log.
+        log_tail: String,
+    },
+}
+
+/// What to do now, and when to look again if nothing happens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// Look again at the latest after this time.
+    pub check_in: Option<Duration>,
+}
+
+impl Plan {
+    fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn look_again_in(&mut self, time: Duration) {
+        self.check_in = Some(self.check_in.map_or(time, |already| already.min(time)));
+    }
+}
+
+/// Decides what to do next.
+pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    if world.app.metadata.deletion_timestamp.is_some() {
+        delete(world, &mut plan);
+        return plan;
+    }
+    number(world, &mut plan);
+    let spec = &world.app.spec;
+    let nothing_wanted = spec.stopped || matches!(world.wanted, Ok(None));
+    let current = target(&world.releases, spec.concurrency_policy).filter(|_| !nothing_wanted);
+    end_others(world, current, &mut plan);
+    let serving = match current {
+        Some(release) => advance(world, release, now, &mut plan),
+        None => active(&world.releases).map(|release| release.name.clone()),
+    };
+    let left_alone =
+        current.is_none() && !rolls_back(world) && world.releases.last().is_some_and(failed_in_rollout);
+    if nothing_wanted {
+        if world
+            .running
+            .as_ref()
+            .is_ok_and(|running| !running.replicas.is_empty())
+        {
+            plan.push(Action::Deploy { release: None });
+        }
+    } else {
+        create(world, current, &mut plan);
+        if left_alone {
+            // autoRollback is off: what the failed Release left stays to be looked at.
+        } else if let Some(release) = serving {
+            plan.push(Action::Deploy {
+                release: Some(release),
+            });
+        } else if current.is_none_or(|release| !in_rollout(release))
+            && world
+                .running
+                .as_ref()
+                .is_ok_and(|running| !running.replicas.is_empty())
+        {
+            // Nothing has ever succeeded: what a failed first Release left is removed.
+            plan.push(Action::Deploy { release: None });
+        }
+    }
+    prune(world, &mut plan);
+    plan
+}
+
+fn in_rollout(release: &ReleaseView) -> bool {
+    matches!(
+        release.status.phase,
+        ReleasePhase::Deploying | ReleasePhase::Verifying
+    )
+}
+
+fn failed_in_rollout(release: &ReleaseView) -> bool {
+    release.status.phase == ReleasePhase::Failed
+        && journal::step_began(&release.status, "Deploying").is_some()
+}
+
+fn delete(world: &World<'_>, plan: &mut Plan) {
+    if world.app.spec.deletion_policy == DeletionPolicy::Orphan {
+        plan.push(Action::Orphan);
+        return;
+    }
+    if let Some(job) = &world.job
+        && !job.state.has_ended()
+    {
+        plan.push(Action::CancelJob);
+        return;
+    }
+    plan.push(Action::RemoveContainers {
+        volumes: world.app.spec.deletion_policy == DeletionPolicy::DeleteWithVolumes,
+    });
+    plan.push(Action::Forget);
+}
+
+/// The number after the highest one that was ever given.
+fn next_number(world: &World<'_>) -> i64 {
+    let counted = world
+        .app
+        .status
+        .as_ref()
+        .and_then(|status| status.release.as_ref())
+        .map_or(0, |release| release.count);
+    let highest = world
+        .releases
+        .iter()
+        .filter_map(|release| release.status.number)
+        .max()
+        .unwrap_or(0);
+    counted.max(highest) + 1
+}
+
+fn number(world: &World<'_>, plan: &mut Plan) {
+    let first = next_number(world);
+    let new = world
+        .releases
+        .iter()
+        .filter(|release| release.status.number.is_none());
+    for (number, release) in (first..).zip(new) {
+        plan.push(Action::Number {
+            release: release.name.clone(),
+            number,
+        });
+    }
+}
+
+/// Releases that are open beside the current one: superseded, refused or left waiting, as the policy says; and all of
+/// them cancelled where nothing is wanted.
+fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
+    let is_current = |release: &ReleaseView| current.is_some_and(|current| current.name == release.name);
+    let owner_is_current = |job: &str| current.is_some_and(|current| current.name == job);
+    if let Some(job) = &world.job
+        && !owner_is_current(&job.release)
+    {
+        plan.push(if job.state.has_ended() {
+            Action::ForgetJob
+        } else {
+            Action::CancelJob
+        });
+    }
+    for release in world
+        .releases
+        .iter()
+        .filter(|release| !release.has_ended() && !is_current(release))
+    {
+        let works = world
+            .job
+            .as_ref()
+            .is_some_and(|job| job.release == release.name && !job.state.has_ended());
+        if works {
+            continue; // It has ended only when its job has.
+        }
+        let end = match (current, world.app.spec.concurrency_policy) {
+            (None, _) => End::Cancelled,
+            (Some(_), ConcurrencyPolicy::Supersede) => End::Superseded,
+            (Some(_), ConcurrencyPolicy::Queue) if release.spec.cancel => End::Cancelled,
+            (Some(_), ConcurrencyPolicy::Queue) => continue,
+            (Some(current), ConcurrencyPolicy::Forbid) => End::Failed {
+                step: "Pending",
+                problem: Problem::new(
+                    Class::Terminal,
+                    Reason::Concurrent,
+                    format!(
+                        "release {} is under way and spec.concurrencyPolicy is Forbid: wait for its end or cancel it",
+                        current.name
+                    ),
+                ),
+                log_tail: String::new(),
+            },
+        };
+        plan.push(Action::End {
+            release: release.name.clone(),
+            end,
+        });
+    }
+}
+
+/// Takes the current Release a step further. Returns the Release whose containers should serve meanwhile.
+fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut Plan) -> Option<String> {
+    let name = release.name.clone();
+    let before = active(&world.releases).map(|release| release.name.clone());
+    let job = world.job.as_ref().filter(|job| job.release == name);
+    if release.spec.cancel {
+        cancel(world, release, plan);
+        return before;
+    }
+    if in_rollout(release) {
+        if let Some(problem) = rollout_problem(world, release, now) {
+            fail(plan, &name, "Verifying", problem, String::new());
+            return before.filter(|_| rolls_back(world));
+        }
+        if let Some(rest) = rest_of_deadline(world, release, now) {
+            plan.look_again_in(rest);
+        }
+        return Some(name);
+    }
+    let desired = match &world.target {
+        Some(Ok(desired)) => desired,
+        Some(Err(problem)) if problem.class == Class::Terminal => {
+            fail(plan, &name, "Pending", problem.clone(), String::new());
+            return before;
+        }
+        Some(Err(_)) | None => return before,
+    };
+    if !release.has_begun() {
+        plan.push(Action::Begin {
+            release: name.clone(),
+            desired: Box::new(desired.clone()),
+        });
+    }
+    match job.map(|job| &job.state) {
+        Some(JobState::Ended(Ok(output))) => {
+            plan.push(Action::RecordImage {
+                release: name.clone(),
+                output: output.clone(),
+                reused: false,
+            });
+            plan.push(Action::ForgetJob);
+            return Some(name);
+        }
+        Some(JobState::Ended(Err(failure))) => {
+            if failure.problem.class == Class::Transient && !failure.cancelled {
+                // Kept as it is until the pause is over; then the same Release tries again.
+                match world.retry_at {
+                    Some(at) if at > now => plan.look_again_in(until(at, now)),
+                    _ => plan.push(Action::StartJob {
+                        release: name,
+                        desired: Box::new(desired.clone()),
+                    }),
+                }
+            } else {
+                fail(
+                    plan,
+                    &name,
+                    failure.step,
+                    failure.problem.clone(),
+                    failure.log_tail.clone(),
+                );
+                plan.push(Action::ForgetJob);
+            }
+        }
+        Some(JobState::Queued { .. } | JobState::Fetching { .. } | JobState::Building { .. }) => {}
+        None if world.job.is_some() => {} // Another Release's job must end first.
+        None => match &world.image {
+            Some(image) if release.spec.kind != ReleaseType::Redeploy && !release.spec.clean_cache => {
+                plan.push(Action::RecordImage {
+                    release: name.clone(),
+                    output: image.clone(),
+                    reused: true,
+                });
+                return Some(name);
+            }
+            _ => plan.push(Action::StartJob {
+                release: name,
+                desired: Box::new(desired.clone()),
+            }),
+        },
+    }
+    before
+}
+
+fn fail(plan: &mut Plan, release: &str, step: &'static str, problem: Problem, log_tail: String) {
+    plan.push(Action::End {
+        release: release.to_owned(),
+        end: End::Failed {
+            step,
+            problem,
+            log_tail,
+        },
+    });
+    // What serves from here on is decided on the next pass, from the record of this end.
+    plan.look_again_in(Duration::ZERO);
+}
+
+fn rolls_back(world: &World<'_>) -> bool {
+    world
+        .app
+        .spec
+        .rollout
+        .as_ref()
+        .and_then(|rollout| rollout.auto_rollback)
+        .unwrap_or(true)
+}
+
+/// A Release is Cancelled only when its job has ended and none of its own containers is left.
+fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
+    if let Some(job) = &world.job
+        && job.release == release.name
+        && !job.state.has_ended()
+    {
+        plan.push(Action::CancelJob);
+        return;
+    }
+    let own = release
+        .status
+        .image
+        .as_ref()
+        .map(|image| container_hash(&release.status.inputs, image));
+    let kept = active(&world.releases).and_then(|active| {
+        active
+            .status
+            .image
+            .as_ref()
+            .map(|image| container_hash(&active.status.inputs, image))
+    });
+    let left = match (&world.running, own) {
+        (Ok(running), Some(own)) if kept.as_ref() != Some(&own) => {
+            running.replicas.iter().any(|replica| replica.hash == own)
+        }
+        (Ok(_), _) => false,
+        (Err(_), own) => own.is_some(),
+    };
+    if !left {
+        plan.push(Action::End {
+            release: release.name.clone(),
+            end: End::Cancelled,
+        });
+        if world.job.is_some() {
+            plan.push(Action::ForgetJob);
+        }
+    }
+}
+
+/// How often a container may be started again by the engine before its Release counts as failed.
+const RESTARTS: i64 = 3;
+
+/// Why a rollout cannot succeed any more: a container that keeps ending, or time that has run out.
+fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Timestamp) -> Option<Problem> {
+    let image = release.status.image.as_ref()?;
+    let hash = container_hash(&release.status.inputs, image);
+    let late = rest_of_deadline(world, release, now).is_some_and(|rest| rest.is_zero());
+    let running = world.running.as_ref().ok()?;
+    let own = running.replicas.iter().filter(|replica| replica.hash == hash);
+    let never_again = world
+        .app
+        .spec
+        .restart_policy
+        .as_ref()
+        .is_some_and(|policy| policy.condition == crate::api::RestartCondition::Never);
+    let mut last = None;
+    for replica in own {
+        match &replica.state {
+            ReplicaState::Exited { code, oom, message } => {
+                let why = if *oom {
+                    ", killed for want of memory (see spec.resources.limits.memory)"
+                } else {
+                    ""
+                };
+                let text = format!(
+                    "container {} ended with code {code}{why}, {} restarts; {message}",
+                    replica.name, replica.restarts
+                );
+                let problem = Problem::new(Class::Terminal, Reason::ContainerExited, text);
+                if replica.restarts >= RESTARTS || never_again {
+                    return Some(problem);
+                }
+                last = Some(problem);
+            }
+            ReplicaState::Unhealthy(said) => {
+                last = Some(Problem::new(
+                    Class::Terminal,
+                    Reason::Unhealthy,
+                    format!(
+                        "container {} is not healthy: {said}; check spec.healthCheck and the container's output",
+                        replica.name
+                    ),
+                ));
+            }
+            ReplicaState::Starting | ReplicaState::Healthy | ReplicaState::Created => {
+                if replica.restarts > RESTARTS {
+                    return Some(Problem::new(
+                        Class::Terminal,
+                        Reason::ContainerExited,
+                        format!(
+                            "container {} was started {} times and ended each time; look at its output",
+                            replica.name,
+                            replica.restarts + 1
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+    late.then(|| {
+        last.unwrap_or_else(|| {
+            Problem::new(
+                Class::Terminal,
+                Reason::ProgressDeadlineExceeded,
+                "the containers were not healthy within spec.rollout.progressDeadline; check spec.healthCheck, or raise it",
+            )
+        })
+    })
+}
+
+/// What is left of the progress deadline; nothing where the rollout has not begun.
+fn rest_of_deadline(world: &World<'_>, release: &ReleaseView, now: Timestamp) -> Option<Duration> {
+    let began = journal::step_began(&release.status, "Deploying")?;
+    let rollout = world.app.spec.rollout.as_ref();
+    let deadline = rollout
+        .and_then(|rollout| rollout.progress_deadline.as_ref())
+        .map_or(Duration::from_secs(300), crate::api::Duration::get);
+    let passed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+    Some(deadline.saturating_sub(passed))
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+/// Makes a Release where what is wanted is not what the newest one was made for.
+fn create(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
+    let Ok(Some(wanted)) = &world.wanted else { return };
+    if current.is_some() && world.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede {
+        return;
+    }
+    let newest = world.releases.last();
+    if newest
+        .is_some_and(|newest| newest.status.number.is_none() || !newest.has_begun() && !newest.has_ended())
+    {
+        return; // Somebody just asked for one; it begins with what is wanted now.
+    }
+    let handled = newest.and_then(|newest| newest.status.handled.as_deref());
+    if handled == Some(wanted.identity().as_str()) {
+        return;
+    }
+    plan.push(Action::Create {
+        number: next_number(world),
+        desired: Box::new(wanted.clone()),
+    });
+}
+
+/// Removes what the history limits leave no room for: never the active Release, never one that has not ended, never
+/// the newest, which remembers what was handled.
+fn prune(world: &World<'_>, plan: &mut Plan) {
+    let limits = world.app.spec.history.unwrap_or_else(History::default);
+    let keep = active(&world.releases).map(|release| release.name.clone());
+    let newest = world.releases.last().map(|release| release.name.clone());
+    let mut succeeded = 0;
+    let mut others = 0;
+    let mut gone: Vec<&ReleaseView> = Vec::new();
+    for release in world.releases.iter().rev().filter(|release| release.has_ended()) {
+        let (count, limit) = if release.status.phase == ReleasePhase::Succeeded {
+            (&mut succeeded, limits.succeeded)
+        } else {
+            (&mut others, limits.failed)
+        };
+        *count += 1;
+        if *count > limit && Some(&release.name) != keep.as_ref() && Some(&release.name) != newest.as_ref() {
+            gone.push(release);
+        }
+    }
+    for release in gone.iter().rev() {
+        let tag = release.status.image_tag.as_ref();
+        let shared = world.releases.iter().any(|other| {
+            other.status.image_tag.as_ref() == tag && !gone.iter().any(|gone| gone.name == other.name)
+        });
+        plan.push(Action::Prune {
+            release: release.name.clone(),
+            image_tag: tag.filter(|_| !shared).cloned(),
+        });
+    }
+}
+
+/// How many replicas with this hash there are, and how many of them are healthy and answer to the name.
+pub fn count(running: &Running, hash: &str) -> (i32, i32) {
+    let own = running
+        .replicas
+        .iter()
+        .filter(|replica| replica.hash == hash && !replica.draining);
+    let all = own.clone().count();
+    let ready = own
+        .filter(|replica| replica.state == ReplicaState::Healthy && replica.serving)
+        .count();
+    (
+        i32::try_from(all).unwrap_or(i32::MAX),
+        i32::try_from(ready).unwrap_or(i32::MAX),
+    )
+}

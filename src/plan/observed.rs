@@ -1,0 +1,171 @@
+//! What there is: Releases, the job that runs, the image, the containers.
+
+use jiff::Timestamp;
+
+use crate::api::{Application, ConcurrencyPolicy, Release, ReleasePhase, ReleaseSpec, ReleaseStatus};
+use crate::error::Problem;
+use crate::runtime::Running;
+
+use super::desired::Desired;
+
+/// A Release as it was observed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseView {
+    /// Its name.
+    pub name: String,
+    /// What was asked for.
+    pub spec: ReleaseSpec,
+    /// Where it stands.
+    pub status: ReleaseStatus,
+    /// Its generation.
+    pub generation: i64,
+    /// When it was created, in seconds since 1970.
+    pub created: i64,
+    /// An owner was set, so that it goes with its Application.
+    pub owned: bool,
+}
+
+impl ReleaseView {
+    /// From the object.
+    pub fn of(release: &Release) -> Self {
+        let meta = &release.metadata;
+        Self {
+            name: meta.name.clone().unwrap_or_default(),
+            spec: release.spec.clone(),
+            status: release.status.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            created: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(0, |time| time.0.as_second()),
+            owned: meta
+                .owner_references
+                .as_ref()
+                .is_some_and(|owners| !owners.is_empty()),
+        }
+    }
+
+    /// True where nothing changes any more.
+    pub fn has_ended(&self) -> bool {
+        self.status.phase.has_ended()
+    }
+
+    /// True where the inputs it is pinned to have been recorded.
+    pub fn has_begun(&self) -> bool {
+        !self.status.inputs.is_empty()
+    }
+}
+
+/// Releases in their order: by number, then those that have none yet by age.
+pub fn sort(releases: &mut [ReleaseView]) {
+    releases.sort_by(|a, b| {
+        let key = |r: &ReleaseView| (r.status.number.unwrap_or(i64::MAX), r.created);
+        key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
+    });
+}
+
+/// The Release that is worked on: of those that have not ended the newest, or the oldest where they queue.
+pub fn target(releases: &[ReleaseView], policy: ConcurrencyPolicy) -> Option<&ReleaseView> {
+    let mut open = releases.iter().filter(|release| !release.has_ended());
+    match policy {
+        ConcurrencyPolicy::Supersede => open.next_back(),
+        ConcurrencyPolicy::Queue | ConcurrencyPolicy::Forbid => open.next(),
+    }
+}
+
+/// The Release whose image and configuration should serve while nothing newer has been seen healthy.
+pub fn active(releases: &[ReleaseView]) -> Option<&ReleaseView> {
+    releases
+        .iter()
+        .rev()
+        .find(|release| release.status.phase == ReleasePhase::Succeeded)
+}
+
+/// The job of an Application: at most one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    /// For which Release.
+    pub release: String,
+    /// How it stands.
+    pub state: JobState,
+}
+
+/// How a job stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobState {
+    /// Waits for a place; 1 is next.
+    Queued {
+        /// Its place.
+        position: usize,
+    },
+    /// The source is being fetched, or the image pulled.
+    Fetching {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The image is being built.
+    Building {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It has ended and nothing of it runs any more.
+    Ended(Result<JobOutput, JobFailure>),
+}
+
+impl JobState {
+    /// True where nothing of it runs any more.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+}
+
+/// What a job made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobOutput {
+    /// The image: the engine's id or a digest.
+    pub image: String,
+    /// What built it; nothing for a pull.
+    pub builder: Option<String>,
+    /// The commit's first line.
+    pub message: Option<String>,
+    /// The commit's author.
+    pub author: Option<String>,
+    /// When fetching and building began.
+    pub fetched_at: Option<Timestamp>,
+    /// When building began.
+    pub built_at: Option<Timestamp>,
+}
+
+/// Why a job made nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobFailure {
+    /// What went wrong.
+    pub problem: Problem,
+    /// It ended because it was told to.
+    pub cancelled: bool,
+    /// In which step.
+    pub step: &'static str,
+    /// The last lines of its log.
+    pub log_tail: String,
+}
+
+/// Everything that a plan is made from.
+#[derive(Clone, Debug)]
+pub struct World<'a> {
+    /// The Application.
+    pub app: &'a Application,
+    /// What it wants now; nothing where it has no source; a problem where that cannot be found out.
+    pub wanted: Result<Option<Desired>, Problem>,
+    /// The same for the Release that is worked on, pinned as that is.
+    pub target: Option<Result<Desired, Problem>>,
+    /// All its Releases, in order.
+    pub releases: Vec<ReleaseView>,
+    /// Its job.
+    pub job: Option<JobView>,
+    /// The image that the target's tag names, if it is there.
+    pub image: Option<JobOutput>,
+    /// Its containers; a problem where the engine cannot be asked.
+    pub running: Result<Running, Problem>,
+    /// Whether work that failed for a passing reason must still wait.
+    pub retry_at: Option<Timestamp>,
+}

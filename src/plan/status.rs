@@ -1,0 +1,530 @@
+//! What an Application's status is: a pure function of what was observed. `Ready` is summarised here and nowhere else,
+//! and `phase` follows from the conditions alone.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::{
+    Application, ApplicationStatus, ConditionType, Phase, Reason, ReleasePhase, ReleaseStatus,
+    ReleaseSummary, Retry, condition,
+};
+use crate::error::{Class, Problem};
+use crate::runtime::{ReplicaState, Running};
+
+use super::desired::{PinnedSource, container_hash};
+use super::{count, journal};
+
+/// What was found out on one pass, after its actions.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The Application.
+    pub app: &'a Application,
+    /// The source as it was resolved, or why it could not be; nothing where there is none.
+    pub source: Option<Result<PinnedSource, Problem>>,
+    /// Why what is wanted cannot be found out or done, other than through the source.
+    pub problem: Option<Problem>,
+    /// All Releases after this pass, in order.
+    pub releases: &'a [(String, ReleaseStatus)],
+    /// The containers.
+    pub running: Result<Running, Problem>,
+    /// What is retried, and when.
+    pub retry: Option<Retry>,
+    /// The request to look now that was acted on.
+    pub handled_request: Option<String>,
+}
+
+/// The status that says these facts. Times of what has not changed are kept.
+pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
+    let generation = facts.app.metadata.generation.unwrap_or(1);
+    let old = facts.app.status.clone().unwrap_or_default();
+    let mut new = ApplicationStatus {
+        conditions: old.conditions.clone(),
+        ..ApplicationStatus::default()
+    };
+    let newest = facts.releases.last();
+    let active = facts
+        .releases
+        .iter()
+        .rev()
+        .find(|(_, release)| release.phase == ReleasePhase::Succeeded);
+    let open = facts
+        .releases
+        .iter()
+        .rev()
+        .find(|(_, release)| !release.phase.has_ended());
+
+    new.source = match &facts.source {
+        Some(Ok(source)) => {
+            let mut resolved = journal::resolved(source);
+            let same = |release: &&(String, ReleaseStatus)| {
+                release
+                    .1
+                    .source
+                    .as_ref()
+                    .is_some_and(|known| known.revision == resolved.revision && known.message.is_some())
+            };
+            if let Some(known) = facts
+                .releases
+                .iter()
+                .rev()
+                .find(same)
+                .and_then(|(_, release)| release.source.as_ref())
+            {
+                resolved.message.clone_from(&known.message);
+                resolved.author.clone_from(&known.author);
+            }
+            Some(resolved)
+        }
+        Some(Err(_)) => old.source.clone(),
+        None => None,
+    };
+    let highest = facts
+        .releases
+        .iter()
+        .filter_map(|(_, release)| release.number)
+        .max()
+        .unwrap_or(0);
+    new.release = newest.map(|(latest, _)| ReleaseSummary {
+        active: active.map(|(name, _)| name.clone()),
+        latest: Some(latest.clone()),
+        image: active.and_then(|(_, release)| release.image.clone()),
+        count: old
+            .release
+            .as_ref()
+            .map_or(0, |release| release.count)
+            .max(highest),
+    });
+    new.release = new.release.or_else(|| {
+        old.release.clone().map(|release| ReleaseSummary {
+            active: None,
+            latest: None,
+            image: None,
+            ..release
+        })
+    });
+    new.retry.clone_from(&facts.retry);
+    new.last_handled_reconcile_at = facts
+        .handled_request
+        .clone()
+        .or_else(|| old.last_handled_reconcile_at.clone());
+
+    let serving = active.map(|(_, release)| release);
+    let verdicts = Verdicts::of(facts, serving, open, newest);
+    if let Ok(running) = &facts.running {
+        let hash = open
+            .or(active)
+            .and_then(|(_, release)| hash_of(release))
+            .or_else(|| serving.and_then(hash_of));
+        (new.replicas, new.ready_replicas) = hash.map_or((0, 0), |hash| count(running, &hash));
+        new.urls = if verdicts.healthy.0 == Some(true) {
+            urls(facts.app, running)
+        } else {
+            Vec::new()
+        };
+    } else {
+        (new.replicas, new.ready_replicas) = (old.replicas, 0);
+    }
+    write(&mut new.conditions, &verdicts, generation, now);
+    new.phase = phase(&new.conditions);
+    // The newest generation that reached ready or stalled, so that kstatus waits until then; the -1 of an object that
+    // was never looked at stays until then too.
+    let settled = verdicts.stalled || verdicts.ready.0 == Some(true) || verdicts.idle;
+    new.observed_generation = if settled {
+        generation
+    } else {
+        old.observed_generation_or_unseen()
+    };
+    new
+}
+
+impl ApplicationStatus {
+    fn observed_generation_or_unseen(&self) -> i64 {
+        if self.observed_generation == 0 {
+            -1
+        } else {
+            self.observed_generation
+        }
+    }
+}
+
+fn hash_of(release: &ReleaseStatus) -> Option<String> {
+    release
+        .image
+        .as_ref()
+        .map(|image| container_hash(&release.inputs, image))
+}
+
+/// A condition's status, reason and message.
+type Verdict = (Option<bool>, Reason, String);
+
+struct Verdicts {
+    source: Option<Verdict>,
+    built: Option<Verdict>,
+    deployed: Verdict,
+    healthy: Verdict,
+    ready: Verdict,
+    reconciling: Option<(Reason, String)>,
+    stalled: bool,
+    idle: bool,
+}
+
+impl Verdicts {
+    fn of(
+        facts: &Facts<'_>,
+        serving: Option<&ReleaseStatus>,
+        open: Option<&(String, ReleaseStatus)>,
+        newest: Option<&(String, ReleaseStatus)>,
+    ) -> Self {
+        let source = match &facts.source {
+            Some(Ok(source)) => {
+                let what = if source.is_image() { "digest" } else { "commit" };
+                Some((
+                    Some(true),
+                    Reason::Resolved,
+                    format!("{what} {} of {}", source.short_revision(), source.locator),
+                ))
+            }
+            Some(Err(problem)) => Some((Some(false), problem.reason, problem.message.clone())),
+            None => None,
+        };
+        let built = newest.and_then(|(name, release)| built(name, release));
+        let healthy = healthy(facts, serving);
+        let failed = newest
+            .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
+        let deployed = match (newest, open) {
+            (None, _) => (Some(false), Reason::Pending, "no release yet".to_owned()),
+            (Some((name, release)), _) if release.phase == ReleasePhase::Succeeded => (
+                Some(true),
+                Reason::Deployed,
+                format!("release {name} is what runs"),
+            ),
+            (Some(_), Some((name, release))) => (
+                Some(false),
+                phase_reason(release.phase),
+                format!("release {name} is under way"),
+            ),
+            (Some((name, release)), None) => {
+                let (reason, message) = last_word(release);
+                (Some(false), reason, format!("release {name}: {message}"))
+            }
+        };
+        let mut all = Self {
+            source,
+            built,
+            deployed,
+            healthy,
+            ready: (Some(false), Reason::Progressing, String::new()),
+            reconciling: None,
+            stalled: false,
+            idle: false,
+        };
+        all.summarise(facts, failed, open);
+        all
+    }
+
+    /// The one place where Ready, Reconciling and Stalled are decided; the first that applies.
+    fn summarise(
+        &mut self,
+        facts: &Facts<'_>,
+        failed: Option<&(String, ReleaseStatus)>,
+        open: Option<&(String, ReleaseStatus)>,
+    ) {
+        let spec = &facts.app.spec;
+        let empty = facts
+            .running
+            .as_ref()
+            .is_ok_and(|running| running.replicas.is_empty());
+        let source_problem = facts.source.as_ref().and_then(|source| source.as_ref().err());
+        let not_ready = |reason: Reason, message: &str| (Some(false), reason, message.to_owned());
+        if facts.app.metadata.deletion_timestamp.is_some() {
+            self.progress(Reason::Deleting, "what it made is being removed");
+        } else if spec.stopped || facts.source.is_none() && facts.problem.is_none() {
+            let (reason, message) = if spec.stopped {
+                (Reason::Stopped, "stopped: spec.stopped is true")
+            } else {
+                (Reason::NoSource, "no source: set spec.source")
+            };
+            self.ready = not_ready(reason, message);
+            if empty && open.is_none() {
+                self.idle = true;
+            } else {
+                self.progress(reason, "the containers are being stopped");
+            }
+        } else if let Some((name, release)) = open {
+            let retry = release
+                .conditions
+                .iter()
+                .any(|c| c.type_ == "Succeeded" && c.reason == Reason::ProgressingWithRetry.as_str());
+            let text = release
+                .conditions
+                .iter()
+                .find(|c| c.type_ == "Succeeded")
+                .map_or("", |c| c.message.as_str());
+            if retry {
+                self.progress(Reason::ProgressingWithRetry, &format!("release {name}: {text}"));
+            } else {
+                self.progress(Reason::Progressing, &format!("release {name} is under way"));
+            }
+        } else if let Some(problem) = facts.problem.as_ref().or(source_problem
+            .filter(|problem| problem.class == Class::Terminal || self.deployed.0 != Some(true)))
+        {
+            self.problem(problem);
+        } else if let Err(problem) = &facts.running {
+            self.problem(problem);
+        } else if let Some((name, release)) = failed {
+            let (reason, message) = last_word(release);
+            let rolled = if self.healthy.0 == Some(true) {
+                "; the release before serves"
+            } else {
+                ""
+            };
+            self.stall(reason, &format!("release {name}: {message}{rolled}"));
+        } else if self.deployed.0 != Some(true) {
+            self.progress(Reason::Progressing, "work is under way");
+        } else if self.healthy.0 != Some(true) {
+            let (_, reason, message) = self.healthy.clone();
+            self.progress(reason, &message);
+        } else {
+            self.ready = (Some(true), Reason::Ready, self.deployed.2.clone());
+        }
+    }
+
+    fn progress(&mut self, reason: Reason, message: &str) {
+        self.ready = (Some(false), reason, message.to_owned());
+        self.reconciling = Some((reason, message.to_owned()));
+    }
+
+    fn stall(&mut self, reason: Reason, message: &str) {
+        self.ready = (Some(false), reason, message.to_owned());
+        self.stalled = true;
+    }
+
+    fn problem(&mut self, problem: &Problem) {
+        match problem.class {
+            Class::Terminal => self.stall(problem.reason, &problem.message),
+            Class::Waiting => self.progress(problem.reason, &problem.message),
+            Class::Transient => {
+                self.ready = (Some(false), problem.reason, problem.message.clone());
+                self.reconciling = Some((Reason::ProgressingWithRetry, problem.message.clone()));
+            }
+        }
+    }
+}
+
+fn phase_reason(phase: ReleasePhase) -> Reason {
+    match phase {
+        ReleasePhase::Pending => Reason::Pending,
+        ReleasePhase::Fetching | ReleasePhase::Building | ReleasePhase::Pushing => Reason::Progressing,
+        ReleasePhase::Deploying | ReleasePhase::Verifying => Reason::Deploying,
+        ReleasePhase::Succeeded => Reason::Deployed,
+        ReleasePhase::Failed | ReleasePhase::Cancelled | ReleasePhase::Superseded => Reason::Pending,
+    }
+}
+
+/// The reason and message that a Release ended with.
+fn last_word(release: &ReleaseStatus) -> (Reason, String) {
+    condition::find(&release.conditions, ConditionType::Succeeded).map_or(
+        (Reason::Pending, String::new()),
+        |last| {
+            (
+                last.reason.parse().unwrap_or(Reason::Internal),
+                last.message.clone(),
+            )
+        },
+    )
+}
+
+fn built(name: &str, release: &ReleaseStatus) -> Option<Verdict> {
+    if release.image.is_some() {
+        let reused = release.builder.as_ref().is_some_and(|builder| builder.reused);
+        let (reason, how) = if reused {
+            (Reason::ImageReused, "was there already")
+        } else {
+            (Reason::Built, "is there")
+        };
+        return Some((Some(true), reason, format!("the image of release {name} {how}")));
+    }
+    release.failure.as_ref().map(|failure| {
+        (
+            Some(false),
+            failure.reason.parse().unwrap_or(Reason::BuildFailed),
+            failure.message.clone(),
+        )
+    })
+}
+
+fn healthy(facts: &Facts<'_>, serving: Option<&ReleaseStatus>) -> Verdict {
+    let running = match &facts.running {
+        Ok(running) => running,
+        Err(problem) => return (None, problem.reason, problem.message.clone()),
+    };
+    let Some(hash) = serving.and_then(hash_of) else {
+        return (
+            Some(false),
+            Reason::Pending,
+            "nothing has been seen healthy yet".to_owned(),
+        );
+    };
+    let wanted = serving
+        .and_then(|release| release.config.as_ref())
+        .and_then(|config| config.0.get("replicas"))
+        .and_then(serde_json::Value::as_i64)
+        .unwrap_or(1);
+    let own = || {
+        running
+            .replicas
+            .iter()
+            .filter(|replica| replica.hash == hash && !replica.draining)
+    };
+    for replica in own() {
+        match &replica.state {
+            ReplicaState::Unhealthy(said) => {
+                return (
+                    Some(false),
+                    Reason::Unhealthy,
+                    format!("container {} is not healthy: {said}", replica.name),
+                );
+            }
+            ReplicaState::Exited { code, oom, message } => {
+                let why = if *oom { ", killed for want of memory" } else { "" };
+                let text = format!(
+                    "container {} ended with code {code}{why}; {message}",
+                    replica.name
+                );
+                return (Some(false), Reason::ContainerExited, text);
+            }
+            ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
+        }
+    }
+    let (_, ready) = count(running, &hash);
+    if i64::from(ready) >= wanted {
+        (
+            Some(true),
+            Reason::Healthy,
+            format!("{ready} of {wanted} replicas are healthy"),
+        )
+    } else {
+        (
+            Some(false),
+            Reason::ReplicasMissing,
+            format!("{ready} of {wanted} replicas are healthy"),
+        )
+    }
+}
+
+/// Where the host ports can be reached, as they were observed.
+fn urls(app: &Application, running: &Running) -> Vec<String> {
+    let observed: std::collections::BTreeSet<u16> = running
+        .replicas
+        .iter()
+        .flat_map(|replica| replica.host_ports.iter().copied())
+        .collect();
+    let mut urls = BTreeMap::new();
+    for port in &app.spec.ports {
+        let host = port
+            .host_port
+            .and_then(|host| u16::try_from(host).ok())
+            .filter(|host| observed.contains(host));
+        if let Some(host) = host
+            && port.protocol == crate::api::Protocol::Tcp
+        {
+            let ip = port
+                .host_ip
+                .as_deref()
+                .filter(|ip| *ip != "0.0.0.0" && *ip != "::")
+                .unwrap_or("localhost");
+            urls.insert(host, format!("http://{ip}:{host}"));
+        }
+    }
+    urls.into_values().collect()
+}
+
+fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, generation: i64, now: Timestamp) {
+    let always = |verdict| Some(verdict);
+    for (kind, verdict) in [
+        (ConditionType::Ready, always(&verdicts.ready)),
+        (ConditionType::Deployed, always(&verdicts.deployed)),
+        (ConditionType::Healthy, always(&verdicts.healthy)),
+        (ConditionType::SourceReady, verdicts.source.as_ref()),
+        (ConditionType::Built, verdicts.built.as_ref()),
+    ] {
+        match verdict {
+            Some((status, reason, message)) => {
+                condition::set(all, kind, *status, *reason, message, generation, now)
+            }
+            None => condition::remove(all, kind),
+        }
+    }
+    match &verdicts.reconciling {
+        Some((reason, message)) if !verdicts.stalled => {
+            condition::set(
+                all,
+                ConditionType::Reconciling,
+                Some(true),
+                *reason,
+                message,
+                generation,
+                now,
+            );
+        }
+        _ => condition::remove(all, ConditionType::Reconciling),
+    }
+    if verdicts.stalled {
+        condition::set(
+            all,
+            ConditionType::Stalled,
+            Some(true),
+            verdicts.ready.1,
+            &verdicts.ready.2,
+            generation,
+            now,
+        );
+    } else {
+        condition::remove(all, ConditionType::Stalled);
+    }
+    all.sort_by_key(|condition| order(&condition.type_));
+}
+
+fn order(kind: &str) -> usize {
+    [
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "SourceReady",
+        "Built",
+        "Deployed",
+        "Healthy",
+    ]
+    .iter()
+    .position(|known| *known == kind)
+    .unwrap_or(usize::MAX)
+}
+
+/// The phase that conditions mean: a pure function of them, as API.md has it.
+pub fn phase(conditions: &[Condition]) -> Phase {
+    let reason =
+        |kind| condition::find(conditions, kind).and_then(|found| found.reason.parse::<Reason>().ok());
+    let is_true = |kind| condition::is_true(conditions, kind);
+    if is_true(ConditionType::Stalled) {
+        Phase::Error
+    } else if is_true(ConditionType::Ready) {
+        Phase::Done
+    } else if matches!(
+        reason(ConditionType::Ready),
+        Some(Reason::Stopped | Reason::NoSource) | None
+    ) {
+        if is_true(ConditionType::Reconciling) {
+            Phase::Running
+        } else {
+            Phase::Idle
+        }
+    } else if reason(ConditionType::Reconciling) == Some(Reason::ProgressingWithRetry)
+        || is_true(ConditionType::Deployed)
+    {
+        Phase::Error
+    } else {
+        Phase::Running
+    }
+}
