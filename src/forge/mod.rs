@@ -1,11 +1,19 @@
 //! Forges: one file each, one trait. Nothing outside this folder names one but the API types and this factory.
 
+mod gitea;
+mod headers;
+pub mod http;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::api::{GitProviderSpec, Reason};
 use crate::error::{Class, Explain};
 use crate::model::GitCredential;
 use crate::redact::{SafeUrl, Secret};
+
+pub use self::http::HttpOptions;
 
 /// Who a credential is, and what it reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +40,18 @@ pub struct Repository {
 /// Why a forge cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
+    /// The GitProvider's spec says something that cannot work.
+    #[error("read the GitProvider: {message}")]
+    Spec {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A Secret is there but does not hold what is needed.
+    #[error("read the GitProvider's Secret: {message}")]
+    Secret {
+        /// What is wrong with it.
+        message: String,
+    },
     /// No connection.
     #[error("reach {url}: {message}")]
     Unreachable {
@@ -74,6 +94,16 @@ pub enum ForgeError {
         /// What it lacks.
         scope: String,
     },
+    /// The credential's owner may not do what is needed.
+    #[error("{doing} at {url}: {message}")]
+    Forbidden {
+        /// What we tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// What it said.
+        message: String,
+    },
     /// A repository or branch is not there, or may not be seen.
     #[error("find {what} at {url}")]
     NotFound {
@@ -105,10 +135,13 @@ pub enum ForgeError {
 impl Explain for ForgeError {
     fn class(&self) -> Class {
         match self {
-            Self::Tls { .. }
+            Self::Spec { .. }
+            | Self::Secret { .. }
+            | Self::Tls { .. }
             | Self::NotRecognised { .. }
             | Self::Auth { .. }
             | Self::Scope { .. }
+            | Self::Forbidden { .. }
             | Self::NotFound { .. } => Class::Terminal,
             Self::Unreachable { .. } | Self::RateLimited { .. } | Self::Other { .. } => Class::Transient,
         }
@@ -116,11 +149,13 @@ impl Explain for ForgeError {
 
     fn reason(&self) -> Reason {
         match self {
+            Self::Spec { .. } => Reason::InvalidSpec,
+            Self::Secret { .. } => Reason::SecretInvalid,
             Self::Unreachable { .. } => Reason::ForgeUnreachable,
             Self::Tls { .. } => Reason::ForgeTlsFailed,
             Self::NotRecognised { .. } => Reason::ForgeNotRecognised,
             Self::Auth { .. } => Reason::ForgeAuthFailed,
-            Self::Scope { .. } => Reason::ForgeScopeMissing,
+            Self::Scope { .. } | Self::Forbidden { .. } => Reason::ForgeScopeMissing,
             Self::NotFound { .. } => Reason::GitRepositoryNotFound,
             Self::RateLimited { .. } => Reason::ForgeRateLimited,
             Self::Other { .. } => Reason::ForgeFailed,
@@ -135,10 +170,15 @@ impl Explain for ForgeError {
             }
             Self::Auth { .. } => Some("put a valid token into the Secret".to_owned()),
             Self::Scope { .. } => Some("give the token that scope".to_owned()),
+            Self::Forbidden { .. } => Some("check what the token's owner may do there".to_owned()),
             Self::NotFound { .. } => {
                 Some("check owner and repository, and what the token may see".to_owned())
             }
-            Self::Unreachable { .. } | Self::RateLimited { .. } | Self::Other { .. } => None,
+            Self::Spec { .. }
+            | Self::Secret { .. }
+            | Self::Unreachable { .. }
+            | Self::RateLimited { .. }
+            | Self::Other { .. } => None,
         }
     }
 }
@@ -169,6 +209,23 @@ pub struct ForgeSecrets {
     pub token: Option<Secret>,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,
+}
+
+/// The forge that a spec names, with the credential that goes with it. Nothing is asked of it yet.
+///
+/// # Errors
+/// A spec without a forge or with a URL that cannot be used, a token or CA that is none.
+pub fn connect(
+    spec: &GitProviderSpec,
+    secrets: ForgeSecrets,
+    options: &HttpOptions,
+) -> Result<Arc<dyn Forge>, ForgeError> {
+    match &spec.gitea {
+        Some(gitea) => Ok(Arc::new(gitea::Gitea::new(gitea, secrets, options)?)),
+        None => Err(ForgeError::Spec {
+            message: "no forge is set".to_owned(),
+        }),
+    }
 }
 
 /// The kind of forge that a spec names, as the user writes it, and its URL.
