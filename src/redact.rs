@@ -76,7 +76,8 @@ impl Eq for Secret {}
 
 /// A URL whose `Display` and `Debug` show neither credentials nor query nor fragment.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SafeUrl(url::Url);
+// Boxed, because it is carried by most errors and a `Url` alone is 88 bytes.
+pub struct SafeUrl(Box<url::Url>);
 
 impl SafeUrl {
     /// Parses an absolute URL.
@@ -84,7 +85,7 @@ impl SafeUrl {
     /// # Errors
     /// A URL that cannot be parsed; the text itself is not repeated, because it may hold a credential.
     pub fn parse(text: &str) -> Result<Self, url::ParseError> {
-        url::Url::parse(text).map(Self)
+        url::Url::parse(text).map(|url| Self(Box::new(url)))
     }
 
     /// The whole URL, for the one place that must hand it on.

@@ -23,7 +23,7 @@ pub(super) fn next_page(headers: &HeaderMap) -> Option<Vec<(String, String)>> {
         .get_all(LINK)
         .iter()
         .filter_map(|value| value.to_str().ok());
-    for link in links.flat_map(|value| value.split(",")) {
+    for link in links.flat_map(|value| value.split(',')) {
         let Some((target, parameters)) = link
             .trim()
             .strip_prefix('<')
