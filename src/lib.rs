@@ -3,6 +3,7 @@
 //! Start reading in ARCHITECTURE.md, then [`plan`], then `controller::application`.
 
 pub mod api;
+pub mod apiserver;
 pub mod builder;
 pub mod error;
 pub mod forge;

@@ -1,0 +1,17 @@
+//! The three patches that change an object by what is sent: JSON patch, merge patch, strategic merge patch.
+
+mod json;
+mod merge;
+
+pub use self::{json::json_patch, merge::merge_patch};
+
+/// Why a patch was not applied, with the HTTP status that upstream answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// The patch cannot be read: 400 `BadRequest`.
+    #[error("{0}")]
+    Malformed(String),
+    /// The patch does not fit this object: 422 `Invalid`, with this message as the whole.
+    #[error("{0}")]
+    Unprocessable(String),
+}

@@ -1,0 +1,358 @@
+//! `x-kubernetes-validations`: rules in CEL, parsed once with the schema and run on every write.
+
+use std::sync::{Arc, LazyLock};
+
+use kube::core::cel::{
+    KubeCelExt as _,
+    cel::{
+        Context, ExecutionError, IdedExpr, Value as Cel,
+        common::ast::{EntryExpr, Expr, operators},
+        objects::OptionalValue,
+        parser::Parser,
+    },
+};
+use serde_json::{Map, Value};
+
+use super::{
+    cel_value, correlate,
+    node::{Additional, Node, Types},
+};
+use crate::apiserver::field::{Cause, FieldError, child, index, key};
+
+/// The standard functions and Kubernetes' libraries, registered once for the process.
+pub(super) fn functions() -> &'static Context<'static> {
+    static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
+    &FUNCTIONS
+}
+
+/// One rule, ready to run.
+#[derive(Debug)]
+pub(super) struct Rule {
+    source: Box<str>,
+    message: Box<str>,
+    message_expression: Option<IdedExpr>,
+    reason: Cause,
+    /// The path below the rule's own place that an error names; empty for the place itself.
+    field_path: Box<str>,
+    optional_old_self: bool,
+    pub(super) uses_old_self: bool,
+    program: Result<IdedExpr, Box<str>>,
+}
+
+/// Parses an expression of the dialect that Kubernetes uses, with optional fields and indices.
+pub(super) fn parse(source: &str) -> Result<IdedExpr, String> {
+    let mut expression = Parser::new()
+        .enable_optional_syntax(true)
+        .parse(source)
+        .map_err(|errors| {
+            let texts: Vec<String> = errors.errors.iter().map(|error| error.msg.clone()).collect();
+            texts.join("; ")
+        })?;
+    rewrite(&mut expression);
+    Ok(expression)
+}
+
+/// `a.?b` of the parser is looked up as `a[?"b"]`: the interpreter fails on a missing key only in the former.
+fn rewrite(expression: &mut IdedExpr) {
+    match &mut expression.expr {
+        Expr::Call(call) => {
+            if call.func_name == operators::OPT_SELECT {
+                operators::OPT_INDEX.clone_into(&mut call.func_name);
+            }
+            if let Some(target) = &mut call.target {
+                rewrite(target);
+            }
+            call.args.iter_mut().for_each(rewrite);
+        }
+        Expr::Comprehension(comprehension) => {
+            let comprehension = &mut **comprehension;
+            for part in [
+                &mut comprehension.iter_range,
+                &mut comprehension.accu_init,
+                &mut comprehension.loop_cond,
+                &mut comprehension.loop_step,
+                &mut comprehension.result,
+            ] {
+                rewrite(part);
+            }
+        }
+        Expr::List(list) => list.elements.iter_mut().for_each(rewrite),
+        Expr::Map(map) => {
+            for entry in &mut map.entries {
+                rewrite_entry(&mut entry.expr);
+            }
+        }
+        Expr::Struct(fields) => {
+            for entry in &mut fields.entries {
+                rewrite_entry(&mut entry.expr);
+            }
+        }
+        Expr::Select(select) => rewrite(&mut select.operand),
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
+    }
+}
+
+fn rewrite_entry(entry: &mut EntryExpr) {
+    match entry {
+        EntryExpr::StructField(field) => rewrite(&mut field.value),
+        EntryExpr::MapEntry(entry) => {
+            rewrite(&mut entry.key);
+            rewrite(&mut entry.value);
+        }
+    }
+}
+
+impl Rule {
+    /// The rules at one place of a schema.
+    pub(super) fn compile_all(schema: &Map<String, Value>) -> Box<[Self]> {
+        let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
+        rules
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object)
+            .map(|rule| Self::compile(rule, schema))
+            .collect()
+    }
+
+    fn compile(rule: &Map<String, Value>, schema: &Map<String, Value>) -> Self {
+        let string = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or_default();
+        let program = parse(string("rule")).map_err(Into::into);
+        let uses_old_self = program
+            .as_ref()
+            .is_ok_and(|expression: &IdedExpr| expression.references().has_variable("oldSelf"));
+        Self {
+            source: string("rule").trim().into(),
+            message: string("message").trim().into(),
+            message_expression: Some(string("messageExpression"))
+                .filter(|text| !text.is_empty())
+                .and_then(|text| parse(text).ok()),
+            reason: match string("reason") {
+                "FieldValueForbidden" => Cause::Forbidden,
+                "FieldValueRequired" => Cause::Required,
+                "FieldValueDuplicate" => Cause::Duplicate,
+                _ => Cause::Invalid,
+            },
+            field_path: super::rule_path::normalize(string("fieldPath"), schema)
+                .unwrap_or_default()
+                .into(),
+            optional_old_self: rule.get("optionalOldSelf").and_then(Value::as_bool) == Some(true),
+            uses_old_self,
+            program,
+        }
+    }
+
+    /// What stands for the rule in a message.
+    fn named(&self) -> &str {
+        if self.message.is_empty() {
+            &self.source
+        } else {
+            &self.message
+        }
+    }
+
+    fn detail(&self, context: &Context<'_>) -> String {
+        let computed =
+            self.message_expression
+                .as_ref()
+                .and_then(|expression| match Cel::resolve(expression, context) {
+                    Ok(Cel::String(text)) => Some(text.trim().to_owned()),
+                    _ => None,
+                });
+        // What upstream refuses as a message falls back to the static one.
+        match computed.filter(|text| !text.is_empty() && text.len() <= 5 << 10 && !text.contains('\n')) {
+            Some(text) => text,
+            None if self.message.is_empty() => format!("failed rule: {}", self.source),
+            None => self.message.to_string(),
+        }
+    }
+}
+
+/// Where a value stands relative to the object that it replaces.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    /// The old value of this very place.
+    old: Option<&'a Value>,
+    /// The nearest place, here or above, that has an old value, with both values.
+    anchor: Option<(&'a Value, &'a Value)>,
+}
+
+impl<'a> Origin<'a> {
+    fn below(self, value: &'a Value, old: Option<&'a Value>) -> Self {
+        Self {
+            old,
+            anchor: old.map(|old| (old, value)).or(self.anchor),
+        }
+    }
+
+    /// An error that was there before this write is not this write's.
+    fn unchanged(self) -> bool {
+        self.anchor.is_some_and(|(old, new)| old == new)
+    }
+}
+
+/// Runs every rule of the schema that the value reaches.
+pub(super) fn validate(root: &Node, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if root.ruled {
+        let origin = Origin {
+            old,
+            anchor: old.map(|old| (old, value)),
+        };
+        visit(root, root, value, origin, "", true, &mut errors);
+    }
+    errors
+}
+
+/// `rules` has the rules and `node` the types: they differ inside `allOf`.
+fn visit<'a>(
+    rules: &Node,
+    node: &Node,
+    value: &'a Value,
+    origin: Origin<'a>,
+    path: &str,
+    resource: bool,
+    errors: &mut Vec<FieldError>,
+) {
+    if value.is_null() || !rules.ruled {
+        return;
+    }
+    run(rules, node, value, origin, path, resource, errors);
+    for branch in rules.checks.iter().flat_map(|checks| &checks.all_of) {
+        visit(branch, node, value, origin, path, resource, errors);
+    }
+    match value {
+        Value::Object(map) => {
+            for (name, field) in map {
+                let old = correlate::field(origin.old, name);
+                let below = if path.is_empty() && correlate::is_type_meta(name) {
+                    Origin { old, anchor: None }
+                } else {
+                    origin.below(field, old)
+                };
+                match (rules.property(name), &rules.additional) {
+                    (Some(sub), _) => {
+                        let shape = node.field(name).unwrap_or(sub);
+                        visit(
+                            sub,
+                            shape,
+                            field,
+                            below,
+                            &child(path, name),
+                            shape.embedded,
+                            errors,
+                        );
+                    }
+                    (None, Additional::Schema(sub)) => {
+                        let shape = node.field(name).unwrap_or(sub);
+                        visit(sub, shape, field, below, &key(path, name), shape.embedded, errors);
+                    }
+                    (None, Additional::Absent | Additional::Denied | Additional::Any) => {}
+                }
+            }
+        }
+        Value::Array(list) => {
+            if let Some(sub) = rules.items.as_deref().filter(|items| items.ruled) {
+                let shape = node.items.as_deref().unwrap_or(sub);
+                for (at, item) in list.iter().enumerate() {
+                    let below = origin.below(item, correlate::item(node, origin.old, item));
+                    visit(sub, shape, item, below, &index(path, at), shape.embedded, errors);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn run(
+    rules: &Node,
+    node: &Node,
+    value: &Value,
+    origin: Origin<'_>,
+    path: &str,
+    resource: bool,
+    errors: &mut Vec<FieldError>,
+) {
+    if rules.rules.is_empty() {
+        return;
+    }
+    let old = origin.old.filter(|old| !old.is_null());
+    let old_cel = old
+        .filter(|_| rules.rules.iter().any(|rule| rule.uses_old_self))
+        .map(|old| cel_value::convert(old, node, resource));
+    let mut context = functions().new_inner_scope();
+    context.add_variable_from_value("self", cel_value::convert(value, node, resource));
+    if let Some(old) = &old_cel {
+        context.add_variable_from_value("oldSelf", old.clone());
+    }
+    let optional = rules.rules.iter().any(|rule| rule.optional_old_self).then(|| {
+        let mut optional = context.new_inner_scope();
+        let wrapped = old_cel
+            .clone()
+            .map_or_else(OptionalValue::none, OptionalValue::of);
+        optional.add_variable_from_value("oldSelf", Cel::Opaque(Arc::new(wrapped)));
+        optional
+    });
+    for rule in &rules.rules {
+        // A transition rule needs something to compare with.
+        if rule.uses_old_self && old.is_none() && !rule.optional_old_self {
+            continue;
+        }
+        let scope = optional
+            .as_ref()
+            .filter(|_| rule.optional_old_self)
+            .unwrap_or(&context);
+        if let Some(error) = check(rule, node, value, scope, path)
+            && (rule.uses_old_self || !origin.unchanged())
+        {
+            errors.push(error);
+        }
+    }
+}
+
+fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &str) -> Option<FieldError> {
+    let typed = Value::from(node.types.names());
+    let program = match &rule.program {
+        Ok(program) => program,
+        Err(reason) => {
+            return Some(FieldError::invalid(
+                path,
+                &typed,
+                &format!("rule compile error: {reason}"),
+            ));
+        }
+    };
+    match Cel::resolve(program, scope) {
+        Ok(Cel::Bool(true)) => None,
+        Ok(_) => {
+            let place = if rule.field_path.is_empty() {
+                path.to_owned()
+            } else {
+                child(path, &rule.field_path)
+            };
+            let detail = rule.detail(scope);
+            let omitted = node.types == Types::OBJECT || node.types == Types::ARRAY;
+            Some(match rule.reason {
+                Cause::Forbidden => FieldError::forbidden(&place, &detail),
+                Cause::Required => FieldError::required(&place, &detail),
+                Cause::Duplicate if omitted => FieldError::duplicate_omitted(&place),
+                Cause::Duplicate => FieldError::duplicate(&place, value),
+                _ if omitted => FieldError::invalid_omitted(&place, &detail),
+                _ => FieldError::invalid(&place, value, &detail),
+            })
+        }
+        Err(error) => Some(FieldError::invalid(path, &typed, &failure(&error, rule.named()))),
+    }
+}
+
+fn failure(error: &ExecutionError, rule: &str) -> String {
+    match error {
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key} evaluating rule: {rule}"),
+        ExecutionError::NoSuchOverload | ExecutionError::UnsupportedBinaryOperator(..) => format!(
+            "'no such overload': call arguments did not match a supported operator, function or macro signature for rule: {rule}"
+        ),
+        ExecutionError::DivisionByZero(_) => format!("division by zero evaluating rule: {rule}"),
+        ExecutionError::RemainderByZero(_) => format!("modulus by zero evaluating rule: {rule}"),
+        ExecutionError::Overflow(..) => format!("integer overflow evaluating rule: {rule}"),
+        other => format!("{other} evaluating rule: {rule}"),
+    }
+}

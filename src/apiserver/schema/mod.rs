@@ -1,0 +1,102 @@
+//! Schemas of custom resources: checked when a CRD is written, applied to every object that is read or written.
+//!
+//! What an object goes through, in upstream's order: [`Schema::prune`], [`Schema::default`], [`Schema::validate`].
+//! The texts are upstream's, because people know them and tools match them.
+
+mod cel;
+mod cel_value;
+mod correlate;
+mod defaults;
+mod embedded;
+mod formats;
+mod lists;
+mod node;
+mod prune;
+mod rule_path;
+mod scalars;
+mod structural;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use serde_json::Value;
+
+use super::field::{Cause, FieldError};
+
+/// A compiled structural schema; cheap to keep, without descriptions, its rules parsed.
+#[derive(Debug)]
+pub struct Schema {
+    root: node::Node,
+}
+
+impl Schema {
+    /// Compiles an `openAPIV3Schema`, or says what is wrong with it, with paths from the schema's root.
+    pub fn compile(open_api_v3_schema: &Value) -> Result<Self, Vec<FieldError>> {
+        Self::compile_at(open_api_v3_schema, "")
+    }
+
+    /// As [`Schema::compile`], with paths that begin with `path`, such as
+    /// `spec.versions[0].schema.openAPIV3Schema`.
+    pub fn compile_at(open_api_v3_schema: &Value, path: &str) -> Result<Self, Vec<FieldError>> {
+        let errors = structural::check(open_api_v3_schema, path);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let schema = Self::trusted(open_api_v3_schema);
+        let mut errors = Vec::new();
+        defaults::check(&schema.root, path, &mut errors);
+        if errors.is_empty() {
+            Ok(schema)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Compiles a schema that was checked before, such as one from the store; what is unknown in it is ignored.
+    pub fn trusted(open_api_v3_schema: &Value) -> Self {
+        let root = open_api_v3_schema
+            .as_object()
+            .map(node::Node::compile)
+            .unwrap_or_default();
+        Self { root }
+    }
+
+    /// Removes fields that the schema does not know and returns their paths, sorted, as upstream writes them in
+    /// `unknown field "spec.foo"`.
+    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+        prune::prune(object, &self.root)
+    }
+
+    /// Removes nulls that stand for "not set" and fills in defaults.
+    pub fn default(&self, object: &mut Value) {
+        defaults::apply(object, &self.root);
+    }
+
+    /// Everything that is wrong with `new`; what is unchanged from `old` is not reported again.
+    ///
+    /// Metadata is not looked at. Rules in CEL run only where the types are right, because they could not be
+    /// evaluated otherwise.
+    pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = validate::validate(&self.root, new, old);
+        errors.extend(embedded::validate(&self.root, new));
+        if old.is_none_or(|old| lists::duplicates(&self.root, old).is_empty()) {
+            errors.extend(lists::duplicates(&self.root, new));
+        }
+        if self.root.ruled {
+            if errors.iter().any(|error| blocks_rules(error.reason)) {
+                let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+                errors.push(FieldError::invalid("", &Value::Null, detail));
+            } else {
+                errors.extend(cel::validate(&self.root, new, old));
+            }
+        }
+        errors
+    }
+}
+
+const fn blocks_rules(reason: Cause) -> bool {
+    matches!(
+        reason,
+        Cause::NotSupported | Cause::Required | Cause::TooLong | Cause::TooMany | Cause::TypeInvalid
+    )
+}
