@@ -1,0 +1,46 @@
+# Everything a person or CI does with this tree. `make help` lists it; CONTRIBUTING.md says more.
+
+# scripts/install-tools may just have put cargo there; the tests start servers from sbin.
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# Tests share one Docker Engine and start real servers: more at once are not faster, and their deadlines suffer.
+export RUST_TEST_THREADS ?= $(shell n=$$(nproc); if [ "$$n" -gt 4 ]; then echo 4; else echo "$$n"; fi)
+
+.DEFAULT_GOAL := help
+.PHONY: help tools build demo test test-peers lint fmt crds bench
+
+help: ## List these targets.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+tools: ## Install what building and running needs (Debian); starts a Docker Engine if none answers.
+	scripts/install-tools
+
+build: ## Build target/*/release/davit.
+	cargo build --release --locked
+
+demo: tools ## From nothing to a running application: build, `davit up`, apply examples/, change one.
+	scripts/demo
+
+test: ## Everything but the real Kubernetes: lints, pure tests, and the whole loop on real servers (20 to 30 minutes at first).
+	scripts/install-tools --test
+	$(MAKE) --no-print-directory lint
+	scripts/build-peer gitea
+	cargo test --locked
+
+test-peers: ## Build the real kube-apiserver, etcd and kubectl (about 6 minutes, once), then run the loop against them.
+	scripts/install-tools --test
+	scripts/build-peer kube-apiserver etcd kubectl
+	cargo test --locked --features peers --test peers
+
+lint: ## What must hold before a commit: formatting and every lint.
+	cargo fmt --check
+	cargo clippy --locked --all-targets --features peers -- -D warnings
+
+fmt: ## Format all.
+	cargo fmt
+
+crds: ## Write crds/ anew from the types in src/api.
+	DAVIT_WRITE_CRDS=1 cargo test --locked --test crds
+
+bench: tools ## Measure what README's figures say, against git, docker and nothing.
+	cargo bench --locked
