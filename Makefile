@@ -40,7 +40,7 @@ fmt: ## Format all.
 	cargo fmt
 
 crds: ## Write crds/ anew from the types in src/api.
-	DAVIT_WRITE_CRDS=1 cargo test --locked --test crds
+	UPDATE=1 cargo test --locked --test crds
 
 bench: tools ## Measure what README's figures say, against git, docker and nothing.
 	cargo bench --locked
