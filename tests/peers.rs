@@ -13,8 +13,24 @@ fn a_real_api_server_serves_whom_it_knows() {
     let version = run(server.kubectl().args(["version", "--output", "json"]));
     assert!(version.contains("\"gitVersion\": \"v1.36.3\""), "{version}");
     run(server.kubectl().args(["create", "namespace", "shop"]));
-    run(server.kubectl().args(["create", "configmap", "one", "--namespace", "shop", "--from-literal", "key=value"]));
-    let value = run(server.kubectl().args(["get", "configmap", "one", "-n", "shop", "-o", "jsonpath={.data.key}"]));
+    run(server.kubectl().args([
+        "create",
+        "configmap",
+        "one",
+        "--namespace",
+        "shop",
+        "--from-literal",
+        "key=value",
+    ]));
+    let value = run(server.kubectl().args([
+        "get",
+        "configmap",
+        "one",
+        "-n",
+        "shop",
+        "-o",
+        "jsonpath={.data.key}",
+    ]));
     assert_eq!(value, "value");
 
     let (ok, _, said) = try_run(kubectl(&server.kubeconfig_without_rights()).args(["get", "configmaps"]));
