@@ -10,6 +10,7 @@ pub mod forge;
 pub mod joblog;
 pub mod model;
 pub mod plan;
+pub mod process;
 pub mod redact;
 pub mod runtime;
 pub mod source;

@@ -1,19 +1,57 @@
 //! A commit or an image as something that can be built or run: resolved first, then fetched pinned.
 
+pub mod credential;
+pub mod docker;
+mod error;
+mod failure;
+mod git;
+mod git_cache;
+mod git_command;
+mod git_fetch;
+pub mod registry_login;
+mod remote;
+pub mod ssh;
+mod submodules;
+
 use std::path::PathBuf;
 
 use crate::model::{CommitId, GitCredential, RefSpec};
 use crate::redact::SafeUrl;
 
+pub use error::SourceError;
+pub use git::{CheckoutRequest, Git, GitOptions};
+
+/// The fields of a spec that a message about a repository names, so that the user finds the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields {
+    /// Where the address comes from.
+    pub url: &'static str,
+    /// Where the ref comes from.
+    pub git_ref: &'static str,
+    /// Where the credential comes from.
+    pub credential: &'static str,
+}
+
+impl Fields {
+    /// Those of a `git` source.
+    pub const GIT: Self = Self {
+        url: "spec.source.git.url",
+        git_ref: "spec.source.git.ref",
+        credential: "spec.source.git.secretRef",
+    };
+}
+
 /// A repository and how to be let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitRemote {
-    /// Where it is: https, ssh, or (with the development flag) file.
+    /// Where it is: https, ssh, or (with the development flag) file. It holds no credential itself.
     pub url: SafeUrl,
     /// Who one is there.
     pub credential: GitCredential,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,
+    /// What messages name.
+    pub fields: Fields,
 }
 
 /// A ref that was looked up at the remote.

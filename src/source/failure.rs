@@ -1,0 +1,205 @@
+//! What Git, curl and ssh say on standard error, as an error with its own reason. Pure.
+//! Everything runs with `LC_ALL=C`, so the sentences are those of the sources of these programs.
+
+use super::{GitRemote, SourceError};
+use crate::error::cut;
+
+/// The longest part of what Git said that goes into a message, in bytes.
+const LONGEST_SAYING: usize = 400;
+
+/// The kinds of failure that can be told by what was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    DiskFull,
+    HostKey,
+    Tls,
+    Auth,
+    NotFound,
+    Redirected,
+    RefNotFound,
+    Unreachable,
+    Transport,
+    Refused,
+}
+
+/// Sentences in the order in which they are looked for: a line about what caused it comes before the general
+/// complaint that follows it. Lower case.
+const SENTENCES: &[(&str, Kind)] = &[
+    ("no space left on device", Kind::DiskFull),
+    ("disk quota exceeded", Kind::DiskFull),
+    // ssh
+    ("host key verification failed", Kind::HostKey),
+    ("host identification has changed", Kind::HostKey),
+    ("permission denied (publickey", Kind::Auth),
+    ("too many authentication failures", Kind::Auth),
+    ("no supported authentication methods", Kind::Auth),
+    // TLS; curl words it by the library it was built with
+    ("certificate verification failed", Kind::Tls),
+    ("certificate problem", Kind::Tls),
+    ("certificate subject name", Kind::Tls),
+    ("does not match target host name", Kind::Tls),
+    ("error setting certificate", Kind::Tls),
+    ("unexpected tls packet", Kind::Tls),
+    ("wrong version number", Kind::Tls),
+    ("certificate has expired", Kind::Tls),
+    ("certificate is not trusted", Kind::Tls),
+    // http
+    ("could not read username", Kind::Auth),
+    ("could not read password", Kind::Auth),
+    ("authentication failed", Kind::Auth),
+    ("returned error: 401", Kind::Auth),
+    ("returned error: 403", Kind::Auth),
+    ("returned error: 407", Kind::Auth),
+    ("returned error: 30", Kind::Redirected),
+    ("returned error: 404", Kind::NotFound),
+    ("returned error: 410", Kind::NotFound),
+    ("returned error: 429", Kind::Unreachable),
+    ("returned error: 5", Kind::Unreachable),
+    ("is this a git repository?", Kind::NotFound),
+    // Git
+    ("fsck error", Kind::Refused),
+    ("invalid path '", Kind::Refused),
+    ("transport '", Kind::Transport),
+    ("couldn't find remote ref", Kind::RefNotFound),
+    ("not our ref", Kind::RefNotFound),
+    // A repository, in the words of Git and of the forges
+    ("does not appear to be a git repository", Kind::NotFound),
+    ("does not exist", Kind::NotFound),
+    ("repository not found", Kind::NotFound),
+    ("cannot find repository", Kind::NotFound),
+    ("could not be found or you don't have permission", Kind::NotFound),
+    ("' not found", Kind::NotFound),
+    ("not a git repository", Kind::NotFound),
+    // The way there
+    ("could not resolve host", Kind::Unreachable),
+    ("failed to connect", Kind::Unreachable),
+    ("couldn't connect to server", Kind::Unreachable),
+    ("connection refused", Kind::Unreachable),
+    ("connection timed out", Kind::Unreachable),
+    ("connection reset", Kind::Unreachable),
+    ("connection closed", Kind::Unreachable),
+    ("no route to host", Kind::Unreachable),
+    ("network is unreachable", Kind::Unreachable),
+    ("operation timed out", Kind::Unreachable),
+    ("operation too slow", Kind::Unreachable),
+    ("timed out", Kind::Unreachable),
+    ("empty reply from server", Kind::Unreachable),
+    ("handshake", Kind::Unreachable),
+    ("non-properly terminated", Kind::Unreachable),
+    ("kex_exchange_identification", Kind::Unreachable),
+    ("the remote end hung up", Kind::Unreachable),
+    ("early eof", Kind::Unreachable),
+    ("transfer closed", Kind::Unreachable),
+    ("rpc failed", Kind::Unreachable),
+];
+
+/// Lines that Git adds to every failure and that help nobody.
+const NOISE: &[&str] = &[
+    "please make sure you have the correct access rights",
+    "and the repository exists.",
+    "warning: templates not found",
+    "@@@@",
+];
+
+/// The error behind `stderr` of a command that was `doing` something with `remote`.
+pub(super) fn classify(remote: &GitRemote, doing: &str, stderr: &str) -> SourceError {
+    let (url, fields) = (remote.url.clone(), remote.fields);
+    let said = saying(stderr);
+    match kind(stderr) {
+        Some(Kind::DiskFull) => SourceError::DiskFull {
+            doing: format!("{doing} {url}"),
+        },
+        Some(Kind::HostKey) => SourceError::HostKeyUnknown {
+            field: fields.credential,
+            url,
+            said,
+        },
+        Some(Kind::Tls) => SourceError::Tls {
+            field: fields.credential,
+            url,
+            said,
+        },
+        Some(Kind::Auth) => SourceError::AuthFailed {
+            field: fields.credential,
+            url,
+            said,
+        },
+        Some(Kind::NotFound) => SourceError::RepositoryNotFound {
+            field: fields.url,
+            url,
+            said,
+        },
+        Some(Kind::Redirected) => SourceError::Redirected {
+            field: fields.url,
+            url,
+        },
+        Some(Kind::RefNotFound) => SourceError::RefNotFound {
+            field: fields.git_ref.to_owned(),
+            what: "the ref".to_owned(),
+            url,
+            default_branch: None,
+        },
+        Some(Kind::Unreachable) => SourceError::Unreachable { url, said },
+        Some(Kind::Transport) => SourceError::TransportForbidden {
+            field: fields.url,
+            url: url.to_string(),
+            why: "git refuses its transport",
+        },
+        Some(Kind::Refused) => SourceError::Refused { url, said },
+        None => SourceError::Failed {
+            doing: format!("{doing} {url}"),
+            said,
+        },
+    }
+}
+
+/// True where the server gives only what a branch or tag names, and a commit by its hash must be had otherwise.
+pub(super) fn refused_by_hash(stderr: &str) -> bool {
+    let stderr = stderr.to_ascii_lowercase();
+    [
+        "unadvertised object",
+        "not our ref",
+        "not valid",
+        "couldn't find remote ref",
+    ]
+    .iter()
+    .any(|sentence| stderr.contains(sentence))
+}
+
+/// True where the server has looked and the object is not there, under whatever ref.
+pub(super) fn has_no_such_object(stderr: &str) -> bool {
+    stderr.contains("upload-pack: not our ref")
+}
+
+fn kind(stderr: &str) -> Option<Kind> {
+    let stderr = stderr.to_ascii_lowercase();
+    SENTENCES
+        .iter()
+        .find(|(sentence, kind)| {
+            stderr.lines().any(|line| {
+                // The other side's disk is not ours, and it may write what it likes after `remote:`.
+                let theirs = line.starts_with("remote:");
+                line.contains(sentence) && (!theirs || matches!(kind, Kind::NotFound | Kind::Auth))
+            })
+        })
+        .map(|(_, kind)| *kind)
+}
+
+/// The lines that say something, on one line and short: the end is what matters.
+fn saying(stderr: &str) -> String {
+    let lines: Vec<_> = stderr
+        .lines()
+        .flat_map(|line| line.split('\r'))
+        .map(str::trim)
+        .filter(|line| {
+            let lower = line.to_ascii_lowercase();
+            !line.is_empty() && !NOISE.iter().any(|noise| lower.starts_with(noise))
+        })
+        .collect();
+    let start = lines.len().saturating_sub(4);
+    let text = lines.get(start..).unwrap_or_default().join("; ");
+    if text.is_empty() {
+        return "git said nothing".to_owned();
+    }
+    cut(&text, LONGEST_SAYING)
+}
