@@ -1,5 +1,8 @@
 //! Where containers run: one file or folder per place, one trait.
 
+pub mod docker;
+pub mod fake;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

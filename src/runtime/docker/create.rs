@@ -1,0 +1,191 @@
+//! A workload as the engine wants to be told it. Pure.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, ContainerUpdateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
+    HostConfigLogConfig, Mount, MountType, MountVolumeOptions, NetworkingConfig, PortBinding as EnginePort,
+    RestartPolicy, RestartPolicyNameEnum,
+};
+
+use super::super::{Health, MountSource, Probe, Protocol, Restart, RuntimeError, Workload};
+use super::names::{HEALTH, Names};
+use super::observe::limit;
+use super::probe::Check;
+
+/// What a container's log may take on the disk: three files of ten megabytes.
+const LOG_BOUNDS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
+
+/// The container's end in the namespace's network: with this address, and this alias if any.
+pub fn endpoint(ip: Option<String>, mac: Option<String>, alias: Option<String>) -> EndpointSettings {
+    EndpointSettings {
+        ipam_config: ip.map(|ip| EndpointIpamConfig {
+            ipv4_address: Some(ip),
+            ..Default::default()
+        }),
+        mac_address: mac,
+        aliases: alias.map(|alias| vec![alias]),
+        ..Default::default()
+    }
+}
+
+/// The whole container.
+///
+/// # Errors
+/// An environment variable that is not text: the engine takes nothing else.
+pub fn body(
+    names: &Names,
+    workload: &Workload,
+    end: EndpointSettings,
+) -> Result<ContainerCreateBody, RuntimeError> {
+    let mut labels = names.workload_labels(workload);
+    if let Some(check) = Check::of(workload) {
+        labels.insert(HEALTH.to_owned(), check.to_label());
+    }
+    let network = names.network(&workload.app.namespace);
+    Ok(ContainerCreateBody {
+        image: Some(workload.image.clone()),
+        env: Some(env(workload)?),
+        entrypoint: filled(&workload.command),
+        cmd: filled(&workload.args),
+        exposed_ports: Some(workload.ports.iter().map(port_key).collect()),
+        labels: Some(labels),
+        healthcheck: workload.health.as_ref().map(health),
+        stop_timeout: Some(i64::try_from(workload.stop_grace.as_secs()).unwrap_or(i64::MAX)),
+        host_config: Some(host(names, workload, network.clone())),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network, end)])),
+        }),
+        ..Default::default()
+    })
+}
+
+fn host(names: &Names, workload: &Workload, network: String) -> HostConfig {
+    let mut bindings: HashMap<String, Option<Vec<EnginePort>>> = HashMap::new();
+    for port in &workload.ports {
+        if let Some(host) = port.host {
+            let binding = EnginePort {
+                host_ip: port.host_ip.clone(),
+                host_port: Some(host.to_string()),
+            };
+            bindings
+                .entry(port_key(port))
+                .or_default()
+                .get_or_insert_default()
+                .push(binding);
+        }
+    }
+    HostConfig {
+        nano_cpus: Some(limit(workload.cpu)),
+        memory: Some(limit(workload.memory)),
+        // As much as memory: a limit that swap can stretch is none.
+        memory_swap: workload.memory.map(|bytes| limit(Some(bytes))),
+        memory_reservation: Some(limit(workload.memory_reservation)),
+        restart_policy: Some(restart(workload.restart)),
+        network_mode: Some(network),
+        port_bindings: Some(bindings),
+        mounts: Some(
+            workload
+                .mounts
+                .iter()
+                .map(|mount| mounted(names, workload, mount))
+                .collect(),
+        ),
+        // Reaps children and hands on signals, which few programs do as process 1.
+        init: Some(true),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(
+                LOG_BOUNDS
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+            ),
+        }),
+        ..Default::default()
+    }
+}
+
+fn mounted(names: &Names, workload: &Workload, mount: &super::super::Mount) -> Mount {
+    let (source, read_only) = match &mount.source {
+        MountSource::Volume => (names.volume(&workload.app, &mount.name), mount.read_only),
+        MountSource::Files { .. } => (names.files(workload, &mount.name), true),
+    };
+    Mount {
+        target: Some(mount.path.clone()),
+        source: Some(source),
+        typ: Some(MountType::VOLUME),
+        read_only: Some(read_only),
+        volume_options: Some(MountVolumeOptions {
+            // An empty volume is filled from the image, as with `docker run`; the files are never more than given.
+            no_copy: Some(matches!(mount.source, MountSource::Files { .. })),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// What can be put right as a container runs.
+pub fn update(workload: &Workload) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        nano_cpus: workload.cpu.map(|it| limit(Some(it))),
+        memory: workload.memory.map(|it| limit(Some(it))),
+        memory_swap: workload.memory.map(|it| limit(Some(it))),
+        memory_reservation: workload.memory_reservation.map(|it| limit(Some(it))),
+        restart_policy: Some(restart(workload.restart)),
+        ..Default::default()
+    }
+}
+
+fn restart(wanted: Restart) -> RestartPolicy {
+    let (name, most) = match wanted {
+        Restart::Always => (RestartPolicyNameEnum::ALWAYS, 0),
+        Restart::OnFailure(most) => (RestartPolicyNameEnum::ON_FAILURE, most),
+        Restart::Never => (RestartPolicyNameEnum::NO, 0),
+    };
+    RestartPolicy {
+        name: Some(name),
+        maximum_retry_count: Some(i64::from(most)),
+    }
+}
+
+/// The check that the engine makes. Where we make one of our own, the image's is switched off: two judges may disagree.
+fn health(wanted: &Health) -> HealthConfig {
+    let test = match &wanted.probe {
+        Probe::Http { .. } | Probe::Tcp { .. } => vec!["NONE".to_owned()],
+        Probe::Exec(command) => std::iter::once("CMD".to_owned())
+            .chain(command.iter().cloned())
+            .collect(),
+    };
+    let nanos = |time: std::time::Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    HealthConfig {
+        test: Some(test),
+        interval: Some(nanos(wanted.interval)),
+        timeout: Some(nanos(wanted.timeout)),
+        retries: Some(i64::from(wanted.retries.max(1))),
+        start_period: Some(nanos(wanted.start_period)),
+        start_interval: None,
+    }
+}
+
+fn env(workload: &Workload) -> Result<Vec<String>, RuntimeError> {
+    let pair = |(name, value): &(String, crate::redact::Secret)| match value.expose_str() {
+        Some(value) => Ok(format!("{name}={value}")),
+        None => Err(RuntimeError::ConfigInvalid(format!(
+            "the value of environment variable {name} is not UTF-8 text; see spec.env and spec.envFrom"
+        ))),
+    };
+    workload.env.iter().map(pair).collect()
+}
+
+fn filled(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+fn port_key(port: &super::super::PortBinding) -> String {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{}/{protocol}", port.container)
+}

@@ -1,0 +1,206 @@
+//! What the engine says when it refuses, in our words.
+
+use bollard::errors::Error;
+
+use super::super::{RuntimeError, Workload};
+use crate::error::{chain, cut};
+
+/// The longest text of the engine that is repeated, in bytes.
+const LONGEST: usize = 512;
+
+/// An error of the engine while we were `doing` something that has nothing to do with a workload's configuration.
+pub fn error(doing: &'static str, error: &Error) -> RuntimeError {
+    match error {
+        Error::DockerResponseServerError { message, .. } if message.contains("no space left on device") => {
+            RuntimeError::DiskFull
+        }
+        Error::DockerResponseServerError { message, .. } => RuntimeError::Engine {
+            doing,
+            message: cut(message, LONGEST),
+        },
+        // Everything that is no answer: refused, reset, ended in the middle, timed out.
+        _ if unreachable(error) => RuntimeError::EngineUnavailable(cut(&chain(error), LONGEST)),
+        _ => RuntimeError::Engine {
+            doing,
+            message: cut(&chain(error), LONGEST),
+        },
+    }
+}
+
+/// The status that the engine answered with.
+pub fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// The same, where "it is not there" is as good as success.
+pub fn unless_gone<T>(doing: &'static str, result: Result<T, Error>) -> Result<Option<T>, RuntimeError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(refusal) if status(&refusal) == Some(404) => Ok(None),
+        Err(refusal) => Err(error(doing, &refusal)),
+    }
+}
+
+fn unreachable(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::HyperResponseError { .. }
+            | Error::HyperLegacyError { .. }
+            | Error::IOError { .. }
+            | Error::RequestTimeoutError
+            | Error::SocketNotFoundError(_)
+    )
+}
+
+/// What a refused start means.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The container cannot be started as it is any more (its network or its address is gone): make it anew.
+    Anew,
+    /// A host port is taken; by whom must be found out.
+    Port(u16),
+    /// As it is.
+    Error(RuntimeError),
+}
+
+/// Reads why a container was not made.
+pub fn creation(workload: &Workload, refusal: &Error) -> RuntimeError {
+    match refusal {
+        Error::DockerResponseServerError {
+            status_code: 404,
+            message,
+        } if message.contains("o such image") => RuntimeError::ImageMissing(workload.image.clone()),
+        Error::DockerResponseServerError {
+            status_code: 400,
+            message,
+        } => RuntimeError::ConfigInvalid(mend(message)),
+        other => error("create a container", other),
+    }
+}
+
+/// Reads why a container was not started.
+pub fn start(workload: &Workload, refusal: &Error) -> Refusal {
+    let Error::DockerResponseServerError { message, .. } = refusal else {
+        return Refusal::Error(error("start a container", refusal));
+    };
+    let port = [
+        "port is already allocated",
+        "address already in use",
+        "failed to bind",
+    ];
+    if port.iter().any(|words| message.contains(words)) {
+        if let Some(port) = named_port(workload, message) {
+            return Refusal::Port(port);
+        }
+    }
+    if message.contains("Address already in use")
+        || (message.contains("network") && message.contains("not found"))
+    {
+        return Refusal::Anew;
+    }
+    let entry = [
+        "executable file not found",
+        "permission denied",
+        "no such file or directory",
+        "exec format error",
+        "is a directory",
+        "not a directory",
+    ];
+    let runtime = message.contains("OCI runtime") || message.contains("runc") || message.contains("exec");
+    if runtime && entry.iter().any(|words| message.contains(words)) {
+        return Refusal::Error(RuntimeError::ConfigInvalid(mend(message)));
+    }
+    Refusal::Error(error("start a container", refusal))
+}
+
+/// The workload's host port that the message speaks of.
+fn named_port(workload: &Workload, message: &str) -> Option<u16> {
+    let ports = workload.ports.iter().filter_map(|port| port.host);
+    let mut named = ports.clone().filter(|port| {
+        let needle = format!(":{port}");
+        message.match_indices(&needle).any(|(at, found)| {
+            let after = message
+                .get(at + found.len()..)
+                .and_then(|rest| rest.chars().next());
+            !after.is_some_and(|next| next.is_ascii_digit())
+        })
+    });
+    named.next().or_else(|| ports.into_iter().next())
+}
+
+/// The engine's message without what only its authors understand, with the field that mends it where that is known.
+fn mend(message: &str) -> String {
+    let core = message
+        .rsplit("starting container process caused: ")
+        .next()
+        .unwrap_or(message);
+    let core = cut(core.trim_end_matches(": unknown").trim(), LONGEST);
+    let field = if core.contains("No command specified") || core.contains("no command specified") {
+        "; the image names no command: set spec.command"
+    } else if core.contains("exec") {
+        "; see spec.command and the image's entrypoint"
+    } else if core.contains("mount") {
+        "; see spec.volumes"
+    } else if core.contains("emory") || core.contains("CPU") || core.contains("cpu") {
+        "; see spec.resources"
+    } else {
+        ""
+    };
+    format!("{core}{field}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Protocol;
+    use crate::runtime::PortBinding;
+    use crate::runtime::fake::workload;
+
+    fn refused(status_code: u16, message: &str) -> Error {
+        Error::DockerResponseServerError {
+            status_code,
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_refused_start_is_told_in_our_words() {
+        let mut given = workload("shop", "web", "h1");
+        given.ports = [80, 8080]
+            .map(|port| PortBinding {
+                container: 80,
+                host: Some(port),
+                host_ip: None,
+                protocol: Protocol::Tcp,
+            })
+            .into();
+        for (message, expected) in [
+            (
+                "driver failed programming external connectivity on endpoint x (12): Bind for 0.0.0.0:8080 failed: port is already allocated",
+                "Port(8080)",
+            ),
+            (
+                "driver failed: Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use",
+                "Port(80)",
+            ),
+            ("network davit-x not found", "Anew"),
+            ("Address already in use", "Anew"),
+            (
+                "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"/nope\": stat /nope: no such file or directory: unknown",
+                "ConfigInvalid",
+            ),
+            ("write /var/lib/x: no space left on device", "DiskFull"),
+            ("something else", "Engine"),
+        ] {
+            let said = format!("{:?}", start(&given, &refused(500, message)));
+            assert!(said.contains(expected), "{message}: {said}");
+        }
+        let missing = creation(&given, &refused(404, "No such image: sha256:1"));
+        assert!(matches!(missing, RuntimeError::ImageMissing(_)), "{missing:?}");
+        let none = creation(&given, &refused(400, "No command specified"));
+        assert!(none.to_string().contains("spec.command"), "{none}");
+    }
+}

@@ -1,0 +1,356 @@
+//! Containers on a Docker Engine.
+//!
+//! [`rollout`] decides, and everything else only looks ([`observe`]) or does. Nothing is remembered that the containers'
+//! labels, names and aliases do not say, but for what is under way at this moment, so a restart of Davit goes on where it
+//! was. Two Davits share an engine when their instance differs: all names and labels contain it.
+
+mod create;
+mod engine;
+pub(super) mod events;
+mod names;
+mod network;
+mod observe;
+mod probe;
+pub mod rollout;
+mod steps;
+mod volumes;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{RwLock, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Progress, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
+use crate::error::cut;
+use crate::model::AppId;
+use names::Names;
+use observe::{Looked, Since};
+use probe::{Check, Probes, Target};
+use rollout::{Busy, Phase, Want};
+
+/// How often the next steps are asked for in one call of `deploy`; a rollout needs four at most.
+const ROUNDS: usize = 8;
+/// How long a replica without any health check must have run by default.
+const MIN_READY_UNCHECKED: Duration = Duration::from_secs(1);
+/// The last words of a container that ended: so many lines, so many bytes.
+const LAST_WORDS: (&str, usize) = ("20", 1024);
+
+/// What can be chosen about the Docker runtime.
+#[derive(Clone, Debug)]
+pub struct DockerOptions {
+    /// Which Davit this is, where several share an engine; empty by default. Letters and digits count, the first twelve.
+    pub instance: String,
+    /// How long a container that has left the Application's name still answers those who had just resolved it; 3 s by
+    /// default, because a SYN that was lost in the moment of leaving is sent again after 1 s.
+    pub drain: Duration,
+}
+
+impl Default for DockerOptions {
+    fn default() -> Self {
+        Self {
+            instance: String::new(),
+            drain: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Containers on a Docker Engine.
+pub struct DockerRuntime {
+    inner: Arc<Inner>,
+    // Dropped with the runtime: ends the tasks that listen to the engine.
+    _guard: DropGuard,
+}
+
+struct Inner {
+    docker: Docker,
+    names: Names,
+    options: DockerOptions,
+    hub: events::Hub,
+    probes: Probes,
+    since: Since,
+    busy: Mutex<HashMap<String, Busy>>,
+    changed: mpsc::UnboundedSender<AppId>,
+    /// Read: containers are being made. Write: a network is being removed because no container is left.
+    using_networks: RwLock<()>,
+    /// One network is made at a time: the engine would make two of one name.
+    making_network: tokio::sync::Mutex<()>,
+    following: Once,
+    stop: CancellationToken,
+}
+
+impl DockerRuntime {
+    /// Uses this engine. Must be called within a tokio runtime.
+    pub fn new(docker: Docker, options: DockerOptions) -> Self {
+        let (changed, receiver) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            docker,
+            names: Names::new(&options.instance),
+            options,
+            hub: events::Hub::default(),
+            probes: Probes::new(changed.clone()),
+            since: Since::default(),
+            busy: Mutex::default(),
+            changed,
+            using_networks: RwLock::default(),
+            making_network: tokio::sync::Mutex::default(),
+            following: Once::new(),
+            stop: stop.clone(),
+        });
+        let gather = events::gather(Arc::downgrade(&inner), receiver);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(gather));
+        Self {
+            inner,
+            _guard: stop.drop_guard(),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError> {
+        let mut running = Running::default();
+        for looked in self.inner.look(app).await? {
+            let busy = self.inner.busy.lock().contains_key(&looked.id);
+            let ended = matches!(looked.phase, Phase::Exited(_) | Phase::Restarting);
+            let message = if ended {
+                self.inner.last_words(&looked).await
+            } else {
+                String::new()
+            };
+            running.replicas.push(looked.replica(busy, message));
+        }
+        running.replicas.sort_by(|one, two| one.name.cmp(&two.name));
+        Ok(running)
+    }
+
+    async fn deploy(&self, workload: &Workload) -> Result<Progress, RuntimeError> {
+        let inner = &self.inner;
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            let looked = inner.look(&workload.app).await?;
+            let want = inner.want(workload, &looked);
+            let busy = inner.busy.lock().clone();
+            let seen: Vec<_> = looked
+                .iter()
+                .map(|looked| looked.seen(workload, &inner.names, busy.get(&looked.id).copied()))
+                .collect();
+            let next = rollout::next(&seen, &want, Timestamp::now());
+            if next.steps.is_empty() {
+                if workload.replicas == 0 && next.progress == Progress::Complete {
+                    inner.tidy(&workload.app.namespace).await?;
+                }
+                return Ok(next.progress);
+            }
+            inner.take(workload, &looked, next.steps).await?;
+            last = Some(next.progress);
+        }
+        Ok(match last {
+            Some(Progress::Rolling {
+                created,
+                ready,
+                waiting_for,
+                ..
+            }) => Progress::Rolling {
+                created,
+                ready,
+                check_in: Some(Duration::from_secs(1)),
+                waiting_for,
+            },
+            other => other.unwrap_or(Progress::Complete),
+        })
+    }
+
+    async fn remove(&self, app: &AppId, volumes: bool) -> Result<bool, RuntimeError> {
+        let inner = &self.inner;
+        let listed = inner.list(&inner.names.app_labels(app)).await?;
+        for container in &listed {
+            let id = container.id.as_deref().unwrap_or_default();
+            inner.retire(id, app.clone(), Busy::Retiring);
+        }
+        if !listed.is_empty() {
+            return Ok(false);
+        }
+        let labels = inner.names.app_labels(app);
+        let mut gone = volumes::remove_files(&inner.docker, &inner.names, &labels).await?;
+        if volumes {
+            gone &= volumes::remove_data(&inner.docker, &inner.names, app).await?;
+        }
+        inner.tidy(&app.namespace).await?;
+        Ok(gone)
+    }
+
+    async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError> {
+        let inner = &self.inner;
+        let ours = inner.names.namespace_labels("");
+        let ours: HashMap<_, _> = ours
+            .into_iter()
+            .filter(|(key, _)| key == names::INSTANCE)
+            .collect();
+        let mut files = ours.clone();
+        files.insert(names::ROLE.to_owned(), names::ROLE_FILES.to_owned());
+        let containers = inner
+            .list(&ours)
+            .await?
+            .into_iter()
+            .filter_map(|container| container.labels);
+        let volumes = volumes::list(&inner.docker, &inner.names, &files).await?;
+        let found: BTreeSet<_> = containers
+            .chain(volumes.into_iter().map(|(_, labels)| labels))
+            .filter_map(|labels| Some((events::app_of(&labels)?, labels.get(names::UID)?.clone())))
+            .collect();
+        Ok(found.into_iter().collect())
+    }
+
+    fn events(&self) -> BoxStream<'static, RuntimeEvent> {
+        let inner = &self.inner;
+        let stream = inner.hub.listen();
+        inner.following.call_once(|| {
+            let follow = events::follow(Arc::downgrade(inner));
+            tokio::spawn(inner.stop.clone().run_until_cancelled_owned(follow));
+        });
+        stream.boxed()
+    }
+}
+
+impl Inner {
+    /// Our containers with these labels, whatever their state.
+    async fn list(&self, labels: &HashMap<String, String>) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&Names::query(labels))
+            .build();
+        let listed = self.docker.list_containers(Some(options)).await;
+        listed.map_err(|refusal| engine::error("list containers", &refusal))
+    }
+
+    /// All replicas of an Application.
+    async fn look(&self, app: &AppId) -> Result<Vec<Looked>, RuntimeError> {
+        let listed = self.list(&self.names.app_labels(app)).await?;
+        let ids = listed.into_iter().filter_map(|container| container.id);
+        let all = futures::future::join_all(ids.map(|id| async move { self.look_at(&id).await })).await;
+        let mut looked: Vec<Looked> = Vec::new();
+        for one in all {
+            looked.extend(one?.filter(Looked::is_replica));
+        }
+        let running = looked
+            .iter()
+            .filter(|one| matches!(one.phase, Phase::Running | Phase::Paused));
+        let running: HashSet<&str> = running.map(|one| one.id.as_str()).collect();
+        self.probes.retain(app, &running);
+        Ok(looked)
+    }
+
+    /// One container; nothing where it is gone.
+    async fn look_at(&self, id: &str) -> Result<Option<Looked>, RuntimeError> {
+        let answer = self
+            .docker
+            .inspect_container(id, None::<InspectContainerOptions>)
+            .await;
+        let answer: Option<ContainerInspectResponse> = engine::unless_gone("inspect a container", answer)?;
+        let Some(answer) = answer else { return Ok(None) };
+        let mut looked = observe::read(answer, &self.names, &self.since, Timestamp::now());
+        let check = looked
+            .labels
+            .get(names::HEALTH)
+            .and_then(|label| Check::from_label(label));
+        let ip = looked.endpoint.as_ref().and_then(|endpoint| endpoint.ip.clone());
+        if let (Phase::Running, Some(check), Some(app)) =
+            (looked.phase, check, events::app_of(&looked.labels))
+        {
+            looked.health = self.probes.health(Target {
+                id: looked.id.clone(),
+                started: looked.started.clone(),
+                ip: ip.unwrap_or_default(),
+                app,
+                check,
+            });
+            looked.checked = true;
+        }
+        Ok(Some(looked))
+    }
+
+    /// Takes up the checks of all containers that have one of ours; asked when the engine is reached (again).
+    async fn resume(&self) -> Result<(), RuntimeError> {
+        let label = vec![self.names.instance_label(), names::HEALTH.to_owned()];
+        let filters = HashMap::from([("label".to_owned(), label)]);
+        let options = ListContainersOptionsBuilder::new().filters(&filters).build();
+        let listed = self.docker.list_containers(Some(options)).await;
+        for container in listed.map_err(|refusal| engine::error("list containers", &refusal))? {
+            self.look_at(container.id.as_deref().unwrap_or_default()).await?;
+        }
+        Ok(())
+    }
+
+    fn want(&self, workload: &Workload, looked: &[Looked]) -> Want {
+        let of_this = |one: &&Looked| one.labels.get(names::CONFIG) == Some(&workload.hash);
+        let checked = workload.health.is_some() || looked.iter().filter(of_this).any(|one| one.checked);
+        let default = if checked {
+            Duration::ZERO
+        } else {
+            MIN_READY_UNCHECKED
+        };
+        Want {
+            replicas: workload.replicas,
+            strategy: workload.strategy,
+            min_ready: workload.min_ready.unwrap_or(default),
+            restart: workload.restart,
+            drain: self.options.drain,
+        }
+    }
+
+    /// Removes the namespace's network, if no container of the namespace is left.
+    async fn tidy(&self, namespace: &str) -> Result<(), RuntimeError> {
+        let _nobody_makes_containers = self.using_networks.write().await;
+        if self
+            .list(&self.names.namespace_labels(namespace))
+            .await?
+            .is_empty()
+        {
+            let removed = network::remove(&self.docker, &self.names, namespace).await?;
+            if !removed {
+                tracing::info!(
+                    namespace,
+                    "the network stays: containers that are not ours are in it"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What a container said last, or what the engine said of it.
+    async fn last_words(&self, looked: &Looked) -> String {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(LAST_WORDS.0)
+            .build();
+        let mut text = String::new();
+        let mut lines = std::pin::pin!(self.docker.logs(&looked.id, Some(options)));
+        while let Some(Ok(line)) = lines.next().await {
+            text.push_str(&String::from_utf8_lossy(&line.into_bytes()));
+        }
+        let text = text.trim();
+        let text = if text.is_empty() {
+            looked.error.trim()
+        } else {
+            text
+        };
+        // The end says more than the beginning.
+        let mut from = text.len().saturating_sub(LAST_WORDS.1);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        cut(text.get(from..).unwrap_or_default(), LAST_WORDS.1)
+    }
+}

@@ -1,0 +1,188 @@
+//! Labels and names: how Davit finds its own things again, and only its own.
+
+use std::collections::HashMap;
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::Workload;
+use crate::model::AppId;
+
+/// Which Davit made it.
+pub const INSTANCE: &str = "dev.davit.instance";
+/// The Application's namespace.
+pub const NAMESPACE: &str = "dev.davit.namespace";
+/// The Application's name.
+pub const APPLICATION: &str = "dev.davit.application";
+/// The Application's UID.
+pub const UID: &str = "dev.davit.uid";
+/// The Release that asked for it first.
+pub const RELEASE: &str = "dev.davit.release";
+/// [`Workload::hash`].
+pub const CONFIG: &str = "dev.davit.config";
+/// The check that we make ourselves, as JSON: it must be found again without the workload after a restart of Davit.
+pub const HEALTH: &str = "dev.davit.health";
+/// What it is for, where it is not a replica.
+pub const ROLE: &str = "dev.davit.role";
+/// [`ROLE`] of what carries the files of Secrets and ConfigMaps.
+pub const ROLE_FILES: &str = "files";
+/// [`ROLE`] of a volume that outlives containers.
+pub const ROLE_VOLUME: &str = "volume";
+/// What a container's name ends in while it is stopped and kept.
+pub const KEPT: &str = "-kept";
+
+/// The longest name, in bytes; volumes are directories, containers are host names to some tools.
+const LONGEST: usize = 128;
+
+/// Names and labels of one installation.
+#[derive(Clone, Debug)]
+pub struct Names {
+    instance: String,
+    prefix: String,
+}
+
+impl Names {
+    /// Those of the installation with this id; empty: the only one of the engine.
+    pub fn new(instance: &str) -> Self {
+        let short: String = instance
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(12)
+            .collect();
+        let prefix = if short.is_empty() {
+            "davit-".to_owned()
+        } else {
+            format!("davit-{short}-")
+        };
+        Self {
+            instance: instance.to_owned(),
+            prefix,
+        }
+    }
+
+    /// What everything of this installation bears.
+    pub fn instance_label(&self) -> String {
+        format!("{INSTANCE}={}", self.instance)
+    }
+
+    /// True where the labels say that this installation made it.
+    pub fn ours(&self, labels: &HashMap<String, String>) -> bool {
+        labels.get(INSTANCE) == Some(&self.instance)
+    }
+
+    /// The labels that all things of a namespace bear.
+    pub fn namespace_labels(&self, namespace: &str) -> HashMap<String, String> {
+        [(INSTANCE, self.instance.as_str()), (NAMESPACE, namespace)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    /// The labels that all things of an Application bear.
+    pub fn app_labels(&self, app: &AppId) -> HashMap<String, String> {
+        let mut labels = self.namespace_labels(&app.namespace);
+        labels.insert(APPLICATION.to_owned(), app.name.clone());
+        labels
+    }
+
+    /// The labels that all things of one workload bear.
+    pub fn workload_labels(&self, workload: &Workload) -> HashMap<String, String> {
+        let mut labels = self.app_labels(&workload.app);
+        for (key, value) in [
+            (UID, &workload.uid),
+            (RELEASE, &workload.release),
+            (CONFIG, &workload.hash),
+        ] {
+            labels.insert(key.to_owned(), value.clone());
+        }
+        labels
+    }
+
+    /// A query for things with these labels.
+    pub fn query(labels: &HashMap<String, String>) -> HashMap<String, Vec<String>> {
+        let pairs = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        HashMap::from([("label".to_owned(), pairs)])
+    }
+
+    /// A container's name without its number. The hash is keyed over the whole workload, so no two Applications share
+    /// one, whatever the hyphens in their names.
+    fn stem(&self, workload: &Workload) -> String {
+        let hash: String = workload
+            .hash
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(8)
+            .collect();
+        let AppId { namespace, name } = &workload.app;
+        let mut stem = format!("{}{namespace}-{name}", self.prefix);
+        stem.truncate(LONGEST - 24);
+        format!("{stem}-{hash}-")
+    }
+
+    /// The name of the replica with this number.
+    pub fn container(&self, workload: &Workload, index: u32) -> String {
+        format!("{}{index}", self.stem(workload))
+    }
+
+    /// The number in a replica's name, where it bears the workload's hash.
+    pub fn index(&self, workload: &Workload, name: &str) -> Option<u32> {
+        name.strip_prefix(&self.stem(workload))?
+            .trim_end_matches(KEPT)
+            .parse()
+            .ok()
+    }
+
+    /// The namespace's network.
+    pub fn network(&self, namespace: &str) -> String {
+        format!("{}{namespace}", self.prefix)
+    }
+
+    /// Whether a network of this name may be one of ours; its labels would say for certain.
+    pub fn may_be_network(&self, name: &str) -> bool {
+        name.starts_with(&self.prefix)
+    }
+
+    /// A volume that outlives containers. `_` cannot be in a Kubernetes name, so no two Applications share a volume,
+    /// whatever the hyphens in their names.
+    pub fn volume(&self, app: &AppId, mount: &str) -> String {
+        bounded(format!("{}{}_{}_{mount}", self.prefix, app.namespace, app.name))
+    }
+
+    /// The volume that holds one mount's files for the containers of one hash.
+    pub fn files(&self, workload: &Workload, mount: &str) -> String {
+        bounded(format!("{}files_{mount}", self.stem(workload)))
+    }
+}
+
+/// The name, or where it is too long its beginning with a hash of the whole.
+fn bounded(name: String) -> String {
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let mut cut = name;
+    cut.truncate(LONGEST - 20);
+    format!("{cut}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_different_things_differ_and_stay_short() {
+        let names = Names::new("");
+        assert_eq!(names.network("shop"), "davit-shop");
+        assert_eq!(Names::new("0f3c-77").network("shop"), "davit-0f3c77-shop");
+        let one = names.volume(&AppId::new("a-b", "c"), "data");
+        let two = names.volume(&AppId::new("a", "b-c"), "data");
+        assert_ne!(one, two);
+        let long = "x".repeat(63);
+        let one = names.volume(&AppId::new(long.clone(), long.clone()), &format!("{long}a"));
+        let two = names.volume(&AppId::new(long.clone(), long.clone()), &format!("{long}b"));
+        assert_ne!(one, two);
+        assert!(one.len() <= LONGEST && two.len() <= LONGEST);
+    }
+}

@@ -1,0 +1,264 @@
+//! One bridge network a namespace, and how a container comes to the Application's name and leaves it.
+//!
+//! The engine can neither give an alias to an endpoint that exists nor take one away, and `disconnect` removes the
+//! interface at once, with whatever was under way. What works, seen on Docker Engine 20.10 with a client that resolves
+//! the name for each request:
+//!
+//! - The network has a subnet that we named (one that the engine had picked), because only then may a container ask for
+//!   an address. Addresses that we ask for come from the upper half, those that the engine hands out from the lower, so
+//!   that nobody is given the address while its owner is away.
+//! - To change a container's aliases it is frozen, disconnected, connected with the same address and the new aliases,
+//!   and thawed: some 150 ms. The engine derives the hardware address from the IP address (newer ones are told it), so
+//!   nobody's neighbour table is wrong. What others send meanwhile is lost and sent again by TCP after at most a second;
+//!   what the container itself would have sent meanwhile (with "network is unreachable" as the answer) it cannot,
+//!   because it is frozen.
+//! - New containers join before old ones leave, and an old one goes on serving for some seconds after it has left: a
+//!   client that had just resolved the name still reaches it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+use bollard::Docker;
+use bollard::models::{
+    EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
+    NetworkDisconnectRequest, NetworkInspect,
+};
+use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder};
+use rand::Rng as _;
+
+use super::super::RuntimeError;
+use super::engine;
+use super::names::Names;
+
+/// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
+const PICKS: usize = 5;
+
+/// A subnet of IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Subnet {
+    base: u32,
+    bits: u32,
+}
+
+impl Subnet {
+    fn parse(text: &str) -> Option<Self> {
+        let (base, bits) = text.split_once('/')?;
+        let (base, bits) = (base.parse::<Ipv4Addr>().ok()?, bits.parse::<u32>().ok()?);
+        (8..=29).contains(&bits).then(|| Self {
+            base: base.to_bits(),
+            bits,
+        })
+    }
+
+    fn half(self) -> u32 {
+        1 << (31 - self.bits)
+    }
+
+    /// What the engine hands out by itself.
+    fn lower(self) -> String {
+        format!("{}/{}", Ipv4Addr::from_bits(self.base), self.bits + 1)
+    }
+
+    /// An address of the upper half that is not taken: any, so that one that was just given back is not soon another's.
+    fn free(self, taken: &HashSet<String>) -> Option<String> {
+        // Without the broadcast address at the end.
+        let size = self.half() - 1;
+        let start = rand::rng().random_range(0..size);
+        (0..size)
+            .map(|offset| Ipv4Addr::from_bits(self.base + self.half() + (start + offset) % size).to_string())
+            .find(|ip| !taken.contains(ip))
+    }
+}
+
+/// A free address in the namespace's network; the network is made if it is not there.
+pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<String, RuntimeError> {
+    let network = ensure(docker, names, namespace).await?;
+    let ipam = network.ipam.unwrap_or_default().config.unwrap_or_default();
+    let subnet = ipam
+        .iter()
+        .find_map(|config| Subnet::parse(config.subnet.as_deref()?));
+    let subnet = subnet.ok_or_else(|| RuntimeError::Engine {
+        doing: "choose an address in the namespace's network",
+        message: format!("network {} has no usable IPv4 subnet", names.network(namespace)),
+    })?;
+    let attached = network.containers.unwrap_or_default().into_values();
+    let mut taken: HashSet<String> = attached
+        .filter_map(|end| Some(end.ipv4_address?.split('/').next()?.to_owned()))
+        .collect();
+    // Those that do not run hold no address, but ask for theirs when they start.
+    let ours = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&Names::query(&names.namespace_labels(namespace)))
+        .build();
+    let ours = docker.list_containers(Some(ours)).await;
+    for container in ours.map_err(|refusal| engine::error("list containers", &refusal))? {
+        let ends = container.network_settings.and_then(|settings| settings.networks);
+        let asked = ends
+            .unwrap_or_default()
+            .into_values()
+            .filter_map(|end| end.ipam_config?.ipv4_address);
+        taken.extend(asked);
+    }
+    subnet.free(&taken).ok_or_else(|| RuntimeError::Engine {
+        doing: "choose an address in the namespace's network",
+        message: format!("network {} has no address left", names.network(namespace)),
+    })
+}
+
+async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<NetworkInspect, RuntimeError> {
+    let name = names.network(namespace);
+    let mut refused = None;
+    for _ in 0..PICKS {
+        let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
+        if let Some(network) = engine::unless_gone("inspect a network", there)? {
+            return if names.ours(network.labels.as_ref().unwrap_or(&HashMap::new())) {
+                Ok(network)
+            } else {
+                Err(RuntimeError::Engine {
+                    doing: "make the namespace's network",
+                    message: format!("there is a network {name} that is not ours"),
+                })
+            };
+        }
+        let subnet = pick(docker, names, namespace).await?;
+        let ipam = IpamConfig {
+            ip_range: Subnet::parse(&subnet).map(Subnet::lower),
+            subnet: Some(subnet),
+            ..Default::default()
+        };
+        if let Err(refusal) = create(docker, names, namespace, name.clone(), vec![ipam]).await {
+            refused = Some(refusal);
+        }
+    }
+    Err(refused.map_or_else(
+        || RuntimeError::Engine {
+            doing: "make the namespace's network",
+            message: "it does not stay".to_owned(),
+        },
+        |refusal| engine::error("make the namespace's network", &refusal),
+    ))
+}
+
+/// A subnet that the engine holds for free by its own rules (its address pools, the machine's routes).
+async fn pick(docker: &Docker, names: &Names, namespace: &str) -> Result<String, RuntimeError> {
+    let doing = "find a free subnet";
+    let name = format!("{}-pick", names.network(namespace));
+    engine::unless_gone(doing, docker.remove_network(&name).await)?;
+    create(docker, names, namespace, name.clone(), Vec::new())
+        .await
+        .map_err(|refusal| engine::error(doing, &refusal))?;
+    let picked = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
+    engine::unless_gone(doing, docker.remove_network(&name).await)?;
+    let picked = picked.map_err(|refusal| engine::error(doing, &refusal))?;
+    let configs = picked.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    configs
+        .into_iter()
+        .filter_map(|config| config.subnet)
+        .find(|subnet| Subnet::parse(subnet).is_some())
+        .ok_or_else(|| RuntimeError::Engine {
+            doing,
+            message: "the engine picked none for IPv4".to_owned(),
+        })
+}
+
+async fn create(
+    docker: &Docker,
+    names: &Names,
+    namespace: &str,
+    name: String,
+    config: Vec<IpamConfig>,
+) -> Result<(), bollard::errors::Error> {
+    let request = NetworkCreateRequest {
+        name,
+        driver: Some("bridge".to_owned()),
+        labels: Some(names.namespace_labels(namespace)),
+        ipam: (!config.is_empty()).then(|| Ipam {
+            config: Some(config),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    docker.create_network(request).await.map(drop)
+}
+
+/// Puts a container into the network with this endpoint, in place of the one it has, without its noticing.
+pub async fn replace(
+    docker: &Docker,
+    network: &str,
+    id: &str,
+    attached: bool,
+    end: EndpointSettings,
+) -> Result<(), RuntimeError> {
+    // Where it cannot be frozen (not running, or an engine that cannot) it goes without.
+    let frozen = attached && docker.pause_container(id).await.is_ok();
+    let result = exchange(docker, network, id, attached, end).await;
+    if frozen {
+        let thawed = docker.unpause_container(id).await;
+        engine::unless_gone("unpause a container", thawed)?;
+    }
+    result
+}
+
+async fn exchange(
+    docker: &Docker,
+    network: &str,
+    id: &str,
+    attached: bool,
+    end: EndpointSettings,
+) -> Result<(), RuntimeError> {
+    if attached {
+        let request = NetworkDisconnectRequest {
+            container: id.to_owned(),
+            force: None,
+        };
+        let left = docker.disconnect_network(network, request).await;
+        engine::unless_gone("take a container from its network", left)?;
+    }
+    let request = NetworkConnectRequest {
+        container: id.to_owned(),
+        endpoint_config: Some(end),
+    };
+    docker
+        .connect_network(network, request)
+        .await
+        .map_err(|refusal| engine::error("bring a container into its network", &refusal))
+}
+
+/// Removes the namespace's network. False where containers that are not ours hold it.
+pub async fn remove(docker: &Docker, names: &Names, namespace: &str) -> Result<bool, RuntimeError> {
+    let name = names.network(namespace);
+    let doing = "remove the namespace's network";
+    let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
+    let Some(there) = engine::unless_gone(doing, there)? else {
+        return Ok(true);
+    };
+    if !names.ours(&there.labels.unwrap_or_default()) {
+        return Ok(true);
+    }
+    if there.containers.is_some_and(|containers| !containers.is_empty()) {
+        return Ok(false);
+    }
+    engine::unless_gone(doing, docker.remove_network(&name).await)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_from_the_upper_half_until_it_is_full() {
+        let subnet = Subnet::parse("172.18.0.0/16").unwrap();
+        assert_eq!(subnet.lower(), "172.18.0.0/17");
+        let subnet = Subnet::parse("10.0.0.8/29").unwrap();
+        assert_eq!(subnet.lower(), "10.0.0.8/30");
+        let mut taken = HashSet::new();
+        while let Some(ip) = subnet.free(&taken) {
+            assert!(taken.insert(ip));
+        }
+        let all = ["10.0.0.12", "10.0.0.13", "10.0.0.14"].map(str::to_owned);
+        assert_eq!(taken, all.into());
+        assert_eq!(Subnet::parse("fd00::/64"), None);
+        assert_eq!(Subnet::parse("10.0.0.0/30"), None);
+    }
+}

@@ -1,0 +1,330 @@
+//! Looks at containers: what the engine says of each, and how far it is from what a workload wants.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use super::super::{Replica, ReplicaState, Restart, Workload};
+use super::names::{self, Names};
+use super::rollout::{Busy, Health, Mend, Phase, Seen};
+use crate::error::cut;
+
+/// How long a container without a check must run after the engine had to start it again, before it counts as healthy:
+/// the time after which the engine itself forgets that it failed.
+const CALM: Duration = Duration::from_secs(10);
+/// What the alias of a container that has left the name begins and ends with; between stands when, in milliseconds.
+const LEFT: (&str, &str) = ("left-", ".davit");
+/// The longest thing that a check said, in bytes.
+const LONGEST_SAYING: usize = 256;
+
+/// The alias that says when a container left the name: with the container, it outlives us.
+pub fn left_alias(now: Timestamp) -> String {
+    format!("{}{}{}", LEFT.0, now.as_millisecond(), LEFT.1)
+}
+
+fn left_at(alias: &str) -> Option<Timestamp> {
+    let millis = alias.strip_prefix(LEFT.0)?.strip_suffix(LEFT.1)?.parse().ok()?;
+    Timestamp::from_millisecond(millis).ok()
+}
+
+/// A container's end in the namespace's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address it asked for, else the one it got.
+    pub ip: Option<String>,
+    /// Its hardware address while it runs.
+    pub mac: Option<String>,
+    /// It bears the Application's name.
+    pub named: bool,
+    /// When it left the name.
+    pub left: Option<Timestamp>,
+}
+
+/// What the engine says of one container, as far as it matters.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// The engine's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+    /// The image it runs.
+    pub image: String,
+    /// How it is.
+    pub phase: Phase,
+    /// The code it last ended with.
+    pub code: i64,
+    /// Killed for want of memory.
+    pub oom: bool,
+    /// What the engine said of its last start.
+    pub error: String,
+    /// When it was last started: an id of this start.
+    pub started: String,
+    /// How often the engine started it again.
+    pub restarts: i64,
+    /// Its health by what the engine knows; our own probes know better where it has one.
+    pub health: Health,
+    /// Its end in the namespace's network.
+    pub endpoint: Option<Endpoint>,
+    /// Limits: nano-cores, bytes, bytes; 0 for none.
+    pub limits: (i64, i64, i64),
+    /// Its restart policy.
+    pub restart: Restart,
+    /// Host ports as they are.
+    pub host_ports: Vec<u16>,
+    /// It has a check, its image's or one of its own, that the engine makes.
+    pub checked: bool,
+}
+
+/// Since when the engine's own checks have succeeded, per container and start. The engine remembers only the last five
+/// results, so a longer time must be remembered here.
+#[derive(Debug, Default)]
+pub struct Since(Mutex<HashMap<String, (String, Timestamp)>>);
+
+impl Since {
+    fn earliest(&self, id: &str, started: &str, now: Timestamp) -> Timestamp {
+        let mut known = self.0.lock();
+        let entry = known
+            .entry(id.to_owned())
+            .or_insert_with(|| (started.to_owned(), now));
+        if entry.0 != started {
+            *entry = (started.to_owned(), now);
+        }
+        entry.1 = entry.1.min(now);
+        entry.1
+    }
+
+    /// Forgets a container that is gone or not healthy.
+    pub fn forget(&self, id: &str) {
+        self.0.lock().remove(id);
+    }
+}
+
+/// Reads the engine's answer.
+pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now: Timestamp) -> Looked {
+    let state = answer.state.unwrap_or_default();
+    let config = answer.config.unwrap_or_default();
+    let host = answer.host_config.unwrap_or_default();
+    let settings = answer.network_settings.unwrap_or_default();
+    let labels = config.labels.unwrap_or_default();
+    let id = answer.id.unwrap_or_default();
+    let started = state.started_at.unwrap_or_default();
+    let restarts = answer.restart_count.unwrap_or_default();
+    let code = state.exit_code.unwrap_or_default();
+    let phase = match state.status {
+        Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::STOPPING) => Phase::Running,
+        Some(ContainerStateStatusEnum::PAUSED) => Phase::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => Phase::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => Phase::Removing,
+        Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => Phase::Created,
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Phase::Exited(code),
+    };
+    let check = state.health.filter(|health| {
+        !matches!(
+            health.status,
+            None | Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY)
+        )
+    });
+    let checked = check.is_some();
+    let health = match check {
+        None => unchecked(&started, restarts, code, now),
+        Some(check) => {
+            let log = check.log.unwrap_or_default();
+            match check.status {
+                Some(HealthStatusEnum::HEALTHY) => {
+                    let good = log.iter().rev().take_while(|result| result.exit_code == Some(0));
+                    let first = good
+                        .last()
+                        .and_then(|result| result.end.as_ref().or(result.start.as_ref()))
+                        .and_then(|at| Timestamp::from_millisecond(at.timestamp_millis()).ok());
+                    Health::Healthy(since.earliest(&id, &started, first.unwrap_or(now)))
+                }
+                Some(HealthStatusEnum::UNHEALTHY) => {
+                    since.forget(&id);
+                    let said = log
+                        .last()
+                        .and_then(|result| result.output.as_deref())
+                        .unwrap_or_default();
+                    Health::Unhealthy {
+                        why: cut(said.trim(), LONGEST_SAYING),
+                        until: None,
+                    }
+                }
+                _ => Health::Starting(None),
+            }
+        }
+    };
+    let network = labels
+        .get(names::NAMESPACE)
+        .map(|namespace| names.network(namespace));
+    let application = labels
+        .get(names::APPLICATION)
+        .map(String::as_str)
+        .unwrap_or_default();
+    let endpoint = network
+        .and_then(|network| settings.networks.as_ref()?.get(&network))
+        .map(|endpoint| read_endpoint(endpoint, application));
+    let mut host_ports: Vec<u16> = settings
+        .ports
+        .unwrap_or_default()
+        .into_values()
+        .flatten()
+        .flatten()
+        .filter_map(|binding| binding.host_port?.parse().ok())
+        .collect();
+    host_ports.sort_unstable();
+    host_ports.dedup();
+    Looked {
+        name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        image: answer.image.unwrap_or_default(),
+        phase,
+        code,
+        oom: state.oom_killed.unwrap_or_default(),
+        error: state.error.unwrap_or_default(),
+        restarts,
+        health,
+        endpoint,
+        limits: (
+            host.nano_cpus.unwrap_or_default(),
+            host.memory.unwrap_or_default(),
+            host.memory_reservation.unwrap_or_default(),
+        ),
+        restart: read_restart(host.restart_policy.as_ref()),
+        host_ports,
+        checked,
+        labels,
+        started,
+        id,
+    }
+}
+
+/// The health of a container that has no check: that it runs.
+fn unchecked(started: &str, restarts: i64, code: i64, now: Timestamp) -> Health {
+    let started: Timestamp = started.parse().unwrap_or(now);
+    let calm = started + CALM;
+    if restarts == 0 {
+        Health::Healthy(started)
+    } else if calm <= now {
+        Health::Healthy(calm)
+    } else {
+        Health::Unhealthy {
+            why: format!("it has been started again {restarts} times, last after exit code {code}"),
+            until: Some(calm),
+        }
+    }
+}
+
+fn read_endpoint(endpoint: &EndpointSettings, application: &str) -> Endpoint {
+    let filled = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
+    let asked = endpoint
+        .ipam_config
+        .as_ref()
+        .and_then(|ipam| filled(ipam.ipv4_address.as_ref()));
+    let aliases = endpoint.aliases.as_deref().unwrap_or_default();
+    Endpoint {
+        ip: asked.or_else(|| filled(endpoint.ip_address.as_ref())),
+        mac: filled(endpoint.mac_address.as_ref()),
+        named: aliases.iter().any(|alias| alias == application),
+        left: aliases.iter().find_map(|alias| left_at(alias)),
+    }
+}
+
+fn read_restart(policy: Option<&RestartPolicy>) -> Restart {
+    let most = policy
+        .and_then(|policy| policy.maximum_retry_count)
+        .unwrap_or_default();
+    match policy.and_then(|policy| policy.name) {
+        Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED) => Restart::Always,
+        Some(RestartPolicyNameEnum::ON_FAILURE) => {
+            Restart::OnFailure(u32::try_from(most).unwrap_or_default())
+        }
+        _ => Restart::Never,
+    }
+}
+
+/// A limit as the engine has it.
+pub fn limit(bytes: Option<u64>) -> i64 {
+    i64::try_from(bytes.unwrap_or_default()).unwrap_or(i64::MAX)
+}
+
+impl Looked {
+    /// True where it is a replica, and not one of our helpers.
+    pub fn is_replica(&self) -> bool {
+        !self.labels.contains_key(names::ROLE)
+    }
+
+    fn label(&self, key: &str) -> String {
+        self.labels.get(key).cloned().unwrap_or_default()
+    }
+
+    /// How the rollout of `workload` sees it.
+    pub fn seen(&self, workload: &Workload, names: &Names, busy: Option<Busy>) -> Seen {
+        let made_for_it = self.labels.get(names::CONFIG) == Some(&workload.hash)
+            && self.labels.get(names::UID) == Some(&workload.uid);
+        let index = names.index(workload, &self.name);
+        let kept = index.is_some() && self.name.ends_with(names::KEPT);
+        let wanted = [workload.cpu, workload.memory, workload.memory_reservation].map(limit);
+        let real = [self.limits.0, self.limits.1, self.limits.2];
+        // The engine cannot take a limit away from a container, only change it: such a one must be made anew.
+        let unmendable = wanted
+            .iter()
+            .zip(real)
+            .any(|(wanted, real)| *wanted == 0 && real != 0);
+        let endpoint = self.endpoint.as_ref();
+        Seen {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            index,
+            current: made_for_it && !unmendable,
+            phase: self.phase,
+            health: self.health.clone(),
+            attached: endpoint.is_some(),
+            named: endpoint.is_some_and(|endpoint| endpoint.named),
+            left: endpoint.and_then(|endpoint| endpoint.left),
+            kept,
+            mend: Mend {
+                name: !kept && index.is_none_or(|index| names.container(workload, index) != self.name),
+                limits: wanted != real || self.restart != workload.restart,
+            },
+            busy,
+            restarts: self.restarts,
+        }
+    }
+
+    /// How the loop sees it; `message`: its last words, where it has ended.
+    pub fn replica(self, busy: bool, message: String) -> Replica {
+        let endpoint = self.endpoint.clone().unwrap_or_default();
+        let running = matches!(self.phase, Phase::Running | Phase::Paused);
+        let (state, healthy_since) = match (self.phase, self.health.clone()) {
+            (Phase::Created, _) => (ReplicaState::Created, None),
+            (Phase::Running, Health::Healthy(since)) => (ReplicaState::Healthy, Some(since)),
+            (Phase::Running, Health::Starting(_)) => (ReplicaState::Starting, None),
+            (Phase::Running, Health::Unhealthy { why, .. }) => (ReplicaState::Unhealthy(why), None),
+            (Phase::Paused, _) => (ReplicaState::Unhealthy("it is paused".to_owned()), None),
+            (Phase::Exited(_) | Phase::Restarting | Phase::Removing, _) => {
+                let (code, oom) = (self.code, self.oom);
+                (ReplicaState::Exited { code, oom, message }, None)
+            }
+        };
+        Replica {
+            hash: self.label(names::CONFIG),
+            release: self.label(names::RELEASE),
+            id: self.id,
+            name: self.name,
+            image: self.image,
+            state,
+            healthy_since,
+            serving: running && endpoint.named,
+            draining: busy || endpoint.left.is_some(),
+            restarts: self.restarts,
+            host_ports: self.host_ports,
+        }
+    }
+}

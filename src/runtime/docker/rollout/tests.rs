@@ -1,0 +1,520 @@
+//! Rows for what was thought of, a property for what was not: every world settles, and nobody who asks for the name is
+//! ever turned away.
+
+use proptest::prelude::*;
+
+use super::*;
+// Two things of this name: ours is used by it, proptest's by its methods.
+use crate::api::Strategy;
+use proptest::strategy::Strategy as Strategy_;
+
+const NOW: i64 = 1_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(NOW + seconds).unwrap()
+}
+
+fn want(replicas: u32) -> Want {
+    Want {
+        replicas,
+        strategy: Strategy::StartFirst,
+        min_ready: Duration::from_secs(5),
+        restart: Restart::Always,
+        drain: Duration::from_secs(3),
+    }
+}
+
+fn stop_first(replicas: u32) -> Want {
+    Want {
+        strategy: Strategy::StopFirst,
+        ..want(replicas)
+    }
+}
+
+/// A container that has served for long.
+fn serving(id: &str, current: bool) -> Seen {
+    Seen {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        index: current.then(|| {
+            id.trim_start_matches(|c: char| !c.is_ascii_digit())
+                .parse()
+                .unwrap_or(0)
+        }),
+        current,
+        phase: Phase::Running,
+        health: Health::Healthy(at(-100)),
+        attached: true,
+        named: true,
+        left: None,
+        kept: false,
+        mend: Mend::default(),
+        busy: None,
+        restarts: 0,
+    }
+}
+
+fn with(seen: Seen, change: impl FnOnce(&mut Seen)) -> Seen {
+    let mut seen = seen;
+    change(&mut seen);
+    seen
+}
+
+#[test]
+fn the_next_steps_are_these() {
+    let old = || serving("old", false);
+    let new = || serving("new0", true);
+    let fresh = |healthy: i64| {
+        with(new(), |it| {
+            it.named = false;
+            it.health = Health::Healthy(at(healthy));
+        })
+    };
+    let rows: Vec<(&str, Vec<Seen>, Want, &str)> = vec![
+        ("nothing is there", vec![], want(2), "Create0 Create1"),
+        ("as wanted", vec![new()], want(1), "Complete"),
+        (
+            "a new one is made beside the old",
+            vec![old()],
+            want(1),
+            "Create0",
+        ),
+        (
+            "and started",
+            vec![old(), with(new(), |it| it.phase = Phase::Created)],
+            want(1),
+            "Start(new0)",
+        ),
+        (
+            "it is not healthy for long enough",
+            vec![old(), fresh(-1)],
+            want(1),
+            "in 4s: new0 is healthy, but not for long enough yet",
+        ),
+        (
+            "it joins before the old one leaves",
+            vec![old(), fresh(-6)],
+            want(1),
+            "Join(new0)",
+        ),
+        (
+            "then the old one leaves",
+            vec![old(), new()],
+            want(1),
+            "Leave(old)",
+        ),
+        (
+            "and drains",
+            vec![
+                with(old(), |it| (it.named, it.left) = (false, Some(at(-1)))),
+                new(),
+            ],
+            want(1),
+            "in 2s: old to drain",
+        ),
+        (
+            "and goes",
+            vec![
+                with(old(), |it| (it.named, it.left) = (false, Some(at(-3)))),
+                new(),
+            ],
+            want(1),
+            "Retire(old)",
+        ),
+        (
+            "a new one that never gets well",
+            vec![
+                old(),
+                with(fresh(-6), |it| {
+                    it.health = Health::Unhealthy {
+                        why: "no".into(),
+                        until: None,
+                    }
+                }),
+            ],
+            want(1),
+            "in 30s: new0 is unhealthy: no",
+        ),
+        (
+            "the way back: what never had the name goes at once",
+            vec![with(old(), |it| it.named = false), new()],
+            want(1),
+            "Retire(old)",
+        ),
+        (
+            "the way back: what is draining joins again",
+            vec![with(new(), |it| (it.named, it.left) = (false, Some(at(-1))))],
+            want(1),
+            "Join(new0)",
+        ),
+        ("scaled up", vec![new()], want(3), "Create1 Create2"),
+        (
+            "scaled down",
+            vec![new(), serving("new1", true)],
+            want(1),
+            "Leave(new1)",
+        ),
+        (
+            "scaled down, the worst one goes",
+            vec![fresh(-1), serving("new1", true)],
+            want(1),
+            "Retire(new0)",
+        ),
+        (
+            "scaled to nothing",
+            vec![new(), old()],
+            want(0),
+            "Retire(old) Retire(new0)",
+        ),
+        ("nothing wanted, nothing there", vec![], want(0), "Complete"),
+        (
+            "stopped by hand",
+            vec![with(new(), |it| it.phase = Phase::Exited(137))],
+            want(1),
+            "Start(new0)",
+        ),
+        (
+            "paused by hand",
+            vec![with(new(), |it| it.phase = Phase::Paused)],
+            want(1),
+            "Unpause(new0)",
+        ),
+        (
+            "renamed by hand",
+            vec![with(new(), |it| it.mend.name = true)],
+            want(1),
+            "Rename(new0)",
+        ),
+        (
+            "limits changed by hand",
+            vec![with(new(), |it| it.mend.limits = true)],
+            want(1),
+            "Update(new0)",
+        ),
+        (
+            "taken from the network by hand",
+            vec![with(new(), |it| (it.attached, it.named) = (false, false))],
+            want(1),
+            "Join(new0)",
+        ),
+        (
+            "taken from it before it was healthy",
+            vec![with(fresh(-1), |it| it.attached = false)],
+            want(1),
+            "Attach(new0)",
+        ),
+        (
+            "its name was taken by hand",
+            vec![with(new(), |it| it.named = false)],
+            want(1),
+            "Join(new0)",
+        ),
+        (
+            "a crash loop is the engine's business",
+            vec![with(new(), |it| (it.phase, it.restarts) = (Phase::Restarting, 4))],
+            want(1),
+            "in 30s: new0 ended 4 times and is started again",
+        ),
+        (
+            "stop first: the new one is made while the old one stops",
+            vec![old()],
+            stop_first(1),
+            "Create0 Stop(old)",
+        ),
+        (
+            "stop first: and not started before it has",
+            vec![
+                with(old(), |it| it.busy = Some(Busy::Stopping)),
+                with(new(), |it| it.phase = Phase::Created),
+            ],
+            stop_first(1),
+            "in 30s: the old containers to stop, and 1 more",
+        ),
+        (
+            "stop first: then it is",
+            vec![
+                with(old(), |it| (it.phase, it.kept) = (Phase::Exited(0), true)),
+                with(new(), |it| it.phase = Phase::Created),
+            ],
+            stop_first(1),
+            "Start(new0)",
+        ),
+        (
+            "stop first: the old one is kept until the new one is verified",
+            vec![
+                with(old(), |it| (it.phase, it.kept) = (Phase::Exited(0), true)),
+                with(new(), |it| it.health = Health::Starting(None)),
+            ],
+            stop_first(1),
+            "in 30s: new0 has not been seen healthy yet",
+        ),
+        (
+            "stop first: and then goes",
+            vec![
+                with(old(), |it| (it.phase, it.kept) = (Phase::Exited(0), true)),
+                new(),
+            ],
+            stop_first(1),
+            "Retire(old)",
+        ),
+        (
+            "stop first, the way back: what failed stops",
+            vec![
+                with(new(), |it| (it.phase, it.kept) = (Phase::Exited(0), true)),
+                old(),
+            ],
+            stop_first(1),
+            "Stop(old)",
+        ),
+        (
+            "stop first, the way back: what was kept starts",
+            vec![
+                with(new(), |it| (it.phase, it.kept) = (Phase::Exited(0), true)),
+                with(old(), |it| (it.phase, it.kept) = (Phase::Exited(0), true)),
+            ],
+            stop_first(1),
+            "Start(new0)",
+        ),
+        (
+            "a namesake takes nothing over",
+            vec![with(new(), |it| (it.current, it.index) = (false, Some(0)))],
+            want(1),
+            "Create1",
+        ),
+    ];
+    for (name, seen, want, expected) in rows {
+        let next = next(&seen, &want, at(0));
+        let said = match (next.steps.as_slice(), &next.progress) {
+            ([], Progress::Complete) => "Complete".to_owned(),
+            (
+                [],
+                Progress::Rolling {
+                    check_in,
+                    waiting_for,
+                    ..
+                },
+            ) => format!("in {:?}: {waiting_for}", check_in.unwrap()),
+            (steps, _) => steps.iter().map(show).collect::<Vec<_>>().join(" "),
+        };
+        assert_eq!(said, expected, "{name}");
+    }
+}
+
+#[test]
+fn what_ended_is_started_again_by_its_policy() {
+    let ended = |code, restarts| {
+        with(serving("new0", true), |it| {
+            it.phase = Phase::Exited(code);
+            it.restarts = restarts;
+        })
+    };
+    for (restart, code, restarts, starts) in [
+        (Restart::Always, 0, 9, true),
+        (Restart::Never, 1, 0, false),
+        (Restart::OnFailure(0), 1, 99, true),
+        (Restart::OnFailure(3), 1, 2, true),
+        (Restart::OnFailure(3), 1, 3, false),
+        (Restart::OnFailure(3), 0, 0, false),
+    ] {
+        let want = Want { restart, ..want(1) };
+        let next = next(&[ended(code, restarts)], &want, at(0));
+        assert_eq!(
+            !next.steps.is_empty(),
+            starts,
+            "{restart:?} {code} {restarts}: {next:?}"
+        );
+        assert_ne!(next.progress, Progress::Complete);
+    }
+}
+
+fn show(step: &Step) -> String {
+    match step {
+        Step::Create { index, .. } => format!("Create{index}"),
+        other => format!("{other:?}").replace('"', ""),
+    }
+}
+
+/// An engine that refuses what a real one would refuse.
+struct World {
+    seen: Vec<Seen>,
+    now: Timestamp,
+    port: bool,
+}
+
+impl World {
+    fn take(&mut self, step: &Step, want: &Want) {
+        let now = self.now;
+        let active = |it: &Seen| matches!(it.phase, Phase::Running | Phase::Paused | Phase::Restarting);
+        let others_active = |id: &str| {
+            self.seen
+                .iter()
+                .any(|it| it.id != id && !it.current && active(it))
+        };
+        if let Step::Start(id) = step {
+            assert!(
+                !self.port || !others_active(id),
+                "started while an old one has its port"
+            );
+        }
+        if let Step::Create { index, named } = step {
+            assert!(
+                self.seen.iter().all(|it| it.index != Some(*index)),
+                "the name is taken"
+            );
+            let id = format!("made{}-{index}", self.now);
+            let made = with(serving(&id, true), |it| {
+                it.index = Some(*index);
+                it.phase = Phase::Created;
+                it.named = *named;
+            });
+            return self.seen.push(made);
+        }
+        let (Step::Start(id)
+        | Step::Unpause(id)
+        | Step::Rename(id)
+        | Step::Update(id)
+        | Step::Attach(id)
+        | Step::Join(id)
+        | Step::Leave(id)
+        | Step::Stop(id)
+        | Step::Retire(id)) = step
+        else {
+            unreachable!()
+        };
+        let it = self
+            .seen
+            .iter_mut()
+            .find(|it| it.id == *id)
+            .expect("the container is there");
+        assert!(it.busy.is_none(), "something is under way: {step:?}");
+        match step {
+            Step::Start(_) => {
+                assert!(matches!(it.phase, Phase::Created | Phase::Exited(_)), "{step:?}");
+                (it.phase, it.health, it.kept) = (Phase::Running, Health::Healthy(now), false);
+            }
+            Step::Unpause(_) => {
+                assert_eq!(it.phase, Phase::Paused);
+                it.phase = Phase::Running;
+            }
+            Step::Rename(_) => (it.mend.name, it.kept) = (false, false),
+            Step::Update(_) => it.mend.limits = false,
+            Step::Attach(_) => {
+                assert!(!it.attached);
+                it.attached = true;
+            }
+            Step::Join(_) => {
+                assert!(it.current && it.phase == Phase::Running);
+                (it.attached, it.named, it.left) = (true, true, None);
+            }
+            Step::Leave(_) => {
+                assert!(it.named);
+                (it.named, it.left) = (false, Some(now));
+            }
+            Step::Stop(_) => it.busy = Some(Busy::Stopping),
+            Step::Retire(_) => {
+                let served = it.named && it.phase == Phase::Running && want.replicas > 0;
+                assert!(
+                    !served || want.strategy == Strategy::StopFirst,
+                    "stopped before it left: {it:?}"
+                );
+                it.busy = Some(Busy::Retiring);
+            }
+            Step::Create { .. } => unreachable!(),
+        }
+    }
+
+    /// Time passes: what was begun ends, what is sick gets well.
+    fn pass(&mut self, time: Duration) {
+        self.now = later(self.now, time.max(Duration::from_millis(1)));
+        self.seen
+            .retain(|it| it.busy != Some(Busy::Retiring) && it.phase != Phase::Removing);
+        for it in &mut self.seen {
+            if it.busy.take().is_some() {
+                (it.phase, it.kept) = (Phase::Exited(0), true);
+            }
+            if it.phase == Phase::Restarting {
+                (it.phase, it.health) = (Phase::Running, Health::Healthy(self.now));
+            }
+            if it.phase == Phase::Running && !matches!(it.health, Health::Healthy(_)) {
+                it.health = Health::Healthy(self.now);
+            }
+        }
+    }
+
+    fn answers(&self) -> bool {
+        self.seen
+            .iter()
+            .any(|it| it.named && it.phase == Phase::Running && matches!(it.health, Health::Healthy(_)))
+    }
+}
+
+fn any_phase() -> impl Strategy_<Value = Phase> {
+    prop_oneof![
+        4 => Just(Phase::Running),
+        1 => Just(Phase::Created),
+        1 => Just(Phase::Paused),
+        1 => Just(Phase::Restarting),
+        1 => (0i64..2).prop_map(Phase::Exited),
+        1 => Just(Phase::Removing),
+    ]
+}
+
+prop_compose! {
+    fn any_seen()(
+        current: bool, phase in any_phase(), healthy in prop::option::of(-20i64..0), attached: bool, named: bool,
+        left in prop::option::of(-9i64..0), kept: bool, name: bool, limits: bool, busy in 0u8..8,
+    ) -> Seen {
+        Seen {
+            current, phase, kept, attached,
+            id: String::new(), name: String::new(), index: None,
+            named: named && attached,
+            left: left.filter(|_| !named && attached).map(at),
+            health: healthy.map_or(Health::Starting(None), |since| Health::Healthy(at(since))),
+            mend: Mend { name, limits },
+            busy: match busy { 0 => Some(Busy::Stopping), 1 => Some(Busy::Retiring), _ => None },
+            restarts: 0,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_world_settles_and_the_name_is_always_answered(
+        mut seen in prop::collection::vec(any_seen(), 0..6), replicas in 0u32..4, stop: bool, min_ready in 0u64..9,
+    ) {
+        for (index, it) in seen.iter_mut().enumerate() {
+            it.id = format!("c{index}");
+            it.name.clone_from(&it.id);
+            it.index = it.current.then_some(u32::try_from(index).unwrap());
+        }
+        let strategy = if stop { Strategy::StopFirst } else { Strategy::StartFirst };
+        let want = Want { replicas, strategy, min_ready: Duration::from_secs(min_ready), ..want(0) };
+        let mut world = World { seen, now: at(0), port: stop };
+        // What was being stopped when we came may be the last that answers: not our decision.
+        world.pass(Duration::ZERO);
+        let mut answered = world.answers();
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            prop_assert!(rounds < 100, "it does not settle: {:?}", world.seen);
+            let plan = next(&world.seen, &want, world.now);
+            for step in &plan.steps {
+                world.take(step, &want);
+                if strategy == Strategy::StartFirst && replicas > 0 {
+                    prop_assert!(!answered || world.answers(), "nobody answers after {step:?}: {:?}", world.seen);
+                    answered |= world.answers();
+                }
+            }
+            match plan.progress {
+                Progress::Complete => {
+                    prop_assert!(plan.steps.is_empty());
+                    break;
+                }
+                Progress::Rolling { check_in, .. } if plan.steps.is_empty() => world.pass(check_in.unwrap()),
+                Progress::Rolling { .. } => {}
+            }
+        }
+        prop_assert_eq!(world.seen.len(), usize::try_from(replicas).unwrap());
+        prop_assert!(world.seen.iter().all(|it| it.current && it.named && it.mend == Mend::default()));
+    }
+}

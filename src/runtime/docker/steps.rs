@@ -1,0 +1,391 @@
+//! Takes the steps that [`rollout`](super::rollout) decided on.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptions,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptions,
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+
+use super::super::{PortBinding, Protocol, RuntimeError, Workload};
+use super::observe::{Looked, left_alias};
+use super::rollout::{Busy, Step};
+use super::{Inner, create, engine, events, names, network, volumes};
+use crate::model::AppId;
+
+/// How many steps of one kind are taken at once.
+const AT_ONCE: usize = 4;
+/// Longer than any stop may take: the engine ends it after the container's own grace.
+const STOP_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How long old containers are given to stop before this call ends, where new ones wait for their host port: going on at
+/// once is what keeps the port away for as short as can be.
+const SWAP_PATIENCE: Duration = Duration::from_secs(1);
+/// How many other names are tried where a container that is not ours has the one we want.
+const OTHER_NAMES: u32 = 16;
+
+impl Inner {
+    /// Takes these steps. Those of one kind are taken at once; the first failure is told after all have ended.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        workload: &Workload,
+        looked: &[Looked],
+        steps: Vec<Step>,
+    ) -> Result<(), RuntimeError> {
+        if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
+            self.ports_are_free(workload).await?;
+        }
+        if steps.iter().any(|step| matches!(step, Step::Create { .. })) {
+            self.prepare(workload).await?;
+        }
+        let mut groups: Vec<Vec<Step>> = Vec::new();
+        for step in steps {
+            match groups.last_mut() {
+                Some(group)
+                    if group.first().map(std::mem::discriminant) == Some(std::mem::discriminant(&step)) =>
+                {
+                    group.push(step);
+                }
+                _ => groups.push(vec![step]),
+            }
+        }
+        let mut stopping = Vec::new();
+        for group in groups {
+            let taken = group.into_iter().map(|step| self.step(workload, looked, step));
+            let results: Vec<_> = futures::stream::iter(taken)
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            for result in results {
+                stopping.extend(result?);
+            }
+        }
+        let stopped = futures::future::join_all(stopping);
+        let _ = tokio::time::timeout(SWAP_PATIENCE, stopped).await;
+        Ok(())
+    }
+
+    async fn step(
+        self: &Arc<Self>,
+        workload: &Workload,
+        looked: &[Looked],
+        step: Step,
+    ) -> Result<Option<JoinHandle<()>>, RuntimeError> {
+        let app = || workload.app.clone();
+        let of = |id: &str| looked.iter().find(|one| one.id == id);
+        match step {
+            Step::Create { index, named } => self.create(workload, index, named).await?,
+            Step::Start(id) => self.start(workload, &id, of(&id)).await?,
+            Step::Unpause(id) => {
+                let thawed = self.quietly(&id, self.docker.unpause_container(&id)).await;
+                engine::unless_gone("unpause a container", thawed)?;
+            }
+            Step::Rename(id) => self.rename(workload, &id, of(&id)).await?,
+            Step::Update(id) => {
+                let updated = self.docker.update_container(&id, create::update(workload));
+                let updated = self.quietly(&id, updated).await;
+                engine::unless_gone("put a container's limits right", updated)?;
+            }
+            Step::Attach(id) => self.exchange(workload, &id, of(&id), None).await?,
+            Step::Join(id) => {
+                let alias = Some(workload.app.name.clone());
+                self.exchange(workload, &id, of(&id), alias).await?;
+            }
+            Step::Leave(id) => {
+                let alias = Some(left_alias(Timestamp::now()));
+                self.exchange(workload, &id, of(&id), alias).await?;
+            }
+            Step::Stop(id) => {
+                if let Some(one) = of(&id) {
+                    let kept = format!("{}{}", one.name.trim_end_matches(names::KEPT), names::KEPT);
+                    if kept != one.name {
+                        self.rename_to(&id, &kept).await?;
+                    }
+                }
+                return Ok(self.retire(&id, app(), Busy::Stopping));
+            }
+            Step::Retire(id) => {
+                self.retire(&id, app(), Busy::Retiring);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does something to a container without taking the events that come of it for news.
+    async fn quietly<T>(&self, id: &str, work: impl Future<Output = T>) -> T {
+        self.hub.begin(id);
+        let result = work.await;
+        self.hub.end(id);
+        result
+    }
+
+    /// What all containers of a workload need.
+    async fn prepare(&self, workload: &Workload) -> Result<(), RuntimeError> {
+        volumes::ensure(&self.docker, &self.names, workload).await
+    }
+
+    async fn create(&self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
+        let _the_network_stays = self.using_networks.read().await;
+        let ip = {
+            let _one_at_a_time = self.making_network.lock().await;
+            network::reserve(&self.docker, &self.names, &workload.app.namespace).await?
+        };
+        let alias = named.then(|| workload.app.name.clone());
+        for index in index..index.saturating_add(OTHER_NAMES) {
+            let body = create::body(
+                &self.names,
+                workload,
+                create::endpoint(Some(ip.clone()), None, alias.clone()),
+            )?;
+            let name = self.names.container(workload, index);
+            let options = CreateContainerOptionsBuilder::new().name(&name).build();
+            let refusal = match self.docker.create_container(Some(options), body).await {
+                Ok(_) => return Ok(()),
+                Err(refusal) => refusal,
+            };
+            if engine::status(&refusal) != Some(409) {
+                return Err(engine::creation(workload, &refusal));
+            }
+            // The name is taken. By ourselves: a create whose answer we did not get. By others: take the next.
+            if let Some(there) = self.look_at(&name).await? {
+                if there.labels.get(names::CONFIG) == Some(&workload.hash) && self.names.ours(&there.labels) {
+                    return Ok(());
+                }
+            }
+        }
+        Err(RuntimeError::Engine {
+            doing: "create a container",
+            message: "containers that are not ours have all the names it could have".to_owned(),
+        })
+    }
+
+    async fn start(
+        self: &Arc<Self>,
+        workload: &Workload,
+        id: &str,
+        one: Option<&Looked>,
+    ) -> Result<(), RuntimeError> {
+        if one.is_some_and(|one| one.name.ends_with(names::KEPT)) {
+            self.rename(workload, id, one).await?;
+        }
+        let started = self.docker.start_container(id, None::<StartContainerOptions>);
+        let refusal = match self.quietly(id, started).await {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        match engine::start(workload, &refusal) {
+            engine::Refusal::Anew => {
+                tracing::info!(container = id, "its network or address is gone: it is made anew");
+                self.retire(id, workload.app.clone(), Busy::Retiring);
+                Ok(())
+            }
+            engine::Refusal::Port(port) => Err(RuntimeError::PortTaken {
+                port,
+                by: self.who_has(port, id).await,
+            }),
+            engine::Refusal::Error(error) => Err(error),
+        }
+    }
+
+    async fn rename(&self, workload: &Workload, id: &str, one: Option<&Looked>) -> Result<(), RuntimeError> {
+        let index = one.and_then(|one| self.names.index(workload, &one.name));
+        // Its number is lost with its name: any that is free will do.
+        for index in index.map_or(0..OTHER_NAMES, |index| index..index + 1) {
+            let name = self.names.container(workload, index);
+            let taken = self
+                .docker
+                .inspect_container(&name, None::<InspectContainerOptions>)
+                .await;
+            if engine::unless_gone("inspect a container", taken)?.is_none() {
+                return self.rename_to(id, &name).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn rename_to(&self, id: &str, name: &str) -> Result<(), RuntimeError> {
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        let renamed = self.quietly(id, self.docker.rename_container(id, options)).await;
+        engine::unless_gone("rename a container", renamed).map(drop)
+    }
+
+    /// Changes the names that a container answers to. Goes on to its end even if the caller does not: a container that was
+    /// left between its two networks would be a broken one.
+    async fn exchange(
+        self: &Arc<Self>,
+        workload: &Workload,
+        id: &str,
+        one: Option<&Looked>,
+        alias: Option<String>,
+    ) -> Result<(), RuntimeError> {
+        let endpoint = one.and_then(|one| one.endpoint.clone());
+        let attached = endpoint.is_some();
+        let namespace = workload.app.namespace.clone();
+        let (inner, id) = (Arc::clone(self), id.to_owned());
+        let work = tokio::spawn(async move {
+            let _the_network_stays = inner.using_networks.read().await;
+            let (ip, mac) = endpoint.map(|end| (end.ip, end.mac)).unwrap_or_default();
+            let ip = if ip.is_some() {
+                ip
+            } else {
+                let _one_at_a_time = inner.making_network.lock().await;
+                Some(network::reserve(&inner.docker, &inner.names, &namespace).await?)
+            };
+            let network = inner.names.network(&namespace);
+            let end = create::endpoint(ip, mac, alias);
+            let work = network::replace(&inner.docker, &network, &id, attached, end);
+            inner.quietly(&id, work).await
+        });
+        work.await.unwrap_or_else(|ended| {
+            Err(RuntimeError::Engine {
+                doing: "change the names of a container",
+                message: ended.to_string(),
+            })
+        })
+    }
+
+    /// Stops a container, and removes it unless it is to be kept. Goes on in the background and tells when it has ended.
+    /// What is under way already is not begun again.
+    pub(super) fn retire(self: &Arc<Self>, id: &str, app: AppId, what: Busy) -> Option<JoinHandle<()>> {
+        if self.busy.lock().insert(id.to_owned(), what).is_some() {
+            return None;
+        }
+        self.hub.begin(id);
+        self.probes.drop(id);
+        let (inner, id) = (Arc::clone(self), id.to_owned());
+        Some(tokio::spawn(async move {
+            if let Err(refusal) = inner.stop(&id, what).await {
+                // Whoever looks next finds it as it is and tries again.
+                tracing::warn!(container = %id, error = %refusal, "stopping a container");
+            }
+            inner.hub.end(&id);
+            inner.busy.lock().remove(&id);
+            let _ = inner.changed.send(app);
+        }))
+    }
+
+    async fn stop(&self, id: &str, what: Busy) -> Result<(), RuntimeError> {
+        let Some(looked) = self.look_at(id).await? else {
+            return Ok(());
+        };
+        if looked.phase == super::Phase::Paused {
+            engine::unless_gone("unpause a container", self.docker.unpause_container(id).await)?;
+        }
+        // Without a time of ours the container's own counts, which is its workload's.
+        let patient = self.docker.clone().with_timeout(STOP_PATIENCE);
+        let stopped = patient.stop_container(id, None::<StopContainerOptions>).await;
+        engine::unless_gone("stop a container", stopped)?;
+        if what == Busy::Stopping {
+            return Ok(());
+        }
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removed = self.docker.remove_container(id, Some(options)).await;
+        match removed {
+            // Somebody else is removing it at this moment.
+            Err(refusal) if engine::status(&refusal) == Some(409) => {}
+            other => {
+                engine::unless_gone("remove a container", other)?;
+            }
+        }
+        self.probes.drop(id);
+        self.since.forget(id);
+        let hash = looked.labels.get(names::CONFIG);
+        if let (Some(app), Some(hash)) = (events::app_of(&looked.labels), hash) {
+            let mut labels = self.names.app_labels(&app);
+            labels.insert(names::CONFIG.to_owned(), hash.clone());
+            if self.list(&labels).await?.is_empty() {
+                volumes::remove_files(&self.docker, &self.names, &labels).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is stopped for a host port that could not be had in the end.
+    async fn ports_are_free(&self, workload: &Workload) -> Result<(), RuntimeError> {
+        let containers = self.publishing().await?;
+        for wanted in workload.ports.iter().filter(|port| port.host.is_some()) {
+            let port = wanted.host.unwrap_or_default();
+            let holder = containers.iter().find(|one| publishes(one, wanted));
+            let own = |one: &&ContainerSummary| {
+                let labels = one.labels.clone().unwrap_or_default();
+                self.names.ours(&labels) && events::app_of(&labels).as_ref() == Some(&workload.app)
+            };
+            match holder {
+                Some(one) if own(&one) => {}
+                Some(one) => {
+                    let by = describe(one);
+                    return Err(RuntimeError::PortTaken { port, by });
+                }
+                None if bound(wanted) => {
+                    let by = ON_THE_MACHINE.to_owned();
+                    return Err(RuntimeError::PortTaken { port, by });
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Who has a host port, but for the container that was refused it.
+    async fn who_has(&self, port: u16, refused: &str) -> String {
+        let containers = self.publishing().await.unwrap_or_default();
+        let holder = containers.iter().find(|one| {
+            let ports = one.ports.as_deref().unwrap_or_default();
+            one.id.as_deref() != Some(refused) && ports.iter().any(|it| it.public_port == Some(port))
+        });
+        holder.map_or_else(|| ON_THE_MACHINE.to_owned(), describe)
+    }
+
+    async fn publishing(&self) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let listed = self.docker.list_containers(None::<ListContainersOptions>).await;
+        listed.map_err(|refusal| engine::error("list containers", &refusal))
+    }
+}
+
+/// Who has a port that no container has.
+const ON_THE_MACHINE: &str = "a program on this machine";
+
+fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
+    let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
+    let ours = wanted.host_ip.as_deref().unwrap_or_default();
+    let protocol = match wanted.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    container.ports.as_deref().unwrap_or_default().iter().any(|port| {
+        let theirs = port.ip.as_deref().unwrap_or_default();
+        port.public_port == wanted.host
+            && port.typ.is_none_or(|kind| kind.to_string() == protocol)
+            && (any(ours) || any(theirs) || ours == theirs)
+    })
+}
+
+/// Whether a program listens there. Where Davit does not run on the engine's machine this finds nothing, and the start
+/// itself will tell.
+fn bound(wanted: &PortBinding) -> bool {
+    let ip = wanted.host_ip.as_deref().and_then(|ip| ip.parse().ok());
+    let ip: IpAddr = ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let port = wanted.host.unwrap_or_default();
+    wanted.protocol == Protocol::Tcp
+        && TcpListener::bind((ip, port)).is_err_and(|refusal| refusal.kind() == std::io::ErrorKind::AddrInUse)
+}
+
+fn describe(container: &ContainerSummary) -> String {
+    let names = container.names.as_deref().unwrap_or_default();
+    let name = names
+        .first()
+        .map(|name| name.trim_start_matches('/'))
+        .unwrap_or_default();
+    let labels: HashMap<_, _> = container.labels.clone().unwrap_or_default();
+    match events::app_of(&labels) {
+        Some(app) => format!("Application {app} (container {name})"),
+        None => format!("container {name}"),
+    }
+}

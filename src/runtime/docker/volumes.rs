@@ -1,0 +1,175 @@
+//! Volumes: those that outlive containers, and those that carry the files of Secrets and ConfigMaps.
+//!
+//! Files go into a volume of their own per configuration hash, which the containers mount read-only: the container sees
+//! exactly these files, cannot change them, and finds them again after `docker restart`; on the machine they are only
+//! where the engine keeps its data. The engine takes files (as a tar) only through a container that may write to the
+//! volume, so one is made for that purpose, never started, and removed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptions, UploadToContainerOptionsBuilder,
+};
+
+use super::super::{MountSource, RuntimeError, Workload};
+use super::engine;
+use super::names::{self, Names};
+use crate::model::AppId;
+use crate::redact::Secret;
+
+/// Where the helper container has the volume; any path will do.
+const DOOR: &str = "/davit-files";
+/// A directory that everybody may enter and nobody but root may change.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// Makes every volume that the workload mounts.
+pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Result<(), RuntimeError> {
+    for mount in &workload.mounts {
+        match &mount.source {
+            MountSource::Volume => {
+                let mut labels = names.app_labels(&workload.app);
+                labels.insert(names::ROLE.to_owned(), names::ROLE_VOLUME.to_owned());
+                create(docker, names.volume(&workload.app, &mount.name), labels).await?;
+            }
+            MountSource::Files { files, mode } => {
+                let mut labels = names.workload_labels(workload);
+                labels.insert(names::ROLE.to_owned(), names::ROLE_FILES.to_owned());
+                let volume = names.files(workload, &mount.name);
+                create(docker, volume.clone(), labels.clone()).await?;
+                let archive = archive(files, *mode).map_err(|refusal| RuntimeError::Engine {
+                    doing: "pack the files of a Secret or ConfigMap",
+                    message: refusal.to_string(),
+                })?;
+                fill(docker, workload, volume, labels, archive).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn create(docker: &Docker, name: String, labels: HashMap<String, String>) -> Result<(), RuntimeError> {
+    let request = VolumeCreateRequest {
+        name: Some(name),
+        labels: Some(labels),
+        ..Default::default()
+    };
+    // The engine answers with the volume that is there, if one is.
+    let made = docker.create_volume(request).await;
+    made.map(drop)
+        .map_err(|refusal| engine::error("create a volume", &refusal))
+}
+
+async fn fill(
+    docker: &Docker,
+    workload: &Workload,
+    volume: String,
+    labels: HashMap<String, String>,
+    archive: Vec<u8>,
+) -> Result<(), RuntimeError> {
+    let doing = "hand over the files of a Secret or ConfigMap";
+    let helper = ContainerCreateBody {
+        image: Some(workload.image.clone()),
+        // Never run; an image without a command would be refused without one.
+        entrypoint: Some(vec!["/davit-never-runs".to_owned()]),
+        labels: Some(labels),
+        network_disabled: Some(true),
+        host_config: Some(HostConfig {
+            mounts: Some(vec![Mount {
+                target: Some(DOOR.to_owned()),
+                source: Some(volume.clone()),
+                typ: Some(MountType::VOLUME),
+                ..Default::default()
+            }]),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    // One that was left behind by a Davit that ended in the middle.
+    engine::unless_gone(doing, docker.remove_container(&volume, Some(force.clone())).await)?;
+    let options = CreateContainerOptionsBuilder::new().name(&volume).build();
+    let made = docker.create_container(Some(options), helper).await;
+    let made = made.map_err(|refusal| engine::creation(workload, &refusal))?;
+    let target = UploadToContainerOptionsBuilder::new().path(DOOR).build();
+    let body = bollard::body_full(archive.into());
+    let sent = docker.upload_to_container(&made.id, Some(target), body).await;
+    engine::unless_gone(doing, docker.remove_container(&made.id, Some(force)).await)?;
+    sent.map_err(|refusal| engine::error(doing, &refusal))
+}
+
+fn archive(files: &BTreeMap<String, Secret>, mode: u32) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let header = |size: usize, mode: u32, kind: tar::EntryType| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(size).unwrap_or_default());
+        header.set_mode(mode);
+        header.set_entry_type(kind);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header
+    };
+    let mut directory = header(0, DIRECTORY_MODE, tar::EntryType::Directory);
+    tar.append_data(&mut directory, "./", std::io::empty())?;
+    for (name, content) in files {
+        let content = content.expose();
+        let mut file = header(content.len(), mode, tar::EntryType::Regular);
+        tar.append_data(&mut file, name, content)?;
+    }
+    tar.into_inner()
+}
+
+/// Removes the volumes that held files for these labels' containers; those that are still in use stay.
+pub async fn remove_files(
+    docker: &Docker,
+    names: &Names,
+    labels: &HashMap<String, String>,
+) -> Result<bool, RuntimeError> {
+    remove(docker, names, labels, names::ROLE_FILES).await
+}
+
+/// Removes the Application's volumes with their data. False where one is still in use.
+pub async fn remove_data(docker: &Docker, names: &Names, app: &AppId) -> Result<bool, RuntimeError> {
+    remove(docker, names, &names.app_labels(app), names::ROLE_VOLUME).await
+}
+
+async fn remove(
+    docker: &Docker,
+    names: &Names,
+    labels: &HashMap<String, String>,
+    role: &str,
+) -> Result<bool, RuntimeError> {
+    let mut labels = labels.clone();
+    labels.insert(names::ROLE.to_owned(), role.to_owned());
+    let mut all = true;
+    for (volume, _) in list(docker, names, &labels).await? {
+        match docker.remove_volume(&volume, None::<RemoveVolumeOptions>).await {
+            Err(refusal) if engine::status(&refusal) == Some(409) => all = false,
+            other => {
+                engine::unless_gone("remove a volume", other)?;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Our volumes with these labels.
+pub async fn list(
+    docker: &Docker,
+    names: &Names,
+    labels: &HashMap<String, String>,
+) -> Result<Vec<(String, HashMap<String, String>)>, RuntimeError> {
+    let options = ListVolumesOptionsBuilder::new()
+        .filters(&Names::query(labels))
+        .build();
+    let answer = docker.list_volumes(Some(options)).await;
+    let answer = answer.map_err(|refusal| engine::error("list volumes", &refusal))?;
+    let ours = answer.volumes.unwrap_or_default().into_iter();
+    Ok(ours
+        .filter(|volume| names.ours(&volume.labels))
+        .map(|volume| (volume.name, volume.labels))
+        .collect())
+}

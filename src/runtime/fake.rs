@@ -1,0 +1,584 @@
+//! An engine in memory for the loop's tests. It takes the same decisions as the real one ([`rollout`]), its containers do
+//! what a test wrote down for their image, and nothing takes time unless a test holds it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use super::docker::events::Hub;
+use super::docker::rollout::{self, Busy, Health, Mend, Phase, Seen, Step, Want};
+use super::{
+    MountSource, Progress, Replica, ReplicaState, Restart, Running, Runtime, RuntimeError, RuntimeEvent,
+    Workload,
+};
+use crate::api::Strategy;
+use crate::model::AppId;
+
+/// What the containers of an image do once they are started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// They are healthy at once.
+    Healthy,
+    /// Their health is not known.
+    Starting,
+    /// They are not healthy.
+    Unhealthy(String),
+    /// They end by themselves, and do so again when they are started again.
+    Exits {
+        /// With this code.
+        code: i64,
+        /// And these last words.
+        message: String,
+    },
+    /// The engine refuses to start them: an entrypoint that is not there.
+    RefusesToStart(String),
+}
+
+/// What a hand can do to a container behind Davit's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// `docker stop`.
+    Stop,
+    /// `docker rm --force`.
+    Remove,
+    /// `docker pause`.
+    Pause,
+    /// `docker rename`.
+    Rename,
+    /// `docker update`.
+    Update,
+    /// `docker network disconnect`.
+    Disconnect,
+}
+
+/// One container of the fake engine.
+#[derive(Clone, Debug)]
+pub struct FakeContainer {
+    /// How the rollout sees it.
+    pub seen: Seen,
+    /// What it was made from, as it was then.
+    pub workload: Workload,
+    message: String,
+}
+
+/// How often each thing was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls of [`Runtime::observe`].
+    pub observe: usize,
+    /// Calls of [`Runtime::deploy`].
+    pub deploy: usize,
+    /// Calls of [`Runtime::remove`].
+    pub remove: usize,
+    /// Containers made.
+    pub created: usize,
+    /// Containers stopped.
+    pub stopped: usize,
+}
+
+#[derive(Default)]
+struct State {
+    containers: Vec<FakeContainer>,
+    behaviours: BTreeMap<String, Behaviour>,
+    missing: BTreeSet<String>,
+    occupied: BTreeMap<u16, String>,
+    volumes: BTreeSet<(AppId, String)>,
+    failures: VecDeque<RuntimeError>,
+    calls: Calls,
+    next_id: u64,
+    away: bool,
+    slow_stops: bool,
+    drain: Duration,
+    offset: Duration,
+}
+
+/// The engine in memory. A clone is the same engine.
+#[derive(Clone)]
+pub struct FakeRuntime {
+    state: Arc<Mutex<State>>,
+    hub: Arc<Hub>,
+}
+
+impl Default for FakeRuntime {
+    fn default() -> Self {
+        let hub = Hub::default();
+        hub.connected(true);
+        Self {
+            state: Arc::default(),
+            hub: Arc::new(hub),
+        }
+    }
+}
+
+impl FakeRuntime {
+    /// What the containers of this image do, those that run already too.
+    pub fn script(&self, image: &str, behaviour: Behaviour) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.behaviours.insert(image.to_owned(), behaviour.clone());
+        let mut changed = BTreeSet::new();
+        for one in state
+            .containers
+            .iter_mut()
+            .filter(|one| one.workload.image == image)
+        {
+            if matches!(one.seen.phase, Phase::Running | Phase::Restarting) {
+                one.behave(&behaviour, now);
+                changed.insert(one.workload.app.clone());
+            }
+        }
+        drop(state);
+        changed.into_iter().for_each(|app| self.hub.changed(app));
+    }
+
+    /// The engine does not have this image.
+    pub fn lose_image(&self, image: &str) {
+        self.state.lock().missing.insert(image.to_owned());
+    }
+
+    /// A host port is taken by somebody else.
+    pub fn occupy(&self, port: u16, by: &str) {
+        self.state.lock().occupied.insert(port, by.to_owned());
+    }
+
+    /// The next call fails with this; several are taken in order.
+    pub fn fail_next(&self, error: RuntimeError) {
+        self.state.lock().failures.push_back(error);
+    }
+
+    /// The engine goes away: every call fails until [`FakeRuntime::come_back`].
+    pub fn go_away(&self) {
+        self.state.lock().away = true;
+        self.hub.connected(false);
+    }
+
+    /// The engine is there again, with its containers as they were.
+    pub fn come_back(&self) {
+        self.state.lock().away = false;
+        self.hub.connected(true);
+    }
+
+    /// How long a container that has left the name is kept; 0 at first.
+    pub fn set_drain(&self, drain: Duration) {
+        self.state.lock().drain = drain;
+    }
+
+    /// From now on containers that are told to stop do so only with [`FakeRuntime::finish_stops`].
+    pub fn hold_stops(&self) {
+        self.state.lock().slow_stops = true;
+    }
+
+    /// All containers that were told to stop have stopped.
+    pub fn finish_stops(&self) {
+        let mut state = self.state.lock();
+        let busy = |one: &FakeContainer| one.seen.busy.is_some();
+        let apps: BTreeSet<_> = state
+            .containers
+            .iter()
+            .filter(|one| busy(one))
+            .map(|one| one.workload.app.clone())
+            .collect();
+        state
+            .containers
+            .retain(|one| one.seen.busy != Some(Busy::Retiring));
+        for one in state.containers.iter_mut().filter(|one| busy(one)) {
+            one.seen.busy = None;
+            one.seen.phase = Phase::Exited(0);
+        }
+        drop(state);
+        apps.into_iter().for_each(|app| self.hub.changed(app));
+    }
+
+    /// The engine's clock moves on.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.state.lock();
+        state.offset += by;
+        let apps: BTreeSet<_> = state
+            .containers
+            .iter()
+            .map(|one| one.workload.app.clone())
+            .collect();
+        drop(state);
+        apps.into_iter().for_each(|app| self.hub.changed(app));
+    }
+
+    /// A hand does something to one of the Application's containers, the first that serves if one does. False where
+    /// there is none.
+    pub fn by_hand(&self, app: &AppId, hand: Hand) -> bool {
+        let mut state = self.state.lock();
+        let mut own: Vec<_> = state
+            .containers
+            .iter_mut()
+            .filter(|one| one.workload.app == *app)
+            .collect();
+        own.sort_by_key(|one| !one.seen.named);
+        let Some(one) = own.into_iter().next() else {
+            return false;
+        };
+        let id = one.seen.id.clone();
+        match hand {
+            Hand::Stop => one.seen.phase = Phase::Exited(137),
+            Hand::Pause => one.seen.phase = Phase::Paused,
+            Hand::Rename => {
+                one.seen.index = None;
+                one.seen.mend.name = true;
+            }
+            Hand::Update => one.seen.mend.limits = true,
+            Hand::Disconnect => (one.seen.attached, one.seen.named) = (false, false),
+            Hand::Remove => state.containers.retain(|one| one.seen.id != id),
+        }
+        drop(state);
+        self.hub.changed(app.clone());
+        true
+    }
+
+    /// The Application's containers as they are.
+    pub fn containers(&self, app: &AppId) -> Vec<FakeContainer> {
+        let state = self.state.lock();
+        state
+            .containers
+            .iter()
+            .filter(|one| one.workload.app == *app)
+            .cloned()
+            .collect()
+    }
+
+    /// The volumes that are there.
+    pub fn volumes(&self) -> Vec<(AppId, String)> {
+        self.state.lock().volumes.iter().cloned().collect()
+    }
+
+    /// How often each thing was asked for until now.
+    pub fn calls(&self) -> Calls {
+        self.state.lock().calls.clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        let offset = self.state.lock().offset;
+        Timestamp::now().checked_add(offset).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl FakeContainer {
+    fn behave(&mut self, behaviour: &Behaviour, now: Timestamp) {
+        let seen = &mut self.seen;
+        seen.phase = Phase::Running;
+        match behaviour {
+            Behaviour::Healthy => {
+                if !matches!(seen.health, Health::Healthy(_)) {
+                    seen.health = Health::Healthy(now);
+                }
+            }
+            Behaviour::Starting | Behaviour::RefusesToStart(_) => seen.health = Health::Starting(None),
+            Behaviour::Unhealthy(why) => {
+                seen.health = Health::Unhealthy {
+                    why: why.clone(),
+                    until: None,
+                };
+            }
+            Behaviour::Exits { code, message } => {
+                self.message.clone_from(message);
+                seen.health = Health::Starting(None);
+                let again = match self.workload.restart {
+                    Restart::Always => true,
+                    Restart::OnFailure(most) => *code != 0 && (most == 0 || seen.restarts < i64::from(most)),
+                    Restart::Never => false,
+                };
+                seen.restarts += i64::from(again);
+                seen.phase = if again {
+                    Phase::Restarting
+                } else {
+                    Phase::Exited(*code)
+                };
+            }
+        }
+    }
+
+    fn replica(&self) -> Replica {
+        let seen = &self.seen;
+        let state = match (seen.phase, &seen.health) {
+            (Phase::Created, _) => ReplicaState::Created,
+            (Phase::Running, Health::Healthy(_)) => ReplicaState::Healthy,
+            (Phase::Running, Health::Starting(_)) => ReplicaState::Starting,
+            (Phase::Running, Health::Unhealthy { why, .. }) => ReplicaState::Unhealthy(why.clone()),
+            (Phase::Paused, _) => ReplicaState::Unhealthy("it is paused".to_owned()),
+            (Phase::Exited(code), _) => ReplicaState::Exited {
+                code,
+                oom: false,
+                message: self.message.clone(),
+            },
+            (Phase::Restarting | Phase::Removing, _) => ReplicaState::Exited {
+                code: 1,
+                oom: false,
+                message: self.message.clone(),
+            },
+        };
+        let healthy_since = match (&state, &seen.health) {
+            (ReplicaState::Healthy, Health::Healthy(since)) => Some(*since),
+            _ => None,
+        };
+        let running = matches!(seen.phase, Phase::Running | Phase::Paused);
+        Replica {
+            id: seen.id.clone(),
+            name: seen.name.clone(),
+            hash: self.workload.hash.clone(),
+            release: self.workload.release.clone(),
+            image: self.workload.image.clone(),
+            state,
+            healthy_since,
+            serving: running && seen.named,
+            draining: seen.left.is_some() || seen.busy.is_some(),
+            restarts: seen.restarts,
+            host_ports: self
+                .workload
+                .ports
+                .iter()
+                .filter_map(|port| port.host)
+                .filter(|_| running)
+                .collect(),
+        }
+    }
+}
+
+impl State {
+    fn may_call(&mut self) -> Result<(), RuntimeError> {
+        if self.away {
+            return Err(RuntimeError::EngineUnavailable("connection refused".to_owned()));
+        }
+        self.failures.pop_front().map_or(Ok(()), Err)
+    }
+
+    fn take(&mut self, workload: &Workload, step: Step, now: Timestamp) -> Result<(), RuntimeError> {
+        match step {
+            Step::Create { index, named } => self.create(workload, index, named)?,
+            Step::Start(id) => self.start(workload, &id, now)?,
+            Step::Stop(id) | Step::Retire(id) if self.slow_stops && self.runs(&id) => {
+                self.calls.stopped += 1;
+                let what = if workload.strategy == Strategy::StopFirst {
+                    Busy::Stopping
+                } else {
+                    Busy::Retiring
+                };
+                self.one(&id, |seen| {
+                    (seen.busy, seen.kept) = (Some(what), what == Busy::Stopping)
+                });
+            }
+            Step::Stop(id) => {
+                self.calls.stopped += 1;
+                self.one(&id, |seen| (seen.phase, seen.kept) = (Phase::Exited(0), true));
+            }
+            Step::Retire(id) => {
+                self.calls.stopped += usize::from(self.runs(&id));
+                self.containers.retain(|one| one.seen.id != id);
+            }
+            Step::Unpause(id) => self.one(&id, |seen| seen.phase = Phase::Running),
+            Step::Rename(id) => {
+                let taken: Vec<_> = self.containers.iter().filter_map(|one| one.seen.index).collect();
+                let index = (0..).find(|index| !taken.contains(index));
+                self.one(&id, |seen| {
+                    (seen.index, seen.mend.name, seen.kept) = (seen.index.or(index), false, false)
+                });
+            }
+            Step::Update(id) => self.one(&id, |seen| seen.mend.limits = false),
+            Step::Attach(id) => self.one(&id, |seen| seen.attached = true),
+            Step::Join(id) => {
+                self.one(&id, |seen| {
+                    (seen.attached, seen.named, seen.left) = (true, true, None)
+                });
+            }
+            Step::Leave(id) => self.one(&id, |seen| (seen.named, seen.left) = (false, Some(now))),
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, id: &str, change: impl FnOnce(&mut Seen)) {
+        if let Some(one) = self.containers.iter_mut().find(|one| one.seen.id == id) {
+            change(&mut one.seen);
+        }
+    }
+
+    fn runs(&self, id: &str) -> bool {
+        let one = self.containers.iter().find(|one| one.seen.id == id);
+        one.is_some_and(|one| matches!(one.seen.phase, Phase::Running | Phase::Paused | Phase::Restarting))
+    }
+
+    fn create(&mut self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
+        if self.missing.contains(&workload.image) {
+            return Err(RuntimeError::ImageMissing(workload.image.clone()));
+        }
+        for mount in workload
+            .mounts
+            .iter()
+            .filter(|mount| mount.source == MountSource::Volume)
+        {
+            self.volumes.insert((workload.app.clone(), mount.name.clone()));
+        }
+        self.next_id += 1;
+        self.calls.created += 1;
+        let AppId { namespace, name } = &workload.app;
+        let seen = Seen {
+            id: format!("{:064x}", self.next_id),
+            name: format!("davit-{namespace}-{name}-{}-{index}", workload.hash),
+            index: Some(index),
+            current: true,
+            phase: Phase::Created,
+            health: Health::Starting(None),
+            attached: true,
+            named,
+            left: None,
+            kept: false,
+            mend: Mend::default(),
+            busy: None,
+            restarts: 0,
+        };
+        self.containers.push(FakeContainer {
+            seen,
+            workload: workload.clone(),
+            message: String::new(),
+        });
+        Ok(())
+    }
+
+    fn start(&mut self, workload: &Workload, id: &str, now: Timestamp) -> Result<(), RuntimeError> {
+        let behaviour = self
+            .behaviours
+            .get(&workload.image)
+            .cloned()
+            .unwrap_or(Behaviour::Healthy);
+        if let Behaviour::RefusesToStart(why) = &behaviour {
+            return Err(RuntimeError::ConfigInvalid(why.clone()));
+        }
+        for port in workload.ports.iter().filter_map(|port| port.host) {
+            let holder = self.containers.iter().find(|one| {
+                one.seen.id != id
+                    && self.runs(&one.seen.id)
+                    && one.workload.ports.iter().any(|it| it.host == Some(port))
+            });
+            let holder =
+                holder.map(|one| format!("Application {} (container {})", one.workload.app, one.seen.name));
+            if let Some(by) = self.occupied.get(&port).cloned().or(holder) {
+                return Err(RuntimeError::PortTaken { port, by });
+            }
+        }
+        if let Some(one) = self.containers.iter_mut().find(|one| one.seen.id == id) {
+            (one.seen.kept, one.seen.health) = (false, Health::Starting(None));
+            one.behave(&behaviour, now);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Runtime for FakeRuntime {
+    async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError> {
+        let mut state = self.state.lock();
+        state.calls.observe += 1;
+        state.may_call()?;
+        let own = state.containers.iter().filter(|one| one.workload.app == *app);
+        let mut replicas: Vec<_> = own.map(FakeContainer::replica).collect();
+        replicas.sort_by(|one, two| one.name.cmp(&two.name));
+        Ok(Running { replicas })
+    }
+
+    async fn deploy(&self, workload: &Workload) -> Result<Progress, RuntimeError> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.calls.deploy += 1;
+        state.may_call()?;
+        let want = Want {
+            replicas: workload.replicas,
+            strategy: workload.strategy,
+            min_ready: workload.min_ready.unwrap_or_default(),
+            restart: workload.restart,
+            drain: state.drain,
+        };
+        loop {
+            let own = state
+                .containers
+                .iter()
+                .filter(|one| one.workload.app == workload.app);
+            let seen: Vec<_> = own
+                .map(|one| {
+                    let same = one.workload.hash == workload.hash && one.workload.uid == workload.uid;
+                    let index = one.seen.index.filter(|_| same);
+                    Seen {
+                        current: same,
+                        index,
+                        ..one.seen.clone()
+                    }
+                })
+                .collect();
+            let next = rollout::next(&seen, &want, now);
+            if next.steps.is_empty() {
+                return Ok(next.progress);
+            }
+            for step in next.steps {
+                state.take(workload, step, now)?;
+            }
+        }
+    }
+
+    async fn remove(&self, app: &AppId, volumes: bool) -> Result<bool, RuntimeError> {
+        let mut state = self.state.lock();
+        state.calls.remove += 1;
+        state.may_call()?;
+        if state.slow_stops {
+            for one in state.containers.iter_mut().filter(|one| one.workload.app == *app) {
+                one.seen.busy = Some(Busy::Retiring);
+            }
+        } else {
+            state.containers.retain(|one| one.workload.app != *app);
+        }
+        let left = state.containers.iter().any(|one| one.workload.app == *app);
+        if volumes && !left {
+            state.volumes.retain(|(owner, _)| owner != app);
+        }
+        Ok(!left)
+    }
+
+    async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError> {
+        let mut state = self.state.lock();
+        state.may_call()?;
+        let owners = state
+            .containers
+            .iter()
+            .map(|one| (one.workload.app.clone(), one.workload.uid.clone()));
+        let owners: BTreeSet<_> = owners.collect();
+        Ok(owners.into_iter().collect())
+    }
+
+    fn events(&self) -> BoxStream<'static, RuntimeEvent> {
+        self.hub.listen().boxed()
+    }
+}
+
+/// A small workload for tests: one container without ports, checks or mounts, healthy as soon as it runs.
+pub fn workload(namespace: &str, name: &str, hash: &str) -> Workload {
+    Workload {
+        app: AppId::new(namespace, name),
+        uid: format!("uid-{name}"),
+        release: format!("{name}-1"),
+        hash: hash.to_owned(),
+        image: "busybox:davit-test".to_owned(),
+        replicas: 1,
+        env: Vec::new(),
+        command: Vec::new(),
+        args: Vec::new(),
+        ports: Vec::new(),
+        cpu: None,
+        memory: None,
+        memory_reservation: None,
+        health: None,
+        restart: Restart::Always,
+        stop_grace: Duration::from_secs(10),
+        mounts: Vec::new(),
+        strategy: Strategy::StartFirst,
+        min_ready: None,
+    }
+}
