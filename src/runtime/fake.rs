@@ -118,7 +118,7 @@ impl Default for FakeRuntime {
 
 impl FakeRuntime {
     /// What the containers of this image do, those that run already too.
-    pub fn script(&self, image: &str, behaviour: Behaviour) {
+    pub fn script(&self, image: &str, behaviour: &Behaviour) {
         let now = self.now();
         let mut state = self.state.lock();
         state.behaviours.insert(image.to_owned(), behaviour.clone());
@@ -129,12 +129,14 @@ impl FakeRuntime {
             .filter(|one| one.workload.image == image)
         {
             if matches!(one.seen.phase, Phase::Running | Phase::Restarting) {
-                one.behave(&behaviour, now);
+                one.behave(behaviour, now);
                 changed.insert(one.workload.app.clone());
             }
         }
         drop(state);
-        changed.into_iter().for_each(|app| self.hub.changed(app));
+        for app in changed {
+            self.hub.changed(app);
+        }
     }
 
     /// The engine does not have this image.
@@ -192,7 +194,9 @@ impl FakeRuntime {
             one.seen.phase = Phase::Exited(0);
         }
         drop(state);
-        apps.into_iter().for_each(|app| self.hub.changed(app));
+        for app in apps {
+            self.hub.changed(app);
+        }
     }
 
     /// The engine's clock moves on.
@@ -205,7 +209,9 @@ impl FakeRuntime {
             .map(|one| one.workload.app.clone())
             .collect();
         drop(state);
-        apps.into_iter().for_each(|app| self.hub.changed(app));
+        for app in apps {
+            self.hub.changed(app);
+        }
     }
 
     /// A hand does something to one of the Application's containers, the first that serves if one does. False where
@@ -366,7 +372,7 @@ impl State {
                     Busy::Retiring
                 };
                 self.one(&id, |seen| {
-                    (seen.busy, seen.kept) = (Some(what), what == Busy::Stopping)
+                    (seen.busy, seen.kept) = (Some(what), what == Busy::Stopping);
                 });
             }
             Step::Stop(id) => {
@@ -380,16 +386,16 @@ impl State {
             Step::Unpause(id) => self.one(&id, |seen| seen.phase = Phase::Running),
             Step::Rename(id) => {
                 let taken: Vec<_> = self.containers.iter().filter_map(|one| one.seen.index).collect();
-                let index = (0..).find(|index| !taken.contains(index));
+                let index = (0..=u32::MAX).find(|index| !taken.contains(index));
                 self.one(&id, |seen| {
-                    (seen.index, seen.mend.name, seen.kept) = (seen.index.or(index), false, false)
+                    (seen.index, seen.mend.name, seen.kept) = (seen.index.or(index), false, false);
                 });
             }
             Step::Update(id) => self.one(&id, |seen| seen.mend.limits = false),
             Step::Attach(id) => self.one(&id, |seen| seen.attached = true),
             Step::Join(id) => {
                 self.one(&id, |seen| {
-                    (seen.attached, seen.named, seen.left) = (true, true, None)
+                    (seen.attached, seen.named, seen.left) = (true, true, None);
                 });
             }
             Step::Leave(id) => self.one(&id, |seen| (seen.named, seen.left) = (false, Some(now))),

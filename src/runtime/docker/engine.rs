@@ -91,10 +91,10 @@ pub fn start(workload: &Workload, refusal: &Error) -> Refusal {
         "address already in use",
         "failed to bind",
     ];
-    if port.iter().any(|words| message.contains(words)) {
-        if let Some(port) = named_port(workload, message) {
-            return Refusal::Port(port);
-        }
+    if port.iter().any(|words| message.contains(words))
+        && let Some(port) = named_port(workload, message)
+    {
+        return Refusal::Port(port);
     }
     if message.contains("Address already in use")
         || (message.contains("network") && message.contains("not found"))

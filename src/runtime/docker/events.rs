@@ -185,7 +185,9 @@ pub(in crate::runtime::docker) async fn gather(
             apps.insert(app);
         }
         let Some(strong) = inner.upgrade() else { return };
-        apps.into_iter().for_each(|app| strong.hub.changed(app));
+        for app in apps {
+            strong.hub.changed(app);
+        }
     }
 }
 

@@ -155,13 +155,22 @@ impl Names {
     }
 }
 
+/// Sixteen digits that stand for the whole text.
+fn short_hash(text: &[u8]) -> String {
+    let digest = Sha256::digest(text);
+    let number = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{number:016x}")
+}
+
 /// The name, or where it is too long its beginning with a hash of the whole.
 fn bounded(name: String) -> String {
     if name.len() <= LONGEST {
         return name;
     }
-    let digest = Sha256::digest(name.as_bytes());
-    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = short_hash(name.as_bytes());
     let mut cut = name;
     cut.truncate(LONGEST - 20);
     format!("{cut}-{hash}")

@@ -133,10 +133,11 @@ impl Probes {
     /// The health of this start of the container; checks it from now on, if it was not checked yet.
     pub fn health(&self, target: Target) -> Health {
         let mut entries = self.entries.lock();
-        if let Some(entry) = entries.get(&target.id) {
-            if entry.started == target.started && entry.ip == target.ip {
-                return entry.health.lock().clone();
-            }
+        if let Some(entry) = entries.get(&target.id)
+            && entry.started == target.started
+            && entry.ip == target.ip
+        {
+            return entry.health.lock().clone();
         }
         let health = Arc::new(Mutex::new(Health::Starting(None)));
         let entry = Entry {

@@ -273,7 +273,7 @@ impl Plan<'_> {
     fn wait_for_health(&mut self, it: &Seen) {
         match &it.health {
             Health::Starting(until) => {
-                self.wait(format!("{} has not been seen healthy yet", it.name), *until)
+                self.wait(format!("{} has not been seen healthy yet", it.name), *until);
             }
             Health::Healthy(_) => {
                 let waits = format!("{} is healthy, but not for long enough yet", it.name);
@@ -307,7 +307,7 @@ impl Plan<'_> {
                 Some(drained) => self.wait(format!("{} to drain", it.name), Some(drained)),
                 // It never had the name, so nobody can be connected to it.
                 None if !it.named => self.steps.push(Step::Retire(id())),
-                None if !settled && !(spare && sick) => {}
+                None if !(settled || spare && sick) => {}
                 None if it.phase == Phase::Restarting => self.steps.push(Step::Retire(id())),
                 None if it.phase == Phase::Paused => self.steps.push(Step::Unpause(id())),
                 None => self.steps.push(Step::Leave(id())),

@@ -24,7 +24,7 @@ use crate::model::AppId;
 /// How many steps of one kind are taken at once.
 const AT_ONCE: usize = 4;
 /// Longer than any stop may take: the engine ends it after the container's own grace.
-const STOP_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+const STOP_PATIENCE: Duration = Duration::from_hours(24);
 /// How long old containers are given to stop before this call ends, where new ones wait for their host port: going on at
 /// once is what keeps the port away for as short as can be.
 const SWAP_PATIENCE: Duration = Duration::from_secs(1);
@@ -146,18 +146,18 @@ impl Inner {
             )?;
             let name = self.names.container(workload, index);
             let options = CreateContainerOptionsBuilder::new().name(&name).build();
-            let refusal = match self.docker.create_container(Some(options), body).await {
-                Ok(_) => return Ok(()),
-                Err(refusal) => refusal,
+            let Err(refusal) = self.docker.create_container(Some(options), body).await else {
+                return Ok(());
             };
             if engine::status(&refusal) != Some(409) {
                 return Err(engine::creation(workload, &refusal));
             }
             // The name is taken. By ourselves: a create whose answer we did not get. By others: take the next.
-            if let Some(there) = self.look_at(&name).await? {
-                if there.labels.get(names::CONFIG) == Some(&workload.hash) && self.names.ours(&there.labels) {
-                    return Ok(());
-                }
+            if let Some(there) = self.look_at(&name).await?
+                && there.labels.get(names::CONFIG) == Some(&workload.hash)
+                && self.names.ours(&there.labels)
+            {
+                return Ok(());
             }
         }
         Err(RuntimeError::Engine {

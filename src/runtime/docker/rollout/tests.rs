@@ -61,6 +61,7 @@ fn with(seen: Seen, change: impl FnOnce(&mut Seen)) -> Seen {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn the_next_steps_are_these() {
     let old = || serving("old", false);
     let new = || serving("new0", true);
