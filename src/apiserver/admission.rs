@@ -1,0 +1,287 @@
+//! From a body to an object that may be stored: what a type does not know goes, defaults come, rules are checked.
+
+use serde_json::{Value, json};
+
+use super::{
+    builtin::{Builtin, lost_fields},
+    crd, events,
+    field::FieldError,
+    kinds,
+    meta::{self, Fields},
+    registry::{Registry, Resource, Version},
+    request::FieldValidation,
+    status::{ApiError, ApiResult},
+};
+
+/// What the rules need to know of a request.
+pub struct Scope<'a> {
+    /// The resource.
+    pub resource: &'a Resource,
+    /// The version in the path.
+    pub version: &'a Version,
+    /// All resources.
+    pub registry: &'a Registry,
+    /// `status`, `scale`, …; empty for the object itself.
+    pub subresource: &'a str,
+    /// How unknown fields are treated.
+    pub field_validation: FieldValidation,
+}
+
+impl Scope<'_> {
+    fn kind_error(&self, why: &str) -> ApiError {
+        let (kind, version) = (
+            &self.resource.names.kind,
+            self.resource.api_version(&self.version.name),
+        );
+        ApiError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
+        ))
+    }
+
+    /// 422 with these errors, if there are any.
+    pub fn refuse(&self, name: &str, errors: &[FieldError]) -> ApiResult<()> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::invalid(
+            &self.resource.group,
+            &self.resource.names.kind,
+            name,
+            errors,
+        ))
+    }
+
+    /// Checks kind and apiVersion, takes out what is unknown, fills defaults. The result is in the stored form.
+    pub fn normalise(&self, object: &mut Fields, warnings: &mut Vec<String>) -> ApiResult<()> {
+        self.check_type(object)?;
+        let mut unknown = meta::normalise(object).map_err(|error| self.kind_error(&error.message))?;
+        match self.resource.builtin {
+            Builtin::Custom => self.normalise_custom(object, &mut unknown),
+            builtin => {
+                let before = Value::Object(std::mem::take(object));
+                let after = builtin
+                    .retype(before.clone())
+                    .map_err(|why| self.kind_error(&why))?;
+                unknown.extend(lost_fields(&before, &after));
+                if let Value::Object(after) = after {
+                    *object = after;
+                }
+                if builtin == Builtin::EventsEvent {
+                    events::to_core(object);
+                }
+                kinds::default(builtin, object);
+            }
+        }
+        object.insert("apiVersion".into(), self.resource.storage_api_version().into());
+        unknown.sort();
+        unknown.dedup();
+        match self.field_validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => {
+                warnings.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
+            }
+            FieldValidation::Strict if unknown.is_empty() => {}
+            FieldValidation::Strict => {
+                let listed: Vec<String> = unknown
+                    .iter()
+                    .map(|path| format!("unknown field \"{path}\""))
+                    .collect();
+                return Err(self.kind_error(&format!("strict decoding error: {}", listed.join(", "))));
+            }
+        }
+        Ok(())
+    }
+
+    fn normalise_custom(&self, object: &mut Fields, unknown: &mut Vec<String>) {
+        let Some(schema) = &self.version.schema else {
+            return;
+        };
+        let mut value = Value::Object(std::mem::take(object));
+        unknown.extend(schema.prune(&mut value));
+        schema.default(&mut value);
+        if let Value::Object(value) = value {
+            *object = value;
+        }
+    }
+
+    fn check_type(&self, object: &mut Fields) -> ApiResult<()> {
+        let expected = self.resource.api_version(&self.version.name);
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let api_version = object
+            .get("apiVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if self.resource.builtin == Builtin::Custom && kind.is_empty() {
+            let text = Value::Object(object.clone()).to_string();
+            return Err(ApiError::bad_request(format!(
+                "Object 'Kind' is missing in '{text}'"
+            )));
+        }
+        if !api_version.is_empty() && api_version != expected {
+            return Err(ApiError::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            )));
+        }
+        if !kind.is_empty() && kind != self.resource.names.kind {
+            let known = &self.resource.names.kind;
+            return Err(ApiError::bad_request(format!(
+                "{kind} in version \"{}\" cannot be handled as a {known}: no kind \"{kind}\" is registered here",
+                self.version.name
+            )));
+        }
+        object.insert("kind".into(), self.resource.names.kind.clone().into());
+        object.insert("apiVersion".into(), expected.into());
+        Ok(())
+    }
+
+    /// Fills what the server decides about a new object, and checks it.
+    pub fn prepare_create(&self, object: &mut Fields) -> ApiResult<()> {
+        let now = meta::now();
+        for key in [
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "resourceVersion",
+            "generation",
+        ] {
+            meta::remove(object, key);
+        }
+        meta::set(object, "uid", uuid::Uuid::new_v4().to_string());
+        meta::set(object, "creationTimestamp", now.as_str());
+        if matches!(self.resource.builtin, Builtin::Custom | Builtin::Crd) {
+            meta::set(object, "generation", 1);
+        }
+        match self.resource.builtin {
+            Builtin::Custom if self.version.status => {
+                object.remove("status");
+                self.default_again(object);
+            }
+            Builtin::Crd => {
+                object.remove("status");
+                let mut value = Value::Object(std::mem::take(object));
+                crd::set_status(&mut value, self.registry, &now);
+                if let Value::Object(value) = value {
+                    *object = value;
+                }
+            }
+            builtin => kinds::prepare_create(builtin, object),
+        }
+        let metadata = meta::of(object);
+        let mut errors = meta::validate(&metadata, self.resource.builtin);
+        errors.extend(self.validate(object, None));
+        self.refuse(meta::text(object, "name"), &errors)
+    }
+
+    /// Defaults that live in the status come back after it was taken out.
+    fn default_again(&self, object: &mut Fields) {
+        self.normalise_custom(object, &mut Vec::new());
+    }
+
+    fn validate(&self, object: &Fields, old: Option<&Fields>) -> Vec<FieldError> {
+        let value = Value::Object(object.clone());
+        match self.resource.builtin {
+            Builtin::Custom => {
+                let old = old.map(|old| Value::Object(old.clone()));
+                let schema = self.version.schema.as_ref();
+                schema
+                    .map(|schema| schema.validate(&value, old.as_ref()))
+                    .unwrap_or_default()
+            }
+            Builtin::Crd => {
+                let mut errors = crd::validate(&value);
+                if let Some(old) = old {
+                    errors.extend(crd::validate_update(&value, &Value::Object(old.clone())));
+                }
+                errors
+            }
+            builtin => kinds::validate(builtin, object, old),
+        }
+    }
+
+    /// Puts a new state of an object together with the old one: what this request may not change stays.
+    ///
+    /// `new` has been normalised; it is complete afterwards, but for its resourceVersion.
+    pub fn prepare_update(&self, new: &mut Fields, old: &Fields) -> ApiResult<()> {
+        let name = meta::text(old, "name").to_owned();
+        match (self.subresource, self.resource.builtin) {
+            ("status", Builtin::Custom) => {
+                let (status, managed) = (new.remove("status"), meta::remove(new, "managedFields"));
+                new.clone_from(old);
+                new.remove("status");
+                if let Some(status) = status {
+                    new.insert("status".into(), status);
+                }
+                if let Some(managed) = managed {
+                    meta::set(new, "managedFields", managed);
+                }
+            }
+            ("status", _) => replace(new, old, "spec"),
+            ("", Builtin::Custom) if self.version.status => replace(new, old, "status"),
+            ("", Builtin::Namespace | Builtin::Service) => replace(new, old, "status"),
+            ("", Builtin::Crd) => {
+                replace(new, old, "status");
+                let mut value = Value::Object(std::mem::take(new));
+                crd::set_status(&mut value, self.registry, &meta::now());
+                if let Value::Object(value) = value {
+                    *new = value;
+                }
+            }
+            _ => {}
+        }
+        kinds::prepare_update(self.resource.builtin, self.subresource, new, old);
+        self.generation(new, old);
+        let mut metadata = meta::of(new);
+        let mut errors = meta::validate_update(&mut metadata, &meta::of(old));
+        errors.extend(meta::validate(&metadata, self.resource.builtin));
+        new.insert("metadata".into(), metadata.into());
+        errors.extend(self.validate(new, Some(old)));
+        self.refuse(&name, &errors)
+    }
+
+    /// The generation counts changes of what the user asks for: everything but metadata and, where it is a
+    /// subresource, status.
+    fn generation(&self, new: &mut Fields, old: &Fields) {
+        let Some(before) = old
+            .get("metadata")
+            .and_then(|metadata| metadata.get("generation")?.as_i64())
+        else {
+            meta::remove(new, "generation");
+            return;
+        };
+        let changed = match self.resource.builtin {
+            Builtin::Custom => {
+                let keys: std::collections::BTreeSet<&String> = new.keys().chain(old.keys()).collect();
+                keys.into_iter()
+                    .filter(|key| !matches!(key.as_str(), "metadata" | "apiVersion" | "kind"))
+                    .filter(|key| !(self.version.status && *key == "status"))
+                    .any(|key| new.get(key) != old.get(key))
+            }
+            _ => new.get("spec") != old.get("spec"),
+        };
+        meta::set(new, "generation", before + i64::from(changed));
+    }
+}
+
+fn replace(new: &mut Fields, old: &Fields, key: &str) {
+    match old.get(key) {
+        Some(value) => {
+            new.insert(key.into(), value.clone());
+        }
+        None => {
+            new.remove(key);
+        }
+    }
+}
+
+/// Marks an object as being deleted, as upstream does: times, and one more generation.
+pub fn mark_deleting(object: &mut Fields, grace: i64) {
+    if meta::text(object, "deletionTimestamp").is_empty() {
+        let generation = object
+            .get("metadata")
+            .and_then(|metadata| metadata.get("generation")?.as_i64());
+        if let Some(generation) = generation {
+            meta::set(object, "generation", generation + 1);
+        }
+        meta::set(object, "deletionTimestamp", meta::now());
+    }
+    meta::set(object, "deletionGracePeriodSeconds", json!(grace));
+}

@@ -1,0 +1,436 @@
+//! CustomResourceDefinitions: their own rules, their status, and the resources that they define.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    builtin::Builtin,
+    field::FieldError,
+    registry::{Names, Registry, Resource, Scale, Version, priority},
+    schema::Schema,
+    store::GroupResource,
+    table::Column,
+};
+
+/// The finalizer that holds a CRD until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn texts(value: &Value, pointer: &str) -> Vec<String> {
+    let list = value.pointer(pointer).and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+fn versions(crd: &Value) -> &[Value] {
+    crd.pointer("/spec/versions")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// Fills what upstream fills: singular, list kind, conversion, the names of a version's columns.
+pub fn default(crd: &mut Value) {
+    let kind = text(crd, "/spec/names/kind").to_owned();
+    if let Some(names) = crd.pointer_mut("/spec/names").and_then(Value::as_object_mut) {
+        if names
+            .get("singular")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
+        {
+            names.insert("singular".into(), kind.to_lowercase().into());
+        }
+        if names
+            .get("listKind")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
+        {
+            names.insert("listKind".into(), format!("{kind}List").into());
+        }
+    }
+    if let Some(spec) = crd.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.entry("conversion")
+            .or_insert_with(|| json!({"strategy": "None"}));
+    }
+}
+
+/// What is wrong with the definition.
+pub fn validate(crd: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (group, plural, kind) = (
+        text(crd, "/spec/group"),
+        text(crd, "/spec/names/plural"),
+        text(crd, "/spec/names/kind"),
+    );
+    let name = text(crd, "/metadata/name");
+    if name != format!("{plural}.{group}") {
+        let detail = "must be spec.names.plural+\".\"+spec.group";
+        errors.push(FieldError::invalid("metadata.name", &name.into(), detail));
+    }
+    for (field, value) in [
+        ("spec.group", group),
+        ("spec.names.plural", plural),
+        ("spec.names.kind", kind),
+    ] {
+        if value.is_empty() {
+            errors.push(FieldError::required(field, ""));
+        }
+    }
+    if !group.is_empty() && !group.contains('.') {
+        let detail = "should be a domain with at least one dot";
+        errors.push(FieldError::invalid("spec.group", &group.into(), detail));
+    }
+    let scope = text(crd, "/spec/scope");
+    if !matches!(scope, "Namespaced" | "Cluster") {
+        errors.push(if scope.is_empty() {
+            FieldError::required("spec.scope", "")
+        } else {
+            FieldError::not_supported("spec.scope", &scope.into(), ["Cluster", "Namespaced"])
+        });
+    }
+    validate_versions(crd, &mut errors);
+    let strategy = text(crd, "/spec/conversion/strategy");
+    if strategy != "None" {
+        errors.push(FieldError::not_supported(
+            "spec.conversion.strategy",
+            &strategy.into(),
+            ["None"],
+        ));
+    }
+    errors
+}
+
+fn validate_versions(crd: &Value, errors: &mut Vec<FieldError>) {
+    let versions = versions(crd);
+    if versions.is_empty() {
+        errors.push(FieldError::required(
+            "spec.versions",
+            "must have at least one version",
+        ));
+    }
+    let storage = versions
+        .iter()
+        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
+        .count();
+    if storage != 1 {
+        let detail = "must have exactly one version marked as storage version";
+        errors.push(FieldError::invalid_omitted("spec.versions", detail));
+    }
+    let mut names: Vec<&str> = Vec::new();
+    // Where all versions have the same schema, upstream's internal form has one, and its errors name that one.
+    let first = versions.first().and_then(|version| version.get("schema"));
+    let shared = versions.iter().all(|version| version.get("schema") == first);
+    for (index, version) in versions.iter().enumerate() {
+        let name = text(version, "/name");
+        if names.contains(&name) {
+            errors.push(FieldError::duplicate(
+                &format!("spec.versions[{index}].name"),
+                &name.into(),
+            ));
+        }
+        names.push(name);
+        let path = if shared {
+            "spec.validation.openAPIV3Schema".to_owned()
+        } else {
+            format!("spec.versions[{index}].schema.openAPIV3Schema")
+        };
+        match version.pointer("/schema/openAPIV3Schema") {
+            None => errors.push(FieldError::required(
+                &format!("spec.versions[{index}].schema.openAPIV3Schema"),
+                "schemas are required",
+            )),
+            Some(schema) if index == 0 || !shared => {
+                if let Err(found) = Schema::compile_at(schema, &path) {
+                    errors.extend(found);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The fields that an update may not change.
+pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let established = condition(old, "Established").is_some_and(|status| status == "True");
+    let mut fields = vec![("spec.group", "/spec/group")];
+    if established {
+        fields.push(("spec.scope", "/spec/scope"));
+        fields.push(("spec.names.kind", "/spec/names/kind"));
+    }
+    let mut errors: Vec<FieldError> = fields
+        .into_iter()
+        .filter(|(_, pointer)| new.pointer(pointer) != old.pointer(pointer))
+        .map(|(field, pointer)| {
+            let value = new.pointer(pointer).cloned().unwrap_or_default();
+            FieldError::invalid(field, &value, "field is immutable")
+        })
+        .collect();
+    let present: Vec<&str> = versions(new)
+        .iter()
+        .map(|version| text(version, "/name"))
+        .collect();
+    for (index, stored) in texts(old, "/status/storedVersions").into_iter().enumerate() {
+        if !present.contains(&stored.as_str()) {
+            let field = format!("status.storedVersions[{index}]");
+            let detail = "missing from spec.versions; v1 was previously a storage version, and must remain in \
+                          spec.versions until a storage migration ensures no data remains persisted in v1 and \
+                          removes v1 from status.storedVersions"
+                .replace("v1", &stored);
+            errors.push(FieldError::invalid(&field, &stored.into(), &detail));
+        }
+    }
+    errors
+}
+
+fn condition<'a>(crd: &'a Value, wanted: &str) -> Option<&'a str> {
+    let conditions = crd.pointer("/status/conditions").and_then(Value::as_array)?;
+    let found = conditions
+        .iter()
+        .find(|condition| text(condition, "/type") == wanted)?;
+    Some(text(found, "/status"))
+}
+
+/// Whether the CRD's resource is served.
+pub fn established(crd: &Value) -> bool {
+    condition(crd, "Established") == Some("True")
+}
+
+fn set_condition(
+    status: &mut Map<String, Value>,
+    kind: &str,
+    value: bool,
+    reason: &str,
+    message: &str,
+    now: &str,
+) {
+    let value = if value { "True" } else { "False" };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(list) = conditions.as_array_mut() else {
+        return;
+    };
+    if let Some(old) = list.iter_mut().find(|condition| text(condition, "/type") == kind) {
+        let since = if text(old, "/status") == value {
+            text(old, "/lastTransitionTime")
+        } else {
+            now
+        }
+        .to_owned();
+        *old = json!({"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": since});
+    } else {
+        list.push(
+            json!({"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": now}),
+        );
+    }
+}
+
+/// Says in the status which names were accepted, and whether the resource is served.
+///
+/// Upstream's controllers do this a moment later; here it is part of the write.
+pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
+    let group = text(crd, "/spec/group").to_owned();
+    let names = crd.pointer("/spec/names").cloned().unwrap_or_default();
+    let conflict = name_conflict(crd, registry, &group);
+    let storage: Vec<String> = versions(crd)
+        .iter()
+        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
+        .map(|version| text(version, "/name").to_owned())
+        .collect();
+    let mut stored = texts(crd, "/status/storedVersions");
+    stored.extend(
+        storage
+            .into_iter()
+            .filter(|name| !stored.contains(name))
+            .collect::<Vec<_>>(),
+    );
+    let was_established = established(crd);
+    let Some(object) = crd.as_object_mut() else { return };
+    let status = object.entry("status").or_insert_with(|| json!({}));
+    let Some(status) = status.as_object_mut() else {
+        return;
+    };
+    status.insert("storedVersions".into(), json!(stored));
+    match conflict {
+        None => {
+            status.insert("acceptedNames".into(), names);
+            set_condition(
+                status,
+                "NamesAccepted",
+                true,
+                "NoConflicts",
+                "no conflicts found",
+                now,
+            );
+            let message = "the initial names have been accepted";
+            set_condition(status, "Established", true, "InitialNamesAccepted", message, now);
+        }
+        Some((reason, message)) => {
+            status
+                .entry("acceptedNames")
+                .or_insert_with(|| json!({"plural": "", "kind": ""}));
+            set_condition(status, "NamesAccepted", false, reason, &message, now);
+            if !was_established {
+                set_condition(
+                    status,
+                    "Established",
+                    false,
+                    "NotAccepted",
+                    "not all names are accepted",
+                    now,
+                );
+            }
+        }
+    }
+}
+
+/// Adds the condition that says that the objects are being removed.
+pub fn set_terminating(crd: &mut Map<String, Value>, now: &str) {
+    let status = crd.entry("status").or_insert_with(|| json!({}));
+    if let Some(status) = status.as_object_mut() {
+        let message = "CustomResource deletion is in progress";
+        set_condition(
+            status,
+            "Terminating",
+            true,
+            "InstanceDeletionInProgress",
+            message,
+            now,
+        );
+    }
+}
+
+fn name_conflict(crd: &Value, registry: &Registry, group: &str) -> Option<(&'static str, String)> {
+    let plural = text(crd, "/spec/names/plural");
+    let others: Vec<_> = registry
+        .iter()
+        .filter(|other| other.group == group && other.names.plural != plural)
+        .collect();
+    let taken = |name: &str| {
+        others.iter().any(|other| {
+            other.names.plural == name
+                || other.names.singular == name
+                || other.names.short.iter().any(|short| short == name)
+        })
+    };
+    let kind_taken = |kind: &str| {
+        others
+            .iter()
+            .any(|other| other.names.kind == kind || other.names.list_kind == kind)
+    };
+    let quoted = |name: &str| format!("\"{name}\" is already in use");
+    if taken(plural) {
+        return Some(("PluralConflict", quoted(plural)));
+    }
+    let singular = text(crd, "/spec/names/singular");
+    if taken(singular) {
+        return Some(("SingularConflict", quoted(singular)));
+    }
+    if let Some(short) = texts(crd, "/spec/names/shortNames")
+        .iter()
+        .find(|short| taken(short))
+    {
+        return Some(("ShortNamesConflict", quoted(short)));
+    }
+    let kind = text(crd, "/spec/names/kind");
+    if kind_taken(kind) {
+        return Some(("KindConflict", quoted(kind)));
+    }
+    let list_kind = text(crd, "/spec/names/listKind");
+    kind_taken(list_kind).then(|| ("ListKindConflict", quoted(list_kind)))
+}
+
+/// Group and plural name of what a CRD defines.
+pub fn names(crd: &Value) -> Option<(&str, &str)> {
+    let group = crd.pointer("/spec/group")?.as_str()?;
+    Some((group, crd.pointer("/spec/names/plural")?.as_str()?))
+}
+
+/// What tells one state of a definition from another: uid and generation.
+pub fn origin(crd: &Value) -> (String, i64) {
+    let generation = crd.pointer("/metadata/generation").and_then(Value::as_i64);
+    (
+        text(crd, "/metadata/uid").to_owned(),
+        generation.unwrap_or_default(),
+    )
+}
+
+/// The resource that an established CRD defines.
+pub fn resource(crd: &Value) -> Option<Resource> {
+    if !established(crd) {
+        return None;
+    }
+    let group = text(crd, "/spec/group").to_owned();
+    let names = Names {
+        plural: text(crd, "/spec/names/plural").into(),
+        singular: text(crd, "/spec/names/singular").into(),
+        kind: text(crd, "/spec/names/kind").into(),
+        list_kind: text(crd, "/spec/names/listKind").into(),
+        short: texts(crd, "/spec/names/shortNames"),
+        categories: texts(crd, "/spec/names/categories"),
+    };
+    let mut served: Vec<Arc<Version>> = versions(crd)
+        .iter()
+        .map(|version| Arc::new(self::version(version, &group, &names)))
+        .collect();
+    served.sort_by_key(|version| std::cmp::Reverse(priority(&version.name)));
+    let storage = versions(crd)
+        .iter()
+        .find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
+    Some(Resource {
+        collection: Arc::new(GroupResource::new(&group, &names.plural)),
+        namespaced: text(crd, "/spec/scope") == "Namespaced",
+        storage_version: text(storage, "/name").to_owned(),
+        versions: served,
+        builtin: Builtin::Custom,
+        gone: CancellationToken::new(),
+        origin: origin(crd),
+        group,
+        names,
+    })
+}
+
+fn version(version: &Value, group: &str, names: &Names) -> Version {
+    let name = text(version, "/name").to_owned();
+    let deprecation = version
+        .get("deprecated")
+        .and_then(Value::as_bool)
+        .unwrap_or_default()
+        .then(|| match text(version, "/deprecationWarning") {
+            "" => format!("{group}/{name} {} is deprecated", names.kind),
+            message => message.to_owned(),
+        });
+    let raw = version.pointer("/schema/openAPIV3Schema").cloned();
+    let scale = version.pointer("/subresources/scale").map(|scale| Scale {
+        spec_path: text(scale, "/specReplicasPath").into(),
+        status_path: text(scale, "/statusReplicasPath").into(),
+        selector_path: scale
+            .get("labelSelectorPath")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned),
+    });
+    let columns = version.get("additionalPrinterColumns").and_then(Value::as_array);
+    let selectable = version.get("selectableFields").and_then(Value::as_array);
+    Version {
+        served: version.get("served").and_then(Value::as_bool).unwrap_or_default(),
+        deprecation,
+        schema: raw.as_ref().map(|schema| Arc::new(Schema::trusted(schema))),
+        raw_schema: raw.map(Arc::new),
+        columns: Column::custom(columns.map_or(&[], Vec::as_slice)),
+        status: version.pointer("/subresources/status").is_some(),
+        scale,
+        selectable: selectable
+            .into_iter()
+            .flatten()
+            .map(|field| text(field, "/jsonPath").trim_start_matches('.').to_owned())
+            .collect(),
+        name,
+    }
+}

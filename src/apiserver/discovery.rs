@@ -1,0 +1,307 @@
+//! Discovery: what is served, in the plain and in the aggregated form; the version; OpenAPI.
+
+use axum::body::Body;
+use http::{HeaderValue, Response, header, request::Parts};
+use serde_json::{Value, json};
+
+use super::{
+    builtin::Builtin,
+    negotiate::{Accept, Shape},
+    registry::{Registry, Resource, Version, api_version},
+    request::Path,
+    respond::{document, plain},
+    server::Server,
+    status::{ApiError, ApiResult},
+};
+
+/// The Kubernetes version whose API this is; clients read the numbers.
+pub const GIT_VERSION: &str = "v1.36.3";
+
+/// Answers everything that is not a resource.
+pub fn answer(
+    server: &Server,
+    path: &Path,
+    parts: &Parts,
+    accept: ApiResult<Accept>,
+) -> ApiResult<Response<Body>> {
+    let registry = server.registry();
+    if *path == Path::Other {
+        return other(parts, accept);
+    }
+    let accept = accept?;
+    let body = match (path, accept.shape) {
+        (Path::CoreVersions, Shape::Discovery(version)) => {
+            return aggregated(&registry, accept, version, true, parts);
+        }
+        (Path::Groups, Shape::Discovery(version)) => {
+            return aggregated(&registry, accept, version, false, parts);
+        }
+        (Path::CoreVersions, _) => json!({"kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host(parts)}]}),
+        (Path::Groups, _) => {
+            let groups: Vec<Value> = registry
+                .groups()
+                .iter()
+                .filter(|(name, _)| !name.is_empty())
+                .map(group)
+                .collect();
+            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+        }
+        (Path::Group(name), _) => {
+            let found = registry
+                .groups()
+                .into_iter()
+                .find(|(group, _)| group == name && !name.is_empty());
+            let Some(found) = found else {
+                return Ok(plain(404, "404 page not found\n"));
+            };
+            let mut body = group(&found);
+            body["kind"] = "APIGroup".into();
+            body["apiVersion"] = "v1".into();
+            body
+        }
+        (Path::Resources(group, version), _) => {
+            if !registry.serves(group, version) {
+                return Ok(plain(404, "404 page not found\n"));
+            }
+            resources(&registry, group, version)
+        }
+        (Path::Other | Path::Resource(_), _) => return Err(ApiError::no_such_path()),
+    };
+    Ok(document(accept.plain(), 200, body.to_string().into(), &[]))
+}
+
+fn host(parts: &Parts) -> String {
+    let header = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    header
+        .or_else(|| parts.uri.authority().map(http::uri::Authority::as_str))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn other(parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> {
+    match parts.uri.path().trim_end_matches('/') {
+        "/version" => Ok(document(accept?.plain(), 200, version().to_string().into(), &[])),
+        "" => {
+            let paths = [
+                "/api",
+                "/api/v1",
+                "/apis",
+                "/healthz",
+                "/livez",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ];
+            Ok(document(
+                accept?.plain(),
+                200,
+                json!({"paths": paths}).to_string().into(),
+                &[],
+            ))
+        }
+        _ => Ok(plain(404, "404 page not found\n")),
+    }
+}
+
+/// The body of `/version`.
+pub fn version() -> Value {
+    json!({"major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, architecture())})
+}
+
+/// Go's name of the architecture.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn group((name, versions): &(String, Vec<String>)) -> Value {
+    let listed: Vec<Value> = versions
+        .iter()
+        .map(|version| json!({"groupVersion": api_version(name, version), "version": version}))
+        .collect();
+    let preferred = listed.first().cloned().unwrap_or_default();
+    json!({"name": name, "versions": listed, "preferredVersion": preferred})
+}
+
+fn served<'a>(
+    registry: &'a Registry,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = (&'a std::sync::Arc<Resource>, std::sync::Arc<Version>)> {
+    registry
+        .iter()
+        .filter(move |resource| resource.group == group)
+        .filter_map(move |resource| Some((resource, resource.version(version)?)))
+}
+
+/// A subresource: its name, the group, version and kind of what it takes, and its verbs.
+type Sub = (
+    &'static str,
+    Option<(&'static str, &'static str, &'static str)>,
+    &'static [&'static str],
+);
+
+const CHANGE: &[&str] = &["get", "patch", "update"];
+
+fn subresources(resource: &Resource, version: &Version) -> Vec<Sub> {
+    let mut found: Vec<Sub> = Vec::new();
+    match resource.builtin {
+        Builtin::Namespace => found.push(("finalize", None, &["update"])),
+        Builtin::ServiceAccount => {
+            found.push((
+                "token",
+                Some(("authentication.k8s.io", "v1", "TokenRequest")),
+                &["create"],
+            ));
+        }
+        _ => {}
+    }
+    if version.scale.is_some() {
+        found.push(("scale", Some(("autoscaling", "v1", "Scale")), CHANGE));
+    }
+    if version.status {
+        found.push(("status", None, CHANGE));
+    }
+    found
+}
+
+fn resources(registry: &Registry, group: &str, version: &str) -> Value {
+    let mut listed = Vec::new();
+    for (resource, served) in served(registry, group, version) {
+        let names = &resource.names;
+        let mut entry = json!({"name": names.plural, "singularName": names.singular, "namespaced": resource.namespaced,
+            "kind": names.kind, "verbs": resource.verbs()});
+        if !names.short.is_empty() {
+            entry["shortNames"] = json!(names.short);
+        }
+        if !names.categories.is_empty() {
+            entry["categories"] = json!(names.categories);
+        }
+        if !resource.builtin.is_review() {
+            entry["storageVersionHash"] = hash(resource).into();
+        }
+        listed.push(entry);
+        for (sub, takes, verbs) in subresources(resource, &served) {
+            let mut entry = json!({"name": format!("{}/{sub}", names.plural), "singularName": "",
+                "namespaced": resource.namespaced, "kind": names.kind, "verbs": verbs});
+            if let Some((group, version, kind)) = takes {
+                entry["group"] = group.into();
+                entry["version"] = version.into();
+                entry["kind"] = kind.into();
+            }
+            listed.push(entry);
+        }
+    }
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
+        "resources": listed})
+}
+
+/// Tells whether two servers store a resource in the same version.
+fn hash(resource: &Resource) -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let text = format!(
+        "{}/{}/{}",
+        resource.group, resource.storage_version, resource.names.kind
+    );
+    let digest = sha2::Sha256::digest(text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(digest.iter().take(8).copied().collect::<Vec<u8>>())
+}
+
+fn aggregated(
+    registry: &Registry,
+    accept: Accept,
+    list_version: &str,
+    core: bool,
+    parts: &Parts,
+) -> ApiResult<Response<Body>> {
+    let items: Vec<Value> = registry
+        .groups()
+        .iter()
+        .filter(|(name, _)| name.is_empty() == core)
+        .map(|(name, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|version| {
+                    let resources: Vec<Value> = served(registry, name, version)
+                        .map(|(resource, served)| aggregated_resource(resource, &served, name, version))
+                        .collect();
+                    json!({"version": version, "freshness": "Current", "resources": resources})
+                })
+                .collect();
+            let metadata = if core {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": name, "creationTimestamp": null})
+            };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let body =
+        json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{list_version}"),
+        "metadata": {}, "items": items})
+        .to_string();
+    let etag = {
+        use sha2::Digest as _;
+        let digest = sha2::Sha512::digest(body.as_bytes());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        format!("\"{hex}\"")
+    };
+    let known = parts
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let mut response = if known == Some(etag.as_str()) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        document(accept, 200, body.into(), &[])
+    };
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(header::ETAG, value);
+        response
+            .headers_mut()
+            .append(header::VARY, HeaderValue::from_static("Accept"));
+    }
+    Ok(response)
+}
+
+fn aggregated_resource(resource: &Resource, served: &Version, group: &str, version: &str) -> Value {
+    let names = &resource.names;
+    let kind = json!({"group": group, "version": version, "kind": names.kind});
+    let mut entry = json!({"resource": names.plural, "responseKind": kind,
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": names.singular, "verbs": resource.verbs()});
+    if !names.short.is_empty() {
+        entry["shortNames"] = json!(names.short);
+    }
+    if !names.categories.is_empty() {
+        entry["categories"] = json!(names.categories);
+    }
+    let subs: Vec<Value> = subresources(resource, served)
+        .into_iter()
+        .map(|(sub, takes, verbs)| {
+            let response = takes.map_or_else(
+                || kind.clone(),
+                |(group, version, kind)| json!({"group": group, "version": version, "kind": kind}),
+            );
+            json!({"subresource": sub, "responseKind": response, "verbs": verbs})
+        })
+        .collect();
+    if !subs.is_empty() {
+        entry["subresources"] = json!(subs);
+    }
+    entry
+}

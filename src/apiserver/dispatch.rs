@@ -1,0 +1,253 @@
+//! From a request to the verb that answers it: who asks, what for, whether that may be, and in which form.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, header, request::Parts};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::{
+    access::{self, Attributes},
+    builtin::Builtin,
+    discovery,
+    handlers::{Call, Verb},
+    identity::Identity,
+    negotiate::{Accept, Format, Shape},
+    registry::Resource,
+    request::{Path, Query, Target, parse_path},
+    respond::{error_response, plain},
+    server::Server,
+    status::{ApiError, ApiResult},
+};
+
+/// How large a body may be: upstream's limit.
+const BODY_BYTES: usize = 3 << 20;
+
+const JSON: Accept = Accept {
+    format: Format::Json,
+    shape: Shape::Whole,
+    gzip: false,
+};
+
+/// Answers one request.
+pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    if let Some(answer) = health(&server, path, &parts.method) {
+        return answer;
+    }
+    let accept = Accept::parse(&parts.headers);
+    let Some(identity) = parts.extensions.get::<Identity>().cloned() else {
+        return error_response(&ApiError::unauthorized(), accept.unwrap_or(JSON), &[]);
+    };
+    let answered = match parse_path(path) {
+        Path::Resource(target) => resource(&server, &parts, body, identity, target, accept).await,
+        other => discover(&server, &parts, &identity, &other, accept),
+    };
+    answered.unwrap_or_else(|(error, accept)| error_response(&error, accept, &[]))
+}
+
+fn health(server: &Server, path: &str, method: &Method) -> Option<Response<Body>> {
+    let known = ["/healthz", "/livez", "/readyz"];
+    let base = known.iter().find(|known| {
+        path.strip_prefix(**known)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })?;
+    if method != Method::GET && method != Method::HEAD {
+        return None;
+    }
+    if *base == "/readyz" && server.closing.is_cancelled() {
+        return Some(plain(
+            500,
+            "[-]shutdown failed: the server is closing\nreadyz check failed\n",
+        ));
+    }
+    Some(plain(200, "ok"))
+}
+
+type Failed = (ApiError, Accept);
+
+fn discover(
+    server: &Server,
+    parts: &Parts,
+    identity: &Identity,
+    path: &Path,
+    accept: ApiResult<Accept>,
+) -> Result<Response<Body>, Failed> {
+    let form = *accept.as_ref().unwrap_or(&JSON);
+    let failed = |error| (error, form);
+    let attributes = Attributes::Path {
+        verb: parts.method.as_str().to_lowercase(),
+        path: parts.uri.path().to_owned(),
+    };
+    if !access::decide(server, identity, &attributes).allowed {
+        let why = format!(
+            "User \"{}\" cannot {} path \"{}\"",
+            identity.user,
+            parts.method.as_str().to_lowercase(),
+            parts.uri.path()
+        );
+        let none = super::store::GroupResource::new("", "");
+        return Err(failed(ApiError::forbidden(&none, "", &why)));
+    }
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        return Err(failed(ApiError::method_not_allowed()));
+    }
+    discovery::answer(server, path, parts, accept).map_err(failed)
+}
+
+async fn resource(
+    server: &Arc<Server>,
+    parts: &Parts,
+    body: Body,
+    identity: Identity,
+    target: Target,
+    accept: ApiResult<Accept>,
+) -> Result<Response<Body>, Failed> {
+    let form = *accept.as_ref().unwrap_or(&JSON);
+    let failed = |error| (error, form);
+    let query = Query::parse(parts.uri.query().unwrap_or_default()).map_err(failed)?;
+    let wanted = verb(&parts.method, &target, &query);
+    authorize(server, &identity, &target, wanted).map_err(failed)?;
+    let registry = server.registry();
+    let found = registry.get(&target.group, &target.resource).cloned();
+    let version = found
+        .as_ref()
+        .and_then(|resource| resource.version(&target.version));
+    let (Some(resource), Some(version)) = (found, version) else {
+        return if registry.serves(&target.group, &target.version) {
+            Err(failed(ApiError::no_such_path()))
+        } else {
+            Ok(plain(404, "404 page not found\n"))
+        };
+    };
+    check_target(&resource, &version, &target).map_err(failed)?;
+    let wanted = wanted.filter(|verb| allowed(&resource, &target, *verb));
+    let verb = wanted.ok_or_else(|| failed(ApiError::method_not_allowed()))?;
+    let accept = accept.map_err(|error| (error, JSON))?;
+    if matches!(accept.shape, Shape::Discovery(_)) {
+        return Err((ApiError::not_acceptable(super::negotiate::SPOKEN), JSON));
+    }
+    let body = match verb {
+        Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
+        _ => read(body).await.map_err(failed)?,
+    };
+    let content_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let call = Call {
+        server: server.clone(),
+        identity,
+        registry,
+        resource,
+        version,
+        target,
+        query,
+        accept,
+        content_type,
+        body,
+        warnings: Vec::new(),
+    };
+    Ok(call.run(verb).await)
+}
+
+fn verb(method: &Method, target: &Target, query: &Query) -> Option<Verb> {
+    let one = target.name.is_some();
+    Some(match *method {
+        Method::GET | Method::HEAD if query.watch && target.subresource.is_none() => Verb::Watch,
+        Method::GET | Method::HEAD if one => Verb::Get,
+        Method::GET | Method::HEAD => Verb::List,
+        Method::POST if !one => Verb::Create,
+        Method::POST if target.subresource.as_deref() == Some("token") => Verb::Create,
+        Method::PUT if one => Verb::Update,
+        Method::PATCH if one => Verb::Patch,
+        Method::DELETE if one => Verb::Delete,
+        Method::DELETE => Verb::DeleteCollection,
+        _ => return None,
+    })
+}
+
+fn check_target(resource: &Resource, version: &super::registry::Version, target: &Target) -> ApiResult<()> {
+    let fits = match (&target.namespace, resource.namespaced) {
+        (Some(_), namespaced) => namespaced,
+        (None, true) => target.name.is_none(),
+        (None, false) => true,
+    };
+    let sub = match target.subresource.as_deref() {
+        None => true,
+        Some("status") => version.status,
+        Some("scale") => version.scale.is_some(),
+        Some("finalize") => resource.builtin == Builtin::Namespace,
+        Some("token") => resource.builtin == Builtin::ServiceAccount,
+        Some(_) => false,
+    };
+    if fits && sub {
+        Ok(())
+    } else {
+        Err(ApiError::no_such_path())
+    }
+}
+
+fn allowed(resource: &Resource, target: &Target, verb: Verb) -> bool {
+    match target.subresource.as_deref() {
+        Some("token") => verb == Verb::Create,
+        Some("finalize") => verb == Verb::Update,
+        Some(_) => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
+        None => resource.verbs().contains(&verb.as_str()),
+    }
+}
+
+fn authorize(server: &Server, identity: &Identity, target: &Target, verb: Option<Verb>) -> ApiResult<()> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let verb = verb.map_or("", Verb::as_str);
+    // A namespace itself is looked at from within: a role there may allow to read it.
+    let namespace = match (&target.namespace, target.resource.as_str(), &target.name) {
+        (None, "namespaces", Some(name)) if target.group.is_empty() => name.clone(),
+        (namespace, _, _) => text(namespace),
+    };
+    let attributes = Attributes::Resource {
+        verb: verb.to_owned(),
+        group: target.group.clone(),
+        resource: target.resource.clone(),
+        subresource: text(&target.subresource),
+        namespace,
+        name: text(&target.name),
+    };
+    if access::decide(server, identity, &attributes).allowed {
+        return Ok(());
+    }
+    let full = match &target.subresource {
+        Some(sub) => format!("{}/{sub}", target.resource),
+        None => target.resource.clone(),
+    };
+    let place = match &target.namespace {
+        Some(namespace) => format!("in the namespace \"{namespace}\""),
+        None => "at the cluster scope".to_owned(),
+    };
+    let why = format!(
+        "User \"{}\" cannot {verb} resource \"{full}\" in API group \"{}\" {place}",
+        identity.user, target.group
+    );
+    let gr = super::store::GroupResource::new(&target.group, &target.resource);
+    Err(ApiError::forbidden(
+        &gr,
+        target.name.as_deref().unwrap_or_default(),
+        &why,
+    ))
+}
+
+async fn read(body: Body) -> ApiResult<Bytes> {
+    match Limited::new(body, BODY_BYTES).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES)),
+        Err(error) => Err(ApiError::bad_request(format!(
+            "the body could not be read: {error}"
+        ))),
+    }
+}

@@ -1,0 +1,388 @@
+//! What follows from a write, later: dependents go with their owners, a namespace is emptied before it goes, a CRD
+//! takes its objects with it.
+//!
+//! One worker hears of every write. It keeps an index from an owner's uid to its dependents, and otherwise looks at
+//! what is stored: what it does can be done twice, so that a restart only has to look at everything once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures::{StreamExt as _, stream};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{
+    admission::mark_deleting,
+    builtin::Builtin,
+    crd, meta,
+    meta::Fields,
+    namespaces,
+    registry::Resource,
+    server::{Mutation, Server, crd_collection},
+    status::ApiResult,
+    store::{GroupResource, Notice, Object, ObjectKey, Owner},
+};
+
+/// The finalizer of an owner whose dependents go first.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer of an owner whose dependents stay.
+pub const ORPHAN: &str = "orphan";
+/// How many objects are removed at the same time: they share commits.
+const PARALLEL: usize = 64;
+
+/// Collection and key of an object.
+type Place = (Arc<GroupResource>, ObjectKey);
+
+/// The worker's memory.
+pub struct Worker {
+    server: Arc<Server>,
+    dependents: HashMap<Box<str>, HashSet<Place>>,
+    owners: HashMap<Place, Box<[Owner]>>,
+}
+
+/// Works until the server closes.
+pub async fn run(server: Arc<Server>, mut notices: mpsc::UnboundedReceiver<Notice>) {
+    let closing = server.closing.clone();
+    let mut worker = Worker {
+        server,
+        dependents: HashMap::new(),
+        owners: HashMap::new(),
+    };
+    let work = async {
+        worker.look_at_everything().await;
+        while let Some(notice) = notices.recv().await {
+            worker.hear(&notice).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = closing.cancelled() => {}
+    }
+}
+
+impl Worker {
+    async fn look_at_everything(&mut self) {
+        let collections = self.server.store.view().collections();
+        let mut all = Vec::new();
+        for collection in collections {
+            for object in self.server.store.view().list(&collection, None).objects {
+                self.index(&collection, &object);
+                all.push(Notice {
+                    collection: collection.clone(),
+                    object,
+                    removed: false,
+                });
+            }
+        }
+        for notice in all {
+            self.follow(&notice).await;
+        }
+    }
+
+    async fn hear(&mut self, notice: &Notice) {
+        if notice.removed {
+            self.forget(&(notice.collection.clone(), notice.object.key.clone()));
+        } else {
+            self.index(&notice.collection, &notice.object);
+        }
+        self.follow(notice).await;
+    }
+
+    fn forget(&mut self, place: &Place) {
+        for owner in self.owners.remove(place).into_iter().flatten() {
+            if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
+                dependents.remove(place);
+                if dependents.is_empty() {
+                    self.dependents.remove(&owner.uid);
+                }
+            }
+        }
+    }
+
+    fn index(&mut self, collection: &Arc<GroupResource>, object: &Object) {
+        let place = (collection.clone(), object.key.clone());
+        if self.owners.get(&place).map_or(&[][..], |owners| owners) == &*object.owners {
+            return;
+        }
+        self.forget(&place);
+        for owner in &object.owners {
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(place.clone());
+        }
+        if !object.owners.is_empty() {
+            self.owners.insert(place, object.owners.clone());
+        }
+    }
+
+    async fn follow(&self, notice: &Notice) {
+        let done = self.try_follow(notice).await;
+        if let Err(error) = done {
+            tracing::error!(%error, object = %notice.object.key.name, "the garbage collector could not follow a write");
+        }
+    }
+
+    async fn try_follow(&self, notice: &Notice) -> ApiResult<()> {
+        let (collection, object) = (&notice.collection, &notice.object);
+        let place = (collection.clone(), object.key.clone());
+        if notice.removed {
+            for dependent in self.dependents_of(&object.uid) {
+                self.collect(&dependent).await?;
+            }
+        } else if !object.owners.is_empty() {
+            self.collect(&place).await?;
+        }
+        if !notice.removed && object.deleting {
+            if object.finalizers.iter().any(|name| **name == *FOREGROUND) {
+                self.foreground(&place, object).await?;
+            }
+            if object.finalizers.iter().any(|name| **name == *ORPHAN) {
+                self.orphan(&place, object).await?;
+            }
+        }
+        // A dependent that is gone, or no longer points there, may be what its owner waited for.
+        for owner in &object.owners {
+            if let Some((place, owner)) = self.find_owner(&object.key.namespace, owner)
+                && owner.deleting
+                && owner.finalizers.iter().any(|name| **name == *FOREGROUND)
+            {
+                self.foreground(&place, &owner).await?;
+            }
+        }
+        if **collection == crd_collection() && !notice.removed && object.deleting {
+            self.empty_crd(object).await?;
+        } else if notice.removed {
+            self.finish_crd(collection).await?;
+        }
+        namespaces::follow(&self.server, notice).await
+    }
+
+    fn dependents_of(&self, uid: &str) -> Vec<Place> {
+        self.dependents
+            .get(uid)
+            .map(|places| places.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    fn resource(&self, collection: &GroupResource) -> Option<Arc<Resource>> {
+        self.server
+            .registry()
+            .get(&collection.group, &collection.resource)
+            .cloned()
+    }
+
+    /// The stored object that an owner reference means: the same uid, in the dependent's namespace if it has one.
+    fn find_owner(&self, namespace: &str, owner: &Owner) -> Option<(Place, Arc<Object>)> {
+        let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let registry = self.server.registry();
+        let resource = registry.by_kind(group, &owner.kind)?;
+        let key = ObjectKey::new(if resource.namespaced { namespace } else { "" }, &owner.name);
+        let found = self.server.store.view().get(&resource.collection, &key)?;
+        (found.uid == owner.uid).then(|| ((resource.collection.clone(), key), found))
+    }
+
+    /// Whether the kind of an owner is known at all: of an unknown one nothing is concluded.
+    fn knows(&self, owner: &Owner) -> bool {
+        let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        self.server.registry().by_kind(group, &owner.kind).is_some()
+    }
+
+    /// Removes a dependent whose owners are all gone, or drops the references to those that are.
+    async fn collect(&self, place: &Place) -> ApiResult<()> {
+        let Some(object) = self.server.store.view().get(&place.0, &place.1) else {
+            return Ok(());
+        };
+        let (mut solid, mut waiting, mut lost) = (0, Vec::new(), Vec::new());
+        for owner in &object.owners {
+            match self.find_owner(&object.key.namespace, owner) {
+                None if !self.knows(owner) => solid += 1,
+                None => lost.push(owner.uid.clone()),
+                Some((_, found)) => {
+                    let foreground =
+                        found.deleting && found.finalizers.iter().any(|name| **name == *FOREGROUND);
+                    if foreground {
+                        waiting.push(owner.uid.clone())
+                    } else {
+                        solid += 1
+                    }
+                }
+            }
+        }
+        let gone: Vec<Box<str>> = lost.iter().chain(&waiting).cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let Some(resource) = self.resource(&place.0) else {
+            return Ok(());
+        };
+        if solid > 0 {
+            return self.drop_owners(&resource, &place.1, &gone).await;
+        }
+        let foreground = !waiting.is_empty() && !self.dependents_of(&object.uid).is_empty();
+        delete(&self.server, &resource, &place.1, &object.uid, foreground).await
+    }
+
+    async fn drop_owners(&self, resource: &Resource, key: &ObjectKey, uids: &[Box<str>]) -> ApiResult<()> {
+        self.server
+            .mutate(resource, key, |object| {
+                let owners = meta::of(object).remove("ownerReferences")?;
+                let owners = owners.as_array()?;
+                let kept: Vec<Value> = owners
+                    .iter()
+                    .filter(|owner| {
+                        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
+                        uids.iter().all(|gone| **gone != *uid)
+                    })
+                    .cloned()
+                    .collect();
+                if kept.len() == owners.len() {
+                    return None;
+                }
+                if kept.is_empty() {
+                    meta::remove(object, "ownerReferences");
+                } else {
+                    meta::set(object, "ownerReferences", kept);
+                }
+                Some(Mutation::Put)
+            })
+            .await
+    }
+
+    /// Removes the dependents of an owner; the owner itself goes when none is left that blocks it.
+    async fn foreground(&self, place: &Place, owner: &Object) -> ApiResult<()> {
+        let mut blocked = false;
+        for dependent in self.dependents_of(&owner.uid) {
+            Box::pin(self.collect(&dependent)).await?;
+            let still = self.server.store.view().get(&dependent.0, &dependent.1);
+            blocked |= still.is_some_and(|object| {
+                object.owners.iter().any(|reference| {
+                    reference.uid == owner.uid && reference.block_owner_deletion == Some(true)
+                })
+            });
+        }
+        if blocked {
+            Ok(())
+        } else {
+            self.drop_finalizer(place, FOREGROUND).await
+        }
+    }
+
+    /// Cuts the dependents of an owner loose, then lets it go.
+    async fn orphan(&self, place: &Place, owner: &Object) -> ApiResult<()> {
+        for dependent in self.dependents_of(&owner.uid) {
+            if let Some(resource) = self.resource(&dependent.0) {
+                self.drop_owners(&resource, &dependent.1, std::slice::from_ref(&owner.uid))
+                    .await?;
+            }
+        }
+        self.drop_finalizer(place, ORPHAN).await
+    }
+
+    async fn drop_finalizer(&self, place: &Place, finalizer: &str) -> ApiResult<()> {
+        let Some(resource) = self.resource(&place.0) else {
+            return Ok(());
+        };
+        self.server
+            .mutate(&resource, &place.1, |object| without_finalizer(object, finalizer))
+            .await
+    }
+
+    /// Removes every object of a CRD that is being deleted.
+    async fn empty_crd(&self, definition: &Object) -> ApiResult<()> {
+        let value = Value::Object(definition.value());
+        let Some((group, plural)) = crd::names(&value) else {
+            return Ok(());
+        };
+        let collection = GroupResource::new(group, plural);
+        if let Some(resource) = self.resource(&collection) {
+            let objects = self.server.store.view().list(&collection, None).objects;
+            delete_all(&self.server, &resource, objects).await?;
+        }
+        self.finish_crd(&collection).await
+    }
+
+    /// Lets a CRD go that is being deleted and has no objects left.
+    async fn finish_crd(&self, collection: &GroupResource) -> ApiResult<()> {
+        let key = ObjectKey::new("", &collection.to_string());
+        let view = self.server.store.view();
+        let Some(definition) = view
+            .get(&crd_collection(), &key)
+            .filter(|definition| definition.deleting)
+        else {
+            return Ok(());
+        };
+        if definition.finalizers.iter().any(|name| **name == *crd::CLEANUP)
+            && view.list(collection, None).objects.is_empty()
+        {
+            return self
+                .drop_finalizer(&(Arc::new(crd_collection()), key), crd::CLEANUP)
+                .await;
+        }
+        Ok(())
+    }
+}
+
+/// Takes one finalizer off; the last one takes the object with it.
+pub fn without_finalizer(object: &mut Fields, finalizer: &str) -> Option<Mutation> {
+    let mut finalizers = meta::finalizers(&meta::of(object));
+    let before = finalizers.len();
+    finalizers.retain(|name| name != finalizer);
+    if finalizers.len() == before {
+        return None;
+    }
+    let last = finalizers.is_empty() && !meta::text(object, "deletionTimestamp").is_empty();
+    meta::set_finalizers(object, finalizers);
+    let namespace = object.get("kind").and_then(Value::as_str) == Some("Namespace");
+    Some(if last && !namespace {
+        Mutation::Delete
+    } else {
+        Mutation::Put
+    })
+}
+
+/// Deletes an object as a client would: at once, or marked if it has finalizers.
+pub async fn delete(
+    server: &Server,
+    resource: &Resource,
+    key: &ObjectKey,
+    uid: &str,
+    foreground: bool,
+) -> ApiResult<()> {
+    if resource.builtin == Builtin::Namespace {
+        return Ok(());
+    }
+    server
+        .mutate(resource, key, |object| {
+            if meta::text(object, "uid") != uid {
+                return None;
+            }
+            let mut finalizers = meta::finalizers(&meta::of(object));
+            let marked = !meta::text(object, "deletionTimestamp").is_empty();
+            if foreground && !marked && !finalizers.iter().any(|name| name == FOREGROUND) {
+                finalizers.push(FOREGROUND.into());
+                meta::set_finalizers(object, finalizers.clone());
+            }
+            if finalizers.is_empty() {
+                return Some(Mutation::Delete);
+            }
+            if marked {
+                return None;
+            }
+            mark_deleting(object, 0);
+            Some(Mutation::Put)
+        })
+        .await
+}
+
+/// Deletes these objects, many at a time.
+pub async fn delete_all(server: &Server, resource: &Resource, objects: Vec<Arc<Object>>) -> ApiResult<()> {
+    let results: Vec<ApiResult<()>> = stream::iter(objects)
+        .map(|object| async move { delete(server, resource, &object.key, &object.uid, false).await })
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await;
+    results.into_iter().collect()
+}

@@ -1,0 +1,110 @@
+//! create
+
+use axum::body::Body;
+use http::Response;
+
+use super::Call;
+use crate::apiserver::{
+    builtin::Builtin,
+    meta::{self, Fields},
+    reviews,
+    status::{ApiError, ApiResult},
+    store::{Change, Expect, GroupResource, ObjectKey, Refused},
+};
+
+/// How often a generated name is drawn again when it is taken.
+const DRAWS: usize = 8;
+
+pub(super) async fn create(call: &mut Call) -> ApiResult<Response<Body>> {
+    let mut object = call.body_object()?;
+    let mut warnings = Vec::new();
+    call.scope().normalise(&mut object, &mut warnings)?;
+    call.warnings.append(&mut warnings);
+    if call.resource.builtin.is_review() {
+        let answer = reviews::answer(call, object)?;
+        return call.answer_fields(201, answer, 0);
+    }
+    call.check_namespace(&mut object)?;
+    create_object(call, object).await
+}
+
+/// Creates a normalised object.
+pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<Response<Body>> {
+    if !meta::text(&object, "resourceVersion").is_empty() {
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    check_room(call, meta::text(&object, "name"))?;
+    let base = meta::text(&object, "generateName").to_owned();
+    let generated = meta::text(&object, "name").is_empty() && !base.is_empty();
+    let mut draws = 0;
+    loop {
+        let mut object = object.clone();
+        if generated {
+            meta::set(&mut object, "name", meta::generate_name(&base));
+        }
+        call.scope().prepare_create(&mut object)?;
+        let name = meta::text(&object, "name").to_owned();
+        let key = ObjectKey::new(call.namespace(), &name);
+        if call.query.dry_run {
+            if call
+                .server
+                .store
+                .view()
+                .get(&call.resource.collection, &key)
+                .is_some()
+            {
+                return Err(call.refused(Refused::Exists, &name));
+            }
+            return call.answer_unstored(201, object);
+        }
+        match call
+            .server
+            .write(&call.resource, key, Expect::Absent, Change::Put(object))
+            .await
+        {
+            Ok(stored) => return Ok(call.answer(201, &stored)),
+            Err(Refused::Exists) if generated && draws < DRAWS => draws += 1,
+            Err(refused) => return Err(call.refused(refused, &name)),
+        }
+    }
+}
+
+/// The namespace must be there and must not be on its way out.
+fn check_room(call: &Call, name: &str) -> ApiResult<()> {
+    if !call.resource.namespaced {
+        return Ok(());
+    }
+    if call.namespace().is_empty() {
+        return Err(ApiError::bad_request(
+            "an empty namespace may not be set during creation",
+        ));
+    }
+    let namespaces = GroupResource::new("", "namespaces");
+    let key = ObjectKey::new("", call.namespace());
+    let namespace = call.server.store.view().get(&namespaces, &key);
+    let namespace = namespace.ok_or_else(|| ApiError::not_found(&namespaces, call.namespace()))?;
+    // Events may still say what happens to a namespace that goes.
+    if namespace.deleting && !matches!(call.resource.builtin, Builtin::Event | Builtin::EventsEvent) {
+        let why = format!(
+            "unable to create new content in namespace {} because it is being terminated",
+            call.namespace()
+        );
+        let cause = format!("namespace {} is being terminated", call.namespace());
+        return Err(ApiError::forbidden(&call.resource.gr(), name, &why).with_cause(
+            "NamespaceTerminating",
+            &cause,
+            "metadata.namespace",
+        ));
+    }
+    Ok(())
+}
+
+impl Call {
+    /// An answer with an object that a dry run did not store: it has no resourceVersion.
+    pub(super) fn answer_unstored(&self, code: u16, object: Fields) -> ApiResult<Response<Body>> {
+        let response = self.answer_fields(code, object, 0)?;
+        Ok(response)
+    }
+}

@@ -1,0 +1,148 @@
+//! update, and the end that it shares with patch.
+
+use axum::body::Body;
+use http::Response;
+use serde_json::Value;
+
+use super::{Call, create::create_object};
+use crate::apiserver::{
+    builtin::Builtin,
+    field::FieldError,
+    meta::{self, Fields},
+    status::{ApiError, ApiResult},
+    store::{Change, Expect, Object, Refused},
+};
+
+/// How often a change is made again because somebody was faster, before the client is told so.
+const TRIES: usize = 20;
+
+pub(super) async fn update(call: &mut Call) -> ApiResult<Response<Body>> {
+    if call.subresource() == "scale" {
+        return super::scale::update(call).await;
+    }
+    let mut object = call.body_object()?;
+    let mut warnings = Vec::new();
+    call.scope().normalise(&mut object, &mut warnings)?;
+    call.warnings.append(&mut warnings);
+    call.check_namespace(&mut object)?;
+    let name = meta::text(&object, "name");
+    if name.is_empty() {
+        let why = "name must be provided";
+        return Err(ApiError::bad_request(why));
+    }
+    if name != call.name() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    let given = meta::text(&object, "resourceVersion").to_owned();
+    let absent = call
+        .server
+        .store
+        .view()
+        .get(&call.resource.collection, &call.key())
+        .is_none();
+    if absent && call.resource.builtin.create_on_update() && call.subresource().is_empty() {
+        return create_object(call, object).await;
+    }
+    if given.is_empty() && !call.resource.builtin.unconditional_update() {
+        let errors = [FieldError::invalid(
+            "metadata.resourceVersion",
+            &Value::from(0),
+            "must be specified for an update",
+        )];
+        let mut error = ApiError::invalid(
+            &call.resource.group,
+            &call.resource.names.kind,
+            call.name(),
+            &errors,
+        );
+        error.message = error.message.replace("Invalid value: 0:", "Invalid value: 0x0:");
+        call.current()?;
+        return Err(error);
+    }
+    change(call, !given.is_empty(), |_| Ok(object.clone())).await
+}
+
+/// Makes a change: `next` gives the wanted state, normalised, from the present one. It is asked again when somebody
+/// was faster, unless `once` is set.
+pub(super) async fn change(
+    call: &mut Call,
+    once: bool,
+    mut next: impl FnMut(&Object) -> ApiResult<Fields>,
+) -> ApiResult<Response<Body>> {
+    let mut tries = 0;
+    loop {
+        let current = call.current()?;
+        let old = current.value();
+        let mut new = next(&current)?;
+        check_versions(call, &new, &current)?;
+        call.scope().prepare_update(&mut new, &old)?;
+        meta::set(&mut new, "resourceVersion", current.revision.to_string());
+        if new == old {
+            return Ok(call.answer(200, &current));
+        }
+        let finished = is_finished(call, &new);
+        if call.query.dry_run {
+            return call.answer_fields(200, new, current.revision);
+        }
+        let action = if finished {
+            Change::Delete(Some(new))
+        } else {
+            Change::Put(new)
+        };
+        let expect = Expect::Revision(current.revision);
+        match call
+            .server
+            .write(&call.resource, call.key(), expect, action)
+            .await
+        {
+            Ok(stored) => return Ok(call.answer(200, &stored)),
+            Err(Refused::Changed) if !once && tries < TRIES => tries += 1,
+            Err(refused) => return Err(call.refused(refused, call.name())),
+        }
+    }
+}
+
+/// An object that is being deleted goes with its last finalizer.
+fn is_finished(call: &Call, new: &Fields) -> bool {
+    let metadata = meta::of(new);
+    let spec_finalizers = new
+        .get("spec")
+        .and_then(|spec| spec.get("finalizers")?.as_array())
+        .map_or(0, Vec::len);
+    metadata.contains_key("deletionTimestamp")
+        && meta::finalizers(&metadata).is_empty()
+        && (call.resource.builtin != Builtin::Namespace || spec_finalizers == 0)
+}
+
+/// Optimistic locking: what the body says about the object must be true of it.
+fn check_versions(call: &Call, new: &Fields, current: &Object) -> ApiResult<()> {
+    let gr = call.resource.gr();
+    let uid = meta::text(new, "uid");
+    if !uid.is_empty() && *uid != *current.uid {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            current.uid
+        );
+        return Err(ApiError::conflict(&gr, call.name(), &why));
+    }
+    let given = meta::text(new, "resourceVersion");
+    if !given.is_empty() && given != current.revision.to_string() {
+        return Err(match given.parse::<u64>() {
+            Ok(_) => ApiError::changed(&gr, call.name()),
+            Err(_) => {
+                let why = format!("strconv.ParseUint: parsing \"{given}\": invalid syntax");
+                let error = FieldError::invalid("metadata.resourceVersion", &given.into(), &why);
+                ApiError::invalid(
+                    &call.resource.group,
+                    &call.resource.names.kind,
+                    call.name(),
+                    &[error],
+                )
+            }
+        });
+    }
+    Ok(())
+}

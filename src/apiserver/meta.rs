@@ -1,0 +1,466 @@
+//! `metadata`: its rules on create and on update.
+
+use std::sync::LazyLock;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use super::{
+    builtin::Builtin,
+    field::FieldError,
+    status::{ApiError, ApiResult},
+};
+
+/// An object as a map: what handlers work on.
+pub type Fields = Map<String, Value>;
+
+#[allow(
+    clippy::unwrap_used,
+    reason = "the patterns are literals, and the tests use every one"
+)]
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).unwrap()
+}
+
+const SUBDOMAIN_FMT: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const LABEL_FMT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const LABEL_1035_FMT: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
+const QUALIFIED_FMT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+const VALUE_FMT: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
+
+static SUBDOMAIN: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("^{SUBDOMAIN_FMT}$")));
+static LABEL: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("^{LABEL_FMT}$")));
+static LABEL_1035: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("^{LABEL_1035_FMT}$")));
+static QUALIFIED: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("^{QUALIFIED_FMT}$")));
+static LABEL_VALUE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("^{VALUE_FMT}$")));
+
+/// How many bytes all annotations of an object may have together.
+const ANNOTATION_BYTES: usize = 256 << 10;
+
+fn dns_subdomain(name: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if name.len() > 253 {
+        wrong.push("must be no more than 253 bytes".to_owned());
+    }
+    if !SUBDOMAIN.is_match(name) {
+        wrong.push(format!(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
+             start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '{SUBDOMAIN_FMT}')"
+        ));
+    }
+    wrong
+}
+
+fn dns_label(name: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if name.len() > 63 {
+        wrong.push("must be no more than 63 bytes".to_owned());
+    }
+    if !LABEL.is_match(name) {
+        wrong.push(format!(
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
+             end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+             '{LABEL_FMT}')"
+        ));
+    }
+    wrong
+}
+
+fn dns_1035_label(name: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if name.len() > 63 {
+        wrong.push("must be no more than 63 bytes".to_owned());
+    }
+    if !LABEL_1035.is_match(name) {
+        wrong.push(format!(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+             character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
+             validation is '{LABEL_1035_FMT}')"
+        ));
+    }
+    wrong
+}
+
+fn path_segment(name: &str) -> Vec<String> {
+    if matches!(name, "." | "..") {
+        return vec![format!("may not be '{name}'")];
+    }
+    ['/', '%']
+        .iter()
+        .filter(|c| name.contains(**c))
+        .map(|c| format!("may not contain '{c}'"))
+        .collect()
+}
+
+fn qualified_name(name: &str) -> Vec<String> {
+    let (prefix, local) = match name.split_once('/') {
+        Some((_, rest)) if rest.contains('/') => {
+            return vec![format!(
+                "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+                 with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+                 validation is '{QUALIFIED_FMT}') with an optional DNS subdomain prefix and '/' (e.g. \
+                 'example.com/MyName')"
+            )];
+        }
+        Some((prefix, local)) => (Some(prefix), local),
+        None => (None, name),
+    };
+    let mut wrong = Vec::new();
+    if let Some(prefix) = prefix {
+        if prefix.is_empty() {
+            wrong.push("prefix part must be non-empty".to_owned());
+        } else {
+            wrong.extend(
+                dns_subdomain(prefix)
+                    .into_iter()
+                    .map(|text| format!("prefix part {text}")),
+            );
+        }
+    }
+    if local.is_empty() {
+        wrong.push("name part must be non-empty".to_owned());
+    } else if local.len() > 63 {
+        wrong.push("name part must be no more than 63 bytes".to_owned());
+    }
+    if !QUALIFIED.is_match(local) {
+        wrong.push(format!(
+            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+             alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+             '{QUALIFIED_FMT}')"
+        ));
+    }
+    wrong
+}
+
+fn name_rules(builtin: Builtin) -> fn(&str) -> Vec<String> {
+    match builtin {
+        Builtin::Namespace => dns_label,
+        Builtin::Service => dns_1035_label,
+        Builtin::Role | Builtin::RoleBinding | Builtin::ClusterRole | Builtin::ClusterRoleBinding => {
+            path_segment
+        }
+        _ => dns_subdomain,
+    }
+}
+
+/// What is wrong with the metadata of any object.
+pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let rules = name_rules(builtin);
+    let string = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
+    let generate = string("generateName");
+    if !generate.is_empty() {
+        // The random end makes a trailing dash or dot a good one.
+        for why in rules(&format!("{}a", generate.trim_end_matches('-'))) {
+            errors.push(FieldError::invalid(
+                "metadata.generateName",
+                &generate.into(),
+                &why,
+            ));
+        }
+    }
+    let name = string("name");
+    if name.is_empty() {
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
+    } else {
+        for why in rules(name) {
+            errors.push(FieldError::invalid("metadata.name", &name.into(), &why));
+        }
+    }
+    for (key, value) in metadata
+        .get("labels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        for why in qualified_name(key) {
+            errors.push(FieldError::invalid("metadata.labels", &key.as_str().into(), &why));
+        }
+        let text = value.as_str().unwrap_or_default();
+        if text.len() > 63 {
+            errors.push(FieldError::invalid(
+                "metadata.labels",
+                value,
+                "must be no more than 63 bytes",
+            ));
+        }
+        if !LABEL_VALUE.is_match(text) {
+            let why = format!(
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
+                 must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', \
+                 regex used for validation is '{VALUE_FMT}')"
+            );
+            errors.push(FieldError::invalid("metadata.labels", value, &why));
+        }
+    }
+    let mut bytes = 0;
+    for (key, value) in metadata
+        .get("annotations")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        for why in qualified_name(&key.to_lowercase()) {
+            errors.push(FieldError::invalid(
+                "metadata.annotations",
+                &key.as_str().into(),
+                &why,
+            ));
+        }
+        bytes += key.len() + value.as_str().unwrap_or_default().len();
+    }
+    if bytes > ANNOTATION_BYTES {
+        errors.push(FieldError::too_long(
+            "metadata.annotations",
+            ANNOTATION_BYTES as u64,
+        ));
+    }
+    owner_references(metadata, &mut errors);
+    for (index, finalizer) in finalizers(metadata).into_iter().enumerate() {
+        for why in qualified_name(&finalizer) {
+            let field = format!("metadata.finalizers[{index}]");
+            errors.push(FieldError::invalid(&field, &finalizer.as_str().into(), &why));
+        }
+    }
+    errors
+}
+
+fn owner_references(metadata: &Fields, errors: &mut Vec<FieldError>) {
+    let owners = metadata.get("ownerReferences").and_then(Value::as_array);
+    let mut controller: Option<&str> = None;
+    for (index, owner) in owners.into_iter().flatten().enumerate() {
+        let string = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+        for (key, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if string(key).is_empty() {
+                let field = format!("metadata.ownerReferences[{index}].{key}");
+                errors.push(FieldError::invalid(&field, &"".into(), why));
+            }
+        }
+        if owner.get("controller") == Some(&Value::Bool(true)) {
+            if let Some(first) = controller {
+                let why = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
+                    string("name")
+                );
+                errors.push(FieldError::invalid_omitted("metadata.ownerReferences", &why));
+            }
+            controller = Some(string("name"));
+        }
+    }
+}
+
+/// `metadata.finalizers`.
+pub fn finalizers(metadata: &Fields) -> Vec<String> {
+    let list = metadata.get("finalizers").and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// What an update may not change.
+pub fn validate_update(new: &mut Fields, old: &Fields) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        let empty = new.get(key).is_none_or(|value| value.is_null() || value == "");
+        match old.get(key) {
+            // Left out means unchanged, so that a client may send only what it knows.
+            Some(value) if empty => {
+                new.insert(key.into(), value.clone());
+            }
+            kept => {
+                if new.get(key).filter(|value| !value.is_null()) != kept {
+                    let value = new.get(key).cloned().unwrap_or_default();
+                    errors.push(FieldError::invalid(
+                        &format!("metadata.{key}"),
+                        &value,
+                        "field is immutable",
+                    ));
+                }
+            }
+        }
+    }
+    for key in ["name", "namespace"] {
+        if new.get(key) != old.get(key) {
+            let value = new.get(key).cloned().unwrap_or_default();
+            errors.push(FieldError::invalid(
+                &format!("metadata.{key}"),
+                &value,
+                "field is immutable",
+            ));
+        }
+    }
+    if old.contains_key("deletionTimestamp") {
+        let before = finalizers(old);
+        let added: Vec<String> = finalizers(new)
+            .into_iter()
+            .filter(|name| !before.contains(name))
+            .collect();
+        if !added.is_empty() {
+            let quoted: Vec<String> = added.iter().map(|name| format!("\"{name}\"")).collect();
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                quoted.join(", ")
+            );
+            errors.push(FieldError::forbidden("metadata.finalizers", &why));
+        }
+    }
+    errors
+}
+
+/// The metadata with what its type does not know taken out, and the paths of that.
+///
+/// A value of a wrong type is a bad request.
+pub fn normalise(object: &mut Fields) -> ApiResult<Vec<String>> {
+    let given = object.remove("metadata").unwrap_or_else(|| json!({}));
+    let given = if given.is_null() { json!({}) } else { given };
+    let typed: ObjectMeta = serde_json::from_value(given.clone())
+        .map_err(|error| ApiError::bad_request(format!("ObjectMeta.metadata: {error}")))?;
+    let mut clean = serde_json::to_value(typed).map_err(ApiError::internal)?;
+    let lost = super::builtin::lost_fields(&given, &clean);
+    if let Some(map) = clean.as_object_mut() {
+        map.retain(|_, value| match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            _ => true,
+        });
+        map.remove("selfLink");
+    }
+    object.insert("metadata".into(), clean);
+    Ok(lost
+        .into_iter()
+        .filter(|path| path != "selfLink")
+        .map(|path| format!("metadata.{path}"))
+        .collect())
+}
+
+/// The metadata of an object; empty where there is none.
+pub fn of(object: &Fields) -> Fields {
+    object
+        .get("metadata")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// Sets one field of the metadata.
+pub fn set(object: &mut Fields, key: &str, value: impl Into<Value>) {
+    if !object.get("metadata").is_some_and(Value::is_object) {
+        object.insert("metadata".into(), json!({}));
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert(key.into(), value.into());
+    }
+}
+
+/// Takes one field of the metadata out.
+pub fn remove(object: &mut Fields, key: &str) -> Option<Value> {
+    object
+        .get_mut("metadata")
+        .and_then(Value::as_object_mut)?
+        .remove(key)
+}
+
+/// Sets the finalizers; none leaves the field out.
+pub fn set_finalizers(object: &mut Fields, finalizers: Vec<String>) {
+    if finalizers.is_empty() {
+        remove(object, "finalizers");
+    } else {
+        set(object, "finalizers", finalizers);
+    }
+}
+
+/// A string of the metadata; empty where there is none.
+pub fn text<'a>(object: &'a Fields, key: &str) -> &'a str {
+    object
+        .get("metadata")
+        .and_then(|metadata| metadata.get(key))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// The present moment as the API writes it, to the second.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// `base` with five random characters, of an alphabet without vowels, so that no words come out.
+pub fn generate_name(base: &str) -> String {
+    use rand::Rng as _;
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let end = base
+        .char_indices()
+        .map(|(at, _)| at)
+        .take_while(|at| *at <= 58)
+        .last()
+        .unwrap_or_default();
+    let kept = if base.len() > 58 {
+        base.get(..end.min(58)).unwrap_or(base)
+    } else {
+        base
+    };
+    let mut random = rand::rng();
+    let tail: String = (0..5)
+        .filter_map(|_| {
+            ALPHABET
+                .get(random.random_range(0..ALPHABET.len()))
+                .copied()
+                .map(char::from)
+        })
+        .collect();
+    format!("{kept}{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let rows = [
+            (Builtin::Secret, "a.b-c", true),
+            (Builtin::Secret, "A", false),
+            (Builtin::Namespace, "a.b", false),
+            (Builtin::Service, "1a", false),
+            (Builtin::ClusterRole, "system:node", true),
+            (Builtin::ClusterRole, "a/b", false),
+        ];
+        for (builtin, name, fine) in rows {
+            let metadata = json!({"name": name});
+            let errors = validate(metadata.as_object().unwrap(), builtin);
+            assert_eq!(errors.is_empty(), fine, "{name}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_finalizers() {
+        let metadata = json!({"name": "a", "labels": {"a b": "x", "ok": "-"}, "finalizers": ["a/b/c"]});
+        let errors = validate(metadata.as_object().unwrap(), Builtin::Custom);
+        assert_eq!(errors.len(), 3, "{errors:?}");
+    }
+
+    #[test]
+    fn generated_names_keep_their_base() {
+        assert!(generate_name("shop-").starts_with("shop-"));
+        assert_eq!(generate_name("shop-").len(), 10);
+        assert_eq!(generate_name(&"a".repeat(80)).len(), 63);
+    }
+}

@@ -1,0 +1,220 @@
+//! Namespaces: what each has from the start, and how one is emptied before it goes.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    builtin::Builtin,
+    gc, meta,
+    meta::Fields,
+    registry::Resource,
+    server::{Mutation, Server},
+    status::{ApiError, ApiResult},
+    store::{Change, Expect, GroupResource, Notice, Object, ObjectKey, Refused},
+};
+
+/// The namespaces of every cluster.
+const INITIAL: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
+/// The ConfigMap with the authority's certificate.
+const ROOT_CA: &str = "kube-root-ca.crt";
+
+fn resource(server: &Server, plural: &str) -> ApiResult<Arc<Resource>> {
+    let registry = server.registry();
+    registry
+        .get("", plural)
+        .cloned()
+        .ok_or_else(|| ApiError::internal(format!("{plural} are not served")))
+}
+
+/// Creates an object unless it is there.
+async fn ensure(server: &Server, resource: &Resource, mut object: Fields) -> ApiResult<()> {
+    let key = ObjectKey::new(meta::text(&object, "namespace"), meta::text(&object, "name"));
+    if server.store.view().get(&resource.collection, &key).is_some() {
+        return Ok(());
+    }
+    meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
+    meta::set(&mut object, "creationTimestamp", meta::now());
+    match server
+        .write(resource, key, Expect::Absent, Change::Put(object))
+        .await
+    {
+        Ok(_) | Err(Refused::Exists) => Ok(()),
+        Err(Refused::Changed | Refused::Gone) => Ok(()),
+        Err(Refused::Failed(why)) => Err(ApiError::internal(why)),
+    }
+}
+
+fn fields(value: Value) -> Fields {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Fields::new(),
+    }
+}
+
+/// Makes the namespaces that every cluster has, with what each namespace has.
+pub async fn bootstrap(server: &Server) -> ApiResult<()> {
+    let namespaces = resource(server, "namespaces")?;
+    for name in INITIAL {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        ensure(server, &namespaces, fields(namespace)).await?;
+        furnish(server, name).await?;
+    }
+    Ok(())
+}
+
+/// The service account and the certificate that every namespace has.
+async fn furnish(server: &Server, namespace: &str) -> ApiResult<()> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": namespace}});
+    ensure(server, &*resource(server, "serviceaccounts")?, fields(account)).await?;
+    let description = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints \
+        such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of \
+        Kubernetes clusters.";
+    let certificate = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": ROOT_CA, "namespace": namespace,
+            "annotations": {"kubernetes.io/description": description}},
+        "data": {"ca.crt": server.ca_pem}});
+    ensure(server, &*resource(server, "configmaps")?, fields(certificate)).await
+}
+
+/// What a write means for namespaces.
+pub async fn follow(server: &Server, notice: &Notice) -> ApiResult<()> {
+    let object = &notice.object;
+    let is_namespace = &*notice.collection.group == "" && &*notice.collection.resource == "namespaces";
+    if is_namespace && !notice.removed {
+        if object.deleting {
+            return empty(server, object).await;
+        }
+        return furnish(server, &object.key.name).await;
+    }
+    if notice.removed && !object.key.namespace.is_empty() {
+        let key = ObjectKey::new("", &object.key.namespace);
+        let Some(namespace) = server
+            .store
+            .view()
+            .get(&GroupResource::new("", "namespaces"), &key)
+        else {
+            return Ok(());
+        };
+        if namespace.deleting {
+            return finish(server, &namespace).await;
+        }
+        if matches!(&*object.key.name, "default" | ROOT_CA) {
+            return furnish(server, &object.key.namespace).await;
+        }
+    }
+    Ok(())
+}
+
+/// The collections that have objects in a namespace, with the resource of each.
+fn contents(server: &Server, namespace: &str) -> Vec<(Arc<Resource>, Vec<Arc<Object>>)> {
+    let registry = server.registry();
+    let namespaced = registry
+        .iter()
+        .filter(|resource| resource.namespaced && resource.builtin != Builtin::EventsEvent);
+    namespaced
+        .map(|resource| {
+            let objects = server
+                .store
+                .view()
+                .list(&resource.collection, Some(namespace))
+                .objects;
+            (resource.clone(), objects)
+        })
+        .filter(|(_, objects)| !objects.is_empty())
+        .collect()
+}
+
+async fn empty(server: &Server, namespace: &Object) -> ApiResult<()> {
+    for (resource, objects) in contents(server, &namespace.key.name) {
+        let waiting = objects.into_iter().filter(|object| !object.deleting).collect();
+        gc::delete_all(server, &resource, waiting).await?;
+    }
+    finish(server, namespace).await
+}
+
+/// Lets a namespace go that is empty; says what is left in one that is not.
+async fn finish(server: &Server, namespace: &Object) -> ApiResult<()> {
+    let left = contents(server, &namespace.key.name);
+    let namespaces = resource(server, "namespaces")?;
+    let now = meta::now();
+    server
+        .mutate(&namespaces, &namespace.key, |object| {
+            if !left.is_empty() {
+                return say_what_is_left(object, &left, &now).then_some(Mutation::Put);
+            }
+            object.insert("spec".into(), json!({}));
+            if meta::finalizers(&meta::of(object)).is_empty() {
+                Some(Mutation::Delete)
+            } else {
+                Some(Mutation::Put)
+            }
+        })
+        .await
+}
+
+/// Writes the conditions of upstream's namespace controller; true if they differ from what was there.
+fn say_what_is_left(object: &mut Fields, left: &[(Arc<Resource>, Vec<Arc<Object>>)], now: &str) -> bool {
+    let kinds: Vec<String> = left
+        .iter()
+        .map(|(resource, objects)| format!("{} has {} resource instances", resource.gr(), objects.len()))
+        .collect();
+    let mut finalizers: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for finalizer in left
+        .iter()
+        .flat_map(|(_, objects)| objects)
+        .flat_map(|object| &object.finalizers)
+    {
+        *finalizers.entry(finalizer).or_default() += 1;
+    }
+    let holding: Vec<String> = finalizers
+        .iter()
+        .map(|(name, count)| format!("{name} in {count} resource instances"))
+        .collect();
+    let mut conditions = vec![(
+        "NamespaceContentRemaining",
+        "SomeResourcesRemain",
+        format!("Some resources are remaining: {}", kinds.join(", ")),
+    )];
+    if !holding.is_empty() {
+        conditions.push((
+            "NamespaceFinalizersRemaining",
+            "SomeFinalizersRemain",
+            format!(
+                "Some content in the namespace has finalizers remaining: {}",
+                holding.join(", ")
+            ),
+        ));
+    }
+    let before = object
+        .get("status")
+        .and_then(|status| status.get("conditions"))
+        .cloned()
+        .unwrap_or_default();
+    let said = |kind: &str| {
+        before
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|condition| condition.get("type").is_some_and(|t| t == kind))
+    };
+    let after: Vec<Value> = conditions
+        .into_iter()
+        .map(|(kind, reason, message)| {
+            let since = said(kind).and_then(|old| old.get("lastTransitionTime")).cloned().unwrap_or(now.into());
+            json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since})
+        })
+        .collect();
+    let after = Value::Array(after);
+    if after == before {
+        return false;
+    }
+    object.insert(
+        "status".into(),
+        json!({"phase": "Terminating", "conditions": after}),
+    );
+    true
+}

@@ -1,0 +1,284 @@
+//! Objects and errors as HTTP answers.
+
+use std::{io::Write as _, sync::Arc};
+
+use axum::body::Body;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{
+    builtin::Builtin,
+    events,
+    negotiate::{Accept, Format, Shape},
+    registry::{Resource, Version},
+    status::{ApiError, ApiResult},
+    store::Object,
+    table::{IncludeObject, table},
+};
+
+/// Answers of at least this many bytes are compressed for who understands gzip, as upstream does.
+const GZIP_FROM: usize = 128 << 10;
+
+/// How objects of one resource version are shown to one client.
+#[derive(Clone)]
+pub struct Presenter {
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// The version asked for.
+    pub version: Arc<Version>,
+    /// The form asked for.
+    pub accept: Accept,
+    /// `includeObject` of tables.
+    pub include_object: IncludeObject,
+    head: Bytes,
+}
+
+impl Presenter {
+    /// For that version, in that form.
+    pub fn new(
+        resource: Arc<Resource>,
+        version: Arc<Version>,
+        accept: Accept,
+        include_object: IncludeObject,
+    ) -> Self {
+        let api_version = resource.api_version(&version.name);
+        let head = format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{api_version}\",",
+            resource.names.kind
+        );
+        Self {
+            resource,
+            version,
+            accept,
+            include_object,
+            head: head.into(),
+        }
+    }
+
+    /// The object as JSON in the version asked for.
+    pub fn whole(&self, object: &Object) -> Bytes {
+        if self.resource.builtin == Builtin::EventsEvent {
+            let mut value = object.value();
+            events::from_core(&mut value);
+            return Value::Object(value).to_string().into();
+        }
+        if object.head() == self.head {
+            return object.json().clone();
+        }
+        let tail = object.tail();
+        let mut out = BytesMut::with_capacity(self.head.len() + tail.len());
+        out.put_slice(&self.head);
+        out.put_slice(&tail);
+        out.freeze()
+    }
+
+    fn item(&self, object: &Object, out: &mut BytesMut) {
+        match self.resource.builtin {
+            Builtin::Custom => out.put_slice(&self.whole(object)),
+            Builtin::EventsEvent => {
+                let mut value = object.value();
+                events::from_core(&mut value);
+                value.remove("kind");
+                value.remove("apiVersion");
+                out.put_slice(Value::Object(value).to_string().as_bytes());
+            }
+            // The items of a typed list do not repeat their type.
+            _ => {
+                out.put_u8(b'{');
+                out.put_slice(&object.tail());
+            }
+        }
+    }
+
+    /// The object in the form asked for, as one JSON document.
+    pub fn one(&self, object: &Object) -> Bytes {
+        match self.accept.shape {
+            Shape::Whole | Shape::Discovery(_) => self.whole(object),
+            Shape::Metadata(version) => partial(object, version),
+            Shape::Table(version) => self.rows(
+                std::iter::once(object),
+                version,
+                &json!({
+                    "resourceVersion": object.revision.to_string()
+                }),
+            ),
+        }
+    }
+
+    fn rows<'a>(&self, objects: impl Iterator<Item = &'a Object>, version: &str, metadata: &Value) -> Bytes {
+        let values: Vec<Value> = objects
+            .map(|object| serde_json::from_slice(&self.whole(object)).unwrap_or_default())
+            .collect();
+        let mut made = table(
+            &self.version.columns,
+            &values,
+            jiff::Timestamp::now(),
+            self.include_object,
+        );
+        made["apiVersion"] = format!("meta.k8s.io/{version}").into();
+        made["metadata"] = metadata.clone();
+        made.to_string().into()
+    }
+
+    /// A list of objects.
+    pub fn list(&self, objects: &[Arc<Object>], metadata: &Value) -> Bytes {
+        let (kind, api_version) = match self.accept.shape {
+            Shape::Whole | Shape::Discovery(_) => (
+                self.resource.names.list_kind.clone(),
+                self.resource.api_version(&self.version.name),
+            ),
+            Shape::Metadata(version) => (
+                "PartialObjectMetadataList".to_owned(),
+                format!("meta.k8s.io/{version}"),
+            ),
+            Shape::Table(version) => {
+                return self.rows(objects.iter().map(Arc::as_ref), version, metadata);
+            }
+        };
+        let size: usize = objects.iter().map(|object| object.json().len() + 1).sum();
+        let mut out = BytesMut::with_capacity(size + 256);
+        let head = json!({"kind": kind}).to_string();
+        out.put_slice(head.strip_suffix('}').unwrap_or_default().as_bytes());
+        out.put_slice(
+            format!(",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[").as_bytes(),
+        );
+        for (index, object) in objects.iter().enumerate() {
+            if index > 0 {
+                out.put_u8(b',');
+            }
+            match self.accept.shape {
+                Shape::Metadata(version) => out.put_slice(&partial(object, version)),
+                _ => self.item(object, &mut out),
+            }
+        }
+        out.put_slice(b"]}");
+        out.freeze()
+    }
+}
+
+fn partial(object: &Object, version: &str) -> Bytes {
+    let metadata = object.metadata_json();
+    let mut out = BytesMut::with_capacity(metadata.len() + 96);
+    out.put_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/");
+    out.put_slice(version.as_bytes());
+    out.put_slice(b"\",\"metadata\":");
+    out.put_slice(&metadata);
+    out.put_u8(b'}');
+    out.freeze()
+}
+
+/// An answer with a JSON document, in the encoding asked for.
+pub fn document(accept: Accept, code: u16, json: Bytes, warnings: &[String]) -> Response<Body> {
+    let body = match accept.format {
+        Format::Json => json,
+        Format::Yaml => match to_yaml(&json) {
+            Ok(yaml) => yaml.into(),
+            Err(error) => return error_response(&ApiError::internal(error), accept, warnings),
+        },
+    };
+    let zipped = (accept.gzip && body.len() >= GZIP_FROM)
+        .then(|| gzip(&body))
+        .flatten();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if let Ok(value) = accept.content_type().parse() {
+        headers.insert(header::CONTENT_TYPE, value);
+    }
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, private"),
+    );
+    if zipped.is_some() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    for warning in warnings {
+        headers.append(header::WARNING, warning_header(warning));
+    }
+    *response.body_mut() = Body::from(zipped.unwrap_or(body));
+    response
+}
+
+/// `299 - "text"`, with what a quoted string may not hold escaped.
+pub fn warning_header(text: &str) -> HeaderValue {
+    let escaped: String = text
+        .chars()
+        .flat_map(|c| match c {
+            '"' | '\\' => vec!['\\', c],
+            c if c.is_control() => vec![' '],
+            c => vec![c],
+        })
+        .collect();
+    HeaderValue::from_bytes(format!("299 - \"{escaped}\"").as_bytes())
+        .unwrap_or(HeaderValue::from_static("299 - \"a warning that is no text\""))
+}
+
+fn gzip(body: &Bytes) -> Option<Bytes> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+fn to_yaml(json: &[u8]) -> Result<String, String> {
+    let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    serde_saphyr::to_string(&value).map_err(|error| error.to_string())
+}
+
+/// A refusal as an answer.
+pub fn error_response(error: &ApiError, accept: Accept, warnings: &[String]) -> Response<Body> {
+    let shape = Accept {
+        shape: Shape::Whole,
+        ..accept
+    };
+    let body = error.to_value().to_string().into();
+    let mut response = document(shape, error.code, body, warnings);
+    let retry = error
+        .details
+        .as_ref()
+        .and_then(|details| details.get("retryAfterSeconds")?.as_u64());
+    if let Some(seconds) = retry {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Plain text, as the health endpoints and unknown paths answer.
+pub fn plain(code: u16, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+/// A JSON or YAML body as a value.
+pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
+    match content_type {
+        ""
+        | "application/json"
+        | "application/merge-patch+json"
+        | "application/json-patch+json"
+        | "application/strategic-merge-patch+json" => serde_json::from_slice(body).map_err(|error| {
+            ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+        }),
+        "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
+            let text = std::str::from_utf8(body)
+                .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
+            serde_saphyr::from_str(text).map_err(|error| {
+                ApiError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
+            })
+        }
+        _ => Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN)),
+    }
+}

@@ -1,0 +1,107 @@
+//! What was acknowledged is there after the end; what is secret is not readable without the key.
+
+use std::fs;
+
+use davit::apiserver::{ApiServer, Options};
+use serde_json::{Value, json};
+
+use crate::support::{WIDGETS, api, get, send, server_in, widget, widget_crd};
+
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+
+fn secret(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"k": "plain-text-of-the-secret"}})
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_there_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (uid, revision) = {
+        let server = server_in(directory.path()).await;
+        server.install_crds(&[widget_crd()]).await.unwrap();
+        let router = api(&server);
+        for index in 0..50 {
+            assert_eq!(
+                send(
+                    &router,
+                    "POST",
+                    WIDGETS,
+                    widget(&format!("w{index}"), json!({"size": index + 20}))
+                )
+                .await
+                .code,
+                201
+            );
+        }
+        assert_eq!(
+            send(&router, "DELETE", &format!("{WIDGETS}/w7"), Value::Null)
+                .await
+                .code,
+            200
+        );
+        let last = send(&router, "POST", SECRETS, secret("s")).await;
+        let uid = get(&router, "/api/v1/namespaces/default")
+            .await
+            .text("/metadata/uid")
+            .to_owned();
+        drop(router);
+        server.close().await;
+        (
+            uid,
+            last.text("/metadata/resourceVersion").parse::<u64>().unwrap(),
+        )
+    };
+    let server = server_in(directory.path()).await;
+    let router = api(&server);
+    let list = get(&router, WIDGETS).await;
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 49);
+    assert_eq!(
+        get(&router, &format!("{SECRETS}/s")).await.text("/data/k"),
+        "cGxhaW4tdGV4dC1vZi10aGUtc2VjcmV0"
+    );
+    assert_eq!(
+        get(&router, "/api/v1/namespaces/default")
+            .await
+            .text("/metadata/uid"),
+        uid
+    );
+    let next = send(&router, "POST", WIDGETS, widget("next", json!({}))).await;
+    assert!(next.text("/metadata/resourceVersion").parse::<u64>().unwrap() > revision);
+}
+
+#[tokio::test]
+async fn secrets_are_sealed_and_a_wrong_key_stops_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let server = server_in(directory.path()).await;
+        let router = api(&server);
+        assert_eq!(send(&router, "POST", SECRETS, secret("s")).await.code, 201);
+        drop(router);
+        server.close().await;
+    }
+    let file = fs::read(directory.path().join("store.redb")).unwrap();
+    for plain in [
+        &b"plain-text-of-the-secret"[..],
+        b"cGxhaW4tdGV4dC1vZi10aGUtc2VjcmV0",
+    ] {
+        assert!(!file.windows(plain.len()).any(|window| window == plain));
+    }
+    let open = || {
+        ApiServer::open(Options {
+            data_dir: Some(directory.path().to_owned()),
+            key_file: None,
+        })
+    };
+    let key = directory.path().join("encryption.key");
+    let kept = fs::read(&key).unwrap();
+    fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    assert!(open().await.is_err(), "another key");
+    fs::remove_file(&key).unwrap();
+    assert!(open().await.is_err(), "no key");
+    assert!(!key.exists(), "no new key is made for an old store");
+    fs::write(&key, kept).unwrap();
+    assert!(open().await.is_err(), "a key that others can read");
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let server = open().await.unwrap();
+    assert_eq!(get(&api(&server), &format!("{SECRETS}/s")).await.code, 200);
+}

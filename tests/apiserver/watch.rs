@@ -1,0 +1,295 @@
+//! Watches: in order, none lost, none twice.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{Router, body::Body};
+use futures::{StreamExt as _, TryStreamExt as _};
+use http::Request;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    runtime::{WatchStreamExt as _, reflector, watcher},
+};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::support::{PATIENCE, api, client, get, send, server};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// The lines of a watch as they come.
+struct Lines {
+    body: axum::body::BodyDataStream,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    async fn open(router: &Router, path: &str) -> Self {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        Self {
+            body: response.into_body().into_data_stream(),
+            buffer: Vec::new(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.body.next())
+                .await
+                .expect("an event in time")?;
+            self.buffer.extend_from_slice(&chunk.unwrap());
+        }
+    }
+}
+
+fn map(name: &str, label: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"l": label}}})
+}
+
+fn seen(event: &Value) -> (String, String) {
+    let text = |pointer: &str| {
+        event
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    (text("/type"), text("/object/metadata/name"))
+}
+
+#[tokio::test]
+async fn selectors_give_the_right_events_at_their_border() {
+    let server = server().await;
+    let router = api(&server);
+    let start = get(&router, MAPS)
+        .await
+        .text("/metadata/resourceVersion")
+        .to_owned();
+    let mut lines = Lines::open(
+        &router,
+        &format!("{MAPS}?watch=1&labelSelector=l%3Din&resourceVersion={start}"),
+    )
+    .await;
+    send(&router, "POST", MAPS, map("a", "out")).await;
+    let path = format!("{MAPS}/a");
+    send(
+        &router,
+        "PATCH",
+        &path,
+        json!({"metadata": {"labels": {"l": "in"}}}),
+    )
+    .await;
+    send(&router, "PATCH", &path, json!({"data": {"x": "1"}})).await;
+    let out = send(
+        &router,
+        "PATCH",
+        &path,
+        json!({"metadata": {"labels": {"l": "out"}}}),
+    )
+    .await;
+    send(
+        &router,
+        "PATCH",
+        &path,
+        json!({"metadata": {"labels": {"l": "in"}}}),
+    )
+    .await;
+    send(&router, "DELETE", &path, Value::Null).await;
+    let mut kinds = Vec::new();
+    for index in 0..5 {
+        let event = lines.next().await.unwrap();
+        if index == 2 {
+            assert_eq!(
+                event["object"]["metadata"]["labels"]["l"], "in",
+                "the state the client knew"
+            );
+            assert_eq!(
+                event["object"]["metadata"]["resourceVersion"],
+                out.text("/metadata/resourceVersion")
+            );
+        }
+        kinds.push(seen(&event).0);
+    }
+    assert_eq!(kinds, ["ADDED", "MODIFIED", "DELETED", "ADDED", "DELETED"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_writers_are_seen_in_order_and_once() {
+    const WRITERS: usize = 8;
+    const WRITES: usize = 100;
+    let server = server().await;
+    let router = api(&server);
+    let start = get(&router, MAPS)
+        .await
+        .text("/metadata/resourceVersion")
+        .to_owned();
+    let mut watches = Vec::new();
+    for _ in 0..4 {
+        watches.push(Lines::open(&router, &format!("{MAPS}?watch=1&resourceVersion={start}")).await);
+    }
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let router = router.clone();
+        writers.spawn(async move {
+            let mut revisions = Vec::new();
+            let name = format!("w{writer}");
+            let made = send(&router, "POST", MAPS, map(&name, "x")).await;
+            revisions.push(made.text("/metadata/resourceVersion").parse::<u64>().unwrap());
+            for write in 1..WRITES {
+                let done = send(
+                    &router,
+                    "PATCH",
+                    &format!("{MAPS}/{name}"),
+                    json!({"data": {"n": write.to_string()}}),
+                )
+                .await;
+                revisions.push(done.text("/metadata/resourceVersion").parse::<u64>().unwrap());
+            }
+            revisions
+        });
+    }
+    let mut written: Vec<u64> = writers.join_all().await.into_iter().flatten().collect();
+    written.sort_unstable();
+    for mut lines in watches {
+        let mut revisions = Vec::new();
+        while revisions.len() < WRITERS * WRITES {
+            let event = lines.next().await.unwrap();
+            revisions.push(
+                event["object"]["metadata"]["resourceVersion"]
+                    .as_str()
+                    .unwrap()
+                    .parse::<u64>()
+                    .unwrap(),
+            );
+        }
+        assert_eq!(revisions, written);
+    }
+}
+
+#[tokio::test]
+async fn the_past_is_gone_and_says_so() {
+    let server = server().await;
+    let router = api(&server);
+    send(&router, "POST", MAPS, map("a", "0")).await;
+    for index in 0..5000 {
+        send(
+            &router,
+            "PATCH",
+            &format!("{MAPS}/a"),
+            json!({"data": {"n": index.to_string()}}),
+        )
+        .await;
+    }
+    let mut lines = Lines::open(&router, &format!("{MAPS}?watch=1&resourceVersion=2")).await;
+    let event = lines.next().await.unwrap();
+    assert_eq!(
+        (
+            &event["type"],
+            &event["object"]["code"],
+            &event["object"]["reason"]
+        ),
+        (&json!("ERROR"), &json!(410), &json!("Expired"))
+    );
+    assert!(lines.next().await.is_none());
+    let exact = get(
+        &router,
+        &format!("{MAPS}?resourceVersion=2&resourceVersionMatch=Exact"),
+    )
+    .await;
+    assert_eq!((exact.code, exact.text("/reason")), (410, "Expired"));
+}
+
+#[tokio::test]
+async fn a_streaming_list_ends_with_its_bookmark() {
+    let server = server().await;
+    let router = api(&server);
+    send(&router, "POST", MAPS, map("a", "0")).await;
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&labelSelector=l";
+    let mut lines = Lines::open(&router, &format!("{MAPS}?{query}")).await;
+    assert_eq!(seen(&lines.next().await.unwrap()), ("ADDED".into(), "a".into()));
+    let bookmark = lines.next().await.unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(
+        bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
+    send(&router, "POST", MAPS, map("b", "0")).await;
+    assert_eq!(seen(&lines.next().await.unwrap()), ("ADDED".into(), "b".into()));
+    let refused = get(&router, &format!("{MAPS}?watch=1&sendInitialEvents=true")).await;
+    assert_eq!(refused.code, 422);
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_time_is_over() {
+    let server = server().await;
+    let router = api(&server);
+    let mut lines = Lines::open(
+        &router,
+        &format!("{MAPS}?watch=1&timeoutSeconds=1&fieldSelector=metadata.name=none"),
+    )
+    .await;
+    assert!(lines.next().await.is_none());
+}
+
+#[tokio::test]
+async fn kubes_reflector_follows() {
+    let server = server().await;
+    let router = api(&server);
+    for streaming in [false, true] {
+        let maps: Api<ConfigMap> = Api::namespaced(client(&server), "default");
+        let config = watcher::Config::default().labels("l");
+        let config = if streaming {
+            config.streaming_lists()
+        } else {
+            config
+        };
+        let (store, writer) = reflector::store();
+        let stream = watcher(maps, config)
+            .default_backoff()
+            .reflect(writer)
+            .applied_objects();
+        let task = tokio::spawn(async move { stream.try_for_each(|_| async { Ok(()) }).await });
+        tokio::time::timeout(PATIENCE, store.wait_until_ready())
+            .await
+            .unwrap()
+            .unwrap();
+        let mut expected = BTreeMap::new();
+        for index in 0..20 {
+            let name = format!("r{index}");
+            send(&router, "POST", MAPS, map(&name, "1")).await;
+            send(
+                &router,
+                "PATCH",
+                &format!("{MAPS}/{name}"),
+                json!({"data": {"i": index.to_string()}}),
+            )
+            .await;
+            if index % 2 == 0 {
+                send(&router, "DELETE", &format!("{MAPS}/{name}"), Value::Null).await;
+            } else {
+                expected.insert(name, index.to_string());
+            }
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let found: BTreeMap<String, String> = store
+                .state()
+                .iter()
+                .filter_map(|map| Some((map.metadata.name.clone()?, map.data.as_ref()?.get("i")?.clone())))
+                .collect();
+            if found == expected {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{found:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        task.abort();
+        send(&router, "DELETE", &format!("{MAPS}?labelSelector=l"), Value::Null).await;
+    }
+}
