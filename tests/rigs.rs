@@ -269,8 +269,21 @@ fn a_docker_scope_leaves_nothing_behind() {
     common::docker::import(&name, &[&label]);
     run(docker().args(["volume", "create", "--label", &other.label(), &other.namespace]));
     assert_eq!(scope.leftovers().len(), 4, "{:?}", scope.leftovers());
+    let found = |filter: &str| {
+        run(docker().args(["volume", "ls", "--quiet", "--filter", &format!("label={filter}")]))
+    };
+    assert_eq!(found(&label), name);
     drop(scope);
-    let after = DockerScope { namespace: name };
-    assert_eq!(after.leftovers(), Vec::<String>::new());
+    assert_eq!(found(&label), "");
+    for list in [
+        ["ps", "--all"].as_slice(),
+        &["network", "ls"],
+        &["image", "ls", "--all"],
+    ] {
+        let left = run(docker()
+            .args(list)
+            .args(["--quiet", "--filter", &format!("label={label}")]));
+        assert_eq!(left, "", "{list:?}");
+    }
     assert_eq!(other.leftovers().len(), 1, "another test's are untouched");
 }

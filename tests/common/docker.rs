@@ -12,7 +12,9 @@ use super::{run, try_run};
 pub const BASE_IMAGE: &str = "busybox:davit-test";
 
 /// The label by which Davit marks whatever it makes in an engine with the namespace it belongs to.
-pub const NAMESPACE_LABEL: &str = "davit.dev/namespace";
+pub const NAMESPACE_LABEL: &str = "dev.davit.namespace";
+/// The label by which Davit marks whatever it makes in an engine with the installation that made it.
+pub const INSTANCE_LABEL: &str = "dev.davit.instance";
 
 /// `docker`, with nothing of the user's configuration.
 pub fn docker() -> Command {
@@ -92,11 +94,12 @@ pub fn import(name: &str, labels: &[&str]) {
     run(command.arg(&file).arg(name));
 }
 
-/// A namespace of one test's own. Dropping it removes every container, network, volume and image whose label names
-/// the namespace, and nothing else: other tests use the same engine at the same time.
+/// What belongs to one test on the engine, known by a label. Dropping it removes every container, network, volume and
+/// image with the label, and nothing else: other tests use the same engine at the same time.
 pub struct DockerScope {
-    /// Its name, fit for Kubernetes.
+    /// The label's value: a namespace of the test's own, fit for Kubernetes, or an instance.
     pub namespace: String,
+    key: &'static str,
 }
 
 /// The kinds of things that carry labels, in an order in which they can be removed: how each is listed and removed.
@@ -124,17 +127,28 @@ const KINDS: [(&str, &[&str], &[&str]); 4] = [
 ];
 
 impl DockerScope {
-    /// A new one; `test` becomes part of its name.
+    /// A new namespace; `test` becomes part of its name.
     pub fn new(test: &str) -> Self {
         base_image();
+        let namespace = super::unique(&format!("t-{test}"));
         Self {
-            namespace: super::unique(&format!("t-{test}")),
+            namespace,
+            key: NAMESPACE_LABEL,
+        }
+    }
+
+    /// Everything that one installation of Davit makes, whatever the namespace.
+    pub fn of_instance(instance: &str) -> Self {
+        base_image();
+        Self {
+            namespace: instance.to_owned(),
+            key: INSTANCE_LABEL,
         }
     }
 
     /// The label of all that belongs to it, as `KEY=VALUE`.
     pub fn label(&self) -> String {
-        format!("{NAMESPACE_LABEL}={}", self.namespace)
+        format!("{}={}", self.key, self.namespace)
     }
 
     /// What is there of `kind` (`containers`, `networks`, `volumes`, `images`), by id.

@@ -19,7 +19,11 @@ pub fn dir() -> PathBuf {
 /// The path of one file of a peer, as `gitea-1.26.0/gitea`; panics with the way out if it was never built.
 pub fn file(path: &str) -> PathBuf {
     let file = dir().join(path);
-    let name = path.split('-').next().unwrap_or(path);
+    let name = path
+        .split('/')
+        .next()
+        .and_then(|folder| folder.rsplit_once('-'))
+        .map_or(path, |(name, _)| name);
     assert!(
         file.exists(),
         "{} is not there: run `scripts/build-peer {name}` first",
