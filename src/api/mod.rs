@@ -18,8 +18,10 @@ pub use run::*;
 pub use source::*;
 pub use values::*;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt as _;
 
@@ -43,22 +45,37 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 /// Adds the default `status: {observedGeneration: -1}`, so that kstatus never takes an object for ready that the
 /// controller has not looked at.
 fn with_unseen_status(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    for version in &mut crd.spec.versions {
-        let status = version
-            .schema
+    let roots = crd
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for root in roots {
+        without_nulls(root);
+        let status = root
+            .properties
             .as_mut()
-            .and_then(|schema| schema.open_api_v3_schema.as_mut())
-            .and_then(|root| root.properties.as_mut())
             .and_then(|properties| properties.get_mut("status"));
         if let Some(status) = status {
-            tidy(status);
             status.default = Some(JSON(serde_json::json!({"observedGeneration": unseen()})));
         }
     }
     crd
 }
 
-/// A status is never null: an explicit null would undo the default.
-fn tidy(status: &mut JSONSchemaProps) {
-    status.nullable = None;
+/// An optional field is left out and never null: an explicit null then counts as not set, in rules and for defaults
+/// too, where with `nullable` it would count as set.
+fn without_nulls(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
+        without_nulls(property);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => without_nulls(items),
+        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(without_nulls),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        without_nulls(values);
+    }
 }
