@@ -1,5 +1,10 @@
 //! The user's contract: the three kinds of `davit.dev/v1alpha1`, their conditions and reasons. Pure.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every printcolumn has a type_, and clippy takes that for a repetition"
+)]
+
 mod application;
 mod build;
 pub mod condition;

@@ -102,10 +102,16 @@ pub struct ForgeSource {
     /// The GitProvider.
     pub provider: ProviderRef,
     /// The user or organization that owns the repository.
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    )]
     pub owner: String,
     /// The repository's name.
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    #[schemars(
+        length(min = 1, max = 255),
+        regex(pattern = r"^[.]{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    )]
     pub repository: String,
     /// Which commit; the default branch where it is left out.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]

@@ -1,9 +1,13 @@
 //! The rules: what they let in, and with which words they refuse.
 
-use kube::core::cel::{CompiledSchema, Validator, compile_schema};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use davit::apiserver::schema::Schema;
+use kube::core::cel::{CompiledSchema, Validator, apply_defaults, compile_schema};
 use serde_json::{Value, json};
 
-use super::schemas;
+use super::{rows, schema, schemas};
 
 /// A good object of each kind, onto which the rows below are laid as JSON merge patches.
 fn good(kind: &str) -> Value {
@@ -24,25 +28,80 @@ fn object(kind: &str, spec: &Value) -> Value {
     object
 }
 
-/// The messages of the rules that `object` breaks, after defaults.
-fn refusals(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
-    let (_, schema) = schemas().into_iter().find(|(name, _)| name == kind).unwrap();
-    match Validator::new().validate_with_defaults(&schema, object, old) {
-        Ok(()) => Vec::new(),
-        Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
+/// A kind as both judges need it, compiled once.
+struct Judges {
+    kube: CompiledSchema,
+    api_server: Schema,
+}
+
+fn judges(kind: &str) -> &'static Judges {
+    static ALL: LazyLock<BTreeMap<String, Judges>> = LazyLock::new(|| {
+        let judges = |(kind, schema): &(String, Value)| {
+            let judges = Judges {
+                kube: compile_schema(schema),
+                api_server: Schema::compile(schema).unwrap(),
+            };
+            (kind.clone(), judges)
+        };
+        schemas().iter().map(judges).collect()
+    });
+    &ALL[kind]
+}
+
+impl Judges {
+    /// The messages of the rules that `object` breaks, after defaults, as kube's own evaluation of CEL finds them.
+    fn by_kube(&self, kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let filled = |object: &Value| apply_defaults(schema(kind), object);
+        let old = old.map(filled);
+        match Validator::new().validate_compiled(&self.kube, &filled(object), old.as_ref()) {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
+        }
+    }
+
+    /// What the embedded API server would say: unknown fields, then everything that is wrong.
+    fn by_api_server(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let filled = |object: &Value| {
+            let mut object = object.clone();
+            let unknown = self.api_server.prune(&mut object);
+            self.api_server.default(&mut object);
+            (object, unknown)
+        };
+        let (object, unknown) = filled(object);
+        let old = old.map(|old| filled(old).0);
+        let errors = self.api_server.validate(&object, old.as_ref());
+        let unknown = unknown.into_iter().map(|path| format!("unknown field {path:?}"));
+        unknown
+            .chain(
+                errors
+                    .into_iter()
+                    .map(|error| format!("{}: {}", error.field, error.message)),
+            )
+            .collect()
     }
 }
 
+/// Panics unless both judges refuse the object with these words, or take it where there are none.
 fn refuse(kind: &str, object: &Value, old: Option<&Value>, words: Option<&str>) {
-    let found = refusals(kind, object, old);
+    let judges = judges(kind);
+    expect("kube", &judges.by_kube(kind, object, old), object, words);
+    expect(
+        "the API server",
+        &judges.by_api_server(object, old),
+        object,
+        words,
+    );
+}
+
+fn expect(judge: &str, found: &[String], object: &Value, words: Option<&str>) {
     match words {
         None => assert!(
             found.is_empty(),
-            "{kind} {object} is good, and refused with {found:?}"
+            "{object} is good, and {judge} refuses it with {found:?}"
         ),
         Some(words) => assert!(
             found.iter().any(|message| message.contains(words)),
-            "{kind} {object} should be refused with {words:?}, not {found:?}"
+            "{judge} should refuse {object} with {words:?}, not {found:?}"
         ),
     }
 }
@@ -64,7 +123,7 @@ fn every_rule_compiles() {
     }
     let mut count = 0;
     for (kind, schema) in schemas() {
-        check(&kind, &compile_schema(&schema), &mut count);
+        check(kind, &compile_schema(schema), &mut count);
     }
     assert!(count >= 30, "only {count} rules were found");
 }
@@ -91,289 +150,13 @@ fn every_rule_has_a_message_that_names_the_way_out() {
         }
     }
     for (kind, schema) in schemas() {
-        check(&kind, &schema);
+        check(kind, schema);
     }
-}
-
-/// Kind, what is laid over the good spec, and the words of the refusal where it is one.
-fn rows() -> Vec<(&'static str, Value, Option<&'static str>)> {
-    let provider = json!({"name": "gitea"});
-    vec![
-        // What a source may be.
-        ("Application", json!({}), None),
-        ("Application", json!({"source": null}), None),
-        ("Application", json!({"source": {"git": null}}), None),
-        (
-            "Application",
-            json!({"source": {"git": null, "docker": {"image": "nginx:1"}}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"source": {"git": null, "gitea": {"provider": provider, "owner": "a", "repository": "b"}}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"source": {"docker": {"image": "nginx:1"}}}),
-            Some("at most one of git, gitea, docker"),
-        ),
-        (
-            "Application",
-            json!({"source": {"git": null, "github": {"owner": "a"}}}),
-            Some("github, gitlab and bitbucket are not in this version"),
-        ),
-        (
-            "Application",
-            json!({"source": {"git": null, "drop": {"digest": "sha256:0"}}}),
-            Some("drop is not in this version"),
-        ),
-        (
-            "Application",
-            json!({"source": {"git": {"url": "https://me:pass@git.example.com/a.git"}}}),
-            Some("url must not hold a password"),
-        ),
-        (
-            "Application",
-            json!({"source": {"git": {"url": "ssh://git@git.example.com/a.git"}}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"source": {"git": {"ref": {"branch": "main", "tag": "v1"}}}}),
-            Some("at most one of branch, tag, commit"),
-        ),
-        (
-            "Application",
-            json!({"source": {"git": {"ref": {"tag": "v1"}}}}),
-            None,
-        ),
-        ("Application", json!({"source": {"git": {"ref": {}}}}), None),
-        // When it is deployed.
-        (
-            "Application",
-            json!({"trigger": {"on": "Manual", "pollInterval": "1m"}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"trigger": {"on": "Tag"}}),
-            Some("on: Tag is not in this version"),
-        ),
-        (
-            "Application",
-            json!({"trigger": {"watchPaths": ["a/**"]}}),
-            Some("tagPattern, watchPaths and requireChecks"),
-        ),
-        (
-            "Application",
-            json!({"trigger": {"requireChecks": false}}),
-            Some("tagPattern, watchPaths and requireChecks"),
-        ),
-        // How it is built.
-        ("Application", json!({"build": {"dockerfile": {}}}), None),
-        (
-            "Application",
-            json!({"build": {"static": {"publishDirectory": "public", "spa": true}}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"build": {"cache": false, "args": [{"name": "A", "value": "1"}]}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"build": {"dockerfile": {}, "static": {}}}),
-            Some("at most one of dockerfile, static"),
-        ),
-        (
-            "Application",
-            json!({"build": {"nixpacks": {}}}),
-            Some("use dockerfile or static"),
-        ),
-        (
-            "Application",
-            json!({"build": {"envFile": true}}),
-            Some("envFile is not in this version"),
-        ),
-        (
-            "Application",
-            json!({"build": {"secrets": [{"name": "A", "value": "1", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}}),
-            Some("value and valueFrom exclude each other"),
-        ),
-        // What it runs with.
-        (
-            "Application",
-            json!({"env": [{"name": "A"}, {"name": "B", "value": ""}, {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"env": [{"name": "A", "valueFrom": {}}]}),
-            Some("exactly one of secretKeyRef, configMapKeyRef"),
-        ),
-        (
-            "Application",
-            json!({"envFrom": [{"secretRef": {"name": "s", "optional": true}, "prefix": "APP_"}]}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"envFrom": [{"prefix": "APP_"}]}),
-            Some("exactly one of secretRef, configMapRef"),
-        ),
-        (
-            "Application",
-            json!({"ports": [{"containerPort": 80, "hostPort": 8080}]}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"ports": [{"containerPort": 80, "hostPort": 8080}], "replicas": 0}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"ports": [{"containerPort": 80, "hostPort": 8080}], "replicas": 2}),
-            Some("replicas is at most 1 with a hostPort"),
-        ),
-        (
-            "Application",
-            json!({"ports": [{"containerPort": 80}], "replicas": 2}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"healthCheck": {"http": {"path": "/", "port": 80}}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"healthCheck": {"tcp": {"port": "http"}}}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"healthCheck": {"interval": "5s"}}),
-            Some("exactly one of http, tcp, exec"),
-        ),
-        (
-            "Application",
-            json!({"healthCheck": {"tcp": {"port": 80}, "exec": {"command": ["true"]}}}),
-            Some("exactly one of http, tcp, exec"),
-        ),
-        (
-            "Application",
-            json!({"volumes": [{"name": "data", "mountPath": "/data", "volume": {}}]}),
-            None,
-        ),
-        (
-            "Application",
-            json!({"volumes": [{"name": "data", "mountPath": "/data"}]}),
-            Some("exactly one of volume, configMap, secret"),
-        ),
-        (
-            "Application",
-            json!({"volumes": [{"name": "data", "mountPath": "/data", "volume": {}, "secret": {"name": "s"}}]}),
-            Some("exactly one of volume, configMap, secret"),
-        ),
-        // What comes later.
-        (
-            "Application",
-            json!({"routes": [{"host": "shop.example.com"}]}),
-            Some("routes is not in this version"),
-        ),
-        (
-            "Application",
-            json!({"hooks": {}}),
-            Some("hooks is not in this version"),
-        ),
-        (
-            "Application",
-            json!({"previews": {"enabled": false}}),
-            Some("previews is not in this version"),
-        ),
-        (
-            "Application",
-            json!({"image": {"repository": "a/b"}}),
-            Some("image is not in this version"),
-        ),
-        // A Release.
-        ("Release", json!({}), None),
-        (
-            "Release",
-            json!({"type": "Redeploy", "cleanCache": true, "title": "again"}),
-            None,
-        ),
-        (
-            "Release",
-            json!({"type": "Rollback", "rollbackTo": "shop-1"}),
-            Some("Rollback is not in this version"),
-        ),
-        (
-            "Release",
-            json!({"type": "Rollback"}),
-            Some("Rollback is not in this version"),
-        ),
-        (
-            "Release",
-            json!({"rollbackTo": "shop-1"}),
-            Some("Rollback is not in this version"),
-        ),
-        // A GitProvider.
-        ("GitProvider", json!({}), None),
-        (
-            "GitProvider",
-            json!({"allowedNamespaces": {"from": "All"}, "interval": "1h"}),
-            None,
-        ),
-        (
-            "GitProvider",
-            json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}),
-            None,
-        ),
-        (
-            "GitProvider",
-            json!({"allowedNamespaces": {"from": "Selector"}}),
-            Some("selector goes with from: Selector"),
-        ),
-        (
-            "GitProvider",
-            json!({"allowedNamespaces": {"selector": {"matchLabels": {}}}}),
-            Some("selector goes with from: Selector"),
-        ),
-        (
-            "GitProvider",
-            json!({"gitea": null}),
-            Some("exactly one forge must be set"),
-        ),
-        (
-            "GitProvider",
-            json!({"github": {"url": "https://github.com"}}),
-            Some("exactly one forge must be set"),
-        ),
-        (
-            "GitProvider",
-            json!({"gitea": null, "gitlab": {"url": "https://gitlab.com"}}),
-            Some("github, gitlab and bitbucket are not in this version"),
-        ),
-        (
-            "GitProvider",
-            json!({"gitea": {"url": "https://token@git.example.com"}}),
-            Some("url must not hold a credential"),
-        ),
-        (
-            "GitProvider",
-            json!({"webhook": {"manage": true}}),
-            Some("webhook is not in this version"),
-        ),
-    ]
 }
 
 #[test]
 fn each_rule_lets_in_what_is_good_and_refuses_what_is_not() {
-    for (kind, spec, words) in rows() {
+    for (kind, spec, words) in rows::rules() {
         refuse(kind, &object(kind, &spec), None, words);
     }
 }
@@ -471,4 +254,34 @@ fn what_may_not_change_does_not() {
     ] {
         refuse(kind, &object(kind, &new), Some(&object(kind, &old)), words);
     }
+}
+
+#[test]
+fn each_field_takes_what_is_good_and_refuses_what_is_not() {
+    for (kind, spec, words) in rows::fields() {
+        let object = object(kind, &spec);
+        expect(
+            "the API server",
+            &judges(kind).by_api_server(&object, None),
+            &object,
+            words,
+        );
+    }
+}
+
+#[test]
+fn an_explicit_null_is_as_good_as_nothing() {
+    // A JSON merge patch cannot lay a null on: charts and generators leave them behind in whole objects.
+    let mut object = good("Application");
+    for (path, key) in [
+        ("/spec", "routes"),
+        ("/spec", "build"),
+        ("/spec/source", "docker"),
+        ("/spec/source", "github"),
+        ("/spec/source/git", "ref"),
+    ] {
+        object.pointer_mut(path).unwrap()[key] = Value::Null;
+    }
+    let found = judges("Application").by_api_server(&object, None);
+    expect("the API server", &found, &object, None);
 }

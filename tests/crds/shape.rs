@@ -30,8 +30,8 @@ fn walk(schema: &Value, path: &str, look: &mut dyn FnMut(&str, &Map<String, Valu
 fn complaints(judge: impl Fn(&str, &Map<String, Value>) -> Option<String>) -> Vec<String> {
     let mut all = Vec::new();
     for (kind, schema) in schemas() {
-        walk(&schema, &kind, &mut |path, node| {
-            all.extend(judge(path, node).map(|wrong| format!("{path}: {wrong}")))
+        walk(schema, kind, &mut |path, node| {
+            all.extend(judge(path, node).map(|wrong| format!("{path}: {wrong}")));
         });
     }
     all
@@ -74,10 +74,9 @@ fn every_node_is_structural() {
 #[test]
 fn no_node_has_what_kubernetes_does_not_know_or_misreads() {
     let wrong = complaints(|path, node| {
-        if let Some(format) = node.get("format").and_then(Value::as_str) {
-            if !matches!(format, "int32" | "int64" | "date-time") {
-                return Some(format!("has format {format}"));
-            }
+        let format = node.get("format").and_then(Value::as_str);
+        if format.is_some_and(|format| !matches!(format, "int32" | "int64" | "date-time")) {
+            return Some(format!("has format {format:?}"));
         }
         // Without it, an explicit null counts as not set, in rules too.
         if node.contains_key("nullable") {
