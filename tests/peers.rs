@@ -2,6 +2,10 @@
 //! Behind the feature `peers`, since those builds take minutes.
 
 mod common;
+#[path = "crds/real.rs"]
+mod crds_real;
+#[path = "crds/rows.rs"]
+mod crds_rows;
 
 use common::http::request;
 use common::kube_apiserver::{KubeApiserver, kubectl};

@@ -102,7 +102,8 @@ pub struct ApplicationSpec {
     pub hooks: Option<Later>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routes: Option<Later>,
+    #[schemars(length(max = 64))]
+    pub routes: Option<Vec<Later>>,
     /// How a release takes the place of the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,

@@ -48,7 +48,7 @@ pub struct Build {
     pub secrets: Vec<EnvVar>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub env_file: Option<Later>,
+    pub env_file: Option<bool>,
     /// Use the build cache. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<bool>,

@@ -166,13 +166,14 @@ pub struct Trigger {
     pub poll_interval: Option<super::values::Duration>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag_pattern: Option<Later>,
+    pub tag_pattern: Option<String>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watch_paths: Option<Later>,
+    #[schemars(length(max = 256))]
+    pub watch_paths: Option<Vec<String>>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub require_checks: Option<Later>,
+    pub require_checks: Option<bool>,
 }
 
 /// What makes a new commit deploy.

@@ -198,7 +198,7 @@ impl JsonSchema for PortRef {
     }
 }
 
-/// Stands for a field of the contract that this version does not act on: it is refused with a message of its own by a
+/// Stands for an object of the contract that this version does not act on: it is refused with a message of its own by a
 /// rule beside it, instead of being dropped as unknown.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -212,7 +212,8 @@ impl JsonSchema for Later {
         "Later".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+        // Without a type it could not be named in a rule.
+        json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
     }
 }
 

@@ -2,6 +2,19 @@
 
 use serde_json::{Value, json};
 
+/// A good object of each kind, onto which the rows below are laid as JSON merge patches.
+pub fn good(kind: &str) -> Value {
+    let spec = match kind {
+        "Application" => json!({"source": {"git": {"url": "https://git.example.com/acme/shop.git"}}}),
+        "Release" => json!({"application": "shop"}),
+        "GitProvider" => {
+            json!({"gitea": {"url": "https://git.example.com", "tokenSecretRef": {"name": "gitea"}}})
+        }
+        _ => panic!("no kind {kind}"),
+    };
+    json!({"apiVersion": "davit.dev/v1alpha1", "kind": kind, "metadata": {"name": "shop", "namespace": "acme"}, "spec": spec})
+}
+
 /// Kind, what is laid over the good spec, and the words of the refusal by a rule where it is one.
 #[rustfmt::skip]
 pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {

@@ -7,20 +7,8 @@ use davit::apiserver::schema::Schema;
 use kube::core::cel::{CompiledSchema, Validator, apply_defaults, compile_schema};
 use serde_json::{Value, json};
 
+use super::rows::good;
 use super::{rows, schema, schemas};
-
-/// A good object of each kind, onto which the rows below are laid as JSON merge patches.
-fn good(kind: &str) -> Value {
-    let spec = match kind {
-        "Application" => json!({"source": {"git": {"url": "https://git.example.com/acme/shop.git"}}}),
-        "Release" => json!({"application": "shop"}),
-        "GitProvider" => {
-            json!({"gitea": {"url": "https://git.example.com", "tokenSecretRef": {"name": "gitea"}}})
-        }
-        _ => panic!("no kind {kind}"),
-    };
-    json!({"apiVersion": "davit.dev/v1alpha1", "kind": kind, "metadata": {"name": "shop", "namespace": "acme"}, "spec": spec})
-}
 
 fn object(kind: &str, spec: &Value) -> Value {
     let mut object = good(kind);
