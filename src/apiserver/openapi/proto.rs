@@ -78,7 +78,7 @@ struct Operation {
     #[prost(string, tag = "3")]
     description: String,
     #[prost(string, tag = "5")]
-    operation_id: String,
+    id: String,
     #[prost(string, repeated, tag = "6")]
     produces: Vec<String>,
     #[prost(string, repeated, tag = "7")]
@@ -108,7 +108,7 @@ struct Parameter {
 #[derive(Clone, PartialEq, Oneof)]
 enum ParameterKind {
     #[prost(message, tag = "1")]
-    Body(BodyParameter),
+    Body(Box<BodyParameter>),
     #[prost(message, tag = "2")]
     Other(NonBodyParameter),
 }
@@ -365,7 +365,7 @@ fn operation(operation: &Value) -> Operation {
     Operation {
         tags: texts(&operation["tags"]),
         description: text(&operation["description"]),
-        operation_id: text(&operation["operationId"]),
+        id: text(&operation["operationId"]),
         produces: texts(&operation["produces"]),
         consumes: texts(&operation["consumes"]),
         parameters: list(&operation["parameters"]).map(parameter).collect(),
@@ -384,12 +384,12 @@ fn parameter(parameter: &Value) -> ParametersItem {
     let kind = match location.as_str() {
         "body" => {
             let schema = parameter.get("schema").map(schema);
-            ParameterKind::Body(BodyParameter {
+            ParameterKind::Body(Box::new(BodyParameter {
                 name,
                 location,
                 required,
                 schema,
-            })
+            }))
         }
         "path" => {
             let (description, kind) = (text(&parameter["description"]), text(&parameter["type"]));

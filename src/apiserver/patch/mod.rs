@@ -2,8 +2,9 @@
 
 mod json;
 mod merge;
+mod strategic;
 
-pub use self::{json::json_patch, merge::merge_patch};
+pub use self::{json::json_patch, merge::merge_patch, strategic::strategic_merge_patch};
 
 /// Why a patch was not applied, with the HTTP status that upstream answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
