@@ -102,19 +102,16 @@ fn form(call: &Call) -> ApiResult<Form> {
 }
 
 fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<()> {
-    match form {
-        Form::Json => pure::json_patch(value, body).map_err(|error| match error {
-            PatchError::Malformed(why) => ApiError::bad_request(why),
-            PatchError::Unprocessable(why) => ApiError::unprocessable(why),
-        }),
+    let patched = match form {
+        Form::Json => pure::json_patch(value, body),
         Form::Merge | Form::Apply => {
             pure::merge_patch(value, body);
             Ok(())
         }
-        Form::Strategic => {
-            let _ = kind;
-            pure::merge_patch(value, body);
-            Ok(())
-        }
-    }
+        Form::Strategic => pure::strategic_merge_patch(kind, value, body),
+    };
+    patched.map_err(|error| match error {
+        PatchError::Malformed(why) => ApiError::bad_request(why),
+        PatchError::Unprocessable(why) => ApiError::unprocessable(why),
+    })
 }

@@ -86,7 +86,7 @@ impl Merge<'_> {
                     target.insert(name.clone(), Value::Object(self.map(old, new, &path)?));
                 }
                 (Some(Value::Array(old)), Value::Array(new)) => {
-                    target.insert(name.clone(), Value::Array(self.list(old, new, &path)?));
+                    target.insert(name.clone(), Value::Array(self.list(&old, new, &path)?));
                 }
                 (_, new) => {
                     if let Some(clean) = without_directives(new) {
@@ -103,24 +103,24 @@ impl Merge<'_> {
         Ok(target)
     }
 
-    fn list(&self, old: Vec<Value>, new: &[Value], path: &str) -> Result<Vec<Value>, PatchError> {
+    fn list(&self, old: &[Value], new: &[Value], path: &str) -> Result<Vec<Value>, PatchError> {
         match self.strategy(path) {
             Strategic::Replace => Ok(new.to_vec()),
             Strategic::Merge => {
-                let mut merged = old.clone();
+                let mut merged = old.to_vec();
                 for item in new {
                     if !merged.contains(item) {
                         merged.push(item.clone());
                     }
                 }
-                Ok(ordered(merged, new, &old, None))
+                Ok(ordered(merged, new, old, None))
             }
             Strategic::MergeBy(key) => self.keyed(old, new, key, path),
         }
     }
 
-    fn keyed(&self, old: Vec<Value>, new: &[Value], key: &str, path: &str) -> Result<Vec<Value>, PatchError> {
-        let mut merged = old.clone();
+    fn keyed(&self, old: &[Value], new: &[Value], key: &str, path: &str) -> Result<Vec<Value>, PatchError> {
+        let mut merged = old.to_vec();
         let mut plain = Vec::new();
         for item in new {
             let Value::Object(map) = item else {
@@ -166,7 +166,7 @@ impl Merge<'_> {
                 _ => merged.extend(without_directives(item)),
             }
         }
-        Ok(ordered(merged, &plain, &old, Some(key)))
+        Ok(ordered(merged, &plain, old, Some(key)))
     }
 
     /// Puts a merged list into the order that the client saw, with what only the server has where it was.
