@@ -12,3 +12,5 @@ mod common;
 
 mod forge;
 mod forge_answers;
+mod runtime;
+mod runtime_docker;
