@@ -18,7 +18,10 @@ use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::run;
 
 /// The longest that anything in these tests may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An image that no engine has.
+const NO_IMAGE: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// What a workload's containers do.
 #[derive(Clone, Copy)]
@@ -69,17 +72,17 @@ impl Rig {
         workload.stop_grace = Duration::from_secs(1);
         if let Engine::Fake(fake) = &self.engine {
             match does {
-                Does::Serve => workload.image = "good".to_owned(),
-                Does::NeverGetWell => workload.image = "sick".to_owned(),
+                Does::Serve => "good".clone_into(&mut workload.image),
+                Does::NeverGetWell => "sick".clone_into(&mut workload.image),
                 Does::Exit(code) => {
-                    workload.image = "ends".to_owned();
+                    "ends".clone_into(&mut workload.image);
                     let message = "last words".to_owned();
                     fake.script("ends", &Behaviour::Exits { code, message });
                 }
             }
             return workload;
         }
-        workload.image = BASE_IMAGE.to_owned();
+        BASE_IMAGE.clone_into(&mut workload.image);
         let script = match does {
             Does::Serve => "mkdir /w; echo $MARK > /w/index.html; exec httpd -f -p 8080 -h /w".to_owned(),
             Does::NeverGetWell => "exec sleep 1000".to_owned(),
@@ -504,7 +507,7 @@ async fn what_cannot_run_says_why(mut rig: Rig) {
             "good",
             &Behaviour::RefusesToStart("exec: /no/such/program".to_owned()),
         );
-        fake.lose_image("sha256:0000000000000000000000000000000000000000000000000000000000000000");
+        fake.lose_image(NO_IMAGE);
     }
     let end = Instant::now() + PATIENCE;
     let refused = loop {
@@ -520,7 +523,7 @@ async fn what_cannot_run_says_why(mut rig: Rig) {
     assert!(why.contains("/no/such/program"), "{why}");
 
     let mut wanted = rig.workload("lost", "h2", Does::Serve);
-    wanted.image = "sha256:0000000000000000000000000000000000000000000000000000000000000000".to_owned();
+    NO_IMAGE.clone_into(&mut wanted.image);
     let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
     assert!(
         matches!(&refused, RuntimeError::ImageMissing(image) if *image == wanted.image),
@@ -575,7 +578,7 @@ async fn a_namesake_takes_nothing_over(mut rig: Rig) {
     rig.settle(&first).await;
     let old = ids(&rig.replicas(&first).await);
     let mut second = first.clone();
-    second.uid = "another".to_owned();
+    "another".clone_into(&mut second.uid);
     rig.settle(&second).await;
     assert!(ids(&rig.replicas(&second).await).is_disjoint(&old));
     assert_eq!(
