@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod builder;
 mod forge;
 mod forge_answers;
 mod runtime;
