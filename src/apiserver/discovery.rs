@@ -31,10 +31,10 @@ pub fn answer(
     let accept = accept?;
     let body = match (path, accept.shape) {
         (Path::CoreVersions, Shape::Discovery(version)) => {
-            return aggregated(&registry, accept, version, true, parts);
+            return Ok(aggregated(&registry, accept, version, true, parts));
         }
         (Path::Groups, Shape::Discovery(version)) => {
-            return aggregated(&registry, accept, version, false, parts);
+            return Ok(aggregated(&registry, accept, version, false, parts));
         }
         (Path::CoreVersions, _) => json!({"kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host(parts)}]}),
@@ -225,7 +225,7 @@ fn aggregated(
     list_version: &str,
     core: bool,
     parts: &Parts,
-) -> ApiResult<Response<Body>> {
+) -> Response<Body> {
     let items: Vec<Value> = registry
         .groups()
         .iter()
@@ -253,10 +253,10 @@ fn aggregated(
         "metadata": {}, "items": items})
         .to_string();
     let etag = {
+        use base64::Engine as _;
         use sha2::Digest as _;
         let digest = sha2::Sha512::digest(body.as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        format!("\"{hex}\"")
+        format!("\"{}\"", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest))
     };
     let known = parts
         .headers
@@ -275,7 +275,7 @@ fn aggregated(
             .headers_mut()
             .append(header::VARY, HeaderValue::from_static("Accept"));
     }
-    Ok(response)
+    response
 }
 
 fn aggregated_resource(resource: &Resource, served: &Version, group: &str, version: &str) -> Value {

@@ -21,6 +21,7 @@ mod negotiate;
 pub mod openapi;
 pub mod patch;
 mod pki;
+mod protobuf;
 mod registry;
 mod request;
 mod respond;

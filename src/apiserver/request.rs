@@ -44,7 +44,7 @@ pub fn parse_path(path: &str) -> Path {
     let decoded: Option<Vec<String>> = path
         .trim_matches('/')
         .split('/')
-        .map(|part| percent_decode(part))
+        .map(percent_decode)
         .collect();
     let Some(parts) = decoded else { return Path::Other };
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -227,10 +227,7 @@ fn flag(value: &str) -> bool {
     !matches!(value, "0" | "false" | "False" | "FALSE")
 }
 
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> ApiResult<T>
-where
-    T: Default,
-{
+fn number<T: std::str::FromStr + Default>(key: &str, value: &str) -> ApiResult<T> {
     if value.is_empty() {
         return Ok(T::default());
     }
