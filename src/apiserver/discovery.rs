@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     builtin::Builtin,
-    negotiate::{Accept, Shape},
+    documents,
+    negotiate::{Accept, JSON, Shape},
     registry::{Registry, Resource, Version, api_version},
     request::Path,
     respond::{document, plain},
@@ -26,7 +27,7 @@ pub fn answer(
 ) -> ApiResult<Response<Body>> {
     let registry = server.registry();
     if *path == Path::Other {
-        return other(parts, accept);
+        return other(&registry, parts, accept);
     }
     let accept = accept?;
     let body = match (path, accept.shape) {
@@ -82,7 +83,7 @@ fn host(parts: &Parts) -> String {
         .to_owned()
 }
 
-fn other(parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> {
+fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> {
     match parts.uri.path().trim_end_matches('/') {
         "/version" => Ok(document(accept?.plain(), 200, version().to_string().into(), &[])),
         "" => {
@@ -103,6 +104,9 @@ fn other(parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> 
                 json!({"paths": paths}).to_string().into(),
                 &[],
             ))
+        }
+        path if path == "/openapi/v2" || path.starts_with("/openapi/v3") => {
+            Ok(documents::answer(registry, parts, accept.unwrap_or(JSON)))
         }
         _ => Ok(plain(404, "404 page not found\n")),
     }
@@ -256,7 +260,10 @@ fn aggregated(
         use base64::Engine as _;
         use sha2::Digest as _;
         let digest = sha2::Sha512::digest(body.as_bytes());
-        format!("\"{}\"", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest))
+        format!(
+            "\"{}\"",
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+        )
     };
     let known = parts
         .headers

@@ -58,8 +58,12 @@ struct Expiry {
 /// Works until the server closes.
 pub async fn run(server: Arc<Server>, mut notices: mpsc::UnboundedReceiver<Notice>) {
     let closing = server.closing.clone();
-    let mut worker =
-        Worker { server, dependents: HashMap::new(), owners: HashMap::new(), expiries: VecDeque::new() };
+    let mut worker = Worker {
+        server,
+        dependents: HashMap::new(),
+        owners: HashMap::new(),
+        expiries: VecDeque::new(),
+    };
     let work = async {
         worker.look_at_everything().await;
         loop {
@@ -118,11 +122,15 @@ impl Worker {
 
     /// Removes the Events whose time is over.
     async fn expire(&mut self) {
-        let Some(events) = self.resource(&GroupResource::new("", "events")) else { return };
+        let Some(events) = self.resource(&GroupResource::new("", "events")) else {
+            return;
+        };
         let now = Instant::now();
         let mut over = Vec::new();
         while self.expiries.front().is_some_and(|expiry| expiry.when <= now) {
-            let Some(Expiry { key, revision, .. }) = self.expiries.pop_front() else { break };
+            let Some(Expiry { key, revision, .. }) = self.expiries.pop_front() else {
+                break;
+            };
             let stored = self.server.store.view().get(&events.collection, &key);
             over.extend(stored.filter(|event| event.revision == revision));
         }

@@ -9,6 +9,7 @@ mod builtin;
 mod crd;
 mod discovery;
 mod dispatch;
+mod documents;
 mod events;
 pub mod field;
 mod gc;

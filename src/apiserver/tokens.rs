@@ -9,7 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use ring::{
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+        UnparsedPublicKey,
     },
 };
 use serde::Deserialize;
@@ -49,7 +50,12 @@ impl Keys {
             Some(path) => match fs::read(path) {
                 Ok(bytes) => Some(bytes),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                Err(source) => return Err(StoreError::KeyFile { path: path.clone(), source }),
+                Err(source) => {
+                    return Err(StoreError::KeyFile {
+                        path: path.clone(),
+                        source,
+                    });
+                }
             },
             None => None,
         };
@@ -59,15 +65,28 @@ impl Keys {
             let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
                 .map_err(|_| StoreError::Random)?;
             if let Some(path) = &path {
-                let failed = |source| StoreError::KeyFile { path: path.clone(), source };
-                let mut file =
-                    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-                file.write_all(made.as_ref()).and_then(|()| file.sync_all()).map_err(failed)?;
+                let failed = |source| StoreError::KeyFile {
+                    path: path.clone(),
+                    source,
+                };
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)
+                    .map_err(failed)?;
+                file.write_all(made.as_ref())
+                    .and_then(|()| file.sync_all())
+                    .map_err(failed)?;
             }
             made.as_ref().to_vec()
         };
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &random)
-            .map_err(|_| StoreError::KeyShape { path: path.unwrap_or_default() })?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &random).map_err(|_| {
+                StoreError::KeyShape {
+                    path: path.unwrap_or_default(),
+                }
+            })?;
         Ok(Self { pair, random })
     }
 
@@ -120,22 +139,33 @@ impl Server {
     /// Whose token that is: a token of ours, in its time, of an account that is still the same.
     pub fn authenticate_token(&self, token: &str) -> Option<Identity> {
         let claims = self.keys.verify(token)?;
-        if claims.exp <= Timestamp::now().as_second() || !claims.aud.iter().any(|audience| audience == ISSUER) {
+        if claims.exp <= Timestamp::now().as_second() || !claims.aud.iter().any(|audience| audience == ISSUER)
+        {
             return None;
         }
-        let Subject { namespace, serviceaccount } = claims.subject;
+        let Subject {
+            namespace,
+            serviceaccount,
+        } = claims.subject;
         let key = ObjectKey::new(&namespace, &serviceaccount.name);
-        let account = self.store.view().get(&GroupResource::new("", "serviceaccounts"), &key)?;
+        let account = self
+            .store
+            .view()
+            .get(&GroupResource::new("", "serviceaccounts"), &key)?;
         if *account.uid != *serviceaccount.uid || account.deleting {
             return None;
         }
         let user = format!("system:serviceaccount:{namespace}:{}", serviceaccount.name);
-        let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")];
+        let groups = [
+            "system:serviceaccounts",
+            &format!("system:serviceaccounts:{namespace}"),
+        ];
         let mut identity = Identity::new(&user, &groups);
         identity.uid = serviceaccount.uid;
-        identity
-            .extra
-            .insert("authentication.kubernetes.io/credential-id".into(), vec![format!("JTI={}", claims.jti)]);
+        identity.extra.insert(
+            "authentication.kubernetes.io/credential-id".into(),
+            vec![format!("JTI={}", claims.jti)],
+        );
         Some(identity)
     }
 }
@@ -152,11 +182,23 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
     };
     if let Some(why) = why {
         let error = FieldError::invalid("spec.expirationSeconds", &seconds.into(), why);
-        return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", &account.key.name, &[error]));
+        return Err(ApiError::invalid(
+            "authentication.k8s.io",
+            "TokenRequest",
+            &account.key.name,
+            &[error],
+        ));
     }
-    let audiences: Vec<Value> =
-        request.pointer("/spec/audiences").and_then(Value::as_array).cloned().unwrap_or_default();
-    let audiences = if audiences.is_empty() { vec![ISSUER.into()] } else { audiences };
+    let audiences: Vec<Value> = request
+        .pointer("/spec/audiences")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let audiences = if audiences.is_empty() {
+        vec![ISSUER.into()]
+    } else {
+        audiences
+    };
     let now = Timestamp::now();
     let until = now
         .checked_add(SignedDuration::from_secs(seconds))
@@ -174,15 +216,26 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
             "metadata".into(),
             json!({"name": name, "namespace": namespace, "creationTimestamp": super::meta::now()}),
         );
-        let bound = request.get("spec").and_then(|spec| spec.get("boundObjectRef")).cloned();
+        let bound = request
+            .get("spec")
+            .and_then(|spec| spec.get("boundObjectRef"))
+            .cloned();
         request.insert(
             "spec".into(),
             json!({"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound}),
         );
         let expires = until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        request.insert("status".into(), json!({"token": token, "expirationTimestamp": expires}));
+        request.insert(
+            "status".into(),
+            json!({"token": token, "expirationTimestamp": expires}),
+        );
     }
-    Ok(document(call.accept.plain(), 201, request.to_string().into(), &call.warnings))
+    Ok(document(
+        call.accept.plain(),
+        201,
+        request.to_string().into(),
+        &call.warnings,
+    ))
 }
 
 #[cfg(test)]

@@ -52,7 +52,9 @@ static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
         let message = messages.entry(current).or_default();
         for field in fields.split(", ").map(|field| field.trim().trim_end_matches(',')) {
             let mut parts = field.split(' ');
-            let (Some(number), Some(json), Some(kind)) = (parts.next(), parts.next(), parts.next()) else { continue };
+            let (Some(number), Some(json), Some(kind)) = (parts.next(), parts.next(), parts.next()) else {
+                continue;
+            };
             let Ok(number) = number.parse() else { continue };
             let (shape, kind) = match kind.split_at_checked(1) {
                 Some(("*", kind)) => (Shape::Optional, kind),
@@ -68,7 +70,9 @@ static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
 
 /// Decodes a body: its apiVersion and kind say which message it holds.
 pub fn decode(body: &[u8]) -> Result<Value, Failed> {
-    let envelope = body.strip_prefix(MAGIC).ok_or("the body does not begin as protobuf of Kubernetes does")?;
+    let envelope = body
+        .strip_prefix(MAGIC)
+        .ok_or("the body does not begin as protobuf of Kubernetes does")?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for field in Reader(envelope) {
         match field? {
@@ -106,11 +110,15 @@ fn message(name: &str, bytes: &[u8], depth: usize) -> Result<Map<String, Value>,
     if depth > DEPTH {
         return Err("messages nest too deeply".into());
     }
-    let known = MESSAGES.get(name).ok_or_else(|| format!("no protobuf form of {name} is known"))?;
+    let known = MESSAGES
+        .get(name)
+        .ok_or_else(|| format!("no protobuf form of {name} is known"))?;
     let mut object = Map::new();
     for field in Reader(bytes) {
         let (number, wire) = field?;
-        let Some(Field { json, shape, kind }) = known.get(&number) else { continue };
+        let Some(Field { json, shape, kind }) = known.get(&number) else {
+            continue;
+        };
         match shape {
             Shape::List => {
                 let item = value(kind, &wire, depth)?;
@@ -148,7 +156,9 @@ fn is_zero(value: &Value) -> bool {
 }
 
 fn entry(kind: &str, wire: &Wire<'_>, depth: usize) -> Result<(String, Value), Failed> {
-    let Wire::Bytes(bytes) = wire else { return Err("a map's entry is no message".into()) };
+    let Wire::Bytes(bytes) = wire else {
+        return Err("a map's entry is no message".into());
+    };
     let (mut key, mut item) = (String::new(), None);
     for field in Reader(bytes) {
         match field? {
@@ -157,7 +167,13 @@ fn entry(kind: &str, wire: &Wire<'_>, depth: usize) -> Result<(String, Value), F
             _ => {}
         }
     }
-    let absent = || if kind == "text" || kind == "bytes" { "".into() } else { Value::Object(Map::new()) };
+    let absent = || {
+        if kind == "text" || kind == "bytes" {
+            "".into()
+        } else {
+            Value::Object(Map::new())
+        }
+    };
     Ok((key, item.unwrap_or_else(absent)))
 }
 
@@ -176,8 +192,9 @@ fn value(kind: &str, wire: &Wire<'_>, depth: usize) -> Result<Value, Failed> {
             _ => Value::Null,
         },
         ("texts", Wire::Bytes(bytes)) => {
-            let items: Result<Vec<Value>, Failed> =
-                Reader(bytes).map(|field| value("text", &field?.1, depth)).collect();
+            let items: Result<Vec<Value>, Failed> = Reader(bytes)
+                .map(|field| value("text", &field?.1, depth))
+                .collect();
             items?.into()
         }
         ("time" | "micro", Wire::Bytes(bytes)) => time(bytes, kind == "micro")?,
@@ -190,7 +207,10 @@ fn value(kind: &str, wire: &Wire<'_>, depth: usize) -> Result<Value, Failed> {
 
 fn double(number: f64) -> Value {
     // `5.0` was written as `5` by whoever wrote the schema.
-    #[allow(clippy::cast_possible_truncation, reason = "only whole numbers of moderate size are cast")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "only whole numbers of moderate size are cast"
+    )]
     if number.fract() == 0.0 && number.abs() < 1e15 {
         return (number as i64).into();
     }
@@ -198,12 +218,17 @@ fn double(number: f64) -> Value {
 }
 
 fn first(bytes: &[u8]) -> Result<Option<Wire<'_>>, Failed> {
-    Reader(bytes).next().transpose().map(|field| field.map(|(_, wire)| wire))
+    Reader(bytes)
+        .next()
+        .transpose()
+        .map(|field| field.map(|(_, wire)| wire))
 }
 
 fn raw(bytes: &[u8]) -> Result<Value, Failed> {
     match first(bytes)? {
-        Some(Wire::Bytes(json)) if !json.is_empty() => serde_json::from_slice(json).map_err(|error| error.to_string()),
+        Some(Wire::Bytes(json)) if !json.is_empty() => {
+            serde_json::from_slice(json).map_err(|error| error.to_string())
+        }
         _ => Ok(Value::Null),
     }
 }
@@ -222,7 +247,11 @@ fn time(bytes: &[u8], micro: bool) -> Result<Value, Failed> {
         return Ok(Value::Null);
     }
     let time = jiff::Timestamp::new(seconds, nanos).map_err(|error| error.to_string())?;
-    let format = if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+    let format = if micro {
+        "%Y-%m-%dT%H:%M:%S.%6fZ"
+    } else {
+        "%Y-%m-%dT%H:%M:%SZ"
+    };
     Ok(time.strftime(format).to_string().into())
 }
 
@@ -249,7 +278,9 @@ fn schema_or(kind: &str, bytes: &[u8], depth: usize) -> Result<Value, Failed> {
             ("orbool", (2, Wire::Bytes(inner))) | ("orarray" | "orstrings", (1, Wire::Bytes(inner))) => {
                 schema = Some(Value::Object(message(SCHEMA, inner, depth + 1)?));
             }
-            ("orarray", (2, Wire::Bytes(inner))) => list.push(Value::Object(message(SCHEMA, inner, depth + 1)?)),
+            ("orarray", (2, Wire::Bytes(inner))) => {
+                list.push(Value::Object(message(SCHEMA, inner, depth + 1)?))
+            }
             ("orstrings", (2, Wire::Bytes(text))) => list.push(utf8(text)?.into()),
             _ => {}
         }
@@ -360,7 +391,12 @@ mod tests {
     fn every_type_that_is_named_is_there() {
         for (name, message) in &*MESSAGES {
             for field in message.values().filter(|field| field.kind.contains('.')) {
-                assert!(MESSAGES.contains_key(field.kind), "{name}.{}: {}", field.json, field.kind);
+                assert!(
+                    MESSAGES.contains_key(field.kind),
+                    "{name}.{}: {}",
+                    field.json,
+                    field.kind
+                );
             }
         }
     }
