@@ -88,7 +88,9 @@ impl Job<'_> {
             .arg(tree)
             .args(["read-tree", "--reset", "-u", "--end-of-options", commit.as_str()])
             .env("GIT_INDEX_FILE", &index);
-        self.run("lay out", program).await?;
+        if let Err(error) = self.run("lay out", program).await {
+            return Err(why_not_written(dest).unwrap_or(error));
+        }
         self.tell_of_lfs(dest, &index).await?;
         let head = self.head().await?;
         let modules = if self.request.submodules {
@@ -236,6 +238,20 @@ impl Job<'_> {
             ));
         }
         Ok(())
+    }
+}
+
+/// git says of a file that it could not write it, but not why: a full disk is seen by trying.
+fn why_not_written(dest: &Path) -> Option<SourceError> {
+    use std::io::Write as _;
+    let probe = || {
+        let mut file = tempfile::NamedTempFile::new_in(dest)?;
+        file.write_all(&[0; 256 * 1024])?;
+        file.flush()
+    };
+    match probe().map_err(|error| SourceError::io("lay out the source", error)) {
+        Err(full @ SourceError::DiskFull { .. }) => Some(full),
+        Err(_) | Ok(()) => None,
     }
 }
 
