@@ -83,6 +83,7 @@ const SENTENCES: &[(&str, Kind)] = &[
     ("operation timed out", Kind::Unreachable),
     ("operation too slow", Kind::Unreachable),
     ("timed out", Kind::Unreachable),
+    ("not responding", Kind::Unreachable),
     ("empty reply from server", Kind::Unreachable),
     ("handshake", Kind::Unreachable),
     ("non-properly terminated", Kind::Unreachable),
@@ -202,4 +203,128 @@ fn saying(stderr: &str) -> String {
         return "git said nothing".to_owned();
     }
     cut(&text, LONGEST_SAYING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+    use crate::error::{Explain as _, Problem};
+    use crate::model::GitCredential;
+    use crate::redact::SafeUrl;
+    use crate::source::Fields;
+
+    fn explained(stderr: &str) -> SourceError {
+        let remote = GitRemote {
+            url: SafeUrl::parse("ssh://git@h.example/a.git").unwrap(),
+            credential: GitCredential::Anonymous,
+            ca: None,
+            fields: Fields::GIT,
+        };
+        classify(&remote, "fetch", stderr)
+    }
+
+    /// What git, ssh and the forges print, as seen at the real ones; the tests with servers show the rest.
+    #[test]
+    fn each_saying_has_its_reason() {
+        let rights = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n";
+        for (said, reason) in [
+            ("ERROR: Repository not found.", Reason::GitRepositoryNotFound),
+            (
+                "remote: ERROR: The project you were looking for could not be found or you don't have permission to view it.",
+                Reason::GitRepositoryNotFound,
+            ),
+            (
+                "remote: Gitea: Cannot find repository: a/b",
+                Reason::GitRepositoryNotFound,
+            ),
+            ("repository does not exist.", Reason::GitRepositoryNotFound),
+            (
+                "fatal: '/srv/a.git' does not appear to be a git repository",
+                Reason::GitRepositoryNotFound,
+            ),
+            (
+                "git@h.example: Permission denied (publickey).",
+                Reason::GitAuthFailed,
+            ),
+            (
+                "No ED25519 host key is known for h.example and you have requested strict checking.\nHost key verification failed.",
+                Reason::GitHostKeyUnknown,
+            ),
+            (
+                "ssh: Could not resolve hostname h.example: Name or service not known",
+                Reason::GitUnreachable,
+            ),
+            (
+                "ssh: connect to host h.example port 22: Connection refused",
+                Reason::GitUnreachable,
+            ),
+            (
+                "ssh: connect to host h.example port 22: No route to host",
+                Reason::GitUnreachable,
+            ),
+            (
+                "kex_exchange_identification: Connection closed by remote host",
+                Reason::GitUnreachable,
+            ),
+            (
+                "Timeout, server h.example not responding.",
+                Reason::GitUnreachable,
+            ),
+        ] {
+            let error = explained(&format!("{said}\n{rights}"));
+            assert_eq!(error.reason(), reason, "{said}");
+            let message = Problem::of(&error).message;
+            assert!(!message.contains("access rights"), "{message}");
+        }
+        for (said, reason) in [
+            (
+                "fatal: unable to access 'https://h/a/': server certificate verification failed. CAfile: none CRLfile: none",
+                Reason::GitTlsFailed,
+            ),
+            (
+                "fatal: unable to access 'https://h/a/': SSL certificate problem: unable to get local issuer certificate",
+                Reason::GitTlsFailed,
+            ),
+            (
+                "fatal: unable to access 'https://h/a/': SSL: certificate subject name (x) does not match target host name 'h'",
+                Reason::GitTlsFailed,
+            ),
+            (
+                "fatal: unable to access 'https://h/a/': Could not resolve host: h",
+                Reason::GitUnreachable,
+            ),
+            (
+                "fatal: unable to access 'https://h/a/': Failed to connect to h port 443 after 2 ms: Couldn't connect to server",
+                Reason::GitUnreachable,
+            ),
+            (
+                "fatal: unable to access 'https://h/a/': The requested URL returned error: 502",
+                Reason::GitUnreachable,
+            ),
+            (
+                "error: RPC failed; curl 56 GnuTLS recv error (-54): Error in the pull function.\nfatal: early EOF",
+                Reason::GitUnreachable,
+            ),
+            (
+                "fatal: write error: No space left on device\nfatal: index-pack failed",
+                Reason::DiskFull,
+            ),
+            (
+                "remote: fatal: No space left on device\nfatal: something else",
+                Reason::GitFailed,
+            ),
+            ("", Reason::GitFailed),
+        ] {
+            assert_eq!(explained(said).reason(), reason, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_short_and_says_something() {
+        let long = format!("a\nb\n{}\nfatal: the end\n", "x".repeat(1000));
+        assert!(saying(&long).len() <= LONGEST_SAYING);
+        assert_eq!(saying("one\rtwo\n\n  fatal: three\n"), "one; two; fatal: three");
+        assert_eq!(saying(" \n"), "git said nothing");
+    }
 }

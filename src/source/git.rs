@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -72,7 +73,7 @@ pub struct CheckoutRequest<'a> {
 #[derive(Debug)]
 pub struct Git {
     runner: Runner,
-    cache: Cache,
+    cache: Arc<Cache>,
 }
 
 impl Git {
@@ -88,7 +89,10 @@ impl Git {
         let cache = Cache::new(options.cache_dir.join("repositories"), options.max_cache_bytes);
         let cache = cache.map_err(|error| SourceError::io(&doing, error))?;
         let runner = Runner::new(options).map_err(|error| SourceError::io(&doing, error))?;
-        Ok(Self { runner, cache })
+        Ok(Self {
+            runner,
+            cache: Arc::new(cache),
+        })
     }
 
     /// Asks the server what the ref names now. A commit is itself; whether it is there shows when it is fetched.
@@ -181,11 +185,18 @@ impl Git {
             }),
             Err(error) => {
                 if matches!(error, SourceError::DiskFull { .. }) {
-                    self.cache.clear();
+                    self.in_cache(Cache::clear).await;
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Cleans up in the cache, without holding the other tasks up: it walks through directories.
+    async fn in_cache(&self, clean: fn(&Cache)) {
+        let cache = Arc::clone(&self.cache);
+        // It fails only where the runtime ends, and then there is time for it after the next start.
+        tokio::task::spawn_blocking(move || clean(&cache)).await.ok();
     }
 
     /// Fetches one repository's commit and lays it out in `dest`, which is empty; submodules follow if asked for.
@@ -198,7 +209,10 @@ impl Git {
         cancel: &CancellationToken,
     ) -> Result<Head, SourceError> {
         let conversation = Conversation::open(&self.runner, request.remote)?;
-        let entry = self.cache.lock(request.remote, request.commit).await;
+        let entry = tokio::select! {
+            entry = self.cache.lock(request.remote, request.commit) => entry,
+            () = cancel.cancelled() => return Err(SourceError::Cancelled),
+        };
         let job = Job {
             runner: &self.runner,
             request,
@@ -210,7 +224,7 @@ impl Git {
         let (head, modules) = job.lay_out(dest).await?;
         // A submodule may be another commit of the same repository.
         drop(job);
-        self.cache.trim();
+        self.in_cache(Cache::trim).await;
         if request.submodules {
             self.lay_out_submodules(request.remote, &modules, dest, budget, log, cancel)
                 .await?;

@@ -65,8 +65,12 @@ async fn a_broken_cache_is_thrown_away() {
                 std::fs::write(&path, "PACK").unwrap();
             }
         }),
-        ("no objects", |dir| std::fs::remove_dir_all(dir.join("objects")).unwrap()),
-        ("a broken configuration", |dir| std::fs::write(dir.join("config"), "[core").unwrap()),
+        ("no objects", |dir| {
+            std::fs::remove_dir_all(dir.join("objects")).unwrap()
+        }),
+        ("a broken configuration", |dir| {
+            std::fs::write(dir.join("config"), "[core").unwrap()
+        }),
         ("a lock of nobody", |dir| {
             std::fs::write(dir.join("shallow.lock"), "").unwrap();
             std::fs::remove_dir_all(dir.join("refs/davit")).unwrap();
@@ -94,10 +98,15 @@ async fn the_cache_is_bounded() {
         };
         (0..150_000).map(next).collect()
     };
-    let repos: Vec<_> = (0..5).map(|seed| GitRepo::with(&[("noise", &noise(seed))])).collect();
+    let repos: Vec<_> = (0..5)
+        .map(|seed| GitRepo::with(&[("noise", &noise(seed))]))
+        .collect();
     for repo in &repos {
         let local = file_remote(repo.path());
-        world.checkout(&local, &commit(&repo.head()), &branch("main")).await.unwrap();
+        world
+            .checkout(&local, &commit(&repo.head()), &branch("main"))
+            .await
+            .unwrap();
     }
     let left = world.repositories().len();
     assert!((1..5).contains(&left), "{left} of 5 repositories of about 120 kB");
@@ -105,7 +114,10 @@ async fn the_cache_is_bounded() {
     let log = world.log().len();
     for (repo, sentence) in [(&repos[4], "is in the cache"), (&repos[0], "Fetched")] {
         let local = file_remote(repo.path());
-        world.checkout(&local, &commit(&repo.head()), &branch("main")).await.unwrap();
+        world
+            .checkout(&local, &commit(&repo.head()), &branch("main"))
+            .await
+            .unwrap();
         assert!(world.log()[log..].contains(sentence), "{}", world.log());
     }
 }
@@ -128,7 +140,13 @@ async fn a_server_that_gives_no_commit_by_its_hash_is_asked_for_the_ref() {
     repo.commit("second", &[("index.html", "two")]);
     let second = commit(&repo.head());
     for number in 0..80 {
-        repo.git(["commit", "--quiet", "--allow-empty", "--message", &format!("empty {number}")]);
+        repo.git([
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "--message",
+            &format!("empty {number}"),
+        ]);
     }
     let world = old_protocol();
     // The tip itself, then commits that the branch has left behind near and far, then one that only a hash names.
@@ -142,16 +160,26 @@ async fn a_server_that_gives_no_commit_by_its_hash_is_asked_for_the_ref() {
         assert_eq!(read(&checkout, "index.html"), content);
         assert_eq!(checkout.commit, wanted);
     }
-    assert!(world.log().contains("gives no commit by its hash"), "{}", world.log());
+    assert!(
+        world.log().contains("gives no commit by its hash"),
+        "{}",
+        world.log()
+    );
 
     let fresh = old_protocol();
-    fresh.checkout(&local, &first, &RefSpec::Commit(first.clone())).await.unwrap();
+    fresh
+        .checkout(&local, &first, &RefSpec::Commit(first.clone()))
+        .await
+        .unwrap();
     let missing = commit("0123456789012345678901234567890123456789");
     for spec in [RefSpec::Commit(missing.clone()), branch("main")] {
         let error = fresh.checkout(&local, &missing, &spec).await.unwrap_err();
         expect(&error, GitRefNotFound, Terminal, &[missing.as_str()]);
     }
-    let error = fresh.checkout(&local, &missing, &branch("gone")).await.unwrap_err();
+    let error = fresh
+        .checkout(&local, &missing, &branch("gone"))
+        .await
+        .unwrap_err();
     expect(&error, GitRefNotFound, Terminal, &["branch gone"]);
     fresh.is_clean();
 }
@@ -205,14 +233,23 @@ async fn nothing_secret_is_in_the_list_of_processes_and_cancelling_ends_them() {
             lines
         };
         let end = Instant::now() + Duration::from_secs(10);
-        while !ours().iter().any(|line| line.split(' ').next().unwrap().ends_with(program)) {
+        while !ours()
+            .iter()
+            .any(|line| line.split(' ').next().unwrap().ends_with(program))
+        {
             assert!(Instant::now() < end, "no {program} among {:?}", ours());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let all = processes("");
         let shown: Vec<_> = all.iter().filter(|line| line.contains("hunter2")).collect();
         assert!(shown.is_empty(), "{shown:?}");
-        assert!(!ours().iter().any(|line| line.starts_with("sh ") || line.starts_with("/bin/sh")), "a shell: {:?}", ours());
+        assert!(
+            !ours()
+                .iter()
+                .any(|line| line.starts_with("sh ") || line.starts_with("/bin/sh")),
+            "a shell: {:?}",
+            ours()
+        );
 
         world.cancel.cancel();
         let error = task.await.unwrap().unwrap_err();
@@ -228,7 +265,13 @@ async fn a_server_that_never_answers_is_given_up() {
     let world = World::with(|options| options.resolve_timeout = Duration::from_millis(200));
     let silent = remote(&format!("https://127.0.0.1:{port}/shop.git"));
     world
-        .refuses(&silent, &RefSpec::Default, GitUnreachable, Transient, &["did not end within"])
+        .refuses(
+            &silent,
+            &RefSpec::Default,
+            GitUnreachable,
+            Transient,
+            &["did not end within"],
+        )
         .await;
 }
 
@@ -239,7 +282,9 @@ impl SmallDisk {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         crate::common::run(
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"]).arg(dir.path()),
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"])
+                .arg(dir.path()),
         );
         Self(dir)
     }
@@ -260,8 +305,13 @@ async fn a_full_disk_has_its_own_reason_and_leaves_nothing_half() {
     let noise: String = (0..400_000_u32)
         .map(|number| char::from(b' ' + u8::try_from(number.wrapping_mul(2_654_435_761) >> 25).unwrap() % 90))
         .collect();
-    let big: Vec<_> = (0..8).map(|number| (format!("big{number}"), format!("{number}{noise}"))).collect();
-    let big: Vec<_> = big.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let big: Vec<_> = (0..8)
+        .map(|number| (format!("big{number}"), format!("{number}{noise}")))
+        .collect();
+    let big: Vec<_> = big
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
     let repo = GitRepo::with(&big);
     let (local, tip) = (file_remote(repo.path()), commit(&repo.head()));
 
@@ -274,7 +324,11 @@ async fn a_full_disk_has_its_own_reason_and_leaves_nothing_half() {
         spec: &RefSpec::Default,
         submodules: false,
     };
-    let error = world.git.checkout(request, disk.0.path(), &world.log, &world.cancel).await.unwrap_err();
+    let error = world
+        .git
+        .checkout(request, disk.0.path(), &world.log, &world.cancel)
+        .await
+        .unwrap_err();
     expect(&error, DiskFull, Transient, &["no space left"]);
     assert_eq!(crate::names(disk.0.path()), Vec::<String>::new());
     drop(disk);
@@ -294,6 +348,9 @@ async fn a_full_disk_has_its_own_reason_and_leaves_nothing_half() {
     let (local, tip) = (file_remote(repo.path()), commit(&repo.head()));
     let error = world.checkout(&local, &tip, &RefSpec::Default).await.unwrap_err();
     expect(&error, DiskFull, Transient, &["no space left"]);
-    assert_eq!(crate::names(&disk.0.path().join("cache/repositories")), Vec::<String>::new());
+    assert_eq!(
+        crate::names(&disk.0.path().join("cache/repositories")),
+        Vec::<String>::new()
+    );
     assert_eq!(crate::names(&world.work()), Vec::<String>::new());
 }

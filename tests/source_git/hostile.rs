@@ -14,19 +14,36 @@ use crate::{World, branch, commit, expect, file_remote, names, read};
 
 #[tokio::test]
 async fn links_modes_and_names_are_kept() {
-    let repo = GitRepo::with(&[("bin/run", "#!/bin/sh\n"), ("dir with space/ü", "x"), ("plain", "x")]);
-    std::fs::set_permissions(repo.path().join("bin/run"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let repo = GitRepo::with(&[
+        ("bin/run", "#!/bin/sh\n"),
+        ("dir with space/ü", "x"),
+        ("plain", "x"),
+    ]);
+    std::fs::set_permissions(
+        repo.path().join("bin/run"),
+        std::fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
     std::os::unix::fs::symlink("bin/run", repo.path().join("link")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", repo.path().join("outside")).unwrap();
     repo.commit("links", &[]);
     let world = World::development();
-    let checkout = world.fetch(&file_remote(repo.path()), &RefSpec::Default).await.unwrap();
+    let checkout = world
+        .fetch(&file_remote(repo.path()), &RefSpec::Default)
+        .await
+        .unwrap();
     let root = checkout.root();
-    assert_eq!(names(&root), ["bin", "dir with space", "link", "outside", "plain"]);
+    assert_eq!(
+        names(&root),
+        ["bin", "dir with space", "link", "outside", "plain"]
+    );
     let mode = |path: &str| std::fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o111;
     assert!(mode("bin/run") != 0 && mode("plain") == 0);
     let target = |path: &str| std::fs::read_link(root.join(path)).unwrap().display().to_string();
-    assert_eq!((target("link").as_str(), target("outside").as_str()), ("bin/run", "/etc/passwd"));
+    assert_eq!(
+        (target("link").as_str(), target("outside").as_str()),
+        ("bin/run", "/etc/passwd")
+    );
     assert_eq!(read(&checkout, "dir with space/ü"), "x");
 }
 
@@ -39,10 +56,16 @@ async fn lfs_pointers_stay_pointers_and_are_named() {
         ("real.bin", "not a pointer"),
     ]);
     let world = World::development();
-    let checkout = world.fetch(&file_remote(repo.path()), &RefSpec::Default).await.unwrap();
+    let checkout = world
+        .fetch(&file_remote(repo.path()), &RefSpec::Default)
+        .await
+        .unwrap();
     assert_eq!(read(&checkout, "art/big.bin"), pointer);
     let log = world.log();
-    assert!(log.contains("1 of the files are Git LFS pointers (art/big.bin"), "{log}");
+    assert!(
+        log.contains("1 of the files are Git LFS pointers (art/big.bin"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -53,7 +76,10 @@ async fn nothing_that_a_repository_holds_is_run() {
         (".gitattributes", "* filter=evil diff=evil merge=evil\n"),
         ("file", "x"),
         // As if committed configuration and hooks counted.
-        (".gitconfig", &format!("[filter \"evil\"]\n\tsmudge = {touch}\n\tprocess = {touch}\n")),
+        (
+            ".gitconfig",
+            &format!("[filter \"evil\"]\n\tsmudge = {touch}\n\tprocess = {touch}\n"),
+        ),
         ("hooks/post-checkout", &format!("#!/bin/sh\n{touch}\n")),
         (".githooks/post-checkout", &format!("#!/bin/sh\n{touch}\n")),
     ]);
@@ -66,7 +92,10 @@ async fn nothing_that_a_repository_holds_is_run() {
     }
     repo.git(["config", "core.fsmonitor", &touch]);
     let world = World::development();
-    let checkout = world.fetch(&file_remote(repo.path()), &branch("main")).await.unwrap();
+    let checkout = world
+        .fetch(&file_remote(repo.path()), &branch("main"))
+        .await
+        .unwrap();
     assert_eq!(read(&checkout, "file"), "x");
     assert_eq!(names(proof.path()), Vec::<String>::new());
 }
@@ -97,7 +126,10 @@ async fn the_users_configuration_does_not_count() {
         return;
     }
     let world = World::development();
-    let checkout = world.fetch(&file_remote(repo.path()), &RefSpec::Default).await.unwrap();
+    let checkout = world
+        .fetch(&file_remote(repo.path()), &RefSpec::Default)
+        .await
+        .unwrap();
     assert_eq!(read(&checkout, "file"), "x");
 }
 
@@ -105,7 +137,11 @@ async fn the_users_configuration_does_not_count() {
 fn object(repo: &GitRepo, kind: &str, content: &[u8]) -> String {
     let mut command = git(repo.path());
     command.args(["hash-object", "-w", "--literally", "--stdin", "-t", kind]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(content).unwrap();
     let output = child.wait_with_output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -65,18 +65,37 @@ async fn each_kind_of_ref_becomes_its_commit() {
 
     let missing = "0123456789012345678901234567890123456789";
     for (spec, words) in [
-        (branch("gone"), &["branch gone", "spec.source.git.ref.branch", "default branch is main"][..]),
-        (tag("v9"), &["tag v9", "spec.source.git.ref.tag", "default branch is main"]),
+        (
+            branch("gone"),
+            &[
+                "branch gone",
+                "spec.source.git.ref.branch",
+                "default branch is main",
+            ][..],
+        ),
+        (
+            tag("v9"),
+            &["tag v9", "spec.source.git.ref.tag", "default branch is main"],
+        ),
         (tag("main"), &["tag main"]),
         (branch("x"), &["branch x"]),
-        (RefSpec::Commit(commit(missing)), &[missing, "spec.source.git.ref.commit"]),
+        (
+            RefSpec::Commit(commit(missing)),
+            &[missing, "spec.source.git.ref.commit"],
+        ),
     ] {
         world.refuses(&shop, &spec, GitRefNotFound, Terminal, words).await;
     }
     let (world, empty) = (World::development(), GitRepo::new());
     let empty = file_remote(empty.path());
     world
-        .refuses(&empty, &RefSpec::Default, GitRefNotFound, Terminal, &["the default branch"])
+        .refuses(
+            &empty,
+            &RefSpec::Default,
+            GitRefNotFound,
+            Terminal,
+            &["the default branch"],
+        )
         .await;
 }
 
@@ -106,26 +125,56 @@ async fn who_has_the_credential_is_let_in_and_nobody_else() {
         with(Access::Bearer, GitCredential::Anonymous),
         with(Access::Bearer, bearer("hunter2")),
     ] {
-        world.refuses(&remote, &branch("main"), GitAuthFailed, Terminal, field).await;
+        world
+            .refuses(&remote, &branch("main"), GitAuthFailed, Terminal, field)
+            .await;
         // The commit is in the cache by now, under another credential: that helps nobody.
-        let error = world.checkout(&remote, &commit(&repo.head()), &branch("main")).await.unwrap_err();
+        let error = world
+            .checkout(&remote, &commit(&repo.head()), &branch("main"))
+            .await
+            .unwrap_err();
         crate::expect(&error, GitAuthFailed, Terminal, field);
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
 
     let nothing = at(&server, Access::Anonymous, "nothing.git");
     world
-        .refuses(&nothing, &RefSpec::Default, GitRepositoryNotFound, Terminal, &["spec.source.git.url", "nothing.git"])
+        .refuses(
+            &nothing,
+            &RefSpec::Default,
+            GitRepositoryNotFound,
+            Terminal,
+            &["spec.source.git.url", "nothing.git"],
+        )
         .await;
-    let stranger = GitRemote { ca: None, ..at(&server, Access::Anonymous, "shop.git") };
+    let stranger = GitRemote {
+        ca: None,
+        ..at(&server, Access::Anonymous, "shop.git")
+    };
     world
         .refuses(&stranger, &RefSpec::Default, GitTlsFailed, Terminal, &["ca.crt"])
         .await;
     let shop = at(&server, Access::Anonymous, "shop.git");
     server.stop();
-    world.refuses(&shop, &RefSpec::Default, GitUnreachable, Transient, &["127.0.0.1"]).await;
+    world
+        .refuses(
+            &shop,
+            &RefSpec::Default,
+            GitUnreachable,
+            Transient,
+            &["127.0.0.1"],
+        )
+        .await;
     let nowhere = remote("https://nowhere.invalid/shop.git");
-    world.refuses(&nowhere, &RefSpec::Default, GitUnreachable, Transient, &["nowhere.invalid"]).await;
+    world
+        .refuses(
+            &nowhere,
+            &RefSpec::Default,
+            GitUnreachable,
+            Transient,
+            &["nowhere.invalid"],
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -140,7 +189,13 @@ async fn only_https_and_ssh_unless_for_development() {
         &remote("ext::sh%20-c%20id"),
     ] {
         production
-            .refuses(remote, &RefSpec::Default, GitTransportForbidden, Terminal, &["use https or ssh", "git.url"])
+            .refuses(
+                remote,
+                &RefSpec::Default,
+                GitTransportForbidden,
+                Terminal,
+                &["use https or ssh", "git.url"],
+            )
             .await;
     }
     let development = World::development();
@@ -148,10 +203,22 @@ async fn only_https_and_ssh_unless_for_development() {
     assert_eq!(read(&checkout, "index.html"), "one");
     drop(checkout);
     development
-        .refuses(&remote("http://127.0.0.1:1/shop.git"), &RefSpec::Default, GitUnreachable, Transient, &[])
+        .refuses(
+            &remote("http://127.0.0.1:1/shop.git"),
+            &RefSpec::Default,
+            GitUnreachable,
+            Transient,
+            &[],
+        )
         .await;
     let gone = file_remote(&repo.path().join("gone"));
     development
-        .refuses(&gone, &RefSpec::Default, GitRepositoryNotFound, Terminal, &["git.url"])
+        .refuses(
+            &gone,
+            &RefSpec::Default,
+            GitRepositoryNotFound,
+            Terminal,
+            &["git.url"],
+        )
         .await;
 }

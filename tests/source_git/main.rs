@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
 mod cache;
 mod hostile;
 mod https;
@@ -102,7 +103,14 @@ impl World {
     }
 
     /// Resolving fails with this reason, for who must act and with these words.
-    async fn refuses(&self, remote: &GitRemote, spec: &RefSpec, reason: Reason, class: Class, words: &[&str]) {
+    async fn refuses(
+        &self,
+        remote: &GitRemote,
+        spec: &RefSpec,
+        reason: Reason,
+        class: Class,
+        words: &[&str],
+    ) {
         let error = self.fetch(remote, spec).await.unwrap_err();
         expect(&error, reason, class, words);
         self.is_clean();

@@ -49,32 +49,78 @@ async fn the_key_opens_and_the_host_key_must_be_known() {
 
     let secret = &["spec.source.git.secretRef"];
     let stranger = at(&server, &server.stranger_key, Some(known.clone()));
-    world.refuses(&stranger, &RefSpec::Default, GitAuthFailed, Terminal, secret).await;
-    let broken = at(&server, "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\n", Some(known.clone()));
-    world.refuses(&broken, &RefSpec::Default, GitAuthFailed, Terminal, secret).await;
+    world
+        .refuses(&stranger, &RefSpec::Default, GitAuthFailed, Terminal, secret)
+        .await;
+    let broken = at(
+        &server,
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\n",
+        Some(known.clone()),
+    );
+    world
+        .refuses(&broken, &RefSpec::Default, GitAuthFailed, Terminal, secret)
+        .await;
     let unnamed = at(&server, &key, None);
     world
-        .refuses(&unnamed, &RefSpec::Default, GitHostKeyMissing, Terminal, &["known_hosts", "secretRef"])
+        .refuses(
+            &unnamed,
+            &RefSpec::Default,
+            GitHostKeyMissing,
+            Terminal,
+            &["known_hosts", "secretRef"],
+        )
         .await;
     let other = at(&server, &key, Some(known.replace("127.0.0.1", "127.0.0.2")));
     world
-        .refuses(&other, &RefSpec::Default, GitHostKeyUnknown, Terminal, &["known_hosts"])
+        .refuses(
+            &other,
+            &RefSpec::Default,
+            GitHostKeyUnknown,
+            Terminal,
+            &["known_hosts"],
+        )
         .await;
     let mut nothing = good.clone();
     nothing.url = remote(&server.url("nothing.git")).url;
     world
-        .refuses(&nothing, &RefSpec::Default, GitRepositoryNotFound, Terminal, &["nothing.git"])
+        .refuses(
+            &nothing,
+            &RefSpec::Default,
+            GitRepositoryNotFound,
+            Terminal,
+            &["nothing.git"],
+        )
         .await;
     let anonymous = remote(&server.url("shop.git"));
     world
-        .refuses(&anonymous, &RefSpec::Default, GitAuthFailed, Terminal, &["ssh-privatekey"])
+        .refuses(
+            &anonymous,
+            &RefSpec::Default,
+            GitAuthFailed,
+            Terminal,
+            &["ssh-privatekey"],
+        )
         .await;
 
     server.change_host_key();
     world
-        .refuses(&good, &RefSpec::Default, GitHostKeyUnknown, Terminal, &["known_hosts"])
+        .refuses(
+            &good,
+            &RefSpec::Default,
+            GitHostKeyUnknown,
+            Terminal,
+            &["known_hosts"],
+        )
         .await;
     world.fetch(&open, &RefSpec::Default).await.unwrap();
     drop(server);
-    world.refuses(&good, &RefSpec::Default, GitUnreachable, Transient, &["127.0.0.1"]).await;
+    world
+        .refuses(
+            &good,
+            &RefSpec::Default,
+            GitUnreachable,
+            Transient,
+            &["127.0.0.1"],
+        )
+        .await;
 }

@@ -19,10 +19,17 @@ fn parent(path: &str, url: &str, child: &str) -> GitRepo {
 
 fn add(repo: &GitRepo, path: &str, url: &str, child: &str) {
     let mut text = std::fs::read_to_string(repo.path().join(".gitmodules")).unwrap_or_default();
-    text.push_str(&format!("[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n"));
+    text.push_str(&format!(
+        "[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n"
+    ));
     repo.write(&[(".gitmodules", &text)]);
     repo.git(["add", ".gitmodules"]);
-    repo.git(["update-index", "--add", "--cacheinfo", &format!("160000,{child},{path}")]);
+    repo.git([
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        &format!("160000,{child},{path}"),
+    ]);
     repo.git(["commit", "--quiet", "--message", "add a submodule"]);
 }
 
@@ -56,7 +63,10 @@ async fn submodules_are_laid_out_at_the_commit_that_is_pinned() {
     assert_eq!(read(&checkout, "vendor/lib/deep/inner/inner"), "inner");
     assert_eq!(read(&checkout, "vendor/new/README"), "later");
     assert_eq!(names(&checkout.root()), [".gitmodules", "README", "vendor"]);
-    assert_eq!(names(&checkout.root().join("vendor/lib")), [".gitmodules", "README", "deep"]);
+    assert_eq!(
+        names(&checkout.root().join("vendor/lib")),
+        [".gitmodules", "README", "deep"]
+    );
 
     let without = world.checkout(&remote, &tip, &RefSpec::Default).await.unwrap();
     assert_eq!(names(&without.root().join("vendor/lib")), Vec::<String>::new());
@@ -68,7 +78,9 @@ async fn a_credential_does_not_go_to_another_host() {
     let lib = GitRepo::with(&[("lib", "lib")]);
     server.publish("lib.git", &lib);
     // The same server by its other name: that is another host.
-    let elsewhere = server.url(Access::Basic, "lib.git").replace("127.0.0.1", "localhost");
+    let elsewhere = server
+        .url(Access::Basic, "lib.git")
+        .replace("127.0.0.1", "localhost");
     let shop = parent("lib", &elsewhere, &lib.head());
     server.publish("shop.git", &shop);
     let remote = GitRemote {
@@ -80,14 +92,27 @@ async fn a_credential_does_not_go_to_another_host() {
         ..remote(&server.url(Access::Basic, "shop.git"))
     };
     let world = World::new();
-    let error = world.with_submodules(&remote, &commit(&shop.head())).await.unwrap_err();
-    expect(&error, SubmoduleFailed, Terminal, &["fetch submodule lib", "sign in at https://localhost"]);
+    let error = world
+        .with_submodules(&remote, &commit(&shop.head()))
+        .await
+        .unwrap_err();
+    expect(
+        &error,
+        SubmoduleFailed,
+        Terminal,
+        &["fetch submodule lib", "sign in at https://localhost"],
+    );
     world.is_clean();
 
-    let public = server.url(Access::Anonymous, "lib.git").replace("127.0.0.1", "localhost");
+    let public = server
+        .url(Access::Anonymous, "lib.git")
+        .replace("127.0.0.1", "localhost");
     let shop = parent("lib", &public, &lib.head());
     server.publish("shop.git", &shop);
-    let checkout = world.with_submodules(&remote, &commit(&shop.head())).await.unwrap();
+    let checkout = world
+        .with_submodules(&remote, &commit(&shop.head()))
+        .await
+        .unwrap();
     assert_eq!(read(&checkout, "lib/lib"), "lib");
 }
 
@@ -105,9 +130,19 @@ async fn a_submodule_that_breaks_the_rules_is_refused() {
         ("lib", local.as_str(), head.as_str(), "use https or ssh"),
         ("lib", path.as_str(), head.as_str(), "path of this machine"),
         ("lib", "ext::sh -c id", head.as_str(), "submodule lib"),
-        ("lib", "http://127.0.0.1:1/lib.git", head.as_str(), "use https or ssh"),
+        (
+            "lib",
+            "http://127.0.0.1:1/lib.git",
+            head.as_str(),
+            "use https or ssh",
+        ),
         ("lib", "../../../../lib.git", head.as_str(), "out of the server"),
-        ("lib", "https://reader:hunter2@127.0.0.1/lib.git", head.as_str(), "holds a user name or password"),
+        (
+            "lib",
+            "https://reader:hunter2@127.0.0.1/lib.git",
+            head.as_str(),
+            "holds a user name or password",
+        ),
         ("lib", "../lib.git", missing, missing),
         ("lib", "../gone.git", head.as_str(), "gone.git"),
         ("lib", "git@127.0.0.1:lib.git", head.as_str(), "ssh-privatekey"),
@@ -118,7 +153,10 @@ async fn a_submodule_that_breaks_the_rules_is_refused() {
             ca: Some(server.ca.ca_pem.clone().into_bytes()),
             ..remote(&server.url(Access::Anonymous, "shop.git"))
         };
-        let error = world.with_submodules(&remote, &commit(&shop.head())).await.unwrap_err();
+        let error = world
+            .with_submodules(&remote, &commit(&shop.head()))
+            .await
+            .unwrap_err();
         expect(&error, SubmoduleFailed, Terminal, &[words]);
         let shown = format!("{error:?} {}", davit::error::chain(&error));
         assert!(!shown.contains("hunter2"), "{shown}");
@@ -136,7 +174,10 @@ async fn submodules_without_end_end() {
         all.push(std::mem::replace(&mut child, next));
     }
     let world = World::development();
-    let error = world.with_submodules(&file_remote(child.path()), &commit(&child.head())).await.unwrap_err();
+    let error = world
+        .with_submodules(&file_remote(child.path()), &commit(&child.head()))
+        .await
+        .unwrap_err();
     expect(&error, SubmoduleFailed, Terminal, &["nested deeper than 8"]);
     world.is_clean();
 
@@ -144,10 +185,17 @@ async fn submodules_without_end_end() {
     let leaf = GitRepo::with(&[("file", "x")]);
     let url = format!("file://{}", leaf.path().display());
     let many = GitRepo::new();
+    let mut text = String::new();
     for number in 0..101 {
-        add(&many, &format!("s{number}"), &url, &leaf.head());
+        text.push_str(&format!(
+            "[submodule \"s{number}\"]\n\tpath = s{number}\n\turl = {url}\n"
+        ));
     }
-    let error = world.with_submodules(&file_remote(many.path()), &commit(&many.head())).await.unwrap_err();
+    many.commit("many", &[(".gitmodules", &text)]);
+    let error = world
+        .with_submodules(&file_remote(many.path()), &commit(&many.head()))
+        .await
+        .unwrap_err();
     expect(&error, SubmoduleFailed, Terminal, &["more than 100"]);
     world.is_clean();
 }

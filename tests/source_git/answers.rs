@@ -1,0 +1,117 @@
+//! What a server may answer instead of a repository, from one that says just that.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+
+use davit::api::Reason::{GitAuthFailed, GitRepositoryNotFound, GitUnreachable};
+use davit::error::Class::{Terminal, Transient};
+use davit::model::{GitCredential, RefSpec};
+use davit::redact::Secret;
+use davit::source::GitRemote;
+
+use crate::{World, remote};
+
+/// Gives every request the same answer; what was asked comes out of the channel.
+fn server(answer: String) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, requests) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            asked.send(request(&stream)).ok();
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    (port, requests)
+}
+
+fn request(stream: &TcpStream) -> String {
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    lines
+        .take_while(|line| !line.is_empty())
+        .map(|line| line + "\n")
+        .collect()
+}
+
+fn answer(status: &str, header: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+fn at(port: u16) -> GitRemote {
+    GitRemote {
+        credential: GitCredential::Basic {
+            username: "reader".to_owned(),
+            password: Secret::from("hunter2"),
+        },
+        ..remote(&format!("http://127.0.0.1:{port}/shop"))
+    }
+}
+
+#[tokio::test]
+async fn each_answer_has_a_reason() {
+    let world = World::development();
+    for (status, reason, class) in [
+        ("401 Unauthorized", GitAuthFailed, Terminal),
+        ("403 Forbidden", GitAuthFailed, Terminal),
+        ("404 Not Found", GitRepositoryNotFound, Terminal),
+        ("429 Too Many Requests", GitUnreachable, Transient),
+        ("500 Internal Server Error", GitUnreachable, Transient),
+        ("503 Service Unavailable", GitUnreachable, Transient),
+    ] {
+        let (port, requests) = server(answer(status, ""));
+        let shop = at(port);
+        world
+            .refuses(&shop, &RefSpec::Default, reason, class, &["127.0.0.1"])
+            .await;
+        let asked = requests.recv().unwrap();
+        assert!(
+            asked.contains("Authorization: Basic cmVhZGVyOmh1bnRlcjI="),
+            "{asked}"
+        );
+    }
+    // A page for people.
+    let (port, _requests) =
+        server("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>\nWelcome\n</html>\n".to_owned());
+    world
+        .refuses(
+            &at(port),
+            &RefSpec::Default,
+            GitRepositoryNotFound,
+            Terminal,
+            &["is this a git repository?"],
+        )
+        .await;
+    // One that hangs up in the middle of its answer.
+    let (port, _requests) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n001e# ser".to_owned());
+    world
+        .refuses(&at(port), &RefSpec::Default, GitUnreachable, Transient, &[])
+        .await;
+}
+
+#[tokio::test]
+async fn a_redirection_gets_no_credential() {
+    let (elsewhere, stolen) = server(answer("404 Not Found", ""));
+    for status in [
+        "301 Moved Permanently",
+        "302 Found",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ] {
+        let to =
+            format!("Location: http://127.0.0.1:{elsewhere}/shop.git/info/refs?service=git-upload-pack\r\n");
+        let (port, _requests) = server(answer(status, &to));
+        let world = World::development();
+        world
+            .refuses(
+                &at(port),
+                &RefSpec::Default,
+                GitRepositoryNotFound,
+                Terminal,
+                &["present address", "git.url"],
+            )
+            .await;
+    }
+    assert!(stolen.try_recv().is_err(), "nobody was asked elsewhere");
+}
