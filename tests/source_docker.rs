@@ -1,4 +1,10 @@
 //! Images from a real registry with a password, through the real engine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails here is a failed test"
+)]
 
 mod common;
 

@@ -246,7 +246,7 @@ fn why_not_written(dest: &Path) -> Option<SourceError> {
     use std::io::Write as _;
     let probe = || {
         let mut file = tempfile::NamedTempFile::new_in(dest)?;
-        file.write_all(&[0; 256 * 1024])?;
+        file.write_all(&vec![0; 256 * 1024])?;
         file.flush()
     };
     match probe().map_err(|error| SourceError::io("lay out the source", error)) {

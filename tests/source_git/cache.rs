@@ -48,6 +48,9 @@ async fn what_was_fetched_is_not_fetched_again() {
     assert_eq!(read(&checkout, "index.html"), "one");
 }
 
+/// What is wrong, and how it comes to be.
+type Damage = (&'static str, fn(&Path));
+
 #[tokio::test]
 async fn a_broken_cache_is_thrown_away() {
     let repo = GitRepo::with(&[("index.html", "one"), ("data", &"x".repeat(10_000))]);
@@ -57,7 +60,7 @@ async fn a_broken_cache_is_thrown_away() {
     world.checkout(&local, &first, &branch("main")).await.unwrap();
 
     let repository = world.repositories().remove(0);
-    let broken: [(&str, fn(&Path)); 4] = [
+    let broken: [Damage; 4] = [
         ("a pack cut short", |dir| {
             for file in std::fs::read_dir(dir.join("objects/pack")).unwrap() {
                 let path = file.unwrap().path();
@@ -66,10 +69,10 @@ async fn a_broken_cache_is_thrown_away() {
             }
         }),
         ("no objects", |dir| {
-            std::fs::remove_dir_all(dir.join("objects")).unwrap()
+            std::fs::remove_dir_all(dir.join("objects")).unwrap();
         }),
         ("a broken configuration", |dir| {
-            std::fs::write(dir.join("config"), "[core").unwrap()
+            std::fs::write(dir.join("config"), "[core").unwrap();
         }),
         ("a lock of nobody", |dir| {
             std::fs::write(dir.join("shallow.lock"), "").unwrap();

@@ -1,5 +1,7 @@
 //! Submodules obey the rules of their parents.
 
+use std::fmt::Write as _;
+
 use davit::api::Reason::SubmoduleFailed;
 use davit::error::Class::Terminal;
 use davit::model::{GitCredential, RefSpec};
@@ -19,9 +21,7 @@ fn parent(path: &str, url: &str, child: &str) -> GitRepo {
 
 fn add(repo: &GitRepo, path: &str, url: &str, child: &str) {
     let mut text = std::fs::read_to_string(repo.path().join(".gitmodules")).unwrap_or_default();
-    text.push_str(&format!(
-        "[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n"
-    ));
+    write!(text, "[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n").unwrap();
     repo.write(&[(".gitmodules", &text)]);
     repo.git(["add", ".gitmodules"]);
     repo.git([
@@ -187,9 +187,11 @@ async fn submodules_without_end_end() {
     let many = GitRepo::new();
     let mut text = String::new();
     for number in 0..101 {
-        text.push_str(&format!(
+        write!(
+            text,
             "[submodule \"s{number}\"]\n\tpath = s{number}\n\turl = {url}\n"
-        ));
+        )
+        .unwrap();
     }
     many.commit("many", &[(".gitmodules", &text)]);
     let error = world
