@@ -1,0 +1,243 @@
+//! The table of ARCHITECTURE.md, enforced: who may import whom, what is pure, and which file alone may do what.
+//! `src/` is read as tokens, so comments and texts do not count, and what stands inside macros does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails here is a failed test"
+)]
+
+#[path = "layering/tokens.rs"]
+mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokens::{File, files};
+
+/// Each module with what it may import of the crate's. The nouns of `builder` and `runtime` (what is to be built and
+/// run) are data that `plan` decides about; their implementations are out of its reach, see `IMPLEMENTATIONS`.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("apiserver", &[]),
+    (
+        "builder",
+        &["api", "error", "joblog", "model", "process", "redact"],
+    ),
+    ("cli", &["api", "config", "static_server"]),
+    ("config", &["cli", "redact"]),
+    (
+        "controller",
+        &[
+            "api", "builder", "error", "forge", "joblog", "metrics", "model", "plan", "redact", "runtime",
+            "source",
+        ],
+    ),
+    ("error", &["api"]),
+    ("forge", &["api", "error", "model", "redact"]),
+    ("http", &["api", "error", "joblog", "metrics", "model", "redact"]),
+    ("joblog", &["error", "redact"]),
+    ("metrics", &["api"]),
+    ("model", &["redact"]),
+    ("plan", &["api", "builder", "error", "model", "redact", "runtime"]),
+    ("process", &["error", "redact"]),
+    ("proxy", &["api", "model"]),
+    ("redact", &[]),
+    ("runtime", &["api", "error", "model", "redact"]),
+    (
+        "source",
+        &["api", "error", "joblog", "model", "process", "redact"],
+    ),
+    ("static_server", &[]),
+    ("telemetry", &[]),
+];
+
+/// Those that wire everything together and may import everything.
+const WIRING: &[&str] = &["lib", "main", "serve"];
+
+/// Modules that decide and never do: no async, no clock, no input or output.
+const PURE: &[&str] = &["api", "model", "plan", "proxy", "redact", "error"];
+
+/// What a pure module never says.
+const IMPURE: &[&str] = &[
+    "async",
+    "await",
+    "tokio",
+    "reqwest",
+    "bollard",
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "std::fs",
+    "std::io",
+    "std::env",
+    "std::thread",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "rand",
+    "println",
+    "eprintln",
+];
+
+/// What is behind a trait: imported by its own module and by what wires everything together, and by nobody else.
+const IMPLEMENTATIONS: &[(&str, &[&str])] = &[
+    ("runtime", &["docker", "swarm", "kubernetes"]),
+    ("forge", &["gitea", "github", "gitlab", "bitbucket"]),
+];
+
+/// The longest a file may be, in lines.
+const LONGEST: usize = 600;
+
+/// Panics with every breach, so that one run shows them all.
+fn none(rule: &str, breaches: impl IntoIterator<Item = String>) {
+    let breaches: Vec<_> = breaches.into_iter().collect();
+    assert!(breaches.is_empty(), "{rule}:\n  {}", breaches.join("\n  "));
+}
+
+/// Every place outside of tests where one of `paths` is named, in files for which `forbidden` is true.
+fn uses(forbidden: impl Fn(&File) -> bool, paths: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files().iter().filter(|file| !file.is_test && forbidden(file)) {
+        for path in paths {
+            found.extend(
+                file.find(path)
+                    .into_iter()
+                    .map(|line| format!("{}:{line}: {path}", file.path)),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn every_module_imports_only_what_stands_below_it() {
+    let table: BTreeMap<_, _> = MAY_IMPORT.iter().copied().collect();
+    let mut breaches = BTreeSet::new();
+    for file in files()
+        .iter()
+        .filter(|file| !file.is_test && !WIRING.contains(&file.module.as_str()))
+    {
+        let Some(allowed) = table.get(file.module.as_str()) else {
+            breaches.insert(format!(
+                "{}: the module {} is not in the table",
+                file.path, file.module
+            ));
+            continue;
+        };
+        for (module, line) in file.imports() {
+            if module != file.module && !allowed.contains(&module.as_str()) {
+                breaches.insert(format!("{}:{line}: {} imports {module}", file.path, file.module));
+            }
+        }
+    }
+    none("a module imports what it may not", breaches);
+}
+
+#[test]
+fn the_table_has_no_circle_but_that_of_the_command_line() {
+    fn reach<'a>(table: &BTreeMap<&'a str, &'a [&'a str]>, from: &'a str, seen: &mut BTreeSet<&'a str>) {
+        for next in table.get(from).copied().unwrap_or_default() {
+            if seen.insert(next) {
+                reach(table, next, seen);
+            }
+        }
+    }
+    let table: BTreeMap<_, _> = MAY_IMPORT.iter().copied().collect();
+    let circles = table.keys().filter(|module| {
+        let mut seen = BTreeSet::new();
+        reach(&table, module, &mut seen);
+        // The flags are declared in cli and made into a Config in config.
+        seen.contains(*module) && !["cli", "config"].contains(module)
+    });
+    none(
+        "modules import each other",
+        circles.map(|module| (*module).to_owned()),
+    );
+}
+
+#[test]
+fn what_decides_never_does() {
+    none(
+        "a pure module does something",
+        uses(|file| PURE.contains(&file.module.as_str()), IMPURE),
+    );
+}
+
+#[test]
+fn only_config_reads_the_environment() {
+    let reads = [
+        "env::var",
+        "env::var_os",
+        "env::vars",
+        "env::vars_os",
+        "env::set_var",
+        "env::remove_var",
+    ];
+    none(
+        "only config.rs reads the environment",
+        uses(|file| file.path != "src/config.rs", &reads),
+    );
+}
+
+#[test]
+fn only_process_starts_programs() {
+    let starts = ["process::Command", "Command::new", "pre_exec", "CommandExt"];
+    // clap's own `Command` is no program, and cli/ starts none.
+    let elsewhere = |file: &File| file.path != "src/process.rs" && file.module != "cli";
+    none("only process.rs starts programs", uses(elsewhere, &starts));
+}
+
+#[test]
+fn only_report_writes_status() {
+    let writes = [
+        "patch_status",
+        "replace_status",
+        "patch_subresource",
+        "replace_subresource",
+    ];
+    let elsewhere = |file: &File| file.path != "src/controller/report.rs" && file.module != "apiserver";
+    none(
+        "only controller/report.rs writes status",
+        uses(elsewhere, &writes),
+    );
+}
+
+#[test]
+fn implementations_are_named_by_their_own_module_and_the_wiring_only() {
+    let mut breaches = Vec::new();
+    for (module, names) in IMPLEMENTATIONS {
+        let paths: Vec<_> = names.iter().map(|name| format!("{module}::{name}")).collect();
+        let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+        let foreign = |file: &File| file.module != *module && !WIRING.contains(&file.module.as_str());
+        breaches.extend(uses(foreign, &paths));
+    }
+    let foreign = |file: &File| !matches!(file.module.as_str(), "runtime" | "builder" | "source" | "serve");
+    breaches.extend(uses(foreign, &["bollard"]));
+    let foreign = |file: &File| !matches!(file.module.as_str(), "forge" | "source");
+    breaches.extend(uses(foreign, &["reqwest"]));
+    none("an implementation is named outside its module", breaches);
+}
+
+#[test]
+fn nobody_reaches_two_levels_up() {
+    none(
+        "write crate::… in place of super::super",
+        uses(|_| true, &["super::super"]),
+    );
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long = files().iter().filter(|file| file.lines > LONGEST);
+    none(
+        "a file has one subject",
+        long.map(|file| format!("{}: {} lines", file.path, file.lines)),
+    );
+}
+
+#[test]
+fn no_file_is_unsafe() {
+    none("unsafe is forbidden", uses(|_| true, &["unsafe"]));
+}
