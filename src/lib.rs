@@ -14,4 +14,3 @@ pub mod process;
 pub mod redact;
 pub mod runtime;
 pub mod source;
-pub mod static_server;

@@ -28,11 +28,11 @@ pub struct Names {
 #[derive(Debug, Clone)]
 pub struct Scale {
     /// JSON path of the wanted replicas.
-    pub spec: String,
+    pub spec_path: String,
     /// JSON path of the observed replicas.
-    pub status: String,
+    pub status_path: String,
     /// JSON path of the serialised label selector.
-    pub selector: Option<String>,
+    pub selector_path: Option<String>,
 }
 
 /// One version of a resource.

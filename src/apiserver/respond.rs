@@ -11,7 +11,6 @@ use super::{
     builtin::Builtin,
     events,
     negotiate::{Accept, Format, Shape},
-    protobuf,
     registry::{Resource, Version},
     status::{ApiError, ApiResult},
     store::Object,
@@ -280,7 +279,6 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
                 ApiError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
             })
         }
-        protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(ApiError::bad_request),
         _ => Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN)),
     }
 }

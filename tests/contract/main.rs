@@ -10,8 +10,5 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod builder;
 mod forge;
 mod forge_answers;
-mod runtime;
-mod runtime_docker;

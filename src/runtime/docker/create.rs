@@ -8,10 +8,10 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::super::{Health, MountSource, Probe, Protocol, Restart, RuntimeError, Workload};
 use super::names::{HEALTH, Names};
 use super::observe::limit;
 use super::probe::Check;
+use crate::runtime::{Health, MountSource, Probe, Protocol, Restart, RuntimeError, Workload};
 
 /// What a container's log may take on the disk: three files of ten megabytes.
 const LOG_BOUNDS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
@@ -106,7 +106,7 @@ fn host(names: &Names, workload: &Workload, network: String) -> HostConfig {
     }
 }
 
-fn mounted(names: &Names, workload: &Workload, mount: &super::super::Mount) -> Mount {
+fn mounted(names: &Names, workload: &Workload, mount: &crate::runtime::Mount) -> Mount {
     let (source, read_only) = match &mount.source {
         MountSource::Volume => (names.volume(&workload.app, &mount.name), mount.read_only),
         MountSource::Files { .. } => (names.files(workload, &mount.name), true),
@@ -182,7 +182,7 @@ fn filled(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
-fn port_key(port: &super::super::PortBinding) -> String {
+fn port_key(port: &crate::runtime::PortBinding) -> String {
     let protocol = match port.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

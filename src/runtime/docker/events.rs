@@ -13,10 +13,10 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
-use super::super::RuntimeEvent;
 use super::names;
 use super::{Inner, engine};
 use crate::model::AppId;
+use crate::runtime::RuntimeEvent;
 
 /// What is worth looking at. `die` says all that `kill`, `stop` and `oom` say; `create` is only ever our own.
 const CONTAINER_EVENTS: [&str; 8] = [

@@ -26,9 +26,9 @@ use bollard::models::{
 use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder};
 use rand::Rng as _;
 
-use super::super::RuntimeError;
 use super::engine;
 use super::names::Names;
+use crate::runtime::RuntimeError;
 
 /// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
 const PICKS: usize = 5;

@@ -10,10 +10,10 @@ use bollard::models::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::super::{Replica, ReplicaState, Restart, Workload};
 use super::names::{self, Names};
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
 use crate::error::cut;
+use crate::runtime::{Replica, ReplicaState, Restart, Workload};
 
 /// How long a container without a check must run after the engine had to start it again, before it counts as healthy:
 /// the time after which the engine itself forgets that it failed.

@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::{Probe, Workload};
 use super::rollout::Health;
 use crate::error::{chain, cut};
 use crate::model::AppId;
+use crate::runtime::{Probe, Workload};
 
 /// How many checks are under way at once, over all containers.
 const AT_ONCE: usize = 32;

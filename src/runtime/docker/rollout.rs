@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{Progress, Restart};
 use crate::api::Strategy;
+use crate::runtime::{Progress, Restart};
 
 /// How often a rollout that waits for nothing in particular is looked at: only a net beneath the events.
 const SAFETY_NET: Duration = Duration::from_secs(30);

@@ -15,11 +15,11 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use super::super::{PortBinding, Protocol, RuntimeError, Workload};
 use super::observe::{Looked, left_alias};
 use super::rollout::{Busy, Step};
 use super::{Inner, create, engine, events, names, network, volumes};
 use crate::model::AppId;
+use crate::runtime::{PortBinding, Protocol, RuntimeError, Workload};
 
 /// How many steps of one kind are taken at once.
 const AT_ONCE: usize = 4;

@@ -14,11 +14,11 @@ use bollard::query_parameters::{
     RemoveVolumeOptions, UploadToContainerOptionsBuilder,
 };
 
-use super::super::{MountSource, RuntimeError, Workload};
 use super::engine;
 use super::names::{self, Names};
 use crate::model::AppId;
 use crate::redact::Secret;
+use crate::runtime::{MountSource, RuntimeError, Workload};
 
 /// Where the helper container has the volume; any path will do.
 const DOOR: &str = "/davit-files";
