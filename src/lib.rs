@@ -14,3 +14,4 @@ pub mod process;
 pub mod redact;
 pub mod runtime;
 pub mod source;
+pub mod static_server;

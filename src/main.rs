@@ -2,17 +2,37 @@
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the files of a static site, inside the image that Davit made of it.
+    #[command(hide = true)]
+    StaticServer(davit::static_server::Args),
+}
+
+#[expect(clippy::print_stderr, reason = "where a program says why it failed")]
 fn main() -> ExitCode {
     // Git calls davit as its ssh, by a link of that name.
     if let Some(error) = davit::source::ssh::become_ssh_if_called_so() {
-        #[expect(
-            clippy::print_stderr,
-            reason = "it speaks as ssh, whose messages git passes on"
-        )]
-        {
-            eprintln!("cannot run ssh: {error}");
-        }
+        eprintln!("cannot run ssh: {error}");
         return ExitCode::from(255);
     }
-    ExitCode::SUCCESS
+    let done = match Program::parse().command {
+        Command::StaticServer(args) => davit::static_server::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("davit: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

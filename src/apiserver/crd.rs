@@ -409,9 +409,9 @@ fn version(version: &Value, group: &str, names: &Names) -> Version {
         });
     let raw = version.pointer("/schema/openAPIV3Schema").cloned();
     let scale = version.pointer("/subresources/scale").map(|scale| Scale {
-        spec_path: text(scale, "/specReplicasPath").into(),
-        status_path: text(scale, "/statusReplicasPath").into(),
-        selector_path: scale
+        spec: text(scale, "/specReplicasPath").into(),
+        status: text(scale, "/statusReplicasPath").into(),
+        selector: scale
             .get("labelSelectorPath")
             .and_then(Value::as_str)
             .map(ToOwned::to_owned),

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     builtin::Builtin,
-    negotiate::{Accept, Shape},
+    documents,
+    negotiate::{Accept, JSON, Shape},
     registry::{Registry, Resource, Version, api_version},
     request::Path,
     respond::{document, plain},
@@ -26,15 +27,15 @@ pub fn answer(
 ) -> ApiResult<Response<Body>> {
     let registry = server.registry();
     if *path == Path::Other {
-        return other(parts, accept);
+        return other(&registry, parts, accept);
     }
     let accept = accept?;
     let body = match (path, accept.shape) {
         (Path::CoreVersions, Shape::Discovery(version)) => {
-            return aggregated(&registry, accept, version, true, parts);
+            return Ok(aggregated(&registry, accept, version, true, parts));
         }
         (Path::Groups, Shape::Discovery(version)) => {
-            return aggregated(&registry, accept, version, false, parts);
+            return Ok(aggregated(&registry, accept, version, false, parts));
         }
         (Path::CoreVersions, _) => json!({"kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host(parts)}]}),
@@ -82,7 +83,7 @@ fn host(parts: &Parts) -> String {
         .to_owned()
 }
 
-fn other(parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> {
+fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> {
     match parts.uri.path().trim_end_matches('/') {
         "/version" => Ok(document(accept?.plain(), 200, version().to_string().into(), &[])),
         "" => {
@@ -103,6 +104,9 @@ fn other(parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> 
                 json!({"paths": paths}).to_string().into(),
                 &[],
             ))
+        }
+        path if path == "/openapi/v2" || path.starts_with("/openapi/v3") => {
+            Ok(documents::answer(registry, parts, accept.unwrap_or(JSON)))
         }
         _ => Ok(plain(404, "404 page not found\n")),
     }
@@ -225,7 +229,7 @@ fn aggregated(
     list_version: &str,
     core: bool,
     parts: &Parts,
-) -> ApiResult<Response<Body>> {
+) -> Response<Body> {
     let items: Vec<Value> = registry
         .groups()
         .iter()
@@ -253,10 +257,13 @@ fn aggregated(
         "metadata": {}, "items": items})
         .to_string();
     let etag = {
+        use base64::Engine as _;
         use sha2::Digest as _;
         let digest = sha2::Sha512::digest(body.as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        format!("\"{hex}\"")
+        format!(
+            "\"{}\"",
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+        )
     };
     let known = parts
         .headers
@@ -275,7 +282,7 @@ fn aggregated(
             .headers_mut()
             .append(header::VARY, HeaderValue::from_static("Accept"));
     }
-    Ok(response)
+    response
 }
 
 fn aggregated_resource(resource: &Resource, served: &Version, group: &str, version: &str) -> Value {

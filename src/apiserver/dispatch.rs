@@ -13,7 +13,7 @@ use super::{
     discovery,
     handlers::{Call, Verb},
     identity::Identity,
-    negotiate::{Accept, Format, Shape},
+    negotiate::{Accept, JSON, Shape},
     registry::Resource,
     request::{Path, Query, Target, parse_path},
     respond::{error_response, plain},
@@ -23,12 +23,6 @@ use super::{
 
 /// How large a body may be: upstream's limit.
 const BODY_BYTES: usize = 3 << 20;
-
-const JSON: Accept = Accept {
-    format: Format::Json,
-    shape: Shape::Whole,
-    gzip: false,
-};
 
 /// Answers one request.
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {

@@ -5,13 +5,14 @@
 //! what is stored: what it does can be done twice, so that a restart only has to look at everything once.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     admission::mark_deleting,
@@ -40,6 +41,18 @@ pub struct Worker {
     server: Arc<Server>,
     dependents: HashMap<Box<str>, HashSet<Place>>,
     owners: HashMap<Place, Box<[Owner]>>,
+    /// Events in the order in which they were last written.
+    expiries: VecDeque<Expiry>,
+}
+
+/// How long an Event is kept after it was last written, as upstream keeps it.
+const EVENT_LIFE: Duration = Duration::from_hours(1);
+
+/// An Event that goes at `when`, unless it is written again.
+struct Expiry {
+    when: Instant,
+    key: ObjectKey,
+    revision: u64,
 }
 
 /// Works until the server closes.
@@ -49,11 +62,21 @@ pub async fn run(server: Arc<Server>, mut notices: mpsc::UnboundedReceiver<Notic
         server,
         dependents: HashMap::new(),
         owners: HashMap::new(),
+        expiries: VecDeque::new(),
     };
     let work = async {
         worker.look_at_everything().await;
-        while let Some(notice) = notices.recv().await {
-            worker.hear(&notice).await;
+        loop {
+            let next = worker.expiries.front().map(|expiry| expiry.when);
+            tokio::select! {
+                notice = notices.recv() => match notice {
+                    Some(notice) => worker.hear(&notice).await,
+                    None => return,
+                },
+                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    worker.expire().await;
+                }
+            }
         }
     };
     tokio::select! {
@@ -68,7 +91,6 @@ impl Worker {
         let mut all = Vec::new();
         for collection in collections {
             for object in self.server.store.view().list(&collection, None).objects {
-                self.index(&collection, &object);
                 all.push(Notice {
                     collection: collection.clone(),
                     object,
@@ -77,7 +99,8 @@ impl Worker {
             }
         }
         for notice in all {
-            self.follow(&notice).await;
+            // An Event of before the start lives for its whole life again: nobody counts on when it goes.
+            self.hear(&notice).await;
         }
     }
 
@@ -86,8 +109,34 @@ impl Worker {
             self.forget(&(notice.collection.clone(), notice.object.key.clone()));
         } else {
             self.index(&notice.collection, &notice.object);
+            if notice.collection.group.is_empty() && &*notice.collection.resource == "events" {
+                self.expiries.push_back(Expiry {
+                    when: Instant::now() + EVENT_LIFE,
+                    key: notice.object.key.clone(),
+                    revision: notice.object.revision,
+                });
+            }
         }
         self.follow(notice).await;
+    }
+
+    /// Removes the Events whose time is over.
+    async fn expire(&mut self) {
+        let Some(events) = self.resource(&GroupResource::new("", "events")) else {
+            return;
+        };
+        let now = Instant::now();
+        let mut over = Vec::new();
+        while self.expiries.front().is_some_and(|expiry| expiry.when <= now) {
+            let Some(Expiry { key, revision, .. }) = self.expiries.pop_front() else {
+                break;
+            };
+            let stored = self.server.store.view().get(&events.collection, &key);
+            over.extend(stored.filter(|event| event.revision == revision));
+        }
+        if let Err(error) = delete_all(&self.server, &events, over).await {
+            tracing::error!(%error, "old Events could not be removed");
+        }
     }
 
     fn forget(&mut self, place: &Place) {
@@ -204,9 +253,9 @@ impl Worker {
                     let foreground =
                         found.deleting && found.finalizers.iter().any(|name| **name == *FOREGROUND);
                     if foreground {
-                        waiting.push(owner.uid.clone())
+                        waiting.push(owner.uid.clone());
                     } else {
-                        solid += 1
+                        solid += 1;
                     }
                 }
             }

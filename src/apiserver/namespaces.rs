@@ -39,8 +39,7 @@ async fn ensure(server: &Server, resource: &Resource, mut object: Fields) -> Api
         .write(resource, key, Expect::Absent, Change::Put(object))
         .await
     {
-        Ok(_) | Err(Refused::Exists) => Ok(()),
-        Err(Refused::Changed | Refused::Gone) => Ok(()),
+        Ok(_) | Err(Refused::Exists | Refused::Changed | Refused::Gone) => Ok(()),
         Err(Refused::Failed(why)) => Err(ApiError::internal(why)),
     }
 }
@@ -61,6 +60,37 @@ pub async fn bootstrap(server: &Server) -> ApiResult<()> {
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
         ensure(server, &namespaces, fields(namespace)).await?;
         furnish(server, name).await?;
+    }
+    bootstrap_cluster(server).await
+}
+
+/// Makes the Service that tools ask for, and the role of those who may do everything.
+async fn bootstrap_cluster(server: &Server) -> ApiResult<()> {
+    let service = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
+            "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]},
+        "status": {"loadBalancer": {}}});
+    ensure(server, &*resource(server, "services")?, fields(service)).await?;
+    let registry = server.registry();
+    let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "cluster-admin", "labels": labels,
+            "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+            {"nonResourceURLs": ["*"], "verbs": ["*"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "cluster-admin", "labels": labels,
+            "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:masters"}]});
+    for (plural, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        if let Some(resource) = registry.get("rbac.authorization.k8s.io", plural) {
+            ensure(server, resource, fields(object)).await?;
+        }
     }
     Ok(())
 }
@@ -83,7 +113,7 @@ async fn furnish(server: &Server, namespace: &str) -> ApiResult<()> {
 /// What a write means for namespaces.
 pub async fn follow(server: &Server, notice: &Notice) -> ApiResult<()> {
     let object = &notice.object;
-    let is_namespace = &*notice.collection.group == "" && &*notice.collection.resource == "namespaces";
+    let is_namespace = notice.collection.group.is_empty() && &*notice.collection.resource == "namespaces";
     if is_namespace && !notice.removed {
         if object.deleting {
             return empty(server, object).await;

@@ -40,6 +40,13 @@ pub struct Accept {
     pub gzip: bool,
 }
 
+/// What is given to who asks for nothing that is spoken.
+pub const JSON: Accept = Accept {
+    format: Format::Json,
+    shape: Shape::Whole,
+    gzip: false,
+};
+
 impl Accept {
     /// The first acceptable one of the header's media types; JSON where nothing is asked for.
     pub fn parse(headers: &HeaderMap) -> ApiResult<Self> {

@@ -21,11 +21,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use super::identity::MASTERS;
 
 /// How long the authority is valid.
-const AUTHORITY: Duration = Duration::from_secs(3650 * 86400);
+const AUTHORITY: Duration = Duration::from_hours(3650 * 24);
 /// How long the certificates that it signs are valid.
-const LEAF: Duration = Duration::from_secs(365 * 86400);
+const LEAF: Duration = Duration::from_hours(365 * 24);
 /// A certificate with less time than this left is made anew.
-const RENEW: Duration = Duration::from_secs(30 * 86400);
+const RENEW: Duration = Duration::from_hours(30 * 24);
 /// The name of the administrator's certificate.
 const ADMIN: &str = "kubernetes-admin";
 
@@ -209,7 +209,7 @@ fn params(name: &str, organisation: Option<&str>, life: Duration) -> Certificate
     subject.push(DnType::CommonName, name);
     params.distinguished_name = subject;
     // An hour of grace for clocks that are behind.
-    params.not_before = (SystemTime::now() - Duration::from_secs(3600)).into();
+    params.not_before = (SystemTime::now() - Duration::from_hours(1)).into();
     params.not_after = (SystemTime::now() + life).into();
     params
 }

@@ -28,11 +28,11 @@ pub struct Names {
 #[derive(Debug, Clone)]
 pub struct Scale {
     /// JSON path of the wanted replicas.
-    pub spec_path: String,
+    pub spec: String,
     /// JSON path of the observed replicas.
-    pub status_path: String,
+    pub status: String,
     /// JSON path of the serialised label selector.
-    pub selector_path: Option<String>,
+    pub selector: Option<String>,
 }
 
 /// One version of a resource.

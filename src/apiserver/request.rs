@@ -41,11 +41,7 @@ pub enum Path {
 
 /// Takes a path apart as upstream's RequestInfo does.
 pub fn parse_path(path: &str) -> Path {
-    let decoded: Option<Vec<String>> = path
-        .trim_matches('/')
-        .split('/')
-        .map(|part| percent_decode(part))
-        .collect();
+    let decoded: Option<Vec<String>> = path.trim_matches('/').split('/').map(percent_decode).collect();
     let Some(parts) = decoded else { return Path::Other };
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (group, version, rest) = match parts.as_slice() {
@@ -227,10 +223,7 @@ fn flag(value: &str) -> bool {
     !matches!(value, "0" | "false" | "False" | "FALSE")
 }
 
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> ApiResult<T>
-where
-    T: Default,
-{
+fn number<T: std::str::FromStr + Default>(key: &str, value: &str) -> ApiResult<T> {
     if value.is_empty() {
         return Ok(T::default());
     }

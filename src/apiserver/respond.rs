@@ -11,6 +11,7 @@ use super::{
     builtin::Builtin,
     events,
     negotiate::{Accept, Format, Shape},
+    protobuf,
     registry::{Resource, Version},
     status::{ApiError, ApiResult},
     store::Object,
@@ -279,6 +280,7 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
                 ApiError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
             })
         }
+        protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(ApiError::bad_request),
         _ => Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN)),
     }
 }

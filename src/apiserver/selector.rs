@@ -206,11 +206,11 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Label, String> {
         "" | "," => Ok(Label::Exists(key)),
         "=" | "==" => {
             tokens.next();
-            Ok(Label::In(key, vec![value(tokens)?]))
+            Ok(Label::In(key, vec![value(tokens)]))
         }
         "!=" => {
             tokens.next();
-            Ok(Label::NotIn(key, vec![value(tokens)?]))
+            Ok(Label::NotIn(key, vec![value(tokens)]))
         }
         "in" => {
             tokens.next();
@@ -222,7 +222,7 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Label, String> {
         }
         operator @ (">" | "<") => {
             tokens.next();
-            let text = value(tokens)?;
+            let text = value(tokens);
             let bound = text
                 .parse()
                 .map_err(|_| "for 'Gt', 'Lt' operators, the value must be an integer")?;
@@ -251,13 +251,13 @@ fn key(text: &str) -> Result<String, String> {
     }
 }
 
-fn value(tokens: &mut Tokens<'_>) -> Result<String, String> {
+fn value(tokens: &mut Tokens<'_>) -> String {
     match tokens.peek() {
-        "" | "," => Ok(String::new()),
+        "" | "," => String::new(),
         text => {
             let text = text.to_owned();
             tokens.next();
-            Ok(text)
+            text
         }
     }
 }

@@ -1,23 +1,257 @@
-//! Service account tokens.
+//! Service account tokens: JSON web tokens (ES256) with a key of the server's own.
 
-use std::path::Path;
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use super::{identity::Identity, server::Server, store::StoreError};
+use axum::body::Body;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::Response;
+use jiff::{SignedDuration, Timestamp};
+use ring::{
+    rand::SystemRandom,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+        UnparsedPublicKey,
+    },
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    field::FieldError,
+    handlers::Call,
+    identity::Identity,
+    respond::{document, parse_body},
+    server::Server,
+    status::{ApiError, ApiResult},
+    store::{GroupResource, Object, ObjectKey, StoreError},
+};
+
+/// Who issues the tokens and for whom they are, unless another audience is asked for.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// How long a token lasts when nothing is asked for, in seconds.
+const DEFAULT_SECONDS: i64 = 3600;
+/// The shortest that may be asked for.
+const LEAST_SECONDS: i64 = 600;
+/// The longest that may be asked for.
+const MOST_SECONDS: i64 = 1 << 32;
 
 /// The key that signs tokens.
-pub struct Keys;
+pub struct Keys {
+    pair: EcdsaKeyPair,
+    random: SystemRandom,
+}
 
 impl Keys {
-    /// Reads or makes the key.
-    pub fn open(_directory: Option<&Path>) -> Result<Self, StoreError> {
-        Ok(Self)
+    /// Reads `sa.key` in the directory, or makes it (mode 0600); without a directory the key is forgotten.
+    pub fn open(directory: Option<&Path>) -> Result<Self, StoreError> {
+        let random = SystemRandom::new();
+        let path = directory.map(|directory| directory.join("sa.key"));
+        let stored = match &path {
+            Some(path) => match fs::read(path) {
+                Ok(bytes) => Some(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(source) => {
+                    return Err(StoreError::KeyFile {
+                        path: path.clone(),
+                        source,
+                    });
+                }
+            },
+            None => None,
+        };
+        let document = if let Some(stored) = stored {
+            stored
+        } else {
+            let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+                .map_err(|_| StoreError::Random)?;
+            if let Some(path) = &path {
+                let failed = |source| StoreError::KeyFile {
+                    path: path.clone(),
+                    source,
+                };
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)
+                    .map_err(failed)?;
+                file.write_all(made.as_ref())
+                    .and_then(|()| file.sync_all())
+                    .map_err(failed)?;
+            }
+            made.as_ref().to_vec()
+        };
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &random).map_err(|_| {
+                StoreError::KeyShape {
+                    path: path.unwrap_or_default(),
+                }
+            })?;
+        Ok(Self { pair, random })
+    }
+
+    fn sign(&self, claims: &Value) -> ApiResult<String> {
+        let header = json!({"alg": "ES256", "typ": "JWT"});
+        let text = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let signature = self
+            .pair
+            .sign(&self.random, text.as_bytes())
+            .map_err(|_| ApiError::internal("the token could not be signed"))?;
+        Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    fn verify(&self, token: &str) -> Option<Claims> {
+        let (text, signature) = token.rsplit_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref());
+        public.verify(text.as_bytes(), &signature).ok()?;
+        let (_, claims) = text.split_once('.')?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
     }
 }
 
+#[derive(Deserialize)]
+struct Claims {
+    aud: Vec<String>,
+    exp: i64,
+    jti: String,
+    #[serde(rename = "kubernetes.io")]
+    subject: Subject,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    namespace: String,
+    serviceaccount: Account,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    name: String,
+    uid: String,
+}
+
 impl Server {
-    /// Whose token that is.
-    pub fn authenticate_token(&self, _token: &str) -> Option<Identity> {
-        let _ = &self.keys;
-        None
+    /// Whose token that is: a token of ours, in its time, of an account that is still the same.
+    pub fn authenticate_token(&self, token: &str) -> Option<Identity> {
+        let claims = self.keys.verify(token)?;
+        if claims.exp <= Timestamp::now().as_second() || !claims.aud.iter().any(|audience| audience == ISSUER)
+        {
+            return None;
+        }
+        let Subject {
+            namespace,
+            serviceaccount,
+        } = claims.subject;
+        let key = ObjectKey::new(&namespace, &serviceaccount.name);
+        let account = self
+            .store
+            .view()
+            .get(&GroupResource::new("", "serviceaccounts"), &key)?;
+        if *account.uid != *serviceaccount.uid || account.deleting {
+            return None;
+        }
+        let user = format!("system:serviceaccount:{namespace}:{}", serviceaccount.name);
+        let groups = [
+            "system:serviceaccounts",
+            &format!("system:serviceaccounts:{namespace}"),
+        ];
+        let mut identity = Identity::new(&user, &groups);
+        identity.uid = serviceaccount.uid;
+        identity.extra.insert(
+            "authentication.kubernetes.io/credential-id".into(),
+            vec![format!("JTI={}", claims.jti)],
+        );
+        Some(identity)
+    }
+}
+
+/// Answers a TokenRequest for `account`.
+pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
+    let mut request = parse_body(&call.content_type, &call.body)?;
+    let wanted = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64);
+    let seconds = wanted.unwrap_or(DEFAULT_SECONDS);
+    let why = match seconds {
+        _ if seconds < LEAST_SECONDS => Some("may not specify a duration less than 10 minutes"),
+        _ if seconds > MOST_SECONDS => Some("may not specify a duration larger than 2^32 seconds"),
+        _ => None,
+    };
+    if let Some(why) = why {
+        let error = FieldError::invalid("spec.expirationSeconds", &seconds.into(), why);
+        return Err(ApiError::invalid(
+            "authentication.k8s.io",
+            "TokenRequest",
+            &account.key.name,
+            &[error],
+        ));
+    }
+    let audiences: Vec<Value> = request
+        .pointer("/spec/audiences")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let audiences = if audiences.is_empty() {
+        vec![ISSUER.into()]
+    } else {
+        audiences
+    };
+    let now = Timestamp::now();
+    let until = now
+        .checked_add(SignedDuration::from_secs(seconds))
+        .map_err(|_| ApiError::bad_request("expirationSeconds is too large"))?;
+    let (namespace, name) = (&account.key.namespace, &account.key.name);
+    let claims = json!({"iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:{name}"), "aud": audiences,
+        "iat": now.as_second(), "nbf": now.as_second(), "exp": until.as_second(),
+        "jti": uuid::Uuid::new_v4().to_string(),
+        "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": account.uid}}});
+    let token = call.server.keys.sign(&claims)?;
+    if let Some(request) = request.as_object_mut() {
+        request.insert("kind".into(), "TokenRequest".into());
+        request.insert("apiVersion".into(), "authentication.k8s.io/v1".into());
+        request.insert(
+            "metadata".into(),
+            json!({"name": name, "namespace": namespace, "creationTimestamp": super::meta::now()}),
+        );
+        let bound = request
+            .get("spec")
+            .and_then(|spec| spec.get("boundObjectRef"))
+            .cloned();
+        request.insert(
+            "spec".into(),
+            json!({"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound}),
+        );
+        let expires = until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        request.insert(
+            "status".into(),
+            json!({"token": token, "expirationTimestamp": expires}),
+        );
+    }
+    Ok(document(
+        call.accept.plain(),
+        201,
+        request.to_string().into(),
+        &call.warnings,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_only_ours() {
+        let (ours, others) = (Keys::open(None).unwrap(), Keys::open(None).unwrap());
+        let claims = json!({"aud": [ISSUER], "exp": 1, "jti": "j",
+            "kubernetes.io": {"namespace": "n", "serviceaccount": {"name": "a", "uid": "u"}}});
+        let token = ours.sign(&claims).unwrap();
+        assert_eq!(ours.verify(&token).unwrap().subject.namespace, "n");
+        assert!(others.verify(&token).is_none());
+        let tampered = token.replacen('.', ".e30", 1);
+        assert!(ours.verify(&tampered).is_none());
+        assert!(ours.verify("a.b").is_none());
     }
 }

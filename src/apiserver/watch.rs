@@ -22,7 +22,7 @@ use super::{
 };
 
 /// How often an idle watch says how far it is.
-const BOOKMARK: Duration = Duration::from_secs(60);
+const BOOKMARK: Duration = Duration::from_mins(1);
 /// A watch without a timeout lasts this long, to twice as long: clients come back at different times.
 const LONGEST: u64 = 1800;
 /// How many changes are taken from the log at once.

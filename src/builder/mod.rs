@@ -1,4 +1,27 @@
 //! How a directory becomes an image: one file per way, one trait, one list in the order of detection.
+//!
+//! [`DockerBuilder`] has the Docker Engine's BuildKit do it. BuildKit asks for what it needs while it builds, over a
+//! session of ours: files ([`filesync`] sends what [`select`] lets through of a [`tree`]), secrets and the credentials
+//! of registries ([`session`]). So no context is packed anywhere, and no secret is in a command line, an image or the
+//! engine's configuration.
+
+mod detect;
+mod dockerfile;
+mod engine;
+mod failure;
+mod filesync;
+mod ignore;
+mod images;
+mod paths;
+mod progress;
+mod select;
+mod session;
+mod static_site;
+mod tree;
+mod wire;
+
+pub use engine::{BuilderOptions, DockerBuilder};
+pub use images::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,15 +74,16 @@ pub struct BuildRequest {
     pub args: BTreeMap<String, Secret>,
     /// Build secrets, reachable as secret mounts only.
     pub secrets: BTreeMap<String, Secret>,
-    /// Labels of the image.
+    /// Labels of the image besides our own (see [`NAMESPACE`] and its neighbours), which are always there and win.
     pub labels: BTreeMap<String, String>,
     /// Credentials for base images, by registry host.
     pub registries: BTreeMap<String, RegistryLogin>,
     /// Build without the cache.
     pub no_cache: bool,
-    /// Nano-cores; nothing for no limit.
+    /// Nano-cores; nothing for no limit. BuildKit inside a Docker Engine has no limit for a single build (it ignores
+    /// `memory`, `cpuquota` and `cgroupparent`, tried with 20.10): [`DockerBuilder`] refuses one.
     pub cpu: Option<u64>,
-    /// Bytes; nothing for no limit.
+    /// Bytes; nothing for no limit. As `cpu`.
     pub memory: Option<u64>,
     /// The longest the build may take; over it, it is stopped in the engine.
     pub timeout: Duration,
@@ -103,9 +127,23 @@ pub enum BuildError {
     /// The build itself failed.
     #[error("build the image: {0}")]
     Failed(String),
-    /// A base image cannot be had.
+    /// A field asks for what this builder cannot do.
+    #[error("use {field}: {why}")]
+    NotSupported {
+        /// The field.
+        field: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// A base image is not there.
     #[error("pull a base image: {0}")]
     BaseImage(String),
+    /// A registry does not let us have a base image.
+    #[error("pull a base image: {0}")]
+    BaseImageDenied(String),
+    /// The registry of a base image cannot be reached.
+    #[error("pull a base image: {0}")]
+    RegistryUnreachable(String),
     /// It took too long.
     #[error("build the image within {0:?}")]
     Timeout(Duration),
@@ -133,10 +171,16 @@ impl Explain for BuildError {
             | Self::PathNotFound { .. }
             | Self::PathEscapes { .. }
             | Self::Failed(_)
+            | Self::NotSupported { .. }
             | Self::BaseImage(_)
+            | Self::BaseImageDenied(_)
             | Self::Timeout(_)
             | Self::Cancelled => Class::Terminal,
-            Self::DiskFull | Self::EngineUnavailable(_) | Self::Engine(_) | Self::Io(_) => Class::Transient,
+            Self::RegistryUnreachable(_)
+            | Self::DiskFull
+            | Self::EngineUnavailable(_)
+            | Self::Engine(_)
+            | Self::Io(_) => Class::Transient,
         }
     }
 
@@ -146,7 +190,10 @@ impl Explain for BuildError {
             Self::PathNotFound { reason, .. } => *reason,
             Self::PathEscapes { .. } => Reason::PathEscapes,
             Self::Failed(_) => Reason::BuildFailed,
+            Self::NotSupported { .. } => Reason::NotSupported,
             Self::BaseImage(_) => Reason::ImagePullFailed,
+            Self::BaseImageDenied(_) => Reason::ImagePullDenied,
+            Self::RegistryUnreachable(_) => Reason::RegistryUnreachable,
             Self::Timeout(_) => Reason::BuildTimeout,
             Self::Cancelled => Reason::Cancelled,
             Self::DiskFull => Reason::DiskFull,
@@ -162,10 +209,18 @@ impl Explain for BuildError {
                 Some(format!("set {field} to a path inside the repository"))
             }
             Self::Failed(_) => Some("its last lines are in status.failure.logTail of the Release".to_owned()),
-            Self::BaseImage(_) => Some("check the FROM lines and the registry's credentials".to_owned()),
+            Self::NotSupported { field, .. } => Some(format!("remove {field}")),
+            Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
+            Self::BaseImageDenied(_) => {
+                Some("check the FROM lines and the registry's credentials".to_owned())
+            }
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; the build is tried again".to_owned()),
-            Self::Cancelled | Self::EngineUnavailable(_) | Self::Engine(_) | Self::Io(_) => None,
+            Self::RegistryUnreachable(_)
+            | Self::Cancelled
+            | Self::EngineUnavailable(_)
+            | Self::Engine(_)
+            | Self::Io(_) => None,
         }
     }
 }
@@ -187,9 +242,9 @@ pub trait Builder: Send + Sync {
     /// again.
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError>;
 
-    /// Every image tag that bears the labels of `app`.
+    /// Every image tag that bears the labels of `app`; an image that lost its tag to a newer build by its id.
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError>;
 
-    /// Removes a tag; fine where it is gone already. An image that a container uses stays until that is gone.
+    /// Removes a tag of ours, or such an id; fine where it is gone already. An image that a container uses stays until that is gone.
     async fn remove(&self, tag: &str) -> Result<(), BuildError>;
 }

@@ -103,10 +103,7 @@ spec: {size: 3}
 async fn a_day_with_kubectl() {
     let cluster = Cluster::start().await;
     cluster
-        .run(
-            &["apply", "--validate=false", "-f", "-"],
-            &widget_crd().to_string(),
-        )
+        .run(&["apply", "-f", "-"], &widget_crd().to_string())
         .await;
     cluster
         .run(
@@ -119,20 +116,13 @@ async fn a_day_with_kubectl() {
             "",
         )
         .await;
-    let applied = cluster
-        .run(&["apply", "--validate=false", "-f", "-"], OBJECTS)
-        .await;
+    let applied = cluster.run(&["apply", "-f", "-"], OBJECTS).await;
     assert!(applied.contains("widget.example.com/shop created"), "{applied}");
-    let again = cluster
-        .run(&["apply", "--validate=false", "-f", "-"], OBJECTS)
-        .await;
+    let again = cluster.run(&["apply", "-f", "-"], OBJECTS).await;
     // A Secret given as stringData is patched again every time, by upstream's kubectl too.
     assert_eq!(again.matches("unchanged").count(), 3, "{again}");
     let changed = cluster
-        .run(
-            &["apply", "--validate=false", "-f", "-"],
-            &OBJECTS.replace("size: 3", "size: 4"),
-        )
+        .run(&["apply", "-f", "-"], &OBJECTS.replace("size: 3", "size: 4"))
         .await;
     assert!(
         changed.contains("widget.example.com/shop configured"),
@@ -227,6 +217,97 @@ async fn a_day_with_kubectl() {
         resources.contains("widgets") && !resources.contains("pods"),
         "{resources}"
     );
+    assert_eq!(
+        cluster
+            .run(&["auth", "can-i", "delete", "secrets"], "")
+            .await
+            .trim(),
+        "yes"
+    );
+    let who = cluster.run(&["auth", "whoami"], "").await;
+    assert!(who.contains("kubernetes-admin"), "{who}");
+    let typed = [
+        &["create", "configmap", "typed", "-n", "team", "--from-literal=a=b"][..],
+        &[
+            "create",
+            "secret",
+            "generic",
+            "typed",
+            "-n",
+            "team",
+            "--from-literal=a=b",
+        ],
+        &["create", "serviceaccount", "robot", "-n", "team"],
+        &[
+            "create",
+            "role",
+            "reader",
+            "-n",
+            "team",
+            "--verb=get,list",
+            "--resource=configmaps",
+        ],
+        &[
+            "create",
+            "rolebinding",
+            "reader",
+            "-n",
+            "team",
+            "--role=reader",
+            "--serviceaccount=team:robot",
+        ],
+    ];
+    for arguments in typed {
+        cluster.run(arguments, "").await;
+    }
+    let token = cluster.run(&["create", "token", "robot", "-n", "team"], "").await;
+    let with_token = |verb: &'static str, resource: &'static str| {
+        let flag = format!("--token={}", token.trim());
+        let cluster = &cluster;
+        async move {
+            let server = cluster
+                .run(
+                    &[
+                        "config",
+                        "view",
+                        "--raw",
+                        "-o",
+                        "jsonpath={.clusters[0].cluster.server}",
+                    ],
+                    "",
+                )
+                .await;
+            let ca = cluster.path().join("data/pki/ca.crt");
+            let ca = format!("--certificate-authority={}", ca.display());
+            let server = format!("--server={server}");
+            cluster
+                .output(
+                    &[
+                        "--kubeconfig=/dev/null",
+                        &server,
+                        &ca,
+                        &flag,
+                        verb,
+                        resource,
+                        "-n",
+                        "team",
+                    ],
+                    "",
+                )
+                .await
+        }
+    };
+    let allowed = with_token("get", "configmaps").await;
+    assert!(
+        allowed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&allowed.stderr)
+    );
+    let refused = with_token("get", "secrets").await;
+    assert!(
+        String::from_utf8_lossy(&refused.stderr)
+            .contains(r#"User "system:serviceaccount:team:robot" cannot list resource "secrets""#)
+    );
     assert!(cluster.run(&["version"], "").await.contains("v1.36"));
     assert!(cluster.run(&["cluster-info"], "").await.contains("is running at"));
     let missing = cluster.fail(&["get", "widget", "none", "-n", "team"], "").await;
@@ -235,10 +316,7 @@ async fn a_day_with_kubectl() {
         r#"Error from server (NotFound): widgets.example.com "none" not found"#
     );
     let invalid = cluster
-        .fail(
-            &["apply", "--validate=false", "-f", "-"],
-            &OBJECTS.replace("size: 3", "size: 13"),
-        )
+        .fail(&["apply", "-f", "-"], &OBJECTS.replace("size: 3", "size: 13"))
         .await;
     assert!(invalid.contains("not thirteen"), "{invalid}");
     let pods = cluster.fail(&["get", "pods"], "").await;

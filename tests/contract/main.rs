@@ -10,5 +10,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod builder;
 mod forge;
 mod forge_answers;
+mod runtime;
+mod runtime_docker;

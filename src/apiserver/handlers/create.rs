@@ -10,12 +10,16 @@ use crate::apiserver::{
     reviews,
     status::{ApiError, ApiResult},
     store::{Change, Expect, GroupResource, ObjectKey, Refused},
+    tokens,
 };
 
 /// How often a generated name is drawn again when it is taken.
 const DRAWS: usize = 8;
 
 pub(super) async fn create(call: &mut Call) -> ApiResult<Response<Body>> {
+    if call.subresource() == "token" {
+        return tokens::create(call, &*call.current()?);
+    }
     let mut object = call.body_object()?;
     let mut warnings = Vec::new();
     call.scope().normalise(&mut object, &mut warnings)?;

@@ -23,6 +23,7 @@ use super::{
     identity::Identity,
     meta::{self, Fields},
     negotiate::Accept,
+    protobuf,
     registry::{Registry, Resource, Version},
     request::{Query, Target},
     respond::{self, Presenter, parse_body},
@@ -178,6 +179,9 @@ impl Call {
 
     /// The body as an object.
     fn body_object(&self) -> ApiResult<Fields> {
+        if self.resource.builtin == Builtin::Custom && self.content_type == protobuf::MEDIA_TYPE {
+            return Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN));
+        }
         match parse_body(&self.content_type, &self.body)? {
             Value::Object(object) => Ok(object),
             _ => Err(ApiError::bad_request("the body is not an object")),

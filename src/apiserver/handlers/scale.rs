@@ -30,8 +30,8 @@ fn scale_of(object: &Object, scale: &Scale) -> Value {
             .and_then(Value::as_i64)
             .unwrap_or_default()
     };
-    let mut status = json!({"replicas": number(&scale.status_path)});
-    if let Some(path) = &scale.selector_path
+    let mut status = json!({"replicas": number(&scale.status)});
+    if let Some(path) = &scale.selector
         && let Some(selector) = value.pointer(&pointer(path))
     {
         status["selector"] = selector.clone();
@@ -40,7 +40,7 @@ fn scale_of(object: &Object, scale: &Scale) -> Value {
         "metadata": {"name": value.pointer("/metadata/name"), "namespace": value.pointer("/metadata/namespace"),
             "uid": value.pointer("/metadata/uid"), "resourceVersion": object.revision.to_string(),
             "creationTimestamp": value.pointer("/metadata/creationTimestamp")},
-        "spec": {"replicas": number(&scale.spec_path)}, "status": status})
+        "spec": {"replicas": number(&scale.spec)}, "status": status})
 }
 
 pub(super) fn get(call: &Call, object: &Object) -> ApiResult<Response<Body>> {
@@ -86,7 +86,7 @@ async fn set(call: &mut Call, next: impl Fn(Value) -> ApiResult<Value>) -> ApiRe
         .unwrap_or_default()
         .to_owned();
     call.target.subresource = None;
-    let path = pointer(&scale.spec_path);
+    let path = pointer(&scale.spec);
     let answer = change(call, true, move |current| {
         let mut object = current.value();
         if !given.is_empty() {

@@ -130,19 +130,17 @@ fn check_versions(call: &Call, new: &Fields, current: &Object) -> ApiResult<()> 
     }
     let given = meta::text(new, "resourceVersion");
     if !given.is_empty() && given != current.revision.to_string() {
-        return Err(match given.parse::<u64>() {
-            Ok(_) => ApiError::changed(&gr, call.name()),
-            Err(_) => {
-                let why = format!("strconv.ParseUint: parsing \"{given}\": invalid syntax");
-                let error = FieldError::invalid("metadata.resourceVersion", &given.into(), &why);
-                ApiError::invalid(
-                    &call.resource.group,
-                    &call.resource.names.kind,
-                    call.name(),
-                    &[error],
-                )
-            }
-        });
+        if given.parse::<u64>().is_ok() {
+            return Err(ApiError::changed(&gr, call.name()));
+        }
+        let why = format!("strconv.ParseUint: parsing \"{given}\": invalid syntax");
+        let error = FieldError::invalid("metadata.resourceVersion", &given.into(), &why);
+        return Err(ApiError::invalid(
+            &call.resource.group,
+            &call.resource.names.kind,
+            call.name(),
+            &[error],
+        ));
     }
     Ok(())
 }

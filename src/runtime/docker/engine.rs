@@ -116,6 +116,17 @@ pub fn start(workload: &Workload, refusal: &Error) -> Refusal {
     Refusal::Error(error("start a container", refusal))
 }
 
+/// What a container's last words mean where the engine's init could not run its command.
+pub fn init(last_words: &str) -> Option<RuntimeError> {
+    let line = last_words
+        .lines()
+        .rev()
+        .find(|line| line.starts_with("[FATAL tini"))?;
+    let (_, why) = line.split_once("] ")?;
+    why.starts_with("exec ")
+        .then(|| RuntimeError::ConfigInvalid(mend(why)))
+}
+
 /// The workload's host port that the message speaks of.
 fn named_port(workload: &Workload, message: &str) -> Option<u16> {
     let ports = workload.ports.iter().filter_map(|port| port.host);
@@ -198,6 +209,13 @@ mod tests {
             let said = format!("{:?}", start(&given, &refused(500, message)));
             assert!(said.contains(expected), "{message}: {said}");
         }
+        let words = "hello\n[FATAL tini (7)] exec /nope failed: No such file or directory";
+        let said = init(words).unwrap().to_string();
+        assert!(
+            said.contains("exec /nope failed") && said.contains("spec.command"),
+            "{said}"
+        );
+        assert!(init("exec failed").is_none());
         let missing = creation(&given, &refused(404, "No such image: sha256:1"));
         assert!(matches!(missing, RuntimeError::ImageMissing(_)), "{missing:?}");
         let none = creation(&given, &refused(400, "No command specified"));

@@ -48,7 +48,7 @@ const LAST_WORDS: (&str, usize) = ("20", 1024);
 /// What can be chosen about the Docker runtime.
 #[derive(Clone, Debug)]
 pub struct DockerOptions {
-    /// Which Davit this is, where several share an engine; empty by default. Letters and digits count, the first twelve.
+    /// Which Davit this is, where several share an engine; empty by default. Of letters and digits.
     pub instance: String,
     /// How long a container that has left the Application's name still answers those who had just resolved it; 3 s by
     /// default, because a SYN that was lost in the moment of leaving is sent again after 1 s.
@@ -139,6 +139,7 @@ impl Runtime for DockerRuntime {
         let mut last = None;
         for _ in 0..ROUNDS {
             let looked = inner.look(&workload.app).await?;
+            inner.refused_by_init(workload, &looked).await?;
             let want = inner.want(workload, &looked);
             let busy = inner.busy.lock().clone();
             let seen: Vec<_> = looked
@@ -307,6 +308,23 @@ impl Inner {
             restart: workload.restart,
             drain: self.options.drain,
         }
+    }
+
+    /// The container's process 1 is the engine's init, so it is that which finds the entrypoint missing, after the engine has
+    /// said that the container was started.
+    async fn refused_by_init(&self, workload: &Workload, looked: &[Looked]) -> Result<(), RuntimeError> {
+        let refused = |one: &&Looked| {
+            workload.replicas > 0
+                && matches!(one.phase, Phase::Exited(_) | Phase::Restarting)
+                && matches!(one.code, 126 | 127)
+                && one.labels.get(names::CONFIG) == Some(&workload.hash)
+        };
+        for one in looked.iter().filter(refused) {
+            if let Some(error) = engine::init(&self.last_words(one).await) {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Removes the namespace's network, if no container of the namespace is left.

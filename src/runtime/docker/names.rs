@@ -30,6 +30,8 @@ pub const ROLE_VOLUME: &str = "volume";
 /// What a container's name ends in while it is stopped and kept.
 pub const KEPT: &str = "-kept";
 
+/// How much of the instance is in every name; a longer one is in them as a hash.
+const SHORT_INSTANCE: usize = 12;
 /// The longest name, in bytes; volumes are directories, containers are host names to some tools.
 const LONGEST: usize = 128;
 
@@ -43,11 +45,11 @@ pub struct Names {
 impl Names {
     /// Those of the installation with this id; empty: the only one of the engine.
     pub fn new(instance: &str) -> Self {
-        let short: String = instance
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(12)
-            .collect();
+        let mut short: String = instance.chars().filter(char::is_ascii_alphanumeric).collect();
+        if short.len() > SHORT_INSTANCE {
+            short = short_hash(instance.as_bytes());
+            short.truncate(SHORT_INSTANCE);
+        }
         let prefix = if short.is_empty() {
             "davit-".to_owned()
         } else {

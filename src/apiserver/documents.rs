@@ -1,0 +1,133 @@
+//! `/openapi/v2` and `/openapi/v3`: the documents, made when they are asked for.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use serde_json::Value;
+
+use super::{
+    builtin::Builtin,
+    negotiate::Accept,
+    openapi::{self, Described},
+    registry::{Registry, Resource, Version},
+    respond::{document, plain},
+};
+
+/// The media type of the second version in protobuf, in the words of newer clients and of older ones.
+const PROTOBUF: [&str; 2] = [
+    "com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
+
+/// Answers a path below `/openapi`.
+pub fn answer(registry: &Registry, parts: &Parts, accept: Accept) -> Response<Body> {
+    let path = parts.uri.path().trim_end_matches('/');
+    let pairs: Vec<(&Resource, &Version)> = registry
+        .iter()
+        .flat_map(|resource| {
+            let served = resource.versions.iter().filter(|version| version.served);
+            served.map(move |version| (&**resource, &**version))
+        })
+        .collect();
+    let subresources: Vec<Vec<&str>> = pairs.iter().map(|(_, version)| subresources(version)).collect();
+    let described: Vec<Described<'_>> = pairs
+        .iter()
+        .zip(&subresources)
+        .map(|((resource, version), subresources)| Described {
+            group: &resource.group,
+            version: &version.name,
+            kind: &resource.names.kind,
+            plural: &resource.names.plural,
+            namespaced: resource.namespaced,
+            verbs: resource.verbs(),
+            subresources,
+            schema: version.raw_schema.as_deref(),
+            custom: resource.builtin == Builtin::Custom,
+        })
+        .collect();
+    match path {
+        "/openapi/v2" => second(&described, parts, accept),
+        "/openapi/v3" => tagged(openapi::v3_index(&described), parts, accept),
+        _ => {
+            let name = path.strip_prefix("/openapi/v3/").unwrap_or_default();
+            let (group, version) = match name.split('/').collect::<Vec<_>>().as_slice() {
+                ["api", version] => (String::new(), (*version).to_owned()),
+                ["apis", group, version] => ((*group).to_owned(), (*version).to_owned()),
+                _ => return plain(404, "404 page not found\n"),
+            };
+            if !registry.serves(&group, &version) {
+                return plain(404, "404 page not found\n");
+            }
+            tagged(openapi::v3_document(&group, &version, &described), parts, accept)
+        }
+    }
+}
+
+fn subresources(version: &Version) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    if version.status {
+        found.push("status");
+    }
+    if version.scale.is_some() {
+        found.push("scale");
+    }
+    found
+}
+
+fn second(described: &[Described<'_>], parts: &Parts, accept: Accept) -> Response<Body> {
+    let wanted = parts
+        .headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let text = wanted.collect::<Vec<_>>().join(",");
+    let made = openapi::v2_document(described);
+    let Some(media_type) = PROTOBUF.iter().find(|name| text.contains(**name)) else {
+        return tagged(made, parts, accept);
+    };
+    let bytes: Bytes = openapi::v2_protobuf(&made).into();
+    let mut response = with_tag(bytes.clone(), parts, || {
+        let mut response = document(accept, 200, bytes, &[]);
+        if let Ok(value) = format!("application/{media_type}").parse() {
+            response.headers_mut().insert(header::CONTENT_TYPE, value);
+        }
+        response
+    });
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn tagged(value: Value, parts: &Parts, accept: Accept) -> Response<Body> {
+    let bytes: Bytes = value.to_string().into();
+    // A large tree: it goes before the answer is made.
+    drop(value);
+    with_tag(bytes.clone(), parts, || document(accept.plain(), 200, bytes, &[]))
+}
+
+/// The answer with an entity tag, or 304 for who has it already.
+fn with_tag(bytes: Bytes, parts: &Parts, make: impl FnOnce() -> Response<Body>) -> Response<Body> {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(&bytes);
+    let tag = format!(
+        "\"{}\"",
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+    );
+    let known = parts
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let mut response = if known == Some(tag.as_str()) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        make()
+    };
+    if let Ok(value) = tag.parse() {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}

@@ -1,0 +1,255 @@
+//! The patterns of a `.dockerignore`: in order, the last one that fits decides, `!` takes an exclusion back, and a
+//! pattern that fits a directory fits everything below it. Pure.
+//!
+//! BuildKit itself finds and reads the file (`Dockerfile.dockerignore` beside the Dockerfile, else `.dockerignore` of
+//! the context) and sends us its lines, cleaned, with the request for files; to apply them is the client's part.
+//! The rules are those of Docker's reference, "dockerignore file", and of Go's `filepath.Match`.
+
+use regex::Regex;
+
+/// Patterns in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns(Vec<Pattern>);
+
+#[derive(Clone, Debug)]
+struct Pattern {
+    regex: Regex,
+    exception: bool,
+}
+
+/// A pattern that cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pattern {0:?} of .dockerignore cannot be read")]
+pub struct BadPattern(String);
+
+impl Patterns {
+    /// Reads the patterns; empty ones are left out.
+    ///
+    /// # Errors
+    /// A lone `!`, or a bracket that is not closed.
+    pub fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Self, BadPattern> {
+        let mut patterns = Vec::new();
+        for line in lines {
+            let line = line.trim();
+            if line.is_empty() {
+                continue;
+            }
+            let (exception, glob) = match line.strip_prefix('!') {
+                Some(rest) => (true, rest.trim()),
+                None => (false, line),
+            };
+            let bad = || BadPattern(line.to_owned());
+            if glob.is_empty() {
+                return Err(bad());
+            }
+            let regex = translate(&clean(glob))
+                .and_then(|text| Regex::new(&text).ok())
+                .ok_or_else(bad)?;
+            patterns.push(Pattern { regex, exception });
+        }
+        Ok(Self(patterns))
+    }
+
+    /// True where nothing below a directory that matches can be taken back.
+    pub fn is_plain(&self) -> bool {
+        !self.0.iter().any(|pattern| pattern.exception)
+    }
+
+    /// Whether the patterns mean the path, relative and with `/` between its parts, where `above` is the answer for the
+    /// directory that it is in; nothing for the top. A pattern that fitted the directory fits everything in it. An
+    /// exception fits a directory only if that was excluded so far, hence the answers and not just the patterns.
+    pub fn meet(&self, path: &str, above: Option<&Met>) -> Met {
+        let mut met = Met {
+            meant: false,
+            fitted: Vec::with_capacity(self.0.len()),
+        };
+        for (index, pattern) in self.0.iter().enumerate() {
+            let inherited = above
+                .and_then(|above| above.fitted.get(index))
+                .is_some_and(|fitted| *fitted);
+            // An exclusion of what is excluded and an exception of what is not change nothing.
+            let fits = inherited || (pattern.exception == met.meant && pattern.regex.is_match(path));
+            met.fitted.push(fits);
+            if fits {
+                met.meant = !pattern.exception;
+            }
+        }
+        met
+    }
+}
+
+/// What became of a path.
+#[derive(Clone, Debug)]
+pub struct Met {
+    /// Whether the patterns mean it.
+    pub meant: bool,
+    fitted: Vec<bool>,
+}
+
+/// The path without `.`, empty and, where possible, `..` parts; a leading `/` means the root of the context. What
+/// remains of `.` and `/` is `.`, which fits nothing.
+fn clean(glob: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in glob.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    if parts.is_empty() {
+        ".".to_owned()
+    } else {
+        parts.join("/")
+    }
+}
+
+/// The regular expression that fits what the glob fits.
+fn translate(glob: &str) -> Option<String> {
+    // `**name` without any other special character means every path that ends so, even in the middle of a name.
+    if let Some(rest) = glob.strip_prefix("**")
+        && !rest.starts_with('/')
+        && !rest.contains(['*', '?', '[', ']', '\\'])
+    {
+        return Some(format!("(?s)^.*{}$", regex::escape(rest)));
+    }
+    let mut out = String::from("(?s)^");
+    let mut chars = glob.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '*' if chars.peek() == Some(&'*') => {
+                chars.next();
+                if chars.peek() == Some(&'/') {
+                    chars.next();
+                }
+                out.push_str(if chars.peek().is_none() { ".*" } else { "(?:.*/)?" });
+            }
+            '*' => out.push_str("[^/]*"),
+            '?' => out.push_str("[^/]"),
+            '[' => class(&mut chars, &mut out)?,
+            '\\' => push_escaped(&mut out, chars.next().unwrap_or('\\')),
+            other => push_escaped(&mut out, other),
+        }
+    }
+    out.push('$');
+    Some(out)
+}
+
+/// The rest of a bracket, after its `[`.
+fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) -> Option<()> {
+    out.push('[');
+    if chars.peek() == Some(&'^') {
+        chars.next();
+        out.push('^');
+    }
+    let mut empty = true;
+    loop {
+        match chars.next()? {
+            ']' if !empty => break,
+            '-' if !empty && chars.peek() != Some(&']') => out.push('-'),
+            '\\' => push_escaped(out, chars.next()?),
+            other => push_escaped(out, other),
+        }
+        empty = false;
+    }
+    out.push(']');
+    Some(())
+}
+
+fn push_escaped(out: &mut String, char: char) {
+    // Every ASCII sign may be escaped, which also keeps `&&`, `~~` and `--` of a class from meaning something.
+    if char.is_ascii_punctuation() && char != '_' {
+        out.push('\\');
+    }
+    out.push(char);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(patterns: &Patterns, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        ends.fold(None, |above: Option<Met>, end| {
+            Some(patterns.meet(&path[..end], above.as_ref()))
+        })
+        .is_some_and(|met| met.meant)
+    }
+
+    #[test]
+    fn patterns_decide_as_docker_does() {
+        for (lines, excluded, kept) in [
+            (
+                &["node_modules"][..],
+                &["node_modules", "node_modules/a/b"][..],
+                &["a/node_modules", "node_modules2"][..],
+            ),
+            (
+                &["**/node_modules"],
+                &["node_modules/x", "a/b/node_modules/x"],
+                &["anode_modules"],
+            ),
+            (&["*.md", "!README.md"], &["a.md"], &["README.md", "docs/a.md"]),
+            (
+                &["*.md", "!README*.md", "README-secret.md"],
+                &["README-secret.md", "x.md"],
+                &["README-a.md"],
+            ),
+            (
+                &["*.md", "README-secret.md", "!README*.md"],
+                &["x.md"],
+                &["README-secret.md"],
+            ),
+            (
+                &["*/temp*"],
+                &["a/temporary.txt", "a/temp/x"],
+                &["temp", "a/b/temp"],
+            ),
+            (&["*/*/temp*"], &["a/b/temp.txt"], &["a/temp"]),
+            (&["temp?"], &["tempa", "temp1/x"], &["temp", "tempab"]),
+            (&["**"], &["a", "a/b"], &[]),
+            (&["**", "!src", "!src/**"], &["a", "srcs"], &["src", "src/a/b"]),
+            (&["/abs/dir/"], &["abs/dir/x"], &["x/abs/dir"]),
+            (&["./a/../b"], &["b", "b/c"], &["a"]),
+            (&["a/**/z"], &["a/z", "a/b/c/z"], &["a/bz"]),
+            (&["a/**"], &["a/x", "a/x/y"], &["a", "b"]),
+            (&["[a-c].txt"], &["b.txt"], &["d.txt", "-.txt"]),
+            (&["[^a-c].txt"], &["d.txt"], &["b.txt"]),
+            (&[r"a\*b"], &["a*b"], &["axb"]),
+            (&["a+b(c)$^{d}|e"], &["a+b(c)$^{d}|e"], &["aab"]),
+            (&["**.log"], &["x.log", "a/y.log"], &["x.logs"]),
+            (
+                &["dir", "!dir/keep"],
+                &["dir", "dir/other"],
+                &["dir/keep", "dir/keep/x"],
+            ),
+            (&["", "  ", ".", "/", "../a"], &[], &["a"]),
+        ] {
+            let patterns = Patterns::new(lines.iter().copied()).unwrap();
+            for path in excluded {
+                assert!(meant(&patterns, path), "{lines:?} excludes {path}");
+            }
+            for path in kept {
+                assert!(!meant(&patterns, path), "{lines:?} keeps {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        for line in ["!", "[a", "a["] {
+            assert_eq!(Patterns::new([line]).unwrap_err(), BadPattern(line.to_owned()));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(line in "[a-z*?!\\[\\]/.\\\\&~^-]{0,12}", path in "[a-z./-]{1,12}") {
+            if let Ok(patterns) = Patterns::new([line.as_str()]) {
+                meant(&patterns, &path);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! BuildKit's way back to its client: while a build runs, it asks over this session for files, for secrets and for the
+//! credentials of registries, each when a step needs it. Nothing of it is stored in the engine's configuration, in the
+//! image or in a command line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bollard::health::health_check_response::ServingStatus;
+use bollard::health::health_server::{Health, HealthServer};
+use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
+use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use bollard::moby::filesync::packet::file_sync_server::FileSyncServer;
+use bollard::moby::filesync::v1::auth_server::{Auth, AuthServer};
+use bollard::moby::filesync::v1::{
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
+    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+};
+use futures::stream::BoxStream;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::service::TowerToHyperService;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::BuildError;
+use super::filesync::{FirstError, Trees};
+use super::wire::{Wire, unavailable};
+use crate::model::RegistryLogin;
+use crate::redact::Secret;
+
+/// What we answer to. BuildKit only asks for what is announced, and fetches registry tokens by itself where we do not
+/// offer to.
+const METHODS: [&str; 4] = [
+    "/grpc.health.v1.Health/Check",
+    "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    "/moby.filesync.v1.Auth/Credentials",
+    "/moby.filesync.v1.FileSync/DiffCopy",
+];
+
+/// What a build may ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    /// Trees by the name that BuildKit knows them by: `context` and `dockerfile`.
+    pub trees: Trees,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Credentials by registry host.
+    pub registries: BTreeMap<String, RegistryLogin>,
+    /// Names the place in BuildKit's cache where transferred files are kept from build to build.
+    pub shared_key: String,
+}
+
+/// An open session; closed when dropped.
+#[derive(Debug)]
+pub struct Session {
+    /// What the build refers to it by.
+    pub id: String,
+    /// The first file that could not be read: BuildKit reports only that the transfer failed.
+    pub unreadable: FirstError,
+    _served: AbortOnDropHandle<()>,
+}
+
+impl Session {
+    /// Opens a session in the engine.
+    ///
+    /// # Errors
+    /// The engine does not answer or knows no sessions.
+    pub async fn open(wire: &Wire, offer: Offer) -> Result<Self, BuildError> {
+        let id = Uuid::new_v4().simple().to_string();
+        let mut headers = vec![
+            ("connection", "Upgrade"),
+            ("upgrade", "h2c"),
+            ("x-docker-expose-session-uuid", id.as_str()),
+            ("x-docker-expose-session-name", "davit"),
+            ("x-docker-expose-session-sharedkey", offer.shared_key.as_str()),
+        ];
+        headers.extend(METHODS.map(|method| ("x-docker-expose-session-grpc-method", method)));
+        let answer = wire.post("/session", &headers).await?;
+        let upgraded = hyper::upgrade::on(answer.response)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let unreadable = FirstError::default();
+        let files = super::filesync::Files::new(offer.trees, unreadable.clone());
+        let routes = Routes::new(HealthServer::new(Serving))
+            .add_service(SecretsServer::new(SecretStore(offer.secrets)))
+            .add_service(AuthServer::new(Logins::new(offer.registries)))
+            .add_service(FileSyncServer::new(files))
+            .prepare();
+        let connection = answer.connection;
+        let served = tokio::spawn(async move {
+            let _connection = connection;
+            // The engine ends the session with the build; how, makes no difference any more.
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(upgraded, TowerToHyperService::new(routes))
+                .await;
+        });
+        Ok(Self {
+            id,
+            unreadable,
+            _served: AbortOnDropHandle::new(served),
+        })
+    }
+}
+
+struct Serving;
+
+#[tonic::async_trait]
+impl Health for Serving {
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+
+    async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        Ok(Response::new(HealthCheckResponse {
+            status: ServingStatus::Serving.into(),
+        }))
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        Err(Status::unimplemented("list"))
+    }
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("watch"))
+    }
+}
+
+struct SecretStore(BTreeMap<String, Secret>);
+
+#[tonic::async_trait]
+impl Secrets for SecretStore {
+    async fn get_secret(
+        &self,
+        request: Request<GetSecretRequest>,
+    ) -> Result<Response<GetSecretResponse>, Status> {
+        let id = request.into_inner().id;
+        match self.0.get(&id) {
+            Some(secret) => Ok(Response::new(GetSecretResponse {
+                data: secret.expose().to_vec(),
+            })),
+            None => Err(Status::not_found(format!(
+                "the secret {id} is not in spec.build.secrets"
+            ))),
+        }
+    }
+}
+
+struct Logins(BTreeMap<String, RegistryLogin>);
+
+impl Logins {
+    fn new(registries: BTreeMap<String, RegistryLogin>) -> Self {
+        Self(
+            registries
+                .into_iter()
+                .map(|(host, login)| (registry(&host), login))
+                .collect(),
+        )
+    }
+}
+
+impl fmt::Debug for Logins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// One name for each registry: Docker's own has four, and configuration files hold URLs.
+fn registry(host: &str) -> String {
+    let host = host.trim_start_matches("https://").trim_start_matches("http://");
+    let host = host.split('/').next().unwrap_or(host);
+    match host {
+        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[tonic::async_trait]
+impl Auth for Logins {
+    async fn credentials(
+        &self,
+        request: Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
+        let host = registry(&request.into_inner().host);
+        Ok(Response::new(match self.0.get(&host) {
+            Some(login) => CredentialsResponse {
+                username: login.username.clone(),
+                secret: login
+                    .password
+                    .expose_str()
+                    .ok_or_else(|| Status::invalid_argument(format!("the password for {host} is not text")))?
+                    .to_owned(),
+            },
+            None => CredentialsResponse::default(),
+        }))
+    }
+
+    async fn fetch_token(
+        &self,
+        _: Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
+        Err(Status::unimplemented("fetch_token"))
+    }
+
+    async fn get_token_authority(
+        &self,
+        _: Request<GetTokenAuthorityRequest>,
+    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("get_token_authority"))
+    }
+
+    async fn verify_token_authority(
+        &self,
+        _: Request<VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("verify_token_authority"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_has_one_name() {
+        for (given, name) in [
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("registry-1.docker.io", "docker.io"),
+            ("docker.io", "docker.io"),
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("https://registry.example.com/v2", "registry.example.com"),
+        ] {
+            assert_eq!(registry(given), name);
+        }
+    }
+}

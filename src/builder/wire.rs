@@ -1,0 +1,104 @@
+//! Plain HTTP over the engine's socket, for the three calls that a client library does not offer as they are needed:
+//! `/session`, `/build` in that session with an id of our own, and `/build/cancel`. One connection a call, closed when
+//! it is dropped: that alone makes the engine give up the work.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::BuildError;
+use crate::error::chain;
+
+/// The longest error text that is read from the engine, in bytes.
+const LONGEST_ERROR: usize = 64 * 1024;
+
+/// The way to the engine.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    socket: PathBuf,
+}
+
+/// An answer and the connection that it comes by.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and body.
+    pub response: Response<Incoming>,
+    /// Closes the connection when dropped.
+    pub connection: AbortOnDropHandle<()>,
+}
+
+impl Wire {
+    /// By a unix socket.
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_path_buf(),
+        }
+    }
+
+    /// Sends a request without a body.
+    ///
+    /// # Errors
+    /// The engine does not answer, or answers with an error.
+    pub async fn post(&self, path_and_query: &str, headers: &[(&str, &str)]) -> Result<Answer, BuildError> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path_and_query)
+            .header(header::HOST, "docker");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(Full::<Bytes>::default())
+            .map_err(|error| BuildError::Engine(format!("make a request: {error}")))?;
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.unavailable(&error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+            // How it ended is seen by whoever reads the answer.
+            let _ = connection.with_upgrades().await;
+        }));
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Answer { response, connection });
+        }
+        let text = match Limited::new(response.into_body(), LONGEST_ERROR).collect().await {
+            Ok(body) => message(&body.to_bytes()),
+            Err(_) => String::new(),
+        };
+        Err(BuildError::Engine(
+            format!("the engine answered {status} {text}")
+                .trim_end()
+                .to_owned(),
+        ))
+    }
+
+    fn unavailable(&self, error: &io::Error) -> BuildError {
+        BuildError::EngineUnavailable(format!("{}: {error}", self.socket.display()))
+    }
+}
+
+/// That a connection failed.
+pub fn unavailable(error: &hyper::Error) -> BuildError {
+    BuildError::EngineUnavailable(chain(error))
+}
+
+fn message(body: &[u8]) -> String {
+    serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|value| value.get("message")?.as_str().map(str::to_owned))
+        .unwrap_or_else(|| String::from_utf8_lossy(body).into_owned())
+}
