@@ -27,9 +27,9 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 	scripts/build-peer gitea
 	cargo test --locked
 
-test-peers: ## Build the real kube-apiserver, etcd and kubectl (about 6 minutes, once), then run the loop against them.
+test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop against them.
 	scripts/install-tools --test
-	scripts/build-peer kube-apiserver etcd kubectl
+	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl
 	cargo test --locked --features peers --test peers
 
 lint: ## What must hold before a commit: formatting and every lint.

@@ -7,9 +7,11 @@ mod crds_real;
 #[path = "crds/rows.rs"]
 mod crds_rows;
 
+use std::time::Duration;
+
 use common::http::request;
 use common::kube_apiserver::{KubeApiserver, kubectl};
-use common::{run, try_run};
+use common::{run, try_run, wait_for};
 
 #[test]
 fn a_real_api_server_serves_whom_it_knows() {
@@ -47,4 +49,33 @@ fn a_real_api_server_serves_whom_it_knows() {
     assert_eq!(reply.status, 401, "{reply:?}");
     let unknown = request("GET", &server.url).send();
     assert_eq!(unknown.status, 0, "an unknown authority is refused: {unknown:?}");
+}
+
+#[test]
+fn the_real_controllers_empty_a_namespace() {
+    let mut server = KubeApiserver::start();
+    run(server.kubectl().args(["create", "namespace", "shop"]));
+    run(server
+        .kubectl()
+        .args(["create", "configmap", "one", "--namespace", "shop"]));
+    run(server
+        .kubectl()
+        .args(["delete", "namespace", "shop", "--wait=false"]));
+    let phase = [
+        "get",
+        "namespace",
+        "shop",
+        "--ignore-not-found",
+        "--output",
+        "jsonpath={.status.phase}",
+    ];
+    assert_eq!(
+        run(server.kubectl().args(phase)),
+        "Terminating",
+        "nobody empties it yet"
+    );
+    server.start_controllers();
+    wait_for("the namespace to go", Duration::from_mins(1), || {
+        run(server.kubectl().args(phase)).is_empty().then_some(())
+    });
 }

@@ -1,4 +1,4 @@
-//! A real kube-apiserver 1.36 on a real etcd 3.6, alone: no controllers, no nodes. For `make test-peers`.
+//! A real kube-apiserver 1.36 on a real etcd 3.6: no nodes, and no controllers unless asked for. For `make test-peers`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,10 +19,11 @@ pub struct KubeApiserver {
     pub url: String,
     /// A kubeconfig of an administrator.
     pub kubeconfig: PathBuf,
+    controllers: Option<(Daemon, Port)>,
     daemon: Daemon,
     _etcd: Daemon,
     _ports: [Port; 3],
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl KubeApiserver {
@@ -78,8 +79,33 @@ impl KubeApiserver {
             daemon,
             _etcd: etcd,
             _ports: ports,
-            _dir: dir,
+            controllers: None,
+            dir,
         }
+    }
+
+    /// Starts the controllers of a cluster that Davit's objects meet too: those that collect what lost its owner and
+    /// empty a deleted namespace.
+    pub fn start_controllers(&mut self) {
+        let port = Port::take();
+        let program = peers::file("kube-controller-manager-1.36.3/kube-controller-manager");
+        let certs = self.dir.path().join("controllers");
+        let mut serve = command(program, User::Own);
+        serve
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .arg("--controllers=garbage-collector-controller,namespace-controller")
+            .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
+            .arg(format!("--secure-port={}", port.number()))
+            .arg(format!("--cert-dir={}", certs.display()));
+        let log = self.dir.path().join("controllers.log");
+        let mut daemon = Daemon::start("kube-controller-manager", serve, &log);
+        let ca = certs.join("kube-controller-manager.crt");
+        let url = format!("https://127.0.0.1:{}/healthz", port.number());
+        daemon.wait_ready(Duration::from_mins(1), || {
+            ca.exists() && request("GET", &url).ca(&ca).send().status == 200
+        });
+        self.controllers = Some((daemon, port));
     }
 
     /// `kubectl` as the administrator.
