@@ -82,13 +82,14 @@ fn second(described: &[Described<'_>], parts: &Parts, accept: Accept) -> Respons
         .filter_map(|value| value.to_str().ok());
     let text = wanted.collect::<Vec<_>>().join(",");
     let made = openapi::v2_document(described);
-    let Some(media_type) = PROTOBUF.iter().find(|name| text.contains(**name)) else {
+    if !PROTOBUF.iter().any(|name| text.contains(name)) {
         return tagged(made, parts, accept);
-    };
+    }
     let bytes: Bytes = openapi::v2_protobuf(&made).into();
     let mut response = with_tag(bytes.clone(), parts, || {
         let mut response = document(accept, 200, bytes, &[]);
-        if let Ok(value) = format!("application/{media_type}").parse() {
+        // The older name is no media type that a strict parser takes: the answer bears the newer one.
+        if let Ok(value) = format!("application/{}", PROTOBUF[0]).parse() {
             response.headers_mut().insert(header::CONTENT_TYPE, value);
         }
         response
