@@ -1,17 +1,23 @@
 //! Davit: `kubectl apply` an Application; Davit builds it, runs it, and says the truth about it.
 //!
-//! Start reading in ARCHITECTURE.md, then [`plan`], then `controller::application`.
+//! Start reading in ARCHITECTURE.md, then [`plan`], then [`controller::application`].
 
 pub mod api;
 pub mod apiserver;
 pub mod builder;
+pub mod cli;
+pub mod config;
+pub mod controller;
 pub mod error;
 pub mod forge;
 pub mod joblog;
+pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod process;
 pub mod redact;
 pub mod runtime;
+pub mod serve;
 pub mod source;
 pub mod static_server;
+pub mod telemetry;

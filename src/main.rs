@@ -1,37 +1,24 @@
 //! The `davit` program; everything is in the library.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
 
-#[derive(Parser)]
-#[command(version, about)]
-struct Program {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Serves the files of a static site, inside the image that Davit made of it.
-    #[command(hide = true)]
-    StaticServer(davit::static_server::Args),
-}
-
-#[expect(clippy::print_stderr, reason = "where a program says why it failed")]
 fn main() -> ExitCode {
+    // Where standard error is closed nobody is there to read it.
+    let say = |text: &str| {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    };
     // Git calls davit as its ssh, by a link of that name.
     if let Some(error) = davit::source::ssh::become_ssh_if_called_so() {
-        eprintln!("cannot run ssh: {error}");
+        say(&format!("cannot run ssh: {error}"));
         return ExitCode::from(255);
     }
-    let done = match Program::parse().command {
-        Command::StaticServer(args) => davit::static_server::run(&args),
-    };
-    match done {
+    match davit::serve::run(davit::cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("davit: {error}");
+            say(&format!("davit: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -106,3 +106,15 @@ pub enum RefSpec {
     /// This very commit.
     Commit(CommitId),
 }
+
+impl GitCredential {
+    /// The secrets in it, for a log that must hide them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Anonymous => Vec::new(),
+            Self::Basic { password, .. } => vec![password.clone()],
+            Self::Bearer(token) => vec![token.clone()],
+            Self::Ssh { key, .. } => vec![key.clone()],
+        }
+    }
+}

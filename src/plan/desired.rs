@@ -32,7 +32,7 @@ pub struct PinnedSource {
     pub kind: &'static str,
     /// What it is called: the URL, `owner/repository`, or the image's name.
     pub locator: String,
-    /// The commit's hash or the image's digest.
+    /// The commit's hash, or the image pinned by its digest or the engine's id.
     pub revision: String,
     /// The directory that is built; `/` for an image.
     pub path: String,
@@ -48,11 +48,8 @@ impl PinnedSource {
 
     /// The revision, short enough for a column.
     pub fn short_revision(&self) -> String {
-        self.revision
-            .trim_start_matches("sha256:")
-            .chars()
-            .take(12)
-            .collect()
+        let digits = self.revision.rsplit(':').next().unwrap_or_default();
+        digits.chars().take(12).collect()
     }
 }
 

@@ -105,10 +105,8 @@ pub fn why(
     };
     let mut lines = Vec::new();
     let revision = |text: &str| {
-        text.trim_start_matches("sha256:")
-            .chars()
-            .take(12)
-            .collect::<String>()
+        let digits = text.rsplit(':').next().unwrap_or_default();
+        digits.chars().take(12).collect::<String>()
     };
     if old.get("source.revision") != new.get("source.revision") {
         lines.push(match old_revision {

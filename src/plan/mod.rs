@@ -163,7 +163,7 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
             plan.push(Action::Deploy {
                 release: Some(release),
             });
-        } else if current.is_none_or(|release| !in_rollout(release))
+        } else if current.is_none_or(|release| release.spec.cancel || !in_rollout(release))
             && world
                 .running
                 .as_ref()

@@ -1,0 +1,70 @@
+//! The command line: what can be typed, as types. Every flag is an environment variable too.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// kubectl apply an Application; Davit builds it, runs it, and says the truth about it.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// What to log: error, warn, info, debug, or a filter such as davit=debug.
+    #[arg(long, env = "DAVIT_LOG", default_value = "info", global = true)]
+    pub log: String,
+    /// How to log: text or json.
+    #[arg(long, env = "DAVIT_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], global = true)]
+    pub log_format: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: API server, controller, and the local Docker Engine.
+    Up(Up),
+    /// Run the controller against a cluster: KUBECONFIG, or the cluster it runs in.
+    Controller(Controller),
+    /// Print the CustomResourceDefinitions as YAML.
+    Crds,
+    /// Serve a directory over HTTP; what images of static sites run.
+    #[command(hide = true)]
+    StaticServer(crate::static_server::Args),
+}
+
+/// `davit up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The address and port of the API server; port 0 takes a free one.
+    #[arg(long, env = "DAVIT_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// What the controller needs.
+    #[command(flatten)]
+    pub controller: Controller,
+}
+
+/// What the controller needs, with or without an API server of its own.
+#[derive(Clone, Debug, Args)]
+pub struct Controller {
+    /// Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit.
+    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+    /// The name that sets this Davit's containers and images apart from those of another one on the same engine.
+    /// Default: davit with the default data directory, else a random one that the data directory keeps.
+    #[arg(long, env = "DAVIT_INSTANCE", value_name = "NAME")]
+    pub instance: Option<String>,
+    /// The Docker Engine: unix:///path or tcp://host:port. Default: /var/run/docker.sock.
+    #[arg(long, env = "DOCKER_HOST", value_name = "URL")]
+    pub docker_host: Option<String>,
+    /// How many builds may run at once.
+    #[arg(long, env = "DAVIT_MAX_BUILDS", default_value_t = 2, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub max_builds: u16,
+    /// The most that the cache of Git repositories may hold, in MiB.
+    #[arg(long, env = "DAVIT_GIT_CACHE", default_value_t = 2048, value_name = "MIB")]
+    pub git_cache: u64,
+    /// For development: let git sources use file:// URLs, and http:// to this machine.
+    #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
+    pub allow_local_sources: bool,
+}

@@ -1,0 +1,204 @@
+//! Flags and environment become [`Config`], validated; nothing else reads the environment.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::cli;
+use crate::redact::Secret;
+
+/// The name of the installation in the default data directory.
+const DEFAULT_INSTANCE: &str = "davit";
+
+/// What Davit runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where the API server listens; nothing for `davit controller`.
+    pub listen: Option<SocketAddr>,
+    /// This installation's name on the engine.
+    pub instance: String,
+    /// The key of all digests.
+    pub key: Secret,
+    /// The Docker Engine, where not the default.
+    pub docker_host: Option<String>,
+    /// How many builds run at once.
+    pub max_builds: usize,
+    /// The bound of the Git cache, in bytes.
+    pub git_cache: u64,
+    /// file:// and loopback http:// sources are allowed.
+    pub allow_local_sources: bool,
+}
+
+/// Why Davit cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no home to keep anything in.
+    #[error("find a data directory: HOME is not set; give --data-dir")]
+    NoHome,
+    /// A file or directory cannot be used.
+    #[error("use {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A name that cannot be used.
+    #[error("use the instance name {0:?}: write 1 to 20 lower-case letters, digits and -")]
+    Instance(String),
+    /// Another Davit uses the data directory.
+    #[error("lock {0}: another Davit uses it; stop that, or give another --data-dir")]
+    Locked(PathBuf),
+}
+
+impl Config {
+    /// From what was typed. Makes the data directory and, in it, what must be the same after a restart.
+    ///
+    /// # Errors
+    /// A directory or file that cannot be used.
+    pub fn new(args: cli::Controller, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
+        let cli::Controller { data_dir, instance, docker_host, max_builds, git_cache, allow_local_sources } = args;
+        let default_dir = default_data_dir();
+        let is_default = data_dir.is_none() || data_dir == default_dir;
+        let data_dir = data_dir.or(default_dir).ok_or(ConfigError::NoHome)?;
+        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
+        make_dir(&data_dir)?;
+        let instance = match instance {
+            Some(name) => name,
+            None if is_default => DEFAULT_INSTANCE.to_owned(),
+            None => {
+                let random = || uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect::<String>().into_bytes();
+                String::from_utf8_lossy(keep(&data_dir.join("instance"), random)?.trim_ascii()).into_owned()
+            }
+        };
+        let good = (1..=20).contains(&instance.len())
+            && instance.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !instance.starts_with('-')
+            && !instance.ends_with('-');
+        if !good {
+            return Err(ConfigError::Instance(instance));
+        }
+        let random = || [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
+        let key = Secret::new(keep(&data_dir.join("digest.key"), random)?);
+        Ok(Self {
+            data_dir,
+            listen,
+            instance,
+            key,
+            docker_host,
+            max_builds: usize::from(max_builds),
+            git_cache: git_cache.saturating_mul(1024 * 1024),
+            allow_local_sources,
+        })
+    }
+
+    /// Takes the data directory for this process alone; held until the value is dropped.
+    ///
+    /// # Errors
+    /// Another Davit has it.
+    pub fn lock(&self) -> Result<fs::File, ConfigError> {
+        let path = self.data_dir.join("lock");
+        let wrong = |source| ConfigError::File { path: path.clone(), source };
+        let file =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(wrong)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(ConfigError::Locked(self.data_dir.clone())),
+            Err(error) => Err(wrong(error.into())),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this file is the one that reads the environment")]
+fn default_data_dir() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/davit"));
+    }
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("XDG_DATA_HOME").or_else(|| named("HOME").map(|home| home.join(".local/share"))).map(|dir| dir.join("davit"))
+}
+
+fn make_dir(path: &Path) -> Result<(), ConfigError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| ConfigError::File { path: path.to_path_buf(), source })
+}
+
+/// What a file holds, or what is made up for it the first time.
+fn keep(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, ConfigError> {
+    let wrong = |source| ConfigError::File { path: path.to_path_buf(), source };
+    match fs::read(path) {
+        Ok(bytes) if !bytes.is_empty() => Ok(bytes),
+        Ok(_) => write_private(path, &make()).and_then(|()| fs::read(path)).map_err(wrong),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_private(path, &make()).and_then(|()| fs::read(path)).map_err(wrong)
+        }
+        Err(error) => Err(wrong(error)),
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".davit").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(dir: &Path) -> cli::Controller {
+        cli::Controller {
+            data_dir: Some(dir.to_path_buf()),
+            instance: None,
+            docker_host: None,
+            max_builds: 1,
+            git_cache: 1,
+            allow_local_sources: false,
+        }
+    }
+
+    #[test]
+    fn key_and_name_are_kept_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let one = Config::new(args(dir.path()), None).unwrap();
+        let two = Config::new(args(dir.path()), None).unwrap();
+        assert_eq!((&one.instance, &one.key), (&two.instance, &two.key));
+        assert_eq!(one.instance.len(), 8);
+        let mode = fs::metadata(dir.path().join("digest.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn two_never_share_a_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(args(dir.path()), None).unwrap();
+        let held = config.lock().unwrap();
+        assert!(matches!(config.lock(), Err(ConfigError::Locked(_))));
+        drop(held);
+        config.lock().unwrap();
+    }
+
+    #[test]
+    fn a_bad_instance_name_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["", "A", "-a", "a_b", "a-very-long-name-indeed"] {
+            let args = cli::Controller { instance: Some(name.to_owned()), ..args(dir.path()) };
+            assert!(matches!(Config::new(args, None), Err(ConfigError::Instance(_))), "{name}");
+        }
+    }
+}

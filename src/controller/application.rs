@@ -1,0 +1,279 @@
+//! One pass over one Application: resolve, validate, observe, plan, execute, report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action as Requeue;
+use kube::{Resource as _, ResourceExt as _};
+
+use crate::api::{Application, FINALIZER, REQUESTED_AT, Release, ReleaseStatus, ReleaseType, Retry};
+use crate::error::{Class, Problem};
+use crate::model::AppId;
+use crate::plan::backoff::pause;
+use crate::plan::desired::{Desired, PinnedSource, Values, validate};
+use crate::plan::observed::{JobState, JobView, ReleaseView, World, target};
+use crate::plan::status::{Facts, status};
+use crate::plan::{journal, plan};
+use crate::runtime::Progress;
+
+use super::execute::{Pass, set_finalizer};
+use super::resolve::Resolution;
+use super::values::Reader;
+use super::{Ctx, Error, observe};
+
+/// How long a pass waits before it looks again where nothing else would wake it.
+const SLOW_CHECK: Duration = Duration::from_secs(600);
+
+/// One pass.
+///
+/// # Errors
+/// The API server does not answer: tried again soon.
+pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue, Error> {
+    let id = AppId::new(seen.namespace().unwrap_or_default(), seen.name_any());
+    ctx.metrics.pass("Application");
+    let Some(app) = observe::application(&ctx.client, &id).await? else { return Ok(Requeue::await_change()) };
+    let deleted = app.metadata.deletion_timestamp.is_some();
+    if app.spec.suspend && !deleted || deleted && !app.finalizers().iter().any(|name| name == FINALIZER) {
+        return Ok(Requeue::await_change());
+    }
+    if !deleted && let Err(problem) = set_finalizer(&ctx, &app, &id, true).await {
+        return Err(Error::Refused(problem));
+    }
+    let now = Timestamp::now();
+    let (objects, views): (Vec<Release>, Vec<ReleaseView>) =
+        observe::releases(&ctx.client, &id).await?.into_iter().unzip();
+    let reader = Reader::new(ctx.client.clone(), &id.namespace);
+    let gathered = gather(&ctx, &id, &app, &views, &reader).await;
+    let world = World {
+        app: &app,
+        wanted: gathered.wanted.clone(),
+        target: gathered.target.clone(),
+        releases: views,
+        job: ctx.jobs.view(&id),
+        image: gathered.image.clone(),
+        running: ctx.runtime.observe(&id).await.map_err(|error| Problem::of(&error)),
+        retry_at: retry_at(&app),
+    };
+    let steps = plan(&world, now);
+    let mut pass = Pass {
+        ctx: &ctx,
+        id: &id,
+        app: &app,
+        releases: &world.releases,
+        statuses: statuses(&world, now),
+        origin: gathered.resolution.origin.clone(),
+        values: gathered.values.clone(),
+        handled: gathered.wanted.as_ref().ok().and_then(Option::as_ref).map(Desired::identity),
+        reader: &reader,
+        problem: None,
+        progress: None,
+        again: false,
+        gone: false,
+    };
+    for action in &steps.actions {
+        pass.act(action, now).await;
+    }
+    if pass.gone && deleted {
+        return Ok(Requeue::await_change());
+    }
+    let next = [steps.check_in, gathered.resolution.check_in, next_check(&pass)].into_iter().flatten().min();
+    report(&pass, &gathered, &objects, &world, now).await?;
+    let _ = journal::default_title; // Titles are shown by the command line, which comes later.
+    Ok(Requeue::requeue(next.unwrap_or(SLOW_CHECK).clamp(Duration::from_millis(5), SLOW_CHECK)))
+}
+
+/// What is wanted, as far as it can be found out.
+struct Gathered {
+    resolution: Resolution,
+    values: Option<Values>,
+    wanted: Result<Option<Desired>, Problem>,
+    target: Option<Result<Desired, Problem>>,
+    image: Option<crate::plan::observed::JobOutput>,
+}
+
+async fn gather(ctx: &Ctx, id: &AppId, app: &Application, views: &[ReleaseView], reader: &Reader) -> Gathered {
+    let current = target(views, app.spec.concurrency_policy);
+    // Somebody asks for a deployment of what the ref names now, or for a look now.
+    let by_hand = current.is_some_and(|release| {
+        !release.has_begun() && release.spec.revision.is_none() && release.spec.kind == ReleaseType::Deploy
+    });
+    let resolution = ctx.resolver.resolve(id, app, reader, by_hand || request(app).is_some()).await;
+    let values = reader.values(&app.spec).await;
+    let decide = |source: PinnedSource| match &values {
+        Ok(values) => validate(id, &app.spec, source, values, &ctx.install),
+        Err(problem) => Err(problem.clone()),
+    };
+    let wanted = match &resolution.source {
+        None => Ok(None),
+        Some(Ok(source)) => decide(source.clone()).map(Some),
+        Some(Err(problem)) => Err(problem.clone()),
+    };
+    let target = current.map(|release| match pin(release, views, app) {
+        Some(revision) => match app.spec.source.as_ref().and_then(|source| super::resolve::pinned(source, revision)) {
+            Some(source) => decide(source),
+            None => wanted.clone().and_then(|wanted| wanted.ok_or_else(no_source)),
+        },
+        None => wanted.clone().and_then(|wanted| wanted.ok_or_else(no_source)),
+    });
+    let image = match (&target, current) {
+        (Some(Ok(desired)), Some(release)) if release.status.image.is_none() => {
+            observe::image(ctx, desired).await.ok().flatten()
+        }
+        _ => None,
+    };
+    Gathered { resolution, values: values.ok(), wanted, target, image }
+}
+
+fn no_source() -> Problem {
+    Problem::new(Class::Terminal, crate::api::Reason::NoSource, "the Application has no source: set spec.source")
+}
+
+/// The revision that a Release is pinned to: its own record, what it asks for, or for a Redeploy the newest one.
+fn pin(release: &ReleaseView, views: &[ReleaseView], app: &Application) -> Option<String> {
+    let own = release.status.source.as_ref().map(|source| source.revision.clone());
+    own.or_else(|| release.spec.revision.as_ref().map(|asked| asked_for(asked, app))).or_else(|| {
+        let before = views.iter().rev().find(|view| view.name != release.name && view.has_begun());
+        let source = before.and_then(|view| view.status.source.as_ref()).map(|source| source.revision.clone());
+        source.filter(|_| release.spec.kind == ReleaseType::Redeploy)
+    })
+}
+
+/// A digest is one of the image that the source names.
+fn asked_for(revision: &str, app: &Application) -> String {
+    let image = app.spec.source.as_ref().and_then(|source| source.docker.as_ref());
+    match image {
+        Some(source) if revision.starts_with("sha256:") => {
+            let name = source.image.split('@').next().unwrap_or_default();
+            let slash = name.rfind('/').map_or(0, |at| at + 1);
+            let end = name.get(slash..).and_then(|last| last.find(':')).map_or(name.len(), |at| slash + at);
+            format!("{}@{revision}", name.get(..end).unwrap_or(name))
+        }
+        _ => revision.to_owned(),
+    }
+}
+
+/// The request to look now that was not yet acted on.
+fn request(app: &Application) -> Option<String> {
+    let handled = app.status.as_ref().and_then(|status| status.last_handled_reconcile_at.clone());
+    REQUESTED_AT
+        .iter()
+        .filter_map(|key| app.annotations().get(*key))
+        .max()
+        .filter(|asked| Some(*asked) != handled.as_ref())
+        .cloned()
+}
+
+fn retry_at(app: &Application) -> Option<Timestamp> {
+    app.status.as_ref()?.retry.as_ref()?.not_before.parse().ok()
+}
+
+/// The Releases' statuses as they are before the actions: brought up to where the job stands.
+fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus> {
+    let mut all: BTreeMap<String, ReleaseStatus> =
+        world.releases.iter().map(|view| (view.name.clone(), view.status.clone())).collect();
+    for view in world.releases.iter().filter(|view| !view.has_ended()) {
+        if let Some(status) = all.get_mut(&view.name) {
+            status.observed_generation = view.generation;
+        }
+    }
+    if let Some(JobView { release, state }) = &world.job
+        && let Some(status) = all.get_mut(release)
+        && !status.phase.has_ended()
+    {
+        match state {
+            JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled => {
+                journal::retrying(status, failure, now);
+            }
+            state => journal::job(status, state, now),
+        }
+    }
+    all
+}
+
+/// When the containers want another look.
+fn next_check(pass: &Pass<'_>) -> Option<Duration> {
+    let again = pass.again.then_some(Duration::ZERO);
+    let rolling = match &pass.progress {
+        Some(Progress::Rolling { check_in, .. }) => *check_in,
+        Some(Progress::Complete) | None => None,
+    };
+    let trouble = pass.problem.as_ref().filter(|problem| problem.class != Class::Terminal).map(|_| Duration::from_secs(5));
+    [again, rolling, trouble].into_iter().flatten().min()
+}
+
+/// Writes what is different, the Releases first, so that the Application never says more than they do.
+async fn report(
+    pass: &Pass<'_>,
+    gathered: &Gathered,
+    objects: &[Release],
+    world: &World<'_>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for object in objects {
+        let name = object.name_any();
+        if let Some(status) = pass.statuses.get(&name) {
+            pass.ctx.report.status(object, object.status.as_ref(), status).await?;
+        }
+    }
+    let mut releases: Vec<(String, ReleaseStatus)> =
+        pass.statuses.iter().map(|(name, status)| (name.clone(), status.clone())).collect();
+    releases.sort_by(|a, b| {
+        let key = |release: &(String, ReleaseStatus)| release.1.number.unwrap_or(i64::MAX);
+        key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0))
+    });
+    let problem = pass.problem.clone().or_else(|| match (&gathered.wanted, &gathered.resolution.source) {
+        (Err(problem), Some(Ok(_))) => Some(problem.clone()),
+        _ => None,
+    });
+    let running = match &pass.progress {
+        Some(_) => pass.ctx.runtime.observe(pass.id).await.map_err(|error| Problem::of(&error)),
+        None => world.running.clone(),
+    };
+    let facts = Facts {
+        app: pass.app,
+        source: gathered.resolution.source.clone(),
+        problem,
+        releases: &releases,
+        running,
+        retry: retry(pass.app, world, gathered, now),
+        handled_request: request(pass.app),
+    };
+    let new = status(&facts, now);
+    let old = pass.app.status.as_ref();
+    if pass.ctx.report.status(pass.app, old, &new).await? {
+        let about = pass.app.object_ref(&());
+        let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
+        pass.ctx.report.transitions(&about, before, &new.conditions).await;
+    }
+    Ok(())
+}
+
+/// Failures in a row of a job or of resolving, and when the next try is: kept in status so that a restart keeps it.
+fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timestamp) -> Option<Retry> {
+    let old = app.status.as_ref().and_then(|status| status.retry.clone());
+    let failed = world.job.as_ref().is_some_and(|job| {
+        matches!(&job.state, JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled)
+    });
+    if failed {
+        let waits = retry_at(app).is_some_and(|at| at > now);
+        if waits {
+            return old;
+        }
+        let attempts = old.map_or(0, |retry| retry.attempts) + 1;
+        let wait = pause(u32::try_from(attempts).unwrap_or(1), now.as_millisecond().unsigned_abs());
+        let at = now.checked_add(jiff::SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now);
+        return Some(Retry { attempts, not_before: at.to_string() });
+    }
+    if gathered.resolution.attempts > 0 {
+        let attempts = i32::try_from(gathered.resolution.attempts).unwrap_or(i32::MAX);
+        let known = old.filter(|retry| retry.attempts == attempts);
+        let wait = gathered.resolution.check_in.unwrap_or_default();
+        let at = now.checked_add(jiff::SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now);
+        return known.or(Some(Retry { attempts, not_before: at.to_string() }));
+    }
+    // While the retried job runs, the count stays: only an end without failure clears it.
+    let runs = world.job.as_ref().is_some_and(|job| !job.state.has_ended());
+    old.filter(|_| runs)
+}

@@ -1,0 +1,388 @@
+//! I/O out: each action is one call. What it led to is written into the statuses that [`super::report`] sends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Resource as _};
+use serde_json::json;
+
+use crate::api::{
+    Application, ApplicationSpec, FINALIZER, LABEL_APPLICATION, Release, ReleaseSpec, ReleaseStatus, ReleaseType,
+};
+use crate::builder::BuildRequest;
+use crate::error::Problem;
+use crate::joblog::JobLog;
+use crate::model::{AppId, CommitId};
+use crate::plan::desired::{Desired, Values, container_hash, workload};
+use crate::plan::journal;
+use crate::plan::observed::{ReleaseView, active};
+use crate::plan::{Action, End};
+use crate::redact::Masker;
+use crate::runtime::{Progress, Workload};
+
+use super::resolve::Origin;
+use super::values::Reader;
+use super::work::{BuildWork, PullWork, no_log};
+use super::{Ctx, cluster_problem};
+
+/// What a pass works on, and what came of it.
+pub struct Pass<'a> {
+    /// The controller.
+    pub ctx: &'a Ctx,
+    /// Whose.
+    pub id: &'a AppId,
+    /// The Application.
+    pub app: &'a Application,
+    /// Its Releases as they were observed.
+    pub releases: &'a [ReleaseView],
+    /// Their statuses as they are after this pass, by name.
+    pub statuses: BTreeMap<String, ReleaseStatus>,
+    /// Where the source comes from.
+    pub origin: Option<Origin>,
+    /// The values that the spec refers to.
+    pub values: Option<Values>,
+    /// In one word what is wanted now.
+    pub handled: Option<String>,
+    /// Reads what else is referred to.
+    pub reader: &'a Reader,
+    /// What could not be done.
+    pub problem: Option<Problem>,
+    /// How far the containers are.
+    pub progress: Option<Progress>,
+    /// Look again at once: a decision waits for what was just written.
+    pub again: bool,
+    /// Everything is gone and the object was let go.
+    pub gone: bool,
+}
+
+impl Pass<'_> {
+    /// Does one action. What goes wrong is kept as the pass's problem; the next actions are done all the same.
+    pub async fn act(&mut self, action: &Action, now: Timestamp) {
+        let result = match action {
+            Action::Number { release, number } => self.number(release, *number).await,
+            Action::Create { number, desired } => self.create(*number, desired, now).await,
+            Action::Begin { release, desired } => {
+                self.begin(release, desired, now);
+                Ok(())
+            }
+            Action::StartJob { release, desired } => {
+                self.start_job(release, desired, now);
+                Ok(())
+            }
+            Action::CancelJob => {
+                self.ctx.jobs.cancel(self.id);
+                for release in self.releases.iter().filter(|release| release.spec.cancel) {
+                    self.change(&release.name, |status| journal::cancelling(status, now));
+                }
+                Ok(())
+            }
+            Action::ForgetJob => {
+                self.ctx.jobs.forget(self.id);
+                Ok(())
+            }
+            Action::RecordImage { release, output, reused } => {
+                self.change(release, |status| journal::image(status, output, *reused, now));
+                Ok(())
+            }
+            Action::Deploy { release } => self.deploy(release.as_deref(), now).await,
+            Action::End { release, end } => {
+                self.end(release, end, now).await;
+                Ok(())
+            }
+            Action::Prune { release, image_tag } => self.prune(release, image_tag.as_deref()).await,
+            Action::RemoveContainers { volumes } => self.remove(*volumes).await,
+            Action::Orphan => self.orphan().await,
+            Action::Forget => self.forget().await,
+        };
+        if let Err(problem) = result {
+            tracing::info!(app = %self.id, reason = %problem.reason, message = problem.message, "an action failed");
+            self.problem.get_or_insert(problem);
+        }
+    }
+
+    fn change(&mut self, release: &str, change: impl FnOnce(&mut ReleaseStatus)) {
+        if let Some(status) = self.statuses.get_mut(release) {
+            change(status);
+        }
+    }
+
+    fn releases_api(&self) -> Api<Release> {
+        Api::namespaced(self.ctx.client.clone(), &self.id.namespace)
+    }
+
+    /// Numbers a Release that somebody made, and gives it its owner, so that it goes with the Application.
+    async fn number(&mut self, release: &str, number: i64) -> Result<(), Problem> {
+        self.change(release, |status| status.number = Some(number));
+        let patch = json!({"metadata": {
+            "labels": {LABEL_APPLICATION: self.id.name},
+            "ownerReferences": [self.owner()],
+        }});
+        let owned = self.releases.iter().any(|view| view.name == release && view.owned);
+        if !owned {
+            let patched = self.releases_api().patch(release, &PatchParams::default(), &Patch::Merge(patch)).await;
+            patched.map_err(|error| cluster_problem("give the Release its owner", &error))?;
+        }
+        Ok(())
+    }
+
+    fn owner(&self) -> OwnerReference {
+        self.app.controller_owner_ref(&()).unwrap_or_default()
+    }
+
+    async fn create(&mut self, number: i64, desired: &Desired, now: Timestamp) -> Result<(), Problem> {
+        let name = format!("{}-{number}", self.id.name);
+        let spec = ReleaseSpec {
+            application: self.id.name.clone(),
+            kind: ReleaseType::Deploy,
+            title: None,
+            description: None,
+            revision: None,
+            rollback_to: None,
+            clean_cache: false,
+            cancel: false,
+        };
+        let mut release = Release::new(&name, spec);
+        release.metadata = ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(self.id.namespace.clone()),
+            labels: Some(BTreeMap::from([(LABEL_APPLICATION.to_owned(), self.id.name.clone())])),
+            owner_references: Some(vec![self.owner()]),
+            ..ObjectMeta::default()
+        };
+        let params = PostParams { field_manager: Some(super::report::MANAGER.to_owned()), ..PostParams::default() };
+        match self.releases_api().create(&params, &release).await {
+            Ok(made) => {
+                let mut status = ReleaseStatus { observed_generation: 1, number: Some(number), ..ReleaseStatus::default() };
+                journal::begin(&mut status, desired, self.handled.clone(), self.newest_begun(&name), false, now);
+                let write = self.ctx.report.status(&made, made.status.as_ref(), &status).await;
+                write.map_err(|error| cluster_problem("write the status of a new Release", &error))?;
+                self.statuses.insert(name, status);
+            }
+            // A Release of this name was made by hand, or by a pass whose answer was lost: the next pass sees it.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(cluster_problem("create a Release", &error)),
+        }
+        self.again = true;
+        Ok(())
+    }
+
+    fn newest_begun(&self, except: &str) -> Option<&ReleaseView> {
+        self.releases.iter().rev().find(|view| view.name != except && view.has_begun())
+    }
+
+    fn begin(&mut self, release: &str, desired: &Desired, now: Timestamp) {
+        let before = self.newest_begun(release).cloned();
+        let handled = self.handled.clone().or_else(|| Some(desired.identity()));
+        let by_hand = !self.releases.iter().any(|view| view.name == release && view.name.starts_with(&format!("{}-", self.id.name)) && view.status.handled.is_some());
+        self.change(release, |status| journal::begin(status, desired, handled, before.as_ref(), by_hand, now));
+    }
+
+    /// Where the log of a Release is.
+    fn log_path(&self, release: &str) -> PathBuf {
+        let uid = self.app.metadata.uid.as_deref().unwrap_or("unknown");
+        self.ctx.log_dir.join(&self.id.namespace).join(uid).join(format!("{release}.log"))
+    }
+
+    fn start_job(&mut self, release: &str, desired: &Desired, now: Timestamp) {
+        let (Some(origin), Some(values)) = (self.origin.clone(), self.values.clone()) else { return };
+        let path = self.log_path(release);
+        let tools = self.ctx.tools.clone();
+        let mut hidden = values.confidential.clone();
+        match origin {
+            Origin::Image { login, .. } => {
+                hidden.extend(login.iter().map(|login| login.password.clone()));
+                let work = PullWork { image: desired.source.revision.clone(), login };
+                self.ctx.jobs.start(self.id, release, move |_, cancel| async move {
+                    let log = JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                    work.run(tools, log, cancel).await
+                });
+            }
+            Origin::Git { remote, spec } => {
+                let (Some(commit), Some(build)) = (CommitId::parse(&desired.source.revision), desired.build.clone()) else {
+                    return;
+                };
+                hidden.extend(remote.credential.secrets());
+                let clean = self.releases.iter().any(|view| view.name == release && view.spec.clean_cache);
+                let request = BuildRequest {
+                    app: self.id.clone(),
+                    release: release.to_owned(),
+                    root: PathBuf::new(),
+                    path: desired.source.path.clone(),
+                    build_type: build.build_type,
+                    tag: build.tag,
+                    args: values.args,
+                    secrets: values.secrets,
+                    labels: BTreeMap::from([
+                        ("org.opencontainers.image.revision".to_owned(), commit.to_string()),
+                        ("org.opencontainers.image.source".to_owned(), desired.source.locator.clone()),
+                    ]),
+                    registries: BTreeMap::new(),
+                    no_cache: clean || !build.cache,
+                    cpu: build.cpu,
+                    memory: build.memory,
+                    timeout: build.timeout,
+                };
+                let work = BuildWork { remote, commit, spec, submodules: desired.source.submodules, request };
+                self.ctx.jobs.start(self.id, release, move |stage, cancel| async move {
+                    let log = JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                    work.run(tools, log, stage, cancel).await
+                });
+            }
+        }
+        if let Some(job) = self.ctx.jobs.view(self.id) {
+            self.change(release, |status| journal::job(status, &job.state, now));
+        }
+    }
+
+    async fn deploy(&mut self, release: Option<&str>, now: Timestamp) -> Result<(), Problem> {
+        let Some(release) = release else {
+            let nothing = self.nothing();
+            let stopped = self.ctx.runtime.deploy(&nothing).await.map_err(|error| Problem::of(&error))?;
+            self.progress = Some(stopped);
+            return Ok(());
+        };
+        let Some(status) = self.statuses.get(release).cloned() else { return Ok(()) };
+        let wanted = self.workload_of(release, &status).await?;
+        match self.ctx.runtime.deploy(&wanted).await {
+            Ok(progress) => {
+                if !status.phase.has_ended() {
+                    self.change(release, |status| journal::progress(status, &progress, wanted.replicas, now));
+                }
+                self.progress = Some(progress);
+                Ok(())
+            }
+            Err(error) => {
+                let problem = Problem::of(&error);
+                if problem.class == crate::error::Class::Terminal && !status.phase.has_ended() {
+                    let end = End::Failed { step: "Deploying", problem, log_tail: String::new() };
+                    self.end(release, &end, now).await;
+                    self.again = true;
+                    return Ok(());
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    /// What a Release runs: its own record of the configuration, with the values that it refers to as they are now.
+    async fn workload_of(&self, release: &str, status: &ReleaseStatus) -> Result<Workload, Problem> {
+        let image = status.image.clone().unwrap_or_default();
+        let hash = container_hash(&status.inputs, &image);
+        let recorded = status.config.as_ref().map(|config| config.0.clone()).unwrap_or_default();
+        let mut spec: ApplicationSpec = serde_json::from_value(recorded).unwrap_or_else(|_| self.app.spec.clone());
+        // Rollout settings are no part of what a Release is: those of now count.
+        spec.rollout.clone_from(&self.app.spec.rollout);
+        let values = self.reader.values(&spec).await?;
+        let mut wanted = workload(self.id, release, &hash, &image, &spec, &values)?;
+        wanted.uid = self.app.metadata.uid.clone().unwrap_or_default();
+        Ok(wanted)
+    }
+
+    fn nothing(&self) -> Workload {
+        Workload { uid: self.app.metadata.uid.clone().unwrap_or_default(), ..Workload::none(self.id) }
+    }
+
+    async fn end(&mut self, release: &str, end: &End, now: Timestamp) {
+        self.change(release, |status| journal::end(status, end, now));
+        if let End::Failed { problem, .. } = end {
+            let name = release.to_owned();
+            let about = self.about_release(&name);
+            self.ctx.report.event(&about, true, problem.reason, "Release", &problem.message).await;
+        }
+        self.again = true;
+    }
+
+    fn about_release(&self, release: &str) -> k8s_openapi::api::core::v1::ObjectReference {
+        k8s_openapi::api::core::v1::ObjectReference {
+            api_version: Some(Release::api_version(&()).into_owned()),
+            kind: Some("Release".to_owned()),
+            name: Some(release.to_owned()),
+            namespace: Some(self.id.namespace.clone()),
+            ..Default::default()
+        }
+    }
+
+    async fn prune(&mut self, release: &str, image_tag: Option<&str>) -> Result<(), Problem> {
+        if let Some(tag) = image_tag {
+            self.ctx.tools.builder.remove(tag).await.map_err(|error| Problem::of(&error))?;
+        }
+        let path = self.log_path(release);
+        // A log that is gone already is what is wanted.
+        let _ = tokio::fs::remove_file(&path).await;
+        match self.releases_api().delete(release, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(cluster_problem("remove an old Release", &error)),
+        }
+        self.statuses.remove(release);
+        Ok(())
+    }
+
+    async fn remove(&mut self, volumes: bool) -> Result<(), Problem> {
+        let done = self.ctx.runtime.remove(self.id, volumes).await.map_err(|error| Problem::of(&error))?;
+        self.gone = done;
+        Ok(())
+    }
+
+    async fn orphan(&mut self) -> Result<(), Problem> {
+        let uid = self.app.metadata.uid.clone().unwrap_or_default();
+        self.ctx.orphans.add(&uid).map_err(|error| super::io_problem("remember what was orphaned", &error))?;
+        self.release_finalizer().await?;
+        self.gone = true;
+        Ok(())
+    }
+
+    /// Images, logs and caches go once the containers are gone; then the object may.
+    async fn forget(&mut self) -> Result<(), Problem> {
+        if !self.gone {
+            return Ok(());
+        }
+        self.gone = false;
+        for image in self.ctx.tools.builder.images(self.id).await.map_err(|error| Problem::of(&error))? {
+            self.ctx.tools.builder.remove(&image.tag).await.map_err(|error| Problem::of(&error))?;
+        }
+        if let Some(dir) = self.log_path("x").parent() {
+            let _ = tokio::fs::remove_dir_all(dir).await;
+        }
+        self.ctx.jobs.forget(self.id);
+        self.ctx.resolver.forget(self.id);
+        self.release_finalizer().await?;
+        self.gone = true;
+        Ok(())
+    }
+
+    async fn release_finalizer(&self) -> Result<(), Problem> {
+        set_finalizer(self.ctx, self.app, self.id, false).await
+    }
+
+    /// The newest Release that succeeded, after this pass.
+    pub fn active(&self) -> Option<&ReleaseView> {
+        active(self.releases)
+    }
+}
+
+/// Adds or removes our finalizer, and only ours: refused where the list changed meanwhile.
+///
+/// # Errors
+/// The API server refuses or does not answer.
+pub async fn set_finalizer(ctx: &Ctx, app: &Application, id: &AppId, wanted: bool) -> Result<(), Problem> {
+    let mut all = app.metadata.finalizers.clone().unwrap_or_default();
+    if all.iter().any(|name| name == FINALIZER) == wanted {
+        return Ok(());
+    }
+    if wanted {
+        all.push(FINALIZER.to_owned());
+    } else {
+        all.retain(|name| name != FINALIZER);
+    }
+    let patch = json!({"metadata": {"finalizers": all, "resourceVersion": app.metadata.resource_version}});
+    let api: Api<Application> = Api::namespaced(ctx.client.clone(), &id.namespace);
+    match api.patch(&id.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(cluster_problem("change the finalizers", &error)),
+    }
+}

@@ -1,0 +1,260 @@
+//! Long work beside the passes: at most one job an Application, a bounded number in all, the others in a queue that
+//! can be seen. A pass never waits for a job; the job's changes wake the Application.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::AppId;
+use crate::plan::observed::{JobFailure, JobOutput, JobState, JobView};
+
+/// How a job's work tells where it is.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    app: AppId,
+    id: u64,
+    jobs: Jobs,
+}
+
+impl Stage {
+    /// The image is being built from here on.
+    pub fn building(&self) {
+        self.jobs.set(&self.app, self.id, JobState::Building { since: Timestamp::now() });
+    }
+}
+
+/// The table of jobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    table: Mutex<Table>,
+    places: Semaphore,
+    wake: mpsc::UnboundedSender<AppId>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    jobs: HashMap<AppId, Job>,
+    next: u64,
+    waiting: Vec<(u64, AppId)>,
+}
+
+#[derive(Debug)]
+struct Job {
+    id: u64,
+    release: String,
+    state: JobState,
+    cancel: CancellationToken,
+}
+
+impl Jobs {
+    /// A table in which at most `places` jobs work at once; changes are sent to `wake`.
+    pub fn new(places: usize, wake: mpsc::UnboundedSender<AppId>) -> Self {
+        let shared = Shared {
+            table: Mutex::default(),
+            places: Semaphore::new(places.max(1)),
+            wake,
+            tasks: TaskTracker::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// How the job of an Application stands.
+    pub fn view(&self, app: &AppId) -> Option<JobView> {
+        let table = self.shared.table.lock();
+        let job = table.jobs.get(app)?;
+        let mut state = job.state.clone();
+        if let JobState::Queued { position } = &mut state {
+            *position = table.waiting.iter().position(|(id, _)| *id == job.id).map_or(1, |index| index + 1);
+        }
+        Some(JobView { release: job.release.clone(), state })
+    }
+
+    /// Starts a job unless the Application has one that has not ended. `work` is told how to say where it is and when to
+    /// stop; it must return only when nothing of it runs any more.
+    pub fn start<F, W>(&self, app: &AppId, release: &str, work: W)
+    where
+        W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
+        F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
+    {
+        let cancel = CancellationToken::new();
+        let id = {
+            let mut table = self.shared.table.lock();
+            if table.jobs.get(app).is_some_and(|job| !job.state.has_ended()) {
+                return;
+            }
+            table.next += 1;
+            let id = table.next;
+            table.waiting.push((id, app.clone()));
+            let job = Job {
+                id,
+                release: release.to_owned(),
+                state: JobState::Queued { position: 0 },
+                cancel: cancel.clone(),
+            };
+            table.jobs.insert(app.clone(), job);
+            id
+        };
+        let (jobs, app) = (self.clone(), app.clone());
+        self.shared.tasks.spawn(async move {
+            let result = jobs.run(&app, id, work, &cancel).await;
+            jobs.set(&app, id, JobState::Ended(result));
+        });
+    }
+
+    async fn run<F, W>(&self, app: &AppId, id: u64, work: W, cancel: &CancellationToken) -> Result<JobOutput, JobFailure>
+    where
+        W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
+        F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
+    {
+        let place = tokio::select! {
+            place = self.shared.places.acquire() => place.ok(),
+            () = cancel.cancelled() => None,
+        };
+        self.leave_queue(id);
+        if place.is_none() {
+            return Err(super::work::cancelled("Pending"));
+        }
+        self.set(app, id, JobState::Fetching { since: Timestamp::now() });
+        let stage = Stage { app: app.clone(), id, jobs: self.clone() };
+        // In a task of its own, so that a panic of one job is that job's failure and nothing else's.
+        match self.shared.tasks.spawn(work(stage, cancel.clone())).await {
+            Ok(result) => result,
+            Err(error) => Err(super::work::panicked(&error)),
+        }
+    }
+
+    /// Those behind in the queue have moved up and are woken to say so.
+    fn leave_queue(&self, id: u64) {
+        let mut table = self.shared.table.lock();
+        let place = table.waiting.iter().position(|(waiting, _)| *waiting == id);
+        if let Some(place) = place {
+            table.waiting.remove(place);
+            for (_, app) in table.waiting.iter().skip(place) {
+                let _ = self.shared.wake.send(app.clone());
+            }
+        }
+    }
+
+    fn set(&self, app: &AppId, id: u64, state: JobState) {
+        let mut table = self.shared.table.lock();
+        if let Some(job) = table.jobs.get_mut(app)
+            && job.id == id
+            && job.state != state
+        {
+            job.state = state;
+            // Nobody listens any more only while Davit stops.
+            let _ = self.shared.wake.send(app.clone());
+        }
+    }
+
+    /// Tells the job of an Application to stop. Its end is seen in [`Jobs::view`].
+    pub fn cancel(&self, app: &AppId) {
+        if let Some(job) = self.shared.table.lock().jobs.get(app) {
+            job.cancel.cancel();
+        }
+    }
+
+    /// Forgets a job that has ended.
+    pub fn forget(&self, app: &AppId) {
+        let mut table = self.shared.table.lock();
+        if table.jobs.get(app).is_some_and(|job| job.state.has_ended()) {
+            table.jobs.remove(app);
+        }
+    }
+
+    /// Stops all jobs and waits until nothing of them runs any more.
+    pub async fn shutdown(&self) {
+        for job in self.shared.table.lock().jobs.values() {
+            job.cancel.cancel();
+        }
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> AppId {
+        AppId::new("ns", name)
+    }
+
+    async fn until(wake: &mut mpsc::UnboundedReceiver<AppId>, mut done: impl FnMut() -> bool) {
+        let wait = async {
+            while !done() {
+                wake.recv().await.unwrap();
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.unwrap();
+    }
+
+    fn output() -> JobOutput {
+        JobOutput { image: "sha256:1".into(), ..JobOutput::default() }
+    }
+
+    #[tokio::test]
+    async fn one_place_makes_a_queue_that_moves_up() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        let gate = CancellationToken::new();
+        for name in ["a", "b", "c"] {
+            let gate = gate.clone();
+            jobs.start(&app(name), "r", move |_, _| async move {
+                gate.cancelled().await;
+                Ok(output())
+            });
+            // In this order, so that the places are known.
+            let (jobs, app) = (jobs.clone(), app(name));
+            until(&mut wake, || name != "a" || matches!(jobs.view(&app).unwrap().state, JobState::Fetching { .. })).await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(jobs.view(&app("b")).unwrap().state, JobState::Queued { position: 1 });
+        assert_eq!(jobs.view(&app("c")).unwrap().state, JobState::Queued { position: 2 });
+        gate.cancel();
+        until(&mut wake, || jobs.view(&app("c")).unwrap().state.has_ended()).await;
+        assert_eq!(jobs.view(&app("a")).unwrap().state, JobState::Ended(Ok(output())));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_is_cancelled_at_once_and_a_second_one_is_refused() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        jobs.start(&app("a"), "r1", |_, cancel| async move {
+            cancel.cancelled().await;
+            Err(super::super::work::cancelled("Fetching"))
+        });
+        until(&mut wake, || matches!(jobs.view(&app("a")).unwrap().state, JobState::Fetching { .. })).await;
+        jobs.start(&app("a"), "r2", |_, _| async { Ok(output()) });
+        assert_eq!(jobs.view(&app("a")).unwrap().release, "r1");
+        jobs.start(&app("b"), "r1", |_, _| async { Ok(output()) });
+        jobs.cancel(&app("b"));
+        until(&mut wake, || jobs.view(&app("b")).unwrap().state.has_ended()).await;
+        jobs.cancel(&app("a"));
+        until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
+        jobs.forget(&app("a"));
+        assert!(jobs.view(&app("a")).is_none());
+        jobs.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_has_failed() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        jobs.start(&app("a"), "r", |_, _| async { panic!("boom") });
+        until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
+        assert!(matches!(jobs.view(&app("a")).unwrap().state, JobState::Ended(Err(_))));
+    }
+}

@@ -1,0 +1,157 @@
+//! I/O out: the only writer of status and events. A status is written only when it differs from what is there, and then
+//! as the smallest merge patch.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::api::{ConditionType, Reason, condition};
+use crate::error::cut;
+use crate::metrics::Metrics;
+
+/// Who writes, as it stands in managed fields and events.
+pub const MANAGER: &str = "davit";
+
+/// Writes statuses and events.
+#[derive(Clone)]
+pub struct Report {
+    client: Client,
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+impl Report {
+    /// Writes through `client`.
+    pub fn new(client: Client, instance: &str, metrics: Metrics) -> Self {
+        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(instance.to_owned()) };
+        Self { recorder: Recorder::new(client.clone(), reporter), client, metrics }
+    }
+
+    /// Writes what is different in `new`. True where something was.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer. An object that is gone is no error: there is nobody left to tell.
+    pub async fn status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<bool, kube::Error>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        S: Serialize,
+    {
+        let old = old.map(|old| serde_json::to_value(old).unwrap_or_default()).unwrap_or_default();
+        let new = serde_json::to_value(new).unwrap_or_default();
+        let Some(difference) = difference(&old, &new) else { return Ok(false) };
+        let meta = object.meta();
+        let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        self.metrics.status_write(&K::kind(&()));
+        match api.patch_status(&name, &params, &Patch::Merge(json!({"status": difference}))).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends an event. One that cannot be sent is logged and left out: it must not hold up what it tells of.
+    pub async fn event(&self, about: &ObjectReference, warning: bool, reason: Reason, action: &str, message: &str) {
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_string(),
+            note: Some(cut(message, 1000)),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::warn!(error = %crate::error::chain(&error), %reason, "an event could not be sent");
+        }
+    }
+
+    /// Tells, as an event, when Ready or Healthy went over to something else than before.
+    pub async fn transitions(
+        &self,
+        about: &ObjectReference,
+        old: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+        new: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    ) {
+        for kind in [ConditionType::Ready, ConditionType::Healthy] {
+            let Some(now) = condition::find(new, kind) else { continue };
+            let before = condition::find(old, kind);
+            if before.is_some_and(|before| before.status == now.status && before.reason == now.reason) {
+                continue;
+            }
+            let Ok(reason) = now.reason.parse::<Reason>() else { continue };
+            let under_way = condition::find(new, ConditionType::Reconciling)
+                .is_some_and(|reconciling| reconciling.reason == Reason::Progressing.as_str());
+            if kind == ConditionType::Healthy && (before.is_none() || now.status != "False" || under_way) {
+                continue; // Ready tells the rest.
+            }
+            let calm = matches!(
+                reason,
+                Reason::Progressing | Reason::Stopped | Reason::NoSource | Reason::Deleting | Reason::Pending | Reason::Cancelled
+            );
+            self.event(about, now.status != "True" && !calm, reason, "Reconcile", &now.message).await;
+        }
+    }
+}
+
+/// The merge patch that makes `new` of `old`; nothing where they are equal. What is gone is patched to null.
+fn difference(old: &Value, new: &Value) -> Option<Value> {
+    if old == new {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Some(new.clone()) };
+    let mut patch = Map::new();
+    for (key, value) in new {
+        match old.get(key) {
+            Some(before) => {
+                if let Some(inner) = difference(before, value) {
+                    patch.insert(key.clone(), inner);
+                }
+            }
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    Some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn apply(target: &mut Value, patch: &Value) {
+        json_patch::merge(target, patch);
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<i8>().prop_map(|n| json!(n)), "[a-c]{0,2}".prop_map(Value::String), Just(json!([1, {"a": 2}]))];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop::collection::btree_map("[a-d]", inner, 0..4).prop_map(|map| json!(map))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_difference_makes_new_of_old(old in any_value(), new in any_value()) {
+            let mut patched = old.clone();
+            if let Some(patch) = difference(&old, &new) {
+                apply(&mut patched, &patch);
+            }
+            prop_assert_eq!(patched, new);
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_when_nothing_changed() {
+        assert_eq!(difference(&json!({"a": {"b": [1]}}), &json!({"a": {"b": [1]}})), None);
+        assert_eq!(difference(&json!({"a": 1, "b": 2}), &json!({"a": 1})), Some(json!({"b": null})));
+    }
+}

@@ -1,0 +1,365 @@
+//! I/O in: an Application's source as a commit or digest, looked up when the spec or a credential changed, when it was
+//! asked for, and every `trigger.pollInterval`; otherwise as it was found last.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt as _};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{
+    AllowedFrom, Application, ApplicationSpec, ConditionType, DockerSource, ForgeSource, GitProvider, GitRef, GitSource,
+    Reason, Source, TriggerOn, condition,
+};
+use crate::error::{Class, Problem};
+use crate::forge::{self, ForgeSecrets, HttpOptions};
+use crate::model::{AppId, CommitId, RefSpec, RegistryLogin};
+use crate::plan::backoff;
+use crate::plan::desired::PinnedSource;
+use crate::redact::SafeUrl;
+use crate::source::registry_login::registry_logins;
+use crate::source::{Fields, GitRemote, credential, docker};
+
+use super::values::Reader;
+use super::work::Tools;
+
+/// How often a branch or tag is looked at by default.
+const POLL_INTERVAL: Duration = Duration::from_secs(300);
+
+/// What messages about a forge's repository name.
+const FORGE_FIELDS: Fields = Fields {
+    url: "spec.source.gitea.repository",
+    git_ref: "spec.source.gitea.ref",
+    credential: "spec.source.gitea.provider",
+};
+
+/// Where a source comes from, with what lets one in.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A repository.
+    Git {
+        /// Where, and who one is.
+        remote: GitRemote,
+        /// Which commit.
+        spec: RefSpec,
+    },
+    /// An image.
+    Image {
+        /// Its reference.
+        image: String,
+        /// Who one is at its registry.
+        login: Option<RegistryLogin>,
+    },
+}
+
+/// What was found last.
+#[derive(Clone, Debug)]
+struct Found {
+    /// What it depends on; another one makes it worthless.
+    key: String,
+    result: Result<PinnedSource, Problem>,
+    attempts: u32,
+    next: Option<Instant>,
+}
+
+/// The source of an Application as it was resolved.
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// The source; nothing where there is none.
+    pub source: Option<Result<PinnedSource, Problem>>,
+    /// Where it comes from, for the job that fetches it.
+    pub origin: Option<Origin>,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// Look again after this time.
+    pub check_in: Option<Duration>,
+}
+
+/// Resolves sources and remembers what it found.
+pub struct Resolver {
+    client: Client,
+    tools: Tools,
+    providers: Store<GitProvider>,
+    http: HttpOptions,
+    found: Mutex<HashMap<AppId, Found>>,
+}
+
+impl Resolver {
+    /// A resolver that has found nothing yet.
+    pub fn new(client: Client, tools: Tools, providers: Store<GitProvider>, http: HttpOptions) -> Self {
+        Self { client, tools, providers, http, found: Mutex::default() }
+    }
+
+    /// Forgets an Application.
+    pub fn forget(&self, app: &AppId) {
+        self.found.lock().remove(app);
+    }
+
+    /// The source of an Application; `fresh` looks it up now.
+    pub async fn resolve(&self, id: &AppId, app: &Application, reader: &Reader, fresh: bool) -> Resolution {
+        let nothing = Resolution { source: None, origin: None, attempts: 0, check_in: None };
+        let Some(source) = app.spec.source.as_ref().filter(|source| kind(source).is_some()) else {
+            self.forget(id);
+            return nothing;
+        };
+        let (origin, version) = match self.origin(id, source, reader).await {
+            Ok(origin) => origin,
+            Err(problem) => return Resolution { source: Some(Err(problem)), ..nothing },
+        };
+        let key = format!("{} {version}", serde_json::to_string(source).unwrap_or_default());
+        if let Some(known) = self.known(id, app, source, &key, fresh) {
+            return Resolution {
+                origin: Some(origin),
+                attempts: known.attempts,
+                check_in: known.next.map(|next| next.saturating_duration_since(Instant::now())),
+                source: Some(known.result),
+            };
+        }
+        let result = self.look_up(source, &origin).await;
+        let transient = result.as_ref().is_err_and(|problem| problem.class != Class::Terminal);
+        let before = self.found.lock().get(id).filter(|found| found.key == key).map_or(0, |found| found.attempts);
+        let attempts = if transient { before + 1 } else { 0 };
+        let pause = if transient { Some(backoff::pause(attempts, salt(id))) } else { poll_interval(&app.spec, id, attempts) };
+        let next = pause.map(|pause| Instant::now() + pause);
+        self.found.lock().insert(id.clone(), Found { key, result: result.clone(), attempts, next });
+        Resolution { source: Some(result), origin: Some(origin), attempts, check_in: pause }
+    }
+
+    /// What was found before, if it still holds: in memory, or after a restart in the status.
+    fn known(&self, id: &AppId, app: &Application, source: &Source, key: &str, fresh: bool) -> Option<Found> {
+        if fresh {
+            return None;
+        }
+        let mut found = self.found.lock();
+        if let Some(known) = found.get(id) {
+            let due = known.next.is_some_and(|next| next <= Instant::now());
+            return (known.key == key && !due).then(|| known.clone());
+        }
+        let status = app.status.as_ref()?;
+        let revision = status.source.as_ref().map(|source| source.revision.clone())?;
+        let ready = condition::is_true(&status.conditions, ConditionType::SourceReady);
+        if Some(status.observed_generation) != app.metadata.generation || !ready {
+            return None;
+        }
+        // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
+        let interval = poll_interval(&app.spec, id, 0);
+        let next = interval.map(|interval| Instant::now() + interval.mul_f64(fraction(salt(id))));
+        let known = Found { key: key.to_owned(), result: Ok(pinned(source, revision)?), attempts: 0, next };
+        found.insert(id.clone(), known.clone());
+        Some(known)
+    }
+
+    /// Where the source comes from, and the versions of the objects that say so.
+    async fn origin(&self, id: &AppId, source: &Source, reader: &Reader) -> Result<(Origin, String), Problem> {
+        if let Some(git) = &source.git {
+            let (remote, version) = git_remote(git, reader).await?;
+            Ok((Origin::Git { remote, spec: ref_spec(git.git_ref.as_ref())? }, version))
+        } else if let Some(gitea) = &source.gitea {
+            let (remote, version) = self.forge_remote(id, gitea).await?;
+            Ok((Origin::Git { remote, spec: ref_spec(gitea.git_ref.as_ref())? }, version))
+        } else if let Some(image) = &source.docker {
+            let (login, version) = image_login(image, reader).await?;
+            Ok((Origin::Image { image: image.image.clone(), login }, version))
+        } else {
+            Err(Problem::new(Class::Terminal, Reason::NotSupported, "spec.source asks for something that this version of Davit does not do yet: use git, gitea or docker"))
+        }
+    }
+
+    async fn look_up(&self, source: &Source, origin: &Origin) -> Result<PinnedSource, Problem> {
+        let revision = match origin {
+            Origin::Git { remote, spec } => {
+                let cancel = CancellationToken::new();
+                let resolved = self.tools.git.resolve(remote, spec, &cancel).await;
+                resolved.map_err(|error| Problem::of(&error))?.commit.as_str().to_owned()
+            }
+            Origin::Image { image, login } => {
+                let Some(engine) = &self.tools.docker else {
+                    return Err(Problem::new(Class::Terminal, Reason::NotSupported, "there is no engine here to resolve images with"));
+                };
+                let resolved = docker::resolve_image(engine, image, login.as_ref()).await;
+                resolved.map_err(|error| Problem::of(&error))?.reference
+            }
+        };
+        pinned(source, revision).ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
+    }
+
+    /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
+    async fn forge_remote(&self, id: &AppId, source: &ForgeSource) -> Result<(GitRemote, String), Problem> {
+        let namespace = source.provider.namespace.as_deref().unwrap_or(&id.namespace);
+        let name = &source.provider.name;
+        let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
+        let provider = self.providers.get(&reference).ok_or_else(|| {
+            let message = format!("spec.source names the GitProvider {namespace}/{name}, which is not there: create it");
+            Problem::new(Class::Waiting, Reason::ProviderNotFound, message)
+        })?;
+        self.allowed(id, namespace, &provider).await?;
+        let status = provider.status.clone().unwrap_or_default();
+        let ready = condition::find(&status.conditions, ConditionType::Ready);
+        if ready.is_none_or(|ready| ready.status != "True") {
+            let said = ready.map_or("it was not looked at yet", |ready| ready.message.as_str());
+            let message = format!("the GitProvider {namespace}/{name} is not ready: {said}");
+            return Err(Problem::new(Class::Waiting, Reason::ProviderNotReady, message));
+        }
+        let reader = Reader::new(self.client.clone(), namespace);
+        let (secrets, version) = forge_secrets(&provider, &reader).await?;
+        let ca = secrets.ca.clone();
+        let forge = forge::connect(&provider.spec, secrets, &self.http).map_err(|error| Problem::of(&error))?;
+        let url = forge.clone_url(&source.owner, &source.repository).map_err(|error| Problem::of(&error))?;
+        let credential = forge.clone_credential().await.map_err(|error| Problem::of(&error))?;
+        let version = format!("{version} {}", provider.metadata.generation.unwrap_or_default());
+        Ok((GitRemote { url, credential, ca, fields: FORGE_FIELDS }, version))
+    }
+
+    /// Who may use the connection; the answer tells nothing of what is behind it.
+    async fn allowed(&self, id: &AppId, owner: &str, provider: &GitProvider) -> Result<(), Problem> {
+        let rule = &provider.spec.allowed_namespaces;
+        let allowed = id.namespace == owner
+            || match rule.from {
+                AllowedFrom::Same => false,
+                AllowedFrom::All => true,
+                AllowedFrom::Selector => {
+                    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+                    let found = api.get_opt(&id.namespace).await;
+                    let namespace = found.map_err(|error| super::cluster_problem("read the namespace", &error))?;
+                    let labels = namespace.as_ref().map(|namespace| namespace.labels().clone()).unwrap_or_default();
+                    rule.selector.as_ref().is_some_and(|selector| {
+                        selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+                    })
+                }
+            };
+        if allowed {
+            return Ok(());
+        }
+        let message = format!(
+            "the GitProvider {owner}/{} does not allow namespace {} to use it: add it to spec.allowedNamespaces there",
+            provider.name_any(),
+            id.namespace
+        );
+        Err(Problem::new(Class::Waiting, Reason::AccessDenied, message))
+    }
+}
+
+/// The kind of a source, as the user writes it.
+pub fn kind(source: &Source) -> Option<&'static str> {
+    if source.git.is_some() {
+        Some("git")
+    } else if source.gitea.is_some() {
+        Some("gitea")
+    } else if source.docker.is_some() {
+        Some("docker")
+    } else {
+        None
+    }
+}
+
+/// A source pinned to a revision.
+pub fn pinned(source: &Source, revision: String) -> Option<PinnedSource> {
+    let kind = kind(source)?;
+    let (locator, path, submodules) = if let Some(git) = &source.git {
+        let shown = SafeUrl::parse(&git.url).map_or_else(|_| git.url.clone(), |url| url.to_string());
+        (shown, git.path.clone(), git.submodules)
+    } else if let Some(gitea) = &source.gitea {
+        (format!("{}/{}", gitea.owner, gitea.repository), gitea.path.clone(), gitea.submodules)
+    } else {
+        (source.docker.as_ref()?.image.clone(), "/".to_owned(), false)
+    };
+    Some(PinnedSource { kind, locator, revision, path, submodules })
+}
+
+async fn git_remote(git: &GitSource, reader: &Reader) -> Result<(GitRemote, String), Problem> {
+    let url = SafeUrl::parse(&git.url).map_err(|error| {
+        let message = format!("spec.source.git.url cannot be read: {error}; write it as https://host/path or ssh://user@host/path");
+        Problem::new(Class::Terminal, Reason::InvalidSpec, message)
+    })?;
+    let Some(reference) = &git.secret_ref else {
+        return Ok((GitRemote { url, credential: crate::model::GitCredential::Anonymous, ca: None, fields: Fields::GIT }, String::new()));
+    };
+    let data = reader.secret(&reference.name, "spec.source.git.secretRef").await?;
+    let access = credential::git_access(&reference.name, &data.entries, &url, git.insecure_ignore_host_key)
+        .map_err(|error| Problem::of(&error))?;
+    Ok((GitRemote { url, credential: access.credential, ca: access.ca, fields: Fields::GIT }, data.version.clone()))
+}
+
+async fn image_login(source: &DockerSource, reader: &Reader) -> Result<(Option<RegistryLogin>, String), Problem> {
+    let Some(reference) = &source.pull_secret_ref else { return Ok((None, String::new())) };
+    let data = reader.secret(&reference.name, "spec.source.docker.pullSecretRef").await?;
+    let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
+    let login = docker::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
+    Ok((login, data.version.clone()))
+}
+
+/// The secrets of a GitProvider, and the versions they were read at.
+///
+/// # Errors
+/// A Secret or key that is not there.
+pub async fn forge_secrets(provider: &GitProvider, reader: &Reader) -> Result<(ForgeSecrets, String), Problem> {
+    let Some(gitea) = &provider.spec.gitea else { return Ok((ForgeSecrets::default(), String::new())) };
+    let reference = &gitea.token_secret_ref;
+    let data = reader.secret(&reference.name, "spec.gitea.tokenSecretRef").await?;
+    let token = data.entries.get(&reference.key).cloned().ok_or_else(|| {
+        let message = format!("spec.gitea.tokenSecretRef names the key {:?}, which the Secret {:?} does not have: add it", reference.key, reference.name);
+        Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
+    })?;
+    let mut version = data.version.clone();
+    let mut ca = None;
+    if let Some(reference) = &gitea.ca_secret_ref {
+        let data = reader.secret(&reference.name, "spec.gitea.caSecretRef").await?;
+        version = format!("{version} {}", data.version);
+        let certificate = data.entries.get("ca.crt").ok_or_else(|| {
+            let message = format!("spec.gitea.caSecretRef: the Secret {:?} has no key ca.crt: add it", reference.name);
+            Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
+        })?;
+        ca = Some(certificate.expose().to_vec());
+    }
+    Ok((ForgeSecrets { token: Some(token), ca }, version))
+}
+
+fn ref_spec(reference: Option<&GitRef>) -> Result<RefSpec, Problem> {
+    let Some(reference) = reference else { return Ok(RefSpec::Default) };
+    if let Some(commit) = &reference.commit {
+        return CommitId::parse(commit).map(RefSpec::Commit).ok_or_else(|| {
+            Problem::new(Class::Terminal, Reason::InvalidSpec, "spec.source.…ref.commit is not a full commit hash: write all 40 digits")
+        });
+    }
+    Ok(match (&reference.tag, &reference.branch) {
+        (Some(tag), _) => RefSpec::Tag(tag.clone()),
+        (None, Some(branch)) => RefSpec::Branch(branch.clone()),
+        (None, None) => RefSpec::Default,
+    })
+}
+
+/// When a source is looked at again; nothing where it never moves or is not to be followed.
+fn poll_interval(spec: &ApplicationSpec, id: &AppId, attempt: u32) -> Option<Duration> {
+    let trigger = spec.trigger.clone().unwrap_or_default();
+    if trigger.on == Some(TriggerOn::Manual) || is_fixed(spec) {
+        return None;
+    }
+    let interval = trigger.poll_interval.as_ref().map_or(POLL_INTERVAL, crate::api::Duration::get);
+    (!interval.is_zero()).then(|| backoff::jitter(interval.max(Duration::from_secs(1)), salt(id).wrapping_add(u64::from(attempt))))
+}
+
+/// True where the source names a commit or digest itself.
+fn is_fixed(spec: &ApplicationSpec) -> bool {
+    let Some(source) = &spec.source else { return true };
+    let reference = source.git.as_ref().and_then(|git| git.git_ref.as_ref());
+    let reference = reference.or_else(|| source.gitea.as_ref().and_then(|gitea| gitea.git_ref.as_ref()));
+    reference.is_some_and(|reference| reference.commit.is_some())
+        || source.docker.as_ref().is_some_and(|image| image.image.contains("@sha256:"))
+}
+
+/// A number that differs from Application to Application and from time to time.
+fn salt(id: &AppId) -> u64 {
+    use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+    // Seeded anew in each process: jitter need not be the same after a restart.
+    static SEED: std::sync::OnceLock<std::hash::RandomState> = std::sync::OnceLock::new();
+    let mut hasher = SEED.get_or_init(std::hash::RandomState::new).build_hasher();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A number from 0 to 1.
+fn fraction(salt: u64) -> f64 {
+    f64::from(u32::try_from(salt >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}

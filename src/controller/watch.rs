@@ -1,0 +1,246 @@
+//! What wakes whom: watches, jobs and the runtime's events become references to Applications and GitProviders.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Application, GitProvider, REQUESTED_AT, Release};
+use crate::error::chain;
+use crate::model::AppId;
+use crate::runtime::RuntimeEvent;
+
+use super::{Ctx, Error, application, gc, git_provider, values};
+
+/// How many objects are worked on at once.
+const CONCURRENCY: u16 = 16;
+/// Events that come closer together than this are one.
+const DEBOUNCE: Duration = Duration::from_millis(10);
+/// The pause after a pass that could not be finished.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The caches that passes read.
+pub struct Stores {
+    /// All Applications.
+    pub applications: Store<Application>,
+    /// All GitProviders.
+    pub providers: Store<GitProvider>,
+    writers: (reflector::store::Writer<Application>, reflector::store::Writer<GitProvider>),
+}
+
+impl Stores {
+    /// Empty caches; [`run`] fills them.
+    pub fn new() -> Self {
+        let (applications, application_writer) = reflector::store();
+        let (providers, provider_writer) = reflector::store();
+        Self { applications, providers, writers: (application_writer, provider_writer) }
+    }
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs both loops until `stop`: then passes end, jobs are stopped, and nothing of them runs any more.
+pub async fn run(ctx: Arc<Ctx>, stores: Stores, woken: mpsc::UnboundedReceiver<AppId>, stop: CancellationToken) {
+    let (application_writer, provider_writer) = stores.writers;
+    let client = ctx.client.clone();
+    let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
+
+    let applications = objects(Api::<Application>::all(client.clone()), application_writer);
+    let releases = changes(Api::<Release>::all(client.clone()), changed);
+    let loop_of_applications = Controller::for_stream(applications, stores.applications.clone())
+        .with_config(config.clone())
+        .watches_stream(releases, |release: Release| {
+            let namespace = release.namespace().unwrap_or_default();
+            [ObjectRef::<Application>::new(&release.spec.application).within(&namespace)]
+        })
+        .watches_stream(data::<Secret>(client.clone()), {
+            let applications = stores.applications.clone();
+            move |object| dependents(&applications, &object, true)
+        })
+        .watches_stream(data::<ConfigMap>(client.clone()), {
+            let applications = stores.applications.clone();
+            move |object| dependents(&applications, &object, false)
+        })
+        .watches_stream(providers_seen(client.clone()), {
+            let applications = stores.applications.clone();
+            move |provider: GitProvider| users_of(&applications, &provider)
+        })
+        .reconcile_on(wakes(ctx.clone(), woken))
+        .graceful_shutdown_on(stopped(stop.clone()))
+        .run(application::reconcile, |_, error, _| retry(error), ctx.clone())
+        .for_each(|result| async move { log(result) });
+
+    let providers = objects(Api::<GitProvider>::all(client.clone()), provider_writer);
+    let used = changes(Api::<Application>::all(client.clone()), |app: &Application| {
+        let mut hasher = DefaultHasher::new();
+        git_provider::used_by(app).hash(&mut hasher);
+        hasher.finish()
+    });
+    let loop_of_providers = Controller::for_stream(providers, stores.providers.clone())
+        .with_config(config)
+        .watches_stream(data::<Secret>(client.clone()), {
+            let providers = stores.providers.clone();
+            move |object| git_provider::users_of_secret(&providers, &object)
+        })
+        .watches_stream(used, |app: Application| git_provider::used_by(&app))
+        .graceful_shutdown_on(stopped(stop))
+        .run(git_provider::reconcile, |_, error, _| retry(error), ctx.clone())
+        .for_each(|result| async move { log(result) });
+
+    futures::join!(loop_of_applications, loop_of_providers);
+    ctx.jobs.shutdown().await;
+}
+
+fn stopped(stop: CancellationToken) -> impl Future<Output = ()> + Send + Sync + 'static {
+    async move { stop.cancelled().await }
+}
+
+fn retry(error: &Error) -> Action {
+    tracing::warn!(error = %chain(error), "a pass could not be finished");
+    Action::requeue(RETRY)
+}
+
+fn log<T, E: std::error::Error + 'static>(result: Result<T, E>) {
+    if let Err(error) = result {
+        tracing::debug!(error = %chain(&error), "the loop met an error");
+    }
+}
+
+/// What a cache need not hold.
+fn strip<K: Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+/// The objects of a kind, kept in a store; only changes that matter come through, our own writes of status do not.
+fn objects<K>(api: Api<K>, writer: reflector::store::Writer<K>) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(strip)
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(|object: &K| Some(changed(object)), PredicateConfig::default())
+}
+
+/// The objects of a kind whose `mark` is another one than before, and those that are gone.
+fn changes<K>(api: Api<K>, mark: impl Fn(&K) -> u64 + Send + 'static) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    let mut known: HashMap<ObjectRef<K>, u64> = HashMap::new();
+    watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+        let told = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                let mark = mark(&object);
+                let new = known.insert(ObjectRef::from_obj(&object), mark) != Some(mark);
+                new.then_some(Ok(object))
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                known.remove(&ObjectRef::from_obj(&object));
+                Some(Ok(object))
+            }
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+            Err(error) => Some(Err(error)),
+        };
+        futures::future::ready(told)
+    })
+}
+
+/// What must change for an object to be looked at: its spec, its deletion, a request to look.
+fn changed<K: Resource>(object: &K) -> u64 {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    meta.generation.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    meta.uid.hash(&mut hasher);
+    for key in REQUESTED_AT {
+        object.annotations().get(key).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Secrets or ConfigMaps, by their metadata only: what they hold is read when it is needed and kept nowhere.
+fn data<K>(client: Client) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+{
+    watcher(Api::<PartialObjectMeta<K>>::all(client), watcher::Config::default())
+        .default_backoff()
+        .modify(strip)
+        .touched_objects()
+}
+
+fn dependents<K>(applications: &Store<Application>, object: &PartialObjectMeta<K>, secret: bool) -> Vec<ObjectRef<Application>> {
+    let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref().unwrap_or_default());
+    let refers = |app: &Application| {
+        let (secrets, maps) = values::references(&app.spec);
+        app.metadata.namespace.as_deref() == namespace && if secret { secrets } else { maps }.contains(&name)
+    };
+    applications.state().iter().filter(|app| refers(app)).map(|app| ObjectRef::from_obj(app.as_ref())).collect()
+}
+
+/// GitProviders, each time that they change, Ready too: an Application may wait for it.
+fn providers_seen(client: Client) -> impl Stream<Item = Result<GitProvider, watcher::Error>> + Send + 'static {
+    changes(Api::<GitProvider>::all(client), |provider: &GitProvider| {
+        let mut hasher = DefaultHasher::new();
+        changed(provider).hash(&mut hasher);
+        let conditions = provider.status.iter().flat_map(|status| &status.conditions);
+        for condition in conditions.filter(|condition| condition.type_ == "Ready") {
+            (&condition.status, &condition.reason).hash(&mut hasher);
+        }
+        hasher.finish()
+    })
+}
+
+fn users_of(applications: &Store<Application>, provider: &GitProvider) -> Vec<ObjectRef<Application>> {
+    let uses = |app: &Application| git_provider::used_by(app).contains(&ObjectRef::from_obj(provider));
+    applications.state().iter().filter(|app| uses(app)).map(|app| ObjectRef::from_obj(app.as_ref())).collect()
+}
+
+/// Jobs and containers that changed. When the engine is there (again), everything is looked at and what has no owner is
+/// swept.
+fn wakes(ctx: Arc<Ctx>, mut woken: mpsc::UnboundedReceiver<AppId>) -> impl Stream<Item = ObjectRef<Application>> + Send + 'static {
+    let jobs = futures::stream::poll_fn(move |context| woken.poll_recv(context)).map(|app| vec![app]);
+    let engine = ctx.runtime.events();
+    let containers = engine.then(move |event| {
+        let ctx = ctx.clone();
+        async move {
+            match event {
+                RuntimeEvent::Changed(app) => vec![app],
+                RuntimeEvent::Connected => {
+                    tokio::spawn({
+                        let ctx = ctx.clone();
+                        async move { gc::sweep(&ctx).await }
+                    });
+                    all(&ctx.applications)
+                }
+                RuntimeEvent::Disconnected => all(&ctx.applications),
+            }
+        }
+    });
+    futures::stream::select(jobs, containers)
+        .flat_map(futures::stream::iter)
+        .map(|app| ObjectRef::<Application>::new(&app.name).within(&app.namespace))
+}
+
+fn all(applications: &Store<Application>) -> Vec<AppId> {
+    applications.state().iter().map(|app| AppId::new(app.namespace().unwrap_or_default(), app.name_any())).collect()
+}

@@ -1,0 +1,136 @@
+//! What a job does: fetch and build, or pull. It runs beside the passes and ends only when nothing of it runs any more.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Reason;
+use crate::builder::{BuildError, BuildRequest, Builder};
+use crate::error::{Class, Problem};
+use crate::joblog::JobLog;
+use crate::model::{CommitId, RefSpec, RegistryLogin};
+use crate::plan::observed::{JobFailure, JobOutput};
+use crate::source::{CheckoutRequest, Git, GitRemote, docker};
+
+use super::jobs::Stage;
+
+/// What a job needs of the outside.
+#[derive(Clone)]
+pub struct Tools {
+    /// Fetches commits.
+    pub git: Arc<Git>,
+    /// Makes images.
+    pub builder: Arc<dyn Builder>,
+    /// Pulls images; nothing where there is no engine of our own.
+    pub docker: Option<bollard::Docker>,
+    /// Where checkouts are made.
+    pub work_dir: PathBuf,
+}
+
+/// Fetches a commit and builds it.
+pub struct BuildWork {
+    /// Where from.
+    pub remote: GitRemote,
+    /// Which commit.
+    pub commit: CommitId,
+    /// The ref that named it, for servers that give no commit by its hash.
+    pub spec: RefSpec,
+    /// With submodules.
+    pub submodules: bool,
+    /// How; `root` is filled in here.
+    pub request: BuildRequest,
+}
+
+/// Pulls an image.
+pub struct PullWork {
+    /// Pinned to a digest, or the id of a local image.
+    pub image: String,
+    /// Who one is at the registry.
+    pub login: Option<RegistryLogin>,
+}
+
+impl BuildWork {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever went wrong, in which step, with the last lines of the log.
+    pub async fn run(mut self, tools: Tools, log: JobLog, stage: Stage, cancel: CancellationToken) -> Result<JobOutput, JobFailure> {
+        let fetched_at = Timestamp::now();
+        let request = CheckoutRequest {
+            remote: &self.remote,
+            commit: &self.commit,
+            spec: &self.spec,
+            submodules: self.submodules,
+        };
+        let fetching = tools.git.checkout(request, &tools.work_dir, &log, &cancel);
+        let checkout = match tokio::time::timeout(self.request.timeout, fetching).await {
+            Ok(Ok(checkout)) => checkout,
+            Ok(Err(error)) => return Err(failed("Fetching", Problem::of(&error), cancel.is_cancelled(), &log)),
+            Err(_) => {
+                let error = BuildError::Timeout(self.request.timeout);
+                return Err(failed("Fetching", Problem::of(&error), false, &log));
+            }
+        };
+        stage.building();
+        let built_at = Timestamp::now();
+        self.request.root = checkout.root();
+        match tools.builder.build(&self.request, &log, &cancel).await {
+            Ok(image) => Ok(JobOutput {
+                image: image.id,
+                builder: Some(image.builder),
+                message: Some(checkout.message.clone()),
+                author: Some(checkout.author.clone()),
+                fetched_at: Some(fetched_at),
+                built_at: Some(built_at),
+            }),
+            Err(error) => Err(failed("Building", Problem::of(&error), matches!(error, BuildError::Cancelled), &log)),
+        }
+    }
+}
+
+impl PullWork {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever went wrong, with the last lines of the log.
+    pub async fn run(self, tools: Tools, log: JobLog, cancel: CancellationToken) -> Result<JobOutput, JobFailure> {
+        let fetched_at = Timestamp::now();
+        let Some(engine) = &tools.docker else {
+            let problem = Problem::new(Class::Terminal, Reason::NotSupported, "there is no engine here to pull images with");
+            return Err(failed("Fetching", problem, false, &log));
+        };
+        match docker::pull(engine, &self.image, self.login.as_ref(), &log, &cancel).await {
+            Ok(()) => Ok(JobOutput { image: self.image, fetched_at: Some(fetched_at), ..JobOutput::default() }),
+            Err(error) => Err(failed("Fetching", Problem::of(&error), cancel.is_cancelled(), &log)),
+        }
+    }
+}
+
+fn failed(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) -> JobFailure {
+    let message = log.mask(&problem.message);
+    log.write(&format!("{step} failed: {message}"));
+    JobFailure { problem: Problem { message, ..problem }, cancelled, step, log_tail: log.tail() }
+}
+
+/// A job that was told to stop before it did anything.
+pub fn cancelled(step: &'static str) -> JobFailure {
+    let problem = Problem::new(Class::Terminal, Reason::Cancelled, "it was cancelled");
+    JobFailure { problem, cancelled: true, step, log_tail: String::new() }
+}
+
+/// A job that panicked: a defect of ours, told as such.
+pub fn panicked(error: &tokio::task::JoinError) -> JobFailure {
+    tracing::error!(%error, "a job panicked");
+    let problem = Problem::new(Class::Terminal, Reason::Internal, "a defect in Davit ended the job; see its log");
+    JobFailure { problem, cancelled: false, step: "Building", log_tail: String::new() }
+}
+
+/// A log that cannot be opened.
+pub fn no_log(error: &std::io::Error) -> JobFailure {
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let reason = if full { Reason::DiskFull } else { Reason::Internal };
+    let problem = Problem::new(Class::Transient, reason, format!("open the log of the release: {error}"));
+    JobFailure { problem, cancelled: false, step: "Fetching", log_tail: String::new() }
+}

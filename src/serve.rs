@@ -1,0 +1,187 @@
+//! Wires everything; the only file that knows all modules.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::apiserver::{ApiServer, Identity, Options};
+use crate::builder::{BuilderOptions, DockerBuilder};
+use crate::cli::{Cli, Command};
+use crate::config::{Config, write_private};
+use crate::controller::gc::Orphans;
+use crate::controller::jobs::Jobs;
+use crate::controller::report::Report;
+use crate::controller::resolve::Resolver;
+use crate::controller::watch::{self, Stores};
+use crate::controller::work::Tools;
+use crate::controller::Ctx;
+use crate::forge::HttpOptions;
+use crate::metrics::Metrics;
+use crate::plan::desired::Install;
+use crate::runtime::docker::{DockerOptions, DockerRuntime};
+use crate::runtime::Runtime;
+use crate::source::{Git, GitOptions};
+
+/// Does what was typed.
+///
+/// # Errors
+/// What made it impossible, for the user.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    // Every TLS stack in the process uses ring; a second provider would leave the choice open.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command {
+        Command::Crds => Ok(std::io::stdout().write_all(crds()?.as_bytes())?),
+        Command::StaticServer(args) => Ok(crate::static_server::run(&args)?),
+        Command::Up(up) => {
+            crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
+            block_on(self::up(Config::new(up.controller, Some(up.listen))?))
+        }
+        Command::Controller(controller) => {
+            crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
+            block_on(self::controller(Config::new(controller, None)?))
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+}
+
+/// The CRDs as one YAML stream.
+///
+/// # Errors
+/// None in practice: the types can be written.
+pub fn crds() -> anyhow::Result<String> {
+    let mut text = String::new();
+    for crd in crate::api::crds() {
+        text.push_str("---\n");
+        text.push_str(&serde_saphyr::to_string(&serde_json::to_value(crd)?)?);
+    }
+    Ok(text)
+}
+
+/// `davit up`: returns after SIGTERM or SIGINT, when nothing runs any more.
+async fn up(config: Config) -> anyhow::Result<()> {
+    let _lock = config.lock()?;
+    let stop = stop_on_signal()?;
+    let server = ApiServer::open(Options { data_dir: Some(config.data_dir.join("apiserver")), key_file: None }).await?;
+    let definitions: Vec<serde_json::Value> =
+        crate::api::crds().into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    server.install_crds(&definitions).await.map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
+    let address = config.listen.unwrap_or_else(|| ([127, 0, 0, 1], 6443).into());
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| anyhow::anyhow!("listen on {address}: {error}; give another --listen"))?;
+    let address = listener.local_addr()?;
+    let served = server.serve(listener)?;
+    let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
+    let kubeconfig = config.data_dir.join("kubeconfig");
+    write_private(&kubeconfig, server.kubeconfig(address).as_bytes())?;
+    writeln!(std::io::stdout(), "davit is ready: export KUBECONFIG={}", kubeconfig.display())?;
+    tracing::info!(%address, data_dir = %config.data_dir.display(), instance = config.instance, "ready");
+    work(&config, client, stop, Metrics::default()).await?;
+    server.close().await;
+    served.await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// `davit controller`.
+async fn controller(config: Config) -> anyhow::Result<()> {
+    let _lock = config.lock()?;
+    let stop = stop_on_signal()?;
+    let client = Client::try_default()
+        .await
+        .map_err(|error| anyhow::anyhow!("find the cluster: {}; set KUBECONFIG", crate::error::chain(&error)))?;
+    tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
+    work(&config, client, stop, Metrics::default()).await
+}
+
+/// Runs the controller until `stop`.
+///
+/// # Errors
+/// A directory that cannot be used, an engine address that cannot be read.
+pub async fn work(config: &Config, client: Client, stop: CancellationToken, metrics: Metrics) -> anyhow::Result<()> {
+    let docker = engine(config)?;
+    let options = DockerOptions { instance: config.instance.clone(), ..DockerOptions::default() };
+    let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::new(docker.clone(), options));
+    let work_dir = config.data_dir.join("work");
+    // What a job left behind when Davit was killed is of no use to anybody.
+    let _ = std::fs::remove_dir_all(&work_dir);
+    std::fs::create_dir_all(&work_dir)?;
+    let git = Git::new(GitOptions {
+        max_cache_bytes: config.git_cache,
+        allow_file: config.allow_local_sources,
+        ..GitOptions::new(config.data_dir.join("cache/git"), std::env::current_exe()?)
+    })?;
+    let builder = DockerBuilder::new(docker.clone(), BuilderOptions::new(socket(config), &config.instance));
+    let tools = Tools { git: Arc::new(git), builder: Arc::new(builder), docker: Some(docker), work_dir };
+    controller_loop(config, client, stop, metrics, runtime, tools).await;
+    Ok(())
+}
+
+/// The controller with everything it needs given, so that tests can give it fakes.
+pub async fn controller_loop(
+    config: &Config,
+    client: Client,
+    stop: CancellationToken,
+    metrics: Metrics,
+    runtime: Arc<dyn Runtime>,
+    tools: Tools,
+) {
+    let stores = Stores::new();
+    let (wake, woken) = mpsc::unbounded_channel();
+    let http = HttpOptions::default();
+    let ctx = Arc::new(Ctx {
+        install: Install { key: config.key.clone(), image_prefix: format!("davit.local/{}", config.instance) },
+        resolver: Resolver::new(client.clone(), tools.clone(), stores.providers.clone(), http.clone()),
+        jobs: Jobs::new(config.max_builds, wake),
+        report: Report::new(client.clone(), &config.instance, metrics.clone()),
+        log_dir: config.data_dir.join("logs"),
+        orphans: Orphans::new(config.data_dir.join("orphans")),
+        applications: stores.applications.clone(),
+        providers: stores.providers.clone(),
+        client,
+        tools,
+        runtime,
+        metrics,
+        http,
+    });
+    watch::run(ctx, stores, woken, stop).await;
+}
+
+/// The engine's socket, for what does not go through its HTTP API.
+fn socket(config: &Config) -> std::path::PathBuf {
+    let host = config.docker_host.as_deref().and_then(|host| host.strip_prefix("unix://"));
+    host.unwrap_or("/var/run/docker.sock").into()
+}
+
+fn engine(config: &Config) -> anyhow::Result<bollard::Docker> {
+    let connected = match config.docker_host.as_deref() {
+        None => bollard::Docker::connect_with_unix_defaults(),
+        Some(host) if host.starts_with("unix://") => {
+            bollard::Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION)
+        }
+        Some(host) => bollard::Docker::connect_with_http(host, 120, bollard::API_DEFAULT_VERSION),
+    };
+    connected.map_err(|error| anyhow::anyhow!("reach the Docker Engine: {error}; give --docker-host"))
+}
+
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}
