@@ -16,7 +16,7 @@ use crate::builder::BuildRequest;
 use crate::error::Problem;
 use crate::joblog::JobLog;
 use crate::model::{AppId, CommitId};
-use crate::plan::desired::{Desired, Values, container_hash, workload};
+use crate::plan::desired::{Desired, Values, container_hash, nothing, workload};
 use crate::plan::journal;
 use crate::plan::observed::{ReleaseView, active};
 use crate::plan::{Action, End};
@@ -282,7 +282,7 @@ impl Pass<'_> {
     }
 
     fn nothing(&self) -> Workload {
-        Workload { uid: self.app.metadata.uid.clone().unwrap_or_default(), ..Workload::none(self.id) }
+        nothing(self.id, self.app.metadata.uid.as_deref().unwrap_or_default())
     }
 
     async fn end(&mut self, release: &str, end: &End, now: Timestamp) {

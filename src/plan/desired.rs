@@ -335,6 +335,31 @@ pub fn workload(
     })
 }
 
+/// No containers at all.
+pub fn nothing(app: &AppId, uid: &str) -> Workload {
+    Workload {
+        app: app.clone(),
+        uid: uid.to_owned(),
+        release: String::new(),
+        hash: String::new(),
+        image: String::new(),
+        replicas: 0,
+        env: Vec::new(),
+        command: Vec::new(),
+        args: Vec::new(),
+        ports: Vec::new(),
+        cpu: None,
+        memory: None,
+        memory_reservation: None,
+        health: None,
+        restart: Restart::Never,
+        stop_grace: Duration::from_secs(10),
+        mounts: Vec::new(),
+        strategy: Strategy::StopFirst,
+        min_ready: None,
+    }
+}
+
 fn check_names(values: &Values) -> Result<(), Problem> {
     for (name, value) in &values.env {
         let first = name.bytes().next();

@@ -59,33 +59,6 @@ pub struct Workload {
     pub min_ready: Option<Duration>,
 }
 
-impl Workload {
-    /// No containers at all.
-    pub fn none(app: &AppId) -> Self {
-        Self {
-            app: app.clone(),
-            uid: String::new(),
-            release: String::new(),
-            hash: String::new(),
-            image: String::new(),
-            replicas: 0,
-            env: Vec::new(),
-            command: Vec::new(),
-            args: Vec::new(),
-            ports: Vec::new(),
-            cpu: None,
-            memory: None,
-            memory_reservation: None,
-            health: None,
-            restart: Restart::Never,
-            stop_grace: Duration::from_secs(10),
-            mounts: Vec::new(),
-            strategy: Strategy::StopFirst,
-            min_ready: None,
-        }
-    }
-}
-
 /// A port of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortBinding {
