@@ -45,6 +45,11 @@ impl GitRepo {
         Self { dir }
     }
 
+    /// Its address on this machine, for a Davit that may use local sources.
+    pub fn url(&self) -> String {
+        format!("file://{}", self.dir.path().display())
+    }
+
     /// One with a first commit of these `(path, content)`.
     pub fn with(files: &[(&str, &str)]) -> Self {
         let repo = Self::new();

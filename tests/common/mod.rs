@@ -16,6 +16,7 @@
 #![allow(clippy::print_stderr, reason = "a rig that cannot clean up says so")]
 
 pub mod daemon;
+pub mod davit;
 pub mod docker;
 pub mod git_repo;
 pub mod git_server;

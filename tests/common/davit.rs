@@ -1,0 +1,322 @@
+//! The real `davit up`: the program itself, a data directory and an instance name of its own, and kube's client.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use davit::api::{Application, GitProvider, Release};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::docker::docker;
+use super::{run, try_run, unique, wait_for};
+
+/// Who installs objects in tests.
+const MANAGER: &str = "test";
+
+/// The label by which everything that this Davit made in the engine can be found.
+const INSTANCE_LABEL: &str = "dev.davit.instance";
+
+/// A running `davit up` with one namespace of the test's own.
+pub struct Davit {
+    /// What sets it apart on the engine.
+    pub instance: String,
+    /// The namespace that the tests' objects are in.
+    pub namespace: String,
+    dir: TempDir,
+    child: Option<Child>,
+    flags: Vec<String>,
+    runtime: tokio::runtime::Runtime,
+    client: Option<Client>,
+}
+
+impl Davit {
+    /// Starts one and waits until it is ready.
+    pub fn up(test: &str) -> Self {
+        Self::with_flags(test, &[])
+    }
+
+    /// Starts one with further flags.
+    pub fn with_flags(test: &str, flags: &[&str]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        super::docker::base_image();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let instance: String = unique("t").chars().filter(char::is_ascii_alphanumeric).collect();
+        let mut davit = Self {
+            namespace: test.to_owned(),
+            instance,
+            dir: tempfile::tempdir().unwrap(),
+            child: None,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            runtime,
+            client: None,
+        };
+        davit.start();
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(test.to_owned()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        davit.block_on(Api::<Namespace>::all(davit.client()).create(&PostParams::default(), &namespace)).unwrap();
+        davit
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The kubeconfig that it wrote.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir().join("kubeconfig")
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts it (again) and waits until it says that it is ready.
+    pub fn start(&mut self) {
+        let out = self.dir.path().join("out");
+        let stdout = std::fs::File::create(&out).unwrap();
+        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_davit"))
+            .args(["up", "--listen", "127.0.0.1:0", "--allow-local-sources", "--instance", &self.instance, "--data-dir"])
+            .arg(self.data_dir())
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        wait_for("davit to be ready", Duration::from_secs(20), || {
+            std::fs::read_to_string(&out).unwrap().contains("davit is ready").then_some(())
+        });
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        let config = self.runtime.block_on(Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()));
+        let _guard = self.runtime.enter();
+        self.client = Some(Client::try_from(config.unwrap()).unwrap());
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and waits for the end; true where it ended well.
+    pub fn stop(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        child.wait().unwrap().success()
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// kube's client, as the administrator.
+    pub fn client(&self) -> Client {
+        self.client.clone().expect("it runs")
+    }
+
+    /// Waits for a future.
+    pub fn block_on<F: Future>(&self, work: F) -> F::Output {
+        self.runtime.block_on(work)
+    }
+
+    /// Applications of the test's namespace.
+    pub fn applications(&self) -> Api<Application> {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    /// Releases of the test's namespace.
+    pub fn releases(&self) -> Api<Release> {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    /// GitProviders of the test's namespace.
+    pub fn providers(&self) -> Api<GitProvider> {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    /// Makes an Application, or replaces its spec.
+    pub fn apply(&self, name: &str, spec: Value) {
+        let body = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": self.namespace}, "spec": spec});
+        let api = self.applications();
+        self.block_on(async {
+            match api.get_opt(name).await.unwrap() {
+                None => {
+                    let app: Application = serde_json::from_value(body).unwrap();
+                    api.create(&PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }, &app).await.unwrap();
+                }
+                Some(there) => {
+                    let mut wanted: Application = serde_json::from_value(body).unwrap();
+                    wanted.metadata = there.metadata;
+                    api.replace(name, &PostParams::default(), &wanted).await.unwrap();
+                }
+            }
+        });
+    }
+
+    /// Changes an Application by a merge patch.
+    pub fn patch(&self, name: &str, patch: Value) {
+        self.block_on(self.applications().patch(name, &PatchParams::default(), &Patch::Merge(patch))).unwrap();
+    }
+
+    /// Asks for a look at the source now.
+    pub fn look(&self, name: &str) {
+        self.patch(name, json!({"metadata": {"annotations": {"davit.dev/requestedAt": unique("now")}}}));
+    }
+
+    /// Makes a Secret of the test's namespace.
+    pub fn secret(&self, name: &str, data: &[(&str, &str)]) {
+        let entries = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let secret = Secret {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            string_data: Some(entries),
+            ..Secret::default()
+        };
+        let api: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
+        let _ = self.block_on(api.delete(name, &DeleteParams::default()));
+        self.block_on(api.create(&PostParams::default(), &secret)).unwrap();
+    }
+
+    /// Makes a ConfigMap of the test's namespace.
+    pub fn config_map(&self, name: &str, data: &[(&str, &str)]) {
+        let entries = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let map = ConfigMap {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            data: Some(entries),
+            ..ConfigMap::default()
+        };
+        let api: Api<ConfigMap> = Api::namespaced(self.client(), &self.namespace);
+        let _ = self.block_on(api.delete(name, &DeleteParams::default()));
+        self.block_on(api.create(&PostParams::default(), &map)).unwrap();
+    }
+
+    /// The Application as JSON; null where it is not there.
+    pub fn application(&self, name: &str) -> Value {
+        let found = self.block_on(self.applications().get_opt(name)).unwrap();
+        found.map_or(Value::Null, |app| serde_json::to_value(app).unwrap())
+    }
+
+    /// The Releases of an Application in order, as JSON.
+    pub fn releases_of(&self, name: &str) -> Vec<Value> {
+        let selector = ListParams::default().fields(&format!("spec.application={name}"));
+        let list = self.block_on(self.releases().list(&selector)).unwrap();
+        let mut all: Vec<Value> = list.items.into_iter().map(|release| serde_json::to_value(release).unwrap()).collect();
+        all.sort_by_key(|release| release["status"]["number"].as_i64().unwrap_or(i64::MAX));
+        all
+    }
+
+    /// Waits until the Application is as `wanted` says; panics with its status and the log's end after `seconds`.
+    pub fn wait(&self, name: &str, seconds: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = std::time::Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let app = self.application(name);
+            if wanted(&app) {
+                return app;
+            }
+            if std::time::Instant::now() > end {
+                let log = self.log();
+                let tail: Vec<&str> = log.lines().rev().take(15).collect();
+                panic!(
+                    "waited {seconds} s in vain for {name} to be {what}:\n{}\nreleases: {:#?}\nlog, newest first: {tail:#?}",
+                    serde_json::to_string_pretty(&app["status"]).unwrap(),
+                    self.releases_of(name).iter().map(|release| release["status"].clone()).collect::<Vec<_>>()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    /// Waits until the newest generation is done.
+    pub fn done(&self, name: &str) -> Value {
+        self.wait(name, 90, "done", |app| {
+            app["status"]["phase"] == "done" && app["status"]["observedGeneration"] == app["metadata"]["generation"]
+        })
+    }
+
+    /// Waits until the newest generation is an error for this reason, and returns the message of Ready.
+    pub fn error(&self, name: &str, reason: &str) -> String {
+        let app = self.wait(name, 60, reason, |app| app["status"]["phase"] == "error" && condition(app, "Ready")["reason"] == reason);
+        condition(&app, "Ready")["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the Application is gone.
+    pub fn gone(&self, name: &str) {
+        let params = DeleteParams::default();
+        let _ = self.block_on(self.applications().delete(name, &params));
+        wait_for("the application to be gone", Duration::from_secs(60), || self.application(name).is_null().then_some(()));
+    }
+
+    /// What this Davit has in the engine: `containers`, `networks`, `volumes` or `images`.
+    pub fn in_engine(&self, kind: &str) -> Vec<String> {
+        let list: &[&str] = match kind {
+            "containers" => &["ps", "--all", "--quiet", "--no-trunc"],
+            "networks" => &["network", "ls", "--quiet", "--no-trunc"],
+            "volumes" => &["volume", "ls", "--quiet"],
+            "images" => &["image", "ls", "--quiet", "--no-trunc"],
+            other => panic!("{other} is no kind"),
+        };
+        let filter = format!("label={INSTANCE_LABEL}={}", self.instance);
+        let mut ids: Vec<String> = run(docker().args(list).args(["--filter", &filter])).lines().map(str::to_owned).collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+
+    /// Containers of an Application.
+    pub fn containers(&self, name: &str) -> Vec<String> {
+        let instance = format!("label={INSTANCE_LABEL}={}", self.instance);
+        let application = format!("label=dev.davit.application={name}");
+        run(docker().args(["ps", "--all", "--quiet", "--no-trunc", "--filter", &instance, "--filter", &application]))
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// kubectl, as the administrator.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new("kubectl");
+        command.env("KUBECONFIG", self.kubeconfig()).args(["--namespace", &self.namespace]);
+        command
+    }
+
+    /// The directory of this test's files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// A condition of an object, null where it is not there.
+pub fn condition(object: &Value, kind: &str) -> Value {
+    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    all.into_iter().find(|condition| condition["type"] == kind).unwrap_or(Value::Null)
+}
+
+impl Drop for Davit {
+    fn drop(&mut self) {
+        self.kill();
+        for (kind, remove) in [
+            ("containers", &["rm", "--force", "--volumes"][..]),
+            ("networks", &["network", "rm"][..]),
+            ("volumes", &["volume", "rm", "--force"][..]),
+            ("images", &["rmi", "--force"][..]),
+        ] {
+            let ids = self.in_engine(kind);
+            if !ids.is_empty() {
+                try_run(docker().args(remove).args(ids));
+            }
+        }
+    }
+}
