@@ -61,7 +61,14 @@ impl Config {
     /// # Errors
     /// A directory or file that cannot be used.
     pub fn new(args: cli::Controller, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
-        let cli::Controller { data_dir, instance, docker_host, max_builds, git_cache, allow_local_sources } = args;
+        let cli::Controller {
+            data_dir,
+            instance,
+            docker_host,
+            max_builds,
+            git_cache,
+            allow_local_sources,
+        } = args;
         let default_dir = default_data_dir();
         let is_default = data_dir.is_none() || data_dir == default_dir;
         let data_dir = data_dir.or(default_dir).ok_or(ConfigError::NoHome)?;
@@ -71,18 +78,34 @@ impl Config {
             Some(name) => name,
             None if is_default => DEFAULT_INSTANCE.to_owned(),
             None => {
-                let random = || uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect::<String>().into_bytes();
+                let random = || {
+                    uuid::Uuid::new_v4()
+                        .simple()
+                        .to_string()
+                        .chars()
+                        .take(8)
+                        .collect::<String>()
+                        .into_bytes()
+                };
                 String::from_utf8_lossy(keep(&data_dir.join("instance"), random)?.trim_ascii()).into_owned()
             }
         };
         let good = (1..=20).contains(&instance.len())
-            && instance.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && instance
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
             && !instance.starts_with('-')
             && !instance.ends_with('-');
         if !good {
             return Err(ConfigError::Instance(instance));
         }
-        let random = || [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
+        let random = || {
+            [
+                uuid::Uuid::new_v4().into_bytes(),
+                uuid::Uuid::new_v4().into_bytes(),
+            ]
+            .concat()
+        };
         let key = Secret::new(keep(&data_dir.join("digest.key"), random)?);
         Ok(Self {
             data_dir,
@@ -102,9 +125,17 @@ impl Config {
     /// Another Davit has it.
     pub fn lock(&self) -> Result<fs::File, ConfigError> {
         let path = self.data_dir.join("lock");
-        let wrong = |source| ConfigError::File { path: path.clone(), source };
-        let file =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(wrong)?;
+        let wrong = |source| ConfigError::File {
+            path: path.clone(),
+            source,
+        };
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(wrong)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(ConfigError::Locked(self.data_dir.clone())),
@@ -113,13 +144,22 @@ impl Config {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this file is the one that reads the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is the one that reads the environment"
+)]
 fn default_data_dir() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/davit"));
     }
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    named("XDG_DATA_HOME").or_else(|| named("HOME").map(|home| home.join(".local/share"))).map(|dir| dir.join("davit"))
+    let named = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    named("XDG_DATA_HOME")
+        .or_else(|| named("HOME").map(|home| home.join(".local/share")))
+        .map(|dir| dir.join("davit"))
 }
 
 fn make_dir(path: &Path) -> Result<(), ConfigError> {
@@ -127,18 +167,26 @@ fn make_dir(path: &Path) -> Result<(), ConfigError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| ConfigError::File { path: path.to_path_buf(), source })
+        .map_err(|source| ConfigError::File {
+            path: path.to_path_buf(),
+            source,
+        })
 }
 
 /// What a file holds, or what is made up for it the first time.
 fn keep(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, ConfigError> {
-    let wrong = |source| ConfigError::File { path: path.to_path_buf(), source };
+    let wrong = |source| ConfigError::File {
+        path: path.to_path_buf(),
+        source,
+    };
     match fs::read(path) {
         Ok(bytes) if !bytes.is_empty() => Ok(bytes),
-        Ok(_) => write_private(path, &make()).and_then(|()| fs::read(path)).map_err(wrong),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_private(path, &make()).and_then(|()| fs::read(path)).map_err(wrong)
-        }
+        Ok(_) => write_private(path, &make())
+            .and_then(|()| fs::read(path))
+            .map_err(wrong),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write_private(path, &make())
+            .and_then(|()| fs::read(path))
+            .map_err(wrong),
         Err(error) => Err(wrong(error)),
     }
 }
@@ -179,7 +227,10 @@ mod tests {
         let two = Config::new(args(dir.path()), None).unwrap();
         assert_eq!((&one.instance, &one.key), (&two.instance, &two.key));
         assert_eq!(one.instance.len(), 8);
-        let mode = fs::metadata(dir.path().join("digest.key")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join("digest.key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -197,8 +248,14 @@ mod tests {
     fn a_bad_instance_name_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["", "A", "-a", "a_b", "a-very-long-name-indeed"] {
-            let args = cli::Controller { instance: Some(name.to_owned()), ..args(dir.path()) };
-            assert!(matches!(Config::new(args, None), Err(ConfigError::Instance(_))), "{name}");
+            let args = cli::Controller {
+                instance: Some(name.to_owned()),
+                ..args(dir.path())
+            };
+            assert!(
+                matches!(Config::new(args, None), Err(ConfigError::Instance(_))),
+                "{name}"
+            );
         }
     }
 }

@@ -28,21 +28,37 @@ impl Metrics {
 
     /// A pass over an object of this kind.
     pub fn pass(&self, kind: &str) {
-        self.passes.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+        self.passes
+            .get_or_create(&KindLabel {
+                kind: kind.to_owned(),
+            })
+            .inc();
     }
 
     /// A write of a status of this kind.
     pub fn status_write(&self, kind: &str) {
-        self.writes.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+        self.writes
+            .get_or_create(&KindLabel {
+                kind: kind.to_owned(),
+            })
+            .inc();
     }
 
     /// How many passes there have been over objects of a kind.
     pub fn passes(&self, kind: &str) -> u64 {
-        self.passes.get_or_create(&KindLabel { kind: kind.to_owned() }).get()
+        self.passes
+            .get_or_create(&KindLabel {
+                kind: kind.to_owned(),
+            })
+            .get()
     }
 
     /// How many writes of status there have been, of a kind.
     pub fn writes(&self, kind: &str) -> u64 {
-        self.writes.get_or_create(&KindLabel { kind: kind.to_owned() }).get()
+        self.writes
+            .get_or_create(&KindLabel {
+                kind: kind.to_owned(),
+            })
+            .get()
     }
 }

@@ -13,18 +13,18 @@ use crate::apiserver::{ApiServer, Identity, Options};
 use crate::builder::{BuilderOptions, DockerBuilder};
 use crate::cli::{Cli, Command};
 use crate::config::{Config, write_private};
+use crate::controller::Ctx;
 use crate::controller::gc::Orphans;
 use crate::controller::jobs::Jobs;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::watch::{self, Stores};
 use crate::controller::work::Tools;
-use crate::controller::Ctx;
 use crate::forge::HttpOptions;
 use crate::metrics::Metrics;
 use crate::plan::desired::Install;
-use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::Runtime;
+use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::source::{Git, GitOptions};
 
 /// Does what was typed.
@@ -49,7 +49,11 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 /// The CRDs as one YAML stream.
@@ -69,10 +73,19 @@ pub fn crds() -> anyhow::Result<String> {
 async fn up(config: Config) -> anyhow::Result<()> {
     let _lock = config.lock()?;
     let stop = stop_on_signal()?;
-    let server = ApiServer::open(Options { data_dir: Some(config.data_dir.join("apiserver")), key_file: None }).await?;
-    let definitions: Vec<serde_json::Value> =
-        crate::api::crds().into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-    server.install_crds(&definitions).await.map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
+    let server = ApiServer::open(Options {
+        data_dir: Some(config.data_dir.join("apiserver")),
+        key_file: None,
+    })
+    .await?;
+    let definitions: Vec<serde_json::Value> = crate::api::crds()
+        .into_iter()
+        .map(serde_json::to_value)
+        .collect::<Result<_, _>>()?;
+    server
+        .install_crds(&definitions)
+        .await
+        .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
     let address = config.listen.unwrap_or_else(|| ([127, 0, 0, 1], 6443).into());
     let listener = TcpListener::bind(address)
         .await
@@ -82,7 +95,11 @@ async fn up(config: Config) -> anyhow::Result<()> {
     let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
     let kubeconfig = config.data_dir.join("kubeconfig");
     write_private(&kubeconfig, server.kubeconfig(address).as_bytes())?;
-    writeln!(std::io::stdout(), "davit is ready: export KUBECONFIG={}", kubeconfig.display())?;
+    writeln!(
+        std::io::stdout(),
+        "davit is ready: export KUBECONFIG={}",
+        kubeconfig.display()
+    )?;
     tracing::info!(%address, data_dir = %config.data_dir.display(), instance = config.instance, "ready");
     work(&config, client, stop, Metrics::default()).await?;
     server.close().await;
@@ -95,9 +112,12 @@ async fn up(config: Config) -> anyhow::Result<()> {
 async fn controller(config: Config) -> anyhow::Result<()> {
     let _lock = config.lock()?;
     let stop = stop_on_signal()?;
-    let client = Client::try_default()
-        .await
-        .map_err(|error| anyhow::anyhow!("find the cluster: {}; set KUBECONFIG", crate::error::chain(&error)))?;
+    let client = Client::try_default().await.map_err(|error| {
+        anyhow::anyhow!(
+            "find the cluster: {}; set KUBECONFIG",
+            crate::error::chain(&error)
+        )
+    })?;
     tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
     work(&config, client, stop, Metrics::default()).await
 }
@@ -106,9 +126,17 @@ async fn controller(config: Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A directory that cannot be used, an engine address that cannot be read.
-pub async fn work(config: &Config, client: Client, stop: CancellationToken, metrics: Metrics) -> anyhow::Result<()> {
+pub async fn work(
+    config: &Config,
+    client: Client,
+    stop: CancellationToken,
+    metrics: Metrics,
+) -> anyhow::Result<()> {
     let docker = engine(config)?;
-    let options = DockerOptions { instance: config.instance.clone(), ..DockerOptions::default() };
+    let options = DockerOptions {
+        instance: config.instance.clone(),
+        ..DockerOptions::default()
+    };
     let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::new(docker.clone(), options));
     let work_dir = config.data_dir.join("work");
     // What a job left behind when Davit was killed is of no use to anybody.
@@ -119,8 +147,16 @@ pub async fn work(config: &Config, client: Client, stop: CancellationToken, metr
         allow_file: config.allow_local_sources,
         ..GitOptions::new(config.data_dir.join("cache/git"), std::env::current_exe()?)
     })?;
-    let builder = DockerBuilder::new(docker.clone(), BuilderOptions::new(socket(config), &config.instance));
-    let tools = Tools { git: Arc::new(git), builder: Arc::new(builder), docker: Some(docker), work_dir };
+    let builder = DockerBuilder::new(
+        docker.clone(),
+        BuilderOptions::new(socket(config), &config.instance),
+    );
+    let tools = Tools {
+        git: Arc::new(git),
+        builder: Arc::new(builder),
+        docker: Some(docker),
+        work_dir,
+    };
     controller_loop(config, client, stop, metrics, runtime, tools).await;
     Ok(())
 }
@@ -138,8 +174,16 @@ pub async fn controller_loop(
     let (wake, woken) = mpsc::unbounded_channel();
     let http = HttpOptions::default();
     let ctx = Arc::new(Ctx {
-        install: Install { key: config.key.clone(), image_prefix: format!("davit.local/{}", config.instance) },
-        resolver: Resolver::new(client.clone(), tools.clone(), stores.providers.clone(), http.clone()),
+        install: Install {
+            key: config.key.clone(),
+            image_prefix: format!("davit.local/{}", config.instance),
+        },
+        resolver: Resolver::new(
+            client.clone(),
+            tools.clone(),
+            stores.providers.clone(),
+            http.clone(),
+        ),
         jobs: Jobs::new(config.max_builds, wake),
         report: Report::new(client.clone(), &config.instance, metrics.clone()),
         log_dir: config.data_dir.join("logs"),
@@ -157,7 +201,10 @@ pub async fn controller_loop(
 
 /// The engine's socket, for what does not go through its HTTP API.
 fn socket(config: &Config) -> std::path::PathBuf {
-    let host = config.docker_host.as_deref().and_then(|host| host.strip_prefix("unix://"));
+    let host = config
+        .docker_host
+        .as_deref()
+        .and_then(|host| host.strip_prefix("unix://"));
     host.unwrap_or("/var/run/docker.sock").into()
 }
 

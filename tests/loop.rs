@@ -24,11 +24,34 @@ fn source(repo: &GitRepo) -> Value {
 
 /// What an HTTP server in the namespace's network answers to a client container there.
 fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String, String> {
-    let networks = run(docker().args(["network", "ls", "--format", "{{.Name}}", "--filter", &format!("label=dev.davit.instance={}", davit.instance), "--filter", &format!("label=dev.davit.namespace={namespace}")]));
-    let network = networks.lines().next().ok_or("the namespace has no network")?.to_owned();
+    let networks = run(docker().args([
+        "network",
+        "ls",
+        "--format",
+        "{{.Name}}",
+        "--filter",
+        &format!("label=dev.davit.instance={}", davit.instance),
+        "--filter",
+        &format!("label=dev.davit.namespace={namespace}"),
+    ]));
+    let network = networks
+        .lines()
+        .next()
+        .ok_or("the namespace has no network")?
+        .to_owned();
     let (ok, out, err) = common::try_run(docker().args([
-        "run", "--rm", "--network", &network, common::docker::BASE_IMAGE, // Its wget crashes with -T.
-        "timeout", "5", "wget", "-q", "-O", "-", &format!("http://{host}/"),
+        "run",
+        "--rm",
+        "--network",
+        &network,
+        common::docker::BASE_IMAGE, // Its wget crashes with -T.
+        "timeout",
+        "5",
+        "wget",
+        "-q",
+        "-O",
+        "-",
+        &format!("http://{host}/"),
     ]));
     if ok { Ok(out.trim().to_owned()) } else { Err(err) }
 }
@@ -46,30 +69,59 @@ fn a_repository_becomes_a_healthy_container_and_goes_without_a_trace() {
     // A new commit is a new release, with its cause.
     repo.commit("Two", &[("Dockerfile", &page("two"))]);
     davit.look("web");
-    davit.wait("web", 60, "at the second release", |app| app["status"]["release"]["active"] == "web-2");
+    davit.wait("web", 60, "at the second release", |app| {
+        app["status"]["release"]["active"] == "web-2"
+    });
     davit.done("web");
     assert_eq!(from_inside(&davit, "line", "web").unwrap(), "two");
     let second = &davit.releases_of("web")[1];
-    assert!(second["status"]["why"][0].as_str().unwrap().starts_with("revision "), "{second}");
+    assert!(
+        second["status"]["why"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("revision "),
+        "{second}"
+    );
     assert_eq!(second["status"]["source"]["message"], "Two");
 
     // A change of environment or replicas runs without a build.
-    davit.patch("web", json!({"spec": {"env": [{"name": "COLOR", "value": "red"}], "replicas": 2}}));
+    davit.patch(
+        "web",
+        json!({"spec": {"env": [{"name": "COLOR", "value": "red"}], "replicas": 2}}),
+    );
     let app = davit.done("web");
     assert_eq!(app["status"]["readyReplicas"], 2);
     let third = &davit.releases_of("web")[2];
     assert_eq!(third["status"]["builder"]["reused"], true, "{third}");
-    assert_eq!(third["status"]["why"], json!(["env COLOR added", "replicas changed"]));
+    assert_eq!(
+        third["status"]["why"],
+        json!(["env COLOR added", "replicas changed"])
+    );
     assert_eq!(condition(&app, "Built")["reason"], "ImageReused");
-    assert_eq!(davit.releases_of("web").len(), 3, "every change that matters makes exactly one Release");
+    assert_eq!(
+        davit.releases_of("web").len(),
+        3,
+        "every change that matters makes exactly one Release"
+    );
 
     davit.gone("web");
-    assert!(davit.releases_of("web").is_empty() || { std::thread::sleep(Duration::from_secs(1)); davit.releases_of("web").is_empty() });
+    assert!(
+        davit.releases_of("web").is_empty() || {
+            std::thread::sleep(Duration::from_secs(1));
+            davit.releases_of("web").is_empty()
+        }
+    );
     for kind in ["containers", "networks", "volumes"] {
-        assert!(davit.in_engine(kind).is_empty(), "{kind} are left behind: {:?}", davit.in_engine(kind));
+        assert!(
+            davit.in_engine(kind).is_empty(),
+            "{kind} are left behind: {:?}",
+            davit.in_engine(kind)
+        );
     }
     let logs = davit.data_dir().join("logs/line");
-    let left = std::fs::read_dir(&logs).map(|dir| dir.count()).unwrap_or_default();
+    let left = std::fs::read_dir(&logs)
+        .map(|dir| dir.count())
+        .unwrap_or_default();
     assert_eq!(left, 0, "logs are left behind");
 }
 
@@ -81,10 +133,15 @@ fn applications_reach_each_other_by_name_within_their_namespace_only() {
     davit.done("web");
     assert_eq!(from_inside(&davit, "near", "web").unwrap(), "near");
     let far = k8s_openapi::api::core::v1::Namespace {
-        metadata: kube::api::ObjectMeta { name: Some("far".into()), ..Default::default() },
+        metadata: kube::api::ObjectMeta {
+            name: Some("far".into()),
+            ..Default::default()
+        },
         ..Default::default()
     };
-    davit.block_on(kube::Api::all(davit.client()).create(&Default::default(), &far)).unwrap();
+    davit
+        .block_on(kube::Api::all(davit.client()).create(&Default::default(), &far))
+        .unwrap();
     let other: davit::api::Application = serde_json::from_value(json!({
         "apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "other", "namespace": "far"}, "spec": {"source": source(&repo)},
     }))
@@ -96,20 +153,33 @@ fn applications_reach_each_other_by_name_within_their_namespace_only() {
         (app.status.unwrap_or_default().phase == davit::api::Phase::Done).then_some(())
     });
     assert_eq!(from_inside(&davit, "far", "other").unwrap(), "near");
-    assert!(from_inside(&davit, "far", "web").is_err(), "another namespace's Application answers");
+    assert!(
+        from_inside(&davit, "far", "web").is_err(),
+        "another namespace's Application answers"
+    );
 }
 
 #[test]
 fn what_a_hand_changes_is_put_right_without_a_build() {
     let davit = Davit::up("drift");
     let repo = GitRepo::with(&[("Dockerfile", &page("here"))]);
-    davit.apply("web", json!({"source": source(&repo), "healthCheck": {"tcp": {"port": 80}}}));
+    davit.apply(
+        "web",
+        json!({"source": source(&repo), "healthCheck": {"tcp": {"port": 80}}}),
+    );
     davit.done("web");
-    for command in [&["rm", "--force"][..], &["stop", "--time", "1"][..], &["kill"][..], &["pause"][..]] {
+    for command in [
+        &["rm", "--force"][..],
+        &["stop", "--time", "1"][..],
+        &["kill"][..],
+        &["pause"][..],
+    ] {
         let container = davit.containers("web").remove(0);
         run(docker().args(command).arg(&container));
         wait_for("the container to be put right", Duration::from_secs(15), || {
-            from_inside(&davit, "drift", "web").is_ok_and(|text| text == "here").then_some(())
+            from_inside(&davit, "drift", "web")
+                .is_ok_and(|text| text == "here")
+                .then_some(())
         });
         davit.done("web");
     }
@@ -121,50 +191,102 @@ fn a_failing_release_leaves_the_one_before_in_service() {
     let davit = Davit::up("keep");
     let repo = GitRepo::with(&[("Dockerfile", &page("good"))]);
     let check = json!({"http": {"port": 80}, "interval": "1s", "retries": 2});
-    davit.apply("web", json!({"source": source(&repo), "healthCheck": check, "rollout": {"progressDeadline": "5s"}}));
+    davit.apply(
+        "web",
+        json!({"source": source(&repo), "healthCheck": check, "rollout": {"progressDeadline": "5s"}}),
+    );
     davit.done("web");
 
-    repo.commit("Break the build", &[("Dockerfile", &format!("FROM {}\nRUN echo a-clue && false\n", common::docker::BASE_IMAGE))]);
+    repo.commit(
+        "Break the build",
+        &[(
+            "Dockerfile",
+            &format!("FROM {}\nRUN echo a-clue && false\n", common::docker::BASE_IMAGE),
+        )],
+    );
     davit.look("web");
     let message = davit.error("web", "BuildFailed");
     assert!(message.contains("the release before serves"), "{message}");
     let failed = davit.releases_of("web").pop().unwrap();
-    assert!(failed["status"]["failure"]["logTail"].as_str().unwrap().contains("a-clue"), "{failed}");
+    assert!(
+        failed["status"]["failure"]["logTail"]
+            .as_str()
+            .unwrap()
+            .contains("a-clue"),
+        "{failed}"
+    );
     assert_eq!(from_inside(&davit, "keep", "web").unwrap(), "good");
 
-    repo.commit("End at once", &[("Dockerfile", &format!("FROM {}\nCMD [\"sh\", \"-c\", \"echo last-words; exit 3\"]\n", common::docker::BASE_IMAGE))]);
+    repo.commit(
+        "End at once",
+        &[(
+            "Dockerfile",
+            &format!(
+                "FROM {}\nCMD [\"sh\", \"-c\", \"echo last-words; exit 3\"]\n",
+                common::docker::BASE_IMAGE
+            ),
+        )],
+    );
     davit.look("web");
     let message = davit.error("web", "ContainerExited");
-    assert!(message.contains("code 3") && message.contains("last-words"), "{message}");
+    assert!(
+        message.contains("code 3") && message.contains("last-words"),
+        "{message}"
+    );
     assert_eq!(from_inside(&davit, "keep", "web").unwrap(), "good");
 
-    repo.commit("Never healthy", &[("Dockerfile", &format!("FROM {}\nCMD [\"sleep\", \"1000\"]\n", common::docker::BASE_IMAGE))]);
+    repo.commit(
+        "Never healthy",
+        &[(
+            "Dockerfile",
+            &format!("FROM {}\nCMD [\"sleep\", \"1000\"]\n", common::docker::BASE_IMAGE),
+        )],
+    );
     davit.look("web");
     davit.error("web", "Unhealthy");
     let app = davit.application("web");
     assert_eq!(app["status"]["release"]["active"], "web-1");
     assert_eq!(condition(&app, "Healthy")["status"], "True");
-    wait_for("the failed containers to go", Duration::from_secs(20), || (davit.containers("web").len() == 1).then_some(()));
+    wait_for("the failed containers to go", Duration::from_secs(20), || {
+        (davit.containers("web").len() == 1).then_some(())
+    });
     assert_eq!(from_inside(&davit, "keep", "web").unwrap(), "good");
 
     repo.commit("Good again", &[("Dockerfile", &page("better"))]);
     davit.look("web");
-    davit.wait("web", 60, "at the fifth release", |app| app["status"]["release"]["active"] == "web-5");
+    davit.wait("web", 60, "at the fifth release", |app| {
+        app["status"]["release"]["active"] == "web-5"
+    });
     assert_eq!(from_inside(&davit, "keep", "web").unwrap(), "better");
 }
 
 #[test]
 fn a_build_is_cancelled_superseded_and_queued() {
     let davit = Davit::with_flags("jobs", &["--max-builds", "1"]);
-    let slow = |name: &str| format!("FROM {}\nRUN echo {name} && sleep 300\n", common::docker::BASE_IMAGE);
+    let slow = |name: &str| {
+        format!(
+            "FROM {}\nRUN echo {name} && sleep 300\n",
+            common::docker::BASE_IMAGE
+        )
+    };
     let repo = GitRepo::with(&[("Dockerfile", &slow("first"))]);
     davit.apply("slow", json!({"source": source(&repo)}));
-    davit.wait("slow", 30, "building", |_| davit.releases_of("slow").first().is_some_and(|release| release["status"]["phase"] == "Building"));
+    davit.wait("slow", 30, "building", |_| {
+        davit
+            .releases_of("slow")
+            .first()
+            .is_some_and(|release| release["status"]["phase"] == "Building")
+    });
 
     // The second Application waits, and says where.
     let quick = GitRepo::with(&[("Dockerfile", &page("quick"))]);
     davit.apply("quick", json!({"source": source(&quick)}));
-    davit.wait("quick", 30, "queued", |_| davit.releases_of("quick").first().is_some_and(|release| release["status"]["queue"]["position"] == 1));
+    davit.wait("quick", 30, "queued", |_| {
+        davit
+            .releases_of("quick")
+            .first()
+            .is_some_and(|release| release["status"]["queue"]["position"] == 1)
+    });
 
     // Newer supersedes older.
     repo.commit("Second", &[("Dockerfile", &slow("second"))]);
@@ -175,15 +297,29 @@ fn a_build_is_cancelled_superseded_and_queued() {
     });
     // The queue moved up meanwhile.
     davit.done("quick");
-    davit.wait("slow", 30, "building again", |_| davit.releases_of("slow")[1]["status"]["phase"] == "Building");
+    davit.wait("slow", 30, "building again", |_| {
+        davit.releases_of("slow")[1]["status"]["phase"] == "Building"
+    });
 
     // Cancel ends the work in the engine.
-    let name = davit.releases_of("slow")[1]["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = davit.releases_of("slow")[1]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let cancel = kube::api::Patch::Merge(json!({"spec": {"cancel": true}}));
-    davit.block_on(davit.releases().patch(&name, &kube::api::PatchParams::default(), &cancel)).unwrap();
-    davit.wait("slow", 30, "cancelled", |_| davit.releases_of("slow")[1]["status"]["phase"] == "Cancelled");
+    davit
+        .block_on(
+            davit
+                .releases()
+                .patch(&name, &kube::api::PatchParams::default(), &cancel),
+        )
+        .unwrap();
+    davit.wait("slow", 30, "cancelled", |_| {
+        davit.releases_of("slow")[1]["status"]["phase"] == "Cancelled"
+    });
     let asleep = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-        std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("echo second && sleep 300"))
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("echo second && sleep 300"))
     });
     assert_eq!(asleep.count(), 0, "the build goes on in the engine");
 }
@@ -196,19 +332,39 @@ fn a_restart_goes_on_where_it_was() {
     davit.done("web");
     let before = davit.containers("web");
     assert!(davit.stop(), "it ends well on SIGTERM");
-    assert_eq!(from_inside(&davit, "again", "web").unwrap(), "still", "containers do not need Davit");
+    assert_eq!(
+        from_inside(&davit, "again", "web").unwrap(),
+        "still",
+        "containers do not need Davit"
+    );
     davit.start();
     let app = davit.done("web");
     assert_eq!(app["status"]["release"]["count"], 1, "{app}");
     assert_eq!(davit.containers("web"), before, "a restart touches nothing");
 
     // Killed in the middle of a build.
-    repo.commit("Slow", &[("Dockerfile", &format!("FROM {}\nRUN sleep 3\nCMD [\"httpd\", \"-f\"]\n", common::docker::BASE_IMAGE))]);
+    repo.commit(
+        "Slow",
+        &[(
+            "Dockerfile",
+            &format!(
+                "FROM {}\nRUN sleep 3\nCMD [\"httpd\", \"-f\"]\n",
+                common::docker::BASE_IMAGE
+            ),
+        )],
+    );
     davit.look("web");
-    davit.wait("web", 30, "building", |_| davit.releases_of("web").get(1).is_some_and(|release| release["status"]["phase"] == "Building"));
+    davit.wait("web", 30, "building", |_| {
+        davit
+            .releases_of("web")
+            .get(1)
+            .is_some_and(|release| release["status"]["phase"] == "Building")
+    });
     davit.kill();
     davit.start();
-    davit.wait("web", 60, "at its second release", |app| app["status"]["release"]["active"] == "web-2");
+    davit.wait("web", 60, "at its second release", |app| {
+        app["status"]["release"]["active"] == "web-2"
+    });
     assert_eq!(davit.releases_of("web").len(), 2);
 }
 
@@ -222,6 +378,14 @@ fn one_deployment_needs_few_writes_and_an_idle_application_none() {
     std::thread::sleep(Duration::from_secs(1));
     let (app, release) = (davit.application("web"), davit.releases_of("web").remove(0));
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(version(&davit.application("web")), version(&app), "an idle Application is written to");
-    assert_eq!(version(&davit.releases_of("web")[0]), version(&release), "an ended Release is written to");
+    assert_eq!(
+        version(&davit.application("web")),
+        version(&app),
+        "an idle Application is written to"
+    );
+    assert_eq!(
+        version(&davit.releases_of("web")[0]),
+        version(&release),
+        "an ended Release is written to"
+    );
 }

@@ -38,7 +38,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Up {
     /// The address and port of the API server; port 0 takes a free one.
-    #[arg(long, env = "DAVIT_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        env = "DAVIT_LISTEN",
+        default_value = "127.0.0.1:6443",
+        value_name = "ADDRESS:PORT"
+    )]
     pub listen: SocketAddr,
     /// What the controller needs.
     #[command(flatten)]

@@ -33,7 +33,9 @@ const SLOW_CHECK: Duration = Duration::from_secs(600);
 pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue, Error> {
     let id = AppId::new(seen.namespace().unwrap_or_default(), seen.name_any());
     ctx.metrics.pass("Application");
-    let Some(app) = observe::application(&ctx.client, &id).await? else { return Ok(Requeue::await_change()) };
+    let Some(app) = observe::application(&ctx.client, &id).await? else {
+        return Ok(Requeue::await_change());
+    };
     let deleted = app.metadata.deletion_timestamp.is_some();
     if app.spec.suspend && !deleted || deleted && !app.finalizers().iter().any(|name| name == FINALIZER) {
         return Ok(Requeue::await_change());
@@ -53,7 +55,11 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         releases: views,
         job: ctx.jobs.view(&id),
         image: gathered.image.clone(),
-        running: ctx.runtime.observe(&id).await.map_err(|error| Problem::of(&error)),
+        running: ctx
+            .runtime
+            .observe(&id)
+            .await
+            .map_err(|error| Problem::of(&error)),
         retry_at: retry_at(&app),
     };
     let steps = plan(&world, now);
@@ -65,7 +71,12 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         statuses: statuses(&world, now),
         origin: gathered.resolution.origin.clone(),
         values: gathered.values.clone(),
-        handled: gathered.wanted.as_ref().ok().and_then(Option::as_ref).map(Desired::identity),
+        handled: gathered
+            .wanted
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map(Desired::identity),
         reader: &reader,
         problem: None,
         progress: None,
@@ -78,10 +89,16 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     if pass.gone && deleted {
         return Ok(Requeue::await_change());
     }
-    let next = [steps.check_in, gathered.resolution.check_in, next_check(&pass)].into_iter().flatten().min();
+    let next = [steps.check_in, gathered.resolution.check_in, next_check(&pass)]
+        .into_iter()
+        .flatten()
+        .min();
     report(&pass, &gathered, &objects, &world, now).await?;
     let _ = journal::default_title; // Titles are shown by the command line, which comes later.
-    Ok(Requeue::requeue(next.unwrap_or(SLOW_CHECK).clamp(Duration::from_millis(5), SLOW_CHECK)))
+    Ok(Requeue::requeue(
+        next.unwrap_or(SLOW_CHECK)
+            .clamp(Duration::from_millis(5), SLOW_CHECK),
+    ))
 }
 
 /// What is wanted, as far as it can be found out.
@@ -93,13 +110,22 @@ struct Gathered {
     image: Option<crate::plan::observed::JobOutput>,
 }
 
-async fn gather(ctx: &Ctx, id: &AppId, app: &Application, views: &[ReleaseView], reader: &Reader) -> Gathered {
+async fn gather(
+    ctx: &Ctx,
+    id: &AppId,
+    app: &Application,
+    views: &[ReleaseView],
+    reader: &Reader,
+) -> Gathered {
     let current = target(views, app.spec.concurrency_policy);
     // Somebody asks for a deployment of what the ref names now, or for a look now.
     let by_hand = current.is_some_and(|release| {
         !release.has_begun() && release.spec.revision.is_none() && release.spec.kind == ReleaseType::Deploy
     });
-    let resolution = ctx.resolver.resolve(id, app, reader, by_hand || request(app).is_some()).await;
+    let resolution = ctx
+        .resolver
+        .resolve(id, app, reader, by_hand || request(app).is_some())
+        .await;
     let values = reader.values(&app.spec).await;
     let decide = |source: PinnedSource| match &values {
         Ok(values) => validate(id, &app.spec, source, values, &ctx.install),
@@ -111,7 +137,12 @@ async fn gather(ctx: &Ctx, id: &AppId, app: &Application, views: &[ReleaseView],
         Some(Err(problem)) => Err(problem.clone()),
     };
     let target = current.map(|release| match pin(release, views, app) {
-        Some(revision) => match app.spec.source.as_ref().and_then(|source| super::resolve::pinned(source, revision)) {
+        Some(revision) => match app
+            .spec
+            .source
+            .as_ref()
+            .and_then(|source| super::resolve::pinned(source, revision))
+        {
             Some(source) => decide(source),
             None => wanted.clone().and_then(|wanted| wanted.ok_or_else(no_source)),
         },
@@ -123,21 +154,41 @@ async fn gather(ctx: &Ctx, id: &AppId, app: &Application, views: &[ReleaseView],
         }
         _ => None,
     };
-    Gathered { resolution, values: values.ok(), wanted, target, image }
+    Gathered {
+        resolution,
+        values: values.ok(),
+        wanted,
+        target,
+        image,
+    }
 }
 
 fn no_source() -> Problem {
-    Problem::new(Class::Terminal, crate::api::Reason::NoSource, "the Application has no source: set spec.source")
+    Problem::new(
+        Class::Terminal,
+        crate::api::Reason::NoSource,
+        "the Application has no source: set spec.source",
+    )
 }
 
 /// The revision that a Release is pinned to: its own record, what it asks for, or for a Redeploy the newest one.
 fn pin(release: &ReleaseView, views: &[ReleaseView], app: &Application) -> Option<String> {
-    let own = release.status.source.as_ref().map(|source| source.revision.clone());
-    own.or_else(|| release.spec.revision.as_ref().map(|asked| asked_for(asked, app))).or_else(|| {
-        let before = views.iter().rev().find(|view| view.name != release.name && view.has_begun());
-        let source = before.and_then(|view| view.status.source.as_ref()).map(|source| source.revision.clone());
-        source.filter(|_| release.spec.kind == ReleaseType::Redeploy)
-    })
+    let own = release
+        .status
+        .source
+        .as_ref()
+        .map(|source| source.revision.clone());
+    own.or_else(|| release.spec.revision.as_ref().map(|asked| asked_for(asked, app)))
+        .or_else(|| {
+            let before = views
+                .iter()
+                .rev()
+                .find(|view| view.name != release.name && view.has_begun());
+            let source = before
+                .and_then(|view| view.status.source.as_ref())
+                .map(|source| source.revision.clone());
+            source.filter(|_| release.spec.kind == ReleaseType::Redeploy)
+        })
 }
 
 /// A digest is one of the image that the source names.
@@ -147,7 +198,10 @@ fn asked_for(revision: &str, app: &Application) -> String {
         Some(source) if revision.starts_with("sha256:") => {
             let name = source.image.split('@').next().unwrap_or_default();
             let slash = name.rfind('/').map_or(0, |at| at + 1);
-            let end = name.get(slash..).and_then(|last| last.find(':')).map_or(name.len(), |at| slash + at);
+            let end = name
+                .get(slash..)
+                .and_then(|last| last.find(':'))
+                .map_or(name.len(), |at| slash + at);
             format!("{}@{revision}", name.get(..end).unwrap_or(name))
         }
         _ => revision.to_owned(),
@@ -156,7 +210,10 @@ fn asked_for(revision: &str, app: &Application) -> String {
 
 /// The request to look now that was not yet acted on.
 fn request(app: &Application) -> Option<String> {
-    let handled = app.status.as_ref().and_then(|status| status.last_handled_reconcile_at.clone());
+    let handled = app
+        .status
+        .as_ref()
+        .and_then(|status| status.last_handled_reconcile_at.clone());
     REQUESTED_AT
         .iter()
         .filter_map(|key| app.annotations().get(*key))
@@ -171,8 +228,11 @@ fn retry_at(app: &Application) -> Option<Timestamp> {
 
 /// The Releases' statuses as they are before the actions: brought up to where the job stands.
 fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus> {
-    let mut all: BTreeMap<String, ReleaseStatus> =
-        world.releases.iter().map(|view| (view.name.clone(), view.status.clone())).collect();
+    let mut all: BTreeMap<String, ReleaseStatus> = world
+        .releases
+        .iter()
+        .map(|view| (view.name.clone(), view.status.clone()))
+        .collect();
     for view in world.releases.iter().filter(|view| !view.has_ended()) {
         if let Some(status) = all.get_mut(&view.name) {
             status.observed_generation = view.generation;
@@ -183,7 +243,9 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
         && !status.phase.has_ended()
     {
         match state {
-            JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled => {
+            JobState::Ended(Err(failure))
+                if failure.problem.class == Class::Transient && !failure.cancelled =>
+            {
                 journal::retrying(status, failure, now);
             }
             state => journal::job(status, state, now),
@@ -199,7 +261,11 @@ fn next_check(pass: &Pass<'_>) -> Option<Duration> {
         Some(Progress::Rolling { check_in, .. }) => *check_in,
         Some(Progress::Complete) | None => None,
     };
-    let trouble = pass.problem.as_ref().filter(|problem| problem.class != Class::Terminal).map(|_| Duration::from_secs(5));
+    let trouble = pass
+        .problem
+        .as_ref()
+        .filter(|problem| problem.class != Class::Terminal)
+        .map(|_| Duration::from_secs(5));
     [again, rolling, trouble].into_iter().flatten().min()
 }
 
@@ -214,21 +280,35 @@ async fn report(
     for object in objects {
         let name = object.name_any();
         if let Some(status) = pass.statuses.get(&name) {
-            pass.ctx.report.status(object, object.status.as_ref(), status).await?;
+            pass.ctx
+                .report
+                .status(object, object.status.as_ref(), status)
+                .await?;
         }
     }
-    let mut releases: Vec<(String, ReleaseStatus)> =
-        pass.statuses.iter().map(|(name, status)| (name.clone(), status.clone())).collect();
+    let mut releases: Vec<(String, ReleaseStatus)> = pass
+        .statuses
+        .iter()
+        .map(|(name, status)| (name.clone(), status.clone()))
+        .collect();
     releases.sort_by(|a, b| {
         let key = |release: &(String, ReleaseStatus)| release.1.number.unwrap_or(i64::MAX);
         key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0))
     });
-    let problem = pass.problem.clone().or_else(|| match (&gathered.wanted, &gathered.resolution.source) {
-        (Err(problem), Some(Ok(_))) => Some(problem.clone()),
-        _ => None,
-    });
+    let problem = pass
+        .problem
+        .clone()
+        .or_else(|| match (&gathered.wanted, &gathered.resolution.source) {
+            (Err(problem), Some(Ok(_))) => Some(problem.clone()),
+            _ => None,
+        });
     let running = match &pass.progress {
-        Some(_) => pass.ctx.runtime.observe(pass.id).await.map_err(|error| Problem::of(&error)),
+        Some(_) => pass
+            .ctx
+            .runtime
+            .observe(pass.id)
+            .await
+            .map_err(|error| Problem::of(&error)),
         None => world.running.clone(),
     };
     let facts = Facts {
@@ -262,16 +342,29 @@ fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timesta
             return old;
         }
         let attempts = old.map_or(0, |retry| retry.attempts) + 1;
-        let wait = pause(u32::try_from(attempts).unwrap_or(1), now.as_millisecond().unsigned_abs());
-        let at = now.checked_add(jiff::SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now);
-        return Some(Retry { attempts, not_before: at.to_string() });
+        let wait = pause(
+            u32::try_from(attempts).unwrap_or(1),
+            now.as_millisecond().unsigned_abs(),
+        );
+        let at = now
+            .checked_add(jiff::SignedDuration::try_from(wait).unwrap_or_default())
+            .unwrap_or(now);
+        return Some(Retry {
+            attempts,
+            not_before: at.to_string(),
+        });
     }
     if gathered.resolution.attempts > 0 {
         let attempts = i32::try_from(gathered.resolution.attempts).unwrap_or(i32::MAX);
         let known = old.filter(|retry| retry.attempts == attempts);
         let wait = gathered.resolution.check_in.unwrap_or_default();
-        let at = now.checked_add(jiff::SignedDuration::try_from(wait).unwrap_or_default()).unwrap_or(now);
-        return known.or(Some(Retry { attempts, not_before: at.to_string() }));
+        let at = now
+            .checked_add(jiff::SignedDuration::try_from(wait).unwrap_or_default())
+            .unwrap_or(now);
+        return known.or(Some(Retry {
+            attempts,
+            not_before: at.to_string(),
+        }));
     }
     // While the retried job runs, the count stays: only an end without failure clears it.
     let runs = world.job.as_ref().is_some_and(|job| !job.state.has_ended());

@@ -10,7 +10,8 @@ use kube::{Api, Resource as _};
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationSpec, FINALIZER, LABEL_APPLICATION, Release, ReleaseSpec, ReleaseStatus, ReleaseType,
+    Application, ApplicationSpec, FINALIZER, LABEL_APPLICATION, Release, ReleaseSpec, ReleaseStatus,
+    ReleaseType,
 };
 use crate::builder::BuildRequest;
 use crate::error::Problem;
@@ -83,7 +84,11 @@ impl Pass<'_> {
                 self.ctx.jobs.forget(self.id);
                 Ok(())
             }
-            Action::RecordImage { release, output, reused } => {
+            Action::RecordImage {
+                release,
+                output,
+                reused,
+            } => {
                 self.change(release, |status| journal::image(status, output, *reused, now));
                 Ok(())
             }
@@ -120,9 +125,15 @@ impl Pass<'_> {
             "labels": {LABEL_APPLICATION: self.id.name},
             "ownerReferences": [self.owner()],
         }});
-        let owned = self.releases.iter().any(|view| view.name == release && view.owned);
+        let owned = self
+            .releases
+            .iter()
+            .any(|view| view.name == release && view.owned);
         if !owned {
-            let patched = self.releases_api().patch(release, &PatchParams::default(), &Patch::Merge(patch)).await;
+            let patched = self
+                .releases_api()
+                .patch(release, &PatchParams::default(), &Patch::Merge(patch))
+                .await;
             patched.map_err(|error| cluster_problem("give the Release its owner", &error))?;
         }
         Ok(())
@@ -148,15 +159,32 @@ impl Pass<'_> {
         release.metadata = ObjectMeta {
             name: Some(name.clone()),
             namespace: Some(self.id.namespace.clone()),
-            labels: Some(BTreeMap::from([(LABEL_APPLICATION.to_owned(), self.id.name.clone())])),
+            labels: Some(BTreeMap::from([(
+                LABEL_APPLICATION.to_owned(),
+                self.id.name.clone(),
+            )])),
             owner_references: Some(vec![self.owner()]),
             ..ObjectMeta::default()
         };
-        let params = PostParams { field_manager: Some(super::report::MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(super::report::MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         match self.releases_api().create(&params, &release).await {
             Ok(made) => {
-                let mut status = ReleaseStatus { observed_generation: 1, number: Some(number), ..ReleaseStatus::default() };
-                journal::begin(&mut status, desired, self.handled.clone(), self.newest_begun(&name), false, now);
+                let mut status = ReleaseStatus {
+                    observed_generation: 1,
+                    number: Some(number),
+                    ..ReleaseStatus::default()
+                };
+                journal::begin(
+                    &mut status,
+                    desired,
+                    self.handled.clone(),
+                    self.newest_begun(&name),
+                    false,
+                    now,
+                );
                 let write = self.ctx.report.status(&made, made.status.as_ref(), &status).await;
                 write.map_err(|error| cluster_problem("write the status of a new Release", &error))?;
                 self.statuses.insert(name, status);
@@ -170,42 +198,68 @@ impl Pass<'_> {
     }
 
     fn newest_begun(&self, except: &str) -> Option<&ReleaseView> {
-        self.releases.iter().rev().find(|view| view.name != except && view.has_begun())
+        self.releases
+            .iter()
+            .rev()
+            .find(|view| view.name != except && view.has_begun())
     }
 
     fn begin(&mut self, release: &str, desired: &Desired, now: Timestamp) {
         let before = self.newest_begun(release).cloned();
         let handled = self.handled.clone().or_else(|| Some(desired.identity()));
-        let by_hand = !self.releases.iter().any(|view| view.name == release && view.name.starts_with(&format!("{}-", self.id.name)) && view.status.handled.is_some());
-        self.change(release, |status| journal::begin(status, desired, handled, before.as_ref(), by_hand, now));
+        let by_hand = !self.releases.iter().any(|view| {
+            view.name == release
+                && view.name.starts_with(&format!("{}-", self.id.name))
+                && view.status.handled.is_some()
+        });
+        self.change(release, |status| {
+            journal::begin(status, desired, handled, before.as_ref(), by_hand, now)
+        });
     }
 
     /// Where the log of a Release is.
     fn log_path(&self, release: &str) -> PathBuf {
         let uid = self.app.metadata.uid.as_deref().unwrap_or("unknown");
-        self.ctx.log_dir.join(&self.id.namespace).join(uid).join(format!("{release}.log"))
+        self.ctx
+            .log_dir
+            .join(&self.id.namespace)
+            .join(uid)
+            .join(format!("{release}.log"))
     }
 
     fn start_job(&mut self, release: &str, desired: &Desired, now: Timestamp) {
-        let (Some(origin), Some(values)) = (self.origin.clone(), self.values.clone()) else { return };
+        let (Some(origin), Some(values)) = (self.origin.clone(), self.values.clone()) else {
+            return;
+        };
         let path = self.log_path(release);
         let tools = self.ctx.tools.clone();
         let mut hidden = values.confidential.clone();
         match origin {
             Origin::Image { login, .. } => {
                 hidden.extend(login.iter().map(|login| login.password.clone()));
-                let work = PullWork { image: desired.source.revision.clone(), login };
-                self.ctx.jobs.start(self.id, release, move |_, cancel| async move {
-                    let log = JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
-                    work.run(tools, log, cancel).await
-                });
+                let work = PullWork {
+                    image: desired.source.revision.clone(),
+                    login,
+                };
+                self.ctx
+                    .jobs
+                    .start(self.id, release, move |_, cancel| async move {
+                        let log =
+                            JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                        work.run(tools, log, cancel).await
+                    });
             }
             Origin::Git { remote, spec } => {
-                let (Some(commit), Some(build)) = (CommitId::parse(&desired.source.revision), desired.build.clone()) else {
+                let (Some(commit), Some(build)) =
+                    (CommitId::parse(&desired.source.revision), desired.build.clone())
+                else {
                     return;
                 };
                 hidden.extend(remote.credential.secrets());
-                let clean = self.releases.iter().any(|view| view.name == release && view.spec.clean_cache);
+                let clean = self
+                    .releases
+                    .iter()
+                    .any(|view| view.name == release && view.spec.clean_cache);
                 let request = BuildRequest {
                     app: self.id.clone(),
                     release: release.to_owned(),
@@ -217,7 +271,10 @@ impl Pass<'_> {
                     secrets: values.secrets,
                     labels: BTreeMap::from([
                         ("org.opencontainers.image.revision".to_owned(), commit.to_string()),
-                        ("org.opencontainers.image.source".to_owned(), desired.source.locator.clone()),
+                        (
+                            "org.opencontainers.image.source".to_owned(),
+                            desired.source.locator.clone(),
+                        ),
                     ]),
                     registries: BTreeMap::new(),
                     no_cache: clean || !build.cache,
@@ -225,11 +282,20 @@ impl Pass<'_> {
                     memory: build.memory,
                     timeout: build.timeout,
                 };
-                let work = BuildWork { remote, commit, spec, submodules: desired.source.submodules, request };
-                self.ctx.jobs.start(self.id, release, move |stage, cancel| async move {
-                    let log = JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
-                    work.run(tools, log, stage, cancel).await
-                });
+                let work = BuildWork {
+                    remote,
+                    commit,
+                    spec,
+                    submodules: desired.source.submodules,
+                    request,
+                };
+                self.ctx
+                    .jobs
+                    .start(self.id, release, move |stage, cancel| async move {
+                        let log =
+                            JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                        work.run(tools, log, stage, cancel).await
+                    });
             }
         }
         if let Some(job) = self.ctx.jobs.view(self.id) {
@@ -240,16 +306,25 @@ impl Pass<'_> {
     async fn deploy(&mut self, release: Option<&str>, now: Timestamp) -> Result<(), Problem> {
         let Some(release) = release else {
             let nothing = self.nothing();
-            let stopped = self.ctx.runtime.deploy(&nothing).await.map_err(|error| Problem::of(&error))?;
+            let stopped = self
+                .ctx
+                .runtime
+                .deploy(&nothing)
+                .await
+                .map_err(|error| Problem::of(&error))?;
             self.progress = Some(stopped);
             return Ok(());
         };
-        let Some(status) = self.statuses.get(release).cloned() else { return Ok(()) };
+        let Some(status) = self.statuses.get(release).cloned() else {
+            return Ok(());
+        };
         let wanted = self.workload_of(release, &status).await?;
         match self.ctx.runtime.deploy(&wanted).await {
             Ok(progress) => {
                 if !status.phase.has_ended() {
-                    self.change(release, |status| journal::progress(status, &progress, wanted.replicas, now));
+                    self.change(release, |status| {
+                        journal::progress(status, &progress, wanted.replicas, now)
+                    });
                 }
                 self.progress = Some(progress);
                 Ok(())
@@ -257,7 +332,11 @@ impl Pass<'_> {
             Err(error) => {
                 let problem = Problem::of(&error);
                 if problem.class == crate::error::Class::Terminal && !status.phase.has_ended() {
-                    let end = End::Failed { step: "Deploying", problem, log_tail: String::new() };
+                    let end = End::Failed {
+                        step: "Deploying",
+                        problem,
+                        log_tail: String::new(),
+                    };
                     self.end(release, &end, now).await;
                     self.again = true;
                     return Ok(());
@@ -271,8 +350,13 @@ impl Pass<'_> {
     async fn workload_of(&self, release: &str, status: &ReleaseStatus) -> Result<Workload, Problem> {
         let image = status.image.clone().unwrap_or_default();
         let hash = container_hash(&status.inputs, &image);
-        let recorded = status.config.as_ref().map(|config| config.0.clone()).unwrap_or_default();
-        let mut spec: ApplicationSpec = serde_json::from_value(recorded).unwrap_or_else(|_| self.app.spec.clone());
+        let recorded = status
+            .config
+            .as_ref()
+            .map(|config| config.0.clone())
+            .unwrap_or_default();
+        let mut spec: ApplicationSpec =
+            serde_json::from_value(recorded).unwrap_or_else(|_| self.app.spec.clone());
         // Rollout settings are no part of what a Release is: those of now count.
         spec.rollout.clone_from(&self.app.spec.rollout);
         let values = self.reader.values(&spec).await?;
@@ -290,7 +374,10 @@ impl Pass<'_> {
         if let End::Failed { problem, .. } = end {
             let name = release.to_owned();
             let about = self.about_release(&name);
-            self.ctx.report.event(&about, true, problem.reason, "Release", &problem.message).await;
+            self.ctx
+                .report
+                .event(&about, true, problem.reason, "Release", &problem.message)
+                .await;
         }
         self.again = true;
     }
@@ -307,12 +394,21 @@ impl Pass<'_> {
 
     async fn prune(&mut self, release: &str, image_tag: Option<&str>) -> Result<(), Problem> {
         if let Some(tag) = image_tag {
-            self.ctx.tools.builder.remove(tag).await.map_err(|error| Problem::of(&error))?;
+            self.ctx
+                .tools
+                .builder
+                .remove(tag)
+                .await
+                .map_err(|error| Problem::of(&error))?;
         }
         let path = self.log_path(release);
         // A log that is gone already is what is wanted.
         let _ = tokio::fs::remove_file(&path).await;
-        match self.releases_api().delete(release, &DeleteParams::default()).await {
+        match self
+            .releases_api()
+            .delete(release, &DeleteParams::default())
+            .await
+        {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(cluster_problem("remove an old Release", &error)),
@@ -322,14 +418,22 @@ impl Pass<'_> {
     }
 
     async fn remove(&mut self, volumes: bool) -> Result<(), Problem> {
-        let done = self.ctx.runtime.remove(self.id, volumes).await.map_err(|error| Problem::of(&error))?;
+        let done = self
+            .ctx
+            .runtime
+            .remove(self.id, volumes)
+            .await
+            .map_err(|error| Problem::of(&error))?;
         self.gone = done;
         Ok(())
     }
 
     async fn orphan(&mut self) -> Result<(), Problem> {
         let uid = self.app.metadata.uid.clone().unwrap_or_default();
-        self.ctx.orphans.add(&uid).map_err(|error| super::io_problem("remember what was orphaned", &error))?;
+        self.ctx
+            .orphans
+            .add(&uid)
+            .map_err(|error| super::io_problem("remember what was orphaned", &error))?;
         self.release_finalizer().await?;
         self.gone = true;
         Ok(())
@@ -341,8 +445,20 @@ impl Pass<'_> {
             return Ok(());
         }
         self.gone = false;
-        for image in self.ctx.tools.builder.images(self.id).await.map_err(|error| Problem::of(&error))? {
-            self.ctx.tools.builder.remove(&image.tag).await.map_err(|error| Problem::of(&error))?;
+        for image in self
+            .ctx
+            .tools
+            .builder
+            .images(self.id)
+            .await
+            .map_err(|error| Problem::of(&error))?
+        {
+            self.ctx
+                .tools
+                .builder
+                .remove(&image.tag)
+                .await
+                .map_err(|error| Problem::of(&error))?;
         }
         if let Some(dir) = self.log_path("x").parent() {
             let _ = tokio::fs::remove_dir_all(dir).await;
@@ -380,7 +496,10 @@ pub async fn set_finalizer(ctx: &Ctx, app: &Application, id: &AppId, wanted: boo
     }
     let patch = json!({"metadata": {"finalizers": all, "resourceVersion": app.metadata.resource_version}});
     let api: Api<Application> = Api::namespaced(ctx.client.clone(), &id.namespace);
-    match api.patch(&id.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+    match api
+        .patch(&id.name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(cluster_problem("change the finalizers", &error)),

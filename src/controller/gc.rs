@@ -72,5 +72,8 @@ pub async fn sweep(ctx: &Ctx) {
 }
 
 fn owner(app: Application) -> Option<(AppId, String)> {
-    Some((AppId::new(app.metadata.namespace?, app.metadata.name?), app.metadata.uid?))
+    Some((
+        AppId::new(app.metadata.namespace?, app.metadata.name?),
+        app.metadata.uid?,
+    ))
 }

@@ -13,7 +13,8 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use crate::api::{
-    Application, ConditionType, FINALIZER, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, condition,
+    Application, ConditionType, FINALIZER, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry,
+    condition,
 };
 use crate::error::{Class, Problem};
 use crate::forge::{self, Account};
@@ -40,17 +41,27 @@ pub fn used_by(app: &Application) -> Vec<ObjectRef<GitProvider>> {
 }
 
 /// The GitProviders that refer to a Secret.
-pub fn users_of_secret(providers: &Store<GitProvider>, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<GitProvider>> {
+pub fn users_of_secret(
+    providers: &Store<GitProvider>,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<ObjectRef<GitProvider>> {
     let name = secret.metadata.name.as_deref();
     let refers = |provider: &GitProvider| {
         let gitea = provider.spec.gitea.as_ref();
         let named = [
             gitea.map(|gitea| gitea.token_secret_ref.name.as_str()),
-            gitea.and_then(|gitea| gitea.ca_secret_ref.as_ref()).map(|reference| reference.name.as_str()),
+            gitea
+                .and_then(|gitea| gitea.ca_secret_ref.as_ref())
+                .map(|reference| reference.name.as_str()),
         ];
         provider.metadata.namespace == secret.metadata.namespace && name.is_some() && named.contains(&name)
     };
-    providers.state().iter().filter(|provider| refers(provider)).map(|provider| ObjectRef::from_obj(provider.as_ref())).collect()
+    providers
+        .state()
+        .iter()
+        .filter(|provider| refers(provider))
+        .map(|provider| ObjectRef::from_obj(provider.as_ref()))
+        .collect()
 }
 
 /// One pass.
@@ -61,7 +72,9 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Ctx>) -> Result<Action, 
     ctx.metrics.pass("GitProvider");
     let namespace = seen.namespace().unwrap_or_default();
     let api: Api<GitProvider> = Api::namespaced(ctx.client.clone(), &namespace);
-    let Some(provider) = api.get_opt(&seen.name_any()).await? else { return Ok(Action::await_change()) };
+    let Some(provider) = api.get_opt(&seen.name_any()).await? else {
+        return Ok(Action::await_change());
+    };
     if provider.metadata.deletion_timestamp.is_some() {
         // Read anew: a cache that has not been filled yet would let it go while it is used.
         let all: Api<Application> = Api::all(ctx.client.clone());
@@ -82,17 +95,25 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Ctx>) -> Result<Action, 
     new.used_by = count(&users);
     write(&ctx, &provider, &new).await?;
     Ok(match (&checked, &new.retry) {
-        (Ok(_), _) => Action::requeue(backoff::jitter(interval(&provider), now.as_millisecond().unsigned_abs())),
+        (Ok(_), _) => Action::requeue(backoff::jitter(
+            interval(&provider),
+            now.as_millisecond().unsigned_abs(),
+        )),
         (Err(problem), _) if problem.class == Class::Terminal => Action::requeue(interval(&provider)),
-        (Err(_), Some(retry)) => {
-            Action::requeue(backoff::pause(u32::try_from(retry.attempts).unwrap_or(1), now.as_millisecond().unsigned_abs()))
-        }
+        (Err(_), Some(retry)) => Action::requeue(backoff::pause(
+            u32::try_from(retry.attempts).unwrap_or(1),
+            now.as_millisecond().unsigned_abs(),
+        )),
         (Err(_), None) => Action::requeue(interval(&provider)),
     })
 }
 
 fn interval(provider: &GitProvider) -> Duration {
-    let wanted = provider.spec.interval.as_ref().map_or(INTERVAL, crate::api::Duration::get);
+    let wanted = provider
+        .spec
+        .interval
+        .as_ref()
+        .map_or(INTERVAL, crate::api::Duration::get);
     wanted.max(Duration::from_secs(10))
 }
 
@@ -118,26 +139,59 @@ fn count(users: &[String]) -> i64 {
 }
 
 /// What the status says after a check.
-fn said(provider: &GitProvider, old: &GitProviderStatus, checked: &Result<Account, Problem>, now: Timestamp) -> GitProviderStatus {
+fn said(
+    provider: &GitProvider,
+    old: &GitProviderStatus,
+    checked: &Result<Account, Problem>,
+    now: Timestamp,
+) -> GitProviderStatus {
     let generation = provider.metadata.generation.unwrap_or(1);
-    let mut new = GitProviderStatus { conditions: old.conditions.clone(), ..GitProviderStatus::default() };
+    let mut new = GitProviderStatus {
+        conditions: old.conditions.clone(),
+        ..GitProviderStatus::default()
+    };
     new.observed_generation = generation;
     if let Some((kind, url)) = forge::describe(&provider.spec) {
         new.kind = Some(kind.to_owned());
-        new.url = Some(crate::redact::SafeUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string()));
+        new.url =
+            Some(crate::redact::SafeUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string()));
     }
-    let asked = REQUESTED_AT.iter().filter_map(|key| provider.annotations().get(*key)).max().cloned();
+    let asked = REQUESTED_AT
+        .iter()
+        .filter_map(|key| provider.annotations().get(*key))
+        .max()
+        .cloned();
     new.last_handled_reconcile_at = asked.or_else(|| old.last_handled_reconcile_at.clone());
     let all = &mut new.conditions;
     match checked {
         Ok(account) => {
             new.account = Some(account.name.clone());
             new.repositories = Some(i64::try_from(account.repositories).unwrap_or(i64::MAX));
-            let plural = if account.repositories == 1 { "repository" } else { "repositories" };
+            let plural = if account.repositories == 1 {
+                "repository"
+            } else {
+                "repositories"
+            };
             let message = format!("Found {} {plural} as {}", account.repositories, account.name);
             let signed_in = format!("signed in as {}", account.name);
-            condition::set(all, ConditionType::Ready, Some(true), Reason::RepositoriesFound, &message, generation, now);
-            condition::set(all, ConditionType::Authenticated, Some(true), Reason::Ready, &signed_in, generation, now);
+            condition::set(
+                all,
+                ConditionType::Ready,
+                Some(true),
+                Reason::RepositoriesFound,
+                &message,
+                generation,
+                now,
+            );
+            condition::set(
+                all,
+                ConditionType::Authenticated,
+                Some(true),
+                Reason::Ready,
+                &signed_in,
+                generation,
+                now,
+            );
             condition::remove(all, ConditionType::Reconciling);
             condition::remove(all, ConditionType::Stalled);
         }
@@ -145,20 +199,55 @@ fn said(provider: &GitProvider, old: &GitProviderStatus, checked: &Result<Accoun
             let (reason, message) = (problem.reason, problem.message.as_str());
             new.account.clone_from(&old.account);
             new.repositories = old.repositories;
-            condition::set(all, ConditionType::Ready, Some(false), reason, message, generation, now);
+            condition::set(
+                all,
+                ConditionType::Ready,
+                Some(false),
+                reason,
+                message,
+                generation,
+                now,
+            );
             let known = match reason {
                 Reason::ForgeAuthFailed | Reason::ForgeScopeMissing => Some(false),
                 _ => None,
             };
-            condition::set(all, ConditionType::Authenticated, known, reason, message, generation, now);
+            condition::set(
+                all,
+                ConditionType::Authenticated,
+                known,
+                reason,
+                message,
+                generation,
+                now,
+            );
             if problem.class == Class::Terminal {
                 condition::remove(all, ConditionType::Reconciling);
-                condition::set(all, ConditionType::Stalled, Some(true), reason, message, generation, now);
+                condition::set(
+                    all,
+                    ConditionType::Stalled,
+                    Some(true),
+                    reason,
+                    message,
+                    generation,
+                    now,
+                );
             } else {
                 let attempts = old.retry.as_ref().map_or(0, |retry| retry.attempts) + 1;
-                new.retry = Some(Retry { attempts, not_before: now.to_string() });
+                new.retry = Some(Retry {
+                    attempts,
+                    not_before: now.to_string(),
+                });
                 condition::remove(all, ConditionType::Stalled);
-                condition::set(all, ConditionType::Reconciling, Some(true), Reason::ProgressingWithRetry, message, generation, now);
+                condition::set(
+                    all,
+                    ConditionType::Reconciling,
+                    Some(true),
+                    Reason::ProgressingWithRetry,
+                    message,
+                    generation,
+                    now,
+                );
             }
         }
     }
@@ -169,13 +258,20 @@ async fn write(ctx: &Ctx, provider: &GitProvider, new: &GitProviderStatus) -> Re
     let old = provider.status.as_ref();
     if ctx.report.status(provider, old, new).await? {
         let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
-        ctx.report.transitions(&provider.object_ref(&()), before, &new.conditions).await;
+        ctx.report
+            .transitions(&provider.object_ref(&()), before, &new.conditions)
+            .await;
     }
     Ok(())
 }
 
 /// A GitProvider goes only when nothing uses it; until then its status says who does.
-async fn delete(ctx: &Ctx, api: &Api<GitProvider>, provider: &GitProvider, users: &[String]) -> Result<Action, Error> {
+async fn delete(
+    ctx: &Ctx,
+    api: &Api<GitProvider>,
+    provider: &GitProvider,
+    users: &[String],
+) -> Result<Action, Error> {
     if users.is_empty() {
         finalizer(api, provider, false).await?;
         return Ok(Action::await_change());
@@ -184,12 +280,34 @@ async fn delete(ctx: &Ctx, api: &Api<GitProvider>, provider: &GitProvider, users
     let generation = provider.metadata.generation.unwrap_or(1);
     let shown: Vec<&str> = users.iter().take(5).map(String::as_str).collect();
     let more = if users.len() > shown.len() { ", …" } else { "" };
-    let message = format!("deleted when nothing uses it any more; used by {}{more}", shown.join(", "));
-    let mut new = GitProviderStatus { used_by: count(users), ..old };
+    let message = format!(
+        "deleted when nothing uses it any more; used by {}{more}",
+        shown.join(", ")
+    );
+    let mut new = GitProviderStatus {
+        used_by: count(users),
+        ..old
+    };
     let now = Timestamp::now();
     condition::remove(&mut new.conditions, ConditionType::Stalled);
-    condition::set(&mut new.conditions, ConditionType::Ready, Some(false), Reason::InUse, &message, generation, now);
-    condition::set(&mut new.conditions, ConditionType::Reconciling, Some(true), Reason::InUse, &message, generation, now);
+    condition::set(
+        &mut new.conditions,
+        ConditionType::Ready,
+        Some(false),
+        Reason::InUse,
+        &message,
+        generation,
+        now,
+    );
+    condition::set(
+        &mut new.conditions,
+        ConditionType::Reconciling,
+        Some(true),
+        Reason::InUse,
+        &message,
+        generation,
+        now,
+    );
     write(ctx, provider, &new).await?;
     Ok(Action::await_change())
 }
@@ -205,8 +323,16 @@ async fn finalizer(api: &Api<GitProvider>, provider: &GitProvider, wanted: bool)
     } else {
         all.retain(|name| name != FINALIZER);
     }
-    let patch = json!({"metadata": {"finalizers": all, "resourceVersion": provider.metadata.resource_version}});
-    match api.patch(&provider.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+    let patch =
+        json!({"metadata": {"finalizers": all, "resourceVersion": provider.metadata.resource_version}});
+    match api
+        .patch(
+            &provider.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
+    {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error.into()),

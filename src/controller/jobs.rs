@@ -25,7 +25,13 @@ pub struct Stage {
 impl Stage {
     /// The image is being built from here on.
     pub fn building(&self) {
-        self.jobs.set(&self.app, self.id, JobState::Building { since: Timestamp::now() });
+        self.jobs.set(
+            &self.app,
+            self.id,
+            JobState::Building {
+                since: Timestamp::now(),
+            },
+        );
     }
 }
 
@@ -67,7 +73,9 @@ impl Jobs {
             wake,
             tasks: TaskTracker::new(),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// How the job of an Application stands.
@@ -76,9 +84,16 @@ impl Jobs {
         let job = table.jobs.get(app)?;
         let mut state = job.state.clone();
         if let JobState::Queued { position } = &mut state {
-            *position = table.waiting.iter().position(|(id, _)| *id == job.id).map_or(1, |index| index + 1);
+            *position = table
+                .waiting
+                .iter()
+                .position(|(id, _)| *id == job.id)
+                .map_or(1, |index| index + 1);
         }
-        Some(JobView { release: job.release.clone(), state })
+        Some(JobView {
+            release: job.release.clone(),
+            state,
+        })
     }
 
     /// Starts a job unless the Application has one that has not ended. `work` is told how to say where it is and when to
@@ -113,7 +128,13 @@ impl Jobs {
         });
     }
 
-    async fn run<F, W>(&self, app: &AppId, id: u64, work: W, cancel: &CancellationToken) -> Result<JobOutput, JobFailure>
+    async fn run<F, W>(
+        &self,
+        app: &AppId,
+        id: u64,
+        work: W,
+        cancel: &CancellationToken,
+    ) -> Result<JobOutput, JobFailure>
     where
         W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
         F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
@@ -126,8 +147,18 @@ impl Jobs {
         if place.is_none() {
             return Err(super::work::cancelled("Pending"));
         }
-        self.set(app, id, JobState::Fetching { since: Timestamp::now() });
-        let stage = Stage { app: app.clone(), id, jobs: self.clone() };
+        self.set(
+            app,
+            id,
+            JobState::Fetching {
+                since: Timestamp::now(),
+            },
+        );
+        let stage = Stage {
+            app: app.clone(),
+            id,
+            jobs: self.clone(),
+        };
         // In a task of its own, so that a panic of one job is that job's failure and nothing else's.
         match self.shared.tasks.spawn(work(stage, cancel.clone())).await {
             Ok(result) => result,
@@ -198,11 +229,16 @@ mod tests {
                 wake.recv().await.unwrap();
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+            .await
+            .unwrap();
     }
 
     fn output() -> JobOutput {
-        JobOutput { image: "sha256:1".into(), ..JobOutput::default() }
+        JobOutput {
+            image: "sha256:1".into(),
+            ..JobOutput::default()
+        }
     }
 
     #[tokio::test]
@@ -218,11 +254,20 @@ mod tests {
             });
             // In this order, so that the places are known.
             let (jobs, app) = (jobs.clone(), app(name));
-            until(&mut wake, || name != "a" || matches!(jobs.view(&app).unwrap().state, JobState::Fetching { .. })).await;
+            until(&mut wake, || {
+                name != "a" || matches!(jobs.view(&app).unwrap().state, JobState::Fetching { .. })
+            })
+            .await;
         }
         tokio::task::yield_now().await;
-        assert_eq!(jobs.view(&app("b")).unwrap().state, JobState::Queued { position: 1 });
-        assert_eq!(jobs.view(&app("c")).unwrap().state, JobState::Queued { position: 2 });
+        assert_eq!(
+            jobs.view(&app("b")).unwrap().state,
+            JobState::Queued { position: 1 }
+        );
+        assert_eq!(
+            jobs.view(&app("c")).unwrap().state,
+            JobState::Queued { position: 2 }
+        );
         gate.cancel();
         until(&mut wake, || jobs.view(&app("c")).unwrap().state.has_ended()).await;
         assert_eq!(jobs.view(&app("a")).unwrap().state, JobState::Ended(Ok(output())));
@@ -236,7 +281,10 @@ mod tests {
             cancel.cancelled().await;
             Err(super::super::work::cancelled("Fetching"))
         });
-        until(&mut wake, || matches!(jobs.view(&app("a")).unwrap().state, JobState::Fetching { .. })).await;
+        until(&mut wake, || {
+            matches!(jobs.view(&app("a")).unwrap().state, JobState::Fetching { .. })
+        })
+        .await;
         jobs.start(&app("a"), "r2", |_, _| async { Ok(output()) });
         assert_eq!(jobs.view(&app("a")).unwrap().release, "r1");
         jobs.start(&app("b"), "r1", |_, _| async { Ok(output()) });
@@ -255,6 +303,9 @@ mod tests {
         let jobs = Jobs::new(1, sender);
         jobs.start(&app("a"), "r", |_, _| async { panic!("boom") });
         until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
-        assert!(matches!(jobs.view(&app("a")).unwrap().state, JobState::Ended(Err(_))));
+        assert!(matches!(
+            jobs.view(&app("a")).unwrap().state,
+            JobState::Ended(Err(_))
+        ));
     }
 }

@@ -79,7 +79,11 @@ pub fn cluster_problem(doing: &str, error: &kube::Error) -> Problem {
         other => format!("{doing}: {}", chain(other)),
     };
     let class = match error {
-        kube::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => Class::Terminal,
+        kube::Error::Api(status)
+            if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) =>
+        {
+            Class::Terminal
+        }
         _ => Class::Transient,
     };
     Problem::new(class, Reason::ClusterUnavailable, message)
@@ -87,6 +91,10 @@ pub fn cluster_problem(doing: &str, error: &kube::Error) -> Problem {
 
 /// An error of the file system as a problem of the object that needed it.
 pub fn io_problem(doing: &str, error: &std::io::Error) -> Problem {
-    let reason = if error.kind() == std::io::ErrorKind::StorageFull { Reason::DiskFull } else { Reason::Internal };
+    let reason = if error.kind() == std::io::ErrorKind::StorageFull {
+        Reason::DiskFull
+    } else {
+        Reason::Internal
+    };
     Problem::new(Class::Transient, reason, format!("{doing}: {error}"))
 }

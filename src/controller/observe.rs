@@ -16,7 +16,9 @@ use super::Ctx;
 /// # Errors
 /// The API server does not answer.
 pub async fn application(client: &Client, id: &AppId) -> Result<Option<Application>, kube::Error> {
-    Api::namespaced(client.clone(), &id.namespace).get_opt(&id.name).await
+    Api::namespaced(client.clone(), &id.namespace)
+        .get_opt(&id.name)
+        .await
 }
 
 /// Its Releases in order, read anew: deciding from a stale list would build twice.
@@ -25,14 +27,18 @@ pub async fn application(client: &Client, id: &AppId) -> Result<Option<Applicati
 /// The API server does not answer.
 pub async fn releases(client: &Client, id: &AppId) -> Result<Vec<(Release, ReleaseView)>, kube::Error> {
     let api: Api<Release> = Api::namespaced(client.clone(), &id.namespace);
-    let list = api.list(&ListParams::default().fields(&format!("spec.application={}", id.name))).await?;
+    let list = api
+        .list(&ListParams::default().fields(&format!("spec.application={}", id.name)))
+        .await?;
     let mut views: Vec<ReleaseView> = list.items.iter().map(ReleaseView::of).collect();
     sort(&mut views);
     let mut items = list.items;
     Ok(views
         .into_iter()
         .filter_map(|view| {
-            let index = items.iter().position(|release| release.metadata.name.as_deref() == Some(view.name.as_str()))?;
+            let index = items
+                .iter()
+                .position(|release| release.metadata.name.as_deref() == Some(view.name.as_str()))?;
             Some((items.swap_remove(index), view))
         })
         .collect())
@@ -43,7 +49,18 @@ pub async fn releases(client: &Client, id: &AppId) -> Result<Vec<(Release, Relea
 /// # Errors
 /// The engine does not answer.
 pub async fn image(ctx: &Ctx, desired: &Desired) -> Result<Option<JobOutput>, Problem> {
-    let Some(build) = &desired.build else { return Ok(None) };
-    let found = ctx.tools.builder.find(&build.tag).await.map_err(|error| Problem::of(&error))?;
-    Ok(found.map(|image| JobOutput { image: image.id, builder: Some(image.builder), ..JobOutput::default() }))
+    let Some(build) = &desired.build else {
+        return Ok(None);
+    };
+    let found = ctx
+        .tools
+        .builder
+        .find(&build.tag)
+        .await
+        .map_err(|error| Problem::of(&error))?;
+    Ok(found.map(|image| JobOutput {
+        image: image.id,
+        builder: Some(image.builder),
+        ..JobOutput::default()
+    }))
 }

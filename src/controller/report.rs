@@ -27,8 +27,15 @@ pub struct Report {
 impl Report {
     /// Writes through `client`.
     pub fn new(client: Client, instance: &str, metrics: Metrics) -> Self {
-        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(instance.to_owned()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, metrics }
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance: Some(instance.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            metrics,
+        }
     }
 
     /// Writes what is different in `new`. True where something was.
@@ -37,18 +44,34 @@ impl Report {
     /// The API server refuses or does not answer. An object that is gone is no error: there is nobody left to tell.
     pub async fn status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<bool, kube::Error>
     where
-        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
         S: Serialize,
     {
-        let old = old.map(|old| serde_json::to_value(old).unwrap_or_default()).unwrap_or_default();
+        let old = old
+            .map(|old| serde_json::to_value(old).unwrap_or_default())
+            .unwrap_or_default();
         let new = serde_json::to_value(new).unwrap_or_default();
-        let Some(difference) = difference(&old, &new) else { return Ok(false) };
+        let Some(difference) = difference(&old, &new) else {
+            return Ok(false);
+        };
         let meta = object.meta();
-        let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+        let (name, namespace) = (
+            meta.name.clone().unwrap_or_default(),
+            meta.namespace.clone().unwrap_or_default(),
+        );
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         self.metrics.status_write(&K::kind(&()));
-        match api.patch_status(&name, &params, &Patch::Merge(json!({"status": difference}))).await {
+        match api
+            .patch_status(&name, &params, &Patch::Merge(json!({"status": difference})))
+            .await
+        {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(error) => Err(error),
@@ -56,9 +79,20 @@ impl Report {
     }
 
     /// Sends an event. One that cannot be sent is logged and left out: it must not hold up what it tells of.
-    pub async fn event(&self, about: &ObjectReference, warning: bool, reason: Reason, action: &str, message: &str) {
+    pub async fn event(
+        &self,
+        about: &ObjectReference,
+        warning: bool,
+        reason: Reason,
+        action: &str,
+        message: &str,
+    ) {
         let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
+            type_: if warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: reason.to_string(),
             note: Some(cut(message, 1000)),
             action: action.to_owned(),
@@ -77,12 +111,16 @@ impl Report {
         new: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
     ) {
         for kind in [ConditionType::Ready, ConditionType::Healthy] {
-            let Some(now) = condition::find(new, kind) else { continue };
+            let Some(now) = condition::find(new, kind) else {
+                continue;
+            };
             let before = condition::find(old, kind);
             if before.is_some_and(|before| before.status == now.status && before.reason == now.reason) {
                 continue;
             }
-            let Ok(reason) = now.reason.parse::<Reason>() else { continue };
+            let Ok(reason) = now.reason.parse::<Reason>() else {
+                continue;
+            };
             let under_way = condition::find(new, ConditionType::Reconciling)
                 .is_some_and(|reconciling| reconciling.reason == Reason::Progressing.as_str());
             if kind == ConditionType::Healthy && (before.is_none() || now.status != "False" || under_way) {
@@ -90,9 +128,21 @@ impl Report {
             }
             let calm = matches!(
                 reason,
-                Reason::Progressing | Reason::Stopped | Reason::NoSource | Reason::Deleting | Reason::Pending | Reason::Cancelled
+                Reason::Progressing
+                    | Reason::Stopped
+                    | Reason::NoSource
+                    | Reason::Deleting
+                    | Reason::Pending
+                    | Reason::Cancelled
             );
-            self.event(about, now.status != "True" && !calm, reason, "Reconcile", &now.message).await;
+            self.event(
+                about,
+                now.status != "True" && !calm,
+                reason,
+                "Reconcile",
+                &now.message,
+            )
+            .await;
         }
     }
 }
@@ -102,7 +152,9 @@ fn difference(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
     }
-    let (Value::Object(old), Value::Object(new)) = (old, new) else { return Some(new.clone()) };
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return Some(new.clone());
+    };
     let mut patch = Map::new();
     for (key, value) in new {
         match old.get(key) {
@@ -132,7 +184,11 @@ mod tests {
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<i8>().prop_map(|n| json!(n)), "[a-c]{0,2}".prop_map(Value::String), Just(json!([1, {"a": 2}]))];
+        let leaf = prop_oneof![
+            any::<i8>().prop_map(|n| json!(n)),
+            "[a-c]{0,2}".prop_map(Value::String),
+            Just(json!([1, {"a": 2}]))
+        ];
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop::collection::btree_map("[a-d]", inner, 0..4).prop_map(|map| json!(map))
         })
@@ -151,7 +207,13 @@ mod tests {
 
     #[test]
     fn nothing_is_written_when_nothing_changed() {
-        assert_eq!(difference(&json!({"a": {"b": [1]}}), &json!({"a": {"b": [1]}})), None);
-        assert_eq!(difference(&json!({"a": 1, "b": 2}), &json!({"a": 1})), Some(json!({"b": null})));
+        assert_eq!(
+            difference(&json!({"a": {"b": [1]}}), &json!({"a": {"b": [1]}})),
+            None
+        );
+        assert_eq!(
+            difference(&json!({"a": 1, "b": 2}), &json!({"a": 1})),
+            Some(json!({"b": null}))
+        );
     }
 }

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    AllowedFrom, Application, ApplicationSpec, ConditionType, DockerSource, ForgeSource, GitProvider, GitRef, GitSource,
-    Reason, Source, TriggerOn, condition,
+    AllowedFrom, Application, ApplicationSpec, ConditionType, DockerSource, ForgeSource, GitProvider, GitRef,
+    GitSource, Reason, Source, TriggerOn, condition,
 };
 use crate::error::{Class, Problem};
 use crate::forge::{self, ForgeSecrets, HttpOptions};
@@ -89,7 +89,13 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver that has found nothing yet.
     pub fn new(client: Client, tools: Tools, providers: Store<GitProvider>, http: HttpOptions) -> Self {
-        Self { client, tools, providers, http, found: Mutex::default() }
+        Self {
+            client,
+            tools,
+            providers,
+            http,
+            found: Mutex::default(),
+        }
     }
 
     /// Forgets an Application.
@@ -99,32 +105,68 @@ impl Resolver {
 
     /// The source of an Application; `fresh` looks it up now.
     pub async fn resolve(&self, id: &AppId, app: &Application, reader: &Reader, fresh: bool) -> Resolution {
-        let nothing = Resolution { source: None, origin: None, attempts: 0, check_in: None };
+        let nothing = Resolution {
+            source: None,
+            origin: None,
+            attempts: 0,
+            check_in: None,
+        };
         let Some(source) = app.spec.source.as_ref().filter(|source| kind(source).is_some()) else {
             self.forget(id);
             return nothing;
         };
         let (origin, version) = match self.origin(id, source, reader).await {
             Ok(origin) => origin,
-            Err(problem) => return Resolution { source: Some(Err(problem)), ..nothing },
+            Err(problem) => {
+                return Resolution {
+                    source: Some(Err(problem)),
+                    ..nothing
+                };
+            }
         };
         let key = format!("{} {version}", serde_json::to_string(source).unwrap_or_default());
         if let Some(known) = self.known(id, app, source, &key, fresh) {
             return Resolution {
                 origin: Some(origin),
                 attempts: known.attempts,
-                check_in: known.next.map(|next| next.saturating_duration_since(Instant::now())),
+                check_in: known
+                    .next
+                    .map(|next| next.saturating_duration_since(Instant::now())),
                 source: Some(known.result),
             };
         }
         let result = self.look_up(source, &origin).await;
-        let transient = result.as_ref().is_err_and(|problem| problem.class != Class::Terminal);
-        let before = self.found.lock().get(id).filter(|found| found.key == key).map_or(0, |found| found.attempts);
+        let transient = result
+            .as_ref()
+            .is_err_and(|problem| problem.class != Class::Terminal);
+        let before = self
+            .found
+            .lock()
+            .get(id)
+            .filter(|found| found.key == key)
+            .map_or(0, |found| found.attempts);
         let attempts = if transient { before + 1 } else { 0 };
-        let pause = if transient { Some(backoff::pause(attempts, salt(id))) } else { poll_interval(&app.spec, id, attempts) };
+        let pause = if transient {
+            Some(backoff::pause(attempts, salt(id)))
+        } else {
+            poll_interval(&app.spec, id, attempts)
+        };
         let next = pause.map(|pause| Instant::now() + pause);
-        self.found.lock().insert(id.clone(), Found { key, result: result.clone(), attempts, next });
-        Resolution { source: Some(result), origin: Some(origin), attempts, check_in: pause }
+        self.found.lock().insert(
+            id.clone(),
+            Found {
+                key,
+                result: result.clone(),
+                attempts,
+                next,
+            },
+        );
+        Resolution {
+            source: Some(result),
+            origin: Some(origin),
+            attempts,
+            check_in: pause,
+        }
     }
 
     /// What was found before, if it still holds: in memory, or after a restart in the status.
@@ -146,24 +188,56 @@ impl Resolver {
         // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
         let interval = poll_interval(&app.spec, id, 0);
         let next = interval.map(|interval| Instant::now() + interval.mul_f64(fraction(salt(id))));
-        let known = Found { key: key.to_owned(), result: Ok(pinned(source, revision)?), attempts: 0, next };
+        let known = Found {
+            key: key.to_owned(),
+            result: Ok(pinned(source, revision)?),
+            attempts: 0,
+            next,
+        };
         found.insert(id.clone(), known.clone());
         Some(known)
     }
 
     /// Where the source comes from, and the versions of the objects that say so.
-    async fn origin(&self, id: &AppId, source: &Source, reader: &Reader) -> Result<(Origin, String), Problem> {
+    async fn origin(
+        &self,
+        id: &AppId,
+        source: &Source,
+        reader: &Reader,
+    ) -> Result<(Origin, String), Problem> {
         if let Some(git) = &source.git {
             let (remote, version) = git_remote(git, reader).await?;
-            Ok((Origin::Git { remote, spec: ref_spec(git.git_ref.as_ref())? }, version))
+            Ok((
+                Origin::Git {
+                    remote,
+                    spec: ref_spec(git.git_ref.as_ref())?,
+                },
+                version,
+            ))
         } else if let Some(gitea) = &source.gitea {
             let (remote, version) = self.forge_remote(id, gitea).await?;
-            Ok((Origin::Git { remote, spec: ref_spec(gitea.git_ref.as_ref())? }, version))
+            Ok((
+                Origin::Git {
+                    remote,
+                    spec: ref_spec(gitea.git_ref.as_ref())?,
+                },
+                version,
+            ))
         } else if let Some(image) = &source.docker {
             let (login, version) = image_login(image, reader).await?;
-            Ok((Origin::Image { image: image.image.clone(), login }, version))
+            Ok((
+                Origin::Image {
+                    image: image.image.clone(),
+                    login,
+                },
+                version,
+            ))
         } else {
-            Err(Problem::new(Class::Terminal, Reason::NotSupported, "spec.source asks for something that this version of Davit does not do yet: use git, gitea or docker"))
+            Err(Problem::new(
+                Class::Terminal,
+                Reason::NotSupported,
+                "spec.source asks for something that this version of Davit does not do yet: use git, gitea or docker",
+            ))
         }
     }
 
@@ -172,17 +246,26 @@ impl Resolver {
             Origin::Git { remote, spec } => {
                 let cancel = CancellationToken::new();
                 let resolved = self.tools.git.resolve(remote, spec, &cancel).await;
-                resolved.map_err(|error| Problem::of(&error))?.commit.as_str().to_owned()
+                resolved
+                    .map_err(|error| Problem::of(&error))?
+                    .commit
+                    .as_str()
+                    .to_owned()
             }
             Origin::Image { image, login } => {
                 let Some(engine) = &self.tools.docker else {
-                    return Err(Problem::new(Class::Terminal, Reason::NotSupported, "there is no engine here to resolve images with"));
+                    return Err(Problem::new(
+                        Class::Terminal,
+                        Reason::NotSupported,
+                        "there is no engine here to resolve images with",
+                    ));
                 };
                 let resolved = docker::resolve_image(engine, image, login.as_ref()).await;
                 resolved.map_err(|error| Problem::of(&error))?.reference
             }
         };
-        pinned(source, revision).ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
+        pinned(source, revision)
+            .ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
     }
 
     /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
@@ -191,7 +274,9 @@ impl Resolver {
         let name = &source.provider.name;
         let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
         let provider = self.providers.get(&reference).ok_or_else(|| {
-            let message = format!("spec.source names the GitProvider {namespace}/{name}, which is not there: create it");
+            let message = format!(
+                "spec.source names the GitProvider {namespace}/{name}, which is not there: create it"
+            );
             Problem::new(Class::Waiting, Reason::ProviderNotFound, message)
         })?;
         self.allowed(id, namespace, &provider).await?;
@@ -205,11 +290,25 @@ impl Resolver {
         let reader = Reader::new(self.client.clone(), namespace);
         let (secrets, version) = forge_secrets(&provider, &reader).await?;
         let ca = secrets.ca.clone();
-        let forge = forge::connect(&provider.spec, secrets, &self.http).map_err(|error| Problem::of(&error))?;
-        let url = forge.clone_url(&source.owner, &source.repository).map_err(|error| Problem::of(&error))?;
-        let credential = forge.clone_credential().await.map_err(|error| Problem::of(&error))?;
+        let forge =
+            forge::connect(&provider.spec, secrets, &self.http).map_err(|error| Problem::of(&error))?;
+        let url = forge
+            .clone_url(&source.owner, &source.repository)
+            .map_err(|error| Problem::of(&error))?;
+        let credential = forge
+            .clone_credential()
+            .await
+            .map_err(|error| Problem::of(&error))?;
         let version = format!("{version} {}", provider.metadata.generation.unwrap_or_default());
-        Ok((GitRemote { url, credential, ca, fields: FORGE_FIELDS }, version))
+        Ok((
+            GitRemote {
+                url,
+                credential,
+                ca,
+                fields: FORGE_FIELDS,
+            },
+            version,
+        ))
     }
 
     /// Who may use the connection; the answer tells nothing of what is behind it.
@@ -222,10 +321,17 @@ impl Resolver {
                 AllowedFrom::Selector => {
                     let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
                     let found = api.get_opt(&id.namespace).await;
-                    let namespace = found.map_err(|error| super::cluster_problem("read the namespace", &error))?;
-                    let labels = namespace.as_ref().map(|namespace| namespace.labels().clone()).unwrap_or_default();
+                    let namespace =
+                        found.map_err(|error| super::cluster_problem("read the namespace", &error))?;
+                    let labels = namespace
+                        .as_ref()
+                        .map(|namespace| namespace.labels().clone())
+                        .unwrap_or_default();
                     rule.selector.as_ref().is_some_and(|selector| {
-                        selector.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+                        selector
+                            .match_labels
+                            .iter()
+                            .all(|(key, value)| labels.get(key) == Some(value))
                     })
                 }
             };
@@ -261,11 +367,21 @@ pub fn pinned(source: &Source, revision: String) -> Option<PinnedSource> {
         let shown = SafeUrl::parse(&git.url).map_or_else(|_| git.url.clone(), |url| url.to_string());
         (shown, git.path.clone(), git.submodules)
     } else if let Some(gitea) = &source.gitea {
-        (format!("{}/{}", gitea.owner, gitea.repository), gitea.path.clone(), gitea.submodules)
+        (
+            format!("{}/{}", gitea.owner, gitea.repository),
+            gitea.path.clone(),
+            gitea.submodules,
+        )
     } else {
         (source.docker.as_ref()?.image.clone(), "/".to_owned(), false)
     };
-    Some(PinnedSource { kind, locator, revision, path, submodules })
+    Some(PinnedSource {
+        kind,
+        locator,
+        revision,
+        path,
+        submodules,
+    })
 }
 
 async fn git_remote(git: &GitSource, reader: &Reader) -> Result<(GitRemote, String), Problem> {
@@ -274,17 +390,42 @@ async fn git_remote(git: &GitSource, reader: &Reader) -> Result<(GitRemote, Stri
         Problem::new(Class::Terminal, Reason::InvalidSpec, message)
     })?;
     let Some(reference) = &git.secret_ref else {
-        return Ok((GitRemote { url, credential: crate::model::GitCredential::Anonymous, ca: None, fields: Fields::GIT }, String::new()));
+        return Ok((
+            GitRemote {
+                url,
+                credential: crate::model::GitCredential::Anonymous,
+                ca: None,
+                fields: Fields::GIT,
+            },
+            String::new(),
+        ));
     };
-    let data = reader.secret(&reference.name, "spec.source.git.secretRef").await?;
+    let data = reader
+        .secret(&reference.name, "spec.source.git.secretRef")
+        .await?;
     let access = credential::git_access(&reference.name, &data.entries, &url, git.insecure_ignore_host_key)
         .map_err(|error| Problem::of(&error))?;
-    Ok((GitRemote { url, credential: access.credential, ca: access.ca, fields: Fields::GIT }, data.version.clone()))
+    Ok((
+        GitRemote {
+            url,
+            credential: access.credential,
+            ca: access.ca,
+            fields: Fields::GIT,
+        },
+        data.version.clone(),
+    ))
 }
 
-async fn image_login(source: &DockerSource, reader: &Reader) -> Result<(Option<RegistryLogin>, String), Problem> {
-    let Some(reference) = &source.pull_secret_ref else { return Ok((None, String::new())) };
-    let data = reader.secret(&reference.name, "spec.source.docker.pullSecretRef").await?;
+async fn image_login(
+    source: &DockerSource,
+    reader: &Reader,
+) -> Result<(Option<RegistryLogin>, String), Problem> {
+    let Some(reference) = &source.pull_secret_ref else {
+        return Ok((None, String::new()));
+    };
+    let data = reader
+        .secret(&reference.name, "spec.source.docker.pullSecretRef")
+        .await?;
     let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
     let login = docker::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
     Ok((login, data.version.clone()))
@@ -294,12 +435,22 @@ async fn image_login(source: &DockerSource, reader: &Reader) -> Result<(Option<R
 ///
 /// # Errors
 /// A Secret or key that is not there.
-pub async fn forge_secrets(provider: &GitProvider, reader: &Reader) -> Result<(ForgeSecrets, String), Problem> {
-    let Some(gitea) = &provider.spec.gitea else { return Ok((ForgeSecrets::default(), String::new())) };
+pub async fn forge_secrets(
+    provider: &GitProvider,
+    reader: &Reader,
+) -> Result<(ForgeSecrets, String), Problem> {
+    let Some(gitea) = &provider.spec.gitea else {
+        return Ok((ForgeSecrets::default(), String::new()));
+    };
     let reference = &gitea.token_secret_ref;
-    let data = reader.secret(&reference.name, "spec.gitea.tokenSecretRef").await?;
+    let data = reader
+        .secret(&reference.name, "spec.gitea.tokenSecretRef")
+        .await?;
     let token = data.entries.get(&reference.key).cloned().ok_or_else(|| {
-        let message = format!("spec.gitea.tokenSecretRef names the key {:?}, which the Secret {:?} does not have: add it", reference.key, reference.name);
+        let message = format!(
+            "spec.gitea.tokenSecretRef names the key {:?}, which the Secret {:?} does not have: add it",
+            reference.key, reference.name
+        );
         Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
     })?;
     let mut version = data.version.clone();
@@ -308,19 +459,34 @@ pub async fn forge_secrets(provider: &GitProvider, reader: &Reader) -> Result<(F
         let data = reader.secret(&reference.name, "spec.gitea.caSecretRef").await?;
         version = format!("{version} {}", data.version);
         let certificate = data.entries.get("ca.crt").ok_or_else(|| {
-            let message = format!("spec.gitea.caSecretRef: the Secret {:?} has no key ca.crt: add it", reference.name);
+            let message = format!(
+                "spec.gitea.caSecretRef: the Secret {:?} has no key ca.crt: add it",
+                reference.name
+            );
             Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
         })?;
         ca = Some(certificate.expose().to_vec());
     }
-    Ok((ForgeSecrets { token: Some(token), ca }, version))
+    Ok((
+        ForgeSecrets {
+            token: Some(token),
+            ca,
+        },
+        version,
+    ))
 }
 
 fn ref_spec(reference: Option<&GitRef>) -> Result<RefSpec, Problem> {
-    let Some(reference) = reference else { return Ok(RefSpec::Default) };
+    let Some(reference) = reference else {
+        return Ok(RefSpec::Default);
+    };
     if let Some(commit) = &reference.commit {
         return CommitId::parse(commit).map(RefSpec::Commit).ok_or_else(|| {
-            Problem::new(Class::Terminal, Reason::InvalidSpec, "spec.source.…ref.commit is not a full commit hash: write all 40 digits")
+            Problem::new(
+                Class::Terminal,
+                Reason::InvalidSpec,
+                "spec.source.…ref.commit is not a full commit hash: write all 40 digits",
+            )
         });
     }
     Ok(match (&reference.tag, &reference.branch) {
@@ -336,8 +502,16 @@ fn poll_interval(spec: &ApplicationSpec, id: &AppId, attempt: u32) -> Option<Dur
     if trigger.on == Some(TriggerOn::Manual) || is_fixed(spec) {
         return None;
     }
-    let interval = trigger.poll_interval.as_ref().map_or(POLL_INTERVAL, crate::api::Duration::get);
-    (!interval.is_zero()).then(|| backoff::jitter(interval.max(Duration::from_secs(1)), salt(id).wrapping_add(u64::from(attempt))))
+    let interval = trigger
+        .poll_interval
+        .as_ref()
+        .map_or(POLL_INTERVAL, crate::api::Duration::get);
+    (!interval.is_zero()).then(|| {
+        backoff::jitter(
+            interval.max(Duration::from_secs(1)),
+            salt(id).wrapping_add(u64::from(attempt)),
+        )
+    })
 }
 
 /// True where the source names a commit or digest itself.
@@ -346,7 +520,10 @@ fn is_fixed(spec: &ApplicationSpec) -> bool {
     let reference = source.git.as_ref().and_then(|git| git.git_ref.as_ref());
     let reference = reference.or_else(|| source.gitea.as_ref().and_then(|gitea| gitea.git_ref.as_ref()));
     reference.is_some_and(|reference| reference.commit.is_some())
-        || source.docker.as_ref().is_some_and(|image| image.image.contains("@sha256:"))
+        || source
+            .docker
+            .as_ref()
+            .is_some_and(|image| image.image.contains("@sha256:"))
 }
 
 /// A number that differs from Application to Application and from time to time.

@@ -60,7 +60,11 @@ impl Kind {
 impl Reader {
     /// A reader that has read nothing yet.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned(), read: Mutex::default() }
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            read: Mutex::default(),
+        }
     }
 
     /// The Secret that `field` names.
@@ -68,7 +72,9 @@ impl Reader {
     /// # Errors
     /// It is not there, or the API server does not answer.
     pub async fn secret(&self, name: &str, field: &str) -> Result<Arc<Data>, Problem> {
-        self.object(Kind::Secret, name).await?.ok_or_else(|| self.not_found(Kind::Secret, name, field))
+        self.object(Kind::Secret, name)
+            .await?
+            .ok_or_else(|| self.not_found(Kind::Secret, name, field))
     }
 
     fn not_found(&self, kind: Kind, name: &str, field: &str) -> Problem {
@@ -90,14 +96,27 @@ impl Reader {
                 let found: Option<KubeSecret> = self.get(name).await?;
                 found.map(|secret| Data {
                     version: secret.metadata.resource_version.unwrap_or_default(),
-                    entries: secret.data.into_iter().flatten().map(|(key, value)| (key, Secret::new(value.0))).collect(),
+                    entries: secret
+                        .data
+                        .into_iter()
+                        .flatten()
+                        .map(|(key, value)| (key, Secret::new(value.0)))
+                        .collect(),
                 })
             }
             Kind::ConfigMap => {
                 let found: Option<ConfigMap> = self.get(name).await?;
                 found.map(|map| {
-                    let text = map.data.into_iter().flatten().map(|(key, value)| (key, Secret::from(value)));
-                    let binary = map.binary_data.into_iter().flatten().map(|(key, value)| (key, Secret::new(value.0)));
+                    let text = map
+                        .data
+                        .into_iter()
+                        .flatten()
+                        .map(|(key, value)| (key, Secret::from(value)));
+                    let binary = map
+                        .binary_data
+                        .into_iter()
+                        .flatten()
+                        .map(|(key, value)| (key, Secret::new(value.0)));
                     Data {
                         version: map.metadata.resource_version.unwrap_or_default(),
                         entries: text.chain(binary).collect(),
@@ -118,7 +137,9 @@ impl Reader {
             + serde::de::DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
-        api.get_opt(name).await.map_err(|error| super::cluster_problem("read what the spec refers to", &error))
+        api.get_opt(name)
+            .await
+            .map_err(|error| super::cluster_problem("read what the spec refers to", &error))
     }
 
     async fn key(&self, kind: Kind, reference: &KeyRef, field: &str) -> Result<Option<Secret>, Problem> {
@@ -147,14 +168,19 @@ impl Reader {
     async fn variable(&self, variable: &EnvVar, list: &str) -> Result<Option<(Secret, bool)>, Problem> {
         let field = |end: &str| format!("{list} {}: valueFrom.{end}", variable.name);
         let Some(from) = &variable.value_from else {
-            return Ok(Some((Secret::from(variable.value.clone().unwrap_or_default()), false)));
+            return Ok(Some((
+                Secret::from(variable.value.clone().unwrap_or_default()),
+                false,
+            )));
         };
         if let Some(reference) = &from.secret_key_ref {
             let value = self.key(Kind::Secret, reference, &field("secretKeyRef")).await?;
             return Ok(value.map(|value| (value, true)));
         }
         if let Some(reference) = &from.config_map_key_ref {
-            let value = self.key(Kind::ConfigMap, reference, &field("configMapKeyRef")).await?;
+            let value = self
+                .key(Kind::ConfigMap, reference, &field("configMapKeyRef"))
+                .await?;
             return Ok(value.map(|value| (value, false)));
         }
         Ok(None)
@@ -162,7 +188,10 @@ impl Reader {
 
     async fn env_from(&self, source: &EnvFrom, into: &mut Environment) -> Result<(), Problem> {
         let prefix = source.prefix.as_deref().unwrap_or_default();
-        for (kind, reference) in [(Kind::Secret, &source.secret_ref), (Kind::ConfigMap, &source.config_map_ref)] {
+        for (kind, reference) in [
+            (Kind::Secret, &source.secret_ref),
+            (Kind::ConfigMap, &source.config_map_ref),
+        ] {
             let Some(reference) = reference else { continue };
             match self.object(kind, &reference.name).await? {
                 Some(data) => {
@@ -191,7 +220,11 @@ impl Reader {
                 environment.set(variable.name.clone(), value, confidential);
             }
         }
-        let mut values = Values { env: environment.ordered, confidential: environment.confidential, ..Values::default() };
+        let mut values = Values {
+            env: environment.ordered,
+            confidential: environment.confidential,
+            ..Values::default()
+        };
         let build = spec.build.clone().unwrap_or_default();
         for variable in &build.args {
             if let Some((value, _)) = self.variable(variable, "spec.build.args").await? {
@@ -205,7 +238,10 @@ impl Reader {
             }
         }
         for volume in &spec.volumes {
-            for (kind, reference) in [(Kind::Secret, &volume.secret), (Kind::ConfigMap, &volume.config_map)] {
+            for (kind, reference) in [
+                (Kind::Secret, &volume.secret),
+                (Kind::ConfigMap, &volume.config_map),
+            ] {
                 let Some(reference) = reference else { continue };
                 let field = format!("spec.volumes {}", volume.name);
                 let data = self
@@ -245,14 +281,30 @@ impl Environment {
 pub fn references(spec: &ApplicationSpec) -> (Vec<&str>, Vec<&str>) {
     let (mut secrets, mut maps) = (Vec::new(), Vec::new());
     let build = spec.build.as_ref();
-    let variables = spec.env.iter().chain(build.iter().flat_map(|build| build.args.iter().chain(&build.secrets)));
+    let variables = spec.env.iter().chain(
+        build
+            .iter()
+            .flat_map(|build| build.args.iter().chain(&build.secrets)),
+    );
     for from in variables.filter_map(|variable| variable.value_from.as_ref()) {
-        secrets.extend(from.secret_key_ref.iter().map(|reference| reference.name.as_str()));
-        maps.extend(from.config_map_key_ref.iter().map(|reference| reference.name.as_str()));
+        secrets.extend(
+            from.secret_key_ref
+                .iter()
+                .map(|reference| reference.name.as_str()),
+        );
+        maps.extend(
+            from.config_map_key_ref
+                .iter()
+                .map(|reference| reference.name.as_str()),
+        );
     }
     for from in &spec.env_from {
         secrets.extend(from.secret_ref.iter().map(|reference| reference.name.as_str()));
-        maps.extend(from.config_map_ref.iter().map(|reference| reference.name.as_str()));
+        maps.extend(
+            from.config_map_ref
+                .iter()
+                .map(|reference| reference.name.as_str()),
+        );
     }
     for volume in &spec.volumes {
         secrets.extend(volume.secret.iter().map(|reference| reference.name.as_str()));
@@ -260,8 +312,15 @@ pub fn references(spec: &ApplicationSpec) -> (Vec<&str>, Vec<&str>) {
     }
     if let Some(source) = &spec.source {
         let git = source.git.as_ref().and_then(|git| git.secret_ref.as_ref());
-        let docker = source.docker.as_ref().and_then(|docker| docker.pull_secret_ref.as_ref());
-        secrets.extend(git.into_iter().chain(docker).map(|reference| reference.name.as_str()));
+        let docker = source
+            .docker
+            .as_ref()
+            .and_then(|docker| docker.pull_secret_ref.as_ref());
+        secrets.extend(
+            git.into_iter()
+                .chain(docker)
+                .map(|reference| reference.name.as_str()),
+        );
     }
     (secrets, maps)
 }

@@ -36,7 +36,10 @@ pub struct Stores {
     pub applications: Store<Application>,
     /// All GitProviders.
     pub providers: Store<GitProvider>,
-    writers: (reflector::store::Writer<Application>, reflector::store::Writer<GitProvider>),
+    writers: (
+        reflector::store::Writer<Application>,
+        reflector::store::Writer<GitProvider>,
+    ),
 }
 
 impl Stores {
@@ -44,7 +47,11 @@ impl Stores {
     pub fn new() -> Self {
         let (applications, application_writer) = reflector::store();
         let (providers, provider_writer) = reflector::store();
-        Self { applications, providers, writers: (application_writer, provider_writer) }
+        Self {
+            applications,
+            providers,
+            writers: (application_writer, provider_writer),
+        }
     }
 }
 
@@ -55,7 +62,12 @@ impl Default for Stores {
 }
 
 /// Runs both loops until `stop`: then passes end, jobs are stopped, and nothing of them runs any more.
-pub async fn run(ctx: Arc<Ctx>, stores: Stores, woken: mpsc::UnboundedReceiver<AppId>, stop: CancellationToken) {
+pub async fn run(
+    ctx: Arc<Ctx>,
+    stores: Stores,
+    woken: mpsc::UnboundedReceiver<AppId>,
+    stop: CancellationToken,
+) {
     let (application_writer, provider_writer) = stores.writers;
     let client = ctx.client.clone();
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
@@ -124,13 +136,24 @@ fn log<T, E: std::error::Error + 'static>(result: Result<T, E>) {
 /// What a cache need not hold.
 fn strip<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
-    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+    object
+        .annotations_mut()
+        .remove("kubectl.kubernetes.io/last-applied-configuration");
 }
 
 /// The objects of a kind, kept in a store; only changes that matter come through, our own writes of status do not.
-fn objects<K>(api: Api<K>, writer: reflector::store::Writer<K>) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+fn objects<K>(
+    api: Api<K>,
+    writer: reflector::store::Writer<K>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     watcher(api, watcher::Config::default())
         .default_backoff()
@@ -141,27 +164,38 @@ where
 }
 
 /// The objects of a kind whose `mark` is another one than before, and those that are gone.
-fn changes<K>(api: Api<K>, mark: impl Fn(&K) -> u64 + Send + 'static) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+fn changes<K>(
+    api: Api<K>,
+    mark: impl Fn(&K) -> u64 + Send + 'static,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let mut known: HashMap<ObjectRef<K>, u64> = HashMap::new();
-    watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
-        let told = match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                let mark = mark(&object);
-                let new = known.insert(ObjectRef::from_obj(&object), mark) != Some(mark);
-                new.then_some(Ok(object))
-            }
-            Ok(watcher::Event::Delete(object)) => {
-                known.remove(&ObjectRef::from_obj(&object));
-                Some(Ok(object))
-            }
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
-            Err(error) => Some(Err(error)),
-        };
-        futures::future::ready(told)
-    })
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .filter_map(move |event| {
+            let told = match event {
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                    let mark = mark(&object);
+                    let new = known.insert(ObjectRef::from_obj(&object), mark) != Some(mark);
+                    new.then_some(Ok(object))
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    known.remove(&ObjectRef::from_obj(&object));
+                    Some(Ok(object))
+                }
+                Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+                Err(error) => Some(Err(error)),
+            };
+            futures::future::ready(told)
+        })
 }
 
 /// What must change for an object to be looked at: its spec, its deletion, a request to look.
@@ -178,27 +212,46 @@ fn changed<K: Resource>(object: &K) -> u64 {
 }
 
 /// Secrets or ConfigMaps, by their metadata only: what they hold is read when it is needed and kept nowhere.
-fn data<K>(client: Client) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
+fn data<K>(
+    client: Client,
+) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
-    watcher(Api::<PartialObjectMeta<K>>::all(client), watcher::Config::default())
-        .default_backoff()
-        .modify(strip)
-        .touched_objects()
+    watcher(
+        Api::<PartialObjectMeta<K>>::all(client),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .modify(strip)
+    .touched_objects()
 }
 
-fn dependents<K>(applications: &Store<Application>, object: &PartialObjectMeta<K>, secret: bool) -> Vec<ObjectRef<Application>> {
-    let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref().unwrap_or_default());
+fn dependents<K>(
+    applications: &Store<Application>,
+    object: &PartialObjectMeta<K>,
+    secret: bool,
+) -> Vec<ObjectRef<Application>> {
+    let (namespace, name) = (
+        object.metadata.namespace.as_deref(),
+        object.metadata.name.as_deref().unwrap_or_default(),
+    );
     let refers = |app: &Application| {
         let (secrets, maps) = values::references(&app.spec);
         app.metadata.namespace.as_deref() == namespace && if secret { secrets } else { maps }.contains(&name)
     };
-    applications.state().iter().filter(|app| refers(app)).map(|app| ObjectRef::from_obj(app.as_ref())).collect()
+    applications
+        .state()
+        .iter()
+        .filter(|app| refers(app))
+        .map(|app| ObjectRef::from_obj(app.as_ref()))
+        .collect()
 }
 
 /// GitProviders, each time that they change, Ready too: an Application may wait for it.
-fn providers_seen(client: Client) -> impl Stream<Item = Result<GitProvider, watcher::Error>> + Send + 'static {
+fn providers_seen(
+    client: Client,
+) -> impl Stream<Item = Result<GitProvider, watcher::Error>> + Send + 'static {
     changes(Api::<GitProvider>::all(client), |provider: &GitProvider| {
         let mut hasher = DefaultHasher::new();
         changed(provider).hash(&mut hasher);
@@ -212,12 +265,20 @@ fn providers_seen(client: Client) -> impl Stream<Item = Result<GitProvider, watc
 
 fn users_of(applications: &Store<Application>, provider: &GitProvider) -> Vec<ObjectRef<Application>> {
     let uses = |app: &Application| git_provider::used_by(app).contains(&ObjectRef::from_obj(provider));
-    applications.state().iter().filter(|app| uses(app)).map(|app| ObjectRef::from_obj(app.as_ref())).collect()
+    applications
+        .state()
+        .iter()
+        .filter(|app| uses(app))
+        .map(|app| ObjectRef::from_obj(app.as_ref()))
+        .collect()
 }
 
 /// Jobs and containers that changed. When the engine is there (again), everything is looked at and what has no owner is
 /// swept.
-fn wakes(ctx: Arc<Ctx>, mut woken: mpsc::UnboundedReceiver<AppId>) -> impl Stream<Item = ObjectRef<Application>> + Send + 'static {
+fn wakes(
+    ctx: Arc<Ctx>,
+    mut woken: mpsc::UnboundedReceiver<AppId>,
+) -> impl Stream<Item = ObjectRef<Application>> + Send + 'static {
     let jobs = futures::stream::poll_fn(move |context| woken.poll_recv(context)).map(|app| vec![app]);
     let engine = ctx.runtime.events();
     let containers = engine.then(move |event| {
@@ -242,5 +303,9 @@ fn wakes(ctx: Arc<Ctx>, mut woken: mpsc::UnboundedReceiver<AppId>) -> impl Strea
 }
 
 fn all(applications: &Store<Application>) -> Vec<AppId> {
-    applications.state().iter().map(|app| AppId::new(app.namespace().unwrap_or_default(), app.name_any())).collect()
+    applications
+        .state()
+        .iter()
+        .map(|app| AppId::new(app.namespace().unwrap_or_default(), app.name_any()))
+        .collect()
 }

@@ -56,7 +56,13 @@ impl BuildWork {
     ///
     /// # Errors
     /// Whatever went wrong, in which step, with the last lines of the log.
-    pub async fn run(mut self, tools: Tools, log: JobLog, stage: Stage, cancel: CancellationToken) -> Result<JobOutput, JobFailure> {
+    pub async fn run(
+        mut self,
+        tools: Tools,
+        log: JobLog,
+        stage: Stage,
+        cancel: CancellationToken,
+    ) -> Result<JobOutput, JobFailure> {
         let fetched_at = Timestamp::now();
         let request = CheckoutRequest {
             remote: &self.remote,
@@ -67,7 +73,14 @@ impl BuildWork {
         let fetching = tools.git.checkout(request, &tools.work_dir, &log, &cancel);
         let checkout = match tokio::time::timeout(self.request.timeout, fetching).await {
             Ok(Ok(checkout)) => checkout,
-            Ok(Err(error)) => return Err(failed("Fetching", Problem::of(&error), cancel.is_cancelled(), &log)),
+            Ok(Err(error)) => {
+                return Err(failed(
+                    "Fetching",
+                    Problem::of(&error),
+                    cancel.is_cancelled(),
+                    &log,
+                ));
+            }
             Err(_) => {
                 let error = BuildError::Timeout(self.request.timeout);
                 return Err(failed("Fetching", Problem::of(&error), false, &log));
@@ -85,7 +98,12 @@ impl BuildWork {
                 fetched_at: Some(fetched_at),
                 built_at: Some(built_at),
             }),
-            Err(error) => Err(failed("Building", Problem::of(&error), matches!(error, BuildError::Cancelled), &log)),
+            Err(error) => Err(failed(
+                "Building",
+                Problem::of(&error),
+                matches!(error, BuildError::Cancelled),
+                &log,
+            )),
         }
     }
 }
@@ -95,15 +113,33 @@ impl PullWork {
     ///
     /// # Errors
     /// Whatever went wrong, with the last lines of the log.
-    pub async fn run(self, tools: Tools, log: JobLog, cancel: CancellationToken) -> Result<JobOutput, JobFailure> {
+    pub async fn run(
+        self,
+        tools: Tools,
+        log: JobLog,
+        cancel: CancellationToken,
+    ) -> Result<JobOutput, JobFailure> {
         let fetched_at = Timestamp::now();
         let Some(engine) = &tools.docker else {
-            let problem = Problem::new(Class::Terminal, Reason::NotSupported, "there is no engine here to pull images with");
+            let problem = Problem::new(
+                Class::Terminal,
+                Reason::NotSupported,
+                "there is no engine here to pull images with",
+            );
             return Err(failed("Fetching", problem, false, &log));
         };
         match docker::pull(engine, &self.image, self.login.as_ref(), &log, &cancel).await {
-            Ok(()) => Ok(JobOutput { image: self.image, fetched_at: Some(fetched_at), ..JobOutput::default() }),
-            Err(error) => Err(failed("Fetching", Problem::of(&error), cancel.is_cancelled(), &log)),
+            Ok(()) => Ok(JobOutput {
+                image: self.image,
+                fetched_at: Some(fetched_at),
+                ..JobOutput::default()
+            }),
+            Err(error) => Err(failed(
+                "Fetching",
+                Problem::of(&error),
+                cancel.is_cancelled(),
+                &log,
+            )),
         }
     }
 }
@@ -111,26 +147,54 @@ impl PullWork {
 fn failed(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) -> JobFailure {
     let message = log.mask(&problem.message);
     log.write(&format!("{step} failed: {message}"));
-    JobFailure { problem: Problem { message, ..problem }, cancelled, step, log_tail: log.tail() }
+    JobFailure {
+        problem: Problem { message, ..problem },
+        cancelled,
+        step,
+        log_tail: log.tail(),
+    }
 }
 
 /// A job that was told to stop before it did anything.
 pub fn cancelled(step: &'static str) -> JobFailure {
     let problem = Problem::new(Class::Terminal, Reason::Cancelled, "it was cancelled");
-    JobFailure { problem, cancelled: true, step, log_tail: String::new() }
+    JobFailure {
+        problem,
+        cancelled: true,
+        step,
+        log_tail: String::new(),
+    }
 }
 
 /// A job that panicked: a defect of ours, told as such.
 pub fn panicked(error: &tokio::task::JoinError) -> JobFailure {
     tracing::error!(%error, "a job panicked");
-    let problem = Problem::new(Class::Terminal, Reason::Internal, "a defect in Davit ended the job; see its log");
-    JobFailure { problem, cancelled: false, step: "Building", log_tail: String::new() }
+    let problem = Problem::new(
+        Class::Terminal,
+        Reason::Internal,
+        "a defect in Davit ended the job; see its log",
+    );
+    JobFailure {
+        problem,
+        cancelled: false,
+        step: "Building",
+        log_tail: String::new(),
+    }
 }
 
 /// A log that cannot be opened.
 pub fn no_log(error: &std::io::Error) -> JobFailure {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let reason = if full { Reason::DiskFull } else { Reason::Internal };
-    let problem = Problem::new(Class::Transient, reason, format!("open the log of the release: {error}"));
-    JobFailure { problem, cancelled: false, step: "Fetching", log_tail: String::new() }
+    let problem = Problem::new(
+        Class::Transient,
+        reason,
+        format!("open the log of the release: {error}"),
+    );
+    JobFailure {
+        problem,
+        cancelled: false,
+        step: "Fetching",
+        log_tail: String::new(),
+    }
 }

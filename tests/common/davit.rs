@@ -43,7 +43,11 @@ impl Davit {
     pub fn with_flags(test: &str, flags: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         super::docker::base_image();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let instance: String = unique("t").chars().filter(char::is_ascii_alphanumeric).collect();
         let mut davit = Self {
             namespace: test.to_owned(),
@@ -56,10 +60,15 @@ impl Davit {
         };
         davit.start();
         let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(test.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(test.to_owned()),
+                ..ObjectMeta::default()
+            },
             ..Namespace::default()
         };
-        davit.block_on(Api::<Namespace>::all(davit.client()).create(&PostParams::default(), &namespace)).unwrap();
+        davit
+            .block_on(Api::<Namespace>::all(davit.client()).create(&PostParams::default(), &namespace))
+            .unwrap();
         davit
     }
 
@@ -82,9 +91,21 @@ impl Davit {
     pub fn start(&mut self) {
         let out = self.dir.path().join("out");
         let stdout = std::fs::File::create(&out).unwrap();
-        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let stderr = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_davit"))
-            .args(["up", "--listen", "127.0.0.1:0", "--allow-local-sources", "--instance", &self.instance, "--data-dir"])
+            .args([
+                "up",
+                "--listen",
+                "127.0.0.1:0",
+                "--allow-local-sources",
+                "--instance",
+                &self.instance,
+                "--data-dir",
+            ])
             .arg(self.data_dir())
             .args(&self.flags)
             .stdin(Stdio::null())
@@ -94,10 +115,16 @@ impl Davit {
             .unwrap();
         self.child = Some(child);
         wait_for("davit to be ready", Duration::from_secs(20), || {
-            std::fs::read_to_string(&out).unwrap().contains("davit is ready").then_some(())
+            std::fs::read_to_string(&out)
+                .unwrap()
+                .contains("davit is ready")
+                .then_some(())
         });
         let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).unwrap();
-        let config = self.runtime.block_on(Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()));
+        let config = self.runtime.block_on(Config::from_custom_kubeconfig(
+            kubeconfig,
+            &kube::config::KubeConfigOptions::default(),
+        ));
         let _guard = self.runtime.enter();
         self.client = Some(Client::try_from(config.unwrap()).unwrap());
     }
@@ -156,7 +183,15 @@ impl Davit {
             match api.get_opt(name).await.unwrap() {
                 None => {
                     let app: Application = serde_json::from_value(body).unwrap();
-                    api.create(&PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }, &app).await.unwrap();
+                    api.create(
+                        &PostParams {
+                            field_manager: Some(MANAGER.into()),
+                            ..PostParams::default()
+                        },
+                        &app,
+                    )
+                    .await
+                    .unwrap();
                 }
                 Some(there) => {
                     let mut wanted: Application = serde_json::from_value(body).unwrap();
@@ -169,32 +204,52 @@ impl Davit {
 
     /// Changes an Application by a merge patch.
     pub fn patch(&self, name: &str, patch: Value) {
-        self.block_on(self.applications().patch(name, &PatchParams::default(), &Patch::Merge(patch))).unwrap();
+        self.block_on(
+            self.applications()
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch)),
+        )
+        .unwrap();
     }
 
     /// Asks for a look at the source now.
     pub fn look(&self, name: &str) {
-        self.patch(name, json!({"metadata": {"annotations": {"davit.dev/requestedAt": unique("now")}}}));
+        self.patch(
+            name,
+            json!({"metadata": {"annotations": {"davit.dev/requestedAt": unique("now")}}}),
+        );
     }
 
     /// Makes a Secret of the test's namespace.
     pub fn secret(&self, name: &str, data: &[(&str, &str)]) {
-        let entries = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let entries = data
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let secret = Secret {
-            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
             string_data: Some(entries),
             ..Secret::default()
         };
         let api: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
         let _ = self.block_on(api.delete(name, &DeleteParams::default()));
-        self.block_on(api.create(&PostParams::default(), &secret)).unwrap();
+        self.block_on(api.create(&PostParams::default(), &secret))
+            .unwrap();
     }
 
     /// Makes a ConfigMap of the test's namespace.
     pub fn config_map(&self, name: &str, data: &[(&str, &str)]) {
-        let entries = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let entries = data
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let map = ConfigMap {
-            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
             data: Some(entries),
             ..ConfigMap::default()
         };
@@ -213,7 +268,11 @@ impl Davit {
     pub fn releases_of(&self, name: &str) -> Vec<Value> {
         let selector = ListParams::default().fields(&format!("spec.application={name}"));
         let list = self.block_on(self.releases().list(&selector)).unwrap();
-        let mut all: Vec<Value> = list.items.into_iter().map(|release| serde_json::to_value(release).unwrap()).collect();
+        let mut all: Vec<Value> = list
+            .items
+            .into_iter()
+            .map(|release| serde_json::to_value(release).unwrap())
+            .collect();
         all.sort_by_key(|release| release["status"]["number"].as_i64().unwrap_or(i64::MAX));
         all
     }
@@ -232,7 +291,10 @@ impl Davit {
                 panic!(
                     "waited {seconds} s in vain for {name} to be {what}:\n{}\nreleases: {:#?}\nlog, newest first: {tail:#?}",
                     serde_json::to_string_pretty(&app["status"]).unwrap(),
-                    self.releases_of(name).iter().map(|release| release["status"].clone()).collect::<Vec<_>>()
+                    self.releases_of(name)
+                        .iter()
+                        .map(|release| release["status"].clone())
+                        .collect::<Vec<_>>()
                 );
             }
             std::thread::sleep(Duration::from_millis(25));
@@ -242,21 +304,29 @@ impl Davit {
     /// Waits until the newest generation is done.
     pub fn done(&self, name: &str) -> Value {
         self.wait(name, 90, "done", |app| {
-            app["status"]["phase"] == "done" && app["status"]["observedGeneration"] == app["metadata"]["generation"]
+            app["status"]["phase"] == "done"
+                && app["status"]["observedGeneration"] == app["metadata"]["generation"]
         })
     }
 
     /// Waits until the newest generation is an error for this reason, and returns the message of Ready.
     pub fn error(&self, name: &str, reason: &str) -> String {
-        let app = self.wait(name, 60, reason, |app| app["status"]["phase"] == "error" && condition(app, "Ready")["reason"] == reason);
-        condition(&app, "Ready")["message"].as_str().unwrap_or_default().to_owned()
+        let app = self.wait(name, 60, reason, |app| {
+            app["status"]["phase"] == "error" && condition(app, "Ready")["reason"] == reason
+        });
+        condition(&app, "Ready")["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Waits until the Application is gone.
     pub fn gone(&self, name: &str) {
         let params = DeleteParams::default();
         let _ = self.block_on(self.applications().delete(name, &params));
-        wait_for("the application to be gone", Duration::from_secs(60), || self.application(name).is_null().then_some(()));
+        wait_for("the application to be gone", Duration::from_secs(60), || {
+            self.application(name).is_null().then_some(())
+        });
     }
 
     /// What this Davit has in the engine: `containers`, `networks`, `volumes` or `images`.
@@ -269,7 +339,10 @@ impl Davit {
             other => panic!("{other} is no kind"),
         };
         let filter = format!("label={INSTANCE_LABEL}={}", self.instance);
-        let mut ids: Vec<String> = run(docker().args(list).args(["--filter", &filter])).lines().map(str::to_owned).collect();
+        let mut ids: Vec<String> = run(docker().args(list).args(["--filter", &filter]))
+            .lines()
+            .map(str::to_owned)
+            .collect();
         ids.sort();
         ids.dedup();
         ids
@@ -279,16 +352,27 @@ impl Davit {
     pub fn containers(&self, name: &str) -> Vec<String> {
         let instance = format!("label={INSTANCE_LABEL}={}", self.instance);
         let application = format!("label=dev.davit.application={name}");
-        run(docker().args(["ps", "--all", "--quiet", "--no-trunc", "--filter", &instance, "--filter", &application]))
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        run(docker().args([
+            "ps",
+            "--all",
+            "--quiet",
+            "--no-trunc",
+            "--filter",
+            &instance,
+            "--filter",
+            &application,
+        ]))
+        .lines()
+        .map(str::to_owned)
+        .collect()
     }
 
     /// kubectl, as the administrator.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new("kubectl");
-        command.env("KUBECONFIG", self.kubeconfig()).args(["--namespace", &self.namespace]);
+        command
+            .env("KUBECONFIG", self.kubeconfig())
+            .args(["--namespace", &self.namespace]);
         command
     }
 
@@ -300,8 +384,13 @@ impl Davit {
 
 /// A condition of an object, null where it is not there.
 pub fn condition(object: &Value, kind: &str) -> Value {
-    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    all.into_iter().find(|condition| condition["type"] == kind).unwrap_or(Value::Null)
+    let all = object["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    all.into_iter()
+        .find(|condition| condition["type"] == kind)
+        .unwrap_or(Value::Null)
 }
 
 impl Drop for Davit {
