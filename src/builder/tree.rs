@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 use std::vec;
+
+use sha2::{Digest as _, Sha256};
 
 use bollard::fsutil::types::Stat;
 use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _};
@@ -113,14 +116,23 @@ impl Tree {
 
 impl Made {
     fn stat(&self, name: &str) -> io::Result<Stat> {
-        let (mode, size) = match self {
-            Self::Text(text) => (0o644, text.len() as u64),
-            Self::Program(file) => (0o755, file.metadata()?.len()),
+        let (mode, size, mod_time) = match self {
+            Self::Text(text) => (0o644, text.len() as u64, time_of(text)),
+            Self::Program(file) => {
+                let metadata = file.metadata()?;
+                let written = metadata
+                    .modified()
+                    .ok()
+                    .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+                let nanos = written.and_then(|since| i64::try_from(since.as_nanos()).ok());
+                (0o755, metadata.len(), nanos.unwrap_or_default())
+            }
         };
         Ok(Stat {
             path: name.to_owned(),
             mode,
             size: signed(size),
+            mod_time,
             ..Stat::default()
         })
     }
@@ -247,6 +259,19 @@ fn common(path: &str, metadata: &Metadata) -> Stat {
     }
 }
 
+/// A time that stands for the content: BuildKit asks only for files whose time or size is another one than at the
+/// Application's last build, and what is made has no time of its own. (A Dockerfile whose content changed but not its
+/// length was once built as it had been before.)
+fn time_of(text: &[u8]) -> i64 {
+    let hash = Sha256::digest(text);
+    let number = hash
+        .iter()
+        .take(8)
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    // Positive, and no later than what a file system can hold.
+    signed(number >> 4)
+}
+
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -293,6 +318,14 @@ mod tests {
         std::os::unix::fs::symlink("/etc", root.path().join("link")).unwrap();
         let dir = Dir::open_ambient_dir(root.path(), ambient_authority()).unwrap();
         (root, dir)
+    }
+
+    #[test]
+    fn what_is_made_has_another_time_when_its_content_is_another() {
+        let stat = |text: &str| Made::Text(text.into()).stat("Dockerfile").unwrap();
+        assert_eq!(stat("FROM a"), stat("FROM a"));
+        assert_eq!(stat("FROM a").size, stat("FROM b").size);
+        assert_ne!(stat("FROM a").mod_time, stat("FROM b").mod_time);
     }
 
     #[test]
