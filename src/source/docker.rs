@@ -1,6 +1,7 @@
 //! Images that are run as they are: a name as a digest, asked through the engine, and the pull of that digest.
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
@@ -20,6 +21,8 @@ use crate::model::RegistryLogin;
 const FIELD: &str = "spec.source.docker.image";
 /// The field of the credential that messages name.
 const LOGIN_FIELD: &str = "spec.source.docker.pullSecretRef";
+/// The longest that a registry may take to name a digest.
+const ANSWER: Duration = Duration::from_secs(30);
 /// The most lines that one pull writes into the log.
 const MOST_LINES: usize = 200;
 
@@ -207,24 +210,27 @@ pub async fn resolve_image(
     if let Some(digest) = name.digest() {
         return Ok(pinned(&name, digest, Found::Pinned));
     }
-    let error = match docker
-        .inspect_registry_image(&name.whole(), login.map(credentials))
-        .await
-    {
-        Ok(answer) => match answer.descriptor.digest {
+    let full_name = name.whole();
+    let asked = docker.inspect_registry_image(&full_name, login.map(credentials));
+    let error = match tokio::time::timeout(ANSWER, asked).await {
+        Ok(Ok(answer)) => match answer.descriptor.digest {
             Some(digest) => return Ok(pinned(&name, &digest, Found::Registry)),
             None => ImageError::Failed {
                 image: image.to_owned(),
                 said: "the registry names no digest".to_owned(),
             },
         },
-        Err(error) => explain(image, error),
+        Ok(Err(error)) => explain(image, error),
+        Err(_) => ImageError::Unreachable {
+            image: image.to_owned(),
+            said: format!("no answer within {} s", ANSWER.as_secs()),
+        },
     };
     let refused = matches!(error, ImageError::Denied { .. }) && login.is_some();
     if refused || matches!(error, ImageError::EngineUnavailable(_)) {
         return Err(error);
     }
-    let found = local(docker, &name.whole(), Some(&name), error.to_string()).await?;
+    let found = local(docker, &full_name, Some(&name), error.to_string()).await?;
     found.ok_or(error)
 }
 

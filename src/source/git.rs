@@ -15,6 +15,7 @@ use super::submodules::Budget;
 use super::{Checkout, GitRemote, ResolvedRef, SourceError};
 use crate::joblog::JobLog;
 use crate::model::{CommitId, RefSpec};
+use crate::redact::SafeUrl;
 
 /// How Git is run and where it may keep things.
 #[derive(Clone, Debug)]
@@ -100,6 +101,21 @@ impl Git {
     /// # Errors
     /// The server cannot be asked, or has no such ref.
     pub async fn resolve(
+        &self,
+        remote: &GitRemote,
+        spec: &RefSpec,
+        cancel: &CancellationToken,
+    ) -> Result<ResolvedRef, SourceError> {
+        match self.resolve_at(remote, spec, cancel).await {
+            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(remote) {
+                Some(remote) => better(redirected, self.resolve_at(&remote, spec, cancel).await),
+                None => Err(redirected),
+            },
+            other => other,
+        }
+    }
+
+    async fn resolve_at(
         &self,
         remote: &GitRemote,
         spec: &RefSpec,
@@ -208,6 +224,30 @@ impl Git {
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<Head, SourceError> {
+        match self.lay_out_from(request, dest, budget, log, cancel).await {
+            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(request.remote) {
+                Some(remote) => {
+                    let request = CheckoutRequest {
+                        remote: &remote,
+                        ..request
+                    };
+                    let second = self.lay_out_from(request, dest, budget, log, cancel).await;
+                    better(redirected, second)
+                }
+                None => Err(redirected),
+            },
+            other => other,
+        }
+    }
+
+    async fn lay_out_from(
+        &self,
+        request: CheckoutRequest<'_>,
+        dest: &Path,
+        budget: &mut Budget,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Head, SourceError> {
         let conversation = Conversation::open(&self.runner, request.remote)?;
         let entry = tokio::select! {
             entry = self.cache.lock(request.remote, request.commit) => entry,
@@ -230,6 +270,30 @@ impl Git {
                 .await?;
         }
         Ok(head)
+    }
+}
+
+/// The same repository by its full name. GitLab and others redirect from the name without `.git`; that is the one
+/// redirection that needs no trust, because we make it ourselves.
+fn with_suffix(remote: &GitRemote) -> Option<GitRemote> {
+    let mut url = remote.url.expose().clone();
+    let path = url.path().trim_end_matches('/').to_owned();
+    if path.to_ascii_lowercase().ends_with(".git") {
+        return None;
+    }
+    url.set_path(&format!("{path}.git"));
+    let url = SafeUrl::parse(url.as_str()).ok()?;
+    Some(GitRemote {
+        url,
+        ..remote.clone()
+    })
+}
+
+/// What the second address gave, unless it only says that it is not the right one.
+fn better<T>(first: SourceError, second: Result<T, SourceError>) -> Result<T, SourceError> {
+    match second {
+        Err(SourceError::Redirected { .. } | SourceError::RepositoryNotFound { .. }) => Err(first),
+        other => other,
     }
 }
 

@@ -92,6 +92,8 @@ impl Runner {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", &self.config)
             .env("GIT_ATTR_NOSYSTEM", "1")
+            // Where it asks without a repository, it must not find one that the cache happens to lie in.
+            .env("GIT_CEILING_DIRECTORIES", &self.options.cache_dir)
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_PROTOCOL_FROM_USER", "0")
             .env("GIT_TERMINAL_PROMPT", "0")

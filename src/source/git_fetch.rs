@@ -38,6 +38,8 @@ impl Job<'_> {
     /// What is in the cache may be broken, by a crash or by a disk: then it is thrown away and everything done once
     /// more.
     pub(super) async fn lay_out(&self, dest: &Path) -> Result<(Head, Vec<Module>), SourceError> {
+        // One that was killed could not clean up.
+        self.entry.sweep();
         if self.entry.is_worn() {
             self.discard()?;
         }
@@ -73,10 +75,10 @@ impl Job<'_> {
                 .write(&format!("Commit {commit} of {} is in the cache", remote.url));
         } else {
             let begin = Instant::now();
+            self.log.write(&format!("Fetching {commit} of {}", remote.url));
             self.fetch().await?;
             let took = begin.elapsed().as_secs_f32();
-            self.log
-                .write(&format!("Fetched {commit} of {} in {took:.1} s", remote.url));
+            self.log.write(&format!("Fetched in {took:.1} s"));
         }
         self.entry.touch();
         let index = self.runner.private_dir()?;
@@ -91,8 +93,7 @@ impl Job<'_> {
         if let Err(error) = self.run("lay out", program).await {
             return Err(why_not_written(dest).unwrap_or(error));
         }
-        self.tell_of_lfs(dest, &index).await?;
-        let head = self.head().await?;
+        let ((), head) = tokio::try_join!(self.tell_of_lfs(dest, &index), self.head())?;
         let modules = if self.request.submodules {
             submodules::list(self, dest).await?
         } else {

@@ -14,14 +14,20 @@ use crate::{World, remote};
 
 /// Gives every request the same answer; what was asked comes out of the channel.
 fn server(answer: String) -> (u16, Receiver<String>) {
+    server_by_path(move |_| answer.clone())
+}
+
+/// Answers by what is asked.
+fn server_by_path(answer: impl Fn(&str) -> String + Send + 'static) -> (u16, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (asked, requests) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            asked.send(request(&stream)).ok();
-            stream.write_all(answer.as_bytes()).ok();
+            let request = request(&stream);
+            stream.write_all(answer(&request).as_bytes()).ok();
+            asked.send(request).ok();
         }
     });
     (port, requests)
@@ -114,4 +120,33 @@ async fn a_redirection_gets_no_credential() {
             .await;
     }
     assert!(stolen.try_recv().is_err(), "nobody was asked elsewhere");
+}
+
+#[tokio::test]
+async fn a_name_without_its_ending_is_completed() {
+    let hash = "0123456789012345678901234567890123456789";
+    // As GitLab does; behind the full name is the oldest protocol, which is only files.
+    let (port, requests) = server_by_path(move |request| {
+        if request.starts_with("GET /shop.git/info/refs") {
+            let refs = format!("{hash}\trefs/heads/main\n");
+            format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n{refs}")
+        } else if request.starts_with("GET /shop.git/HEAD") {
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nref: refs/heads/main\n".to_owned()
+        } else {
+            answer(
+                "301 Moved Permanently",
+                "Location: /shop.git/info/refs?service=git-upload-pack\r\n",
+            )
+        }
+    });
+    let world = World::development();
+    let commit = world.resolve(&at(port), &crate::branch("main")).await.unwrap();
+    assert_eq!(commit.as_str(), hash);
+    let asked: Vec<_> = requests.try_iter().collect();
+    assert!(
+        asked
+            .iter()
+            .all(|request| request.contains("Authorization: Basic ")),
+        "{asked:?}"
+    );
 }

@@ -48,6 +48,25 @@ async fn what_was_fetched_is_not_fetched_again() {
     assert_eq!(read(&checkout, "index.html"), "one");
 }
 
+#[tokio::test]
+async fn those_who_want_the_same_at_once_share_one_fetch() {
+    let repo = GitRepo::with(&[("index.html", "one")]);
+    let (local, tip) = (file_remote(repo.path()), commit(&repo.head()));
+    let world = World::development();
+    let spec = branch("main");
+    let four = futures::future::join_all((0..4).map(|_| world.checkout(&local, &tip, &spec))).await;
+    for checkout in four {
+        assert_eq!(read(&checkout.unwrap(), "index.html"), "one");
+    }
+    assert_eq!(world.log().matches("Fetching ").count(), 1, "{}", world.log());
+    assert_eq!(
+        world.log().matches("is in the cache").count(),
+        3,
+        "{}",
+        world.log()
+    );
+}
+
 /// What is wrong, and how it comes to be.
 type Damage = (&'static str, fn(&Path));
 
@@ -115,7 +134,7 @@ async fn the_cache_is_bounded() {
     assert!((1..5).contains(&left), "{left} of 5 repositories of about 120 kB");
     // The newest is still there, the oldest is fetched again.
     let log = world.log().len();
-    for (repo, sentence) in [(&repos[4], "is in the cache"), (&repos[0], "Fetched")] {
+    for (repo, sentence) in [(&repos[4], "is in the cache"), (&repos[0], "Fetching")] {
         let local = file_remote(repo.path());
         world
             .checkout(&local, &commit(&repo.head()), &branch("main"))

@@ -133,6 +133,44 @@ async fn the_users_configuration_does_not_count() {
     assert_eq!(read(&checkout, "file"), "x");
 }
 
+#[tokio::test]
+async fn a_repository_around_the_cache_does_not_count() {
+    let repo = GitRepo::with(&[("file", "x")]);
+    let around = GitRepo::new();
+    around.git(["config", "url.https://evil.invalid/.insteadOf", "file://"]);
+    let cache = around.path().join("cache");
+    let world = World::with(|options| {
+        options.allow_file = true;
+        options.cache_dir = cache;
+    });
+    let local = file_remote(repo.path());
+    let tip = world.resolve(&local, &RefSpec::Default).await.unwrap();
+    let checkout = world.checkout(&local, &tip, &RefSpec::Default).await.unwrap();
+    assert_eq!(read(&checkout, "file"), "x");
+}
+
+#[tokio::test]
+async fn a_repository_with_long_hashes_works_too() {
+    let dir = tempfile::tempdir().unwrap();
+    run(git(dir.path()).args([
+        "init",
+        "--quiet",
+        "--object-format=sha256",
+        "--initial-branch",
+        "main",
+    ]));
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    run(git(dir.path()).args(["add", "file"]));
+    run(git(dir.path()).args(["commit", "--quiet", "--message", "first"]));
+    let world = World::development();
+    let checkout = world
+        .fetch(&file_remote(dir.path()), &branch("main"))
+        .await
+        .unwrap();
+    assert_eq!(checkout.commit.as_str().len(), 64);
+    assert_eq!(read(&checkout, "file"), "x");
+}
+
 /// Writes an object that git itself would not make, and returns its id.
 fn object(repo: &GitRepo, kind: &str, content: &[u8]) -> String {
     let mut command = git(repo.path());
