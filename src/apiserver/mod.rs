@@ -5,6 +5,7 @@
 
 mod access;
 mod admission;
+pub mod apply;
 mod builtin;
 mod crd;
 mod discovery;

@@ -22,11 +22,12 @@ mod validate;
 use serde_json::Value;
 
 use super::field::{Cause, FieldError};
+pub(in crate::apiserver) use node::{Additional, ListType, Node};
 
 /// A compiled structural schema; cheap to keep, without descriptions, its rules parsed.
 #[derive(Debug)]
 pub struct Schema {
-    root: node::Node,
+    root: Node,
 }
 
 impl Schema {
@@ -56,7 +57,7 @@ impl Schema {
     pub fn trusted(open_api_v3_schema: &Value) -> Self {
         let root = open_api_v3_schema
             .as_object()
-            .map(node::Node::compile)
+            .map(Node::compile)
             .unwrap_or_default();
         Self { root }
     }
@@ -91,6 +92,11 @@ impl Schema {
             }
         }
         errors
+    }
+
+    /// The schema's tree, for those that need to know which lists and maps are one value.
+    pub(in crate::apiserver) const fn root(&self) -> &Node {
+        &self.root
     }
 }
 

@@ -61,7 +61,7 @@ impl Types {
 
 /// What a map says of keys that no property names.
 #[derive(Debug, Default)]
-pub(super) enum Additional {
+pub(in crate::apiserver) enum Additional {
     /// Nothing: such keys are unknown and pruned.
     #[default]
     Absent,
@@ -75,7 +75,7 @@ pub(super) enum Additional {
 
 /// How a list merges and compares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum ListType {
+pub(in crate::apiserver) enum ListType {
     /// Replaced as one value.
     #[default]
     Atomic,
@@ -87,20 +87,21 @@ pub(super) enum ListType {
 
 /// One place of a schema.
 #[derive(Debug, Default)]
-pub(super) struct Node {
+pub(in crate::apiserver) struct Node {
     pub(super) types: Types,
     pub(super) nullable: bool,
-    pub(super) preserve_unknown: bool,
+    pub(in crate::apiserver) preserve_unknown: bool,
+    pub(in crate::apiserver) atomic_map: bool,
     pub(super) embedded: bool,
     /// Whether a rule is here or deeper, so that the walk for rules can stop early.
     pub(super) ruled: bool,
     pub(super) format: Format,
     /// Sorted by name.
-    pub(super) properties: Box<[(Box<str>, Self)]>,
-    pub(super) additional: Additional,
-    pub(super) items: Option<Box<Self>>,
-    pub(super) list_type: ListType,
-    pub(super) default: Option<Box<Value>>,
+    pub(in crate::apiserver) properties: Box<[(Box<str>, Self)]>,
+    pub(in crate::apiserver) additional: Additional,
+    pub(in crate::apiserver) items: Option<Box<Self>>,
+    pub(in crate::apiserver) list_type: ListType,
+    pub(in crate::apiserver) default: Option<Box<Value>>,
     pub(super) checks: Option<Box<Checks>>,
     pub(super) rules: Box<[Rule]>,
 }
@@ -162,12 +163,33 @@ pub(super) fn build(pattern: &str) -> Result<Regex, regex::Error> {
 }
 
 impl Node {
-    pub(super) fn property(&self, name: &str) -> Option<&Self> {
+    pub(in crate::apiserver) fn property(&self, name: &str) -> Option<&Self> {
         let at = self
             .properties
             .binary_search_by(|(known, _)| (**known).cmp(name))
             .ok()?;
         self.properties.get(at).map(|(_, node)| node)
+    }
+
+    /// Whether values may be of several types, so that nothing can be said of what is inside.
+    pub(in crate::apiserver) const fn is_int_or_string(&self) -> bool {
+        self.types.has(Types::INTEGER) && self.types.has(Types::STRING)
+    }
+
+    /// What a value's JSON type must be, where the schema names one.
+    pub(in crate::apiserver) fn expected(&self) -> Option<&'static str> {
+        let types = [
+            (Types::OBJECT, "map"),
+            (Types::ARRAY, "list"),
+            (Types::STRING, "string"),
+            (Types::INTEGER, "numeric"),
+            (Types::NUMBER, "numeric"),
+            (Types::BOOLEAN, "boolean"),
+        ];
+        types
+            .into_iter()
+            .find(|(one, _)| self.types == *one)
+            .map(|(_, name)| name)
     }
 
     /// The schema of the value under `name`: a property's, or that of all other keys.
@@ -219,6 +241,7 @@ impl Node {
             nullable: flag("nullable"),
             preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
             embedded: flag("x-kubernetes-embedded-resource"),
+            atomic_map: schema.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic"),
             ruled,
             format: Format::of(
                 types,
