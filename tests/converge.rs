@@ -2,7 +2,11 @@
 //! The model refuses what could not be done on a real machine: a second build beside the first, a container of an image
 //! that is not there, an ended Release that changes, a number given twice.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a model that is asked for the impossible panics"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -283,7 +287,7 @@ impl Machine {
                     "a second job beside the first"
                 );
                 assert!(!self.release(release).has_ended());
-                self.job_tag = desired.build.as_ref().unwrap().tag.clone();
+                self.job_tag.clone_from(&desired.build.as_ref().unwrap().tag);
                 let state = JobState::Fetching { since: now };
                 self.job = Some(JobView {
                     release: release.clone(),

@@ -8,6 +8,7 @@ use common::davit::{Davit, condition};
 use common::docker::docker;
 use common::git_repo::GitRepo;
 use common::{run, wait_for};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 /// A web server of one file, as a Dockerfile.
@@ -119,9 +120,7 @@ fn a_repository_becomes_a_healthy_container_and_goes_without_a_trace() {
         );
     }
     let logs = davit.data_dir().join("logs/line");
-    let left = std::fs::read_dir(&logs)
-        .map(|dir| dir.count())
-        .unwrap_or_default();
+    let left = std::fs::read_dir(&logs).map(Iterator::count).unwrap_or_default();
     assert_eq!(left, 0, "logs are left behind");
 }
 
@@ -140,15 +139,17 @@ fn applications_reach_each_other_by_name_within_their_namespace_only() {
         ..Default::default()
     };
     davit
-        .block_on(kube::Api::all(davit.client()).create(&Default::default(), &far))
+        .block_on(kube::Api::all(davit.client()).create(&PostParams::default(), &far))
         .unwrap();
     let other: davit::api::Application = serde_json::from_value(json!({
         "apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "other", "namespace": "far"}, "spec": {"source": source(&repo)},
     }))
     .unwrap();
     let api: kube::Api<davit::api::Application> = kube::Api::namespaced(davit.client(), "far");
-    davit.block_on(api.create(&Default::default(), &other)).unwrap();
-    wait_for("the other one to be done", Duration::from_secs(60), || {
+    davit
+        .block_on(api.create(&PostParams::default(), &other))
+        .unwrap();
+    wait_for("the other one to be done", Duration::from_mins(1), || {
         let app = davit.block_on(api.get("other")).unwrap();
         (app.status.unwrap_or_default().phase == davit::api::Phase::Done).then_some(())
     });

@@ -24,7 +24,7 @@ use super::values::Reader;
 use super::{Ctx, Error, observe};
 
 /// How long a pass waits before it looks again where nothing else would wake it.
-const SLOW_CHECK: Duration = Duration::from_secs(600);
+const SLOW_CHECK: Duration = Duration::from_mins(10);
 
 /// One pass.
 ///
@@ -94,7 +94,6 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         .flatten()
         .min();
     report(&pass, &gathered, &objects, &world, now).await?;
-    let _ = journal::default_title; // Titles are shown by the command line, which comes later.
     Ok(Requeue::requeue(
         next.unwrap_or(SLOW_CHECK)
             .clamp(Duration::from_millis(5), SLOW_CHECK),
@@ -325,7 +324,11 @@ async fn report(
     if pass.ctx.report.status(pass.app, old, &new).await? {
         let about = pass.app.object_ref(&());
         let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
-        pass.ctx.report.transitions(&about, before, &new.conditions).await;
+        let newest = releases.last().map(|(name, _)| pass.about_release(name));
+        pass.ctx
+            .report
+            .transitions(&about, newest.as_ref(), before, &new.conditions)
+            .await;
     }
     Ok(())
 }

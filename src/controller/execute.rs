@@ -19,7 +19,7 @@ use crate::joblog::JobLog;
 use crate::model::{AppId, CommitId};
 use crate::plan::desired::{Desired, Values, container_hash, nothing, workload};
 use crate::plan::journal;
-use crate::plan::observed::{ReleaseView, active};
+use crate::plan::observed::ReleaseView;
 use crate::plan::{Action, End};
 use crate::redact::Masker;
 use crate::runtime::{Progress, Workload};
@@ -213,7 +213,7 @@ impl Pass<'_> {
                 && view.status.handled.is_some()
         });
         self.change(release, |status| {
-            journal::begin(status, desired, handled, before.as_ref(), by_hand, now)
+            journal::begin(status, desired, handled, before.as_ref(), by_hand, now);
         });
     }
 
@@ -323,7 +323,7 @@ impl Pass<'_> {
             Ok(progress) => {
                 if !status.phase.has_ended() {
                     self.change(release, |status| {
-                        journal::progress(status, &progress, wanted.replicas, now)
+                        journal::progress(status, &progress, wanted.replicas, now);
                     });
                 }
                 self.progress = Some(progress);
@@ -376,13 +376,14 @@ impl Pass<'_> {
             let about = self.about_release(&name);
             self.ctx
                 .report
-                .event(&about, true, problem.reason, "Release", &problem.message)
+                .event(&about, None, true, problem.reason, &problem.message)
                 .await;
         }
         self.again = true;
     }
 
-    fn about_release(&self, release: &str) -> k8s_openapi::api::core::v1::ObjectReference {
+    /// A Release, as an event names it.
+    pub fn about_release(&self, release: &str) -> k8s_openapi::api::core::v1::ObjectReference {
         k8s_openapi::api::core::v1::ObjectReference {
             api_version: Some(Release::api_version(&()).into_owned()),
             kind: Some("Release".to_owned()),
@@ -472,11 +473,6 @@ impl Pass<'_> {
 
     async fn release_finalizer(&self) -> Result<(), Problem> {
         set_finalizer(self.ctx, self.app, self.id, false).await
-    }
-
-    /// The newest Release that succeeded, after this pass.
-    pub fn active(&self) -> Option<&ReleaseView> {
-        active(self.releases)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
@@ -25,7 +26,7 @@ use super::values::Reader;
 use super::{Ctx, Error};
 
 /// How often a connection is checked by default.
-const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_mins(10);
 
 /// The GitProvider that an Application names, if any.
 pub fn used_by(app: &Application) -> Vec<ObjectRef<GitProvider>> {
@@ -162,96 +163,72 @@ fn said(
         .max()
         .cloned();
     new.last_handled_reconcile_at = asked.or_else(|| old.last_handled_reconcile_at.clone());
-    let all = &mut new.conditions;
     match checked {
         Ok(account) => {
             new.account = Some(account.name.clone());
             new.repositories = Some(i64::try_from(account.repositories).unwrap_or(i64::MAX));
-            let plural = if account.repositories == 1 {
-                "repository"
-            } else {
-                "repositories"
-            };
-            let message = format!("Found {} {plural} as {}", account.repositories, account.name);
-            let signed_in = format!("signed in as {}", account.name);
-            condition::set(
-                all,
-                ConditionType::Ready,
-                Some(true),
-                Reason::RepositoriesFound,
-                &message,
-                generation,
-                now,
-            );
-            condition::set(
-                all,
-                ConditionType::Authenticated,
-                Some(true),
-                Reason::Ready,
-                &signed_in,
-                generation,
-                now,
-            );
-            condition::remove(all, ConditionType::Reconciling);
-            condition::remove(all, ConditionType::Stalled);
+            well(&mut new.conditions, account, generation, now);
         }
         Err(problem) => {
-            let (reason, message) = (problem.reason, problem.message.as_str());
             new.account.clone_from(&old.account);
             new.repositories = old.repositories;
-            condition::set(
-                all,
-                ConditionType::Ready,
-                Some(false),
-                reason,
-                message,
-                generation,
-                now,
-            );
-            let known = match reason {
-                Reason::ForgeAuthFailed | Reason::ForgeScopeMissing => Some(false),
-                _ => None,
-            };
-            condition::set(
-                all,
-                ConditionType::Authenticated,
-                known,
-                reason,
-                message,
-                generation,
-                now,
-            );
-            if problem.class == Class::Terminal {
-                condition::remove(all, ConditionType::Reconciling);
-                condition::set(
-                    all,
-                    ConditionType::Stalled,
-                    Some(true),
-                    reason,
-                    message,
-                    generation,
-                    now,
-                );
-            } else {
+            if problem.class != Class::Terminal {
                 let attempts = old.retry.as_ref().map_or(0, |retry| retry.attempts) + 1;
                 new.retry = Some(Retry {
                     attempts,
                     not_before: now.to_string(),
                 });
-                condition::remove(all, ConditionType::Stalled);
-                condition::set(
-                    all,
-                    ConditionType::Reconciling,
-                    Some(true),
-                    Reason::ProgressingWithRetry,
-                    message,
-                    generation,
-                    now,
-                );
             }
+            badly(&mut new.conditions, problem, generation, now);
         }
     }
     new
+}
+
+fn well(all: &mut Vec<Condition>, account: &Account, generation: i64, now: Timestamp) {
+    let plural = if account.repositories == 1 {
+        "repository"
+    } else {
+        "repositories"
+    };
+    let found = format!("Found {} {plural} as {}", account.repositories, account.name);
+    let signed_in = format!("signed in as {}", account.name);
+    for (kind, reason, message) in [
+        (ConditionType::Ready, Reason::RepositoriesFound, &found),
+        (ConditionType::Authenticated, Reason::Ready, &signed_in),
+    ] {
+        condition::set(all, kind, Some(true), reason, message, generation, now);
+    }
+    condition::remove(all, ConditionType::Reconciling);
+    condition::remove(all, ConditionType::Stalled);
+}
+
+fn badly(all: &mut Vec<Condition>, problem: &Problem, generation: i64, now: Timestamp) {
+    let refused = matches!(
+        problem.reason,
+        Reason::ForgeAuthFailed | Reason::ForgeScopeMissing
+    );
+    let (abnormal, calm, why) = if problem.class == Class::Terminal {
+        (ConditionType::Stalled, ConditionType::Reconciling, problem.reason)
+    } else {
+        (
+            ConditionType::Reconciling,
+            ConditionType::Stalled,
+            Reason::ProgressingWithRetry,
+        )
+    };
+    for (kind, status, reason) in [
+        (ConditionType::Ready, Some(false), problem.reason),
+        (
+            ConditionType::Authenticated,
+            refused.then_some(false),
+            problem.reason,
+        ),
+        (abnormal, Some(true), why),
+    ] {
+        condition::set(all, kind, status, reason, &problem.message, generation, now);
+    }
+    condition::remove(all, calm);
 }
 
 async fn write(ctx: &Ctx, provider: &GitProvider, new: &GitProviderStatus) -> Result<(), Error> {
@@ -259,7 +236,7 @@ async fn write(ctx: &Ctx, provider: &GitProvider, new: &GitProviderStatus) -> Re
     if ctx.report.status(provider, old, new).await? {
         let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
         ctx.report
-            .transitions(&provider.object_ref(&()), before, &new.conditions)
+            .transitions(&provider.object_ref(&()), None, before, &new.conditions)
             .await;
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! as the smallest merge patch.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource};
@@ -78,13 +79,14 @@ impl Report {
         }
     }
 
-    /// Sends an event. One that cannot be sent is logged and left out: it must not hold up what it tells of.
+    /// Sends an event; those of one Release are a series of their own. One that cannot be sent is logged and left out:
+    /// it must not hold up what it tells of.
     pub async fn event(
         &self,
         about: &ObjectReference,
+        release: Option<&ObjectReference>,
         warning: bool,
         reason: Reason,
-        action: &str,
         message: &str,
     ) {
         let event = Event {
@@ -95,8 +97,8 @@ impl Report {
             },
             reason: reason.to_string(),
             note: Some(cut(message, 1000)),
-            action: action.to_owned(),
-            secondary: None,
+            action: "Reconcile".to_owned(),
+            secondary: release.cloned(),
         };
         if let Err(error) = self.recorder.publish(&event, about).await {
             tracing::warn!(error = %crate::error::chain(&error), %reason, "an event could not be sent");
@@ -107,8 +109,9 @@ impl Report {
     pub async fn transitions(
         &self,
         about: &ObjectReference,
-        old: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
-        new: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+        release: Option<&ObjectReference>,
+        old: &[Condition],
+        new: &[Condition],
     ) {
         for kind in [ConditionType::Ready, ConditionType::Healthy] {
             let Some(now) = condition::find(new, kind) else {
@@ -137,9 +140,9 @@ impl Report {
             );
             self.event(
                 about,
+                release,
                 now.status != "True" && !calm,
                 reason,
-                "Reconcile",
                 &now.message,
             )
             .await;

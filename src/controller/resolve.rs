@@ -26,7 +26,7 @@ use super::values::Reader;
 use super::work::Tools;
 
 /// How often a branch or tag is looked at by default.
-const POLL_INTERVAL: Duration = Duration::from_secs(300);
+const POLL_INTERVAL: Duration = Duration::from_mins(5);
 
 /// What messages about a forge's repository name.
 const FORGE_FIELDS: Fields = Fields {
@@ -528,12 +528,11 @@ fn is_fixed(spec: &ApplicationSpec) -> bool {
 
 /// A number that differs from Application to Application and from time to time.
 fn salt(id: &AppId) -> u64 {
-    use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+    use std::hash::BuildHasher as _;
     // Seeded anew in each process: jitter need not be the same after a restart.
     static SEED: std::sync::OnceLock<std::hash::RandomState> = std::sync::OnceLock::new();
-    let mut hasher = SEED.get_or_init(std::hash::RandomState::new).build_hasher();
-    id.hash(&mut hasher);
-    hasher.finish()
+
+    SEED.get_or_init(std::hash::RandomState::new).hash_one(id)
 }
 
 /// A number from 0 to 1.

@@ -25,8 +25,11 @@ pub struct Data {
 pub struct Reader {
     client: Client,
     namespace: String,
-    read: Mutex<HashMap<(Kind, String), Option<Arc<Data>>>>,
+    read: Mutex<Seen>,
 }
+
+/// What was read; nothing where it is not there.
+type Seen = HashMap<(Kind, String), Option<Arc<Data>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {

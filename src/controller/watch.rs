@@ -1,7 +1,6 @@
 //! What wakes whom: watches, jobs and the runtime's events become references to Applications and GitProviders.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,8 +117,8 @@ pub async fn run(
     ctx.jobs.shutdown().await;
 }
 
-fn stopped(stop: CancellationToken) -> impl Future<Output = ()> + Send + Sync + 'static {
-    async move { stop.cancelled().await }
+async fn stopped(stop: CancellationToken) {
+    stop.cancelled().await
 }
 
 fn retry(error: &Error) -> Action {

@@ -76,14 +76,14 @@ impl BuildWork {
             Ok(Err(error)) => {
                 return Err(failed(
                     "Fetching",
-                    Problem::of(&error),
+                    &Problem::of(&error),
                     cancel.is_cancelled(),
                     &log,
                 ));
             }
             Err(_) => {
                 let error = BuildError::Timeout(self.request.timeout);
-                return Err(failed("Fetching", Problem::of(&error), false, &log));
+                return Err(failed("Fetching", &Problem::of(&error), false, &log));
             }
         };
         stage.building();
@@ -100,7 +100,7 @@ impl BuildWork {
             }),
             Err(error) => Err(failed(
                 "Building",
-                Problem::of(&error),
+                &Problem::of(&error),
                 matches!(error, BuildError::Cancelled),
                 &log,
             )),
@@ -126,7 +126,7 @@ impl PullWork {
                 Reason::NotSupported,
                 "there is no engine here to pull images with",
             );
-            return Err(failed("Fetching", problem, false, &log));
+            return Err(failed("Fetching", &problem, false, &log));
         };
         match docker::pull(engine, &self.image, self.login.as_ref(), &log, &cancel).await {
             Ok(()) => Ok(JobOutput {
@@ -136,7 +136,7 @@ impl PullWork {
             }),
             Err(error) => Err(failed(
                 "Fetching",
-                Problem::of(&error),
+                &Problem::of(&error),
                 cancel.is_cancelled(),
                 &log,
             )),
@@ -144,11 +144,15 @@ impl PullWork {
     }
 }
 
-fn failed(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) -> JobFailure {
+fn failed(step: &'static str, problem: &Problem, cancelled: bool, log: &JobLog) -> JobFailure {
     let message = log.mask(&problem.message);
     log.write(&format!("{step} failed: {message}"));
     JobFailure {
-        problem: Problem { message, ..problem },
+        problem: Problem {
+            class: problem.class,
+            reason: problem.reason,
+            message,
+        },
         cancelled,
         step,
         log_tail: log.tail(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The first pause.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest pause.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// The pause after the given number of failures in a row: doubled each time up to 5 minutes, with a jitter of ±10 %
 /// that depends on `salt`, so that many objects do not come back at once.

@@ -226,7 +226,7 @@ fn build_plan(
         timeout: build
             .timeout
             .as_ref()
-            .map_or(Duration::from_secs(1800), crate::api::Duration::get),
+            .map_or(Duration::from_mins(30), crate::api::Duration::get),
         cpu,
         memory,
     })

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::{
     BuilderUsed, Cause, CauseKind, ConditionType, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
-    ReleaseType, ResolvedSource, Step, condition,
+    ResolvedSource, Step, condition,
 };
 use crate::error::cut;
 use crate::runtime::Progress;
@@ -13,15 +13,6 @@ use super::End;
 use super::desired::{Desired, PinnedSource};
 use super::fingerprint::why;
 use super::observed::{JobFailure, JobOutput, JobState, ReleaseView};
-
-/// The title that a Release has where nobody gave one.
-pub fn default_title(kind: ReleaseType) -> &'static str {
-    match kind {
-        ReleaseType::Deploy => "Manual deployment",
-        ReleaseType::Redeploy => "Rebuild deployment",
-        ReleaseType::Rollback => "Rollback",
-    }
-}
 
 /// The source as it stands in status.
 pub fn resolved(source: &PinnedSource) -> ResolvedSource {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ConcurrencyPolicy, DeletionPolicy, History, Reason, ReleasePhase, ReleaseType};
+use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseType};
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
@@ -511,7 +511,7 @@ fn rest_of_deadline(world: &World<'_>, release: &ReleaseView, now: Timestamp) ->
     let rollout = world.app.spec.rollout.as_ref();
     let deadline = rollout
         .and_then(|rollout| rollout.progress_deadline.as_ref())
-        .map_or(Duration::from_secs(300), crate::api::Duration::get);
+        .map_or(Duration::from_mins(5), crate::api::Duration::get);
     let passed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
     Some(deadline.saturating_sub(passed))
 }
@@ -545,7 +545,7 @@ fn create(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
 /// Removes what the history limits leave no room for: never the active Release, never one that has not ended, never
 /// the newest, which remembers what was handled.
 fn prune(world: &World<'_>, plan: &mut Plan) {
-    let limits = world.app.spec.history.unwrap_or_else(History::default);
+    let limits = world.app.spec.history.unwrap_or_default();
     let keep = active(&world.releases).map(|release| release.name.clone());
     let newest = world.releases.last().map(|release| release.name.clone());
     let mut succeeded = 0;

@@ -315,11 +315,12 @@ impl Verdicts {
 
 fn phase_reason(phase: ReleasePhase) -> Reason {
     match phase {
-        ReleasePhase::Pending => Reason::Pending,
         ReleasePhase::Fetching | ReleasePhase::Building | ReleasePhase::Pushing => Reason::Progressing,
         ReleasePhase::Deploying | ReleasePhase::Verifying => Reason::Deploying,
         ReleasePhase::Succeeded => Reason::Deployed,
-        ReleasePhase::Failed | ReleasePhase::Cancelled | ReleasePhase::Superseded => Reason::Pending,
+        ReleasePhase::Pending | ReleasePhase::Failed | ReleasePhase::Cancelled | ReleasePhase::Superseded => {
+            Reason::Pending
+        }
     }
 }
 
@@ -452,7 +453,7 @@ fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, generation: i64, now: Ti
     ] {
         match verdict {
             Some((status, reason, message)) => {
-                condition::set(all, kind, *status, *reason, message, generation, now)
+                condition::set(all, kind, *status, *reason, message, generation, now);
             }
             None => condition::remove(all, kind),
         }

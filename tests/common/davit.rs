@@ -176,8 +176,8 @@ impl Davit {
     }
 
     /// Makes an Application, or replaces its spec.
-    pub fn apply(&self, name: &str, spec: Value) {
-        let body = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": self.namespace}, "spec": spec});
+    pub fn apply(&self, name: &str, spec: impl Into<Value>) {
+        let body = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": self.namespace}, "spec": spec.into()});
         let api = self.applications();
         self.block_on(async {
             match api.get_opt(name).await.unwrap() {
@@ -324,7 +324,7 @@ impl Davit {
     pub fn gone(&self, name: &str) {
         let params = DeleteParams::default();
         let _ = self.block_on(self.applications().delete(name, &params));
-        wait_for("the application to be gone", Duration::from_secs(60), || {
+        wait_for("the application to be gone", Duration::from_mins(1), || {
             self.application(name).is_null().then_some(())
         });
     }

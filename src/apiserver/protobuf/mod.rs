@@ -41,13 +41,12 @@ static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
     let mut messages: HashMap<&'static str, Message> = HashMap::new();
     let mut current = "";
     for line in wire::TYPES.lines().filter(|line| !line.is_empty()) {
-        let fields = match line.strip_prefix("  ") {
-            Some(rest) => rest,
-            None => {
-                let (name, rest) = line.split_once(':').unwrap_or((line, ""));
-                current = name;
-                rest
-            }
+        let fields = if let Some(rest) = line.strip_prefix("  ") {
+            rest
+        } else {
+            let (name, rest) = line.split_once(':').unwrap_or((line, ""));
+            current = name;
+            rest
         };
         let message = messages.entry(current).or_default();
         for field in fields.split(", ").map(|field| field.trim().trim_end_matches(',')) {
@@ -279,7 +278,7 @@ fn schema_or(kind: &str, bytes: &[u8], depth: usize) -> Result<Value, Failed> {
                 schema = Some(Value::Object(message(SCHEMA, inner, depth + 1)?));
             }
             ("orarray", (2, Wire::Bytes(inner))) => {
-                list.push(Value::Object(message(SCHEMA, inner, depth + 1)?))
+                list.push(Value::Object(message(SCHEMA, inner, depth + 1)?));
             }
             ("orstrings", (2, Wire::Bytes(text))) => list.push(utf8(text)?.into()),
             _ => {}
