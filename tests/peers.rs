@@ -6,6 +6,8 @@ mod common;
 mod crds_real;
 #[path = "crds/rows.rs"]
 mod crds_rows;
+#[path = "peers/pure.rs"]
+mod pure;
 
 use std::time::Duration;
 

@@ -209,7 +209,7 @@ pub fn go_float(value: f64) -> String {
 }
 
 /// JSON as Go's encoder writes it: `<`, `>` and `&` are escaped, and so are U+2028 and U+2029.
-fn go_json(value: &Value) -> String {
+pub fn go_json(value: &Value) -> String {
     let mut text = String::new();
     for c in value.to_string().chars() {
         match c {

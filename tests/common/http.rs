@@ -75,6 +75,13 @@ impl Request {
         self
     }
 
+    /// A body of any kind.
+    pub fn body(self, content_type: &str, text: &str) -> Self {
+        let mut with = self.header(&format!("Content-Type: {content_type}"));
+        with.0.arg("--data-raw").arg(text);
+        with
+    }
+
     /// With `body` as JSON.
     pub fn json(self, body: &serde_json::Value) -> Self {
         let mut with = self.header("Content-Type: application/json");

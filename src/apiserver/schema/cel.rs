@@ -353,6 +353,9 @@ fn failure(error: &ExecutionError, rule: &str) -> String {
         ExecutionError::DivisionByZero(_) => format!("division by zero evaluating rule: {rule}"),
         ExecutionError::RemainderByZero(_) => format!("modulus by zero evaluating rule: {rule}"),
         ExecutionError::Overflow(..) => format!("integer overflow evaluating rule: {rule}"),
+        ExecutionError::IndexOutOfBounds(Cel::Int(at)) => {
+            format!("index out of bounds: {at} evaluating rule: {rule}")
+        }
         other => format!("{other} evaluating rule: {rule}"),
     }
 }

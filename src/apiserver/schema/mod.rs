@@ -17,6 +17,8 @@ mod scalars;
 mod structural;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_derived;
 mod validate;
 
 use serde_json::Value;

@@ -48,7 +48,9 @@ pub(super) fn number(node: &Node, number: &Number, value: &Value, path: &str, ou
         } else {
             float / factor
         };
-        if factor > 0.0 && (quotient - quotient.round()).abs() > 1e-9 {
+        // Beyond 2^53 a float no longer tells whole numbers apart.
+        let whole = (quotient - quotient.round()).abs() <= 1e-9 && quotient.abs() < 9_007_199_254_740_992.0;
+        if factor > 0.0 && !whole {
             refuse(format!("a multiple of {}", go_float(factor)));
         }
     }

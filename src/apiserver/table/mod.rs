@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use self::{age::human, builtin::builtin_columns, jsonpath::JsonPath};
-use super::field::go_number;
+use super::field::{go_json, go_number};
 
 /// What of each object accompanies its row (`includeObject` of the request).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,7 +146,7 @@ fn shown(kind: &str, value: &Value, now: Timestamp) -> Value {
         ("string", Value::String(text)) => Value::from(text.as_str()),
         ("string", Value::Number(number)) => Value::from(go_number(number)),
         ("string", Value::Null) => Value::from("<no value>"),
-        ("string", other) => Value::from(other.to_string()),
+        ("string", other) => Value::from(go_json(other)),
         #[expect(clippy::cast_possible_truncation, reason = "upstream truncates too")]
         ("integer", Value::Number(number)) => number.as_i64().map_or_else(
             || Value::from(number.as_f64().unwrap_or_default() as i64),
