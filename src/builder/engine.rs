@@ -1,46 +1,36 @@
 //! The build call: a session, the request, its lines, and an end that is an end in the engine too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
 use bollard::Docker;
-use bollard::moby::buildkit::v1::StatusResponse;
-use bytes::BytesMut;
-use http_body_util::BodyExt as _;
-use prost::Message as _;
-use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::answer::read;
 use super::failure::classify;
-use super::filesync::Trees;
+use super::order::{Order, Plan, query, shared_key};
+use super::own_server::OwnServer;
 use super::paths::Root;
 use super::progress::Progress;
 use super::session::{Offer, Session};
-use super::wire::{Wire, unavailable};
+use super::wire::Wire;
 use super::{
     BuildError, BuildRequest, BuildType, Builder, BuiltImage, detect, dockerfile, images, static_site,
 };
+use crate::api::StaticSite;
 use crate::joblog::JobLog;
-use crate::model::{AppId, RegistryLogin};
-use crate::redact::Secret;
+use crate::model::AppId;
 
 /// How long the engine may take to stop a build before its connection is simply closed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// The pause between two requests to stop.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// The longest line of the engine's answer, in bytes; BuildKit's own limit for a message is 16 MiB.
-const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
-/// The repository of the images with Davit's own web server; the tag is the hash of the program.
-const SERVER: &str = "davit-static";
 
 /// Settings of a [`DockerBuilder`].
 #[derive(Clone, Debug)]
@@ -67,37 +57,10 @@ impl BuilderOptions {
 /// Builds with the BuildKit of a Docker Engine.
 #[derive(Debug)]
 pub struct DockerBuilder {
-    docker: Docker,
+    pub(super) docker: Docker,
     wire: Wire,
-    options: BuilderOptions,
-    server_tag: OnceCell<String>,
-    server_build: Mutex<()>,
-}
-
-/// What BuildKit is given.
-#[derive(Debug)]
-pub struct Plan {
-    /// The files that it may ask for.
-    pub trees: Trees,
-    /// The name of the Dockerfile in the tree `dockerfile`.
-    pub dockerfile: String,
-    /// The stage.
-    pub target: Option<String>,
-    /// Build arguments.
-    pub args: BTreeMap<String, Secret>,
-    /// Build secrets.
-    pub secrets: BTreeMap<String, Secret>,
-}
-
-/// How a plan is built.
-struct Order<'a> {
-    tag: &'a str,
-    labels: BTreeMap<String, String>,
-    registries: &'a BTreeMap<String, RegistryLogin>,
-    no_cache: bool,
-    shared_key: String,
-    deadline: Instant,
-    limit: Duration,
+    pub(super) options: BuilderOptions,
+    pub(super) server: OwnServer,
 }
 
 impl DockerBuilder {
@@ -108,70 +71,12 @@ impl DockerBuilder {
             docker,
             wire,
             options,
-            server_tag: OnceCell::new(),
-            server_build: Mutex::new(()),
+            server: OwnServer::default(),
         }
     }
 
-    /// The image with Davit's own web server, made at its first use and again where it is gone.
-    async fn own_server(
-        &self,
-        order: &Order<'_>,
-        log: &JobLog,
-        cancel: &CancellationToken,
-    ) -> Result<String, BuildError> {
-        let executable = self.options.executable.clone();
-        let tag = self
-            .server_tag
-            .get_or_try_init(|| async {
-                let instance = self.options.instance.clone();
-                let hash = blocking(move || hash(&executable, &instance)).await?;
-                Ok::<_, BuildError>(format!("{SERVER}:{hash}"))
-            })
-            .await?;
-        // One at a time: several sites may want it first.
-        let _one = self.server_build.lock().await;
-        if images::inspect(&self.docker, tag).await?.is_some() {
-            return Ok(tag.clone());
-        }
-        log.write("make the image with Davit's web server");
-        let executable = self.options.executable.clone();
-        let program = blocking(move || std::fs::File::open(executable)).await?;
-        let order = Order {
-            tag,
-            labels: self.labels(&[(images::BUILDER, SERVER)]),
-            registries: &BTreeMap::new(),
-            no_cache: false,
-            shared_key: tag.clone(),
-            ..*order
-        };
-        self.run(static_site::server(program), &order, log, cancel)
-            .await?;
-        self.remove_old_servers(tag).await;
-        Ok(tag.clone())
-    }
-
-    /// Removes the servers of earlier versions of this Davit. The sites on them keep their layers.
-    async fn remove_old_servers(&self, current: &str) {
-        let labels = [
-            (images::INSTANCE, self.options.instance.as_str()),
-            (images::BUILDER, SERVER),
-        ];
-        match images::labelled(&self.docker, &labels).await {
-            Ok(servers) => {
-                // The label is inherited by the sites built on them, hence the name as well.
-                let old = |tag: &str| tag != current && tag.starts_with(&format!("{SERVER}:"));
-                for image in servers.iter().filter(|image| old(&image.tag)) {
-                    if let Err(error) = self.remove(&image.tag).await {
-                        tracing::warn!(tag = image.tag, %error, "cannot remove an old image");
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot list old images"),
-        }
-    }
-
-    fn labels(&self, more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    /// The label of all that this Davit makes, and more.
+    pub(super) fn labels(&self, more: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::from([(images::INSTANCE.to_owned(), self.options.instance.clone())]);
         labels.extend(
             more.iter()
@@ -181,13 +86,16 @@ impl DockerBuilder {
     }
 
     /// Builds, and when it must not go on, returns only after the engine has stopped.
-    async fn run(
+    pub(super) async fn run(
         &self,
         plan: Plan,
         order: &Order<'_>,
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<String, BuildError> {
+        if cancel.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
         let build_id = Uuid::new_v4().simple().to_string();
         let mut work = pin!(self.solve(plan, order, &build_id, log));
         let why = tokio::select! {
@@ -240,17 +148,15 @@ impl DockerBuilder {
         let session = Session::open(&self.wire, offer).await?;
         let path = format!("/build?{query}&session={}", session.id);
         let mut progress = Progress::default();
-        let failed = match self.wire.post(&path, &[]).await {
-            Ok(answer) => {
-                let _connection = answer.connection;
-                read(answer.response.into_body(), &mut progress, log).await?
+        let answer = self.wire.post(&path, &[]).await?;
+        let failed = read(answer.response.into_body(), &mut progress, log).await?;
+        match session.unreadable.take() {
+            // A file that nobody can send, however often it is tried.
+            Some(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(BuildError::Failed(error.to_string()));
             }
-            // Said before anything began, for instance that the Dockerfile is empty.
-            Err(BuildError::Engine(message)) => Some(message),
-            Err(error) => return Err(error),
-        };
-        if let Some(error) = session.unreadable.take() {
-            return Err(BuildError::Io(error));
+            Some(error) => return Err(BuildError::Io(error)),
+            None => {}
         }
         if let Some(message) = failed {
             let message = log.mask(&message);
@@ -278,12 +184,18 @@ impl Builder for DockerBuilder {
     ) -> Result<BuiltImage, BuildError> {
         let deadline = Instant::now() + request.timeout;
         refuse_limits(request)?;
-        let (root, path) = (request.root.clone(), request.path.clone());
-        let root = blocking_build(move || Root::open(&root, &path)).await?;
-        let kind = match &request.build_type {
-            Some(kind) => kind.clone(),
-            None => detect::detect(|path| root.has_file(path)).map_err(BuildError::NotDetected)?,
-        };
+        let (top, path, given) = (
+            request.root.clone(),
+            request.path.clone(),
+            request.build_type.clone(),
+        );
+        let (root, kind) = blocking(move || {
+            let root = Root::open(&top, &path)?;
+            let detected = || detect::detect(|path| root.has_file(path)).map_err(BuildError::NotDetected);
+            let kind = given.map_or_else(detected, Ok)?;
+            Ok((root, kind))
+        })
+        .await?;
         if request.build_type.is_none() {
             log.write(&format!("build type: {}", kind.name()));
         }
@@ -302,16 +214,16 @@ impl Builder for DockerBuilder {
             deadline,
             limit: request.timeout,
         };
-        let plan = match &kind {
-            BuildType::Dockerfile(settings) => dockerfile::plan(&root, settings, request)?,
-            BuildType::Static(site) => {
-                let server = match site.image {
-                    Some(_) => String::new(),
-                    None => self.own_server(&order, log, cancel).await?,
-                };
-                static_site::plan(&root, site, request, &server)?
-            }
+        let server = match &kind {
+            BuildType::Static(StaticSite { image: None, .. }) => self.own_server(&order, log, cancel).await?,
+            BuildType::Static(_) | BuildType::Dockerfile(_) => String::new(),
         };
+        let planned = (kind.clone(), request.clone());
+        let plan = blocking(move || match &planned.0 {
+            BuildType::Dockerfile(settings) => dockerfile::plan(&root, settings, &planned.1),
+            BuildType::Static(site) => static_site::plan(&root, site, &planned.1, &server),
+        })
+        .await?;
         let id = self.run(plan, &order, log, cancel).await?;
         Ok(BuiltImage {
             id,
@@ -333,96 +245,6 @@ impl Builder for DockerBuilder {
     }
 }
 
-/// A line of the engine's answer.
-#[derive(Deserialize)]
-struct Line {
-    #[serde(default)]
-    id: String,
-    aux: Option<serde_json::Value>,
-    error: Option<String>,
-}
-
-/// Reads the answer to its end: nothing, or what the build failed with.
-async fn read(
-    mut body: hyper::body::Incoming,
-    progress: &mut Progress,
-    log: &JobLog,
-) -> Result<Option<String>, BuildError> {
-    let mut buffer = BytesMut::new();
-    let mut failed = None;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| unavailable(&error))?.into_data() else {
-            continue;
-        };
-        let searched = buffer.len();
-        buffer.extend_from_slice(&data);
-        let mut from = searched;
-        while let Some(at) = buffer
-            .get(from..)
-            .and_then(|rest| rest.iter().position(|byte| *byte == b'\n'))
-        {
-            let line = buffer.split_to(from + at + 1);
-            from = 0;
-            if let Some(error) = take_in(&line, progress, log) {
-                failed = Some(error);
-            }
-        }
-        if buffer.len() > LONGEST_ANSWER {
-            return Err(BuildError::Engine("the engine's answer does not end".to_owned()));
-        }
-    }
-    if let Some(error) = take_in(&buffer, progress, log) {
-        failed = Some(error);
-    }
-    Ok(failed)
-}
-
-/// Takes in a line; returns the error that it may tell.
-fn take_in(line: &[u8], progress: &mut Progress, log: &JobLog) -> Option<String> {
-    let line: Line = serde_json::from_slice(line.trim_ascii()).ok()?;
-    if line.id == "moby.buildkit.trace"
-        && let Some(text) = line.aux.as_ref().and_then(serde_json::Value::as_str)
-        && let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text)
-        && let Ok(status) = StatusResponse::decode(bytes.as_slice())
-    {
-        progress.report(status, log);
-    }
-    line.error
-}
-
-/// The query of `/build`, but for the session.
-fn query(plan: &Plan, order: &Order<'_>, build_id: &str) -> Result<String, BuildError> {
-    let json = |value: serde_json::Result<String>| {
-        value.map_err(|error| BuildError::Engine(format!("write the build's settings: {error}")))
-    };
-    let mut args = HashMap::new();
-    for (name, value) in &plan.args {
-        let value = value.expose_str().ok_or(BuildError::NotSupported {
-            field: "spec.build.args",
-            why: format!("the value of {name} is not text"),
-        })?;
-        args.insert(name, value);
-    }
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query
-        .append_pair("version", "2")
-        .append_pair("remote", "client-session")
-        .append_pair("buildid", build_id)
-        .append_pair("t", order.tag)
-        .append_pair("dockerfile", &plan.dockerfile)
-        .append_pair("buildargs", &json(serde_json::to_string(&args))?)
-        .append_pair("labels", &json(serde_json::to_string(&order.labels))?)
-        .append_pair("rm", "1")
-        .append_pair("forcerm", "1");
-    if let Some(target) = &plan.target {
-        query.append_pair("target", target);
-    }
-    if order.no_cache {
-        query.append_pair("nocache", "1");
-    }
-    Ok(query.finish())
-}
-
 fn refuse_limits(request: &BuildRequest) -> Result<(), BuildError> {
     if request.cpu.is_none() && request.memory.is_none() {
         return Ok(());
@@ -434,49 +256,8 @@ fn refuse_limits(request: &BuildRequest) -> Result<(), BuildError> {
     })
 }
 
-/// One place in BuildKit's cache for each Application: files that did not change are not transferred again, and no
-/// build sees the files of another Application.
-fn shared_key(instance: &str, app: &AppId) -> String {
-    let mut hash = Sha256::new();
-    for part in [instance, &app.namespace, &app.name] {
-        hash.update(part);
-        hash.update([0]);
-    }
-    hex(&hash.finalize())
-}
-
-/// One for each program and each Davit, so that none removes what another one builds on.
-fn hash(path: &std::path::Path, instance: &str) -> io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hash = Sha256::new();
-    hash.update(instance);
-    hash.update([0]);
-    let mut piece = vec![0; 1024 * 1024];
-    loop {
-        let count = io::Read::read(&mut file, &mut piece)?;
-        if count == 0 {
-            break;
-        }
-        hash.update(piece.get(..count).unwrap_or_default());
-    }
-    Ok(hex(&hash.finalize()).chars().take(16).collect())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, BuildError> {
-    blocking_build(move || work().map_err(BuildError::Io)).await
-}
-
-async fn blocking_build<T: Send + 'static>(
+/// Runs what reads files where it may wait.
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
 ) -> Result<T, BuildError> {
     tokio::task::spawn_blocking(work)

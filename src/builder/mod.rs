@@ -5,6 +5,7 @@
 //! of registries ([`session`]). So no context is packed anywhere, and no secret is in a command line, an image or the
 //! engine's configuration.
 
+mod answer;
 mod detect;
 mod dockerfile;
 mod engine;
@@ -12,6 +13,8 @@ mod failure;
 mod filesync;
 mod ignore;
 mod images;
+mod order;
+mod own_server;
 mod paths;
 mod progress;
 mod select;

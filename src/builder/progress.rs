@@ -29,7 +29,8 @@ pub struct Progress {
 #[derive(Debug)]
 struct Step {
     number: usize,
-    ended: bool,
+    /// How long it took, in seconds, if it has ended.
+    took: Option<f64>,
     line: Vec<u8>,
 }
 
@@ -74,7 +75,7 @@ impl Progress {
             vertex.digest.clone(),
             Step {
                 number,
-                ended: false,
+                took: None,
                 line: Vec::new(),
             },
         );
@@ -91,9 +92,12 @@ impl Progress {
         let Some(step) = self.steps.get_mut(&vertex.digest) else {
             return;
         };
-        if std::mem::replace(&mut step.ended, true) {
+        // BuildKit may take a step up again, after it has looked into its cache: worth a line if that took its time.
+        let took = seconds(vertex);
+        if step.took.is_some_and(|before| took < before + 0.1) {
             return;
         }
+        step.took = Some(took);
         step.flush(log);
         let number = step.number;
         log.write(&if cancelled {
@@ -103,7 +107,7 @@ impl Progress {
         } else if vertex.cached {
             format!("#{number} CACHED")
         } else {
-            format!("#{number} DONE {:.1}s", seconds(vertex))
+            format!("#{number} DONE {took:.1}s")
         });
     }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::Plan;
 use super::filesync::Trees;
+use super::order::Plan;
 use super::paths::Root;
 use super::tree::{Made, Tree};
 use super::{BuildError, BuildRequest};

@@ -468,6 +468,37 @@ async fn the_cache_is_used_from_checkout_to_checkout_unless_refused() {
 }
 
 #[tokio::test]
+async fn what_changed_without_its_length_is_built_as_it_is_now() {
+    let bench = Bench::new("length");
+    let text = unique("x");
+    bench.write("index.html", &text);
+    for (ignored, kept) in [("a", "b"), ("b", "a"), ("a", "b")] {
+        bench.write(ignored, &text);
+        bench.write(kept, &text);
+        bench.write(".dockerignore", &format!("{ignored}\n"));
+        bench.dockerfile(&["COPY . /files", &format!("RUN echo {kept} > /kept")]);
+        let image = bench.built(&bench.request()).await;
+        assert_eq!(prints(&image.id, &["cat", "/kept"]), kept);
+        let files = prints(&image.id, &["ls", "/files"]);
+        assert!(
+            files.contains(kept) && !files.lines().any(|name| name == ignored),
+            "{files}"
+        );
+    }
+    // A site's instructions are made by us, and a switch of the image changes them alone.
+    let mut request = bench.request();
+    for path in ["/srv/a", "/srv/b", "/srv/a"] {
+        request.build_type = Some(BuildType::Static(StaticSite {
+            image: Some("busybox:davit-test".to_owned()),
+            image_path: Some(path.to_owned()),
+            ..StaticSite::default()
+        }));
+        let image = bench.built(&request).await;
+        assert_eq!(prints(&image.id, &["cat", &format!("{path}/index.html")]), text);
+    }
+}
+
+#[tokio::test]
 async fn dockerignore_leaves_out_what_docker_leaves_out() {
     let bench = Bench::new("ignore");
     for file in [
@@ -723,6 +754,15 @@ async fn a_build_that_fails_says_at_which_step_and_why() {
         error.reason() == Reason::BuildFailed && error.to_string().contains("gone"),
         "{error}"
     );
+    let odd: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![b'x', 0xff]);
+    std::fs::write(bench.root().join(&odd), "x").unwrap();
+    bench.dockerfile(&["COPY . /files"]);
+    let error = bench.build(&bench.request()).await.unwrap_err();
+    assert!(
+        error.reason() == Reason::BuildFailed && error.to_string().contains("not UTF-8"),
+        "{error}"
+    );
+    std::fs::remove_file(bench.root().join(&odd)).unwrap();
     request = bench.request();
     request.memory = Some(1 << 30);
     let error = bench.build(&request).await.unwrap_err();
