@@ -1007,3 +1007,39 @@ fn peak() -> i64 {
         .unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_can_be_cancelled_at_any_moment() {
+    let bench = std::sync::Arc::new(Bench::new("moment"));
+    let marker = format!("MARK={}", unique("moment"));
+    bench.dockerfile(&[&format!("RUN {marker}; sleep 3600; echo $MARK")]);
+    let builds = (0..12).map(|step: u64| {
+        let bench = std::sync::Arc::clone(&bench);
+        tokio::spawn(async move {
+            let mut request = bench.request();
+            request.app.name = format!("shop-{step}");
+            request.tag = format!("davit-test/{}:{step}", bench.scope.namespace);
+            let cancel = CancellationToken::new();
+            let moment = cancel.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(step * step * 6)).await;
+                moment.cancel();
+            });
+            let error = bench
+                .builder
+                .build(&request, &bench.log, &cancel)
+                .await
+                .unwrap_err();
+            assert_eq!(error.reason(), Reason::Cancelled, "{step}: {error}");
+        })
+    });
+    for build in futures::future::join_all(builds).await {
+        build.unwrap();
+    }
+    assert!(!runs(&marker), "{}", bench.text());
+    assert!(
+        !bench.text().contains("did not say that it has stopped"),
+        "{}",
+        bench.text()
+    );
+}
