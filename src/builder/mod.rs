@@ -1,8 +1,8 @@
 //! How a directory becomes an image: one file per way, one trait, one list in the order of detection.
 //!
 //! [`DockerBuilder`] has the Docker Engine's BuildKit do it. BuildKit asks for what it needs while it builds, over a
-//! session of ours: files ([`filesync`] sends what [`select`] lets through of a [`tree`]), secrets and the credentials
-//! of registries ([`session`]). So no context is packed anywhere, and no secret is in a command line, an image or the
+//! session of ours: files (`filesync` sends what `select` lets through of a `tree`), secrets and the credentials
+//! of registries (`session`). So no context is packed anywhere, and no secret is in a command line, an image or the
 //! engine's configuration.
 
 mod answer;
