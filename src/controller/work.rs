@@ -24,7 +24,7 @@ pub struct Tools {
     /// Makes images.
     pub builder: Arc<dyn Builder>,
     /// Pulls images; nothing where there is no engine of our own.
-    pub docker: Option<bollard::Docker>,
+    pub docker: Option<docker::Docker>,
     /// Where checkouts are made.
     pub work_dir: PathBuf,
 }

@@ -3,7 +3,8 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use bollard::Docker;
+/// The engine that images are asked for and pulled with.
+pub use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::query_parameters::CreateImageOptionsBuilder;
