@@ -29,10 +29,7 @@ pub struct Scope<'a> {
 
 impl Scope<'_> {
     fn kind_error(&self, why: &str) -> ApiError {
-        let (kind, version) = (
-            &self.resource.names.kind,
-            self.resource.api_version(&self.version.name),
-        );
+        let (kind, version) = (&self.resource.names.kind, &self.version.name);
         ApiError::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
         ))
@@ -124,6 +121,11 @@ impl Scope<'_> {
         }
         if !kind.is_empty() && kind != self.resource.names.kind {
             let known = &self.resource.names.kind;
+            if self.resource.builtin == Builtin::Custom {
+                let error = FieldError::invalid("kind", &kind.into(), &format!("must be {known}"));
+                let name = meta::text(object, "name");
+                return Err(ApiError::invalid(&self.resource.group, kind, name, &[error]));
+            }
             return Err(ApiError::bad_request(format!(
                 "{kind} in version \"{}\" cannot be handled as a {known}: no kind \"{kind}\" is registered here",
                 self.version.name
@@ -182,18 +184,35 @@ impl Scope<'_> {
             Builtin::Custom => {
                 let old = old.map(|old| Value::Object(old.clone()));
                 let schema = self.version.schema.as_ref();
-                schema
+                let mut errors = schema
                     .map(|schema| schema.validate(&value, old.as_ref()))
-                    .unwrap_or_default()
+                    .unwrap_or_default();
+                self.check_scale(&value, &mut errors);
+                errors
             }
             Builtin::Crd => {
-                let mut errors = crd::validate(&value);
+                let mut errors = crd::validate(&value, old.is_none());
                 if let Some(old) = old {
                     errors.extend(crd::validate_update(&value, &Value::Object(old.clone())));
                 }
                 errors
             }
             builtin => kinds::validate(builtin, object, old),
+        }
+    }
+
+    /// The paths that the scale subresource reads must hold counts.
+    fn check_scale(&self, value: &Value, errors: &mut Vec<FieldError>) {
+        let Some(scale) = &self.version.scale else { return };
+        for path in [&scale.spec, &scale.status] {
+            let found = value.pointer(&path.replace('.', "/"));
+            if let Some(count) = found.filter(|found| found.as_i64().is_some_and(|count| count < 0)) {
+                errors.push(FieldError::invalid(
+                    path,
+                    count,
+                    "should be a non-negative integer",
+                ));
+            }
         }
     }
 

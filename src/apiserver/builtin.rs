@@ -116,7 +116,7 @@ impl Builtin {
             Self::ServiceAccount => through::<ServiceAccount>(value),
             Self::Service => through::<Service>(value),
             Self::Lease => through::<Lease>(value),
-            Self::Crd => through::<CustomResourceDefinition>(value),
+            Self::Crd => through::<CustomResourceDefinition>(value).map(whole_numbers),
             Self::Role => through::<Role>(value),
             Self::RoleBinding => through::<RoleBinding>(value),
             Self::ClusterRole => through::<ClusterRole>(value),
@@ -132,8 +132,36 @@ impl Builtin {
 }
 
 fn through<T: Serialize + DeserializeOwned>(value: Value) -> Result<Value, String> {
-    let typed: T = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let typed: T = serde_json::from_value(value).map_err(|error| {
+        let text = error.to_string();
+        match text.rsplit_once("offset ") {
+            Some((_, at)) => format!("illegal base64 data at input byte {}", at.trim_end_matches('.')),
+            None => text,
+        }
+    })?;
     serde_json::to_value(typed).map_err(|error| error.to_string())
+}
+
+/// A schema's `minimum: 0` comes back from its type as `0.0`.
+fn whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "only whole numbers of moderate size are cast"
+            )]
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => {
+                (float as i64).into()
+            }
+            _ => Value::Number(number),
+        },
+        Value::Array(list) => list.into_iter().map(whole_numbers).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (key, whole_numbers(value)))
+            .collect(),
+        other => other,
+    }
 }
 
 struct Row {

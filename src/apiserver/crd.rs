@@ -64,7 +64,7 @@ pub fn default(crd: &mut Value) {
 }
 
 /// What is wrong with the definition.
-pub fn validate(crd: &Value) -> Vec<FieldError> {
+pub fn validate(crd: &Value, new: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (group, plural, kind) = (
         text(crd, "/spec/group"),
@@ -72,7 +72,7 @@ pub fn validate(crd: &Value) -> Vec<FieldError> {
         text(crd, "/spec/names/kind"),
     );
     let name = text(crd, "/metadata/name");
-    if name != format!("{plural}.{group}") {
+    if new && name != format!("{plural}.{group}") {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         errors.push(FieldError::invalid("metadata.name", &name.into(), detail));
     }
@@ -111,20 +111,6 @@ pub fn validate(crd: &Value) -> Vec<FieldError> {
 
 fn validate_versions(crd: &Value, errors: &mut Vec<FieldError>) {
     let versions = versions(crd);
-    if versions.is_empty() {
-        errors.push(FieldError::required(
-            "spec.versions",
-            "must have at least one version",
-        ));
-    }
-    let storage = versions
-        .iter()
-        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
-        .count();
-    if storage != 1 {
-        let detail = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid_omitted("spec.versions", detail));
-    }
     let mut names: Vec<&str> = Vec::new();
     // Where all versions have the same schema, upstream's internal form has one, and its errors name that one.
     let first = versions.first().and_then(|version| version.get("schema"));
@@ -146,7 +132,7 @@ fn validate_versions(crd: &Value, errors: &mut Vec<FieldError>) {
         match version.pointer("/schema/openAPIV3Schema") {
             None => errors.push(FieldError::required(
                 &format!("spec.versions[{index}].schema.openAPIV3Schema"),
-                "schemas are required",
+                "",
             )),
             Some(schema) if index == 0 || !shared => {
                 if let Err(found) = Schema::compile_at(schema, &path) {
@@ -155,6 +141,14 @@ fn validate_versions(crd: &Value, errors: &mut Vec<FieldError>) {
             }
             Some(_) => {}
         }
+    }
+    let storage = versions
+        .iter()
+        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
+        .count();
+    if storage != 1 {
+        let detail = "must have exactly one version marked as storage version";
+        errors.push(FieldError::invalid_omitted("spec.versions", detail));
     }
 }
 

@@ -63,6 +63,9 @@ pub fn answer(
         }
         (Path::Resources(group, version), _) => {
             if !registry.serves(group, version) {
+                if group.is_empty() {
+                    return Err(ApiError::no_such_path());
+                }
                 return Ok(plain(404, "404 page not found\n"));
             }
             resources(&registry, group, version)
@@ -108,6 +111,7 @@ fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiRe
         path if path == "/openapi/v2" || path.starts_with("/openapi/v3") => {
             Ok(documents::answer(registry, parts, accept.unwrap_or(JSON)))
         }
+        path if path.starts_with("/api/") => Err(ApiError::no_such_path()),
         _ => Ok(plain(404, "404 page not found\n")),
     }
 }
@@ -171,11 +175,11 @@ fn subresources(resource: &Resource, version: &Version) -> Vec<Sub> {
         }
         _ => {}
     }
-    if version.scale.is_some() {
-        found.push(("scale", Some(("autoscaling", "v1", "Scale")), CHANGE));
-    }
     if version.status {
         found.push(("status", None, CHANGE));
+    }
+    if version.scale.is_some() {
+        found.push(("scale", Some(("autoscaling", "v1", "Scale")), CHANGE));
     }
     found
 }

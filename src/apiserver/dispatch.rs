@@ -28,7 +28,7 @@ const BODY_BYTES: usize = 3 << 20;
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    if let Some(answer) = health(&server, path, &parts.method) {
+    if let Some(answer) = health(&server, path) {
         return answer;
     }
     let accept = Accept::parse(&parts.headers);
@@ -42,15 +42,12 @@ pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<B
     answered.unwrap_or_else(|(error, accept)| error_response(&error, accept, &[]))
 }
 
-fn health(server: &Server, path: &str, method: &Method) -> Option<Response<Body>> {
+fn health(server: &Server, path: &str) -> Option<Response<Body>> {
     let known = ["/healthz", "/livez", "/readyz"];
     let base = known.iter().find(|known| {
         path.strip_prefix(**known)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })?;
-    if method != Method::GET && method != Method::HEAD {
-        return None;
-    }
     if *base == "/readyz" && server.closing.is_cancelled() {
         return Some(plain(
             500,
@@ -101,7 +98,14 @@ async fn resource(
 ) -> Result<Response<Body>, Failed> {
     let form = *accept.as_ref().unwrap_or(&JSON);
     let failed = |error| (error, form);
-    let query = Query::parse(parts.uri.query().unwrap_or_default()).map_err(failed)?;
+    let options = match parts.method {
+        Method::POST => "CreateOptions",
+        Method::PUT => "UpdateOptions",
+        Method::PATCH => "PatchOptions",
+        Method::DELETE => "DeleteOptions",
+        _ => "ListOptions",
+    };
+    let query = Query::parse(parts.uri.query().unwrap_or_default(), options).map_err(failed)?;
     let wanted = verb(&parts.method, &target, &query);
     authorize(server, &identity, &target, wanted).map_err(failed)?;
     let registry = server.registry();
@@ -117,9 +121,19 @@ async fn resource(
         };
     };
     check_target(&resource, &version, &target).map_err(failed)?;
-    let wanted = wanted.filter(|verb| allowed(&resource, &target, *verb));
-    let verb = wanted.ok_or_else(|| failed(ApiError::method_not_allowed()))?;
-    let accept = accept.map_err(|error| (error, JSON))?;
+    let custom = resource.builtin == Builtin::Custom;
+    let verb = wanted
+        .filter(|verb| allowed(&resource, &target, *verb))
+        .ok_or_else(|| {
+            failed(match wanted {
+                Some(verb) if custom => ApiError::method_not_supported(&resource.gr(), verb.as_str()),
+                _ => ApiError::method_not_allowed(),
+            })
+        })?;
+    let accept = accept.map_err(|error| match resource.builtin {
+        Builtin::Custom => (error, JSON),
+        _ => (ApiError::not_available(super::negotiate::SPOKEN_BUILTIN), JSON),
+    })?;
     if matches!(accept.shape, Shape::Discovery(_)) {
         return Err((ApiError::not_acceptable(super::negotiate::SPOKEN), JSON));
     }
@@ -135,6 +149,12 @@ async fn resource(
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
+    let user_agent = parts
+        .headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let call = Call {
         server: server.clone(),
         identity,
@@ -147,6 +167,8 @@ async fn resource(
         content_type,
         body,
         warnings: Vec::new(),
+        user_agent,
+        tracked: false,
     };
     Ok(call.run(verb).await)
 }
@@ -181,10 +203,12 @@ fn check_target(resource: &Resource, version: &super::registry::Version, target:
         Some("token") => resource.builtin == Builtin::ServiceAccount,
         Some(_) => false,
     };
-    if fits && sub {
-        Ok(())
-    } else {
-        Err(ApiError::no_such_path())
+    match (fits && sub, &target.name) {
+        (true, _) => Ok(()),
+        (false, Some(name)) if fits && resource.builtin == Builtin::Custom => {
+            Err(ApiError::not_found(&resource.gr(), name))
+        }
+        _ => Err(ApiError::no_such_path()),
     }
 }
 
@@ -193,6 +217,10 @@ fn allowed(resource: &Resource, target: &Target, verb: Verb) -> bool {
         Some("token") => verb == Verb::Create,
         Some("finalize") => verb == Verb::Update,
         Some(_) => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
+        // What is in a namespace is made there.
+        None if resource.namespaced && target.namespace.is_none() => {
+            matches!(verb, Verb::List | Verb::Watch) || (verb == Verb::Create && !resource.namespaced)
+        }
         None => resource.verbs().contains(&verb.as_str()),
     }
 }

@@ -20,6 +20,11 @@ pub fn from_core(event: &mut Fields) {
             event.insert((*new).to_owned(), value);
         }
     }
+    for name in ["reportingController", "reportingInstance"] {
+        if event.get(name).is_some_and(|value| value == "") {
+            event.remove(name);
+        }
+    }
     event.insert("apiVersion".into(), "events.k8s.io/v1".into());
 }
 

@@ -64,7 +64,25 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
         }
         _ => {}
     }
-    object.retain(|_, value| !value.is_null());
+    // What is empty at the top was not set, as Go's types write it.
+    object.retain(|key, value| match value {
+        Value::Null => false,
+        Value::Object(map) => !map.is_empty() || matches!(key.as_str(), "spec" | "status" | "metadata"),
+        Value::Array(list) => !list.is_empty() || key == "rules",
+        _ => true,
+    });
+    if matches!(builtin, Builtin::Event | Builtin::EventsEvent) {
+        for (key, empty) in [
+            ("eventTime", Value::Null),
+            ("firstTimestamp", Value::Null),
+            ("lastTimestamp", Value::Null),
+            ("source", json!({})),
+            ("reportingComponent", "".into()),
+            ("reportingInstance", "".into()),
+        ] {
+            object.entry(key).or_insert(empty);
+        }
+    }
 }
 
 /// What the server fills in a new object.
@@ -114,6 +132,7 @@ pub fn prepare_update(builtin: Builtin, subresource: &str, new: &mut Fields, old
 pub fn validate(builtin: Builtin, object: &Fields, old: Option<&Fields>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     match builtin {
+        Builtin::Namespace => namespace(object, &mut errors),
         Builtin::Secret => secret(object, old, &mut errors),
         Builtin::ConfigMap => config_map(object, old, &mut errors),
         Builtin::Event | Builtin::EventsEvent => event(object, &mut errors),
@@ -123,6 +142,24 @@ pub fn validate(builtin: Builtin, object: &Fields, old: Option<&Fields>) -> Vec<
         _ => {}
     }
     errors
+}
+
+fn namespace(object: &Fields, errors: &mut Vec<FieldError>) {
+    let phase = object
+        .get("status")
+        .and_then(|status| status.get("phase"))
+        .cloned()
+        .unwrap_or_default();
+    let going = !meta::text(object, "deletionTimestamp").is_empty();
+    let (only, when) = if going {
+        ("Terminating", "is not")
+    } else {
+        ("Active", "is")
+    };
+    if phase != only && !(going && phase == "Active") {
+        let why = format!("may only be '{only}' if `deletionTimestamp` {when} empty");
+        errors.push(FieldError::invalid("status.Phase", &phase, &why));
+    }
 }
 
 fn keys(object: &Fields, field: &str, errors: &mut Vec<FieldError>) -> usize {

@@ -227,13 +227,24 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
             errors.push(FieldError::invalid(&field, &finalizer.as_str().into(), &why));
         }
     }
+    if builtin != Builtin::Custom {
+        for (index, finalizer) in finalizers(metadata).into_iter().enumerate() {
+            if !finalizer.contains('/')
+                && !matches!(finalizer.as_str(), "kubernetes" | "orphan" | "foregroundDeletion")
+            {
+                let why = "name is neither a standard finalizer name nor is it fully qualified";
+                let field = format!("metadata.finalizers[{index}]");
+                errors.push(FieldError::invalid(&field, &finalizer.as_str().into(), why));
+            }
+        }
+    }
     errors
 }
 
 fn owner_references(metadata: &Fields, errors: &mut Vec<FieldError>) {
     let owners = metadata.get("ownerReferences").and_then(Value::as_array);
-    let mut controller: Option<&str> = None;
-    for (index, owner) in owners.into_iter().flatten().enumerate() {
+    let mut controller: Option<String> = None;
+    for owner in owners.into_iter().flatten() {
         let string = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         for (key, why) in [
             ("apiVersion", "version must not be empty"),
@@ -242,19 +253,19 @@ fn owner_references(metadata: &Fields, errors: &mut Vec<FieldError>) {
             ("uid", "must not be empty"),
         ] {
             if string(key).is_empty() {
-                let field = format!("metadata.ownerReferences[{index}].{key}");
+                let field = format!("metadata.ownerReferences.{key}");
                 errors.push(FieldError::invalid(&field, &"".into(), why));
             }
         }
         if owner.get("controller") == Some(&Value::Bool(true)) {
+            let named = format!("{}/{}", string("kind"), string("name"));
             if let Some(first) = controller {
                 let why = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
-                    string("name")
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {named}"
                 );
                 errors.push(FieldError::invalid_omitted("metadata.ownerReferences", &why));
             }
-            controller = Some(string("name"));
+            controller = Some(named);
         }
     }
 }
@@ -272,12 +283,11 @@ pub fn finalizers(metadata: &Fields) -> Vec<String> {
 /// What an update may not change.
 pub fn validate_update(new: &mut Fields, old: &Fields) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for key in [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
+    // Upstream passes over what a client says about it.
+    if let Some(created) = old.get("creationTimestamp") {
+        new.insert("creationTimestamp".into(), created.clone());
+    }
+    for key in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let empty = new.get(key).is_none_or(|value| value.is_null() || value == "");
         match old.get(key) {
             // Left out means unchanged, so that a client may send only what it knows.
@@ -321,6 +331,9 @@ pub fn validate_update(new: &mut Fields, old: &Fields) -> Vec<FieldError> {
             errors.push(FieldError::forbidden("metadata.finalizers", &why));
         }
     }
+    // Upstream looks twice, and its causes say everything twice.
+    let again = errors.clone();
+    errors.extend(again);
     errors
 }
 

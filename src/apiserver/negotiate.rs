@@ -7,6 +7,13 @@ use super::status::{ApiError, ApiResult};
 /// The media types that bodies may have.
 pub const SPOKEN: &[&str] = &["application/json", "application/yaml"];
 
+/// Those of the built-in resources.
+pub const SPOKEN_BUILTIN: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+
 /// The encoding of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

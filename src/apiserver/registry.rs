@@ -109,6 +109,17 @@ impl Resource {
             &["create"]
         } else if self.builtin == Builtin::Namespace {
             &["create", "delete", "get", "list", "patch", "update", "watch"]
+        } else if self.builtin == Builtin::Custom {
+            &[
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "create",
+                "update",
+                "watch",
+            ]
         } else {
             &[
                 "create",

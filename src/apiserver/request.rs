@@ -158,8 +158,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Reads a raw query; unknown parameters are passed over, as upstream does.
-    pub fn parse(raw: &str) -> ApiResult<Self> {
+    /// Reads a raw query (`options` is what a refusal calls it); unknown parameters are passed over, as upstream does.
+    pub fn parse(raw: &str, options: &str) -> ApiResult<Self> {
         let mut query = Self::default();
         for (key, value) in url::form_urlencoded::parse(raw.as_bytes()) {
             let value = value.into_owned();
@@ -176,16 +176,23 @@ impl Query {
                         _ => return Err(list_option("resourceVersionMatch", &value)),
                     };
                 }
-                "limit" => query.limit = number(&key, &value)?,
+                "limit" => query.limit = number(&value)?,
                 "continue" => query.continue_token = (!value.is_empty()).then_some(value),
-                "timeoutSeconds" => query.timeout_seconds = Some(number(&key, &value)?),
+                "timeoutSeconds" => query.timeout_seconds = Some(number(&value)?),
                 "allowWatchBookmarks" => query.bookmarks = flag(&value),
                 "sendInitialEvents" => query.initial_events = Some(flag(&value)),
                 "dryRun" => {
                     query.dry_run = match value.as_str() {
                         "" => false,
                         "All" => true,
-                        _ => return Err(unsupported("dryRun", &value, &["All"])),
+                        _ => {
+                            return Err(unsupported(
+                                options,
+                                "dryRun",
+                                &vec![value.clone()].into(),
+                                &["All"],
+                            ));
+                        }
                     };
                 }
                 "fieldValidation" => {
@@ -195,8 +202,9 @@ impl Query {
                         "Strict" => FieldValidation::Strict,
                         _ => {
                             return Err(unsupported(
+                                options,
                                 "fieldValidation",
-                                &value,
+                                &value.as_str().into(),
                                 &["", "Ignore", "Strict", "Warn"],
                             ));
                         }
@@ -206,7 +214,7 @@ impl Query {
                 "force" => query.force = Some(flag(&value)),
                 "propagationPolicy" => query.propagation_policy = Some(value),
                 "orphanDependents" => query.orphan_dependents = Some(flag(&value)),
-                "gracePeriodSeconds" => query.grace_period_seconds = Some(number(&key, &value)?),
+                "gracePeriodSeconds" => query.grace_period_seconds = Some(number(&value)?),
                 "includeObject" => {
                     query.include_object = IncludeObject::parse(&value).map_err(ApiError::bad_request)?;
                 }
@@ -223,22 +231,19 @@ fn flag(value: &str) -> bool {
     !matches!(value, "0" | "false" | "False" | "FALSE")
 }
 
-fn number<T: std::str::FromStr + Default>(key: &str, value: &str) -> ApiResult<T> {
+fn number<T: std::str::FromStr + Default>(value: &str) -> ApiResult<T> {
     if value.is_empty() {
         return Ok(T::default());
     }
-    value.parse().map_err(|_| {
-        ApiError::bad_request(format!(
-            "strconv.ParseInt: parsing \"{value}\": invalid syntax (query parameter {key})"
-        ))
-    })
+    value
+        .parse()
+        .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax")))
 }
 
-fn unsupported(field: &str, value: &str, supported: &[&str]) -> ApiError {
+fn unsupported(options: &str, field: &str, value: &serde_json::Value, supported: &[&str]) -> ApiError {
     let supported = supported.iter().copied();
-    let value = serde_json::Value::from(value);
-    let error = super::field::FieldError::not_supported(field, &value, supported);
-    ApiError::invalid("meta.k8s.io", "Options", "", &[error])
+    let error = super::field::FieldError::not_supported(field, value, supported);
+    ApiError::invalid("meta.k8s.io", options, "", &[error])
 }
 
 fn list_option(field: &str, value: &str) -> ApiError {
@@ -302,12 +307,16 @@ mod tests {
 
     #[test]
     fn queries() {
-        let query = Query::parse("watch=1&labelSelector=a%3Db&limit=5&resourceVersion=").unwrap();
+        let query = Query::parse(
+            "watch=1&labelSelector=a%3Db&limit=5&resourceVersion=",
+            "PatchOptions",
+        )
+        .unwrap();
         assert!(query.watch);
         assert_eq!(query.label_selector, "a=b");
         assert_eq!(query.limit, 5);
         assert_eq!(query.resource_version, None);
-        assert_eq!(Query::parse("dryRun=Some").unwrap_err().code, 422);
-        assert!(Query::parse("limit=x").is_err());
+        assert_eq!(Query::parse("dryRun=Some", "PatchOptions").unwrap_err().code, 422);
+        assert!(Query::parse("limit=x", "PatchOptions").is_err());
     }
 }

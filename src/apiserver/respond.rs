@@ -281,6 +281,6 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
             })
         }
         protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(ApiError::bad_request),
-        _ => Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN)),
+        _ => Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN_BUILTIN)),
     }
 }

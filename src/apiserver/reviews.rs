@@ -50,7 +50,7 @@ pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
         Builtin::SelfReview => json!({"userInfo": user_info(&call.identity)}),
         Builtin::TokenReview => match call.server.authenticate_token(&text(&value, "/spec/token")) {
             Some(identity) => json!({"authenticated": true, "user": user_info(&identity)}),
-            None => json!({"authenticated": false, "error": "invalid bearer token", "user": {}}),
+            None => json!({"error": "invalid bearer token", "user": {}}),
         },
         _ => return Err(ApiError::method_not_allowed()),
     };

@@ -34,14 +34,18 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Parses both; `known` says which field paths the resource selects by.
-    pub fn parse(labels: &str, fields: &str, known: impl Fn(&str) -> bool) -> ApiResult<Self> {
+    /// Parses both; `known` says which field paths the resource selects by, `unknown` refuses another.
+    pub fn parse(
+        labels: &str,
+        fields: &str,
+        known: impl Fn(&str) -> bool,
+        unknown: impl Fn(&str) -> String,
+    ) -> ApiResult<Self> {
         let labels = parse_labels(labels)
             .map_err(|why| ApiError::bad_request(format!("unable to parse requirement: {why}")))?;
         let fields = parse_fields(fields)?;
         if let Some(field) = fields.iter().find(|field| !known(&field.path)) {
-            let message = format!("field label not supported: {}", field.path);
-            return Err(ApiError::bad_request(message));
+            return Err(ApiError::bad_request(unknown(&field.path)));
         }
         Ok(Self { labels, fields })
     }
@@ -336,11 +340,14 @@ mod tests {
             ("other", false),
         ];
         for (text, expected) in rows {
-            let selector = Selector::parse(text, "", |_| true).unwrap();
+            let selector = Selector::parse(text, "", |_| true, ToOwned::to_owned).unwrap();
             assert_eq!(selector.matches(&object()), expected, "{text}");
         }
         for bad in ["=a", "app in", "app in (", "a b", "app in a", "-x"] {
-            assert!(Selector::parse(bad, "", |_| true).is_err(), "{bad}");
+            assert!(
+                Selector::parse(bad, "", |_| true, ToOwned::to_owned).is_err(),
+                "{bad}"
+            );
         }
     }
 
@@ -355,9 +362,9 @@ mod tests {
             ("type==Normal", true),
         ];
         for (text, expected) in rows {
-            let selector = Selector::parse("", text, |_| true).unwrap();
+            let selector = Selector::parse("", text, |_| true, ToOwned::to_owned).unwrap();
             assert_eq!(selector.matches(&object()), expected, "{text}");
         }
-        assert!(Selector::parse("", "spec.x=1", |path| path == "metadata.name").is_err());
+        assert!(Selector::parse("", "spec.x=1", |path| path == "metadata.name", ToOwned::to_owned).is_err());
     }
 }

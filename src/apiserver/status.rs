@@ -152,7 +152,7 @@ impl ApiError {
 
     /// 504 with a hint to come back: a revision of the future was asked for.
     pub fn too_large_revision(wanted: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {wanted}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
         let mut error = Self::new(504, "Timeout", message);
         let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
         error.details = Some(json!({"causes": [cause], "retryAfterSeconds": 1}));
@@ -168,6 +168,17 @@ impl ApiError {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// 406 as built-in resources answer it.
+    pub fn not_available(spoken: &[&str]) -> Self {
+        let message = format!(
+            "406: Not Acceptable\n\nAvailable representations: {}",
+            spoken.join(", ")
+        );
+        let mut error = Self::new(406, "NotAcceptable", message);
+        error.details = Some(json!({}));
+        error
+    }
+
     /// 415: the body's media type is not spoken.
     pub fn unsupported_media_type(spoken: &[&str]) -> Self {
         let message = format!(
@@ -175,6 +186,13 @@ impl ApiError {
             spoken.join(", ")
         );
         Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 415 as built-in resources answer an unknown kind of patch.
+    pub fn unsupported_patch() -> Self {
+        let mut error = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        error.details = Some(json!({}));
+        error
     }
 
     /// 413: the body is larger than `limit` bytes.
@@ -196,6 +214,24 @@ impl ApiError {
         let mut error = Self::new(500, "InternalError", format!("Internal error occurred: {text}"));
         error.details = Some(json!({"causes": [{"message": text}]}));
         error
+    }
+
+    /// 500 with nothing but this message.
+    pub fn plain_internal(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
+    /// 409: other managers own what an apply wants to change; the causes say which.
+    pub fn apply_conflict(message: impl Into<String>) -> Self {
+        let mut error = Self::new(409, "Conflict", message);
+        error.details = Some(json!({}));
+        error
+    }
+
+    /// 405 as custom resources answer it.
+    pub fn method_not_supported(resource: &GroupResource, verb: &str) -> Self {
+        let message = format!("{verb} is not supported on resources of kind \"{resource}\"");
+        Self::new(405, "MethodNotAllowed", message).about(resource, "")
     }
 
     /// Adds a cause to the details.

@@ -185,7 +185,7 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
         return Err(ApiError::invalid(
             "authentication.k8s.io",
             "TokenRequest",
-            &account.key.name,
+            "",
             &[error],
         ));
     }
@@ -214,7 +214,7 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
         request.insert("apiVersion".into(), "authentication.k8s.io/v1".into());
         request.insert(
             "metadata".into(),
-            json!({"name": name, "namespace": namespace, "creationTimestamp": super::meta::now()}),
+            json!({"name": name, "namespace": namespace, "uid": account.uid, "creationTimestamp": super::meta::now()}),
         );
         let bound = request
             .get("spec")

@@ -162,7 +162,7 @@ async fn refusals_are_worded_as_upstream_words_them() {
             Value::Null,
             400,
             "BadRequest",
-            "field label not supported: data.x",
+            r#""data.x" is not a known field selector: only "metadata.name", "metadata.namespace""#,
         ),
     ];
     for (method, path, body, code, reason, message) in rows {

@@ -1,4 +1,4 @@
-//! Server-side apply.
+//! Server-side apply, and who owns what after any other write.
 
 use axum::body::Body;
 use http::Response;
@@ -6,52 +6,177 @@ use serde_json::Value;
 
 use super::{Call, create::create_object, update::change};
 use crate::apiserver::{
-    meta, patch,
-    respond::Presenter,
+    admission::Scope,
+    apply::{self as pure, ApplyError, Target},
+    builtin::Builtin,
+    meta::{self, Fields},
     status::{ApiError, ApiResult},
 };
 
+/// How long the name of a manager may be.
+const MANAGER: usize = 128;
+
 pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Body>> {
-    if call.query.field_manager.is_none() {
-        return Err(ApiError::bad_request("fieldManager is required for apply patch"));
-    }
+    let Some(manager) = call.query.field_manager.clone() else {
+        let why = "is required for apply patch";
+        let error = crate::apiserver::field::FieldError::required("fieldManager", why);
+        return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    };
     let Value::Object(mut applied) = body else {
         return Err(ApiError::bad_request("the body is not an object"));
     };
-    meta::set(&mut applied, "name", call.name());
+    if meta::text(&applied, "name").is_empty() {
+        meta::set(&mut applied, "name", call.name());
+    }
     call.check_namespace(&mut applied)?;
+    let named = meta::text(&applied, "name");
+    if named != call.name() {
+        let why = format!(
+            "the name of the object ({named}) does not match the name on the URL ({})",
+            call.name()
+        );
+        return Err(ApiError::bad_request(why));
+    }
+    let config = Value::Object(applied);
+    let force = call.query.force == Some(true);
     let absent = call
         .server
         .store
         .view()
         .get(&call.resource.collection, &call.key())
         .is_none();
-    if absent && call.subresource().is_empty() {
+    call.tracked = true;
+    if absent {
+        if !call.subresource().is_empty() {
+            return Err(call.not_found());
+        }
+        let made = merged(call, None, &config, &manager, force)?;
         let mut warnings = Vec::new();
-        call.scope().normalise(&mut applied, &mut warnings)?;
+        let mut made = made;
+        call.scope().normalise(&mut made, &mut warnings)?;
         call.warnings.append(&mut warnings);
-        return create_object(call, applied).await;
+        return create_object(call, made).await;
     }
-    let presenter: Presenter = call.presenter();
-    let (resource, version, registry) = (call.resource.clone(), call.version.clone(), call.registry.clone());
-    let (subresource, field_validation) = (call.subresource().to_owned(), call.query.field_validation);
-    let body = Value::Object(applied);
+    let scope = call.shared_scope();
+    let presenter = call.presenter();
+    let target = call.shared_target();
     change(call, false, move |current| {
-        let mut value: Value =
-            serde_json::from_slice(&presenter.whole(current)).map_err(ApiError::internal)?;
-        patch::merge_patch(&mut value, &body);
-        let Value::Object(mut object) = value else {
-            return Err(ApiError::bad_request("the body is not an object"));
-        };
-        let scope = crate::apiserver::admission::Scope {
-            resource: &resource,
-            version: &version,
-            registry: &registry,
-            subresource: &subresource,
-            field_validation,
-        };
+        let live: Value = serde_json::from_slice(&presenter.whole(current)).map_err(ApiError::internal)?;
+        let target = target.as_target();
+        let now = jiff::Timestamp::now();
+        let made = pure::apply(&target, Some(&live), &config, &manager, force, now).map_err(refusal)?;
+        let mut object = object(made)?;
+        let scope: Scope<'_> = scope.as_scope();
         scope.normalise(&mut object, &mut Vec::new())?;
         Ok(object)
     })
     .await
+}
+
+fn object(value: Value) -> ApiResult<Fields> {
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(ApiError::bad_request("the body is not an object")),
+    }
+}
+
+fn merged(
+    call: &Call,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &str,
+    force: bool,
+) -> ApiResult<Fields> {
+    let shared = call.shared_target();
+    let now = jiff::Timestamp::now();
+    object(pure::apply(&shared.as_target(), live, config, manager, force, now).map_err(refusal)?)
+}
+
+fn refusal(error: ApplyError) -> ApiError {
+    match error {
+        ApplyError::BadRequest(why) => ApiError::bad_request(why),
+        ApplyError::Untyped(why) => ApiError::plain_internal(why),
+        ApplyError::Conflicts { message, conflicts } => {
+            let mut error = ApiError::apply_conflict(message);
+            for conflict in conflicts {
+                error = error.with_cause("FieldManagerConflict", &conflict.message, &conflict.field);
+            }
+            error
+        }
+    }
+}
+
+/// What a [`Target`] borrows, held where the request has gone elsewhere.
+pub(super) struct SharedTarget {
+    version: std::sync::Arc<crate::apiserver::registry::Version>,
+    kind: String,
+    builtin: bool,
+    api_version: String,
+    subresource: String,
+    has_status: bool,
+}
+
+impl SharedTarget {
+    fn as_target(&self) -> Target<'_> {
+        Target {
+            schema: self.version.schema.as_deref(),
+            kind: &self.kind,
+            builtin: self.builtin,
+            api_version: &self.api_version,
+            subresource: &self.subresource,
+            has_status: self.has_status,
+        }
+    }
+}
+
+impl Call {
+    fn shared_target(&self) -> SharedTarget {
+        SharedTarget {
+            version: self.version.clone(),
+            kind: self.resource.names.kind.clone(),
+            builtin: self.resource.builtin != Builtin::Custom,
+            api_version: self.resource.api_version(&self.version.name),
+            subresource: self.subresource().to_owned(),
+            has_status: self.version.status,
+        }
+    }
+
+    /// Who writes: the field manager that was named, or the client's name.
+    fn manager(&self) -> &str {
+        let agent = self.user_agent.split('/').next().unwrap_or_default();
+        let name = self.query.field_manager.as_deref().unwrap_or(agent);
+        name.get(..MANAGER).unwrap_or(name)
+    }
+
+    /// The object with its owners after a write that is no apply; an apply has them already.
+    pub(super) fn track(&self, live: Option<&Fields>, new: Fields) -> Fields {
+        // The other form of an Event is stored under other names than its writer knows.
+        if self.tracked || self.resource.builtin == Builtin::EventsEvent {
+            return new;
+        }
+        let live = live.map(|live| Value::Object(live.clone()));
+        let shared = self.shared_target();
+        let now = jiff::Timestamp::now();
+        match pure::update(
+            &shared.as_target(),
+            live.as_ref(),
+            Value::Object(new),
+            self.manager(),
+            now,
+        ) {
+            Value::Object(tracked) => tracked,
+            _ => Fields::new(),
+        }
+    }
+
+    /// Gives the old times of the owners back where nothing else has changed.
+    pub(super) fn settle(old: &Fields, new: Fields) -> Fields {
+        let old = Value::Object(old.clone());
+        let mut new = Value::Object(new);
+        pure::settle(&old, &mut new);
+        match new {
+            Value::Object(settled) => settled,
+            _ => Fields::new(),
+        }
+    }
 }

@@ -35,9 +35,8 @@ pub(super) async fn create(call: &mut Call) -> ApiResult<Response<Body>> {
 /// Creates a normalised object.
 pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<Response<Body>> {
     if !meta::text(&object, "resourceVersion").is_empty() {
-        return Err(ApiError::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::plain_internal(why));
     }
     check_room(call, meta::text(&object, "name"))?;
     let base = meta::text(&object, "generateName").to_owned();
@@ -49,6 +48,7 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
             meta::set(&mut object, "name", meta::generate_name(&base));
         }
         call.scope().prepare_create(&mut object)?;
+        let object = call.track(None, object);
         let name = meta::text(&object, "name").to_owned();
         let key = ObjectKey::new(call.namespace(), &name);
         if call.query.dry_run {
@@ -61,7 +61,8 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
             {
                 return Err(call.refused(Refused::Exists, &name));
             }
-            return call.answer_unstored(201, object);
+            // What a dry run made has no resourceVersion.
+            return call.answer_fields(201, object, 0);
         }
         match call
             .server
@@ -103,12 +104,4 @@ fn check_room(call: &Call, name: &str) -> ApiResult<()> {
         ));
     }
     Ok(())
-}
-
-impl Call {
-    /// An answer with an object that a dry run did not store: it has no resourceVersion.
-    pub(super) fn answer_unstored(&self, code: u16, object: Fields) -> ApiResult<Response<Body>> {
-        let response = self.answer_fields(code, object, 0)?;
-        Ok(response)
-    }
 }

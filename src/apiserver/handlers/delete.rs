@@ -15,7 +15,7 @@ use crate::apiserver::{
     meta::Fields,
     respond::{self, parse_body},
     status::{self, ApiError, ApiResult},
-    store::{Change, Expect, Object, Refused},
+    store::{Change, Expect, GroupResource, Object, Refused},
 };
 
 /// `metav1.DeleteOptions`
@@ -64,7 +64,7 @@ fn options(call: &Call) -> ApiResult<Options> {
     if let Some(policy) = options.propagation_policy.as_deref()
         && !matches!(policy, "Foreground" | "Background" | "Orphan")
     {
-        let known = ["Background", "Foreground", "Orphan"];
+        let known = ["Foreground", "Background", "Orphan", "nil"];
         let error =
             crate::apiserver::field::FieldError::not_supported("propagationPolicy", &policy.into(), known);
         return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
@@ -174,6 +174,8 @@ async fn remove(call: &Call, options: &Options) -> ApiResult<Done> {
 
 fn check(call: &Call, options: &Options, current: &Object) -> ApiResult<()> {
     let gr = call.resource.gr();
+    // Upstream names the kind here, not the resource.
+    let kind = GroupResource::new(&call.resource.group, &call.resource.names.kind);
     if let Some(preconditions) = &options.preconditions {
         if let Some(uid) = preconditions.uid.as_deref().filter(|uid| **uid != *current.uid) {
             let why = format!(
@@ -181,7 +183,7 @@ fn check(call: &Call, options: &Options, current: &Object) -> ApiResult<()> {
                  deleted and then recreated",
                 current.uid
             );
-            return Err(ApiError::conflict(&gr, call.name(), &why));
+            return Err(ApiError::conflict(&kind, call.name(), &why));
         }
         let newest = current.revision.to_string();
         if let Some(wanted) = preconditions
@@ -193,7 +195,7 @@ fn check(call: &Call, options: &Options, current: &Object) -> ApiResult<()> {
                 "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
                  ({newest}). The object might have been modified"
             );
-            return Err(ApiError::conflict(&gr, call.name(), &why));
+            return Err(ApiError::conflict(&kind, call.name(), &why));
         }
     }
     if call.resource.builtin == Builtin::Namespace {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::apiserver::{
+    builtin::Builtin,
     field::FieldError,
     request::Match,
     respond,
@@ -32,6 +33,9 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
         if selector.is_empty() {
             metadata["remainingItemCount"] = remaining.into();
         }
+    }
+    if call.resource.builtin == Builtin::Custom && metadata.get("continue").is_none() {
+        metadata["continue"] = "".into();
     }
     let body = call.presenter().list(&taken, &metadata);
     Ok(respond::document(call.accept, 200, body, &call.warnings))
@@ -78,12 +82,9 @@ fn page(call: &Call, continued: Option<u64>) -> ApiResult<Page> {
     let revision: u64 = match wanted {
         None => return Ok(view.list(collection, namespace)),
         Some(text) => text.parse().map_err(|_| {
-            let error = FieldError::invalid(
-                "resourceVersion",
-                &text.into(),
-                "strconv.ParseUint: invalid syntax",
-            );
-            ApiError::invalid("meta.k8s.io", "ListOptions", "", &[error])
+            ApiError::bad_request(format!(
+                "invalid resource version: resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+            ))
         })?,
     };
     let newest = view.revision();
@@ -149,7 +150,11 @@ fn encode(revision: u64, next: &ObjectKey) -> String {
 }
 
 fn decode(token: &str) -> ApiResult<(u64, ObjectKey)> {
-    let invalid = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
+    let invalid = |why: &str| {
+        ApiError::bad_request(format!(
+            "invalid continue token: continue key is not valid: {why}"
+        ))
+    };
     let raw = URL_SAFE_NO_PAD
         .decode(token.trim_end_matches('='))
         .map_err(|error| invalid(&error.to_string()))?;

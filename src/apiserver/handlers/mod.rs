@@ -25,7 +25,7 @@ use super::{
     negotiate::Accept,
     protobuf,
     registry::{Registry, Resource, Version},
-    request::{Query, Target},
+    request::{FieldValidation, Query, Target},
     respond::{self, Presenter, parse_body},
     selector::Selector,
     server::Server,
@@ -57,6 +57,31 @@ pub struct Call {
     pub body: Bytes,
     /// What the answer warns of.
     pub warnings: Vec<String>,
+    /// The client's name for itself.
+    pub user_agent: String,
+    /// Whether the object bears its owners already, as after an apply.
+    pub tracked: bool,
+}
+
+/// What a [`Scope`] borrows, held where the request has gone elsewhere.
+pub(super) struct SharedScope {
+    resource: Arc<Resource>,
+    version: Arc<Version>,
+    registry: Arc<Registry>,
+    subresource: String,
+    field_validation: FieldValidation,
+}
+
+impl SharedScope {
+    fn as_scope(&self) -> Scope<'_> {
+        Scope {
+            resource: &self.resource,
+            version: &self.version,
+            registry: &self.registry,
+            subresource: &self.subresource,
+            field_validation: self.field_validation,
+        }
+    }
 }
 
 /// What is done: upstream's verbs.
@@ -162,6 +187,16 @@ impl Call {
         }
     }
 
+    fn shared_scope(&self) -> SharedScope {
+        SharedScope {
+            resource: self.resource.clone(),
+            version: self.version.clone(),
+            registry: self.registry.clone(),
+            subresource: self.subresource().to_owned(),
+            field_validation: self.query.field_validation,
+        }
+    }
+
     fn selector(&self) -> ApiResult<Selector> {
         let events = self.resource.builtin == Builtin::EventsEvent;
         let known = |path: &str| {
@@ -169,7 +204,20 @@ impl Call {
                 || (path == "metadata.namespace" && self.resource.namespaced)
                 || self.version.selectable.iter().any(|field| field == path)
         };
-        let selector = Selector::parse(&self.query.label_selector, &self.query.field_selector, known)?;
+        let plain = self.resource.builtin != Builtin::Custom && self.version.selectable.is_empty();
+        let unknown = |path: &str| {
+            if !plain {
+                return format!("field label not supported: {path}");
+            }
+            let namespace = if self.resource.namespaced {
+                ", \"metadata.namespace\""
+            } else {
+                ""
+            };
+            format!("\"{path}\" is not a known field selector: only \"metadata.name\"{namespace}")
+        };
+        let (labels, fields) = (&self.query.label_selector, &self.query.field_selector);
+        let selector = Selector::parse(labels, fields, known, unknown)?;
         Ok(if events {
             selector.renamed(super::events::core_path)
         } else {
@@ -182,7 +230,17 @@ impl Call {
         if self.resource.builtin == Builtin::Custom && self.content_type == protobuf::MEDIA_TYPE {
             return Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN));
         }
-        match parse_body(&self.content_type, &self.body)? {
+        let parsed = parse_body(&self.content_type, &self.body).map_err(|error| match error.code {
+            415 if self.resource.builtin == Builtin::Custom => {
+                ApiError::unsupported_media_type(super::negotiate::SPOKEN)
+            }
+            400 => ApiError::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): {}",
+                self.resource.names.kind, error.message
+            )),
+            _ => error,
+        })?;
+        match parsed {
             Value::Object(object) => Ok(object),
             _ => Err(ApiError::bad_request("the body is not an object")),
         }

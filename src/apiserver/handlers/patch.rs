@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Call, update::change};
 use crate::apiserver::{
     builtin::Builtin,
+    field::FieldError,
     meta::{self, Fields},
     patch::{self as pure, PatchError},
     respond::parse_body,
@@ -36,48 +37,61 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
         Value::Object(_) => body.pointer("/metadata/resourceVersion").is_some(),
         _ => false,
     };
-    let scope_call: &Call = call;
     let mut warnings = Vec::new();
     let next = {
-        let presenter = scope_call.presenter();
-        let kind = scope_call.resource.names.kind.clone();
-        let resource = scope_call.resource.clone();
-        let version = scope_call.version.clone();
-        let registry = scope_call.registry.clone();
-        let field_validation = scope_call.query.field_validation;
-        let subresource = scope_call.subresource().to_owned();
+        let presenter = call.presenter();
+        let scope = call.shared_scope();
+        let kind = call.resource.names.kind.clone();
+        let namespace = call.target.namespace.clone();
         let warnings = &mut warnings;
         move |current: &Object| -> ApiResult<Fields> {
             let mut value: Value =
                 serde_json::from_slice(&presenter.whole(current)).map_err(ApiError::internal)?;
             apply(form, &kind, &mut value, &body)?;
+            let patched = value.to_string();
             let Value::Object(mut object) = value else {
                 return Err(ApiError::bad_request("the patch does not leave an object"));
             };
-            let scope = crate::apiserver::admission::Scope {
-                resource: &resource,
-                version: &version,
-                registry: &registry,
-                subresource: &subresource,
-                field_validation,
-            };
             warnings.clear();
-            scope.normalise(&mut object, warnings)?;
-            if meta::text(&object, "name") != &*current.key.name {
-                let why = format!(
-                    "the name of the object ({}) does not match the name on the URL ({})",
-                    meta::text(&object, "name"),
-                    current.key.name
-                );
-                return Err(ApiError::bad_request(why));
-            }
+            scope
+                .as_scope()
+                .normalise(&mut object, warnings)
+                .map_err(|error| strict(error, &patched))?;
+            fits_path(&object, current, namespace.as_deref())?;
             Ok(object)
         }
     };
-    let done = change(call, names_version, next).await;
-    let mut response = done?;
+    let mut response = change(call, names_version, next).await?;
     super::warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// What strict validation finds in a patched object is an error of the patch.
+fn strict(error: ApiError, patched: &str) -> ApiError {
+    match error.message.split_once("strict decoding error: ") {
+        Some((_, unknown)) => {
+            let why = format!("strict decoding error: {unknown}");
+            ApiError::invalid("", "", "", &[FieldError::invalid("patch", &patched.into(), &why)])
+        }
+        None => error,
+    }
+}
+
+/// A patch may not move an object.
+fn fits_path(object: &Fields, current: &Object, namespace: Option<&str>) -> ApiResult<()> {
+    let name = meta::text(object, "name");
+    if *name != *current.key.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            current.key.name
+        )));
+    }
+    if namespace.is_some_and(|namespace| namespace != meta::text(object, "namespace")) {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
 }
 
 fn form(call: &Call) -> ApiResult<Form> {
@@ -92,16 +106,17 @@ fn form(call: &Call) -> ApiResult<Form> {
             "application/merge-patch+json",
             "application/apply-patch+yaml",
         ])),
-        _ => Err(ApiError::unsupported_media_type(&[
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/strategic-merge-patch+json",
-            "application/apply-patch+yaml",
-        ])),
+        _ => Err(ApiError::unsupported_patch()),
     }
 }
 
 fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<()> {
+    if !body.is_object() && form != Form::Json {
+        let kind = if body.is_array() { "array" } else { "value" };
+        return Err(ApiError::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )));
+    }
     let patched = match form {
         Form::Json => pure::json_patch(value, body),
         Form::Merge | Form::Apply => {
@@ -111,7 +126,9 @@ fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<(
         Form::Strategic => pure::strategic_merge_patch(kind, value, body),
     };
     patched.map_err(|error| match error {
-        PatchError::Malformed(why) => ApiError::bad_request(why),
-        PatchError::Unprocessable(why) => ApiError::unprocessable(why),
+        PatchError::Malformed(why) if form != Form::Json || !body.is_array() => ApiError::bad_request(why),
+        PatchError::Malformed(_) | PatchError::Unprocessable(_) => {
+            ApiError::unprocessable("the server rejected our request due to an error in our request")
+        }
     })
 }

@@ -52,15 +52,9 @@ pub(super) async fn update(call: &mut Call) -> ApiResult<Response<Body>> {
             &Value::from(0),
             "must be specified for an update",
         )];
-        let mut error = ApiError::invalid(
-            &call.resource.group,
-            &call.resource.names.kind,
-            call.name(),
-            &errors,
-        );
-        error.message = error.message.replace("Invalid value: 0:", "Invalid value: 0x0:");
         call.current()?;
-        return Err(error);
+        let (group, plural) = (&call.resource.group, &call.resource.names.plural);
+        return Err(ApiError::invalid(group, plural, call.name(), &errors));
     }
     change(call, !given.is_empty(), |_| Ok(object.clone())).await
 }
@@ -80,6 +74,7 @@ pub(super) async fn change(
         check_versions(call, &new, &current)?;
         call.scope().prepare_update(&mut new, &old)?;
         meta::set(&mut new, "resourceVersion", current.revision.to_string());
+        let new = Call::settle(&old, call.track(Some(&old), new));
         if new == old {
             return Ok(call.answer(200, &current));
         }
@@ -121,7 +116,10 @@ fn is_finished(call: &Call, new: &Fields) -> bool {
 fn check_versions(call: &Call, new: &Fields, current: &Object) -> ApiResult<()> {
     let gr = call.resource.gr();
     let uid = meta::text(new, "uid");
-    if !uid.is_empty() && *uid != *current.uid {
+    // A patch that changes it is refused as a change of what may not change.
+    if call.content_type.contains("patch") {
+        // Looked at by the rules of metadata.
+    } else if !uid.is_empty() && *uid != *current.uid {
         let why = format!(
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             current.uid
@@ -134,13 +132,7 @@ fn check_versions(call: &Call, new: &Fields, current: &Object) -> ApiResult<()> 
             return Err(ApiError::changed(&gr, call.name()));
         }
         let why = format!("strconv.ParseUint: parsing \"{given}\": invalid syntax");
-        let error = FieldError::invalid("metadata.resourceVersion", &given.into(), &why);
-        return Err(ApiError::invalid(
-            &call.resource.group,
-            &call.resource.names.kind,
-            call.name(),
-            &[error],
-        ));
+        return Err(ApiError::plain_internal(why));
     }
     Ok(())
 }

@@ -19,7 +19,9 @@ pub(super) fn watch(call: &mut Call) -> ApiResult<Response<Body>> {
     let wanted = call.query.resource_version.as_deref().unwrap_or("0");
     let revision: u64 = wanted
         .parse()
-        .map_err(|_| ApiError::bad_request(format!("Invalid value: \"{wanted}\": not a number")))?;
+        .map_err(|_| ApiError::plain_internal(format!(
+                "resourceVersion: Invalid value: \"{wanted}\": strconv.ParseUint: parsing \"{wanted}\": invalid syntax"
+            )))?;
     let start = match (call.query.initial_events, revision) {
         (Some(true), _) => Start::State { mark_end: true },
         (Some(false), 0) => Start::Now,

@@ -92,7 +92,12 @@ impl Object {
             .entry("metadata")
             .or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(metadata) = metadata {
-            metadata.insert("resourceVersion".into(), Value::String(revision.to_string()));
+            // What is answered without being stored has none.
+            if revision == 0 {
+                metadata.remove("resourceVersion");
+            } else {
+                metadata.insert("resourceVersion".into(), Value::String(revision.to_string()));
+            }
         }
         let mut out = BytesMut::with_capacity(512).writer();
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
