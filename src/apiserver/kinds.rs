@@ -135,7 +135,13 @@ pub fn validate(builtin: Builtin, object: &Fields, old: Option<&Fields>) -> Vec<
         Builtin::Namespace => namespace(object, &mut errors),
         Builtin::Secret => secret(object, old, &mut errors),
         Builtin::ConfigMap => config_map(object, old, &mut errors),
-        Builtin::Event | Builtin::EventsEvent => event(object, &mut errors),
+        Builtin::Event => event(object, &mut errors),
+        Builtin::EventsEvent => {
+            event(object, &mut errors);
+            if old.is_none() {
+                new_event(object, &mut errors);
+            }
+        }
         Builtin::Lease => lease(object, &mut errors),
         Builtin::Role | Builtin::ClusterRole => rules(object, builtin, &mut errors),
         Builtin::RoleBinding | Builtin::ClusterRoleBinding => binding(object, old, &mut errors),
@@ -318,6 +324,36 @@ fn event(object: &Fields, errors: &mut Vec<FieldError>) {
             &about.into(),
             why,
         ));
+    }
+}
+
+/// What events.k8s.io asks of a new Event, in the stored form.
+fn new_event(object: &Fields, errors: &mut Vec<FieldError>) {
+    if object.get("eventTime").is_none_or(Value::is_null) {
+        errors.push(FieldError::required("eventTime", ""));
+    }
+    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
+    if !matches!(kind, "Normal" | "Warning") {
+        let why = format!("has invalid value: {kind}");
+        errors.push(FieldError::invalid("type", &kind.into(), &why));
+    }
+    let fields = [
+        ("reportingComponent", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+        ("action", "action"),
+        ("reason", "reason"),
+    ];
+    if errors.is_empty() {
+        for (stored, field) in fields {
+            if object
+                .get(stored)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .is_empty()
+            {
+                errors.push(FieldError::required(field, ""));
+            }
+        }
     }
 }
 

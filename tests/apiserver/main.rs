@@ -1,5 +1,6 @@
 //! The API server, driven in process, by kube as a client, and by the real kubectl over TLS.
 
+mod apply;
 mod basics;
 mod crash;
 mod custom;

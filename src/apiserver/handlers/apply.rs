@@ -8,7 +8,7 @@ use super::{Call, create::create_object, update::change};
 use crate::apiserver::{
     admission::Scope,
     apply::{self as pure, ApplyError, Target},
-    builtin::Builtin,
+    builtin::{Builtin, lost_fields},
     meta::{self, Fields},
     status::{ApiError, ApiResult},
 };
@@ -28,7 +28,7 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
     if meta::text(&applied, "name").is_empty() {
         meta::set(&mut applied, "name", call.name());
     }
-    call.check_namespace(&mut applied)?;
+    call.check_namespace(&mut applied.clone())?;
     let named = meta::text(&applied, "name");
     if named != call.name() {
         let why = format!(
@@ -38,6 +38,7 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         return Err(ApiError::bad_request(why));
     }
     let config = Value::Object(applied);
+    declared(call, &config)?;
     let force = call.query.force == Some(true);
     let absent = call
         .server
@@ -53,6 +54,7 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         let made = merged(call, None, &config, &manager, force)?;
         let mut warnings = Vec::new();
         let mut made = made;
+        call.check_namespace(&mut made)?;
         call.scope().normalise(&mut made, &mut warnings)?;
         call.warnings.append(&mut warnings);
         return create_object(call, made).await;
@@ -71,6 +73,30 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         Ok(object)
     })
     .await
+}
+
+/// What a built-in type does not know may not be applied; of a custom resource the schema says so.
+fn declared(call: &Call, config: &Value) -> ApiResult<()> {
+    let (builtin, kind) = (call.resource.builtin, &call.resource.names.kind);
+    if builtin == Builtin::Custom || config.get("kind").is_some_and(|given| given != kind) {
+        return Ok(());
+    }
+    let Ok(typed) = builtin.retype(config.clone()) else {
+        return Ok(());
+    };
+    match lost_fields(config, &typed).first() {
+        None => Ok(()),
+        Some(field) => {
+            let text = |name: &str| config.pointer(name).and_then(Value::as_str).unwrap_or_default();
+            Err(ApiError::plain_internal(format!(
+                "failed to create typed patch object ({}/{}; {}/{}, Kind={kind}): .{field}: field not declared in schema",
+                text("/metadata/namespace"),
+                text("/metadata/name"),
+                call.resource.group,
+                call.version.name
+            )))
+        }
+    }
 }
 
 fn object(value: Value) -> ApiResult<Fields> {

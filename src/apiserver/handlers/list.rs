@@ -11,6 +11,7 @@ use super::Call;
 use crate::apiserver::{
     builtin::Builtin,
     field::FieldError,
+    negotiate::Shape,
     request::Match,
     respond,
     selector::Selector,
@@ -34,7 +35,8 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
             metadata["remainingItemCount"] = remaining.into();
         }
     }
-    if call.resource.builtin == Builtin::Custom && metadata.get("continue").is_none() {
+    let whole = call.resource.builtin == Builtin::Custom && call.accept.shape == Shape::Whole;
+    if whole && metadata.get("continue").is_none() {
         metadata["continue"] = "".into();
     }
     let body = call.presenter().list(&taken, &metadata);

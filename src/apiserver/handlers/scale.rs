@@ -72,14 +72,6 @@ async fn set(call: &mut Call, next: impl Fn(Value) -> ApiResult<Value>) -> ApiRe
         .pointer("/spec/replicas")
         .and_then(Value::as_i64)
         .unwrap_or_default();
-    if replicas < 0 {
-        let error = crate::apiserver::field::FieldError::invalid(
-            "spec.replicas",
-            &replicas.into(),
-            "must be greater than or equal to 0",
-        );
-        return Err(ApiError::invalid("autoscaling", "Scale", call.name(), &[error]));
-    }
     let given = wanted
         .pointer("/metadata/resourceVersion")
         .and_then(Value::as_str)
