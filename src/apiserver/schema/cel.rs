@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: rules in CEL, parsed once with the schema and run on every write.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use kube::core::cel::{
     KubeCelExt as _,
@@ -14,7 +14,7 @@ use kube::core::cel::{
 use serde_json::{Map, Value};
 
 use super::{
-    cel_value, correlate,
+    cel_value, correlate, cost,
     node::{Additional, Node, Types},
 };
 use crate::apiserver::field::{Cause, FieldError, child, index, key};
@@ -25,18 +25,25 @@ pub(super) fn functions() -> &'static Context<'static> {
     &FUNCTIONS
 }
 
-/// One rule, ready to run.
+/// One rule; its expressions are parsed when it first runs, so that a schema nobody uses costs nothing.
 #[derive(Debug)]
 pub(super) struct Rule {
     source: Box<str>,
     message: Box<str>,
-    message_expression: Option<IdedExpr>,
+    message_source: Box<str>,
     reason: Cause,
     /// The path below the rule's own place that an error names; empty for the place itself.
     field_path: Box<str>,
     optional_old_self: bool,
-    pub(super) uses_old_self: bool,
+    parsed: OnceLock<Parsed>,
+}
+
+/// The expressions of a rule.
+#[derive(Debug)]
+struct Parsed {
     program: Result<IdedExpr, Box<str>>,
+    message: Option<IdedExpr>,
+    uses_old_self: bool,
 }
 
 /// Parses an expression of the dialect that Kubernetes uses, with optional fields and indices.
@@ -116,16 +123,10 @@ impl Rule {
 
     fn compile(rule: &Map<String, Value>, schema: &Map<String, Value>) -> Self {
         let string = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or_default();
-        let program = parse(string("rule")).map_err(Into::into);
-        let uses_old_self = program
-            .as_ref()
-            .is_ok_and(|expression: &IdedExpr| expression.references().has_variable("oldSelf"));
         Self {
             source: string("rule").trim().into(),
             message: string("message").trim().into(),
-            message_expression: Some(string("messageExpression"))
-                .filter(|text| !text.is_empty())
-                .and_then(|text| parse(text).ok()),
+            message_source: string("messageExpression").into(),
             reason: match string("reason") {
                 "FieldValueForbidden" => Cause::Forbidden,
                 "FieldValueRequired" => Cause::Required,
@@ -136,9 +137,25 @@ impl Rule {
                 .unwrap_or_default()
                 .into(),
             optional_old_self: rule.get("optionalOldSelf").and_then(Value::as_bool) == Some(true),
-            uses_old_self,
-            program,
+            parsed: OnceLock::new(),
         }
+    }
+
+    fn parsed(&self) -> &Parsed {
+        self.parsed.get_or_init(|| {
+            let program = parse(&self.source).map_err(Into::into);
+            let uses_old_self = program
+                .as_ref()
+                .is_ok_and(|program: &IdedExpr| program.references().has_variable("oldSelf"));
+            let message = Some(&self.message_source)
+                .filter(|source| !source.is_empty())
+                .and_then(|source| parse(source).ok());
+            Parsed {
+                program,
+                message,
+                uses_old_self,
+            }
+        })
     }
 
     /// What stands for the rule in a message.
@@ -152,7 +169,8 @@ impl Rule {
 
     fn detail(&self, context: &Context<'_>) -> String {
         let computed =
-            self.message_expression
+            self.parsed()
+                .message
                 .as_ref()
                 .and_then(|expression| match Cel::resolve(expression, context) {
                     Ok(Cel::String(text)) => Some(text.trim().to_owned()),
@@ -277,7 +295,7 @@ fn run(
     }
     let old = origin.old.filter(|old| !old.is_null());
     let old_cel = old
-        .filter(|_| rules.rules.iter().any(|rule| rule.uses_old_self))
+        .filter(|_| rules.rules.iter().any(|rule| rule.parsed().uses_old_self))
         .map(|old| cel_value::convert(old, node, resource));
     let mut context = functions().new_inner_scope();
     context.add_variable_from_value("self", cel_value::convert(value, node, resource));
@@ -294,15 +312,27 @@ fn run(
     });
     for rule in &rules.rules {
         // A transition rule needs something to compare with.
-        if rule.uses_old_self && old.is_none() && !rule.optional_old_self {
+        if rule.parsed().uses_old_self && old.is_none() && !rule.optional_old_self {
             continue;
         }
         let scope = optional
             .as_ref()
             .filter(|_| rule.optional_old_self)
             .unwrap_or(&context);
+        if let Ok(program) = &rule.parsed().program {
+            let known = [("self", value), ("oldSelf", old.unwrap_or(&Value::Null))];
+            if cost::bound(program, &known) > cost::PER_CALL {
+                let typed = Value::from(node.types.names());
+                let detail = format!(
+                    "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                    rule.named()
+                );
+                errors.push(FieldError::invalid(path, &typed, &detail));
+                return;
+            }
+        }
         if let Some(error) = check(rule, node, value, scope, path)
-            && (rule.uses_old_self || !origin.unchanged())
+            && (rule.parsed().uses_old_self || !origin.unchanged())
         {
             errors.push(error);
         }
@@ -311,7 +341,7 @@ fn run(
 
 fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &str) -> Option<FieldError> {
     let typed = Value::from(node.types.names());
-    let program = match &rule.program {
+    let program = match &rule.parsed().program {
         Ok(program) => program,
         Err(reason) => {
             return Some(FieldError::invalid(

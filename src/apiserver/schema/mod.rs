@@ -6,6 +6,7 @@
 mod cel;
 mod cel_value;
 mod correlate;
+mod cost;
 mod defaults;
 mod embedded;
 mod formats;

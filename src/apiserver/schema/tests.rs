@@ -251,6 +251,22 @@ fn rules_run_and_report() {
 }
 
 #[test]
+fn a_rule_that_would_run_for_ever_is_ended() {
+    let schema = schema(&json!({"type": "array", "items": {"type": "integer"},
+        "x-kubernetes-validations": [{"rule": "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))"}]}));
+    let list = |length: usize| json!({"spec": vec![1; length]});
+    assert_eq!(texts(&schema, &list(10), None), Vec::<String>::new());
+    let texts = texts(&schema, &list(2000), None);
+    assert!(
+        texts
+            .iter()
+            .all(|text| text.contains("call cost exceeds limit for rule")),
+        "{texts:?}"
+    );
+    assert_eq!(texts.len(), 1);
+}
+
+#[test]
 fn transition_rules_compare_with_what_was() {
     let immutable = schema(&json!({"type": "object", "properties": {"a": {"type": "string",
         "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "immutable"}]}}}));
