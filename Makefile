@@ -6,6 +6,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # Tests share one Docker Engine and start real servers: more at once are not faster, and their deadlines suffer.
 export RUST_TEST_THREADS ?= $(shell n=$$(nproc); if [ "$$n" -gt 4 ]; then echo 4; else echo "$$n"; fi)
 
+# The tests' kubectl is of one version, whatever the machine has (Debian 12 has 1.20, which they try too).
+
 .DEFAULT_GOAL := help
 .PHONY: help tools build demo test test-peers lint fmt crds bench
 
@@ -24,13 +26,13 @@ demo: tools ## From nothing to a running application: build, `davit up`, apply e
 test: ## Everything but the real Kubernetes: lints, pure tests, and the whole loop on real servers (20 to 30 minutes at first).
 	scripts/install-tools --test
 	$(MAKE) --no-print-directory lint
-	scripts/build-peer gitea
-	cargo test --locked
+	scripts/build-peer gitea kubectl kubectl-debian
+	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked
 
 test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop against them.
 	scripts/install-tools --test
 	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl
-	cargo test --locked --features peers --test peers
+	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test peers
 
 lint: ## What must hold before a commit: formatting and every lint.
 	cargo fmt --check

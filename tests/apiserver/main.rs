@@ -2,9 +2,12 @@
 
 mod apply;
 mod basics;
+#[path = "../common/mod.rs"]
+mod common;
 mod crash;
 mod custom;
 mod gc;
 mod kubectl;
+mod kubectl_debian;
 mod support;
 mod watch;

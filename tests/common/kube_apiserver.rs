@@ -131,10 +131,16 @@ impl KubeApiserver {
 
 /// The machine's `kubectl` with this kubeconfig, and with a cache beside it, so that no test sees another's.
 pub fn kubectl(kubeconfig: &Path) -> Command {
-    let mut command = Command::new("kubectl");
+    kubectl_at(Path::new("kubectl"), kubeconfig)
+}
+
+/// Another `kubectl`, as that of Debian 12, in the same way.
+pub fn kubectl_at(program: &Path, kubeconfig: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .env("KUBECONFIG", kubeconfig)
-        .env("KUBECACHEDIR", kubeconfig.with_extension("cache"));
+        .arg("--cache-dir")
+        .arg(kubeconfig.with_extension("cache"));
     command
 }
 

@@ -123,11 +123,25 @@ pub(super) fn definitions<'a>(
         "io.k8s.apimachinery.pkg.apis.meta.v1.Patch".into(),
         json!({"type": "object", "description": "The changes to an object, in the form that the content type names."}),
     );
+    for name in ANYTHING {
+        if let Some(Value::Object(definition)) = definitions.get_mut(name) {
+            definition.remove("type");
+        }
+    }
     for definition in definitions.values_mut() {
         adapt(definition, dialect);
     }
     definitions
 }
+
+/// Definitions that stand for values of more than one type, and so have none in the API server's documents; the Rust
+/// types say `object`, by which kubectl 1.20 would refuse a CRD with `default: red`.
+const ANYTHING: [&str; 4] = [
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+];
 
 /// Writes the shape of one list or map beside its schema, following references.
 fn mark(definitions: &mut Map<String, Value>, root: &str, path: &str, shape: shapes::Shape) {
