@@ -1,1 +1,419 @@
-//! What only a real engine can show.
+//! What only a real engine can show of the Docker runtime.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bollard::{API_DEFAULT_VERSION, Docker};
+use davit::api::Strategy;
+use davit::redact::Secret;
+use davit::runtime::docker::{DockerOptions, DockerRuntime};
+use davit::runtime::{
+    Health, Mount, MountSource, PortBinding, Probe, Replica, ReplicaState, Runtime as _, RuntimeError,
+    RuntimeEvent,
+};
+use futures::StreamExt as _;
+use rand::Rng as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+
+use super::runtime::{Does, Engine, Rig, docker_runtime, free_port, ids};
+use crate::common::docker::{BASE_IMAGE, docker};
+use crate::common::{run, try_run};
+
+/// Long enough for anything on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn label(rig: &Rig) -> String {
+    let Engine::Docker(scope) = &rig.engine else {
+        panic!("these tests are about Docker")
+    };
+    scope.label()
+}
+
+/// Runs a program in the container.
+fn inside(id: &str, command: &[&str]) -> (bool, String) {
+    let (ok, out, err) = try_run(docker().args(["exec", id]).args(command));
+    (ok, out + &err)
+}
+
+fn inspect(id: &str, format: &str) -> String {
+    run(docker().args(["inspect", "--format", format, id]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_not_waited_for_a_whole_interval() {
+    let mut rig = Rig::docker("rt");
+    let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
+    let script = "sleep 0.3; touch /ready; exec sleep 1000".to_owned();
+    wanted.command = vec!["sh".to_owned(), "-c".to_owned(), script];
+    wanted.health = Some(Health {
+        probe: Probe::Exec(["test", "-f", "/ready"].map(str::to_owned).into()),
+        interval: PATIENCE,
+        timeout: Duration::from_secs(5),
+        retries: 3,
+        start_period: Duration::ZERO,
+    });
+    let begun = Instant::now();
+    rig.settle(&wanted).await;
+    let took = begun.elapsed();
+    assert!(
+        took > Duration::from_millis(300),
+        "it was not asked at all: {took:?}"
+    );
+    assert!(took < PATIENCE / 2, "it waited for the engine: {took:?}");
+    let id = &rig.replicas(&wanted).await[0].id;
+    assert_eq!(
+        inspect(id, "{{.State.Health.Status}}"),
+        "starting",
+        "the engine has looked by itself"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_there_read_only_also_after_a_restart_and_gone_with_the_release() {
+    let mut rig = Rig::docker("rt");
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let files = |text: &str| {
+        let files = BTreeMap::from([
+            ("key".to_owned(), Secret::from(text)),
+            ("empty".to_owned(), Secret::from("")),
+        ]);
+        vec![Mount {
+            name: "conf".to_owned(),
+            path: "/etc/conf".to_owned(),
+            source: MountSource::Files { files, mode: 0o400 },
+            read_only: true,
+        }]
+    };
+    wanted.mounts = files("first");
+    wanted.replicas = 2;
+    rig.settle(&wanted).await;
+    for it in rig.replicas(&wanted).await {
+        for restart in [false, true] {
+            if restart {
+                run(docker().args(["restart", "--time=1", &it.id]));
+            }
+            assert_eq!(
+                inside(&it.id, &["cat", "/etc/conf/key"]),
+                (true, "first".to_owned())
+            );
+            assert_eq!(
+                inside(&it.id, &["stat", "-c", "%a %u %s", "/etc/conf/key"])
+                    .1
+                    .trim(),
+                "400 0 5"
+            );
+            assert_eq!(inside(&it.id, &["ls", "/etc/conf"]).1, "empty\nkey\n");
+            let (written, said) = inside(&it.id, &["sh", "-c", "echo x > /etc/conf/key"]);
+            assert!(!written && said.contains("Read-only"), "{said}");
+        }
+    }
+    let mut next = rig.workload("web", "h2", Does::Serve);
+    next.mounts = files("second");
+    rig.settle(&next).await;
+    let id = &rig.replicas(&next).await[0].id;
+    assert_eq!(inside(id, &["cat", "/etc/conf/key"]).1, "second");
+    let Engine::Docker(scope) = &rig.engine else {
+        unreachable!()
+    };
+    assert_eq!(
+        scope.list("volumes").len(),
+        1,
+        "the files of the release before are gone"
+    );
+    assert_eq!(scope.list("containers").len(), 1, "so is what carried them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_namespace_and_who_joins_it_finds_the_name_and_nobody_else() {
+    let mut rig = Rig::docker("rt");
+    let mut other = Rig::docker("rt");
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.replicas = 2;
+    rig.settle(&wanted).await;
+    let peer = rig.workload("peer", "h2", Does::Serve);
+    rig.settle(&peer).await;
+    let stranger = other.workload("stranger", "h3", Does::Serve);
+    other.settle(&stranger).await;
+
+    let url = "http://web:8080/";
+    let peer = &rig.replicas(&peer).await[0].id;
+    assert_eq!(inside(peer, &["wget", "-qO-", url]), (true, "h1\n".to_owned()));
+    let network = rig.network();
+    let mut guest = docker();
+    guest.args([
+        "run",
+        "--rm",
+        "--label",
+        &label(&rig),
+        "--network",
+        &network,
+        BASE_IMAGE,
+        "wget",
+        "-qO-",
+        url,
+    ]);
+    assert_eq!(run(&mut guest), "h1", "a container that a user attaches");
+
+    let stranger = &other.replicas(&stranger).await[0].id;
+    assert!(
+        !inside(stranger, &["wget", "-qO-", url]).0,
+        "another namespace resolves the name"
+    );
+    let address = inspect(
+        &rig.replicas(&wanted).await[0].id,
+        "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+    );
+    let (reached, _) = inside(
+        stranger,
+        &["timeout", "2", "wget", "-qO-", &format!("http://{address}:8080/")],
+    );
+    assert!(!reached, "another namespace reaches the address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_are_made_as_asked_and_bounded() {
+    let mut rig = Rig::docker("rt");
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.cpu = Some(250_000_000);
+    wanted.memory = Some(64 << 20);
+    wanted.memory_reservation = Some(32 << 20);
+    wanted.stop_grace = Duration::from_secs(7);
+    rig.settle(&wanted).await;
+    let id = rig.replicas(&wanted).await[0].id.clone();
+    for (format, expected) in [
+        (
+            "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}",
+            "250000000 67108864 33554432",
+        ),
+        (
+            "{{.HostConfig.SecurityOpt}} {{.HostConfig.Init}} {{.HostConfig.Privileged}}",
+            "[no-new-privileges] true false",
+        ),
+        (
+            "{{.HostConfig.LogConfig.Type}} {{.HostConfig.LogConfig.Config}}",
+            "json-file map[max-file:3 max-size:10m]",
+        ),
+        (
+            "{{.HostConfig.RestartPolicy.Name}} {{.Config.StopTimeout}}",
+            "always 7",
+        ),
+        (
+            "{{index .Config.Labels \"dev.davit.config\"}} {{index .Config.Labels \"dev.davit.release\"}}",
+            "h1 web-1",
+        ),
+    ] {
+        assert_eq!(inspect(&id, format), expected);
+    }
+    // What a hand changed can be put right as it runs; a limit that a hand added where none is wanted cannot.
+    rig.settle(&wanted).await;
+    run(docker().args(["update", "--memory=128m", "--memory-swap=128m", &id]));
+    rig.settle(&wanted).await;
+    assert_eq!(inspect(&id, "{{.HostConfig.Memory}}"), "67108864");
+    wanted.memory = None;
+    "h2".clone_into(&mut wanted.hash);
+    rig.settle(&wanted).await;
+    let id = rig.replicas(&wanted).await[0].id.clone();
+    run(docker().args(["update", "--memory=128m", "--memory-swap=128m", &id]));
+    rig.settle(&wanted).await;
+    let after = rig.replicas(&wanted).await;
+    assert!(
+        after.len() == 1 && after[0].id != id && after[0].serving,
+        "{after:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_davit_left_in_the_middle_of_a_step_is_put_right() {
+    let mut rig = Rig::docker("rt");
+    let wanted = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&wanted).await;
+    let before = rig.replicas(&wanted).await;
+    // As after `kill -9` between the two networks.
+    run(docker().args(["pause", &before[0].id]));
+    run(docker().args(["network", "disconnect", &rig.network(), &before[0].id]));
+    rig.runtime = Box::new(docker_runtime(&rig.namespace));
+    rig.events = rig.runtime.events();
+    rig.settle(&wanted).await;
+    assert_eq!(ids(&rig.replicas(&wanted).await), ids(&before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn davit_may_end_at_any_moment_of_a_rollout() {
+    let mut rig = Rig::docker("rt");
+    let mut last = rig.workload("web", "h0", Does::Serve);
+    last.replicas = 2;
+    rig.settle(&last).await;
+    for number in 1..=8 {
+        let moment = Duration::from_millis(rand::rng().random_range(1..800));
+        last = rig.workload("web", &format!("h{number}"), Does::Serve);
+        last.replicas = 2;
+        let _ = tokio::time::timeout(moment, rig.settle(&last)).await;
+        rig.runtime = Box::new(docker_runtime(&rig.namespace));
+        rig.events = rig.runtime.events();
+    }
+    rig.settle(&last).await;
+    let replicas = rig.replicas(&last).await;
+    assert!(
+        replicas.len() == 2 && replicas.iter().all(|it| it.hash == "h8" && it.serving),
+        "{replicas:?}"
+    );
+    let Engine::Docker(scope) = &rig.engine else {
+        unreachable!()
+    };
+    assert_eq!(
+        (scope.list("containers").len(), scope.list("networks").len()),
+        (2, 1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_we_do_ourselves_is_not_news() {
+    let mut rig = Rig::docker("rt");
+    let first = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&first).await;
+    let mut events = rig.runtime.events();
+    let second = rig.workload("web", "h2", Does::Serve);
+    rig.settle(&second).await;
+    let mut told = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), events.next()).await {
+        told.push(event);
+    }
+    let changed = told
+        .iter()
+        .filter(|event| matches!(event, RuntimeEvent::Changed(_)))
+        .count();
+    assert!(
+        (1..=2).contains(&changed),
+        "healthy, and the old one has gone: {told:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sick_container_is_told_and_gets_well_again() {
+    let mut rig = Rig::docker("rt");
+    let wanted = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&wanted).await;
+    let id = rig.replicas(&wanted).await[0].id.clone();
+    assert!(inside(&id, &["mv", "/w/index.html", "/w/away"]).0);
+    let sick = |all: &[Replica]| matches!(&all[0].state, ReplicaState::Unhealthy(why) if why.contains("404"));
+    let replicas = rig.replicas_until(&wanted, sick).await;
+    assert_eq!(replicas[0].healthy_since, None);
+    assert!(inside(&id, &["mv", "/w/away", "/w/index.html"]).0);
+    rig.settle(&wanted).await;
+    assert_eq!(rig.replicas(&wanted).await[0].id, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_port_is_away_only_while_containers_change_places() {
+    let mut rig = Rig::docker("rt");
+    let port = free_port();
+    let release = |rig: &Rig, hash: &str| {
+        let mut wanted = rig.workload("web", hash, Does::Serve);
+        wanted.ports = vec![PortBinding {
+            container: 8080,
+            host: Some(port),
+            host_ip: Some("127.0.0.1".to_owned()),
+            protocol: davit::api::Protocol::Tcp,
+        }];
+        wanted.strategy = Strategy::StopFirst;
+        wanted
+    };
+    let first = release(&rig, "h1");
+    rig.settle(&first).await;
+    let watch = tokio::spawn(async move {
+        let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+        loop {
+            let page = page(port).await.unwrap_or_default();
+            if !page.is_empty() {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            if page.ends_with("\r\n\r\nh2\n") {
+                return longest;
+            }
+        }
+    });
+    let second = release(&rig, "h2");
+    rig.settle(&second).await;
+    let away = tokio::time::timeout(PATIENCE, watch)
+        .await
+        .expect("the new page comes")
+        .unwrap();
+    eprintln!("the host port was away for {away:?}");
+    assert!(
+        away < Duration::from_secs(5),
+        "the host port was away for {away:?}"
+    );
+}
+
+/// The answer of whoever listens at this port of the machine.
+async fn page(port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_millis(500), read).await??;
+    Ok(answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_goes_away_and_comes_back_is_told_and_everything_is_as_it_was() {
+    let rig = Rig::docker("rt");
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("engine.sock");
+    let door = open_door(&socket);
+    let docker = Docker::connect_with_unix(socket.to_str().unwrap(), 10, API_DEFAULT_VERSION).unwrap();
+    let options = DockerOptions {
+        instance: rig.namespace.clone(),
+        ..DockerOptions::default()
+    };
+    let runtime = DockerRuntime::new(docker, options);
+    let mut rig = Rig {
+        events: runtime.events(),
+        runtime: Box::new(runtime),
+        ..rig
+    };
+    let wanted = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&wanted).await;
+    let before = ids(&rig.replicas(&wanted).await);
+
+    door.abort();
+    let _ = door.await;
+    std::fs::remove_file(&socket).unwrap();
+    until(&mut rig, RuntimeEvent::Disconnected).await;
+    let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
+    assert!(
+        matches!(refused, RuntimeError::EngineUnavailable(_)),
+        "{refused:?}"
+    );
+
+    let _door = open_door(&socket);
+    until(&mut rig, RuntimeEvent::Connected).await;
+    rig.settle(&wanted).await;
+    assert_eq!(ids(&rig.replicas(&wanted).await), before);
+}
+
+async fn until(rig: &mut Rig, wanted: RuntimeEvent) {
+    let heard = async { while rig.events.next().await.as_ref() != Some(&wanted) {} };
+    tokio::time::timeout(PATIENCE, heard)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {wanted:?}"));
+}
+
+/// A socket behind which the engine is, for as long as the task runs.
+fn open_door(socket: &Path) -> tokio::task::JoinHandle<()> {
+    let engine = PathBuf::from("/var/run/docker.sock");
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((mut inner, _)) = listener.accept().await {
+            let engine = engine.clone();
+            connections.spawn(async move {
+                let mut outer = UnixStream::connect(engine).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut inner, &mut outer).await;
+            });
+        }
+    })
+}

@@ -4,6 +4,7 @@
 //! labels, names and aliases do not say, but for what is under way at this moment, so a restart of Davit goes on where it
 //! was. Two Davits share an engine when their instance differs: all names and labels contain it.
 
+mod attempt;
 mod create;
 mod engine;
 pub(super) mod events;
@@ -36,7 +37,7 @@ use crate::model::AppId;
 use names::Names;
 use observe::{Looked, Since};
 use probe::{Check, Probes, Target};
-use rollout::{Busy, Phase, Want};
+use rollout::{Busy, Health, Phase, Want};
 
 /// How often the next steps are asked for in one call of `deploy`; a rollout needs four at most.
 const ROUNDS: usize = 8;
@@ -94,11 +95,11 @@ impl DockerRuntime {
         let (changed, receiver) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
+            probes: Probes::new(docker.clone(), changed.clone()),
             docker,
             names: Names::new(&options.instance),
             options,
             hub: events::Hub::default(),
-            probes: Probes::new(changed.clone()),
             since: Since::default(),
             busy: Mutex::default(),
             changed,
@@ -261,14 +262,27 @@ impl Inner {
         let answer: Option<ContainerInspectResponse> = engine::unless_gone("inspect a container", answer)?;
         let Some(answer) = answer else { return Ok(None) };
         let mut looked = observe::read(answer, &self.names, &self.since, Timestamp::now());
-        let check = looked
+        if looked.phase == Phase::Running {
+            self.check(&mut looked);
+        }
+        Ok(Some(looked))
+    }
+
+    /// What our own checks know better than the engine, which makes none or waits too long with its first.
+    fn check(&self, looked: &mut Looked) {
+        let ours = looked
             .labels
             .get(names::HEALTH)
             .and_then(|label| Check::from_label(label));
-        let ip = looked.endpoint.as_ref().and_then(|endpoint| endpoint.ip.clone());
-        if let (Phase::Running, Some(check), Some(app)) =
-            (looked.phase, check, events::app_of(&looked.labels))
-        {
+        let undecided = matches!(looked.health, Health::Starting(_));
+        let engines = looked.check.clone().filter(|_| undecided);
+        if ours.is_none() && engines.is_none() {
+            // The engine knows: what we found before it did is of no use any more.
+            self.probes.drop(&looked.id);
+        }
+        if let (Some(check), Some(app)) = (ours.or(engines), events::app_of(&looked.labels)) {
+            let ip = looked.endpoint.as_ref().and_then(|endpoint| endpoint.ip.clone());
+            looked.checked = true;
             looked.health = self.probes.health(Target {
                 id: looked.id.clone(),
                 started: looked.started.clone(),
@@ -276,9 +290,11 @@ impl Inner {
                 app,
                 check,
             });
-            looked.checked = true;
+            if let Health::Healthy(since) = looked.health {
+                // So that the engine's own first success, which comes later, changes nothing.
+                self.since.earliest(&looked.id, &looked.started, since);
+            }
         }
-        Ok(Some(looked))
     }
 
     /// Takes up the checks of all containers that have one of ours; asked when the engine is reached (again).

@@ -11,7 +11,8 @@
 //!   and thawed: some 150 ms. The engine derives the hardware address from the IP address (newer ones are told it), so
 //!   nobody's neighbour table is wrong. What others send meanwhile is lost and sent again by TCP after at most a second;
 //!   what the container itself would have sent meanwhile (with "network is unreachable" as the answer) it cannot,
-//!   because it is frozen.
+//!   because it is frozen. A container whose health the engine itself checks is not frozen: the engine would call it
+//!   unhealthy until its next check, and others than Davit look at that.
 //! - New containers join before old ones leave, and an old one goes on serving for some seconds after it has left: a
 //!   client that had just resolved the name still reaches it.
 
@@ -187,10 +188,11 @@ pub async fn replace(
     network: &str,
     id: &str,
     attached: bool,
+    freeze: bool,
     end: EndpointSettings,
 ) -> Result<(), RuntimeError> {
     // Where it cannot be frozen (not running, or an engine that cannot) it goes without.
-    let frozen = attached && docker.pause_container(id).await.is_ok();
+    let frozen = attached && freeze && docker.pause_container(id).await.is_ok();
     let result = exchange(docker, network, id, attached, end).await;
     if frozen {
         let thawed = docker.unpause_container(id).await;

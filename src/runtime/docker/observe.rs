@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::names::{self, Names};
+use super::probe::Check;
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
 use crate::error::cut;
 use crate::runtime::{Replica, ReplicaState, Restart, Workload};
@@ -81,6 +82,8 @@ pub struct Looked {
     pub host_ports: Vec<u16>,
     /// It has a check, its image's or one of its own, that the engine makes.
     pub checked: bool,
+    /// That check.
+    pub check: Option<Check>,
 }
 
 /// Since when the engine's own checks have succeeded, per container and start. The engine remembers only the last five
@@ -89,7 +92,8 @@ pub struct Looked {
 pub struct Since(Mutex<HashMap<String, (String, Timestamp)>>);
 
 impl Since {
-    fn earliest(&self, id: &str, started: &str, now: Timestamp) -> Timestamp {
+    /// Since when this start of the container has been healthy, where it is known to have been at `now`.
+    pub fn earliest(&self, id: &str, started: &str, now: Timestamp) -> Timestamp {
         let mut known = self.0.lock();
         let entry = known
             .entry(id.to_owned())
@@ -146,6 +150,10 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
                         .and_then(|at| Timestamp::from_millisecond(at.timestamp_millis()).ok());
                     Health::Healthy(since.earliest(&id, &started, first.unwrap_or(now)))
                 }
+                // Nothing failed: the engine says so of what was frozen, until its next check.
+                Some(HealthStatusEnum::UNHEALTHY) if check.failing_streak.unwrap_or_default() == 0 => {
+                    Health::Starting(None)
+                }
                 Some(HealthStatusEnum::UNHEALTHY) => {
                     since.forget(&id);
                     let said = log
@@ -199,6 +207,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         restart: read_restart(host.restart_policy.as_ref()),
         host_ports,
         checked,
+        check: config.healthcheck.as_ref().and_then(Check::of_engine),
         labels,
         started,
         id,

@@ -1,22 +1,24 @@
-//! The checks that we make ourselves: HTTP and TCP from the machine to the container's address, so that an image needs
-//! neither a shell nor `curl`. One task per container that has such a check, gone with the container.
+//! The checks that we make ourselves, one task per container that has one, gone with the container.
+//!
+//! HTTP and TCP are asked for from the machine at the container's address, so that an image needs neither a shell nor
+//! `curl`. A command is the engine's business, but the engine waits a whole interval (30 s by default) before it looks for
+//! the first time: until it has succeeded once we run it too, so that a deployment does not wait for the interval.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use bollard::Docker;
+use bollard::models::HealthConfig;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::attempt::{self, Failure};
 use super::rollout::Health;
-use crate::error::{chain, cut};
 use crate::model::AppId;
 use crate::runtime::{Probe, Workload};
 
@@ -26,19 +28,25 @@ const AT_ONCE: usize = 32;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The shortest time between tries, and the shortest patience with one: 0 would be a busy loop.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// How much of an answer's body is read, so that the server sees an orderly client.
-const LONGEST_BODY: usize = 64 * 1024;
-/// The longest reason that is remembered, in bytes.
-const LONGEST_REASON: usize = 256;
+/// What the engine takes for the interval and for the timeout where none is given.
+const ENGINE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// GET of this path at this container port answers below 400.
+    Http(String, u16),
+    /// This container port accepts a connection.
+    Tcp(u16),
+    /// This command ends with 0; asked until it has done so once, the engine goes on.
+    Command(Vec<String>),
+}
 
 /// A check that we make, as a container's label carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What is asked for; nothing: that a connection is accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-    /// The container port.
-    port: u16,
+    /// What is tried.
+    pub question: Question,
     /// Milliseconds between tries.
     interval: u64,
     /// Milliseconds that a try may take.
@@ -53,20 +61,46 @@ impl Check {
     /// The workload's, if it is one that we make.
     pub fn of(workload: &Workload) -> Option<Self> {
         let health = workload.health.as_ref()?;
-        let (path, port) = match &health.probe {
-            Probe::Http { path, port } => (Some(path.clone()), *port),
-            Probe::Tcp { port } => (None, *port),
+        let question = match &health.probe {
+            Probe::Http { path, port } => Question::Http(path.clone(), *port),
+            Probe::Tcp { port } => Question::Tcp(*port),
             Probe::Exec(_) => return None,
         };
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Some(Self {
-            path,
-            port,
+            question,
             interval: millis(health.interval),
             timeout: millis(health.timeout),
             retries: health.retries.max(1),
             start: millis(health.start_period),
         })
+    }
+
+    /// The engine's own check of a container, as `docker inspect` shows it.
+    pub fn of_engine(config: &HealthConfig) -> Option<Self> {
+        let test = config.test.as_deref()?;
+        let command = match test.split_first()? {
+            (kind, rest) if kind == "CMD" && !rest.is_empty() => rest.to_vec(),
+            (kind, [line]) if kind == "CMD-SHELL" => ["/bin/sh", "-c", line].map(str::to_owned).into(),
+            _ => return None,
+        };
+        let time = |nanos: Option<i64>| {
+            let nanos = nanos
+                .and_then(|nanos| u64::try_from(nanos).ok())
+                .filter(|nanos| *nanos > 0);
+            nanos.map_or(ENGINE_DEFAULT, Duration::from_nanos)
+        };
+        Some(Self {
+            question: Question::Command(command),
+            interval: millis(time(config.interval)),
+            timeout: millis(time(config.timeout)),
+            retries: 1,
+            start: 0,
+        })
+    }
+
+    /// How long one try may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout).max(SHORTEST)
     }
 
     /// As a label.
@@ -90,6 +124,10 @@ impl Check {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// One container to check.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -110,11 +148,13 @@ struct Entry {
     ip: String,
     app: AppId,
     health: Arc<Mutex<Health>>,
+    held: Arc<AtomicU64>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// All checks that are being made.
 pub struct Probes {
+    docker: Docker,
     entries: Mutex<HashMap<String, Entry>>,
     at_once: Arc<Semaphore>,
     changed: mpsc::UnboundedSender<AppId>,
@@ -122,8 +162,9 @@ pub struct Probes {
 
 impl Probes {
     /// None yet; the Applications whose health changes are sent to `changed`.
-    pub fn new(changed: mpsc::UnboundedSender<AppId>) -> Self {
+    pub fn new(docker: Docker, changed: mpsc::UnboundedSender<AppId>) -> Self {
         Self {
+            docker,
             entries: Mutex::default(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             changed,
@@ -140,20 +181,33 @@ impl Probes {
             return entry.health.lock().clone();
         }
         let health = Arc::new(Mutex::new(Health::Starting(None)));
-        let entry = Entry {
-            started: target.started.clone(),
-            ip: target.ip.clone(),
-            app: target.app.clone(),
+        let held = Arc::new(AtomicU64::new(0));
+        let watch = Watch {
+            docker: self.docker.clone(),
+            target: target.clone(),
             health: Arc::clone(&health),
-            _task: AbortOnDropHandle::new(tokio::spawn(watch(
-                target.clone(),
-                health,
-                Arc::clone(&self.at_once),
-                self.changed.clone(),
-            ))),
+            held: Arc::clone(&held),
+            at_once: Arc::clone(&self.at_once),
+            changed: self.changed.clone(),
+        };
+        let entry = Entry {
+            started: target.started,
+            ip: target.ip,
+            app: target.app,
+            health,
+            held,
+            _task: AbortOnDropHandle::new(tokio::spawn(watch.run())),
         };
         entries.insert(target.id, entry);
         Health::Starting(None)
+    }
+
+    /// Begins or ends a time in which the container cannot be reached through no fault of its own: failures in it do not
+    /// count.
+    pub fn hold(&self, id: &str) {
+        if let Some(entry) = self.entries.lock().get(id) {
+            entry.held.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Stops checking a container.
@@ -169,119 +223,76 @@ impl Probes {
     }
 }
 
-async fn watch(
+/// What the task of one container has.
+struct Watch {
+    docker: Docker,
     target: Target,
     health: Arc<Mutex<Health>>,
+    /// Odd while the container is held; grows, so that a try that began before and ended after is known too.
+    held: Arc<AtomicU64>,
     at_once: Arc<Semaphore>,
     changed: mpsc::UnboundedSender<AppId>,
-) {
-    let check = &target.check;
-    let begun = Instant::now();
-    let mut pause = FIRST_PAUSE.min(check.interval());
-    let mut failures = 0;
-    let mut known = false;
-    loop {
-        let Ok(permit) = at_once.acquire().await else {
-            return;
-        };
-        let result = attempt(&target).await;
-        drop(permit);
-        let next = match result {
-            Ok(()) => {
-                failures = 0;
-                known = true;
-                (!matches!(*health.lock(), Health::Healthy(_))).then(|| Health::Healthy(Timestamp::now()))
-            }
-            Err(why) => {
-                failures += 1;
-                let enough = if known {
-                    failures >= check.retries
-                } else {
-                    begun.elapsed() >= check.patience()
-                };
-                known |= enough;
-                let news = enough
-                    && !matches!(&*health.lock(), Health::Unhealthy { why: before, .. } if *before == why);
-                news.then_some(Health::Unhealthy { why, until: None })
-            }
-        };
-        if let Some(next) = next {
-            *health.lock() = next;
-            if changed.send(target.app.clone()).is_err() {
+}
+
+impl Watch {
+    async fn run(self) {
+        let check = &self.target.check;
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE.min(check.interval());
+        let mut failures = 0;
+        let mut known = false;
+        loop {
+            let held = self.held.load(Ordering::SeqCst);
+            let Ok(permit) = self.at_once.acquire().await else {
                 return;
+            };
+            let result = attempt::once(&self.docker, &self.target).await;
+            drop(permit);
+            let excused = held % 2 == 1 || held != self.held.load(Ordering::SeqCst);
+            match result {
+                Ok(()) => {
+                    failures = 0;
+                    known = true;
+                    let now = Timestamp::now();
+                    self.tell(Health::Healthy(now), |before| {
+                        !matches!(before, Health::Healthy(_))
+                    });
+                    if matches!(check.question, Question::Command(_)) {
+                        // The engine goes on.
+                        return;
+                    }
+                }
+                // A command that hangs is not started again and again: the engine ends its own.
+                Err(Failure::Late(_)) if matches!(check.question, Question::Command(_)) => return,
+                Err(_) if excused => {}
+                Err(Failure::Late(why) | Failure::Refused(why)) => {
+                    failures += 1;
+                    let enough = if known {
+                        failures >= check.retries
+                    } else {
+                        begun.elapsed() >= check.patience() && !matches!(check.question, Question::Command(_))
+                    };
+                    known |= enough;
+                    if enough {
+                        let news = Health::Unhealthy { why, until: None };
+                        self.tell(news.clone(), |before| *before != news);
+                    }
+                }
             }
+            if known {
+                pause = check.interval();
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause + pause / 2).min(check.interval());
         }
-        if known {
-            pause = check.interval();
+    }
+
+    fn tell(&self, health: Health, is_news: impl FnOnce(&Health) -> bool) {
+        let mut known = self.health.lock();
+        if is_news(&known) {
+            *known = health;
+            // Nobody listens once the runtime is gone, and so is this task then.
+            let _ = self.changed.send(self.target.app.clone());
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause + pause / 2).min(check.interval());
     }
-}
-
-async fn attempt(target: &Target) -> Result<(), String> {
-    let limit = Duration::from_millis(target.check.timeout).max(SHORTEST);
-    match tokio::time::timeout(limit, ask(target)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(why)) => Err(cut(&why, LONGEST_REASON)),
-        Err(_) => Err(format!(
-            "no answer from {} within {limit:?}",
-            place(&target.check)
-        )),
-    }
-}
-
-fn place(check: &Check) -> String {
-    match &check.path {
-        Some(path) => format!("port {} for GET {path}", check.port),
-        None => format!("port {}", check.port),
-    }
-}
-
-async fn ask(target: &Target) -> Result<(), String> {
-    let place = place(&target.check);
-    let ip: IpAddr = target.ip.parse().map_err(|_| "it has no address".to_owned())?;
-    let stream = TcpStream::connect(SocketAddr::new(ip, target.check.port))
-        .await
-        .map_err(|refusal| format!("{place}: {}", short(&refusal)))?;
-    let Some(path) = &target.check.path else {
-        return Ok(());
-    };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|refusal| format!("{place}: {}", chain(&refusal)))?;
-    // Not followed: a redirect is an answer below 400.
-    let request = http::Request::get(path.as_str())
-        // Frameworks that check the host name let this one through.
-        .header(http::header::HOST, "localhost")
-        .header(http::header::USER_AGENT, "davit-probe")
-        .header(http::header::CONNECTION, "close")
-        .body(Empty::<bytes::Bytes>::new())
-        .map_err(|refusal| format!("{place}: {refusal}"))?;
-    let exchange = async {
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        // What the body says, and how it ends, does not matter.
-        let _ = Limited::new(answer.into_body(), LONGEST_BODY).collect().await;
-        Ok::<_, hyper::Error>(status)
-    };
-    let connection = async {
-        let _ = connection.await;
-        std::future::pending::<()>().await;
-    };
-    let status = tokio::select! {
-        answer = exchange => answer.map_err(|refusal| format!("{place}: {}", chain(&refusal)))?,
-        () = connection => return Err(format!("{place}: the connection ended")),
-    };
-    if status.as_u16() < 400 {
-        Ok(())
-    } else {
-        Err(format!("{place}: answer {status}"))
-    }
-}
-
-/// The operating system's words without its number.
-fn short(refusal: &std::io::Error) -> String {
-    let text = refusal.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

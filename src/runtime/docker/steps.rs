@@ -227,6 +227,7 @@ impl Inner {
     ) -> Result<(), RuntimeError> {
         let endpoint = one.and_then(|one| one.endpoint.clone());
         let attached = endpoint.is_some();
+        let freeze = one.is_some_and(|one| one.check.is_none());
         let namespace = workload.app.namespace.clone();
         let (inner, id) = (Arc::clone(self), id.to_owned());
         let work = tokio::spawn(async move {
@@ -240,8 +241,11 @@ impl Inner {
             };
             let network = inner.names.network(&namespace);
             let end = create::endpoint(ip, mac, alias);
-            let work = network::replace(&inner.docker, &network, &id, attached, end);
-            inner.quietly(&id, work).await
+            let work = network::replace(&inner.docker, &network, &id, attached, freeze, end);
+            inner.probes.hold(&id);
+            let exchanged = inner.quietly(&id, work).await;
+            inner.probes.hold(&id);
+            exchanged
         });
         work.await.unwrap_or_else(|ended| {
             Err(RuntimeError::Engine {
@@ -258,7 +262,8 @@ impl Inner {
             return None;
         }
         self.hub.begin(id);
-        self.probes.drop(id);
+        // That it does not answer any more is no news.
+        self.probes.hold(id);
         let (inner, id) = (Arc::clone(self), id.to_owned());
         Some(tokio::spawn(async move {
             if let Err(refusal) = inner.stop(&id, what).await {
@@ -266,6 +271,7 @@ impl Inner {
                 tracing::warn!(container = %id, error = %refusal, "stopping a container");
             }
             inner.hub.end(&id);
+            inner.probes.hold(&id);
             inner.busy.lock().remove(&id);
             let _ = inner.changed.send(app);
         }))
