@@ -2,7 +2,8 @@
 //! and five that fail.
 //!
 //! The client is the plainest there is: it asks the network's resolver for the address, fetches the page, and does both
-//! again, one after the other, as fast as it can, without a second try at anything.
+//! again, one after the other, as fast as it can, without a second try at anything. A second one asks for a page that takes
+//! its time, so that there is always a request under way when containers change places.
 
 #![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const CLIENT: &str = r#"
 while :; do
   ip=$(nslookup -type=a web 2>/dev/null | sed -n '/^Name/,$s/^Address.*: //p' | head -n 1)
-  page=$(wget -q -O - "http://${ip:-unresolved}:8080/") || echo "FAILED at '$ip'"
+  page=$(wget -q -O - "http://${ip:-unresolved}:8080/$PAGE") || echo "FAILED at '$ip'"
   echo "ok $page"
 done"#;
 
@@ -47,26 +48,33 @@ async fn no_request_fails_through_redeploys_that_succeed_and_that_fail() {
     roll(&runtime, &mut events, &good).await;
 
     let network = scope.list("networks").remove(0);
-    let client = format!("{}-client", scope.namespace);
-    run(docker()
-        .args(["run", "--detach", "--init", "--label", &scope.label()])
-        .args([
-            "--network",
-            &network,
+    let clients = ["", "cgi-bin/slow"].map(|page| {
+        let name = format!("{}-client-{}", scope.namespace, page.len());
+        let mut client = docker();
+        client.args([
+            "run",
+            "--detach",
+            "--init",
+            "--label",
+            &scope.label(),
             "--name",
-            &client,
-            BASE_IMAGE,
-            "sh",
-            "-c",
-            CLIENT,
-        ]));
-    let said = || {
-        let (_, out, err) = try_run(docker().args(["logs", &client]));
-        (out, err)
-    };
-    wait_for("the first answers", PATIENCE, || {
-        said().0.contains("ok 0\n").then_some(())
+            &name,
+        ]);
+        client.args(["--network", &network, "--env", &format!("PAGE={page}")]);
+        run(client.args([BASE_IMAGE, "sh", "-c", CLIENT]));
+        name
     });
+    let said = |client: &str| try_run(docker().args(["logs", client])).1;
+    let seen = |page: u32| {
+        let page = format!("ok {page}\n");
+        wait_for("the page of the new release", PATIENCE, || {
+            clients
+                .iter()
+                .all(|client| said(client).contains(&page))
+                .then_some(())
+        });
+    };
+    seen(0);
 
     for number in 1..=REDEPLOYS + FAILING {
         if number % 5 == 0 {
@@ -89,26 +97,25 @@ async fn no_request_fails_through_redeploys_that_succeed_and_that_fail() {
         good = release(&scope, number, true);
         good.replicas = 1 + number % 2;
         roll(&runtime, &mut events, &good).await;
-        let page = format!("ok {number}\n");
-        wait_for("the new page", PATIENCE, || {
-            said().0.contains(&page).then_some(())
-        });
+        seen(number);
     }
 
-    run(docker().args(["kill", &client]));
-    let (out, err) = said();
-    let requests = out.lines().filter(|line| line.starts_with("ok ")).count();
-    let failed: Vec<_> = out
-        .lines()
-        .filter(|line| line.contains("FAILED") || *line == "ok ")
-        .collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {requests} failed: {failed:?} {err}",
-        failed.len()
-    );
-    assert!(requests > 1000, "only {requests} requests were made");
-    eprintln!("{requests} requests, none failed");
+    for (client, enough) in clients.iter().zip([1000, 100]) {
+        run(docker().args(["kill", client]));
+        let out = said(client);
+        let requests = out.lines().filter(|line| line.starts_with("ok ")).count();
+        let failed: Vec<_> = out
+            .lines()
+            .filter(|line| line.contains("FAILED") || *line == "ok ")
+            .collect();
+        assert!(
+            failed.is_empty(),
+            "{} of {requests} failed: {failed:?}",
+            failed.len()
+        );
+        assert!(requests > enough, "only {requests} requests were made");
+        eprintln!("{requests} requests, none failed");
+    }
     while !runtime.remove(&good.app, true).await.unwrap() {
         let _ = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
     }
@@ -136,7 +143,10 @@ fn release(scope: &DockerScope, number: u32, good: bool) -> Workload {
     BASE_IMAGE.clone_into(&mut release.image);
     release.release = format!("web-{number}");
     let script = if good {
-        format!("mkdir /w; echo {number} > /w/index.html; exec httpd -f -p 8080 -h /w")
+        format!(
+            "mkdir -p /w/cgi-bin; echo {number} > /w/index.html; cd /w/cgi-bin; \
+             printf '#!/bin/sh\necho; sleep 0.3; echo {number}\n' > slow; chmod +x slow; exec httpd -f -p 8080 -h /w"
+        )
     } else {
         "exec sleep 1000".to_owned()
     };
