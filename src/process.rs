@@ -217,9 +217,10 @@ impl Program {
         // What the program left behind must not outlive it, and would keep its pipes open.
         group.signal(Signal::KILL);
         group.disarm();
-        let status = status?;
+        // A pipe ends when the last process that holds it has gone, so this waits for those of the group too.
         let stdout = tokio::time::timeout(DRAIN, stdout).await;
         let stderr = tokio::time::timeout(DRAIN, stderr).await;
+        let status = status?;
         let (stdout, stdout_cut) = flatten(stdout).map_err(io)?;
         let stderr = flatten(stderr).map_err(io)?;
         Ok(Output {
@@ -443,9 +444,9 @@ mod tests {
         assert!(output.out().starts_with("0\n1\n") && output.err().ends_with("19999\n"));
     }
 
-    /// True while a process of this number runs.
+    /// True while a process of this number runs; one that is gone but not yet collected has no arguments any more.
     fn runs(pid: &str) -> bool {
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
     }
 
     async fn wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> T {
@@ -479,7 +480,7 @@ mod tests {
         cancel.cancel();
         let error = run.await.unwrap().unwrap_err();
         assert!(matches!(error, ProcessError::Cancelled { .. }), "{error:?}");
-        wait_for(|| (!runs(pid.trim())).then_some(())).await;
+        assert!(!runs(pid.trim()), "it has waited");
         let error = busybox().arg("true").run(&cancel).await.unwrap_err();
         assert!(matches!(error, ProcessError::Cancelled { .. }), "{error:?}");
     }
