@@ -86,7 +86,7 @@ fn second(described: &[Described<'_>], parts: &Parts, accept: Accept) -> Respons
         return tagged(made, parts, accept);
     }
     let bytes: Bytes = openapi::v2_protobuf(&made).into();
-    let mut response = with_tag(bytes.clone(), parts, || {
+    let mut response = with_tag(&bytes.clone(), parts, || {
         let mut response = document(accept, 200, bytes, &[]);
         // The older name is no media type that a strict parser takes: the answer bears the newer one.
         if let Ok(value) = format!("application/{}", PROTOBUF[0]).parse() {
@@ -104,14 +104,14 @@ fn tagged(value: Value, parts: &Parts, accept: Accept) -> Response<Body> {
     let bytes: Bytes = value.to_string().into();
     // A large tree: it goes before the answer is made.
     drop(value);
-    with_tag(bytes.clone(), parts, || document(accept.plain(), 200, bytes, &[]))
+    with_tag(&bytes.clone(), parts, || document(accept.plain(), 200, bytes, &[]))
 }
 
 /// The answer with an entity tag, or 304 for who has it already.
-fn with_tag(bytes: Bytes, parts: &Parts, make: impl FnOnce() -> Response<Body>) -> Response<Body> {
+fn with_tag(bytes: &Bytes, parts: &Parts, make: impl FnOnce() -> Response<Body>) -> Response<Body> {
     use base64::Engine as _;
     use sha2::Digest as _;
-    let digest = sha2::Sha256::digest(&bytes);
+    let digest = sha2::Sha256::digest(bytes);
     let tag = format!(
         "\"{}\"",
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)

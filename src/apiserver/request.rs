@@ -270,6 +270,7 @@ mod tests {
         assert_eq!(parse_path("/apis/apps"), Path::Group("apps".into()));
         assert_eq!(parse_path("/api/v1"), Path::Resources(String::new(), "v1".into()));
         assert_eq!(parse_path("/version"), Path::Other);
+        #[allow(clippy::type_complexity, reason = "a table, read once")]
         let rows: [(&str, &str, Option<&str>, Option<&str>, Option<&str>); 6] = [
             ("/api/v1/namespaces", "namespaces", None, None, None),
             ("/api/v1/namespaces/a", "namespaces", None, Some("a"), None),

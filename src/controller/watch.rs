@@ -118,7 +118,7 @@ pub async fn run(
 }
 
 async fn stopped(stop: CancellationToken) {
-    stop.cancelled().await
+    stop.cancelled().await;
 }
 
 fn retry(error: &Error) -> Action {
