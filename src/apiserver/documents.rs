@@ -104,7 +104,9 @@ fn tagged(value: Value, parts: &Parts, accept: Accept) -> Response<Body> {
     let bytes: Bytes = value.to_string().into();
     // A large tree: it goes before the answer is made.
     drop(value);
-    with_tag(&bytes.clone(), parts, || document(accept.plain(), 200, bytes, &[]))
+    with_tag(&bytes.clone(), parts, || {
+        document(accept.plain(), 200, bytes, &[])
+    })
 }
 
 /// The answer with an entity tag, or 304 for who has it already.
