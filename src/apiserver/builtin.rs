@@ -278,6 +278,7 @@ fn resource(row: &Row) -> Resource {
         builtin: row.builtin,
         gone: CancellationToken::new(),
         origin: (String::new(), 0),
+        since: 0,
     }
 }
 

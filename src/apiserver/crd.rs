@@ -386,6 +386,7 @@ pub fn resource(crd: &Value) -> Option<Resource> {
         builtin: Builtin::Custom,
         gone: CancellationToken::new(),
         origin: origin(crd),
+        since: text(crd, "/metadata/resourceVersion").parse().unwrap_or_default(),
         group,
         names,
     })

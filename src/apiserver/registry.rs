@@ -2,10 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{builtin::Builtin, schema::Schema, store::GroupResource, table::Column};
+use super::{
+    builtin::Builtin,
+    schema::Schema,
+    store::{GroupResource, Object},
+    table::Column,
+};
 
 /// The names of a resource.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +82,9 @@ pub struct Resource {
     pub gone: CancellationToken,
     /// Of a CRD: its uid and generation, by which a change is noticed.
     pub origin: (String, i64),
+    /// Of a CRD: the revision of its last write. What is older was written under another schema, perhaps, and gets
+    /// its defaults when it is read.
+    pub since: u64,
 }
 
 impl Resource {
@@ -93,6 +101,22 @@ impl Resource {
     /// The `apiVersion` under which objects are stored.
     pub fn storage_api_version(&self) -> String {
         api_version(&self.collection.group, &self.storage_version)
+    }
+
+    /// A stored object with the defaults of today's schema in that version.
+    pub fn with_defaults(&self, object: &Object, version: &Version) -> Map<String, Value> {
+        let mut fields = object.value();
+        match &version.schema {
+            Some(schema) if object.revision < self.since => {
+                let mut value = Value::Object(std::mem::take(&mut fields));
+                schema.default(&mut value);
+                match value {
+                    Value::Object(fields) => fields,
+                    _ => fields,
+                }
+            }
+            _ => fields,
+        }
     }
 
     /// The served version of that name.

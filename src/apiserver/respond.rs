@@ -64,6 +64,12 @@ impl Presenter {
             events::from_core(&mut value);
             return Value::Object(value).to_string().into();
         }
+        if object.revision < self.resource.since {
+            let mut value = self.resource.with_defaults(object, &self.version);
+            let api_version = self.resource.api_version(&self.version.name);
+            value.insert("apiVersion".into(), api_version.into());
+            return Value::Object(value).to_string().into();
+        }
         if object.head() == self.head {
             return object.json().clone();
         }

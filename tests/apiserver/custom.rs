@@ -254,3 +254,37 @@ async fn selectable_fields_select() {
     assert_eq!(blue.body["items"].as_array().unwrap().len(), 1);
     assert_eq!(blue.body["items"][0]["metadata"]["name"], "a");
 }
+
+#[tokio::test]
+async fn installing_the_same_crds_again_writes_nothing() {
+    let (server, router) = widget_server().await;
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com";
+    let before = get(&router, path).await;
+    server.install_crds(&[widget_crd()]).await.unwrap();
+    let after = get(&router, path).await;
+    assert_eq!(before.body, after.body);
+    let mut wider = widget_crd();
+    wider["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["extra"] =
+        json!({"type": "string", "default": "new"});
+    server.install_crds(&[wider]).await.unwrap();
+    assert_eq!(get(&router, path).await.body["metadata"]["generation"], 2);
+    let made = send(&router, "POST", WIDGETS, widget("a", json!({}))).await;
+    assert_eq!(made.text("/spec/extra"), "new");
+}
+
+#[tokio::test]
+async fn defaults_that_a_crd_gains_later_are_there_when_old_objects_are_read() {
+    let (server, router) = widget_server().await;
+    let made = send(&router, "POST", WIDGETS, widget("a", json!({}))).await;
+    let mut wider = widget_crd();
+    wider["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["extra"] =
+        json!({"type": "string", "default": "new"});
+    server.install_crds(&[wider]).await.unwrap();
+    let read = get(&router, &format!("{WIDGETS}/a")).await;
+    assert_eq!(read.text("/spec/extra"), "new");
+    assert_eq!(
+        read.text("/metadata/resourceVersion"),
+        made.text("/metadata/resourceVersion")
+    );
+    assert_eq!(get(&router, WIDGETS).await.text("/items/0/spec/extra"), "new");
+}

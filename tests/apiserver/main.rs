@@ -1,5 +1,14 @@
 //! The API server, driven in process, by kube as a client, and by the real kubectl over TLS.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests panic as tests do, and a case is as long as its story"
+)]
+
 mod apply;
 mod basics;
 #[path = "../common/mod.rs"]

@@ -69,7 +69,7 @@ pub(super) async fn change(
     let mut tries = 0;
     loop {
         let current = call.current()?;
-        let old = current.value();
+        let old = call.resource.with_defaults(&current, &call.version);
         let mut new = next(&current)?;
         check_versions(call, &new, &current)?;
         call.scope().prepare_update(&mut new, &old)?;
