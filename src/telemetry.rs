@@ -1,5 +1,7 @@
 //! Where the process's own log goes: standard error, as text or JSON.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging by a filter such as `info` or `davit=debug`.
@@ -11,6 +13,7 @@ pub fn init(filter: &str, json: bool) -> Result<(), String> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     if json {
         log.json().init();

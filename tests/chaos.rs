@@ -1,6 +1,8 @@
 //! `kill -9` at any moment of a deployment, then everything settles: nothing stuck, nothing twice, nothing left behind.
 //! `make chaos` does it a hundred times, `make test` ten.
 
+#![allow(clippy::disallowed_methods, reason = "how often is said by the environment")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,165 @@
+//! The figures that README says: each side by side with what it is compared with, in the same run.
+//! `make bench` prints them.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, and one that fails panics"
+)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::davit::Davit;
+use common::docker::{BASE_IMAGE, docker};
+use common::git_repo::{GitRepo, git};
+use common::{run, unique};
+use serde_json::json;
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--list") {
+        return;
+    }
+    deployment();
+    idle();
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort();
+    all[all.len() / 2]
+}
+
+/// From `kubectl apply` to done, against git clone, docker build and docker run of the same source.
+fn deployment() {
+    const PAIRS: usize = 9;
+    let davit = Davit::up("bench");
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    for round in 0..PAIRS {
+        let page = |who: &str| {
+            format!(
+                "FROM {BASE_IMAGE}\nRUN echo {who}-{}-{round} > /page\nCMD [\"httpd\", \"-f\", \"-p\", \"80\"]\n",
+                unique("b")
+            )
+        };
+        let repo = GitRepo::with(&[("Dockerfile", &page("ours"))]);
+        let name = format!("web-{round}");
+        let began = Instant::now();
+        davit.apply(
+            &name,
+            json!({"source": {"git": {"url": repo.url()}}, "healthCheck": {"tcp": {"port": 80}}}),
+        );
+        loop {
+            if davit.application(&name)["status"]["phase"] == "done" {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ours.push(began.elapsed());
+
+        let repo = GitRepo::with(&[("Dockerfile", &page("raw"))]);
+        let dir = tempfile::tempdir().unwrap();
+        let tag = unique("davit-bench");
+        let began = Instant::now();
+        run(git(dir.path()).args(["clone", "--quiet", "--depth", "1", &repo.url(), "."]));
+        run(docker()
+            .env("DOCKER_BUILDKIT", "1")
+            .args(["build", "--quiet", "--tag", &tag])
+            .arg(dir.path()));
+        let container = run(docker().args(["run", "--detach", "--init", &tag]));
+        let address = run(docker().args([
+            "inspect",
+            "--format",
+            "{{.NetworkSettings.IPAddress}}",
+            &container,
+        ]));
+        while std::net::TcpStream::connect((address.as_str(), 80)).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        raw.push(began.elapsed());
+        run(docker().args(["rm", "--force", &container]));
+        run(docker().args(["rmi", "--force", &tag]));
+    }
+    let ratios: Vec<f64> = ours
+        .iter()
+        .zip(&raw)
+        .map(|(ours, raw)| ours.as_secs_f64() / raw.as_secs_f64())
+        .collect();
+    let (ours, raw) = (median(ours), median(raw));
+    println!(
+        "apply to done        {:>7.0} ms (median of {PAIRS})",
+        ours.as_secs_f64() * 1000.0
+    );
+    println!(
+        "clone, build and run {:>7.0} ms (median of {PAIRS})",
+        raw.as_secs_f64() * 1000.0
+    );
+    println!(
+        "difference           {:>7.0} ms, ratios {ratios:.2?}",
+        (ours.as_secs_f64() - raw.as_secs_f64()) * 1000.0
+    );
+}
+
+/// Memory, CPU time and writes of `davit up` with idle Applications.
+fn idle() {
+    for count in [0, 100, 1000] {
+        let davit = Davit::up("idle");
+        for number in 0..count {
+            davit.apply(
+                &format!("app-{number}"),
+                json!({"stopped": true, "source": {"docker": {"image": BASE_IMAGE}}}),
+            );
+        }
+        let settled = || {
+            (0..count).all(|number| davit.application(&format!("app-{number}"))["status"]["phase"] == "idle")
+        };
+        while !settled() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        let (cpu, size) = (cpu(davit.pid()), stored(&davit));
+        std::thread::sleep(Duration::from_secs(10));
+        println!(
+            "{count:>4} idle Applications: {:>6.1} MiB resident ({:.1} MiB of its own), {} ms of CPU in 10 s, {} bytes written",
+            memory(davit.pid(), "VmRSS"),
+            memory(davit.pid(), "RssAnon"),
+            self::cpu(davit.pid()) - cpu,
+            stored(&davit).abs_diff(size),
+        );
+    }
+}
+
+fn memory(pid: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// CPU time used so far, in milliseconds.
+fn cpu(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let ticks: u64 = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
+    let per_second: u64 = run(Command::new("getconf").arg("CLK_TCK")).parse().unwrap();
+    ticks * 1000 / per_second
+}
+
+fn stored(davit: &Davit) -> u64 {
+    let dir = davit.data_dir().join("apiserver");
+    std::fs::read_dir(dir)
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|meta| meta.len())
+        .sum()
+}
