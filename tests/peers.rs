@@ -2,6 +2,8 @@
 //! Behind the feature `peers`, since those builds take minutes.
 
 mod common;
+#[path = "peers/controller.rs"]
+mod controller;
 #[path = "crds/real.rs"]
 mod crds_real;
 #[path = "crds/rows.rs"]
