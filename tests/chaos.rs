@@ -2,6 +2,11 @@
 //! `make chaos` does it a hundred times, `make test` ten.
 
 #![allow(clippy::disallowed_methods, reason = "how often is said by the environment")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test tells one story from its beginning to its end"
+)]
 
 mod common;
 

@@ -1,5 +1,11 @@
 //! The whole line on the real thing: `davit up`, a real Git repository, the real Docker Engine.
 
+#![allow(
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test tells one story from its beginning to its end"
+)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,6 +1,13 @@
 //! Davit against the real Kubernetes: `make test-peers` builds kube-apiserver, etcd and kubectl and runs this.
 //! Behind the feature `peers`, since those builds take minutes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::disallowed_methods,
+    reason = "tests start programs, list many rows, and panic where something is wrong"
+)]
+
 mod common;
 #[path = "peers/controller.rs"]
 mod controller;

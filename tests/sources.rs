@@ -1,6 +1,12 @@
 //! From each kind of source to a running container: a private repository of a real Gitea, Git over https and ssh, an
 //! image of a registry that wants a login.
 
+#![allow(
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test tells one story from its beginning to its end"
+)]
+
 mod common;
 
 use std::time::Duration;

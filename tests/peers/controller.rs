@@ -130,7 +130,7 @@ fn davit_controller_passes_the_loop_on_a_real_api_server() {
     wait_for("the containers to go", Duration::from_secs(20), || {
         containers(&controller.instance).is_empty().then_some(())
     });
-    wait_for("the releases to go", Duration::from_secs(60), || {
+    wait_for("the releases to go", Duration::from_mins(1), || {
         let left = run(server.kubectl().args([
             "get",
             "--namespace",
