@@ -159,7 +159,7 @@ fn a_provider_serves_only_the_namespaces_that_it_allows() {
     davit
         .block_on(api.patch("shop", &PatchParams::default(), &nudge))
         .unwrap();
-    wait_for("it to be allowed", Duration::from_secs(60), || {
+    wait_for("it to be allowed", Duration::from_mins(1), || {
         (reason() == "Ready").then_some(())
     });
 }
