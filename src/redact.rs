@@ -17,6 +17,12 @@ pub const MASK: &str = "***";
 pub const SHORTEST_MASKED: usize = 3;
 
 /// Bytes that are never printed: no `Display`, no `Serialize`, and `Debug` shows only the mask. Wiped when dropped.
+///
+/// ```
+/// let token = davit::redact::Secret::from("hunter2");
+/// assert_eq!(format!("{token:?}"), "***");
+/// assert_eq!(token.expose(), b"hunter2");
+/// ```
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
