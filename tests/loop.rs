@@ -10,7 +10,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::davit::{Davit, condition};
+use common::davit::{Davit, condition, from_inside};
 use common::docker::docker;
 use common::git_repo::GitRepo;
 use common::{run, wait_for};
@@ -27,40 +27,6 @@ fn page(text: &str) -> String {
 
 fn source(repo: &GitRepo) -> Value {
     json!({"git": {"url": repo.url(), "ref": {"branch": "main"}}})
-}
-
-/// What an HTTP server in the namespace's network answers to a client container there.
-fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String, String> {
-    let networks = run(docker().args([
-        "network",
-        "ls",
-        "--format",
-        "{{.Name}}",
-        "--filter",
-        &format!("label=dev.davit.instance={}", davit.instance),
-        "--filter",
-        &format!("label=dev.davit.namespace={namespace}"),
-    ]));
-    let network = networks
-        .lines()
-        .next()
-        .ok_or("the namespace has no network")?
-        .to_owned();
-    let (ok, out, err) = common::try_run(docker().args([
-        "run",
-        "--rm",
-        "--network",
-        &network,
-        common::docker::BASE_IMAGE, // Its wget crashes with -T.
-        "timeout",
-        "5",
-        "wget",
-        "-q",
-        "-O",
-        "-",
-        &format!("http://{host}/"),
-    ]));
-    if ok { Ok(out.trim().to_owned()) } else { Err(err) }
 }
 
 #[test]

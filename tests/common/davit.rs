@@ -393,6 +393,40 @@ pub fn condition(object: &Value, kind: &str) -> Value {
         .unwrap_or(Value::Null)
 }
 
+/// What `http://HOST/` (or `http://HOST/PATH`) answers to a client container in the namespace's network.
+pub fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String, String> {
+    let networks = run(docker().args([
+        "network",
+        "ls",
+        "--format",
+        "{{.Name}}",
+        "--filter",
+        &format!("label={INSTANCE_LABEL}={}", davit.instance),
+        "--filter",
+        &format!("label=dev.davit.namespace={namespace}"),
+    ]));
+    let network = networks
+        .lines()
+        .next()
+        .ok_or("the namespace has no network")?
+        .to_owned();
+    let (ok, out, err) = try_run(docker().args([
+        "run",
+        "--rm",
+        "--network",
+        &network,
+        super::docker::BASE_IMAGE, // Its wget crashes with -T.
+        "timeout",
+        "5",
+        "wget",
+        "-q",
+        "-O",
+        "-",
+        &format!("http://{host}{}", if host.contains('/') { "" } else { "/" }),
+    ]));
+    if ok { Ok(out.trim().to_owned()) } else { Err(err) }
+}
+
 impl Drop for Davit {
     fn drop(&mut self) {
         self.kill();
