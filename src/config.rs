@@ -144,11 +144,12 @@ impl Config {
     }
 }
 
+/// The data directory of `davit up` where none is given.
 #[expect(
     clippy::disallowed_methods,
     reason = "this file is the one that reads the environment"
 )]
-fn default_data_dir() -> Option<PathBuf> {
+pub fn default_data_dir() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/davit"));
     }

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod apiserver;
+pub mod backup;
 pub mod builder;
 pub mod cli;
 pub mod config;

@@ -20,6 +20,7 @@ use tokens::{File, files};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("apiserver", &[]),
+    ("backup", &["apiserver", "cli", "config", "error"]),
     (
         "builder",
         &["api", "error", "joblog", "model", "process", "redact"],

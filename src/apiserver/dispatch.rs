@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::{
     access::{self, Attributes},
+    backup,
     builtin::Builtin,
     discovery,
     handlers::{Call, Verb},
@@ -84,6 +85,9 @@ fn discover(
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return Err(failed(ApiError::method_not_allowed()));
+    }
+    if parts.uri.path() == backup::PATH {
+        return backup::answer(server).map_err(failed);
     }
     discovery::answer(server, path, parts, accept).map_err(failed)
 }

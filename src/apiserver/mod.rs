@@ -6,6 +6,7 @@
 mod access;
 mod admission;
 pub mod apply;
+mod backup;
 mod builtin;
 mod crd;
 mod discovery;
@@ -52,6 +53,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tower::ServiceExt as _;
 
+pub use backup::{restore_backup, verify_backup};
 pub use identity::{Identity, MASTERS};
 pub use pki::PkiError;
 pub use status::ApiError;
@@ -99,6 +101,11 @@ pub struct ApiServer {
     worker: JoinHandle<()>,
 }
 
+/// The store, in the data directory.
+const STORE_FILE: &str = "store.redb";
+/// The key that encrypts Secrets, in the data directory.
+const KEY_FILE: &str = "encryption.key";
+
 /// Secrets are encrypted at rest.
 fn sealed(collection: &GroupResource) -> bool {
     collection.group.is_empty() && &*collection.resource == "secrets"
@@ -115,8 +122,8 @@ impl ApiServer {
                 let key = options
                     .key_file
                     .clone()
-                    .unwrap_or_else(|| directory.join("encryption.key"));
-                let disk = Disk::open(&directory.join("store.redb"), &key, sealed)?;
+                    .unwrap_or_else(|| directory.join(KEY_FILE));
+                let disk = Disk::open(&directory.join(STORE_FILE), &key, sealed)?;
                 (
                     Store::open(disk, sender)?,
                     Pki::open(Some(&directory.join("pki")))?,

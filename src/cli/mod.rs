@@ -29,6 +29,10 @@ pub enum Command {
     Controller(Controller),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Write everything that a running `davit up` stores to a file.
+    Backup(Backup),
+    /// Make the data directory of a new `davit up` from a backup.
+    Restore(Restore),
     /// Serve a directory over HTTP; what images of static sites run.
     #[command(hide = true)]
     StaticServer(crate::static_server::Args),
@@ -72,4 +76,33 @@ pub struct Controller {
     /// For development: let git sources use file:// URLs, and http:// to this machine.
     #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
     pub allow_local_sources: bool,
+}
+
+/// `davit backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to write, mode 0600; it is there when it is whole, and replaces an older one only then.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The data directory whose kubeconfig reaches the running server; the default is that of `davit up`.
+    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
+    pub data_dir: Option<PathBuf>,
+    /// Another kubeconfig, for a server on another machine or a user who may `get` `/backup` and nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `davit restore`.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The data directory to make; it must not have a store yet.
+    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
+    pub data_dir: PathBuf,
+    /// The encryption.key with which the backup was made; it is copied into the data directory. Needed unless it is
+    /// there already.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
 }

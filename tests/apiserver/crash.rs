@@ -93,14 +93,43 @@ async fn secrets_are_sealed_and_a_wrong_key_stops_the_start() {
         })
     };
     let key = directory.path().join("encryption.key");
+    for name in ["encryption.key", "store.redb"] {
+        let mode = fs::metadata(directory.path().join(name)).unwrap().permissions();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+            0o600,
+            "{name}"
+        );
+    }
     let kept = fs::read(&key).unwrap();
     fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-    assert!(open().await.is_err(), "another key");
+    let refusal = async || {
+        let Err(error) = open().await else {
+            panic!("it opened");
+        };
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(why) = cause {
+            text = format!("{text}: {why}");
+            cause = why.source();
+        }
+        text
+    };
+    let another = refusal().await;
+    assert!(
+        another.contains("encryption.key") && another.contains("another one"),
+        "{another}"
+    );
     fs::remove_file(&key).unwrap();
-    assert!(open().await.is_err(), "no key");
+    let none = refusal().await;
+    assert!(
+        none.contains("encryption.key") && none.contains("is missing"),
+        "{none}"
+    );
     assert!(!key.exists(), "no new key is made for an old store");
     fs::write(&key, kept).unwrap();
-    assert!(open().await.is_err(), "a key that others can read");
+    let open_to_all = refusal().await;
+    assert!(open_to_all.contains("must be 0600"), "{open_to_all}");
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let server = open().await.unwrap();
     assert_eq!(get(&api(&server), &format!("{SECRETS}/s")).await.code, 200);

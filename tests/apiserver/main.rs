@@ -10,12 +10,14 @@
 )]
 
 mod apply;
+mod backup;
 mod basics;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
 mod custom;
 mod gc;
+mod kill;
 mod kubectl;
 mod kubectl_debian;
 mod support;

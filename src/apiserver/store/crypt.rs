@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -15,10 +15,14 @@ use ring::{
 
 use super::StoreError;
 
+/// What is sealed under the name `check`, so that another key is noticed at once.
+const CHECK: &[u8] = b"this store opens with this key";
+
 /// Seals and opens values with one key.
 pub(super) struct Cipher {
     key: LessSafeKey,
     random: SystemRandom,
+    path: PathBuf,
 }
 
 impl Cipher {
@@ -44,16 +48,7 @@ impl Cipher {
                 let mut key = [0u8; 32];
                 random.fill(&mut key).map_err(|_| StoreError::Random)?;
                 let text = STANDARD.encode(key);
-                let mut file = fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                    .map_err(named)?;
-                file.write_all(text.as_bytes())
-                    .and_then(|()| file.sync_all())
-                    .map_err(named)?;
-                sync_directory(path).map_err(named)?;
+                write_key(path, &text).map_err(named)?;
                 text
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -63,15 +58,15 @@ impl Cipher {
             }
             Err(error) => return Err(named(error)),
         };
-        let raw = STANDARD.decode(text.trim()).map_err(|_| StoreError::KeyShape {
+        let shape = || StoreError::KeyShape {
             path: path.to_owned(),
-        })?;
-        let key = UnboundKey::new(&AES_256_GCM, &raw).map_err(|_| StoreError::KeyShape {
-            path: path.to_owned(),
-        })?;
+        };
+        let raw = STANDARD.decode(text.trim()).map_err(|_| shape())?;
+        let key = UnboundKey::new(&AES_256_GCM, &raw).map_err(|_| shape())?;
         Ok(Self {
             key: LessSafeKey::new(key),
             random,
+            path: path.to_owned(),
         })
     }
 
@@ -90,15 +85,47 @@ impl Cipher {
 
     /// The plain text of what [`Cipher::seal`] made under `name`.
     pub(super) fn open(&self, name: &[u8], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(StoreError::WrongKey)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| StoreError::WrongKey)?;
+        let failed = || StoreError::Unsealable;
+        let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or_else(failed)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| failed())?;
         let mut body = body.to_vec();
         let plain = self
             .key
             .open_in_place(nonce, Aad::from(name), &mut body)
-            .map_err(|_| StoreError::WrongKey)?;
+            .map_err(|_| failed())?;
         Ok(plain.to_vec())
     }
+
+    /// A sealed text by which [`Cipher::check`] knows this key again.
+    pub(super) fn mark(&self) -> Result<Vec<u8>, StoreError> {
+        self.seal(b"check", CHECK)
+    }
+
+    /// Refuses a `mark` that another key made; `of` is where it was found.
+    pub(super) fn check(&self, mark: &[u8], of: &Path) -> Result<(), StoreError> {
+        match self.open(b"check", mark) {
+            Ok(plain) if plain == CHECK => Ok(()),
+            _ => Err(StoreError::WrongKey {
+                key: self.path.clone(),
+                path: of.to_owned(),
+            }),
+        }
+    }
+}
+
+/// Writes a key whole or not at all: a start that is interrupted leaves no half of one.
+fn write_key(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_directory(path)
 }
 
 /// Makes a file's directory entry durable: without it a new file may be gone after a power loss.

@@ -5,19 +5,27 @@
 //! batch to readers and watchers, and then answers. So what was acknowledged is durable, what is seen is durable, and
 //! the order of revisions is the order of everything.
 
+mod backup;
 mod crypt;
 mod disk;
+#[cfg(test)]
+mod disk_tests;
+mod error;
 mod object;
+mod seal;
 mod view;
 mod writer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+pub use backup::{Backup, restore, verify};
 pub use disk::Disk;
+pub use error::StoreError;
 pub use object::{Object, ObjectKey, Owner};
+pub use seal::Sealing;
 pub use view::{Event, Page, View};
 
 /// Group and plural resource name: what a collection is called.
@@ -49,78 +57,6 @@ impl std::fmt::Display for GroupResource {
     }
 }
 
-/// Why the store did not open or a write was not made durable.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The key file could not be read or made.
-    #[error("could not use the key file {path:?}")]
-    KeyFile {
-        /// The key file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Others can read the key file.
-    #[error("the key file {path:?} has mode {mode:o}: it must be 0600")]
-    KeyMode {
-        /// The key file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// The store is there, its key is not.
-    #[error(
-        "the key file {path:?} is missing: without it the store cannot be read; put it back from a backup"
-    )]
-    KeyMissing {
-        /// The key file.
-        path: PathBuf,
-    },
-    /// The key file does not hold a key.
-    #[error("the key file {path:?} does not hold 32 bytes in base64")]
-    KeyShape {
-        /// The key file.
-        path: PathBuf,
-    },
-    /// The store was written with another key.
-    #[error("the key does not open this store: it was written with another one")]
-    WrongKey,
-    /// The system gave no random numbers.
-    #[error("the system gave no random numbers")]
-    Random,
-    /// A value could not be encrypted.
-    #[error("a value could not be encrypted")]
-    Seal,
-    /// The store's file could not be opened.
-    #[error("could not open {path:?}")]
-    File {
-        /// The store's file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is no store, is in use, or is torn beyond what the database repairs by itself.
-    #[error("could not open the store {path:?}")]
-    Open {
-        /// The store's file.
-        path: PathBuf,
-        /// What the database said.
-        source: Box<redb::Error>,
-    },
-    /// The database failed.
-    #[error("the store's database failed")]
-    Database(#[source] Box<redb::Error>),
-    /// The file holds something that no version of this store writes.
-    #[error("the store is damaged: {0}; restore a backup")]
-    Damaged(String),
-    /// The store has another format.
-    #[error("the store has format {0:?}, which this version does not read")]
-    Format(String),
-    /// The writer could not be started.
-    #[error("could not start the writer thread")]
-    Thread(#[source] std::io::Error),
-}
-
 /// One line of a batch, as it goes to disk.
 pub struct Record {
     /// The object's collection.
@@ -138,6 +74,15 @@ pub trait Backend: Send + 'static {
 
     /// Makes a batch durable, all or nothing, before it returns.
     fn commit(&mut self, revision: u64, records: &[Record]) -> Result<(), StoreError>;
+
+    /// Called after a commit that failed, until it succeeds: makes the backend usable again and returns the revision
+    /// that is durable. That is the failed one where it went through after all.
+    fn recover(&mut self) -> Result<u64, StoreError>;
+
+    /// What seals objects in a backup; none where there is no key.
+    fn sealing(&self) -> Option<Arc<Sealing>> {
+        None
+    }
 }
 
 /// A backend that forgets: for tests and throw-away servers.
@@ -150,6 +95,11 @@ impl Backend for Memory {
 
     fn commit(&mut self, _revision: u64, _records: &[Record]) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn recover(&mut self) -> Result<u64, StoreError> {
+        // Never asked: no commit fails.
+        Ok(0)
     }
 }
 
@@ -207,6 +157,7 @@ pub struct Store {
     view: Arc<View>,
     commands: Mutex<Option<mpsc::Sender<Command>>>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    sealing: Option<Arc<Sealing>>,
 }
 
 /// How many writes may wait for the writer before the next one waits to be queued.
@@ -219,6 +170,7 @@ impl Store {
         notices: mpsc::UnboundedSender<Notice>,
     ) -> Result<Self, StoreError> {
         let view = Arc::new(View::load(&mut backend)?);
+        let sealing = backend.sealing();
         let (commands, receiver) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
@@ -231,12 +183,19 @@ impl Store {
             view,
             commands: Mutex::new(Some(commands)),
             writer: Mutex::new(Some(writer)),
+            sealing,
         })
     }
 
     /// What is stored now.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// Everything as it is at this moment, to be written somewhere else; none where there is no key to seal it with.
+    pub fn backup(&self) -> Option<Backup> {
+        let sealing = self.sealing.clone()?;
+        Some(Backup::new(self.view.everything(), sealing))
     }
 
     /// Makes one write; when it returns, the write is on disk and every reader sees it.

@@ -73,6 +73,12 @@ pub struct Page {
     pub objects: Vec<Arc<Object>>,
 }
 
+/// All objects with their collections, at one revision.
+pub(super) struct Everything {
+    pub(super) revision: u64,
+    pub(super) objects: Vec<(Arc<GroupResource>, Arc<Object>)>,
+}
+
 /// The present state and the last changes.
 #[derive(Default)]
 pub struct View {
@@ -194,6 +200,24 @@ impl View {
             revision,
             objects: objects.into_values().cloned().collect(),
         })
+    }
+
+    /// Every object of every collection, all of one moment, with its revision.
+    pub(super) fn everything(&self) -> Everything {
+        let state = self.state.read();
+        let mut all = Vec::new();
+        for (name, collection) in &state.collections {
+            all.extend(
+                collection
+                    .objects
+                    .values()
+                    .map(|object| (name.clone(), object.clone())),
+            );
+        }
+        Everything {
+            revision: state.revision,
+            objects: all,
+        }
     }
 
     /// A receiver that is told the revision of each change of the collection.

@@ -20,12 +20,51 @@ pub(super) fn run(
     notices: &mpsc::UnboundedSender<Notice>,
 ) {
     let mut waiting = Vec::with_capacity(BATCH);
+    // The changes of a commit that failed: whether they are durable is known when the backend works again.
+    let mut doubtful: Option<Doubtful> = None;
     while commands.blocking_recv_many(&mut waiting, BATCH) > 0 {
+        if let Some(doubt) = doubtful.take() {
+            match backend.recover() {
+                Ok(durable) if durable == doubt.revision => show(view, notices, doubt),
+                Ok(_) => {}
+                Err(error) => {
+                    let text = chain(&error);
+                    for command in waiting.drain(..) {
+                        let _ = command.reply.send(Err(Refused::Failed(text.clone())));
+                    }
+                    doubtful = Some(doubt);
+                    continue;
+                }
+            }
+        }
         let mut batch = Batch::new(view);
         for command in waiting.drain(..) {
             batch.take(command);
         }
-        batch.finish(backend, notices);
+        doubtful = batch.finish(backend, notices);
+    }
+}
+
+struct Doubtful {
+    revision: u64,
+    events: Vec<Event>,
+}
+
+/// Lets readers, watchers and the lifecycle worker see what is durable.
+fn show(view: &View, notices: &mpsc::UnboundedSender<Notice>, Doubtful { revision, events }: Doubtful) {
+    let told: Vec<Notice> = events
+        .iter()
+        .map(|event| Notice {
+            collection: event.collection.clone(),
+            object: event.object.clone(),
+            removed: event.removed,
+        })
+        .collect();
+    view.publish(revision, events);
+    for notice in told {
+        // The worker looks at the view: it is told when the view shows the batch. When it has ended, nobody needs
+        // the notice.
+        let _ = notices.send(notice);
     }
 }
 
@@ -109,9 +148,10 @@ impl<'a> Batch<'a> {
         self.replies.push((reply, object));
     }
 
-    fn finish(self, backend: &mut impl Backend, notices: &mpsc::UnboundedSender<Notice>) {
+    /// Makes the batch durable, shows it and answers; gives the changes back where the commit failed.
+    fn finish(self, backend: &mut impl Backend, notices: &mpsc::UnboundedSender<Notice>) -> Option<Doubtful> {
         if self.events.is_empty() {
-            return;
+            return None;
         }
         let records: Vec<Record> = self
             .pending
@@ -122,32 +162,23 @@ impl<'a> Batch<'a> {
                 object,
             })
             .collect();
+        let made = Doubtful {
+            revision: self.revision,
+            events: self.events,
+        };
         if let Err(error) = backend.commit(self.revision, &records) {
             let text = chain(&error);
             tracing::error!(error = %text, "a batch of writes could not be made durable");
             for (reply, _) in self.replies {
                 let _ = reply.send(Err(Refused::Failed(text.clone())));
             }
-            return;
+            return Some(made);
         }
-        let told: Vec<Notice> = self
-            .events
-            .iter()
-            .map(|event| Notice {
-                collection: event.collection.clone(),
-                object: event.object.clone(),
-                removed: event.removed,
-            })
-            .collect();
-        self.view.publish(self.revision, self.events);
-        for notice in told {
-            // The worker looks at the view: it is told when the view shows the batch. When it has ended, nobody
-            // needs the notice.
-            let _ = notices.send(notice);
-        }
+        show(self.view, notices, made);
         for (reply, object) in self.replies {
             let _ = reply.send(Ok(object));
         }
+        None
     }
 }
 

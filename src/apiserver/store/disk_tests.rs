@@ -1,0 +1,547 @@
+//! What the disk may do to a store: lose power, run full, be damaged.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use redb::{Database, StorageBackend};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{
+    Backend as _, Change, Disk, Expect, GroupResource, ObjectKey, Record, Refused, Store, StoreError,
+    crypt::Cipher, object::Object, seal::Sealing,
+};
+
+/// A file as a disk keeps it: what is written is seen at once, and lasts from the next sync on.
+#[derive(Debug, Default)]
+struct Platter {
+    now: Mutex<Vec<u8>>,
+    /// As it was at the last sync, and the writes since.
+    durable: Mutex<Vec<u8>>,
+    since: Mutex<Vec<Op>>,
+    syncs: AtomicUsize,
+    full: AtomicBool,
+    fail_sync: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Length(usize),
+    Write(usize, Vec<u8>),
+}
+
+fn apply(bytes: &mut Vec<u8>, op: &Op) {
+    match op {
+        Op::Length(length) => bytes.resize(*length, 0),
+        Op::Write(at, data) => {
+            if bytes.len() < at + data.len() {
+                bytes.resize(at + data.len(), 0);
+            }
+            bytes[*at..at + data.len()].copy_from_slice(data);
+        }
+    }
+}
+
+impl Platter {
+    fn with(bytes: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self {
+            now: Mutex::new(bytes.clone()),
+            durable: Mutex::new(bytes),
+            ..Self::default()
+        })
+    }
+
+    /// What is on the disk after the power failed: of the writes since the last sync each one that `lasts` says, and
+    /// of the last of those perhaps only the beginning.
+    fn after_power_loss(&self, lasts: &[bool], torn: usize) -> Vec<u8> {
+        let mut bytes = self.durable.lock().clone();
+        for (index, op) in self.since.lock().iter().enumerate() {
+            let Op::Write(at, data) = op else {
+                apply(&mut bytes, op);
+                continue;
+            };
+            if lasts.get(index % lasts.len().max(1)).copied().unwrap_or(true) {
+                apply(&mut bytes, op);
+            } else {
+                // Disks write whole sectors.
+                let kept = data.len().min(torn * 512);
+                apply(&mut bytes, &Op::Write(*at, data[..kept].to_vec()));
+            }
+        }
+        bytes
+    }
+}
+
+#[derive(Debug)]
+struct File(Arc<Platter>);
+
+impl StorageBackend for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.now.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        let now = self.0.now.lock();
+        let from = at
+            .checked_add(out.len())
+            .and_then(|end| now.get(at..end))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let length = usize::try_from(len).unwrap();
+        if self.0.full.load(Ordering::SeqCst) && length > self.0.now.lock().len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let op = Op::Length(length);
+        apply(&mut self.0.now.lock(), &op);
+        self.0.since.lock().push(op);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.0.fail_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk does not answer"));
+        }
+        self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        self.0.durable.lock().clone_from(&self.0.now.lock());
+        self.0.since.lock().clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        // Thin disks and copy-on-write file systems fail so too.
+        if self.0.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let op = Op::Write(usize::try_from(offset).unwrap(), data.to_vec());
+        apply(&mut self.0.now.lock(), &op);
+        self.0.since.lock().push(op);
+        Ok(())
+    }
+}
+
+fn secrets(collection: &GroupResource) -> bool {
+    &*collection.resource == "secrets"
+}
+
+fn sealing(directory: &Path) -> Arc<Sealing> {
+    Arc::new(Sealing {
+        cipher: Cipher::from_file(&directory.join("key"), true).unwrap(),
+        sealed: secrets,
+    })
+}
+
+fn open(platter: &Arc<Platter>, sealing: &Arc<Sealing>) -> Result<Disk, StoreError> {
+    let file = platter.clone();
+    let opener = move || {
+        Database::builder()
+            .set_cache_size(1 << 20)
+            .create_with_backend(File(file.clone()))
+    };
+    Disk::with(Path::new("/data/store.redb"), sealing.clone(), Box::new(opener))
+}
+
+fn object(name: &str, text: &str, revision: u64) -> Object {
+    let mut value = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": name, "namespace": "n"}, "data": text});
+    Object::render(value.as_object_mut().unwrap(), revision).unwrap()
+}
+
+type Contents = BTreeMap<String, Vec<u8>>;
+
+fn load(disk: &mut Disk) -> Result<(u64, Contents), StoreError> {
+    let mut found = Contents::new();
+    let revision = disk.load(&mut |collection, object| {
+        found.insert(
+            format!("{collection}/{}", object.key.name),
+            object.json().to_vec(),
+        );
+    })?;
+    Ok((revision, found))
+}
+
+/// Writes batches of (name, size) and keeps what each state was.
+struct Writer {
+    revision: u64,
+    states: HashMap<u64, Contents>,
+    contents: Contents,
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self {
+            revision: 1,
+            states: HashMap::from([(1, Contents::new())]),
+            contents: Contents::new(),
+        }
+    }
+
+    fn batch(&mut self, disk: &mut Disk, changes: &[(u8, u16)]) -> Result<(), StoreError> {
+        let mut contents = self.contents.clone();
+        let mut revision = self.revision;
+        let mut records = Vec::new();
+        for (name, size) in changes {
+            revision += 1;
+            let resource = if name % 2 == 0 { "secrets" } else { "configmaps" };
+            let collection = Arc::new(GroupResource::new("", resource));
+            let text = format!("{revision}").repeat(usize::from(*size));
+            let made = object(&format!("o{name}"), &text, revision);
+            let row = format!("{collection}/o{name}");
+            let removed = size % 5 == 0;
+            if removed {
+                contents.remove(&row);
+            } else {
+                contents.insert(row, made.json().to_vec());
+            }
+            let key = made.key.clone();
+            records.retain(|record: &Record| record.key != key);
+            records.push(Record {
+                collection,
+                key,
+                object: (!removed).then(|| Arc::new(made)),
+            });
+        }
+        self.states.insert(revision, contents.clone());
+        disk.commit(revision, &records)?;
+        (self.revision, self.contents) = (revision, contents);
+        Ok(())
+    }
+}
+
+fn batches() -> impl Strategy<Value = Vec<Vec<(u8, u16)>>> {
+    prop::collection::vec(prop::collection::vec((0u8..40, 0u16..600), 1..6), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The power fails at any moment, and of what was not yet synced any part may be there: a store opens, every
+    /// commit that had returned is in it, and it is exactly one of the states that were written.
+    #[test]
+    fn power_loss_never_takes_what_was_acknowledged(
+        batches in batches(),
+        lasts in prop::collection::vec(any::<bool>(), 1..40),
+        torn in 0usize..9,
+        unfinished in any::<bool>(),
+        again in any::<bool>(),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let sealing = sealing(directory.path());
+        let platter = Platter::with(Vec::new());
+        let mut disk = open(&platter, &sealing).unwrap();
+        let mut writer = Writer::new();
+        let (last, before) = batches.split_last().unwrap();
+        for batch in before {
+            writer.batch(&mut disk, batch).unwrap();
+        }
+        if unfinished {
+            // The batch is written and the sync never returns: nobody was told that it is durable.
+            platter.fail_sync.store(true, Ordering::SeqCst);
+            prop_assert!(writer.batch(&mut disk, last).is_err());
+        } else {
+            writer.batch(&mut disk, last).unwrap();
+        }
+        let mut bytes = platter.after_power_loss(&lasts, torn);
+        // Without power nothing more is written.
+        platter.full.store(true, Ordering::SeqCst);
+        drop(disk);
+        if again {
+            // It fails once more, while the start repairs.
+            let platter = Platter::with(bytes);
+            let half = open(&platter, &sealing).unwrap();
+            bytes = platter.after_power_loss(&lasts, torn);
+            drop(half);
+        }
+        let mut disk = open(&Platter::with(bytes), &sealing).unwrap();
+        let (revision, found) = load(&mut disk).unwrap();
+        prop_assert!(revision >= writer.revision, "{} < {}", revision, writer.revision);
+        prop_assert_eq!(Some(&found), writer.states.get(&revision));
+        writer.revision = revision;
+        writer.contents = found;
+        writer.batch(&mut disk, &[(1, 3)]).unwrap();
+    }
+
+    /// Whatever happened to the file: either the store says that it is damaged, and where, or it holds exactly what
+    /// was written.
+    #[test]
+    fn a_damaged_file_is_refused_or_harmless(
+        batches in batches(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 0..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        used in any::<bool>(),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let sealing = sealing(directory.path());
+        let platter = Platter::with(Vec::new());
+        let mut disk = open(&platter, &sealing).unwrap();
+        let mut writer = Writer::new();
+        for batch in &batches {
+            writer.batch(&mut disk, batch).unwrap();
+        }
+        drop(disk);
+        let mut bytes = platter.now.lock().clone();
+        // Most of a small store's file is free pages: flips that cannot matter say little.
+        let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+        for (index, bit) in &flips {
+            let at = index.index(if used { last } else { bytes.len() });
+            bytes[at] ^= 1 << bit;
+        }
+        if let Some(cut) = cut {
+            let length = cut.index(bytes.len()).max(4);
+            bytes.truncate(length);
+        }
+        let outcome = open(&Platter::with(bytes), &sealing).and_then(|mut disk| {
+            let loaded = load(&mut disk)?;
+            Ok((loaded, disk))
+        });
+        match outcome {
+            Err(error) => {
+                let text = error.to_string();
+                prop_assert!(text.contains("/data/store.redb"), "{}", text);
+            }
+            Ok(((revision, found), mut disk)) => {
+                prop_assert_eq!(revision, writer.revision);
+                prop_assert_eq!(&found, &writer.contents);
+                // What was not noticed at the start may be noticed by a write, and is said then.
+                if let Err(error) = writer.batch(&mut disk, &[(1, 3)]) {
+                    prop_assert!(error.to_string().contains("/data/store.redb"));
+                }
+            }
+        }
+    }
+}
+
+fn store(platter: &Arc<Platter>, sealing: &Arc<Sealing>) -> Store {
+    let (notices, _) = mpsc::unbounded_channel();
+    Store::open(open(platter, sealing).unwrap(), notices).unwrap()
+}
+
+async fn put(store: &Store, name: &str, text: &str) -> Result<u64, Refused> {
+    let maps = Arc::new(GroupResource::new("", "configmaps"));
+    let key = ObjectKey::new("n", name);
+    let expect = match store.view().get(&maps, &key) {
+        Some(object) => Expect::Revision(object.revision),
+        None => Expect::Absent,
+    };
+    let value = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name, "namespace": "n"}, "text": text});
+    let written = store
+        .write(
+            &maps,
+            key,
+            expect,
+            Change::Put(value.as_object().unwrap().clone()),
+        )
+        .await?;
+    Ok(written.revision)
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_goes_on_when_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let sealing = sealing(directory.path());
+    let platter = Platter::with(Vec::new());
+    let store = store(&platter, &sealing);
+    let first = put(&store, "a", "x").await.unwrap();
+    for _ in 0..3 {
+        platter.full.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            let Err(Refused::Failed(why)) = put(&store, "b", "y").await else {
+                panic!("a full disk took a write");
+            };
+            assert!(
+                why.contains("free space") && why.contains("/data/store.redb"),
+                "{why}"
+            );
+        }
+        let maps = GroupResource::new("", "configmaps");
+        assert!(
+            store.view().get(&maps, &ObjectKey::new("n", "a")).is_some(),
+            "reads go on"
+        );
+        assert!(
+            store.view().get(&maps, &ObjectKey::new("n", "b")).is_none(),
+            "what was refused is not there"
+        );
+        platter.full.store(false, Ordering::SeqCst);
+        let next = put(&store, "a", "z").await.unwrap();
+        assert!(next > first);
+    }
+    put(&store, "b", "y").await.unwrap();
+    store.close().await;
+    let (_, found) = load(&mut open(&platter, &sealing).unwrap()).unwrap();
+    assert_eq!(found.len(), 2);
+}
+
+#[tokio::test]
+async fn a_write_whose_sync_failed_is_there_wholly_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let sealing = sealing(directory.path());
+    let platter = Platter::with(Vec::new());
+    let store = store(&platter, &sealing);
+    let mut last = put(&store, "a", "0").await.unwrap();
+    for round in 1..6 {
+        platter.fail_sync.store(true, Ordering::SeqCst);
+        assert!(put(&store, "a", &round.to_string()).await.is_err());
+        platter.fail_sync.store(false, Ordering::SeqCst);
+        // Whatever became of it: the next write sees one state or the other, and no revision comes twice.
+        let next = loop {
+            match put(&store, "a", "after").await {
+                Ok(revision) => break revision,
+                Err(Refused::Changed) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        };
+        assert!(next > last, "{next} after {last}");
+        last = next;
+    }
+    let shown = store.view().revision();
+    store.close().await;
+    assert_eq!(load(&mut open(&platter, &sealing).unwrap()).unwrap().0, shown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_writers_share_syncs() {
+    const WRITERS: usize = 64;
+    const WRITES: usize = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let sealing = sealing(directory.path());
+    let platter = Platter::with(Vec::new());
+    let store = Arc::new(store(&platter, &sealing));
+    let before = platter.syncs.load(Ordering::SeqCst);
+    let mut alone = 0;
+    for round in 0..10 {
+        put(&store, "alone", &round.to_string()).await.unwrap();
+        alone = platter.syncs.load(Ordering::SeqCst) - before;
+        assert!(alone > round, "no write is acknowledged before a sync");
+    }
+    assert!(alone <= 20, "{alone} syncs for 10 writes");
+    let before = platter.syncs.load(Ordering::SeqCst);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let store = store.clone();
+        writers.spawn(async move {
+            for round in 0..WRITES {
+                put(&store, &format!("w{writer}"), &round.to_string())
+                    .await
+                    .unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    let syncs = platter.syncs.load(Ordering::SeqCst) - before;
+    assert!(
+        syncs * 4 < WRITERS * WRITES,
+        "{syncs} syncs for {} writes",
+        WRITERS * WRITES
+    );
+}
+
+/// One object is written over and over, then many are made and removed: the file stays what the objects need.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_stays_bounded() {
+    const ROUNDS: usize = 100_000;
+    let directory = tempfile::tempdir().unwrap();
+    let sealing = sealing(directory.path());
+    let platter = Platter::with(Vec::new());
+    let mut disk = open(&platter, &sealing).unwrap();
+    let maps = Arc::new(GroupResource::new("", "configmaps"));
+    let text = "x".repeat(900);
+    for round in 0..ROUNDS as u64 {
+        let made = object("one", &text, round + 2);
+        let record = Record {
+            collection: maps.clone(),
+            key: made.key.clone(),
+            object: Some(Arc::new(made)),
+        };
+        disk.commit(round + 2, &[record]).unwrap();
+        assert!(
+            platter.now.lock().len() < 4 << 20,
+            "after {round} rounds: {} bytes",
+            platter.now.lock().len()
+        );
+    }
+}
+
+fn real(directory: &Path) -> (PathBuf, PathBuf) {
+    (directory.join("store.redb"), directory.join("key"))
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, key) = real(directory.path());
+    drop(Disk::open(&path, &key, secrets).unwrap());
+    let good = std::fs::read(&path).unwrap();
+    let mut magic = good.clone();
+    magic[0] ^= 1;
+    for (what, bytes) in [
+        ("empty", &[][..]),
+        ("cut off in the magic", &good[..2]),
+        ("cut off in the header", &good[..100]),
+        ("cut off later", &good[..good.len() / 2]),
+        ("another magic", &magic),
+        (
+            "something else",
+            &b"SQLite format 3\0 and so on and so forth".repeat(100),
+        ),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = Disk::open(&path, &key, secrets)
+            .and_then(|mut disk| load(&mut disk).map(|_| ()))
+            .expect_err(what)
+            .to_string();
+        assert!(
+            error.contains("store.redb") && error.contains("restore a backup"),
+            "{what}: {error}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap().len(), bytes.len(), "{what}");
+    }
+    std::fs::write(&path, &good).unwrap();
+    let held = Disk::open(&path, &key, secrets).unwrap();
+    assert!(matches!(
+        Disk::open(&path, &key, secrets),
+        Err(StoreError::InUse { .. })
+    ));
+    drop(held);
+}
+
+/// A file that was large and is nearly empty gives its room back at the next start.
+#[test]
+fn a_start_compacts() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, key) = real(directory.path());
+    let mut disk = Disk::open(&path, &key, secrets).unwrap();
+    let mut writer = Writer::new();
+    for round in 0..200u8 {
+        writer
+            .batch(&mut disk, &[(round, 60_000)].map(|(n, s)| (n, s + 1)))
+            .unwrap();
+    }
+    let all: Vec<(u8, u16)> = (0..199u8).map(|name| (name, 0)).collect();
+    writer.batch(&mut disk, &all).unwrap();
+    drop(disk);
+    let before = std::fs::metadata(&path).unwrap().len();
+    assert!(before > 16 << 20, "{before}");
+    let mut disk = Disk::open(&path, &key, secrets).unwrap();
+    assert_eq!(load(&mut disk).unwrap().1, writer.contents);
+    writer.batch(&mut disk, &[(3, 3)]).unwrap();
+    drop(disk);
+    let after = std::fs::metadata(&path).unwrap().len();
+    assert!(after < before / 4, "{before} → {after}");
+    assert_eq!(
+        load(&mut Disk::open(&path, &key, secrets).unwrap()).unwrap().1,
+        writer.contents
+    );
+}
