@@ -165,7 +165,12 @@ impl DockerBuilder {
                 failure.error = log.mask(&failure.error);
                 failure
             });
-            return Err(classify(&message, failure.as_ref()));
+            let error = classify(&message, failure.as_ref());
+            // An engine that stops takes the steps of its builds down, and says of them what it says of a step that fails.
+            return Err(match self.docker.ping().await {
+                Err(gone) if matches!(error, BuildError::Failed(_)) => images::engine(&gone),
+                _ => error,
+            });
         }
         let found = images::inspect(&self.docker, order.tag).await?;
         let (id, _) =

@@ -25,10 +25,13 @@ pub fn classify(message: &str, failure: Option<&Failure>) -> BuildError {
             return BuildError::Failed(format!("{}: {said}", short(&failure.step)));
         }
     }
+    let step = failure
+        .map(|failure| strip(&failure.error))
+        .filter(|said| is_interrupted(said));
     if is_full(message) {
         BuildError::DiskFull
-    } else if is_interrupted(message) {
-        BuildError::Engine(message.to_owned())
+    } else if let Some(said) = step.or_else(|| is_interrupted(message).then_some(message)) {
+        BuildError::Engine(said.to_owned())
     } else if let Some(code) = exit_code(message) {
         BuildError::Failed(format!("a step ended with exit code {code}"))
     } else {
@@ -71,6 +74,9 @@ fn is_interrupted(message: &str) -> bool {
         "transport is closing",
         "error reading from server",
         "code = Unavailable",
+        // The engine's own network, while it starts or stops: the step's command was never run.
+        "failed to update store for object type *libnetwork",
+        "network bridge not found",
     ]
     .iter()
     .any(|words| message.contains(words))
@@ -210,6 +216,14 @@ mod tests {
                 Reason::BuildFailed,
                 Class::Terminal,
                 "build the image: dockerfile parse error line 1",
+            ),
+            (
+                "[2/3] RUN sleep 3",
+                "executor failed running [/bin/sh -c sleep 3]: failed to update store for object type *libnetwork.endpoint: open : no such file or directory",
+                "",
+                Reason::EngineFailed,
+                Class::Transient,
+                "libnetwork",
             ),
             (
                 "",

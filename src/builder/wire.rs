@@ -79,6 +79,9 @@ impl Wire {
             Ok(body) => message(&body.to_bytes()),
             Err(_) => String::new(),
         };
+        if text.contains("no space left on device") {
+            return Err(BuildError::DiskFull);
+        }
         Err(BuildError::Engine(
             format!("the engine answered {status} {text}")
                 .trim_end()

@@ -44,10 +44,18 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         return Err(Error::Refused(problem));
     }
     let now = Timestamp::now();
-    let (objects, views): (Vec<Release>, Vec<ReleaseView>) =
+    let (objects, mut views): (Vec<Release>, Vec<ReleaseView>) =
         observe::releases(&ctx.client, &id).await?.into_iter().unzip();
     let reader = Reader::new(ctx.client.clone(), &id.namespace);
     let gathered = gather(&ctx, &id, &app, &views, &reader).await;
+    let running = ctx
+        .runtime
+        .observe(&id)
+        .await
+        .map_err(|error| Problem::of(&error));
+    for view in &mut views {
+        journal::outage(&mut view.status, running.as_ref().err(), now);
+    }
     let world = World {
         app: &app,
         wanted: gathered.wanted.clone(),
@@ -55,11 +63,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         releases: views,
         job: ctx.jobs.view(&id),
         image: gathered.image.clone(),
-        running: ctx
-            .runtime
-            .observe(&id)
-            .await
-            .map_err(|error| Problem::of(&error)),
+        running,
         retry_at: retry_at(&app),
     };
     let steps = plan(&world, now);

@@ -6,7 +6,7 @@ use crate::api::{
     BuilderUsed, Cause, CauseKind, ConditionType, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
     ResolvedSource, Step, condition,
 };
-use crate::error::cut;
+use crate::error::{Problem, cut};
 use crate::runtime::Progress;
 
 use super::End;
@@ -167,6 +167,25 @@ pub fn progress(status: &mut ReleaseStatus, progress: &Progress, replicas: u32, 
                 now,
             );
         }
+    }
+}
+
+/// What runs cannot be seen, or can be seen again, in the middle of a rollout. That is no fault of the Release: its
+/// deadline counts anew from when the containers can be worked on again.
+pub fn outage(status: &mut ReleaseStatus, problem: Option<&Problem>, now: Timestamp) {
+    if !matches!(status.phase, ReleasePhase::Deploying | ReleasePhase::Verifying) {
+        return;
+    }
+    let waits = condition::find(&status.conditions, ConditionType::Succeeded)
+        .is_some_and(|last| last.reason == Reason::ProgressingWithRetry.as_str());
+    match problem {
+        Some(problem) => summarise(status, Reason::ProgressingWithRetry, &problem.message, now),
+        None if waits => {
+            status.phase = ReleasePhase::Pending;
+            status.steps.retain(|step| step.name != "Verifying");
+            enter(status, ReleasePhase::Deploying, now);
+        }
+        None => {}
     }
 }
 
@@ -360,7 +379,7 @@ fn human(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Class, Problem};
+    use crate::error::Class;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -415,6 +434,33 @@ mod tests {
         job(&mut status, &JobState::Building { since: at(9) }, at(9));
         cancelling(&mut status, at(9));
         assert_eq!(status, before);
+    }
+
+    #[test]
+    fn the_deadline_counts_anew_after_an_outage() {
+        let mut status = ReleaseStatus::default();
+        let rolling = Progress::Rolling {
+            created: 1,
+            ready: 0,
+            check_in: None,
+            waiting_for: String::new(),
+        };
+        progress(&mut status, &rolling, 1, at(1));
+        let problem = Problem::new(Class::Transient, Reason::EngineUnavailable, "it is away");
+        outage(&mut status, None, at(2));
+        assert_eq!(step_began(&status, "Deploying"), Some(at(1)));
+        outage(&mut status, Some(&problem), at(3));
+        let before = status.clone();
+        outage(&mut status, Some(&problem), at(4));
+        assert_eq!(status, before, "the same problem is written once");
+        assert_eq!(status.phase, ReleasePhase::Verifying);
+        outage(&mut status, None, at(9));
+        assert_eq!(step_began(&status, "Deploying"), Some(at(9)));
+        progress(&mut status, &rolling, 1, at(10));
+        let before = status.clone();
+        outage(&mut status, None, at(11));
+        assert_eq!(status, before);
+        assert_eq!(status.phase, ReleasePhase::Verifying);
     }
 
     #[test]

@@ -129,6 +129,9 @@ impl Plan {
     }
 }
 
+/// When to look again where the containers could not be looked at. Usually the runtime tells earlier that they can.
+const BLIND: Duration = Duration::from_secs(5);
+
 /// Decides what to do next.
 pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
@@ -137,6 +140,9 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
         return plan;
     }
     number(world, &mut plan);
+    if world.running.is_err() {
+        plan.look_again_in(BLIND);
+    }
     let spec = &world.app.spec;
     let nothing_wanted = spec.stopped || matches!(world.wanted, Ok(None));
     let current = target(&world.releases, spec.concurrency_policy).filter(|_| !nothing_wanted);
@@ -302,7 +308,10 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
             fail(plan, &name, "Verifying", problem, String::new());
             return before.filter(|_| rolls_back(world));
         }
-        if let Some(rest) = rest_of_deadline(world, release, now) {
+        // While the containers cannot be seen the deadline does not count, so its end is nothing to wait for.
+        if let Some(rest) = rest_of_deadline(world, release, now)
+            && world.running.is_ok()
+        {
             plan.look_again_in(rest);
         }
         return Some(name);
@@ -336,6 +345,8 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
                 // Kept as it is until the pause is over; then the same Release tries again.
                 match world.retry_at {
                     Some(at) if at > now => plan.look_again_in(until(at, now)),
+                    // Work for an engine that is away would only fail again.
+                    _ if world.running.is_err() => {}
                     _ => plan.push(Action::StartJob {
                         release: name,
                         desired: Box::new(desired.clone()),
@@ -363,6 +374,7 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
                 });
                 return Some(name);
             }
+            _ if world.running.is_err() => {}
             _ => plan.push(Action::StartJob {
                 release: name,
                 desired: Box::new(desired.clone()),

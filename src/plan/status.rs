@@ -239,7 +239,11 @@ impl Verdicts {
         let source_problem = facts.source.as_ref().and_then(|source| source.as_ref().err());
         let not_ready = |reason: Reason, message: &str| (Some(false), reason, message.to_owned());
         if facts.app.metadata.deletion_timestamp.is_some() {
-            self.progress(Reason::Deleting, "what it made is being removed");
+            let held = facts.running.as_ref().err().or(facts.problem.as_ref());
+            let message = held.map_or("what it made is being removed".to_owned(), |problem| {
+                format!("what it made is being removed; {}", problem.message)
+            });
+            self.progress(Reason::Deleting, &message);
         } else if spec.stopped || facts.source.is_none() && facts.problem.is_none() {
             let (reason, message) = if spec.stopped {
                 (Reason::Stopped, "stopped: spec.stopped is true")
@@ -262,7 +266,9 @@ impl Verdicts {
                 .iter()
                 .find(|c| c.type_ == "Succeeded")
                 .map_or("", |c| c.message.as_str());
-            if retry {
+            if let Err(problem) = &facts.running {
+                self.problem(problem);
+            } else if retry {
                 self.progress(Reason::ProgressingWithRetry, &format!("release {name}: {text}"));
             } else {
                 self.progress(Reason::Progressing, &format!("release {name} is under way"));

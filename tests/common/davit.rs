@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::docker::docker;
+use super::engine::Engine;
 use super::{run, try_run, unique, wait_for};
 
 /// Who installs objects in tests.
@@ -27,8 +28,10 @@ pub struct Davit {
     /// The namespace that the tests' objects are in.
     pub namespace: String,
     dir: TempDir,
+    data: PathBuf,
     child: Option<Child>,
     flags: Vec<String>,
+    engine: Option<String>,
     runtime: tokio::runtime::Runtime,
     client: Option<Client>,
 }
@@ -41,6 +44,25 @@ impl Davit {
 
     /// Starts one with further flags.
     pub fn with_flags(test: &str, flags: &[&str]) -> Self {
+        Self::new(test, flags, None, None)
+    }
+
+    /// Starts one on another engine than the machine's.
+    pub fn on_engine(test: &str, engine: &Engine) -> Self {
+        Self::new(
+            test,
+            &["--docker-host", &engine.host()],
+            Some(engine.host()),
+            None,
+        )
+    }
+
+    /// Starts one that keeps its data in `data`.
+    pub fn in_dir(test: &str, data: &Path, flags: &[&str]) -> Self {
+        Self::new(test, flags, None, Some(data.to_owned()))
+    }
+
+    fn new(test: &str, flags: &[&str], engine: Option<String>, data: Option<PathBuf>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         super::docker::base_image();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -49,10 +71,13 @@ impl Davit {
             .build()
             .unwrap();
         let instance: String = unique("t").chars().filter(char::is_ascii_alphanumeric).collect();
+        let dir = tempfile::tempdir().unwrap();
         let mut davit = Self {
             namespace: test.to_owned(),
             instance,
-            dir: tempfile::tempdir().unwrap(),
+            data: data.unwrap_or_else(|| dir.path().join("data")),
+            dir,
+            engine,
             child: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             runtime,
@@ -74,7 +99,14 @@ impl Davit {
 
     /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
+    }
+
+    /// `docker` for the engine that it uses.
+    pub fn docker(&self) -> Command {
+        let mut command = docker();
+        command.envs(self.engine.iter().map(|host| ("DOCKER_HOST", host)));
+        command
     }
 
     /// The kubeconfig that it wrote.
@@ -339,7 +371,7 @@ impl Davit {
             other => panic!("{other} is no kind"),
         };
         let filter = format!("label={INSTANCE_LABEL}={}", self.instance);
-        let mut ids: Vec<String> = run(docker().args(list).args(["--filter", &filter]))
+        let mut ids: Vec<String> = run(self.docker().args(list).args(["--filter", &filter]))
             .lines()
             .map(str::to_owned)
             .collect();
@@ -352,7 +384,7 @@ impl Davit {
     pub fn containers(&self, name: &str) -> Vec<String> {
         let instance = format!("label={INSTANCE_LABEL}={}", self.instance);
         let application = format!("label=dev.davit.application={name}");
-        run(docker().args([
+        run(self.docker().args([
             "ps",
             "--all",
             "--quiet",
@@ -395,7 +427,7 @@ pub fn condition(object: &Value, kind: &str) -> Value {
 
 /// What `http://HOST/` (or `http://HOST/PATH`) answers to a client container in the namespace's network.
 pub fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String, String> {
-    let networks = run(docker().args([
+    let networks = run(davit.docker().args([
         "network",
         "ls",
         "--format",
@@ -410,7 +442,7 @@ pub fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String,
         .next()
         .ok_or("the namespace has no network")?
         .to_owned();
-    let (ok, out, err) = try_run(docker().args([
+    let (ok, out, err) = try_run(davit.docker().args([
         "run",
         "--rm",
         "--network",
@@ -430,6 +462,9 @@ pub fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String,
 impl Drop for Davit {
     fn drop(&mut self) {
         self.kill();
+        if self.engine.is_some() {
+            return; // It goes as a whole, and may be away just now.
+        }
         for (kind, remove) in [
             ("containers", &["rm", "--force", "--volumes"][..]),
             ("networks", &["network", "rm"][..]),
@@ -438,7 +473,7 @@ impl Drop for Davit {
         ] {
             let ids = self.in_engine(kind);
             if !ids.is_empty() {
-                try_run(docker().args(remove).args(ids));
+                try_run(self.docker().args(remove).args(ids));
             }
         }
     }

@@ -18,6 +18,7 @@
 pub mod daemon;
 pub mod davit;
 pub mod docker;
+pub mod engine;
 pub mod git_repo;
 pub mod git_server;
 pub mod gitea;
