@@ -18,6 +18,7 @@ mod gc;
 mod handlers;
 mod identity;
 mod kinds;
+mod limits;
 mod meta;
 mod namespaces;
 mod negotiate;
@@ -55,6 +56,7 @@ use tower::ServiceExt as _;
 
 pub use backup::{restore_backup, verify_backup};
 pub use identity::{Identity, MASTERS};
+pub use limits::Limits;
 pub use pki::PkiError;
 pub use status::ApiError;
 pub use store::StoreError;
@@ -152,11 +154,17 @@ impl ApiServer {
 
     /// Answers on `listener` with TLS until the server closes; the task ends a moment after [`ApiServer::close`].
     pub fn serve(&self, listener: TcpListener) -> Result<JoinHandle<()>, ServeError> {
+        self.serve_with(listener, Limits::default())
+    }
+
+    /// The same with other limits.
+    pub fn serve_with(&self, listener: TcpListener, limits: Limits) -> Result<JoinHandle<()>, ServeError> {
         let address = listener.local_addr().map_err(ServeError::Address)?;
         let tls = self.pki.server(address.ip()).map_err(ServeError::Pki)?;
         Ok(tokio::spawn(serve::serve(
             self.server.clone(),
             self.router(),
+            limits::Flow::new(limits),
             listener,
             tls,
         )))

@@ -2,42 +2,59 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body};
 use http::{Request, header};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 
-use super::{identity::Identity, server::Server};
+use super::{identity::Identity, limits::Flow, server::Server};
 
-/// How long a client has for the TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING: Duration = Duration::from_secs(30);
 /// How long open requests have to end when the server closes.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Answers connections until the server closes.
-pub async fn serve(server: Arc<Server>, router: Router, listener: TcpListener, tls: rustls::ServerConfig) {
+pub async fn serve(
+    server: Arc<Server>,
+    router: Router,
+    flow: Flow,
+    listener: TcpListener,
+    tls: rustls::ServerConfig,
+) {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let flow = Arc::new(flow);
+    let room = Arc::new(Semaphore::new(flow.limits().connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // One that finds no room waits with the system, not here.
+            accepted = async {
+                let place = room.clone().acquire_owned().await;
+                listener.accept().await.map(|(stream, _)| (stream, place))
+            } => accepted,
             () = server.closing.cancelled() => break,
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(
+            Ok((stream, place)) => {
+                let served = connection(
                     server.clone(),
                     router.clone(),
+                    flow.clone(),
                     acceptor.clone(),
                     stream,
-                ));
+                );
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others will end.
@@ -56,12 +73,18 @@ pub async fn serve(server: Arc<Server>, router: Router, listener: TcpListener, t
 async fn connection(
     server: Arc<Server>,
     router: Router,
+    flow: Arc<Flow>,
     acceptor: TlsAcceptor,
     stream: tokio::net::TcpStream,
 ) {
+    let limits = flow.limits().clone();
     // Watch events are small and should not wait for more.
     let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+    // A client that reads nothing must not keep what it was sent in memory for ever.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.stall));
+    let accepting = acceptor.accept(Box::pin(stream));
+    let Ok(Ok(stream)) = tokio::time::timeout(limits.head, accepting).await else {
         return;
     };
     let certificate = stream
@@ -70,27 +93,38 @@ async fn connection(
         .peer_certificates()
         .and_then(|chain| chain.first())
         .and_then(|certificate| by_certificate(certificate));
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let closing = server.closing.clone();
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let identity = certificate.clone().or_else(|| by_token(&server, &request));
-        let router = router.clone();
+        let (router, flow) = (router.clone(), flow.clone());
         async move {
             if let Some(identity) = identity {
                 request.extensions_mut().insert(identity);
             }
-            router.oneshot(request.map(axum::body::Body::new)).await
+            Ok::<_, std::convert::Infallible>(flow.answer(router, request.map(Body::new)).await)
         }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    // The handshake has said which it is. To find out from what comes would wait for ever for who sends nothing.
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = if http2 {
+        builder.http2_only()
+    } else {
+        builder.http1_only()
+    };
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30));
+        .header_read_timeout(limits.head)
+        .max_buf_size(limits.head_bytes);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(limits.stall)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(250);
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
     tokio::select! {
         // A client that goes away in the middle is no error of ours.

@@ -20,5 +20,6 @@ mod gc;
 mod kill;
 mod kubectl;
 mod kubectl_debian;
+mod limits;
 mod support;
 mod watch;
