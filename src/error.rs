@@ -54,7 +54,12 @@ impl Problem {
 
     /// What `error` says of itself, with its sources.
     pub fn of(error: &(impl Explain + 'static)) -> Self {
-        let mut message = chain(error);
+        Self::masked(error, str::to_owned)
+    }
+
+    /// The same for an error that may tell a secret: masked before it is cut, since half a secret would not be known.
+    pub fn masked(error: &(impl Explain + 'static), mask: impl Fn(&str) -> String) -> Self {
+        let mut message = mask(&chain(error));
         if let Some(hint) = error.hint() {
             message.push_str("; ");
             message.push_str(&hint);
@@ -112,6 +117,23 @@ mod tests {
         assert_eq!(chain(&Outer(Inner)), "fetch the source: host not found");
         let io = std::io::Error::other(Inner);
         assert_eq!(chain(&io), "host not found");
+    }
+
+    #[test]
+    fn a_secret_is_masked_before_the_message_is_cut() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{}hunter2", "x".repeat(LONGEST_MESSAGE - 7))]
+        struct Long;
+        impl Explain for Long {
+            fn class(&self) -> Class {
+                Class::Terminal
+            }
+            fn reason(&self) -> Reason {
+                Reason::Internal
+            }
+        }
+        let told = Problem::masked(&Long, |text| text.replace("hunter2", "***"));
+        assert!(told.message.ends_with("x***"), "{}", told.message);
     }
 
     #[test]

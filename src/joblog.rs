@@ -74,8 +74,9 @@ impl JobLog {
     }
 
     fn line(&self, line: &str) {
-        let line = crate::error::cut(line.trim_end(), LONGEST_LINE);
-        let masked = self.masker.mask(&line);
+        // In this order: half a secret at the cut would not be known any more.
+        let masked = self.masker.mask(line.trim_end());
+        let masked = crate::error::cut(&masked, LONGEST_LINE);
         let mut state = self.state.lock();
         state.tail.push_str(&masked);
         state.tail.push('\n');
@@ -95,7 +96,7 @@ impl JobLog {
             state.full = true;
             "… the log is full; only its last lines are kept from here on".to_owned()
         } else {
-            masked.into_owned()
+            masked
         };
         if state.file.write_all(format!("{text}\n").as_bytes()).is_ok() {
             state.written += size;
@@ -112,6 +113,11 @@ impl JobLog {
             .tail
             .split_once('\n')
             .map_or_else(|| state.tail.clone(), |(_, rest)| rest.to_owned())
+    }
+
+    /// How much at the end of a line that was cut may be the beginning of a secret, in bytes.
+    pub fn longest_secret(&self) -> usize {
+        self.masker.longest()
     }
 
     /// The text with every known secret masked, for messages that do not go through the log.
@@ -137,6 +143,10 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+        // A secret at the place where a line is cut is masked whole.
+        log.write(&format!("{}hunter2 and more", "y".repeat(LONGEST_LINE - 6)));
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.len() > LONGEST_LINE && !written.contains("hunt"));
         let long = "x".repeat(10_000);
         for _ in 0..1000 {
             log.write(&long);

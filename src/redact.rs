@@ -175,6 +175,12 @@ impl Masker {
         )
     }
 
+    /// How many bytes the longest known form has. Of a text that was cut before it was masked, so many at the end may be
+    /// the beginning of a secret.
+    pub fn longest(&self) -> usize {
+        self.0.as_ref().map_or(0, AhoCorasick::max_pattern_len)
+    }
+
     /// The text with every known value replaced by [`MASK`].
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match &self.0 {

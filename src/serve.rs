@@ -34,6 +34,9 @@ use crate::source::{Git, GitOptions};
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     // Every TLS stack in the process uses ring; a second provider would leave the choice open.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // What is checked out becomes part of images as it is, and must be readable there for whoever runs. Files that are
+    // private are made so, one by one.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match cli.command {
         Command::Crds => Ok(std::io::stdout().write_all(crds()?.as_bytes())?),
         Command::Backup(args) => block_on(crate::backup::backup(args)),

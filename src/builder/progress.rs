@@ -143,7 +143,11 @@ impl Progress {
 impl Step {
     /// Writes the line so far. Of a line that overwrote itself, as progress bars do, its last state is kept.
     fn flush(&mut self, log: &JobLog) {
-        let line = String::from_utf8_lossy(&self.line);
+        let mut end = self.line.len();
+        if end == LONGEST_LINE {
+            end -= log.longest_secret().min(end); // What is left of a secret at the cut would not be known.
+        }
+        let line = String::from_utf8_lossy(self.line.get(..end).unwrap_or_default());
         let line = line.trim_end_matches(['\r', '\n']);
         let last = line.rsplit('\r').next().unwrap_or(line);
         if !last.is_empty() {
@@ -245,6 +249,18 @@ mod tests {
             "{text}"
         );
         assert_eq!(progress.failure().unwrap().step, "[b] RUN x");
+    }
+
+    #[test]
+    fn a_secret_at_the_cut_of_a_line_leaves_nothing_behind() {
+        for shift in 0..10 {
+            let line = format!("{}hunter2 and more\n", "x".repeat(LONGEST_LINE - shift));
+            let (text, _) = logged(vec![
+                report(vec![vertex("a", "", false, false)], &[]),
+                report(vec![], &[("a", &line), ("a", "next\n")]),
+            ]);
+            assert!(text.ends_with("#1 next\n") && !text.contains("hu"), "{shift}");
+        }
     }
 
     #[test]

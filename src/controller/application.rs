@@ -16,7 +16,8 @@ use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::observed::{JobState, JobView, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
 use crate::plan::{journal, plan};
-use crate::runtime::Progress;
+use crate::redact::Masker;
+use crate::runtime::{Progress, ReplicaState, Running};
 
 use super::execute::{Pass, set_finalizer};
 use super::resolve::Resolution;
@@ -53,6 +54,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         .observe(&id)
         .await
         .map_err(|error| Problem::of(&error));
+    let running = running.map(|running| without_secrets(running, gathered.values.as_ref()));
     for view in &mut views {
         journal::outage(&mut view.status, running.as_ref().err(), now);
     }
@@ -257,6 +259,21 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
     all
 }
 
+/// What containers said is shown in status and events: without the values that no log may show.
+fn without_secrets(mut running: Running, values: Option<&Values>) -> Running {
+    let masker = Masker::new(
+        values
+            .map(|values| values.confidential.as_slice())
+            .unwrap_or_default(),
+    );
+    for replica in &mut running.replicas {
+        if let ReplicaState::Exited { message, .. } | ReplicaState::Unhealthy(message) = &mut replica.state {
+            *message = masker.mask(message).into_owned();
+        }
+    }
+    running
+}
+
 /// When the containers want another look.
 fn next_check(pass: &Pass<'_>) -> Option<Duration> {
     let again = pass.again.then_some(Duration::ZERO);
@@ -311,6 +328,7 @@ async fn report(
             .runtime
             .observe(pass.id)
             .await
+            .map(|running| without_secrets(running, gathered.values.as_ref()))
             .map_err(|error| Problem::of(&error)),
         None => world.running.clone(),
     };

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
 use crate::builder::{BuildError, BuildRequest, Builder};
-use crate::error::{Class, Problem};
+use crate::error::{Class, Explain, Problem};
 use crate::joblog::JobLog;
 use crate::model::{CommitId, RefSpec, RegistryLogin};
 use crate::plan::observed::{JobFailure, JobOutput};
@@ -74,16 +74,11 @@ impl BuildWork {
         let checkout = match tokio::time::timeout(self.request.timeout, fetching).await {
             Ok(Ok(checkout)) => checkout,
             Ok(Err(error)) => {
-                return Err(failed(
-                    "Fetching",
-                    &Problem::of(&error),
-                    cancel.is_cancelled(),
-                    &log,
-                ));
+                return Err(failed("Fetching", &error, cancel.is_cancelled(), &log));
             }
             Err(_) => {
                 let error = BuildError::Timeout(self.request.timeout);
-                return Err(failed("Fetching", &Problem::of(&error), false, &log));
+                return Err(failed("Fetching", &error, false, &log));
             }
         };
         stage.building();
@@ -100,7 +95,7 @@ impl BuildWork {
             }),
             Err(error) => Err(failed(
                 "Building",
-                &Problem::of(&error),
+                &error,
                 matches!(error, BuildError::Cancelled),
                 &log,
             )),
@@ -126,7 +121,7 @@ impl PullWork {
                 Reason::NotSupported,
                 "there is no engine here to pull images with",
             );
-            return Err(failed("Fetching", &problem, false, &log));
+            return Err(ended("Fetching", problem, false, &log));
         };
         match docker::pull(engine, &self.image, self.login.as_ref(), &log, &cancel).await {
             Ok(()) => Ok(JobOutput {
@@ -134,25 +129,20 @@ impl PullWork {
                 fetched_at: Some(fetched_at),
                 ..JobOutput::default()
             }),
-            Err(error) => Err(failed(
-                "Fetching",
-                &Problem::of(&error),
-                cancel.is_cancelled(),
-                &log,
-            )),
+            Err(error) => Err(failed("Fetching", &error, cancel.is_cancelled(), &log)),
         }
     }
 }
 
-fn failed(step: &'static str, problem: &Problem, cancelled: bool, log: &JobLog) -> JobFailure {
-    let message = log.mask(&problem.message);
-    log.write(&format!("{step} failed: {message}"));
+fn failed(step: &'static str, error: &(impl Explain + 'static), cancelled: bool, log: &JobLog) -> JobFailure {
+    let problem = Problem::masked(error, |text| log.mask(text));
+    ended(step, problem, cancelled, log)
+}
+
+fn ended(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) -> JobFailure {
+    log.write(&format!("{step} failed: {}", problem.message));
     JobFailure {
-        problem: Problem {
-            class: problem.class,
-            reason: problem.reason,
-            message,
-        },
+        problem,
         cancelled,
         step,
         log_tail: log.tail(),

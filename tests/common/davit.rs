@@ -128,7 +128,13 @@ impl Davit {
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_davit"))
+        // Whoever starts it may have a umask of any kind: what it builds must not depend on that.
+        let child = Command::new("sh")
+            .args([
+                "-c",
+                "umask 077 && exec \"$0\" \"$@\"",
+                env!("CARGO_BIN_EXE_davit"),
+            ])
             .args([
                 "up",
                 "--listen",

@@ -382,7 +382,11 @@ impl Inner {
         };
         // The end says more than the beginning.
         let mut from = text.len().saturating_sub(LAST_WORDS.1);
-        while !text.is_char_boundary(from) {
+        // From a whole word: half a secret would not be known as one.
+        while from > 0
+            && from < text.len()
+            && !text.as_bytes().get(from - 1).is_some_and(u8::is_ascii_whitespace)
+        {
             from += 1;
         }
         cut(text.get(from..).unwrap_or_default(), LAST_WORDS.1)
