@@ -200,7 +200,10 @@ fn environment_secrets_and_volumes() {
     });
     assert_eq!(app["status"]["release"]["count"], 2);
     let release = terminal.get("rel/settings-2");
-    assert_eq!(release["status"]["why"], json!(["env GREETING changed"]));
+    assert_eq!(
+        release["status"]["why"],
+        json!(["env GREETING changed (ConfigMap settings)"])
+    );
     let page = from_inside(&terminal.davit, "default", "settings:8080").unwrap();
     assert!(page.contains("A page from a ConfigMap."), "{page}");
     let container = terminal.davit.containers("settings").pop().expect("it runs");

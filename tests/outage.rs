@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::davit::{Davit, condition};
 use common::docker::BASE_IMAGE;
-use common::engine::Engine;
+use common::engine::{Disk, Engine, fill, relieve, resize};
 use common::git_repo::GitRepo;
 use common::{run, wait_for};
 use serde_json::{Value, json};
@@ -240,4 +240,139 @@ fn an_engine_that_goes_away_during_a_rollout() {
         assert_eq!(answers(&davit, "web"), text);
     }
     assert_eq!(davit.releases_of("web").len(), 3);
+}
+
+/// A repository with a file of so many megabytes that nothing makes smaller.
+fn big(megabytes: usize) -> GitRepo {
+    use std::io::Read as _;
+    let repo = GitRepo::with(&[("Dockerfile", &page("big", ""))]);
+    let mut noise = vec![0; megabytes << 20];
+    std::fs::File::open("/dev/urandom")
+        .unwrap()
+        .read_exact(&mut noise)
+        .unwrap();
+    std::fs::write(repo.path().join("noise"), noise).unwrap();
+    std::fs::write(repo.path().join(".dockerignore"), "noise").unwrap();
+    repo.commit("Big", &[]);
+    repo
+}
+
+#[test]
+fn a_data_directory_whose_disk_is_full() {
+    let disk = Disk::new(48);
+    let mut davit = Davit::in_dir("full", &disk.path().join("data"), &[]);
+    let small = GitRepo::with(&[("Dockerfile", &page("small", ""))]);
+    davit.apply("before", json!({"source": source(&small)}));
+    davit.done("before");
+
+    // Too big to fetch: told as it is, and nobody else is held up.
+    let big = big(64);
+    davit.apply("big", json!({"source": source(&big)}));
+    let app = davit.wait("big", 60, "short of space", |app| {
+        condition(app, "Ready")["reason"] == "DiskFull"
+    });
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("no space left") && message.contains("free space"),
+        "{message}"
+    );
+    assert_eq!(condition(&app, "Reconciling")["reason"], "ProgressingWithRetry");
+    assert_eq!(
+        davit.releases_of("big")[0]["status"]["failure"]["step"],
+        "Fetching"
+    );
+    davit.apply("meanwhile", json!({"source": source(&small)}));
+    davit.done("meanwhile");
+    let attempts = |davit: &Davit| davit.application("big")["status"]["retry"]["attempts"].as_i64();
+    davit.wait("big", 60, "tried again", |_| {
+        attempts(&davit).is_some_and(|tries| tries >= 2)
+    });
+    assert_eq!(
+        davit.releases_of("big").len(),
+        1,
+        "the same Release is tried again"
+    );
+
+    // Full to the last byte: the API server refuses what it cannot keep, says so, and goes on answering.
+    let filler = disk.path().to_owned();
+    davit.apply("big", json!({"suspend": true}));
+    fill(&filler);
+    let body = "x".repeat(200_000);
+    let refused = wait_for("a write to be refused", Duration::from_secs(20), || {
+        let name = common::unique("many");
+        let (ok, _, said) = common::try_run(davit.kubectl().args([
+            "create",
+            "configmap",
+            &name,
+            &format!("--from-literal=a={}", &body[..100_000]),
+        ]));
+        (!ok).then_some(said)
+    });
+    assert!(refused.contains("free space"), "{refused}");
+    run(davit.kubectl().args(["get", "davit"]));
+    assert_eq!(davit.application("before")["status"]["phase"], "done");
+
+    // With room again everything goes on by itself; and nothing is lost that was acknowledged.
+    relieve(&filler);
+    resize(disk.path(), 512);
+    wait_for("writes to be taken", Duration::from_secs(20), || {
+        let command = ["create", "configmap", "kept", "--from-literal=a=b"];
+        common::try_run(davit.kubectl().args(command)).0.then_some(())
+    });
+    davit.apply("big", json!({"source": source(&big)}));
+    for name in ["before", "meanwhile", "big"] {
+        davit.done(name);
+    }
+    assert!(davit.stop(), "it ends well");
+    davit.start();
+    for name in ["before", "meanwhile", "big"] {
+        davit.done(name);
+    }
+    run(davit.kubectl().args(["get", "configmap", "kept"]));
+}
+
+#[test]
+fn an_engine_whose_disk_is_full() {
+    let engine = Engine::with_disk(96);
+    let davit = Davit::on_engine("narrow", &engine);
+    let small = GitRepo::with(&[("Dockerfile", &page("small", ""))]);
+    davit.apply(
+        "small",
+        json!({"source": source(&small), "healthCheck": check("1s")}),
+    );
+    davit.done("small");
+    let writes = "RUN echo a-clue && dd if=/dev/zero of=/big bs=1M count=200\n";
+    let repo = GitRepo::with(&[("Dockerfile", &page("big", writes))]);
+    davit.apply(
+        "big",
+        json!({"source": source(&repo), "healthCheck": check("1s")}),
+    );
+    let app = davit.wait("big", 60, "short of space", |app| {
+        condition(app, "Ready")["reason"] == "DiskFull"
+    });
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("engine's disk") && message.contains("free space"),
+        "{message}"
+    );
+    assert_eq!(app["status"]["phase"], "error");
+    let failure = davit.releases_of("big")[0]["status"]["failure"].clone();
+    assert_eq!(failure["reason"], "DiskFull");
+    let tail = failure["logTail"].as_str().unwrap();
+    assert!(
+        tail.contains("a-clue") && tail.contains("o space left on device"),
+        "{tail}"
+    );
+    // What runs goes on meanwhile, and with more room the same Release ends well.
+    assert_eq!(answers(&davit, "small"), "small");
+    resize(&engine.data(), 512);
+    davit.done("big");
+    let all = davit.releases_of("big");
+    assert_eq!(all.len(), 1);
+    assert_eq!(
+        all[0]["status"]["failure"],
+        Value::Null,
+        "what ended well has no failure"
+    );
+    assert_eq!(answers(&davit, "big"), "big");
 }

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Duration, KeyRef, LocalRef, PortRef, Quantity, is_false};
+use super::values::{Duration, KeyRef, PortRef, Quantity, is_false};
 
 /// A variable: a value, or a key of a Secret or ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -233,13 +233,27 @@ pub struct VolumeMount {
     pub volume: Option<NamedVolume>,
     /// The keys of a ConfigMap as files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map: Option<LocalRef>,
-    /// The keys of a Secret as files, readable by their owner only.
+    pub config_map: Option<Files>,
+    /// The keys of a Secret as files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<LocalRef>,
+    pub secret: Option<Files>,
     /// The container cannot write to it. Default false; files of ConfigMaps and Secrets are never written back.
     #[serde(default, skip_serializing_if = "is_false")]
     pub read_only: bool,
+}
+
+/// A ConfigMap or Secret whose keys become files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The mode of each file, which root owns; YAML reads `0400` as octal. Default 0444, so that whatever user the image
+    /// runs as can read them; nobody can write to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 511))]
+    pub default_mode: Option<i32>,
 }
 
 /// A named volume; it has no settings yet.

@@ -29,6 +29,8 @@ use crate::model::AppId;
 
 /// How long the engine may take to stop a build before its connection is simply closed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// In how many lines at the end of its log a step that failed says why.
+const LAST_LINES: usize = 8;
 /// The pause between two requests to stop.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -165,7 +167,10 @@ impl DockerBuilder {
                 failure.error = log.mask(&failure.error);
                 failure
             });
-            let error = classify(&message, failure.as_ref());
+            let mut error = classify(&message, failure.as_ref());
+            if matches!(error, BuildError::Failed(_)) && said_full(&log.tail()) {
+                error = BuildError::DiskFull;
+            }
             // An engine that stops takes the steps of its builds down, and says of them what it says of a step that fails.
             return Err(match self.docker.ping().await {
                 Err(gone) if matches!(error, BuildError::Failed(_)) => images::engine(&gone),
@@ -248,6 +253,13 @@ impl Builder for DockerBuilder {
     async fn remove(&self, tag: &str) -> Result<(), BuildError> {
         images::remove(&self.docker, &self.options.instance, tag).await
     }
+}
+
+/// A step that wants more space than there is ends like any other that fails; why is in what it said last.
+fn said_full(tail: &str) -> bool {
+    let last = tail.lines().rev().take(LAST_LINES);
+    last.into_iter()
+        .any(|line| line.to_lowercase().contains("no space left on device"))
 }
 
 fn refuse_limits(request: &BuildRequest) -> Result<(), BuildError> {

@@ -45,6 +45,11 @@ impl Kind {
         }
     }
 
+    /// How `why` names an object.
+    fn origin(self, name: &str) -> String {
+        format!("{} {name}", self.name())
+    }
+
     fn missing(self) -> Reason {
         match self {
             Self::Secret => Reason::SecretNotFound,
@@ -199,7 +204,13 @@ impl Reader {
             match self.object(kind, &reference.name).await? {
                 Some(data) => {
                     for (key, value) in &data.entries {
-                        into.set(format!("{prefix}{key}"), value.clone(), kind == Kind::Secret);
+                        let origin = Some(kind.origin(&reference.name));
+                        into.set(
+                            format!("{prefix}{key}"),
+                            value.clone(),
+                            kind == Kind::Secret,
+                            origin,
+                        );
                     }
                 }
                 None if reference.optional => {}
@@ -220,23 +231,29 @@ impl Reader {
         }
         for variable in &spec.env {
             if let Some((value, confidential)) = self.variable(variable, "spec.env").await? {
-                environment.set(variable.name.clone(), value, confidential);
+                environment.set(variable.name.clone(), value, confidential, origin(variable));
             }
         }
         let mut values = Values {
             env: environment.ordered,
             confidential: environment.confidential,
+            origins: environment.origins,
             ..Values::default()
         };
         let build = spec.build.clone().unwrap_or_default();
         for variable in &build.args {
-            if let Some((value, _)) = self.variable(variable, "spec.build.args").await? {
+            if let Some((value, confidential)) = self.variable(variable, "spec.build.args").await? {
+                if confidential {
+                    values.confidential.push(value.clone());
+                }
+                values.come_from(format!("build.args.{}", variable.name), origin(variable));
                 values.args.insert(variable.name.clone(), value);
             }
         }
         for variable in &build.secrets {
             if let Some((value, _)) = self.variable(variable, "spec.build.secrets").await? {
                 values.confidential.push(value.clone());
+                values.come_from(format!("build.secrets.{}", variable.name), origin(variable));
                 values.secrets.insert(variable.name.clone(), value);
             }
         }
@@ -254,6 +271,10 @@ impl Reader {
                 if kind == Kind::Secret {
                     values.confidential.extend(data.entries.values().cloned());
                 }
+                values.come_from(
+                    format!("run.volumes.{}", volume.name),
+                    Some(kind.origin(&reference.name)),
+                );
                 values.files.insert(volume.name.clone(), data.entries.clone());
             }
         }
@@ -261,15 +282,34 @@ impl Reader {
     }
 }
 
+/// Which object a variable's value comes from.
+fn origin(variable: &EnvVar) -> Option<String> {
+    let from = variable.value_from.as_ref()?;
+    let secret = from
+        .secret_key_ref
+        .as_ref()
+        .map(|key| Kind::Secret.origin(&key.name));
+    secret.or_else(|| {
+        let map = from.config_map_key_ref.as_ref()?;
+        Some(Kind::ConfigMap.origin(&map.name))
+    })
+}
+
 /// Variables in the order in which they were first named; a later value replaces an earlier one.
 #[derive(Default)]
 struct Environment {
     ordered: Vec<(String, Secret)>,
     confidential: Vec<Secret>,
+    origins: BTreeMap<String, String>,
 }
 
 impl Environment {
-    fn set(&mut self, name: String, value: Secret, confidential: bool) {
+    fn set(&mut self, name: String, value: Secret, confidential: bool, origin: Option<String>) {
+        let field = format!("run.env.{name}");
+        match origin {
+            Some(origin) => self.origins.insert(field, origin),
+            None => self.origins.remove(&field),
+        };
         if confidential {
             self.confidential.push(value.clone());
         }

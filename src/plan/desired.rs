@@ -16,6 +16,9 @@ use crate::runtime::{Health, Mount, MountSource, PortBinding, Probe, Restart, Wo
 
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 
+/// The mode of the files of ConfigMaps and Secrets: the image's user, whoever that is, can read them.
+const FILE_MODE: u32 = 0o444;
+
 /// What this installation of Davit is.
 #[derive(Clone, Debug)]
 pub struct Install {
@@ -66,6 +69,17 @@ pub struct Values {
     pub secrets: BTreeMap<String, Secret>,
     /// Those of the values that no log may show.
     pub confidential: Vec<Secret>,
+    /// Which Secret or ConfigMap a value comes from, as `Secret NAME`, by the field of [`Inputs`] that it decides.
+    pub origins: BTreeMap<String, String>,
+}
+
+impl Values {
+    /// Remembers where the value of a field comes from, if from an object.
+    pub fn come_from(&mut self, field: String, origin: Option<String>) {
+        if let Some(origin) = origin {
+            self.origins.insert(field, origin);
+        }
+    }
 }
 
 /// How the image is made.
@@ -96,6 +110,8 @@ pub struct Desired {
     pub build: Option<BuildPlan>,
     /// The part of the spec that a Release keeps.
     pub config: Value,
+    /// Which Secret or ConfigMap the value of a field comes from, as in [`Values`].
+    pub origins: BTreeMap<String, String>,
 }
 
 impl Desired {
@@ -160,6 +176,7 @@ pub fn validate(
         inputs,
         build: plan,
         config: config(spec),
+        origins: values.origins.clone(),
     };
     // What cannot run is refused before anything is built for it.
     workload(app, "", "", "", spec, values)?;
@@ -511,9 +528,14 @@ fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem
             let source = if volume.volume.is_some() {
                 MountSource::Volume
             } else {
+                let given = volume.secret.as_ref().or(volume.config_map.as_ref());
+                let mode = given.and_then(|files| files.default_mode);
                 MountSource::Files {
                     files: values.files.get(&volume.name).cloned().unwrap_or_default(),
-                    mode: if volume.secret.is_some() { 0o400 } else { 0o444 },
+                    mode: mode
+                        .and_then(|mode| u32::try_from(mode).ok())
+                        .unwrap_or(FILE_MODE)
+                        & 0o777,
                 }
             };
             Ok(Mount {

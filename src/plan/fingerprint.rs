@@ -93,12 +93,22 @@ fn hex(bytes: &[u8], digits: usize) -> String {
     text
 }
 
-/// What changed from `old` to `new`, a line each, in the user's words.
+/// Fields whose digest is another one, or that are there only once.
+pub fn changed<'a>(old: &'a Inputs, new: &'a Inputs) -> impl Iterator<Item = &'a String> {
+    let fields: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    fields
+        .into_iter()
+        .filter(|field| old.get(*field) != new.get(*field))
+}
+
+/// What changed from `old` to `new`, a line each, in the user's words; `origins` names the Secret or ConfigMap that a
+/// field's value comes from.
 pub fn why(
     old: Option<&Inputs>,
     new: &Inputs,
     old_revision: Option<&str>,
     new_revision: &str,
+    origins: &BTreeMap<String, String>,
 ) -> Vec<String> {
     let Some(old) = old else {
         return vec!["first release".to_owned()];
@@ -114,18 +124,16 @@ pub fn why(
             None => format!("revision {}", revision(new_revision)),
         });
     }
-    let fields: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for field in fields
-        .into_iter()
-        .filter(|field| field.as_str() != "source.revision")
-    {
-        let said = spoken(field);
-        match (old.get(field), new.get(field)) {
-            (Some(was), Some(is)) if was != is => lines.push(format!("{said} changed")),
-            (None, Some(_)) => lines.push(format!("{said} added")),
-            (Some(_), None) => lines.push(format!("{said} removed")),
-            _ => {}
-        }
+    for field in changed(old, new).filter(|field| field.as_str() != "source.revision") {
+        let what = match (old.get(field), new.get(field)) {
+            (None, _) => "added",
+            (_, None) => "removed",
+            _ => "changed",
+        };
+        let origin = origins
+            .get(field)
+            .map_or(String::new(), |origin| format!(" ({origin})"));
+        lines.push(format!("{} {what}{origin}", spoken(field)));
     }
     lines
 }
@@ -176,18 +184,24 @@ mod tests {
             ("scale.replicas", "2"),
         ]);
         assert_eq!(
-            why(Some(&old), &new, Some("aaaaaaaaaaaaaaaa"), "bbbbbbbbbbbbbbbb"),
+            why(
+                Some(&old),
+                &new,
+                Some("aaaaaaaaaaaaaaaa"),
+                "bbbbbbbbbbbbbbbb",
+                &BTreeMap::from([("run.env.A".to_owned(), "Secret keys".to_owned())])
+            ),
             [
                 "revision bbbbbbbbbbbb (was aaaaaaaaaaaa)",
                 "build arg X changed",
-                "env A changed",
+                "env A changed (Secret keys)",
                 "env B removed",
                 "env C added",
                 "replicas added",
             ]
         );
-        assert_eq!(why(None, &new, None, "b"), ["first release"]);
-        assert!(why(Some(&new), &new, Some("b"), "b").is_empty());
+        assert_eq!(why(None, &new, None, "b", &BTreeMap::new()), ["first release"]);
+        assert!(why(Some(&new), &new, Some("b"), "b", &BTreeMap::new()).is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::runtime::Progress;
 
 use super::End;
 use super::desired::{Desired, PinnedSource};
-use super::fingerprint::why;
+use super::fingerprint::{changed, why};
 use super::observed::{JobFailure, JobOutput, JobState, ReleaseView};
 
 /// The source as it stands in status.
@@ -38,7 +38,8 @@ pub fn begin(
     let old_revision = before
         .and_then(|release| release.status.source.as_ref())
         .map(|source| source.revision.as_str());
-    status.why = why(old, &desired.inputs, old_revision, &desired.source.revision);
+    let revision = &desired.source.revision;
+    status.why = why(old, &desired.inputs, old_revision, revision, &desired.origins);
     status.why.truncate(20);
     if status.why.is_empty() {
         status.why.push("asked for by hand".to_owned());
@@ -48,6 +49,7 @@ pub fn begin(
     } else {
         match status.why.as_slice() {
             [only] if only.starts_with("revision ") => CauseKind::Poll,
+            _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
             _ => CauseKind::Spec,
         }
     };
@@ -59,6 +61,17 @@ pub fn begin(
     status.handled = handled;
     status.started_at = Some(now.to_string());
     enter(status, ReleasePhase::Pending, now);
+}
+
+/// True where the spec is the same and something that it refers to is not.
+fn only_values(before: &ReleaseView, desired: &Desired) -> bool {
+    let config = before.status.config.as_ref().map(|config| &config.0);
+    config == Some(&desired.config)
+        && changed(&before.status.inputs, &desired.inputs).all(|field| {
+            desired.origins.contains_key(field)
+                // A key that is gone from an object that is taken whole has no value any more to come from anywhere.
+                || field.starts_with("run.env.") && !desired.inputs.contains_key(field)
+        })
 }
 
 /// How the job of a Release stands.
@@ -89,6 +102,12 @@ pub fn retrying(status: &mut ReleaseStatus, failure: &JobFailure, now: Timestamp
     }
     status.queue = None;
     finish_step(status, failure.problem.reason, now);
+    status.failure = Some(Failure {
+        step: failure.step.to_owned(),
+        reason: failure.problem.reason.to_string(),
+        message: failure.problem.message.clone(),
+        log_tail: Some(cut(&failure.log_tail, 2048)).filter(|tail| !tail.is_empty()),
+    });
     status.phase = ReleasePhase::Pending;
     summarise(
         status,
@@ -119,6 +138,7 @@ pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: 
         now,
     );
     status.image = Some(output.image.clone());
+    status.failure = None;
     if let Some(builder) = &output.builder {
         status.builder = Some(BuilderUsed {
             kind: builder.clone(),

@@ -269,7 +269,15 @@ impl Verdicts {
             if let Err(problem) = &facts.running {
                 self.problem(problem);
             } else if retry {
-                self.progress(Reason::ProgressingWithRetry, &format!("release {name}: {text}"));
+                let reason = release
+                    .failure
+                    .as_ref()
+                    .and_then(|failure| failure.reason.parse().ok());
+                self.problem(&Problem::new(
+                    Class::Transient,
+                    reason.unwrap_or(Reason::ProgressingWithRetry),
+                    format!("release {name}: {text}"),
+                ));
             } else {
                 self.progress(Reason::Progressing, &format!("release {name} is under way"));
             }

@@ -262,7 +262,9 @@ impl Explain for SourceError {
             Self::Tls { field, .. } => {
                 format!("for a CA of one's own put its certificate as ca.crt into the Secret of {field}")
             }
-            Self::DiskFull { .. } => "free space; it is tried again".to_owned(),
+            Self::DiskFull { .. } => {
+                "free space on the disk of the data directory, or lower --git-cache; it is tried again".to_owned()
+            }
             Self::Submodule { source, .. } => return source.hint(),
             Self::SubmoduleInvalid { .. } => "correct .gitmodules, or leave submodules out".to_owned(),
             Self::Refused { .. } => "repair the repository: git fsck shows what is wrong with it".to_owned(),

@@ -189,16 +189,6 @@ impl Disk {
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
-
-    /// Fills it to the last byte with a file, which [`Disk::relieve`] removes again.
-    pub fn fill(&self) {
-        fill(self.dir.path());
-    }
-
-    /// Removes what [`Disk::fill`] wrote.
-    pub fn relieve(&self) {
-        relieve(self.dir.path());
-    }
 }
 
 impl Drop for Disk {
@@ -224,6 +214,13 @@ pub fn fill(dir: &Path) {
 /// Removes what [`fill`] wrote.
 pub fn relieve(dir: &Path) {
     std::fs::remove_file(dir.join("filler")).unwrap();
+}
+
+/// Makes the disk that is mounted at `dir` so many megabytes large.
+pub fn resize(dir: &Path, megabytes: u32) {
+    run(Command::new("mount")
+        .args(["-o", &format!("remount,size={megabytes}m")])
+        .arg(dir));
 }
 
 /// A file system in memory: as small as a test needs, and full as a disk is.
