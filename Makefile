@@ -9,7 +9,7 @@ export RUST_TEST_THREADS ?= $(shell n=$$(nproc); if [ "$$n" -gt 4 ]; then echo 4
 # The tests' kubectl is of one version, whatever the machine has (Debian 12 has 1.20, which they try too).
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-peers lint fmt crds bench
+.PHONY: help tools build demo test test-peers lint fmt crds bench bench-peers
 
 help: ## List these targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -46,3 +46,8 @@ crds: ## Write crds/ anew from the types in src/api.
 
 bench: tools ## Measure what README's figures say, against git, docker and nothing.
 	cargo bench --locked
+
+bench-peers: ## Measure the API server against the real kube-apiserver with etcd, in the same run (builds them once).
+	scripts/install-tools --test
+	scripts/build-peer kube-apiserver etcd
+	cargo bench --locked --features peers --bench apiserver

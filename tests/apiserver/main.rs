@@ -16,6 +16,8 @@ mod basics;
 mod common;
 mod crash;
 mod custom;
+mod fuzz;
+mod fuzz_target;
 mod gc;
 mod kill;
 mod kubectl;

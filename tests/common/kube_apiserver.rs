@@ -29,12 +29,21 @@ pub struct KubeApiserver {
 impl KubeApiserver {
     /// Starts a new, empty one.
     pub fn start() -> Self {
+        Self::start_with(&["--unsafe-no-fsync"])
+    }
+
+    /// One that keeps what it acknowledged over a power failure, as any cluster would: for comparing speeds.
+    pub fn start_durable() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(etcd: &[&str]) -> Self {
         let program = peers::file("kube-apiserver-1.36.3/kube-apiserver");
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let ports = [Port::take(), Port::take(), Port::take()];
         let [client, peer, api] = [0, 1, 2].map(|index: usize| ports[index].number());
-        let etcd = start_etcd(root, client, peer);
+        let etcd = start_etcd(root, client, peer, etcd);
 
         let key = rcgen::KeyPair::generate().unwrap();
         std::fs::write(root.join("sa.key"), key.serialize_pem()).unwrap();
@@ -144,7 +153,7 @@ pub fn kubectl_at(program: &Path, kubeconfig: &Path) -> Command {
     command
 }
 
-fn start_etcd(root: &Path, client: u16, peer: u16) -> Daemon {
+fn start_etcd(root: &Path, client: u16, peer: u16, more: &[&str]) -> Daemon {
     let mut serve = command(peers::file("etcd-3.6.13/etcd"), User::Own);
     let (client, peer) = (
         format!("http://127.0.0.1:{client}"),
@@ -153,7 +162,8 @@ fn start_etcd(root: &Path, client: u16, peer: u16) -> Daemon {
     serve
         .arg("--data-dir")
         .arg(root.join("etcd"))
-        .args(["--unsafe-no-fsync", "--name", "rig"])
+        .args(more)
+        .args(["--name", "rig"])
         .args([
             "--listen-client-urls",
             &client,

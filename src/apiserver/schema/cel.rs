@@ -6,7 +6,7 @@ use kube::core::cel::{
     KubeCelExt as _,
     cel::{
         Context, ExecutionError, IdedExpr, Value as Cel,
-        common::ast::{EntryExpr, Expr, operators},
+        common::ast::{EntryExpr, Expr, IdedEntryExpr, operators},
         objects::OptionalValue,
         parser::Parser,
     },
@@ -46,8 +46,66 @@ struct Parsed {
     uses_old_self: bool,
 }
 
+/// The longest expression that is parsed, in bytes, and how deep it may be. Every step of the parser and of the
+/// interpreter into an expression takes room on the stack.
+const LONGEST: usize = 16 << 10;
+const DEEPEST: usize = 250;
+/// The stack that parsing takes at the worst, and that running takes for each level of an expression.
+const PARSING: usize = 64 << 20;
+const LEVEL: usize = 32 << 10;
+
 /// Parses an expression of the dialect that Kubernetes uses, with optional fields and indices.
 pub(super) fn parse(source: &str) -> Result<IdedExpr, String> {
+    if source.len() > LONGEST {
+        return Err(format!("expression code point size exceeds limit: {LONGEST}"));
+    }
+    // What is too deep goes within as well: to drop it takes as much.
+    stacker::maybe_grow(PARSING / 2, PARSING, || {
+        let expression = parse_here(source)?;
+        if depth(&expression) > DEEPEST {
+            return Err(format!("expression recursion limit exceeded: {DEEPEST}"));
+        }
+        Ok(expression)
+    })
+}
+
+/// How many expressions stand within each other.
+fn depth(expression: &IdedExpr) -> usize {
+    let deepest = |parts: &mut dyn Iterator<Item = &IdedExpr>| parts.map(depth).max().unwrap_or(0);
+    let entries = |entries: &[IdedEntryExpr]| {
+        let of = |entry: &IdedEntryExpr| match &entry.expr {
+            EntryExpr::StructField(field) => depth(&field.value),
+            EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
+        };
+        entries.iter().map(of).max().unwrap_or(0)
+    };
+    1 + match &expression.expr {
+        Expr::Call(call) => deepest(&mut call.target.as_deref().into_iter().chain(&call.args)),
+        Expr::Comprehension(whole) => deepest(
+            &mut [
+                &whole.iter_range,
+                &whole.accu_init,
+                &whole.loop_cond,
+                &whole.loop_step,
+                &whole.result,
+            ]
+            .into_iter(),
+        ),
+        Expr::List(list) => deepest(&mut list.elements.iter()),
+        Expr::Map(map) => entries(&map.entries),
+        Expr::Struct(fields) => entries(&fields.entries),
+        Expr::Select(select) => depth(&select.operand),
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
+    }
+}
+
+/// Runs an expression where there is stack enough for it: nearly always here.
+fn resolve(expression: &IdedExpr, context: &Context<'_>) -> Result<Cel, ExecutionError> {
+    let wanted = depth(expression) * LEVEL;
+    stacker::maybe_grow(wanted, 2 * wanted, || Cel::resolve(expression, context))
+}
+
+fn parse_here(source: &str) -> Result<IdedExpr, String> {
     let mut expression = Parser::new()
         .enable_optional_syntax(true)
         .parse(source)
@@ -172,7 +230,7 @@ impl Rule {
             self.parsed()
                 .message
                 .as_ref()
-                .and_then(|expression| match Cel::resolve(expression, context) {
+                .and_then(|expression| match resolve(expression, context) {
                     Ok(Cel::String(text)) => Some(text.trim().to_owned()),
                     _ => None,
                 });
@@ -351,7 +409,7 @@ fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &st
             ));
         }
     };
-    match Cel::resolve(program, scope) {
+    match resolve(program, scope) {
         Ok(Cel::Bool(true)) => None,
         Ok(_) => {
             let place = if rule.field_path.is_empty() {
