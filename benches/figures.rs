@@ -5,11 +5,15 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::cast_precision_loss,
     reason = "a benchmark prints, and one that fails panics"
 )]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "the benches use only some of the rig")]
+#[path = "../tests/controller/rig.rs"]
+mod rig;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,14 +22,23 @@ use common::davit::Davit;
 use common::docker::{BASE_IMAGE, docker};
 use common::git_repo::{GitRepo, git};
 use common::{run, unique};
+use futures::StreamExt as _;
+use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
-    deployment();
-    idle();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    for (name, bench) in [("deployment", deployment as fn()), ("pass", pass), ("idle", idle)] {
+        if wanted.is_empty() || wanted.iter().any(|it| it == name) {
+            bench();
+        }
+    }
 }
 
 fn median(mut all: Vec<Duration>) -> Duration {
@@ -109,23 +122,79 @@ fn deployment() {
     );
 }
 
+/// A pass that finds nothing to do, in process on an engine in memory: what each look at an Application costs.
+fn pass() {
+    const APPLICATIONS: u64 = 100;
+    const ROUNDS: u64 = 50;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let davit = rig::Loop::start().await;
+        let repo = rig::repo("FROM scratch\n");
+        for number in 0..APPLICATIONS {
+            let spec = json!({"source": rig::source(&repo)});
+            davit.apply(&format!("app-{number}"), spec).await;
+        }
+        for number in 0..APPLICATIONS {
+            davit.done(&format!("app-{number}")).await;
+        }
+        davit.quiet().await;
+        let (writes, used) = (davit.writes(), cpu(std::process::id()));
+        let began = Instant::now();
+        for _ in 0..ROUNDS {
+            let goal = davit.passes() + APPLICATIONS;
+            davit.runtime.advance(Duration::ZERO); // Every Application is looked at.
+            while davit.passes() < goal {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let passes = APPLICATIONS * ROUNDS;
+        println!(
+            "a no-op pass         {:>7.0} µs of CPU, {:.0} passes a second, {} writes in {passes} passes",
+            (cpu(std::process::id()) - used) as f64 * 1000.0 / passes as f64,
+            passes as f64 / began.elapsed().as_secs_f64(),
+            davit.writes() - writes,
+        );
+    });
+}
+
 /// Memory, CPU time and writes of `davit up` with idle Applications.
 fn idle() {
     for count in [0, 100, 1000] {
         let davit = Davit::up("idle");
-        for number in 0..count {
-            davit.apply(
-                &format!("app-{number}"),
-                json!({"stopped": true, "source": {"docker": {"image": BASE_IMAGE}}}),
-            );
-        }
+        davit.block_on(async {
+            let api = davit.applications();
+            let all = (0..count).map(|number| {
+                let app = json!({
+                    "apiVersion": "davit.dev/v1alpha1", "kind": "Application",
+                    "metadata": {"name": format!("app-{number}"), "namespace": "idle"},
+                    "spec": {"stopped": true, "source": {"docker": {"image": BASE_IMAGE}}},
+                });
+                let (api, app) = (api.clone(), serde_json::from_value(app).unwrap());
+                async move { api.create(&PostParams::default(), &app).await.map(drop) }
+            });
+            let created: Vec<_> = futures::stream::iter(all).buffer_unordered(8).collect().await;
+            for result in created {
+                result.unwrap();
+            }
+        });
         let settled = || {
-            (0..count).all(|number| davit.application(&format!("app-{number}"))["status"]["phase"] == "idle")
+            let list = davit.block_on(davit.applications().list(&ListParams::default()));
+            let idle = |app: &davit::api::Application| {
+                let status = app.status.as_ref();
+                status.is_some_and(|status| {
+                    status.phase == davit::api::Phase::Idle && status.observed_generation == 1
+                })
+            };
+            list.unwrap().items.iter().all(idle)
         };
         while !settled() {
             std::thread::sleep(Duration::from_millis(200));
         }
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(5));
         let (cpu, size) = (cpu(davit.pid()), stored(&davit));
         std::thread::sleep(Duration::from_secs(10));
         println!(

@@ -204,7 +204,15 @@ impl Machine {
             running: Ok(Running {
                 replicas: self.containers.clone(),
             }),
-            retry_at: None,
+            retry_at: self.retry_at(),
+        }
+    }
+
+    /// When the next try is, on record since the failure.
+    fn retry_at(&self) -> Option<Timestamp> {
+        match &self.job.as_ref()?.state {
+            JobState::Ended(Err(failure)) => failure.at.checked_add(std::time::Duration::from_secs(1)).ok(),
+            _ => None,
         }
     }
 
@@ -299,6 +307,7 @@ impl Machine {
                 assert!(!job.state.has_ended(), "an ended job is cancelled");
                 let problem = Problem::new(Class::Terminal, Reason::Cancelled, "cancelled");
                 let failure = JobFailure {
+                    at: now,
                     problem,
                     cancelled: true,
                     step: "Building",
@@ -536,7 +545,7 @@ impl Machine {
         let Some(job) = self.job.as_mut().filter(|job| !job.state.has_ended()) else {
             return;
         };
-        let release = job.release.clone();
+        let (release, now) = (job.release.clone(), self.now);
         job.state = JobState::Ended(match failure {
             None => {
                 let tag = self.job_tag.clone();
@@ -565,6 +574,7 @@ impl Machine {
                 };
                 let problem = Problem::new(class, Reason::BuildFailed, "no");
                 Err(JobFailure {
+                    at: now,
                     problem,
                     cancelled: false,
                     step: "Building",

@@ -218,6 +218,8 @@ fn implementations_are_named_by_their_own_module_and_the_wiring_only() {
     breaches.extend(uses(foreign, &["bollard"]));
     let foreign = |file: &File| !matches!(file.module.as_str(), "forge" | "source");
     breaches.extend(uses(foreign, &["reqwest"]));
+    let foreign = |file: &File| !matches!(file.module.as_str(), "api" | "forge");
+    breaches.extend(uses(foreign, &["gitea", "github", "gitlab", "bitbucket"]));
     none("an implementation is named outside its module", breaches);
 }
 

@@ -30,6 +30,42 @@ fn source(repo: &GitRepo) -> Value {
 }
 
 #[test]
+fn a_whole_deployment_costs_few_passes_and_writes_on_the_real_engine_too() {
+    let davit = Davit::with_flags("bounds", &["--log", "davit=debug"]);
+    let count = |what: &str| davit.log().matches(what).count();
+    let mut before = (0, 0);
+    let repo = GitRepo::with(&[("Dockerfile", &page("one"))]);
+    let probed = json!({"source": source(&repo), "replicas": 2, "ports": [{"name": "http", "containerPort": 80}], "healthCheck": {"http": {"port": "http"}}});
+    for round in 1..=3 {
+        if round == 1 {
+            davit.apply("web", probed.clone());
+        } else {
+            repo.commit("Next", &[("Dockerfile", &page(&format!("page {round}")))]);
+            davit.look("web");
+        }
+        davit.wait("web", 60, "at its next release", |app| {
+            app["status"]["release"]["active"] == format!("web-{round}")
+        });
+        davit.done("web");
+        // The old containers go a while after the new ones have come: that is part of it.
+        wait_for("the old containers to be gone", Duration::from_mins(1), || {
+            (davit.containers("web").len() == 2).then_some(())
+        });
+        let quiet = davit.quiet();
+        assert!(quiet, "it goes on and on");
+        let now = (count(" pass app="), count("status write"));
+        let cost = (now.0 - before.0, now.1 - before.1);
+        before = now;
+        assert!(cost.0 > 0 && cost.0 <= 15, "{} passes in round {round}", cost.0);
+        assert!(
+            cost.1 > 0 && cost.1 <= 12,
+            "{} writes of status in round {round}",
+            cost.1
+        );
+    }
+}
+
+#[test]
 fn a_repository_becomes_a_healthy_container_and_goes_without_a_trace() {
     let davit = Davit::up("line");
     let repo = GitRepo::with(&[("Dockerfile", &page("one"))]);
@@ -166,7 +202,7 @@ fn a_failing_release_leaves_the_one_before_in_service() {
     let check = json!({"http": {"port": 80}, "interval": "1s", "retries": 2});
     davit.apply(
         "web",
-        json!({"source": source(&repo), "healthCheck": check, "rollout": {"progressDeadline": "5s"}}),
+        json!({"source": source(&repo), "healthCheck": check, "rollout": {"progressDeadline": "15s"}}),
     );
     davit.done("web");
 

@@ -41,6 +41,34 @@ pub struct Source {
     pub drop: Option<Later>,
 }
 
+/// A repository at a forge, whichever that is, and what messages call its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromForge<'a> {
+    /// The kind of forge, as the user writes it.
+    pub kind: &'static str,
+    /// The repository.
+    pub source: &'a ForgeSource,
+    /// The field of its name.
+    pub repository_field: &'static str,
+    /// The field of its ref.
+    pub ref_field: &'static str,
+    /// The field of its GitProvider.
+    pub provider_field: &'static str,
+}
+
+impl Source {
+    /// The repository at a forge, where the source is one: the only place that knows which forges there are.
+    pub fn forge(&self) -> Option<FromForge<'_>> {
+        self.gitea.as_ref().map(|source| FromForge {
+            kind: "gitea",
+            source,
+            repository_field: "spec.source.gitea.repository",
+            ref_field: "spec.source.gitea.ref",
+            provider_field: "spec.source.gitea.provider",
+        })
+    }
+}
+
 /// Which commit: a branch, a tag or a commit; the repository's default branch where none is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -10,6 +10,7 @@ mod detect;
 mod dockerfile;
 mod engine;
 mod failure;
+pub mod fake;
 mod filesync;
 mod ignore;
 mod images;

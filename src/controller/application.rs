@@ -15,14 +15,14 @@ use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::observed::{JobState, JobView, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
-use crate::plan::{journal, plan};
+use crate::plan::{journal, plan, rest_of_deadline};
 use crate::redact::Masker;
 use crate::runtime::{Progress, ReplicaState, Running};
 
-use super::execute::{Pass, set_finalizer};
+use super::execute::Pass;
 use super::resolve::Resolution;
 use super::values::Reader;
-use super::{Ctx, Error, observe};
+use super::{Ctx, Error, finalizer, observe};
 
 /// How long a pass waits before it looks again where nothing else would wake it.
 const SLOW_CHECK: Duration = Duration::from_mins(10);
@@ -34,6 +34,7 @@ const SLOW_CHECK: Duration = Duration::from_mins(10);
 pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue, Error> {
     let id = AppId::new(seen.namespace().unwrap_or_default(), seen.name_any());
     ctx.metrics.pass("Application");
+    tracing::debug!(app = %id, "pass");
     let Some(app) = observe::application(&ctx.client, &id).await? else {
         return Ok(Requeue::await_change());
     };
@@ -41,8 +42,8 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     if app.spec.suspend && !deleted || deleted && !app.finalizers().iter().any(|name| name == FINALIZER) {
         return Ok(Requeue::await_change());
     }
-    if !deleted && let Err(problem) = set_finalizer(&ctx, &app, &id, true).await {
-        return Err(Error::Refused(problem));
+    if !deleted {
+        finalizer::set(&ctx.client, &app, true).await?;
     }
     let now = Timestamp::now();
     let (objects, mut views): (Vec<Release>, Vec<ReleaseView>) =
@@ -95,11 +96,17 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     if pass.gone && deleted {
         return Ok(Requeue::await_change());
     }
-    let next = [steps.check_in, gathered.resolution.check_in, next_check(&pass)]
-        .into_iter()
-        .flatten()
-        .min();
-    report(&pass, &gathered, &objects, &world, now).await?;
+    let retry = retry(&app, &world, &gathered, now);
+    let next = [
+        retry.as_ref().and_then(|retry| rest_of_pause(retry, now)),
+        steps.check_in,
+        gathered.resolution.check_in,
+        next_check(&pass, &world, now),
+    ]
+    .into_iter()
+    .flatten()
+    .min();
+    report(&pass, &gathered, &objects, &world, retry, now).await?;
     Ok(Requeue::requeue(
         next.unwrap_or(SLOW_CHECK)
             .clamp(Duration::from_millis(5), SLOW_CHECK),
@@ -231,6 +238,13 @@ fn retry_at(app: &Application) -> Option<Timestamp> {
     app.status.as_ref()?.retry.as_ref()?.not_before.parse().ok()
 }
 
+fn rest_of_pause(retry: &Retry, now: Timestamp) -> Option<Duration> {
+    let next: Timestamp = retry.not_before.parse().ok()?;
+    Duration::try_from(next.duration_since(now))
+        .ok()
+        .filter(|rest| !rest.is_zero())
+}
+
 /// The Releases' statuses as they are before the actions: brought up to where the job stands.
 fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus> {
     let mut all: BTreeMap<String, ReleaseStatus> = world
@@ -275,8 +289,17 @@ fn without_secrets(mut running: Running, values: Option<&Values>) -> Running {
 }
 
 /// When the containers want another look.
-fn next_check(pass: &Pass<'_>) -> Option<Duration> {
+fn next_check(pass: &Pass<'_>, world: &World<'_>, now: Timestamp) -> Option<Duration> {
     let again = pass.again.then_some(Duration::ZERO);
+    // Of the statuses as they are now: a rollout that this pass began has its deadline too. While the containers cannot be
+    // seen the deadline does not count, so its end is nothing to wait for.
+    let seen = world.running.is_ok();
+    let deadline = pass
+        .statuses
+        .values()
+        .filter(|_| seen)
+        .filter_map(|status| rest_of_deadline(&pass.app.spec, status, now))
+        .min();
     let rolling = match &pass.progress {
         Some(Progress::Rolling { check_in, .. }) => *check_in,
         Some(Progress::Complete) | None => None,
@@ -286,7 +309,7 @@ fn next_check(pass: &Pass<'_>) -> Option<Duration> {
         .as_ref()
         .filter(|problem| problem.class != Class::Terminal)
         .map(|_| Duration::from_secs(5));
-    [again, rolling, trouble].into_iter().flatten().min()
+    [again, deadline, rolling, trouble].into_iter().flatten().min()
 }
 
 /// Writes what is different, the Releases first, so that the Application never says more than they do.
@@ -295,6 +318,7 @@ async fn report(
     gathered: &Gathered,
     objects: &[Release],
     world: &World<'_>,
+    retry: Option<Retry>,
     now: Timestamp,
 ) -> Result<(), Error> {
     for object in objects {
@@ -338,7 +362,7 @@ async fn report(
         problem,
         releases: &releases,
         running,
-        retry: retry(pass.app, world, gathered, now),
+        retry,
         handled_request: request(pass.app),
     };
     let new = status(&facts, now);
@@ -358,13 +382,15 @@ async fn report(
 /// Failures in a row of a job or of resolving, and when the next try is: kept in status so that a restart keeps it.
 fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timestamp) -> Option<Retry> {
     let old = app.status.as_ref().and_then(|status| status.retry.clone());
-    let failed = world.job.as_ref().is_some_and(|job| {
-        matches!(&job.state, JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled)
+    let failure = world.job.as_ref().and_then(|job| match &job.state {
+        JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled => {
+            Some(failure)
+        }
+        _ => None,
     });
-    if failed {
-        let waits = retry_at(app).is_some_and(|at| at > now);
-        if waits {
-            return old;
+    if let Some(failure) = failure {
+        if retry_at(app).is_some_and(|next| next > failure.at) {
+            return old; // It is on record.
         }
         let attempts = old.map_or(0, |retry| retry.attempts) + 1;
         let wait = pause(
@@ -391,7 +417,8 @@ fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timesta
             not_before: at.to_string(),
         }));
     }
-    // While the retried job runs, the count stays: only an end without failure clears it.
+    // While the retried job runs, or waits for that after a restart, the count stays: only an end without failure clears it.
     let runs = world.job.as_ref().is_some_and(|job| !job.state.has_ended());
-    old.filter(|_| runs)
+    let waits = |release: &ReleaseView| !release.has_ended() && journal::waits(&release.status);
+    old.filter(|_| runs || world.releases.iter().any(waits))
 }

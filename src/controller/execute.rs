@@ -10,8 +10,7 @@ use kube::{Api, Resource as _};
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationSpec, FINALIZER, LABEL_APPLICATION, Release, ReleaseSpec, ReleaseStatus,
-    ReleaseType,
+    Application, ApplicationSpec, LABEL_APPLICATION, Release, ReleaseSpec, ReleaseStatus, ReleaseType,
 };
 use crate::builder::BuildRequest;
 use crate::error::Problem;
@@ -27,7 +26,7 @@ use crate::runtime::{Progress, Workload};
 use super::resolve::Origin;
 use super::values::Reader;
 use super::work::{BuildWork, PullWork, no_log};
-use super::{Ctx, cluster_problem};
+use super::{Ctx, cluster_problem, finalizer};
 
 /// What a pass works on, and what came of it.
 pub struct Pass<'a> {
@@ -472,32 +471,7 @@ impl Pass<'_> {
     }
 
     async fn release_finalizer(&self) -> Result<(), Problem> {
-        set_finalizer(self.ctx, self.app, self.id, false).await
-    }
-}
-
-/// Adds or removes our finalizer, and only ours: refused where the list changed meanwhile.
-///
-/// # Errors
-/// The API server refuses or does not answer.
-pub async fn set_finalizer(ctx: &Ctx, app: &Application, id: &AppId, wanted: bool) -> Result<(), Problem> {
-    let mut all = app.metadata.finalizers.clone().unwrap_or_default();
-    if all.iter().any(|name| name == FINALIZER) == wanted {
-        return Ok(());
-    }
-    if wanted {
-        all.push(FINALIZER.to_owned());
-    } else {
-        all.retain(|name| name != FINALIZER);
-    }
-    let patch = json!({"metadata": {"finalizers": all, "resourceVersion": app.metadata.resource_version}});
-    let api: Api<Application> = Api::namespaced(ctx.client.clone(), &id.namespace);
-    match api
-        .patch(&id.name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(cluster_problem("change the finalizers", &error)),
+        let removed = finalizer::set(&self.ctx.client, self.app, false).await;
+        removed.map_err(|error| cluster_problem("change the finalizers", &error))
     }
 }

@@ -6,15 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::json;
 
 use crate::api::{
-    Application, ConditionType, FINALIZER, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry,
+    Application, ConditionType, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, Source,
     condition,
 };
 use crate::error::{Class, Problem};
@@ -23,19 +21,20 @@ use crate::plan::backoff;
 
 use super::resolve::forge_secrets;
 use super::values::Reader;
-use super::{Ctx, Error};
+use super::{Ctx, Error, finalizer};
 
 /// How often a connection is checked by default.
 const INTERVAL: Duration = Duration::from_mins(10);
 
 /// The GitProvider that an Application names, if any.
 pub fn used_by(app: &Application) -> Vec<ObjectRef<GitProvider>> {
-    let gitea = app.spec.source.as_ref().and_then(|source| source.gitea.as_ref());
+    let source = app.spec.source.as_ref().and_then(Source::forge);
     let own = app.namespace().unwrap_or_default();
-    gitea
-        .map(|gitea| {
-            let namespace = gitea.provider.namespace.as_deref().unwrap_or(&own);
-            ObjectRef::new(&gitea.provider.name).within(namespace)
+    source
+        .map(|found| {
+            let provider = &found.source.provider;
+            let namespace = provider.namespace.as_deref().unwrap_or(&own);
+            ObjectRef::new(&provider.name).within(namespace)
         })
         .into_iter()
         .collect()
@@ -48,11 +47,10 @@ pub fn users_of_secret(
 ) -> Vec<ObjectRef<GitProvider>> {
     let name = secret.metadata.name.as_deref();
     let refers = |provider: &GitProvider| {
-        let gitea = provider.spec.gitea.as_ref();
+        let refs = forge::secret_refs(&provider.spec);
         let named = [
-            gitea.map(|gitea| gitea.token_secret_ref.name.as_str()),
-            gitea
-                .and_then(|gitea| gitea.ca_secret_ref.as_ref())
+            refs.map(|refs| refs.token.name.as_str()),
+            refs.and_then(|refs| refs.ca)
                 .map(|reference| reference.name.as_str()),
         ];
         provider.metadata.namespace == secret.metadata.namespace && name.is_some() && named.contains(&name)
@@ -80,14 +78,14 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Ctx>) -> Result<Action, 
         // Read anew: a cache that has not been filled yet would let it go while it is used.
         let all: Api<Application> = Api::all(ctx.client.clone());
         let list = all.list(&kube::api::ListParams::default()).await?;
-        return delete(&ctx, &api, &provider, &users(list.items.iter(), &provider)).await;
+        return delete(&ctx, &provider, &users(list.items.iter(), &provider)).await;
     }
     let known = ctx.applications.state();
     let users = users(known.iter().map(AsRef::as_ref), &provider);
     if provider.spec.suspend {
         return Ok(Action::await_change());
     }
-    finalizer(&api, &provider, true).await?;
+    finalizer::set(&ctx.client, &provider, true).await?;
     let now = Timestamp::now();
     let old = provider.status.clone().unwrap_or_default();
     let reader = Reader::new(ctx.client.clone(), &namespace);
@@ -243,14 +241,9 @@ async fn write(ctx: &Ctx, provider: &GitProvider, new: &GitProviderStatus) -> Re
 }
 
 /// A GitProvider goes only when nothing uses it; until then its status says who does.
-async fn delete(
-    ctx: &Ctx,
-    api: &Api<GitProvider>,
-    provider: &GitProvider,
-    users: &[String],
-) -> Result<Action, Error> {
+async fn delete(ctx: &Ctx, provider: &GitProvider, users: &[String]) -> Result<Action, Error> {
     if users.is_empty() {
-        finalizer(api, provider, false).await?;
+        finalizer::set(&ctx.client, provider, false).await?;
         return Ok(Action::await_change());
     }
     let old = provider.status.clone().unwrap_or_default();
@@ -287,31 +280,4 @@ async fn delete(
     );
     write(ctx, provider, &new).await?;
     Ok(Action::await_change())
-}
-
-/// Adds or removes our finalizer, and only ours.
-async fn finalizer(api: &Api<GitProvider>, provider: &GitProvider, wanted: bool) -> Result<(), Error> {
-    let mut all = provider.metadata.finalizers.clone().unwrap_or_default();
-    if all.iter().any(|name| name == FINALIZER) == wanted {
-        return Ok(());
-    }
-    if wanted {
-        all.push(FINALIZER.to_owned());
-    } else {
-        all.retain(|name| name != FINALIZER);
-    }
-    let patch =
-        json!({"metadata": {"finalizers": all, "resourceVersion": provider.metadata.resource_version}});
-    match api
-        .patch(
-            &provider.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

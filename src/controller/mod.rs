@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod execute;
+pub mod finalizer;
 pub mod gc;
 pub mod git_provider;
 pub mod jobs;
@@ -67,9 +68,6 @@ pub enum Error {
     /// The API server refused or did not answer.
     #[error("speak to the API server")]
     Cluster(#[from] kube::Error),
-    /// A step that must come first did not work.
-    #[error("{}", .0.message)]
-    Refused(Problem),
 }
 
 /// An error of the API server as a problem of the object that needed it.

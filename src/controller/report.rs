@@ -69,6 +69,7 @@ impl Report {
             ..PatchParams::default()
         };
         self.metrics.status_write(&K::kind(&()));
+        tracing::debug!(kind = %K::kind(&()), namespace, name, "status write");
         match api
             .patch_status(&name, &params, &Patch::Merge(json!({"status": difference})))
             .await

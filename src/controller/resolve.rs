@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    AllowedFrom, Application, ApplicationSpec, ConditionType, DockerSource, ForgeSource, GitProvider, GitRef,
+    AllowedFrom, Application, ApplicationSpec, ConditionType, DockerSource, FromForge, GitProvider, GitRef,
     GitSource, Reason, Source, TriggerOn, condition,
 };
 use crate::error::{Class, Problem};
@@ -27,13 +27,6 @@ use super::work::Tools;
 
 /// How often a branch or tag is looked at by default.
 const POLL_INTERVAL: Duration = Duration::from_mins(5);
-
-/// What messages about a forge's repository name.
-const FORGE_FIELDS: Fields = Fields {
-    url: "spec.source.gitea.repository",
-    git_ref: "spec.source.gitea.ref",
-    credential: "spec.source.gitea.provider",
-};
 
 /// Where a source comes from, with what lets one in.
 #[derive(Clone, Debug)]
@@ -214,12 +207,12 @@ impl Resolver {
                 },
                 version,
             ))
-        } else if let Some(gitea) = &source.gitea {
-            let (remote, version) = self.forge_remote(id, gitea).await?;
+        } else if let Some(found) = source.forge() {
+            let (remote, version) = self.forge_remote(id, &found).await?;
             Ok((
                 Origin::Git {
                     remote,
-                    spec: ref_spec(gitea.git_ref.as_ref())?,
+                    spec: ref_spec(found.source.git_ref.as_ref())?,
                 },
                 version,
             ))
@@ -269,7 +262,8 @@ impl Resolver {
     }
 
     /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
-    async fn forge_remote(&self, id: &AppId, source: &ForgeSource) -> Result<(GitRemote, String), Problem> {
+    async fn forge_remote(&self, id: &AppId, found: &FromForge<'_>) -> Result<(GitRemote, String), Problem> {
+        let source = found.source;
         let namespace = source.provider.namespace.as_deref().unwrap_or(&id.namespace);
         let name = &source.provider.name;
         let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
@@ -305,7 +299,11 @@ impl Resolver {
                 url,
                 credential,
                 ca,
-                fields: FORGE_FIELDS,
+                fields: Fields {
+                    url: found.repository_field,
+                    git_ref: found.ref_field,
+                    credential: found.provider_field,
+                },
             },
             version,
         ))
@@ -351,8 +349,8 @@ impl Resolver {
 pub fn kind(source: &Source) -> Option<&'static str> {
     if source.git.is_some() {
         Some("git")
-    } else if source.gitea.is_some() {
-        Some("gitea")
+    } else if let Some(found) = source.forge() {
+        Some(found.kind)
     } else if source.docker.is_some() {
         Some("docker")
     } else {
@@ -366,11 +364,11 @@ pub fn pinned(source: &Source, revision: String) -> Option<PinnedSource> {
     let (locator, path, submodules) = if let Some(git) = &source.git {
         let shown = SafeUrl::parse(&git.url).map_or_else(|_| git.url.clone(), |url| url.to_string());
         (shown, git.path.clone(), git.submodules)
-    } else if let Some(gitea) = &source.gitea {
+    } else if let Some(FromForge { source, .. }) = source.forge() {
         (
-            format!("{}/{}", gitea.owner, gitea.repository),
-            gitea.path.clone(),
-            gitea.submodules,
+            format!("{}/{}", source.owner, source.repository),
+            source.path.clone(),
+            source.submodules,
         )
     } else {
         (source.docker.as_ref()?.image.clone(), "/".to_owned(), false)
@@ -439,29 +437,27 @@ pub async fn forge_secrets(
     provider: &GitProvider,
     reader: &Reader,
 ) -> Result<(ForgeSecrets, String), Problem> {
-    let Some(gitea) = &provider.spec.gitea else {
+    let Some(refs) = forge::secret_refs(&provider.spec) else {
         return Ok((ForgeSecrets::default(), String::new()));
     };
-    let reference = &gitea.token_secret_ref;
-    let data = reader
-        .secret(&reference.name, "spec.gitea.tokenSecretRef")
-        .await?;
+    let reference = refs.token;
+    let data = reader.secret(&reference.name, refs.token_field).await?;
     let token = data.entries.get(&reference.key).cloned().ok_or_else(|| {
         let message = format!(
-            "spec.gitea.tokenSecretRef names the key {:?}, which the Secret {:?} does not have: add it",
-            reference.key, reference.name
+            "{} names the key {:?}, which the Secret {:?} does not have: add it",
+            refs.token_field, reference.key, reference.name
         );
         Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
     })?;
     let mut version = data.version.clone();
     let mut ca = None;
-    if let Some(reference) = &gitea.ca_secret_ref {
-        let data = reader.secret(&reference.name, "spec.gitea.caSecretRef").await?;
+    if let Some(reference) = refs.ca {
+        let data = reader.secret(&reference.name, refs.ca_field).await?;
         version = format!("{version} {}", data.version);
         let certificate = data.entries.get("ca.crt").ok_or_else(|| {
             let message = format!(
-                "spec.gitea.caSecretRef: the Secret {:?} has no key ca.crt: add it",
-                reference.name
+                "{}: the Secret {:?} has no key ca.crt: add it",
+                refs.ca_field, reference.name
             );
             Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
         })?;
@@ -518,7 +514,7 @@ fn poll_interval(spec: &ApplicationSpec, id: &AppId, attempt: u32) -> Option<Dur
 fn is_fixed(spec: &ApplicationSpec) -> bool {
     let Some(source) = &spec.source else { return true };
     let reference = source.git.as_ref().and_then(|git| git.git_ref.as_ref());
-    let reference = reference.or_else(|| source.gitea.as_ref().and_then(|gitea| gitea.git_ref.as_ref()));
+    let reference = reference.or_else(|| source.forge().and_then(|found| found.source.git_ref.as_ref()));
     reference.is_some_and(|reference| reference.commit.is_some())
         || source
             .docker

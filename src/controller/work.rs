@@ -142,6 +142,7 @@ fn failed(step: &'static str, error: &(impl Explain + 'static), cancelled: bool,
 fn ended(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) -> JobFailure {
     log.write(&format!("{step} failed: {}", problem.message));
     JobFailure {
+        at: Timestamp::now(),
         problem,
         cancelled,
         step,
@@ -153,6 +154,7 @@ fn ended(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) ->
 pub fn cancelled(step: &'static str) -> JobFailure {
     let problem = Problem::new(Class::Terminal, Reason::Cancelled, "it was cancelled");
     JobFailure {
+        at: Timestamp::now(),
         problem,
         cancelled: true,
         step,
@@ -169,6 +171,7 @@ pub fn panicked(error: &tokio::task::JoinError) -> JobFailure {
         "a defect in Davit ended the job; see its log",
     );
     JobFailure {
+        at: Timestamp::now(),
         problem,
         cancelled: false,
         step: "Building",
@@ -186,6 +189,7 @@ pub fn no_log(error: &std::io::Error) -> JobFailure {
         format!("open the log of the release: {error}"),
     );
     JobFailure {
+        at: Timestamp::now(),
         problem,
         cancelled: false,
         step: "Fetching",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::api::{GitProviderSpec, Reason};
+use crate::api::{GitProviderSpec, LocalRef, Reason, TokenRef};
 use crate::error::{Class, Explain};
 use crate::model::GitCredential;
 use crate::redact::{SafeUrl, Secret};
@@ -226,6 +226,29 @@ pub fn connect(
             message: "no forge is set".to_owned(),
         }),
     }
+}
+
+/// The Secrets that a spec names, and what messages call the fields that name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretRefs<'a> {
+    /// The token.
+    pub token: &'a TokenRef,
+    /// The token's field.
+    pub token_field: &'static str,
+    /// Where there is one, the Secret with the CA's certificate as `ca.crt`.
+    pub ca: Option<&'a LocalRef>,
+    /// The CA's field.
+    pub ca_field: &'static str,
+}
+
+/// Which Secrets [`connect`] wants the content of.
+pub fn secret_refs(spec: &GitProviderSpec) -> Option<SecretRefs<'_>> {
+    spec.gitea.as_ref().map(|gitea| SecretRefs {
+        token: &gitea.token_secret_ref,
+        token_field: "spec.gitea.tokenSecretRef",
+        ca: gitea.ca_secret_ref.as_ref(),
+        ca_field: "spec.gitea.caSecretRef",
+    })
 }
 
 /// The kind of forge that a spec names, as the user writes it, and its URL.

@@ -117,6 +117,12 @@ pub fn retrying(status: &mut ReleaseStatus, failure: &JobFailure, now: Timestamp
     );
 }
 
+/// It waits until what could not be done is tried again.
+pub fn waits(status: &ReleaseStatus) -> bool {
+    condition::find(&status.conditions, ConditionType::Succeeded)
+        .is_some_and(|last| last.reason == Reason::ProgressingWithRetry.as_str())
+}
+
 /// The image of a Release is there.
 pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: Timestamp) {
     if let Some(at) = output.fetched_at
@@ -196,11 +202,9 @@ pub fn outage(status: &mut ReleaseStatus, problem: Option<&Problem>, now: Timest
     if !matches!(status.phase, ReleasePhase::Deploying | ReleasePhase::Verifying) {
         return;
     }
-    let waits = condition::find(&status.conditions, ConditionType::Succeeded)
-        .is_some_and(|last| last.reason == Reason::ProgressingWithRetry.as_str());
     match problem {
         Some(problem) => summarise(status, Reason::ProgressingWithRetry, &problem.message, now),
-        None if waits => {
+        None if waits(status) => {
             status.phase = ReleasePhase::Pending;
             status.steps.retain(|step| step.name != "Verifying");
             enter(status, ReleasePhase::Deploying, now);

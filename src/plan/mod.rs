@@ -16,9 +16,11 @@ use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, Releas
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
+pub use rollout::rest_of_deadline;
+
 use desired::{Desired, container_hash};
 use observed::{JobOutput, JobState, ReleaseView, World, active, target};
-use rollout::{rest_of_deadline, rollout_problem};
+use rollout::rollout_problem;
 
 /// One thing to do: one call of a trait or of the API server.
 #[derive(Clone, Debug, PartialEq)]
@@ -310,12 +312,6 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
             fail(plan, &name, "Verifying", problem, String::new());
             return before.filter(|_| rolls_back(world));
         }
-        // While the containers cannot be seen the deadline does not count, so its end is nothing to wait for.
-        if let Some(rest) = rest_of_deadline(world, release, now)
-            && world.running.is_ok()
-        {
-            plan.look_again_in(rest);
-        }
         return Some(name);
     }
     let desired = match &world.target {
@@ -345,11 +341,13 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
         Some(JobState::Ended(Err(failure))) => {
             if failure.problem.class == Class::Transient && !failure.cancelled {
                 // Kept as it is until the pause is over; then the same Release tries again.
-                match world.retry_at {
+                match world.retry_at.filter(|next| *next > failure.at) {
+                    // This failure is not on record yet: this pass does that, and then it is known when the next try is.
+                    None => {}
                     Some(at) if at > now => plan.look_again_in(until(at, now)),
                     // Work for an engine that is away would only fail again.
-                    _ if world.running.is_err() => {}
-                    _ => plan.push(Action::StartJob {
+                    Some(_) if world.running.is_err() => {}
+                    Some(_) => plan.push(Action::StartJob {
                         release: name,
                         desired: Box::new(desired.clone()),
                     }),
@@ -377,6 +375,13 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
                 return Some(name);
             }
             _ if world.running.is_err() => {}
+            // Davit was restarted in the pause before the next try.
+            _ if let Some(at) = world.retry_at
+                && at > now
+                && journal::waits(&release.status) =>
+            {
+                plan.look_again_in(until(at, now));
+            }
             _ => plan.push(Action::StartJob {
                 release: name,
                 desired: Box::new(desired.clone()),

@@ -139,6 +139,8 @@ pub struct JobOutput {
 /// Why a job made nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobFailure {
+    /// When.
+    pub at: Timestamp,
     /// What went wrong.
     pub problem: Problem,
     /// It ended because it was told to.

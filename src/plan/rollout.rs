@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::Reason;
+use crate::api::{ApplicationSpec, Reason, ReleaseStatus};
 use crate::error::{Class, Problem};
 use crate::runtime::ReplicaState;
 
@@ -16,10 +16,10 @@ use super::observed::{ReleaseView, World};
 const RESTARTS: i64 = 3;
 
 /// Why a rollout cannot succeed any more: a container that keeps ending, or time that has run out.
-pub fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Timestamp) -> Option<Problem> {
+pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Timestamp) -> Option<Problem> {
     let image = release.status.image.as_ref()?;
     let hash = container_hash(&release.status.inputs, image);
-    let late = rest_of_deadline(world, release, now).is_some_and(|rest| rest.is_zero());
+    let late = rest_of_deadline(&world.app.spec, &release.status, now).is_some_and(|rest| rest.is_zero());
     let running = world.running.as_ref().ok()?;
     let own = running.replicas.iter().filter(|replica| replica.hash == hash);
     let never_again = world
@@ -83,10 +83,14 @@ pub fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Timestamp)
     })
 }
 
-/// What is left of the progress deadline; nothing where the rollout has not begun.
-pub fn rest_of_deadline(world: &World<'_>, release: &ReleaseView, now: Timestamp) -> Option<Duration> {
-    let began = journal::step_began(&release.status, "Deploying")?;
-    let rollout = world.app.spec.rollout.as_ref();
+/// What is left of `spec.rollout.progressDeadline` for a Release: when it must be looked at again at the latest. Nothing
+/// where its rollout has not begun or it has ended.
+pub fn rest_of_deadline(spec: &ApplicationSpec, release: &ReleaseStatus, now: Timestamp) -> Option<Duration> {
+    if release.phase.has_ended() {
+        return None;
+    }
+    let began = journal::step_began(release, "Deploying")?;
+    let rollout = spec.rollout.as_ref();
     let deadline = rollout
         .and_then(|rollout| rollout.progress_deadline.as_ref())
         .map_or(Duration::from_mins(5), crate::api::Duration::get);

@@ -113,10 +113,8 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
     let serving = active.map(|(_, release)| release);
     let verdicts = Verdicts::of(facts, serving, open, newest);
     if let Ok(running) = &facts.running {
-        let hash = open
-            .or(active)
-            .and_then(|(_, release)| hash_of(release))
-            .or_else(|| serving.and_then(hash_of));
+        // What serves; while nothing does yet, what is under way.
+        let hash = active.or(open).and_then(|(_, release)| hash_of(release));
         (new.replicas, new.ready_replicas) = hash.map_or((0, 0), |hash| count(running, &hash));
         new.urls = if verdicts.healthy.0 == Some(true) {
             urls(facts.app, running)

@@ -1,7 +1,11 @@
 //! An engine in memory for the loop's tests. It takes the same decisions as the real one ([`rollout`]), its containers do
 //! what a test wrote down for their image, and nothing takes time unless a test holds it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod state;
+
+pub use state::FakeContainer;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +16,11 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::docker::events::Hub;
-use super::docker::rollout::{self, Busy, Health, Mend, Phase, Seen, Step, Want};
-use super::{
-    MountSource, Progress, Replica, ReplicaState, Restart, Running, Runtime, RuntimeError, RuntimeEvent,
-    Workload,
-};
+use super::docker::rollout::{self, Busy, Phase, Seen, Step, Want};
+use super::{Progress, Restart, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
 use crate::api::Strategy;
 use crate::model::AppId;
+use state::State;
 
 /// What the containers of an image do once they are started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,16 +59,6 @@ pub enum Hand {
     Disconnect,
 }
 
-/// One container of the fake engine.
-#[derive(Clone, Debug)]
-pub struct FakeContainer {
-    /// How the rollout sees it.
-    pub seen: Seen,
-    /// What it was made from, as it was then.
-    pub workload: Workload,
-    message: String,
-}
-
 /// How often each thing was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
@@ -80,22 +72,6 @@ pub struct Calls {
     pub created: usize,
     /// Containers stopped.
     pub stopped: usize,
-}
-
-#[derive(Default)]
-struct State {
-    containers: Vec<FakeContainer>,
-    behaviours: BTreeMap<String, Behaviour>,
-    missing: BTreeSet<String>,
-    occupied: BTreeMap<u16, String>,
-    volumes: BTreeSet<(AppId, String)>,
-    failures: VecDeque<RuntimeError>,
-    calls: Calls,
-    next_id: u64,
-    away: bool,
-    slow_stops: bool,
-    drain: Duration,
-    offset: Duration,
 }
 
 /// The engine in memory. A clone is the same engine.
@@ -199,10 +175,23 @@ impl FakeRuntime {
         }
     }
 
-    /// The engine's clock moves on.
+    /// The engine's clock moves on; what ended and is to be started again is, and ends again.
     pub fn advance(&self, by: Duration) {
+        let now = self.now().checked_add(by).unwrap_or(Timestamp::MAX);
         let mut state = self.state.lock();
         state.offset += by;
+        let State {
+            containers,
+            behaviours,
+            ..
+        } = &mut *state;
+        for one in containers
+            .iter_mut()
+            .filter(|one| one.seen.phase == Phase::Restarting)
+        {
+            let behaviour = behaviours.get(&one.workload.image);
+            one.behave(behaviour.unwrap_or(&Behaviour::Healthy), now);
+        }
         let apps: BTreeSet<_> = state
             .containers
             .iter()
@@ -271,215 +260,6 @@ impl FakeRuntime {
     }
 }
 
-impl FakeContainer {
-    fn behave(&mut self, behaviour: &Behaviour, now: Timestamp) {
-        let seen = &mut self.seen;
-        seen.phase = Phase::Running;
-        match behaviour {
-            Behaviour::Healthy => {
-                if !matches!(seen.health, Health::Healthy(_)) {
-                    seen.health = Health::Healthy(now);
-                }
-            }
-            Behaviour::Starting | Behaviour::RefusesToStart(_) => seen.health = Health::Starting(None),
-            Behaviour::Unhealthy(why) => {
-                seen.health = Health::Unhealthy {
-                    why: why.clone(),
-                    until: None,
-                };
-            }
-            Behaviour::Exits { code, message } => {
-                self.message.clone_from(message);
-                seen.health = Health::Starting(None);
-                let again = match self.workload.restart {
-                    Restart::Always => true,
-                    Restart::OnFailure(most) => *code != 0 && (most == 0 || seen.restarts < i64::from(most)),
-                    Restart::Never => false,
-                };
-                seen.restarts += i64::from(again);
-                seen.phase = if again {
-                    Phase::Restarting
-                } else {
-                    Phase::Exited(*code)
-                };
-            }
-        }
-    }
-
-    fn replica(&self) -> Replica {
-        let seen = &self.seen;
-        let state = match (seen.phase, &seen.health) {
-            (Phase::Created, _) => ReplicaState::Created,
-            (Phase::Running, Health::Healthy(_)) => ReplicaState::Healthy,
-            (Phase::Running, Health::Starting(_)) => ReplicaState::Starting,
-            (Phase::Running, Health::Unhealthy { why, .. }) => ReplicaState::Unhealthy(why.clone()),
-            (Phase::Paused, _) => ReplicaState::Unhealthy("it is paused".to_owned()),
-            (Phase::Exited(code), _) => ReplicaState::Exited {
-                code,
-                oom: false,
-                message: self.message.clone(),
-            },
-            (Phase::Restarting | Phase::Removing, _) => ReplicaState::Exited {
-                code: 1,
-                oom: false,
-                message: self.message.clone(),
-            },
-        };
-        let healthy_since = match (&state, &seen.health) {
-            (ReplicaState::Healthy, Health::Healthy(since)) => Some(*since),
-            _ => None,
-        };
-        let running = matches!(seen.phase, Phase::Running | Phase::Paused);
-        Replica {
-            id: seen.id.clone(),
-            name: seen.name.clone(),
-            hash: self.workload.hash.clone(),
-            release: self.workload.release.clone(),
-            image: self.workload.image.clone(),
-            state,
-            healthy_since,
-            serving: running && seen.named,
-            draining: seen.left.is_some() || seen.busy.is_some(),
-            restarts: seen.restarts,
-            host_ports: self
-                .workload
-                .ports
-                .iter()
-                .filter_map(|port| port.host)
-                .filter(|_| running)
-                .collect(),
-        }
-    }
-}
-
-impl State {
-    fn may_call(&mut self) -> Result<(), RuntimeError> {
-        if self.away {
-            return Err(RuntimeError::EngineUnavailable("connection refused".to_owned()));
-        }
-        self.failures.pop_front().map_or(Ok(()), Err)
-    }
-
-    fn take(&mut self, workload: &Workload, step: Step, now: Timestamp) -> Result<(), RuntimeError> {
-        match step {
-            Step::Create { index, named } => self.create(workload, index, named)?,
-            Step::Start(id) => self.start(workload, &id, now)?,
-            Step::Stop(id) | Step::Retire(id) if self.slow_stops && self.runs(&id) => {
-                self.calls.stopped += 1;
-                let what = if workload.strategy == Strategy::StopFirst {
-                    Busy::Stopping
-                } else {
-                    Busy::Retiring
-                };
-                self.one(&id, |seen| {
-                    (seen.busy, seen.kept) = (Some(what), what == Busy::Stopping);
-                });
-            }
-            Step::Stop(id) => {
-                self.calls.stopped += 1;
-                self.one(&id, |seen| (seen.phase, seen.kept) = (Phase::Exited(0), true));
-            }
-            Step::Retire(id) => {
-                self.calls.stopped += usize::from(self.runs(&id));
-                self.containers.retain(|one| one.seen.id != id);
-            }
-            Step::Unpause(id) => self.one(&id, |seen| seen.phase = Phase::Running),
-            Step::Rename(id) => {
-                let taken: Vec<_> = self.containers.iter().filter_map(|one| one.seen.index).collect();
-                let index = (0..=u32::MAX).find(|index| !taken.contains(index));
-                self.one(&id, |seen| {
-                    (seen.index, seen.mend.name, seen.kept) = (seen.index.or(index), false, false);
-                });
-            }
-            Step::Update(id) => self.one(&id, |seen| seen.mend.limits = false),
-            Step::Attach(id) => self.one(&id, |seen| seen.attached = true),
-            Step::Join(id) => {
-                self.one(&id, |seen| {
-                    (seen.attached, seen.named, seen.left) = (true, true, None);
-                });
-            }
-            Step::Leave(id) => self.one(&id, |seen| (seen.named, seen.left) = (false, Some(now))),
-        }
-        Ok(())
-    }
-
-    fn one(&mut self, id: &str, change: impl FnOnce(&mut Seen)) {
-        if let Some(one) = self.containers.iter_mut().find(|one| one.seen.id == id) {
-            change(&mut one.seen);
-        }
-    }
-
-    fn runs(&self, id: &str) -> bool {
-        let one = self.containers.iter().find(|one| one.seen.id == id);
-        one.is_some_and(|one| matches!(one.seen.phase, Phase::Running | Phase::Paused | Phase::Restarting))
-    }
-
-    fn create(&mut self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
-        if self.missing.contains(&workload.image) {
-            return Err(RuntimeError::ImageMissing(workload.image.clone()));
-        }
-        for mount in workload
-            .mounts
-            .iter()
-            .filter(|mount| mount.source == MountSource::Volume)
-        {
-            self.volumes.insert((workload.app.clone(), mount.name.clone()));
-        }
-        self.next_id += 1;
-        self.calls.created += 1;
-        let AppId { namespace, name } = &workload.app;
-        let seen = Seen {
-            id: format!("{:064x}", self.next_id),
-            name: format!("davit-{namespace}-{name}-{}-{index}", workload.hash),
-            index: Some(index),
-            current: true,
-            phase: Phase::Created,
-            health: Health::Starting(None),
-            attached: true,
-            named,
-            left: None,
-            kept: false,
-            mend: Mend::default(),
-            busy: None,
-            restarts: 0,
-        };
-        self.containers.push(FakeContainer {
-            seen,
-            workload: workload.clone(),
-            message: String::new(),
-        });
-        Ok(())
-    }
-
-    fn start(&mut self, workload: &Workload, id: &str, now: Timestamp) -> Result<(), RuntimeError> {
-        let behaviour = self
-            .behaviours
-            .get(&workload.image)
-            .cloned()
-            .unwrap_or(Behaviour::Healthy);
-        if let Behaviour::RefusesToStart(why) = &behaviour {
-            return Err(RuntimeError::ConfigInvalid(why.clone()));
-        }
-        for port in workload.ports.iter().filter_map(|port| port.host) {
-            let holder = self.containers.iter().find(|one| {
-                one.seen.id != id
-                    && self.runs(&one.seen.id)
-                    && one.workload.ports.iter().any(|it| it.host == Some(port))
-            });
-            let holder =
-                holder.map(|one| format!("Application {} (container {})", one.workload.app, one.seen.name));
-            if let Some(by) = self.occupied.get(&port).cloned().or(holder) {
-                return Err(RuntimeError::PortTaken { port, by });
-            }
-        }
-        if let Some(one) = self.containers.iter_mut().find(|one| one.seen.id == id) {
-            (one.seen.kept, one.seen.health) = (false, Health::Starting(None));
-            one.behave(&behaviour, now);
-        }
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl Runtime for FakeRuntime {
     async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError> {
@@ -504,6 +284,7 @@ impl Runtime for FakeRuntime {
             restart: workload.restart,
             drain: state.drain,
         };
+        let mut ended = false;
         loop {
             let own = state
                 .containers
@@ -522,10 +303,20 @@ impl Runtime for FakeRuntime {
                 .collect();
             let next = rollout::next(&seen, &want, now);
             if next.steps.is_empty() {
+                drop(state);
+                if ended {
+                    self.hub.changed(workload.app.clone());
+                }
                 return Ok(next.progress);
             }
             for step in next.steps {
+                let started = match &step {
+                    Step::Start(id) => Some(id.clone()),
+                    _ => None,
+                };
                 state.take(workload, step, now)?;
+                // The engine tells of what ended by itself, as the real one does.
+                ended |= started.is_some_and(|id| !state.serves(&id));
             }
         }
     }

@@ -119,6 +119,23 @@ impl Davit {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Waits until its log has not grown for two seconds; false where that does not come within a minute.
+    pub fn quiet(&self) -> bool {
+        let end = std::time::Instant::now() + Duration::from_mins(1);
+        let mut seen = (self.log().len(), std::time::Instant::now());
+        while seen.1.elapsed() < Duration::from_secs(2) {
+            if std::time::Instant::now() > end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            let length = self.log().len();
+            if length != seen.0 {
+                seen = (length, std::time::Instant::now());
+            }
+        }
+        true
+    }
+
     /// Starts it (again) and waits until it says that it is ready.
     pub fn start(&mut self) {
         let out = self.dir.path().join("out");

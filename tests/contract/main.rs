@@ -11,6 +11,7 @@
 mod common;
 
 mod builder;
+mod builder_promises;
 mod forge;
 mod forge_answers;
 mod runtime;

@@ -221,7 +221,9 @@ struct Plan<'a> {
 impl Plan<'_> {
     fn create(&mut self, seen: &[Seen], missing: usize) {
         let free = (0..).filter(|index| !seen.iter().any(|it| it.index == Some(*index)));
-        let named = self.want.strategy == Strategy::StopFirst;
+        // Where nobody has the name there is nobody to keep it from, and joining later would only take time.
+        let nobody = !seen.iter().any(|it| it.named && it.active());
+        let named = nobody || self.want.strategy == Strategy::StopFirst;
         self.steps
             .extend(free.take(missing).map(|index| Step::Create { index, named }));
     }

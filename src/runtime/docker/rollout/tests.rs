@@ -302,6 +302,25 @@ fn the_next_steps_are_these() {
 }
 
 #[test]
+fn a_new_one_has_the_name_at_once_only_where_nobody_has_it() {
+    let old = serving("old", false);
+    let ended = with(old.clone(), |it| it.phase = Phase::Exited(1));
+    for (seen, want, expected) in [
+        (vec![], want(1), true),
+        (vec![ended], want(1), true),
+        (vec![old.clone()], want(1), false),
+        (vec![old], stop_first(1), true),
+    ] {
+        let next = next(&seen, &want, at(0));
+        let first = next.steps.first();
+        assert!(
+            matches!(first, Some(Step::Create { named, .. }) if *named == expected),
+            "{seen:?}: {next:?}"
+        );
+    }
+}
+
+#[test]
 fn what_ended_is_started_again_by_its_policy() {
     let ended = |code, restarts| {
         with(serving("new0", true), |it| {

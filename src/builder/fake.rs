@@ -1,0 +1,169 @@
+//! A builder in memory for the loop's tests. It reads the same Dockerfile as the real one but does only what a test
+//! needs of it: `RUN false` fails, `RUN sleep …` lasts until it is stopped, everything else is done at once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::{BuildError, BuildRequest, BuildType, Builder, BuiltImage};
+use crate::api::Reason;
+use crate::joblog::JobLog;
+use crate::model::AppId;
+
+#[derive(Default)]
+struct State {
+    images: BTreeMap<String, (AppId, BuiltImage)>,
+    failures: VecDeque<BuildError>,
+    built: Vec<String>,
+    active: usize,
+    most: usize,
+}
+
+/// The builder in memory. A clone is the same builder.
+#[derive(Clone, Default)]
+pub struct FakeBuilder {
+    state: Arc<Mutex<State>>,
+}
+
+/// Counts a build as long as it runs, however it ends.
+struct Active<'a>(&'a Mutex<State>);
+
+impl<'a> Active<'a> {
+    fn begin(state: &'a Mutex<State>, release: &str) -> Self {
+        let mut inner = state.lock();
+        inner.built.push(release.to_owned());
+        inner.active += 1;
+        inner.most = inner.most.max(inner.active);
+        drop(inner);
+        Self(state)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.lock().active -= 1;
+    }
+}
+
+impl FakeBuilder {
+    /// The id of the image that comes of a Dockerfile.
+    pub fn id(dockerfile: &str) -> String {
+        use std::fmt::Write as _;
+        Sha256::digest(dockerfile.as_bytes())
+            .iter()
+            .fold("sha256:".to_owned(), |mut id, byte| {
+                let _ = write!(id, "{byte:02x}");
+                id
+            })
+    }
+
+    /// The next build fails with this; several are taken in order.
+    pub fn fail_next(&self, error: BuildError) {
+        self.state.lock().failures.push_back(error);
+    }
+
+    /// The Releases that something was built for, in this order, those that failed too.
+    pub fn built(&self) -> Vec<String> {
+        self.state.lock().built.clone()
+    }
+
+    /// How many builds run now.
+    pub fn active(&self) -> usize {
+        self.state.lock().active
+    }
+
+    /// How many ran at once at most.
+    pub fn most(&self) -> usize {
+        self.state.lock().most
+    }
+
+    /// Every tag that is there.
+    pub fn tags(&self) -> Vec<String> {
+        self.state.lock().images.keys().cloned().collect()
+    }
+
+    async fn run(line: &str) -> Result<(), BuildError> {
+        match line {
+            "RUN false" => Err(BuildError::Failed(format!("{line} ended with exit code 1"))),
+            line if line.starts_with("RUN sleep ") => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Builder for FakeBuilder {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError> {
+        if cancel.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        let _active = Active::begin(&self.state, &request.release);
+        if let Some(error) = self.state.lock().failures.pop_front() {
+            return Err(error);
+        }
+        let name = match &request.build_type {
+            Some(BuildType::Dockerfile(settings)) => settings.path.as_str(),
+            Some(other) => {
+                return Err(BuildError::NotSupported {
+                    field: "spec.build",
+                    why: format!("the builder in memory does no {} builds", other.name()),
+                });
+            }
+            None => "Dockerfile",
+        };
+        let file = request.root.join(request.path.trim_start_matches('/')).join(name);
+        let text = std::fs::read_to_string(&file).map_err(|_| BuildError::PathNotFound {
+            field: "spec.build.dockerfile.path",
+            path: name.to_owned(),
+            reason: Reason::DockerfileNotFound,
+        })?;
+        let steps = async {
+            for line in text.lines() {
+                log.write(line);
+                Self::run(line).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            done = tokio::time::timeout(request.timeout, steps) => {
+                done.map_err(|_| BuildError::Timeout(request.timeout))??;
+            }
+            () = cancel.cancelled() => return Err(BuildError::Cancelled),
+        }
+        let image = BuiltImage {
+            id: Self::id(&text),
+            tag: request.tag.clone(),
+            builder: "dockerfile".to_owned(),
+        };
+        let mut state = self.state.lock();
+        state
+            .images
+            .insert(request.tag.clone(), (request.app.clone(), image.clone()));
+        Ok(image)
+    }
+
+    async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
+        let state = self.state.lock();
+        Ok(state.images.get(tag).map(|(_, image)| image.clone()))
+    }
+
+    async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
+        let state = self.state.lock();
+        let own = state.images.values().filter(|(owner, _)| owner == app);
+        Ok(own.map(|(_, image)| image.clone()).collect())
+    }
+
+    async fn remove(&self, tag: &str) -> Result<(), BuildError> {
+        self.state.lock().images.remove(tag);
+        Ok(())
+    }
+}

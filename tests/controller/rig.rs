@@ -1,0 +1,302 @@
+//! A controller on an API server, an engine and a builder in memory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use davit::api::{Application, Release};
+use davit::apiserver::{ApiServer, Identity, Options};
+use davit::builder::fake::FakeBuilder;
+use davit::config::Config;
+use davit::controller::work::Tools;
+use davit::metrics::Metrics;
+use davit::model::AppId;
+use davit::redact::Secret;
+use davit::runtime::fake::FakeRuntime;
+use davit::source::{Git, GitOptions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::common::git_repo::GitRepo;
+use crate::common::unique;
+
+/// The namespace of all objects.
+pub const NAMESPACE: &str = "default";
+
+/// The longest that anything in these tests may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A controller that runs, and everything around it.
+pub struct Loop {
+    pub client: Client,
+    pub runtime: FakeRuntime,
+    pub builder: FakeBuilder,
+    pub metrics: Metrics,
+    config: Config,
+    _server: ApiServer,
+    _dir: tempfile::TempDir,
+    runs: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl Loop {
+    /// Starts one that builds two things at once.
+    pub async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let server = ApiServer::open(Options::default()).await.unwrap();
+        let definitions: Vec<Value> = davit::api::crds()
+            .into_iter()
+            .map(|crd| serde_json::to_value(crd).unwrap())
+            .collect();
+        server.install_crds(&definitions).await.unwrap();
+        let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
+        let mut started = Self {
+            client,
+            runtime: FakeRuntime::default(),
+            builder: FakeBuilder::default(),
+            metrics: Metrics::default(),
+            config: Config {
+                data_dir: dir.path().to_owned(),
+                listen: None,
+                instance: "loop".to_owned(),
+                key: Secret::from("the key of all digests"),
+                docker_host: None,
+                max_builds: 2,
+                git_cache: 1 << 30,
+                allow_local_sources: true,
+            },
+            _server: server,
+            _dir: dir,
+            runs: None,
+        };
+        started.run();
+        started
+    }
+
+    /// Starts the controller (again).
+    pub fn run(&mut self) {
+        let options = GitOptions {
+            allow_file: true,
+            ..GitOptions::new(self.config.data_dir.join("git"), env!("CARGO_BIN_EXE_davit"))
+        };
+        let work_dir = self.config.data_dir.join("work");
+        std::fs::create_dir_all(&work_dir).unwrap();
+        let tools = Tools {
+            git: Arc::new(Git::new(options).unwrap()),
+            builder: Arc::new(self.builder.clone()),
+            docker: None,
+            work_dir,
+        };
+        let stop = CancellationToken::new();
+        let (config, client, metrics) = (self.config.clone(), self.client.clone(), self.metrics.clone());
+        let (runtime, told) = (Arc::new(self.runtime.clone()), stop.clone());
+        let task = tokio::spawn(async move {
+            davit::serve::controller_loop(&config, client, told, metrics, runtime, tools).await;
+        });
+        self.runs = Some((stop, task));
+    }
+
+    /// Stops the controller, as SIGTERM does, and waits for its end.
+    pub async fn stop(&mut self) {
+        let (stop, task) = self.runs.take().expect("it runs");
+        stop.cancel();
+        tokio::time::timeout(PATIENCE, task)
+            .await
+            .expect("the controller stops")
+            .unwrap();
+    }
+
+    /// Objects of a kind.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// Creates an object.
+    pub async fn create<K>(&self, object: Value) -> K
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + serde::Serialize,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Creates an Application.
+    pub async fn apply(&self, name: &str, spec: Value) {
+        let object = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": name}, "spec": spec});
+        self.create::<Application>(object).await;
+    }
+
+    /// Creates a Release, as somebody who asks for one.
+    pub async fn ask(&self, name: &str, spec: Value) {
+        let object = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release", "metadata": {"name": name}, "spec": spec});
+        self.create::<Release>(object).await;
+    }
+
+    /// Changes an Application by a merge patch.
+    pub async fn patch(&self, name: &str, patch: Value) {
+        self.api::<Application>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// Asks for the end of a Release.
+    pub async fn cancel(&self, release: &str) {
+        let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
+        self.api::<Release>()
+            .patch(release, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Asks for a look at the source now.
+    pub async fn look(&self, name: &str) {
+        let patch = json!({"metadata": {"annotations": {"davit.dev/requestedAt": unique("now")}}});
+        self.patch(name, patch).await;
+    }
+
+    /// Deletes an Application.
+    pub async fn delete(&self, name: &str) {
+        let params = DeleteParams::default();
+        self.api::<Application>().delete(name, &params).await.unwrap();
+    }
+
+    /// The Application, null where it is not there.
+    pub async fn application(&self, name: &str) -> Value {
+        let found = self.api::<Application>().get_opt(name).await.unwrap();
+        found.map_or(Value::Null, |app| serde_json::to_value(app).unwrap())
+    }
+
+    /// Its Releases in order.
+    pub async fn releases(&self, name: &str) -> Vec<Value> {
+        let own = ListParams::default().fields(&format!("spec.application={name}"));
+        let list = self.api::<Release>().list(&own).await.unwrap();
+        let mut all: Vec<Value> = list
+            .items
+            .into_iter()
+            .map(|release| serde_json::to_value(release).unwrap())
+            .collect();
+        all.sort_by_key(|release| release["status"]["number"].as_i64().unwrap_or(i64::MAX));
+        all
+    }
+
+    /// `name: phase` of its Releases in order.
+    pub async fn phases(&self, name: &str) -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all = self.releases(name).await;
+        all.iter()
+            .map(|release| {
+                format!(
+                    "{}: {}",
+                    text(&release["metadata"]["name"]),
+                    text(&release["status"]["phase"])
+                )
+            })
+            .collect()
+    }
+
+    /// Waits until the Application is as `wanted` says.
+    pub async fn wait(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let app = self.application(name).await;
+            if wanted(&app) {
+                return app;
+            }
+            assert!(
+                Instant::now() < end,
+                "waited in vain for {name} to be {what}: {:#}\nreleases: {:#?}",
+                app["status"],
+                self.releases(name).await
+            );
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
+    /// Waits until the newest generation is done.
+    pub async fn done(&self, name: &str) -> Value {
+        self.wait(name, "done", |app| {
+            app["status"]["phase"] == "done"
+                && app["status"]["observedGeneration"] == app["metadata"]["generation"]
+        })
+        .await
+    }
+
+    /// Waits until a Release is as `wanted` says.
+    pub async fn release(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = self.api::<Release>().get_opt(name).await.unwrap();
+            let release = found.map_or(Value::Null, |release| serde_json::to_value(release).unwrap());
+            if wanted(&release) {
+                return release;
+            }
+            assert!(
+                Instant::now() < end,
+                "waited in vain for {name} to be {what}: {:#}",
+                release["status"]
+            );
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
+    /// Waits until a Release is in this phase.
+    pub async fn phase(&self, release: &str, phase: &str) -> Value {
+        self.release(release, phase, |release| release["status"]["phase"] == phase)
+            .await
+    }
+
+    /// Waits until no pass has begun for a while: nothing is left to do.
+    pub async fn quiet(&self) {
+        let end = Instant::now() + PATIENCE;
+        let mut seen = (self.passes(), Instant::now());
+        while seen.1.elapsed() < Duration::from_millis(300) {
+            assert!(Instant::now() < end, "it goes on and on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let passes = self.passes();
+            if passes != seen.0 {
+                seen = (passes, Instant::now());
+            }
+        }
+    }
+
+    /// Passes over Applications so far.
+    pub fn passes(&self) -> u64 {
+        self.metrics.passes("Application")
+    }
+
+    /// Writes of status so far.
+    pub fn writes(&self) -> u64 {
+        self.metrics.writes("Application") + self.metrics.writes("Release")
+    }
+}
+
+/// An Application's id.
+pub fn id(name: &str) -> AppId {
+    AppId::new(NAMESPACE, name)
+}
+
+/// A repository with this Dockerfile.
+pub fn repo(dockerfile: &str) -> GitRepo {
+    GitRepo::with(&[("Dockerfile", dockerfile)])
+}
+
+/// The source of an Application.
+pub fn source(repo: &GitRepo) -> Value {
+    json!({"git": {"url": repo.url(), "ref": {"branch": "main"}}})
+}
+
+/// A condition of an object, null where it is not there.
+pub fn condition(object: &Value, kind: &str) -> Value {
+    crate::common::davit::condition(object, kind)
+}

@@ -1,0 +1,150 @@
+//! What becomes of containers that do not do what was hoped.
+
+use std::time::Duration;
+
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::fake::Behaviour;
+use serde_json::json;
+
+use crate::common::git_repo::GitRepo;
+use crate::rig::{Loop, condition, id, repo, source};
+
+const GOOD: &str = "FROM scratch\n";
+const BAD: &str = "FROM scratch\nENV BAD=1\n";
+
+/// A loop with an Application that serves, and a next commit whose containers do `behaviour`.
+async fn with_a_bad_commit(behaviour: &Behaviour, rollout: serde_json::Value) -> (Loop, GitRepo) {
+    let davit = Loop::start().await;
+    davit.runtime.script(&FakeBuilder::id(BAD), behaviour);
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "rollout": rollout});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    repo.commit("Bad", &[("Dockerfile", BAD)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Verifying").await;
+    (davit, repo)
+}
+
+fn images(davit: &Loop) -> Vec<String> {
+    let mut all: Vec<String> = davit
+        .runtime
+        .containers(&id("shop"))
+        .into_iter()
+        .map(|one| one.workload.image)
+        .collect();
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_that_keep_ending_are_taken_back() {
+    let ends = Behaviour::Exits {
+        code: 3,
+        message: "no database".to_owned(),
+    };
+    let (davit, _repo) = with_a_bad_commit(&ends, json!({})).await;
+    while davit.phases("shop").await.last().map(String::as_str) != Some("shop-2: Failed") {
+        davit.runtime.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    let ready = condition(&app, "Ready");
+    assert_eq!(ready["reason"], "ContainerExited", "{app:#}");
+    let message = ready["message"].as_str().unwrap();
+    assert!(
+        message.contains("code 3") && message.contains("no database"),
+        "{message}"
+    );
+    assert_eq!(app["status"]["phase"], "error");
+    assert_eq!(app["status"]["release"]["active"], "shop-1");
+    assert_eq!(condition(&app, "Healthy")["status"], "True", "{app:#}");
+    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_that_never_get_well_have_until_the_deadline() {
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    let (davit, _repo) = with_a_bad_commit(&sick, json!({"progressDeadline": "2s"})).await;
+    assert_eq!(images(&davit).len(), 2, "the old one serves meanwhile");
+    let app = davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("connection refused") && message.contains("spec.healthCheck"),
+        "{message}"
+    );
+    davit.quiet().await;
+    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_auto_rollback_what_failed_stays_to_be_looked_at() {
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    let rollout = json!({"progressDeadline": "1s", "autoRollback": false});
+    let (davit, _repo) = with_a_bad_commit(&sick, rollout).await;
+    davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    davit.quiet().await;
+    let mut both = [FakeBuilder::id(GOOD), FakeBuilder::id(BAD)];
+    both.sort();
+    assert_eq!(
+        images(&davit),
+        both,
+        "the old one serves, the new one can be looked at"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_ones_must_have_been_healthy_for_min_ready() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "replicas": 2, "rollout": {"minReady": "1h", "progressDeadline": "2h"}});
+    davit.apply("shop", spec).await;
+    davit.phase("shop-1", "Verifying").await;
+    davit.quiet().await;
+    assert_eq!(davit.application("shop").await["status"]["phase"], "running");
+    davit.runtime.advance(Duration::from_secs(3601));
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_application_that_falls_ill_is_an_error_until_it_is_well() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    let image = FakeBuilder::id(GOOD);
+    davit
+        .runtime
+        .script(&image, &Behaviour::Unhealthy("500".to_owned()));
+    let app = davit
+        .wait("shop", "ill", |app| app["status"]["phase"] == "error")
+        .await;
+    assert_eq!(condition(&app, "Healthy")["status"], "False");
+    assert_eq!(app["status"]["readyReplicas"], 0);
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.done("shop").await;
+    assert_eq!(davit.phases("shop").await, ["shop-1: Succeeded"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_that_fails_leaves_nothing() {
+    let davit = Loop::start().await;
+    davit.runtime.script(
+        &FakeBuilder::id(BAD),
+        &Behaviour::RefusesToStart("exec /bin/shop: no such file".to_owned()),
+    );
+    let repo = repo(BAD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    let app = davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("no such file"), "{message}");
+    davit.quiet().await;
+    assert!(images(&davit).is_empty());
+}
