@@ -9,6 +9,10 @@
 )]
 
 mod common;
+#[path = "apiserver/compare/mod.rs"]
+mod compare;
+#[path = "peers/compare.rs"]
+mod compare_live;
 #[path = "peers/controller.rs"]
 mod controller;
 #[path = "crds/real.rs"]

@@ -69,8 +69,11 @@ pub fn decide(server: &Server, subject: &Identity, attributes: &Attributes) -> D
     if subject.is_master() {
         return allow(String::new());
     }
-    if implied(subject, attributes) {
-        return allow("RBAC: allowed by ClusterRoleBinding \"system:discovery\"".into());
+    if let Some(role) = implied(subject, attributes) {
+        return allow(format!(
+            "RBAC: allowed by ClusterRoleBinding \"{role}\" of ClusterRole \"{role}\" to Group \
+             \"system:authenticated\""
+        ));
     }
     let namespace = match attributes {
         Attributes::Resource { namespace, .. } => namespace.as_str(),
@@ -80,8 +83,8 @@ pub fn decide(server: &Server, subject: &Identity, attributes: &Attributes) -> D
     bound_rules(server, subject, namespace, &mut |binding, role, rules| {
         if reason.is_none() && rules.iter().any(|rule| rule_allows(rule, attributes)) {
             reason = Some(format!(
-                "RBAC: allowed by {binding} of {role} to {}",
-                subject.user
+                "RBAC: allowed by {} of {role} to {}",
+                binding.name, binding.subject
             ));
         }
     });
@@ -94,18 +97,18 @@ pub fn decide(server: &Server, subject: &Identity, attributes: &Attributes) -> D
     }
 }
 
-/// What every authenticated caller may do: read discovery, and ask about itself.
-fn implied(subject: &Identity, attributes: &Attributes) -> bool {
+/// What every authenticated caller may do: read discovery, and ask about itself; the role that allows it.
+fn implied(subject: &Identity, attributes: &Attributes) -> Option<&'static str> {
     if !subject.groups.iter().any(|group| group == "system:authenticated") {
-        return false;
+        return None;
     }
     match attributes {
         Attributes::Path { verb, path } => {
-            verb == "get"
-                && DISCOVERY.iter().any(|known| {
-                    path.strip_prefix(known)
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                })
+            let beneath = |known: &&str| {
+                path.strip_prefix(*known)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            (verb == "get" && DISCOVERY.iter().any(beneath)).then_some("system:discovery")
         }
         Attributes::Resource {
             verb,
@@ -113,14 +116,15 @@ fn implied(subject: &Identity, attributes: &Attributes) -> bool {
             resource,
             ..
         } => {
-            verb == "create"
+            let own = verb == "create"
                 && matches!(
                     (group.as_str(), resource.as_str()),
                     (
                         "authorization.k8s.io",
                         "selfsubjectaccessreviews" | "selfsubjectrulesreviews"
                     ) | ("authentication.k8s.io", "selfsubjectreviews")
-                )
+                );
+            own.then_some("system:basic-user")
         }
     }
 }
@@ -136,16 +140,10 @@ pub fn rules(server: &Server, subject: &Identity, namespace: &str) -> Rules {
         paths: vec![
             json!({"verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/healthz",
             "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]}),
+            json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]}),
         ],
     };
-    if subject.is_master() {
-        found
-            .resources
-            .insert(0, json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
-        found
-            .paths
-            .insert(0, json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-    }
+    // A master needs no role, but has one: `cluster-admin` is bound to its group.
     bound_rules(server, subject, namespace, &mut |_, _, rules| {
         for rule in rules {
             if rule.get("nonResourceURLs").is_some() {
@@ -163,7 +161,7 @@ fn bound_rules(
     server: &Server,
     subject: &Identity,
     namespace: &str,
-    each: &mut dyn FnMut(String, String, &[Value]),
+    each: &mut dyn FnMut(Binding, String, &[Value]),
 ) {
     let view = server.store.view();
     let mut bindings = view
@@ -179,9 +177,9 @@ fn bound_rules(
         let binding = Value::Object(object.value());
         let subjects = binding.get("subjects").and_then(Value::as_array);
         let names = |candidate: &Value| names_subject(candidate, subject, &object.key.namespace);
-        if !subjects.is_some_and(|subjects| subjects.iter().any(names)) {
+        let Some(named) = subjects.and_then(|subjects| subjects.iter().find(|one| names(one))) else {
             continue;
-        }
+        };
         let text = |pointer: &str| {
             binding
                 .pointer(pointer)
@@ -209,16 +207,35 @@ fn bound_rules(
             .as_ref()
             .and_then(Value::as_array)
             .map_or(&[][..], Vec::as_slice);
-        let binding_kind = if object.key.namespace.is_empty() {
-            "ClusterRoleBinding"
+        let name_of_binding = if object.key.namespace.is_empty() {
+            format!("ClusterRoleBinding \"{}\"", object.key.name)
         } else {
-            "RoleBinding"
+            format!("RoleBinding \"{}/{}\"", object.key.name, object.key.namespace)
         };
         each(
-            format!("{binding_kind} \"{}\"", object.key.name),
+            Binding {
+                name: name_of_binding,
+                subject: subject_text(named, &object.key.namespace),
+            },
             format!("{kind} \"{name}\""),
             rules,
         );
+    }
+}
+
+/// A binding that names the subject, in the words of a decision's reason.
+struct Binding {
+    name: String,
+    subject: String,
+}
+
+fn subject_text(subject: &Value, namespace: &str) -> String {
+    let text = |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (kind, name) = (text("kind"), text("name"));
+    match (kind, text("namespace")) {
+        ("ServiceAccount", "") => format!("{kind} \"{name}/{namespace}\""),
+        ("ServiceAccount", given) => format!("{kind} \"{name}/{given}\""),
+        _ => format!("{kind} \"{name}\""),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Scope<'a> {
     pub subresource: &'a str,
     /// How unknown fields are treated.
     pub field_validation: FieldValidation,
+    /// The paths of what the body gives more than once.
+    pub duplicates: &'a [String],
 }
 
 impl Scope<'_> {
@@ -40,12 +42,12 @@ impl Scope<'_> {
         if errors.is_empty() {
             return Ok(());
         }
-        Err(ApiError::invalid(
-            &self.resource.group,
-            &self.resource.names.kind,
-            name,
-            errors,
-        ))
+        // An Event is of the core group, whichever way it comes.
+        let group = match self.resource.builtin {
+            Builtin::EventsEvent => "",
+            _ => self.resource.group.as_str(),
+        };
+        Err(ApiError::invalid(group, &self.resource.names.kind, name, errors))
     }
 
     /// Checks kind and apiVersion, takes out what is unknown, fills defaults. The result is in the stored form.
@@ -74,19 +76,24 @@ impl Scope<'_> {
         unknown.dedup();
         match self.field_validation {
             FieldValidation::Ignore => {}
-            FieldValidation::Warn => {
-                warnings.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
-            }
-            FieldValidation::Strict if unknown.is_empty() => {}
+            FieldValidation::Warn => warnings.extend(self.faults(&unknown)),
             FieldValidation::Strict => {
-                let listed: Vec<String> = unknown
-                    .iter()
-                    .map(|path| format!("unknown field \"{path}\""))
-                    .collect();
-                return Err(self.kind_error(&format!("strict decoding error: {}", listed.join(", "))));
+                let faults = self.faults(&unknown);
+                if !faults.is_empty() {
+                    return Err(self.kind_error(&format!("strict decoding error: {}", faults.join(", "))));
+                }
             }
         }
         Ok(())
+    }
+
+    fn faults(&self, unknown: &[String]) -> Vec<String> {
+        let again = self
+            .duplicates
+            .iter()
+            .map(|path| format!("duplicate field \"{path}\""));
+        let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
+        again.chain(unknown).collect()
     }
 
     fn normalise_custom(&self, object: &mut Fields, unknown: &mut Vec<String>) {
@@ -110,8 +117,12 @@ impl Scope<'_> {
             .unwrap_or_default();
         if self.resource.builtin == Builtin::Custom && kind.is_empty() {
             let text = Value::Object(object.clone()).to_string();
+            let known = &self.resource.names.kind;
+            let begin: String = text.chars().take(30).collect();
+            let more = if begin.len() < text.len() { " ..." } else { "" };
             return Err(ApiError::bad_request(format!(
-                "Object 'Kind' is missing in '{text}'"
+                "the object provided is unrecognized (must be of type {known}): Object 'Kind' is missing in '{text}' \
+                 ({begin}{more})"
             )));
         }
         if !api_version.is_empty() && api_version != expected {
@@ -143,7 +154,6 @@ impl Scope<'_> {
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
             "resourceVersion",
-            "generation",
         ] {
             meta::remove(object, key);
         }

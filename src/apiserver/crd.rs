@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin::Builtin,
+    crd_checks,
     field::FieldError,
     registry::{Names, Registry, Resource, Scale, Version, priority},
     schema::Schema,
@@ -63,6 +64,9 @@ pub fn default(crd: &mut Value) {
     }
 }
 
+/// What says that a CRD of a group of Kubernetes' own was reviewed there.
+const APPROVED: &str = "api-approved.kubernetes.io";
+
 /// What is wrong with the definition.
 pub fn validate(crd: &Value, new: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -89,6 +93,25 @@ pub fn validate(crd: &Value, new: bool) -> Vec<FieldError> {
         let detail = "should be a domain with at least one dot";
         errors.push(FieldError::invalid("spec.group", &group.into(), detail));
     }
+    let protected = ["k8s.io", "kubernetes.io"];
+    let protected = protected.iter().any(|domain| {
+        group
+            .strip_suffix(domain)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    });
+    let approval = crd
+        .pointer("/metadata/annotations")
+        .and_then(|annotations| annotations.get(APPROVED)?.as_str());
+    if new && protected && approval.unwrap_or_default().is_empty() {
+        let detail = format!(
+            "protected groups must have approval annotation \"{APPROVED}\", see \
+             https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        errors.push(FieldError::required(
+            &format!("metadata.annotations[{APPROVED}]"),
+            &detail,
+        ));
+    }
     let scope = text(crd, "/spec/scope");
     if !matches!(scope, "Namespaced" | "Cluster") {
         errors.push(if scope.is_empty() {
@@ -97,7 +120,12 @@ pub fn validate(crd: &Value, new: bool) -> Vec<FieldError> {
             FieldError::not_supported("spec.scope", &scope.into(), ["Cluster", "Namespaced"])
         });
     }
+    if let Some(names) = crd.pointer("/spec/names") {
+        crd_checks::names(names, &mut errors);
+    }
     validate_versions(crd, &mut errors);
+    let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
+    crd_checks::parts(versions.map_or(&[][..], Vec::as_slice), &mut errors);
     let strategy = text(crd, "/spec/conversion/strategy");
     if strategy != "None" {
         errors.push(FieldError::not_supported(
@@ -372,7 +400,7 @@ pub fn resource(crd: &Value) -> Option<Resource> {
     };
     let mut served: Vec<Arc<Version>> = versions(crd)
         .iter()
-        .map(|version| Arc::new(self::version(version, &group, &names)))
+        .map(|version| Arc::new(self::version(version, &group, &names, better(crd, version))))
         .collect();
     served.sort_by_key(|version| std::cmp::Reverse(priority(&version.name)));
     let storage = versions(crd)
@@ -392,14 +420,32 @@ pub fn resource(crd: &Value) -> Option<Resource> {
     })
 }
 
-fn version(version: &Value, group: &str, names: &Names) -> Version {
+/// The version to use instead of a deprecated one: the first that is served, newer and not deprecated itself.
+fn better<'a>(crd: &'a Value, than: &Value) -> Option<&'a str> {
+    let flag = |version: &Value, key: &str| version.get(key).and_then(Value::as_bool).unwrap_or_default();
+    versions(crd)
+        .iter()
+        .filter(|version| flag(version, "served") && !flag(version, "deprecated"))
+        .map(|version| text(version, "/name"))
+        .filter(|name| priority(name) > priority(text(than, "/name")))
+        .max_by_key(|name| priority(name))
+}
+
+fn version(version: &Value, group: &str, names: &Names, better: Option<&str>) -> Version {
     let name = text(version, "/name").to_owned();
     let deprecation = version
         .get("deprecated")
         .and_then(Value::as_bool)
         .unwrap_or_default()
         .then(|| match text(version, "/deprecationWarning") {
-            "" => format!("{group}/{name} {} is deprecated", names.kind),
+            "" => {
+                let kind = &names.kind;
+                let instead = better.map(|better| format!("; use {group}/{better} {kind}"));
+                format!(
+                    "{group}/{name} {kind} is deprecated{}",
+                    instead.unwrap_or_default()
+                )
+            }
             message => message.to_owned(),
         });
     let raw = version.pointer("/schema/openAPIV3Schema").cloned();

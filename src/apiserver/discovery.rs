@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     builtin::Builtin,
     documents,
-    negotiate::{Accept, JSON, Shape},
+    negotiate::{Accept, JSON, SPOKEN_BUILTIN, Shape},
     registry::{Registry, Resource, Version, api_version},
     request::Path,
     respond::{document, plain},
@@ -29,7 +29,14 @@ pub fn answer(
     if *path == Path::Other {
         return other(&registry, parts, accept);
     }
-    let accept = accept?;
+    let accept = accept.map_err(|error| match error.details {
+        Some(_) => ApiError::not_available(SPOKEN_BUILTIN),
+        None => ApiError::not_acceptable(SPOKEN_BUILTIN),
+    })?;
+    let listed = matches!(path, Path::CoreVersions | Path::Groups);
+    if !listed && matches!(accept.shape, Shape::Discovery(_)) {
+        return Err(ApiError::not_acceptable(SPOKEN_BUILTIN));
+    }
     let body = match (path, accept.shape) {
         (Path::CoreVersions, Shape::Discovery(version)) => {
             return Ok(aggregated(&registry, accept, version, true, parts));
@@ -88,7 +95,10 @@ fn host(parts: &Parts) -> String {
 
 fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> {
     match parts.uri.path().trim_end_matches('/') {
-        "/version" => Ok(document(accept?.plain(), 200, version().to_string().into(), &[])),
+        "/version" => {
+            let accept = accept.map_err(|_| ApiError::not_available(&["application/json"]))?;
+            Ok(document(accept.plain(), 200, version().to_string().into(), &[]))
+        }
         "" => {
             let paths = [
                 "/api",
@@ -211,18 +221,26 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Value {
             listed.push(entry);
         }
     }
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
-        "resources": listed})
+    let mut list =
+        json!({"kind": "APIResourceList", "groupVersion": api_version(group, version), "resources": listed});
+    // The list of the core group is older than its own version, and does not say it.
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    list
 }
 
 /// Tells whether two servers store a resource in the same version.
 fn hash(resource: &Resource) -> String {
     use base64::Engine as _;
     use sha2::Digest as _;
-    let text = format!(
-        "{}/{}/{}",
-        resource.group, resource.storage_version, resource.names.kind
-    );
+    // Where upstream stores a resource otherwise than it is served, the hash is of what is stored.
+    let (group, version) = match resource.builtin {
+        Builtin::EventsEvent => ("", "v1"),
+        Builtin::Crd => ("apiextensions.k8s.io", "v1beta1"),
+        _ => (resource.group.as_str(), resource.storage_version.as_str()),
+    };
+    let text = format!("{group}/{version}/{}", resource.names.kind);
     let digest = sha2::Sha256::digest(text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(digest.iter().take(8).copied().collect::<Vec<u8>>())
 }
@@ -248,11 +266,7 @@ fn aggregated(
                     json!({"version": version, "freshness": "Current", "resources": resources})
                 })
                 .collect();
-            let metadata = if core {
-                json!({"creationTimestamp": null})
-            } else {
-                json!({"name": name, "creationTimestamp": null})
-            };
+            let metadata = if core { json!({}) } else { json!({"name": name}) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
@@ -280,6 +294,9 @@ fn aggregated(
     } else {
         document(accept, 200, body.into(), &[])
     };
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     if let Ok(value) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, value);
         response
@@ -291,7 +308,11 @@ fn aggregated(
 
 fn aggregated_resource(resource: &Resource, served: &Version, group: &str, version: &str) -> Value {
     let names = &resource.names;
-    let kind = json!({"group": group, "version": version, "kind": names.kind});
+    // Of a built-in kind upstream says only what differs from the group and version around it.
+    let kind = match resource.builtin {
+        Builtin::Custom => json!({"group": group, "version": version, "kind": names.kind}),
+        _ => json!({"group": "", "version": "", "kind": names.kind}),
+    };
     let mut entry = json!({"resource": names.plural, "responseKind": kind,
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": names.singular, "verbs": resource.verbs()});

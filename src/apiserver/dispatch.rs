@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, Response, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     discovery,
     handlers::{Call, Verb},
     identity::Identity,
+    impersonate::impersonated,
     negotiate::{Accept, JSON, Shape},
     registry::Resource,
     request::{Path, Query, Target, parse_path},
@@ -21,6 +22,9 @@ use super::{
     server::Server,
     status::{ApiError, ApiResult},
 };
+
+/// What can be asked for alone beneath the health paths.
+const CHECKS: &[&str] = &["", "ping", "log", "etcd"];
 
 /// How large a body may be: upstream's limit.
 const BODY_BYTES: usize = 3 << 20;
@@ -36,26 +40,58 @@ pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<B
     let Some(identity) = parts.extensions.get::<Identity>().cloned() else {
         return error_response(&ApiError::unauthorized(), accept.unwrap_or(JSON), &[]);
     };
+    let identity = match impersonated(&server, identity, &parts.headers) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let mut answer = error_response(&error, accept.unwrap_or(JSON), &[]);
+            let headers = answer.headers_mut();
+            headers.insert(
+                header::X_CONTENT_TYPE_OPTIONS,
+                HeaderValue::from_static("nosniff"),
+            );
+            return answer;
+        }
+    };
     let answered = match parse_path(path) {
         Path::Resource(target) => resource(&server, &parts, body, identity, target, accept).await,
         other => discover(&server, &parts, &identity, &other, accept),
     };
-    answered.unwrap_or_else(|(error, accept)| error_response(&error, accept, &[]))
+    answered.unwrap_or_else(|(error, accept)| turned_away(&error, accept))
+}
+
+/// A refusal from before the request came to a verb; one for lack of rights is marked as upstream's filters do it.
+fn turned_away(error: &ApiError, accept: Accept) -> Response<Body> {
+    let mut answer = error_response(error, accept, &[]);
+    if error.code == 403 {
+        let headers = answer.headers_mut();
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+    }
+    answer
 }
 
 fn health(server: &Server, path: &str) -> Option<Response<Body>> {
     let known = ["/healthz", "/livez", "/readyz"];
-    let base = known.iter().find(|known| {
-        path.strip_prefix(**known)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let (base, check) = known.iter().find_map(|known| {
+        let rest = path.strip_prefix(*known)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((known, rest.trim_matches('/')))
     })?;
+    if !CHECKS.contains(&check) {
+        return Some(plain(404, "404 page not found\n"));
+    }
     if *base == "/readyz" && server.closing.is_cancelled() {
         return Some(plain(
             500,
             "[-]shutdown failed: the server is closing\nreadyz check failed\n",
         ));
     }
-    Some(plain(200, "ok"))
+    let mut answer = plain(200, "ok");
+    if !check.is_empty() {
+        answer.headers_mut().remove(header::X_CONTENT_TYPE_OPTIONS);
+    }
+    Some(answer)
 }
 
 type Failed = (ApiError, Accept);
@@ -83,7 +119,8 @@ fn discover(
         let none = super::store::GroupResource::new("", "");
         return Err(failed(ApiError::forbidden(&none, "", &why)));
     }
-    if parts.method != Method::GET && parts.method != Method::HEAD {
+    // Upstream's aggregator looks at no method where it lists the groups.
+    if parts.method != Method::GET && *path != Path::Groups {
         return Err(failed(ApiError::method_not_allowed()));
     }
     if parts.uri.path() == backup::PATH {
@@ -102,6 +139,9 @@ async fn resource(
 ) -> Result<Response<Body>, Failed> {
     let form = *accept.as_ref().unwrap_or(&JSON);
     let failed = |error| (error, form);
+    if parts.method == Method::HEAD {
+        return Err(failed(ApiError::method_not_allowed()));
+    }
     let options = match parts.method {
         Method::POST => "CreateOptions",
         Method::PUT => "UpdateOptions",
@@ -118,16 +158,23 @@ async fn resource(
         .as_ref()
         .and_then(|resource| resource.version(&target.version));
     let (Some(resource), Some(version)) = (found, version) else {
-        return if registry.serves(&target.group, &target.version) {
+        let builtin = registry
+            .iter()
+            .any(|known| known.builtin != Builtin::Custom && known.group == target.group);
+        return if builtin || registry.serves(&target.group, &target.version) {
             Err(failed(ApiError::no_such_path()))
         } else {
             Ok(plain(404, "404 page not found\n"))
         };
     };
+    if resource.builtin == Builtin::Custom && !in_place(&resource, &target, wanted) {
+        return Ok(plain(404, "404 page not found\n"));
+    }
     check_target(&resource, &version, &target).map_err(failed)?;
     let custom = resource.builtin == Builtin::Custom;
     let verb = wanted
         .filter(|verb| allowed(&resource, &target, *verb))
+        .or_else(|| odd(&parts.method, &resource, &target))
         .ok_or_else(|| {
             failed(match wanted {
                 Some(verb) if custom => ApiError::method_not_supported(&resource.gr(), verb.as_str()),
@@ -136,10 +183,16 @@ async fn resource(
         })?;
     let accept = accept.map_err(|error| match resource.builtin {
         Builtin::Custom => (error, JSON),
-        _ => (ApiError::not_available(super::negotiate::SPOKEN_BUILTIN), JSON),
+        _ if error.details.is_some() => (ApiError::not_available(super::negotiate::SPOKEN_BUILTIN), JSON),
+        _ => (ApiError::not_acceptable(super::negotiate::SPOKEN_BUILTIN), JSON),
     })?;
     if matches!(accept.shape, Shape::Discovery(_)) {
-        return Err((ApiError::not_acceptable(super::negotiate::SPOKEN), JSON));
+        let spoken = if custom {
+            super::negotiate::SPOKEN
+        } else {
+            super::negotiate::SPOKEN_BUILTIN
+        };
+        return Err((ApiError::not_acceptable(spoken), JSON));
     }
     let body = match verb {
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
@@ -173,6 +226,7 @@ async fn resource(
         warnings: Vec::new(),
         user_agent,
         tracked: false,
+        duplicates: Vec::new(),
     };
     Ok(call.run(verb).await)
 }
@@ -180,9 +234,11 @@ async fn resource(
 fn verb(method: &Method, target: &Target, query: &Query) -> Option<Verb> {
     let one = target.name.is_some();
     Some(match *method {
-        Method::GET | Method::HEAD if query.watch && target.subresource.is_none() => Verb::Watch,
-        Method::GET | Method::HEAD if one => Verb::Get,
-        Method::GET | Method::HEAD => Verb::List,
+        Method::GET if target.watch => Verb::Watch,
+        // An object that is named is read, whatever the query says.
+        Method::GET if one => Verb::Get,
+        Method::GET if query.watch => Verb::Watch,
+        Method::GET => Verb::List,
         Method::POST if !one => Verb::Create,
         Method::POST if target.subresource.as_deref() == Some("token") => Verb::Create,
         Method::PUT if one => Verb::Update,
@@ -207,6 +263,9 @@ fn check_target(resource: &Resource, version: &super::registry::Version, target:
         Some("token") => resource.builtin == Builtin::ServiceAccount,
         Some(_) => false,
     };
+    if resource.builtin.is_review() && target.name.is_some() {
+        return Err(ApiError::no_such_path());
+    }
     match (fits && sub, &target.name) {
         (true, _) => Ok(()),
         (false, Some(name)) if fits && resource.builtin == Builtin::Custom => {
@@ -214,6 +273,21 @@ fn check_target(resource: &Resource, version: &super::registry::Version, target:
         }
         _ => Err(ApiError::no_such_path()),
     }
+}
+
+/// Whether the path of a custom resource has the namespace that its scope and the verb want.
+fn in_place(resource: &Resource, target: &Target, verb: Option<Verb>) -> bool {
+    match (&target.namespace, resource.namespaced) {
+        (Some(_), namespaced) => namespaced,
+        (None, true) => matches!(verb, Some(Verb::List | Verb::Watch)),
+        (None, false) => true,
+    }
+}
+
+/// What upstream's handler of custom objects takes beyond what their paths say: the name of a new object is in its body.
+fn odd(method: &Method, resource: &Resource, target: &Target) -> Option<Verb> {
+    let fits = *method == Method::POST && target.subresource.is_none() && target.namespace.is_some();
+    (resource.builtin == Builtin::Custom && fits && target.name.is_some()).then_some(Verb::Create)
 }
 
 fn allowed(resource: &Resource, target: &Target, verb: Verb) -> bool {
@@ -252,7 +326,10 @@ fn authorize(server: &Server, identity: &Identity, target: &Target, verb: Option
         Some(sub) => format!("{}/{sub}", target.resource),
         None => target.resource.clone(),
     };
-    let place = match &target.namespace {
+    let within = (target.resource == "namespaces")
+        .then_some(target.name.as_ref())
+        .flatten();
+    let place = match target.namespace.as_ref().or(within) {
         Some(namespace) => format!("in the namespace \"{namespace}\""),
         None => "at the cluster scope".to_owned(),
     };

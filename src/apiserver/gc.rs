@@ -17,9 +17,9 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     admission::mark_deleting,
     builtin::Builtin,
-    crd, meta,
+    crd, handlers, meta,
     meta::Fields,
-    namespaces,
+    namespaces::{self, CONTROLLERS},
     registry::Resource,
     server::{Mutation, Server, crd_collection},
     status::ApiResult,
@@ -290,11 +290,14 @@ impl Worker {
                 if kept.len() == owners.len() {
                     return None;
                 }
+                let before = object.clone();
                 if kept.is_empty() {
                     meta::remove(object, "ownerReferences");
                 } else {
                     meta::set(object, "ownerReferences", kept);
                 }
+                // Nobody owns a reference that is no longer there.
+                *object = handlers::owned(resource, Some(&before), object.clone(), CONTROLLERS);
                 Some(Mutation::Put)
             })
             .await

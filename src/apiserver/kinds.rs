@@ -16,6 +16,8 @@ use super::{
 /// How many bytes the data of a Secret or ConfigMap may have together.
 const DATA_BYTES: usize = 1 << 20;
 
+const RBAC: &str = "rbac.authorization.k8s.io";
+
 const KEY_FMT: &str = "[-._a-zA-Z0-9]+";
 
 #[allow(
@@ -41,6 +43,13 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
             }
             object.entry("type").or_insert_with(|| "Opaque".into());
         }
+        Builtin::Lease => {
+            // Of a feature that is not on.
+            if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.remove("preferredHolder");
+                spec.remove("strategy");
+            }
+        }
         Builtin::Crd => {
             let mut value = Value::Object(std::mem::take(object));
             crd::default(&mut value);
@@ -49,13 +58,19 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
             }
         }
         Builtin::RoleBinding | Builtin::ClusterRoleBinding => {
+            if let Some(role) = object.get_mut("roleRef").and_then(Value::as_object_mut) {
+                let given = role.entry("apiGroup").or_insert_with(|| RBAC.into());
+                if given == "" {
+                    *given = RBAC.into();
+                }
+            }
             let subjects = object.get_mut("subjects").and_then(Value::as_array_mut);
             for subject in subjects.into_iter().flatten().filter_map(Value::as_object_mut) {
                 let kind = subject.get("kind").and_then(Value::as_str).unwrap_or_default();
-                let group = if kind == "ServiceAccount" {
-                    ""
+                let group = if matches!(kind, "User" | "Group") {
+                    RBAC
                 } else {
-                    "rbac.authorization.k8s.io"
+                    ""
                 };
                 if !group.is_empty() {
                     subject.entry("apiGroup").or_insert_with(|| group.into());
@@ -138,13 +153,14 @@ pub fn validate(builtin: Builtin, object: &Fields, old: Option<&Fields>) -> Vec<
         Builtin::Event => event(object, &mut errors),
         Builtin::EventsEvent => {
             event(object, &mut errors);
-            if old.is_none() {
-                new_event(object, &mut errors);
+            match old {
+                None => new_event(object, &mut errors),
+                Some(old) => same_event(object, old, &mut errors),
             }
         }
         Builtin::Lease => lease(object, &mut errors),
         Builtin::Role | Builtin::ClusterRole => rules(object, builtin, &mut errors),
-        Builtin::RoleBinding | Builtin::ClusterRoleBinding => binding(object, old, &mut errors),
+        Builtin::RoleBinding | Builtin::ClusterRoleBinding => binding(builtin, object, old, &mut errors),
         _ => {}
     }
     errors
@@ -298,9 +314,9 @@ fn config_map(object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError
         .flatten()
     {
         if binary.is_some_and(|binary| binary.contains_key(key)) {
-            let why = "duplicate of key present in data";
+            let why = "duplicate of key present in binaryData";
             errors.push(FieldError::invalid(
-                &format!("binaryData[{key}]"),
+                &format!("data[{key}]"),
                 &key.as_str().into(),
                 why,
             ));
@@ -324,6 +340,30 @@ fn event(object: &Fields, errors: &mut Vec<FieldError>) {
             &about.into(),
             why,
         ));
+    }
+}
+
+/// What events.k8s.io does not let change in an Event: all but its series.
+fn same_event(object: &Fields, old: &Fields, errors: &mut Vec<FieldError>) {
+    for field in [
+        "involvedObject",
+        "reason",
+        "message",
+        "source",
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "reportingComponent",
+        "reportingInstance",
+        "type",
+        "eventTime",
+        "action",
+        "related",
+    ] {
+        if object.get(field) != old.get(field) {
+            let value = object.get(field).cloned().unwrap_or_default();
+            errors.push(FieldError::invalid(field, &value, "field is immutable"));
+        }
     }
 }
 
@@ -408,12 +448,36 @@ fn rules(object: &Fields, builtin: Builtin, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn binding(object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError>) {
+fn binding(builtin: Builtin, object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError>) {
     let role = object.get("roleRef");
+    let text = |value: Option<&Value>, key: &str| {
+        let found = value.and_then(|value| value.get(key)?.as_str());
+        found.unwrap_or_default().to_owned()
+    };
+    let (group, kind) = (text(role, "apiGroup"), text(role, "kind"));
+    if group != RBAC {
+        errors.push(FieldError::not_supported(
+            "roleRef.apiGroup",
+            &group.into(),
+            [RBAC],
+        ));
+    }
+    let kinds: &[&str] = match builtin {
+        Builtin::RoleBinding => &["Role", "ClusterRole"],
+        _ => &["ClusterRole"],
+    };
+    if !kinds.contains(&kind.as_str()) {
+        errors.push(FieldError::not_supported(
+            "roleRef.kind",
+            &kind.into(),
+            kinds.iter().copied(),
+        ));
+    }
     if let Some(old) = old
         && old.get("roleRef") != role
     {
-        let value = role.cloned().unwrap_or_default();
+        // Upstream shows its own type, not the one that was sent.
+        let value = json!({"APIGroup": text(role, "apiGroup"), "Kind": text(role, "kind"), "Name": text(role, "name")});
         errors.push(FieldError::invalid("roleRef", &value, "cannot change roleRef"));
     }
     if role
@@ -422,5 +486,44 @@ fn binding(object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError>) 
         .is_empty()
     {
         errors.push(FieldError::required("roleRef.name", ""));
+    }
+    let subjects = object.get("subjects").and_then(Value::as_array);
+    for (index, subject) in subjects.into_iter().flatten().enumerate() {
+        subject_errors(builtin, &format!("subjects[{index}]"), subject, errors);
+    }
+}
+
+fn subject_errors(builtin: Builtin, path: &str, subject: &Value, errors: &mut Vec<FieldError>) {
+    let text = |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("name").is_empty() {
+        errors.push(FieldError::required(&format!("{path}.name"), ""));
+    }
+    let field = format!("{path}.apiGroup");
+    match text("kind") {
+        "ServiceAccount" => {
+            if !text("apiGroup").is_empty() {
+                errors.push(FieldError::not_supported(&field, &text("apiGroup").into(), [""]));
+            }
+            if text("namespace").is_empty() && builtin == Builtin::ClusterRoleBinding {
+                errors.push(FieldError::required(&format!("{path}.namespace"), ""));
+            }
+        }
+        "User" | "Group" => {
+            if text("apiGroup") != RBAC {
+                errors.push(FieldError::not_supported(
+                    &field,
+                    &text("apiGroup").into(),
+                    [RBAC],
+                ));
+            }
+        }
+        other => {
+            let field = format!("{path}.kind");
+            errors.push(FieldError::not_supported(
+                &field,
+                &other.into(),
+                ["ServiceAccount", "User", "Group"],
+            ));
+        }
     }
 }

@@ -41,7 +41,7 @@ const ANNOTATION_BYTES: usize = 256 << 10;
 fn dns_subdomain(name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 253 {
-        wrong.push("must be no more than 253 bytes".to_owned());
+        wrong.push("must be no more than 253 characters".to_owned());
     }
     if !SUBDOMAIN.is_match(name) {
         wrong.push(format!(
@@ -58,7 +58,9 @@ fn dns_label(name: &str) -> Vec<String> {
     if name.len() > 63 {
         wrong.push("must be no more than 63 bytes".to_owned());
     }
-    if !LABEL.is_match(name) {
+    if name.contains('.') {
+        wrong.push("must not contain dots".to_owned());
+    } else if !LABEL.is_match(name) {
         wrong.push(format!(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
              end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
@@ -68,7 +70,8 @@ fn dns_label(name: &str) -> Vec<String> {
     wrong
 }
 
-fn dns_1035_label(name: &str) -> Vec<String> {
+/// What is wrong with a name that must begin with a letter and be a label.
+pub fn dns_1035_label(name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 63 {
         wrong.push("must be no more than 63 bytes".to_owned());
@@ -94,11 +97,28 @@ fn path_segment(name: &str) -> Vec<String> {
         .collect()
 }
 
-fn qualified_name(name: &str) -> Vec<String> {
+/// What is wrong with a text as the value of a label.
+pub fn label_value(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 63 {
+        wrong.push("must be no more than 63 bytes".to_owned());
+    }
+    if !LABEL_VALUE.is_match(text) {
+        wrong.push(format!(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
+             must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', \
+             regex used for validation is '{VALUE_FMT}')"
+        ));
+    }
+    wrong
+}
+
+/// What is wrong with a text as a qualified name; `called` is what it is called where it has two slashes.
+fn qualified_name(name: &str, called: &str) -> Vec<String> {
     let (prefix, local) = match name.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
             return vec![format!(
-                "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+                "a {called} must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
                  with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
                  validation is '{QUALIFIED_FMT}') with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"
@@ -178,23 +198,11 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
         .into_iter()
         .flatten()
     {
-        for why in qualified_name(key) {
+        for why in qualified_name(key, "valid label key") {
             errors.push(FieldError::invalid("metadata.labels", &key.as_str().into(), &why));
         }
         let text = value.as_str().unwrap_or_default();
-        if text.len() > 63 {
-            errors.push(FieldError::invalid(
-                "metadata.labels",
-                value,
-                "must be no more than 63 bytes",
-            ));
-        }
-        if !LABEL_VALUE.is_match(text) {
-            let why = format!(
-                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
-                 must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', \
-                 regex used for validation is '{VALUE_FMT}')"
-            );
+        for why in label_value(text) {
             errors.push(FieldError::invalid("metadata.labels", value, &why));
         }
     }
@@ -205,7 +213,7 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
         .into_iter()
         .flatten()
     {
-        for why in qualified_name(&key.to_lowercase()) {
+        for why in qualified_name(&key.to_lowercase(), "qualified name") {
             errors.push(FieldError::invalid(
                 "metadata.annotations",
                 &key.as_str().into(),
@@ -221,10 +229,10 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
         ));
     }
     owner_references(metadata, &mut errors);
-    for (index, finalizer) in finalizers(metadata).into_iter().enumerate() {
-        for why in qualified_name(&finalizer) {
-            let field = format!("metadata.finalizers[{index}]");
-            errors.push(FieldError::invalid(&field, &finalizer.as_str().into(), &why));
+    for finalizer in finalizers(metadata) {
+        for why in qualified_name(&finalizer, "qualified name") {
+            let value = finalizer.as_str().into();
+            errors.push(FieldError::invalid("metadata.finalizers", &value, &why));
         }
     }
     if builtin != Builtin::Custom {
@@ -257,13 +265,18 @@ fn owner_references(metadata: &Fields, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid(&field, &"".into(), why));
             }
         }
+        if (string("apiVersion"), string("kind")) == ("v1", "Event") {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid("metadata.ownerReferences", owner, why));
+        }
         if owner.get("controller") == Some(&Value::Bool(true)) {
             let named = format!("{}/{}", string("kind"), string("name"));
             if let Some(first) = controller {
                 let why = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {named}"
                 );
-                errors.push(FieldError::invalid_omitted("metadata.ownerReferences", &why));
+                let all = metadata.get("ownerReferences").cloned().unwrap_or_default();
+                errors.push(FieldError::invalid("metadata.ownerReferences", &all, &why));
             }
             controller = Some(named);
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     builtin::Builtin,
-    gc, meta,
+    gc, handlers, meta,
     meta::Fields,
     registry::Resource,
     server::{Mutation, Server},
@@ -16,6 +16,10 @@ use super::{
 
 /// The namespaces of every cluster.
 const INITIAL: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
+/// Who owns what the server itself makes.
+const APISERVER: &str = "kube-apiserver";
+/// Who owns what a cluster's controllers make.
+pub const CONTROLLERS: &str = "kube-controller-manager";
 /// The ConfigMap with the authority's certificate.
 const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -27,14 +31,15 @@ fn resource(server: &Server, plural: &str) -> ApiResult<Arc<Resource>> {
         .ok_or_else(|| ApiError::internal(format!("{plural} are not served")))
 }
 
-/// Creates an object unless it is there.
-async fn ensure(server: &Server, resource: &Resource, mut object: Fields) -> ApiResult<()> {
+/// Creates an object unless it is there, in the name of that part of a cluster.
+async fn ensure(server: &Server, resource: &Resource, mut object: Fields, manager: &str) -> ApiResult<()> {
     let key = ObjectKey::new(meta::text(&object, "namespace"), meta::text(&object, "name"));
     if server.store.view().get(&resource.collection, &key).is_some() {
         return Ok(());
     }
     meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
     meta::set(&mut object, "creationTimestamp", meta::now());
+    let object = handlers::owned(resource, None, object, manager);
     match server
         .write(resource, key, Expect::Absent, Change::Put(object))
         .await
@@ -58,7 +63,7 @@ pub async fn bootstrap(server: &Server) -> ApiResult<()> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
-        ensure(server, &namespaces, fields(namespace)).await?;
+        ensure(server, &namespaces, fields(namespace), APISERVER).await?;
         furnish(server, name).await?;
     }
     bootstrap_cluster(server).await
@@ -74,7 +79,13 @@ async fn bootstrap_cluster(server: &Server) -> ApiResult<()> {
             "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]},
         "status": {"loadBalancer": {}}});
-    ensure(server, &*resource(server, "services")?, fields(service)).await?;
+    ensure(
+        server,
+        &*resource(server, "services")?,
+        fields(service),
+        APISERVER,
+    )
+    .await?;
     let registry = server.registry();
     let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -89,7 +100,7 @@ async fn bootstrap_cluster(server: &Server) -> ApiResult<()> {
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:masters"}]});
     for (plural, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
         if let Some(resource) = registry.get("rbac.authorization.k8s.io", plural) {
-            ensure(server, resource, fields(object)).await?;
+            ensure(server, resource, fields(object), APISERVER).await?;
         }
     }
     Ok(())
@@ -99,7 +110,13 @@ async fn bootstrap_cluster(server: &Server) -> ApiResult<()> {
 async fn furnish(server: &Server, namespace: &str) -> ApiResult<()> {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {"name": "default", "namespace": namespace}});
-    ensure(server, &*resource(server, "serviceaccounts")?, fields(account)).await?;
+    ensure(
+        server,
+        &*resource(server, "serviceaccounts")?,
+        fields(account),
+        CONTROLLERS,
+    )
+    .await?;
     let description = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints \
         such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of \
         Kubernetes clusters.";
@@ -107,7 +124,13 @@ async fn furnish(server: &Server, namespace: &str) -> ApiResult<()> {
         "metadata": {"name": ROOT_CA, "namespace": namespace,
             "annotations": {"kubernetes.io/description": description}},
         "data": {"ca.crt": server.ca_pem}});
-    ensure(server, &*resource(server, "configmaps")?, fields(certificate)).await
+    ensure(
+        server,
+        &*resource(server, "configmaps")?,
+        fields(certificate),
+        CONTROLLERS,
+    )
+    .await
 }
 
 /// What a write means for namespaces.
@@ -190,7 +213,10 @@ async fn finish(server: &Server, namespace: &Object) -> ApiResult<()> {
 fn say_what_is_left(object: &mut Fields, left: &[(Arc<Resource>, Vec<Arc<Object>>)], now: &str) -> bool {
     let kinds: Vec<String> = left
         .iter()
-        .map(|(resource, objects)| format!("{} has {} resource instances", resource.gr(), objects.len()))
+        .map(|(resource, objects)| {
+            let (plural, group) = (&resource.names.plural, &resource.group);
+            format!("{plural}.{group} has {} resource instances", objects.len())
+        })
         .collect();
     let mut finalizers: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for finalizer in left
@@ -204,21 +230,44 @@ fn say_what_is_left(object: &mut Fields, left: &[(Arc<Resource>, Vec<Arc<Object>
         .iter()
         .map(|(name, count)| format!("{name} in {count} resource instances"))
         .collect();
-    let mut conditions = vec![(
-        "NamespaceContentRemaining",
-        "SomeResourcesRemain",
-        format!("Some resources are remaining: {}", kinds.join(", ")),
-    )];
-    if !holding.is_empty() {
-        conditions.push((
-            "NamespaceFinalizersRemaining",
-            "SomeFinalizersRemain",
-            format!(
-                "Some content in the namespace has finalizers remaining: {}",
-                holding.join(", ")
-            ),
-        ));
-    }
+    let conditions = [
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            ("False", "ResourcesDiscovered"),
+            "All resources successfully discovered".to_owned(),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            ("False", "ParsedGroupVersions"),
+            "All legacy kube types successfully parsed".to_owned(),
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            ("False", "ContentDeleted"),
+            "All content successfully deleted, may be waiting on finalization".to_owned(),
+        ),
+        (
+            "NamespaceContentRemaining",
+            ("True", "SomeResourcesRemain"),
+            format!("Some resources are remaining: {}", kinds.join(", ")),
+        ),
+        if holding.is_empty() {
+            (
+                "NamespaceFinalizersRemaining",
+                ("False", "ContentHasNoFinalizers"),
+                "All content-preserving finalizers finished".to_owned(),
+            )
+        } else {
+            (
+                "NamespaceFinalizersRemaining",
+                ("True", "SomeFinalizersRemain"),
+                format!(
+                    "Some content in the namespace has finalizers remaining: {}",
+                    holding.join(", ")
+                ),
+            )
+        },
+    ];
     let before = object
         .get("status")
         .and_then(|status| status.get("conditions"))
@@ -233,9 +282,9 @@ fn say_what_is_left(object: &mut Fields, left: &[(Arc<Resource>, Vec<Arc<Object>
     };
     let after: Vec<Value> = conditions
         .into_iter()
-        .map(|(kind, reason, message)| {
+        .map(|(kind, (status, reason), message)| {
             let since = said(kind).and_then(|old| old.get("lastTransitionTime")).cloned().unwrap_or(now.into());
-            json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since})
+            json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
         })
         .collect();
     let after = Value::Array(after);

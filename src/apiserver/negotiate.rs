@@ -45,6 +45,8 @@ pub struct Accept {
     pub shape: Shape,
     /// Whether gzip is understood.
     pub gzip: bool,
+    /// Whether the metadata of one object was asked for, and of no list.
+    pub single: bool,
 }
 
 /// What is given to who asks for nothing that is spoken.
@@ -52,6 +54,7 @@ pub const JSON: Accept = Accept {
     format: Format::Json,
     shape: Shape::Whole,
     gzip: false,
+    single: false,
 };
 
 impl Accept {
@@ -77,14 +80,29 @@ impl Accept {
                 format: Format::Json,
                 shape: Shape::Whole,
                 gzip,
+                single: false,
             });
         }
         wanted.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-        wanted
-            .iter()
-            .find_map(|(_, clause)| one(clause))
-            .map(|(format, shape)| Self { format, shape, gzip })
-            .ok_or_else(|| ApiError::not_acceptable(SPOKEN))
+        if let Some((clause, (format, shape))) =
+            wanted.iter().find_map(|(_, clause)| Some((clause, one(clause)?)))
+        {
+            let single = clause
+                .split(';')
+                .any(|part| part.trim() == "as=PartialObjectMetadata");
+            return Ok(Self {
+                format,
+                shape,
+                gzip,
+                single,
+            });
+        }
+        // A media type that is spoken, but not with these parameters, is refused in other words.
+        Err(if wanted.iter().any(|(_, clause)| format(clause).is_some()) {
+            ApiError::not_acceptable(SPOKEN)
+        } else {
+            ApiError::not_available(SPOKEN)
+        })
     }
 
     /// The same encoding for a document that has only one form.
@@ -124,13 +142,17 @@ fn quality(clause: &str) -> u32 {
     }
 }
 
+fn format(clause: &str) -> Option<Format> {
+    match clause.split(';').next()?.trim() {
+        "application/json" | "*/*" => Some(Format::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Some(Format::Yaml),
+        _ => None,
+    }
+}
+
 fn one(clause: &str) -> Option<(Format, Shape)> {
-    let mut parts = clause.split(';').map(str::trim);
-    let format = match parts.next()? {
-        "application/json" | "*/*" | "application/*" => Format::Json,
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
-        _ => return None,
-    };
+    let format = format(clause)?;
+    let parts = clause.split(';').map(str::trim).skip(1);
     let (mut group, mut version, mut kind) = ("", "", "");
     for part in parts {
         match part.split_once('=') {
@@ -145,7 +167,6 @@ fn one(clause: &str) -> Option<(Format, Shape)> {
         "v1" => "v1",
         "v1beta1" => "v1beta1",
         "v2" => "v2",
-        "v2beta1" => "v2beta1",
         _ => "",
     };
     let shape = match (group, kind, version) {
@@ -154,7 +175,7 @@ fn one(clause: &str) -> Option<(Format, Shape)> {
         ("meta.k8s.io", "PartialObjectMetadata" | "PartialObjectMetadataList", "v1" | "v1beta1") => {
             Shape::Metadata(version)
         }
-        ("apidiscovery.k8s.io", "APIGroupDiscoveryList", "v2" | "v2beta1") => Shape::Discovery(version),
+        ("apidiscovery.k8s.io", "APIGroupDiscoveryList", "v2") => Shape::Discovery(version),
         _ => return None,
     };
     Some((format, shape))

@@ -20,6 +20,8 @@ pub struct Target {
     pub name: Option<String>,
     /// `status`, `scale`, …
     pub subresource: Option<String>,
+    /// Whether the path is one of the old form, `/api/v1/watch/…`.
+    pub watch: bool,
 }
 
 /// What a path is.
@@ -52,6 +54,10 @@ pub fn parse_path(path: &str) -> Path {
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Path::Other,
     };
+    let (watch, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
     let (namespace, rest) = match rest {
         [] => return Path::Resources(group.to_owned(), version.to_owned()),
         // `namespaces/x` and its subresources are the object itself.
@@ -72,6 +78,7 @@ pub fn parse_path(path: &str) -> Path {
         namespace,
         name,
         subresource,
+        watch,
     })
 }
 
@@ -92,6 +99,9 @@ fn percent_decode(text: &str) -> Option<String> {
     }
     String::from_utf8(out).ok()
 }
+
+/// How long the name of a field manager may be, in bytes.
+pub const MANAGER: usize = 128;
 
 /// How unknown and duplicate fields are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -176,14 +186,14 @@ impl Query {
                         _ => return Err(list_option("resourceVersionMatch", &value)),
                     };
                 }
-                "limit" => query.limit = number(&value)?,
+                // Less than nothing is no limit.
+                "limit" => query.limit = usize::try_from(number::<i64>(&value)?).unwrap_or_default(),
                 "continue" => query.continue_token = (!value.is_empty()).then_some(value),
                 "timeoutSeconds" => query.timeout_seconds = Some(number(&value)?),
                 "allowWatchBookmarks" => query.bookmarks = flag(&value),
                 "sendInitialEvents" => query.initial_events = Some(flag(&value)),
                 "dryRun" => {
                     query.dry_run = match value.as_str() {
-                        "" => false,
                         "All" => true,
                         _ => {
                             return Err(unsupported(
@@ -210,13 +220,24 @@ impl Query {
                         }
                     };
                 }
-                "fieldManager" => query.field_manager = (!value.is_empty()).then_some(value),
+                "fieldManager" => {
+                    if value.len() > MANAGER {
+                        let error = super::field::FieldError::too_long("fieldManager", MANAGER as u64);
+                        return Err(ApiError::invalid("meta.k8s.io", options, "", &[error]));
+                    }
+                    query.field_manager = (!value.is_empty()).then_some(value);
+                }
                 "force" => query.force = Some(flag(&value)),
                 "propagationPolicy" => query.propagation_policy = Some(value),
                 "orphanDependents" => query.orphan_dependents = Some(flag(&value)),
                 "gracePeriodSeconds" => query.grace_period_seconds = Some(number(&value)?),
                 "includeObject" => {
-                    query.include_object = IncludeObject::parse(&value).map_err(ApiError::bad_request)?;
+                    query.include_object = IncludeObject::parse(&value).map_err(|_| {
+                        ApiError::bad_request(format!(
+                            "Unable to convert to Table as requested: includeObject: Invalid value: \"{value}\": must \
+                             be 'Metadata', 'Object', 'None', or empty"
+                        ))
+                    })?;
                 }
                 "pretty" => query.pretty = flag(&value),
                 _ => {}

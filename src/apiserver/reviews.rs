@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     access::{self, Attributes},
     builtin::Builtin,
+    field::FieldError,
     handlers::Call,
     identity::Identity,
     meta::Fields,
@@ -41,21 +42,61 @@ pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
                 groups,
                 extra: std::collections::BTreeMap::new(),
             };
+            let mut errors = Vec::new();
+            if subject.user.is_empty() && subject.groups.is_empty() {
+                let why = "at least one of user or group must be specified";
+                errors.push(FieldError::invalid("spec.user", &"".into(), why));
+            }
+            let about = text(&value, "/spec/resourceAttributes/namespace");
+            if call.resource.builtin == Builtin::LocalAccessReview
+                && call.target.namespace.as_deref() != Some(about.as_str())
+            {
+                let field = "spec.resourceAttributes.namespace";
+                errors.push(FieldError::invalid(
+                    field,
+                    &about.into(),
+                    "must match metadata.namespace",
+                ));
+            }
+            if !errors.is_empty() {
+                return Err(ApiError::invalid("authorization.k8s.io", "", "", &errors));
+            }
             access_status(call, &subject, &value)?
         }
         Builtin::SelfRulesReview => {
+            if text(&value, "/spec/namespace").is_empty() {
+                return Err(ApiError::bad_request("no namespace on request"));
+            }
+            review.insert("spec".into(), json!({}));
             let rules = access::rules(&call.server, &call.identity, &text(&value, "/spec/namespace"));
             json!({"resourceRules": rules.resources, "nonResourceRules": rules.paths, "incomplete": false})
         }
-        Builtin::SelfReview => json!({"userInfo": user_info(&call.identity)}),
-        Builtin::TokenReview => match call.server.authenticate_token(&text(&value, "/spec/token")) {
-            Some(identity) => json!({"authenticated": true, "user": user_info(&identity)}),
-            None => json!({"error": "invalid bearer token", "user": {}}),
-        },
+        Builtin::SelfReview => {
+            super::meta::set(&mut review, "creationTimestamp", super::meta::now());
+            json!({"userInfo": user_info(&call.identity)})
+        }
+        Builtin::TokenReview => token_status(call, &value)?,
         _ => return Err(ApiError::method_not_allowed()),
     };
     review.insert("status".into(), status);
     Ok(review)
+}
+
+/// Whose token that is, for an audience that it was made for.
+fn token_status(call: &Call, review: &Value) -> ApiResult<Value> {
+    let token = text(review, "/spec/token");
+    if token.is_empty() {
+        return Err(ApiError::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
+    }
+    let wanted = texts(review, "/spec/audiences");
+    Ok(match call.server.review_token(&token, &wanted) {
+        Ok((identity, audiences)) => {
+            json!({"authenticated": true, "user": user_info(&identity), "audiences": audiences})
+        }
+        Err(why) => json!({"error": why, "user": {}}),
+    })
 }
 
 fn user_info(identity: &Identity) -> Value {
@@ -70,7 +111,18 @@ fn user_info(identity: &Identity) -> Value {
 }
 
 fn access_status(call: &Call, subject: &Identity, review: &Value) -> ApiResult<Value> {
-    let attributes = if let Some(about) = review.pointer("/spec/resourceAttributes") {
+    let (resource, path) = (
+        review.pointer("/spec/resourceAttributes"),
+        review.pointer("/spec/nonResourceAttributes"),
+    );
+    if let (Some(_), Some(path)) = (resource, path) {
+        let why = "cannot be specified in combination with resourceAttributes";
+        // Upstream shows its own type, not the one that was sent.
+        let shown = json!({"Path": text(path, "/path"), "Verb": text(path, "/verb")});
+        let error = FieldError::invalid("spec.nonResourceAttributes", &shown, why);
+        return Err(ApiError::invalid("authorization.k8s.io", "", "", &[error]));
+    }
+    let attributes = if let Some(about) = resource {
         Attributes::Resource {
             verb: text(about, "/verb"),
             group: text(about, "/group"),
@@ -79,17 +131,15 @@ fn access_status(call: &Call, subject: &Identity, review: &Value) -> ApiResult<V
             namespace: text(about, "/namespace"),
             name: text(about, "/name"),
         }
-    } else if let Some(about) = review.pointer("/spec/nonResourceAttributes") {
+    } else if let Some(about) = path {
         Attributes::Path {
             verb: text(about, "/verb"),
             path: text(about, "/path"),
         }
     } else {
         let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        let value = review.get("spec").cloned().unwrap_or_default();
-        let error = super::field::FieldError::invalid("spec.resourceAttributes", &value, why);
-        let kind = &call.resource.names.kind;
-        return Err(ApiError::invalid("authorization.k8s.io", kind, "", &[error]));
+        let error = FieldError::invalid("spec.resourceAttributes", &Value::Null, why);
+        return Err(ApiError::invalid("authorization.k8s.io", "", "", &[error]));
     };
     let decision = access::decide(&call.server, subject, &attributes);
     let mut status = json!({"allowed": decision.allowed});

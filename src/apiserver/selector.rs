@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    meta::label_value,
     status::{ApiError, ApiResult},
     store::Object,
 };
@@ -210,26 +211,32 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Label, String> {
         "" | "," => Ok(Label::Exists(key)),
         "=" | "==" => {
             tokens.next();
-            Ok(Label::In(key, vec![value(tokens)]))
+            let values = checked(&key, vec![value(tokens)?])?;
+            Ok(Label::In(key, values))
         }
         "!=" => {
             tokens.next();
-            Ok(Label::NotIn(key, vec![value(tokens)]))
+            let values = checked(&key, vec![value(tokens)?])?;
+            Ok(Label::NotIn(key, values))
         }
         "in" => {
             tokens.next();
-            Ok(Label::In(key, values(tokens)?))
+            let values = checked(&key, values(tokens)?)?;
+            Ok(Label::In(key, values))
         }
         "notin" => {
             tokens.next();
-            Ok(Label::NotIn(key, values(tokens)?))
+            let values = checked(&key, values(tokens)?)?;
+            Ok(Label::NotIn(key, values))
         }
         operator @ (">" | "<") => {
             tokens.next();
-            let text = value(tokens);
-            let bound = text
-                .parse()
-                .map_err(|_| "for 'Gt', 'Lt' operators, the value must be an integer")?;
+            let text = value(tokens)?;
+            let bound = text.parse().map_err(|_| {
+                format!(
+                    "values[0]: Invalid value: \"{text}\": for 'Gt', 'Lt' operators, the value must be an integer"
+                )
+            })?;
             Ok(if operator == ">" {
                 Label::Greater(key, bound)
             } else {
@@ -255,20 +262,36 @@ fn key(text: &str) -> Result<String, String> {
     }
 }
 
-fn value(tokens: &mut Tokens<'_>) -> String {
+fn value(tokens: &mut Tokens<'_>) -> Result<String, String> {
     match tokens.peek() {
-        "" | "," => String::new(),
+        "" | "," => Ok(String::new()),
+        operator @ ("=" | "==" | "!=" | "!" | "(" | ")" | ">" | "<") => {
+            Err(format!("found '{operator}', expected: identifier"))
+        }
         text => {
             let text = text.to_owned();
             tokens.next();
-            text
+            Ok(text)
         }
     }
 }
 
+/// Values that no label can have are refused.
+fn checked(key: &str, values: Vec<String>) -> Result<Vec<String>, String> {
+    for (index, value) in values.iter().enumerate() {
+        if let Some(why) = label_value(value).first() {
+            return Err(format!(
+                "values[{index}][{key}]: Invalid value: \"{value}\": {why}"
+            ));
+        }
+    }
+    Ok(values)
+}
+
 fn values(tokens: &mut Tokens<'_>) -> Result<Vec<String>, String> {
-    if tokens.next() != "(" {
-        return Err("found something else, expected: '('".into());
+    let first = tokens.next();
+    if first != "(" {
+        return Err(format!("found '{first}' expected: '('"));
     }
     let mut found = Vec::new();
     loop {

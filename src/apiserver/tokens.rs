@@ -138,9 +138,33 @@ struct Account {
 impl Server {
     /// Whose token that is: a token of ours, in its time, of an account that is still the same.
     pub fn authenticate_token(&self, token: &str) -> Option<Identity> {
-        let claims = self.keys.verify(token)?;
-        if claims.exp <= Timestamp::now().as_second() || !claims.aud.iter().any(|audience| audience == ISSUER)
-        {
+        self.review_token(token, &[]).ok().map(|(identity, _)| identity)
+    }
+
+    /// Whose token that is, and for which of these audiences (our own if there are none); else why it is nobody's.
+    pub fn review_token(&self, token: &str, wanted: &[String]) -> Result<(Identity, Vec<String>), String> {
+        let own = [ISSUER.to_owned()];
+        let wanted = if wanted.is_empty() { &own[..] } else { wanted };
+        let unknown = || "invalid bearer token".to_owned();
+        let claims = self.keys.verify(token).ok_or_else(unknown)?;
+        let shared: Vec<String> = wanted
+            .iter()
+            .filter(|one| claims.aud.contains(one))
+            .cloned()
+            .collect();
+        if shared.is_empty() {
+            return Err(format!(
+                "[invalid bearer token, token audiences {:?} is invalid for the target audiences {wanted:?}]",
+                claims.aud
+            ));
+        }
+        self.claimed(claims)
+            .map(|identity| (identity, shared))
+            .ok_or_else(unknown)
+    }
+
+    fn claimed(&self, claims: Claims) -> Option<Identity> {
+        if claims.exp <= Timestamp::now().as_second() {
             return None;
         }
         let Subject {
@@ -168,6 +192,33 @@ impl Server {
         );
         Some(identity)
     }
+}
+
+/// What a token is bound to must be there; here that can only be a Secret.
+fn check_bound(call: &Call, account: &Object, bound: Option<&Value>) -> ApiResult<()> {
+    let Some(bound) = bound.filter(|bound| !bound.is_null()) else {
+        return Ok(());
+    };
+    let text = |key: &str| bound.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (version, kind, name) = (text("apiVersion"), text("kind"), text("name"));
+    if (version, kind) != ("v1", "Secret") {
+        let version = super::apply::qualified(version);
+        return Err(ApiError::bad_request(format!(
+            "cannot bind token to object of type {version}, Kind={kind}"
+        )));
+    }
+    let secrets = GroupResource::new("", "secrets");
+    let key = ObjectKey::new(&account.key.namespace, name);
+    let found = call.server.store.view().get(&secrets, &key);
+    let found = found.ok_or_else(|| ApiError::not_found(&secrets, name))?;
+    let uid = text("uid");
+    if uid.is_empty() || *uid == *found.uid {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+    );
+    Err(ApiError::conflict(&secrets, name, &why))
 }
 
 /// Answers a TokenRequest for `account`.
@@ -199,6 +250,7 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
     } else {
         audiences
     };
+    check_bound(call, account, request.pointer("/spec/boundObjectRef"))?;
     let now = Timestamp::now();
     let until = now
         .checked_add(SignedDuration::from_secs(seconds))

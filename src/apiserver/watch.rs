@@ -280,14 +280,14 @@ impl Watching {
     }
 
     fn bookmark(&self, out: &mut BytesMut, end_of_state: bool) {
-        let mut metadata = json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": self.seen.to_string()});
         if end_of_state {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let resource = &self.presenter.resource;
         let object = match self.presenter.accept.shape {
             Shape::Table(version) => json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"),
-                "metadata": {"resourceVersion": self.seen.to_string()}, "columnDefinitions": [],
+                "metadata": {"resourceVersion": self.seen.to_string()}, "columnDefinitions": null,
                 "rows": [{"cells": [], "object": {"kind": "PartialObjectMetadata",
                     "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata}}]}),
             Shape::Metadata(version) => {

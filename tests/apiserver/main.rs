@@ -14,6 +14,8 @@ mod backup;
 mod basics;
 #[path = "../common/mod.rs"]
 mod common;
+mod compare;
+mod compare_recorded;
 mod crash;
 mod custom;
 mod fuzz;

@@ -93,8 +93,8 @@ impl KubeApiserver {
         }
     }
 
-    /// Starts the controllers of a cluster that Davit's objects meet too: those that collect what lost its owner and
-    /// empty a deleted namespace.
+    /// Starts the controllers of a cluster that Davit's objects meet too: those that collect what lost its owner,
+    /// empty a deleted namespace, and give a new one its service account and the authority's certificate.
     pub fn start_controllers(&mut self) {
         let port = Port::take();
         let program = peers::file("kube-controller-manager-1.36.3/kube-controller-manager");
@@ -103,7 +103,12 @@ impl KubeApiserver {
         serve
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
-            .arg("--controllers=garbage-collector-controller,namespace-controller")
+            .arg(
+                "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,\
+                 root-ca-certificate-publisher-controller",
+            )
+            .arg("--root-ca-file")
+            .arg(self.dir.path().join("certs/apiserver.crt"))
             .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
             .arg(format!("--secure-port={}", port.number()))
             .arg(format!("--cert-dir={}", certs.display()));

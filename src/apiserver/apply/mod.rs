@@ -114,14 +114,33 @@ impl<'a> Target<'a> {
         let mut object = json!({"apiVersion": self.api_version, "kind": self.kind, "metadata": {}});
         if self.builtin {
             let structs: &[&str] = match self.kind {
+                review if review.ends_with("Review") => &["spec"],
                 "Namespace" | "CustomResourceDefinition" | "Service" => &["spec", "status"],
                 "Lease" => &["spec"],
-                "Event" => &["involvedObject", "source", "regarding"],
+                "Event" => &["involvedObject", "source", "regarding", "deprecatedSource"],
                 "RoleBinding" | "ClusterRoleBinding" => &["roleRef"],
                 _ => &[],
             };
             for name in structs {
                 object[*name] = json!({});
+            }
+            if self.kind == "CustomResourceDefinition" {
+                object["spec"]["names"] = json!({});
+            }
+            if self.kind == "Event" {
+                // Written even where they are empty.
+                for name in ["reportingComponent", "reportingInstance"] {
+                    object[name] = "".into();
+                }
+                for name in [
+                    "eventTime",
+                    "firstTimestamp",
+                    "lastTimestamp",
+                    "deprecatedFirstTimestamp",
+                    "deprecatedLastTimestamp",
+                ] {
+                    object[name] = Value::Null;
+                }
             }
         }
         object
@@ -190,6 +209,15 @@ pub fn update(
     new
 }
 
+/// A version with its group, which is empty for the core's: `/v1`.
+pub fn qualified(api_version: &str) -> String {
+    if api_version.contains('/') {
+        api_version.to_owned()
+    } else {
+        format!("/{api_version}")
+    }
+}
+
 fn without_managed(object: &Value) -> Value {
     let mut object = object.clone();
     strip(&mut object);
@@ -240,7 +268,7 @@ pub fn apply(
         config["kind"].as_str().unwrap_or_default(),
     );
     if given != (target.api_version, target.kind) {
-        let text = format!("invalid object type: {}, Kind={}", given.0, given.1);
+        let text = format!("invalid object type: {}, Kind={}", qualified(given.0), given.1);
         return Err(ApplyError::BadRequest(text));
     }
     if config["metadata"]
@@ -257,7 +285,8 @@ pub fn apply(
         let (namespace, name) = (name("namespace"), name("name"));
         ApplyError::Untyped(format!(
             "failed to create typed patch object ({namespace}/{name}; {}, Kind={}): {message}",
-            target.api_version, target.kind
+            qualified(target.api_version),
+            target.kind
         ))
     })?;
     let before = live.map_or_else(|| target.nothing(), without_managed);

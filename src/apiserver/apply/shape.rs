@@ -156,6 +156,10 @@ impl<'a> Shape<'a> {
         Some(match actual {
             "list" | "map" => format!("expected {named}, got {actual}"),
             _ if matches!(expected, "list" | "map") => format!("expected {named}, got &{{{shown}}}"),
+            _ if expected == "numeric" => {
+                let go = if actual == "boolean" { "bool" } else { actual };
+                format!("expected {named}, got {go}")
+            }
             _ => format!("expected {named}, got {shown}"),
         })
     }
@@ -190,6 +194,16 @@ pub(super) fn keyed(item: &Value, keys: &[Key]) -> Result<Element, String> {
         return Err("associative list with keys may only have items of type map".into());
     };
     let mut identity = Map::new();
+    let present =
+        |key: &Key| map.get(&key.name).is_some_and(|value| !value.is_null()) || key.default.is_some();
+    if !keys.iter().any(present) {
+        let names: Vec<String> = keys.iter().map(|key| format!("{:?}", key.name)).collect();
+        return Err(format!(
+            "associative list with keys has an element that omits all key fields [{}] (and doesn't have default \
+             values for any key fields)",
+            names.join(" ")
+        ));
+    }
     for key in keys {
         match map
             .get(&key.name)

@@ -234,11 +234,11 @@ fn what_the_schema_does_not_know_is_refused() {
         (json!({"typo": 1}), ".spec.typo: field not declared in schema"),
         (
             json!({"replicas": "x"}),
-            ".spec.replicas: expected numeric (int or float), got x",
+            ".spec.replicas: expected numeric (int or float), got string",
         ),
         (
             json!({"ports": [{"name": "x"}]}),
-            ".spec.ports: associative list with keys has an element that omits key field \"port\" (and doesn't have default value)",
+            ".spec.ports: associative list with keys has an element that omits all key fields [\"port\"] (and doesn't have default values for any key fields)",
         ),
         (
             json!({"set": ["a", "a"]}),

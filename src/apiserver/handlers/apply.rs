@@ -9,12 +9,12 @@ use crate::apiserver::{
     admission::Scope,
     apply::{self as pure, ApplyError, Target},
     builtin::{Builtin, lost_fields},
+    events,
     meta::{self, Fields},
+    registry::Resource,
+    request::MANAGER,
     status::{ApiError, ApiResult},
 };
-
-/// How long the name of a manager may be.
-const MANAGER: usize = 128;
 
 pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Body>> {
     let Some(manager) = call.query.field_manager.clone() else {
@@ -81,22 +81,21 @@ fn declared(call: &Call, config: &Value) -> ApiResult<()> {
     if builtin == Builtin::Custom || config.get("kind").is_some_and(|given| given != kind) {
         return Ok(());
     }
-    let Ok(typed) = builtin.retype(config.clone()) else {
-        return Ok(());
+    let why = match builtin.retype(config.clone()) {
+        Err(why) => format!(": {why}"),
+        Ok(typed) => match lost_fields(config, &typed).first() {
+            None => return Ok(()),
+            Some(field) => format!(": .{field}: field not declared in schema"),
+        },
     };
-    match lost_fields(config, &typed).first() {
-        None => Ok(()),
-        Some(field) => {
-            let text = |name: &str| config.pointer(name).and_then(Value::as_str).unwrap_or_default();
-            Err(ApiError::plain_internal(format!(
-                "failed to create typed patch object ({}/{}; {}/{}, Kind={kind}): .{field}: field not declared in schema",
-                text("/metadata/namespace"),
-                text("/metadata/name"),
-                call.resource.group,
-                call.version.name
-            )))
-        }
-    }
+    let text = |name: &str| config.pointer(name).and_then(Value::as_str).unwrap_or_default();
+    Err(ApiError::plain_internal(format!(
+        "failed to create typed patch object ({}/{}; {}/{}, Kind={kind}){why}",
+        text("/metadata/namespace"),
+        text("/metadata/name"),
+        call.resource.group,
+        call.version.name
+    )))
 }
 
 fn object(value: Value) -> ApiResult<Fields> {
@@ -155,6 +154,56 @@ impl SharedTarget {
     }
 }
 
+/// The object with its owners after `manager` has written it, by no apply.
+fn tracked(
+    builtin: Builtin,
+    shared: &SharedTarget,
+    live: Option<&Fields>,
+    new: Fields,
+    manager: &str,
+) -> Fields {
+    // The other form of an Event is stored under other names than its writer knows.
+    let known = |fields: &Fields| {
+        let mut fields = fields.clone();
+        if builtin == Builtin::EventsEvent {
+            events::from_core(&mut fields);
+        }
+        // The server's own finalizer comes after the owners were written down.
+        if builtin == Builtin::Namespace && live.is_none() {
+            fields.remove("spec");
+            fields.remove("status");
+        }
+        Value::Object(fields)
+    };
+    let now = jiff::Timestamp::now();
+    let before = live.map(known);
+    let after = pure::update(&shared.as_target(), before.as_ref(), known(&new), manager, now);
+    let mut tracked = new;
+    match after.pointer("/metadata/managedFields") {
+        Some(managed) => meta::set(&mut tracked, "managedFields", managed.clone()),
+        None => {
+            meta::remove(&mut tracked, "managedFields");
+        }
+    }
+    tracked
+}
+
+/// The same for what the server does by itself.
+pub fn owned(resource: &Resource, live: Option<&Fields>, new: Fields, manager: &str) -> Fields {
+    let Some(version) = resource.version(&resource.storage_version) else {
+        return new;
+    };
+    let shared = SharedTarget {
+        kind: resource.names.kind.clone(),
+        builtin: resource.builtin != Builtin::Custom,
+        api_version: resource.storage_api_version(),
+        subresource: String::new(),
+        has_status: version.status,
+        version,
+    };
+    tracked(resource.builtin, &shared, live, new, manager)
+}
+
 impl Call {
     fn shared_target(&self) -> SharedTarget {
         SharedTarget {
@@ -176,23 +225,16 @@ impl Call {
 
     /// The object with its owners after a write that is no apply; an apply has them already.
     pub(super) fn track(&self, live: Option<&Fields>, new: Fields) -> Fields {
-        // The other form of an Event is stored under other names than its writer knows.
-        if self.tracked || self.resource.builtin == Builtin::EventsEvent {
+        if self.tracked {
             return new;
         }
-        let live = live.map(|live| Value::Object(live.clone()));
-        let shared = self.shared_target();
-        let now = jiff::Timestamp::now();
-        match pure::update(
-            &shared.as_target(),
-            live.as_ref(),
-            Value::Object(new),
+        tracked(
+            self.resource.builtin,
+            &self.shared_target(),
+            live,
+            new,
             self.manager(),
-            now,
-        ) {
-            Value::Object(tracked) => tracked,
-            _ => Fields::new(),
-        }
+        )
     }
 
     /// Gives the old times of the owners back where nothing else has changed.

@@ -25,6 +25,10 @@ pub(super) async fn create(call: &mut Call) -> ApiResult<Response<Body>> {
     call.scope().normalise(&mut object, &mut warnings)?;
     call.warnings.append(&mut warnings);
     if call.resource.builtin.is_review() {
+        let object = match call.resource.builtin {
+            Builtin::SelfRulesReview | Builtin::SelfReview => object,
+            _ => call.track(None, object),
+        };
         let answer = reviews::answer(call, object)?;
         return call.answer_fields(201, answer, 0);
     }

@@ -40,7 +40,17 @@ fn options(call: &Call) -> ApiResult<Options> {
     let mut options = if call.body.iter().all(u8::is_ascii_whitespace) {
         Options::default()
     } else {
-        serde_json::from_value(parse_body(&call.content_type, &call.body)?)
+        let body = parse_body(&call.content_type, &call.body)?;
+        let kind = body
+            .get("kind")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default();
+        if !matches!(kind, "" | "DeleteOptions") {
+            return Err(ApiError::bad_request(format!(
+                "no kind \"{kind}\" is registered for version \"meta.k8s.io/v1\" in scheme \"pkg/runtime/scheme.go:111\""
+            )));
+        }
+        serde_json::from_value(body)
             .map_err(|error| ApiError::bad_request(format!("DeleteOptions: {error}")))?
     };
     let query = &call.query;
@@ -83,6 +93,10 @@ enum Done {
 pub(super) async fn delete(call: &mut Call) -> ApiResult<Response<Body>> {
     let options = options(call)?;
     match remove(call, &options).await? {
+        // Upstream gives these back as they were.
+        Done::Gone(last) if matches!(call.resource.builtin, Builtin::ServiceAccount | Builtin::Service) => {
+            Ok(call.answer(200, &last))
+        }
         Done::Gone(last) => {
             let body = status::deleted(&call.resource.gr(), &last.key.name, &last.uid).to_string();
             Ok(respond::document(
@@ -114,18 +128,27 @@ pub(super) async fn delete_collection(call: &mut Call) -> ApiResult<Response<Bod
         .store
         .view()
         .list(&call.resource.collection, call.target.namespace.as_deref());
+    let (taken, next, remaining) = super::list::take(&page.objects, &selector, call.query.limit);
     let mut touched = Vec::new();
-    for object in page.objects.iter().filter(|object| selector.matches(object)) {
+    for object in &taken {
         call.target.name = Some(object.key.name.to_string());
         call.target.namespace = (!object.key.namespace.is_empty()).then(|| object.key.namespace.to_string());
         match remove(call, &options).await {
-            Ok(Done::Gone(_)) => touched.push(object.clone()),
-            Ok(Done::Marked(object)) => touched.push(object),
+            Ok(Done::Gone(_) | Done::Marked(_)) => touched.push(object.clone()),
             Err(error) if error.code == 404 => {}
             Err(error) => return Err(error),
         }
     }
-    let metadata = json!({"resourceVersion": call.server.store.view().revision().to_string()});
+    let mut metadata = json!({"resourceVersion": call.server.store.view().revision().to_string()});
+    if let Some(next) = next {
+        metadata["continue"] = super::list::encode(page.revision, &next.key).into();
+        if selector.is_empty() {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+    }
+    if call.resource.builtin == Builtin::Custom && metadata.get("continue").is_none() {
+        metadata["continue"] = "".into();
+    }
     let body = call.presenter().list(&touched, &metadata);
     Ok(respond::document(call.accept, 200, body, &call.warnings))
 }

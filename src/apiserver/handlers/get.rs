@@ -11,7 +11,11 @@ pub(super) fn get(call: &mut Call) -> ApiResult<Response<Body>> {
     let wanted = call.query.resource_version.as_deref().unwrap_or("0");
     let wanted: u64 = wanted
         .parse()
-        .map_err(|_| ApiError::bad_request(format!("invalid resource version \"{wanted}\"")))?;
+        .map_err(|_| {
+            ApiError::plain_internal(format!(
+                "resourceVersion: Invalid value: \"{wanted}\": strconv.ParseUint: parsing \"{wanted}\": invalid syntax"
+            ))
+        })?;
     let newest = call.server.store.view().revision();
     if wanted > newest {
         return Err(ApiError::too_large_revision(wanted, newest));

@@ -20,6 +20,13 @@ use crate::apiserver::{
 };
 
 pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
+    if call.accept.single {
+        let kind = &call.resource.names.list_kind;
+        let mut error = ApiError::not_acceptable(&[]);
+        error.message =
+            format!("you requested PartialObjectMetadata, but the requested object is a list (*core.{kind})");
+        return Err(error);
+    }
     let selector = call.selector()?;
     let start = call.query.continue_token.as_deref().map(decode).transpose()?;
     let page = page(call, start.as_ref().map(|(revision, _)| *revision))?;
@@ -44,7 +51,7 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
 }
 
 /// The first `limit` selected objects (all for 0), the object where the next page begins, and how many are left.
-fn take<'a>(
+pub(super) fn take<'a>(
     objects: &'a [Arc<Object>],
     selector: &Selector,
     limit: usize,
@@ -126,16 +133,21 @@ pub(super) fn check_options(call: &Call) -> ApiResult<()> {
             errors.push(FieldError::forbidden("resourceVersionMatch", why));
         }
     }
-    if let Some(initial) = query.initial_events {
+    if query.initial_events.is_some() {
         if !query.watch {
             let why = "sendInitialEvents is forbidden for list";
             errors.push(FieldError::forbidden("sendInitialEvents", why));
         } else if query.version_match != Some(Match::NotOlderThan) {
             let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
             errors.push(FieldError::forbidden("resourceVersionMatch", why));
-        } else if initial && !query.bookmarks {
-            let why = "sendInitialEvents requires setting allowWatchBookmarks to true";
-            errors.push(FieldError::forbidden("sendInitialEvents", why));
+            if query.version_match.is_some() {
+                let known = ["NotOlderThan"];
+                errors.push(FieldError::not_supported(
+                    "resourceVersionMatch",
+                    &"Exact".into(),
+                    known,
+                ));
+            }
         }
     }
     if errors.is_empty() {
@@ -145,7 +157,7 @@ pub(super) fn check_options(call: &Call) -> ApiResult<()> {
     }
 }
 
-fn encode(revision: u64, next: &ObjectKey) -> String {
+pub(super) fn encode(revision: u64, next: &ObjectKey) -> String {
     let token =
         json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{}/{}", next.namespace, next.name)});
     URL_SAFE_NO_PAD.encode(token.to_string())

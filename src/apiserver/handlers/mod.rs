@@ -10,6 +10,8 @@ mod scale;
 mod update;
 mod watch;
 
+pub use apply::owned;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -31,6 +33,7 @@ use super::{
     server::Server,
     status::{ApiError, ApiResult},
     store::{Object, ObjectKey, Refused},
+    strict,
 };
 
 /// One request for a resource.
@@ -61,6 +64,8 @@ pub struct Call {
     pub user_agent: String,
     /// Whether the object bears its owners already, as after an apply.
     pub tracked: bool,
+    /// The paths of what the body gives more than once.
+    pub duplicates: Vec<String>,
 }
 
 /// What a [`Scope`] borrows, held where the request has gone elsewhere.
@@ -70,6 +75,7 @@ pub(super) struct SharedScope {
     registry: Arc<Registry>,
     subresource: String,
     field_validation: FieldValidation,
+    duplicates: Vec<String>,
 }
 
 impl SharedScope {
@@ -80,6 +86,7 @@ impl SharedScope {
             registry: &self.registry,
             subresource: &self.subresource,
             field_validation: self.field_validation,
+            duplicates: &self.duplicates,
         }
     }
 }
@@ -126,6 +133,15 @@ impl Call {
     pub async fn run(mut self, verb: Verb) -> Response<Body> {
         if let Some(warning) = &self.version.deprecation {
             self.warnings.push(warning.clone());
+        }
+        let json = matches!(
+            self.content_type.as_str(),
+            "" | "application/json"
+                | "application/merge-patch+json"
+                | "application/strategic-merge-patch+json"
+        );
+        if json && !self.body.is_empty() && self.query.field_validation != FieldValidation::Ignore {
+            self.duplicates = strict::duplicates(&self.body);
         }
         let done = match verb {
             Verb::Get => get::get(&mut self),
@@ -184,6 +200,7 @@ impl Call {
             registry: &self.registry,
             subresource: self.target.subresource.as_deref().unwrap_or_default(),
             field_validation: self.query.field_validation,
+            duplicates: &self.duplicates,
         }
     }
 
@@ -194,6 +211,7 @@ impl Call {
             registry: self.registry.clone(),
             subresource: self.subresource().to_owned(),
             field_validation: self.query.field_validation,
+            duplicates: self.duplicates.clone(),
         }
     }
 
@@ -242,6 +260,7 @@ impl Call {
         })?;
         match parsed {
             Value::Object(object) => Ok(object),
+            Value::Null if self.resource.builtin != Builtin::Custom => Ok(Fields::new()),
             _ => Err(ApiError::bad_request("the body is not an object")),
         }
     }

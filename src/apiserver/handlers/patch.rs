@@ -25,7 +25,21 @@ enum Form {
 
 pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
     let form = form(call)?;
-    let body = parse_body(&call.content_type, &call.body)?;
+    if form != Form::Apply && call.query.force.is_some() {
+        let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
+        return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    }
+    let body = parse_body(&call.content_type, &call.body).map_err(|error| {
+        let (json, yaml) = (
+            "couldn't get version/kind; json parse error: ",
+            "error converting YAML",
+        );
+        ApiError::bad_request(match error.message.strip_prefix(json) {
+            Some(why) => format!("error decoding patch: {why}"),
+            None if error.message.starts_with(yaml) => format!("error decoding YAML: {}", error.message),
+            None => return error,
+        })
+    })?;
     if call.subresource() == "scale" {
         return super::scale::patch(call, |value| apply(form, "Scale", value, &body)).await;
     }
@@ -56,7 +70,7 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
             scope
                 .as_scope()
                 .normalise(&mut object, warnings)
-                .map_err(|error| strict(error, &patched))?;
+                .map_err(|error| unfit(error, form, &patched, &body))?;
             fits_path(&object, current, namespace.as_deref())?;
             Ok(object)
         }
@@ -66,15 +80,24 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
     Ok(response)
 }
 
-/// What strict validation finds in a patched object is an error of the patch.
-fn strict(error: ApiError, patched: &str) -> ApiError {
-    match error.message.split_once("strict decoding error: ") {
-        Some((_, unknown)) => {
-            let why = format!("strict decoding error: {unknown}");
-            ApiError::invalid("", "", "", &[FieldError::invalid("patch", &patched.into(), &why)])
-        }
-        None => error,
-    }
+/// What does not fit its type after the patch is an error of the patch. A strategic one shows itself, the others show
+/// what came of them.
+fn unfit(error: ApiError, form: Form, patched: &str, body: &Value) -> ApiError {
+    let why = match error.message.split_once("strict decoding error: ") {
+        Some((_, unknown)) => format!("strict decoding error: {unknown}"),
+        None => match error.message.split_once(" cannot be handled as a ") {
+            Some((_, rest)) if error.code == 400 => {
+                rest.split_once(": ").map_or(rest, |(_, why)| why).to_owned()
+            }
+            _ if error.code == 400 && error.message.contains("API version in the data") => error.message,
+            _ => return error,
+        },
+    };
+    let shown = match form {
+        Form::Strategic => pure::go_map(body),
+        _ => patched.to_owned(),
+    };
+    ApiError::invalid("", "", "", &[FieldError::invalid("patch", &shown.into(), &why)])
 }
 
 /// A patch may not move an object.
@@ -126,6 +149,7 @@ fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<(
         Form::Strategic => pure::strategic_merge_patch(kind, value, body),
     };
     patched.map_err(|error| match error {
+        PatchError::Unknown(why) => ApiError::plain_internal(why),
         PatchError::Malformed(why) if form != Form::Json || !body.is_array() => ApiError::bad_request(why),
         PatchError::Malformed(_) | PatchError::Unprocessable(_) => {
             ApiError::unprocessable("the server rejected our request due to an error in our request")

@@ -44,6 +44,11 @@ fn scale_of(object: &Object, scale: &Scale) -> Value {
 }
 
 pub(super) fn get(call: &Call, object: &Object) -> ApiResult<Response<Body>> {
+    let spec = paths(call)?.spec;
+    if Value::Object(object.value()).pointer(&pointer(&spec)).is_none() {
+        let why = format!("the spec replicas field \"{spec}\" does not exist");
+        return Err(ApiError::internal(why));
+    }
     let body = scale_of(object, &paths(call)?).to_string();
     Ok(respond::document(call.accept, 200, body.into(), &call.warnings))
 }

@@ -27,8 +27,10 @@ pub(super) async fn update(call: &mut Call) -> ApiResult<Response<Body>> {
     call.check_namespace(&mut object)?;
     let name = meta::text(&object, "name");
     if name.is_empty() {
-        let why = "name must be provided";
-        return Err(ApiError::bad_request(why));
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name()
+        )));
     }
     if name != call.name() {
         return Err(ApiError::bad_request(format!(
@@ -82,6 +84,7 @@ pub(super) async fn change(
         if call.query.dry_run {
             return call.answer_fields(200, new, current.revision);
         }
+        let answered = if finished { new.clone() } else { Fields::new() };
         let action = if finished {
             Change::Delete(Some(new))
         } else {
@@ -93,6 +96,8 @@ pub(super) async fn change(
             .write(&call.resource, call.key(), expect, action)
             .await
         {
+            // What goes with this write is shown as it was last stored.
+            Ok(_) if finished => return call.answer_fields(200, answered, current.revision),
             Ok(stored) => return Ok(call.answer(200, &stored)),
             Err(Refused::Changed) if !once && tries < TRIES => tries += 1,
             Err(refused) => return Err(call.refused(refused, call.name())),

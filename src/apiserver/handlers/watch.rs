@@ -23,7 +23,9 @@ pub(super) fn watch(call: &mut Call) -> ApiResult<Response<Body>> {
                 "resourceVersion: Invalid value: \"{wanted}\": strconv.ParseUint: parsing \"{wanted}\": invalid syntax"
             )))?;
     let start = match (call.query.initial_events, revision) {
-        (Some(true), _) => Start::State { mark_end: true },
+        (Some(true), _) => Start::State {
+            mark_end: call.query.bookmarks,
+        },
         (Some(false), 0) => Start::Now,
         (None, 0) => Start::State { mark_end: false },
         (_, revision) => Start::After(revision),

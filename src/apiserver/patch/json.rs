@@ -22,7 +22,7 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
             operations.len()
         )));
     }
-    let patch: Patch = serde_json::from_value(patch.clone())
+    let patch: Patch = serde_json::from_value(lenient(patch.clone()))
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
     json_patch::patch(target, &patch).map_err(|error| {
         let path = error.path.as_str();
@@ -31,6 +31,30 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
             other => format!("doc is missing path: {path}: {other}"),
         })
     })
+}
+
+/// Upstream's library sets what `replace` does not find in a map: `add` is what it means by it.
+fn lenient(mut patch: Value) -> Value {
+    for operation in patch.as_array_mut().into_iter().flatten() {
+        let named = |operation: &Value, key: &str| {
+            operation
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let last = named(operation, "path")
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        // Of a list, `add` would insert.
+        let index = last == "-" || last.chars().all(|c| c.is_ascii_digit());
+        if named(operation, "op") == "replace" && !index {
+            operation["op"] = "add".into();
+        }
+    }
+    patch
 }
 
 #[cfg(test)]

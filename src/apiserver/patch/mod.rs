@@ -4,7 +4,11 @@ mod json;
 mod merge;
 mod strategic;
 
-pub use self::{json::json_patch, merge::merge_patch, strategic::strategic_merge_patch};
+pub use self::{
+    json::json_patch,
+    merge::merge_patch,
+    strategic::{go_map, strategic_merge_patch},
+};
 
 /// Why a patch was not applied, with the HTTP status that upstream answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +16,9 @@ pub enum PatchError {
     /// The patch cannot be read: 400 `BadRequest`.
     #[error("{0}")]
     Malformed(String),
+    /// The patch has a directive that nobody knows: 500, as upstream answers it.
+    #[error("{0}")]
+    Unknown(String),
     /// The patch does not fit this object: 422 `Invalid`, with this message as the whole.
     #[error("{0}")]
     Unprocessable(String),

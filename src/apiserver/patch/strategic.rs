@@ -54,11 +54,11 @@ impl Merge<'_> {
                     Ok(rest.map(|(name, value)| (name.clone(), value.clone())).collect())
                 }
                 Some("delete") => Ok(Map::new()),
-                _ => malformed(format!(
+                _ => Err(PatchError::Unknown(format!(
                     "unknown patch type: {} in map: {}",
                     text(directive),
-                    Value::from(patch.clone())
-                )),
+                    go_map(&Value::from(patch.clone()))
+                ))),
             };
         }
         retain(&mut target, patch)?;
@@ -143,7 +143,11 @@ impl Merge<'_> {
                     return malformed("merging lists cannot yet be specified in the patch");
                 }
                 Some((directive, _)) => {
-                    return malformed(format!("unknown patch type: {} in map: {item}", text(directive)));
+                    return Err(PatchError::Unknown(format!(
+                        "unknown patch type: {} in map: {}",
+                        text(directive),
+                        go_map(item)
+                    )));
                 }
             }
         }
@@ -286,6 +290,27 @@ fn without_directives(value: &Value) -> Option<Value> {
         }
         Value::Array(list) => Some(Value::Array(list.iter().filter_map(without_directives).collect())),
         other => Some(other.clone()),
+    }
+}
+
+/// A value as Go prints it with `%v`: `map[a:b c:[1 2]]`.
+pub fn go_map(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut parts: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_map(value)))
+                .collect();
+            parts.sort();
+            format!("map[{}]", parts.join(" "))
+        }
+        Value::Array(list) => {
+            let parts: Vec<String> = list.iter().map(go_map).collect();
+            format!("[{}]", parts.join(" "))
+        }
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        other => other.to_string(),
     }
 }
 
