@@ -297,6 +297,7 @@ async fn work(target: &Target, pids: &[u32]) -> Figures {
     }
     filling.join_all().await;
     figures.push(figure("memory at 10,000 objects", memory(pids), "Mi"));
+    let mut wire = Wire::connect(target).await;
     let mut times = Vec::new();
     for _ in 0..7 {
         let began = Instant::now();

@@ -46,7 +46,9 @@ pub struct Limits {
     pub wait: Duration,
     /// How long a request may take that is no watch, with its body, without the reading of the answer.
     pub request: Duration,
-    /// How long a client has for the TLS handshake, and then for the head of each request.
+    /// How long a client has for the TLS handshake.
+    pub handshake: Duration,
+    /// How long a connection may be idle with HTTP/1.1, and how long the head of a request may take.
     pub head: Duration,
     /// How long a client may leave an answer unread before its connection ends.
     pub stall: Duration,
@@ -66,7 +68,10 @@ impl Default for Limits {
             queue: 50,
             wait: Duration::from_secs(15),
             request: Duration::from_mins(1),
-            head: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            // Clients keep idle connections for as long, and should be the ones who end them: a request that meets
+            // the end of its connection is lost.
+            head: Duration::from_secs(100),
             stall: Duration::from_secs(30),
             head_bytes: 256 << 10,
             connections: 4000,

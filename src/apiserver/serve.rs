@@ -84,7 +84,7 @@ async fn connection(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.stall));
     let accepting = acceptor.accept(Box::pin(stream));
-    let Ok(Ok(stream)) = tokio::time::timeout(limits.head, accepting).await else {
+    let Ok(Ok(stream)) = tokio::time::timeout(limits.handshake, accepting).await else {
         return;
     };
     let certificate = stream

@@ -252,6 +252,7 @@ async fn what_takes_too_long_ends() {
     let served = Served::with(Limits {
         request: Duration::from_millis(200),
         head: Duration::from_millis(400),
+        handshake: Duration::from_millis(400),
         ..Limits::default()
     })
     .await;
