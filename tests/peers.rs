@@ -3,6 +3,8 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::too_many_lines,
     clippy::disallowed_methods,
     reason = "tests start programs, list many rows, and panic where something is wrong"

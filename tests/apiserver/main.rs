@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::disallowed_methods,
     clippy::too_many_lines,
     clippy::needless_pass_by_value,
     reason = "helpers of tests panic as tests do, and a case is as long as its story"

@@ -1,8 +1,12 @@
 //! The requests of tests/apiserver/compare on the real kube-apiserver: it still answers what was recorded, or
 //! (`UPDATE=1`) that is recorded anew.
 
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
 use crate::common::kube_apiserver::KubeApiserver;
-use crate::compare::{answers, case, client, diff::diff, record, recorded};
+use crate::compare::{Answers, answers, case, client, diff::diff, recorded, recording};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_api_server_answers_as_it_was_recorded() {
@@ -42,4 +46,17 @@ async fn the_real_api_server_answers_as_it_was_recorded() {
         "no longer as recorded (UPDATE=1 records anew):\n{}",
         wrong.join("\n")
     );
+}
+
+/// Writes them, an answer a line, so that a change of one is a line in a diff.
+fn record(file: &str, answers: &Answers) {
+    let mut text = String::from("{\n");
+    for (index, (name, answers)) in answers.iter().enumerate() {
+        let lines: Vec<String> = answers.iter().map(|answer| format!("  {answer}")).collect();
+        let before = if index > 0 { ",\n" } else { "" };
+        let name = Value::from(name.as_str());
+        write!(text, "{before}{name}: [\n{}\n]", lines.join(",\n")).unwrap();
+    }
+    text += "\n}\n";
+    std::fs::write(recording(file), text).unwrap();
 }

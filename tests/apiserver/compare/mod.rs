@@ -10,13 +10,13 @@ mod normal;
 pub mod run;
 mod wire;
 
-use std::{collections::BTreeMap, path::Path, path::PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use kube::{Client, Config, config::KubeConfigOptions, config::Kubeconfig};
 use serde_json::Value;
 
 use case::Case;
-use diff::{Accepted, diff};
 
 /// The answers of one file's cases.
 pub type Answers = BTreeMap<String, Vec<Value>>;
@@ -57,56 +57,4 @@ pub fn recorded(file: &str) -> Answers {
     std::fs::read_to_string(recording(file))
         .map(|text| serde_json::from_str(&text).unwrap())
         .unwrap_or_default()
-}
-
-/// Writes them, an answer a line, so that a change of one is a line in a diff.
-pub fn record(file: &str, answers: &Answers) {
-    let mut text = String::from("{\n");
-    for (index, (name, answers)) in answers.iter().enumerate() {
-        let lines: Vec<String> = answers.iter().map(|answer| format!("  {answer}")).collect();
-        let before = if index > 0 { ",\n" } else { "" };
-        text += &format!(
-            "{before}{}: [\n{}\n]",
-            Value::from(name.as_str()),
-            lines.join(",\n")
-        );
-    }
-    text += "\n}\n";
-    std::fs::write(recording(file), text).unwrap();
-}
-
-/// What is different and not accepted, as text for people; empty if nothing is.
-pub fn differences(cases: &[Case], ours: &Answers, theirs: &Answers, accepted: &mut Accepted) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for case in cases {
-        let none = Vec::new();
-        let (ours, theirs) = (
-            ours.get(&case.name).unwrap_or(&none),
-            theirs.get(&case.name).unwrap_or(&none),
-        );
-        if theirs.is_empty() {
-            wrong.push(format!("{}: not recorded (UPDATE=1 make test-peers)", case.name));
-            continue;
-        }
-        for (index, step) in case.steps.iter().enumerate() {
-            let place = format!("{}#{}", case.name, index + 1);
-            let found: Vec<String> = match (ours.get(index), theirs.get(index)) {
-                (Some(ours), Some(theirs)) => diff(ours, theirs)
-                    .into_iter()
-                    .filter(|(pointer, _)| !accepted.covers(&format!("{place} {pointer}")))
-                    .map(|(pointer, said)| format!("  {pointer}:\n    {said}"))
-                    .collect(),
-                (ours, theirs) => vec![format!("  only one of {ours:?} and {theirs:?}")],
-            };
-            if !found.is_empty() {
-                wrong.push(format!(
-                    "{place} {} {}\n{}",
-                    step.method,
-                    step.path,
-                    found.join("\n")
-                ));
-            }
-        }
-    }
-    wrong
 }

@@ -84,7 +84,9 @@ impl Normal {
                     self.metadata(metadata, list);
                 }
                 if let Some(causes) = map.get_mut("causes").and_then(Value::as_array_mut) {
-                    causes.iter_mut().for_each(|cause| self.value(cause));
+                    for cause in causes.iter_mut() {
+                        self.value(cause);
+                    }
                     causes.sort_by_key(Value::to_string);
                 }
                 // Roles are looked up in no order.
