@@ -238,7 +238,7 @@ fn what_the_schema_does_not_know_is_refused() {
         ),
         (
             json!({"ports": [{"name": "x"}]}),
-            ".spec.ports: associative list with keys has an element that omits all key fields [\"port\"] (and doesn't have default values for any key fields)",
+            ".spec.ports: associative list with keys has an element that omits key field \"port\" (and doesn't have default value)",
         ),
         (
             json!({"set": ["a", "a"]}),
