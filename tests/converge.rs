@@ -385,6 +385,7 @@ impl Machine {
             status,
             generation: 1,
             created,
+            by_hand: false,
             owned: true,
         });
     }

@@ -10,7 +10,8 @@ use kube::{Api, Resource as _};
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationSpec, LABEL_APPLICATION, Release, ReleaseSpec, ReleaseStatus, ReleaseType,
+    Application, ApplicationSpec, LABEL_APPLICATION, LABEL_MANAGED_BY, Reason, Release, ReleasePhase,
+    ReleaseSpec, ReleaseStatus, ReleaseType, Strategy,
 };
 use crate::builder::BuildRequest;
 use crate::error::Problem;
@@ -158,10 +159,10 @@ impl Pass<'_> {
         release.metadata = ObjectMeta {
             name: Some(name.clone()),
             namespace: Some(self.id.namespace.clone()),
-            labels: Some(BTreeMap::from([(
-                LABEL_APPLICATION.to_owned(),
-                self.id.name.clone(),
-            )])),
+            labels: Some(BTreeMap::from([
+                (LABEL_APPLICATION.to_owned(), self.id.name.clone()),
+                (LABEL_MANAGED_BY.to_owned(), super::report::MANAGER.to_owned()),
+            ])),
             owner_references: Some(vec![self.owner()]),
             ..ObjectMeta::default()
         };
@@ -206,11 +207,10 @@ impl Pass<'_> {
     fn begin(&mut self, release: &str, desired: &Desired, now: Timestamp) {
         let before = self.newest_begun(release).cloned();
         let handled = self.handled.clone().or_else(|| Some(desired.identity()));
-        let by_hand = !self.releases.iter().any(|view| {
-            view.name == release
-                && view.name.starts_with(&format!("{}-", self.id.name))
-                && view.status.handled.is_some()
-        });
+        let by_hand = self
+            .releases
+            .iter()
+            .any(|view| view.name == release && view.by_hand);
         self.change(release, |status| {
             journal::begin(status, desired, handled, before.as_ref(), by_hand, now);
         });
@@ -318,12 +318,20 @@ impl Pass<'_> {
             return Ok(());
         };
         let wanted = self.workload_of(release, &status).await?;
+        if !status.phase.has_ended() && journal::step_began(&status, "Deploying").is_none() {
+            self.say_stop_first(release, &wanted).await;
+        }
         match self.ctx.runtime.deploy(&wanted).await {
             Ok(progress) => {
                 if !status.phase.has_ended() {
                     self.change(release, |status| {
                         journal::progress(status, &progress, wanted.replicas, now);
                     });
+                    // What waited for its end, and what history leaves no room for now, is seen to at once.
+                    self.again |= self
+                        .statuses
+                        .get(release)
+                        .is_some_and(|status| status.phase.has_ended());
                 }
                 self.progress = Some(progress);
                 Ok(())
@@ -343,6 +351,28 @@ impl Pass<'_> {
                 Err(problem)
             }
         }
+    }
+
+    /// That nothing serves for a moment is told before it happens, and why.
+    async fn say_stop_first(&self, release: &str, wanted: &Workload) {
+        let before = self
+            .releases
+            .iter()
+            .any(|view| view.status.phase == ReleasePhase::Succeeded);
+        if wanted.strategy != Strategy::StopFirst || !before {
+            return;
+        }
+        let why = if wanted.ports.iter().any(|port| port.host.is_some()) {
+            "spec.ports has a hostPort, which only one container can have"
+        } else {
+            "spec.rollout.strategy is StopFirst"
+        };
+        let message = format!("the old containers are stopped before the new ones start: {why}");
+        let about = self.about_release(release);
+        self.ctx
+            .report
+            .event(&about, None, false, Reason::StopFirst, &message)
+            .await;
     }
 
     /// What a Release runs: its own record of the configuration, with the values that it refers to as they are now.

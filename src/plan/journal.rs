@@ -41,7 +41,7 @@ pub fn begin(
     let revision = &desired.source.revision;
     status.why = why(old, &desired.inputs, old_revision, revision, &desired.origins);
     status.why.truncate(20);
-    if status.why.is_empty() {
+    if status.why.is_empty() && by_hand {
         status.why.push("asked for by hand".to_owned());
     }
     let kind = if by_hand {

@@ -19,7 +19,7 @@ use crate::runtime::{ReplicaState, Running};
 pub use rollout::rest_of_deadline;
 
 use desired::{Desired, container_hash};
-use observed::{JobOutput, JobState, ReleaseView, World, active, target};
+use observed::{JobOutput, JobState, ReleaseView, World, active, last_handled, target};
 use rollout::rollout_problem;
 
 /// One thing to do: one call of a trait or of the API server.
@@ -469,7 +469,7 @@ fn create(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
     {
         return; // Somebody just asked for one; it begins with what is wanted now.
     }
-    let handled = newest.and_then(|newest| newest.status.handled.as_deref());
+    let handled = last_handled(&world.releases).and_then(ReleaseView::handled);
     if handled == Some(wanted.identity().as_str()) {
         return;
     }
@@ -480,11 +480,12 @@ fn create(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
 }
 
 /// Removes what the history limits leave no room for: never the active Release, never one that has not ended, never
-/// the newest, which remembers what was handled.
+/// the newest, never the one that remembers what was handled.
 fn prune(world: &World<'_>, plan: &mut Plan) {
     let limits = world.app.spec.history.unwrap_or_default();
     let keep = active(&world.releases).map(|release| release.name.clone());
     let newest = world.releases.last().map(|release| release.name.clone());
+    let handled = last_handled(&world.releases).map(|release| release.name.clone());
     let mut succeeded = 0;
     let mut others = 0;
     let mut gone: Vec<&ReleaseView> = Vec::new();
@@ -495,7 +496,10 @@ fn prune(world: &World<'_>, plan: &mut Plan) {
             (&mut others, limits.failed)
         };
         *count += 1;
-        if *count > limit && Some(&release.name) != keep.as_ref() && Some(&release.name) != newest.as_ref() {
+        let kept = [&keep, &newest, &handled]
+            .map(Option::as_ref)
+            .contains(&Some(&release.name));
+        if *count > limit && !kept {
             gone.push(release);
         }
     }

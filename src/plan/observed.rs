@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::api::{Application, ConcurrencyPolicy, Release, ReleasePhase, ReleaseSpec, ReleaseStatus};
+use crate::api::{
+    Application, ConcurrencyPolicy, LABEL_MANAGED_BY, Release, ReleasePhase, ReleaseSpec, ReleaseStatus,
+};
 use crate::error::Problem;
 use crate::runtime::Running;
 
@@ -21,6 +23,8 @@ pub struct ReleaseView {
     pub generation: i64,
     /// When it was created, in seconds since 1970.
     pub created: i64,
+    /// Somebody asked for it; Davit did not make it by itself.
+    pub by_hand: bool,
     /// An owner was set, so that it goes with its Application.
     pub owned: bool,
 }
@@ -38,6 +42,10 @@ impl ReleaseView {
                 .creation_timestamp
                 .as_ref()
                 .map_or(0, |time| time.0.as_second()),
+            by_hand: !meta
+                .labels
+                .as_ref()
+                .is_some_and(|labels| labels.contains_key(LABEL_MANAGED_BY)),
             owned: meta
                 .owner_references
                 .as_ref()
@@ -48,6 +56,11 @@ impl ReleaseView {
     /// True where nothing changes any more.
     pub fn has_ended(&self) -> bool {
         self.status.phase.has_ended()
+    }
+
+    /// What the Application wanted when it began, if it ever did.
+    pub fn handled(&self) -> Option<&str> {
+        self.status.handled.as_deref()
     }
 
     /// True where the inputs it is pinned to have been recorded.
@@ -79,6 +92,12 @@ pub fn active(releases: &[ReleaseView]) -> Option<&ReleaseView> {
         .iter()
         .rev()
         .find(|release| release.status.phase == ReleasePhase::Succeeded)
+}
+
+/// The newest Release that began, which remembers what was handled. One that was refused or cancelled before it began
+/// handled nothing.
+pub fn last_handled(releases: &[ReleaseView]) -> Option<&ReleaseView> {
+    releases.iter().rev().find(|release| release.handled().is_some())
 }
 
 /// The job of an Application: at most one.

@@ -131,6 +131,11 @@ async fn concurrency_queue_waits_and_forbid_refuses() {
         message.contains("forbids-1") && message.contains("Forbid"),
         "{message}"
     );
+    // One that was refused before it began handled nothing: what the one before it handled is not made once more.
+    davit.cancel("forbids-1").await;
+    davit.phase("forbids-1", "Cancelled").await;
+    davit.quiet().await;
+    assert_eq!(davit.releases("forbids").await.len(), 2);
     // The one that waits begins when the one before it has ended.
     davit.cancel("queues-1").await;
     davit.phase("queues-1", "Cancelled").await;

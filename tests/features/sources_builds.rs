@@ -1,0 +1,205 @@
+//! What is built: sources by branch, tag, commit, path and submodule, and how they are built.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::davit::{Davit, condition, from_inside};
+use crate::common::docker::BASE_IMAGE;
+use crate::common::git_repo::GitRepo;
+use crate::common::http::request;
+use crate::common::{run, wait_for};
+use crate::{active, change, create_release, dockerfile, exec, git, inspect, web};
+
+#[test]
+fn a_source_by_branch_tag_commit_path_and_submodule() {
+    let davit = Davit::up("refs");
+    let part = GitRepo::with(&[("part.txt", "from the submodule")]);
+    let repo = GitRepo::with(&[
+        ("Dockerfile", &web("root")),
+        (
+            "apps/shop/Dockerfile",
+            &dockerfile("COPY . /all\nCMD [\"sleep\", \"10000\"]"),
+        ),
+        ("apps/shop/kept.txt", "kept"),
+        ("apps/shop/left/out.txt", "x"),
+        ("apps/shop/.dockerignore", "left\n"),
+    ]);
+    let first = repo.head();
+    repo.git(["tag", "v1"]);
+    let url = part.url();
+    repo.git(["submodule", "--quiet", "add", "--", &url, "apps/shop/lib"]);
+    repo.commit("Add a submodule", &[]);
+    let source = |more: Value| {
+        let mut git = json!({"url": repo.url()});
+        for (key, value) in more.as_object().unwrap() {
+            git[key] = value.clone();
+        }
+        json!({"source": {"git": git}})
+    };
+    davit.apply("tagged", source(json!({"ref": {"tag": "v1"}})));
+    davit.apply("pinned", source(json!({"ref": {"commit": first}})));
+    davit.apply("shop", source(json!({"path": "apps/shop", "submodules": true})));
+    davit.apply("bare", source(json!({"path": "apps/shop"})));
+    let mut polled = source(json!({"ref": {"branch": "main"}}));
+    polled["trigger"] = json!({"pollInterval": "1s"});
+    davit.apply("polled", polled);
+    for name in ["tagged", "pinned"] {
+        assert_eq!(davit.done(name)["status"]["source"]["revision"], first.as_str());
+    }
+    for name in ["shop", "bare", "polled"] {
+        assert_eq!(davit.done(name)["status"]["source"]["revision"], repo.head());
+    }
+    assert_eq!(
+        exec(&davit, "shop", &["cat", "/all/kept.txt", "/all/lib/part.txt"]),
+        "keptfrom the submodule"
+    );
+    assert_eq!(exec(&davit, "shop", &["ls", "/all"]), "Dockerfile\nkept.txt\nlib");
+    assert_eq!(
+        exec(&davit, "bare", &["ls", "/all/lib"]),
+        "",
+        "submodules only where they are asked for"
+    );
+
+    // A new commit is found by itself, where a branch is followed; a tag that moves is one too.
+    let second = repo.commit("Two", &[("Dockerfile", &web("second"))]);
+    let release = active(&davit, "polled", 2);
+    assert_eq!(release["status"]["cause"]["kind"], "Poll");
+    assert_eq!(release["status"]["source"]["revision"], second.as_str());
+    assert_eq!(from_inside(&davit, "refs", "polled").unwrap(), "second");
+    repo.git(["tag", "--force", "v1"]);
+    davit.look("tagged");
+    davit.look("pinned");
+    active(&davit, "tagged", 2);
+    assert_eq!(
+        davit.done("pinned")["status"]["source"]["revision"],
+        first.as_str()
+    );
+    assert_eq!(davit.releases_of("pinned").len(), 1);
+    assert_eq!(
+        davit.application("tagged")["status"]["source"]["revision"],
+        second.as_str()
+    );
+}
+
+#[test]
+fn builds_with_arguments_secrets_stages_and_without_a_cache() {
+    let davit = Davit::up("builds");
+    let lines = format!(
+        "FROM {BASE_IMAGE} AS wanted\nARG FLAVOUR=plain\nARG FROM_SECRET\nRUN date +%s%N > /built; echo $FLAVOUR > /flavour\n\
+         RUN --mount=type=secret,id=TOKEN cat /run/secrets/TOKEN; wc -c < /run/secrets/TOKEN > /size\n\
+         HEALTHCHECK --interval=1s CMD [\"test\", \"-e\", \"/flavour\"]\nCMD [\"sleep\", \"10000\"]\n\
+         FROM {BASE_IMAGE}\nRUN false\n"
+    );
+    let repo = GitRepo::with(&[("sub/My.Dockerfile", &lines)]);
+    davit.secret("npm", &[("token", "build-s3cr3t")]);
+    let spec = |flavour: &str| {
+        json!({
+            "source": git(&repo),
+            "build": {
+                "dockerfile": {"path": "sub/My.Dockerfile", "context": "sub", "target": "wanted"},
+                "args": [{"name": "FLAVOUR", "value": flavour}],
+                "secrets": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "npm", "key": "token"}}}],
+            },
+        })
+    };
+    davit.apply("app", spec("vanilla"));
+    let app = davit.done("app");
+    assert_eq!(exec(&davit, "app", &["cat", "/flavour", "/size"]), "vanilla\n12");
+    wait_for("the image's own check to count", Duration::from_secs(20), || {
+        (inspect(&davit, "app")["State"]["Health"]["Status"] == "healthy").then_some(())
+    });
+    let healthy = condition(&app, "Healthy");
+    assert_eq!(healthy["reason"], "Healthy", "{healthy}");
+    let image = app["status"]["release"]["image"].as_str().unwrap().to_owned();
+    let history = run(davit.docker().args(["history", "--no-trunc", &image]));
+    let config = run(davit.docker().args(["inspect", &image]));
+    let uid = app["metadata"]["uid"].as_str().unwrap();
+    let log =
+        std::fs::read_to_string(davit.data_dir().join("logs/builds").join(uid).join("app-1.log")).unwrap();
+    assert!(log.contains(" ***"), "what the secret was is masked: {log}");
+    for (place, text) in [("history", history), ("config", config), ("log", log)] {
+        assert!(!text.contains("build-s3cr3t"), "the secret is in the {place}");
+    }
+
+    // Another argument is another image; the same commit again is built anew when it is asked for, without a cache.
+    davit.apply("app", spec("mint"));
+    let release = active(&davit, "app", 2);
+    assert_eq!(release["status"]["why"], json!(["build arg FLAVOUR changed"]));
+    assert_eq!(exec(&davit, "app", &["cat", "/flavour"]), "mint");
+    let built = exec(&davit, "app", &["cat", "/built"]);
+    create_release(
+        &davit,
+        "clean",
+        &json!({"application": "app", "type": "Redeploy", "cleanCache": true}),
+    );
+    davit.wait("app", 60, "built anew", |app| {
+        app["status"]["release"]["active"] == "clean"
+    });
+    davit.done("app");
+    wait_for("the old container to go", Duration::from_secs(20), || {
+        (davit.containers("app").len() == 1).then_some(())
+    });
+    assert_ne!(
+        exec(&davit, "app", &["cat", "/built"]),
+        built,
+        "it came from the cache"
+    );
+    // A Secret of the build is one of its inputs.
+    change(
+        &davit,
+        "secret",
+        "npm",
+        &json!({"stringData": {"token": "longer-s3cr3t-than-before"}}),
+    );
+    let release = active(&davit, "app", 4);
+    assert_eq!(
+        release["status"]["why"],
+        json!(["build secret TOKEN changed (Secret npm)"])
+    );
+    assert_eq!(release["status"]["cause"]["kind"], "Secret");
+}
+
+#[test]
+fn static_sites_and_what_is_detected() {
+    let davit = Davit::up("static");
+    let repo = GitRepo::with(&[
+        ("public/index.html", "<p>home"),
+        ("public/about.html", "<p>about"),
+        ("secret.txt", "not published"),
+    ]);
+    let site = |spa: bool| {
+        json!({"source": git(&repo), "build": {"static": {"publishDirectory": "public", "spa": spa}},
+            "healthCheck": {"http": {"port": 8080}}})
+    };
+    davit.apply("plain", site(false));
+    davit.apply("routed", site(true));
+    davit.apply(
+        "found",
+        json!({"source": {"git": {"url": repo.url(), "path": "public"}}, "healthCheck": {"tcp": {"port": 8080}}}),
+    );
+    let both = GitRepo::with(&[("Dockerfile", &web("docker")), ("index.html", "static")]);
+    davit.apply("both", json!({"source": git(&both)}));
+    for name in ["plain", "routed", "found", "both"] {
+        davit.done(name);
+    }
+    let page = |path: &str| from_inside(&davit, "static", path);
+    assert_eq!(page("plain:8080").unwrap(), "<p>home");
+    assert_eq!(page("plain:8080/about.html").unwrap(), "<p>about");
+    assert!(page("plain:8080/orders/7").unwrap_err().contains("404"));
+    // The browser routes: a page that is not there is the application, any other file that is not there is not.
+    let networks = inspect(&davit, "routed")["NetworkSettings"]["Networks"].clone();
+    let ip = networks.as_object().unwrap().values().next().unwrap()["IPAddress"].clone();
+    let ask = |path: &str, accept: &str| {
+        let url = format!("http://{}:8080/{path}", ip.as_str().unwrap());
+        request("GET", &url).header(&format!("Accept: {accept}")).send()
+    };
+    assert_eq!(ask("orders/7", "text/html").expect(200).body.trim(), "<p>home");
+    assert_eq!(ask("gone.js", "*/*").status, 404);
+    assert_eq!(ask("%2e%2e/secret.txt", "*/*").status, 404);
+    assert_eq!(page("found:8080/about.html").unwrap(), "<p>about");
+    assert_eq!(page("both").unwrap(), "docker", "a Dockerfile comes first");
+    let built_by = |name: &str| davit.releases_of(name)[0]["status"]["builder"]["type"].clone();
+    assert_eq!(built_by("found"), "static");
+    assert_eq!(built_by("both"), "dockerfile");
+}
