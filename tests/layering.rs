@@ -13,6 +13,7 @@ mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use davit::api::Reason;
 use tokens::{File, files};
 
 /// Each module with what it may import of the crate's. The nouns of `builder` and `runtime` (what is to be built and
@@ -156,6 +157,16 @@ fn the_table_has_no_circle_but_that_of_the_command_line() {
         "modules import each other",
         circles.map(|module| (*module).to_owned()),
     );
+}
+
+/// A word in the table of reasons that nothing ever says would be looked for in vain.
+#[test]
+fn every_reason_is_given_somewhere() {
+    let mute = Reason::ALL.iter().filter(|reason| {
+        let path = format!("Reason::{reason}");
+        uses(|file| file.path != "src/api/condition.rs", &[&path]).is_empty()
+    });
+    none("a reason is never given", mute.map(ToString::to_string));
 }
 
 #[test]

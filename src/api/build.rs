@@ -15,6 +15,8 @@ use super::values::{Duration, Later, is_false};
         .message("at most one of dockerfile, static may be set").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.nixpacks) && !has(self.railpack) && !has(self.herokuBuildpacks) && !has(self.paketoBuildpacks)")
         .message("nixpacks, railpack, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile or static").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.resources)")
+        .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden)
 )]
 pub struct Build {
@@ -55,7 +57,7 @@ pub struct Build {
     /// The longest a build may take, fetching included. Default 30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// What a build may use: limits only.
+    /// What a build may use: limits only. Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 }

@@ -88,8 +88,6 @@ reasons! {
     Cancelling = "Cancel was asked for and the work is being stopped.",
     Cancelled = "The release was cancelled and its work has ended.",
     Superseded = "A newer release took the place of this one before it ended.",
-    RolledBack = "The newest release failed and the one before it serves.",
-    DriftRepaired = "A container was removed, stopped or changed by hand and was put right.",
     StopFirst = "The old containers are stopped before the new ones start, because both need the same host port or it was asked for.",
     Deleting = "The object is being deleted and what it made is being removed.",
     Concurrent = "Another release of the same Application is under way and concurrencyPolicy says to wait or to refuse.",
@@ -100,7 +98,6 @@ reasons! {
     InvalidEnvName = "The name of an environment variable is not one.",
     InvalidQuantity = "A quantity of cpu or memory cannot be read or is out of range.",
     ApplicationNotFound = "The Release names an Application that is not there.",
-    ReleaseNotFound = "The Release to roll back to is not there or never succeeded.",
 
     // What it refers to.
     SecretNotFound = "A Secret that the spec refers to is not there.",
@@ -144,7 +141,6 @@ reasons! {
     Unhealthy = "A container runs but is not healthy.",
     ProgressDeadlineExceeded = "The release was not healthy within rollout.progressDeadline.",
     ReplicasMissing = "Fewer replicas run than are wanted.",
-    Interrupted = "Davit stopped in the middle of this step and it could not be continued.",
 
     // The machine.
     EngineUnavailable = "The container engine does not answer.",

@@ -19,6 +19,7 @@ use crate::plan::{journal, plan, rest_of_deadline};
 use crate::redact::Masker;
 use crate::runtime::{Progress, ReplicaState, Running};
 
+use super::aside;
 use super::execute::Pass;
 use super::resolve::Resolution;
 use super::values::Reader;
@@ -39,7 +40,11 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         return Ok(Requeue::await_change());
     };
     let deleted = app.metadata.deletion_timestamp.is_some();
-    if app.spec.suspend && !deleted || deleted && !app.finalizers().iter().any(|name| name == FINALIZER) {
+    if deleted && !app.finalizers().iter().any(|name| name == FINALIZER) {
+        return Ok(Requeue::await_change());
+    }
+    if app.spec.suspend && !deleted {
+        aside::suspended(&ctx, &app).await?;
         return Ok(Requeue::await_change());
     }
     if !deleted {
@@ -255,6 +260,7 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
     for view in world.releases.iter().filter(|view| !view.has_ended()) {
         if let Some(status) = all.get_mut(&view.name) {
             status.observed_generation = view.generation;
+            journal::with_application(status, now);
         }
     }
     if let Some(JobView { release, state }) = &world.job

@@ -1,6 +1,7 @@
 //! The loop: what wakes an Application or a GitProvider, and what a pass has at hand.
 
 pub mod application;
+pub mod aside;
 pub mod execute;
 pub mod finalizer;
 pub mod gc;

@@ -134,6 +134,7 @@ impl Report {
                 reason,
                 Reason::Progressing
                     | Reason::Stopped
+                    | Reason::Suspended
                     | Reason::NoSource
                     | Reason::Deleting
                     | Reason::Pending

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller};
@@ -20,7 +20,7 @@ use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
-use super::{Ctx, Error, application, gc, git_provider, values};
+use super::{Ctx, Error, application, aside, gc, git_provider, values};
 
 /// How many objects are worked on at once.
 const CONCURRENCY: u16 = 16;
@@ -72,7 +72,14 @@ pub async fn run(
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
 
     let applications = objects(Api::<Application>::all(client.clone()), application_writer);
-    let releases = changes(Api::<Release>::all(client.clone()), changed);
+    let releases = changes(Api::<Release>::all(client.clone()), changed).inspect_ok({
+        let ctx = ctx.clone();
+        move |release: &Release| {
+            if let Some(release) = without_application(&ctx, release) {
+                tokio::spawn(aside::release(ctx.clone(), release));
+            }
+        }
+    });
     let loop_of_applications = Controller::for_stream(applications, stores.applications.clone())
         .with_config(config.clone())
         .watches_stream(releases, |release: Release| {
@@ -130,6 +137,18 @@ fn log<T, E: std::error::Error + 'static>(result: Result<T, E>) {
     if let Err(error) = result {
         tracing::debug!(error = %chain(&error), "the loop met an error");
     }
+}
+
+/// The Release, where no pass will come by: it is open, and its Application is not known.
+fn without_application(ctx: &Ctx, release: &Release) -> Option<Release> {
+    let namespace = release.namespace().unwrap_or_default();
+    let app = ObjectRef::<Application>::new(&release.spec.application).within(&namespace);
+    let ended = release
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.has_ended());
+    let alone = release.owner_references().is_empty() && release.meta().deletion_timestamp.is_none();
+    (alone && !ended && ctx.applications.get(&app).is_none()).then(|| release.clone())
 }
 
 /// What a cache need not hold.

@@ -82,6 +82,8 @@ pub fn job(status: &mut ReleaseStatus, job: &JobState, now: Timestamp) {
             status.queue = Some(QueuePlace {
                 position: i32::try_from(*position).unwrap_or(i32::MAX),
             });
+            let message = format!("waits for a place among the builds at once; its place is {position}");
+            summarise(status, Reason::Queued, &message, now);
         }
         JobState::Fetching { since } => {
             status.queue = None;
@@ -252,6 +254,23 @@ pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
                 now,
             );
         }
+    }
+}
+
+/// The Application that it names is not there: it waits for it, as objects of one `kubectl apply` come in any order.
+pub fn without_application(status: &mut ReleaseStatus, application: &str, now: Timestamp) {
+    let message = format!(
+        "spec.application: there is no Application {application} in this namespace; the release begins when there is"
+    );
+    summarise(status, Reason::ApplicationNotFound, &message, now);
+}
+
+/// The Application that it waited for is there.
+pub fn with_application(status: &mut ReleaseStatus, now: Timestamp) {
+    let waited = condition::find(&status.conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.reason == Reason::ApplicationNotFound.as_str());
+    if waited {
+        summarise(status, Reason::Pending, Reason::Pending.sentence(), now);
     }
 }
 

@@ -515,6 +515,29 @@ fn order(kind: &str) -> usize {
     .unwrap_or(usize::MAX)
 }
 
+/// The status of an Application that is suspended: what was seen last stays, and Ready says that nobody looks.
+pub fn suspended(app: &Application, now: Timestamp) -> ApplicationStatus {
+    let generation = app.metadata.generation.unwrap_or(1);
+    let mut new = app.status.clone().unwrap_or_default();
+    let message = "spec.suspend is true: nothing is looked at or changed, and the rest of this status is what was seen before";
+    let all = &mut new.conditions;
+    condition::set(
+        all,
+        ConditionType::Ready,
+        None,
+        Reason::Suspended,
+        message,
+        generation,
+        now,
+    );
+    condition::remove(all, ConditionType::Reconciling);
+    condition::remove(all, ConditionType::Stalled);
+    all.sort_by_key(|condition| order(&condition.type_));
+    new.phase = phase(&new.conditions);
+    new.observed_generation = generation;
+    new
+}
+
 /// The phase that conditions mean: a pure function of them, as API.md has it.
 pub fn phase(conditions: &[Condition]) -> Phase {
     let reason =
@@ -526,7 +549,7 @@ pub fn phase(conditions: &[Condition]) -> Phase {
         Phase::Done
     } else if matches!(
         reason(ConditionType::Ready),
-        Some(Reason::Stopped | Reason::NoSource) | None
+        Some(Reason::Stopped | Reason::NoSource | Reason::Suspended) | None
     ) {
         if is_true(ConditionType::Reconciling) {
             Phase::Running

@@ -155,6 +155,7 @@ async fn builds_at_once_are_bounded_and_the_waiting_ones_show_their_place() {
         davit
             .release(&format!("{name}-1"), "waiting", |release| {
                 release["status"]["queue"]["position"] == place
+                    && condition(release, "Ready")["reason"] == "Queued"
             })
             .await;
     }
@@ -308,6 +309,13 @@ async fn stopped_and_suspended_mean_what_they_say() {
     assert_eq!(davit.builder.built(), ["shop-1"], "its image was still there");
 
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            app["status"]["phase"] == "idle"
+                && app["status"]["conditions"][0]["status"] == "Unknown"
+                && app["status"]["conditions"][0]["reason"] == "Suspended"
+        })
+        .await;
     davit.quiet().await;
     repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
     davit.look("shop").await;
@@ -324,6 +332,28 @@ async fn stopped_and_suspended_mean_what_they_say() {
         })
         .await;
     davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_no_application_says_so_and_begins_when_that_comes() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.ask("early", json!({"application": "shop"})).await;
+    let told = davit
+        .release("early", "told that it waits", |release| {
+            condition(release, "Ready")["reason"] == "ApplicationNotFound"
+        })
+        .await;
+    let told = condition(&told, "Ready");
+    let message = told["message"].as_str().unwrap();
+    assert!(
+        message.contains("spec.application") && message.contains("shop"),
+        "{told}"
+    );
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.phase("early", "Succeeded").await;
+    assert_eq!(davit.releases("shop").await.len(), 1);
 }
 
 /// The newest Release's name, where it is at least the `least`th.

@@ -47,6 +47,7 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", json!({"build": {"dockerfile": {}, "static": {}}}), Some("at most one of dockerfile, static")),
         ("Application", json!({"build": {"nixpacks": {}}}), Some("use dockerfile or static")),
         ("Application", json!({"build": {"envFile": true}}), Some("envFile is not in this version")),
+        ("Application", json!({"build": {"resources": {"limits": {"cpu": "1"}}}}), Some("resources is not in this version")),
         ("Application", json!({"build": {"secrets": [{"name": "A", "value": "1", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}}), Some("value and valueFrom exclude each other")),
         // What it runs with.
         ("Application", json!({"env": [{"name": "A"}, {"name": "B", "value": ""}, {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}), None),

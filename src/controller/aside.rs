@@ -1,0 +1,62 @@
+//! What the loop leaves alone, and says so: a suspended Application, and a Release of an Application that is not there.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::{Resource as _, ResourceExt as _};
+
+use crate::api::{Application, Release};
+use crate::error::chain;
+use crate::model::AppId;
+use crate::plan::{journal, status};
+
+use super::{Ctx, Error, observe};
+
+/// Says of a suspended Application that nothing of it is looked at any more, so that its last status is not read as
+/// what is now. Nothing is written when it stands there already.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn suspended(ctx: &Ctx, app: &Application) -> Result<(), Error> {
+    let new = status::suspended(app, Timestamp::now());
+    let old = app.status.as_ref();
+    if ctx.report.status(app, old, &new).await? {
+        let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
+        ctx.report
+            .transitions(&app.object_ref(&()), None, before, &new.conditions)
+            .await;
+    }
+    Ok(())
+}
+
+/// Says of a Release that nothing happens with it as long as the Application that it names is not there. One whose
+/// Application is only late, because both were applied together, is taken up when that comes.
+pub async fn release(ctx: Arc<Ctx>, release: Release) {
+    if ctx.applications.wait_until_ready().await.is_err() {
+        return; // Davit ends.
+    }
+    let id = AppId::new(
+        release.namespace().unwrap_or_default(),
+        release.spec.application.clone(),
+    );
+    match observe::application(&ctx.client, &id).await {
+        Ok(None) => {}
+        Ok(Some(_)) => return,
+        Err(error) => return tracing::warn!(error = %chain(&error), "an Application could not be read"),
+    }
+    let old = release.status.as_ref();
+    let mut new = release.status.clone().unwrap_or_default();
+    new.observed_generation = release.metadata.generation.unwrap_or(1);
+    journal::without_application(&mut new, &id.name, Timestamp::now());
+    match ctx.report.status(&release, old, &new).await {
+        Ok(true) => {
+            let about = release.object_ref(&());
+            let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
+            ctx.report
+                .transitions(&about, None, before, &new.conditions)
+                .await;
+        }
+        Ok(false) => {}
+        Err(error) => tracing::warn!(error = %chain(&error), "the status of a Release could not be written"),
+    }
+}
