@@ -85,8 +85,10 @@ fn a_source_by_branch_tag_commit_path_and_submodule() {
 #[test]
 fn builds_with_arguments_secrets_stages_and_without_a_cache() {
     let davit = Davit::up("builds");
+    // Something of its own, so that nothing comes from the cache of an earlier run.
+    let own = crate::common::unique("own");
     let lines = format!(
-        "FROM {BASE_IMAGE} AS wanted\nARG FLAVOUR=plain\nARG FROM_SECRET\nRUN date +%s%N > /built; echo $FLAVOUR > /flavour\n\
+        "FROM {BASE_IMAGE} AS wanted\nARG FLAVOUR=plain\nARG FROM_SECRET\nRUN date +%s%N > /built; echo {own}; echo $FLAVOUR > /flavour\n\
          RUN --mount=type=secret,id=TOKEN cat /run/secrets/TOKEN; wc -c < /run/secrets/TOKEN > /size\n\
          HEALTHCHECK --interval=1s CMD [\"test\", \"-e\", \"/flavour\"]\nCMD [\"sleep\", \"10000\"]\n\
          FROM {BASE_IMAGE}\nRUN false\n"
