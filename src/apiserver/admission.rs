@@ -11,6 +11,7 @@ use super::{
     registry::{Registry, Resource, Version},
     request::FieldValidation,
     status::{ApiError, ApiResult},
+    strict::Again,
 };
 
 /// What the rules need to know of a request.
@@ -25,8 +26,8 @@ pub struct Scope<'a> {
     pub subresource: &'a str,
     /// How unknown fields are treated.
     pub field_validation: FieldValidation,
-    /// The paths of what the body gives more than once.
-    pub duplicates: &'a [String],
+    /// What the body gives more than once.
+    pub duplicates: &'a Again,
 }
 
 impl Scope<'_> {
@@ -55,7 +56,7 @@ impl Scope<'_> {
         self.check_type(object)?;
         let mut unknown = meta::normalise(object).map_err(|error| self.kind_error(&error.message))?;
         match self.resource.builtin {
-            Builtin::Custom => self.normalise_custom(object, &mut unknown),
+            Builtin::Custom => self.normalise_custom(object, &mut unknown)?,
             builtin => {
                 let before = Value::Object(std::mem::take(object));
                 let after = builtin
@@ -72,13 +73,19 @@ impl Scope<'_> {
             }
         }
         object.insert("apiVersion".into(), self.resource.storage_api_version().into());
-        unknown.sort();
+        if self.resource.builtin != Builtin::Custom {
+            unknown.sort();
+        }
         unknown.dedup();
         match self.field_validation {
             FieldValidation::Ignore => {}
-            FieldValidation::Warn => warnings.extend(self.faults(&unknown)),
+            FieldValidation::Warn => {
+                warnings.extend_from_slice(self.duplicates.warnings());
+                warnings.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
+            }
             FieldValidation::Strict => {
-                let faults = self.faults(&unknown);
+                let mut faults = self.duplicates.faults();
+                faults.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
                 if !faults.is_empty() {
                     return Err(self.kind_error(&format!("strict decoding error: {}", faults.join(", "))));
                 }
@@ -87,25 +94,19 @@ impl Scope<'_> {
         Ok(())
     }
 
-    fn faults(&self, unknown: &[String]) -> Vec<String> {
-        let again = self
-            .duplicates
-            .iter()
-            .map(|path| format!("duplicate field \"{path}\""));
-        let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
-        again.chain(unknown).collect()
-    }
-
-    fn normalise_custom(&self, object: &mut Fields, unknown: &mut Vec<String>) {
+    fn normalise_custom(&self, object: &mut Fields, unknown: &mut Vec<String>) -> ApiResult<()> {
         let Some(schema) = &self.version.schema else {
-            return;
+            return Ok(());
         };
         let mut value = Value::Object(std::mem::take(object));
+        whole_numbers(&mut value);
         unknown.extend(schema.prune(&mut value));
+        unknown.extend(schema.coerce(&mut value).map_err(|why| self.kind_error(&why))?);
         schema.default(&mut value);
         if let Value::Object(value) = value {
             *object = value;
         }
+        Ok(())
     }
 
     fn check_type(&self, object: &mut Fields) -> ApiResult<()> {
@@ -165,7 +166,7 @@ impl Scope<'_> {
         match self.resource.builtin {
             Builtin::Custom if self.version.status => {
                 object.remove("status");
-                self.default_again(object);
+                self.default_again(object)?;
             }
             Builtin::Crd => {
                 object.remove("status");
@@ -184,8 +185,8 @@ impl Scope<'_> {
     }
 
     /// Defaults that live in the status come back after it was taken out.
-    fn default_again(&self, object: &mut Fields) {
-        self.normalise_custom(object, &mut Vec::new());
+    fn default_again(&self, object: &mut Fields) -> ApiResult<()> {
+        self.normalise_custom(object, &mut Vec::new())
     }
 
     fn validate(&self, object: &Fields, old: Option<&Fields>) -> Vec<FieldError> {
@@ -215,14 +216,16 @@ impl Scope<'_> {
     fn check_scale(&self, value: &Value, errors: &mut Vec<FieldError>) {
         let Some(scale) = &self.version.scale else { return };
         for path in [&scale.spec, &scale.status] {
-            let found = value.pointer(&path.replace('.', "/"));
-            if let Some(count) = found.filter(|found| found.as_i64().is_some_and(|count| count < 0)) {
-                errors.push(FieldError::invalid(
-                    path,
-                    count,
-                    "should be a non-negative integer",
-                ));
-            }
+            let Some(found) = value.pointer(&path.replace('.', "/")) else {
+                continue;
+            };
+            let most = i64::from(i32::MAX);
+            let why = match found.as_i64() {
+                Some(count) if count < 0 => "should be a non-negative integer".to_owned(),
+                Some(count) if count > most => format!("should be less than or equal to {most}"),
+                _ => continue,
+            };
+            errors.push(FieldError::invalid(path, found, &why));
         }
     }
 
@@ -287,6 +290,30 @@ impl Scope<'_> {
             _ => new.get("spec") != old.get("spec"),
         };
         meta::set(new, "generation", before + i64::from(changed));
+    }
+}
+
+/// Numbers as upstream keeps them: `1.0` is written `1`, and what is too large for 64 bits is a float.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.as_i64().is_none() => {
+            let float = number.as_f64().unwrap_or_default();
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "only whole numbers of 53 bits are cast"
+            )]
+            let plain = if float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0 {
+                Some((float as i64).into())
+            } else {
+                serde_json::Number::from_f64(float).map(Value::Number)
+            };
+            if let Some(plain) = plain {
+                *value = plain;
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -267,6 +267,7 @@ fn resource(row: &Row) -> Resource {
             served: true,
             deprecation: None,
             schema: None,
+            converts: false,
             raw_schema: None,
             columns: builtin_columns(row.group, row.kind),
             status: row.status,

@@ -124,6 +124,7 @@ pub fn validate(crd: &Value, new: bool) -> Vec<FieldError> {
         crd_checks::names(names, &mut errors);
     }
     validate_versions(crd, &mut errors);
+    crd_checks::stored(crd, &mut errors);
     let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
     crd_checks::parts(versions.map_or(&[][..], Vec::as_slice), &mut errors);
     let strategy = text(crd, "/spec/conversion/strategy");
@@ -176,7 +177,8 @@ fn validate_versions(crd: &Value, errors: &mut Vec<FieldError>) {
         .count();
     if storage != 1 {
         let detail = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid_omitted("spec.versions", detail));
+        let shown = crd_checks::internal_versions(versions);
+        errors.push(FieldError::invalid_shown("spec.versions", &shown, detail));
     }
 }
 
@@ -188,29 +190,14 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         fields.push(("spec.scope", "/spec/scope"));
         fields.push(("spec.names.kind", "/spec/names/kind"));
     }
-    let mut errors: Vec<FieldError> = fields
+    fields
         .into_iter()
         .filter(|(_, pointer)| new.pointer(pointer) != old.pointer(pointer))
         .map(|(field, pointer)| {
             let value = new.pointer(pointer).cloned().unwrap_or_default();
             FieldError::invalid(field, &value, "field is immutable")
         })
-        .collect();
-    let present: Vec<&str> = versions(new)
-        .iter()
-        .map(|version| text(version, "/name"))
-        .collect();
-    for (index, stored) in texts(old, "/status/storedVersions").into_iter().enumerate() {
-        if !present.contains(&stored.as_str()) {
-            let field = format!("status.storedVersions[{index}]");
-            let detail = "missing from spec.versions; v1 was previously a storage version, and must remain in \
-                          spec.versions until a storage migration ensures no data remains persisted in v1 and \
-                          removes v1 from status.storedVersions"
-                .replace("v1", &stored);
-            errors.push(FieldError::invalid(&field, &stored.into(), &detail));
-        }
-    }
-    errors
+        .collect()
 }
 
 fn condition<'a>(crd: &'a Value, wanted: &str) -> Option<&'a str> {
@@ -261,18 +248,12 @@ pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
     let group = text(crd, "/spec/group").to_owned();
     let names = crd.pointer("/spec/names").cloned().unwrap_or_default();
     let conflict = name_conflict(crd, registry, &group);
-    let storage: Vec<String> = versions(crd)
+    let storage = versions(crd)
         .iter()
-        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
-        .map(|version| text(version, "/name").to_owned())
-        .collect();
+        .find(|version| version.get("storage") == Some(&Value::Bool(true)))
+        .map(|version| text(version, "/name").to_owned());
     let mut stored = texts(crd, "/status/storedVersions");
-    stored.extend(
-        storage
-            .into_iter()
-            .filter(|name| !stored.contains(name))
-            .collect::<Vec<_>>(),
-    );
+    stored.extend(storage.filter(|name| !stored.contains(name)));
     let was_established = established(crd);
     let Some(object) = crd.as_object_mut() else { return };
     let status = object.entry("status").or_insert_with(|| json!({}));
@@ -398,14 +379,18 @@ pub fn resource(crd: &Value) -> Option<Resource> {
         short: texts(crd, "/spec/names/shortNames"),
         categories: texts(crd, "/spec/names/categories"),
     };
-    let mut served: Vec<Arc<Version>> = versions(crd)
-        .iter()
-        .map(|version| Arc::new(self::version(version, &group, &names, better(crd, version))))
-        .collect();
-    served.sort_by_key(|version| std::cmp::Reverse(priority(&version.name)));
     let storage = versions(crd)
         .iter()
         .find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
+    let mut served: Vec<Arc<Version>> = versions(crd)
+        .iter()
+        .map(|version| {
+            let mut made = self::version(version, &group, &names, better(crd, version));
+            made.converts = version.get("schema") != storage.get("schema");
+            Arc::new(made)
+        })
+        .collect();
+    served.sort_by_key(|version| std::cmp::Reverse(priority(&version.name)));
     Some(Resource {
         collection: Arc::new(GroupResource::new(&group, &names.plural)),
         namespaced: text(crd, "/spec/scope") == "Namespaced",
@@ -462,6 +447,7 @@ fn version(version: &Value, group: &str, names: &Names, better: Option<&str>) ->
     Version {
         served: version.get("served").and_then(Value::as_bool).unwrap_or_default(),
         deprecation,
+        converts: false,
         schema: raw.as_ref().map(|schema| Arc::new(Schema::trusted(schema))),
         raw_schema: raw.map(Arc::new),
         columns: Column::custom(columns.map_or(&[], Vec::as_slice)),

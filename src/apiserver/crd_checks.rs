@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{field::FieldError, meta::dns_1035_label};
+use super::{
+    field::{FieldError, go_json},
+    meta::dns_1035_label,
+};
 
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 
@@ -68,6 +71,70 @@ pub fn parts(versions: &[Value], errors: &mut Vec<FieldError>) {
                 "additionalPrinterColumns" => columns(part, &path, errors),
                 _ => selectable(part, version, &path, errors),
             }
+        }
+    }
+}
+
+/// Versions as upstream's internal form prints them; what all versions have in common is not in them.
+pub fn internal_versions(versions: &[Value]) -> String {
+    let part = |version: &Value, key: &str| {
+        let first = versions.first().and_then(|version| version.get(key));
+        let shared = versions.iter().all(|version| version.get(key) == first);
+        let own = version.get(key).filter(|_| !shared);
+        go_json(own.unwrap_or(&Value::Null))
+    };
+    let list = versions.iter().map(|version| {
+        let flag = |key: &str| version.get(key).and_then(Value::as_bool).unwrap_or_default();
+        format!(
+            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":{},\
+             \"Subresources\":{},\"AdditionalPrinterColumns\":{},\"SelectableFields\":{}}}",
+            go_json(&version["name"]),
+            flag("served"),
+            flag("storage"),
+            flag("deprecated"),
+            go_json(version.get("deprecationWarning").unwrap_or(&Value::Null)),
+            part(version, "schema"),
+            part(version, "subresources"),
+            part(version, "additionalPrinterColumns"),
+            part(version, "selectableFields"),
+        )
+    });
+    format!("[{}]", list.collect::<Vec<_>>().join(","))
+}
+
+/// What is wrong with the versions that objects may be stored in.
+pub fn stored(crd: &Value, errors: &mut Vec<FieldError>) {
+    const FIELD: &str = "status.storedVersions";
+    let texts = |pointer: &str| crd.pointer(pointer).and_then(Value::as_array);
+    let known: Vec<&str> = texts("/status/storedVersions")
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if known.is_empty() {
+        let why = "must have at least one stored version";
+        errors.push(FieldError::invalid(FIELD, &Value::Null, why));
+        return;
+    }
+    let versions = texts("/spec/versions").map_or(&[][..], Vec::as_slice);
+    for version in versions {
+        let name = text(version, "name");
+        if version.get("storage") == Some(&Value::Bool(true)) && !known.contains(&name) {
+            let why = format!("must have the storage version {name}");
+            errors.push(FieldError::invalid(FIELD, &known.clone().into(), &why));
+        }
+    }
+    for (index, stored) in known.into_iter().enumerate() {
+        if !versions.iter().any(|version| text(version, "name") == stored) {
+            let why = "missing from spec.versions; v1 was previously a storage version, and must remain in \
+                       spec.versions until a storage migration ensures no data remains persisted in v1 and \
+                       removes v1 from status.storedVersions"
+                .replace("v1", stored);
+            errors.push(FieldError::invalid(
+                &format!("{FIELD}[{index}]"),
+                &stored.into(),
+                &why,
+            ));
         }
     }
 }

@@ -177,6 +177,9 @@ async fn resource(
         .or_else(|| odd(&parts.method, &resource, &target))
         .ok_or_else(|| {
             failed(match wanted {
+                None if custom && matches!(parts.method, Method::PUT | Method::PATCH) => {
+                    ApiError::bad_request("name must be provided")
+                }
                 Some(verb) if custom => ApiError::method_not_supported(&resource.gr(), verb.as_str()),
                 _ => ApiError::method_not_allowed(),
             })
@@ -226,7 +229,7 @@ async fn resource(
         warnings: Vec::new(),
         user_agent,
         tracked: false,
-        duplicates: Vec::new(),
+        duplicates: super::strict::Again::default(),
     };
     Ok(call.run(verb).await)
 }

@@ -106,6 +106,11 @@ impl FieldError {
         Self::with_value(Cause::Invalid, field, Some(value), detail)
     }
 
+    /// `Invalid value: SHOWN: DETAIL`, for a value of one of Go's types, whose text is not that of its JSON here.
+    pub fn invalid_shown(field: &str, shown: &str, detail: &str) -> Self {
+        Self::with_value(Cause::Invalid, field, None, &format!("{shown}: {detail}"))
+    }
+
     /// `Invalid value: DETAIL`, for objects and lists, whose text would be too long to be of help.
     pub fn invalid_omitted(field: &str, detail: &str) -> Self {
         Self::with_value(Cause::Invalid, field, None, detail)

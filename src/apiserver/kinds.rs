@@ -43,13 +43,6 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
             }
             object.entry("type").or_insert_with(|| "Opaque".into());
         }
-        Builtin::Lease => {
-            // Of a feature that is not on.
-            if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-                spec.remove("preferredHolder");
-                spec.remove("strategy");
-            }
-        }
         Builtin::Crd => {
             let mut value = Value::Object(std::mem::take(object));
             crd::default(&mut value);
@@ -102,11 +95,23 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
 
 /// What the server fills in a new object.
 pub fn prepare_create(builtin: Builtin, object: &mut Fields) {
-    if builtin == Builtin::Namespace {
-        let name = meta::text(object, "name").to_owned();
-        object.insert("status".into(), json!({"phase": "Active"}));
-        object.insert("spec".into(), json!({"finalizers": ["kubernetes"]}));
-        namespace_label(object, &name);
+    match builtin {
+        Builtin::Namespace => {
+            let name = meta::text(object, "name").to_owned();
+            object.insert("status".into(), json!({"phase": "Active"}));
+            object.insert("spec".into(), json!({"finalizers": ["kubernetes"]}));
+            namespace_label(object, &name);
+        }
+        Builtin::Lease => without_features(object),
+        _ => {}
+    }
+}
+
+/// Takes out of a Lease what belongs to a feature that is not on.
+fn without_features(object: &mut Fields) {
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("preferredHolder");
+        spec.remove("strategy");
     }
 }
 
@@ -122,6 +127,7 @@ fn namespace_label(object: &mut Fields, name: &str) {
 /// What an update of that kind leaves as it was.
 pub fn prepare_update(builtin: Builtin, subresource: &str, new: &mut Fields, old: &Fields) {
     match builtin {
+        Builtin::Lease => without_features(new),
         Builtin::Namespace => {
             if subresource != "finalize" {
                 match old.get("spec") {

@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::{
     builtin::Builtin,
     field::FieldError,
+    object_meta,
     status::{ApiError, ApiResult},
 };
 
@@ -168,7 +168,45 @@ fn name_rules(builtin: Builtin) -> fn(&str) -> Vec<String> {
 /// What is wrong with the metadata of any object.
 pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let rules = name_rules(builtin);
+    check(metadata, name_rules(builtin), &mut errors);
+    if builtin != Builtin::Custom {
+        for (index, finalizer) in finalizers(metadata).into_iter().enumerate() {
+            if !finalizer.contains('/')
+                && !matches!(finalizer.as_str(), "kubernetes" | "orphan" | "foregroundDeletion")
+            {
+                let why = "name is neither a standard finalizer name nor is it fully qualified";
+                let field = format!("metadata.finalizers[{index}]");
+                errors.push(FieldError::invalid(&field, &finalizer.as_str().into(), why));
+            }
+        }
+    }
+    errors
+}
+
+/// What is wrong with the metadata of a resource inside of another, which need not have a name.
+pub fn validate_embedded(metadata: &Fields) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut metadata = metadata.clone();
+    metadata.entry("name").or_insert_with(|| "fakename".into());
+    check(&metadata, path_segment, &mut errors);
+    let owners = metadata.get("managedFields").and_then(Value::as_array);
+    for (at, owner) in owners.into_iter().flatten().enumerate() {
+        let operation = owner.get("operation").and_then(Value::as_str).unwrap_or_default();
+        if !matches!(operation, "Apply" | "Update") {
+            let field = format!("metadata.managedFields[{at}].operation");
+            let why = "must be `Apply` or `Update`";
+            errors.push(FieldError::invalid(&field, &operation.into(), why));
+        }
+    }
+    let namespace = metadata.get("namespace").and_then(Value::as_str);
+    for why in namespace.into_iter().flat_map(dns_label) {
+        let value = namespace.unwrap_or_default().into();
+        errors.push(FieldError::invalid("metadata.namespace", &value, &why));
+    }
+    errors
+}
+
+fn check(metadata: &Fields, rules: fn(&str) -> Vec<String>, errors: &mut Vec<FieldError>) {
     let string = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
     let generate = string("generateName");
     if !generate.is_empty() {
@@ -228,25 +266,13 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
             ANNOTATION_BYTES as u64,
         ));
     }
-    owner_references(metadata, &mut errors);
+    owner_references(metadata, errors);
     for finalizer in finalizers(metadata) {
         for why in qualified_name(&finalizer, "qualified name") {
             let value = finalizer.as_str().into();
             errors.push(FieldError::invalid("metadata.finalizers", &value, &why));
         }
     }
-    if builtin != Builtin::Custom {
-        for (index, finalizer) in finalizers(metadata).into_iter().enumerate() {
-            if !finalizer.contains('/')
-                && !matches!(finalizer.as_str(), "kubernetes" | "orphan" | "foregroundDeletion")
-            {
-                let why = "name is neither a standard finalizer name nor is it fully qualified";
-                let field = format!("metadata.finalizers[{index}]");
-                errors.push(FieldError::invalid(&field, &finalizer.as_str().into(), why));
-            }
-        }
-    }
-    errors
 }
 
 fn owner_references(metadata: &Fields, errors: &mut Vec<FieldError>) {
@@ -356,24 +382,11 @@ pub fn validate_update(new: &mut Fields, old: &Fields) -> Vec<FieldError> {
 pub fn normalise(object: &mut Fields) -> ApiResult<Vec<String>> {
     let given = object.remove("metadata").unwrap_or_else(|| json!({}));
     let given = if given.is_null() { json!({}) } else { given };
-    let typed: ObjectMeta = serde_json::from_value(given.clone())
-        .map_err(|error| ApiError::bad_request(format!("ObjectMeta.metadata: {error}")))?;
-    let mut clean = serde_json::to_value(typed).map_err(ApiError::internal)?;
-    let lost = super::builtin::lost_fields(&given, &clean);
-    if let Some(map) = clean.as_object_mut() {
-        map.retain(|_, value| match value {
-            Value::Null => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Array(list) => !list.is_empty(),
-            Value::Object(map) => !map.is_empty(),
-            _ => true,
-        });
-        map.remove("selfLink");
-    }
-    object.insert("metadata".into(), clean);
-    Ok(lost
+    let (mut clean, unknown) = object_meta::read(&given, "metadata.").map_err(ApiError::bad_request)?;
+    clean.remove("selfLink");
+    object.insert("metadata".into(), clean.into());
+    Ok(unknown
         .into_iter()
-        .filter(|path| path != "selfLink")
         .map(|path| format!("metadata.{path}"))
         .collect())
 }

@@ -24,6 +24,7 @@ mod limits;
 mod meta;
 mod namespaces;
 mod negotiate;
+mod object_meta;
 pub mod openapi;
 pub mod patch;
 mod pki;

@@ -50,6 +50,8 @@ pub struct Version {
     pub deprecation: Option<String>,
     /// What prunes, defaults and validates; none for built-in kinds, whose types do that.
     pub schema: Option<Arc<Schema>>,
+    /// Whether the schema is another than the stored version's, so that objects lose fields on their way.
+    pub converts: bool,
     /// The schema as it was written, for OpenAPI.
     pub raw_schema: Option<Arc<Value>>,
     /// Columns of tables beside the name.
@@ -103,20 +105,42 @@ impl Resource {
         api_version(&self.collection.group, &self.storage_version)
     }
 
-    /// A stored object with the defaults of today's schema in that version.
-    pub fn with_defaults(&self, object: &Object, version: &Version) -> Map<String, Value> {
+    /// A stored object in that version: with the defaults of today's schema of what is stored, and without what the
+    /// version does not know.
+    pub fn in_version(&self, object: &Object, version: &Version) -> Map<String, Value> {
         let mut fields = object.value();
-        match &version.schema {
-            Some(schema) if object.revision < self.since => {
-                let mut value = Value::Object(std::mem::take(&mut fields));
-                schema.default(&mut value);
-                match value {
-                    Value::Object(fields) => fields,
-                    _ => fields,
-                }
-            }
-            _ => fields,
+        if object.revision < self.since
+            && let Some(stored) = self.stored()
+        {
+            through(&stored, &mut fields, Schema::default);
         }
+        if version.converts {
+            through(version, &mut fields, |schema, value| {
+                schema.prune(value);
+            });
+        }
+        fields
+    }
+
+    /// What is stored of an object that was written in that version.
+    pub fn to_stored(&self, mut fields: Map<String, Value>, version: &Version) -> Map<String, Value> {
+        if version.converts
+            && let Some(stored) = self.stored()
+        {
+            through(&stored, &mut fields, |schema, value| {
+                schema.prune(value);
+                schema.default(value);
+            });
+        }
+        fields
+    }
+
+    /// The version that is stored, served or not.
+    fn stored(&self) -> Option<Arc<Version>> {
+        let mut versions = self.versions.iter();
+        versions
+            .find(|version| version.name == self.storage_version)
+            .cloned()
     }
 
     /// The served version of that name.
@@ -155,6 +179,16 @@ impl Resource {
                 "update",
                 "watch",
             ]
+        }
+    }
+}
+
+fn through(version: &Version, fields: &mut Map<String, Value>, change: impl Fn(&Schema, &mut Value)) {
+    if let Some(schema) = &version.schema {
+        let mut value = Value::Object(std::mem::take(fields));
+        change(schema, &mut value);
+        if let Value::Object(changed) = value {
+            *fields = changed;
         }
     }
 }

@@ -64,8 +64,8 @@ impl Presenter {
             events::from_core(&mut value);
             return Value::Object(value).to_string().into();
         }
-        if object.revision < self.resource.since {
-            let mut value = self.resource.with_defaults(object, &self.version);
+        if object.revision < self.resource.since || self.version.converts {
+            let mut value = self.resource.in_version(object, &self.version);
             let api_version = self.resource.api_version(&self.version.name);
             value.insert("apiVersion".into(), api_version.into());
             return Value::Object(value).to_string().into();
@@ -110,6 +110,18 @@ impl Presenter {
                     "resourceVersion": object.revision.to_string()
                 }),
             ),
+        }
+    }
+
+    /// The object as a table of one row; the columns are left out where they were said before.
+    pub fn row(&self, object: &Object, headless: bool) -> Bytes {
+        let whole = self.one(object);
+        match serde_json::from_slice::<Value>(&whole) {
+            Ok(mut table) if headless => {
+                table["columnDefinitions"] = Value::Null;
+                table.to_string().into()
+            }
+            _ => whole,
         }
     }
 
@@ -286,7 +298,7 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
         "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
             let text = std::str::from_utf8(body)
                 .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
-            serde_saphyr::from_str(text).map_err(|error| {
+            serde_saphyr::from_str_with_options(text, super::strict::yaml_options()).map_err(|error| {
                 ApiError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
             })
         }

@@ -1,14 +1,141 @@
-//! Fields that a JSON body gives more than once: the last one counts, and who asked to be told is told.
+//! Fields that a body gives more than once: the last one counts, and who asked to be told is told.
 
 use std::{cell::RefCell, collections::HashSet, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 /// How many are named at most, as upstream bounds it.
 const MOST: usize = 100;
 
-/// The paths of the fields that are given again, in the order of the body: `metadata.name`, `spec.a[0].b`.
-pub fn duplicates(body: &[u8]) -> Vec<String> {
+/// What a body gives more than once, in upstream's words, in the order of the body.
+#[derive(Debug, Clone, Default)]
+pub struct Again {
+    texts: Vec<String>,
+    yaml: bool,
+}
+
+impl Again {
+    /// Of a body of that media type; of what is no JSON and no YAML there is nothing to say.
+    pub fn of(content_type: &str, body: &[u8]) -> Self {
+        match content_type {
+            _ if body.is_empty() => Self::default(),
+            ""
+            | "application/json"
+            | "application/merge-patch+json"
+            | "application/strategic-merge-patch+json" => {
+                let named = |path: &String| format!("duplicate field \"{path}\"");
+                Self {
+                    texts: duplicates(body).iter().map(named).collect(),
+                    yaml: false,
+                }
+            }
+            "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
+                Self {
+                    texts: lines(body),
+                    yaml: true,
+                }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// One text for each, as a warning says it.
+    pub fn warnings(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// The texts of a refusal; YAML's are one.
+    pub fn faults(&self) -> Vec<String> {
+        if self.yaml && !self.texts.is_empty() {
+            vec![format!("yaml: unmarshal errors:\n  {}", self.texts.join("\n  "))]
+        } else {
+            self.texts.clone()
+        }
+    }
+}
+
+/// How YAML is read: what is given twice is no error yet.
+pub fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! { duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins }
+}
+
+/// The keys of YAML that are given again, each with its line.
+fn lines(body: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let read = serde_saphyr::from_str_with_options::<Lines>(text, yaml_options());
+    let mut found = read.unwrap_or_default().0;
+    found.truncate(MOST);
+    found
+}
+
+/// What is found below one place of a YAML document.
+#[derive(Default)]
+struct Lines(Vec<String>);
+
+impl<'de> Deserialize<'de> for Lines {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Lines {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self, A::Error> {
+        while let Some(item) = list.next_element::<Self>()? {
+            self.0.extend(item.0);
+        }
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key::<serde_saphyr::Spanned<String>>()? {
+            let line = key.referenced.line();
+            if keys.contains(&key.value) {
+                self.0
+                    .push(format!("line {line}: key \"{}\" already set in map", key.value));
+            }
+            keys.insert(key.value);
+            self.0.extend(map.next_value::<Self>()?.0);
+        }
+        Ok(self)
+    }
+}
+
+/// The paths of the fields of JSON that are given again: `metadata.name`, `spec.a[0].b`.
+fn duplicates(body: &[u8]) -> Vec<String> {
     let found = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(body);
     // What is no JSON is refused elsewhere.
@@ -107,6 +234,20 @@ impl<'de> Visitor<'de> for Look<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_yaml() {
+        let body = "a: 1\nb: {c: 1, c: 2}\na:\n  - d: 1\n    d: 2\n";
+        let again = Again::of("application/yaml", body.as_bytes());
+        let wanted = [
+            "line 2: key \"c\" already set in map",
+            "line 3: key \"a\" already set in map",
+            "line 5: key \"d\" already set in map",
+        ];
+        assert_eq!(again.warnings(), wanted);
+        assert_eq!(again.faults().len(), 1);
+        assert!(Again::of("application/yaml", b"a: {").warnings().is_empty());
+    }
 
     #[test]
     fn rows() {

@@ -245,6 +245,10 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
         .and_then(Value::as_array)
         .cloned()
         .unwrap_or_default();
+    let mut written = json!({"f:spec": {"f:expirationSeconds": {}}});
+    if !audiences.is_empty() {
+        written["f:spec"]["f:audiences"] = json!({});
+    }
     let audiences = if audiences.is_empty() {
         vec![ISSUER.into()]
     } else {
@@ -266,7 +270,8 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
         request.insert("apiVersion".into(), "authentication.k8s.io/v1".into());
         request.insert(
             "metadata".into(),
-            json!({"name": name, "namespace": namespace, "uid": account.uid, "creationTimestamp": super::meta::now()}),
+            json!({"name": name, "namespace": namespace, "uid": account.uid, "creationTimestamp": super::meta::now(),
+                "managedFields": [call.entry(&written)]}),
         );
         let bound = request
             .get("spec")

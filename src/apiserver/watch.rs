@@ -19,6 +19,7 @@ use super::{
     server::Server,
     status::ApiError,
     store::{Event, Object},
+    table::blank,
 };
 
 /// How often an idle watch says how far it is.
@@ -78,6 +79,8 @@ struct Watching {
     deadline: Instant,
     next_bookmark: Instant,
     ended: bool,
+    /// Whether the columns of the table have been said.
+    headed: bool,
 }
 
 /// The answer: a body without an end.
@@ -146,6 +149,7 @@ impl Watching {
             deadline: now + Duration::from_secs(seconds),
             next_bookmark: now + BOOKMARK,
             ended: false,
+            headed: false,
         }
     }
 
@@ -233,7 +237,7 @@ impl Watching {
         }
     }
 
-    fn change(&self, out: &mut BytesMut, event: &Event) {
+    fn change(&mut self, out: &mut BytesMut, event: &Event) {
         if self
             .namespace
             .as_deref()
@@ -260,8 +264,15 @@ impl Watching {
         }
     }
 
-    fn event(&self, out: &mut BytesMut, kind: &str, object: &Object) {
-        self.line(out, kind, &self.presenter.one(object));
+    fn event(&mut self, out: &mut BytesMut, kind: &str, object: &Object) {
+        let document = match self.presenter.accept.shape {
+            Shape::Table(_) => {
+                let again = std::mem::replace(&mut self.headed, true);
+                self.presenter.row(object, again)
+            }
+            _ => self.presenter.one(object),
+        };
+        self.line(out, kind, &document);
     }
 
     fn line(&self, out: &mut BytesMut, kind: &str, json: &[u8]) {
@@ -288,7 +299,7 @@ impl Watching {
         let object = match self.presenter.accept.shape {
             Shape::Table(version) => json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"),
                 "metadata": {"resourceVersion": self.seen.to_string()}, "columnDefinitions": null,
-                "rows": [{"cells": [], "object": {"kind": "PartialObjectMetadata",
+                "rows": [{"cells": blank(&self.presenter.version.columns), "object": {"kind": "PartialObjectMetadata",
                     "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata}}]}),
             Shape::Metadata(version) => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"),

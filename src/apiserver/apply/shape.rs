@@ -41,7 +41,7 @@ impl<'a> Shape<'a> {
     /// The place of a field, and whether the schema names it (a key of a map is not named).
     pub(super) fn field(&self, name: &str) -> (Self, bool) {
         match self {
-            Self::Custom { root: true, .. } if name == "metadata" => (
+            Self::Custom { root, node } if name == "metadata" && (*root || node.embedded) => (
                 Self::Builtin {
                     kind: "",
                     path: "metadata".into(),

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use http::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Call, create::create_object, update::change};
 use crate::apiserver::{
@@ -221,6 +221,12 @@ impl Call {
         let agent = self.user_agent.split('/').next().unwrap_or_default();
         let name = self.query.field_manager.as_deref().unwrap_or(agent);
         name.get(..MANAGER).unwrap_or(name)
+    }
+
+    /// The owner of these fields of an answer that is stored nowhere.
+    pub fn entry(&self, fields: &Value) -> Value {
+        json!({"manager": self.manager(), "operation": "Update", "apiVersion": "authentication.k8s.io/v1",
+            "time": meta::now(), "fieldsType": "FieldsV1", "fieldsV1": fields, "subresource": self.subresource()})
     }
 
     /// The object with its owners after a write that is no apply; an apply has them already.

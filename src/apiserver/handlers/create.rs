@@ -51,8 +51,15 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
         if generated {
             meta::set(&mut object, "name", meta::generate_name(&base));
         }
+        // A feature that is off drops fields after their owner was written down.
+        let owned = (call.resource.builtin == Builtin::Lease).then(|| call.track(None, object.clone()));
         call.scope().prepare_create(&mut object)?;
-        let object = call.track(None, object);
+        let mut object = call.track(None, object);
+        if let Some(mut owned) = owned {
+            let owners = meta::remove(&mut owned, "managedFields");
+            meta::set(&mut object, "managedFields", owners.unwrap_or_default());
+        }
+        let object = object;
         let name = meta::text(&object, "name").to_owned();
         let key = ObjectKey::new(call.namespace(), &name);
         if call.query.dry_run {
@@ -68,9 +75,10 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
             // What a dry run made has no resourceVersion.
             return call.answer_fields(201, object, 0);
         }
+        let stored = call.resource.to_stored(object, &call.version);
         match call
             .server
-            .write(&call.resource, key, Expect::Absent, Change::Put(object))
+            .write(&call.resource, key, Expect::Absent, Change::Put(stored))
             .await
         {
             Ok(stored) => return Ok(call.answer(201, &stored)),

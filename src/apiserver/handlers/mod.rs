@@ -33,7 +33,7 @@ use super::{
     server::Server,
     status::{ApiError, ApiResult},
     store::{Object, ObjectKey, Refused},
-    strict,
+    strict::Again,
 };
 
 /// One request for a resource.
@@ -64,8 +64,8 @@ pub struct Call {
     pub user_agent: String,
     /// Whether the object bears its owners already, as after an apply.
     pub tracked: bool,
-    /// The paths of what the body gives more than once.
-    pub duplicates: Vec<String>,
+    /// What the body gives more than once.
+    pub duplicates: Again,
 }
 
 /// What a [`Scope`] borrows, held where the request has gone elsewhere.
@@ -75,7 +75,7 @@ pub(super) struct SharedScope {
     registry: Arc<Registry>,
     subresource: String,
     field_validation: FieldValidation,
-    duplicates: Vec<String>,
+    duplicates: Again,
 }
 
 impl SharedScope {
@@ -134,14 +134,8 @@ impl Call {
         if let Some(warning) = &self.version.deprecation {
             self.warnings.push(warning.clone());
         }
-        let json = matches!(
-            self.content_type.as_str(),
-            "" | "application/json"
-                | "application/merge-patch+json"
-                | "application/strategic-merge-patch+json"
-        );
-        if json && !self.body.is_empty() && self.query.field_validation != FieldValidation::Ignore {
-            self.duplicates = strict::duplicates(&self.body);
+        if self.query.field_validation != FieldValidation::Ignore {
+            self.duplicates = Again::of(&self.content_type, &self.body);
         }
         let done = match verb {
             Verb::Get => get::get(&mut self),

@@ -10,6 +10,7 @@ use crate::apiserver::{
     field::FieldError,
     meta::{self, Fields},
     patch::{self as pure, PatchError},
+    request::FieldValidation,
     respond::parse_body,
     status::{ApiError, ApiResult},
     store::Object,
@@ -44,6 +45,14 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
         return super::scale::patch(call, |value| apply(form, "Scale", value, &body)).await;
     }
     if form == Form::Apply {
+        if call.query.field_validation == FieldValidation::Strict
+            && let [first, ..] = call.duplicates.faults().as_slice()
+        {
+            let why = format!("error strict decoding YAML: error converting YAML to JSON: {first}");
+            return Err(ApiError::bad_request(why));
+        }
+        let again = std::mem::take(&mut call.duplicates);
+        call.warnings.extend_from_slice(again.warnings());
         return super::apply::apply(call, body).await;
     }
     // A patch that names a resourceVersion is meant for exactly that state.

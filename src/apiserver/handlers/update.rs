@@ -71,7 +71,7 @@ pub(super) async fn change(
     let mut tries = 0;
     loop {
         let current = call.current()?;
-        let old = call.resource.with_defaults(&current, &call.version);
+        let old = call.resource.in_version(&current, &call.version);
         let mut new = next(&current)?;
         check_versions(call, &new, &current)?;
         call.scope().prepare_update(&mut new, &old)?;
@@ -88,7 +88,7 @@ pub(super) async fn change(
         let action = if finished {
             Change::Delete(Some(new))
         } else {
-            Change::Put(new)
+            Change::Put(call.resource.to_stored(new, &call.version))
         };
         let expect = Expect::Revision(current.revision);
         match call

@@ -89,11 +89,12 @@ fn convert_map(map: &serde_json::Map<String, Value>, node: &Node, resource: bool
     };
     let shapeless = node.properties.is_empty() && node.preserve_unknown && !resource;
     for (name, value) in map {
-        if let Some(sub) = node.property(name) {
+        let own = resource && matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
+        if let Some(sub) = node.property(name).filter(|_| !own) {
             if let Some(name) = escape(name) {
                 put(name, convert(value, sub, sub.embedded));
             }
-        } else if resource && matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+        } else if own {
             put(name.clone(), meta(name, value));
         } else {
             match &node.additional {

@@ -31,6 +31,8 @@ pub(in crate::apiserver) use node::{Additional, ListType, Node};
 #[derive(Debug)]
 pub struct Schema {
     root: Node,
+    /// Whether there can be resources inside of the resource.
+    embeds: bool,
 }
 
 impl Schema {
@@ -62,13 +64,24 @@ impl Schema {
             .as_object()
             .map(Node::compile)
             .unwrap_or_default();
-        Self { root }
+        let embeds = embedded::any(&root);
+        Self { root, embeds }
     }
 
     /// Removes fields that the schema does not know and returns their paths, sorted, as upstream writes them in
     /// `unknown field "spec.foo"`.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
         prune::prune(object, &self.root)
+    }
+
+    /// Reads the metadata of resources inside of the resource as its type has it, and returns the paths of what the
+    /// type does not know; the error names a value that does not fit.
+    pub fn coerce(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        if self.embeds {
+            embedded::coerce(&self.root, object)
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     /// Removes nulls that stand for "not set" and fills in defaults.
@@ -82,7 +95,9 @@ impl Schema {
     /// evaluated otherwise.
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = validate::validate(&self.root, new, old);
-        errors.extend(embedded::validate(&self.root, new));
+        if self.embeds {
+            errors.extend(embedded::validate(&self.root, new));
+        }
         if old.is_none_or(|old| lists::duplicates(&self.root, old).is_empty()) {
             errors.extend(lists::duplicates(&self.root, new));
         }

@@ -92,7 +92,7 @@ pub(in crate::apiserver) struct Node {
     pub(super) nullable: bool,
     pub(in crate::apiserver) preserve_unknown: bool,
     pub(in crate::apiserver) atomic_map: bool,
-    pub(super) embedded: bool,
+    pub(in crate::apiserver) embedded: bool,
     /// Whether a rule is here or deeper, so that the walk for rules can stop early.
     pub(super) ruled: bool,
     pub(super) format: Format,

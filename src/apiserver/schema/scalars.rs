@@ -37,6 +37,10 @@ pub(super) fn number(node: &Node, number: &Number, value: &Value, path: &str, ou
         let detail = format!("Checked value must be of type integer {format} in {path}");
         outcome.add(FieldError::invalid("", &Value::from(""), &detail));
     }
+    if node.types == Types::NUMBER && node.format == Format::Float && float.abs() > f64::from(f32::MAX) {
+        let detail = format!("Checked value must be of type number with format float in {path}");
+        outcome.add(FieldError::invalid("", &Value::from(""), &detail));
+    }
     let Some(checks) = &node.checks else { return };
     let mut refuse = |rule: String| {
         let detail = format!("{path} in body should be {rule}");
@@ -75,6 +79,6 @@ fn in_range(number: &Number, float: f64, format: Format) -> bool {
         (Some(whole), Format::Int32) => i32::try_from(whole).is_ok(),
         (Some(_), _) => true,
         (None, Format::Int32) => float.fract() == 0.0 && float.abs() < 2_147_483_648.0,
-        (None, _) => float.fract() == 0.0 && float.abs() < 9.3e18,
+        (None, _) => float.fract() == 0.0 && float.abs() < 9_223_372_036_854_775_808.0,
     }
 }

@@ -121,8 +121,7 @@ fn type_of(node: &Node, value: &Value, path: &str, outcome: &mut Outcome) {
         return;
     }
     outcome.matches += 1;
-    let whole =
-        matches!(value, Value::Number(number) if number.as_f64().is_some_and(|float| float.fract() == 0.0));
+    let whole = matches!(value, Value::Number(number) if number.as_f64().is_some_and(|float| float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0));
     let fits = node.types.has(kind)
         || (kind == Types::NUMBER && whole && node.types.has(Types::INTEGER))
         || (kind == Types::INTEGER && node.types.has(Types::NUMBER));

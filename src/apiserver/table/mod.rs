@@ -61,7 +61,7 @@ const AGE: &str = "How long ago the server created the object.";
 impl Column {
     fn computed(name: &str, kind: &str, priority: i64, cell: fn(&Value, Timestamp) -> Value) -> Self {
         let (format, description) = match name {
-            "Name" if priority == 0 => ("name", NAME),
+            "Name" => ("name", NAME),
             "Age" => ("", AGE),
             _ => ("", ""),
         };
@@ -170,6 +170,20 @@ pub fn table(columns: &[Column], objects: &[Value], now: Timestamp, include: Inc
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
         "columnDefinitions": definitions, "rows": rows,
     })
+}
+
+/// The cells of an object of which nothing is known, as in a bookmark.
+pub fn blank(columns: &[Column]) -> Vec<Value> {
+    let nothing = json!({"metadata": {}});
+    let cells = columns
+        .iter()
+        .map(|column| (column, column.cell(&nothing, Timestamp::now())));
+    cells
+        .map(|(column, cell)| match column.cell {
+            Cell::Computed(_) if cell.is_null() => "".into(),
+            _ => cell,
+        })
+        .collect()
 }
 
 fn row(columns: &[Column], object: &Value, now: Timestamp, include: IncludeObject) -> Value {

@@ -4,7 +4,7 @@
 //! - case: what-it-shows              # unique in the file; the namespace `$ns` is named after both
 //!   steps:
 //!     - POST: /api/v1/namespaces/$ns/configmaps?dryRun=All
-//!       body: {metadata: {name: a}}  # sent as JSON; `raw` is sent as it stands
+//!       body: {metadata: {name: a}}  # sent as JSON; `raw` is sent as it stands, `base64` as the bytes that it means
 //!       type: merge                  # Content-Type, in short or in full; JSON (for PATCH: merge or JSON patch) if left out
 //!       accept: table                # Accept, in short or in full
 //!       headers: {Impersonate-User: jane}
@@ -18,6 +18,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use base64::Engine as _;
 use serde_json::Value;
 
 /// A sequence of requests.
@@ -44,6 +45,8 @@ pub struct Step {
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
+    /// A body that is no text, in the place of `body`.
+    pub bytes: Option<Vec<u8>>,
     pub save: BTreeMap<String, String>,
     pub keep: BTreeMap<String, Vec<String>>,
     pub until: Option<Until>,
@@ -168,12 +171,18 @@ fn request(case: &str, step: &Value) -> Step {
         None if method == "PATCH" => media("merge"),
         None => "application/json",
     };
-    if body.is_some() && kind != "none" {
+    let bytes = step.get("base64").and_then(Value::as_str).map(|text| {
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .unwrap_or_else(|error| panic!("{case}: {error}"))
+    });
+    if (body.is_some() || bytes.is_some()) && kind != "none" {
         headers.push(("content-type".into(), kind.into()));
     }
     let keep = step.get("keep").and_then(Value::as_object);
     let known = [
-        "type", "accept", "headers", "body", "raw", "save", "keep", "until", "events", "why", "brief",
+        "type", "accept", "headers", "body", "raw", "base64", "save", "keep", "until", "events", "why",
+        "brief",
     ];
     for key in step.as_object().unwrap().keys() {
         let fine = METHODS.contains(&key.as_str()) || known.contains(&key.as_str());
@@ -184,6 +193,7 @@ fn request(case: &str, step: &Value) -> Step {
         path: path.into(),
         headers,
         body,
+        bytes,
         save: strings("save"),
         keep: keep
             .into_iter()

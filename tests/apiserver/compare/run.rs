@@ -215,10 +215,11 @@ async fn once(client: &Client, step: &Step) -> Result<Answer, String> {
     for (name, value) in &step.headers {
         request = request.header(name, value);
     }
-    let body = step
-        .body
+    let bytes = step
+        .bytes
         .clone()
-        .map_or_else(Body::empty, |body| Body::from(body.into_bytes()));
+        .or_else(|| step.body.clone().map(String::into_bytes));
+    let body = bytes.map_or_else(Body::empty, Body::from);
     let sent = client.send(request.body(body).unwrap());
     let response = tokio::time::timeout(PATIENCE, sent)
         .await
