@@ -13,6 +13,7 @@ mod crd_checks;
 mod discovery;
 mod dispatch;
 mod documents;
+mod escalation;
 mod events;
 pub mod field;
 mod gc;

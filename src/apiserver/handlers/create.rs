@@ -51,6 +51,7 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
         if generated {
             meta::set(&mut object, "name", meta::generate_name(&base));
         }
+        call.may_grant(&object, None)?;
         // A feature that is off drops fields after their owner was written down.
         let owned = (call.resource.builtin == Builtin::Lease).then(|| call.track(None, object.clone()));
         call.scope().prepare_create(&mut object)?;

@@ -22,6 +22,7 @@ use serde_json::Value;
 use super::{
     admission::Scope,
     builtin::Builtin,
+    escalation,
     identity::Identity,
     meta::{self, Fields},
     negotiate::Accept,
@@ -278,6 +279,19 @@ impl Call {
             Refused::Gone => ApiError::not_found(&gr, name),
             Refused::Failed(why) => ApiError::internal(why),
         }
+    }
+
+    /// Refuses a role or a binding that would give more than its writer has.
+    fn may_grant(&self, new: &Fields, old: Option<&Fields>) -> ApiResult<()> {
+        let write = escalation::Write {
+            server: &self.server,
+            identity: &self.identity,
+            builtin: self.resource.builtin,
+            collection: self.resource.gr(),
+            namespace: self.namespace(),
+            name: meta::text(new, "name"),
+        };
+        write.check(new, old)
     }
 
     /// Fills the namespace of the path in, and refuses another one.

@@ -74,6 +74,7 @@ pub(super) async fn change(
         let old = call.resource.in_version(&current, &call.version);
         let mut new = next(&current)?;
         check_versions(call, &new, &current)?;
+        call.may_grant(&new, Some(&old))?;
         call.scope().prepare_update(&mut new, &old)?;
         meta::set(&mut new, "resourceVersion", current.revision.to_string());
         let new = Call::settle(&old, call.track(Some(&old), new));
