@@ -219,6 +219,11 @@ impl Scope<'_> {
             let Some(found) = value.pointer(&path.replace('.', "/")) else {
                 continue;
             };
+            // Upstream asks for an integer and says of what Go type the other thing is.
+            if let Value::String(text) = found {
+                let why = format!("{path} accessor error: {text} is of the type string, expected int64");
+                errors.push(FieldError::invalid(path, &json!(0), &why));
+            }
             let most = i64::from(i32::MAX);
             let why = match found.as_i64() {
                 Some(count) if count < 0 => "should be a non-negative integer".to_owned(),

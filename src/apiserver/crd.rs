@@ -189,6 +189,7 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     if established {
         fields.push(("spec.scope", "/spec/scope"));
         fields.push(("spec.names.kind", "/spec/names/kind"));
+        fields.push(("spec.names.plural", "/spec/names/plural"));
     }
     fields
         .into_iter()

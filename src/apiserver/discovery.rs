@@ -97,7 +97,9 @@ fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiRe
     match parts.uri.path().trim_end_matches('/') {
         "/version" => {
             let accept = accept.map_err(|_| ApiError::not_available(&["application/json"]))?;
-            Ok(document(accept.plain(), 200, version().to_string().into(), &[]))
+            // Upstream indents it, for people who read it.
+            let text = serde_json::to_string_pretty(&version()).map_err(ApiError::internal)?;
+            Ok(document(accept.plain(), 200, text.into(), &[]))
         }
         "" => {
             let paths = [

@@ -33,7 +33,10 @@ const BODY_BYTES: usize = 3 << 20;
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    if let Some(answer) = health(&server, path) {
+    let known = parts.extensions.get::<Identity>().is_some();
+    // Whoever shows a token that is none is refused everywhere; anybody else may ask for health.
+    let refused = !known && parts.headers.contains_key(header::AUTHORIZATION);
+    if !refused && let Some(answer) = health(&server, path) {
         return answer;
     }
     let accept = Accept::parse(&parts.headers);

@@ -42,8 +42,7 @@ impl Selector {
         known: impl Fn(&str) -> bool,
         unknown: impl Fn(&str) -> String,
     ) -> ApiResult<Self> {
-        let labels = parse_labels(labels)
-            .map_err(|why| ApiError::bad_request(format!("unable to parse requirement: {why}")))?;
+        let labels = parse_labels(labels).map_err(ApiError::bad_request)?;
         let fields = parse_fields(fields)?;
         if let Some(field) = fields.iter().find(|field| !known(&field.path)) {
             return Err(ApiError::bad_request(unknown(&field.path)));
@@ -190,11 +189,23 @@ fn parse_labels(text: &str) -> Result<Vec<Label>, String> {
     if tokens.peek().is_empty() {
         return Ok(requirements);
     }
+    let begins = |token: &str| token == "!" || key(token).is_ok();
+    if !begins(tokens.peek()) {
+        let found = tokens.peek();
+        return Err(format!(
+            "found '{found}', expected: !, identifier, or 'end of string'"
+        ));
+    }
     loop {
-        requirements.push(requirement(&mut tokens)?);
+        let next = requirement(&mut tokens).map_err(|why| format!("unable to parse requirement: {why}"))?;
+        requirements.push(next);
         match tokens.next() {
             "" => return Ok(requirements),
-            "," => {}
+            "," if begins(tokens.peek()) => {}
+            "," => {
+                let found = tokens.peek();
+                return Err(format!("found '{found}', expected: identifier after ','"));
+            }
             other => return Err(format!("found '{other}', expected: ',' or 'end of string'")),
         }
     }

@@ -2,15 +2,18 @@
 
 use axum::body::Body;
 use http::Response;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Call, update::change};
 use crate::apiserver::{
     meta::{self, Fields},
+    negotiate::Shape,
     registry::Scale,
     respond,
     status::{ApiError, ApiResult},
     store::Object,
+    table::{scale_columns, table},
 };
 
 fn pointer(path: &str) -> String {
@@ -49,7 +52,20 @@ pub(super) fn get(call: &Call, object: &Object) -> ApiResult<Response<Body>> {
         let why = format!("the spec replicas field \"{spec}\" does not exist");
         return Err(ApiError::internal(why));
     }
-    let body = scale_of(object, &paths(call)?).to_string();
+    let scale = scale_of(object, &paths(call)?);
+    let body = match call.accept.shape {
+        Shape::Table(_) => {
+            let mut table = table(
+                &scale_columns(),
+                &[scale],
+                Timestamp::now(),
+                call.query.include_object,
+            );
+            table["metadata"]["resourceVersion"] = object.revision.to_string().into();
+            table.to_string()
+        }
+        _ => scale.to_string(),
+    };
     Ok(respond::document(call.accept, 200, body.into(), &call.warnings))
 }
 

@@ -128,6 +128,13 @@ pub(super) fn definitions<'a>(
             definition.remove("type");
         }
     }
+    if let Some(Value::Object(either)) = definitions.get_mut(INT_OR_STRING) {
+        either.insert("format".into(), "int-or-string".into());
+        match dialect {
+            Dialect::V2 => either.insert("type".into(), "string".into()),
+            Dialect::V3 => either.insert("oneOf".into(), json!([{"type": "integer"}, {"type": "string"}])),
+        };
+    }
     for definition in definitions.values_mut() {
         adapt(definition, dialect);
     }
@@ -142,6 +149,9 @@ const ANYTHING: [&str; 4] = [
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
 ];
+
+/// A number or a text, which has a form of its own in each dialect.
+const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 
 /// Writes the shape of one list or map beside its schema, following references.
 fn mark(definitions: &mut Map<String, Value>, root: &str, path: &str, shape: shapes::Shape) {

@@ -5,6 +5,19 @@ use serde_json::Value;
 
 use super::{Column, age::age};
 
+/// The columns of a Scale, which every resource with that subresource answers with.
+pub fn scale_columns() -> Vec<Column> {
+    let count = |name, cell| Column::computed(name, "integer", 0, cell);
+    vec![
+        Column::name(),
+        count("Desired", |scale, _| scale["spec"]["replicas"].clone()),
+        count("Available", |scale, _| scale["status"]["replicas"].clone()),
+        Column::computed("Age", "string", 0, |scale, now| {
+            since(&scale["metadata"]["creationTimestamp"], now)
+        }),
+    ]
+}
+
 /// The columns of a built-in resource; one that has no layout of its own shows name and creation time.
 pub fn builtin_columns(group: &str, kind: &str) -> Vec<Column> {
     let text = |name, cell| Column::computed(name, "string", 0, cell);

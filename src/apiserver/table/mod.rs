@@ -7,7 +7,11 @@ mod jsonpath;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-pub use self::{age::human, builtin::builtin_columns, jsonpath::JsonPath};
+pub use self::{
+    age::human,
+    builtin::{builtin_columns, scale_columns},
+    jsonpath::JsonPath,
+};
 use super::field::{go_json, go_number};
 
 /// What of each object accompanies its row (`includeObject` of the request).
