@@ -29,9 +29,9 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 	scripts/build-peer gitea kubectl kubectl-debian
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked
 
-test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop against them.
+test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
 	scripts/install-tools --test
-	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl
+	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test peers
 
 lint: ## What must hold before a commit: formatting and every lint.

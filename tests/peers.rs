@@ -10,6 +10,10 @@
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 
+#[path = "apiserver/commands/mod.rs"]
+mod commands;
+#[path = "peers/commands.rs"]
+mod commands_live;
 mod common;
 #[path = "apiserver/compare/mod.rs"]
 mod compare;

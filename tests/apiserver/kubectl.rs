@@ -8,7 +8,7 @@ use std::{
 use davit::apiserver::ApiServer;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
-use crate::support::{server_in, widget_crd};
+use crate::support::{served, server_in, widget_crd};
 
 /// A server with a kubeconfig for it.
 struct Cluster {
@@ -20,11 +20,7 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let server = server_in(&directory.path().join("data")).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        server.serve(listener).unwrap();
-        std::fs::write(directory.path().join("kubeconfig"), server.kubeconfig(address)).unwrap();
+        let (server, _) = served(directory.path()).await;
         Self {
             server,
             directory,

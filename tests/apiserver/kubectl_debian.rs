@@ -4,10 +4,8 @@
 
 use std::{path::Path, process::Command};
 
-use tokio::net::TcpListener;
-
 use crate::common::{peers, run, try_run};
-use crate::support::{server_in, widget_crd};
+use crate::support::{served, widget_crd};
 
 const WIDGET: &str = "
 apiVersion: example.com/v1
@@ -26,12 +24,7 @@ fn kubectl(kubeconfig: &Path) -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_with_debians_kubectl() {
     let directory = tempfile::tempdir().unwrap();
-    let server = server_in(&directory.path().join("data")).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    server.serve(listener).unwrap();
-    let kubeconfig = directory.path().join("kubeconfig");
-    std::fs::write(&kubeconfig, server.kubeconfig(address)).unwrap();
+    let (server, kubeconfig) = served(directory.path()).await;
     let file = |name: &str, text: &str| {
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();

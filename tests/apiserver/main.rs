@@ -10,9 +10,12 @@
     reason = "helpers of tests panic as tests do, and a case is as long as its story"
 )]
 
+mod accepted;
 mod apply;
 mod backup;
 mod basics;
+mod commands;
+mod commands_recorded;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;

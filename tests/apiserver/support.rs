@@ -1,12 +1,16 @@
 //! What the tests share: a server, a plain request, a client, a CRD.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
 use davit::apiserver::{ApiServer, Identity, Options};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 /// How long anything that should happen may take.
@@ -24,6 +28,18 @@ pub async fn server_in(directory: &Path) -> ApiServer {
         key_file: None,
     };
     ApiServer::open(options).await.unwrap()
+}
+
+/// A server that keeps what it is given below `directory`, over TLS on a loopback port, and an administrator's
+/// kubeconfig for it.
+pub async fn served(directory: &Path) -> (ApiServer, PathBuf) {
+    let server = server_in(&directory.join("data")).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    server.serve(listener).unwrap();
+    let kubeconfig = directory.join("kubeconfig");
+    std::fs::write(&kubeconfig, server.kubeconfig(address)).unwrap();
+    (server, kubeconfig)
 }
 
 /// Its API, as somebody who may do everything.

@@ -13,33 +13,15 @@ async fn the_real_api_server_answers_as_it_was_recorded() {
     let mut server = KubeApiserver::start();
     server.start_controllers();
     let client = client(&server.kubeconfig).await;
-    let update = std::env::var_os("UPDATE").is_some_and(|value| !value.is_empty());
     let mut wrong = Vec::new();
     for (file, cases) in case::all() {
         let live = answers(&client, &cases).await;
-        for (case, answers) in &live {
-            if let Some(failed) = answers.last().and_then(|last| last.get("failed")) {
-                wrong.push(format!("{case}#{}: {failed}", answers.len()));
-            }
-        }
-        if update {
+        wrong.extend(failed(&live));
+        if updating() {
             record(&file, &live);
             continue;
         }
-        let kept = recorded(&file);
-        for case in &cases {
-            let none = Vec::new();
-            let (kept, live) = (kept.get(&case.name).unwrap_or(&none), &live[&case.name]);
-            for (index, answer) in live.iter().enumerate() {
-                for (pointer, said) in diff(kept.get(index).unwrap_or_default(), answer) {
-                    let place = format!("{}#{}", case.name, index + 1);
-                    wrong.push(format!(
-                        "{place} {pointer}:\n    {}",
-                        said.replace("ours", "kept")
-                    ));
-                }
-            }
-        }
+        wrong.extend(no_longer(&recorded(&file), &live));
     }
     assert!(
         wrong.is_empty(),
@@ -48,8 +30,38 @@ async fn the_real_api_server_answers_as_it_was_recorded() {
     );
 }
 
+/// Whether to record anew.
+pub fn updating() -> bool {
+    std::env::var_os("UPDATE").is_some_and(|value| !value.is_empty())
+}
+
+/// The cases that could not be run to their end.
+pub fn failed(live: &Answers) -> Vec<String> {
+    let failed = |(case, answers): (&String, &Vec<Value>)| {
+        let why = answers.last()?.get("failed")?;
+        Some(format!("{case}#{}: {why}", answers.len()))
+    };
+    live.iter().filter_map(failed).collect()
+}
+
+/// Where the real server no longer answers what was recorded.
+pub fn no_longer(kept: &Answers, live: &Answers) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (case, answers) in live {
+        let none = Vec::new();
+        let kept = kept.get(case).unwrap_or(&none);
+        for (index, answer) in answers.iter().enumerate() {
+            for (pointer, said) in diff(kept.get(index).unwrap_or_default(), answer) {
+                let said = said.replace("ours", "kept");
+                wrong.push(format!("{case}#{} {pointer}:\n    {said}", index + 1));
+            }
+        }
+    }
+    wrong
+}
+
 /// Writes them, an answer a line, so that a change of one is a line in a diff.
-fn record(file: &str, answers: &Answers) {
+pub fn record(file: &str, answers: &Answers) {
     let mut text = String::from("{\n");
     for (index, (name, answers)) in answers.iter().enumerate() {
         let lines: Vec<String> = answers.iter().map(|answer| format!("  {answer}")).collect();

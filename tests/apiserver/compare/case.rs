@@ -101,7 +101,7 @@ fn parse(file: &str, case: &Value) -> Case {
 }
 
 /// A CRD, and the wait until each of its served versions answers.
-fn define(definition: &Value) -> Vec<Step> {
+pub fn define(definition: &Value) -> Vec<Step> {
     let mut crd = definition.clone();
     crd["apiVersion"] = "apiextensions.k8s.io/v1".into();
     crd["kind"] = "CustomResourceDefinition".into();

@@ -43,30 +43,9 @@ pub async fn run(client: &Client, case: &Case) -> Vec<Value> {
 }
 
 async fn follow(client: &Client, case: &Case, answers: &mut Vec<Value>) -> Result<(), String> {
-    let namespace = case.name.replace('/', "-");
-    let mut saved = BTreeMap::from([("ns".to_owned(), namespace.clone())]);
-    let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    let setup = Step {
-        method: "POST".into(),
-        path: "/api/v1/namespaces".into(),
-        headers: vec![("content-type".into(), "application/json".into())],
-        body: Some(made.to_string()),
-        ..Step::default()
-    };
-    let answer = once(client, &setup).await?;
-    if answer.code != 201 {
-        return Err(answer.text());
-    }
-    // What every namespace has a moment after it was made.
-    for there in ["configmaps/kube-root-ca.crt", "serviceaccounts/default"] {
-        let wait = Step {
-            method: "GET".into(),
-            path: format!("/api/v1/namespaces/{namespace}/{there}"),
-            until: Some(Until::Code(200)),
-            ..Step::default()
-        };
-        ask(client, &wait).await?;
-    }
+    let name = case.name.replace('/', "-");
+    namespace(client, &name).await?;
+    let mut saved = BTreeMap::from([("ns".to_owned(), name)]);
     let mut normal = Normal::default();
     for step in &case.steps {
         let step = filled(step, &saved);
@@ -84,6 +63,32 @@ async fn follow(client: &Client, case: &Case, answers: &mut Vec<Value>) -> Resul
             saved.insert(name.clone(), text);
         }
         answers.push(answer.recorded(&step, &mut normal));
+    }
+    Ok(())
+}
+
+/// Makes a namespace, and waits for what every namespace has a moment after it was made.
+pub async fn namespace(client: &Client, name: &str) -> Result<(), String> {
+    let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let setup = Step {
+        method: "POST".into(),
+        path: "/api/v1/namespaces".into(),
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: Some(made.to_string()),
+        ..Step::default()
+    };
+    let answer = once(client, &setup).await?;
+    if answer.code != 201 {
+        return Err(answer.text());
+    }
+    for there in ["configmaps/kube-root-ca.crt", "serviceaccounts/default"] {
+        let wait = Step {
+            method: "GET".into(),
+            path: format!("/api/v1/namespaces/{name}/{there}"),
+            until: Some(Until::Code(200)),
+            ..Step::default()
+        };
+        ask(client, &wait).await?;
     }
     Ok(())
 }
@@ -107,7 +112,7 @@ fn filled(step: &Step, saved: &BTreeMap<String, String>) -> Step {
 }
 
 /// What came back.
-struct Answer {
+pub struct Answer {
     code: u16,
     headers: http::HeaderMap,
     body: Vec<u8>,
@@ -185,7 +190,8 @@ impl Answer {
     }
 }
 
-async fn ask(client: &Client, step: &Step) -> Result<Answer, String> {
+/// Sends a request, and sends it again until the answer is what the step waits for.
+pub async fn ask(client: &Client, step: &Step) -> Result<Answer, String> {
     let end = Instant::now() + PATIENCE;
     loop {
         let answer = once(client, step).await?;
