@@ -26,12 +26,12 @@ demo: tools ## From nothing to a running application: build, `davit up`, apply e
 test: ## Everything but the real Kubernetes: lints, pure tests, and the whole loop on real servers (20 to 30 minutes at first).
 	scripts/install-tools --test
 	$(MAKE) --no-print-directory lint
-	scripts/build-peer gitea kubectl kubectl-debian
+	scripts/build-peer gitea kubectl kubectl-debian clientgo
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked
 
 test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
 	scripts/install-tools --test
-	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian
+	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian clientgo
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test peers
 
 lint: ## What must hold before a commit: formatting and every lint.

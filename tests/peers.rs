@@ -10,6 +10,8 @@
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 
+#[path = "peers/clients.rs"]
+mod clients;
 #[path = "apiserver/commands/mod.rs"]
 mod commands;
 #[path = "peers/commands.rs"]

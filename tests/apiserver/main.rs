@@ -14,6 +14,7 @@ mod accepted;
 mod apply;
 mod backup;
 mod basics;
+mod clients;
 mod commands;
 mod commands_recorded;
 #[path = "../common/mod.rs"]

@@ -15,6 +15,7 @@
 )]
 #![allow(clippy::print_stderr, reason = "a rig that cannot clean up says so")]
 
+pub mod clientgo;
 pub mod daemon;
 pub mod davit;
 pub mod docker;
