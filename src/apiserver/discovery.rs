@@ -97,9 +97,12 @@ fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiRe
     match parts.uri.path().trim_end_matches('/') {
         "/version" => {
             let accept = accept.map_err(|_| ApiError::not_available(&["application/json"]))?;
-            // Upstream indents it, for people who read it.
-            let text = serde_json::to_string_pretty(&version()).map_err(ApiError::internal)?;
-            Ok(document(accept.plain(), 200, text.into(), &[]))
+            // Upstream indents it always, for people who read it.
+            let accept = Accept {
+                pretty: true,
+                ..accept.plain()
+            };
+            Ok(document(accept, 200, version().to_string().into(), &[]))
         }
         "" => {
             let paths = [

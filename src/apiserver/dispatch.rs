@@ -39,7 +39,8 @@ pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<B
     if !refused && let Some(answer) = health(&server, path) {
         return answer;
     }
-    let accept = Accept::parse(&parts.headers);
+    let accept =
+        Accept::parse(&parts.headers).map(|accept| accept.for_whom(parts.uri.query(), &parts.headers));
     let Some(identity) = parts.extensions.get::<Identity>().cloned() else {
         return error_response(&ApiError::unauthorized(), accept.unwrap_or(JSON), &[]);
     };

@@ -47,7 +47,12 @@ pub struct Accept {
     pub gzip: bool,
     /// Whether the metadata of one object was asked for, and of no list.
     pub single: bool,
+    /// Whether JSON is indented, for people.
+    pub pretty: bool,
 }
+
+/// The beginnings of `User-Agent` behind which upstream suspects a person.
+const PEOPLE: [&str; 3] = ["curl", "Wget", "Mozilla/5.0"];
 
 /// What is given to who asks for nothing that is spoken.
 pub const JSON: Accept = Accept {
@@ -55,6 +60,7 @@ pub const JSON: Accept = Accept {
     shape: Shape::Whole,
     gzip: false,
     single: false,
+    pretty: false,
 };
 
 impl Accept {
@@ -81,6 +87,7 @@ impl Accept {
                 shape: Shape::Whole,
                 gzip,
                 single: false,
+                pretty: false,
             });
         }
         wanted.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
@@ -95,6 +102,7 @@ impl Accept {
                 shape,
                 gzip,
                 single,
+                pretty: false,
             });
         }
         // A media type that is spoken, but not with these parameters, is refused in other words.
@@ -103,6 +111,19 @@ impl Accept {
         } else {
             ApiError::not_available(SPOKEN)
         })
+    }
+
+    /// The same, indented where the query asks for that with `pretty`, or, without a word there, a person seems to ask.
+    pub fn for_whom(self, query: Option<&str>, headers: &HeaderMap) -> Self {
+        let asked = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+            .find(|(name, value)| name == "pretty" && !value.is_empty())
+            .map(|(_, value)| matches!(&*value, "1" | "t" | "T" | "true" | "TRUE" | "True"));
+        let agent = headers.get(http::header::USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        Self {
+            pretty: asked.unwrap_or_else(|| PEOPLE.iter().any(|person| agent.starts_with(person))),
+            ..self
+        }
     }
 
     /// The same encoding for a document that has only one form.

@@ -163,8 +163,6 @@ pub struct Query {
     pub grace_period_seconds: Option<i64>,
     /// `includeObject`, of tables
     pub include_object: IncludeObject,
-    /// `pretty`
-    pub pretty: bool,
 }
 
 impl Query {
@@ -239,7 +237,6 @@ impl Query {
                         ))
                     })?;
                 }
-                "pretty" => query.pretty = flag(&value),
                 _ => {}
             }
         }

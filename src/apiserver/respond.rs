@@ -190,6 +190,7 @@ fn partial(object: &Object, version: &str) -> Bytes {
 /// An answer with a JSON document, in the encoding asked for.
 pub fn document(accept: Accept, code: u16, json: Bytes, warnings: &[String]) -> Response<Body> {
     let body = match accept.format {
+        Format::Json if accept.pretty => indented(&json).into(),
         Format::Json => json,
         Format::Yaml => match to_yaml(&json) {
             Ok(yaml) => yaml.into(),
@@ -218,6 +219,49 @@ pub fn document(accept: Accept, code: u16, json: Bytes, warnings: &[String]) -> 
     }
     *response.body_mut() = Body::from(zipped.unwrap_or(body));
     response
+}
+
+/// The same JSON with a line for each value, its keys in their order.
+fn indented(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let (mut depth, mut text, mut escaped, mut empty) = (0, false, false, false);
+    let line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.extend(std::iter::repeat_n(b' ', depth * 2));
+    };
+    for byte in json.trim_ascii() {
+        if text {
+            out.push(*byte);
+            text = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+            continue;
+        }
+        match byte {
+            b' ' | b'\n' | b'\r' | b'\t' => continue,
+            b'}' | b']' => {
+                depth = usize::saturating_sub(depth, 1);
+                if !empty {
+                    line(&mut out, depth);
+                }
+            }
+            // What was opened just now holds something.
+            _ if empty => line(&mut out, depth),
+            _ => {}
+        }
+        out.push(*byte);
+        empty = false;
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                empty = true;
+            }
+            b',' => line(&mut out, depth),
+            b':' => out.push(b' '),
+            b'"' => text = true,
+            _ => {}
+        }
+    }
+    out
 }
 
 /// `299 - "text"`, with what a quoted string may not hold escaped.
@@ -304,5 +348,28 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
         }
         protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(ApiError::bad_request),
         _ => Err(ApiError::unsupported_media_type(super::negotiate::SPOKEN_BUILTIN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn indented_as_usual() {
+        let rows = [
+            json!({}),
+            json!([]),
+            json!({"a": [], "b": {}, "c": [[], {}], "d": [1, "x", null, {"e": true}]}),
+            json!({"q": "a\"b\\", "r": "{[:,]}", "s": "\\\"", "t\n": "é"}),
+        ];
+        for row in rows {
+            let expected = serde_json::to_string_pretty(&row).unwrap();
+            for text in [row.to_string(), expected.clone()] {
+                assert_eq!(String::from_utf8(indented(text.as_bytes())).unwrap(), expected);
+            }
+        }
     }
 }

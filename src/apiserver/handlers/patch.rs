@@ -144,9 +144,19 @@ fn form(call: &Call) -> ApiResult<Form> {
 
 fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<()> {
     if !body.is_object() && form != Form::Json {
-        let kind = if body.is_array() { "array" } else { "value" };
+        let kind = match body {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            Value::Null | Value::Object(_) => "value",
+        };
+        let during = match form {
+            Form::Strategic => "",
+            _ => "error decoding patch: ",
+        };
         return Err(ApiError::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            "{during}json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
         )));
     }
     let patched = match form {
