@@ -50,6 +50,7 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 /// What has been seen in a case so far.
 #[derive(Default)]
 pub struct Normal {
+    ownerless: bool,
     uids: Vec<String>,
     revisions: Vec<String>,
 }
@@ -63,6 +64,14 @@ fn number(seen: &mut Vec<String>, text: &str) -> usize {
 }
 
 impl Normal {
+    /// Nothing yet; `ownerless` leaves the owners of fields out of what is printed.
+    pub fn new(ownerless: bool) -> Self {
+        Self {
+            ownerless,
+            ..Self::default()
+        }
+    }
+
     /// A text without what is particular to this run, by lines.
     pub fn lines(&mut self, text: &str, directory: &Path) -> Vec<String> {
         let text = text.replace(&directory.display().to_string(), "DIR");
@@ -76,7 +85,10 @@ impl Normal {
         for (pattern, with) in TEXTS.iter() {
             text = pattern.replace_all(&text, *with).into_owned();
         }
-        let mut lines: Vec<String> = text.lines().map(sorted).collect();
+        let mut lines: Vec<String> = sorted(&text).lines().map(sorted).collect();
+        if self.ownerless {
+            lines = without_owners(lines);
+        }
         // Several faults come in any order.
         let first = lines.iter().position(|line| line.starts_with("* "));
         if let Some(faults) = first.and_then(|first| lines.get_mut(first..)) {
@@ -86,10 +98,33 @@ impl Normal {
     }
 }
 
-/// A line that is a JSON object, with its keys in order: objects have none, and upstream's is that of Go's types.
-fn sorted(line: &str) -> String {
-    match serde_json::from_str(line) {
+/// The lines of an object without its owners, which are sorted by the second of their last write.
+fn without_owners(lines: Vec<String>) -> Vec<String> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut kept = Vec::new();
+    let mut within = None;
+    for line in lines {
+        let depth = indent(&line);
+        let goes_on = |start: usize| {
+            depth > start || (depth == start && line.trim_start().starts_with(['-', ']'])) || line.is_empty()
+        };
+        if within.is_some_and(goes_on) {
+            continue;
+        }
+        let begins = ["managedFields:", "\"managedFields\": [", "Managed Fields:"];
+        within = begins.contains(&line.trim()).then_some(depth);
+        if within.is_none() {
+            kept.push(line);
+        }
+    }
+    kept
+}
+
+/// A JSON object, indented or not, with its keys in order: objects have none, and upstream's is that of Go's types.
+fn sorted(text: &str) -> String {
+    match serde_json::from_str::<Value>(text) {
+        Ok(document @ Value::Object(_)) if text.trim_end().contains('\n') => format!("{document:#}"),
         Ok(document @ Value::Object(_)) => document.to_string(),
-        _ => line.to_owned(),
+        _ => text.to_owned(),
     }
 }

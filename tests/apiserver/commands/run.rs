@@ -64,7 +64,8 @@ async fn follow(
             ("group".to_owned(), format!("{namespace}.example.com")),
             ("ns".to_owned(), namespace.clone()),
         ]),
-        normal: Normal::default(),
+        // Debian's shows the owners of fields always.
+        normal: Normal::new(kubectl == Kubectl::Debian),
     };
     if case.widgets {
         let crd = serde_yaml::from_str(&session.fill(&case::widgets())).unwrap();
@@ -90,6 +91,8 @@ fn write_kubeconfigs(kubeconfig: &Path, directory: &Path, namespace: &str) {
     let text = std::fs::read_to_string(kubeconfig).unwrap();
     let mut config: Value = serde_yaml::from_str(&text).unwrap();
     config["contexts"][0]["context"]["namespace"] = namespace.into();
+    config["contexts"][0]["context"]["user"] = "admin".into();
+    config["users"][0]["name"] = "admin".into();
     std::fs::write(directory.join("config"), config.to_string()).unwrap();
     config["users"][0]["user"] = json!({});
     std::fs::write(directory.join("bare"), config.to_string()).unwrap();

@@ -23,6 +23,18 @@ fn walk(ours: &Value, theirs: &Value, path: &str, found: &mut Vec<(String, Strin
                 }
             }
         }
+        // Owners are sorted by the second of their last write, which may have passed between two of them or not.
+        (Value::Array(a), Value::Array(b)) if path.ends_with("/managedFields") && a.len() == b.len() => {
+            let owner = |entry: &&Value| {
+                ["operation", "manager", "apiVersion", "subresource"].map(|key| entry[key].to_string())
+            };
+            let (mut a, mut b): (Vec<&Value>, Vec<&Value>) = (a.iter().collect(), b.iter().collect());
+            a.sort_by_key(owner);
+            b.sort_by_key(owner);
+            for (index, (a, b)) in a.into_iter().zip(b).enumerate() {
+                walk(a, b, &format!("{path}/{index}"), found);
+            }
+        }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
                 walk(a, b, &format!("{path}/{index}"), found);
