@@ -79,7 +79,8 @@ impl Write<'_> {
                 }
                 let key = ObjectKey::new(namespace, text("name"));
                 let role = self.server.store.view().get(&collection, &key);
-                let role = role.ok_or_else(|| ApiError::not_found(&collection, text("name")))?;
+                // Upstream, too, says of the binding's resource that there is no such thing.
+                let role = role.ok_or_else(|| ApiError::not_found(&self.collection, text("name")))?;
                 self.cover(&rules_of(&role.value()))
             }
             _ => Ok(()),
