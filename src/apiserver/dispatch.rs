@@ -188,19 +188,8 @@ async fn resource(
                 _ => ApiError::method_not_allowed(),
             })
         })?;
-    let accept = accept.map_err(|error| match resource.builtin {
-        Builtin::Custom => (error, JSON),
-        _ if error.details.is_some() => (ApiError::not_available(super::negotiate::SPOKEN_BUILTIN), JSON),
-        _ => (ApiError::not_acceptable(super::negotiate::SPOKEN_BUILTIN), JSON),
-    })?;
-    if matches!(accept.shape, Shape::Discovery(_)) {
-        let spoken = if custom {
-            super::negotiate::SPOKEN
-        } else {
-            super::negotiate::SPOKEN_BUILTIN
-        };
-        return Err((ApiError::not_acceptable(spoken), JSON));
-    }
+    let refusals = *accept.as_ref().unwrap_or(&JSON);
+    let accept = form_of(accept, custom)?;
     let body = match verb {
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
         _ => read(body).await.map_err(failed)?,
@@ -228,6 +217,7 @@ async fn resource(
         target,
         query,
         accept,
+        refusals,
         content_type,
         body,
         warnings: Vec::new(),
@@ -236,6 +226,32 @@ async fn resource(
         duplicates: super::strict::Again::default(),
     };
     Ok(call.run(verb).await)
+}
+
+/// In which form a resource's answer is given.
+fn form_of(accept: ApiResult<Accept>, custom: bool) -> Result<Accept, Failed> {
+    let accept = accept.map_err(|error| match error.details {
+        _ if custom => (error, JSON),
+        Some(_) => (ApiError::not_available(super::negotiate::SPOKEN_BUILTIN), JSON),
+        None => (ApiError::not_acceptable(super::negotiate::SPOKEN_BUILTIN), JSON),
+    })?;
+    // Of a custom resource only the metadata has a protobuf form.
+    let accept = match accept.shape {
+        Shape::Whole if custom => match accept.without_protobuf() {
+            Some(other) => other,
+            None => return Err((ApiError::not_acceptable(super::negotiate::SPOKEN_BUILTIN), accept)),
+        },
+        _ => accept,
+    };
+    if matches!(accept.shape, Shape::Discovery(_)) {
+        let spoken = if custom {
+            super::negotiate::SPOKEN
+        } else {
+            super::negotiate::SPOKEN_BUILTIN
+        };
+        return Err((ApiError::not_acceptable(spoken), JSON));
+    }
+    Ok(accept)
 }
 
 fn verb(method: &Method, target: &Target, query: &Query) -> Option<Verb> {

@@ -21,6 +21,8 @@ pub enum Format {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 /// What is made of the objects of an answer.
@@ -49,6 +51,8 @@ pub struct Accept {
     pub single: bool,
     /// Whether JSON is indented, for people.
     pub pretty: bool,
+    /// What is taken where there is no protobuf of the answer.
+    pub instead: Option<Format>,
 }
 
 /// The beginnings of `User-Agent` behind which upstream suspects a person.
@@ -61,6 +65,7 @@ pub const JSON: Accept = Accept {
     gzip: false,
     single: false,
     pretty: false,
+    instead: None,
 };
 
 impl Accept {
@@ -88,6 +93,7 @@ impl Accept {
                 gzip,
                 single: false,
                 pretty: false,
+                instead: None,
             });
         }
         wanted.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
@@ -97,12 +103,18 @@ impl Accept {
             let single = clause
                 .split(';')
                 .any(|part| part.trim() == "as=PartialObjectMetadata");
+            let instead = wanted
+                .iter()
+                .filter_map(|(_, clause)| one(clause))
+                .find(|(format, shape)| *format != Format::Protobuf && *shape == Shape::Whole)
+                .map(|(format, _)| format);
             return Ok(Self {
                 format,
                 shape,
                 gzip,
                 single,
                 pretty: false,
+                instead,
             });
         }
         // A media type that is spoken, but not with these parameters, is refused in other words.
@@ -134,11 +146,24 @@ impl Accept {
         }
     }
 
+    /// The form of an answer that has no protobuf; none where nothing else is taken.
+    pub fn without_protobuf(self) -> Option<Self> {
+        if self.format != Format::Protobuf {
+            return Some(self);
+        }
+        Some(Self {
+            format: self.instead?,
+            shape: Shape::Whole,
+            ..self
+        })
+    }
+
     /// The `Content-Type` of the answer.
     pub fn content_type(self) -> String {
         let base = match self.format {
             Format::Json => "application/json",
             Format::Yaml => "application/yaml",
+            Format::Protobuf => "application/vnd.kubernetes.protobuf",
         };
         match self.shape {
             Shape::Discovery(version) => {
@@ -167,6 +192,7 @@ fn format(clause: &str) -> Option<Format> {
     match clause.split(';').next()?.trim() {
         "application/json" | "*/*" => Some(Format::Json),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Some(Format::Yaml),
+        "application/vnd.kubernetes.protobuf" => Some(Format::Protobuf),
         _ => None,
     }
 }
@@ -190,13 +216,14 @@ fn one(clause: &str) -> Option<(Format, Shape)> {
         "v2" => "v2",
         _ => "",
     };
+    let plain = format != Format::Protobuf;
     let shape = match (group, kind, version) {
         (_, "", _) => Shape::Whole,
-        ("meta.k8s.io", "Table", "v1" | "v1beta1") => Shape::Table(version),
+        ("meta.k8s.io", "Table", "v1" | "v1beta1") if plain => Shape::Table(version),
         ("meta.k8s.io", "PartialObjectMetadata" | "PartialObjectMetadataList", "v1" | "v1beta1") => {
             Shape::Metadata(version)
         }
-        ("apidiscovery.k8s.io", "APIGroupDiscoveryList", "v2") => Shape::Discovery(version),
+        ("apidiscovery.k8s.io", "APIGroupDiscoveryList", "v2") if plain => Shape::Discovery(version),
         _ => return None,
     };
     Some((format, shape))
@@ -224,9 +251,16 @@ mod tests {
             ),
             (
                 "application/vnd.kubernetes.protobuf,application/json",
-                Some((Format::Json, Shape::Whole)),
+                Some((Format::Protobuf, Shape::Whole)),
             ),
-            ("application/vnd.kubernetes.protobuf", None),
+            (
+                "application/vnd.kubernetes.protobuf",
+                Some((Format::Protobuf, Shape::Whole)),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/yaml",
+                Some((Format::Yaml, Shape::Whole)),
+            ),
             ("application/yaml", Some((Format::Yaml, Shape::Whole))),
             (
                 "application/json;q=0.5, application/yaml",

@@ -155,6 +155,11 @@ impl Presenter {
                 return self.rows(objects.iter().map(Arc::as_ref), version, metadata);
             }
         };
+        if self.accept.format == Format::Protobuf
+            && let Some(bytes) = self.protobuf_list(objects, &api_version, &kind, metadata)
+        {
+            return bytes;
+        }
         let size: usize = objects.iter().map(|object| object.json().len() + 1).sum();
         let mut out = BytesMut::with_capacity(size + 256);
         let head = json!({"kind": kind}).to_string();
@@ -173,6 +178,25 @@ impl Presenter {
         }
         out.put_slice(b"]}");
         out.freeze()
+    }
+}
+
+impl Presenter {
+    /// A list in protobuf, object by object: none of the whole is in memory twice.
+    fn protobuf_list(
+        &self,
+        objects: &[Arc<Object>],
+        api_version: &str,
+        kind: &str,
+        metadata: &Value,
+    ) -> Option<Bytes> {
+        let item = protobuf::item_name(api_version, kind)?;
+        let mut raw = protobuf::list_head(Some(metadata))?;
+        for object in objects {
+            let one = self.one(object);
+            protobuf::list_item(&mut raw, &item, &serde_json::from_slice(&one).ok()?)?;
+        }
+        Some(protobuf::envelope(api_version, kind, &raw).into())
     }
 }
 
@@ -196,6 +220,22 @@ pub fn document(accept: Accept, code: u16, json: Bytes, warnings: &[String]) -> 
             Ok(yaml) => yaml.into(),
             Err(error) => return error_response(&ApiError::internal(error), accept, warnings),
         },
+        Format::Protobuf if json.starts_with(b"k8s\0") => json,
+        Format::Protobuf => {
+            let value: Value = serde_json::from_slice(&json).unwrap_or_default();
+            match (protobuf::encode(&value), accept.without_protobuf()) {
+                (Some(bytes), _) => bytes.into(),
+                (None, Some(other)) => return document(other.plain(), code, json, warnings),
+                (None, None) => {
+                    let refused = if value.get("metadata").is_some() {
+                        ApiError::not_acceptable(super::negotiate::SPOKEN_BUILTIN)
+                    } else {
+                        ApiError::not_available(&["application/json"])
+                    };
+                    return error_response(&refused, accept, warnings);
+                }
+            }
+        }
     };
     let zipped = (accept.gzip && body.len() >= GZIP_FROM)
         .then(|| gzip(&body))

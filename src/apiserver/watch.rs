@@ -13,7 +13,8 @@ use serde_json::json;
 use tokio::{sync::watch::Receiver, time::Instant};
 
 use super::{
-    negotiate::{Format, Shape},
+    negotiate::{Accept, Format, Shape},
+    protobuf,
     respond::{Presenter, document},
     selector::Selector,
     server::Server,
@@ -86,10 +87,16 @@ struct Watching {
 /// The answer: a body without an end.
 pub fn respond(request: Request) -> Response<Body> {
     let accept = request.presenter.accept;
-    let mut response = document(accept, 200, Bytes::new(), &request.warnings);
+    // The head alone, in whatever form: the body comes in pieces.
+    let head = Accept {
+        format: Format::Json,
+        ..accept
+    };
+    let mut response = document(head, 200, Bytes::new(), &request.warnings);
     let content_type = match accept.format {
         Format::Json => "application/json",
         Format::Yaml => "application/yaml",
+        Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
     };
     response
         .headers_mut()
@@ -281,6 +288,12 @@ impl Watching {
             let yaml = serde_saphyr::to_string(&json!({"type": kind, "object": value})).unwrap_or_default();
             out.put_slice(b"---\n");
             out.put_slice(yaml.as_bytes());
+            return;
+        }
+        if self.presenter.accept.format == Format::Protobuf {
+            let value = serde_json::from_slice(json).unwrap_or_default();
+            let object = protobuf::encode(&value).unwrap_or_default();
+            out.put_slice(&protobuf::event(kind, &object));
             return;
         }
         out.put_slice(b"{\"type\":\"");

@@ -55,6 +55,8 @@ pub struct Call {
     pub query: Query,
     /// The form of the answer.
     pub accept: Accept,
+    /// The form of a refusal: that of the client's first choice, also where no object has it.
+    pub refusals: Accept,
     /// The body's media type, without parameters.
     pub content_type: String,
     /// The body.
@@ -148,7 +150,7 @@ impl Call {
             Verb::Delete => delete::delete(&mut self).await,
             Verb::DeleteCollection => delete::delete_collection(&mut self).await,
         };
-        done.unwrap_or_else(|error| respond::error_response(&error, self.accept, &self.warnings))
+        done.unwrap_or_else(|error| respond::error_response(&error, self.refusals, &self.warnings))
     }
 
     fn name(&self) -> &str {

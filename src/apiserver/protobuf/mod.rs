@@ -1,13 +1,18 @@
-//! Bodies in protobuf, as Go's typed clients send the built-in types: decoded to the JSON that they stand for.
-//!
-//! Answers are always JSON: every such client also accepts that.
+//! Protobuf, as Go's typed clients send and ask for the built-in types: bodies are decoded to the JSON that they stand
+//! for, and answers written from it.
 
+mod encode;
 mod wire;
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Number, Value};
+
+pub use encode::{encode, envelope, event, item_name, list_head, list_item};
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -35,7 +40,8 @@ struct Field {
     kind: &'static str,
 }
 
-type Message = HashMap<u64, Field>;
+/// By number: the order in which Go writes them.
+type Message = BTreeMap<u64, Field>;
 
 static MESSAGES: LazyLock<HashMap<&'static str, Message>> = LazyLock::new(|| {
     let mut messages: HashMap<&'static str, Message> = HashMap::new();
@@ -96,8 +102,17 @@ pub fn decode(body: &[u8]) -> Result<Value, Failed> {
 }
 
 fn message_name(api_version: &str, kind: &str) -> String {
+    const META: [&str; 7] = [
+        "DeleteOptions",
+        "Status",
+        "APIVersions",
+        "APIGroup",
+        "APIGroupList",
+        "APIResourceList",
+        "PartialObjectMetadata",
+    ];
     let group = match api_version.rsplit_once('/') {
-        _ if kind == "DeleteOptions" => "meta",
+        _ if META.contains(&kind) => "meta",
         None => "core",
         // `rbac.authorization.k8s.io` is `rbac` in the table, `apiextensions.k8s.io` `apiextensions`.
         Some((group, _)) => group.split('.').next().unwrap_or_default(),

@@ -141,14 +141,23 @@ events.Event: 1 metadata meta.ObjectMeta, 2 eventTime micro, 3 series *events.Ev
   12 deprecatedSource core.EventSource, 13 deprecatedFirstTimestamp time, 14 deprecatedLastTimestamp time,
   15 deprecatedCount int
 events.EventSeries: 1 count int, 2 lastObservedTime micro
+meta.APIGroup: 1 name text, 2 versions [meta.GroupVersionForDiscovery,
+  3 preferredVersion meta.GroupVersionForDiscovery, 4 serverAddressByClientCIDRs [meta.ServerAddressByClientCIDR
+meta.APIGroupList: 1 groups [meta.APIGroup
+meta.APIResource: 1 name text, 2 namespaced bool, 3 kind text, 4 verbs *texts, 5 shortNames [text,
+  6 singularName text, 7 categories [text, 8 group text, 9 version text, 10 storageVersionHash text
+meta.APIResourceList: 1 groupVersion text, 2 resources [meta.APIResource
+meta.APIVersions: 1 versions [text, 2 serverAddressByClientCIDRs [meta.ServerAddressByClientCIDR
 meta.Condition: 1 type text, 2 status text, 3 observedGeneration int, 4 lastTransitionTime time,
   5 reason text, 6 message text
 meta.DeleteOptions: 1 gracePeriodSeconds *int, 2 preconditions *meta.Preconditions,
   3 orphanDependents *bool, 4 propagationPolicy *text, 5 dryRun [text,
   6 ignoreStoreReadErrorWithClusterBreakingPotential *bool
 meta.FieldSelectorRequirement: 1 key text, 2 operator text, 3 values [text
+meta.GroupVersionForDiscovery: 1 groupVersion text, 2 version text
 meta.LabelSelector: 1 matchLabels {text, 2 matchExpressions [meta.LabelSelectorRequirement
 meta.LabelSelectorRequirement: 1 key text, 2 operator text, 3 values [text
+meta.ListMeta: 1 selfLink text, 2 resourceVersion text, 3 continue text, 4 remainingItemCount *int
 meta.ManagedFieldsEntry: 1 manager text, 2 operation text, 3 apiVersion text, 4 time *time,
   6 fieldsType text, 7 fieldsV1 *raw, 8 subresource text
 meta.ObjectMeta: 1 name text, 2 generateName text, 3 namespace text, 4 selfLink text, 5 uid text,
@@ -157,7 +166,14 @@ meta.ObjectMeta: 1 name text, 2 generateName text, 3 namespace text, 4 selfLink 
   13 ownerReferences [meta.OwnerReference, 14 finalizers [text, 17 managedFields [meta.ManagedFieldsEntry
 meta.OwnerReference: 1 kind text, 3 name text, 4 uid text, 5 apiVersion text, 6 controller *bool,
   7 blockOwnerDeletion *bool
+meta.PartialObjectMetadata: 1 metadata meta.ObjectMeta
 meta.Preconditions: 1 uid *text, 2 resourceVersion *text
+meta.ServerAddressByClientCIDR: 1 clientCIDR text, 2 serverAddress text
+meta.Status: 1 metadata meta.ListMeta, 2 status text, 3 message text, 4 reason text, 5 details *meta.StatusDetails,
+  6 code int
+meta.StatusCause: 1 reason text, 2 message text, 3 field text
+meta.StatusDetails: 1 name text, 2 group text, 3 kind text, 4 causes [meta.StatusCause, 5 retryAfterSeconds int,
+  6 uid text
 rbac.AggregationRule: 1 clusterRoleSelectors [meta.LabelSelector
 rbac.ClusterRole: 1 metadata meta.ObjectMeta, 2 rules [rbac.PolicyRule,
   3 aggregationRule *rbac.AggregationRule

@@ -6,7 +6,7 @@ use kube::core::cel::{
     KubeCelExt as _,
     cel::{
         Context, ExecutionError, IdedExpr, Value as Cel,
-        common::ast::{EntryExpr, Expr, IdedEntryExpr, operators},
+        common::ast::{EntryExpr, Expr, IdedEntryExpr},
         objects::OptionalValue,
         parser::Parser,
     },
@@ -14,14 +14,20 @@ use kube::core::cel::{
 use serde_json::{Map, Value};
 
 use super::{
-    cel_value, correlate, cost,
+    cel_value, correlate, cost, dynamic, merging,
     node::{Additional, Node, Types},
+    optionals,
 };
 use crate::apiserver::field::{Cause, FieldError, child, index, key};
 
 /// The standard functions and Kubernetes' libraries, registered once for the process.
 pub(super) fn functions() -> &'static Context<'static> {
-    static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
+    static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
+        let mut context = Context::default().with_all();
+        dynamic::register(&mut context);
+        merging::register(&mut context);
+        context
+    });
     &FUNCTIONS
 }
 
@@ -110,61 +116,26 @@ fn parse_here(source: &str) -> Result<IdedExpr, String> {
         .enable_optional_syntax(true)
         .parse(source)
         .map_err(|errors| {
-            let texts: Vec<String> = errors.errors.iter().map(|error| error.msg.clone()).collect();
-            texts.join("; ")
+            let mut errors = errors.errors;
+            errors.sort_by_key(|error| error.pos);
+            let texts: Vec<String> = errors
+                .iter()
+                .map(|error| super::rules::shown(source, offset(source, error.pos), &error.msg))
+                .collect();
+            texts.join("\n")
         })?;
-    rewrite(&mut expression);
+    optionals::rewrite(&mut expression);
     Ok(expression)
 }
 
-/// `a.?b` of the parser is looked up as `a[?"b"]`: the interpreter fails on a missing key only in the former.
-fn rewrite(expression: &mut IdedExpr) {
-    match &mut expression.expr {
-        Expr::Call(call) => {
-            if call.func_name == operators::OPT_SELECT {
-                operators::OPT_INDEX.clone_into(&mut call.func_name);
-            }
-            if let Some(target) = &mut call.target {
-                rewrite(target);
-            }
-            call.args.iter_mut().for_each(rewrite);
-        }
-        Expr::Comprehension(comprehension) => {
-            let comprehension = &mut **comprehension;
-            for part in [
-                &mut comprehension.iter_range,
-                &mut comprehension.accu_init,
-                &mut comprehension.loop_cond,
-                &mut comprehension.loop_step,
-                &mut comprehension.result,
-            ] {
-                rewrite(part);
-            }
-        }
-        Expr::List(list) => list.elements.iter_mut().for_each(rewrite),
-        Expr::Map(map) => {
-            for entry in &mut map.entries {
-                rewrite_entry(&mut entry.expr);
-            }
-        }
-        Expr::Struct(fields) => {
-            for entry in &mut fields.entries {
-                rewrite_entry(&mut entry.expr);
-            }
-        }
-        Expr::Select(select) => rewrite(&mut select.operand),
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
-    }
-}
-
-fn rewrite_entry(entry: &mut EntryExpr) {
-    match entry {
-        EntryExpr::StructField(field) => rewrite(&mut field.value),
-        EntryExpr::MapEntry(entry) => {
-            rewrite(&mut entry.key);
-            rewrite(&mut entry.value);
-        }
-    }
+/// The place in the text of a line and a column, both counted from one.
+fn offset(source: &str, (line, column): (isize, isize)) -> usize {
+    let line = usize::try_from(line - 1).unwrap_or_default();
+    let column = usize::try_from(column - 1).unwrap_or_default();
+    let before: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = source.get(before..).unwrap_or_default();
+    let within = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
+    before + within
 }
 
 impl Rule {
@@ -199,12 +170,16 @@ impl Rule {
         }
     }
 
-    fn parsed(&self) -> &Parsed {
+    /// The expressions, about values of `node`.
+    fn parsed(&self, node: &Node) -> &Parsed {
         self.parsed.get_or_init(|| {
-            let program = parse(&self.source).map_err(Into::into);
+            let mut program: Result<IdedExpr, Box<str>> = parse(&self.source).map_err(Into::into);
             let uses_old_self = program
                 .as_ref()
-                .is_ok_and(|program: &IdedExpr| program.references().has_variable("oldSelf"));
+                .is_ok_and(|program| program.references().has_variable("oldSelf"));
+            if let Ok(program) = &mut program {
+                merging::rewrite(program, node);
+            }
             let message = Some(&self.message_source)
                 .filter(|source| !source.is_empty())
                 .and_then(|source| parse(source).ok());
@@ -225,9 +200,9 @@ impl Rule {
         }
     }
 
-    fn detail(&self, context: &Context<'_>) -> String {
+    fn detail(&self, node: &Node, context: &Context<'_>) -> String {
         let computed =
-            self.parsed()
+            self.parsed(node)
                 .message
                 .as_ref()
                 .and_then(|expression| match resolve(expression, context) {
@@ -353,7 +328,7 @@ fn run(
     }
     let old = origin.old.filter(|old| !old.is_null());
     let old_cel = old
-        .filter(|_| rules.rules.iter().any(|rule| rule.parsed().uses_old_self))
+        .filter(|_| rules.rules.iter().any(|rule| rule.parsed(node).uses_old_self))
         .map(|old| cel_value::convert(old, node, resource));
     let mut context = functions().new_inner_scope();
     context.add_variable_from_value("self", cel_value::convert(value, node, resource));
@@ -370,14 +345,14 @@ fn run(
     });
     for rule in &rules.rules {
         // A transition rule needs something to compare with.
-        if rule.parsed().uses_old_self && old.is_none() && !rule.optional_old_self {
+        if rule.parsed(node).uses_old_self && old.is_none() && !rule.optional_old_self {
             continue;
         }
         let scope = optional
             .as_ref()
             .filter(|_| rule.optional_old_self)
             .unwrap_or(&context);
-        if let Ok(program) = &rule.parsed().program {
+        if let Ok(program) = &rule.parsed(node).program {
             let known = [("self", value), ("oldSelf", old.unwrap_or(&Value::Null))];
             if cost::bound(program, &known) > cost::PER_CALL {
                 let typed = Value::from(node.types.names());
@@ -390,7 +365,7 @@ fn run(
             }
         }
         if let Some(error) = check(rule, node, value, scope, path)
-            && (rule.parsed().uses_old_self || !origin.unchanged())
+            && (rule.parsed(node).uses_old_self || !origin.unchanged())
         {
             errors.push(error);
         }
@@ -399,7 +374,7 @@ fn run(
 
 fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &str) -> Option<FieldError> {
     let typed = Value::from(node.types.names());
-    let program = match &rule.parsed().program {
+    let program = match &rule.parsed(node).program {
         Ok(program) => program,
         Err(reason) => {
             return Some(FieldError::invalid(
@@ -417,7 +392,7 @@ fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &st
             } else {
                 child(path, &rule.field_path)
             };
-            let detail = rule.detail(scope);
+            let detail = rule.detail(node, scope);
             let omitted = node.types == Types::OBJECT || node.types == Types::ARRAY;
             Some(match rule.reason {
                 Cause::Forbidden => FieldError::forbidden(&place, &detail),

@@ -8,12 +8,16 @@ mod cel_value;
 mod correlate;
 mod cost;
 mod defaults;
+mod dynamic;
 mod embedded;
 mod formats;
 mod lists;
+mod merging;
 mod node;
+mod optionals;
 mod prune;
 mod rule_path;
+mod rules;
 mod scalars;
 mod structural;
 #[cfg(test)]

@@ -28,8 +28,6 @@ struct Scope<'a> {
     no_defaults: Option<&'a str>,
     /// Inside the metadata of a resource.
     in_meta: bool,
-    /// The list below which an old item cannot be told.
-    uncorrelated: Option<&'a str>,
 }
 
 /// Checks `schema`, which stands at `path` in the CRD; errors are sorted and each is there once.
@@ -40,10 +38,13 @@ pub(super) fn check(schema: &Value, path: &str) -> Vec<FieldError> {
         depth: 0,
         no_defaults: None,
         in_meta: false,
-        uncorrelated: None,
     };
     match schema.as_object() {
-        Some(schema) => place(schema, path, scope, &mut errors),
+        Some(schema) => {
+            place(schema, path, scope, &mut errors);
+            let more = super::rules::check(schema, path, &errors);
+            errors.extend(more);
+        }
         None => errors.push(FieldError::required(path, "schemas are required")),
     }
     errors.sort_by_key(ToString::to_string);
@@ -123,25 +124,18 @@ fn place(schema: &Map<String, Value>, path: &str, scope: Scope<'_>, errors: &mut
         );
     }
     if let Some(sub) = object(schema, "items") {
-        let keyed = string(schema, "x-kubernetes-list-type") == "map";
-        let uncorrelated = if keyed {
-            scope.uncorrelated
-        } else {
-            scope.uncorrelated.or(Some(path))
-        };
         place(
             sub,
             &child(path, "items"),
             Scope {
                 level: Level::Item,
-                uncorrelated,
                 ..inner
             },
             errors,
         );
     }
     junctors(schema, Some(schema), path, path, scope.depth, errors);
-    rules(schema, path, scope, errors);
+    rules(schema, path, errors);
 }
 
 /// Keywords that JSON Schema has and CRDs have not.

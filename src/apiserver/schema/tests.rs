@@ -10,6 +10,11 @@ fn schema(spec: &Value) -> Schema {
     Schema::compile(&whole).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
+/// A schema that was stored before its rules were looked at, as by an older version.
+fn stored(spec: &Value) -> Schema {
+    Schema::trusted(&json!({"type": "object", "properties": {"spec": spec}}))
+}
+
 fn texts(schema: &Schema, new: &Value, old: Option<&Value>) -> Vec<String> {
     let mut texts: Vec<String> = schema
         .validate(new, old)
@@ -245,14 +250,14 @@ fn rules_run_and_report() {
         ),
     ];
     for (text, value, expected) in rows {
-        let schema = schema(&rule(&text));
+        let schema = stored(&rule(&text));
         assert_eq!(texts(&schema, &json!({"spec": value}), None), expected, "{text}");
     }
 }
 
 #[test]
 fn a_rule_that_would_run_for_ever_is_ended() {
-    let schema = schema(&json!({"type": "array", "items": {"type": "integer"},
+    let schema = stored(&json!({"type": "array", "items": {"type": "integer"},
         "x-kubernetes-validations": [{"rule": "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))"}]}));
     let list = |length: usize| json!({"spec": vec![1; length]});
     assert_eq!(texts(&schema, &list(10), None), Vec::<String>::new());
@@ -405,9 +410,7 @@ fn bad_schemas_are_refused_in_upstreams_words() {
         ),
         (
             json!({"type": "object", "properties": {"a": {"type": "string", "x-kubernetes-validations": [{"rule": "self >"}]}}}),
-            &[
-                "properties[a].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self \\u003e\"}: compilation failed",
-            ],
+            &["properties[a].x-kubernetes-validations[0].rule: Invalid value: {\"Rule\":\"self \\u003e\","],
         ),
         (
             json!({"type": "object", "properties": {"metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}}}),
