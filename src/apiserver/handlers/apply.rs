@@ -234,12 +234,31 @@ impl Call {
         if self.tracked {
             return new;
         }
+        let builtin = self.resource.builtin;
+        let new = tracked(builtin, &self.shared_target(), live, new, self.manager());
+        if builtin == Builtin::Crd && self.subresource().is_empty() {
+            return self.own_status(new);
+        }
+        new
+    }
+
+    /// A CRD whose status the server has just written, as it owns what it says there.
+    fn own_status(&self, new: Fields) -> Fields {
+        let mut before = new.clone();
+        if let Some(status) = before.get_mut("status").and_then(Value::as_object_mut) {
+            status.insert("acceptedNames".into(), json!({}));
+            status.insert("conditions".into(), json!([]));
+        }
+        let shared = SharedTarget {
+            subresource: "status".into(),
+            ..self.shared_target()
+        };
         tracked(
             self.resource.builtin,
-            &self.shared_target(),
-            live,
+            &shared,
+            Some(&before),
             new,
-            self.manager(),
+            "kube-apiserver",
         )
     }
 
