@@ -8,6 +8,7 @@ mod git;
 mod git_cache;
 mod git_command;
 mod git_fetch;
+mod image_name;
 pub mod registry_login;
 mod remote;
 pub mod ssh;
