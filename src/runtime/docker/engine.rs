@@ -14,6 +14,19 @@ pub fn error(doing: &'static str, error: &Error) -> RuntimeError {
         Error::DockerResponseServerError { message, .. } if message.contains("no space left on device") => {
             RuntimeError::DiskFull
         }
+        // By default an engine has room for some thirty networks, and each namespace needs one.
+        Error::DockerResponseServerError { message, .. }
+            if message.contains("non-overlapping") || message.contains("fully subnetted") =>
+        {
+            RuntimeError::Engine {
+                doing,
+                message: format!(
+                    "{}: the engine has room for no more networks; give it more with default-address-pools in \
+                     /etc/docker/daemon.json, or remove those that nobody uses (docker network prune)",
+                    cut(message, LONGEST)
+                ),
+            }
+        }
         Error::DockerResponseServerError { message, .. } => RuntimeError::Engine {
             doing,
             message: cut(message, LONGEST),
@@ -216,6 +229,13 @@ mod tests {
             "{said}"
         );
         assert!(init("exec failed").is_none());
+        for message in [
+            "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+            "all predefined address pools have been fully subnetted",
+        ] {
+            let said = error("find a free subnet", &refused(500, message)).to_string();
+            assert!(said.contains("default-address-pools"), "{said}");
+        }
         let missing = creation(&given, &refused(404, "No such image: sha256:1"));
         assert!(matches!(missing, RuntimeError::ImageMissing(_)), "{missing:?}");
         let none = creation(&given, &refused(400, "No command specified"));
