@@ -16,6 +16,7 @@ use crate::config::{Config, write_private};
 use crate::controller::Ctx;
 use crate::controller::gc::Orphans;
 use crate::controller::jobs::Jobs;
+use crate::controller::lookup::Lookups;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::watch::{self, Stores};
@@ -188,6 +189,7 @@ pub async fn controller_loop(
             tools.clone(),
             stores.providers.clone(),
             http.clone(),
+            Lookups::new(wake.clone()),
         ),
         jobs: Jobs::new(config.max_builds, wake),
         report: Report::new(client.clone(), &config.instance, metrics.clone()),

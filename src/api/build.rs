@@ -57,7 +57,7 @@ pub struct Build {
     /// The longest a build may take, fetching included. Default 30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// What a build may use: limits only. Not in this version yet.
+    /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 }

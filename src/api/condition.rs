@@ -75,6 +75,7 @@ reasons! {
     Verifying = "The containers run and are watched until they have been healthy for minReady.",
     Progressing = "Work is under way.",
     ProgressingWithRetry = "Something failed that may heal by itself; it is tried again with growing pauses.",
+    Resolving = "The source is being looked up and has not answered yet.",
     Resolved = "The source was resolved to a commit or digest.",
     Built = "The image was built.",
     ImageReused = "An image of the same commit and the same build inputs was there already and was not built again.",

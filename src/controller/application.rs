@@ -136,13 +136,13 @@ async fn gather(
 ) -> Gathered {
     let current = target(views, app.spec.concurrency_policy);
     // Somebody asks for a deployment of what the ref names now, or for a look now.
-    let by_hand = current.is_some_and(|release| {
+    let by_hand = current.filter(|release| {
         !release.has_begun() && release.spec.revision.is_none() && release.spec.kind == ReleaseType::Deploy
     });
-    let resolution = ctx
-        .resolver
-        .resolve(id, app, reader, by_hand || request(app).is_some())
-        .await;
+    let asked = by_hand
+        .map(|release| release.name.clone())
+        .or_else(|| request(app));
+    let resolution = ctx.resolver.resolve(id, app, reader, asked).await;
     let values = reader.values(&app.spec).await;
     let decide = |source: PinnedSource| match &values {
         Ok(values) => validate(id, &app.spec, source, values, &ctx.install),
@@ -369,7 +369,7 @@ async fn report(
         releases: &releases,
         running,
         retry,
-        handled_request: request(pass.app),
+        handled_request: request(pass.app).filter(|_| !gathered.resolution.pending),
     };
     let new = status(&facts, now);
     let old = pass.app.status.as_ref();

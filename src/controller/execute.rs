@@ -24,7 +24,7 @@ use crate::plan::{Action, End};
 use crate::redact::Masker;
 use crate::runtime::{Progress, Workload};
 
-use super::resolve::Origin;
+use super::origin::Origin;
 use super::values::Reader;
 use super::work::{BuildWork, PullWork, no_log};
 use super::{Ctx, cluster_problem, finalizer};

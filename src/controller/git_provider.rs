@@ -19,7 +19,7 @@ use crate::error::{Class, Problem};
 use crate::forge::{self, Account};
 use crate::plan::backoff;
 
-use super::resolve::forge_secrets;
+use super::origin::forge_secrets;
 use super::values::Reader;
 use super::{Ctx, Error, finalizer};
 

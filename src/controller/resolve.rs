@@ -10,42 +10,24 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    AllowedFrom, Application, ApplicationSpec, ConditionType, DockerSource, FromForge, GitProvider, GitRef,
-    GitSource, Reason, Source, TriggerOn, condition,
+    AllowedFrom, Application, ApplicationSpec, ConditionType, FromForge, GitProvider, Reason, Source,
+    TriggerOn, condition,
 };
 use crate::error::{Class, Problem};
-use crate::forge::{self, ForgeSecrets, HttpOptions};
-use crate::model::{AppId, CommitId, RefSpec, RegistryLogin};
+use crate::forge::{self, HttpOptions};
+use crate::model::AppId;
 use crate::plan::backoff;
 use crate::plan::desired::PinnedSource;
 use crate::redact::SafeUrl;
-use crate::source::registry_login::registry_logins;
-use crate::source::{Fields, GitRemote, credential, docker};
+use crate::source::{Fields, GitRemote, docker};
 
+use super::lookup::{Lookups, Question};
+use super::origin::{Origin, forge_secrets, git_remote, image_login, ref_spec};
 use super::values::Reader;
 use super::work::Tools;
 
 /// How often a branch or tag is looked at by default.
 const POLL_INTERVAL: Duration = Duration::from_mins(5);
-
-/// Where a source comes from, with what lets one in.
-#[derive(Clone, Debug)]
-pub enum Origin {
-    /// A repository.
-    Git {
-        /// Where, and who one is.
-        remote: GitRemote,
-        /// Which commit.
-        spec: RefSpec,
-    },
-    /// An image.
-    Image {
-        /// Its reference.
-        image: String,
-        /// Who one is at its registry.
-        login: Option<RegistryLogin>,
-    },
-}
 
 /// What was found last.
 #[derive(Clone, Debug)]
@@ -68,6 +50,8 @@ pub struct Resolution {
     pub attempts: u32,
     /// Look again after this time.
     pub check_in: Option<Duration>,
+    /// It is being looked up anew: what was found before stands here, if that will do.
+    pub pending: bool,
 }
 
 /// Resolves sources and remembers what it found.
@@ -77,32 +61,48 @@ pub struct Resolver {
     providers: Store<GitProvider>,
     http: HttpOptions,
     found: Mutex<HashMap<AppId, Found>>,
+    lookups: Lookups,
 }
 
 impl Resolver {
     /// A resolver that has found nothing yet.
-    pub fn new(client: Client, tools: Tools, providers: Store<GitProvider>, http: HttpOptions) -> Self {
+    pub fn new(
+        client: Client,
+        tools: Tools,
+        providers: Store<GitProvider>,
+        http: HttpOptions,
+        lookups: Lookups,
+    ) -> Self {
         Self {
             client,
             tools,
             providers,
             http,
             found: Mutex::default(),
+            lookups,
         }
     }
 
     /// Forgets an Application.
     pub fn forget(&self, app: &AppId) {
         self.found.lock().remove(app);
+        self.lookups.forget(app);
     }
 
-    /// The source of an Application; `fresh` looks it up now.
-    pub async fn resolve(&self, id: &AppId, app: &Application, reader: &Reader, fresh: bool) -> Resolution {
+    /// The source of an Application; where somebody `asked`, as it is from then on.
+    pub async fn resolve(
+        &self,
+        id: &AppId,
+        app: &Application,
+        reader: &Reader,
+        asked: Option<String>,
+    ) -> Resolution {
         let nothing = Resolution {
             source: None,
             origin: None,
             attempts: 0,
             check_in: None,
+            pending: false,
         };
         let Some(source) = app.spec.source.as_ref().filter(|source| kind(source).is_some()) else {
             self.forget(id);
@@ -118,7 +118,9 @@ impl Resolver {
             }
         };
         let key = format!("{} {version}", serde_json::to_string(source).unwrap_or_default());
-        if let Some(known) = self.known(id, app, source, &key, fresh) {
+        if asked.is_none()
+            && let Some(known) = self.known(id, app, source, &key)
+        {
             return Resolution {
                 origin: Some(origin),
                 attempts: known.attempts,
@@ -126,9 +128,36 @@ impl Resolver {
                     .next
                     .map(|next| next.saturating_duration_since(Instant::now())),
                 source: Some(known.result),
+                pending: false,
             };
         }
-        let result = self.look_up(source, &origin).await;
+        let waits_for_now = asked.is_some();
+        let question = Question {
+            key: key.clone(),
+            server: origin.server(),
+            asked,
+        };
+        let look_up = look_up(self.tools.clone(), source.clone(), origin.clone());
+        let Some(result) = self.lookups.ask(id, question, look_up).await else {
+            let before = self
+                .found
+                .lock()
+                .get(id)
+                .filter(|found| found.key == key)
+                .cloned();
+            let before = before.filter(|_| !waits_for_now);
+            return Resolution {
+                source: Some(
+                    before
+                        .as_ref()
+                        .map_or_else(|| Err(looking_up(source)), |found| found.result.clone()),
+                ),
+                origin: Some(origin),
+                attempts: before.map_or(0, |found| found.attempts),
+                check_in: None,
+                pending: true,
+            };
+        };
         let transient = result
             .as_ref()
             .is_err_and(|problem| problem.class != Class::Terminal);
@@ -159,14 +188,12 @@ impl Resolver {
             origin: Some(origin),
             attempts,
             check_in: pause,
+            pending: false,
         }
     }
 
     /// What was found before, if it still holds: in memory, or after a restart in the status.
-    fn known(&self, id: &AppId, app: &Application, source: &Source, key: &str, fresh: bool) -> Option<Found> {
-        if fresh {
-            return None;
-        }
+    fn known(&self, id: &AppId, app: &Application, source: &Source, key: &str) -> Option<Found> {
         let mut found = self.found.lock();
         if let Some(known) = found.get(id) {
             let due = known.next.is_some_and(|next| next <= Instant::now());
@@ -232,33 +259,6 @@ impl Resolver {
                 "spec.source asks for something that this version of Davit does not do yet: use git, gitea or docker",
             ))
         }
-    }
-
-    async fn look_up(&self, source: &Source, origin: &Origin) -> Result<PinnedSource, Problem> {
-        let revision = match origin {
-            Origin::Git { remote, spec } => {
-                let cancel = CancellationToken::new();
-                let resolved = self.tools.git.resolve(remote, spec, &cancel).await;
-                resolved
-                    .map_err(|error| Problem::of(&error))?
-                    .commit
-                    .as_str()
-                    .to_owned()
-            }
-            Origin::Image { image, login } => {
-                let Some(engine) = &self.tools.docker else {
-                    return Err(Problem::new(
-                        Class::Terminal,
-                        Reason::NotSupported,
-                        "there is no engine here to resolve images with",
-                    ));
-                };
-                let resolved = docker::resolve_image(engine, image, login.as_ref()).await;
-                resolved.map_err(|error| Problem::of(&error))?.reference
-            }
-        };
-        pinned(source, revision)
-            .ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
     }
 
     /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
@@ -345,6 +345,40 @@ impl Resolver {
     }
 }
 
+/// What is said as long as a first answer is not there.
+fn looking_up(source: &Source) -> Problem {
+    let what = pinned(source, String::new()).map_or_else(String::new, |source| source.locator);
+    let message = format!("spec.source is being looked up: no answer from {what} yet");
+    Problem::new(Class::Waiting, Reason::Resolving, message)
+}
+
+async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedSource, Problem> {
+    let revision = match origin {
+        Origin::Git { remote, spec } => {
+            let cancel = CancellationToken::new();
+            let resolved = tools.git.resolve(&remote, &spec, &cancel).await;
+            resolved
+                .map_err(|error| Problem::of(&error))?
+                .commit
+                .as_str()
+                .to_owned()
+        }
+        Origin::Image { image, login } => {
+            let Some(engine) = &tools.docker else {
+                return Err(Problem::new(
+                    Class::Terminal,
+                    Reason::NotSupported,
+                    "there is no engine here to resolve images with",
+                ));
+            };
+            let resolved = docker::resolve_image(engine, &image, login.as_ref()).await;
+            resolved.map_err(|error| Problem::of(&error))?.reference
+        }
+    };
+    pinned(&source, revision)
+        .ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
+}
+
 /// The kind of a source, as the user writes it.
 pub fn kind(source: &Source) -> Option<&'static str> {
     if source.git.is_some() {
@@ -379,116 +413,6 @@ pub fn pinned(source: &Source, revision: String) -> Option<PinnedSource> {
         revision,
         path,
         submodules,
-    })
-}
-
-async fn git_remote(git: &GitSource, reader: &Reader) -> Result<(GitRemote, String), Problem> {
-    let url = SafeUrl::parse(&git.url).map_err(|error| {
-        let message = format!("spec.source.git.url cannot be read: {error}; write it as https://host/path or ssh://user@host/path");
-        Problem::new(Class::Terminal, Reason::InvalidSpec, message)
-    })?;
-    let Some(reference) = &git.secret_ref else {
-        return Ok((
-            GitRemote {
-                url,
-                credential: crate::model::GitCredential::Anonymous,
-                ca: None,
-                fields: Fields::GIT,
-            },
-            String::new(),
-        ));
-    };
-    let data = reader
-        .secret(&reference.name, "spec.source.git.secretRef")
-        .await?;
-    let access = credential::git_access(&reference.name, &data.entries, &url, git.insecure_ignore_host_key)
-        .map_err(|error| Problem::of(&error))?;
-    Ok((
-        GitRemote {
-            url,
-            credential: access.credential,
-            ca: access.ca,
-            fields: Fields::GIT,
-        },
-        data.version.clone(),
-    ))
-}
-
-async fn image_login(
-    source: &DockerSource,
-    reader: &Reader,
-) -> Result<(Option<RegistryLogin>, String), Problem> {
-    let Some(reference) = &source.pull_secret_ref else {
-        return Ok((None, String::new()));
-    };
-    let data = reader
-        .secret(&reference.name, "spec.source.docker.pullSecretRef")
-        .await?;
-    let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
-    let login = docker::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
-    Ok((login, data.version.clone()))
-}
-
-/// The secrets of a GitProvider, and the versions they were read at.
-///
-/// # Errors
-/// A Secret or key that is not there.
-pub async fn forge_secrets(
-    provider: &GitProvider,
-    reader: &Reader,
-) -> Result<(ForgeSecrets, String), Problem> {
-    let Some(refs) = forge::secret_refs(&provider.spec) else {
-        return Ok((ForgeSecrets::default(), String::new()));
-    };
-    let reference = refs.token;
-    let data = reader.secret(&reference.name, refs.token_field).await?;
-    let token = data.entries.get(&reference.key).cloned().ok_or_else(|| {
-        let message = format!(
-            "{} names the key {:?}, which the Secret {:?} does not have: add it",
-            refs.token_field, reference.key, reference.name
-        );
-        Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
-    })?;
-    let mut version = data.version.clone();
-    let mut ca = None;
-    if let Some(reference) = refs.ca {
-        let data = reader.secret(&reference.name, refs.ca_field).await?;
-        version = format!("{version} {}", data.version);
-        let certificate = data.entries.get("ca.crt").ok_or_else(|| {
-            let message = format!(
-                "{}: the Secret {:?} has no key ca.crt: add it",
-                refs.ca_field, reference.name
-            );
-            Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
-        })?;
-        ca = Some(certificate.expose().to_vec());
-    }
-    Ok((
-        ForgeSecrets {
-            token: Some(token),
-            ca,
-        },
-        version,
-    ))
-}
-
-fn ref_spec(reference: Option<&GitRef>) -> Result<RefSpec, Problem> {
-    let Some(reference) = reference else {
-        return Ok(RefSpec::Default);
-    };
-    if let Some(commit) = &reference.commit {
-        return CommitId::parse(commit).map(RefSpec::Commit).ok_or_else(|| {
-            Problem::new(
-                Class::Terminal,
-                Reason::InvalidSpec,
-                "spec.source.…ref.commit is not a full commit hash: write all 40 digits",
-            )
-        });
-    }
-    Ok(match (&reference.tag, &reference.branch) {
-        (Some(tag), _) => RefSpec::Tag(tag.clone()),
-        (None, Some(branch)) => RefSpec::Branch(branch.clone()),
-        (None, None) => RefSpec::Default,
     })
 }
 

@@ -23,7 +23,7 @@ use crate::runtime::RuntimeEvent;
 use super::{Ctx, Error, application, aside, gc, git_provider, values};
 
 /// How many objects are worked on at once.
-const CONCURRENCY: u16 = 16;
+const CONCURRENCY: u16 = 32;
 /// Events that come closer together than this are one.
 const DEBOUNCE: Duration = Duration::from_millis(10);
 /// The pause after a pass that could not be finished.
@@ -258,10 +258,18 @@ fn dependents<K>(
         let (secrets, maps) = values::references(&app.spec);
         app.metadata.namespace.as_deref() == namespace && if secret { secrets } else { maps }.contains(&name)
     };
+    those(applications, refers)
+}
+
+/// The Applications in the cache of which `wanted` is true.
+fn those(
+    applications: &Store<Application>,
+    wanted: impl Fn(&Application) -> bool,
+) -> Vec<ObjectRef<Application>> {
     applications
         .state()
         .iter()
-        .filter(|app| refers(app))
+        .filter(|app| wanted(app))
         .map(|app| ObjectRef::from_obj(app.as_ref()))
         .collect()
 }
@@ -283,12 +291,7 @@ fn providers_seen(
 
 fn users_of(applications: &Store<Application>, provider: &GitProvider) -> Vec<ObjectRef<Application>> {
     let uses = |app: &Application| git_provider::used_by(app).contains(&ObjectRef::from_obj(provider));
-    applications
-        .state()
-        .iter()
-        .filter(|app| uses(app))
-        .map(|app| ObjectRef::from_obj(app.as_ref()))
-        .collect()
+    those(applications, uses)
 }
 
 /// Jobs and containers that changed. When the engine is there (again), everything is looked at and what has no owner is

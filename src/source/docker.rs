@@ -174,6 +174,14 @@ impl Name {
     }
 }
 
+/// The host of the registry that an image's name is looked up at; empty for one that has none.
+pub fn registry(image: &str) -> String {
+    match Name::parse(image) {
+        Ok(Name::At(name)) => registry_name(name.registry()),
+        Ok(Name::Id(_)) | Err(_) => String::new(),
+    }
+}
+
 /// The login for `image` among those of a Secret.
 ///
 /// # Errors

@@ -335,6 +335,51 @@ async fn stopped_and_suspended_mean_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_answers_holds_up_nobody_else_and_not_even_drift() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    // It takes connections and says nothing.
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/r.git", deaf.local_addr().unwrap());
+    let source_of_deaf = json!({"git": {"url": url}});
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    for number in 0..80 {
+        let name = format!("deaf-{number}");
+        davit.apply(&name, json!({"source": source_of_deaf})).await;
+    }
+    let began = std::time::Instant::now();
+    davit.apply("late", json!({"source": source(&repo)})).await;
+    davit.done("late").await;
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let told = davit
+        .wait("deaf-0", "told that nothing is known yet", |app| {
+            condition(app, "SourceReady")["reason"] == "Resolving"
+        })
+        .await;
+    let message = condition(&told, "Ready")["message"].clone();
+    assert!(message.as_str().unwrap().contains("spec.source"), "{told:#}");
+    assert_eq!(told["status"]["phase"], "running");
+
+    // What runs is looked after while a new source does not answer.
+    davit
+        .patch("shop", json!({"spec": {"source": source_of_deaf}}))
+        .await;
+    davit
+        .wait("shop", "waiting for its new source", |app| {
+            condition(app, "SourceReady")["reason"] == "Resolving"
+        })
+        .await;
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit
+        .wait("shop", "put right", |_| {
+            davit.runtime.containers(&id("shop")).len() == 1
+        })
+        .await;
+    assert_eq!(davit.releases("shop").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_release_of_no_application_says_so_and_begins_when_that_comes() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");

@@ -1,0 +1,162 @@
+//! I/O in: where a source is and what lets one in there: addresses from the spec, credentials from Secrets.
+
+use crate::api::{DockerSource, GitProvider, GitRef, GitSource, Reason};
+use crate::error::{Class, Problem};
+use crate::forge::{self, ForgeSecrets};
+use crate::model::{CommitId, RefSpec, RegistryLogin};
+use crate::redact::SafeUrl;
+use crate::source::registry_login::registry_logins;
+use crate::source::{Fields, GitRemote, credential, docker};
+
+use super::values::Reader;
+
+/// Where a source comes from, with what lets one in.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A repository.
+    Git {
+        /// Where, and who one is.
+        remote: GitRemote,
+        /// Which commit.
+        spec: RefSpec,
+    },
+    /// An image.
+    Image {
+        /// Its reference.
+        image: String,
+        /// Who one is at its registry.
+        login: Option<RegistryLogin>,
+    },
+}
+
+impl Origin {
+    /// The host that is asked.
+    pub fn server(&self) -> String {
+        match self {
+            Self::Git { remote, .. } => remote.url.expose().host_str().unwrap_or_default().to_owned(),
+            Self::Image { image, .. } => docker::registry(image),
+        }
+    }
+}
+
+/// The repository of a `git` source, and the version of the Secret that lets one in.
+///
+/// # Errors
+/// An address that cannot be read, a Secret that is not there or does not fit.
+pub async fn git_remote(git: &GitSource, reader: &Reader) -> Result<(GitRemote, String), Problem> {
+    let url = SafeUrl::parse(&git.url).map_err(|error| {
+        let message = format!("spec.source.git.url cannot be read: {error}; write it as https://host/path or ssh://user@host/path");
+        Problem::new(Class::Terminal, Reason::InvalidSpec, message)
+    })?;
+    let Some(reference) = &git.secret_ref else {
+        return Ok((
+            GitRemote {
+                url,
+                credential: crate::model::GitCredential::Anonymous,
+                ca: None,
+                fields: Fields::GIT,
+            },
+            String::new(),
+        ));
+    };
+    let data = reader
+        .secret(&reference.name, "spec.source.git.secretRef")
+        .await?;
+    let access = credential::git_access(&reference.name, &data.entries, &url, git.insecure_ignore_host_key)
+        .map_err(|error| Problem::of(&error))?;
+    Ok((
+        GitRemote {
+            url,
+            credential: access.credential,
+            ca: access.ca,
+            fields: Fields::GIT,
+        },
+        data.version.clone(),
+    ))
+}
+
+/// The login for an image, and the version of the Secret that it is from.
+///
+/// # Errors
+/// A Secret that is not there or does not fit.
+pub async fn image_login(
+    source: &DockerSource,
+    reader: &Reader,
+) -> Result<(Option<RegistryLogin>, String), Problem> {
+    let Some(reference) = &source.pull_secret_ref else {
+        return Ok((None, String::new()));
+    };
+    let data = reader
+        .secret(&reference.name, "spec.source.docker.pullSecretRef")
+        .await?;
+    let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
+    let login = docker::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
+    Ok((login, data.version.clone()))
+}
+
+/// The secrets of a GitProvider, and the versions they were read at.
+///
+/// # Errors
+/// A Secret or key that is not there.
+pub async fn forge_secrets(
+    provider: &GitProvider,
+    reader: &Reader,
+) -> Result<(ForgeSecrets, String), Problem> {
+    let Some(refs) = forge::secret_refs(&provider.spec) else {
+        return Ok((ForgeSecrets::default(), String::new()));
+    };
+    let reference = refs.token;
+    let data = reader.secret(&reference.name, refs.token_field).await?;
+    let token = data.entries.get(&reference.key).cloned().ok_or_else(|| {
+        let message = format!(
+            "{} names the key {:?}, which the Secret {:?} does not have: add it",
+            refs.token_field, reference.key, reference.name
+        );
+        Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
+    })?;
+    let mut version = data.version.clone();
+    let mut ca = None;
+    if let Some(reference) = refs.ca {
+        let data = reader.secret(&reference.name, refs.ca_field).await?;
+        version = format!("{version} {}", data.version);
+        let certificate = data.entries.get("ca.crt").ok_or_else(|| {
+            let message = format!(
+                "{}: the Secret {:?} has no key ca.crt: add it",
+                refs.ca_field, reference.name
+            );
+            Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
+        })?;
+        ca = Some(certificate.expose().to_vec());
+    }
+    Ok((
+        ForgeSecrets {
+            token: Some(token),
+            ca,
+        },
+        version,
+    ))
+}
+
+/// Which commit a source names.
+///
+/// # Errors
+/// A commit that is none.
+pub fn ref_spec(reference: Option<&GitRef>) -> Result<RefSpec, Problem> {
+    let Some(reference) = reference else {
+        return Ok(RefSpec::Default);
+    };
+    if let Some(commit) = &reference.commit {
+        return CommitId::parse(commit).map(RefSpec::Commit).ok_or_else(|| {
+            Problem::new(
+                Class::Terminal,
+                Reason::InvalidSpec,
+                "spec.source.…ref.commit is not a full commit hash: write all 40 digits",
+            )
+        });
+    }
+    Ok(match (&reference.tag, &reference.branch) {
+        (Some(tag), _) => RefSpec::Tag(tag.clone()),
+        (None, Some(branch)) => RefSpec::Branch(branch.clone()),
+        (None, None) => RefSpec::Default,
+    })
+}
