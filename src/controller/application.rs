@@ -114,7 +114,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     report(&pass, &gathered, &objects, &world, retry, now).await?;
     Ok(Requeue::requeue(
         next.unwrap_or(SLOW_CHECK)
-            .clamp(Duration::from_millis(5), SLOW_CHECK),
+            .clamp(Duration::from_millis(1), SLOW_CHECK),
     ))
 }
 

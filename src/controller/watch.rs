@@ -25,7 +25,7 @@ use super::{Ctx, Error, application, aside, gc, git_provider, values};
 /// How many objects are worked on at once.
 const CONCURRENCY: u16 = 32;
 /// Events that come closer together than this are one.
-const DEBOUNCE: Duration = Duration::from_millis(10);
+const DEBOUNCE: Duration = Duration::from_millis(2);
 /// The pause after a pass that could not be finished.
 const RETRY: Duration = Duration::from_secs(2);
 
