@@ -119,7 +119,8 @@ impl Object {
             }
         }
         put(&mut out, "}");
-        Self::parse(out.into_inner().freeze(), head, metadata_end)
+        // A copy of the right size: what was written to has up to twice the room that it needs, and stays for long.
+        Self::parse(Bytes::copy_from_slice(out.get_ref()), head, metadata_end)
     }
 
     /// Reads back what [`Object::render`] made: `"metadata":` begins at `head`, its value ends at `metadata_end`.
