@@ -28,6 +28,23 @@ pub enum ConditionType {
     Authenticated,
 }
 
+/// A status with conditions.
+pub trait Conditions {
+    /// All of them, one of each type.
+    fn conditions(&self) -> &[Condition];
+}
+
+macro_rules! conditions {
+    ($($status:ident),*) => {
+        $(impl Conditions for super::$status {
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
+        })*
+    };
+}
+conditions!(ApplicationStatus, GitProviderStatus, ReleaseStatus);
+
 impl fmt::Display for ConditionType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)

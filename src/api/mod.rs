@@ -34,7 +34,9 @@ use kube::CustomResourceExt as _;
 pub const GROUP: &str = "davit.dev";
 /// The label with the Application's name on a Release and on everything made in an engine.
 pub const LABEL_APPLICATION: &str = "davit.dev/application";
-/// The recommended label that tells what Davit made by itself from what somebody asked for: its value is `davit`.
+/// Who Davit is where Kubernetes asks for a name: in managed fields, in events, and in [`LABEL_MANAGED_BY`].
+pub const MANAGER: &str = "davit";
+/// The recommended label that tells what Davit made by itself from what somebody asked for: its value is [`MANAGER`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The finalizer that holds an object until what it made is gone.
 pub const FINALIZER: &str = "davit.dev/finalizer";

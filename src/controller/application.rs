@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Action as Requeue;
-use kube::{Resource as _, ResourceExt as _};
 
 use crate::api::{Application, FINALIZER, REQUESTED_AT, Release, ReleaseStatus, ReleaseType, Retry};
 use crate::error::{Class, Problem};
@@ -372,17 +372,11 @@ async fn report(
         handled_request: request(pass.app).filter(|_| !gathered.resolution.pending),
     };
     let new = status(&facts, now);
-    let old = pass.app.status.as_ref();
-    if pass.ctx.report.status(pass.app, old, &new).await? {
-        let about = pass.app.object_ref(&());
-        let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
-        let newest = releases.last().map(|(name, _)| pass.about_release(name));
-        pass.ctx
-            .report
-            .transitions(&about, newest.as_ref(), before, &new.conditions)
-            .await;
-    }
-    Ok(())
+    let newest = releases.last().map(|(name, _)| pass.about_release(name));
+    let report = &pass.ctx.report;
+    Ok(report
+        .tell(pass.app, newest.as_ref(), pass.app.status.as_ref(), &new)
+        .await?)
 }
 
 /// Failures in a row of a job or of resolving, and when the next try is: kept in status so that a restart keeps it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 
 use crate::api::{Application, Release};
 use crate::error::chain;
@@ -19,14 +19,7 @@ use super::{Ctx, Error, observe};
 /// The API server does not answer.
 pub async fn suspended(ctx: &Ctx, app: &Application) -> Result<(), Error> {
     let new = status::suspended(app, Timestamp::now());
-    let old = app.status.as_ref();
-    if ctx.report.status(app, old, &new).await? {
-        let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
-        ctx.report
-            .transitions(&app.object_ref(&()), None, before, &new.conditions)
-            .await;
-    }
-    Ok(())
+    Ok(ctx.report.tell(app, None, app.status.as_ref(), &new).await?)
 }
 
 /// Says of a Release that nothing happens with it as long as the Application that it names is not there. One whose
@@ -44,19 +37,11 @@ pub async fn release(ctx: Arc<Ctx>, release: Release) {
         Ok(Some(_)) => return,
         Err(error) => return tracing::warn!(error = %chain(&error), "an Application could not be read"),
     }
-    let old = release.status.as_ref();
     let mut new = release.status.clone().unwrap_or_default();
     new.observed_generation = release.metadata.generation.unwrap_or(1);
     journal::without_application(&mut new, &id.name, Timestamp::now());
-    match ctx.report.status(&release, old, &new).await {
-        Ok(true) => {
-            let about = release.object_ref(&());
-            let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
-            ctx.report
-                .transitions(&about, None, before, &new.conditions)
-                .await;
-        }
-        Ok(false) => {}
-        Err(error) => tracing::warn!(error = %chain(&error), "the status of a Release could not be written"),
+    let old = release.status.as_ref();
+    if let Err(error) = ctx.report.tell(&release, None, old, &new).await {
+        tracing::warn!(error = %chain(&error), "the status of a Release could not be written");
     }
 }

@@ -10,8 +10,8 @@ use kube::{Api, Resource as _};
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationSpec, LABEL_APPLICATION, LABEL_MANAGED_BY, Reason, Release, ReleasePhase,
-    ReleaseSpec, ReleaseStatus, ReleaseType, Strategy,
+    Application, ApplicationSpec, LABEL_APPLICATION, LABEL_MANAGED_BY, MANAGER, Reason, Release,
+    ReleasePhase, ReleaseSpec, ReleaseStatus, ReleaseType, Strategy,
 };
 use crate::builder::BuildRequest;
 use crate::error::Problem;
@@ -161,13 +161,13 @@ impl Pass<'_> {
             namespace: Some(self.id.namespace.clone()),
             labels: Some(BTreeMap::from([
                 (LABEL_APPLICATION.to_owned(), self.id.name.clone()),
-                (LABEL_MANAGED_BY.to_owned(), super::report::MANAGER.to_owned()),
+                (LABEL_MANAGED_BY.to_owned(), MANAGER.to_owned()),
             ])),
             owner_references: Some(vec![self.owner()]),
             ..ObjectMeta::default()
         };
         let params = PostParams {
-            field_manager: Some(super::report::MANAGER.to_owned()),
+            field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
         match self.releases_api().create(&params, &release).await {

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 
 use crate::api::{
     Application, ConditionType, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, Source,
@@ -231,13 +231,7 @@ fn badly(all: &mut Vec<Condition>, problem: &Problem, generation: i64, now: Time
 
 async fn write(ctx: &Ctx, provider: &GitProvider, new: &GitProviderStatus) -> Result<(), Error> {
     let old = provider.status.as_ref();
-    if ctx.report.status(provider, old, new).await? {
-        let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
-        ctx.report
-            .transitions(&provider.object_ref(&()), None, before, &new.conditions)
-            .await;
-    }
-    Ok(())
+    Ok(ctx.report.tell(provider, None, old, new).await?)
 }
 
 /// A GitProvider goes only when nothing uses it; until then its status says who does.

@@ -10,12 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::api::{ConditionType, Reason, condition};
+use crate::api::condition::{self, Conditions};
+use crate::api::{ConditionType, MANAGER, Reason};
 use crate::error::cut;
 use crate::metrics::Metrics;
-
-/// Who writes, as it stands in managed fields and events.
-pub const MANAGER: &str = "davit";
 
 /// Writes statuses and events.
 #[derive(Clone)]
@@ -106,8 +104,34 @@ impl Report {
         }
     }
 
-    /// Tells, as an event, when Ready or Healthy went over to something else than before.
-    pub async fn transitions(
+    /// Writes what is different in `new`, and tells as an event when Ready or Healthy went over to something else. The
+    /// event is about `object` and of `release`.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn tell<K, S>(
+        &self,
+        object: &K,
+        release: Option<&ObjectReference>,
+        old: Option<&S>,
+        new: &S,
+    ) -> Result<(), kube::Error>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+        S: Serialize + Conditions,
+    {
+        if self.status(object, old, new).await? {
+            let before = old.map(Conditions::conditions).unwrap_or_default();
+            self.transitions(&object.object_ref(&()), release, before, new.conditions())
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn transitions(
         &self,
         about: &ObjectReference,
         release: Option<&ObjectReference>,

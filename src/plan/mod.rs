@@ -483,9 +483,11 @@ fn create(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
 /// the newest, never the one that remembers what was handled.
 fn prune(world: &World<'_>, plan: &mut Plan) {
     let limits = world.app.spec.history.unwrap_or_default();
-    let keep = active(&world.releases).map(|release| release.name.clone());
-    let newest = world.releases.last().map(|release| release.name.clone());
-    let handled = last_handled(&world.releases).map(|release| release.name.clone());
+    let kept = [
+        active(&world.releases),
+        world.releases.last(),
+        last_handled(&world.releases),
+    ];
     let mut succeeded = 0;
     let mut others = 0;
     let mut gone: Vec<&ReleaseView> = Vec::new();
@@ -496,10 +498,7 @@ fn prune(world: &World<'_>, plan: &mut Plan) {
             (&mut others, limits.failed)
         };
         *count += 1;
-        let kept = [&keep, &newest, &handled]
-            .map(Option::as_ref)
-            .contains(&Some(&release.name));
-        if *count > limit && !kept {
+        if *count > limit && !kept.contains(&Some(release)) {
             gone.push(release);
         }
     }

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use crate::api::{
-    Application, ConcurrencyPolicy, LABEL_MANAGED_BY, Release, ReleasePhase, ReleaseSpec, ReleaseStatus,
+    Application, ConcurrencyPolicy, LABEL_MANAGED_BY, MANAGER, Release, ReleasePhase, ReleaseSpec,
+    ReleaseStatus,
 };
 use crate::error::Problem;
 use crate::runtime::Running;
@@ -42,10 +43,11 @@ impl ReleaseView {
                 .creation_timestamp
                 .as_ref()
                 .map_or(0, |time| time.0.as_second()),
-            by_hand: !meta
+            by_hand: meta
                 .labels
                 .as_ref()
-                .is_some_and(|labels| labels.contains_key(LABEL_MANAGED_BY)),
+                .and_then(|labels| labels.get(LABEL_MANAGED_BY))
+                .is_none_or(|manager| manager != MANAGER), // Helm and others set it on what they apply.
             owned: meta
                 .owner_references
                 .as_ref()
@@ -189,4 +191,28 @@ pub struct World<'a> {
     pub running: Result<Running, Problem>,
     /// Whether work that failed for a passing reason must still wait.
     pub retry_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_that_another_manager_applied_was_asked_for() {
+        for (manager, by_hand) in [
+            (None, true),
+            (Some("Helm"), true),
+            (Some("flux"), true),
+            (Some(MANAGER), false),
+        ] {
+            let release = serde_json::json!({
+                "apiVersion": "davit.dev/v1alpha1", "kind": "Release",
+                "metadata": {"name": "asked"},
+                "spec": {"application": "shop"}});
+            let mut release: Release = serde_json::from_value(release).unwrap();
+            release.metadata.labels =
+                manager.map(|name| [(LABEL_MANAGED_BY.to_owned(), name.to_owned())].into());
+            assert_eq!(ReleaseView::of(&release).by_hand, by_hand, "{manager:?}");
+        }
+    }
 }
