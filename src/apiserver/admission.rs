@@ -202,9 +202,10 @@ impl Scope<'_> {
                 errors
             }
             Builtin::Crd => {
-                let mut errors = crd::validate(&value, old.is_none());
-                if let Some(old) = old {
-                    errors.extend(crd::validate_update(&value, &Value::Object(old.clone())));
+                let old = old.map(|old| Value::Object(old.clone()));
+                let mut errors = crd::validate(&value, old.as_ref());
+                if let Some(old) = &old {
+                    errors.extend(crd::validate_update(&value, old));
                 }
                 errors
             }

@@ -7,6 +7,8 @@ use kube::core::cel::cel::{
     objects::{Opaque, ValueType},
 };
 
+use super::rules::TYPES;
+
 /// A type as a value.
 #[derive(Debug, PartialEq, Eq)]
 struct Named(String);
@@ -22,18 +24,7 @@ pub(super) fn register(context: &mut Context<'_>) {
     context.add_function("bool", bool_of);
     context.add_function("dyn", dynamic);
     context.add_function("type", type_of);
-    for name in [
-        "bool",
-        "bytes",
-        "double",
-        "int",
-        "list",
-        "map",
-        "null_type",
-        "string",
-        "type",
-        "uint",
-    ] {
+    for name in TYPES {
         context.add_variable_from_value(name, Cel::Opaque(Arc::new(Named(name.to_owned()))));
     }
 }

@@ -140,7 +140,7 @@ validate .(kubernetes.NamedFormat,string)optional<list<string>>
 ";
 
 /// The names of types, which are values too.
-pub(super) const TYPES: [&str; 10] = [
+pub(in crate::apiserver::schema) const TYPES: [&str; 10] = [
     "bool",
     "bytes",
     "double",

@@ -20,6 +20,7 @@ use self::{declared::Declared, types::Type};
 use super::cel;
 use crate::apiserver::field::{FieldError, child, go_json, index, key};
 
+pub(super) use functions::TYPES;
 pub(super) use tokens::shown;
 
 /// The most that one rule may cost, and all rules of a schema together: upstream's limits.
