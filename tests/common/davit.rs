@@ -323,13 +323,7 @@ impl Davit {
     pub fn releases_of(&self, name: &str) -> Vec<Value> {
         let selector = ListParams::default().fields(&format!("spec.application={name}"));
         let list = self.block_on(self.releases().list(&selector)).unwrap();
-        let mut all: Vec<Value> = list
-            .items
-            .into_iter()
-            .map(|release| serde_json::to_value(release).unwrap())
-            .collect();
-        all.sort_by_key(|release| release["status"]["number"].as_i64().unwrap_or(i64::MAX));
-        all
+        super::in_order(list.items)
     }
 
     /// Waits until the Application is as `wanted` says; panics with its status and the log's end after `seconds`.

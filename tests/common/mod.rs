@@ -75,6 +75,16 @@ pub fn try_run(command: &mut Command) -> (bool, String, String) {
     (out.status.success(), text(&out.stdout), text(&out.stderr))
 }
 
+/// Releases as JSON in their order: by number, those that have none yet at the end.
+pub fn in_order(releases: Vec<::davit::api::Release>) -> Vec<serde_json::Value> {
+    let mut all: Vec<_> = releases
+        .into_iter()
+        .map(|release| serde_json::to_value(release).unwrap())
+        .collect();
+    all.sort_by_key(|release| release["status"]["number"].as_i64().unwrap_or(i64::MAX));
+    all
+}
+
 /// Whether the tests run as root: some programs (Gitea) refuse that, others (sshd) then want a directory of root's.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::git_repo::GitRepo;
-use crate::common::unique;
+use crate::common::{in_order, unique};
 
 /// The namespace of all objects.
 pub const NAMESPACE: &str = "default";
@@ -181,13 +181,7 @@ impl Loop {
     pub async fn releases(&self, name: &str) -> Vec<Value> {
         let own = ListParams::default().fields(&format!("spec.application={name}"));
         let list = self.api::<Release>().list(&own).await.unwrap();
-        let mut all: Vec<Value> = list
-            .items
-            .into_iter()
-            .map(|release| serde_json::to_value(release).unwrap())
-            .collect();
-        all.sort_by_key(|release| release["status"]["number"].as_i64().unwrap_or(i64::MAX));
-        all
+        in_order(list.items)
     }
 
     /// `name: phase` of its Releases in order.
