@@ -14,9 +14,9 @@ use kube::core::cel::{
 use serde_json::{Map, Value};
 
 use super::{
-    cel_value, correlate, cost, dynamic, merging,
+    cel_value, correlate, cost, dynamic, loops, merging,
     node::{Additional, Node, Types},
-    optionals,
+    optionals, sorting, texts,
 };
 use crate::apiserver::field::{Cause, FieldError, child, index, key};
 
@@ -25,7 +25,10 @@ pub(super) fn functions() -> &'static Context<'static> {
     static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
         let mut context = Context::default().with_all();
         dynamic::register(&mut context);
+        loops::register(&mut context);
         merging::register(&mut context);
+        sorting::register(&mut context);
+        texts::register(&mut context);
         context
     });
     &FUNCTIONS
@@ -105,6 +108,14 @@ fn depth(expression: &IdedExpr) -> usize {
     }
 }
 
+/// Puts an expression about values of `node` in the words that the interpreter and the functions here know.
+fn runnable(expression: &mut IdedExpr, node: &Node) {
+    stacker::maybe_grow(PARSING / 2, PARSING, || {
+        merging::rewrite(expression, node);
+        loops::rewrite(expression);
+    });
+}
+
 /// Runs an expression where there is stack enough for it: nearly always here.
 fn resolve(expression: &IdedExpr, context: &Context<'_>) -> Result<Cel, ExecutionError> {
     let wanted = depth(expression) * LEVEL;
@@ -178,11 +189,14 @@ impl Rule {
                 .as_ref()
                 .is_ok_and(|program| program.references().has_variable("oldSelf"));
             if let Ok(program) = &mut program {
-                merging::rewrite(program, node);
+                runnable(program, node);
             }
-            let message = Some(&self.message_source)
+            let mut message = Some(&self.message_source)
                 .filter(|source| !source.is_empty())
                 .and_then(|source| parse(source).ok());
+            if let Some(message) = &mut message {
+                runnable(message, node);
+            }
             Parsed {
                 program,
                 message,
@@ -200,20 +214,52 @@ impl Rule {
         }
     }
 
-    fn detail(&self, node: &Node, context: &Context<'_>) -> String {
-        let computed =
-            self.parsed(node)
-                .message
-                .as_ref()
-                .and_then(|expression| match resolve(expression, context) {
-                    Ok(Cel::String(text)) => Some(text.trim().to_owned()),
-                    _ => None,
-                });
+    fn detail(&self, node: &Node, context: &Context<'_>, known: Known<'_>, report: &mut Report) -> String {
+        let computed = self.parsed(node).message.as_ref().and_then(|expression| {
+            report.afford(cost::bound(expression, &known)).ok()?;
+            match resolve(expression, context) {
+                Ok(Cel::String(text)) => Some(text.trim().to_owned()),
+                _ => None,
+            }
+        });
         // What upstream refuses as a message falls back to the static one.
         match computed.filter(|text| !text.is_empty() && text.len() <= 5 << 10 && !text.contains('\n')) {
             Some(text) => text,
             None if self.message.is_empty() => format!("failed rule: {}", self.source),
             None => self.message.to_string(),
+        }
+    }
+}
+
+/// The values of a rule's variables.
+type Known<'a> = [(&'static str, &'a Value); 2];
+
+/// What was found so far, and how much may still be spent on finding more.
+struct Report {
+    errors: Vec<FieldError>,
+    /// None once something was too dear: no further rule is run.
+    left: Option<u64>,
+}
+
+/// What is too dear.
+enum Dear {
+    /// This call alone.
+    Call,
+    /// All calls together.
+    All,
+}
+
+impl Report {
+    fn afford(&mut self, cost: u64) -> Result<(), Dear> {
+        if cost > cost::PER_CALL {
+            return Err(Dear::Call);
+        }
+        match self.left.and_then(|left| left.checked_sub(cost)) {
+            Some(left) => {
+                self.left = Some(left);
+                Ok(())
+            }
+            None => Err(Dear::All),
         }
     }
 }
@@ -243,15 +289,18 @@ impl<'a> Origin<'a> {
 
 /// Runs every rule of the schema that the value reaches.
 pub(super) fn validate(root: &Node, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+    let mut report = Report {
+        errors: Vec::new(),
+        left: Some(cost::PER_OBJECT),
+    };
     if root.ruled {
         let origin = Origin {
             old,
             anchor: old.map(|old| (old, value)),
         };
-        visit(root, root, value, origin, "", true, &mut errors);
+        visit(root, root, value, origin, "", true, &mut report);
     }
-    errors
+    report.errors
 }
 
 /// `rules` has the rules and `node` the types: they differ inside `allOf`.
@@ -262,14 +311,14 @@ fn visit<'a>(
     origin: Origin<'a>,
     path: &str,
     resource: bool,
-    errors: &mut Vec<FieldError>,
+    report: &mut Report,
 ) {
-    if value.is_null() || !rules.ruled {
+    if value.is_null() || !rules.ruled || report.left.is_none() {
         return;
     }
-    run(rules, node, value, origin, path, resource, errors);
+    run(rules, node, value, origin, path, resource, report);
     for branch in rules.checks.iter().flat_map(|checks| &checks.all_of) {
-        visit(branch, node, value, origin, path, resource, errors);
+        visit(branch, node, value, origin, path, resource, report);
     }
     match value {
         Value::Object(map) => {
@@ -290,12 +339,12 @@ fn visit<'a>(
                             below,
                             &child(path, name),
                             shape.embedded,
-                            errors,
+                            report,
                         );
                     }
                     (None, Additional::Schema(sub)) => {
                         let shape = node.field(name).unwrap_or(sub);
-                        visit(sub, shape, field, below, &key(path, name), shape.embedded, errors);
+                        visit(sub, shape, field, below, &key(path, name), shape.embedded, report);
                     }
                     (None, Additional::Absent | Additional::Denied | Additional::Any) => {}
                 }
@@ -306,7 +355,7 @@ fn visit<'a>(
                 let shape = node.items.as_deref().unwrap_or(sub);
                 for (at, item) in list.iter().enumerate() {
                     let below = origin.below(item, correlate::item(node, origin.old, item));
-                    visit(sub, shape, item, below, &index(path, at), shape.embedded, errors);
+                    visit(sub, shape, item, below, &index(path, at), shape.embedded, report);
                 }
             }
         }
@@ -321,7 +370,7 @@ fn run(
     origin: Origin<'_>,
     path: &str,
     resource: bool,
-    errors: &mut Vec<FieldError>,
+    report: &mut Report,
 ) {
     if rules.rules.is_empty() {
         return;
@@ -352,27 +401,40 @@ fn run(
             .as_ref()
             .filter(|_| rule.optional_old_self)
             .unwrap_or(&context);
-        if let Ok(program) = &rule.parsed(node).program {
-            let known = [("self", value), ("oldSelf", old.unwrap_or(&Value::Null))];
-            if cost::bound(program, &known) > cost::PER_CALL {
-                let typed = Value::from(node.types.names());
-                let detail = format!(
+        let known = [("self", value), ("oldSelf", old.unwrap_or(&Value::Null))];
+        if let Ok(program) = &rule.parsed(node).program
+            && let Err(dear) = report.afford(cost::bound(program, &known))
+        {
+            let detail = match dear {
+                Dear::Call => format!(
                     "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
                     rule.named()
-                );
-                errors.push(FieldError::invalid(path, &typed, &detail));
-                return;
-            }
+                ),
+                Dear::All => "validation failed due to running out of cost budget, no further validation rules will be run"
+                    .to_owned(),
+            };
+            let typed = Value::from(node.types.names());
+            report.errors.push(FieldError::invalid(path, &typed, &detail));
+            report.left = None;
+            return;
         }
-        if let Some(error) = check(rule, node, value, scope, path)
+        if let Some(error) = check(rule, node, value, scope, path, known, report)
             && (rule.parsed(node).uses_old_self || !origin.unchanged())
         {
-            errors.push(error);
+            report.errors.push(error);
         }
     }
 }
 
-fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &str) -> Option<FieldError> {
+fn check(
+    rule: &Rule,
+    node: &Node,
+    value: &Value,
+    scope: &Context<'_>,
+    path: &str,
+    known: Known<'_>,
+    report: &mut Report,
+) -> Option<FieldError> {
     let typed = Value::from(node.types.names());
     let program = match &rule.parsed(node).program {
         Ok(program) => program,
@@ -392,7 +454,7 @@ fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &st
             } else {
                 child(path, &rule.field_path)
             };
-            let detail = rule.detail(node, scope);
+            let detail = rule.detail(node, scope, known, report);
             let omitted = node.types == Types::OBJECT || node.types == Types::ARRAY;
             Some(match rule.reason {
                 Cause::Forbidden => FieldError::forbidden(&place, &detail),
@@ -410,15 +472,25 @@ fn check(rule: &Rule, node: &Node, value: &Value, scope: &Context<'_>, path: &st
 fn failure(error: &ExecutionError, rule: &str) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => format!("no such key: {key} evaluating rule: {rule}"),
-        ExecutionError::NoSuchOverload | ExecutionError::UnsupportedBinaryOperator(..) => format!(
-            "'no such overload': call arguments did not match a supported operator, function or macro signature for rule: {rule}"
-        ),
+        ExecutionError::NoSuchOverload
+        | ExecutionError::UnexpectedType { .. }
+        | ExecutionError::UnsupportedBinaryOperator(..) => no_overload("no such overload", rule),
         ExecutionError::DivisionByZero(_) => format!("division by zero evaluating rule: {rule}"),
         ExecutionError::RemainderByZero(_) => format!("modulus by zero evaluating rule: {rule}"),
         ExecutionError::Overflow(..) => format!("integer overflow evaluating rule: {rule}"),
         ExecutionError::IndexOutOfBounds(Cel::Int(at)) => {
             format!("index out of bounds: {at} evaluating rule: {rule}")
         }
+        ExecutionError::FunctionError { message, .. } if message.starts_with("no such overload") => {
+            no_overload(message, rule)
+        }
+        ExecutionError::FunctionError { message, .. } => format!("{message} evaluating rule: {rule}"),
         other => format!("{other} evaluating rule: {rule}"),
     }
+}
+
+fn no_overload(what: &str, rule: &str) -> String {
+    format!(
+        "'{what}': call arguments did not match a supported operator, function or macro signature for rule: {rule}"
+    )
 }

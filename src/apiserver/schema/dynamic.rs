@@ -24,7 +24,8 @@ pub(super) fn register(context: &mut Context<'_>) {
     context.add_function("bool", bool_of);
     context.add_function("dyn", dynamic);
     context.add_function("type", type_of);
-    for name in TYPES {
+    let dotted = ["google.protobuf.Duration", "google.protobuf.Timestamp"];
+    for name in TYPES.into_iter().chain(dotted) {
         context.add_variable_from_value(name, Cel::Opaque(Arc::new(Named(name.to_owned()))));
     }
 }

@@ -122,14 +122,26 @@ fn walk<'n>(expression: &mut IdedExpr, scope: &mut Scope<'n>) -> Option<&'n Node
         }
         Expr::Comprehension(whole) => {
             let whole = &mut **whole;
-            let item = walk(&mut whole.iter_range, scope).and_then(|range| range.items.as_deref());
+            let range = walk(&mut whole.iter_range, scope);
+            let item = range.and_then(|range| range.items.as_deref());
             walk(&mut whole.accu_init, scope);
+            let depth = scope.len();
             scope.push((whole.accu_var.clone(), None));
-            scope.push((whole.iter_var.clone(), item));
+            match &whole.iter_var2 {
+                None => scope.push((whole.iter_var.clone(), item)),
+                Some(second) => {
+                    scope.push((whole.iter_var.clone(), None));
+                    let value = range.and_then(|range| match &range.additional {
+                        Additional::Schema(values) => Some(&**values),
+                        _ => item,
+                    });
+                    scope.push((second.clone(), value));
+                }
+            }
             for part in [&mut whole.loop_cond, &mut whole.loop_step, &mut whole.result] {
                 walk(part, scope);
             }
-            scope.truncate(scope.len().saturating_sub(2));
+            scope.truncate(depth);
             None
         }
         Expr::List(list) => {

@@ -12,6 +12,8 @@ mod dynamic;
 mod embedded;
 mod formats;
 mod lists;
+mod loops;
+mod macros;
 mod merging;
 mod node;
 mod optionals;
@@ -19,11 +21,13 @@ mod prune;
 mod rule_path;
 mod rules;
 mod scalars;
+mod sorting;
 mod structural;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_derived;
+mod texts;
 mod validate;
 
 use serde_json::Value;

@@ -5,6 +5,8 @@ use kube::core::cel::cel::{
     common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, operators},
 };
 
+use super::macros;
+
 /// The name of the variable of a loop that runs never: the loop gives its result a name.
 pub(super) const UNUSED: &str = "#unused";
 
@@ -21,9 +23,17 @@ pub(super) fn rewrite(expression: &mut IdedExpr) {
 const ROOM: usize = 10_000;
 
 /// The number of the last part, and how many more there may be.
-struct Next {
+pub(super) struct Next {
     id: u64,
     room: usize,
+}
+
+impl Next {
+    /// A new part.
+    pub(super) fn made(&mut self, expr: Expr) -> IdedExpr {
+        self.id += 1;
+        IdedExpr { id: self.id, expr }
+    }
 }
 
 fn size(expression: &IdedExpr) -> usize {
@@ -91,8 +101,8 @@ fn visit(expression: &mut IdedExpr, next: &mut Next) {
                 visit(target, next);
             }
             call.args.iter_mut().for_each(|part| visit(part, next));
-            if let Some(mapped) = mapped(call, next) {
-                expression.expr = mapped;
+            if let Some(made) = mapped(call, next).or_else(|| macros::expanded(call, next)) {
+                expression.expr = made;
             }
         }
         Expr::Comprehension(whole) => {
@@ -148,10 +158,7 @@ fn mapped(call: &CallExpr, next: &mut Next) -> Option<Expr> {
     };
     // What is left as it is, nobody knows: an error when it runs.
     next.room = next.room.checked_sub(2 * size(target) + size(body))?;
-    let mut made = |expr: Expr| {
-        next.id += 1;
-        IdedExpr { id: next.id, expr }
-    };
+    let mut made = |expr: Expr| next.made(expr);
     let function = |name: &str, target: Option<IdedExpr>, args: Vec<IdedExpr>| {
         Expr::Call(CallExpr {
             func_name: name.to_owned(),

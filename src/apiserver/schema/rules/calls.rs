@@ -7,6 +7,7 @@ use kube::core::cel::cel::{
 
 use super::{
     estimate::{Estimate, Range},
+    functions::Overload,
     types::Type,
 };
 
@@ -15,91 +16,128 @@ const CHARACTER: f64 = 0.1;
 /// The price of one character of a regular expression.
 const PATTERN: f64 = 0.25;
 
-/// The cost of the call itself, and the size of its result where that is known.
+/// A list that a call makes costs as much as one that is written.
+const LIST: u64 = 10;
+
+/// The cost of the call itself, in one form of the function, and the size of its result where that is known.
 #[expect(clippy::too_many_lines, reason = "a table: a function a row")]
 pub(super) fn price(
     sizes: &Estimate<'_>,
-    id: u64,
     call: &CallExpr,
     target: Option<&IdedExpr>,
+    overload: &Overload,
 ) -> (Range, Option<Range>) {
     let one = (Range::of(1), None);
-    let unknown = |size: Option<Range>| size.unwrap_or(Range::UNKNOWN);
-    // Kubernetes' libraries know nothing of numbers' sizes; the language's own functions do.
-    let library = |expression: &IdedExpr| unknown(sizes.known(expression));
     let own = |expression: &IdedExpr| sizes.size(expression);
-    match (call.func_name.as_str(), target, call.args.as_slice()) {
+    let read = |text: &IdedExpr| own(text).at(CHARACTER);
+    let name = call.func_name.as_str();
+    match (name, target, call.args.as_slice()) {
         ("isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf", Some(list), _) => {
-            let Some(Type::List(item)) = sizes.typed(list) else {
-                return (library(list).at(CHARACTER), None);
+            let item = match sizes.typed(list) {
+                Some(Type::List(item)) => &**item,
+                Some(Type::Map(key, _)) => &**key,
+                _ => return (read(list), None),
             };
             let mut each = Range::of(1);
-            if matches!(**item, Type::Plain("string" | "bytes")) {
+            if matches!(item, Type::Plain("string" | "bytes")) {
                 each = each.plus(sizes.item_size(list).at(CHARACTER));
             }
-            (library(list).times(each), None)
+            (own(list).times(each), None)
         }
-        ("url" | "isURL" | "quantity" | "isQuantity" | "semver" | "isSemver", None, [text, ..])
-        | ("ip" | "cidr" | "isIP" | "isCIDR" | "isCanonical", _, [text, ..]) => {
-            (library(text).at(CHARACTER), None)
+        ("url", None, [text]) | ("lowerAscii" | "upperAscii" | "substring" | "trim", Some(text), _) => {
+            (read(text), Some(own(text)))
         }
-        ("lowerAscii" | "upperAscii" | "substring" | "trim", Some(text), _) => {
-            let size = library(text);
-            (size.at(CHARACTER), Some(size))
+        ("ip", Some(_), _) if overload.first() == "net.CIDR" => one,
+        ("isCanonical", None, [text]) => (own(text).at(2.0 * CHARACTER), None),
+        (
+            "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver",
+            None,
+            [text, ..],
+        )
+        | ("format", Some(text), _)
+        | ("startsWith" | "endsWith", Some(_), [text]) => (read(text), None),
+        ("containsIP", Some(_), [other]) => {
+            let mut cost = ADDRESS.plus(ADDRESS).at(CHARACTER);
+            if overload.last() == "string" {
+                cost = cost.plus(read(other));
+            }
+            (cost, None)
         }
+        ("containsCIDR", Some(_), [other]) => {
+            let mut cost = ADDRESS.plus(ADDRESS).at(CHARACTER);
+            cost = cost.plus(ADDRESS.at(CHARACTER)).plus(Range::of(1));
+            if overload.last() == "string" {
+                cost = cost.plus(read(other));
+            }
+            (cost, None)
+        }
+        ("validate", Some(_), [text]) => (read(text).at(128.0 * PATTERN), None),
         ("replace", Some(text), [what, with, ..]) => {
-            let size = library(text);
+            let size = own(text);
             (
                 size.at(2.0 * CHARACTER),
-                Some(replaced(size, library(what), library(with))),
+                Some(replaced(size, own(what), own(with))),
             )
         }
         ("split", Some(text), arguments) => {
-            let size = library(text);
-            let limit = match arguments.get(1).map(|limit| &limit.expr) {
-                Some(Expr::Literal(LiteralValue::Int(limit))) => u64::try_from(*limit.inner()).ok(),
-                _ => None,
-            };
-            let max = limit.map_or(size.max, |limit| limit.min(size.max));
+            let size = own(text);
+            let max = arguments
+                .get(1)
+                .and_then(literal)
+                .map_or(size.max, i64::cast_unsigned);
             (size.at(2.0 * CHARACTER), Some(Range { min: 0, max }))
         }
         ("join", Some(list), arguments) => {
-            let count = library(list);
+            let count = own(list);
             let mut size = count.times(sizes.item_size(list));
             if let Some(between) = arguments.first() {
                 let gaps = Range {
                     min: count.min.saturating_sub(1),
                     max: count.max.saturating_sub(1),
                 };
-                size = size.plus(library(between).times(gaps));
+                size = size.plus(own(between).times(gaps));
             }
             (size.at(CHARACTER), Some(size))
         }
         ("find" | "findAll", Some(text), [pattern, ..]) => {
-            let size = library(text);
+            let size = own(text);
             let cost = size
                 .plus(Range::of(1))
                 .at(CHARACTER)
-                .times(library(pattern).at(PATTERN));
+                .times(own(pattern).at(PATTERN));
             let found = Range {
                 min: 0,
                 max: size.max,
             };
             (cost, Some(found))
         }
-        ("matches", Some(text), [pattern]) | ("matches", None, [text, pattern]) => {
+        ("matches", Some(text), [pattern]) => {
             let text = own(text).plus(Range::of(1)).at(CHARACTER);
             (text.times(own(pattern).at(PATTERN)), None)
         }
+        ("sort", Some(list), []) => made(sorting(overload.first()), own(list).times(own(list))),
+        ("@sortByAssociatedKeys", Some(_), [keys]) => {
+            made(sorting(overload.last()), own(keys).times(own(keys)))
+        }
+        ("distinct", Some(list), []) => made(2.0, own(list).times(own(list))),
+        ("reverse", Some(list), []) => made(1.0, own(list)),
+        #[expect(clippy::cast_precision_loss, reason = "as upstream computes it")]
+        ("flatten", Some(list), depth) => {
+            let depth = depth.first().map_or(1, |depth| whole(depth, u64::MAX));
+            made(depth as f64, own(list))
+        }
+        ("slice", Some(list), [start, end]) => {
+            let (start, end) = (whole(start, 0), whole(end, own(list).max));
+            // As upstream has it: a slice that ends before it begins is of the largest size there is.
+            made(1.0, Range::of(end.wrapping_sub(start)))
+        }
+        ("range", None, [count]) => made(1.0, Range::of(whole(count, u64::MAX))),
         ("contains" | "intersects" | "equivalent", None, [a, b]) => {
             // Every item of the one with every item of the other; equal sets are looked at from both sides.
-            let pairs = library(a).times(library(b));
-            let factor = if call.func_name == "equivalent" { 2 } else { 1 };
-            (pairs.times(Range::of(factor)), None)
+            let factor = if name == "equivalent" { 2.0 } else { 1.0 };
+            (own(a).times(own(b)).at(factor).plus(Range::of(1)), None)
         }
-        ("contains", Some(text), [part]) => (own(text).at(CHARACTER).times(own(part).at(CHARACTER)), None),
-        ("startsWith" | "endsWith", Some(_), [part]) => (own(part).at(CHARACTER), None),
-        ("format", Some(text), _) => (own(text).at(CHARACTER), None),
+        ("contains", Some(text), [part]) => (read(text).times(read(part)), None),
         ("quote", None, [text]) => {
             let size = own(text);
             let quoted = Range {
@@ -108,11 +146,18 @@ pub(super) fn price(
             };
             (size.at(CHARACTER), Some(quoted))
         }
-        ("bytes" | "string", None, [from]) => converted(sizes, call, from),
-        (operators::IN, None, [_, list]) if matches!(sizes.typed(list), Some(Type::List(_) | Type::Dyn)) => {
-            (own(list), None)
+        ("bytes", None, [from]) if overload.first() == "string" => {
+            let size = own(from);
+            let max = size.max.saturating_mul(4);
+            (size.at(CHARACTER), Some(Range { min: size.min, max }))
         }
-        (operators::ADD, None, [a, b]) => match overload(sizes, id) {
+        ("string", None, [from]) if overload.first() == "bytes" => {
+            let size = own(from);
+            let min = size.min / 4;
+            (size.at(CHARACTER), Some(Range { min, max: size.max }))
+        }
+        (operators::IN, None, [_, list]) if overload.last() == "list<A>" => (own(list), None),
+        (operators::ADD, None, [a, b]) => match overload.first() {
             "string" | "bytes" => {
                 let size = own(a).plus(own(b));
                 (size.at(CHARACTER), Some(size))
@@ -120,26 +165,59 @@ pub(super) fn price(
             first if first.starts_with("list") => (Range::of(1), Some(own(a).plus(own(b)))),
             _ => one,
         },
-        (operators::EQUALS | operators::NOT_EQUALS, None, [a, b]) => (compared(own(a), own(b)), None),
+        (operators::EQUALS, None, [a, b]) => match (sizes.typed(a), sizes.typed(b)) {
+            (Some(Type::Plain(a)), Some(Type::Plain(b))) if a == b && a.contains('.') => match *a {
+                "kubernetes.NamedFormat" => (Range { min: 1, max: 64 }.at(CHARACTER), None),
+                // The size of the right one stands for both.
+                "kubernetes.URL" => {
+                    let max = call
+                        .args
+                        .get(1)
+                        .and_then(|url| sizes.known(url))
+                        .map_or(1, |size| size.max);
+                    (Range { min: 1, max }.at(CHARACTER), None)
+                }
+                _ => one,
+            },
+            _ => (compared(own(a), own(b)), None),
+        },
+        (operators::NOT_EQUALS, None, [a, b]) => (compared(own(a), own(b)), None),
         (
             operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
             None,
             [a, b],
-        ) => match overload(sizes, id) {
-            "string" | "bytes" => (compared(own(a), own(b)), None),
-            _ => one,
-        },
+        ) if matches!(overload.first(), "string" | "bytes") => (compared(own(a), own(b)), None),
         _ => one,
     }
 }
 
-/// What the function's first form takes first.
-fn overload(sizes: &Estimate<'_>, id: u64) -> &'static str {
-    let fitting = sizes.checked.overloads.get(&id);
-    fitting
-        .and_then(|fitting| fitting.first())
-        .map(|overload| overload.first())
-        .unwrap_or_default()
+/// The bytes of an address.
+const ADDRESS: Range = Range { min: 4, max: 16 };
+
+/// A list that is made at that price an item.
+fn made(price: f64, size: Range) -> (Range, Option<Range>) {
+    (size.at(price).plus(Range::of(1 + LIST)), Some(size))
+}
+
+/// What it costs to compare two items of such a list.
+fn sorting(list: &str) -> f64 {
+    match list {
+        "list<string>" | "list<bytes>" => 2.0 + CHARACTER,
+        _ => 2.0,
+    }
+}
+
+/// A number that is written in the rule.
+fn literal(expression: &IdedExpr) -> Option<i64> {
+    match &expression.expr {
+        Expr::Literal(LiteralValue::Int(number)) => Some(*number.inner()),
+        _ => None,
+    }
+}
+
+/// A count that is written in the rule, or what stands for it.
+fn whole(expression: &IdedExpr, otherwise: u64) -> u64 {
+    literal(expression).map_or(otherwise, |number| u64::try_from(number).unwrap_or(0))
 }
 
 /// Two values are compared as far as the smaller one goes.
@@ -152,40 +230,24 @@ fn compared(a: Range, b: Range) -> Range {
     .at(CHARACTER)
 }
 
-fn converted(sizes: &Estimate<'_>, call: &CallExpr, from: &IdedExpr) -> (Range, Option<Range>) {
-    let size = sizes.size(from);
-    let to_bytes = call.func_name == "bytes";
-    match sizes.typed(from) {
-        Some(Type::Plain("string")) if to_bytes => (
-            size.at(CHARACTER),
-            Some(Range {
-                min: size.min,
-                max: size.max.saturating_mul(4),
-            }),
-        ),
-        Some(Type::Plain("bytes")) if !to_bytes => (
-            size.at(CHARACTER),
-            Some(Range {
-                min: size.min / 4,
-                max: size.max,
-            }),
-        ),
-        _ => (Range::of(1), None),
-    }
-}
-
 /// How long a text is in which each `what` has become `with`.
 fn replaced(text: Range, what: Range, with: Range) -> Range {
-    let (count, kept) = if what.min == 0 {
-        // Nothing stands before and after every character.
+    // Where nothing is replaced, `with` stands before and after every character.
+    let (most, kept) = if what.min == 0 {
         (text.max.saturating_add(1), text.max)
     } else if with.max <= what.min {
         (0, text.max)
     } else {
         (text.max.div_ceil(what.min), 0)
     };
-    Range {
-        min: 0,
-        max: count.saturating_mul(with.max).saturating_add(kept),
-    }
+    let max = most.saturating_mul(with.max).saturating_add(kept);
+    let (least, kept) = if what.max == 0 {
+        (text.min.saturating_add(1), text.min)
+    } else if what.max <= with.min {
+        (0, text.min)
+    } else {
+        (text.min.div_ceil(what.max), 0)
+    };
+    let min = least.saturating_mul(with.min).saturating_add(kept);
+    Range { min, max }
 }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use kube::core::cel::cel::{
     IdedExpr,
-    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators},
+    common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     tokens::{Tokens, shown},
     types::{Bindings, Type},
 };
-use crate::apiserver::schema::{formats::parse_duration, node, optionals};
+use crate::apiserver::schema::{formats::parse_duration, macros, node};
 
 /// What is known of an expression that has been checked.
 pub(super) struct Checked {
@@ -41,15 +41,28 @@ pub(super) fn check(
         bindings: Bindings::default(),
         types: HashMap::new(),
         overloads: HashMap::new(),
+        misused: Vec::new(),
         faults: Vec::new(),
-        mixed: false,
+        literals: Vec::new(),
+        aggregates: Vec::new(),
+        formatted: 0,
+        around: 0,
+        filter: None,
     };
     let gives = check.visit(expression);
+    // As upstream looks: first what the parser says, then the types, and only then what literals there are.
+    let mut faults = std::mem::take(&mut check.misused);
+    if faults.is_empty() {
+        faults = std::mem::take(&mut check.faults);
+    }
+    if faults.is_empty() {
+        faults = std::mem::take(&mut check.literals);
+        faults.extend(check.mixtures());
+    }
     let Check {
         bindings,
         types,
         overloads,
-        mut faults,
         ..
     } = check;
     if faults.is_empty() {
@@ -68,31 +81,41 @@ pub(super) fn check(
     Err(texts.join("\n"))
 }
 
-struct Check<'a> {
-    tokens: Tokens<'a>,
-    scope: Vec<(String, Type)>,
-    bindings: Bindings,
-    types: HashMap<u64, Type>,
-    overloads: HashMap<u64, Vec<&'static Overload>>,
-    faults: Vec<(usize, String)>,
-    /// Whether the list that comes may hold items of several types.
-    mixed: bool,
+pub(super) struct Check<'a> {
+    pub(super) tokens: Tokens<'a>,
+    pub(super) scope: Vec<(String, Type)>,
+    pub(super) bindings: Bindings,
+    pub(super) types: HashMap<u64, Type>,
+    pub(super) overloads: HashMap<u64, Vec<&'static Overload>>,
+    /// What calls of macros are not as they have to be.
+    pub(super) misused: Vec<(usize, String)>,
+    pub(super) faults: Vec<(usize, String)>,
+    /// What literals no function can read.
+    pub(super) literals: Vec<(usize, String)>,
+    /// The types of what stands in each list, of the keys of each map, of its values; and their places.
+    pub(super) aggregates: Vec<Vec<(Type, usize)>>,
+    /// Within how many arguments of `format`: what is put into a text may be of any type.
+    pub(super) formatted: usize,
+    /// The place of the loop whose step comes.
+    pub(super) around: usize,
+    /// The number of the filter of what the loop collects.
+    pub(super) filter: Option<u64>,
 }
 
 impl Check<'_> {
-    fn fault(&mut self, place: usize, what: String) -> Type {
+    pub(super) fn fault(&mut self, place: usize, what: String) -> Type {
         self.faults.push((place, what));
         Type::Error
     }
 
-    fn visit(&mut self, expression: &IdedExpr) -> Type {
+    pub(super) fn visit(&mut self, expression: &IdedExpr) -> Type {
         let typed = self.visit_here(expression).0;
         self.types.insert(expression.id, typed.clone());
         typed
     }
 
     /// The type, and the place at which a fault of this part is shown.
-    fn visit_placed(&mut self, expression: &IdedExpr) -> (Type, usize) {
+    pub(super) fn visit_placed(&mut self, expression: &IdedExpr) -> (Type, usize) {
         let (typed, place) = self.visit_here(expression);
         self.types.insert(expression.id, typed.clone());
         (typed, place)
@@ -141,40 +164,22 @@ impl Check<'_> {
             Expr::Call(call) => self.call(expression.id, call),
             Expr::List(list) => {
                 let place = self.tokens.pass("[");
-                // What is put into a text may be of any type.
-                let item = if std::mem::take(&mut self.mixed) {
-                    Type::Dyn
-                } else {
-                    self.bindings.fresh()
-                };
+                let mut items = Vec::new();
                 for (at, element) in list.elements.iter().enumerate() {
-                    let (given, place) = self.visit_placed(element);
-                    let given = match (
-                        list.optional_indices.contains(&at),
-                        self.bindings.resolved(&given),
-                    ) {
-                        (true, Type::Optional(inner)) => *inner,
-                        (_, given) => given,
-                    };
-                    self.expect(&given, &item, place);
+                    items.push(self.element(element, list.optional_indices.contains(&at)));
                 }
-                (Type::List(Box::new(item)), place)
+                (Type::List(Box::new(self.joined(items))), place)
             }
             Expr::Map(map) => {
                 let place = self.tokens.pass("{");
-                let (key, value) = (self.bindings.fresh(), self.bindings.fresh());
+                let (mut keys, mut values) = (Vec::new(), Vec::new());
                 for entry in &map.entries {
                     if let EntryExpr::MapEntry(entry) = &entry.expr {
-                        let (given, place) = self.visit_placed(&entry.key);
-                        self.expect(&given, &key, place);
-                        let (given, place) = self.visit_placed(&entry.value);
-                        let given = match (entry.optional, self.bindings.resolved(&given)) {
-                            (true, Type::Optional(inner)) => *inner,
-                            (_, given) => given,
-                        };
-                        self.expect(&given, &value, place);
+                        keys.push(self.element(&entry.key, false));
+                        values.push(self.element(&entry.value, entry.optional));
                     }
                 }
+                let (key, value) = (self.joined(keys), self.joined(values));
                 (Type::Map(Box::new(key), Box::new(value)), place)
             }
             Expr::Struct(made) => {
@@ -184,6 +189,58 @@ impl Check<'_> {
             }
             Expr::Comprehension(whole) => self.comprehension(whole),
         }
+    }
+
+    /// A part of a list or a map, and its place; of an optional one, what it is if it is.
+    fn element(&mut self, element: &IdedExpr, optional: bool) -> (Type, usize) {
+        let (given, place) = self.visit_placed(element);
+        match (optional, self.bindings.resolved(&given)) {
+            (true, Type::Optional(inner)) => (*inner, place),
+            (true, given) if !matches!(given, Type::Dyn | Type::Error | Type::Param(_)) => {
+                let shown = self.bindings.settled(&given);
+                let what = format!("expected type 'optional_type({shown})' but found '{shown}'");
+                (self.fault(place, what), place)
+            }
+            (_, given) => (given, place),
+        }
+    }
+
+    /// The type of the items of a list of these: anything if they are of several.
+    fn joined(&mut self, items: Vec<(Type, usize)>) -> Type {
+        let mut all: Option<Type> = None;
+        for (given, _) in &items {
+            all = Some(match all {
+                None => given.clone(),
+                Some(all) => {
+                    let before = self.bindings.clone();
+                    if self.bindings.assign(&all, given) {
+                        self.bindings.general(all, given.clone())
+                    } else {
+                        self.bindings = before;
+                        Type::Dyn
+                    }
+                }
+            });
+        }
+        if self.formatted == 0 {
+            self.aggregates.push(items);
+        }
+        all.unwrap_or_else(|| self.bindings.fresh())
+    }
+
+    /// What stands in lists and maps beside what is of another type.
+    fn mixtures(&self) -> Vec<(usize, String)> {
+        let mut faults = Vec::new();
+        for items in &self.aggregates {
+            let mut shown = items
+                .iter()
+                .map(|(typed, place)| (self.bindings.settled(typed).to_string(), *place));
+            let Some((wanted, _)) = shown.next() else { continue };
+            if let Some((found, place)) = shown.find(|(found, _)| *found != wanted) {
+                faults.push((place, format!("expected type '{wanted}' but found '{found}'")));
+            }
+        }
+        faults
     }
 
     fn ident(&mut self, name: &str, place: usize) -> Type {
@@ -201,8 +258,7 @@ impl Check<'_> {
 
     fn field(&mut self, operand: &Type, field: &str, place: usize) -> Type {
         match self.bindings.resolved(operand) {
-            Type::Dyn | Type::Param(_) => Type::Dyn,
-            Type::Error => Type::Error,
+            Type::Dyn | Type::Param(_) | Type::Error => Type::Dyn,
             Type::Map(_, value) => *value,
             Type::Optional(inner) => match self.field(&inner, field, place) {
                 Type::Error => Type::Error,
@@ -217,12 +273,13 @@ impl Check<'_> {
             },
             other => {
                 let typed = self.bindings.settled(&other);
-                self.fault(place, format!("type '{typed}' does not support field selection"))
+                self.fault(place, format!("type '{typed}' does not support field selection"));
+                Type::Dyn
             }
         }
     }
 
-    fn expect(&mut self, given: &Type, wanted: &Type, place: usize) {
+    pub(super) fn expect(&mut self, given: &Type, wanted: &Type, place: usize) {
         let before = self.bindings.clone();
         if !self.bindings.assign(given, wanted) {
             self.bindings = before;
@@ -235,6 +292,9 @@ impl Check<'_> {
         let name = call.func_name.as_str();
         if call.args.iter().any(is_result) {
             return self.step(id, call);
+        }
+        if let Some(wrong) = macros::misused(call) {
+            return self.misuse(call, wrong);
         }
         if matches!(name, operators::LOGICAL_AND | operators::LOGICAL_OR) {
             let mut place = 0;
@@ -310,8 +370,9 @@ impl Check<'_> {
     fn arguments(&mut self, function: &str, arguments: &[IdedExpr]) -> Vec<Type> {
         let mut types = Vec::new();
         for (at, argument) in arguments.iter().enumerate() {
-            self.mixed = function == "format" && matches!(argument.expr, Expr::List(_));
+            self.formatted += usize::from(function == "format");
             let (typed, place) = self.visit_placed(argument);
+            self.formatted -= usize::from(function == "format");
             types.push(typed);
             let Expr::Literal(LiteralValue::String(text)) = &argument.expr else {
                 continue;
@@ -324,52 +385,11 @@ impl Check<'_> {
                 _ => true,
             };
             if !fine {
-                self.fault(place, format!("invalid {function} argument"));
+                self.literals
+                    .push((place, format!("invalid {function} argument")));
             }
         }
         types
-    }
-
-    /// One step of a loop, which a macro made around what stands in the text.
-    fn step(&mut self, id: u64, call: &CallExpr) -> (Type, usize) {
-        let mut place = self.tokens.here();
-        let mut arguments = Vec::new();
-        for argument in &call.args {
-            let (typed, at) = match &argument.expr {
-                Expr::List(list) => match list.elements.as_slice() {
-                    [one] if !matches!(one.expr, Expr::Ident(_)) => {
-                        let (item, at) = self.visit_placed(one);
-                        let typed = Type::List(Box::new(item));
-                        self.types.insert(argument.id, typed.clone());
-                        (typed, at)
-                    }
-                    _ => (self.hidden(|check| check.visit(argument)), place),
-                },
-                Expr::Literal(_) | Expr::Ident(_) => {
-                    let hide = is_result(argument) || call.func_name == operators::ADD;
-                    if hide {
-                        (self.hidden(|check| check.visit(argument)), place)
-                    } else {
-                        self.visit_placed(argument)
-                    }
-                }
-                _ => self.visit_placed(argument),
-            };
-            if !is_result(argument) {
-                place = at;
-            }
-            if matches!(
-                call.func_name.as_str(),
-                operators::LOGICAL_AND | operators::LOGICAL_OR
-            ) {
-                self.expect(&typed, &Type::BOOL, place);
-            }
-            arguments.push(typed);
-        }
-        match call.func_name.as_str() {
-            operators::LOGICAL_AND | operators::LOGICAL_OR => (Type::BOOL, place),
-            name => (self.resolve(id, name, false, &arguments, place), place),
-        }
     }
 
     /// Passes the sign of an operator.
@@ -392,16 +412,20 @@ impl Check<'_> {
     }
 
     /// What the call gives: that of the first form that takes the arguments, or anything if several do.
-    fn resolve(&mut self, id: u64, name: &str, member: bool, arguments: &[Type], place: usize) -> Type {
+    pub(super) fn resolve(
+        &mut self,
+        id: u64,
+        name: &str,
+        member: bool,
+        arguments: &[Type],
+        place: usize,
+    ) -> Type {
         let Some(overloads) = functions::named(name) else {
             return self.fault(
                 place,
                 format!("undeclared reference to '{name}' (in container '')"),
             );
         };
-        if arguments.iter().any(|argument| matches!(argument, Type::Error)) {
-            return Type::Error;
-        }
         let mut given: Option<Type> = None;
         let mut fitting = Vec::new();
         for overload in overloads {
@@ -435,63 +459,11 @@ impl Check<'_> {
             )
         })
     }
-
-    fn comprehension(&mut self, whole: &ComprehensionExpr) -> (Type, usize) {
-        if whole.iter_var == optionals::UNUSED {
-            // A variable in disguise.
-            let place = self.tokens.here();
-            self.hidden(|check| check.visit(&whole.iter_range));
-            let bound = self.hidden(|check| check.visit(&whole.accu_init));
-            self.tokens.pass(&whole.accu_var);
-            self.scope.push((whole.accu_var.clone(), bound));
-            self.hidden(|check| check.visit(&whole.loop_step));
-            let result = self.visit(&whole.result);
-            self.scope.pop();
-            return (result, place);
-        }
-        let (range, place) = self.visit_placed(&whole.iter_range);
-        let item = match self.bindings.resolved(&range) {
-            Type::List(item) => *item,
-            Type::Map(key, _) => *key,
-            Type::Dyn | Type::Error | Type::Param(_) => Type::Dyn,
-            other => {
-                let typed = self.bindings.settled(&other);
-                self.fault(
-                    place,
-                    format!("expression of type '{typed}' cannot be range of a comprehension (must be list, map, or dynamic)"),
-                )
-            }
-        };
-        // Past the name of the variable, which is no reference to it.
-        self.tokens.pass("(");
-        self.tokens.pass(&whole.iter_var);
-        self.tokens.pass(",");
-        let accumulated = self.hidden(|check| check.visit(&whole.accu_init));
-        let depth = self.scope.len();
-        self.scope.push((whole.accu_var.clone(), accumulated.clone()));
-        self.scope.push((whole.iter_var.clone(), item));
-        let condition = self.hidden(|check| check.visit(&whole.loop_cond));
-        self.expect(&condition, &Type::BOOL, place);
-        let (step, at) = self.visit_placed(&whole.loop_step);
-        self.expect(&step, &accumulated, at);
-        self.scope.truncate(depth + 1);
-        let result = self.hidden(|check| check.visit(&whole.result));
-        self.scope.truncate(depth);
-        (result, place)
-    }
-
-    /// Visits what a macro made, of which nothing stands in the text.
-    fn hidden<T>(&mut self, visit: impl FnOnce(&mut Self) -> T) -> T {
-        let kept = std::mem::replace(&mut self.tokens, Tokens::new(""));
-        let result = visit(self);
-        self.tokens = kept;
-        result
-    }
 }
 
 /// What a loop has come to: a name that no text has.
-fn is_result(expression: &IdedExpr) -> bool {
-    matches!(&expression.expr, Expr::Ident(name) if name == "@result")
+pub(super) fn is_result(expression: &IdedExpr) -> bool {
+    matches!(&expression.expr, Expr::Ident(name) if name == macros::RESULT)
 }
 
 fn literal_type(literal: &LiteralValue) -> Type {

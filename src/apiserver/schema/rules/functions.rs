@@ -77,6 +77,18 @@ isSorted .(list<A>)bool
 sum .(list<int>)int .(list<uint>)uint .(list<double>)double .(list<duration>)duration
 min .(list<A>)A
 max .(list<A>)A
+sort .(list<int>)list<int> .(list<uint>)list<uint> .(list<double>)list<double> .(list<bool>)list<bool> .(list<duration>)list<duration> .(list<timestamp>)list<timestamp> .(list<string>)list<string> .(list<bytes>)list<bytes>
+@sortByAssociatedKeys .(list<A>,list<int>)list<A> .(list<A>,list<uint>)list<A> .(list<A>,list<double>)list<A> .(list<A>,list<bool>)list<A> .(list<A>,list<duration>)list<A> .(list<A>,list<timestamp>)list<A> .(list<A>,list<string>)list<A> .(list<A>,list<bytes>)list<A>
+flatten .(list<list<A>>)list<A> .(list<dyn>,int)list<dyn>
+slice .(list<A>,int,int)list<A>
+reverse .(list<A>)list<A>
+distinct .(list<A>)list<A>
+lists.range (int)list<int>
+first .(list<A>)optional<A>
+last .(list<A>)optional<A>
+optional.unwrap (list<optional<A>>)list<A>
+unwrapOpt .(list<optional<A>>)list<A>
+cel.@mapInsert (map<A,B>,A,B)map<A,B> (map<A,B>,map<A,B>)map<A,B>
 sets.contains (list<A>,list<A>)bool
 sets.equivalent (list<A>,list<A>)bool
 sets.intersects (list<A>,list<A>)bool
@@ -136,11 +148,25 @@ format.byte ()kubernetes.NamedFormat
 format.date ()kubernetes.NamedFormat
 format.datetime ()kubernetes.NamedFormat
 validate .(kubernetes.NamedFormat,string)optional<list<string>>
+path .(kubernetes.authorization.Authorizer,string)kubernetes.authorization.PathCheck
+group .(kubernetes.authorization.Authorizer,string)kubernetes.authorization.GroupCheck
+serviceAccount .(kubernetes.authorization.Authorizer,string,string)kubernetes.authorization.Authorizer
+resource .(kubernetes.authorization.GroupCheck,string)kubernetes.authorization.ResourceCheck
+subresource .(kubernetes.authorization.ResourceCheck,string)kubernetes.authorization.ResourceCheck
+namespace .(kubernetes.authorization.ResourceCheck,string)kubernetes.authorization.ResourceCheck
+name .(kubernetes.authorization.ResourceCheck,string)kubernetes.authorization.ResourceCheck
+fieldSelector .(kubernetes.authorization.ResourceCheck,string)kubernetes.authorization.ResourceCheck
+labelSelector .(kubernetes.authorization.ResourceCheck,string)kubernetes.authorization.ResourceCheck
+check .(kubernetes.authorization.PathCheck,string)kubernetes.authorization.Decision .(kubernetes.authorization.ResourceCheck,string)kubernetes.authorization.Decision
+errored .(kubernetes.authorization.Decision)bool
+error .(kubernetes.authorization.Decision)string
+allowed .(kubernetes.authorization.Decision)bool
+reason .(kubernetes.authorization.Decision)string
 @not_strictly_false (bool)bool
 ";
 
 /// The names of types, which are values too.
-pub(in crate::apiserver::schema) const TYPES: [&str; 10] = [
+pub(in crate::apiserver::schema) const TYPES: [&str; 11] = [
     "bool",
     "bytes",
     "double",
@@ -148,6 +174,7 @@ pub(in crate::apiserver::schema) const TYPES: [&str; 10] = [
     "list",
     "map",
     "null_type",
+    "optional_type",
     "string",
     "type",
     "uint",
@@ -223,6 +250,11 @@ impl Overload {
     /// The name of the type that it is called on, or takes first.
     pub(super) fn first(&self) -> &'static str {
         self.takes.first().copied().unwrap_or_default()
+    }
+
+    /// The name of the type that it takes last.
+    pub(super) fn last(&self) -> &'static str {
+        self.takes.last().copied().unwrap_or_default()
     }
 }
 

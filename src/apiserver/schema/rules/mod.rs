@@ -4,6 +4,7 @@
 
 mod calls;
 mod check;
+mod check_loops;
 mod declared;
 mod estimate;
 mod functions;

@@ -79,6 +79,14 @@ impl<'a> Tokens<'a> {
         place
     }
 
+    /// The place of the next occurrence of a sign, which is not passed.
+    pub(super) fn place_of(&mut self, wanted: &str) -> usize {
+        let before = self.next;
+        let place = self.pass(wanted);
+        self.next = before;
+        place
+    }
+
     /// The place of the next word.
     pub(super) fn here(&self) -> usize {
         self.all

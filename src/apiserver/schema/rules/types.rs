@@ -32,10 +32,14 @@ impl Type {
 
     /// Whether a value is of one size: a number, a truth value, a time.
     pub(super) fn is_scalar(&self) -> bool {
-        matches!(
-            self,
-            Self::Plain("bool" | "int" | "uint" | "double" | "timestamp" | "duration")
-        )
+        match self {
+            Self::Plain(name) => matches!(
+                *name,
+                "bool" | "int" | "uint" | "double" | "timestamp" | "duration"
+            ),
+            Self::Optional(inner) => inner.is_scalar(),
+            _ => false,
+        }
     }
 
     /// Whether `null` may stand for it.
@@ -121,6 +125,21 @@ impl Bindings {
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.assign(a, b),
             (Type::Map(a, b), Type::Map(c, d)) => self.assign(a, c) && self.assign(b, d),
             _ => false,
+        }
+    }
+
+    /// Of two types of which the one fits the other, the one that says less.
+    pub(super) fn general(&self, a: Type, b: Type) -> Type {
+        if self.says_less(&a, &b) { a } else { b }
+    }
+
+    fn says_less(&self, a: &Type, b: &Type) -> bool {
+        match (self.resolved(a), self.resolved(b)) {
+            (Type::Dyn | Type::Param(_), _) | (Type::Meta(_), Type::Meta(_)) => true,
+            (_, Type::Dyn | Type::Param(_)) => false,
+            (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.says_less(&a, &b),
+            (Type::Map(a, b), Type::Map(c, d)) => self.says_less(&a, &c) && self.says_less(&b, &d),
+            (a, b) => self.settled(&a).to_string() == self.settled(&b).to_string(),
         }
     }
 
