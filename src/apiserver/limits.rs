@@ -195,6 +195,7 @@ fn too_many() -> ApiError {
         reason: "TooManyRequests",
         message: "Too many requests, please try again later.".into(),
         details: Some(json!({"retryAfterSeconds": RETRY_AFTER})),
+        metadata: None,
     }
 }
 
@@ -204,6 +205,7 @@ fn timed_out() -> ApiError {
         reason: "Timeout",
         message: "Timeout: request did not complete within the allotted timeout".into(),
         details: Some(json!({})),
+        metadata: None,
     }
 }
 

@@ -159,6 +159,8 @@ pub struct Query {
     pub propagation_policy: Option<String>,
     /// `orphanDependents`
     pub orphan_dependents: Option<bool>,
+    /// `uid`, of a deletion without a body
+    pub uid: Option<String>,
     /// `gracePeriodSeconds`
     pub grace_period_seconds: Option<i64>,
     /// `includeObject`, of tables
@@ -228,6 +230,7 @@ impl Query {
                 "force" => query.force = Some(flag(&value)),
                 "propagationPolicy" => query.propagation_policy = Some(value),
                 "orphanDependents" => query.orphan_dependents = Some(flag(&value)),
+                "uid" => query.uid = (!value.is_empty()).then_some(value),
                 "gracePeriodSeconds" => query.grace_period_seconds = Some(number(&value)?),
                 "includeObject" => {
                     query.include_object = IncludeObject::parse(&value).map_err(|_| {

@@ -17,6 +17,8 @@ pub struct ApiError {
     pub message: String,
     /// `details`, where there are any.
     pub details: Option<Value>,
+    /// `metadata`, where there is something in it.
+    pub metadata: Option<Box<Value>>,
 }
 
 /// The result of anything that may be refused.
@@ -29,6 +31,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            metadata: None,
         }
     }
 
@@ -150,6 +153,19 @@ impl ApiError {
         Self::new(410, "Expired", message)
     }
 
+    /// 410: the state that the pages were of is no longer known; `token` goes on with what is there now.
+    pub fn expired_page(token: &str) -> Self {
+        let mut error = Self::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+             the results. Continuing with the provided token results in an inconsistent list - objects that were \
+             created, modified, or deleted between the time the first chunk was returned and now may show up in the \
+             list.",
+        );
+        error.metadata = Some(Box::new(json!({"continue": token})));
+        error
+    }
+
     /// 504 with a hint to come back: a revision of the future was asked for.
     pub fn too_large_revision(wanted: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
@@ -261,6 +277,9 @@ impl ApiError {
             }
             if let Some(details) = &self.details {
                 map.insert("details".into(), details.clone());
+            }
+            if let Some(metadata) = &self.metadata {
+                map.insert("metadata".into(), (**metadata).clone());
             }
         }
         status

@@ -33,7 +33,7 @@ const STEP: usize = 256;
 const CHUNK: usize = 32 << 10;
 
 /// Where a watch begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Start {
     /// With what is there, as if it had just been added; `mark_end` says with a bookmark when that is over.
     State {
@@ -44,6 +44,8 @@ pub enum Start {
     Now,
     /// With the first change after that revision.
     After(u64),
+    /// Not at all: that is said in the one event that comes.
+    Never(ApiError),
 }
 
 /// What a watch is to show.
@@ -82,6 +84,8 @@ struct Watching {
     ended: bool,
     /// Whether the columns of the table have been said.
     headed: bool,
+    /// Why there is nothing to tell.
+    refused: Option<ApiError>,
 }
 
 /// The answer: a body without an end.
@@ -130,6 +134,7 @@ impl Watching {
         };
         let now = Instant::now();
         let view = server.store.view();
+        let mut refused = None;
         let (initial, mark_end, seen) = match start {
             Start::State { mark_end } => {
                 let page = view.list(&collection, namespace.as_deref());
@@ -142,6 +147,10 @@ impl Watching {
             }
             Start::Now => (VecDeque::new(), false, view.revision()),
             Start::After(revision) => (VecDeque::new(), false, revision),
+            Start::Never(error) => {
+                refused = Some(error);
+                (VecDeque::new(), false, view.revision())
+            }
         };
         Self {
             server,
@@ -157,6 +166,7 @@ impl Watching {
             next_bookmark: now + BOOKMARK,
             ended: false,
             headed: false,
+            refused,
         }
     }
 
@@ -167,6 +177,11 @@ impl Watching {
                 return None;
             }
             let mut out = BytesMut::new();
+            if let Some(error) = self.refused.take() {
+                self.error(&mut out, &error);
+                self.ended = true;
+                return Some(out.freeze());
+            }
             self.initial_events(&mut out);
             if out.is_empty() {
                 self.changed.borrow_and_update();

@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::{PATIENCE, api, client, get, send, server};
+use crate::support::{PATIENCE, WIDGETS, api, client, get, send, server, widget, widget_crd, widget_server};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -292,4 +292,123 @@ async fn kubes_reflector_follows() {
         task.abort();
         send(&router, "DELETE", &format!("{MAPS}?labelSelector=l"), Value::Null).await;
     }
+}
+
+#[tokio::test]
+async fn pages_that_are_too_old_go_on_with_what_is_there() {
+    let server = server().await;
+    let router = api(&server);
+    for name in ["a", "b", "c", "d"] {
+        send(&router, "POST", MAPS, map(name, "page")).await;
+    }
+    let query = "labelSelector=l%3Dpage&limit=2";
+    let first = get(&router, &format!("{MAPS}?{query}")).await;
+    let token = first.text("/metadata/continue").to_owned();
+    assert_eq!(names(&first), ["a", "b"]);
+    // Meanwhile the second page changes, and the log forgets how it was.
+    send(&router, "DELETE", &format!("{MAPS}/c"), Value::Null).await;
+    for name in ["b2", "e", "f"] {
+        send(&router, "POST", MAPS, map(name, "page")).await;
+    }
+    let second = get(&router, &format!("{MAPS}?{query}&continue={token}")).await;
+    assert_eq!(names(&second), ["c", "d"], "as it was");
+    for index in 0..5000 {
+        let patch = json!({"data": {"n": index.to_string()}});
+        send(&router, "PATCH", &format!("{MAPS}/a"), patch).await;
+    }
+    let gone = get(&router, &format!("{MAPS}?{query}&continue={token}")).await;
+    assert_eq!(
+        (gone.code, gone.text("/reason"), gone.text("/kind")),
+        (410, "Expired", "Status")
+    );
+    assert!(gone.text("/message").contains("results in an inconsistent list"));
+    let token = gone.text("/metadata/continue").to_owned();
+    let rest = get(&router, &format!("{MAPS}?{query}&continue={token}")).await;
+    assert_eq!((rest.code, names(&rest)), (200, vec!["d".to_owned(), "e".into()]));
+    // From here on the pages are of one state again.
+    let token = rest.text("/metadata/continue").to_owned();
+    send(&router, "DELETE", &format!("{MAPS}/f"), Value::Null).await;
+    let last = get(&router, &format!("{MAPS}?{query}&continue={token}")).await;
+    assert_eq!(names(&last), ["f"]);
+    assert_eq!(
+        last.text("/metadata/resourceVersion"),
+        rest.text("/metadata/resourceVersion")
+    );
+}
+
+fn names(answer: &crate::support::Answer) -> Vec<String> {
+    let items = answer.body["items"].as_array().cloned().unwrap_or_default();
+    let name = |item: &Value| item["metadata"]["name"].as_str().unwrap().to_owned();
+    items.iter().map(name).collect()
+}
+
+/// A definition changes, and then goes, while its objects are watched: no event is lost and no watch hangs.
+#[tokio::test]
+async fn watches_end_with_the_definition_that_they_began_with() {
+    let (server, router) = widget_server().await;
+    send(&router, "POST", WIDGETS, widget("a", json!({}))).await;
+    let start = get(&router, WIDGETS)
+        .await
+        .text("/metadata/resourceVersion")
+        .to_owned();
+    let mut lines = Lines::open(&router, &format!("{WIDGETS}?watch=1&resourceVersion={start}")).await;
+    send(
+        &router,
+        "PATCH",
+        &format!("{WIDGETS}/a"),
+        json!({"spec": {"size": 2}}),
+    )
+    .await;
+    let event = lines.next().await.unwrap();
+    assert_eq!(
+        (seen(&event).0.as_str(), &event["object"]["spec"]["size"]),
+        ("MODIFIED", &json!(2))
+    );
+    let mut wider = widget_crd();
+    wider["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["extra"] =
+        json!({"type": "string", "default": "new"});
+    server.install_crds(&[wider]).await.unwrap();
+    assert!(lines.next().await.is_none(), "the old form is not shown on");
+
+    // Where it broke off it goes on, in the new form.
+    let from = event["object"]["metadata"]["resourceVersion"].as_str().unwrap();
+    let mut lines = Lines::open(&router, &format!("{WIDGETS}?watch=1&resourceVersion={from}")).await;
+    send(
+        &router,
+        "PATCH",
+        &format!("{WIDGETS}/a"),
+        json!({"spec": {"size": 3}}),
+    )
+    .await;
+    let event = lines.next().await.unwrap();
+    assert_eq!(
+        (
+            &event["object"]["spec"]["size"],
+            &event["object"]["spec"]["extra"]
+        ),
+        (&json!(3), &json!("new"))
+    );
+    let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com";
+    assert_eq!(send(&router, "DELETE", crd, Value::Null).await.code, 200);
+    assert_eq!(seen(&lines.next().await.unwrap()), ("DELETED".into(), "a".into()));
+    assert!(lines.next().await.is_none(), "nothing comes any more");
+}
+
+/// A revision that the server has not come to: the watch says so, as upstream's does, and does not wait for ever.
+#[tokio::test]
+async fn a_streaming_list_of_the_future_says_that_it_is() {
+    let server = server().await;
+    let router = api(&server);
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&resourceVersion=99999999";
+    let mut lines = Lines::open(&router, &format!("{MAPS}?{query}")).await;
+    let event = lines.next().await.unwrap();
+    assert_eq!(
+        (
+            &event["type"],
+            &event["object"]["code"],
+            &event["object"]["reason"]
+        ),
+        (&json!("ERROR"), &json!(504), &json!("Timeout"))
+    );
+    assert!(lines.next().await.is_none());
 }

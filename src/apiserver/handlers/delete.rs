@@ -38,7 +38,15 @@ struct Preconditions {
 
 fn options(call: &Call) -> ApiResult<Options> {
     let mut options = if call.body.iter().all(u8::is_ascii_whitespace) {
-        Options::default()
+        let (uid, resource_version) = (call.query.uid.clone(), call.query.resource_version.clone());
+        let any = uid.is_some() || resource_version.is_some();
+        Options {
+            preconditions: any.then_some(Preconditions {
+                uid,
+                resource_version,
+            }),
+            ..Options::default()
+        }
     } else {
         let body = parse_body(&call.content_type, &call.body)?;
         let kind = body
@@ -119,16 +127,10 @@ pub(super) async fn delete(call: &mut Call) -> ApiResult<Response<Body>> {
 
 pub(super) async fn delete_collection(call: &mut Call) -> ApiResult<Response<Body>> {
     let selector = call.selector()?;
-    let options = Options {
-        preconditions: None,
-        ..options(call)?
-    };
-    let page = call
-        .server
-        .store
-        .view()
-        .list(&call.resource.collection, call.target.namespace.as_deref());
-    let (taken, next, remaining) = super::list::take(&page.objects, &selector, call.query.limit);
+    let page = super::list::page(call)?;
+    let options = options(call)?;
+    let rest = page.objects.get(page.skipped..).unwrap_or_default();
+    let (taken, next, remaining) = super::list::take(rest, &selector, page.limit);
     let mut touched = Vec::new();
     for object in &taken {
         call.target.name = Some(object.key.name.to_string());
@@ -141,7 +143,7 @@ pub(super) async fn delete_collection(call: &mut Call) -> ApiResult<Response<Bod
     }
     let mut metadata = json!({"resourceVersion": call.server.store.view().revision().to_string()});
     if let Some(next) = next {
-        metadata["continue"] = super::list::encode(page.revision, &next.key).into();
+        metadata["continue"] = super::list::encode(Some(page.revision), &next.key).into();
         if selector.is_empty() {
             metadata["remainingItemCount"] = remaining.into();
         }
@@ -270,8 +272,11 @@ fn mark(call: &Call, object: &mut Fields, finalizers: Vec<String>) {
             object.insert("status".into(), json!({"phase": "Terminating"}));
         }
         Builtin::Crd => {
-            mark_deleting(object, 0);
-            crd::set_terminating(object, &meta::now());
+            if meta::text(object, "deletionTimestamp").is_empty() {
+                let now = meta::now();
+                meta::set(object, "deletionTimestamp", now.as_str());
+                crd::set_terminating(object, crd::Terminating::Pending, &now);
+            }
         }
         _ => mark_deleting(object, 0),
     }

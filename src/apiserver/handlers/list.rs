@@ -28,16 +28,12 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
         return Err(error);
     }
     let selector = call.selector()?;
-    let start = call.query.continue_token.as_deref().map(decode).transpose()?;
-    let page = page(call, start.as_ref().map(|(revision, _)| *revision))?;
-    let skipped = start.map_or(0, |(_, from)| {
-        page.objects.partition_point(|object| object.key < from)
-    });
-    let rest = page.objects.get(skipped..).unwrap_or_default();
-    let (taken, next, remaining) = take(rest, &selector, call.query.limit);
+    let page = page(call)?;
+    let rest = page.objects.get(page.skipped..).unwrap_or_default();
+    let (taken, next, remaining) = take(rest, &selector, page.limit);
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(next) = next {
-        metadata["continue"] = encode(page.revision, &next.key).into();
+        metadata["continue"] = encode(Some(page.revision), &next.key).into();
         if selector.is_empty() {
             metadata["remainingItemCount"] = remaining.into();
         }
@@ -69,27 +65,57 @@ pub(super) fn take<'a>(
     (taken, None, 0)
 }
 
-/// The state that the request asks for.
-fn page(call: &Call, continued: Option<u64>) -> ApiResult<Page> {
+/// The state that a request asks for, and which part of it.
+pub(super) struct Asked {
+    /// The revision of that state.
+    pub revision: u64,
+    /// All of the objects, by namespace and name.
+    pub objects: Vec<Arc<Object>>,
+    /// How many of them were on pages before this one.
+    pub skipped: usize,
+    /// How many may be given; 0 for all.
+    pub limit: usize,
+}
+
+impl Asked {
+    fn whole(page: Page, limit: usize) -> Self {
+        Self {
+            revision: page.revision,
+            objects: page.objects,
+            skipped: 0,
+            limit,
+        }
+    }
+}
+
+/// What a list, or the deletion of one, is about.
+pub(super) fn page(call: &Call) -> ApiResult<Asked> {
+    check_options(call)?;
     let view = call.server.store.view();
     let namespace = call.target.namespace.as_deref();
     let collection = &call.resource.collection;
+    let limit = call.query.limit;
     let wanted = call.query.resource_version.as_deref();
-    if let Some(revision) = continued {
+    if let Some(token) = &call.query.continue_token {
+        let (revision, from) = decode(token)?;
         if wanted.is_some_and(|wanted| wanted != "0") {
             let why = "specifying resource version is not allowed when using continue";
             return Err(ApiError::bad_request(why));
         }
-        return view.list_at(collection, namespace, revision).map_err(|_| {
-            ApiError::expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new \
-                 list without the continue parameter.",
-            )
+        let page = match revision {
+            Some(revision) => view
+                .list_at(collection, namespace, revision)
+                .map_err(|_| ApiError::expired_page(&encode(None, &from)))?,
+            None => view.list(collection, namespace),
+        };
+        let skipped = page.objects.partition_point(|object| object.key < from);
+        return Ok(Asked {
+            skipped,
+            ..Asked::whole(page, limit)
         });
     }
-    check_options(call)?;
     let revision: u64 = match wanted {
-        None => return Ok(view.list(collection, namespace)),
+        None => return Ok(Asked::whole(view.list(collection, namespace), limit)),
         Some(text) => text.parse().map_err(|_| {
             ApiError::bad_request(format!(
                 "invalid resource version: resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
@@ -104,50 +130,77 @@ fn page(call: &Call, continued: Option<u64>) -> ApiResult<Page> {
     let exact = match call.query.version_match {
         Some(Match::Exact) => true,
         Some(Match::NotOlderThan) => false,
-        None => call.query.limit > 0 && revision > 0,
+        None => limit > 0 && revision > 0,
     };
     if exact {
         let why = "The resourceVersion for the provided list is too old.";
-        return view
-            .list_at(collection, namespace, revision)
+        let page = view.list_at(collection, namespace, revision);
+        return page
+            .map(|page| Asked::whole(page, limit))
             .map_err(|_| ApiError::expired(why));
     }
-    Ok(view.list(collection, namespace))
+    // Upstream's memory, which is what 0 asks for, has no pages.
+    let limit = if revision == 0 { 0 } else { limit };
+    Ok(Asked::whole(view.list(collection, namespace), limit))
 }
 
 /// Refuses options that contradict each other.
 pub(super) fn check_options(call: &Call) -> ApiResult<()> {
-    let mut errors = Vec::new();
+    const MATCH: &str = "resourceVersionMatch";
     let query = &call.query;
-    if let Some(given) = query.version_match {
-        if query.resource_version.is_none() && query.initial_events.is_none() {
-            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-            errors.push(FieldError::forbidden("resourceVersionMatch", why));
+    let mut errors = Vec::new();
+    let mut forbidden = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
+    let continued = query.continue_token.is_some();
+    if query.watch {
+        let wrong = query
+            .version_match
+            .is_some_and(|given| given != Match::NotOlderThan);
+        if query.initial_events.is_some() && query.version_match != Some(Match::NotOlderThan) {
+            forbidden(
+                MATCH,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
         }
-        if given == Match::Exact && query.resource_version.as_deref() == Some("0") {
-            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            errors.push(FieldError::forbidden("resourceVersionMatch", why));
+        if query.version_match.is_some() && query.initial_events.is_none() {
+            forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         }
-        if query.watch && query.initial_events.is_none() {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            errors.push(FieldError::forbidden("resourceVersionMatch", why));
+        if continued {
+            forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
         }
-    }
-    if query.initial_events.is_some() {
-        if !query.watch {
-            let why = "sendInitialEvents is forbidden for list";
-            errors.push(FieldError::forbidden("sendInitialEvents", why));
-        } else if query.version_match != Some(Match::NotOlderThan) {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            errors.push(FieldError::forbidden("resourceVersionMatch", why));
-            if query.version_match.is_some() {
-                let known = ["NotOlderThan"];
-                errors.push(FieldError::not_supported(
-                    "resourceVersionMatch",
-                    &"Exact".into(),
-                    known,
-                ));
-            }
+        if wrong {
+            errors.push(FieldError::not_supported(
+                MATCH,
+                &"Exact".into(),
+                ["NotOlderThan"],
+            ));
+        }
+    } else {
+        if query.version_match.is_some() && query.resource_version.is_none() {
+            forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
+        }
+        if query.version_match.is_some() && continued {
+            forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
+        }
+        if query.version_match == Some(Match::Exact) && query.resource_version.as_deref() == Some("0") {
+            forbidden(
+                MATCH,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            );
+        }
+        if query.initial_events.is_some() {
+            forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
         }
     }
     if errors.is_empty() {
@@ -157,13 +210,16 @@ pub(super) fn check_options(call: &Call) -> ApiResult<()> {
     }
 }
 
-pub(super) fn encode(revision: u64, next: &ObjectKey) -> String {
+/// Where the next page begins, and of which revision it is; without one it is of what is there by then.
+pub(super) fn encode(revision: Option<u64>, next: &ObjectKey) -> String {
+    // Upstream writes -1 where no revision holds the pages together any more.
+    let revision = revision.map_or(json!(-1), Value::from);
     let token =
         json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{}/{}", next.namespace, next.name)});
     URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
-fn decode(token: &str) -> ApiResult<(u64, ObjectKey)> {
+fn decode(token: &str) -> ApiResult<(Option<u64>, ObjectKey)> {
     let invalid = |why: &str| {
         ApiError::bad_request(format!(
             "invalid continue token: continue key is not valid: {why}"
@@ -175,8 +231,9 @@ fn decode(token: &str) -> ApiResult<(u64, ObjectKey)> {
     let value: Value = serde_json::from_slice(&raw).map_err(|error| invalid(&error.to_string()))?;
     let revision = value
         .get("rv")
-        .and_then(Value::as_u64)
-        .ok_or_else(|| invalid("incorrect encoded start rv"))?;
+        .filter(|rv| rv.is_u64() || **rv == -1)
+        .ok_or_else(|| invalid("incorrect encoded start rv"))?
+        .as_u64();
     let start = value.get("start").and_then(Value::as_str).unwrap_or_default();
     let (namespace, name) = start
         .split_once('/')
@@ -191,8 +248,10 @@ mod tests {
     #[test]
     fn tokens_come_back() {
         let key = ObjectKey::new("a", "b.c");
-        assert_eq!(decode(&encode(7, &key)).unwrap(), (7, key));
-        for bad in ["", "!", "e30"] {
+        for revision in [Some(7), None] {
+            assert_eq!(decode(&encode(revision, &key)).unwrap(), (revision, key.clone()));
+        }
+        for bad in ["", "!", "e30", "eyJydiI6LTIsInN0YXJ0IjoiYS9iIn0"] {
             assert_eq!(decode(bad).unwrap_err().code, 400, "{bad}");
         }
     }

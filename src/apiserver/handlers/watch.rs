@@ -22,7 +22,11 @@ pub(super) fn watch(call: &mut Call) -> ApiResult<Response<Body>> {
         .map_err(|_| ApiError::plain_internal(format!(
                 "resourceVersion: Invalid value: \"{wanted}\": strconv.ParseUint: parsing \"{wanted}\": invalid syntax"
             )))?;
+    let newest = call.server.store.view().revision();
     let start = match (call.query.initial_events, revision) {
+        (Some(true), revision) if revision > newest => {
+            Start::Never(ApiError::too_large_revision(revision, newest))
+        }
         (Some(true), _) => Start::State {
             mark_end: call.query.bookmarks,
         },

@@ -38,6 +38,10 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ),
         (r#"(?s)^Invalid value: "\{.*\}": "#, "Invalid value: PATCHED: "),
         (r"in record \(\d+\)", "in record (N)"),
+        (
+            r"the ResourceVersion in the precondition \(\d+\)",
+            "the ResourceVersion in the precondition (N)",
+        ),
         (r"selfType\d+", "selfTypeN"),
         (r"Gen_[a-z0-9]{5}", "Gen_<5>"),
         // The causes say it again, one by one; upstream gives several in any order.
