@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     admission::mark_deleting,
     builtin::Builtin,
-    crd, handlers, meta,
+    crd, handlers, kinds, meta,
     meta::Fields,
     namespaces::{self, CONTROLLERS},
     registry::Resource,
@@ -201,6 +201,9 @@ impl Worker {
                 self.foreground(&place, &owner).await?;
             }
         }
+        if **collection == crd_collection() {
+            self.give_names(object).await?;
+        }
         if **collection == crd_collection() && !notice.removed && object.deleting {
             self.empty_crd(object).await?;
         } else if notice.removed {
@@ -233,10 +236,13 @@ impl Worker {
         (found.uid == owner.uid).then(|| ((resource.collection.clone(), key), found))
     }
 
-    /// Whether the kind of an owner is known at all: of an unknown one nothing is concluded.
-    fn knows(&self, owner: &Owner) -> bool {
+    /// Whether anything can be concluded from an owner that is not found: not if its kind is unknown, and not if it
+    /// would be in a namespace, which its dependent is not.
+    fn can_be_lost(&self, namespace: &str, owner: &Owner) -> bool {
         let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        self.server.registry().by_kind(group, &owner.kind).is_some()
+        let registry = self.server.registry();
+        let resource = registry.by_kind(group, &owner.kind);
+        resource.is_some_and(|resource| !resource.namespaced || !namespace.is_empty())
     }
 
     /// Removes a dependent whose owners are all gone, or drops the references to those that are.
@@ -247,7 +253,7 @@ impl Worker {
         let (mut solid, mut waiting, mut lost) = (0, Vec::new(), Vec::new());
         for owner in &object.owners {
             match self.find_owner(&object.key.namespace, owner) {
-                None if !self.knows(owner) => solid += 1,
+                None if !self.can_be_lost(&object.key.namespace, owner) => solid += 1,
                 None => lost.push(owner.uid.clone()),
                 Some((_, found)) => {
                     let foreground =
@@ -297,7 +303,7 @@ impl Worker {
                     meta::set(object, "ownerReferences", kept);
                 }
                 // Nobody owns a reference that is no longer there.
-                *object = handlers::owned(resource, Some(&before), object.clone(), CONTROLLERS);
+                *object = handlers::owned(resource, Some(&before), object.clone(), CONTROLLERS, "");
                 Some(Mutation::Put)
             })
             .await
@@ -342,8 +348,63 @@ impl Worker {
             .await
     }
 
+    /// Gives CRDs the names that they waited for, after another one of their group has changed or is gone.
+    async fn give_names(&self, changed: &Object) -> ApiResult<()> {
+        let group = |crd: &Value| crd::names(crd).map(|(group, _)| group.to_owned());
+        let wanted = group(&Value::Object(changed.value()));
+        let definitions = self.server.store.view().list(&crd_collection(), None).objects;
+        for definition in definitions {
+            let value = Value::Object(definition.value());
+            if definition.key == changed.key || !crd::waits_for_names(&value) || group(&value) != wanted {
+                continue;
+            }
+            // The write that was heard of may not have come to that yet.
+            self.server.reload_crds();
+            let registry = self.server.registry();
+            let now = meta::now();
+            self.say(&definition.key, |crd| {
+                let mut value = Value::Object(std::mem::take(crd));
+                crd::set_status(&mut value, &registry, &now);
+                if let Value::Object(value) = value {
+                    *crd = value;
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Changes the status of a CRD, as the server itself.
+    async fn say(&self, key: &ObjectKey, change: impl Fn(&mut Fields)) -> ApiResult<()> {
+        let Some(definitions) = self.resource(&crd_collection()) else {
+            return Ok(());
+        };
+        self.server
+            .mutate(&definitions, key, |object| {
+                let before = object.clone();
+                change(object);
+                if *object == before {
+                    return None;
+                }
+                *object = handlers::owned(
+                    &definitions,
+                    Some(&before),
+                    object.clone(),
+                    namespaces::APISERVER,
+                    "status",
+                );
+                Some(Mutation::Put)
+            })
+            .await
+    }
+
     /// Removes every object of a CRD that is being deleted.
     async fn empty_crd(&self, definition: &Object) -> ApiResult<()> {
+        let now = meta::now();
+        self.say(&definition.key, |crd| {
+            crd::set_terminating(crd, crd::Terminating::InProgress, &now);
+        })
+        .await?;
         let value = Value::Object(definition.value());
         let Some((group, plural)) = crd::names(&value) else {
             return Ok(());
@@ -387,8 +448,9 @@ pub fn without_finalizer(object: &mut Fields, finalizer: &str) -> Option<Mutatio
     }
     let last = finalizers.is_empty() && !meta::text(object, "deletionTimestamp").is_empty();
     meta::set_finalizers(object, finalizers);
-    let namespace = object.get("kind").and_then(Value::as_str) == Some("Namespace");
-    Some(if last && !namespace {
+    let held = object.get("kind").and_then(Value::as_str) == Some("Namespace")
+        && !kinds::spec_finalizers(object).is_empty();
+    Some(if last && !held {
         Mutation::Delete
     } else {
         Mutation::Put

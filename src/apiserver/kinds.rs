@@ -50,6 +50,13 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
                 *object = value;
             }
         }
+        Builtin::Namespace => {
+            if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+                && spec.get("finalizers") == Some(&json!([]))
+            {
+                spec.remove("finalizers");
+            }
+        }
         Builtin::RoleBinding | Builtin::ClusterRoleBinding => {
             if let Some(role) = object.get_mut("roleRef").and_then(Value::as_object_mut) {
                 let given = role.entry("apiGroup").or_insert_with(|| RBAC.into());
@@ -79,6 +86,13 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
         Value::Array(list) => !list.is_empty() || key == "rules",
         _ => true,
     });
+    if matches!(builtin, Builtin::Role | Builtin::ClusterRole) {
+        let rules = object.entry("rules").or_insert(Value::Null);
+        // Protobuf, in which upstream stores them, knows no empty list.
+        if rules.as_array().is_some_and(Vec::is_empty) {
+            *rules = Value::Null;
+        }
+    }
     if matches!(builtin, Builtin::Event | Builtin::EventsEvent) {
         for (key, empty) in [
             ("eventTime", Value::Null),
@@ -99,12 +113,30 @@ pub fn prepare_create(builtin: Builtin, object: &mut Fields) {
         Builtin::Namespace => {
             let name = meta::text(object, "name").to_owned();
             object.insert("status".into(), json!({"phase": "Active"}));
-            object.insert("spec".into(), json!({"finalizers": ["kubernetes"]}));
+            let mut finalizers = spec_finalizers(object);
+            if !finalizers.iter().any(|name| name == NAMESPACE_FINALIZER) {
+                finalizers.push(NAMESPACE_FINALIZER.into());
+            }
+            object.insert("spec".into(), json!({"finalizers": finalizers}));
             namespace_label(object, &name);
         }
         Builtin::Lease => without_features(object),
         _ => {}
     }
+}
+
+/// The finalizer of a namespace that goes when the namespace has been emptied.
+pub const NAMESPACE_FINALIZER: &str = "kubernetes";
+
+/// What holds a namespace beside the finalizers of its metadata.
+pub fn spec_finalizers(namespace: &Fields) -> Vec<String> {
+    let list = namespace.get("spec").and_then(|spec| spec.get("finalizers"));
+    list.and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// Takes out of a Lease what belongs to a feature that is not on.
@@ -173,6 +205,9 @@ pub fn validate(builtin: Builtin, object: &Fields, old: Option<&Fields>) -> Vec<
 }
 
 fn namespace(object: &Fields, errors: &mut Vec<FieldError>) {
+    for (index, finalizer) in spec_finalizers(object).iter().enumerate() {
+        errors.extend(meta::plain_finalizer("spec.finalizers", index, finalizer));
+    }
     let phase = object
         .get("status")
         .and_then(|status| status.get("phase"))

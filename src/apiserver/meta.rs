@@ -171,16 +171,39 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
     check(metadata, name_rules(builtin), &mut errors);
     if builtin != Builtin::Custom {
         for (index, finalizer) in finalizers(metadata).into_iter().enumerate() {
-            if !finalizer.contains('/')
-                && !matches!(finalizer.as_str(), "kubernetes" | "orphan" | "foregroundDeletion")
-            {
-                let why = "name is neither a standard finalizer name nor is it fully qualified";
-                let field = format!("metadata.finalizers[{index}]");
-                errors.push(FieldError::invalid(&field, &finalizer.as_str().into(), why));
-            }
+            errors.extend(plain_finalizer("metadata.finalizers", index, &finalizer));
         }
     }
     errors
+}
+
+/// What is wrong with a finalizer of a built-in kind that has no domain.
+pub fn plain_finalizer(field: &str, index: usize, finalizer: &str) -> Option<FieldError> {
+    let known = matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion");
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    (!known && !finalizer.contains('/'))
+        .then(|| FieldError::invalid(&format!("{field}[{index}]"), &finalizer.into(), why))
+}
+
+/// What a custom resource is warned of: finalizers that are new and might be anybody's.
+pub fn finalizer_warnings(new: &Fields, old: Option<&Fields>) -> Vec<String> {
+    let before = old.map(|old| finalizers(&of(old))).unwrap_or_default();
+    let mut added = finalizers(&of(new));
+    added.retain(|name| !before.contains(name));
+    added.sort();
+    added.dedup();
+    let known = ["kubernetes", "orphan", "foregroundDeletion"];
+    added
+        .into_iter()
+        .filter(|name| !name.contains('/') && !known.contains(&name.as_str()))
+        .map(|name| {
+            let path = if name.contains('.') { " including a path (/)" } else { "" };
+            format!(
+                "metadata.finalizers: \"{name}\": prefer a domain-qualified finalizer name{path} to avoid accidental \
+                 conflicts with other finalizer writers"
+            )
+        })
+        .collect()
 }
 
 /// What is wrong with the metadata of a resource inside of another, which need not have a name.
@@ -267,7 +290,19 @@ fn check(metadata: &Fields, rules: fn(&str) -> Vec<String>, errors: &mut Vec<Fie
         ));
     }
     owner_references(metadata, errors);
-    for finalizer in finalizers(metadata) {
+    let all = finalizers(metadata);
+    if ["orphan", "foregroundDeletion"]
+        .iter()
+        .all(|policy| all.iter().any(|name| name == policy))
+    {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(
+            "metadata.finalizers",
+            &all.clone().into(),
+            why,
+        ));
+    }
+    for finalizer in all {
         for why in qualified_name(&finalizer, "qualified name") {
             let value = finalizer.as_str().into();
             errors.push(FieldError::invalid("metadata.finalizers", &value, &why));

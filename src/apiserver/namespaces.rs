@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     builtin::Builtin,
-    gc, handlers, meta,
+    gc, handlers, kinds, meta,
     meta::Fields,
     registry::Resource,
     server::{Mutation, Server},
@@ -17,7 +17,7 @@ use super::{
 /// The namespaces of every cluster.
 const INITIAL: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 /// Who owns what the server itself makes.
-const APISERVER: &str = "kube-apiserver";
+pub const APISERVER: &str = "kube-apiserver";
 /// Who owns what a cluster's controllers make.
 pub const CONTROLLERS: &str = "kube-controller-manager";
 /// The ConfigMap with the authority's certificate.
@@ -39,7 +39,7 @@ async fn ensure(server: &Server, resource: &Resource, mut object: Fields, manage
     }
     meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
     meta::set(&mut object, "creationTimestamp", meta::now());
-    let object = handlers::owned(resource, None, object, manager);
+    let object = handlers::owned(resource, None, object, manager, "");
     match server
         .write(resource, key, Expect::Absent, Change::Put(object))
         .await
@@ -133,6 +133,23 @@ async fn furnish(server: &Server, namespace: &str) -> ApiResult<()> {
     .await
 }
 
+/// Gives the ConfigMap with the certificate back what it is there for.
+async fn restore_certificate(server: &Server, object: &Object) -> ApiResult<()> {
+    let maps = resource(server, "configmaps")?;
+    server
+        .mutate(&maps, &object.key, |map| {
+            let data = json!({"ca.crt": server.ca_pem});
+            if map.get("data") == Some(&data) {
+                return None;
+            }
+            let before = map.clone();
+            map.insert("data".into(), data);
+            *map = handlers::owned(&maps, Some(&before), map.clone(), CONTROLLERS, "");
+            Some(Mutation::Put)
+        })
+        .await
+}
+
 /// What a write means for namespaces.
 pub async fn follow(server: &Server, notice: &Notice) -> ApiResult<()> {
     let object = &notice.object;
@@ -142,6 +159,9 @@ pub async fn follow(server: &Server, notice: &Notice) -> ApiResult<()> {
             return empty(server, object).await;
         }
         return furnish(server, &object.key.name).await;
+    }
+    if !notice.removed && *object.key.name == *ROOT_CA && &*notice.collection.resource == "configmaps" {
+        return restore_certificate(server, object).await;
     }
     if notice.removed && !object.key.namespace.is_empty() {
         let key = ObjectKey::new("", &object.key.namespace);
@@ -189,22 +209,40 @@ async fn empty(server: &Server, namespace: &Object) -> ApiResult<()> {
     finish(server, namespace).await
 }
 
-/// Lets a namespace go that is empty; says what is left in one that is not.
+/// Lets a namespace go that is empty; says what is left in one that is not, or what else holds it.
 async fn finish(server: &Server, namespace: &Object) -> ApiResult<()> {
     let left = contents(server, &namespace.key.name);
     let namespaces = resource(server, "namespaces")?;
     let now = meta::now();
     server
         .mutate(&namespaces, &namespace.key, |object| {
-            if !left.is_empty() {
-                return say_what_is_left(object, &left, &now).then_some(Mutation::Put);
+            let own = |before: &Fields, after: &Fields, subresource: &str| {
+                let after = after.clone();
+                handlers::owned(&namespaces, Some(before), after, CONTROLLERS, subresource)
+            };
+            let before = object.clone();
+            let mut finalizers = kinds::spec_finalizers(object);
+            finalizers.retain(|name| name != kinds::NAMESPACE_FINALIZER);
+            let held = !finalizers.is_empty() || !meta::finalizers(&meta::of(object)).is_empty();
+            if left.is_empty() && !held {
+                object.insert("spec".into(), json!({}));
+                return Some(Mutation::Delete);
             }
-            object.insert("spec".into(), json!({}));
-            if meta::finalizers(&meta::of(object)).is_empty() {
-                Some(Mutation::Delete)
-            } else {
-                Some(Mutation::Put)
+            if say_what_is_left(object, &left, &now) {
+                *object = own(&before, object, "status");
             }
+            if left.is_empty() {
+                let said = object.clone();
+                let spec = match finalizers.as_slice() {
+                    [] => json!({}),
+                    some => json!({"finalizers": some}),
+                };
+                object.insert("spec".into(), spec);
+                if *object != said {
+                    *object = own(&said, object, "finalize");
+                }
+            }
+            (*object != before).then_some(Mutation::Put)
         })
         .await
 }
@@ -246,11 +284,19 @@ fn say_what_is_left(object: &mut Fields, left: &[(Arc<Resource>, Vec<Arc<Object>
             ("False", "ContentDeleted"),
             "All content successfully deleted, may be waiting on finalization".to_owned(),
         ),
-        (
-            "NamespaceContentRemaining",
-            ("True", "SomeResourcesRemain"),
-            format!("Some resources are remaining: {}", kinds.join(", ")),
-        ),
+        if kinds.is_empty() {
+            (
+                "NamespaceContentRemaining",
+                ("False", "ContentRemoved"),
+                "All content successfully removed".to_owned(),
+            )
+        } else {
+            (
+                "NamespaceContentRemaining",
+                ("True", "SomeResourcesRemain"),
+                format!("Some resources are remaining: {}", kinds.join(", ")),
+            )
+        },
         if holding.is_empty() {
             (
                 "NamespaceFinalizersRemaining",
@@ -273,17 +319,16 @@ fn say_what_is_left(object: &mut Fields, left: &[(Arc<Resource>, Vec<Arc<Object>
         .and_then(|status| status.get("conditions"))
         .cloned()
         .unwrap_or_default();
-    let said = |kind: &str| {
-        before
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|condition| condition.get("type").is_some_and(|t| t == kind))
+    let said = |kind: &str, status: &str| {
+        before.as_array().into_iter().flatten().find(|condition| {
+            condition.get("type").is_some_and(|t| t == kind)
+                && condition.get("status").is_some_and(|s| s == status)
+        })
     };
     let after: Vec<Value> = conditions
         .into_iter()
         .map(|(kind, (status, reason), message)| {
-            let since = said(kind).and_then(|old| old.get("lastTransitionTime")).cloned().unwrap_or(now.into());
+            let since = said(kind, status).and_then(|old| old.get("lastTransitionTime")).cloned().unwrap_or(now.into());
             json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
         })
         .collect();

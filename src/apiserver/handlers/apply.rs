@@ -9,7 +9,7 @@ use crate::apiserver::{
     admission::Scope,
     apply::{self as pure, ApplyError, Target},
     builtin::{Builtin, lost_fields},
-    events,
+    events, kinds,
     meta::{self, Fields},
     registry::Resource,
     request::MANAGER,
@@ -63,7 +63,9 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
     let presenter = call.presenter();
     let target = call.shared_target();
     change(call, false, move |current| {
-        let live: Value = serde_json::from_slice(&presenter.whole(current)).map_err(ApiError::internal)?;
+        let mut live: Value =
+            serde_json::from_slice(&presenter.whole(current)).map_err(ApiError::internal)?;
+        without_empty_rules(&mut live);
         let target = target.as_target();
         let now = jiff::Timestamp::now();
         let made = pure::apply(&target, Some(&live), &config, &manager, force, now).map_err(refusal)?;
@@ -154,6 +156,15 @@ impl SharedTarget {
     }
 }
 
+/// Takes out of a role what Go writes where there are no rules: nobody owns that.
+fn without_empty_rules(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut()
+        && fields.get("rules") == Some(&Value::Null)
+    {
+        fields.remove("rules");
+    }
+}
+
 /// The object with its owners after `manager` has written it, by no apply.
 fn tracked(
     builtin: Builtin,
@@ -170,10 +181,14 @@ fn tracked(
         }
         // The server's own finalizer comes after the owners were written down.
         if builtin == Builtin::Namespace && live.is_none() {
-            fields.remove("spec");
+            if kinds::spec_finalizers(&fields) == [kinds::NAMESPACE_FINALIZER] {
+                fields.remove("spec");
+            }
             fields.remove("status");
         }
-        Value::Object(fields)
+        let mut value = Value::Object(fields);
+        without_empty_rules(&mut value);
+        value
     };
     let now = jiff::Timestamp::now();
     let before = live.map(known);
@@ -188,8 +203,14 @@ fn tracked(
     tracked
 }
 
-/// The same for what the server does by itself.
-pub fn owned(resource: &Resource, live: Option<&Fields>, new: Fields, manager: &str) -> Fields {
+/// The same for what the server does by itself, through `subresource` if that is not empty.
+pub fn owned(
+    resource: &Resource,
+    live: Option<&Fields>,
+    new: Fields,
+    manager: &str,
+    subresource: &str,
+) -> Fields {
     let Some(version) = resource.version(&resource.storage_version) else {
         return new;
     };
@@ -197,7 +218,7 @@ pub fn owned(resource: &Resource, live: Option<&Fields>, new: Fields, manager: &
         kind: resource.names.kind.clone(),
         builtin: resource.builtin != Builtin::Custom,
         api_version: resource.storage_api_version(),
-        subresource: String::new(),
+        subresource: subresource.to_owned(),
         has_status: version.status,
         version,
     };
@@ -246,7 +267,7 @@ impl Call {
     fn own_status(&self, new: Fields) -> Fields {
         let mut before = new.clone();
         if let Some(status) = before.get_mut("status").and_then(Value::as_object_mut) {
-            status.insert("acceptedNames".into(), json!({}));
+            status.insert("acceptedNames".into(), json!({"kind": "", "plural": ""}));
             status.insert("conditions".into(), json!([]));
         }
         let shared = SharedTarget {

@@ -8,6 +8,7 @@ use crate::apiserver::{
     builtin::Builtin,
     meta::{self, Fields},
     reviews,
+    server::crd_collection,
     status::{ApiError, ApiResult},
     store::{Change, Expect, GroupResource, ObjectKey, Refused},
     tokens,
@@ -18,6 +19,7 @@ const DRAWS: usize = 8;
 
 pub(super) async fn create(call: &mut Call) -> ApiResult<Response<Body>> {
     if call.subresource() == "token" {
+        check_room(call, call.name())?;
         return tokens::create(call, &*call.current()?);
     }
     let mut object = call.body_object()?;
@@ -42,7 +44,12 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
         let why = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::plain_internal(why));
     }
-    check_room(call, meta::text(&object, "name"))?;
+    let name = meta::text(&object, "name");
+    check_room(call, name)?;
+    check_definition(call, name)?;
+    if call.resource.builtin == Builtin::Custom {
+        call.warnings.extend(meta::finalizer_warnings(&object, None));
+    }
     let base = meta::text(&object, "generateName").to_owned();
     let generated = meta::text(&object, "name").is_empty() && !base.is_empty();
     let mut draws = 0;
@@ -103,8 +110,7 @@ fn check_room(call: &Call, name: &str) -> ApiResult<()> {
     let key = ObjectKey::new("", call.namespace());
     let namespace = call.server.store.view().get(&namespaces, &key);
     let namespace = namespace.ok_or_else(|| ApiError::not_found(&namespaces, call.namespace()))?;
-    // Events may still say what happens to a namespace that goes.
-    if namespace.deleting && !matches!(call.resource.builtin, Builtin::Event | Builtin::EventsEvent) {
+    if namespace.deleting {
         let why = format!(
             "unable to create new content in namespace {} because it is being terminated",
             call.namespace()
@@ -115,6 +121,21 @@ fn check_room(call: &Call, name: &str) -> ApiResult<()> {
             &cause,
             "metadata.namespace",
         ));
+    }
+    Ok(())
+}
+
+/// Of a definition that is on its way out there are no new objects.
+fn check_definition(call: &Call, name: &str) -> ApiResult<()> {
+    if call.resource.builtin != Builtin::Custom {
+        return Ok(());
+    }
+    let gr = call.resource.gr();
+    let key = ObjectKey::new("", &gr.to_string());
+    let definition = call.server.store.view().get(&crd_collection(), &key);
+    if definition.is_none_or(|definition| definition.deleting) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::forbidden(&gr, name, why));
     }
     Ok(())
 }

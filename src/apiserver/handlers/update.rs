@@ -69,6 +69,7 @@ pub(super) async fn change(
     mut next: impl FnMut(&Object) -> ApiResult<Fields>,
 ) -> ApiResult<Response<Body>> {
     let mut tries = 0;
+    let warned = call.warnings.len();
     loop {
         let current = call.current()?;
         let old = call.resource.in_version(&current, &call.version);
@@ -80,6 +81,10 @@ pub(super) async fn change(
         let new = Call::settle(&old, call.track(Some(&old), new));
         if new == old {
             return Ok(call.answer(200, &current));
+        }
+        call.warnings.truncate(warned);
+        if call.resource.builtin == Builtin::Custom {
+            call.warnings.extend(meta::finalizer_warnings(&new, Some(&old)));
         }
         let finished = is_finished(call, &new);
         if call.query.dry_run {
