@@ -203,7 +203,7 @@ impl Scope<'_> {
             }
             Builtin::Crd => {
                 let old = old.map(|old| Value::Object(old.clone()));
-                let mut errors = crd::validate(&value, old.as_ref());
+                let mut errors = crd::validate(&value, old.as_ref(), self.subresource == "status");
                 if let Some(old) = &old {
                     errors.extend(crd::validate_update(&value, old));
                 }
@@ -254,7 +254,7 @@ impl Scope<'_> {
             }
             ("status", _) => replace(new, old, "spec"),
             ("", Builtin::Custom) if self.version.status => replace(new, old, "status"),
-            ("", Builtin::Namespace | Builtin::Service) => replace(new, old, "status"),
+            ("", Builtin::Namespace | Builtin::Service) | ("finalize", _) => replace(new, old, "status"),
             ("", Builtin::Crd) => {
                 replace(new, old, "status");
                 let mut value = Value::Object(std::mem::take(new));

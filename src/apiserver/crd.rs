@@ -9,7 +9,7 @@ use super::{
     builtin::Builtin,
     crd_checks,
     field::FieldError,
-    registry::{Names, Registry, Resource, Scale, Version, priority},
+    registry::{Claim, Names, Registry, Resource, Scale, Version, priority},
     schema::Schema,
     store::GroupResource,
     table::Column,
@@ -37,6 +37,11 @@ fn versions(crd: &Value) -> &[Value] {
         .map_or(&[], Vec::as_slice)
 }
 
+fn storage_version(crd: &Value) -> Option<&str> {
+    let storage = |version: &&Value| version.get("storage") == Some(&Value::Bool(true));
+    Some(text(versions(crd).iter().find(storage)?, "/name"))
+}
+
 /// Fills what upstream fills: singular, list kind, conversion, the names of a version's columns.
 pub fn default(crd: &mut Value) {
     let kind = text(crd, "/spec/names/kind").to_owned();
@@ -58,6 +63,13 @@ pub fn default(crd: &mut Value) {
             names.insert("listKind".into(), format!("{kind}List").into());
         }
     }
+    let storage = storage_version(crd).map(ToOwned::to_owned);
+    if let (Some(storage), Some(status)) = (storage, crd.get_mut("status").and_then(Value::as_object_mut)) {
+        let stored = status.get("storedVersions").and_then(Value::as_array);
+        if stored.is_none_or(Vec::is_empty) {
+            status.insert("storedVersions".into(), json!([storage]));
+        }
+    }
     if let Some(spec) = crd.get_mut("spec").and_then(Value::as_object_mut) {
         spec.entry("conversion")
             .or_insert_with(|| json!({"strategy": "None"}));
@@ -67,9 +79,10 @@ pub fn default(crd: &mut Value) {
 /// What says that a CRD of a group of Kubernetes' own was reviewed there.
 const APPROVED: &str = "api-approved.kubernetes.io";
 
-/// What is wrong with the definition. A schema that stands in `old`, the state before, was looked at then and is not
-/// again: types and costs of its rules are the dearest of all checks.
-pub fn validate(crd: &Value, old: Option<&Value>) -> Vec<FieldError> {
+/// What is wrong with the definition; which versions are stored is not looked at where only the `status` is written.
+/// A schema that stands in `old`, the state before, was looked at then and is not again: types and costs of its rules
+/// are the dearest of all checks.
+pub fn validate(crd: &Value, old: Option<&Value>, status: bool) -> Vec<FieldError> {
     let new = old.is_none();
     let mut errors = Vec::new();
     let (group, plural, kind) = (
@@ -126,7 +139,9 @@ pub fn validate(crd: &Value, old: Option<&Value>) -> Vec<FieldError> {
         crd_checks::names(names, &mut errors);
     }
     validate_versions(crd, old, &mut errors);
-    crd_checks::stored(crd, &mut errors);
+    if !status {
+        crd_checks::stored(crd, &mut errors);
+    }
     let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
     crd_checks::parts(versions.map_or(&[][..], Vec::as_slice), &mut errors);
     let strategy = text(crd, "/spec/conversion/strategy");
@@ -252,13 +267,8 @@ fn set_condition(
 ///
 /// Upstream's controllers do this a moment later; here it is part of the write.
 pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
-    let group = text(crd, "/spec/group").to_owned();
-    let names = crd.pointer("/spec/names").cloned().unwrap_or_default();
-    let conflict = name_conflict(crd, registry, &group);
-    let storage = versions(crd)
-        .iter()
-        .find(|version| version.get("storage") == Some(&Value::Bool(true)))
-        .map(|version| text(version, "/name").to_owned());
+    let (accepted, conflict) = accept_names(crd, registry);
+    let storage = storage_version(crd).map(ToOwned::to_owned);
     let mut stored = texts(crd, "/status/storedVersions");
     stored.extend(storage.filter(|name| !stored.contains(name)));
     let was_established = established(crd);
@@ -268,9 +278,9 @@ pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
         return;
     };
     status.insert("storedVersions".into(), json!(stored));
+    status.insert("acceptedNames".into(), accepted);
     match conflict {
         None => {
-            status.insert("acceptedNames".into(), names);
             set_condition(
                 status,
                 "NamesAccepted",
@@ -283,9 +293,6 @@ pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
             set_condition(status, "Established", true, "InitialNamesAccepted", message, now);
         }
         Some((reason, message)) => {
-            status
-                .entry("acceptedNames")
-                .or_insert_with(|| json!({"plural": "", "kind": ""}));
             set_condition(status, "NamesAccepted", false, reason, &message, now);
             if !was_established {
                 set_condition(
@@ -301,60 +308,106 @@ pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
     }
 }
 
-/// Adds the condition that says that the objects are being removed.
-pub fn set_terminating(crd: &mut Map<String, Value>, now: &str) {
+/// How far the removal of a CRD's objects is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminating {
+    /// It was asked for.
+    Pending,
+    /// It is under way.
+    InProgress,
+}
+
+/// Says in the conditions that the objects are being removed.
+pub fn set_terminating(crd: &mut Map<String, Value>, how_far: Terminating, now: &str) {
+    let (reason, message) = match how_far {
+        Terminating::Pending => (
+            "InstanceDeletionPending",
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        ),
+        Terminating::InProgress => (
+            "InstanceDeletionInProgress",
+            "CustomResource deletion is in progress",
+        ),
+    };
     let status = crd.entry("status").or_insert_with(|| json!({}));
     if let Some(status) = status.as_object_mut() {
-        let message = "CustomResource deletion is in progress";
-        set_condition(
-            status,
-            "Terminating",
-            true,
-            "InstanceDeletionInProgress",
-            message,
-            now,
-        );
+        set_condition(status, "Terminating", true, reason, message, now);
     }
 }
 
-fn name_conflict(crd: &Value, registry: &Registry, group: &str) -> Option<(&'static str, String)> {
-    let plural = text(crd, "/spec/names/plural");
-    let others: Vec<_> = registry
-        .iter()
-        .filter(|other| other.group == group && other.names.plural != plural)
-        .collect();
-    let taken = |name: &str| {
-        others.iter().any(|other| {
-            other.names.plural == name
-                || other.names.singular == name
-                || other.names.short.iter().any(|short| short == name)
-        })
-    };
-    let kind_taken = |kind: &str| {
-        others
+/// Whether the CRD waits for a name that another one has.
+pub fn waits_for_names(crd: &Value) -> bool {
+    condition(crd, "NamesAccepted") == Some("False")
+}
+
+/// The names that a CRD has, for others of its group.
+pub fn claim(crd: &Value) -> Option<Claim> {
+    let (group, plural) = names(crd)?;
+    let accepted = |key: &str| text(crd, &format!("/status/acceptedNames/{key}")).to_owned();
+    let mut resources = texts(crd, "/status/acceptedNames/shortNames");
+    resources.extend([accepted("plural"), accepted("singular")]);
+    Some(Claim {
+        group: group.to_owned(),
+        plural: plural.to_owned(),
+        resources,
+        kinds: vec![accepted("kind"), accepted("listKind")],
+    })
+}
+
+/// The names that the CRD may have, and why not all that it asks for: of several conflicts upstream tells the last.
+fn accept_names(crd: &Value, registry: &Registry) -> (Value, Option<(&'static str, String)>) {
+    let (group, plural) = (text(crd, "/spec/group"), text(crd, "/spec/names/plural"));
+    let others: Vec<&Claim> = registry.claims(group, plural).collect();
+    let wanted = |key: &str| crd.pointer(&format!("/spec/names/{key}"));
+    let mut accepted = Map::from_iter([("plural".to_owned(), "".into()), ("kind".to_owned(), "".into())]);
+    if let Some(before) = crd.pointer("/status/acceptedNames").and_then(Value::as_object) {
+        accepted.extend(before.clone());
+    }
+    let mut conflict = None;
+    let checks = [
+        ("plural", "PluralConflict"),
+        ("singular", "SingularConflict"),
+        ("shortNames", "ShortNamesConflict"),
+        ("kind", "KindConflict"),
+        ("listKind", "ListKindConflict"),
+    ];
+    for (key, reason) in checks {
+        let taken = |name: &str| {
+            others.iter().any(|other| {
+                let names = match key {
+                    "kind" | "listKind" => &other.kinds,
+                    _ => &other.resources,
+                };
+                names.iter().any(|own| own == name)
+            })
+        };
+        let had = texts(crd, &format!("/status/acceptedNames/{key}"));
+        let mut asked = texts(crd, &format!("/spec/names/{key}"));
+        asked.extend(wanted(key).and_then(Value::as_str).map(ToOwned::to_owned));
+        let own = |name: &str| {
+            accepted.get(key).is_some_and(|known| known == name) || had.iter().any(|known| known == name)
+        };
+        let lost: Vec<String> = asked
             .iter()
-            .any(|other| other.names.kind == kind || other.names.list_kind == kind)
+            .filter(|name| !own(name) && taken(name))
+            .map(|name| format!("\"{name}\" is already in use"))
+            .collect();
+        match (lost.as_slice(), wanted(key)) {
+            ([], Some(names)) => {
+                accepted.insert(key.into(), names.clone());
+            }
+            ([], None) => {
+                accepted.remove(key);
+            }
+            ([one], _) => conflict = Some((reason, one.clone())),
+            (several, _) => conflict = Some((reason, format!("[{}]", several.join(", ")))),
+        }
+    }
+    match wanted("categories") {
+        Some(categories) => accepted.insert("categories".into(), categories.clone()),
+        None => accepted.remove("categories"),
     };
-    let quoted = |name: &str| format!("\"{name}\" is already in use");
-    if taken(plural) {
-        return Some(("PluralConflict", quoted(plural)));
-    }
-    let singular = text(crd, "/spec/names/singular");
-    if taken(singular) {
-        return Some(("SingularConflict", quoted(singular)));
-    }
-    if let Some(short) = texts(crd, "/spec/names/shortNames")
-        .iter()
-        .find(|short| taken(short))
-    {
-        return Some(("ShortNamesConflict", quoted(short)));
-    }
-    let kind = text(crd, "/spec/names/kind");
-    if kind_taken(kind) {
-        return Some(("KindConflict", quoted(kind)));
-    }
-    let list_kind = text(crd, "/spec/names/listKind");
-    kind_taken(list_kind).then(|| ("ListKindConflict", quoted(list_kind)))
+    (accepted.into(), conflict)
 }
 
 /// Group and plural name of what a CRD defines.
@@ -363,11 +416,12 @@ pub fn names(crd: &Value) -> Option<(&str, &str)> {
     Some((group, crd.pointer("/spec/names/plural")?.as_str()?))
 }
 
-/// What tells one state of a definition from another: uid and generation.
+/// What tells one state of a definition from another: its uid with the names that it has, and its generation.
 pub fn origin(crd: &Value) -> (String, i64) {
     let generation = crd.pointer("/metadata/generation").and_then(Value::as_i64);
+    let accepted = crd.pointer("/status/acceptedNames").unwrap_or(&Value::Null);
     (
-        text(crd, "/metadata/uid").to_owned(),
+        format!("{} {accepted}", text(crd, "/metadata/uid")),
         generation.unwrap_or_default(),
     )
 }
@@ -379,12 +433,12 @@ pub fn resource(crd: &Value) -> Option<Resource> {
     }
     let group = text(crd, "/spec/group").to_owned();
     let names = Names {
-        plural: text(crd, "/spec/names/plural").into(),
-        singular: text(crd, "/spec/names/singular").into(),
-        kind: text(crd, "/spec/names/kind").into(),
-        list_kind: text(crd, "/spec/names/listKind").into(),
-        short: texts(crd, "/spec/names/shortNames"),
-        categories: texts(crd, "/spec/names/categories"),
+        plural: text(crd, "/status/acceptedNames/plural").into(),
+        singular: text(crd, "/status/acceptedNames/singular").into(),
+        kind: text(crd, "/status/acceptedNames/kind").into(),
+        list_kind: text(crd, "/status/acceptedNames/listKind").into(),
+        short: texts(crd, "/status/acceptedNames/shortNames"),
+        categories: texts(crd, "/status/acceptedNames/categories"),
     };
     let storage = versions(crd)
         .iter()

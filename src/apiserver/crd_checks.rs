@@ -94,12 +94,35 @@ pub fn internal_versions(versions: &[Value]) -> String {
             flag("deprecated"),
             go_json(version.get("deprecationWarning").unwrap_or(&Value::Null)),
             part(version, "schema"),
-            part(version, "subresources"),
+            subresources(version.get("subresources").filter(|_| {
+                let first = versions.first().and_then(|version| version.get("subresources"));
+                versions
+                    .iter()
+                    .any(|version| version.get("subresources") != first)
+            })),
             part(version, "additionalPrinterColumns"),
             part(version, "selectableFields"),
         )
     });
     format!("[{}]", list.collect::<Vec<_>>().join(","))
+}
+
+fn subresources(part: Option<&Value>) -> String {
+    let Some(part) = part else { return "null".into() };
+    let scale = part.get("scale").map(|scale| {
+        let path = |key: &str| go_json(scale.get(key).unwrap_or(&Value::Null));
+        format!(
+            "{{\"SpecReplicasPath\":{},\"StatusReplicasPath\":{},\"LabelSelectorPath\":{}}}",
+            path("specReplicasPath"),
+            path("statusReplicasPath"),
+            path("labelSelectorPath"),
+        )
+    });
+    let status = part.get("status").map_or("null", |_| "{}");
+    format!(
+        "{{\"Status\":{status},\"Scale\":{}}}",
+        scale.as_deref().unwrap_or("null")
+    )
 }
 
 /// What is wrong with the versions that objects may be stored in.

@@ -105,16 +105,29 @@ impl Resource {
         api_version(&self.collection.group, &self.storage_version)
     }
 
-    /// A stored object in that version: with the defaults of today's schema of what is stored, and without what the
-    /// version does not know.
+    /// A stored object in that version. One that is older than the definition is what today's schema of the version
+    /// in which it was written makes of it: pruned, and with its defaults. What `version` does not know is left out.
     pub fn in_version(&self, object: &Object, version: &Version) -> Map<String, Value> {
         let mut fields = object.value();
-        if object.revision < self.since
-            && let Some(stored) = self.stored()
-        {
-            through(&stored, &mut fields, Schema::default);
-        }
-        if version.converts {
+        if object.revision < self.since {
+            // The definition is newer than the object: what is stored is of the version in which it was written.
+            let written = fields.get("apiVersion").and_then(Value::as_str);
+            let written = written.map(|text| text.rsplit_once('/').map_or(text, |(_, name)| name));
+            let mut versions = self.versions.iter();
+            let written = versions.find(|known| written == Some(&known.name)).cloned();
+            let Some(written) = written.or_else(|| self.stored()) else {
+                return fields;
+            };
+            through(&written, &mut fields, |schema, value| {
+                schema.prune(value);
+                schema.default(value);
+            });
+            if written.name != version.name {
+                through(version, &mut fields, |schema, value| {
+                    schema.prune(value);
+                });
+            }
+        } else if version.converts {
             through(version, &mut fields, |schema, value| {
                 schema.prune(value);
             });
@@ -206,6 +219,20 @@ pub fn api_version(group: &str, version: &str) -> String {
 #[derive(Default, Clone)]
 pub struct Registry {
     resources: BTreeMap<(String, String), Arc<Resource>>,
+    claims: Vec<Claim>,
+}
+
+/// The names that a CRD has been given in its group, whether it is served or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The group.
+    pub group: String,
+    /// The plural name that the CRD asks for: in the group it tells CRDs apart.
+    pub plural: String,
+    /// Plural, singular and short names.
+    pub resources: Vec<String>,
+    /// Kind and list kind.
+    pub kinds: Vec<String>,
 }
 
 impl Registry {
@@ -215,7 +242,21 @@ impl Registry {
             .into_iter()
             .map(|resource| ((resource.group.clone(), resource.names.plural.clone()), resource))
             .collect();
-        Self { resources }
+        Self {
+            resources,
+            claims: Vec::new(),
+        }
+    }
+
+    /// The same with the names that CRDs have.
+    pub fn with_claims(self, claims: Vec<Claim>) -> Self {
+        Self { claims, ..self }
+    }
+
+    /// The names that other CRDs of the group have than the one with this plural name.
+    pub fn claims<'a>(&'a self, group: &'a str, plural: &'a str) -> impl Iterator<Item = &'a Claim> {
+        let claims = self.claims.iter();
+        claims.filter(move |claim| claim.group == group && claim.plural != plural)
     }
 
     /// The resource of that group and plural name.

@@ -55,11 +55,13 @@ impl Server {
         let _held = self.reloading.lock();
         let before = self.registry();
         let mut resources = builtin::resources_of(&before);
+        let mut claims = Vec::new();
         for object in self.store.view().list(&crd_collection(), None).objects {
             let definition = Value::Object(object.value());
             let Some((group, plural)) = crd::names(&definition) else {
                 continue;
             };
+            claims.extend(crd::claim(&definition));
             let kept = before
                 .get(group, plural)
                 .filter(|known| known.origin == crd::origin(&definition));
@@ -68,9 +70,11 @@ impl Server {
                 None => resources.extend(crd::resource(&definition).map(Arc::new)),
             }
         }
-        let after = Arc::new(Registry::new(resources));
+        let after = Arc::new(Registry::new(resources).with_claims(claims));
         for old in before.iter() {
-            if after.get(&old.group, &old.names.plural).is_none() {
+            // A watch shows objects as its resource was when it began: with another one it begins again.
+            let now = after.get(&old.group, &old.names.plural);
+            if now.is_none_or(|now| !Arc::ptr_eq(now, old)) {
                 old.gone.cancel();
             }
         }
