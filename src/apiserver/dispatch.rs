@@ -19,6 +19,7 @@ use super::{
     registry::Resource,
     request::{Path, Query, Target, parse_path},
     respond::{error_response, plain},
+    selector,
     server::Server,
     status::{ApiError, ApiResult},
 };
@@ -155,7 +156,7 @@ async fn resource(
     };
     let query = Query::parse(parts.uri.query().unwrap_or_default(), options).map_err(failed)?;
     let wanted = verb(&parts.method, &target, &query);
-    authorize(server, &identity, &target, wanted).map_err(failed)?;
+    authorize(server, &identity, &target, &query, wanted).map_err(failed)?;
     let registry = server.registry();
     let found = registry.get(&target.group, &target.resource).cloned();
     let version = found
@@ -165,7 +166,7 @@ async fn resource(
         let builtin = registry
             .iter()
             .any(|known| known.builtin != Builtin::Custom && known.group == target.group);
-        return if builtin || registry.serves(&target.group, &target.version) {
+        return if builtin {
             Err(failed(ApiError::no_such_path()))
         } else {
             Ok(plain(404, "404 page not found\n"))
@@ -231,7 +232,7 @@ async fn resource(
 /// In which form a resource's answer is given.
 fn form_of(accept: ApiResult<Accept>, custom: bool) -> Result<Accept, Failed> {
     let accept = accept.map_err(|error| match error.details {
-        _ if custom => (error, JSON),
+        _ if custom => (ApiError::not_acceptable(super::negotiate::SPOKEN_BUILTIN), JSON),
         Some(_) => (ApiError::not_available(super::negotiate::SPOKEN_BUILTIN), JSON),
         None => (ApiError::not_acceptable(super::negotiate::SPOKEN_BUILTIN), JSON),
     })?;
@@ -326,8 +327,22 @@ fn allowed(resource: &Resource, target: &Target, verb: Verb) -> bool {
     }
 }
 
-fn authorize(server: &Server, identity: &Identity, target: &Target, verb: Option<Verb>) -> ApiResult<()> {
+fn authorize(
+    server: &Server,
+    identity: &Identity,
+    target: &Target,
+    query: &Query,
+    verb: Option<Verb>,
+) -> ApiResult<()> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    // A list that can only be of one object is a matter of that object.
+    let name = match (&target.name, verb) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(Verb::List | Verb::Watch)) => {
+            selector::exact_name(&query.field_selector).unwrap_or_default()
+        }
+        (None, _) => "",
+    };
     let verb = verb.map_or("", Verb::as_str);
     // A namespace itself is looked at from within: a role there may allow to read it.
     let namespace = match (&target.namespace, target.resource.as_str(), &target.name) {
@@ -340,7 +355,7 @@ fn authorize(server: &Server, identity: &Identity, target: &Target, verb: Option
         resource: target.resource.clone(),
         subresource: text(&target.subresource),
         namespace,
-        name: text(&target.name),
+        name: name.to_owned(),
     };
     if access::decide(server, identity, &attributes).allowed {
         return Ok(());
@@ -361,11 +376,7 @@ fn authorize(server: &Server, identity: &Identity, target: &Target, verb: Option
         identity.user, target.group
     );
     let gr = super::store::GroupResource::new(&target.group, &target.resource);
-    Err(ApiError::forbidden(
-        &gr,
-        target.name.as_deref().unwrap_or_default(),
-        &why,
-    ))
+    Err(ApiError::forbidden(&gr, name, &why))
 }
 
 async fn read(body: Body) -> ApiResult<Bytes> {

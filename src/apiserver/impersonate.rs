@@ -6,6 +6,7 @@ use http::HeaderMap;
 
 use super::{
     access::{self, Attributes},
+    field::quote,
     identity::Identity,
     server::Server,
     status::{ApiError, ApiResult},
@@ -43,17 +44,34 @@ pub fn impersonated(server: &Server, caller: Identity, headers: &HeaderMap) -> A
         if wanted.uid.is_empty() && wanted.groups.is_empty() && wanted.extra.is_empty() {
             return Ok(caller);
         }
-        let groups: Vec<String> = wanted.groups.iter().map(|group| format!("{group:?}")).collect();
+        let extra: Vec<String> = wanted
+            .extra
+            .iter()
+            .map(|(key, values)| format!("{}:{}", quote(key), go_strings(values)))
+            .collect();
+        let extra = match extra.as_slice() {
+            [] => "(nil)".to_owned(),
+            some => format!("{{{}}}", some.join(", ")),
+        };
         return Err(ApiError::bad_request(format!(
-            "requested &user.DefaultInfo{{Name:\"\", UID:\"{}\", Groups:[]string{{{}}}, Extra:map[string][]string(nil)}} \
-             without impersonating a user name",
-            wanted.uid,
-            groups.join(", ")
+            "requested &user.DefaultInfo{{Name:\"\", UID:{}, Groups:{}, Extra:map[string][]string{extra}}} without \
+             impersonating a user name",
+            quote(&wanted.uid),
+            go_strings(&wanted.groups)
         )));
     }
     permitted(server, &caller, &wanted)?;
     complete(&mut wanted);
     Ok(wanted)
+}
+
+/// As Go prints a list of texts.
+fn go_strings(list: &[String]) -> String {
+    let quoted: Vec<String> = list.iter().map(|text| quote(text)).collect();
+    match quoted.as_slice() {
+        [] => "[]string(nil)".into(),
+        some => format!("[]string{{{}}}", some.join(", ")),
+    }
 }
 
 /// Each thing that is taken on must be allowed for itself.

@@ -258,6 +258,16 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Label, String> {
     }
 }
 
+/// The one name that a field selector leaves, for who may do something to that object only.
+pub fn exact_name(fields: &str) -> Option<&str> {
+    let name = fields.split(',').find_map(|term| {
+        let value = term.trim().strip_prefix("metadata.name=")?;
+        Some(value.strip_prefix('=').unwrap_or(value))
+    })?;
+    let plain = !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '%', '\\']);
+    plain.then_some(name)
+}
+
 fn key(text: &str) -> Result<String, String> {
     let fine = !text.is_empty()
         && text
@@ -382,6 +392,21 @@ mod tests {
                 Selector::parse(bad, "", |_| true, ToOwned::to_owned).is_err(),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_meant() {
+        for (fields, name) in [
+            ("metadata.name=a", Some("a")),
+            ("type=x, metadata.name==a", Some("a")),
+            ("metadata.name!=a", None),
+            ("metadata.name=", None),
+            ("metadata.name=a/b", None),
+            ("metadata.name=..", None),
+            ("", None),
+        ] {
+            assert_eq!(exact_name(fields), name, "{fields}");
         }
     }
 

@@ -126,11 +126,13 @@ struct Claims {
 #[derive(Deserialize)]
 struct Subject {
     namespace: String,
-    serviceaccount: Account,
+    serviceaccount: Named,
+    /// The Secret with which the token goes.
+    secret: Option<Named>,
 }
 
-#[derive(Deserialize)]
-struct Account {
+#[derive(Deserialize, serde::Serialize)]
+struct Named {
     name: String,
     uid: String,
 }
@@ -160,24 +162,43 @@ impl Server {
         }
         self.claimed(claims)
             .map(|identity| (identity, shared))
-            .ok_or_else(unknown)
+            .map_err(|why| match why {
+                None => unknown(),
+                Some(why) => format!("[invalid bearer token, {why}]"),
+            })
     }
 
-    fn claimed(&self, claims: Claims) -> Option<Identity> {
+    /// Whose the claims are; else why they are nobody's, where upstream tells that.
+    fn claimed(&self, claims: Claims) -> Result<Identity, Option<String>> {
+        const INVALIDATED: &str = "service account token has been invalidated";
         if claims.exp <= Timestamp::now().as_second() {
-            return None;
+            return Err(Some("service account token has expired".into()));
         }
         let Subject {
             namespace,
             serviceaccount,
+            secret,
         } = claims.subject;
         let key = ObjectKey::new(&namespace, &serviceaccount.name);
         let account = self
             .store
             .view()
-            .get(&GroupResource::new("", "serviceaccounts"), &key)?;
+            .get(&GroupResource::new("", "serviceaccounts"), &key)
+            .ok_or(None)?;
         if *account.uid != *serviceaccount.uid || account.deleting {
-            return None;
+            return Err(None);
+        }
+        if let Some(bound) = secret {
+            let key = ObjectKey::new(&namespace, &bound.name);
+            let secret = self.store.view().get(&GroupResource::new("", "secrets"), &key);
+            let secret = secret.filter(|secret| !secret.deleting);
+            let found = secret.ok_or_else(|| Some(INVALIDATED.to_owned()))?;
+            if *found.uid != *bound.uid {
+                return Err(Some(format!(
+                    "secret UID ({}) does not match service account secret ref claim ({})",
+                    found.uid, bound.uid
+                )));
+            }
         }
         let user = format!("system:serviceaccount:{namespace}:{}", serviceaccount.name);
         let groups = [
@@ -190,17 +211,22 @@ impl Server {
             "authentication.kubernetes.io/credential-id".into(),
             vec![format!("JTI={}", claims.jti)],
         );
-        Some(identity)
+        Ok(identity)
     }
 }
 
 /// What a token is bound to must be there; here that can only be a Secret.
-fn check_bound(call: &Call, account: &Object, bound: Option<&Value>) -> ApiResult<()> {
+fn bound(call: &Call, account: &Object, bound: Option<&Value>) -> ApiResult<Option<Named>> {
     let Some(bound) = bound.filter(|bound| !bound.is_null()) else {
-        return Ok(());
+        return Ok(None);
     };
     let text = |key: &str| bound.get(key).and_then(Value::as_str).unwrap_or_default();
     let (version, kind, name) = (text("apiVersion"), text("kind"), text("name"));
+    // What else a token can be bound to, there is none of.
+    if let ("v1", "Pod" | "Node") = (version, kind) {
+        let resource = GroupResource::new("", if kind == "Pod" { "pods" } else { "nodes" });
+        return Err(ApiError::not_found(&resource, name));
+    }
     if (version, kind) != ("v1", "Secret") {
         let version = super::apply::qualified(version);
         return Err(ApiError::bad_request(format!(
@@ -213,17 +239,41 @@ fn check_bound(call: &Call, account: &Object, bound: Option<&Value>) -> ApiResul
     let found = found.ok_or_else(|| ApiError::not_found(&secrets, name))?;
     let uid = text("uid");
     if uid.is_empty() || *uid == *found.uid {
-        return Ok(());
+        return Ok(Some(Named {
+            name: name.to_owned(),
+            uid: found.uid.to_string(),
+        }));
     }
     let why = format!(
         "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
     );
-    Err(ApiError::conflict(&secrets, name, &why))
+    Err(ApiError::conflict(&GroupResource::new("", kind), name, &why))
+}
+
+/// 422 for one field of a TokenRequest.
+fn refused(name: &str, field: &str, value: &Value, why: &str) -> ApiError {
+    let errors = [FieldError::invalid(field, value, why)];
+    ApiError::invalid("authentication.k8s.io", "TokenRequest", name, &errors)
 }
 
 /// Answers a TokenRequest for `account`.
 pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
     let mut request = parse_body(&call.content_type, &call.body)?;
+    let text = |pointer: &str| {
+        request
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let (given, within) = (text("/metadata/name"), text("/metadata/namespace"));
+    if !given.is_empty() && *given != *account.key.name {
+        let why = "must match the service account name if specified";
+        return Err(refused(&account.key.name, "metadata.name", &given.into(), why));
+    }
+    if !within.is_empty() && *within != *account.key.namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(why));
+    }
     let wanted = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64);
     let seconds = wanted.unwrap_or(DEFAULT_SECONDS);
     let why = match seconds {
@@ -232,13 +282,7 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
         _ => None,
     };
     if let Some(why) = why {
-        let error = FieldError::invalid("spec.expirationSeconds", &seconds.into(), why);
-        return Err(ApiError::invalid(
-            "authentication.k8s.io",
-            "TokenRequest",
-            "",
-            &[error],
-        ));
+        return Err(refused("", "spec.expirationSeconds", &seconds.into(), why));
     }
     let audiences: Vec<Value> = request
         .pointer("/spec/audiences")
@@ -249,21 +293,28 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
     if !audiences.is_empty() {
         written["f:spec"]["f:audiences"] = json!({});
     }
+    let parts = request.pointer("/spec/boundObjectRef").and_then(Value::as_object);
+    for (key, _) in parts.into_iter().flatten() {
+        written["f:spec"]["f:boundObjectRef"][format!("f:{key}")] = json!({});
+    }
     let audiences = if audiences.is_empty() {
         vec![ISSUER.into()]
     } else {
         audiences
     };
-    check_bound(call, account, request.pointer("/spec/boundObjectRef"))?;
+    let secret = bound(call, account, request.pointer("/spec/boundObjectRef"))?;
     let now = Timestamp::now();
     let until = now
         .checked_add(SignedDuration::from_secs(seconds))
         .map_err(|_| ApiError::bad_request("expirationSeconds is too large"))?;
     let (namespace, name) = (&account.key.namespace, &account.key.name);
-    let claims = json!({"iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:{name}"), "aud": audiences,
+    let mut claims = json!({"iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:{name}"), "aud": audiences,
         "iat": now.as_second(), "nbf": now.as_second(), "exp": until.as_second(),
         "jti": uuid::Uuid::new_v4().to_string(),
         "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": account.uid}}});
+    if let Some(secret) = secret {
+        claims["kubernetes.io"]["secret"] = json!(secret);
+    }
     let token = call.server.keys.sign(&claims)?;
     if let Some(request) = request.as_object_mut() {
         request.insert("kind".into(), "TokenRequest".into());
