@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     builtin::Builtin,
     documents,
-    negotiate::{Accept, JSON, SPOKEN_BUILTIN, Shape},
+    negotiate::{Accept, SPOKEN_BUILTIN, Shape},
     registry::{Registry, Resource, Version, api_version},
     request::Path,
     respond::{document, plain},
@@ -34,9 +34,16 @@ pub fn answer(
         None => ApiError::not_acceptable(SPOKEN_BUILTIN),
     })?;
     let listed = matches!(path, Path::CoreVersions | Path::Groups);
-    if !listed && matches!(accept.shape, Shape::Discovery(_)) {
-        return Err(ApiError::not_acceptable(SPOKEN_BUILTIN));
-    }
+    let accept = match (accept.shape, accept.instead) {
+        (Shape::Discovery(_), Some(format)) if !listed => Accept {
+            format,
+            ..accept.plain()
+        },
+        (Shape::Discovery(_), None) if !listed => {
+            return Err(ApiError::not_acceptable(SPOKEN_BUILTIN));
+        }
+        _ => accept,
+    };
     let body = match (path, accept.shape) {
         (Path::CoreVersions, Shape::Discovery(version)) => {
             return Ok(aggregated(&registry, accept, version, true, parts));
@@ -124,7 +131,7 @@ fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiRe
             ))
         }
         path if path == "/openapi/v2" || path.starts_with("/openapi/v3") => {
-            Ok(documents::answer(registry, parts, accept.unwrap_or(JSON)))
+            Ok(documents::answer(registry, parts, accept.ok()))
         }
         path if path.starts_with("/api/") => Err(ApiError::no_such_path()),
         _ => Ok(plain(404, "404 page not found\n")),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     builtin::Builtin,
-    negotiate::Accept,
+    negotiate::{Accept, JSON},
     openapi::{self, Described},
     registry::{Registry, Resource, Version},
     respond::{document, plain},
@@ -19,8 +19,8 @@ const PROTOBUF: [&str; 2] = [
     "com.github.proto-openapi.spec.v2@v1.0+protobuf",
 ];
 
-/// Answers a path below `/openapi`.
-pub fn answer(registry: &Registry, parts: &Parts, accept: Accept) -> Response<Body> {
+/// Answers a path below `/openapi`; `accept` is none where the client takes nothing that is spoken elsewhere.
+pub fn answer(registry: &Registry, parts: &Parts, accept: Option<Accept>) -> Response<Body> {
     let path = parts.uri.path().trim_end_matches('/');
     let pairs: Vec<(&Resource, &Version)> = registry
         .iter()
@@ -47,20 +47,30 @@ pub fn answer(registry: &Registry, parts: &Parts, accept: Accept) -> Response<Bo
         .collect();
     match path {
         "/openapi/v2" => second(&described, parts, accept),
-        "/openapi/v3" => tagged(openapi::v3_index(&described), parts, accept),
+        "/openapi/v3" => tagged(openapi::v3_index(&described), parts, accept.unwrap_or(JSON)),
         _ => {
             let name = path.strip_prefix("/openapi/v3/").unwrap_or_default();
             let (group, version) = match name.split('/').collect::<Vec<_>>().as_slice() {
                 ["api", version] => (String::new(), (*version).to_owned()),
                 ["apis", group, version] => ((*group).to_owned(), (*version).to_owned()),
-                _ => return plain(404, "404 page not found\n"),
+                _ => return without_a_word(404),
             };
             if !registry.serves(&group, &version) {
-                return plain(404, "404 page not found\n");
+                return without_a_word(404);
             }
-            tagged(openapi::v3_document(&group, &version, &described), parts, accept)
+            let document = openapi::v3_document(&group, &version, &described);
+            tagged(document, parts, accept.unwrap_or(JSON))
         }
     }
+}
+
+/// A refusal as upstream gives it here.
+fn without_a_word(code: u16) -> Response<Body> {
+    let mut answer = plain(code, "");
+    let headers = answer.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(header::X_CONTENT_TYPE_OPTIONS);
+    answer
 }
 
 fn subresources(version: &Version) -> Vec<&'static str> {
@@ -74,15 +84,26 @@ fn subresources(version: &Version) -> Vec<&'static str> {
     found
 }
 
-fn second(described: &[Described<'_>], parts: &Parts, accept: Accept) -> Response<Body> {
+fn second(described: &[Described<'_>], parts: &Parts, accept: Option<Accept>) -> Response<Body> {
     let wanted = parts
         .headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok());
     let text = wanted.collect::<Vec<_>>().join(",");
+    let protobuf = PROTOBUF.iter().any(|name| text.contains(name));
+    if accept.is_none() && !protobuf {
+        let mut answer = without_a_word(406);
+        for name in ["Accept-Encoding", "Accept"] {
+            answer
+                .headers_mut()
+                .append(header::VARY, HeaderValue::from_static(name));
+        }
+        return answer;
+    }
+    let accept = accept.unwrap_or(JSON);
     let made = openapi::v2_document(described);
-    if !PROTOBUF.iter().any(|name| text.contains(name)) {
+    if !protobuf {
         return tagged(made, parts, accept);
     }
     let bytes: Bytes = openapi::v2_protobuf(&made).into();

@@ -134,8 +134,8 @@ impl Presenter {
             &values,
             jiff::Timestamp::now(),
             self.include_object,
+            version,
         );
-        made["apiVersion"] = format!("meta.k8s.io/{version}").into();
         made["metadata"] = metadata.clone();
         made.to_string().into()
     }

@@ -31,4 +31,5 @@ mod kubectl;
 mod kubectl_debian;
 mod limits;
 mod support;
+mod truth;
 mod watch;

@@ -54,12 +54,13 @@ pub(super) fn get(call: &Call, object: &Object) -> ApiResult<Response<Body>> {
     }
     let scale = scale_of(object, &paths(call)?);
     let body = match call.accept.shape {
-        Shape::Table(_) => {
+        Shape::Table(version) => {
             let mut table = table(
                 &scale_columns(),
                 &[scale],
                 Timestamp::now(),
                 call.query.include_object,
+                version,
             );
             table["metadata"]["resourceVersion"] = object.revision.to_string().into();
             table.to_string()

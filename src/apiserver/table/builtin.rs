@@ -327,7 +327,8 @@ mod tests {
         ];
         for (group, kind, mut object, expected) in rows {
             object["metadata"] = born.clone();
-            let table = table(&builtin_columns(group, kind), &[object], now, IncludeObject::None);
+            let columns = builtin_columns(group, kind);
+            let table = table(&columns, &[object], now, IncludeObject::None, "v1");
             assert_eq!(table["rows"][0]["cells"], expected, "{kind}");
         }
     }

@@ -163,15 +163,21 @@ fn shown(kind: &str, value: &Value, now: Timestamp) -> Value {
     }
 }
 
-/// The table of these objects. The caller adds the list's metadata (`resourceVersion`, `continue`).
-pub fn table(columns: &[Column], objects: &[Value], now: Timestamp, include: IncludeObject) -> Value {
+/// The table of these objects, in that version of the table. The caller adds the list's metadata (`resourceVersion`, `continue`).
+pub fn table(
+    columns: &[Column],
+    objects: &[Value],
+    now: Timestamp,
+    include: IncludeObject,
+    version: &str,
+) -> Value {
     let rows: Vec<Value> = objects
         .iter()
-        .map(|object| row(columns, object, now, include))
+        .map(|object| row(columns, object, now, include, version))
         .collect();
     let definitions: Vec<Value> = columns.iter().map(Column::definition).collect();
     json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
+        "kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": {},
         "columnDefinitions": definitions, "rows": rows,
     })
 }
@@ -190,23 +196,24 @@ pub fn blank(columns: &[Column]) -> Vec<Value> {
         .collect()
 }
 
-fn row(columns: &[Column], object: &Value, now: Timestamp, include: IncludeObject) -> Value {
+fn row(columns: &[Column], object: &Value, now: Timestamp, include: IncludeObject, version: &str) -> Value {
     let cells: Vec<Value> = columns.iter().map(|column| column.cell(object, now)).collect();
     let object = match include {
         IncludeObject::None => Value::Null,
-        IncludeObject::Metadata => partial(object),
+        IncludeObject::Metadata => partial(object, version),
         IncludeObject::Object => object.clone(),
     };
     json!({"cells": cells, "object": object})
 }
 
 /// The object's metadata as a `PartialObjectMetadata`.
-pub fn partial(object: &Value) -> Value {
+pub fn partial(object: &Value, version: &str) -> Value {
     let metadata = object
         .get("metadata")
         .cloned()
         .unwrap_or_else(|| Value::Object(Map::new()));
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+    let api_version = format!("meta.k8s.io/{version}");
+    json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata})
 }
 
 #[cfg(test)]
@@ -238,6 +245,7 @@ mod tests {
             std::slice::from_ref(&object),
             now(),
             IncludeObject::None,
+            "v1",
         );
         assert_eq!(
             table["rows"][0]["cells"],
@@ -251,6 +259,7 @@ mod tests {
             &[json!({"metadata": {"name": "b"}})],
             now(),
             IncludeObject::Metadata,
+            "v1",
         );
         assert_eq!(
             bare["rows"][0]["cells"],
@@ -263,14 +272,14 @@ mod tests {
     fn without_columns_the_age_is_shown() {
         let columns = Column::custom(&[]);
         let object = json!({"metadata": {"name": "a", "creationTimestamp": "2024-05-06T07:08:00Z"}});
-        let table = table(&columns, &[object], now(), IncludeObject::Object);
+        let table = table(&columns, &[object], now(), IncludeObject::Object, "v1");
         assert_eq!(table["rows"][0]["cells"], json!(["a", "9s"]));
     }
 
     #[test]
     fn a_bad_path_shows_nothing() {
         let columns = Column::custom(&[json!({"name": "x", "type": "string", "jsonPath": ".a["})]);
-        let table = table(&columns, &[json!({"a": 1})], now(), IncludeObject::None);
+        let table = table(&columns, &[json!({"a": 1})], now(), IncludeObject::None, "v1");
         assert_eq!(table["rows"][0]["cells"], json!([null, null]));
     }
 }

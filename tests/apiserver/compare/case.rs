@@ -8,7 +8,7 @@
 //!       type: merge                  # Content-Type, in short or in full; JSON (for PATCH: merge or JSON patch) if left out
 //!       accept: table                # Accept, in short or in full
 //!       headers: {Impersonate-User: jane}
-//!       save: {rv: /metadata/resourceVersion}   # `$rv` in later steps
+//!       save: {rv: /metadata/resourceVersion}   # `$rv` in later steps; `header:etag` means a header
 //!       keep: {/resources: [name, a, b]}         # compare only those elements of the list
 //!       until: 404                   # ask again until this code, or until the body has these values at these pointers
 //!       brief: true                  # compare only the status code

@@ -55,11 +55,16 @@ async fn follow(client: &Client, case: &Case, answers: &mut Vec<Value>) -> Resul
             return Err(answer.text());
         }
         for (name, pointer) in &step.save {
-            let found = body.pointer(pointer);
-            let found = found.ok_or_else(|| format!("nothing at {pointer} in {body}"))?;
-            let text = found
-                .as_str()
-                .map_or_else(|| found.to_string(), ToOwned::to_owned);
+            let text = if let Some(name) = pointer.strip_prefix("header:") {
+                let value = answer.headers.get(name).and_then(|value| value.to_str().ok());
+                value.ok_or_else(|| format!("no {name}"))?.to_owned()
+            } else {
+                let found = body.pointer(pointer);
+                let found = found.ok_or_else(|| format!("nothing at {pointer} in {body}"))?;
+                found
+                    .as_str()
+                    .map_or_else(|| found.to_string(), ToOwned::to_owned)
+            };
             saved.insert(name.clone(), text);
         }
         answers.push(answer.recorded(&step, &mut normal));
