@@ -269,7 +269,10 @@ fn mark(call: &Call, object: &mut Fields, finalizers: Vec<String>) {
             if meta::text(object, "deletionTimestamp").is_empty() {
                 meta::set(object, "deletionTimestamp", meta::now());
             }
-            object.insert("status".into(), json!({"phase": "Terminating"}));
+            let status = object.entry("status").or_insert_with(|| json!({}));
+            if let Some(status) = status.as_object_mut() {
+                status.insert("phase".into(), "Terminating".into());
+            }
         }
         Builtin::Crd => {
             if meta::text(object, "deletionTimestamp").is_empty() {
