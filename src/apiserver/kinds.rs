@@ -86,6 +86,9 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
         Value::Array(list) => !list.is_empty() || key == "rules",
         _ => true,
     });
+    if builtin == Builtin::Lease {
+        object.entry("spec").or_insert_with(|| json!({}));
+    }
     if matches!(builtin, Builtin::Role | Builtin::ClusterRole) {
         let rules = object.entry("rules").or_insert(Value::Null);
         // Protobuf, in which upstream stores them, knows no empty list.

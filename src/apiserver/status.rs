@@ -217,6 +217,12 @@ impl ApiError {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
+    /// 413: there is more to do than one request may ask for.
+    pub fn too_large_to_do(why: &str) -> Self {
+        let message = format!("Request entity too large: {why}");
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+
     /// 422 without an object: the patch cannot be applied.
     pub fn unprocessable(message: impl Into<String>) -> Self {
         let mut error = Self::new(422, "Invalid", message);

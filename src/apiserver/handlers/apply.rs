@@ -9,7 +9,9 @@ use crate::apiserver::{
     admission::Scope,
     apply::{self as pure, ApplyError, Target},
     builtin::{Builtin, lost_fields},
-    events, kinds,
+    events,
+    field::FieldError,
+    kinds,
     meta::{self, Fields},
     registry::Resource,
     request::MANAGER,
@@ -19,11 +21,24 @@ use crate::apiserver::{
 pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Body>> {
     let Some(manager) = call.query.field_manager.clone() else {
         let why = "is required for apply patch";
-        let error = crate::apiserver::field::FieldError::required("fieldManager", why);
+        let error = FieldError::required("fieldManager", why);
         return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     };
-    let Value::Object(mut applied) = body else {
-        return Err(ApiError::bad_request("the body is not an object"));
+    let mut applied = match body {
+        Value::Object(applied) => applied,
+        Value::Null => return Err(ApiError::bad_request("invalid object type: /, Kind=")),
+        Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            let kind = match body {
+                Value::Array(_) => "array",
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "number",
+                _ => "string",
+            };
+            return Err(ApiError::bad_request(format!(
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into \
+                 Go value of type map[string]interface {{}}"
+            )));
+        }
     };
     if meta::text(&applied, "name").is_empty() {
         meta::set(&mut applied, "name", call.name());
@@ -54,6 +69,27 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         let made = merged(call, None, &config, &manager, force)?;
         let mut warnings = Vec::new();
         let mut made = made;
+        let uid = meta::text(&made, "uid");
+        if !uid.is_empty() {
+            // Nobody gives a new object its uid.
+            if call.resource.builtin != Builtin::Custom {
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(ApiError::conflict(&call.resource.gr(), call.name(), &why));
+            }
+            // Upstream looks at it with the metadata, and with the schema once more.
+            let error = FieldError::invalid("metadata.uid", &uid.into(), "field is immutable");
+            let (group, kind) = (&call.resource.group, &call.resource.names.kind);
+            return Err(ApiError::invalid(
+                group,
+                kind,
+                call.name(),
+                &[error.clone(), error],
+            ));
+        }
+        // Of what there is not yet, no state can be meant.
+        meta::remove(&mut made, "resourceVersion");
         call.check_namespace(&mut made)?;
         call.scope().normalise(&mut made, &mut warnings)?;
         call.warnings.append(&mut warnings);
@@ -252,10 +288,11 @@ impl Call {
 
     /// The object with its owners after a write that is no apply; an apply has them already.
     pub(super) fn track(&self, live: Option<&Fields>, new: Fields) -> Fields {
-        if self.tracked {
-            return new;
-        }
         let builtin = self.resource.builtin;
+        if self.tracked {
+            let spec = builtin == Builtin::Crd && self.subresource().is_empty();
+            return if spec { self.own_status(new) } else { new };
+        }
         let new = tracked(builtin, &self.shared_target(), live, new, self.manager());
         if builtin == Builtin::Crd && self.subresource().is_empty() {
             return self.own_status(new);

@@ -64,8 +64,10 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
         call.scope().prepare_create(&mut object)?;
         let mut object = call.track(None, object);
         if let Some(mut owned) = owned {
-            let owners = meta::remove(&mut owned, "managedFields");
-            meta::set(&mut object, "managedFields", owners.unwrap_or_default());
+            meta::remove(&mut object, "managedFields");
+            if let Some(owners) = meta::remove(&mut owned, "managedFields") {
+                meta::set(&mut object, "managedFields", owners);
+            }
         }
         let object = object;
         let name = meta::text(&object, "name").to_owned();

@@ -57,7 +57,10 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
     }
     // A patch that names a resourceVersion is meant for exactly that state.
     let names_version = match &body {
-        Value::Object(_) => body.pointer("/metadata/resourceVersion").is_some(),
+        Value::Object(_) => body
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str)
+            .is_some_and(|version| version != "0"),
         _ => false,
     };
     let mut warnings = Vec::new();
@@ -66,6 +69,8 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
         let scope = call.shared_scope();
         let kind = call.resource.names.kind.clone();
         let namespace = call.target.namespace.clone();
+        let unconditional = call.resource.builtin.unconditional_update();
+        let unversioned = super::update::unversioned(call);
         let warnings = &mut warnings;
         move |current: &Object| -> ApiResult<Fields> {
             let mut value: Value =
@@ -80,7 +85,10 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
                 .as_scope()
                 .normalise(&mut object, warnings)
                 .map_err(|error| unfit(error, form, &patched, &body))?;
-            fits_path(&object, current, namespace.as_deref())?;
+            fits_path(&mut object, current, namespace.as_deref())?;
+            if !unconditional && meta::text(&object, "resourceVersion").is_empty() {
+                return Err(unversioned.clone());
+            }
             Ok(object)
         }
     };
@@ -110,15 +118,27 @@ fn unfit(error: ApiError, form: Form, patched: &str, body: &Value) -> ApiError {
 }
 
 /// A patch may not move an object.
-fn fits_path(object: &Fields, current: &Object, namespace: Option<&str>) -> ApiResult<()> {
+fn fits_path(object: &mut Fields, current: &Object, namespace: Option<&str>) -> ApiResult<()> {
     let name = meta::text(object, "name");
+    if name.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            current.key.name
+        )));
+    }
     if *name != *current.key.name {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             current.key.name
         )));
     }
-    if namespace.is_some_and(|namespace| namespace != meta::text(object, "namespace")) {
+    let Some(namespace) = namespace else {
+        return Ok(());
+    };
+    if meta::text(object, "namespace").is_empty() {
+        meta::set(object, "namespace", namespace);
+    }
+    if namespace != meta::text(object, "namespace") {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
@@ -169,6 +189,7 @@ fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<(
     };
     patched.map_err(|error| match error {
         PatchError::Unknown(why) => ApiError::plain_internal(why),
+        PatchError::TooLarge(why) => ApiError::too_large_to_do(&why),
         PatchError::Malformed(why) if form != Form::Json || !body.is_array() => ApiError::bad_request(why),
         PatchError::Malformed(_) | PatchError::Unprocessable(_) => {
             ApiError::unprocessable("the server rejected our request due to an error in our request")

@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use http::Response;
-use serde_json::Value;
 
 use super::{Call, create::create_object};
 use crate::apiserver::{
@@ -38,6 +37,9 @@ pub(super) async fn update(call: &mut Call) -> ApiResult<Response<Body>> {
             call.name()
         )));
     }
+    if meta::text(&object, "resourceVersion") == "0" {
+        meta::remove(&mut object, "resourceVersion");
+    }
     let given = meta::text(&object, "resourceVersion").to_owned();
     let absent = call
         .server
@@ -49,16 +51,18 @@ pub(super) async fn update(call: &mut Call) -> ApiResult<Response<Body>> {
         return create_object(call, object).await;
     }
     if given.is_empty() && !call.resource.builtin.unconditional_update() {
-        let errors = [FieldError::invalid(
-            "metadata.resourceVersion",
-            &Value::from(0),
-            "must be specified for an update",
-        )];
         call.current()?;
-        let (group, plural) = (&call.resource.group, &call.resource.names.plural);
-        return Err(ApiError::invalid(group, plural, call.name(), &errors));
+        return Err(unversioned(call));
     }
     change(call, !given.is_empty(), |_| Ok(object.clone())).await
+}
+
+/// 422 for who does not say which state of the object is changed.
+pub(super) fn unversioned(call: &Call) -> ApiError {
+    let why = "must be specified for an update";
+    let errors = [FieldError::invalid("metadata.resourceVersion", &0.into(), why)];
+    let (group, plural) = (&call.resource.group, &call.resource.names.plural);
+    ApiError::invalid(group, plural, call.name(), &errors)
 }
 
 /// Makes a change: `next` gives the wanted state, normalised, from the present one. It is asked again when somebody
@@ -138,7 +142,8 @@ fn check_versions(call: &Call, new: &Fields, current: &Object) -> ApiResult<()> 
         return Err(ApiError::conflict(&gr, call.name(), &why));
     }
     let given = meta::text(new, "resourceVersion");
-    if !given.is_empty() && given != current.revision.to_string() {
+    // 0 is any state, as nothing is.
+    if !matches!(given, "" | "0") && given != current.revision.to_string() {
         if given.parse::<u64>().is_ok() {
             return Err(ApiError::changed(&gr, call.name()));
         }

@@ -1,6 +1,6 @@
 //! RFC 6902, with the limits and words of upstream.
 
-use json_patch::{Patch, PatchErrorKind};
+use json_patch::{Patch, PatchErrorKind, PatchOperation};
 use serde_json::Value;
 
 use super::PatchError;
@@ -12,49 +12,101 @@ const MAX_OPERATIONS: usize = 10_000;
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let operations = patch.as_array().ok_or_else(|| {
         PatchError::Malformed(
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
                 .into(),
         )
     })?;
     if operations.len() > MAX_OPERATIONS {
-        return Err(PatchError::Malformed(format!(
+        return Err(PatchError::TooLarge(format!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
             operations.len()
         )));
     }
-    let patch: Patch = serde_json::from_value(lenient(patch.clone()))
-        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
-    json_patch::patch(target, &patch).map_err(|error| {
-        let path = error.path.as_str();
-        PatchError::Unprocessable(match error.kind {
-            PatchErrorKind::TestFailed => format!("testing value {path} failed: test failed"),
-            other => format!("doc is missing path: {path}: {other}"),
-        })
-    })
+    // What is no patch is refused before anything of it is done.
+    let _: Patch = serde_json::from_value(patch.clone()).map_err(malformed)?;
+    let mut done = target.clone();
+    for operation in operations {
+        let Some(plain) = plain(&done, operation) else {
+            continue;
+        };
+        let one: PatchOperation = serde_json::from_value(plain).map_err(malformed)?;
+        json_patch::patch(&mut done, &[one]).map_err(|error| {
+            let path = error.path.as_str();
+            PatchError::Unprocessable(match error.kind {
+                PatchErrorKind::TestFailed => format!("testing value {path} failed: test failed"),
+                other => format!("doc is missing path: {path}: {other}"),
+            })
+        })?;
+    }
+    *target = done;
+    Ok(())
 }
 
-/// Upstream's library sets what `replace` does not find in a map: `add` is what it means by it.
-fn lenient(mut patch: Value) -> Value {
-    for operation in patch.as_array_mut().into_iter().flatten() {
-        let named = |operation: &Value, key: &str| {
-            operation
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let last = named(operation, "path")
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        // Of a list, `add` would insert.
-        let index = last == "-" || last.chars().all(|c| c.is_ascii_digit());
-        if named(operation, "op") == "replace" && !index {
-            operation["op"] = "add".into();
+#[expect(clippy::needless_pass_by_value, reason = "what map_err gives")]
+fn malformed(error: serde_json::Error) -> PatchError {
+    PatchError::Malformed(format!("error decoding patch: {error}"))
+}
+
+/// The operation in the words of the RFC: upstream's library counts in lists from their end, too, takes any number for
+/// an index that Go reads as one, and sets what `replace` does not find in a map. None where there is nothing to do.
+fn plain(object: &Value, operation: &Value) -> Option<Value> {
+    let mut plain = operation.clone();
+    let text = |key: &str| operation.get(key).and_then(Value::as_str).unwrap_or_default();
+    let adds = matches!(text("op"), "add" | "copy" | "move");
+    for (key, adds) in [("from", false), ("path", adds)] {
+        if operation.get(key).is_some() {
+            plain[key] = place(object, text(key), adds).into();
         }
     }
-    patch
+    let path = plain.get("path").and_then(Value::as_str).unwrap_or_default();
+    let parent = path
+        .rsplit_once('/')
+        .and_then(|(parent, _)| object.pointer(parent));
+    if parent.is_some_and(Value::is_object) && object.pointer(path).is_none() {
+        match text("op") {
+            "replace" => plain["op"] = "add".into(),
+            // Nothing is nothing.
+            "test" if operation.get("value") == Some(&Value::Null) => return None,
+            _ => {}
+        }
+    }
+    Some(plain)
+}
+
+/// A pointer whose indices are plain numbers; `adds` where its last index may be that of a new element.
+fn place(object: &Value, pointer: &str, adds: bool) -> String {
+    let mut at = Some(object);
+    let mut made = String::new();
+    let mut tokens = pointer.split('/').skip(1).peekable();
+    while let Some(token) = tokens.next() {
+        let room = usize::from(adds && tokens.peek().is_none());
+        let list = at.and_then(Value::as_array);
+        let index = list.and_then(|list| index(token, list.len() + room));
+        made.push('/');
+        if let Some(index) = index {
+            made.push_str(&index.to_string());
+            at = list.and_then(|list| list.get(index));
+        } else {
+            made.push_str(token);
+            let name = token.replace("~1", "/").replace("~0", "~");
+            at = at.and_then(|at| at.get(&name));
+        }
+    }
+    // What is no pointer stays none.
+    if pointer.starts_with('/') {
+        made
+    } else {
+        pointer.to_owned()
+    }
+}
+
+/// An index as Go reads it, of a list of that many elements.
+fn index(token: &str, elements: usize) -> Option<usize> {
+    let given: isize = token.parse().ok()?;
+    match usize::try_from(given) {
+        Ok(index) => Some(index),
+        Err(_) => elements.checked_sub(given.unsigned_abs()),
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +132,47 @@ mod tests {
             json_patch(&mut object, &json!([{"op": "x"}])),
             Err(PatchError::Malformed(_))
         ));
+    }
+
+    #[test]
+    fn lists_are_counted_as_upstream_counts_them() {
+        let rows = [
+            (json!({"op": "remove", "path": "/l/-1"}), json!([1, 2])),
+            (
+                json!({"op": "add", "path": "/l/-1", "value": 4}),
+                json!([1, 2, 3, 4]),
+            ),
+            (
+                json!({"op": "add", "path": "/l/01", "value": 4}),
+                json!([1, 4, 2, 3]),
+            ),
+            (
+                json!({"op": "replace", "path": "/l/-3", "value": 4}),
+                json!([4, 2, 3]),
+            ),
+            (
+                json!({"op": "copy", "from": "/l/-1", "path": "/l/0"}),
+                json!([3, 1, 2, 3]),
+            ),
+            (
+                json!({"op": "test", "path": "/none", "value": null}),
+                json!([1, 2, 3]),
+            ),
+        ];
+        for (operation, after) in rows {
+            let mut object = json!({"l": [1, 2, 3]});
+            assert_eq!(
+                json_patch(&mut object, &json!([operation])),
+                Ok(()),
+                "{operation}"
+            );
+            assert_eq!(object["l"], after, "{operation}");
+        }
+        for path in ["/l/-4", "/l/3", "/l/x", "/none/0"] {
+            let mut object = json!({"l": [1, 2, 3]});
+            let operation = json!([{"op": "remove", "path": path}]);
+            assert!(json_patch(&mut object, &operation).is_err(), "{path}");
+        }
     }
 
     #[test]

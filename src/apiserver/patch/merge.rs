@@ -3,9 +3,15 @@
 use serde_json::Value;
 
 /// Merges `patch` into `target`: a null removes, an object merges, anything else replaces.
+///
+/// Upstream's library takes nulls also out of the objects of a list that replaces no object; so does this.
 pub fn merge_patch(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
+        let prune = patch.is_array() && !target.is_object();
         target.clone_from(patch);
+        if prune {
+            without_nulls(target);
+        }
         return;
     };
     if !target.is_object() {
@@ -18,6 +24,17 @@ pub fn merge_patch(target: &mut Value, patch: &Value) {
         } else {
             merge_patch(target.entry(name.as_str()).or_insert(Value::Null), value);
         }
+    }
+}
+
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(without_nulls),
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(without_nulls);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -41,6 +58,12 @@ mod tests {
             ),
             (json!(["a"]), json!({"a": {"b": null}}), json!({"a": {}})),
             (json!({}), json!(null), json!(null)),
+            // Not the RFC's, but upstream's.
+            (
+                json!({"a": [1]}),
+                json!({"a": [null, {"b": null, "c": [{"d": null}]}]}),
+                json!({"a": [null, {"c": [{}]}]}),
+            ),
         ];
         for (mut target, patch, expected) in rows {
             merge_patch(&mut target, &patch);

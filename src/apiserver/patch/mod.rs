@@ -16,6 +16,9 @@ pub enum PatchError {
     /// The patch cannot be read: 400 `BadRequest`.
     #[error("{0}")]
     Malformed(String),
+    /// It has more operations than are done at once.
+    #[error("{0}")]
+    TooLarge(String),
     /// The patch has a directive that nobody knows: 500, as upstream answers it.
     #[error("{0}")]
     Unknown(String),
