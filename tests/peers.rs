@@ -10,6 +10,9 @@
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 
+#[allow(dead_code, reason = "what is no difference any more is a matter of ours")]
+#[path = "apiserver/accepted.rs"]
+mod accepted;
 #[path = "peers/clients.rs"]
 mod clients;
 #[path = "apiserver/commands/mod.rs"]

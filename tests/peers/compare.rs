@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::accepted::{Accepted, differences};
 use crate::common::kube_apiserver::KubeApiserver;
 use crate::compare::{Answers, answers, case, client, diff::diff, recorded, recording};
 
@@ -26,6 +27,37 @@ async fn the_real_api_server_answers_as_it_was_recorded() {
     assert!(
         wrong.is_empty(),
         "no longer as recorded (UPDATE=1 records anew):\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// The same with a server of your own: `KUBECONFIG=… cargo test --features peers --test peers -- --ignored kubeconfig`.
+/// It makes namespaces and definitions there, and leaves them: give it a cluster that is for that, or a `davit up`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "asks the server that KUBECONFIG names"]
+async fn the_server_of_kubeconfig_answers_as_it_was_recorded() {
+    let kubeconfig = std::env::var_os("KUBECONFIG").expect("KUBECONFIG names a server");
+    let client = client(kubeconfig.as_ref()).await;
+    let mut accepted = Accepted::read();
+    let mut wrong = Vec::new();
+    for (file, cases) in case::all() {
+        let theirs = answers(&client, &cases).await;
+        let steps = |case: &case::Case| {
+            let steps = case.steps.iter();
+            steps
+                .map(|step| format!("{} {}", step.method, step.path))
+                .collect()
+        };
+        let named: Vec<_> = cases
+            .iter()
+            .map(|case| (case.name.clone(), steps(case)))
+            .collect();
+        wrong.extend(differences(&named, &theirs, &recorded(&file), &mut accepted));
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} requests are answered otherwise:\n{}",
+        wrong.len(),
         wrong.join("\n")
     );
 }

@@ -772,6 +772,7 @@ fn tables_are_those_of_the_real_server() {
         objects,
         jiff::Timestamp::now(),
         IncludeObject::None,
+        "v1",
     );
     assert_eq!(ours["rows"], theirs["rows"]);
     let plain = |table: &Value| {
