@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::davit::Davit;
-use common::docker::{BASE_IMAGE, docker};
+use common::docker::BASE_IMAGE;
 use common::git_repo::GitRepo;
-use common::{run, wait_for};
+use common::wait_for;
 use serde_json::json;
 
 fn rounds() -> u64 {
@@ -83,6 +83,4 @@ fn killed_at_any_moment_it_goes_on_or_fails_cleanly() {
     }
     let work = std::fs::read_dir(davit.data_dir().join("work")).unwrap().count();
     assert_eq!(work, 0, "checkouts are left behind");
-    let building = run(docker().args(["ps", "--quiet", "--filter", "label=dev.davit.namespace=chaos"]));
-    assert!(building.is_empty());
 }
