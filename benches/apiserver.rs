@@ -148,7 +148,7 @@ fn measure_real() -> Figures {
     let took = began.elapsed().as_secs_f64() * 1000.0;
     let target = Target::read(&server.kubeconfig);
     let mut figures = vec![figure("start to ready", took, "ms")];
-    figures.extend(runtime().block_on(work(&target, &children())));
+    figures.extend(runtime().block_on(work(&target, &server.pids())));
     // One start is enough to see how it compares, and its etcd would have to be kept.
     figures.push(figure("start to ready with 10,000 objects", took, "ms"));
     figures
@@ -156,13 +156,6 @@ fn measure_real() -> Figures {
 
 fn figure(name: &str, value: f64, unit: &str) -> (String, f64, String) {
     (name.to_owned(), value, unit.to_owned())
-}
-
-/// The processes that this one has started.
-fn children() -> Vec<u32> {
-    let path = format!("/proc/self/task/{}/children", std::process::id());
-    let text = std::fs::read_to_string(path).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Resident memory of all of them, in MiB.

@@ -21,7 +21,7 @@ pub struct KubeApiserver {
     pub kubeconfig: PathBuf,
     controllers: Option<(Daemon, Port)>,
     daemon: Daemon,
-    _etcd: Daemon,
+    etcd: Daemon,
     _ports: [Port; 3],
     dir: TempDir,
 }
@@ -86,11 +86,16 @@ impl KubeApiserver {
             url,
             kubeconfig,
             daemon,
-            _etcd: etcd,
+            etcd,
             _ports: ports,
             controllers: None,
             dir,
         }
+    }
+
+    /// The processes of the API server and of its etcd.
+    pub fn pids(&self) -> [u32; 2] {
+        [self.daemon.id(), self.etcd.id()]
     }
 
     /// Starts the controllers of a cluster that Davit's objects meet too: those that collect what lost its owner,
