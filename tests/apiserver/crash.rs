@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use davit::apiserver::{ApiServer, Options};
 use serde_json::{Value, json};
 
@@ -72,19 +73,26 @@ async fn everything_acknowledged_is_there_again() {
 #[tokio::test]
 async fn secrets_are_sealed_and_a_wrong_key_stops_the_start() {
     let directory = tempfile::tempdir().unwrap();
+    // Whether a Secret, or else a ConfigMap, is somewhere in the store's files.
+    let written = |name: &str| {
+        let files = ["store.redb", "store.log"].map(|file| fs::read(directory.path().join(file)).unwrap());
+        let holds = |plain: &[u8]| {
+            let mut all = files.iter().flat_map(|file| file.windows(plain.len()));
+            all.any(|window| window == plain)
+        };
+        holds(name.as_bytes()) || holds(STANDARD.encode(name).as_bytes())
+    };
     {
         let server = server_in(directory.path()).await;
         let router = api(&server);
         assert_eq!(send(&router, "POST", SECRETS, secret("s")).await.code, 201);
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "s"}, "data": {"k": "text-for-everybody"}});
+        let made = send(&router, "POST", "/api/v1/namespaces/default/configmaps", map).await;
+        assert_eq!(made.code, 201);
+        assert!(written("text-for-everybody") && !written("plain-text-of-the-secret"));
         drop(router);
         server.close().await;
-    }
-    let file = fs::read(directory.path().join("store.redb")).unwrap();
-    for plain in [
-        &b"plain-text-of-the-secret"[..],
-        b"cGxhaW4tdGV4dC1vZi10aGUtc2VjcmV0",
-    ] {
-        assert!(!file.windows(plain.len()).any(|window| window == plain));
+        assert!(written("text-for-everybody") && !written("plain-text-of-the-secret"));
     }
     let open = || {
         ApiServer::open(Options {
@@ -93,7 +101,7 @@ async fn secrets_are_sealed_and_a_wrong_key_stops_the_start() {
         })
     };
     let key = directory.path().join("encryption.key");
-    for name in ["encryption.key", "store.redb"] {
+    for name in ["encryption.key", "store.redb", "store.log"] {
         let mode = fs::metadata(directory.path().join(name)).unwrap().permissions();
         assert_eq!(
             std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,

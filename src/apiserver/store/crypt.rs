@@ -113,6 +113,15 @@ impl Cipher {
     }
 }
 
+/// Bytes that nobody can guess.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| StoreError::Random)?;
+    Ok(bytes)
+}
+
 /// Writes a key whole or not at all: a start that is interrupted leaves no half of one.
 fn write_key(path: &Path, text: &str) -> std::io::Result<()> {
     let new = path.with_extension("new");

@@ -11,8 +11,10 @@ mod disk;
 #[cfg(test)]
 mod disk_tests;
 mod error;
+mod log;
 mod object;
 mod seal;
+mod table;
 mod view;
 mod writer;
 
