@@ -189,28 +189,28 @@ impl Scope<'_> {
         self.normalise_custom(object, &mut Vec::new())
     }
 
-    fn validate(&self, object: &Fields, old: Option<&Fields>) -> Vec<FieldError> {
-        let value = Value::Object(object.clone());
-        match self.resource.builtin {
-            Builtin::Custom => {
-                let old = old.map(|old| Value::Object(old.clone()));
-                let schema = self.version.schema.as_ref();
-                let mut errors = schema
-                    .map(|schema| schema.validate(&value, old.as_ref()))
-                    .unwrap_or_default();
-                self.check_scale(&value, &mut errors);
-                errors
-            }
-            Builtin::Crd => {
-                let old = old.map(|old| Value::Object(old.clone()));
-                let mut errors = crd::validate(&value, old.as_ref(), self.subresource == "status");
-                if let Some(old) = &old {
-                    errors.extend(crd::validate_update(&value, old));
-                }
-                errors
-            }
-            builtin => kinds::validate(builtin, object, old),
+    fn validate(&self, object: &mut Fields, old: Option<&Value>) -> Vec<FieldError> {
+        if !matches!(self.resource.builtin, Builtin::Custom | Builtin::Crd) {
+            return kinds::validate(self.resource.builtin, object, old.map(meta::fields));
         }
+        let value = Value::Object(std::mem::take(object));
+        let mut errors;
+        if self.resource.builtin == Builtin::Crd {
+            errors = crd::validate(&value, old, self.subresource == "status");
+            if let Some(old) = old {
+                errors.extend(crd::validate_update(&value, old));
+            }
+        } else {
+            let schema = self.version.schema.as_ref();
+            errors = schema
+                .map(|schema| schema.validate(&value, old))
+                .unwrap_or_default();
+            self.check_scale(&value, &mut errors);
+        }
+        if let Value::Object(value) = value {
+            *object = value;
+        }
+        errors
     }
 
     /// The paths that the scale subresource reads must hold counts.
@@ -238,7 +238,8 @@ impl Scope<'_> {
     /// Puts a new state of an object together with the old one: what this request may not change stays.
     ///
     /// `new` has been normalised; it is complete afterwards, but for its resourceVersion.
-    pub fn prepare_update(&self, new: &mut Fields, old: &Fields) -> ApiResult<()> {
+    pub fn prepare_update(&self, new: &mut Fields, present: &Value) -> ApiResult<()> {
+        let old = meta::fields(present);
         let name = meta::text(old, "name").to_owned();
         match (self.subresource, self.resource.builtin) {
             ("status", Builtin::Custom) => {
@@ -271,7 +272,7 @@ impl Scope<'_> {
         let mut errors = meta::validate_update(&mut metadata, &meta::of(old));
         errors.extend(meta::validate(&metadata, self.resource.builtin));
         new.insert("metadata".into(), metadata.into());
-        errors.extend(self.validate(new, Some(old)));
+        errors.extend(self.validate(new, Some(present)));
         self.refuse(&name, &errors)
     }
 

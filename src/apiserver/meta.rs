@@ -12,6 +12,12 @@ use super::{
     status::{ApiError, ApiResult},
 };
 
+/// The fields of an object; none of what is not one.
+pub fn fields(object: &Value) -> &Fields {
+    static NONE: LazyLock<Fields> = LazyLock::new(Fields::new);
+    object.as_object().unwrap_or(&NONE)
+}
+
 /// An object as a map: what handlers work on.
 pub type Fields = Map<String, Value>;
 

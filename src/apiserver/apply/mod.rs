@@ -11,6 +11,8 @@ mod shape;
 mod tests;
 mod walk;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -203,7 +205,8 @@ pub fn update(
     if managed.0.is_empty() && live.is_some() {
         return new;
     }
-    let before = live.map_or_else(|| target.nothing(), without_managed);
+    // Owners as such belong to nobody: it does no harm that they are in what is stored.
+    let before = live.map_or_else(|| Cow::Owned(target.nothing()), Cow::Borrowed);
     let managed = updated(target, &before, &new, managed, manager, Some(stamp(now)));
     managed.write(&mut new);
     new
@@ -236,7 +239,8 @@ fn updated(
     let changed = target.own(&difference.modified.union(&difference.added));
     let gone = target.own(&difference.removed);
     for entry in &mut managed.0 {
-        entry.set = entry.set.difference(&changed).difference(&gone);
+        entry.set.remove(&changed);
+        entry.set.remove(&gone);
     }
     let taken = changed.difference(&unowned());
     if !taken.is_empty() {
@@ -367,7 +371,8 @@ fn attempt(
         return Err(conflicts);
     }
     for entry in managed.0.iter_mut().filter(|entry| is_other(entry)) {
-        entry.set = entry.set.difference(&changed).difference(&gone);
+        entry.set.remove(&changed);
+        entry.set.remove(&gone);
     }
     if let Some(entry) = managed.get(&owner).cloned() {
         managed.put(owner, entry.set.difference(&unowned()), None);
@@ -381,11 +386,15 @@ fn prune(merged: Value, last: &FieldSet, managed: &Managed, shape: &Shape<'_>) -
     if last.is_empty() {
         return merged;
     }
-    let whole = |set: &FieldSet| set.with_containers(shape, &named);
     let owned = managed
         .0
         .iter()
         .fold(FieldSet::default(), |all, entry| all.union(&entry.set));
+    // Whatever would go comes back where somebody still has it.
+    if last.difference(&owned).is_empty() {
+        return merged;
+    }
+    let whole = |set: &FieldSet| set.with_containers(shape, &named);
     let without = |gone: &FieldSet| remove(&merged, gone, &owned, shape).unwrap_or_else(|| json!({}));
     let pruned = without(&whole(last));
     let all = whole(&fields(&merged, shape));
@@ -479,20 +488,39 @@ fn conflict(conflicts: &Conflicts) -> ApplyError {
 
 /// Gives back the old times where nothing but the times of `managedFields` differs, so that such a write is none.
 pub fn settle(old: &Value, new: &mut Value) {
-    let timeless = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(entries) = object
-            .pointer_mut("/metadata/managedFields")
-            .and_then(Value::as_array_mut)
-        {
-            for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
-                entry.remove("time");
-            }
-            entries.sort_by_key(ToString::to_string);
-        }
-        object
-    };
-    if old != new && timeless(old) == timeless(new) {
+    if same_but(old, new, &["metadata", "managedFields"]) && timeless(old) == timeless(new) {
         new.clone_from(old);
     }
+}
+
+/// Whether both are equal, whatever the field at this path is.
+fn same_but(old: &Value, new: &Value, path: &[&str]) -> bool {
+    let Some((name, below)) = path.split_first() else {
+        return true;
+    };
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return old == new;
+    };
+    let rest = |map: &'_ serde_json::Map<String, Value>| map.len() - usize::from(map.contains_key(*name));
+    rest(old) == rest(new)
+        && old
+            .iter()
+            .all(|(key, value)| key == name || new.get(key) == Some(value))
+        && match (old.get(*name), new.get(*name)) {
+            (Some(old), Some(new)) => same_but(old, new, below),
+            (old, new) => old == new || below.is_empty(),
+        }
+}
+
+/// The owners of an object without the times at which they wrote, in one order.
+fn timeless(object: &Value) -> Vec<Value> {
+    let mut entries = object["metadata"]["managedFields"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
+        entry.remove("time");
+    }
+    entries.sort_by_key(ToString::to_string);
+    entries
 }

@@ -90,6 +90,20 @@ impl FieldSet {
         self.combine(other, |a, b| a && !b)
     }
 
+    /// Takes the paths of `other` out.
+    pub(super) fn remove(&mut self, other: &Self) {
+        for (element, theirs) in &other.0 {
+            let Some(mine) = self.0.get_mut(element) else {
+                continue;
+            };
+            mine.member &= !theirs.member;
+            mine.below.remove(&theirs.below);
+            if !mine.member && mine.below.0.is_empty() {
+                self.0.remove(element);
+            }
+        }
+    }
+
     /// Without `element` and all that is below it, or with only that.
     pub(super) fn split(&self, element: &str, only: bool) -> Self {
         let kept = self
@@ -250,6 +264,11 @@ mod tests {
         let a = set(json!({"f:a": {".": {}, "f:b": {}}}));
         let b = set(json!({"f:a": {}}));
         assert_eq!(a.difference(&b), set(json!({"f:a": {"f:b": {}}})));
+        let mut left = a.clone();
+        left.remove(&b);
+        assert_eq!(left, a.difference(&b));
+        left.remove(&set(json!({"f:a": {"f:b": {}}, "f:c": {}})));
+        assert_eq!(left, FieldSet::default());
         assert_eq!(a.intersection(&b), b);
         assert_eq!(a.union(&b), a);
         assert!(b.difference(&a).is_empty());

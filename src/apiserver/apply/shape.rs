@@ -244,6 +244,15 @@ impl<'v> Form<'v> {
         }
     }
 
+    /// Whether it could have children and has none.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Leaf => false,
+            Self::Map(map) => map.is_empty(),
+            Self::Set(list) | Self::Keyed(list, _) => list.is_empty(),
+        }
+    }
+
     pub(super) const fn is_leaf(&self) -> bool {
         matches!(self, Self::Leaf)
     }

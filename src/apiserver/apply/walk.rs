@@ -3,6 +3,8 @@
 //! The rules are those of `sigs.k8s.io/structured-merge-diff`: a scalar, an atomic list or map, and an empty one are
 //! leaves; a container belongs to who adds it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -104,14 +106,14 @@ fn differ(
     path: &mut Vec<Element>,
     difference: &mut Difference,
 ) {
+    if old.is_some() && old == new {
+        return;
+    }
     let forms = (
         old.map(|value| shape.form(value)),
         new.map(|value| shape.form(value)),
     );
-    let empty = |form: &Option<Form<'_>>| {
-        form.as_ref()
-            .is_none_or(|form| !form.is_leaf() && form.children().is_ok_and(|children| children.is_empty()))
-    };
+    let empty = |form: &Option<Form<'_>>| form.as_ref().is_none_or(Form::is_empty);
     let is_leaf = |form: &Option<Form<'_>>| form.as_ref().is_some_and(Form::is_leaf);
     if is_leaf(&forms.0) || is_leaf(&forms.1) || (empty(&forms.0) && empty(&forms.1)) {
         match (old, new) {
@@ -141,38 +143,17 @@ fn differ(
         }
         return;
     }
-    let of = |form: &Option<Form<'_>>| -> Vec<(Element, Value)> {
-        let children = form
-            .as_ref()
-            .and_then(|form| form.children().ok())
-            .unwrap_or_default();
-        children
-            .into_iter()
-            .map(|(element, value)| (element, value.clone()))
-            .collect()
-    };
-    let (before, after) = (of(&forms.0), of(&forms.1));
-    let find = |list: &[(Element, Value)], wanted: &str| -> Option<usize> {
-        list.iter().position(|(element, _)| element == wanted)
-    };
-    let at = |list: &'_ [(Element, Value)], index: Option<usize>| -> Option<Value> {
-        index
-            .and_then(|index| list.get(index))
-            .map(|(_, value)| value.clone())
-    };
-    let mut seen: Vec<&str> = Vec::new();
+    let (before, after) = (children(forms.0.as_ref()), children(forms.1.as_ref()));
+    let (olds, news) = (by_element(&before), by_element(&after));
+    let mut seen = BTreeSet::new();
     for (element, _) in before.iter().chain(&after) {
-        if seen.contains(&element.as_str()) {
+        if !seen.insert(element.as_str()) {
             continue;
         }
-        seen.push(element);
-        let (old, new) = (
-            at(&before, find(&before, element)),
-            at(&after, find(&after, element)),
-        );
+        let (old, new) = (olds.get(element.as_str()), news.get(element.as_str()));
         let sub = shape.element(element).1;
         path.push(element.clone());
-        differ(old.as_ref(), new.as_ref(), &sub, path, difference);
+        differ(old.copied(), new.copied(), &sub, path, difference);
         path.pop();
     }
     if !path.is_empty() {
@@ -182,6 +163,16 @@ fn differ(
             _ => {}
         }
     }
+}
+
+fn children<'v>(form: Option<&Form<'v>>) -> Vec<(Element, &'v Value)> {
+    form.and_then(|form| form.children().ok()).unwrap_or_default()
+}
+
+/// The first child of each element.
+fn by_element<'a>(children: &'a [(Element, &'a Value)]) -> BTreeMap<&'a str, &'a Value> {
+    let each = children.iter().rev();
+    each.map(|(element, value)| (element.as_str(), *value)).collect()
 }
 
 /// `config` laid over `live`.

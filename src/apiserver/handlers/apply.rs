@@ -205,18 +205,29 @@ fn without_empty_rules(value: &mut Value) {
 fn tracked(
     builtin: Builtin,
     shared: &SharedTarget,
-    live: Option<&Fields>,
-    new: Fields,
+    live: Option<&Value>,
+    mut new: Fields,
     manager: &str,
 ) -> Fields {
+    let now = jiff::Timestamp::now();
+    let target = shared.as_target();
     // The other form of an Event is stored under other names than its writer knows.
+    let renamed = builtin == Builtin::EventsEvent;
+    // The server's own finalizer comes after the owners were written down.
+    let finalized = builtin == Builtin::Namespace && live.is_none();
+    let role = matches!(builtin, Builtin::Role | Builtin::ClusterRole);
+    if !renamed && !finalized && !role {
+        return match pure::update(&target, live, Value::Object(new), manager, now) {
+            Value::Object(tracked) => tracked,
+            _ => Fields::new(),
+        };
+    }
     let known = |fields: &Fields| {
         let mut fields = fields.clone();
-        if builtin == Builtin::EventsEvent {
+        if renamed {
             events::from_core(&mut fields);
         }
-        // The server's own finalizer comes after the owners were written down.
-        if builtin == Builtin::Namespace && live.is_none() {
+        if finalized {
             if kinds::spec_finalizers(&fields) == [kinds::NAMESPACE_FINALIZER] {
                 fields.remove("spec");
             }
@@ -226,17 +237,16 @@ fn tracked(
         without_empty_rules(&mut value);
         value
     };
-    let now = jiff::Timestamp::now();
-    let before = live.map(known);
-    let after = pure::update(&shared.as_target(), before.as_ref(), known(&new), manager, now);
-    let mut tracked = new;
-    match after.pointer("/metadata/managedFields") {
-        Some(managed) => meta::set(&mut tracked, "managedFields", managed.clone()),
+    let before = live.map(|live| known(meta::fields(live)));
+    let mut after = pure::update(&target, before.as_ref(), known(&new), manager, now);
+    let managed = after.pointer_mut("/metadata/managedFields").map(Value::take);
+    match managed {
+        Some(managed) => meta::set(&mut new, "managedFields", managed),
         None => {
-            meta::remove(&mut tracked, "managedFields");
+            meta::remove(&mut new, "managedFields");
         }
     }
-    tracked
+    new
 }
 
 /// The same for what the server does by itself, through `subresource` if that is not empty.
@@ -258,7 +268,8 @@ pub fn owned(
         has_status: version.status,
         version,
     };
-    tracked(resource.builtin, &shared, live, new, manager)
+    let live = live.map(|live| Value::Object(live.clone()));
+    tracked(resource.builtin, &shared, live.as_ref(), new, manager)
 }
 
 impl Call {
@@ -287,7 +298,7 @@ impl Call {
     }
 
     /// The object with its owners after a write that is no apply; an apply has them already.
-    pub(super) fn track(&self, live: Option<&Fields>, new: Fields) -> Fields {
+    pub(super) fn track(&self, live: Option<&Value>, new: Fields) -> Fields {
         let builtin = self.resource.builtin;
         if self.tracked {
             let spec = builtin == Builtin::Crd && self.subresource().is_empty();
@@ -314,17 +325,16 @@ impl Call {
         tracked(
             self.resource.builtin,
             &shared,
-            Some(&before),
+            Some(&Value::Object(before)),
             new,
             "kube-apiserver",
         )
     }
 
     /// Gives the old times of the owners back where nothing else has changed.
-    pub(super) fn settle(old: &Fields, new: Fields) -> Fields {
-        let old = Value::Object(old.clone());
+    pub(super) fn settle(old: &Value, new: Fields) -> Fields {
         let mut new = Value::Object(new);
-        pure::settle(&old, &mut new);
+        pure::settle(old, &mut new);
         match new {
             Value::Object(settled) => settled,
             _ => Fields::new(),

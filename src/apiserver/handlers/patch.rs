@@ -73,18 +73,23 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
         let unversioned = super::update::unversioned(call);
         let warnings = &mut warnings;
         move |current: &Object| -> ApiResult<Fields> {
-            let mut value: Value =
-                serde_json::from_slice(&presenter.whole(current)).map_err(ApiError::internal)?;
-            apply(form, &kind, &mut value, &body)?;
-            let patched = value.to_string();
-            let Value::Object(mut object) = value else {
+            let patched = || -> ApiResult<Value> {
+                let mut value =
+                    serde_json::from_slice(&presenter.whole(current)).map_err(ApiError::internal)?;
+                apply(form, &kind, &mut value, &body)?;
+                Ok(value)
+            };
+            let Value::Object(mut object) = patched()? else {
                 return Err(ApiError::bad_request("the patch does not leave an object"));
             };
             warnings.clear();
             scope
                 .as_scope()
                 .normalise(&mut object, warnings)
-                .map_err(|error| unfit(error, form, &patched, &body))?;
+                .map_err(|error| match patched() {
+                    Ok(patched) => unfit(error, form, &patched, &body),
+                    Err(error) => error,
+                })?;
             fits_path(&mut object, current, namespace.as_deref())?;
             if !unconditional && meta::text(&object, "resourceVersion").is_empty() {
                 return Err(unversioned.clone());
@@ -99,7 +104,7 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
 
 /// What does not fit its type after the patch is an error of the patch. A strategic one shows itself, the others show
 /// what came of them.
-fn unfit(error: ApiError, form: Form, patched: &str, body: &Value) -> ApiError {
+fn unfit(error: ApiError, form: Form, patched: &Value, body: &Value) -> ApiError {
     let why = match error.message.split_once("strict decoding error: ") {
         Some((_, unknown)) => format!("strict decoding error: {unknown}"),
         None => match error.message.split_once(" cannot be handled as a ") {
@@ -112,7 +117,7 @@ fn unfit(error: ApiError, form: Form, patched: &str, body: &Value) -> ApiError {
     };
     let shown = match form {
         Form::Strategic => pure::go_map(body),
-        _ => patched.to_owned(),
+        _ => patched.to_string(),
     };
     ApiError::invalid("", "", "", &[FieldError::invalid("patch", &shown.into(), &why)])
 }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::Response;
+use serde_json::Value;
 
 use super::{Call, create::create_object};
 use crate::apiserver::{
@@ -76,19 +77,20 @@ pub(super) async fn change(
     let warned = call.warnings.len();
     loop {
         let current = call.current()?;
-        let old = call.resource.in_version(&current, &call.version);
+        let old = Value::Object(call.resource.in_version(&current, &call.version));
         let mut new = next(&current)?;
         check_versions(call, &new, &current)?;
-        call.may_grant(&new, Some(&old))?;
+        call.may_grant(&new, Some(meta::fields(&old)))?;
         call.scope().prepare_update(&mut new, &old)?;
         meta::set(&mut new, "resourceVersion", current.revision.to_string());
         let new = Call::settle(&old, call.track(Some(&old), new));
-        if new == old {
+        if new == *meta::fields(&old) {
             return Ok(call.answer(200, &current));
         }
         call.warnings.truncate(warned);
         if call.resource.builtin == Builtin::Custom {
-            call.warnings.extend(meta::finalizer_warnings(&new, Some(&old)));
+            call.warnings
+                .extend(meta::finalizer_warnings(&new, Some(meta::fields(&old))));
         }
         let finished = is_finished(call, &new);
         if call.query.dry_run {
