@@ -380,6 +380,12 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
             ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
         }),
         "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
+            // What clients send as YAML is JSON more often than not, which is read in a tenth of the time.
+            if super::strict::begins_as_json(body)
+                && let Ok(value) = serde_json::from_slice(body)
+            {
+                return Ok(value);
+            }
             let text = std::str::from_utf8(body)
                 .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
             serde_saphyr::from_str_with_options(text, super::strict::yaml_options()).map_err(|error| {
@@ -396,6 +402,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn yaml_may_be_json_or_begin_as_it() {
+        for (body, value) in [
+            (
+                r#" {"a": "1", "b": [null, true, 1.5, "\u00e9\n"]}"#,
+                json!({"a": "1", "b": [null, true, 1.5, "é\n"]}),
+            ),
+            (r#"{"a": 1, "a": 2}"#, json!({"a": 2})),
+            (
+                "{a: 1, 'b': yes, # no JSON\n c: [x]}",
+                json!({"a": 1, "b": true, "c": ["x"]}),
+            ),
+            ("a: {b: c}\n", json!({"a": {"b": "c"}})),
+            ("- 1\n", json!([1])),
+        ] {
+            for name in ["application/yaml", "application/apply-patch+yaml"] {
+                assert_eq!(parse_body(name, body.as_bytes()).unwrap(), value, "{body}");
+            }
+        }
+        assert!(parse_body("application/yaml", b"{\"a\": ").is_err());
+    }
 
     #[test]
     fn indented_as_usual() {

@@ -33,8 +33,11 @@ impl Again {
                 }
             }
             "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
+                let plain = begins_as_json(body)
+                    && serde_json::from_slice::<IgnoredAny>(body).is_ok()
+                    && duplicates(body).is_empty();
                 Self {
-                    texts: lines(body),
+                    texts: if plain { Vec::new() } else { lines(body) },
                     yaml: true,
                 }
             }
@@ -55,6 +58,11 @@ impl Again {
             self.texts.clone()
         }
     }
+}
+
+/// Whether a body of YAML may be JSON, and a value that is no scalar.
+pub fn begins_as_json(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// How YAML is read: what is given twice is no error yet.
@@ -247,6 +255,13 @@ mod tests {
         assert_eq!(again.warnings(), wanted);
         assert_eq!(again.faults().len(), 1);
         assert!(Again::of("application/yaml", b"a: {").warnings().is_empty());
+        for (body, wanted) in [
+            (&b" {\"a\": 1, \"b\": {\"a\": 2}}"[..], &[][..]),
+            (b"{\"a\": 1, \"a\": 2}", &["line 1: key \"a\" already set in map"]),
+            (b"{a: 1, a: 2}", &["line 1: key \"a\" already set in map"]),
+        ] {
+            assert_eq!(Again::of("application/yaml", body).warnings(), wanted);
+        }
     }
 
     #[test]
