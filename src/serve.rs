@@ -89,7 +89,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
         .map(serde_json::to_value)
         .collect::<Result<_, _>>()?;
     server
-        .install_crds(&definitions)
+        .install_known_crds(&definitions)
         .await
         .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
     let address = config.listen.unwrap_or_else(|| ([127, 0, 0, 1], 6443).into());

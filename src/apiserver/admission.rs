@@ -26,6 +26,8 @@ pub struct Scope<'a> {
     pub subresource: &'a str,
     /// How unknown fields are treated.
     pub field_validation: FieldValidation,
+    /// Whether the body is a definition that was checked before.
+    pub known: bool,
     /// What the body gives more than once.
     pub duplicates: &'a Again,
 }
@@ -196,7 +198,12 @@ impl Scope<'_> {
         let value = Value::Object(std::mem::take(object));
         let mut errors;
         if self.resource.builtin == Builtin::Crd {
-            errors = crd::validate(&value, old, self.subresource == "status");
+            let written = crd::Written {
+                old,
+                status: self.subresource == "status",
+                known: self.known,
+            };
+            errors = crd::validate(&value, written);
             if let Some(old) = old {
                 errors.extend(crd::validate_update(&value, old));
             }

@@ -79,11 +79,25 @@ pub fn default(crd: &mut Value) {
 /// What says that a CRD of a group of Kubernetes' own was reviewed there.
 const APPROVED: &str = "api-approved.kubernetes.io";
 
-/// What is wrong with the definition; which versions are stored is not looked at where only the `status` is written.
-/// A schema that stands in `old`, the state before, was looked at then and is not again: types and costs of its rules
-/// are the dearest of all checks.
-pub fn validate(crd: &Value, old: Option<&Value>, status: bool) -> Vec<FieldError> {
-    let new = old.is_none();
+/// Marks the request for a definition that the program brings along, and whose schemas its tests have checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Known;
+
+/// How a definition is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    /// The state before. A schema that stands there was looked at then and is not again: types and costs of its rules
+    /// are the dearest of all checks.
+    pub old: Option<&'a Value>,
+    /// Through the subresource `status`: which versions are stored is not looked at then.
+    pub status: bool,
+    /// With [`Known`] schemas.
+    pub known: bool,
+}
+
+/// What is wrong with the definition.
+pub fn validate(crd: &Value, written: Written<'_>) -> Vec<FieldError> {
+    let new = written.old.is_none();
     let mut errors = Vec::new();
     let (group, plural, kind) = (
         text(crd, "/spec/group"),
@@ -138,8 +152,8 @@ pub fn validate(crd: &Value, old: Option<&Value>, status: bool) -> Vec<FieldErro
     if let Some(names) = crd.pointer("/spec/names") {
         crd_checks::names(names, &mut errors);
     }
-    validate_versions(crd, old, &mut errors);
-    if !status {
+    validate_versions(crd, written, &mut errors);
+    if !written.status {
         crd_checks::stored(crd, &mut errors);
     }
     let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
@@ -155,8 +169,8 @@ pub fn validate(crd: &Value, old: Option<&Value>, status: bool) -> Vec<FieldErro
     errors
 }
 
-fn validate_versions(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let before = old.map(versions).unwrap_or_default();
+fn validate_versions(crd: &Value, written: Written<'_>, errors: &mut Vec<FieldError>) {
+    let before = written.old.map(versions).unwrap_or_default();
     let versions = versions(crd);
     let mut names: Vec<&str> = Vec::new();
     // Where all versions have the same schema, upstream's internal form has one, and its errors name that one.
@@ -182,9 +196,10 @@ fn validate_versions(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldErr
                 "",
             )),
             Some(schema) if index == 0 || !shared => {
-                let seen = before
-                    .iter()
-                    .any(|old| old.pointer("/schema/openAPIV3Schema") == Some(schema));
+                let seen = written.known
+                    || before
+                        .iter()
+                        .any(|old| old.pointer("/schema/openAPIV3Schema") == Some(schema));
                 if !seen && let Err(found) = Schema::compile_at(schema, &path) {
                     errors.extend(found);
                 }

@@ -11,7 +11,7 @@ use super::{
     access::{self, Attributes},
     backup,
     builtin::Builtin,
-    discovery,
+    crd, discovery,
     handlers::{Call, Verb},
     identity::Identity,
     impersonate::impersonated,
@@ -224,6 +224,7 @@ async fn resource(
         warnings: Vec::new(),
         user_agent,
         tracked: false,
+        known: parts.extensions.get::<crd::Known>().is_some(),
         duplicates: super::strict::Again::default(),
     };
     Ok(call.run(verb).await)

@@ -230,7 +230,21 @@ impl ApiServer {
 
     /// Creates these CustomResourceDefinitions, or brings those that are there to the same spec.
     pub async fn install_crds(&self, definitions: &[Value]) -> Result<(), ApiError> {
+        Self::install(
+            &self.router_as(Identity::trusted("system:apiserver")),
+            definitions,
+        )
+        .await
+    }
+
+    /// The same for definitions that the program brings along, and that its tests install with
+    /// [`ApiServer::install_crds`]: their schemas are not checked at each start once more.
+    pub async fn install_known_crds(&self, definitions: &[Value]) -> Result<(), ApiError> {
         let router = self.router_as(Identity::trusted("system:apiserver"));
+        Self::install(&router.layer(Extension(crd::Known)), definitions).await
+    }
+
+    async fn install(router: &Router, definitions: &[Value]) -> Result<(), ApiError> {
         for definition in definitions {
             let name = definition
                 .pointer("/metadata/name")
@@ -238,9 +252,9 @@ impl ApiServer {
                 .unwrap_or_default();
             let collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
             let path = format!("{collection}/{name}");
-            let (code, present) = call(&router, "GET", &path, None).await?;
+            let (code, present) = call(router, "GET", &path, None).await?;
             let (code, answer) = if code == 404 {
-                call(&router, "POST", collection, Some(definition)).await?
+                call(router, "POST", collection, Some(definition)).await?
             } else {
                 let patch = json!({"spec": definition.get("spec"), "metadata": {
                     "labels": definition.pointer("/metadata/labels"),
@@ -257,7 +271,7 @@ impl ApiServer {
                         wanted["metadata"][key] = value.clone();
                     }
                 }
-                call(&router, "PUT", &path, Some(&wanted)).await?
+                call(router, "PUT", &path, Some(&wanted)).await?
             };
             if code >= 300 {
                 let message = answer

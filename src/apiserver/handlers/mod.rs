@@ -67,6 +67,8 @@ pub struct Call {
     pub user_agent: String,
     /// Whether the object bears its owners already, as after an apply.
     pub tracked: bool,
+    /// Whether the body is a definition that was checked before.
+    pub known: bool,
     /// What the body gives more than once.
     pub duplicates: Again,
 }
@@ -78,6 +80,7 @@ pub(super) struct SharedScope {
     registry: Arc<Registry>,
     subresource: String,
     field_validation: FieldValidation,
+    known: bool,
     duplicates: Again,
 }
 
@@ -89,6 +92,7 @@ impl SharedScope {
             registry: &self.registry,
             subresource: &self.subresource,
             field_validation: self.field_validation,
+            known: self.known,
             duplicates: &self.duplicates,
         }
     }
@@ -197,6 +201,7 @@ impl Call {
             registry: &self.registry,
             subresource: self.target.subresource.as_deref().unwrap_or_default(),
             field_validation: self.query.field_validation,
+            known: self.known,
             duplicates: &self.duplicates,
         }
     }
@@ -208,6 +213,7 @@ impl Call {
             registry: self.registry.clone(),
             subresource: self.subresource().to_owned(),
             field_validation: self.query.field_validation,
+            known: self.known,
             duplicates: self.duplicates.clone(),
         }
     }
