@@ -24,6 +24,7 @@ use super::{
     server::{Mutation, Server, crd_collection},
     status::ApiResult,
     store::{GroupResource, Notice, Object, ObjectKey, Owner},
+    token_secrets,
 };
 
 /// The finalizer of an owner whose dependents go first.
@@ -209,6 +210,7 @@ impl Worker {
         } else if notice.removed {
             self.finish_crd(collection).await?;
         }
+        token_secrets::follow(&self.server, notice).await?;
         namespaces::follow(&self.server, notice).await
     }
 

@@ -78,6 +78,7 @@ mod status;
 mod store;
 mod strict;
 pub mod table;
+mod token_secrets;
 mod tokens;
 mod watch;
 

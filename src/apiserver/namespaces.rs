@@ -23,7 +23,8 @@ pub const CONTROLLERS: &str = "kube-controller-manager";
 /// The ConfigMap with the authority's certificate.
 const ROOT_CA: &str = "kube-root-ca.crt";
 
-fn resource(server: &Server, plural: &str) -> ApiResult<Arc<Resource>> {
+/// A resource of the core group.
+pub fn resource(server: &Server, plural: &str) -> ApiResult<Arc<Resource>> {
     let registry = server.registry();
     registry
         .get("", plural)

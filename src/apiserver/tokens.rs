@@ -117,7 +117,9 @@ impl Keys {
 #[derive(Deserialize)]
 struct Claims {
     aud: Vec<String>,
-    exp: i64,
+    /// None for one that lasts as long as its Secret.
+    exp: Option<i64>,
+    #[serde(default)]
     jti: String,
     #[serde(rename = "kubernetes.io")]
     subject: Subject,
@@ -171,7 +173,7 @@ impl Server {
     /// Whose the claims are; else why they are nobody's, where upstream tells that.
     fn claimed(&self, claims: Claims) -> Result<Identity, Option<String>> {
         const INVALIDATED: &str = "service account token has been invalidated";
-        if claims.exp <= Timestamp::now().as_second() {
+        if claims.exp.is_some_and(|end| end <= Timestamp::now().as_second()) {
             return Err(Some("service account token has expired".into()));
         }
         let Subject {
@@ -207,11 +209,23 @@ impl Server {
         ];
         let mut identity = Identity::new(&user, &groups);
         identity.uid = serviceaccount.uid;
-        identity.extra.insert(
-            "authentication.kubernetes.io/credential-id".into(),
-            vec![format!("JTI={}", claims.jti)],
-        );
+        if !claims.jti.is_empty() {
+            identity.extra.insert(
+                "authentication.kubernetes.io/credential-id".into(),
+                vec![format!("JTI={}", claims.jti)],
+            );
+        }
         Ok(identity)
+    }
+
+    /// A token of `account` that lasts as long as the Secret of that name and uid.
+    pub fn lasting_token(&self, account: &Object, secret: &str, uid: &str) -> ApiResult<String> {
+        let (namespace, name) = (&account.key.namespace, &account.key.name);
+        self.keys.sign(
+            &json!({"iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:{name}"),
+            "aud": [ISSUER], "kubernetes.io": {"namespace": namespace, "secret": {"name": secret, "uid": uid},
+            "serviceaccount": {"name": name, "uid": account.uid}}}),
+        )
     }
 }
 
@@ -349,6 +363,40 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apiserver::store::{Memory, Store};
+
+    #[tokio::test]
+    async fn a_token_ends_with_what_it_is_of() {
+        let (sender, _notices) = tokio::sync::mpsc::unbounded_channel();
+        let store = Store::open(Memory, sender).unwrap();
+        let server = Server::new(store, String::new(), Keys::open(None).unwrap());
+        crate::apiserver::namespaces::bootstrap(&server).await.unwrap();
+        let accounts = GroupResource::new("", "serviceaccounts");
+        let key = ObjectKey::new("default", "default");
+        let uid = server.store.view().get(&accounts, &key).unwrap().uid.to_string();
+        let now = Timestamp::now().as_second();
+        let review = |exp: i64, uid: &str, secret: Option<Value>| {
+            let claims = json!({"aud": [ISSUER], "exp": exp, "jti": "j", "kubernetes.io": {"namespace": "default",
+                "serviceaccount": {"name": "default", "uid": uid}, "secret": secret}});
+            server.review_token(&server.keys.sign(&claims).unwrap(), &[])
+        };
+        let (identity, _) = review(now + 60, &uid, None).unwrap();
+        assert_eq!(identity.user, "system:serviceaccount:default:default");
+        let rows = [
+            (now, uid.as_str(), None, "service account token has expired"),
+            (now + 60, "another", None, "invalid bearer token"),
+            (
+                now + 60,
+                &uid,
+                Some(json!({"name": "none", "uid": "u"})),
+                "has been invalidated",
+            ),
+        ];
+        for (exp, uid, secret, why) in rows {
+            let refused = review(exp, uid, secret).err().unwrap();
+            assert!(refused.contains(why), "{refused} / {why}");
+        }
+    }
 
     #[test]
     fn tokens_are_only_ours() {

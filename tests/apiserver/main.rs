@@ -11,6 +11,7 @@
 )]
 
 mod accepted;
+mod access;
 mod apply;
 mod backup;
 mod basics;

@@ -110,8 +110,10 @@ impl KubeApiserver {
             .arg(&self.kubeconfig)
             .arg(
                 "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,\
-                 root-ca-certificate-publisher-controller",
+                 root-ca-certificate-publisher-controller,serviceaccount-token-controller",
             )
+            .arg("--service-account-private-key-file")
+            .arg(self.dir.path().join("sa.key"))
             .arg("--root-ca-file")
             .arg(self.dir.path().join("certs/apiserver.crt"))
             .args(["--leader-elect=false", "--bind-address=127.0.0.1"])

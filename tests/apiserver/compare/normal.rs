@@ -25,6 +25,8 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
             r"too old resource version: (\d+) \(\d+\)",
             "too old resource version: $1 (N)",
         ),
+        (r"^ZXlK[\w+/]+=*$", "JWT in base64"),
+        (r"^LS0tLS1CRUdJTiBDRVJU[\w+/]+=*$", "PEM in base64"),
         (r"davit-admin|kubernetes-admin", "admin"),
         (r"127\.0\.0\.1:\d+", "HOST"),
         (

@@ -109,6 +109,13 @@ fn filled(step: &Step, saved: &BTreeMap<String, String>) -> Step {
     };
     let mut step = step.clone();
     step.path = fill(&step.path);
+    if let Some(Until::Body(wanted)) = &mut step.until {
+        for value in wanted.values_mut() {
+            if let Value::String(text) = value {
+                *text = fill(text);
+            }
+        }
+    }
     step.body = step.body.map(|body| fill(&body));
     for (_, value) in &mut step.headers {
         *value = fill(value);
