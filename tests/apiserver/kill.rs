@@ -74,9 +74,13 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let parsed = Kubeconfig::read_from(&kubeconfig).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
+        let mut config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
             .await
             .unwrap();
+        // The port of one that was killed may be anybody's, also of somebody who never answers.
+        config.connect_timeout = Some(PATIENCE);
+        config.read_timeout = Some(PATIENCE);
+        config.default_retry = false;
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             child,
