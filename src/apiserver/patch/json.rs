@@ -7,6 +7,9 @@ use super::PatchError;
 
 /// As many operations as upstream takes.
 const MAX_OPERATIONS: usize = 10_000;
+/// As much as all `copy` of a patch may add to an object, in bytes of JSON: upstream's limit. Without one, a few of them
+/// fill the memory.
+const MAX_COPIED: usize = 3 << 20;
 
 /// Applies the operations of `patch`; on an error `target` is as it was.
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
@@ -25,11 +28,23 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     // What is no patch is refused before anything of it is done.
     let _: Patch = serde_json::from_value(patch.clone()).map_err(malformed)?;
     let mut done = target.clone();
+    let mut copied = 0_usize;
     for operation in operations {
         let Some(plain) = plain(&done, operation) else {
             continue;
         };
         let one: PatchOperation = serde_json::from_value(plain).map_err(malformed)?;
+        if let PatchOperation::Copy(copy) = &one
+            && let Ok(value) = copy.from.resolve(&done)
+        {
+            copied = copied.saturating_add(size(value));
+            if copied > MAX_COPIED {
+                return Err(PatchError::Unprocessable(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the \
+                     limit {MAX_COPIED}"
+                )));
+            }
+        }
         json_patch::patch(&mut done, &[one]).map_err(|error| {
             let path = error.path.as_str();
             PatchError::Unprocessable(match error.kind {
@@ -40,6 +55,26 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     }
     *target = done;
     Ok(())
+}
+
+/// The bytes of a value as JSON.
+fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, value) {
+        Ok(()) => count.0,
+        Err(_) => usize::MAX,
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what map_err gives")]
@@ -116,9 +151,35 @@ mod tests {
     use std::path::Path;
 
     #[test]
+    fn copies_are_bounded() {
+        let doubling = |times: usize| -> Value {
+            (0..times)
+                .map(|at| json!({"op": "copy", "from": "", "path": format!("/x{at}")}))
+                .collect()
+        };
+        let before = json!({"data": "x".repeat(1000)});
+        let mut object = before.clone();
+        json_patch(&mut object, &doubling(10)).unwrap();
+        let mut object = before.clone();
+        let refused = json_patch(&mut object, &doubling(40)).unwrap_err();
+        assert!(
+            refused.to_string().contains("exceeding the limit 3145728"),
+            "{refused}"
+        );
+        assert_eq!(object, before);
+    }
+
+    #[test]
     fn errors_leave_the_object_alone() {
         let mut object = json!({"a": 1});
         let patch = json!([{"op": "replace", "path": "/a", "value": 2}, {"op": "remove", "path": "/b"}]);
+        assert!(matches!(
+            json_patch(&mut object, &patch),
+            Err(PatchError::Unprocessable(_))
+        ));
+        assert_eq!(object, json!({"a": 1}));
+        // What is taken away comes back where it cannot be put.
+        let patch = json!([{"op": "move", "from": "/a", "path": "/none/b"}]);
         assert!(matches!(
             json_patch(&mut object, &patch),
             Err(PatchError::Unprocessable(_))

@@ -16,7 +16,7 @@ pub enum PatchError {
     /// The patch cannot be read: 400 `BadRequest`.
     #[error("{0}")]
     Malformed(String),
-    /// It has more operations than are done at once.
+    /// The patch has more operations than upstream takes: 413 `RequestEntityTooLarge`.
     #[error("{0}")]
     TooLarge(String),
     /// The patch has a directive that nobody knows: 500, as upstream answers it.
