@@ -388,8 +388,19 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
             }
             let text = std::str::from_utf8(body)
                 .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
-            serde_saphyr::from_str_with_options(text, super::strict::yaml_options()).map_err(|error| {
-                ApiError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
+            serde_saphyr::from_str_with_options(text, super::strict::yaml_options(text)).map_err(|error| {
+                use serde_saphyr::Error;
+                let mut within = &error;
+                while let Error::WithSnippet { error, .. } | Error::AliasError { error, .. } = within {
+                    within = error;
+                }
+                let why = match within {
+                    Error::AliasReplayLimitExceeded { .. } => {
+                        "document contains excessive aliasing".to_owned()
+                    }
+                    _ => error.to_string(),
+                };
+                ApiError::bad_request(format!("error converting YAML to JSON: yaml: {why}"))
             })
         }
         protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(ApiError::bad_request),
@@ -423,6 +434,24 @@ mod tests {
             }
         }
         assert!(parse_body("application/yaml", b"{\"a\": ").is_err());
+    }
+
+    #[test]
+    fn aliases_are_bounded_by_what_is_said() {
+        let doubling = |levels: usize| {
+            let first = "x0: &x0 [a,a,a,a,a,a,a,a,a,a]\n".to_owned();
+            (1..levels).fold(first, |text, level| {
+                let below = vec![format!("*x{}", level - 1); 10].join(",");
+                text + &format!("x{level}: &x{level} [{below}]\n")
+            })
+        };
+        let read = |levels| parse_body("application/yaml", doubling(levels).as_bytes());
+        assert_eq!(read(3).unwrap()["x2"][9][9][9], "a");
+        let refused = read(9).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "error converting YAML to JSON: yaml: document contains excessive aliasing"
+        );
     }
 
     #[test]

@@ -65,15 +65,30 @@ pub fn begins_as_json(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// How YAML is read: what is given twice is no error yet.
-pub fn yaml_options() -> serde_saphyr::Options {
-    serde_saphyr::options! { duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins }
+/// How often the aliases of YAML may repeat what it says: of what is read, upstream lets 99 in 100 be repeated, and here
+/// each byte counts for something said.
+const REPEATED: usize = 100;
+/// As much may be repeated however much is said.
+const MOST_REPEATED: usize = 1_000_000;
+/// As much may be repeated however little is said.
+const FEW_REPEATED: usize = 2_000;
+
+/// How this YAML is read: what is given twice is no error yet. Without a bound by its length, a few hundred bytes with
+/// aliases of aliases keep a processor busy for seconds.
+pub fn yaml_options(text: &str) -> serde_saphyr::Options {
+    let most = text.len().saturating_mul(REPEATED);
+    serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: most.clamp(FEW_REPEATED, MOST_REPEATED),
+        },
+    }
 }
 
 /// The keys of YAML that are given again, each with its line.
 fn lines(body: &[u8]) -> Vec<String> {
     let text = std::str::from_utf8(body).unwrap_or_default();
-    let read = serde_saphyr::from_str_with_options::<Lines>(text, yaml_options());
+    let read = serde_saphyr::from_str_with_options::<Lines>(text, yaml_options(text));
     let mut found = read.unwrap_or_default().0;
     found.truncate(MOST);
     found
