@@ -14,9 +14,9 @@ use kube::core::cel::{
 use serde_json::{Map, Value};
 
 use super::{
-    cel_value, correlate, cost, dynamic, loops, merging,
+    cel_value, conversions, correlate, cost, dynamic, loops, merging,
     node::{Additional, Node, Types},
-    optionals, sorting, texts,
+    optionals, sorting, texts, times,
 };
 use crate::apiserver::field::{Cause, FieldError, child, index, key};
 
@@ -24,11 +24,13 @@ use crate::apiserver::field::{Cause, FieldError, child, index, key};
 pub(super) fn functions() -> &'static Context<'static> {
     static FUNCTIONS: LazyLock<Context<'static>> = LazyLock::new(|| {
         let mut context = Context::default().with_all();
+        conversions::register(&mut context);
         dynamic::register(&mut context);
         loops::register(&mut context);
         merging::register(&mut context);
         sorting::register(&mut context);
         texts::register(&mut context);
+        times::register(&mut context);
         context
     });
     &FUNCTIONS
@@ -477,6 +479,12 @@ fn failure(error: &ExecutionError, rule: &str) -> String {
         | ExecutionError::UnsupportedBinaryOperator(..) => no_overload("no such overload", rule),
         ExecutionError::DivisionByZero(_) => format!("division by zero evaluating rule: {rule}"),
         ExecutionError::RemainderByZero(_) => format!("modulus by zero evaluating rule: {rule}"),
+        ExecutionError::Overflow(_, Cel::UInt(_), _) => {
+            format!("unsigned integer overflow evaluating rule: {rule}")
+        }
+        ExecutionError::Overflow(_, Cel::Timestamp(_), _) => {
+            format!("timestamp overflow evaluating rule: {rule}")
+        }
         ExecutionError::Overflow(..) => format!("integer overflow evaluating rule: {rule}"),
         ExecutionError::IndexOutOfBounds(Cel::Int(at)) => {
             format!("index out of bounds: {at} evaluating rule: {rule}")

@@ -163,11 +163,12 @@ fn convert_text(string: &str, node: &Node) -> Cel {
 }
 
 /// The interpreter's own type of times parses RFC 3339.
-fn parse_time(string: &str) -> Option<Cel> {
+pub(super) fn parse_time(string: &str) -> Option<Cel> {
     string.parse().ok().map(Cel::Timestamp)
 }
 
-fn duration(nanos: i64) -> Option<Cel> {
+/// So many nanoseconds.
+pub(super) fn duration(nanos: i64) -> Option<Cel> {
     let Cel::Timestamp(epoch) = parse_time("1970-01-01T00:00:00Z")? else {
         return None;
     };

@@ -12,7 +12,7 @@ use kube::core::cel::cel::{
 };
 use serde_json::Value;
 
-use super::{loops, macros};
+use super::{conversions, loops, macros};
 
 /// As many steps as upstream allows one call of a rule.
 pub(super) const PER_CALL: u64 = 1_000_000;
@@ -290,7 +290,7 @@ impl<'a> Walk<'a> {
                 (found.copied(), found)
             }
             (operators::EQUALS | operators::NOT_EQUALS, [a, b]) => (a.weight.min(b.weight), Shape::SMALL),
-            (operators::ADD, [a, b]) => (0, a.and(b)),
+            (conversions::SUM, [a, b]) => (0, a.and(b)),
             ("@same", [a, b, _]) => (product(a, b) / COPIED, Shape::SMALL),
             ("@joined", [a, b, _]) => (product(a, b) / COPIED, a.and(b)),
             ("sort" | "distinct", [list]) | (macros::SORT_BY_KEYS, [list, _]) => {

@@ -11,7 +11,7 @@ use super::rules::TYPES;
 
 /// A type as a value.
 #[derive(Debug, PartialEq, Eq)]
-struct Named(String);
+pub(super) struct Named(pub(super) String);
 
 impl Opaque for Named {
     fn runtime_type_name(&self) -> &'static str {

@@ -13,6 +13,7 @@ use kube::core::cel::cel::{
 };
 
 use super::{
+    conversions::{NEGATIVE, SUM},
     macros::{INSERT, RESULT},
     optionals::UNUSED,
 };
@@ -51,6 +52,11 @@ pub(super) fn rewrite(expression: &mut IdedExpr) {
         Expr::Call(call) => {
             call.target.as_deref_mut().into_iter().for_each(rewrite);
             call.args.iter_mut().for_each(rewrite);
+            match call.func_name.as_str() {
+                operators::NEGATE => NEGATIVE.clone_into(&mut call.func_name),
+                operators::ADD => SUM.clone_into(&mut call.func_name),
+                _ => {}
+            }
         }
         Expr::Comprehension(whole) => {
             let whole = &mut **whole;
@@ -140,7 +146,7 @@ fn collecting(step: &mut CallExpr) -> Option<(&'static str, Vec<IdedExpr>)> {
         return None;
     }
     match (step.func_name.as_str(), step.args.get_mut(1..)?) {
-        (operators::ADD, [item]) => {
+        (SUM, [item]) => {
             let Expr::List(item) = &mut item.expr else {
                 return None;
             };

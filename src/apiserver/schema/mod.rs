@@ -5,6 +5,7 @@
 
 mod cel;
 mod cel_value;
+mod conversions;
 mod correlate;
 mod cost;
 mod defaults;
@@ -28,7 +29,9 @@ mod tests;
 #[cfg(test)]
 mod tests_derived;
 mod texts;
+mod times;
 mod validate;
+mod written;
 
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use kube::core::cel::cel::{
     objects::OptionalValue,
 };
 
-use super::macros::SORT_BY_KEYS;
+use super::{conversions, macros::SORT_BY_KEYS};
 
 /// The longest list that `lists.range` makes: no rule may cost as much as one more.
 const LONGEST: i64 = super::cost::PER_CALL.cast_signed();
@@ -123,7 +123,7 @@ fn slice(This(list): This<Arc<Vec<Cel>>>, start: i64, end: i64) -> ResolveResult
 fn sum(This(list): This<Arc<Vec<Cel>>>) -> ResolveResult {
     let mut items = list.iter().cloned();
     let first = items.next().unwrap_or(Cel::Int(0));
-    items.try_fold(first, |sum, item| sum + item)
+    items.try_fold(first, conversions::sum)
 }
 
 fn unwrap(This(list): This<Arc<Vec<Cel>>>) -> ResolveResult {

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use kube::core::cel::{
-    KubeCelExt as _,
-    cel::{
-        Context, ExecutionError, FunctionContext, IdedExpr, ResolveResult, Value as Cel,
-        extractors::{Arguments, This},
-    },
+use kube::core::cel::cel::{
+    Context, ExecutionError, FunctionContext, IdedExpr, ResolveResult, Value as Cel,
+    extractors::{Arguments, This},
+    objects::OptionalValue,
 };
+
+use super::{conversions::LIBRARY, written};
 
 /// The most digits that a number is written with.
 const PRECISION: usize = 1000;
@@ -19,8 +19,10 @@ pub(super) fn register(context: &mut Context<'_>) {
     let format: Function = Box::new(|call| format(call));
     context.add_function::<Function, _>("format", format);
     context.add_function("charAt", char_at);
+    context.add_function("format.named", format_named);
     context.add_function("indexOf", index_of);
     context.add_function("lastIndexOf", last_index_of);
+    context.add_function("replace", replace);
     context.add_function("split", split);
     context.add_function("substring", substring);
 }
@@ -145,9 +147,40 @@ fn split(
     Ok(Cel::List(Arc::new(parts)))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "so the interpreter calls it")]
+fn replace(
+    This(whole): This<Arc<String>>,
+    what: Arc<String>,
+    with: Arc<String>,
+    Arguments(arguments): Arguments,
+) -> ResolveResult {
+    let replaced = match arguments.as_slice() {
+        [_, _] => whole.replace(&**what, &with),
+        // None is any number.
+        [_, _, Cel::Int(most)] => {
+            let most = usize::try_from(*most).unwrap_or(usize::MAX);
+            whole.replacen(&**what, &with, most)
+        }
+        _ => return Err(ExecutionError::NoSuchOverload),
+    };
+    Ok(text(replaced))
+}
+
+/// A format by its name, if there is one.
+fn format_named(name: Arc<String>) -> ResolveResult {
+    static CALL: LazyLock<Option<IdedExpr>> = LazyLock::new(|| super::cel::parse("format.named(name)").ok());
+    let call = CALL.as_ref().ok_or(ExecutionError::NoSuchOverload)?;
+    let mut scope = LIBRARY.new_inner_scope();
+    scope.add_variable_from_value("name", Cel::String(name));
+    let found = match Cel::resolve(call, &scope)? {
+        Cel::Null => OptionalValue::none(),
+        format => OptionalValue::of(format),
+    };
+    Ok(Cel::Opaque(Arc::new(found)))
+}
+
 /// The library's own, for the numbers of digits that it can write.
 fn format(call: &FunctionContext<'_, '_>) -> ResolveResult {
-    static LIBRARY: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
     static CALL: LazyLock<Option<IdedExpr>> =
         LazyLock::new(|| super::cel::parse("text.format(arguments)").ok());
     let (Some(Cel::String(text)), [arguments]) = (&call.this, call.args) else {
@@ -164,7 +197,7 @@ fn format(call: &FunctionContext<'_, '_>) -> ResolveResult {
     let arguments = Cel::resolve(arguments, call.ptx)?;
     let mut scope = LIBRARY.new_inner_scope();
     scope.add_variable_from_value("text", Cel::String(text.clone()));
-    scope.add_variable_from_value("arguments", arguments);
+    scope.add_variable_from_value("arguments", written::arguments(text, arguments));
     match &*CALL {
         Some(format) => Cel::resolve(format, &scope),
         None => Err(ExecutionError::NoSuchOverload),
@@ -222,6 +255,27 @@ mod tests {
                 "'a,b'.split(',', 0) == [] && 'a,b'.split(',', -1).size() == 2 && ''.split('') == []",
                 "true",
             ),
+            (
+                "'aaa'.replace('a', 'b') == 'bbb' && 'aaa'.replace('a', 'b', 0) == 'aaa' && 'aaa'.replace('a', 'b', -1) == 'bbb'",
+                "true",
+            ),
+            (
+                "format.named('uuid').hasValue() && !format.named('none').hasValue()",
+                "true",
+            ),
+            (
+                "'%s %% %.1f %s %s'.format([timestamp(1), 0.5, int, b'a']) == '1970-01-01T00:00:01Z % 0.5 int a'",
+                "true",
+            ),
+            (
+                "'%s'.format([[duration('1s'), 'a\\n', 1.5, 2u, null, int]]) == '[duration(\"1s\"), \"a\\\\n\", 1.500000, 2, null, int]'",
+                "true",
+            ),
+            (
+                "'%s'.format([{'b': [true], 'a': b'x', 'c': {1: 2}}]) == '{\"a\":b\"x\", \"b\":[true], \"c\":{1:2}}'",
+                "true",
+            ),
+            ("'%x %x'.format([b'abc', 'a']) == '616263 61'", "true"),
             ("'%.2f %s'.format([1.5, 'a']) == '1.50 a'", "true"),
             ("'%.99999f'.format([1.5])", "is more than 1000"),
             ("'%%.99999f%.'.format([1.5])", "format"),

@@ -16,7 +16,7 @@ use super::{
     tokens::{Tokens, shown},
     types::{Bindings, Type},
 };
-use crate::apiserver::schema::{formats::parse_duration, macros, node};
+use crate::apiserver::schema::{conversions, formats::parse_duration, macros, node};
 
 /// What is known of an expression that has been checked.
 pub(super) struct Checked {
@@ -380,7 +380,7 @@ impl Check<'_> {
             let last = at + 1 == arguments.len();
             let fine = match function {
                 "matches" if last => node::build(text.inner()).is_ok(),
-                "timestamp" => text.inner().parse::<jiff::Timestamp>().is_ok(),
+                "timestamp" => conversions::is_time(text.inner()),
                 "duration" => parse_duration(text.inner()).is_some(),
                 _ => true,
             };

@@ -107,7 +107,7 @@ isQuantity (string)bool
 isInteger .(kubernetes.Quantity)bool
 asInteger .(kubernetes.Quantity)int
 asApproximateFloat .(kubernetes.Quantity)double
-sign .(kubernetes.Quantity)int
+sign (kubernetes.Quantity)int
 isGreaterThan .(kubernetes.Quantity,kubernetes.Quantity)bool .(kubernetes.Semver,kubernetes.Semver)bool
 isLessThan .(kubernetes.Quantity,kubernetes.Quantity)bool .(kubernetes.Semver,kubernetes.Semver)bool
 compareTo .(kubernetes.Quantity,kubernetes.Quantity)int .(kubernetes.Semver,kubernetes.Semver)int
