@@ -1,7 +1,7 @@
-//! Every kind of request, made of arbitrary bytes: no panic, no hang, no memory without bound.
 #![no_main]
+#![allow(dead_code)]
 
-#[path = "../../tests/apiserver/fuzz_target.rs"]
-mod fuzz_target;
+#[path = "../../tests/apiserver/fuzzed/mod.rs"]
+mod fuzzed;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::requests::run(data));

@@ -25,7 +25,7 @@ mod compare_recorded;
 mod crash;
 mod custom;
 mod fuzz;
-mod fuzz_target;
+mod fuzzed;
 mod gc;
 mod kill;
 mod kubectl;

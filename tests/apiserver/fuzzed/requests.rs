@@ -2,7 +2,7 @@
 //!
 //! The first byte says what kind of thing the rest is: a path, a selector, a body, a patch, a schema, a rule, …
 
-use std::{sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
 
 use axum::{Router, body::Body};
 use davit::apiserver::{ApiServer, Identity, Options};
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
+use super::SLOW;
+
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const THINGS: &str = "/apis/fuzz.davit.dev/v1/namespaces/default/things";
-/// No answer may take longer, on a slow machine with instrumented code.
-const SLOW: Duration = Duration::from_secs(10);
 
 struct Target {
     runtime: Runtime,
@@ -41,7 +41,8 @@ async fn ask(
     let Ok(request) = request.body(Body::from(body)) else {
         return (0, String::new());
     };
-    let watched = request.uri().query().is_some_and(|query| query.contains("watch"));
+    let watched = request.uri().query().is_some_and(|query| query.contains("watch"))
+        || request.uri().path().contains("/watch");
     let began = std::time::Instant::now();
     let answered = tokio::time::timeout(SLOW, router.clone().oneshot(request))
         .await
@@ -154,6 +155,13 @@ async fn define(router: &Router, definition: Value, dry_run: bool) -> u16 {
     )
     .await
     .0
+}
+
+/// Answers one request of any kind.
+pub fn respond(method: &str, uri: &str, headers: &[(&str, &str)], body: Vec<u8>) {
+    let target = target();
+    let answer = ask(&target.router, method, uri, headers, body);
+    target.runtime.block_on(answer);
 }
 
 /// Answers the request that these bytes are.
