@@ -307,11 +307,6 @@ pub fn restore(
         Ok((_, None)) => None,
         Err(error) => Some(Err(error)),
     });
-    Disk::make(
-        store,
-        sealing.clone(),
-        &mut objects,
-        head.revision.saturating_add(LEAP),
-    )?;
+    Disk::make(store, &sealing, &mut objects, head.revision.saturating_add(LEAP))?;
     Ok(head.objects)
 }

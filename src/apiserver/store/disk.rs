@@ -28,7 +28,9 @@ const MAGIC: &[u8] = b"redb";
 const REMOVED: u32 = u32::MAX;
 
 /// What is newer than the table, by row; none for an object that is gone.
-type Newer = BTreeMap<Vec<u8>, (Arc<GroupResource>, Option<Arc<Object>>)>;
+type Newer = BTreeMap<Vec<u8>, Change>;
+/// What a row became: an object of that collection, or nothing.
+type Change = (Arc<GroupResource>, Option<Arc<Object>>);
 
 /// The store's files.
 pub struct Disk {
@@ -56,7 +58,7 @@ impl Disk {
         if existing {
             check_magic(path)?;
         } else {
-            Self::make(path, sealing.clone(), &mut std::iter::empty(), 1)?;
+            Self::make(path, &sealing, &mut std::iter::empty(), 1)?;
         }
         let (opened, log) = (path.to_owned(), path.with_extension("log"));
         let table = Table::open(
@@ -71,7 +73,7 @@ impl Disk {
     /// Makes a store of these objects at `path`, whole or not at all.
     pub(super) fn make(
         path: &Path,
-        sealing: Arc<Sealing>,
+        sealing: &Sealing,
         objects: &mut dyn Iterator<Item = Result<(Arc<GroupResource>, Object), StoreError>>,
         revision: u64,
     ) -> Result<(), StoreError> {
@@ -265,9 +267,7 @@ fn take_over(table: &mut Table, log: &LogFile, awaits: Awaits) -> Result<(), Sto
 }
 
 /// The records by row.
-fn newer_of(
-    records: &[Record],
-) -> impl Iterator<Item = (Vec<u8>, (Arc<GroupResource>, Option<Arc<Object>>))> {
+fn newer_of(records: &[Record]) -> impl Iterator<Item = (Vec<u8>, Change)> {
     records.iter().map(|record| {
         let name = row(&record.collection, &record.key);
         (name, (record.collection.clone(), record.object.clone()))

@@ -26,6 +26,8 @@ const WITHOUT_LOG: &[u8] = b"2";
 const COMPACT_FROM: u64 = 16 << 20;
 /// Opens the database; called again after a failed write, when redb wants it.
 pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+/// Takes the name and the value of a row.
+pub(super) type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
 
 /// What holds of the whole table; written with every change of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,17 +192,11 @@ impl Table {
     }
 
     /// Gives the name and the value of every row to `each`, if all of them are what was written.
-    pub fn read(
-        &self,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    pub fn read(&self, each: &mut Each<'_>) -> Result<(), StoreError> {
         unpanicked(&self.path, || self.read_rows(each))
     }
 
-    fn read_rows(
-        &self,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn read_rows(&self, each: &mut Each<'_>) -> Result<(), StoreError> {
         let wrap = |error: redb::Error| self.failed(error);
         let transaction = self.database()?.begin_read().map_err(|e| wrap(e.into()))?;
         let objects = transaction.open_table(OBJECTS).map_err(|e| wrap(e.into()))?;
