@@ -660,3 +660,40 @@ fn a_start_compacts() {
         writer.contents
     );
 }
+
+/// What an earlier version wrote, which knew no log; and what a later one will, which this one must leave alone.
+#[test]
+fn other_formats_are_taken_over_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, key) = real(directory.path());
+    let mut writer = Writer::new();
+    let mut disk = Disk::open(&path, &key, secrets).unwrap();
+    writer.batch(&mut disk, &[(1, 3), (2, 4)]).unwrap();
+    drop(disk);
+    let mark = |format: &str| {
+        const META: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
+        let database = Database::open(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let mut meta = transaction.open_table(META).unwrap();
+            meta.insert("format", format.as_bytes()).unwrap();
+            meta.remove("log").unwrap();
+        }
+        transaction.commit().unwrap();
+    };
+    mark("2");
+    std::fs::remove_file(path.with_extension("log")).unwrap();
+    let mut disk = Disk::open(&path, &key, secrets).unwrap();
+    assert_eq!(load(&mut disk).unwrap().1, writer.contents);
+    writer.batch(&mut disk, &[(3, 3)]).unwrap();
+    writer.batch(&mut disk, &[(4, 3)]).unwrap();
+    drop(disk);
+    let mut disk = Disk::open(&path, &key, secrets).unwrap();
+    assert_eq!(load(&mut disk).unwrap().1, writer.contents);
+    drop(disk);
+    mark("4");
+    let Err(StoreError::Format { format, .. }) = Disk::open(&path, &key, secrets) else {
+        panic!("a store of a later version opened");
+    };
+    assert_eq!(format, "4");
+}
