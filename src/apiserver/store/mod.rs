@@ -13,6 +13,8 @@ mod disk_tests;
 mod error;
 mod log;
 mod object;
+#[cfg(test)]
+mod platter;
 mod seal;
 mod table;
 mod view;
