@@ -180,8 +180,7 @@ impl Scope<'_> {
             }
             builtin => kinds::prepare_create(builtin, object),
         }
-        let metadata = meta::of(object);
-        let mut errors = meta::validate(&metadata, self.resource.builtin);
+        let mut errors = meta::validate(meta::of(object), self.resource.builtin);
         errors.extend(self.validate(object, None));
         self.refuse(meta::text(object, "name"), &errors)
     }
@@ -251,8 +250,11 @@ impl Scope<'_> {
         match (self.subresource, self.resource.builtin) {
             ("status", Builtin::Custom) => {
                 let (status, managed) = (new.remove("status"), meta::remove(new, "managedFields"));
-                new.clone_from(old);
-                new.remove("status");
+                *new = old
+                    .iter()
+                    .filter(|(key, _)| *key != "status")
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
                 if let Some(status) = status {
                     new.insert("status".into(), status);
                 }
@@ -275,8 +277,11 @@ impl Scope<'_> {
         }
         kinds::prepare_update(self.resource.builtin, self.subresource, new, old);
         self.generation(new, old);
-        let mut metadata = meta::of(new);
-        let mut errors = meta::validate_update(&mut metadata, &meta::of(old));
+        let mut metadata = match new.remove("metadata") {
+            Some(Value::Object(metadata)) => metadata,
+            _ => Fields::new(),
+        };
+        let mut errors = meta::validate_update(&mut metadata, meta::of(old));
         errors.extend(meta::validate(&metadata, self.resource.builtin));
         new.insert("metadata".into(), metadata.into());
         errors.extend(self.validate(new, Some(present)));

@@ -285,8 +285,7 @@ impl Worker {
     async fn drop_owners(&self, resource: &Resource, key: &ObjectKey, uids: &[Box<str>]) -> ApiResult<()> {
         self.server
             .mutate(resource, key, |object| {
-                let owners = meta::of(object).remove("ownerReferences")?;
-                let owners = owners.as_array()?;
+                let owners = meta::of(object).get("ownerReferences")?.as_array()?;
                 let kept: Vec<Value> = owners
                     .iter()
                     .filter(|owner| {
@@ -442,7 +441,7 @@ impl Worker {
 
 /// Takes one finalizer off; the last one takes the object with it.
 pub fn without_finalizer(object: &mut Fields, finalizer: &str) -> Option<Mutation> {
-    let mut finalizers = meta::finalizers(&meta::of(object));
+    let mut finalizers = meta::finalizers(meta::of(object));
     let before = finalizers.len();
     finalizers.retain(|name| name != finalizer);
     if finalizers.len() == before {
@@ -475,7 +474,7 @@ pub async fn delete(
             if meta::text(object, "uid") != uid {
                 return None;
             }
-            let mut finalizers = meta::finalizers(&meta::of(object));
+            let mut finalizers = meta::finalizers(meta::of(object));
             let marked = !meta::text(object, "deletionTimestamp").is_empty();
             if foreground && !marked && !finalizers.iter().any(|name| name == FOREGROUND) {
                 finalizers.push(FOREGROUND.into());

@@ -12,9 +12,11 @@ use super::{
     status::{ApiError, ApiResult},
 };
 
+/// What has no fields.
+static NONE: LazyLock<Fields> = LazyLock::new(Fields::new);
+
 /// The fields of an object; none of what is not one.
 pub fn fields(object: &Value) -> &Fields {
-    static NONE: LazyLock<Fields> = LazyLock::new(Fields::new);
     object.as_object().unwrap_or(&NONE)
 }
 
@@ -193,8 +195,8 @@ pub fn plain_finalizer(field: &str, index: usize, finalizer: &str) -> Option<Fie
 
 /// What a custom resource is warned of: finalizers that are new and might be anybody's.
 pub fn finalizer_warnings(new: &Fields, old: Option<&Fields>) -> Vec<String> {
-    let before = old.map(|old| finalizers(&of(old))).unwrap_or_default();
-    let mut added = finalizers(&of(new));
+    let before = old.map(|old| finalizers(of(old))).unwrap_or_default();
+    let mut added = finalizers(of(new));
     added.retain(|name| !before.contains(name));
     added.sort();
     added.dedup();
@@ -433,12 +435,8 @@ pub fn normalise(object: &mut Fields) -> ApiResult<Vec<String>> {
 }
 
 /// The metadata of an object; empty where there is none.
-pub fn of(object: &Fields) -> Fields {
-    object
-        .get("metadata")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default()
+pub fn of(object: &Fields) -> &Fields {
+    object.get("metadata").map_or(&*NONE, fields)
 }
 
 /// Sets one field of the metadata.

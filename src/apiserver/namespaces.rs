@@ -224,7 +224,7 @@ async fn finish(server: &Server, namespace: &Object) -> ApiResult<()> {
             let before = object.clone();
             let mut finalizers = kinds::spec_finalizers(object);
             finalizers.retain(|name| name != kinds::NAMESPACE_FINALIZER);
-            let held = !finalizers.is_empty() || !meta::finalizers(&meta::of(object)).is_empty();
+            let held = !finalizers.is_empty() || !meta::finalizers(meta::of(object)).is_empty();
             if left.is_empty() && !held {
                 object.insert("spec".into(), json!({}));
                 return Some(Mutation::Delete);

@@ -27,15 +27,14 @@ impl Again {
             | "application/merge-patch+json"
             | "application/strategic-merge-patch+json" => {
                 let named = |path: &String| format!("duplicate field \"{path}\"");
+                let found = duplicates(body).unwrap_or_default();
                 Self {
-                    texts: duplicates(body).iter().map(named).collect(),
+                    texts: found.iter().map(named).collect(),
                     yaml: false,
                 }
             }
             "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
-                let plain = begins_as_json(body)
-                    && serde_json::from_slice::<IgnoredAny>(body).is_ok()
-                    && duplicates(body).is_empty();
+                let plain = begins_as_json(body) && duplicates(body).is_some_and(|found| found.is_empty());
                 Self {
                     texts: if plain { Vec::new() } else { lines(body) },
                     yaml: true,
@@ -157,25 +156,45 @@ impl<'de> Visitor<'de> for Lines {
     }
 }
 
-/// The paths of the fields of JSON that are given again: `metadata.name`, `spec.a[0].b`.
-fn duplicates(body: &[u8]) -> Vec<String> {
+/// The paths of the fields of JSON that are given again: `metadata.name`, `spec.a[0].b`; none of what is no JSON, which
+/// is refused elsewhere.
+fn duplicates(body: &[u8]) -> Option<Vec<String>> {
     let found = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(body);
-    // What is no JSON is refused elsewhere.
-    let _ = Look {
-        path: String::new(),
+    let look = Look {
+        at: At::Root,
         found: &found,
-    }
-    .deserialize(&mut reader);
+    };
+    look.deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
     let mut found = found.into_inner();
     let mut seen = HashSet::new();
     found.retain(|path| seen.insert(path.clone()));
     found.truncate(MOST);
-    found
+    Some(found)
+}
+
+/// A place in JSON; it is written down only where something is to be said of it.
+#[derive(Clone, Copy)]
+enum At<'a> {
+    Root,
+    Field(&'a At<'a>, &'a str),
+    Item(&'a At<'a>, usize),
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, name) => f.write_str(name),
+            Self::Field(above, name) => write!(f, "{above}.{name}"),
+            Self::Item(above, index) => write!(f, "{above}[{index}]"),
+        }
+    }
 }
 
 struct Look<'a> {
-    path: String,
+    at: At<'a>,
     found: &'a RefCell<Vec<String>>,
 }
 
@@ -222,7 +241,7 @@ impl<'de> Visitor<'de> for Look<'_> {
         let mut index = 0;
         loop {
             let look = Look {
-                path: format!("{}[{index}]", self.path),
+                at: At::Item(&self.at, index),
                 found: self.found,
             };
             if list.next_element_seed(look)?.is_none() {
@@ -235,19 +254,16 @@ impl<'de> Visitor<'de> for Look<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut keys = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            let path = if self.path.is_empty() {
-                key.clone()
+            let at = At::Field(&self.at, &key);
+            if keys.contains(&key) {
+                self.found.borrow_mut().push(at.to_string());
+                map.next_value::<IgnoredAny>()?;
             } else {
-                format!("{}.{key}", self.path)
-            };
-            if keys.insert(key) {
                 map.next_value_seed(Look {
-                    path,
+                    at,
                     found: self.found,
                 })?;
-            } else {
-                self.found.borrow_mut().push(path);
-                map.next_value::<IgnoredAny>()?;
+                keys.insert(key);
             }
         }
         Ok(())
@@ -288,10 +304,13 @@ mod tests {
                 r#"{"a":[{"b":1},{"b":1,"b":2}],"c":{"d":0,"d":1}}"#,
                 &["a[1].b", "c.d"],
             ),
-            ("nonsense", &[]),
+            (r#"[{"a":1,"a":2}]"#, &["[0].a"]),
         ];
         for (body, wanted) in rows {
-            assert_eq!(duplicates(body.as_bytes()), wanted, "{body}");
+            assert_eq!(duplicates(body.as_bytes()).unwrap(), wanted, "{body}");
+        }
+        for body in ["nonsense", "{\"a\":1} more", ""] {
+            assert_eq!(duplicates(body.as_bytes()), None, "{body}");
         }
     }
 }

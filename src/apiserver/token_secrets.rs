@@ -98,7 +98,8 @@ async fn look_at(server: &Server, secret: &Object) -> ApiResult<()> {
 
 fn fill(secret: &mut Fields, account: &Object, authority: &str, token: &str) {
     let mut annotations = meta::of(secret)
-        .remove("annotations")
+        .get("annotations")
+        .cloned()
         .unwrap_or_else(|| json!({}));
     if let Some(annotations) = annotations.as_object_mut() {
         annotations.insert(UID.into(), Value::from(&*account.uid));

@@ -11,7 +11,7 @@ mod shape;
 mod tests;
 mod walk;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -150,7 +150,7 @@ impl<'a> Target<'a> {
 }
 
 /// What nobody owns: identity, and what the server sets.
-fn unowned() -> FieldSet {
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     let mut set = FieldSet::default();
     for name in ["apiVersion", "kind", "metadata"] {
         set.insert(&[field(name)]);
@@ -169,7 +169,7 @@ fn unowned() -> FieldSet {
         set.insert(&[field("metadata"), field(name)]);
     }
     set
-}
+});
 
 /// Keeps `managedFields` right for a write that is no apply: what changed belongs to the writer now.
 ///
@@ -242,7 +242,7 @@ fn updated(
         entry.set.remove(&changed);
         entry.set.remove(&gone);
     }
-    let taken = changed.difference(&unowned());
+    let taken = changed.difference(&UNOWNED);
     if !taken.is_empty() {
         let owner = target.owner(manager, false);
         let set = managed
@@ -375,7 +375,7 @@ fn attempt(
         entry.set.remove(&gone);
     }
     if let Some(entry) = managed.get(&owner).cloned() {
-        managed.put(owner, entry.set.difference(&unowned()), None);
+        managed.put(owner, entry.set.difference(&UNOWNED), None);
     }
     managed.0.retain(|entry| !entry.set.is_empty());
     Ok((after, managed))
@@ -386,14 +386,16 @@ fn prune(merged: Value, last: &FieldSet, managed: &Managed, shape: &Shape<'_>) -
     if last.is_empty() {
         return merged;
     }
+    // Whatever would go comes back where somebody still has it.
+    let mut left = last.clone();
+    managed.0.iter().for_each(|entry| left.remove(&entry.set));
+    if left.is_empty() {
+        return merged;
+    }
     let owned = managed
         .0
         .iter()
         .fold(FieldSet::default(), |all, entry| all.union(&entry.set));
-    // Whatever would go comes back where somebody still has it.
-    if last.difference(&owned).is_empty() {
-        return merged;
-    }
     let whole = |set: &FieldSet| set.with_containers(shape, &named);
     let without = |gone: &FieldSet| remove(&merged, gone, &owned, shape).unwrap_or_else(|| json!({}));
     let pruned = without(&whole(last));

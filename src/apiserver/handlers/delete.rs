@@ -238,7 +238,7 @@ fn check(call: &Call, options: &Options, current: &Object) -> ApiResult<()> {
 
 /// The finalizers that the object has to wait for: its own, and what the propagation policy adds.
 fn wanted_finalizers(call: &Call, options: &Options, object: &Fields) -> Vec<String> {
-    let mut finalizers = meta::finalizers(&meta::of(object));
+    let mut finalizers = meta::finalizers(meta::of(object));
     let policy = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
         (Some(policy), _) => Some(policy),
         (None, Some(true)) => Some("Orphan"),

@@ -125,7 +125,7 @@ fn is_finished(call: &Call, new: &Fields) -> bool {
         .and_then(|spec| spec.get("finalizers")?.as_array())
         .map_or(0, Vec::len);
     metadata.contains_key("deletionTimestamp")
-        && meta::finalizers(&metadata).is_empty()
+        && meta::finalizers(metadata).is_empty()
         && (call.resource.builtin != Builtin::Namespace || spec_finalizers == 0)
 }
 
