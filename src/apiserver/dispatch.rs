@@ -1,11 +1,12 @@
 //! From a request to the verb that answers it: who asks, what for, whether that may be, and in which form.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 
 use super::{
     access::{self, Attributes},
@@ -30,9 +31,32 @@ const CHECKS: &[&str] = &["", "ping", "log", "etcd"];
 /// How large a body may be: upstream's limit.
 const BODY_BYTES: usize = 3 << 20;
 
+/// How much of a body is read that nobody wants any more, as Go's server does it, and for how long.
+const UNWANTED_BYTES: usize = 256 << 10;
+const UNWANTED_FOR: Duration = Duration::from_secs(5);
+
 /// Answers one request.
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    let answer = decide(server, parts, &mut body).await;
+    drain(body);
+    answer
+}
+
+/// Reads what is left of a body while the answer goes out: a connection that closes while its client still writes is
+/// reset, and the answer, that his token is none, is lost.
+pub(super) fn drain(body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(tokio::time::timeout(UNWANTED_FOR, async move {
+        let mut rest = Limited::new(body, UNWANTED_BYTES);
+        // Whoever sends more than that, or takes longer, has the reset.
+        while let Some(Ok(_)) = rest.frame().await {}
+    }));
+}
+
+async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<Body> {
     let path = parts.uri.path();
     let known = parts.extensions.get::<Identity>().is_some();
     // Whoever shows a token that is none is refused everywhere; anybody else may ask for health.
@@ -137,7 +161,7 @@ fn discover(
 async fn resource(
     server: &Arc<Server>,
     parts: &Parts,
-    body: Body,
+    body: &mut Body,
     identity: Identity,
     target: Target,
     accept: ApiResult<Accept>,
@@ -380,7 +404,7 @@ fn authorize(
     Err(ApiError::forbidden(&gr, name, &why))
 }
 
-async fn read(body: Body) -> ApiResult<Bytes> {
+async fn read(body: &mut Body) -> ApiResult<Bytes> {
     match Limited::new(body, BODY_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES)),

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
 use super::{
+    dispatch::drain,
     identity::Identity,
     negotiate::{Accept, JSON},
     respond::error_response,
@@ -132,18 +133,21 @@ impl Flow {
             (false, true) => &self.mutating,
             (false, false) => &self.reading,
         };
-        let refused = || error_response(&too_many(), accept, &[]);
+        let refused = |request: Request<Body>| {
+            drain(request.into_body());
+            error_response(&too_many(), accept, &[])
+        };
         // The rarer seat first: who waits for it should not hold one that others need.
         let mut seats = Vec::with_capacity(2);
         if writes && is_large(&request) {
             match self.large.enter(&user).await {
                 Some(seat) => seats.push(seat),
-                None => return refused(),
+                None => return refused(request),
             }
         }
         match gate.enter(&user).await {
             Some(seat) => seats.push(seat),
-            None => return refused(),
+            None => return refused(request),
         }
         let response = if long {
             infallible(router.oneshot(request).await)

@@ -199,3 +199,29 @@ async fn a_token_in_a_secret_lasts_as_long_as_the_secret() {
     assert_eq!(door.ask("POST", WHO, &token).await.0, 401);
     door.server.close().await;
 }
+
+/// A refusal that is given before the body was read must not be lost with the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_refused_while_he_still_writes_hears_it() {
+    let door = Door::open().await;
+    let body = door.file("body");
+    std::fs::write(
+        &body,
+        format!("{{\"data\": {{\"k\": \"{}\"}}}}", "x".repeat(200_000)),
+    )
+    .unwrap();
+    for version in ["--http1.1", "--http2"] {
+        for round in 0..15 {
+            let mut more = bearer("none-of-ours");
+            let data = format!("@{}", path(&body));
+            more.extend(["--header", "Expect:", version, "--data-binary", &data].map(Into::into));
+            let (code, answer) = door.ask("PUT", MAPS, &more).await;
+            assert_eq!(
+                (code, &answer["reason"]),
+                (401, &json!("Unauthorized")),
+                "{version}, {round}: {answer}"
+            );
+        }
+    }
+    door.server.close().await;
+}
