@@ -27,6 +27,8 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
             r"(?m)^([EWIF])\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ (\w+\.go):\d+\]",
             "$1 $2]",
         ),
+        // What client-go says where its own time was over within the first second of a watch.
+        (r"(?m)^I reflector\.go\] .*very short watch.*\n", ""),
         (r"\b(LIVE|MERGED)-\d+", "$1-N"),
         (r"kubectl-edit-\w+", "kubectl-edit-N"),
         (r"gen-[a-z0-9]{5}\b", "gen-<5>"),
