@@ -236,10 +236,17 @@ mod tests {
         }
     }
 
+    /// What upstream takes although the RFC does not: it reads an index as Go reads a number.
+    const TAKEN_BY_UPSTREAM: [&str; 3] = [
+        r#"[{"op":"add","path":"/bar/-1","value":"5"}]"#,
+        r#"[{"op":"test","path":"/00","value":"foo"}]"#,
+        r#"[{"op":"test","path":"/01","value":"bar"}]"#,
+    ];
+
     #[test]
     fn the_community_suite_passes() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/oracles/json-patch");
-        let mut ran = 0;
+        let (mut ran, mut wrong) = (0, Vec::new());
         for name in ["json-patch-tests.json", "json-patch-spec_tests.json"] {
             let Ok(text) = std::fs::read_to_string(folder.join(name)) else {
                 eprintln!("skipped: {} is not here", folder.join(name).display());
@@ -252,17 +259,18 @@ mod tests {
             {
                 let mut object = case["doc"].clone();
                 let result = json_patch(&mut object, &case["patch"]);
-                match case.get("expected") {
-                    Some(expected) => {
-                        assert_eq!(result, Ok(()), "{case}");
-                        assert_eq!(&object, expected, "{case}");
-                    }
-                    None if case.get("error").is_some() => assert!(result.is_err(), "{case}"),
-                    None => {}
+                let as_upstream = TAKEN_BY_UPSTREAM.contains(&case["patch"].to_string().as_str());
+                let right = match case.get("expected") {
+                    Some(expected) => result == Ok(()) && &object == expected,
+                    None => case.get("error").is_none() || result.is_err() != as_upstream,
+                };
+                if !right {
+                    wrong.push(format!("{case}: {result:?}, {object}"));
                 }
                 ran += 1;
             }
         }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         eprintln!("{ran} cases ran");
     }
 }
