@@ -35,9 +35,7 @@ type Change = (Arc<GroupResource>, Option<Arc<Object>>);
 /// The store's files.
 pub struct Disk {
     table: Table,
-    /// None where each batch goes to the table: in a store that is made at once and closed.
-    log: Option<Log>,
-    log_bytes: usize,
+    log: Log,
     sealing: Arc<Sealing>,
     /// The newest revision that is durable.
     revision: u64,
@@ -115,8 +113,7 @@ impl Disk {
         Ok(Self {
             revision: table.state.revision,
             table,
-            log: Some(log),
-            log_bytes,
+            log,
             sealing,
             newer: Newer::new(),
         })
@@ -139,14 +136,15 @@ impl Disk {
         Ok(out)
     }
 
-    /// Gives the table everything that is newer, and `more`, and begins the log anew; the last time without a log.
+    /// Gives the table everything that is newer, and `more`, and begins the log anew; after the `last` time there is none.
     fn settle(&mut self, revision: u64, more: &[Record], last: bool) -> Result<(), StoreError> {
-        let awaits = match self.log {
-            Some(_) if !last => Some(Awaits {
+        let awaits = if last {
+            None
+        } else {
+            Some(Awaits {
                 generation: random::<{ size_of::<Generation>() }>()?,
-                length: u64::try_from(self.log_bytes).unwrap_or(u64::MAX),
-            }),
-            _ => None,
+                length: self.log.length(),
+            })
         };
         let mut newer = self.newer.clone();
         newer.extend(newer_of(more));
@@ -169,8 +167,8 @@ impl Disk {
     fn settled(&mut self, revision: u64) {
         self.revision = revision;
         self.newer.clear();
-        if let (Some(log), Some(awaits)) = (self.log.as_mut(), self.table.awaits) {
-            log.restart(awaits.generation);
+        if let Some(awaits) = self.table.awaits {
+            self.log.restart(awaits.generation);
         }
     }
 }
@@ -198,13 +196,11 @@ impl Backend for Disk {
     fn commit(&mut self, revision: u64, records: &[Record]) -> Result<(), StoreError> {
         if self.table.awaits.is_some() {
             let batch = self.packed(revision, records)?;
-            if let Some(log) = self.log.as_mut() {
-                let path = self.table.path();
-                if log.append(&batch).map_err(|error| classify(path, error.into()))? {
-                    self.revision = revision;
-                    self.newer.extend(newer_of(records));
-                    return Ok(());
-                }
+            let appended = self.log.append(&batch);
+            if appended.map_err(|error| classify(self.table.path(), error.into()))? {
+                self.revision = revision;
+                self.newer.extend(newer_of(records));
+                return Ok(());
             }
         }
         self.settle(revision, records, false)

@@ -262,6 +262,38 @@ proptest! {
     }
 }
 
+/// The database panics over some damage, and did so once more when what it had opened was given up.
+#[test]
+fn damage_of_any_byte_of_the_first_pages_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let sealing = sealing(directory.path());
+    let disks = Disks::new();
+    let mut disk = open(&disks, &sealing).unwrap();
+    let mut writer = Writer::new();
+    for batch in [&[(18, 136), (20, 311)][..], &[(2, 176), (14, 538)]] {
+        writer.batch(&mut disk, batch).unwrap();
+    }
+    drop(disk);
+    let bytes = disks.table.now.lock().clone();
+    let (mut refused, pages) = (0, 6 * 4096);
+    for at in (0..pages).filter(|at| bytes[*at] != 0 || at % 64 == 0) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let damaged = Disks::with(damaged, disks.log.now.lock().clone());
+        match open(&damaged, &sealing).and_then(|mut disk| load(&mut disk)) {
+            Ok((_, found)) => assert_eq!(found, writer.contents, "byte {at}"),
+            Err(error) => {
+                assert!(
+                    error.to_string().contains("/data/store.redb"),
+                    "byte {at}: {error}"
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 100, "only {refused} were noticed");
+}
+
 fn store(disks: &Disks, sealing: &Arc<Sealing>) -> Store {
     let (notices, _) = mpsc::unbounded_channel();
     Store::open(open(disks, sealing).unwrap(), notices).unwrap()

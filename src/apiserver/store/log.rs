@@ -58,6 +58,11 @@ impl Log {
         })
     }
 
+    /// How long the file is, in bytes.
+    pub fn length(&self) -> u64 {
+        self.length as u64
+    }
+
     /// Begins from the front, for the generation that the table waits for.
     pub fn restart(&mut self, generation: Generation) {
         (self.generation, self.at, self.number) = (generation, 0, 0);

@@ -280,7 +280,7 @@ impl Table {
             for (name, value) in [
                 ("format", FORMAT),
                 ("state", &state.pack()),
-                ("log", log.as_ref().map_or(&[], |log| log)),
+                ("log", log.as_deref().unwrap_or_default()),
             ] {
                 meta.insert(name, value).map_err(|e| wrap(e.into()))?;
             }
@@ -311,46 +311,40 @@ impl Table {
     }
 }
 
-impl Awaits {
-    fn pack(self) -> [u8; 32] {
-        let mut out = [0; 32];
-        let mut body = self.generation.to_vec();
-        body.extend_from_slice(&self.length.to_be_bytes());
-        let check = digest(b"log", &body).to_be_bytes();
-        for (to, from) in out.iter_mut().zip(body.iter().chain(&check)) {
-            *to = *from;
+impl Drop for Table {
+    fn drop(&mut self) {
+        // A database that a panic has gone through panics once more when it goes.
+        if let Err(error) = self.close() {
+            tracing::debug!(%error, "a store that is given up did not close as it should");
         }
-        out
+    }
+}
+
+impl Awaits {
+    fn pack(self) -> Vec<u8> {
+        let length = self.length.to_be_bytes();
+        signed(b"log", [&self.generation[..], &length].concat())
     }
 
     fn unpack(bytes: &[u8]) -> Option<Self> {
-        let (body, check) = bytes.split_at_checked(24)?;
-        let (generation, length) = body.split_first_chunk()?;
-        (digest(b"log", body).to_be_bytes() == check).then_some(Self {
+        let (generation, rest) = unsigned(b"log", bytes)?.split_first_chunk()?;
+        Some(Self {
             generation: *generation,
-            length: u64::from_be_bytes(length.first_chunk().copied()?),
+            length: u64::from_be_bytes(rest.try_into().ok()?),
         })
     }
 }
 
 impl State {
-    fn pack(&self) -> [u8; 32] {
-        let mut out = [0; 32];
-        let [revision, objects, sum] = [self.revision, self.objects, self.sum].map(u64::to_be_bytes);
-        let body = [revision, objects, sum].concat();
-        let check = digest(b"state", &body).to_be_bytes();
-        for (to, from) in out.iter_mut().zip(body.iter().chain(&check)) {
-            *to = *from;
-        }
-        out
+    fn pack(self) -> Vec<u8> {
+        let parts = [self.revision, self.objects, self.sum];
+        signed(b"state", parts.map(u64::to_be_bytes).concat())
     }
 
     fn unpack(bytes: &[u8]) -> Option<Self> {
-        let (body, check) = bytes.split_at_checked(24)?;
-        if digest(b"state", body).to_be_bytes() != check {
+        let (chunks, []) = unsigned(b"state", bytes)?.as_chunks::<8>() else {
             return None;
-        }
-        let (chunks, _) = body.as_chunks::<8>();
+        };
         let [revision, objects, sum] = *chunks else {
             return None;
         };
@@ -360,6 +354,19 @@ impl State {
             sum: u64::from_be_bytes(sum),
         })
     }
+}
+
+/// What `meta` holds under `name`: the body and a digest of it.
+fn signed(name: &[u8], mut body: Vec<u8>) -> Vec<u8> {
+    let sum = digest(name, &body).to_be_bytes();
+    body.extend_from_slice(&sum);
+    body
+}
+
+/// The body that [`signed`] was given, if this is still what it made.
+fn unsigned<'a>(name: &[u8], bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let (body, sum) = bytes.split_last_chunk::<8>()?;
+    (digest(name, body).to_be_bytes() == *sum).then_some(body)
 }
 
 /// Eight bytes of SHA-256 over a row: enough to notice any accident.
