@@ -36,6 +36,11 @@ pub(super) fn functions() -> &'static Context<'static> {
     &FUNCTIONS
 }
 
+/// Why a function of ours has no result.
+pub(super) fn refused(function: &str, why: impl ToString) -> ExecutionError {
+    ExecutionError::function_error(function, why)
+}
+
 /// One rule; its expressions are parsed when it first runs, so that a schema nobody uses costs nothing.
 #[derive(Debug)]
 pub(super) struct Rule {
@@ -501,4 +506,21 @@ fn no_overload(what: &str, rule: &str) -> String {
     format!(
         "'{what}': call arguments did not match a supported operator, function or macro signature for rule: {rule}"
     )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::{Cel, functions, parse};
+
+    /// Runs expressions: each gives `true` or `false`, or an error that says what stands beside it.
+    pub(in super::super) fn say(rows: &[(&str, &str)]) {
+        for (source, wanted) in rows {
+            let found = Cel::resolve(&parse(source).unwrap(), functions());
+            let shown = match &found {
+                Ok(Cel::Bool(flag)) => flag.to_string(),
+                other => format!("{other:?}"),
+            };
+            assert!(shown.contains(wanted), "{source}: {shown}");
+        }
+    }
 }

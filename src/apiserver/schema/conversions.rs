@@ -7,7 +7,7 @@ use kube::core::cel::{
     cel::{Context, ExecutionError, IdedExpr, ResolveResult, Value as Cel, extractors::This},
 };
 
-use super::cel_value;
+use super::{cel::refused, cel_value};
 
 /// The interpreter and the libraries without what is here.
 pub(super) static LIBRARY: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
@@ -29,10 +29,6 @@ pub(super) fn register(context: &mut Context<'_>) {
     context.add_function("size", size);
     context.add_function(NEGATIVE, negative);
     context.add_function(SUM, sum);
-}
-
-fn refused(function: &str, why: impl ToString) -> ExecutionError {
-    ExecutionError::function_error(function, why)
 }
 
 fn unconverted(from: &'static str, to: &'static str) -> ExecutionError {
@@ -235,7 +231,7 @@ fn go_shortest(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cel::{functions, parse};
+    use super::super::cel::tests::say;
     use super::*;
 
     #[test]
@@ -286,14 +282,7 @@ mod tests {
                 "true",
             ),
         ];
-        for (source, wanted) in rows {
-            let found = Cel::resolve(&parse(source).unwrap(), functions());
-            let shown = match &found {
-                Ok(Cel::Bool(flag)) => flag.to_string(),
-                other => format!("{other:?}"),
-            };
-            assert!(shown.contains(wanted), "{source}: {shown}");
-        }
+        say(&rows);
         let second = || duration(Cel::Int(1_000_000_000));
         let sum_of = |a: Cel, b: ResolveResult| sum(a, b.unwrap());
         assert_eq!(
