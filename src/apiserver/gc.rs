@@ -17,9 +17,10 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     admission::mark_deleting,
     builtin::Builtin,
-    crd, handlers, kinds, meta,
+    crd, kinds, meta,
     meta::Fields,
-    namespaces::{self, CONTROLLERS},
+    namespaces,
+    own_writes::{APISERVER, CONTROLLERS, amend},
     registry::Resource,
     server::{Mutation, Server, crd_collection},
     status::ApiResult,
@@ -283,31 +284,22 @@ impl Worker {
     }
 
     async fn drop_owners(&self, resource: &Resource, key: &ObjectKey, uids: &[Box<str>]) -> ApiResult<()> {
-        self.server
-            .mutate(resource, key, |object| {
-                let owners = meta::of(object).get("ownerReferences")?.as_array()?;
-                let kept: Vec<Value> = owners
-                    .iter()
-                    .filter(|owner| {
-                        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
-                        uids.iter().all(|gone| **gone != *uid)
-                    })
-                    .cloned()
-                    .collect();
-                if kept.len() == owners.len() {
-                    return None;
-                }
-                let before = object.clone();
-                if kept.is_empty() {
-                    meta::remove(object, "ownerReferences");
-                } else {
-                    meta::set(object, "ownerReferences", kept);
-                }
-                // Nobody owns a reference that is no longer there.
-                *object = handlers::owned(resource, Some(&before), object.clone(), CONTROLLERS, "");
-                Some(Mutation::Put)
-            })
-            .await
+        // Who owned a reference that is no longer there owns nothing of it.
+        amend(&self.server, resource, key, (CONTROLLERS, ""), |object| {
+            let owners = meta::of(object).get("ownerReferences").and_then(Value::as_array);
+            let Some(owners) = owners else { return };
+            let mut kept = owners.clone();
+            kept.retain(|owner| {
+                let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
+                uids.iter().all(|gone| **gone != *uid)
+            });
+            if kept.is_empty() {
+                meta::remove(object, "ownerReferences");
+            } else {
+                meta::set(object, "ownerReferences", kept);
+            }
+        })
+        .await
     }
 
     /// Removes the dependents of an owner; the owner itself goes when none is left that blocks it.
@@ -380,23 +372,7 @@ impl Worker {
         let Some(definitions) = self.resource(&crd_collection()) else {
             return Ok(());
         };
-        self.server
-            .mutate(&definitions, key, |object| {
-                let before = object.clone();
-                change(object);
-                if *object == before {
-                    return None;
-                }
-                *object = handlers::owned(
-                    &definitions,
-                    Some(&before),
-                    object.clone(),
-                    namespaces::APISERVER,
-                    "status",
-                );
-                Some(Mutation::Put)
-            })
-            .await
+        amend(&self.server, &definitions, key, (APISERVER, "status"), change).await
     }
 
     /// Removes every object of a CRD that is being deleted.

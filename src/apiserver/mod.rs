@@ -62,6 +62,7 @@ mod namespaces;
 mod negotiate;
 mod object_meta;
 pub mod openapi;
+mod own_writes;
 pub mod patch;
 mod pki;
 mod protobuf;

@@ -8,47 +8,17 @@ use super::{
     builtin::Builtin,
     gc, handlers, kinds, meta,
     meta::Fields,
+    own_writes::{APISERVER, CONTROLLERS, amend, ensure, resource},
     registry::Resource,
     server::{Mutation, Server},
-    status::{ApiError, ApiResult},
-    store::{Change, Expect, GroupResource, Notice, Object, ObjectKey, Refused},
+    status::ApiResult,
+    store::{GroupResource, Notice, Object, ObjectKey},
 };
 
 /// The namespaces of every cluster.
 const INITIAL: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
-/// Who owns what the server itself makes.
-pub const APISERVER: &str = "kube-apiserver";
-/// Who owns what a cluster's controllers make.
-pub const CONTROLLERS: &str = "kube-controller-manager";
 /// The ConfigMap with the authority's certificate.
 const ROOT_CA: &str = "kube-root-ca.crt";
-
-/// A resource of the core group.
-pub fn resource(server: &Server, plural: &str) -> ApiResult<Arc<Resource>> {
-    let registry = server.registry();
-    registry
-        .get("", plural)
-        .cloned()
-        .ok_or_else(|| ApiError::internal(format!("{plural} are not served")))
-}
-
-/// Creates an object unless it is there, in the name of that part of a cluster.
-async fn ensure(server: &Server, resource: &Resource, mut object: Fields, manager: &str) -> ApiResult<()> {
-    let key = ObjectKey::new(meta::text(&object, "namespace"), meta::text(&object, "name"));
-    if server.store.view().get(&resource.collection, &key).is_some() {
-        return Ok(());
-    }
-    meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
-    meta::set(&mut object, "creationTimestamp", meta::now());
-    let object = handlers::owned(resource, None, object, manager, "");
-    match server
-        .write(resource, key, Expect::Absent, Change::Put(object))
-        .await
-    {
-        Ok(_) | Err(Refused::Exists | Refused::Changed | Refused::Gone) => Ok(()),
-        Err(Refused::Failed(why)) => Err(ApiError::internal(why)),
-    }
-}
 
 fn fields(value: Value) -> Fields {
     match value {
@@ -137,18 +107,10 @@ async fn furnish(server: &Server, namespace: &str) -> ApiResult<()> {
 /// Gives the ConfigMap with the certificate back what it is there for.
 async fn restore_certificate(server: &Server, object: &Object) -> ApiResult<()> {
     let maps = resource(server, "configmaps")?;
-    server
-        .mutate(&maps, &object.key, |map| {
-            let data = json!({"ca.crt": server.ca_pem});
-            if map.get("data") == Some(&data) {
-                return None;
-            }
-            let before = map.clone();
-            map.insert("data".into(), data);
-            *map = handlers::owned(&maps, Some(&before), map.clone(), CONTROLLERS, "");
-            Some(Mutation::Put)
-        })
-        .await
+    amend(server, &maps, &object.key, (CONTROLLERS, ""), |map| {
+        map.insert("data".into(), json!({"ca.crt": server.ca_pem}));
+    })
+    .await
 }
 
 /// What a write means for namespaces.

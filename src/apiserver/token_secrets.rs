@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    gc, handlers,
+    gc,
     meta::{self, Fields},
-    namespaces::{self, CONTROLLERS},
-    server::{Mutation, Server},
+    own_writes::{CONTROLLERS, amend, resource},
+    server::Server,
     status::ApiResult,
     store::{GroupResource, Notice, Object, ObjectKey},
 };
@@ -72,7 +72,7 @@ async fn look_at(server: &Server, secret: &Object) -> ApiResult<()> {
     let Some((name, uid)) = account(secret) else {
         return Ok(());
     };
-    let secrets = namespaces::resource(server, "secrets")?;
+    let secrets = resource(server, "secrets")?;
     let key = ObjectKey::new(&secret.key.namespace, &name);
     let accounts = GroupResource::new("", "serviceaccounts");
     let found = server.store.view().get(&accounts, &key);
@@ -80,20 +80,12 @@ async fn look_at(server: &Server, secret: &Object) -> ApiResult<()> {
         return gc::delete(server, &secrets, &secret.key, &secret.uid, false).await;
     };
     let token = server.lasting_token(&found, &secret.key.name, &secret.uid)?;
-    server
-        .mutate(&secrets, &secret.key, |object| {
-            if meta::text(object, "uid") != &*secret.uid {
-                return None;
-            }
-            let before = object.clone();
+    amend(server, &secrets, &secret.key, (CONTROLLERS, ""), |object| {
+        if meta::text(object, "uid") == &*secret.uid {
             fill(object, &found, &server.ca_pem, &token);
-            if *object == before {
-                return None;
-            }
-            *object = handlers::owned(&secrets, Some(&before), object.clone(), CONTROLLERS, "");
-            Some(Mutation::Put)
-        })
-        .await
+        }
+    })
+    .await
 }
 
 fn fill(secret: &mut Fields, account: &Object, authority: &str, token: &str) {

@@ -13,6 +13,8 @@ use crate::apiserver::{
     field::FieldError,
     kinds,
     meta::{self, Fields},
+    own_writes::APISERVER,
+    patch::go_kind,
     registry::Resource,
     request::MANAGER,
     status::{ApiError, ApiResult},
@@ -28,15 +30,10 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         Value::Object(applied) => applied,
         Value::Null => return Err(ApiError::bad_request("invalid object type: /, Kind=")),
         Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            let kind = match body {
-                Value::Array(_) => "array",
-                Value::Bool(_) => "bool",
-                Value::Number(_) => "number",
-                _ => "string",
-            };
             return Err(ApiError::bad_request(format!(
-                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into \
-                 Go value of type map[string]interface {{}}"
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into \
+                 Go value of type map[string]interface {{}}",
+                go_kind(&body)
             )));
         }
     };
@@ -300,15 +297,16 @@ impl Call {
     /// The object with its owners after a write that is no apply; an apply has them already.
     pub(super) fn track(&self, live: Option<&Value>, new: Fields) -> Fields {
         let builtin = self.resource.builtin;
-        if self.tracked {
-            let spec = builtin == Builtin::Crd && self.subresource().is_empty();
-            return if spec { self.own_status(new) } else { new };
-        }
-        let new = tracked(builtin, &self.shared_target(), live, new, self.manager());
+        let new = if self.tracked {
+            new
+        } else {
+            tracked(builtin, &self.shared_target(), live, new, self.manager())
+        };
         if builtin == Builtin::Crd && self.subresource().is_empty() {
-            return self.own_status(new);
+            self.own_status(new)
+        } else {
+            new
         }
-        new
     }
 
     /// A CRD whose status the server has just written, as it owns what it says there.
@@ -327,7 +325,7 @@ impl Call {
             &shared,
             Some(&Value::Object(before)),
             new,
-            "kube-apiserver",
+            APISERVER,
         )
     }
 

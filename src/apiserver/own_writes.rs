@@ -1,0 +1,72 @@
+//! What the server writes by itself, in the name of that part of a cluster which would have written it.
+
+use std::sync::Arc;
+
+use super::{
+    handlers,
+    meta::{self, Fields},
+    registry::Resource,
+    server::{Mutation, Server},
+    status::{ApiError, ApiResult},
+    store::{Change, Expect, ObjectKey, Refused},
+};
+
+/// Who owns what the server itself makes.
+pub const APISERVER: &str = "kube-apiserver";
+/// Who owns what a cluster's controllers make.
+pub const CONTROLLERS: &str = "kube-controller-manager";
+
+/// A resource of the core group.
+pub fn resource(server: &Server, plural: &str) -> ApiResult<Arc<Resource>> {
+    let registry = server.registry();
+    registry
+        .get("", plural)
+        .cloned()
+        .ok_or_else(|| ApiError::internal(format!("{plural} are not served")))
+}
+
+/// Creates an object unless it is there, in the name of that part of a cluster.
+pub async fn ensure(
+    server: &Server,
+    resource: &Resource,
+    mut object: Fields,
+    manager: &str,
+) -> ApiResult<()> {
+    let key = ObjectKey::new(meta::text(&object, "namespace"), meta::text(&object, "name"));
+    if server.store.view().get(&resource.collection, &key).is_some() {
+        return Ok(());
+    }
+    meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
+    meta::set(&mut object, "creationTimestamp", meta::now());
+    let object = handlers::owned(resource, None, object, manager, "");
+    match server
+        .write(resource, key, Expect::Absent, Change::Put(object))
+        .await
+    {
+        Ok(_) | Err(Refused::Exists | Refused::Changed | Refused::Gone) => Ok(()),
+        Err(Refused::Failed(why)) => Err(ApiError::internal(why)),
+    }
+}
+
+/// Changes an object in the name of `manager`, through `subresource` if that is not empty. Nothing is written where
+/// `change` leaves the object as it was, or where there is none.
+pub async fn amend(
+    server: &Server,
+    resource: &Resource,
+    key: &ObjectKey,
+    (manager, subresource): (&str, &str),
+    mut change: impl FnMut(&mut Fields),
+) -> ApiResult<()> {
+    server
+        .mutate(resource, key, |object| {
+            let before = object.clone();
+            change(object);
+            if *object == before {
+                return None;
+            }
+            let changed = std::mem::take(object);
+            *object = handlers::owned(resource, Some(&before), changed, manager, subresource);
+            Some(Mutation::Put)
+        })
+        .await
+}
