@@ -37,9 +37,14 @@ fn versions(crd: &Value) -> &[Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-fn storage_version(crd: &Value) -> Option<&str> {
+/// The version in which objects are stored.
+fn storage_version(crd: &Value) -> Option<&Value> {
     let storage = |version: &&Value| version.get("storage") == Some(&Value::Bool(true));
-    Some(text(versions(crd).iter().find(storage)?, "/name"))
+    versions(crd).iter().find(storage)
+}
+
+fn storage_version_name(crd: &Value) -> Option<String> {
+    storage_version(crd).map(|version| text(version, "/name").to_owned())
 }
 
 /// Fills what upstream fills: singular, list kind, conversion, the names of a version's columns.
@@ -63,7 +68,7 @@ pub fn default(crd: &mut Value) {
             names.insert("listKind".into(), format!("{kind}List").into());
         }
     }
-    let storage = storage_version(crd).map(ToOwned::to_owned);
+    let storage = storage_version_name(crd);
     if let (Some(storage), Some(status)) = (storage, crd.get_mut("status").and_then(Value::as_object_mut)) {
         let stored = status.get("storedVersions").and_then(Value::as_array);
         if stored.is_none_or(Vec::is_empty) {
@@ -283,7 +288,7 @@ fn set_condition(
 /// Upstream's controllers do this a moment later; here it is part of the write.
 pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
     let (accepted, conflict) = accept_names(crd, registry);
-    let storage = storage_version(crd).map(ToOwned::to_owned);
+    let storage = storage_version_name(crd);
     let mut stored = texts(crd, "/status/storedVersions");
     stored.extend(storage.filter(|name| !stored.contains(name)));
     let was_established = established(crd);
@@ -455,9 +460,7 @@ pub fn resource(crd: &Value) -> Option<Resource> {
         short: texts(crd, "/status/acceptedNames/shortNames"),
         categories: texts(crd, "/status/acceptedNames/categories"),
     };
-    let storage = versions(crd)
-        .iter()
-        .find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
+    let storage = storage_version(crd)?;
     let mut served: Vec<Arc<Version>> = versions(crd)
         .iter()
         .map(|version| {

@@ -185,11 +185,15 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
     errors
 }
 
+/// Whether a finalizer is one of Kubernetes' own or has a path, by which others are told apart.
+fn is_somebodys(finalizer: &str) -> bool {
+    matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") || finalizer.contains('/')
+}
+
 /// What is wrong with a finalizer of a built-in kind that has no domain.
 pub fn plain_finalizer(field: &str, index: usize, finalizer: &str) -> Option<FieldError> {
-    let known = matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion");
     let why = "name is neither a standard finalizer name nor is it fully qualified";
-    (!known && !finalizer.contains('/'))
+    (!is_somebodys(finalizer))
         .then(|| FieldError::invalid(&format!("{field}[{index}]"), &finalizer.into(), why))
 }
 
@@ -200,10 +204,9 @@ pub fn finalizer_warnings(new: &Fields, old: Option<&Fields>) -> Vec<String> {
     added.retain(|name| !before.contains(name));
     added.sort();
     added.dedup();
-    let known = ["kubernetes", "orphan", "foregroundDeletion"];
     added
         .into_iter()
-        .filter(|name| !name.contains('/') && !known.contains(&name.as_str()))
+        .filter(|name| !is_somebodys(name))
         .map(|name| {
             let path = if name.contains('.') { " including a path (/)" } else { "" };
             format!(

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::patch::go_kind;
+
 /// What a field of a Go type holds.
 #[derive(Clone, Copy)]
 enum Go {
@@ -65,7 +67,7 @@ pub fn read(given: &Value, within: &str) -> Result<(Map<String, Value>, Vec<Stri
     let Some(map) = given.as_object() else {
         return Err(format!(
             "json: cannot unmarshal {} into Go value of type v1.ObjectMeta",
-            kind(given)
+            go_kind(given)
         ));
     };
     let place = Place {
@@ -88,7 +90,7 @@ impl Place {
     fn wrong(&self, name: &str, value: &Value, wanted: &str) -> String {
         format!(
             "json: cannot unmarshal {} into Go struct field {}.{}{name} of type {wanted}",
-            kind(value),
+            go_kind(value),
             self.go,
             self.field
         )
@@ -198,18 +200,6 @@ fn empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
-    }
-}
-
-/// What Go calls a JSON value.
-const fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
 

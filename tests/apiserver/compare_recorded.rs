@@ -14,16 +14,7 @@ async fn ours_answers_as_the_real_one_was_recorded() {
     for (file, cases) in case::all() {
         let ours = answers(&client, &cases).await;
         requests += cases.iter().map(|case| case.steps.len()).sum::<usize>();
-        let steps = |case: &case::Case| {
-            let steps = case.steps.iter();
-            steps
-                .map(|step| format!("{} {}", step.method, step.path))
-                .collect()
-        };
-        let named: Vec<_> = cases
-            .iter()
-            .map(|case| (case.name.clone(), steps(case)))
-            .collect();
+        let named: Vec<_> = cases.iter().map(case::Case::shown).collect();
         wrong.extend(differences(&named, &ours, &recorded(&file), &mut accepted));
         files.push(file);
     }

@@ -42,16 +42,7 @@ async fn the_server_of_kubeconfig_answers_as_it_was_recorded() {
     let mut wrong = Vec::new();
     for (file, cases) in case::all() {
         let theirs = answers(&client, &cases).await;
-        let steps = |case: &case::Case| {
-            let steps = case.steps.iter();
-            steps
-                .map(|step| format!("{} {}", step.method, step.path))
-                .collect()
-        };
-        let named: Vec<_> = cases
-            .iter()
-            .map(|case| (case.name.clone(), steps(case)))
-            .collect();
+        let named: Vec<_> = cases.iter().map(case::Case::shown).collect();
         wrong.extend(differences(&named, &theirs, &recorded(&file), &mut accepted));
     }
     assert!(

@@ -69,8 +69,11 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
         let scope = call.shared_scope();
         let kind = call.resource.names.kind.clone();
         let namespace = call.target.namespace.clone();
-        let unconditional = call.resource.builtin.unconditional_update();
-        let unversioned = super::update::unversioned(call);
+        let unversioned = if call.resource.builtin.unconditional_update() {
+            None
+        } else {
+            Some(super::update::unversioned(call))
+        };
         let warnings = &mut warnings;
         move |current: &Object| -> ApiResult<Fields> {
             let patched = || -> ApiResult<Value> {
@@ -91,7 +94,9 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
                     Err(error) => error,
                 })?;
             fits_path(&mut object, current, namespace.as_deref())?;
-            if !unconditional && meta::text(&object, "resourceVersion").is_empty() {
+            if let Some(unversioned) = &unversioned
+                && meta::text(&object, "resourceVersion").is_empty()
+            {
                 return Err(unversioned.clone());
             }
             Ok(object)
@@ -169,13 +174,7 @@ fn form(call: &Call) -> ApiResult<Form> {
 
 fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<()> {
     if !body.is_object() && form != Form::Json {
-        let kind = match body {
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            Value::Null | Value::Object(_) => "value",
-        };
+        let kind = pure::go_kind(body);
         let during = match form {
             Form::Strategic => "",
             _ => "error decoding patch: ",

@@ -8,6 +8,7 @@ use super::{Call, create::create_object};
 use crate::apiserver::{
     builtin::Builtin,
     field::FieldError,
+    kinds,
     meta::{self, Fields},
     status::{ApiError, ApiResult},
     store::{Change, Expect, Object, Refused},
@@ -120,13 +121,9 @@ pub(super) async fn change(
 /// An object that is being deleted goes with its last finalizer.
 fn is_finished(call: &Call, new: &Fields) -> bool {
     let metadata = meta::of(new);
-    let spec_finalizers = new
-        .get("spec")
-        .and_then(|spec| spec.get("finalizers")?.as_array())
-        .map_or(0, Vec::len);
     metadata.contains_key("deletionTimestamp")
         && meta::finalizers(metadata).is_empty()
-        && (call.resource.builtin != Builtin::Namespace || spec_finalizers == 0)
+        && (call.resource.builtin != Builtin::Namespace || kinds::spec_finalizers(new).is_empty())
 }
 
 /// Optimistic locking: what the body says about the object must be true of it.

@@ -4,11 +4,25 @@ mod json;
 mod merge;
 mod strategic;
 
+use serde_json::Value;
+
 pub use self::{
     json::json_patch,
     merge::merge_patch,
     strategic::{go_map, strategic_merge_patch},
 };
+
+/// What Go's errors call a JSON value.
+pub const fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
 
 /// Why a patch was not applied, with the HTTP status that upstream answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

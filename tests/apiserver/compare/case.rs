@@ -55,6 +55,15 @@ pub struct Step {
     pub brief: bool,
 }
 
+impl Case {
+    /// Its name and its steps, as messages show them.
+    pub fn shown(&self) -> (String, Vec<String>) {
+        let steps = self.steps.iter();
+        let steps = steps.map(|step| format!("{} {}", step.method, step.path));
+        (self.name.clone(), steps.collect())
+    }
+}
+
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 /// Where the cases and their recorded answers live.
