@@ -348,7 +348,8 @@ fn secret(object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError>) {
 fn config_map(object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError>) {
     let bytes = keys(object, "data", errors) + keys(object, "binaryData", errors) / 4 * 3;
     if bytes > DATA_BYTES {
-        errors.push(FieldError::too_long("", DATA_BYTES as u64));
+        // The data and the binary data together are no field.
+        errors.push(FieldError::too_long("[]", DATA_BYTES as u64));
     }
     let binary = object.get("binaryData").and_then(Value::as_object);
     for (key, _) in object

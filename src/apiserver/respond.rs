@@ -388,7 +388,7 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
             }
             let text = std::str::from_utf8(body)
                 .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
-            serde_saphyr::from_str_with_options(text, super::strict::yaml_options(text)).map_err(|error| {
+            super::strict::read_yaml(text).map_err(|error| {
                 use serde_saphyr::Error;
                 let mut within = &error;
                 while let Error::WithSnippet { error, .. } | Error::AliasError { error, .. } = within {
@@ -452,6 +452,19 @@ mod tests {
             refused.message,
             "error converting YAML to JSON: yaml: document contains excessive aliasing"
         );
+    }
+
+    #[test]
+    fn what_is_too_deep_is_refused() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for media_type in ["application/json", "application/yaml"] {
+            let read = |depth| parse_body(media_type, nested(depth).as_bytes());
+            assert!(read(127).is_ok(), "{media_type}");
+            let long = format!("[{}1]", "1, ".repeat(500_000));
+            assert!(parse_body(media_type, long.as_bytes()).is_ok(), "{media_type}");
+            assert_eq!(read(128).unwrap_err().code, 400, "{media_type}");
+            assert_eq!(read(100_000).unwrap_err().code, 400, "{media_type}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashSet, fmt};
 
 use serde::{
     Deserialize,
-    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 /// How many are named at most, as upstream bounds it.
@@ -72,22 +72,38 @@ const MOST_REPEATED: usize = 1_000_000;
 /// As much may be repeated however little is said.
 const FEW_REPEATED: usize = 2_000;
 
-/// How this YAML is read: what is given twice is no error yet. Without a bound by its length, a few hundred bytes with
-/// aliases of aliases keep a processor busy for seconds.
-pub fn yaml_options(text: &str) -> serde_saphyr::Options {
+/// How deep YAML may be: as deep as `serde_json` reads JSON.
+const DEEPEST: usize = 127;
+/// How many values YAML may have: more than fit into a body.
+const MOST_VALUES: usize = 4 << 20;
+
+/// The stack that reading YAML of that depth takes, in bytes, with room to spare.
+const STACK: usize = 16 << 20;
+
+/// Reads YAML; what is given twice is no error yet. Without a bound by its length, a few hundred bytes with aliases of
+/// aliases keep a processor busy for seconds.
+pub fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
     let most = text.len().saturating_mul(REPEATED);
-    serde_saphyr::options! {
+    let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        budget: serde_saphyr::budget! {
+            max_depth: DEEPEST,
+            max_nodes: MOST_VALUES,
+            max_events: MOST_VALUES,
+        },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: most.clamp(FEW_REPEATED, MOST_REPEATED),
         },
-    }
+    };
+    stacker::maybe_grow(STACK / 2, STACK, || {
+        serde_saphyr::from_str_with_options(text, options)
+    })
 }
 
 /// The keys of YAML that are given again, each with its line.
 fn lines(body: &[u8]) -> Vec<String> {
     let text = std::str::from_utf8(body).unwrap_or_default();
-    let read = serde_saphyr::from_str_with_options::<Lines>(text, yaml_options(text));
+    let read = read_yaml::<Lines>(text);
     let mut found = read.unwrap_or_default().0;
     found.truncate(MOST);
     found

@@ -24,9 +24,13 @@ fn paths(call: &Call) -> ApiResult<Scale> {
     call.version.scale.clone().ok_or_else(ApiError::no_such_path)
 }
 
-/// The object's Scale.
-fn scale_of(object: &Object, scale: &Scale) -> Value {
-    let value = Value::Object(object.value());
+/// The object as it is read: with the defaults that came after it.
+fn read(call: &Call, object: &Object) -> Value {
+    Value::Object(call.resource.in_version(object, &call.version))
+}
+
+/// The object's Scale, from what is read of it.
+fn scale_of(value: &Value, object: &Object, scale: &Scale) -> Value {
     let number = |path: &str| {
         value
             .pointer(&pointer(path))
@@ -47,12 +51,13 @@ fn scale_of(object: &Object, scale: &Scale) -> Value {
 }
 
 pub(super) fn get(call: &Call, object: &Object) -> ApiResult<Response<Body>> {
-    let spec = paths(call)?.spec;
-    if Value::Object(object.value()).pointer(&pointer(&spec)).is_none() {
-        let why = format!("the spec replicas field \"{spec}\" does not exist");
+    let paths = paths(call)?;
+    let value = read(call, object);
+    if value.pointer(&pointer(&paths.spec)).is_none() {
+        let why = format!("the spec replicas field \"{}\" does not exist", paths.spec);
         return Err(ApiError::internal(why));
     }
-    let scale = scale_of(object, &paths(call)?);
+    let scale = scale_of(&value, object, &paths);
     let body = match call.accept.shape {
         Shape::Table(version) => {
             let mut table = table(
@@ -89,7 +94,7 @@ pub(super) async fn patch(
 async fn set(call: &mut Call, next: impl Fn(Value) -> ApiResult<Value>) -> ApiResult<Response<Body>> {
     let scale = paths(call)?;
     let current = call.current()?;
-    let wanted = next(scale_of(&current, &scale))?;
+    let wanted = next(scale_of(&read(call, &current), &current, &scale))?;
     let replicas = wanted
         .pointer("/spec/replicas")
         .and_then(Value::as_i64)

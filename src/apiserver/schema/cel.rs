@@ -14,7 +14,7 @@ use kube::core::cel::{
 use serde_json::{Map, Value};
 
 use super::{
-    cel_value, conversions, correlate, cost, dynamic, loops, merging,
+    cel_value, conversions, correlate, cost, dynamic, literals, loops, merging,
     node::{Additional, Node, Types},
     optionals, sorting, texts, times,
 };
@@ -130,18 +130,17 @@ fn resolve(expression: &IdedExpr, context: &Context<'_>) -> Result<Cel, Executio
 }
 
 fn parse_here(source: &str) -> Result<IdedExpr, String> {
-    let mut expression = Parser::new()
-        .enable_optional_syntax(true)
-        .parse(source)
-        .map_err(|errors| {
-            let mut errors = errors.errors;
-            errors.sort_by_key(|error| error.pos);
-            let texts: Vec<String> = errors
-                .iter()
-                .map(|error| super::rules::shown(source, offset(source, error.pos), &error.msg))
-                .collect();
-            texts.join("\n")
-        })?;
+    let read = |source: &str| Parser::new().enable_optional_syntax(true).parse(source);
+    let mut expression = read(&literals::plain(source)).map_err(|errors| {
+        // Places are those of what people wrote.
+        let mut errors = read(source).err().unwrap_or(errors).errors;
+        errors.sort_by_key(|error| error.pos);
+        let texts: Vec<String> = errors
+            .iter()
+            .map(|error| super::rules::shown(source, offset(source, error.pos), &error.msg))
+            .collect();
+        texts.join("\n")
+    })?;
     optionals::rewrite(&mut expression);
     Ok(expression)
 }

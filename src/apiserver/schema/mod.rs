@@ -13,6 +13,7 @@ mod dynamic;
 mod embedded;
 mod formats;
 mod lists;
+mod literals;
 mod loops;
 mod macros;
 mod merging;

@@ -5,6 +5,7 @@
 //!   steps:
 //!     - POST: /api/v1/namespaces/$ns/configmaps?dryRun=All
 //!       body: {metadata: {name: a}}  # sent as JSON; `raw` is sent as it stands, `base64` as the bytes that it means
+//!       repeat: {many: [3, "a,"]}     # `$many` in `body` or `raw` stands for `a,a,a,`
 //!       type: merge                  # Content-Type, in short or in full; JSON (for PATCH: merge or JSON patch) if left out
 //!       accept: table                # Accept, in short or in full
 //!       headers: {Impersonate-User: jane}
@@ -174,6 +175,11 @@ fn request(case: &str, step: &Value) -> Step {
         (Some(body), _) => Some(body.to_string()),
         (None, raw) => raw.map(ToOwned::to_owned),
     };
+    let repeated = step.get("repeat").and_then(Value::as_object);
+    let body = repeated.into_iter().flatten().fold(body, |body, (name, many)| {
+        let count = usize::try_from(many[0].as_u64().unwrap()).unwrap();
+        Some(body?.replace(&format!("${name}"), &many[1].as_str().unwrap().repeat(count)))
+    });
     let kind = match step.get("type").and_then(Value::as_str) {
         Some(kind) => media(kind),
         None if method == "PATCH" && step.get("body").is_some_and(Value::is_array) => media("json-patch"),
@@ -191,7 +197,7 @@ fn request(case: &str, step: &Value) -> Step {
     let keep = step.get("keep").and_then(Value::as_object);
     let known = [
         "type", "accept", "headers", "body", "raw", "base64", "save", "keep", "until", "events", "why",
-        "brief",
+        "brief", "repeat",
     ];
     for key in step.as_object().unwrap().keys() {
         let fine = METHODS.contains(&key.as_str()) || known.contains(&key.as_str());

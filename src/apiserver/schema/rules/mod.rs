@@ -22,7 +22,7 @@ use super::cel;
 use crate::apiserver::field::{FieldError, child, go_json, index, key};
 
 pub(super) use functions::TYPES;
-pub(super) use tokens::shown;
+pub(super) use tokens::{quoted, shown};
 
 /// The most that one rule may cost, and all rules of a schema together: upstream's limits.
 const PER_RULE: u64 = 10_000_000;

@@ -1,5 +1,7 @@
 //! Where in an expression a word stands: the parser does not keep that, and people want to be shown the place.
 
+use std::ops::Range;
+
 /// A word of the expression, or a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
@@ -14,6 +16,14 @@ pub(super) struct Tokens<'a> {
     all: Vec<(Sort, usize, &'a str)>,
     /// The first word that has not been passed.
     next: usize,
+}
+
+/// Where the texts and bytes of an expression stand, with their prefixes and quotes.
+pub(in crate::apiserver::schema) fn quoted(source: &str) -> impl Iterator<Item = Range<usize>> {
+    let words = Tokens::new(source).all.into_iter();
+    words
+        .filter(|(sort, _, text)| *sort == Sort::Literal && text.contains(['"', '\'']))
+        .map(|(_, at, text)| at..at + text.len())
 }
 
 impl<'a> Tokens<'a> {
