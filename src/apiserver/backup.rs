@@ -14,7 +14,7 @@ use futures::stream;
 use http::{HeaderValue, Response, header};
 
 use super::{
-    sealed,
+    directory::{KEY_FILE, STORE_FILE, make_directory, sealed},
     server::Server,
     status::{ApiError, ApiResult},
     store::{self, StoreError},
@@ -56,17 +56,12 @@ pub fn restore_backup(backup: &Path, data_dir: &Path, key_file: Option<&Path>) -
         move |source| StoreError::File { path, source }
     };
     let input = fs::File::open(backup).map_err(file(backup))?;
-    super::make_directory(data_dir).map_err(|error| match error {
-        super::OpenError::Directory { path, source } => StoreError::File { path, source },
-        _ => StoreError::Present {
-            path: data_dir.to_owned(),
-        },
-    })?;
-    let kept = data_dir.join(super::KEY_FILE);
+    make_directory(data_dir).map_err(file(data_dir))?;
+    let kept = data_dir.join(KEY_FILE);
     let restored = store::restore(
         input,
         backup,
-        &data_dir.join(super::STORE_FILE),
+        &data_dir.join(STORE_FILE),
         key_file.unwrap_or(&kept),
         sealed,
     )?;

@@ -1,16 +1,14 @@
 //! From a request to the verb that answers it: who asks, what for, whether that may be, and in which form.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Body as _;
 
 use super::{
     access::{self, Attributes},
-    backup,
+    backup, bodies,
     builtin::Builtin,
     crd, discovery,
     handlers::{Call, Verb},
@@ -28,32 +26,12 @@ use super::{
 /// What can be asked for alone beneath the health paths.
 const CHECKS: &[&str] = &["", "ping", "log", "etcd"];
 
-/// How large a body may be: upstream's limit.
-const BODY_BYTES: usize = 3 << 20;
-
-/// How much of a body is read that nobody wants any more, as Go's server does it, and for how long.
-const UNWANTED_BYTES: usize = 256 << 10;
-const UNWANTED_FOR: Duration = Duration::from_secs(5);
-
 /// Answers one request.
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
     let (parts, mut body) = request.into_parts();
     let answer = decide(server, parts, &mut body).await;
-    drain(body);
+    bodies::drain(body);
     answer
-}
-
-/// Reads what is left of a body while the answer goes out: a connection that closes while its client still writes is
-/// reset, and the answer, that his token is none, is lost.
-pub(super) fn drain(body: Body) {
-    if body.is_end_stream() {
-        return;
-    }
-    tokio::spawn(tokio::time::timeout(UNWANTED_FOR, async move {
-        let mut rest = Limited::new(body, UNWANTED_BYTES);
-        // Whoever sends more than that, or takes longer, has the reset.
-        while let Some(Ok(_)) = rest.frame().await {}
-    }));
 }
 
 async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<Body> {
@@ -217,7 +195,7 @@ async fn resource(
     let accept = form_of(accept, custom)?;
     let body = match verb {
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
-        _ => read(body).await.map_err(failed)?,
+        _ => bodies::read(body).await.map_err(failed)?,
     };
     let content_type = parts
         .headers
@@ -402,14 +380,4 @@ fn authorize(
     );
     let gr = super::store::GroupResource::new(&target.group, &target.resource);
     Err(ApiError::forbidden(&gr, name, &why))
-}
-
-async fn read(body: &mut Body) -> ApiResult<Bytes> {
-    match Limited::new(body, BODY_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES)),
-        Err(error) => Err(ApiError::bad_request(format!(
-            "the body could not be read: {error}"
-        ))),
-    }
 }

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
 use super::{
-    dispatch::drain,
+    bodies::drain,
     identity::Identity,
     negotiate::{Accept, JSON},
     respond::error_response,

@@ -42,9 +42,11 @@ mod access;
 mod admission;
 pub mod apply;
 mod backup;
+mod bodies;
 mod builtin;
 mod crd;
 mod crd_checks;
+mod directory;
 mod discovery;
 mod dispatch;
 mod documents;
@@ -55,6 +57,7 @@ mod gc;
 mod handlers;
 mod identity;
 mod impersonate;
+mod keys;
 mod kinds;
 mod limits;
 mod meta;
@@ -63,13 +66,15 @@ mod negotiate;
 mod object_meta;
 pub mod openapi;
 mod own_writes;
+mod owners;
 pub mod patch;
 mod pki;
 mod protobuf;
 mod registry;
+mod removal;
 mod request;
+mod resources;
 mod respond;
-mod reviews;
 pub mod schema;
 mod selector;
 mod serve;
@@ -83,11 +88,7 @@ mod token_secrets;
 mod tokens;
 mod watch;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{Extension, Router, body::Body, extract::State};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -103,9 +104,10 @@ pub use pki::PkiError;
 pub use status::ApiError;
 pub use store::StoreError;
 
+use directory::{KEY_FILE, STORE_FILE, make_directory, sealed};
 use pki::Pki;
 use server::Server;
-use store::{Disk, GroupResource, Memory, Store};
+use store::{Disk, Memory, Store};
 
 /// Where the server keeps what it must not forget.
 #[derive(Debug, Clone, Default)]
@@ -145,16 +147,6 @@ pub struct ApiServer {
     worker: JoinHandle<()>,
 }
 
-/// The store, in the data directory.
-const STORE_FILE: &str = "store.redb";
-/// The key that encrypts Secrets, in the data directory.
-const KEY_FILE: &str = "encryption.key";
-
-/// Secrets are encrypted at rest.
-fn sealed(collection: &GroupResource) -> bool {
-    collection.group.is_empty() && &*collection.resource == "secrets"
-}
-
 impl ApiServer {
     /// Loads what is stored, or begins anew. Must be called within a tokio runtime.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
@@ -162,7 +154,10 @@ impl ApiServer {
         let (store, pki) = match &options.data_dir {
             None => (Store::open(Memory, sender)?, Pki::open(None)?),
             Some(directory) => {
-                make_directory(directory)?;
+                make_directory(directory).map_err(|source| OpenError::Directory {
+                    path: directory.clone(),
+                    source,
+                })?;
                 let key = options
                     .key_file
                     .clone()
@@ -174,7 +169,7 @@ impl ApiServer {
                 )
             }
         };
-        let keys = tokens::Keys::open(options.data_dir.as_deref())?;
+        let keys = keys::Keys::open(options.data_dir.as_deref())?;
         let server = Arc::new(Server::new(store, pki.authority().to_owned(), keys));
         namespaces::bootstrap(&server)
             .await
@@ -316,18 +311,6 @@ pub enum ServeError {
 
 async fn answer(State(server): State<Arc<Server>>, request: Request<Body>) -> http::Response<Body> {
     dispatch::dispatch(server, request).await
-}
-
-fn make_directory(path: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| OpenError::Directory {
-            path: path.to_owned(),
-            source,
-        })
 }
 
 async fn call(

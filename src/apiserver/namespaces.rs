@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{
     builtin::Builtin,
-    gc, handlers, kinds, meta,
+    kinds, meta,
     meta::Fields,
-    own_writes::{APISERVER, CONTROLLERS, amend, ensure, resource},
+    own_writes::{amend, ensure, resource},
+    owners::{APISERVER, CONTROLLERS, owned},
     registry::Resource,
+    removal::delete_all,
     server::{Mutation, Server},
     status::ApiResult,
     store::{GroupResource, Notice, Object, ObjectKey},
@@ -167,7 +169,7 @@ fn contents(server: &Server, namespace: &str) -> Vec<(Arc<Resource>, Vec<Arc<Obj
 async fn empty(server: &Server, namespace: &Object) -> ApiResult<()> {
     for (resource, objects) in contents(server, &namespace.key.name) {
         let waiting = objects.into_iter().filter(|object| !object.deleting).collect();
-        gc::delete_all(server, &resource, waiting).await?;
+        delete_all(server, &resource, waiting).await?;
     }
     finish(server, namespace).await
 }
@@ -181,7 +183,7 @@ async fn finish(server: &Server, namespace: &Object) -> ApiResult<()> {
         .mutate(&namespaces, &namespace.key, |object| {
             let own = |before: &Fields, after: &Fields, subresource: &str| {
                 let after = after.clone();
-                handlers::owned(&namespaces, Some(before), after, CONTROLLERS, subresource)
+                owned(&namespaces, Some(before), after, CONTROLLERS, subresource)
             };
             let before = object.clone();
             let mut finalizers = kinds::spec_finalizers(object);

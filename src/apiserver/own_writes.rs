@@ -3,18 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    handlers,
     meta::{self, Fields},
+    owners::owned,
     registry::Resource,
     server::{Mutation, Server},
     status::{ApiError, ApiResult},
     store::{Change, Expect, ObjectKey, Refused},
 };
-
-/// Who owns what the server itself makes.
-pub const APISERVER: &str = "kube-apiserver";
-/// Who owns what a cluster's controllers make.
-pub const CONTROLLERS: &str = "kube-controller-manager";
 
 /// A resource of the core group.
 pub fn resource(server: &Server, plural: &str) -> ApiResult<Arc<Resource>> {
@@ -38,7 +33,7 @@ pub async fn ensure(
     }
     meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
     meta::set(&mut object, "creationTimestamp", meta::now());
-    let object = handlers::owned(resource, None, object, manager, "");
+    let object = owned(resource, None, object, manager, "");
     match server
         .write(resource, key, Expect::Absent, Change::Put(object))
         .await
@@ -65,7 +60,7 @@ pub async fn amend(
                 return None;
             }
             let changed = std::mem::take(object);
-            *object = handlers::owned(resource, Some(&before), changed, manager, subresource);
+            *object = owned(resource, Some(&before), changed, manager, subresource);
             Some(Mutation::Put)
         })
         .await

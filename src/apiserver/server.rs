@@ -8,11 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     builtin, crd,
+    keys::Keys,
     meta::Fields,
     registry::{Registry, Resource},
+    resources,
     status::{ApiError, ApiResult},
     store::{Change, Expect, GroupResource, Object, ObjectKey, Refused, Store},
-    tokens::Keys,
 };
 
 /// The state behind the router.
@@ -35,7 +36,7 @@ impl Server {
     pub fn new(store: Store, ca_pem: String, keys: Keys) -> Self {
         let server = Self {
             store,
-            registry: RwLock::new(Arc::new(Registry::new(builtin::resources()))),
+            registry: RwLock::new(Arc::new(Registry::new(resources::resources()))),
             reloading: Mutex::new(()),
             ca_pem,
             keys,
@@ -54,7 +55,7 @@ impl Server {
     pub fn reload_crds(&self) {
         let _held = self.reloading.lock();
         let before = self.registry();
-        let mut resources = builtin::resources_of(&before);
+        let mut resources = resources::resources_of(&before);
         let mut claims = Vec::new();
         for object in self.store.view().list(&crd_collection(), None).objects {
             let definition = Value::Object(object.value());

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    gc,
     meta::{self, Fields},
-    own_writes::{CONTROLLERS, amend, resource},
+    own_writes::{amend, resource},
+    owners::CONTROLLERS,
+    removal::delete,
     server::Server,
     status::ApiResult,
     store::{GroupResource, Notice, Object, ObjectKey},
@@ -77,7 +78,7 @@ async fn look_at(server: &Server, secret: &Object) -> ApiResult<()> {
     let accounts = GroupResource::new("", "serviceaccounts");
     let found = server.store.view().get(&accounts, &key);
     let Some(found) = found.filter(|account| uid.is_empty() || *account.uid == *uid) else {
-        return gc::delete(server, &secrets, &secret.key, &secret.uid, false).await;
+        return delete(server, &secrets, &secret.key, &secret.uid, false).await;
     };
     let token = server.lasting_token(&found, &secret.key.name, &secret.uid)?;
     amend(server, &secrets, &secret.key, (CONTROLLERS, ""), |object| {

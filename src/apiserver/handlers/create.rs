@@ -3,15 +3,13 @@
 use axum::body::Body;
 use http::Response;
 
-use super::Call;
+use super::{Call, reviews, token_request};
 use crate::apiserver::{
     builtin::Builtin,
     meta::{self, Fields},
-    reviews,
     server::crd_collection,
     status::{ApiError, ApiResult},
     store::{Change, Expect, GroupResource, ObjectKey, Refused},
-    tokens,
 };
 
 /// How often a generated name is drawn again when it is taken.
@@ -20,7 +18,7 @@ const DRAWS: usize = 8;
 pub(super) async fn create(call: &mut Call) -> ApiResult<Response<Body>> {
     if call.subresource() == "token" {
         check_room(call, call.name())?;
-        return tokens::create(call, &*call.current()?);
+        return token_request::create(call, &*call.current()?);
     }
     let mut object = call.body_object()?;
     let mut warnings = Vec::new();

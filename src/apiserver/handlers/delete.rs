@@ -11,8 +11,9 @@ use super::Call;
 use crate::apiserver::{
     admission::mark_deleting,
     builtin::Builtin,
-    crd, gc, meta,
+    crd, meta,
     meta::Fields,
+    removal::{FOREGROUND, ORPHAN},
     respond::{self, parse_body},
     status::{self, ApiError, ApiResult},
     store::{Change, Expect, GroupResource, Object, Refused},
@@ -246,10 +247,10 @@ fn wanted_finalizers(call: &Call, options: &Options, object: &Fields) -> Vec<Str
         (None, None) => None,
     };
     if let Some(policy) = policy {
-        finalizers.retain(|name| name != gc::FOREGROUND && name != gc::ORPHAN);
+        finalizers.retain(|name| name != FOREGROUND && name != ORPHAN);
         match policy {
-            "Foreground" => finalizers.push(gc::FOREGROUND.into()),
-            "Orphan" => finalizers.push(gc::ORPHAN.into()),
+            "Foreground" => finalizers.push(FOREGROUND.into()),
+            "Orphan" => finalizers.push(ORPHAN.into()),
             _ => {}
         }
     }

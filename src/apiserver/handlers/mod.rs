@@ -6,11 +6,11 @@ mod delete;
 mod get;
 mod list;
 mod patch;
+mod reviews;
 mod scale;
+mod token_request;
 mod update;
 mod watch;
-
-pub use apply::owned;
 
 use std::sync::Arc;
 

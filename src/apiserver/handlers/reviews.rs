@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::Call;
+use crate::apiserver::{
     access::{self, Attributes},
     builtin::Builtin,
     field::FieldError,
-    handlers::Call,
     identity::Identity,
-    meta::Fields,
+    meta::{self, Fields},
     status::{ApiError, ApiResult},
 };
 
@@ -72,7 +72,7 @@ pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
             json!({"resourceRules": rules.resources, "nonResourceRules": rules.paths, "incomplete": false})
         }
         Builtin::SelfReview => {
-            super::meta::set(&mut review, "creationTimestamp", super::meta::now());
+            meta::set(&mut review, "creationTimestamp", meta::now());
             json!({"userInfo": user_info(&call.identity)})
         }
         Builtin::TokenReview => token_status(call, &value)?,
