@@ -1,22 +1,20 @@
 //! `x-kubernetes-validations`: rules in CEL, parsed once with the schema and run on every write.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use kube::core::cel::{
     KubeCelExt as _,
-    cel::{
-        Context, ExecutionError, IdedExpr, Value as Cel,
-        common::ast::{EntryExpr, Expr, IdedEntryExpr},
-        objects::OptionalValue,
-        parser::Parser,
-    },
+    cel::{Context, ExecutionError, IdedExpr, Value as Cel, objects::OptionalValue},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
-    cel_value, conversions, correlate, cost, dynamic, literals, loops, merging,
+    cel_value, conversions, correlate, cost, dynamic,
+    expression::{PARSING, depth, parse},
+    loops, merging,
     node::{Additional, Node, Types},
-    optionals, sorting, texts, times,
+    rule::{Parsed, Rule},
+    sorting, texts, times,
 };
 use crate::apiserver::field::{Cause, FieldError, child, index, key};
 
@@ -36,84 +34,8 @@ pub(super) fn functions() -> &'static Context<'static> {
     &FUNCTIONS
 }
 
-/// Why a function of ours has no result.
-pub(super) fn refused(function: &str, why: impl ToString) -> ExecutionError {
-    ExecutionError::function_error(function, why)
-}
-
-/// One rule; its expressions are parsed when it first runs, so that a schema nobody uses costs nothing.
-#[derive(Debug)]
-pub(super) struct Rule {
-    source: Box<str>,
-    message: Box<str>,
-    message_source: Box<str>,
-    reason: Cause,
-    /// The path below the rule's own place that an error names; empty for the place itself.
-    field_path: Box<str>,
-    optional_old_self: bool,
-    parsed: OnceLock<Parsed>,
-}
-
-/// The expressions of a rule.
-#[derive(Debug)]
-struct Parsed {
-    program: Result<IdedExpr, Box<str>>,
-    message: Option<IdedExpr>,
-    uses_old_self: bool,
-}
-
-/// The longest expression that is parsed, in bytes, and how deep it may be. Every step of the parser and of the
-/// interpreter into an expression takes room on the stack.
-const LONGEST: usize = 16 << 10;
-const DEEPEST: usize = 250;
-/// The stack that parsing takes at the worst, and that running takes for each level of an expression.
-const PARSING: usize = 64 << 20;
+/// The stack that running takes for each level of an expression.
 const LEVEL: usize = 32 << 10;
-
-/// Parses an expression of the dialect that Kubernetes uses, with optional fields and indices.
-pub(super) fn parse(source: &str) -> Result<IdedExpr, String> {
-    if source.len() > LONGEST {
-        return Err(format!("expression code point size exceeds limit: {LONGEST}"));
-    }
-    // What is too deep goes within as well: to drop it takes as much.
-    stacker::maybe_grow(PARSING / 2, PARSING, || {
-        let expression = parse_here(source)?;
-        if depth(&expression) > DEEPEST {
-            return Err(format!("expression recursion limit exceeded: {DEEPEST}"));
-        }
-        Ok(expression)
-    })
-}
-
-/// How many expressions stand within each other.
-fn depth(expression: &IdedExpr) -> usize {
-    let deepest = |parts: &mut dyn Iterator<Item = &IdedExpr>| parts.map(depth).max().unwrap_or(0);
-    let entries = |entries: &[IdedEntryExpr]| {
-        let of = |entry: &IdedEntryExpr| match &entry.expr {
-            EntryExpr::StructField(field) => depth(&field.value),
-            EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
-        };
-        entries.iter().map(of).max().unwrap_or(0)
-    };
-    1 + match &expression.expr {
-        Expr::Call(call) => deepest(&mut call.target.as_deref().into_iter().chain(&call.args)),
-        Expr::Comprehension(whole) => deepest(
-            &mut [
-                &whole.iter_range,
-                &whole.accu_init,
-                &whole.loop_cond,
-                &whole.loop_step,
-                &whole.result,
-            ]
-            .into_iter(),
-        ),
-        Expr::List(list) => deepest(&mut list.elements.iter()),
-        Expr::Map(map) => entries(&map.entries),
-        Expr::Struct(fields) => entries(&fields.entries),
-        Expr::Select(select) => depth(&select.operand),
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
-    }
-}
 
 /// Puts an expression about values of `node` in the words that the interpreter and the functions here know.
 fn runnable(expression: &mut IdedExpr, node: &Node) {
@@ -129,64 +51,7 @@ fn resolve(expression: &IdedExpr, context: &Context<'_>) -> Result<Cel, Executio
     stacker::maybe_grow(wanted, 2 * wanted, || Cel::resolve(expression, context))
 }
 
-fn parse_here(source: &str) -> Result<IdedExpr, String> {
-    let read = |source: &str| Parser::new().enable_optional_syntax(true).parse(source);
-    let mut expression = read(&literals::plain(source)).map_err(|errors| {
-        // Places are those of what people wrote.
-        let mut errors = read(source).err().unwrap_or(errors).errors;
-        errors.sort_by_key(|error| error.pos);
-        let texts: Vec<String> = errors
-            .iter()
-            .map(|error| super::rules::shown(source, offset(source, error.pos), &error.msg))
-            .collect();
-        texts.join("\n")
-    })?;
-    optionals::rewrite(&mut expression);
-    Ok(expression)
-}
-
-/// The place in the text of a line and a column, both counted from one.
-fn offset(source: &str, (line, column): (isize, isize)) -> usize {
-    let line = usize::try_from(line - 1).unwrap_or_default();
-    let column = usize::try_from(column - 1).unwrap_or_default();
-    let before: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
-    let rest = source.get(before..).unwrap_or_default();
-    let within = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
-    before + within
-}
-
 impl Rule {
-    /// The rules at one place of a schema.
-    pub(super) fn compile_all(schema: &Map<String, Value>) -> Box<[Self]> {
-        let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
-        rules
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_object)
-            .map(|rule| Self::compile(rule, schema))
-            .collect()
-    }
-
-    fn compile(rule: &Map<String, Value>, schema: &Map<String, Value>) -> Self {
-        let string = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or_default();
-        Self {
-            source: string("rule").trim().into(),
-            message: string("message").trim().into(),
-            message_source: string("messageExpression").into(),
-            reason: match string("reason") {
-                "FieldValueForbidden" => Cause::Forbidden,
-                "FieldValueRequired" => Cause::Required,
-                "FieldValueDuplicate" => Cause::Duplicate,
-                _ => Cause::Invalid,
-            },
-            field_path: super::rule_path::normalize(string("fieldPath"), schema)
-                .unwrap_or_default()
-                .into(),
-            optional_old_self: rule.get("optionalOldSelf").and_then(Value::as_bool) == Some(true),
-            parsed: OnceLock::new(),
-        }
-    }
-
     /// The expressions, about values of `node`.
     fn parsed(&self, node: &Node) -> &Parsed {
         self.parsed.get_or_init(|| {
@@ -209,15 +74,6 @@ impl Rule {
                 uses_old_self,
             }
         })
-    }
-
-    /// What stands for the rule in a message.
-    fn named(&self) -> &str {
-        if self.message.is_empty() {
-            &self.source
-        } else {
-            &self.message
-        }
     }
 
     fn detail(&self, node: &Node, context: &Context<'_>, known: Known<'_>, report: &mut Report) -> String {

@@ -7,7 +7,10 @@ use kube::core::cel::{
     cel::{Context, ExecutionError, IdedExpr, ResolveResult, Value as Cel, extractors::This},
 };
 
-use super::{cel::refused, cel_value};
+use super::{
+    cel_value,
+    expression::{parse, refused},
+};
 
 /// The interpreter and the libraries without what is here.
 pub(super) static LIBRARY: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
@@ -144,7 +147,7 @@ fn uint(value: Cel) -> ResolveResult {
 }
 
 fn duration(value: Cel) -> ResolveResult {
-    static PARSE: LazyLock<Option<IdedExpr>> = LazyLock::new(|| super::cel::parse("duration(value)").ok());
+    static PARSE: LazyLock<Option<IdedExpr>> = LazyLock::new(|| parse("duration(value)").ok());
     match value {
         Cel::Duration(_) => Ok(value),
         Cel::Int(nanos) => cel_value::duration(nanos).ok_or(ExecutionError::NoSuchOverload),
@@ -184,7 +187,7 @@ fn timestamp(value: Cel) -> ResolveResult {
 
 /// A value as text.
 pub(super) fn string(value: Cel) -> ResolveResult {
-    static ADDRESS: LazyLock<Option<IdedExpr>> = LazyLock::new(|| super::cel::parse("string(value)").ok());
+    static ADDRESS: LazyLock<Option<IdedExpr>> = LazyLock::new(|| parse("string(value)").ok());
     let text = match value {
         Cel::String(_) => return Ok(value),
         Cel::Bool(flag) => flag.to_string(),

@@ -408,7 +408,7 @@ fn children(value: &Value) -> Vec<&Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cel::parse;
+    use super::super::expression::parse;
     use super::*;
     use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use k8s_openapi::jiff::civil::Date;
 
-use super::node::Types;
+use super::json_types::Types;
 
 /// A format that means something to the schema's type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

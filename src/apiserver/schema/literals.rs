@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use super::rules::quoted;
+use super::tokens::quoted;
 
 /// The expression with every text and bytes in it written in the one way that the parser reads right. What is none by
 /// the rules of the language stays as it is, for the parser to refuse.

@@ -357,7 +357,7 @@ fn insert(
 
 #[cfg(test)]
 mod tests {
-    use super::super::cel::{functions, parse};
+    use super::super::{cel::functions, expression::parse};
     use super::*;
 
     #[test]

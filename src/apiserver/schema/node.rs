@@ -5,59 +5,9 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{cel::Rule, formats::Format};
+use super::{formats::Format, rule::Rule};
 
-/// The JSON types a value may have; empty means any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Types(u8);
-
-impl Types {
-    pub(super) const OBJECT: Self = Self(1);
-    pub(super) const ARRAY: Self = Self(2);
-    pub(super) const STRING: Self = Self(4);
-    pub(super) const INTEGER: Self = Self(8);
-    pub(super) const NUMBER: Self = Self(16);
-    pub(super) const BOOLEAN: Self = Self(32);
-    pub(super) const INT_OR_STRING: Self = Self(4 | 8);
-
-    pub(super) fn named(name: &str) -> Self {
-        match name {
-            "object" => Self::OBJECT,
-            "array" => Self::ARRAY,
-            "string" => Self::STRING,
-            "integer" => Self::INTEGER,
-            "number" => Self::NUMBER,
-            "boolean" => Self::BOOLEAN,
-            _ => Self::default(),
-        }
-    }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) const fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// The names joined as upstream joins them in a message.
-    pub(super) fn names(self) -> String {
-        let all = [
-            (Self::INTEGER, "integer"),
-            (Self::STRING, "string"),
-            (Self::OBJECT, "object"),
-            (Self::ARRAY, "array"),
-            (Self::NUMBER, "number"),
-            (Self::BOOLEAN, "boolean"),
-        ];
-        let named: Vec<&str> = all
-            .into_iter()
-            .filter(|(one, _)| self.has(*one))
-            .map(|(_, name)| name)
-            .collect();
-        named.join(",")
-    }
-}
+pub(super) use super::json_types::Types;
 
 /// What a map says of keys that no property names.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use kube::core::cel::cel::{
     objects::OptionalValue,
 };
 
-use super::{cel::refused, conversions, macros::SORT_BY_KEYS};
+use super::{conversions, expression::refused, macros::SORT_BY_KEYS};
 
 /// The longest list that `lists.range` makes: no rule may cost as much as one more.
 const LONGEST: i64 = super::cost::PER_CALL.cast_signed();

@@ -8,7 +8,11 @@ use kube::core::cel::cel::{
     objects::OptionalValue,
 };
 
-use super::{cel::refused, conversions::LIBRARY, written};
+use super::{
+    conversions::LIBRARY,
+    expression::{parse, refused},
+    written,
+};
 
 /// The most digits that a number is written with.
 const PRECISION: usize = 1000;
@@ -164,7 +168,7 @@ fn replace(
 
 /// A format by its name, if there is one.
 fn format_named(name: Arc<String>) -> ResolveResult {
-    static CALL: LazyLock<Option<IdedExpr>> = LazyLock::new(|| super::cel::parse("format.named(name)").ok());
+    static CALL: LazyLock<Option<IdedExpr>> = LazyLock::new(|| parse("format.named(name)").ok());
     let call = CALL.as_ref().ok_or(ExecutionError::NoSuchOverload)?;
     let mut scope = LIBRARY.new_inner_scope();
     scope.add_variable_from_value("name", Cel::String(name));
@@ -177,8 +181,7 @@ fn format_named(name: Arc<String>) -> ResolveResult {
 
 /// The library's own, for the numbers of digits that it can write.
 fn format(call: &FunctionContext<'_, '_>) -> ResolveResult {
-    static CALL: LazyLock<Option<IdedExpr>> =
-        LazyLock::new(|| super::cel::parse("text.format(arguments)").ok());
+    static CALL: LazyLock<Option<IdedExpr>> = LazyLock::new(|| parse("text.format(arguments)").ok());
     let (Some(Cel::String(text)), [arguments]) = (&call.this, call.args) else {
         return Err(ExecutionError::NoSuchOverload);
     };

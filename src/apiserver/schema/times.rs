@@ -94,7 +94,7 @@ fn named(name: &str) -> Option<TimeZone> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cel::{functions, parse};
+    use super::super::{cel::functions, expression::parse};
     use super::*;
 
     #[test]

@@ -13,10 +13,14 @@ use kube::core::cel::cel::{
 use super::{
     declared::{Declared, Kind},
     functions::{self, Overload},
-    tokens::{Tokens, shown},
     types::{Bindings, Type},
 };
-use crate::apiserver::schema::{conversions, formats::parse_duration, macros, node};
+use crate::apiserver::schema::{
+    conversions,
+    formats::parse_duration,
+    macros, node,
+    tokens::{Tokens, shown},
+};
 
 /// What is known of an expression that has been checked.
 pub(super) struct Checked {

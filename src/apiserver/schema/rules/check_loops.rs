@@ -4,10 +4,9 @@ use kube::core::cel::cel::common::ast::{CallExpr, ComprehensionExpr, Expr, opera
 
 use super::{
     check::{Check, is_result},
-    tokens::Tokens,
     types::Type,
 };
-use crate::apiserver::schema::{macros, optionals};
+use crate::apiserver::schema::{macros, optionals, tokens::Tokens};
 
 impl Check<'_> {
     /// A call that is not as its macro wants it.

@@ -10,7 +10,6 @@ mod estimate;
 mod functions;
 #[cfg(test)]
 mod tests;
-mod tokens;
 mod types;
 
 use std::rc::Rc;
@@ -18,11 +17,10 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use self::{declared::Declared, types::Type};
-use super::cel;
+use super::expression;
 use crate::apiserver::field::{FieldError, child, go_json, index, key};
 
 pub(super) use functions::TYPES;
-pub(super) use tokens::{quoted, shown};
 
 /// The most that one rule may cost, and all rules of a schema together: upstream's limits.
 const PER_RULE: u64 = 10_000_000;
@@ -223,7 +221,7 @@ struct Looked {
 }
 
 fn look(source: &str, declared: &Rc<Declared>, optional: bool) -> Result<Looked, String> {
-    let expression = cel::parse(source)?;
+    let expression = expression::parse(source)?;
     stacker::maybe_grow(STACK / 2, STACK, || {
         let variables = check::variables(declared, optional);
         let checked = check::check(source, &expression, &variables)?;

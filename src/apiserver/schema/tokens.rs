@@ -19,7 +19,7 @@ pub(super) struct Tokens<'a> {
 }
 
 /// Where the texts and bytes of an expression stand, with their prefixes and quotes.
-pub(in crate::apiserver::schema) fn quoted(source: &str) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn quoted(source: &str) -> impl Iterator<Item = Range<usize>> {
     let words = Tokens::new(source).all.into_iter();
     words
         .filter(|(sort, _, text)| *sort == Sort::Literal && text.contains(['"', '\'']))
@@ -169,7 +169,7 @@ fn string(bytes: &[u8], prefixes: usize, raw: bool) -> usize {
 }
 
 /// An error as upstream shows it: the place, the text, and the line with a mark below the place.
-pub(in crate::apiserver::schema) fn shown(source: &str, offset: usize, message: &str) -> String {
+pub(super) fn shown(source: &str, offset: usize, message: &str) -> String {
     let before = source.get(..offset).unwrap_or(source);
     let line = before.matches('\n').count();
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
