@@ -204,6 +204,16 @@ impl File {
     /// The modules right below the crate that are named, with lines: by `crate::`, by `super::` from where that is the
     /// crate, and by `davit::`.
     pub fn imports(&self) -> Vec<(String, usize)> {
+        self.named(None)
+    }
+
+    /// The modules right below this file's own module that are named, with lines.
+    pub fn parts(&self) -> Vec<(String, usize)> {
+        self.named(Some(&self.module))
+    }
+
+    /// What is named right below `module`, or right below the crate.
+    fn named(&self, module: Option<&str>) -> Vec<(String, usize)> {
         let mut found = Vec::new();
         for at in 0..self.words.len() {
             let (_, _, depth) = self.words[at];
@@ -215,13 +225,21 @@ impl File {
                 continue;
             }
             match ident {
-                "crate" | "davit" => found.extend(self.heads(at + 2)),
+                "crate" | "davit" => match module {
+                    None => found.extend(self.heads(at + 2)),
+                    Some(_) if self.ident(at + 2) == module => found.extend(self.heads(at + 4)),
+                    Some(_) => {}
+                },
                 "super" => {
                     let (mut next, mut ups) = (at, 0);
                     while self.ident(next) == Some("super") && self.word(next + 1) == Some(&Word::Path) {
                         (next, ups) = (next + 2, ups + 1);
                     }
-                    if ups >= depth {
+                    let there = match module {
+                        None => ups >= depth,
+                        Some(_) => ups + 1 == depth,
+                    };
+                    if there {
                         found.extend(self.heads(next));
                     }
                 }
@@ -300,6 +318,24 @@ mod tests {
                 .map(|(module, _)| module)
                 .collect();
             assert_eq!(found, modules, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_found_from_every_depth() {
+        for (depth, text, parts) in [
+            (2, "use super::{a, b::{c, d}};", vec!["a", "b"]),
+            (3, "use super::a; use super::super::b;", vec!["b"]),
+            (
+                3,
+                "use crate::here::{a::b, c}; use crate::there::d;",
+                vec!["a", "c"],
+            ),
+            (1, "use super::there; use crate::here::a::B;", vec!["a"]),
+        ] {
+            let found = file(depth, text).parts();
+            let found: Vec<_> = found.into_iter().map(|(part, _)| part).collect();
+            assert_eq!(found, parts, "{text}");
         }
     }
 
