@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    at::text,
     identity::Identity,
     server::Server,
     store::{GroupResource, ObjectKey},
@@ -180,23 +181,13 @@ fn bound_rules(
         let Some(named) = subjects.and_then(|subjects| subjects.iter().find(|one| names(one))) else {
             continue;
         };
-        let text = |pointer: &str| {
-            binding
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let (kind, name) = (text("/roleRef/kind"), text("/roleRef/name"));
+        let (kind, name) = (text(&binding, "/roleRef/kind"), text(&binding, "/roleRef/name"));
         let (collection, key) = if kind == "ClusterRole" {
-            (
-                GroupResource::new(RBAC, "clusterroles"),
-                ObjectKey::new("", &name),
-            )
+            (GroupResource::new(RBAC, "clusterroles"), ObjectKey::new("", name))
         } else {
             (
                 GroupResource::new(RBAC, "roles"),
-                ObjectKey::new(&object.key.namespace, &name),
+                ObjectKey::new(&object.key.namespace, name),
             )
         };
         let Some(role) = view.get(&collection, &key) else {

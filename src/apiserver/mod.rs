@@ -41,6 +41,7 @@
 mod access;
 mod admission;
 pub mod apply;
+mod at;
 mod backup;
 mod bodies;
 mod builtin;

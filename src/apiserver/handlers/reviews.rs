@@ -5,29 +5,13 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::apiserver::{
     access::{self, Attributes},
+    at::{text, texts},
     builtin::Builtin,
     field::FieldError,
     identity::Identity,
     meta::{self, Fields},
     status::{ApiError, ApiResult},
 };
-
-fn text(value: &Value, pointer: &str) -> String {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn texts(value: &Value, pointer: &str) -> Vec<String> {
-    let list = value.pointer(pointer).and_then(Value::as_array);
-    list.into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(ToOwned::to_owned)
-        .collect()
-}
 
 /// The review with its answer in the status.
 pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
@@ -37,8 +21,8 @@ pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
         Builtin::AccessReview | Builtin::LocalAccessReview => {
             let groups = texts(&value, "/spec/groups");
             let subject = Identity {
-                user: text(&value, "/spec/user"),
-                uid: text(&value, "/spec/uid"),
+                user: text(&value, "/spec/user").to_owned(),
+                uid: text(&value, "/spec/uid").to_owned(),
                 groups,
                 extra: std::collections::BTreeMap::new(),
             };
@@ -49,7 +33,7 @@ pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
             }
             let about = text(&value, "/spec/resourceAttributes/namespace");
             if call.resource.builtin == Builtin::LocalAccessReview
-                && call.target.namespace.as_deref() != Some(about.as_str())
+                && call.target.namespace.as_deref() != Some(about)
             {
                 let field = "spec.resourceAttributes.namespace";
                 errors.push(FieldError::invalid(
@@ -68,7 +52,7 @@ pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
                 return Err(ApiError::bad_request("no namespace on request"));
             }
             review.insert("spec".into(), json!({}));
-            let rules = access::rules(&call.server, &call.identity, &text(&value, "/spec/namespace"));
+            let rules = access::rules(&call.server, &call.identity, text(&value, "/spec/namespace"));
             json!({"resourceRules": rules.resources, "nonResourceRules": rules.paths, "incomplete": false})
         }
         Builtin::SelfReview => {
@@ -91,7 +75,7 @@ fn token_status(call: &Call, review: &Value) -> ApiResult<Value> {
         ));
     }
     let wanted = texts(review, "/spec/audiences");
-    Ok(match call.server.review_token(&token, &wanted) {
+    Ok(match call.server.review_token(token, &wanted) {
         Ok((identity, audiences)) => {
             json!({"authenticated": true, "user": user_info(&identity), "audiences": audiences})
         }
@@ -124,17 +108,17 @@ fn access_status(call: &Call, subject: &Identity, review: &Value) -> ApiResult<V
     }
     let attributes = if let Some(about) = resource {
         Attributes::Resource {
-            verb: text(about, "/verb"),
-            group: text(about, "/group"),
-            resource: text(about, "/resource"),
-            subresource: text(about, "/subresource"),
-            namespace: text(about, "/namespace"),
-            name: text(about, "/name"),
+            verb: text(about, "/verb").to_owned(),
+            group: text(about, "/group").to_owned(),
+            resource: text(about, "/resource").to_owned(),
+            subresource: text(about, "/subresource").to_owned(),
+            namespace: text(about, "/namespace").to_owned(),
+            name: text(about, "/name").to_owned(),
         }
     } else if let Some(about) = path {
         Attributes::Path {
-            verb: text(about, "/verb"),
-            path: text(about, "/path"),
+            verb: text(about, "/verb").to_owned(),
+            path: text(about, "/path").to_owned(),
         }
     } else {
         let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::apiserver::{
     apply::qualified,
+    at::text,
     field::FieldError,
     meta,
     respond::{document, parse_body},
@@ -67,13 +68,10 @@ fn refused(name: &str, field: &str, value: &Value, why: &str) -> ApiError {
 /// Answers a TokenRequest for `account`.
 pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
     let mut request = parse_body(&call.content_type, &call.body)?;
-    let text = |pointer: &str| {
-        request
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let (given, within) = (text("/metadata/name"), text("/metadata/namespace"));
+    let (given, within) = (
+        text(&request, "/metadata/name"),
+        text(&request, "/metadata/namespace"),
+    );
     if !given.is_empty() && *given != *account.key.name {
         let why = "must match the service account name if specified";
         return Err(refused(&account.key.name, "metadata.name", &given.into(), why));
