@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     at::text,
-    identity::Identity,
+    identity::{Identity, account_user},
     server::Server,
     store::{GroupResource, ObjectKey},
 };
@@ -239,7 +239,7 @@ fn names_subject(candidate: &Value, subject: &Identity, namespace: &str) -> bool
         "ServiceAccount" => {
             let given = text("namespace");
             let namespace = if given.is_empty() { namespace } else { given };
-            subject.user == format!("system:serviceaccount:{namespace}:{name}")
+            subject.user == account_user(namespace, name)
         }
         _ => false,
     }

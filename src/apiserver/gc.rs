@@ -14,13 +14,13 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    crd, meta,
-    meta::Fields,
+    crd,
+    meta::{self, FOREGROUND, Fields, ORPHAN},
     namespaces,
     own_writes::amend,
     owners::{APISERVER, CONTROLLERS},
     registry::Resource,
-    removal::{FOREGROUND, ORPHAN, delete, delete_all, without_finalizer},
+    removal::{delete, delete_all, without_finalizer},
     server::{Server, crd_collection},
     status::ApiResult,
     store::{GroupResource, Notice, Object, ObjectKey, Owner},

@@ -21,6 +21,19 @@ pub struct Identity {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+/// What a service account is called as a user.
+pub fn account_user(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+/// The groups of every service account, and of those of one namespace.
+pub fn account_groups(namespace: &str) -> [String; 2] {
+    [
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+    ]
+}
+
 impl Identity {
     /// A caller in `groups`; `system:authenticated` is added.
     pub fn new(user: &str, groups: &[&str]) -> Self {

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::{
     access::{self, Attributes},
     field::quote,
-    identity::Identity,
+    identity::{Identity, account_groups},
     server::Server,
     status::{ApiError, ApiResult},
     store::GroupResource,
@@ -143,10 +143,7 @@ fn complete(wanted: &mut Identity) {
         .and_then(|rest| rest.split_once(':'))
         && wanted.groups.is_empty()
     {
-        wanted.groups = vec![
-            "system:serviceaccounts".into(),
-            format!("system:serviceaccounts:{namespace}"),
-        ];
+        wanted.groups = account_groups(namespace).into();
     }
     let known = if wanted.user == "system:anonymous" {
         "system:unauthenticated"

@@ -117,8 +117,8 @@ pub fn prepare_create(builtin: Builtin, object: &mut Fields) {
             let name = meta::text(object, "name").to_owned();
             object.insert("status".into(), json!({"phase": "Active"}));
             let mut finalizers = spec_finalizers(object);
-            if !finalizers.iter().any(|name| name == NAMESPACE_FINALIZER) {
-                finalizers.push(NAMESPACE_FINALIZER.into());
+            if !finalizers.iter().any(|name| name == meta::NAMESPACE_FINALIZER) {
+                finalizers.push(meta::NAMESPACE_FINALIZER.into());
             }
             object.insert("spec".into(), json!({"finalizers": finalizers}));
             namespace_label(object, &name);
@@ -127,9 +127,6 @@ pub fn prepare_create(builtin: Builtin, object: &mut Fields) {
         _ => {}
     }
 }
-
-/// The finalizer of a namespace that goes when the namespace has been emptied.
-pub const NAMESPACE_FINALIZER: &str = "kubernetes";
 
 /// What holds a namespace beside the finalizers of its metadata.
 pub fn spec_finalizers(namespace: &Fields) -> Vec<String> {

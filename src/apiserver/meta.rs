@@ -12,6 +12,13 @@ use super::{
     status::{ApiError, ApiResult},
 };
 
+/// The finalizer of an owner whose dependents go first.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer of an owner whose dependents stay.
+pub const ORPHAN: &str = "orphan";
+/// The finalizer of a namespace that goes when the namespace has been emptied.
+pub const NAMESPACE_FINALIZER: &str = "kubernetes";
+
 /// What has no fields.
 static NONE: LazyLock<Fields> = LazyLock::new(Fields::new);
 
@@ -187,7 +194,7 @@ pub fn validate(metadata: &Fields, builtin: Builtin) -> Vec<FieldError> {
 
 /// Whether a finalizer is one of Kubernetes' own or has a path, by which others are told apart.
 fn is_somebodys(finalizer: &str) -> bool {
-    matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") || finalizer.contains('/')
+    matches!(finalizer, NAMESPACE_FINALIZER | ORPHAN | FOREGROUND) || finalizer.contains('/')
 }
 
 /// What is wrong with a finalizer of a built-in kind that has no domain.
@@ -302,7 +309,7 @@ fn check(metadata: &Fields, rules: fn(&str) -> Vec<String>, errors: &mut Vec<Fie
     }
     owner_references(metadata, errors);
     let all = finalizers(metadata);
-    if ["orphan", "foregroundDeletion"]
+    if [ORPHAN, FOREGROUND]
         .iter()
         .all(|policy| all.iter().any(|name| name == policy))
     {

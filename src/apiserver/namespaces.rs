@@ -35,7 +35,7 @@ pub async fn bootstrap(server: &Server) -> ApiResult<()> {
     for name in INITIAL {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
-            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+            "spec": {"finalizers": [meta::NAMESPACE_FINALIZER]}, "status": {"phase": "Active"}});
         ensure(server, &namespaces, fields(namespace), APISERVER).await?;
         furnish(server, name).await?;
     }
@@ -187,7 +187,7 @@ async fn finish(server: &Server, namespace: &Object) -> ApiResult<()> {
             };
             let before = object.clone();
             let mut finalizers = kinds::spec_finalizers(object);
-            finalizers.retain(|name| name != kinds::NAMESPACE_FINALIZER);
+            finalizers.retain(|name| name != meta::NAMESPACE_FINALIZER);
             let held = !finalizers.is_empty() || !meta::finalizers(meta::of(object)).is_empty();
             if left.is_empty() && !held {
                 object.insert("spec".into(), json!({}));

@@ -83,7 +83,7 @@ pub fn tracked(
             events::from_core(&mut fields);
         }
         if finalized {
-            if kinds::spec_finalizers(&fields) == [kinds::NAMESPACE_FINALIZER] {
+            if kinds::spec_finalizers(&fields) == [meta::NAMESPACE_FINALIZER] {
                 fields.remove("spec");
             }
             fields.remove("status");

@@ -9,17 +9,13 @@ use super::{
     admission::mark_deleting,
     builtin::Builtin,
     kinds,
-    meta::{self, Fields},
+    meta::{self, FOREGROUND, Fields},
     registry::Resource,
     server::{Mutation, Server},
     status::ApiResult,
     store::{Object, ObjectKey},
 };
 
-/// The finalizer of an owner whose dependents go first.
-pub const FOREGROUND: &str = "foregroundDeletion";
-/// The finalizer of an owner whose dependents stay.
-pub const ORPHAN: &str = "orphan";
 /// How many objects are removed at the same time: they share commits.
 const PARALLEL: usize = 64;
 

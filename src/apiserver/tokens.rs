@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    identity::Identity,
+    identity::{Identity, account_groups, account_user},
     server::Server,
     status::ApiResult,
     store::{GroupResource, Object, ObjectKey},
@@ -13,6 +13,7 @@ use super::{
 
 /// Who issues the tokens and for whom they are, unless another audience is asked for.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
 #[derive(Deserialize)]
 struct Claims {
     aud: Vec<String>,
@@ -104,12 +105,9 @@ impl Server {
                 )));
             }
         }
-        let user = format!("system:serviceaccount:{namespace}:{}", serviceaccount.name);
-        let groups = [
-            "system:serviceaccounts",
-            &format!("system:serviceaccounts:{namespace}"),
-        ];
-        let mut identity = Identity::new(&user, &groups);
+        let user = account_user(&namespace, &serviceaccount.name);
+        let groups = account_groups(&namespace);
+        let mut identity = Identity::new(&user, &groups.each_ref().map(String::as_str));
         identity.uid = serviceaccount.uid;
         if !claims.jti.is_empty() {
             identity.extra.insert(
@@ -123,11 +121,10 @@ impl Server {
     /// A token of `account` that lasts as long as the Secret of that name and uid.
     pub fn lasting_token(&self, account: &Object, secret: &str, uid: &str) -> ApiResult<String> {
         let (namespace, name) = (&account.key.namespace, &account.key.name);
-        self.keys.sign(
-            &json!({"iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:{name}"),
+        self.keys
+            .sign(&json!({"iss": ISSUER, "sub": account_user(namespace, name),
             "aud": [ISSUER], "kubernetes.io": {"namespace": namespace, "secret": {"name": secret, "uid": uid},
-            "serviceaccount": {"name": name, "uid": account.uid}}}),
-        )
+            "serviceaccount": {"name": name, "uid": account.uid}}}))
     }
 }
 

@@ -11,9 +11,8 @@ use super::Call;
 use crate::apiserver::{
     admission::mark_deleting,
     builtin::Builtin,
-    crd, meta,
-    meta::Fields,
-    removal::{FOREGROUND, ORPHAN},
+    crd,
+    meta::{self, FOREGROUND, Fields, ORPHAN},
     respond::{self, parse_body},
     status::{self, ApiError, ApiResult},
     store::{Change, Expect, GroupResource, Object, Refused},

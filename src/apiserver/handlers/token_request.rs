@@ -10,6 +10,7 @@ use crate::apiserver::{
     apply::qualified,
     at::text,
     field::FieldError,
+    identity::account_user,
     meta,
     respond::{document, parse_body},
     status::{ApiError, ApiResult},
@@ -114,7 +115,7 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
         .checked_add(SignedDuration::from_secs(seconds))
         .map_err(|_| ApiError::bad_request("expirationSeconds is too large"))?;
     let (namespace, name) = (&account.key.namespace, &account.key.name);
-    let mut claims = json!({"iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:{name}"), "aud": audiences,
+    let mut claims = json!({"iss": ISSUER, "sub": account_user(namespace, name), "aud": audiences,
         "iat": now.as_second(), "nbf": now.as_second(), "exp": until.as_second(),
         "jti": uuid::Uuid::new_v4().to_string(),
         "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": account.uid}}});

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::{
     cel_value, conversions, correlate, cost, dynamic,
     expression::{PARSING, depth, parse},
+    json_types::Types,
     loops, merging,
-    node::{Additional, Node, Types},
+    node::{Additional, Node},
     rule::{Parsed, Rule},
     sorting, texts, times,
 };

@@ -11,7 +11,8 @@ use serde_json::{Number, Value};
 
 use super::{
     formats::{Format, parse_duration},
-    node::{Additional, Node, Types},
+    json_types::Types,
+    node::{Additional, Node},
 };
 
 /// The words of the CEL grammar, which a field may be called by only in underscores.

@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{formats::Format, rule::Rule};
-
-pub(super) use super::json_types::Types;
+use super::{formats::Format, json_types::Types, rule::Rule};
 
 /// What a map says of keys that no property names.
 #[derive(Debug, Default)]

@@ -4,7 +4,8 @@ use serde_json::{Number, Value};
 
 use super::{
     formats::Format,
-    node::{Checks, Node, Types},
+    json_types::Types,
+    node::{Checks, Node},
     validate::Outcome,
 };
 use crate::apiserver::field::{FieldError, go_float};

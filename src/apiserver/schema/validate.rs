@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{
     correlate,
-    node::{Additional, Checks, Node, Types},
+    json_types::Types,
+    node::{Additional, Checks, Node},
     scalars,
 };
 use crate::apiserver::field::{FieldError, child, index};
