@@ -39,7 +39,7 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
             "patch: Invalid value: PATCHED: ",
         ),
         // An age, and how long anything took.
-        (r"<invalid>|\b(\d+(\.\d+)?[smhd]|\d+ms){1,2}\b", "AGE"),
+        (r"<invalid>|\b(\d+(\.\d+)?[smhdy]|\d+ms){1,2}\b", "AGE"),
         // The columns of a table are as wide as its widest cell, an age among them.
         (r"(?m)(\S)[ \t]{2,}", "$1  "),
         (r"(?m)[ \t]+$", ""),
@@ -128,5 +128,13 @@ fn sorted(text: &str) -> String {
         Ok(document @ Value::Object(_)) if text.trim_end().contains('\n') => format!("{document:#}"),
         Ok(document @ Value::Object(_)) => document.to_string(),
         _ => text.to_owned(),
+    }
+}
+
+#[test]
+fn an_age_is_the_same_on_any_day() {
+    for age in ["<invalid>", "0s", "2m10s", "3h5m", "2d4h", "325d", "2y", "2y325d", "10y", "120ms", "1.5s"] {
+        let lines = Normal::default().lines(&format!("a   {age}   b"), Path::new("/nowhere"));
+        assert_eq!(lines, ["a  AGE  b"], "{age}");
     }
 }

@@ -15,7 +15,8 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "MICROTIME"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
         (r"eyJ[\w-]+\.[\w-]+\.[\w-]+", "JWT"),
-        (r"^(\d+[smhd]){1,2}$", "AGE"),
+        // Years too: what was made in 2024 is a day older tomorrow.
+        (r"^(\d+[smhdy]){1,2}$", "AGE"),
         (
             r"(?i)resourceversion in (precondition|object meta): \d+",
             "ResourceVersion in $1: N",
@@ -163,5 +164,12 @@ impl Normal {
         {
             *name = format!("{base}<{}>", name.len() - base.len());
         }
+    }
+}
+
+#[test]
+fn an_age_is_the_same_on_any_day() {
+    for age in ["0s", "59s", "2m10s", "59m", "3h5m", "20h", "2d4h", "325d", "2y", "2y325d", "10y"] {
+        assert_eq!(Normal::default().text(age), "AGE", "{age}");
     }
 }
