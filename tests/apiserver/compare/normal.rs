@@ -169,7 +169,7 @@ impl Normal {
 
 #[test]
 fn an_age_is_the_same_on_any_day() {
-    for age in ["0s", "59s", "2m10s", "59m", "3h5m", "20h", "2d4h", "325d", "2y", "2y325d", "10y"] {
+    for age in "0s 59s 2m10s 59m 3h5m 20h 2d4h 325d 2y 2y325d 10y".split(' ') {
         assert_eq!(Normal::default().text(age), "AGE", "{age}");
     }
 }
