@@ -1,7 +1,10 @@
 //! Wires everything; the only file that knows all modules.
 
+use std::convert::Infallible;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use tokio::net::TcpListener;
@@ -27,6 +30,9 @@ use crate::plan::desired::Install;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::source::{Git, GitOptions};
+
+/// How often it is asked whether the kubeconfig needs a new certificate.
+const DAY: Duration = Duration::from_hours(24);
 
 /// Does what was typed.
 ///
@@ -100,18 +106,39 @@ async fn up(config: Config) -> anyhow::Result<()> {
     let served = server.serve(listener)?;
     let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
     let kubeconfig = config.data_dir.join("kubeconfig");
-    write_private(&kubeconfig, server.kubeconfig(address).as_bytes())?;
+    let text = server.kubeconfig(address);
+    write_private(&kubeconfig, text.as_bytes())?;
     writeln!(
         std::io::stdout(),
         "davit is ready: export KUBECONFIG={}",
         kubeconfig.display()
     )?;
     tracing::info!(%address, data_dir = %config.data_dir.display(), instance = config.instance, "ready");
-    work(&config, client, stop, Metrics::default()).await?;
+    tokio::select! {
+        worked = work(&config, client, stop, Metrics::default()) => worked?,
+        never = renew(&kubeconfig, text, || server.kubeconfig(address)) => match never {},
+    }
     server.close().await;
     served.await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Writes the kubeconfig again when it becomes another: its certificate is renewed every eleven months.
+async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> String) -> Infallible {
+    loop {
+        tokio::time::sleep(DAY).await;
+        let text = current();
+        if text == written {
+            continue;
+        }
+        match write_private(kubeconfig, text.as_bytes()) {
+            Ok(()) => written = text,
+            Err(error) => {
+                tracing::warn!(%error, path = %kubeconfig.display(), "could not renew the kubeconfig");
+            }
+        }
+    }
 }
 
 /// `davit controller`.
@@ -238,4 +265,31 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         told.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kubeconfig_is_written_again_when_it_changes_and_only_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubeconfig");
+        let days = Cell::new(0);
+        let current = || {
+            days.set(days.get() + 1);
+            String::from(if days.get() < 335 { "first" } else { "second" })
+        };
+        let begun = tokio::time::Instant::now();
+        let _ = tokio::time::timeout(334 * DAY + DAY / 2, renew(&path, "first".into(), current)).await;
+        assert!(!path.exists(), "written without a change");
+        let _ = tokio::time::timeout(2 * DAY, renew(&path, "first".into(), current)).await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(
+            (days.get(), begun.elapsed().as_secs() / DAY.as_secs()),
+            (336, 336)
+        );
+    }
 }

@@ -45,6 +45,7 @@ mod at;
 mod backup;
 mod bodies;
 mod builtin;
+mod certificates;
 mod crd;
 mod crd_checks;
 mod directory;
@@ -208,7 +209,8 @@ impl ApiServer {
         )))
     }
 
-    /// A kubeconfig (YAML) with which the administrator reaches a server on `address`.
+    /// A kubeconfig (YAML) with which the administrator reaches a server on `address`, for 30 days at least: its
+    /// certificate lasts a year, and is another one in the last month of it.
     pub fn kubeconfig(&self, address: SocketAddr) -> String {
         let host = match address {
             _ if !address.ip().is_unspecified() => address.to_string(),

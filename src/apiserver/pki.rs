@@ -1,7 +1,8 @@
 //! The server's own certificates: an authority, a server certificate, and a client certificate for the administrator.
 //!
 //! They live in one directory, every file with mode 0600. The server certificate is made anew when it is about to
-//! expire or when it does not name the address that is listened on; the authority stays, so that kubeconfigs stay good.
+//! expire, also while it serves, or when it does not name the address that is listened on; the authority stays, so that
+//! kubeconfigs stay good.
 
 use std::{
     fs,
@@ -9,23 +10,24 @@ use std::{
     net::IpAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    sync::Arc,
+    time::SystemTime,
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+use parking_lot::Mutex;
+use rcgen::ExtendedKeyUsagePurpose;
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use super::identity::MASTERS;
+use super::{
+    certificates::{LEAF, Leaf, Pair, RENEW, lasts, make_authority, server_names},
+    identity::MASTERS,
+};
 
-/// How long the authority is valid.
-const AUTHORITY: Duration = Duration::from_hours(3650 * 24);
-/// How long the certificates that it signs are valid.
-const LEAF: Duration = Duration::from_hours(365 * 24);
-/// A certificate with less time than this left is made anew.
-const RENEW: Duration = Duration::from_hours(30 * 24);
 /// The name of the administrator's certificate.
 const ADMIN: &str = "kubernetes-admin";
 
@@ -51,25 +53,24 @@ pub enum PkiError {
     Tls(#[from] rustls::Error),
 }
 
-/// A certificate and its key as PEM.
-#[derive(Clone)]
-pub struct Pair {
-    /// The certificate.
-    pub certificate: String,
-    /// The private key, PKCS#8.
-    pub key: String,
-}
+/// What time it is; another one in tests.
+type Clock = fn() -> SystemTime;
 
 /// The authority and what it signed.
 pub struct Pki {
     directory: Option<PathBuf>,
-    authority: Pair,
-    admin: Pair,
+    clock: Clock,
+    authority: Arc<Pair>,
+    admin: Kept,
 }
 
 impl Pki {
     /// Reads what is in `directory` and makes what is not there; without a directory everything is made and forgotten.
     pub fn open(directory: Option<&Path>) -> Result<Self, PkiError> {
+        Self::open_at(directory, SystemTime::now)
+    }
+
+    fn open_at(directory: Option<&Path>, clock: Clock) -> Result<Self, PkiError> {
         if let Some(directory) = directory {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -80,19 +81,40 @@ impl Pki {
                     source,
                 })?;
         }
-        let authority = stored(directory, "ca", |_| true, make_authority)?;
-        let sign = || {
-            leaf(
-                &authority,
-                ADMIN,
-                Some(MASTERS),
-                &[],
-                ExtendedKeyUsagePurpose::ClientAuth,
-            )
+        let directory = directory.map(Path::to_owned);
+        let authority = match directory.as_deref().map(|directory| read_pair(directory, "ca")) {
+            Some(Ok(Some(authority))) => authority,
+            Some(Err(error)) => return Err(error),
+            Some(Ok(None)) | None => {
+                let authority = make_authority(clock())?;
+                write_pair(directory.as_deref(), "ca", &authority)?;
+                authority
+            }
         };
-        let admin = stored(directory, "admin", is_fresh, sign)?;
+        // It is not made anew by itself: every kubeconfig names it.
+        if !lasts(&authority.certificate, clock(), LEAF) {
+            tracing::warn!(
+                directory = ?directory,
+                "the authority of the API server's certificates ends within a year, or has not begun: stop the server, \
+                 remove ca.crt and ca.key, start it, and give out its kubeconfig anew"
+            );
+        }
+        let authority = Arc::new(authority);
+        let admin = Kept::open(
+            directory.clone(),
+            clock,
+            authority.clone(),
+            "admin",
+            Leaf {
+                name: ADMIN,
+                organisation: Some(MASTERS),
+                names: Vec::new(),
+                usage: ExtendedKeyUsagePurpose::ClientAuth,
+            },
+        )?;
         Ok(Self {
-            directory: directory.map(Path::to_owned),
+            directory,
+            clock,
             authority,
             admin,
         })
@@ -103,70 +125,160 @@ impl Pki {
         &self.authority.certificate
     }
 
-    /// The administrator's certificate and key.
-    pub fn admin(&self) -> &Pair {
-        &self.admin
+    /// The administrator's certificate and key, which last for 30 days at least.
+    pub fn admin(&self) -> Arc<Pair> {
+        self.admin.current()
     }
 
     /// What a server on `address` needs for TLS: client certificates of the authority are asked for, not required.
     pub fn server(&self, address: IpAddr) -> Result<rustls::ServerConfig, PkiError> {
-        let names = server_names(address);
-        let fits = |certificate: &str| is_fresh(certificate) && names_all(certificate, &names);
-        let sign = || {
-            leaf(
-                &self.authority,
-                "kube-apiserver",
-                None,
-                &names,
-                ExtendedKeyUsagePurpose::ServerAuth,
-            )
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let kept = Kept::open(
+            self.directory.clone(),
+            self.clock,
+            self.authority.clone(),
+            "server",
+            Leaf {
+                name: "kube-apiserver",
+                organisation: None,
+                names: server_names(address),
+                usage: ExtendedKeyUsagePurpose::ServerAuth,
+            },
+        )?;
+        let pair = kept.current();
+        let ready = certified(&pair, &provider)?;
+        let serving = Serving {
+            kept,
+            provider: provider.clone(),
+            ready: Mutex::new((pair, ready)),
         };
-        let pair = stored(self.directory.as_deref(), "server", fits, sign)?;
-        let shape = |what: &str| PkiError::Shape(what.into());
-        let chain = vec![
-            CertificateDer::from_pem_slice(pair.certificate.as_bytes()).map_err(|_| shape("server.crt"))?,
-        ];
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| shape("server.key"))?;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(
             CertificateDer::from_pem_slice(self.authority.certificate.as_bytes())
-                .map_err(|_| shape("ca.crt"))?,
+                .map_err(|_| PkiError::Shape("ca.crt".into()))?,
         )?;
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)?;
+            .with_cert_resolver(Arc::new(serving));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
 }
 
-fn stored(
-    directory: Option<&Path>,
-    name: &str,
-    fits: impl Fn(&str) -> bool,
-    make: impl Fn() -> Result<Pair, PkiError>,
-) -> Result<Pair, PkiError> {
-    let Some(directory) = directory else { return make() };
-    let (certificate, key) = (
-        directory.join(format!("{name}.crt")),
-        directory.join(format!("{name}.key")),
-    );
-    if let (Some(certificate), Some(key)) = (read(&certificate)?, read(&key)?)
-        && fits(&certificate)
-    {
-        return Ok(Pair { certificate, key });
+/// A certificate that is made anew when it is about to expire, by whoever asks for it then: nothing wakes for it.
+struct Kept {
+    directory: Option<PathBuf>,
+    clock: Clock,
+    authority: Arc<Pair>,
+    file: &'static str,
+    leaf: Leaf,
+    pair: Mutex<Arc<Pair>>,
+}
+
+impl Kept {
+    fn open(
+        directory: Option<PathBuf>,
+        clock: Clock,
+        authority: Arc<Pair>,
+        file: &'static str,
+        leaf: Leaf,
+    ) -> Result<Self, PkiError> {
+        let stored = directory.as_deref().map(|directory| read_pair(directory, file));
+        let fits =
+            |pair: &Pair| lasts(&pair.certificate, clock(), RENEW) && leaf.is_named_by(&pair.certificate);
+        let pair = if let Some(pair) = stored.transpose()?.flatten().filter(fits) {
+            pair
+        } else {
+            let pair = leaf.signed_by(&authority, clock())?;
+            write_pair(directory.as_deref(), file, &pair)?;
+            pair
+        };
+        Ok(Self {
+            directory,
+            clock,
+            authority,
+            file,
+            leaf,
+            pair: Mutex::new(Arc::new(pair)),
+        })
     }
-    let made = make()?;
-    write(&key, &made.key)?;
-    write(&certificate, &made.certificate)?;
-    Ok(made)
+
+    /// The certificate, made anew if it is time. One that could not be stored serves until the next start.
+    fn current(&self) -> Arc<Pair> {
+        let mut pair = self.pair.lock();
+        if !lasts(&pair.certificate, (self.clock)(), RENEW) {
+            match self.leaf.signed_by(&self.authority, (self.clock)()) {
+                Ok(made) => {
+                    if let Err(error) = write_pair(self.directory.as_deref(), self.file, &made) {
+                        tracing::warn!(%error, certificate = self.file, "could not store a renewed certificate");
+                    }
+                    tracing::info!(certificate = self.file, "renewed");
+                    *pair = Arc::new(made);
+                }
+                Err(error) => {
+                    tracing::error!(%error, certificate = self.file, "could not renew a certificate");
+                }
+            }
+        }
+        pair.clone()
+    }
+}
+
+/// Gives each connection the certificate of its time.
+struct Serving {
+    kept: Kept,
+    provider: Arc<CryptoProvider>,
+    /// As TLS wants it, and from what it was made.
+    ready: Mutex<(Arc<Pair>, Arc<CertifiedKey>)>,
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Serving").finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Serving {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let pair = self.kept.current();
+        let mut ready = self.ready.lock();
+        if !Arc::ptr_eq(&ready.0, &pair) {
+            match certified(&pair, &self.provider) {
+                Ok(made) => *ready = (pair, made),
+                Err(error) => {
+                    tracing::error!(%error, "could not serve a renewed certificate");
+                }
+            }
+        }
+        Some(ready.1.clone())
+    }
+}
+
+fn certified(pair: &Pair, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, PkiError> {
+    let shape = |what: &str| PkiError::Shape(what.into());
+    let chain =
+        vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).map_err(|_| shape("server.crt"))?];
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| shape("server.key"))?;
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
+}
+
+fn read_pair(directory: &Path, name: &str) -> Result<Option<Pair>, PkiError> {
+    let certificate = read(&directory.join(format!("{name}.crt")))?;
+    let key = read(&directory.join(format!("{name}.key")))?;
+    Ok(certificate
+        .zip(key)
+        .map(|(certificate, key)| Pair { certificate, key }))
+}
+
+fn write_pair(directory: Option<&Path>, name: &str, pair: &Pair) -> Result<(), PkiError> {
+    let Some(directory) = directory else { return Ok(()) };
+    write(&directory.join(format!("{name}.key")), &pair.key)?;
+    write(&directory.join(format!("{name}.crt")), &pair.certificate)
 }
 
 fn read(path: &Path) -> Result<Option<String>, PkiError> {
@@ -200,122 +312,16 @@ fn write(path: &Path, text: &str) -> Result<(), PkiError> {
     fs::rename(&draft, path).map_err(failed)
 }
 
-fn params(name: &str, organisation: Option<&str>, life: Duration) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    let mut subject = DistinguishedName::new();
-    if let Some(organisation) = organisation {
-        subject.push(DnType::OrganizationName, organisation);
-    }
-    subject.push(DnType::CommonName, name);
-    params.distinguished_name = subject;
-    // An hour of grace for clocks that are behind.
-    params.not_before = (SystemTime::now() - Duration::from_hours(1)).into();
-    params.not_after = (SystemTime::now() + life).into();
-    params
-}
-
-fn make_authority() -> Result<Pair, PkiError> {
-    let key = KeyPair::generate()?;
-    let mut params = params("kubernetes", None, AUTHORITY);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
-    let certificate = params.self_signed(&key)?;
-    Ok(Pair {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    })
-}
-
-fn leaf(
-    authority: &Pair,
-    name: &str,
-    organisation: Option<&str>,
-    names: &[SanType],
-    usage: ExtendedKeyUsagePurpose,
-) -> Result<Pair, PkiError> {
-    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
-    let key = KeyPair::generate()?;
-    let mut params = params(name, organisation, LEAF);
-    params.subject_alt_names = names.to_vec();
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![usage];
-    params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&key, &issuer)?;
-    Ok(Pair {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    })
-}
-
-fn server_names(address: IpAddr) -> Vec<SanType> {
-    let dns = [
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-    ];
-    let mut names: Vec<SanType> = dns
-        .iter()
-        .filter_map(|name| (*name).try_into().ok().map(SanType::DnsName))
-        .collect();
-    let mut addresses = vec![
-        IpAddr::from([127, 0, 0, 1]),
-        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-    ];
-    if !address.is_unspecified() && !addresses.contains(&address) {
-        addresses.push(address);
-    }
-    names.extend(addresses.into_iter().map(SanType::IpAddress));
-    names
-}
-
-fn parsed<T>(pem: &str, ask: impl Fn(&x509_parser::certificate::X509Certificate<'_>) -> T) -> Option<T> {
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
-    Some(ask(&certificate))
-}
-
-/// Whether a certificate will last a while.
-fn is_fresh(pem: &str) -> bool {
-    let renew = i64::try_from(RENEW.as_secs()).unwrap_or(i64::MAX);
-    let until = parsed(pem, |certificate| certificate.validity().not_after.timestamp()).unwrap_or_default();
-    jiff::Timestamp::now().as_second().saturating_add(renew) < until
-}
-
-fn names_all(pem: &str, names: &[SanType]) -> bool {
-    use x509_parser::extensions::GeneralName;
-    parsed(pem, |certificate| {
-        let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-            return false;
-        };
-        names.iter().all(|name| {
-            extension
-                .value
-                .general_names
-                .iter()
-                .any(|known| match (name, known) {
-                    (SanType::DnsName(name), GeneralName::DNSName(known)) => name.as_str() == *known,
-                    (SanType::IpAddress(IpAddr::V4(address)), GeneralName::IPAddress(known)) => {
-                        address.octets() == *known
-                    }
-                    (SanType::IpAddress(IpAddr::V6(address)), GeneralName::IPAddress(known)) => {
-                        address.octets() == *known
-                    }
-                    _ => false,
-                })
-        })
-    })
-    .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        time::Duration,
+    };
+
     use super::*;
+
+    const DAY: u64 = 24 * 3600;
 
     #[test]
     fn certificates_are_kept_and_renewed_when_the_address_changes() {
@@ -332,6 +338,86 @@ mod tests {
         assert_eq!(before, fs::read_to_string(&file).unwrap());
         second.server(IpAddr::from([192, 0, 2, 7])).unwrap();
         assert_ne!(before, fs::read_to_string(&file).unwrap());
+    }
+
+    #[test]
+    fn what_was_made_with_a_wrong_clock_is_made_anew() {
+        fn in_three_years() -> SystemTime {
+            SystemTime::now() + 3 * LEAF
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let wrong = Pki::open_at(Some(directory.path()), in_three_years).unwrap();
+        let right = Pki::open(Some(directory.path())).unwrap();
+        assert_ne!(wrong.admin().certificate, right.admin().certificate);
+        assert_eq!(wrong.authority(), right.authority());
+    }
+
+    /// The clock of the next test: so many seconds from now.
+    static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+    fn moved() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(AHEAD.load(Ordering::Relaxed))
+    }
+
+    #[derive(Debug)]
+    struct Moved;
+
+    impl rustls::time_provider::TimeProvider for Moved {
+        fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
+            let since = moved().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            Some(rustls::pki_types::UnixTime::since_unix_epoch(since))
+        }
+    }
+
+    /// A client of `server` that trusts `authority`, at the moved time: the certificate that it was shown.
+    fn shake_hands(server: &Arc<rustls::ServerConfig>, authority: &str) -> Vec<u8> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(Moved))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut client =
+            rustls::ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
+        let mut server = rustls::ServerConnection::new(server.clone()).unwrap();
+        while client.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            let mut wire = Vec::new();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        client.peer_certificates().unwrap()[0].to_vec()
+    }
+
+    #[test]
+    fn a_server_that_runs_for_years_can_still_be_reached() {
+        let directory = tempfile::tempdir().unwrap();
+        let pki = Pki::open_at(Some(directory.path()), moved).unwrap();
+        let server = Arc::new(pki.server(IpAddr::from([127, 0, 0, 1])).unwrap());
+        let (first, admin) = (shake_hands(&server, pki.authority()), pki.admin());
+        AHEAD.store(300 * DAY, Ordering::Relaxed);
+        assert_eq!(first, shake_hands(&server, pki.authority()));
+        assert!(Arc::ptr_eq(&admin, &pki.admin()));
+        let mut seen = vec![first];
+        for days in [340, 700, 1050] {
+            AHEAD.store(days * DAY, Ordering::Relaxed);
+            let shown = shake_hands(&server, pki.authority());
+            assert!(!seen.contains(&shown), "not renewed after {days} days");
+            assert_eq!(shown, shake_hands(&server, pki.authority()));
+            seen.push(shown);
+            let admin = pki.admin();
+            assert!(lasts(&admin.certificate, moved(), RENEW));
+            let stored = read_pair(directory.path(), "admin").unwrap().unwrap();
+            assert_eq!(stored.certificate, admin.certificate);
+        }
     }
 
     #[test]
