@@ -27,7 +27,7 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 	scripts/install-tools --test
 	$(MAKE) --no-print-directory lint
 	scripts/build-peer gitea kubectl kubectl-debian clientgo
-	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked
+	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --no-fail-fast
 
 test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
 	scripts/install-tools --test
