@@ -28,6 +28,7 @@ use crate::forge::HttpOptions;
 use crate::metrics::Metrics;
 use crate::plan::desired::Install;
 use crate::runtime::Runtime;
+use crate::runtime::docker::connect::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::source::{Git, GitOptions};
 
@@ -84,6 +85,7 @@ pub fn crds() -> anyhow::Result<String> {
 /// `davit up`: returns after SIGTERM or SIGINT, when nothing runs any more.
 async fn up(config: Config) -> anyhow::Result<()> {
     let _lock = config.lock()?;
+    let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
     let server = ApiServer::open(Options {
         data_dir: Some(config.data_dir.join("apiserver")),
@@ -115,7 +117,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
     )?;
     tracing::info!(%address, data_dir = %config.data_dir.display(), instance = config.instance, "ready");
     tokio::select! {
-        worked = work(&config, client, stop, Metrics::default()) => worked?,
+        worked = work(&config, &host, client, stop, Metrics::default()) => worked?,
         never = renew(&kubeconfig, text, || server.kubeconfig(address)) => match never {},
     }
     server.close().await;
@@ -144,6 +146,7 @@ async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> Str
 /// `davit controller`.
 async fn controller(config: Config) -> anyhow::Result<()> {
     let _lock = config.lock()?;
+    let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
     let client = Client::try_default().await.map_err(|error| {
         anyhow::anyhow!(
@@ -152,20 +155,21 @@ async fn controller(config: Config) -> anyhow::Result<()> {
         )
     })?;
     tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
-    work(&config, client, stop, Metrics::default()).await
+    work(&config, &host, client, stop, Metrics::default()).await
 }
 
 /// Runs the controller until `stop`.
 ///
 /// # Errors
-/// A directory that cannot be used, an engine address that cannot be read.
-pub async fn work(
+/// A directory that cannot be used.
+async fn work(
     config: &Config,
+    host: &Host,
     client: Client,
     stop: CancellationToken,
     metrics: Metrics,
 ) -> anyhow::Result<()> {
-    let docker = engine(config)?;
+    let docker = host.client()?;
     let options = DockerOptions {
         instance: config.instance.clone(),
         ..DockerOptions::default()
@@ -182,7 +186,7 @@ pub async fn work(
     })?;
     let builder = DockerBuilder::new(
         docker.clone(),
-        BuilderOptions::new(socket(config), &config.instance),
+        BuilderOptions::new(host.socket(), &config.instance),
     );
     let tools = Tools {
         git: Arc::new(git),
@@ -231,26 +235,6 @@ pub async fn controller_loop(
         http,
     });
     watch::run(ctx, stores, woken, stop).await;
-}
-
-/// The engine's socket, for what does not go through its HTTP API.
-fn socket(config: &Config) -> std::path::PathBuf {
-    let host = config
-        .docker_host
-        .as_deref()
-        .and_then(|host| host.strip_prefix("unix://"));
-    host.unwrap_or("/var/run/docker.sock").into()
-}
-
-fn engine(config: &Config) -> anyhow::Result<bollard::Docker> {
-    let connected = match config.docker_host.as_deref() {
-        None => bollard::Docker::connect_with_unix_defaults(),
-        Some(host) if host.starts_with("unix://") => {
-            bollard::Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION)
-        }
-        Some(host) => bollard::Docker::connect_with_http(host, 120, bollard::API_DEFAULT_VERSION),
-    };
-    connected.map_err(|error| anyhow::anyhow!("reach the Docker Engine: {error}; give --docker-host"))
 }
 
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {

@@ -2,6 +2,7 @@
 //! while containers change; and the space on the disk, Davit's own and the engine's. Each test has an engine of its own.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::too_many_lines,
     clippy::unwrap_used,
     reason = "a test tells one story from its beginning to its end"
@@ -156,6 +157,35 @@ fn an_engine_that_goes_away_while_nothing_happens() {
         .docker()
         .args(["image", "ls", "--quiet", "--filter", of_an_application]));
     assert_eq!(images, "", "images are left behind");
+}
+
+#[test]
+fn an_engine_that_is_not_there_yet_when_davit_starts() {
+    let mut engine = Engine::start();
+    engine.stop();
+    let _ = std::fs::remove_file(engine.socket());
+    let mut davit = Davit::on_engine("early", &engine);
+    davit.apply(
+        "web",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "10000"]}),
+    );
+    says_that_the_engine_is_away(&davit, "web");
+    engine.start_again();
+    davit.done("web");
+    davit.gone("web");
+    assert!(davit.stop(), "it ended with an error:\n{}", davit.log());
+}
+
+#[test]
+fn an_engine_address_that_nobody_can_use_is_told_at_once() {
+    for host in ["bogus", "ssh://somewhere"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut davit = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
+        davit.args(["up", "--listen", "127.0.0.1:0", "--docker-host", host, "--data-dir"]);
+        let (ended, out, said) = common::try_run(davit.arg(dir.path()));
+        assert!(!ended && out.is_empty(), "it said that it is ready: {out}");
+        assert!(said.contains("--docker-host") && said.contains(host), "{said}");
+    }
 }
 
 #[test]

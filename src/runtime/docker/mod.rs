@@ -5,6 +5,7 @@
 //! was. Two Davits share an engine when their instance differs: all names and labels contain it.
 
 mod attempt;
+pub mod connect;
 mod create;
 mod engine;
 pub(super) mod events;
