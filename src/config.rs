@@ -56,11 +56,12 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// From what was typed. Makes the data directory and, in it, what must be the same after a restart.
+    /// From what was typed. Makes the data directory, takes it for this process alone until the file is dropped, and only
+    /// then reads or makes what must be the same after a restart: of several that start at once, one gets that far.
     ///
     /// # Errors
-    /// A directory or file that cannot be used.
-    pub fn new(args: cli::Controller, listen: Option<SocketAddr>) -> Result<Self, ConfigError> {
+    /// A directory or file that cannot be used; another Davit has the directory.
+    pub fn new(args: cli::Controller, listen: Option<SocketAddr>) -> Result<(Self, fs::File), ConfigError> {
         let cli::Controller {
             data_dir,
             instance,
@@ -74,6 +75,7 @@ impl Config {
         let data_dir = data_dir.or(default_dir).ok_or(ConfigError::NoHome)?;
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         make_dir(&data_dir)?;
+        let held = lock(&data_dir)?;
         let instance = match instance {
             Some(name) => name,
             None if is_default => DEFAULT_INSTANCE.to_owned(),
@@ -107,7 +109,7 @@ impl Config {
             .concat()
         };
         let key = Secret::new(keep(&data_dir.join("digest.key"), random)?);
-        Ok(Self {
+        let config = Self {
             data_dir,
             listen,
             instance,
@@ -116,31 +118,29 @@ impl Config {
             max_builds: usize::from(max_builds),
             git_cache: git_cache.saturating_mul(1024 * 1024),
             allow_local_sources,
-        })
-    }
-
-    /// Takes the data directory for this process alone; held until the value is dropped.
-    ///
-    /// # Errors
-    /// Another Davit has it.
-    pub fn lock(&self) -> Result<fs::File, ConfigError> {
-        let path = self.data_dir.join("lock");
-        let wrong = |source| ConfigError::File {
-            path: path.clone(),
-            source,
         };
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(wrong)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(ConfigError::Locked(self.data_dir.clone())),
-            Err(error) => Err(wrong(error.into())),
-        }
+        Ok((config, held))
+    }
+}
+
+/// Takes the data directory for this process alone; held until the file is dropped.
+fn lock(data_dir: &Path) -> Result<fs::File, ConfigError> {
+    let path = data_dir.join("lock");
+    let wrong = |source| ConfigError::File {
+        path: path.clone(),
+        source,
+    };
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(wrong)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ConfigError::Locked(data_dir.to_path_buf())),
+        Err(error) => Err(wrong(error.into())),
     }
 }
 
@@ -224,8 +224,9 @@ mod tests {
     fn key_and_name_are_kept_and_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        let one = Config::new(args(dir.path()), None).unwrap();
-        let two = Config::new(args(dir.path()), None).unwrap();
+        let (one, held) = Config::new(args(dir.path()), None).unwrap();
+        drop(held);
+        let (two, _held) = Config::new(args(dir.path()), None).unwrap();
         assert_eq!((&one.instance, &one.key), (&two.instance, &two.key));
         assert_eq!(one.instance.len(), 8);
         let mode = fs::metadata(dir.path().join("digest.key"))
@@ -238,11 +239,27 @@ mod tests {
     #[test]
     fn two_never_share_a_data_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config::new(args(dir.path()), None).unwrap();
-        let held = config.lock().unwrap();
-        assert!(matches!(config.lock(), Err(ConfigError::Locked(_))));
+        let first = Config::new(args(dir.path()), None).unwrap();
+        assert!(matches!(
+            Config::new(args(dir.path()), None),
+            Err(ConfigError::Locked(_))
+        ));
+        drop(first);
+        Config::new(args(dir.path()), None).unwrap();
+    }
+
+    #[test]
+    fn whoever_has_not_got_the_data_directory_writes_nothing_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        assert!(Config::new(args(dir.path()), None).is_err());
+        for name in ["instance", "digest.key"] {
+            assert!(!dir.path().join(name).exists(), "{name} was made");
+        }
         drop(held);
-        config.lock().unwrap();
+        let (config, _held) = Config::new(args(dir.path()), None).unwrap();
+        let kept = fs::read_to_string(dir.path().join("instance")).unwrap();
+        assert_eq!(config.instance, kept);
     }
 
     #[test]

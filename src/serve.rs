@@ -52,11 +52,13 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::StaticServer(args) => Ok(crate::static_server::run(&args)?),
         Command::Up(up) => {
             crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
-            block_on(self::up(Config::new(up.controller, Some(up.listen))?))
+            let (config, _held) = Config::new(up.controller, Some(up.listen))?;
+            block_on(self::up(config))
         }
         Command::Controller(controller) => {
             crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
-            block_on(self::controller(Config::new(controller, None)?))
+            let (config, _held) = Config::new(controller, None)?;
+            block_on(self::controller(config))
         }
     }
 }
@@ -84,7 +86,6 @@ pub fn crds() -> anyhow::Result<String> {
 
 /// `davit up`: returns after SIGTERM or SIGINT, when nothing runs any more.
 async fn up(config: Config) -> anyhow::Result<()> {
-    let _lock = config.lock()?;
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
     let server = ApiServer::open(Options {
@@ -145,7 +146,6 @@ async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> Str
 
 /// `davit controller`.
 async fn controller(config: Config) -> anyhow::Result<()> {
-    let _lock = config.lock()?;
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
     let client = Client::try_default().await.map_err(|error| {
