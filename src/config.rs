@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::cli;
@@ -11,6 +11,20 @@ use crate::redact::Secret;
 
 /// The name of the installation in the default data directory.
 const DEFAULT_INSTANCE: &str = "davit";
+
+/// The directories in the data directory that hold what is not everybody's: sources, what jobs fetch, build logs.
+const DIRECTORIES: [&str; 3] = ["cache", "work", "logs"];
+
+/// What else there may be in a data directory that is Davit's alone; `lost+found` where it is a disk of its own.
+const OWN: [&str; 7] = [
+    "apiserver",
+    "digest.key",
+    "instance",
+    "kubeconfig",
+    "lock",
+    "lost+found",
+    "orphans",
+];
 
 /// What Davit runs with.
 #[derive(Clone, Debug)]
@@ -76,6 +90,12 @@ impl Config {
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         make_dir(&data_dir)?;
         let held = lock(&data_dir)?;
+        close(&data_dir, holds_nothing_else(&data_dir));
+        for name in DIRECTORIES {
+            let dir = data_dir.join(name);
+            make_dir(&dir)?;
+            close(&dir, true);
+        }
         let instance = match instance {
             Some(name) => name,
             None if is_default => DEFAULT_INSTANCE.to_owned(),
@@ -163,6 +183,31 @@ pub fn default_data_dir() -> Option<PathBuf> {
         .map(|dir| dir.join("davit"))
 }
 
+/// Lets only the owner into a directory that was there before and that others could read. One that is not ours, or that
+/// holds other things than Davit's (somebody gave `/srv`), is left as it is, and that is said.
+fn close(dir: &Path, is_davits: bool) {
+    let Ok(found) = fs::metadata(dir) else { return };
+    let path = dir.display();
+    let of_others = found.mode() & 0o077;
+    if of_others == 0 {
+        return;
+    }
+    let ours = found.uid() == rustix::process::geteuid().as_raw() && is_davits;
+    if ours && fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).is_ok() {
+        tracing::info!(%path, mode = format!("{:o}", found.mode() & 0o7777), "others could read this directory; now only its owner can");
+    } else {
+        tracing::warn!(%path, "others can read this directory, and it is not Davit's alone to change");
+    }
+}
+
+/// True where there is nothing in a data directory that Davit did not make.
+fn holds_nothing_else(dir: &Path) -> bool {
+    let known = |name: &str| OWN.contains(&name) || DIRECTORIES.contains(&name) || name.starts_with(".davit");
+    fs::read_dir(dir).is_ok_and(|mut entries| {
+        entries.all(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(known)))
+    })
+}
+
 fn make_dir(path: &Path) -> Result<(), ConfigError> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -222,7 +267,6 @@ mod tests {
 
     #[test]
     fn key_and_name_are_kept_and_private() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let (one, held) = Config::new(args(dir.path()), None).unwrap();
         drop(held);
@@ -260,6 +304,31 @@ mod tests {
         let (config, _held) = Config::new(args(dir.path()), None).unwrap();
         let kept = fs::read_to_string(dir.path().join("instance")).unwrap();
         assert_eq!(config.instance, kept);
+    }
+
+    #[test]
+    fn only_the_owner_can_read_a_data_directory_that_was_there_before() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let open = |path: &Path| {
+            fs::create_dir_all(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path());
+        Config::new(args(dir.path()), None).unwrap();
+        assert_eq!(mode(dir.path()), 0o700);
+        // What is somebody else's too stays as it is; what is private in it is closed all the same.
+        let shared = tempfile::tempdir().unwrap();
+        open(shared.path());
+        fs::write(shared.path().join("letter"), "").unwrap();
+        for name in DIRECTORIES {
+            open(&shared.path().join(name));
+        }
+        Config::new(args(shared.path()), None).unwrap();
+        assert_eq!(mode(shared.path()), 0o755);
+        for name in DIRECTORIES {
+            assert_eq!(mode(&shared.path().join(name)), 0o700, "{name}");
+        }
     }
 
     #[test]

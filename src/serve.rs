@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,7 +179,10 @@ async fn work(
     let work_dir = config.data_dir.join("work");
     // What a job left behind when Davit was killed is of no use to anybody.
     let _ = std::fs::remove_dir_all(&work_dir);
-    std::fs::create_dir_all(&work_dir)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&work_dir)?;
     let git = Git::new(GitOptions {
         max_cache_bytes: config.git_cache,
         allow_file: config.allow_local_sources,
