@@ -18,7 +18,9 @@ use davit::api::{
 use davit::error::{Class, Problem};
 use davit::model::AppId;
 use davit::plan::desired::{Desired, Install, PinnedSource, Values, container_hash, validate};
-use davit::plan::observed::{JobFailure, JobOutput, JobState, JobView, ReleaseView, World, sort, target};
+use davit::plan::observed::{
+    JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, World, sort, target,
+};
 use davit::plan::status::{Facts, status};
 use davit::plan::{Action, Plan, journal, plan};
 use davit::redact::Secret;
@@ -221,7 +223,7 @@ impl Machine {
             && let Some(release) = self
                 .releases
                 .iter_mut()
-                .find(|release| release.name == job.release)
+                .find(|release| release.uid == job.owner.release)
             && !release.has_ended()
         {
             journal::job(&mut release.status, &job.state, self.now);
@@ -298,7 +300,10 @@ impl Machine {
                 self.job_tag.clone_from(&desired.build.as_ref().unwrap().tag);
                 let state = JobState::Fetching { since: now };
                 self.job = Some(JobView {
-                    release: release.clone(),
+                    owner: JobOwner {
+                        application: String::new(),
+                        release: release.clone(),
+                    },
                     state,
                 });
             }
@@ -344,7 +349,7 @@ impl Machine {
                 let runs = self
                     .job
                     .as_ref()
-                    .is_some_and(|job| job.release == name && !job.state.has_ended());
+                    .is_some_and(|job| job.owner.release == name && !job.state.has_ended());
                 assert!(
                     !(cancelled_too_early && runs),
                     "it is said to have ended while its job runs"
@@ -380,6 +385,7 @@ impl Machine {
         };
         let created = self.now.as_second();
         self.releases.push(ReleaseView {
+            uid: name.clone(),
             name,
             spec,
             status,
@@ -546,7 +552,7 @@ impl Machine {
         let Some(job) = self.job.as_mut().filter(|job| !job.state.has_ended()) else {
             return;
         };
-        let (release, now) = (job.release.clone(), self.now);
+        let (release, now) = (job.owner.release.clone(), self.now);
         job.state = JobState::Ended(match failure {
             None => {
                 let tag = self.job_tag.clone();

@@ -181,7 +181,14 @@ fn an_engine_address_that_nobody_can_use_is_told_at_once() {
     for host in ["bogus", "ssh://somewhere"] {
         let dir = tempfile::tempdir().unwrap();
         let mut davit = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
-        davit.args(["up", "--listen", "127.0.0.1:0", "--docker-host", host, "--data-dir"]);
+        davit.args([
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--docker-host",
+            host,
+            "--data-dir",
+        ]);
         let (ended, out, said) = common::try_run(davit.arg(dir.path()));
         assert!(!ended && out.is_empty(), "it said that it is ready: {out}");
         assert!(said.contains("--docker-host") && said.contains(host), "{said}");

@@ -13,7 +13,7 @@ use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
-use crate::plan::observed::{JobState, JobView, ReleaseView, World, target};
+use crate::plan::observed::{JobState, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
 use crate::plan::{journal, plan, rest_of_deadline};
 use crate::redact::Masker;
@@ -263,11 +263,15 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
             journal::with_application(status, now);
         }
     }
-    if let Some(JobView { release, state }) = &world.job
-        && let Some(status) = all.get_mut(release)
+    let of_job = world
+        .releases
+        .iter()
+        .find_map(|release| Some((release, world.job_of(release)?)));
+    if let Some((release, job)) = of_job
+        && let Some(status) = all.get_mut(&release.name)
         && !status.phase.has_ended()
     {
-        match state {
+        match &job.state {
             JobState::Ended(Err(failure))
                 if failure.problem.class == Class::Transient && !failure.cancelled =>
             {
@@ -382,7 +386,8 @@ async fn report(
 /// Failures in a row of a job or of resolving, and when the next try is: kept in status so that a restart keeps it.
 fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timestamp) -> Option<Retry> {
     let old = app.status.as_ref().and_then(|status| status.retry.clone());
-    let failure = world.job.as_ref().and_then(|job| match &job.state {
+    let own = world.releases.iter().find_map(|release| world.job_of(release));
+    let failure = own.and_then(|job| match &job.state {
         JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled => {
             Some(failure)
         }

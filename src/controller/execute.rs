@@ -19,7 +19,7 @@ use crate::joblog::JobLog;
 use crate::model::{AppId, CommitId};
 use crate::plan::desired::{Desired, Values, container_hash, nothing, workload};
 use crate::plan::journal;
-use crate::plan::observed::ReleaseView;
+use crate::plan::observed::{JobOwner, ReleaseView};
 use crate::plan::{Action, End};
 use crate::redact::Masker;
 use crate::runtime::{Progress, Workload};
@@ -226,10 +226,19 @@ impl Pass<'_> {
             .join(format!("{release}.log"))
     }
 
+    fn owner_of_job(&self, release: &str) -> JobOwner {
+        let view = self.releases.iter().find(|view| view.name == release);
+        JobOwner {
+            application: self.app.metadata.uid.clone().unwrap_or_default(),
+            release: view.map(|view| view.uid.clone()).unwrap_or_default(),
+        }
+    }
+
     fn start_job(&mut self, release: &str, desired: &Desired, now: Timestamp) {
         let (Some(origin), Some(values)) = (self.origin.clone(), self.values.clone()) else {
             return;
         };
+        let owner = self.owner_of_job(release);
         let path = self.log_path(release);
         let tools = self.ctx.tools.clone();
         let mut hidden = values.confidential.clone();
@@ -240,13 +249,10 @@ impl Pass<'_> {
                     image: desired.source.revision.clone(),
                     login,
                 };
-                self.ctx
-                    .jobs
-                    .start(self.id, release, move |_, cancel| async move {
-                        let log =
-                            JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
-                        work.run(tools, log, cancel).await
-                    });
+                self.ctx.jobs.start(self.id, owner, move |_, cancel| async move {
+                    let log = JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                    work.run(tools, log, cancel).await
+                });
             }
             Origin::Git { remote, spec } => {
                 let (Some(commit), Some(build)) =
@@ -290,7 +296,7 @@ impl Pass<'_> {
                 };
                 self.ctx
                     .jobs
-                    .start(self.id, release, move |stage, cancel| async move {
+                    .start(self.id, owner, move |stage, cancel| async move {
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
                         work.run(tools, log, stage, cancel).await

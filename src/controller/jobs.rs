@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::AppId;
-use crate::plan::observed::{JobFailure, JobOutput, JobState, JobView};
+use crate::plan::observed::{JobFailure, JobOutput, JobOwner, JobState, JobView};
 
 /// How a job's work tells where it is.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ struct Table {
 #[derive(Debug)]
 struct Job {
     id: u64,
-    release: String,
+    owner: JobOwner,
     state: JobState,
     cancel: CancellationToken,
 }
@@ -91,14 +91,14 @@ impl Jobs {
                 .map_or(1, |index| index + 1);
         }
         Some(JobView {
-            release: job.release.clone(),
+            owner: job.owner.clone(),
             state,
         })
     }
 
     /// Starts a job unless the Application has one that has not ended. `work` is told how to say where it is and when to
     /// stop; it must return only when nothing of it runs any more.
-    pub fn start<F, W>(&self, app: &AppId, release: &str, work: W)
+    pub fn start<F, W>(&self, app: &AppId, owner: JobOwner, work: W)
     where
         W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
         F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
@@ -114,7 +114,7 @@ impl Jobs {
             table.waiting.push((id, app.clone()));
             let job = Job {
                 id,
-                release: release.to_owned(),
+                owner,
                 state: JobState::Queued { position: 0 },
                 cancel: cancel.clone(),
             };
@@ -223,6 +223,13 @@ mod tests {
         AppId::new("ns", name)
     }
 
+    fn owner(release: &str) -> JobOwner {
+        JobOwner {
+            application: "uid".into(),
+            release: release.into(),
+        }
+    }
+
     async fn until(wake: &mut mpsc::UnboundedReceiver<AppId>, mut done: impl FnMut() -> bool) {
         let wait = async {
             while !done() {
@@ -248,7 +255,7 @@ mod tests {
         let gate = CancellationToken::new();
         for name in ["a", "b", "c"] {
             let gate = gate.clone();
-            jobs.start(&app(name), "r", move |_, _| async move {
+            jobs.start(&app(name), owner("r"), move |_, _| async move {
                 gate.cancelled().await;
                 Ok(output())
             });
@@ -277,7 +284,7 @@ mod tests {
     async fn a_job_that_waits_is_cancelled_at_once_and_a_second_one_is_refused() {
         let (sender, mut wake) = mpsc::unbounded_channel();
         let jobs = Jobs::new(1, sender);
-        jobs.start(&app("a"), "r1", |_, cancel| async move {
+        jobs.start(&app("a"), owner("r1"), |_, cancel| async move {
             cancel.cancelled().await;
             Err(super::super::work::cancelled("Fetching"))
         });
@@ -285,9 +292,9 @@ mod tests {
             matches!(jobs.view(&app("a")).unwrap().state, JobState::Fetching { .. })
         })
         .await;
-        jobs.start(&app("a"), "r2", |_, _| async { Ok(output()) });
-        assert_eq!(jobs.view(&app("a")).unwrap().release, "r1");
-        jobs.start(&app("b"), "r1", |_, _| async { Ok(output()) });
+        jobs.start(&app("a"), owner("r2"), |_, _| async { Ok(output()) });
+        assert_eq!(jobs.view(&app("a")).unwrap().owner, owner("r1"));
+        jobs.start(&app("b"), owner("r1"), |_, _| async { Ok(output()) });
         jobs.cancel(&app("b"));
         until(&mut wake, || jobs.view(&app("b")).unwrap().state.has_ended()).await;
         jobs.cancel(&app("a"));
@@ -301,7 +308,7 @@ mod tests {
     async fn a_job_that_panics_has_failed() {
         let (sender, mut wake) = mpsc::unbounded_channel();
         let jobs = Jobs::new(1, sender);
-        jobs.start(&app("a"), "r", |_, _| async { panic!("boom") });
+        jobs.start(&app("a"), owner("r"), |_, _| async { panic!("boom") });
         until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
         assert!(matches!(
             jobs.view(&app("a")).unwrap().state,

@@ -200,14 +200,17 @@ fn failed_in_rollout(release: &ReleaseView) -> bool {
 }
 
 fn delete(world: &World<'_>, plan: &mut Plan) {
-    if world.app.spec.deletion_policy == DeletionPolicy::Orphan {
-        plan.push(Action::Orphan);
-        return;
-    }
     if let Some(job) = &world.job
         && !job.state.has_ended()
     {
         plan.push(Action::CancelJob);
+        return;
+    }
+    if world.app.spec.deletion_policy == DeletionPolicy::Orphan {
+        if world.job.is_some() {
+            plan.push(Action::ForgetJob);
+        }
+        plan.push(Action::Orphan);
         return;
     }
     plan.push(Action::RemoveContainers {
@@ -251,25 +254,23 @@ fn number(world: &World<'_>, plan: &mut Plan) {
 /// them cancelled where nothing is wanted.
 fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
     let is_current = |release: &ReleaseView| current.is_some_and(|current| current.name == release.name);
-    let owner_is_current = |job: &str| current.is_some_and(|current| current.name == job);
     if let Some(job) = &world.job
-        && !owner_is_current(&job.release)
+        && current.is_none_or(|current| world.job_of(current).is_none())
     {
-        plan.push(if job.state.has_ended() {
-            Action::ForgetJob
+        if job.state.has_ended() {
+            plan.push(Action::ForgetJob);
+            // The current Release waited for this end.
+            plan.look_again_in(Duration::ZERO);
         } else {
-            Action::CancelJob
-        });
+            plan.push(Action::CancelJob);
+        }
     }
     for release in world
         .releases
         .iter()
         .filter(|release| !release.has_ended() && !is_current(release))
     {
-        let works = world
-            .job
-            .as_ref()
-            .is_some_and(|job| job.release == release.name && !job.state.has_ended());
+        let works = world.job_of(release).is_some_and(|job| !job.state.has_ended());
         if works {
             continue; // It has ended only when its job has.
         }
@@ -302,7 +303,7 @@ fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan)
 fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut Plan) -> Option<String> {
     let name = release.name.clone();
     let before = active(&world.releases).map(|release| release.name.clone());
-    let job = world.job.as_ref().filter(|job| job.release == name);
+    let job = world.job_of(release);
     if release.spec.cancel {
         cancel(world, release, plan);
         return before;
@@ -416,10 +417,7 @@ fn rolls_back(world: &World<'_>) -> bool {
 
 /// A Release is Cancelled only when its job has ended and none of its own containers is left.
 fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
-    if let Some(job) = &world.job
-        && job.release == release.name
-        && !job.state.has_ended()
-    {
+    if world.job_of(release).is_some_and(|job| !job.state.has_ended()) {
         plan.push(Action::CancelJob);
         return;
     }

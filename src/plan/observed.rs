@@ -16,6 +16,8 @@ use super::desired::Desired;
 pub struct ReleaseView {
     /// Its name.
     pub name: String,
+    /// Its UID: one that was deleted and made again under the same name is another one.
+    pub uid: String,
     /// What was asked for.
     pub spec: ReleaseSpec,
     /// Where it stands.
@@ -36,6 +38,7 @@ impl ReleaseView {
         let meta = &release.metadata;
         Self {
             name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
             spec: release.spec.clone(),
             status: release.status.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
@@ -102,11 +105,20 @@ pub fn last_handled(releases: &[ReleaseView]) -> Option<&ReleaseView> {
     releases.iter().rev().find(|release| release.handled().is_some())
 }
 
+/// For whom a job works: by UID, since what it makes is nothing for a namesake that comes after a deletion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobOwner {
+    /// The Application's UID.
+    pub application: String,
+    /// The Release's UID.
+    pub release: String,
+}
+
 /// The job of an Application: at most one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobView {
-    /// For which Release.
-    pub release: String,
+    /// For whom.
+    pub owner: JobOwner,
     /// How it stands.
     pub state: JobState,
 }
@@ -191,6 +203,16 @@ pub struct World<'a> {
     pub running: Result<Running, Problem>,
     /// Whether work that failed for a passing reason must still wait.
     pub retry_at: Option<Timestamp>,
+}
+
+impl World<'_> {
+    /// The job, where it works for this very Release of this very Application.
+    pub fn job_of(&self, release: &ReleaseView) -> Option<&JobView> {
+        let app = self.app.metadata.uid.as_deref().unwrap_or_default();
+        self.job
+            .as_ref()
+            .filter(|job| job.owner.application == app && job.owner.release == release.uid)
+    }
 }
 
 #[cfg(test)]

@@ -104,6 +104,62 @@ async fn newer_supersedes_older_and_a_build_that_is_cancelled_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namesake_gets_nothing_of_a_release_that_was_deleted_while_it_was_built() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    let slow = repo.commit("Slow", &[("Dockerfile", FOREVER)]);
+    let quick = repo.commit("Quick", &[("Dockerfile", "FROM scratch\nLABEL quick=yes\n")]);
+    // Nobody but the one who asks makes a Release meanwhile.
+    davit.done("shop").await;
+    davit
+        .ask("go", json!({"application": "shop", "revision": slow}))
+        .await;
+    davit.phase("go", "Building").await;
+    let params = DeleteParams::default();
+    davit.api::<Release>().delete("go", &params).await.unwrap();
+    davit
+        .ask("go", json!({"application": "shop", "revision": quick}))
+        .await;
+    let release = davit
+        .release("go", "at its end", |release| {
+            ["Succeeded", "Failed", "Cancelled", "Superseded"]
+                .iter()
+                .any(|end| release["status"]["phase"] == *end)
+        })
+        .await;
+    assert_eq!(release["status"]["phase"], "Succeeded", "{:#}", release["status"]);
+    assert_eq!(
+        release["status"]["image"],
+        FakeBuilder::id("FROM scratch\nLABEL quick=yes\n")
+    );
+    assert_eq!(
+        davit.builder.active(),
+        0,
+        "nothing of the deleted one runs any more"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_is_orphaned_while_it_is_built_leaves_no_job() {
+    let davit = Loop::start().await;
+    let (slow, quick) = (repo(FOREVER), repo("FROM scratch\n"));
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&slow), "deletionPolicy": "Orphan"}),
+        )
+        .await;
+    davit.phase("shop-1", "Building").await;
+    davit.delete("shop").await;
+    davit.wait("shop", "gone", Value::is_null).await;
+    assert_eq!(davit.builder.active(), 0, "nobody waits for it any more");
+    davit.apply("shop", json!({"source": source(&quick)})).await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrency_queue_waits_and_forbid_refuses() {
     let davit = Loop::start().await;
     let repo = repo(FOREVER);
