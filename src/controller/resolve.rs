@@ -36,7 +36,30 @@ struct Found {
     key: String,
     result: Result<PinnedSource, Problem>,
     attempts: u32,
-    next: Option<Instant>,
+    /// When it was found.
+    at: Instant,
+    pause: Pause,
+}
+
+/// How long what was found holds.
+#[derive(Clone, Copy, Debug)]
+enum Pause {
+    /// So long: it is tried again after a failure that may heal by itself.
+    Backoff(Duration),
+    /// This share of the poll interval that the spec asks for at the time when somebody wants to know: the interval may
+    /// change, and then it counts at once.
+    Poll(f64),
+}
+
+impl Found {
+    /// How long it still holds by the spec as it is now; nothing where that is for ever.
+    fn holds(&self, spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
+        let pause = match self.pause {
+            Pause::Backoff(pause) => pause,
+            Pause::Poll(share) => poll_interval(spec, id)?.mul_f64(share),
+        };
+        Some(pause.saturating_sub(self.at.elapsed()))
+    }
 }
 
 /// The source of an Application as it was resolved.
@@ -124,9 +147,7 @@ impl Resolver {
             return Resolution {
                 origin: Some(origin),
                 attempts: known.attempts,
-                check_in: known
-                    .next
-                    .map(|next| next.saturating_duration_since(Instant::now())),
+                check_in: known.holds(&app.spec, id),
                 source: Some(known.result),
                 pending: false,
             };
@@ -169,25 +190,24 @@ impl Resolver {
             .map_or(0, |found| found.attempts);
         let attempts = if transient { before + 1 } else { 0 };
         let pause = if transient {
-            Some(backoff::pause(attempts, salt(id)))
+            Pause::Backoff(backoff::pause(attempts, salt(id)))
         } else {
-            poll_interval(&app.spec, id, attempts)
+            Pause::Poll(1.0)
         };
-        let next = pause.map(|pause| Instant::now() + pause);
-        self.found.lock().insert(
-            id.clone(),
-            Found {
-                key,
-                result: result.clone(),
-                attempts,
-                next,
-            },
-        );
+        let found = Found {
+            key,
+            result: result.clone(),
+            attempts,
+            at: Instant::now(),
+            pause,
+        };
+        let check_in = found.holds(&app.spec, id);
+        self.found.lock().insert(id.clone(), found);
         Resolution {
             source: Some(result),
             origin: Some(origin),
             attempts,
-            check_in: pause,
+            check_in,
             pending: false,
         }
     }
@@ -196,7 +216,7 @@ impl Resolver {
     fn known(&self, id: &AppId, app: &Application, source: &Source, key: &str) -> Option<Found> {
         let mut found = self.found.lock();
         if let Some(known) = found.get(id) {
-            let due = known.next.is_some_and(|next| next <= Instant::now());
+            let due = known.holds(&app.spec, id).is_some_and(|left| left.is_zero());
             return (known.key == key && !due).then(|| known.clone());
         }
         let status = app.status.as_ref()?;
@@ -206,13 +226,12 @@ impl Resolver {
             return None;
         }
         // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
-        let interval = poll_interval(&app.spec, id, 0);
-        let next = interval.map(|interval| Instant::now() + interval.mul_f64(fraction(salt(id))));
         let known = Found {
             key: key.to_owned(),
             result: Ok(pinned(source, revision)?),
             attempts: 0,
-            next,
+            at: Instant::now(),
+            pause: Pause::Poll(fraction(salt(id))),
         };
         found.insert(id.clone(), known.clone());
         Some(known)
@@ -417,7 +436,7 @@ pub fn pinned(source: &Source, revision: String) -> Option<PinnedSource> {
 }
 
 /// When a source is looked at again; nothing where it never moves or is not to be followed.
-fn poll_interval(spec: &ApplicationSpec, id: &AppId, attempt: u32) -> Option<Duration> {
+fn poll_interval(spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
     let trigger = spec.trigger.clone().unwrap_or_default();
     if trigger.on == Some(TriggerOn::Manual) || is_fixed(spec) {
         return None;
@@ -426,12 +445,7 @@ fn poll_interval(spec: &ApplicationSpec, id: &AppId, attempt: u32) -> Option<Dur
         .poll_interval
         .as_ref()
         .map_or(POLL_INTERVAL, crate::api::Duration::get);
-    (!interval.is_zero()).then(|| {
-        backoff::jitter(
-            interval.max(Duration::from_secs(1)),
-            salt(id).wrapping_add(u64::from(attempt)),
-        )
-    })
+    (!interval.is_zero()).then(|| backoff::jitter(interval.max(Duration::from_secs(1)), salt(id)))
 }
 
 /// True where the source names a commit or digest itself.

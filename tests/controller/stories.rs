@@ -436,6 +436,39 @@ async fn a_server_that_never_answers_holds_up_nobody_else_and_not_even_drift() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_that_changes_counts_at_once() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    for (number, before, after) in [
+        (
+            0,
+            json!({"on": "Manual"}),
+            json!({"on": "Push", "pollInterval": "1s"}),
+        ),
+        (1, json!({"pollInterval": "0s"}), json!({"pollInterval": "1s"})),
+        (2, json!({"pollInterval": "1h"}), json!({"pollInterval": "1s"})),
+    ] {
+        let name = format!("shop-{number}");
+        davit
+            .apply(&name, json!({"source": source(&repo), "trigger": before}))
+            .await;
+        davit.done(&name).await;
+        davit.patch(&name, json!({"spec": {"trigger": after}})).await;
+        davit.done(&name).await;
+        repo.commit(
+            &format!("Push {number}"),
+            &[("Dockerfile", "FROM scratch\nUSER 1\n"), ("count", &name)],
+        );
+        let head = repo.head();
+        davit
+            .wait(&name, "at what was pushed", |app| {
+                app["status"]["source"]["revision"] == head.as_str()
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_release_of_no_application_says_so_and_begins_when_that_comes() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
