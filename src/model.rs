@@ -108,11 +108,14 @@ pub enum RefSpec {
 }
 
 impl GitCredential {
-    /// The secrets in it, for a log that must hide them.
+    /// The secrets in it, for a text that must hide them: of a user and a password the pair too, since in base64 that
+    /// holds nothing of what the password alone is.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::Anonymous => Vec::new(),
-            Self::Basic { password, .. } => vec![password.clone()],
+            Self::Basic { username, password } => {
+                vec![password.clone(), Secret::pair(username, password)]
+            }
             Self::Bearer(token) => vec![token.clone()],
             Self::Ssh { key, .. } => vec![key.clone()],
         }

@@ -32,6 +32,15 @@ impl Secret {
         Self(Zeroizing::new(bytes.into()))
     }
 
+    /// `user:password`, as basic authentication sends it.
+    pub fn pair(user: &str, password: &Self) -> Self {
+        let mut pair = Zeroizing::new(Vec::with_capacity(user.len() + 1 + password.0.len()));
+        pair.extend_from_slice(user.as_bytes());
+        pair.push(b':');
+        pair.extend_from_slice(&password.0);
+        Self(pair)
+    }
+
     /// The raw bytes, for the one place that must hand them on.
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -16,6 +16,7 @@ use crate::api::Reason;
 use crate::error::{Class, Explain, cut};
 use crate::joblog::JobLog;
 use crate::model::RegistryLogin;
+use crate::redact::{Masker, Secret};
 
 /// The field that messages name.
 const FIELD: &str = "spec.source.docker.image";
@@ -219,6 +220,7 @@ pub async fn resolve_image(
         return Ok(pinned(&name, digest, Found::Pinned));
     }
     let full_name = name.to_string();
+    let masker = masker(login);
     let asked = docker.inspect_registry_image(&full_name, login.map(credentials));
     let error = match tokio::time::timeout(ANSWER, asked).await {
         Ok(Ok(answer)) => match answer.descriptor.digest {
@@ -228,7 +230,7 @@ pub async fn resolve_image(
                 said: "the registry names no digest".to_owned(),
             },
         },
-        Ok(Err(error)) => explain(image, error),
+        Ok(Err(error)) => explain(image, error, &masker),
         Err(_) => ImageError::Unreachable {
             image: image.to_owned(),
             said: format!("no answer within {} s", ANSWER.as_secs()),
@@ -265,7 +267,7 @@ async fn local(
     let found = match docker.inspect_image(image).await {
         Ok(found) => found,
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
-        Err(error) => return Err(explain(image, error)),
+        Err(error) => return Err(explain(image, error, &Masker::default())),
     };
     let Some(id) = found.id else {
         return Ok(None);
@@ -308,7 +310,7 @@ pub async fn pull(
             return Ok(());
         }
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-        Err(error) => return Err(explain(reference, error)),
+        Err(error) => return Err(explain(reference, error, &Masker::default())),
     }
     if let Name::Id(id) = name {
         return Err(ImageError::NotFound {
@@ -328,7 +330,7 @@ pub async fn pull(
         };
         let step = match next {
             None => return Ok(()),
-            Some(Err(error)) => return Err(explain(reference, error)),
+            Some(Err(error)) => return Err(explain(reference, error, &masker(login))),
             Some(Ok(step)) => step,
         };
         // A layer's bytes are told many times a second; its beginning and its end are enough.
@@ -353,14 +355,21 @@ fn credentials(login: &RegistryLogin) -> DockerCredentials {
     }
 }
 
+/// What hides a login in what a registry says: that may repeat what it was sent.
+fn masker(login: Option<&RegistryLogin>) -> Masker {
+    login.map_or_else(Masker::default, |login| {
+        Masker::new([&login.password, &Secret::pair(&login.username, &login.password)])
+    })
+}
+
 /// What the engine's answer means. It passes a registry's answer on mostly as a sentence, so the sentence decides.
-fn explain(image: &str, error: Error) -> ImageError {
+fn explain(image: &str, error: Error, masker: &Masker) -> ImageError {
     let (status, said) = match error {
         Error::DockerResponseServerError { status_code, message } => (status_code, message),
         Error::DockerStreamError { error } => (0, error),
         other => return ImageError::EngineUnavailable(other),
     };
-    let (image, said) = (image.to_owned(), cut(said.trim(), 400));
+    let (image, said) = (image.to_owned(), cut(masker.mask(&said).trim(), 400));
     let lower = said.to_ascii_lowercase();
     let says = |sentences: &[&str]| sentences.iter().any(|sentence| lower.contains(sentence));
     if says(&["no space left on device", "disk quota exceeded"]) {
@@ -403,7 +412,6 @@ fn explain(image: &str, error: Error) -> ImageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redact::Secret;
     use crate::source::registry_login::registry_logins;
 
     #[test]
@@ -442,6 +450,20 @@ mod tests {
         assert!(login_for("nginx", &logins).unwrap().is_some());
         assert!(login_for("docker.io/acme/shop:1", &logins).unwrap().is_some());
         assert!(login_for("r.example.com/nginx", &logins).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_registry_that_repeats_the_login_tells_nobody() {
+        let login = RegistryLogin {
+            username: "u".to_owned(),
+            password: Secret::from("S3cr3t-Pass-77"),
+        };
+        let error = Error::DockerResponseServerError {
+            status_code: 500,
+            message: "denied: you sent Basic dTpTM2NyM3QtUGFzcy03Nw== (S3cr3t-Pass-77)".to_owned(),
+        };
+        let said = explain("x", error, &masker(Some(&login))).to_string();
+        assert!(said.contains("you sent Basic ***== (***)"), "{said}");
     }
 
     #[test]
@@ -500,7 +522,7 @@ mod tests {
                     message: said.to_owned(),
                 }
             };
-            assert_eq!(explain("x", error).reason(), reason, "{said}");
+            assert_eq!(explain("x", error, &Masker::default()).reason(), reason, "{said}");
         }
     }
 }

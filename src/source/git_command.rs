@@ -145,7 +145,7 @@ impl<'a> Conversation<'a> {
             remote,
             dir: runner.private_dir()?,
             env: Vec::new(),
-            masker: masker(&remote.credential),
+            masker: Masker::new(&remote.credential.secrets()),
         };
         conversation
             .lay_out()
@@ -158,9 +158,8 @@ impl<'a> Conversation<'a> {
         self.set("GIT_ALLOW_PROTOCOL", scheme);
         match &self.remote.credential {
             GitCredential::Basic { username, password } => {
-                let mut pair = Secret::from(format!("{username}:")).expose().to_vec();
-                pair.extend(password.expose());
-                let pair = base64::engine::general_purpose::STANDARD.encode(Secret::new(pair).expose());
+                let pair = Secret::pair(username, password);
+                let pair = base64::engine::general_purpose::STANDARD.encode(pair.expose());
                 self.set_header(&format!("Authorization: Basic {pair}"));
             }
             GitCredential::Bearer(token) => {
@@ -275,15 +274,6 @@ async fn run(program: Program, cancel: &CancellationToken) -> Result<Output, Sou
         ProcessError::Cancelled { .. } => SourceError::Cancelled,
         other => SourceError::Program(other),
     })
-}
-
-fn masker(credential: &GitCredential) -> Masker {
-    match credential {
-        GitCredential::Anonymous => Masker::default(),
-        GitCredential::Basic { password, .. } => Masker::new([password]),
-        GitCredential::Bearer(token) => Masker::new([token]),
-        GitCredential::Ssh { key, .. } => Masker::new([key]),
-    }
 }
 
 /// The command, told which repository it works on.

@@ -97,6 +97,34 @@ async fn each_answer_has_a_reason() {
 }
 
 #[tokio::test]
+async fn a_server_that_repeats_the_credential_tells_nobody() {
+    // Git prints what a server writes beside a refusal; this one writes what it was sent.
+    let (port, _requests) = server_by_path(|request| {
+        let sent = request
+            .lines()
+            .find(|line| line.starts_with("Authorization:"))
+            .unwrap_or_default()
+            .to_owned();
+        let body = format!("you sent {sent}\n");
+        format!(
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    });
+    let error = World::development()
+        .resolve(&at(port), &RefSpec::Default)
+        .await
+        .unwrap_err();
+    crate::expect(
+        &error,
+        GitAuthFailed,
+        Terminal,
+        &["you sent Authorization: Basic ***"],
+    );
+    assert!(!format!("{error:?}").contains("cmVhZGVy"), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_redirection_gets_no_credential() {
     let (elsewhere, stolen) = server(answer("404 Not Found", ""));
     for status in [
