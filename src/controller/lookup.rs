@@ -29,7 +29,7 @@ pub type Answer = Result<PinnedSource, Problem>;
 pub struct Question {
     /// What the answer depends on.
     pub key: String,
-    /// The host that is asked.
+    /// The server that is asked.
     pub server: String,
     /// Who wants to know it as it is from now on; nobody where an answer of a moment ago does.
     pub asked: Option<String>,

@@ -30,10 +30,20 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The host that is asked.
+    /// The server that is asked: scheme, host and port of a repository's, since a host may have several; host and port
+    /// of a registry.
     pub fn server(&self) -> String {
         match self {
-            Self::Git { remote, .. } => remote.url.expose().host_str().unwrap_or_default().to_owned(),
+            Self::Git { remote, .. } => {
+                let url = remote.url.expose();
+                let port = url.port_or_known_default().map(|port| format!(":{port}"));
+                format!(
+                    "{}://{}{}",
+                    url.scheme(),
+                    url.host_str().unwrap_or_default(),
+                    port.unwrap_or_default()
+                )
+            }
             Self::Image { image, .. } => docker::registry(image),
         }
     }
@@ -159,4 +169,38 @@ pub fn ref_spec(reference: Option<&GitRef>) -> Result<RefSpec, Problem> {
         (None, Some(branch)) => RefSpec::Branch(branch.clone()),
         (None, None) => RefSpec::Default,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_of_one_host_are_not_one_server() {
+        let server = |url: &str| {
+            let remote = GitRemote {
+                url: SafeUrl::parse(url).unwrap(),
+                credential: crate::model::GitCredential::Anonymous,
+                ca: None,
+                fields: Fields::GIT,
+            };
+            Origin::Git {
+                remote,
+                spec: RefSpec::Default,
+            }
+            .server()
+        };
+        assert_eq!(server("https://h.example/a"), server("https://h.example:443/b/c"));
+        let others = [
+            "https://h.example:8443/a",
+            "ssh://git@h.example/a",
+            "ssh://git@h.example:2222/a",
+            "https://other.example/a",
+        ];
+        let mut all: Vec<_> = others.iter().map(|url| server(url)).collect();
+        all.push(server("https://h.example/a"));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), others.len() + 1, "{all:?}");
+    }
 }
