@@ -290,7 +290,7 @@ impl Resolver {
             let message = format!(
                 "spec.source names the GitProvider {namespace}/{name}, which is not there: create it"
             );
-            Problem::new(Class::Waiting, Reason::ProviderNotFound, message)
+            Problem::new(Class::Terminal, Reason::ProviderNotFound, message)
         })?;
         self.allowed(id, namespace, &provider).await?;
         let status = provider.status.clone().unwrap_or_default();
@@ -298,7 +298,13 @@ impl Resolver {
         if ready.is_none_or(|ready| ready.status != "True") {
             let said = ready.map_or("it was not looked at yet", |ready| ready.message.as_str());
             let message = format!("the GitProvider {namespace}/{name} is not ready: {said}");
-            return Err(Problem::new(Class::Waiting, Reason::ProviderNotReady, message));
+            // Where only the user can help the GitProvider, only the user can help this one.
+            let class = if condition::is_true(&status.conditions, ConditionType::Stalled) {
+                Class::Terminal
+            } else {
+                Class::Waiting
+            };
+            return Err(Problem::new(class, Reason::ProviderNotReady, message));
         }
         let reader = Reader::new(self.client.clone(), namespace);
         let (secrets, version) = forge_secrets(&provider, &reader).await?;
@@ -360,7 +366,7 @@ impl Resolver {
             provider.name_any(),
             id.namespace
         );
-        Err(Problem::new(Class::Waiting, Reason::AccessDenied, message))
+        Err(Problem::new(Class::Terminal, Reason::AccessDenied, message))
     }
 }
 

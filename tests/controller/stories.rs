@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use davit::api::{Application, Release};
+use davit::api::{Application, GitProvider, Release};
 use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
 use davit::runtime::fake::Hand;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::rig::{Loop, condition, id, repo, source};
@@ -433,6 +433,45 @@ async fn a_server_that_never_answers_holds_up_nobody_else_and_not_even_drift() {
         })
         .await;
     assert_eq!(davit.releases("shop").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_user_can_mend_at_a_provider_is_an_error_until_it_is_mended() {
+    let davit = Loop::start().await;
+    let spec = json!({"source": {"gitea": {"provider": {"name": "gt", "namespace": "forge"}, "owner": "a", "repository": "b"}}});
+    davit.apply("shop", spec).await;
+    let stalled = async |reason: &str| {
+        let app = davit
+            .wait("shop", &format!("stalled by {reason}"), |app| {
+                condition(app, "Stalled")["reason"] == reason && app["status"]["phase"] == "error"
+            })
+            .await;
+        assert_eq!(condition(&app, "Ready")["reason"], reason, "{app:#}");
+    };
+    stalled("ProviderNotFound").await;
+
+    // It goes on by itself each time that the provider comes or changes: its watch wakes it.
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(davit.client.clone());
+    let forge = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "forge"}});
+    namespaces
+        .create(&PostParams::default(), &serde_json::from_value(forge).unwrap())
+        .await
+        .unwrap();
+    let providers: kube::Api<GitProvider> = kube::Api::namespaced(davit.client.clone(), "forge");
+    let provider = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": "gt"},
+        "spec": {"gitea": {"url": "http://127.0.0.1:1", "tokenSecretRef": {"name": "none", "key": "token"}}}});
+    providers
+        .create(&PostParams::default(), &serde_json::from_value(provider).unwrap())
+        .await
+        .unwrap();
+    stalled("AccessDenied").await;
+    let allow = Patch::Merge(json!({"spec": {"allowedNamespaces": {"from": "All"}}}));
+    providers
+        .patch("gt", &PatchParams::default(), &allow)
+        .await
+        .unwrap();
+    // Its Secret is missing: that too is for the user to mend.
+    stalled("ProviderNotReady").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
