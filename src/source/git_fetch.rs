@@ -13,9 +13,13 @@ use super::git_command::{Conversation, Runner, in_repository};
 use super::remote::full_name;
 use super::submodules::{self, Module};
 use super::{CheckoutRequest, SourceError};
+use crate::error::cut;
 use crate::joblog::JobLog;
 use crate::model::RefSpec;
 use crate::process::{Output, Program};
+
+/// The longest line of a commit that is repeated, in bytes.
+const LONGEST_LINE: usize = 200;
 
 /// What a commit says of itself.
 #[derive(Debug)]
@@ -209,10 +213,10 @@ impl Job<'_> {
             .arg(self.request.commit.as_str());
         let output = self.run("read the commit of", program).await?.out();
         let mut lines = output.lines();
-        let author = lines.next().unwrap_or_default().to_owned();
-        let message = lines.find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let author = shown(lines.next().unwrap_or_default());
+        let message = lines.map(shown).find(|line| !line.is_empty());
         Ok(Head {
-            message: message.trim().to_owned(),
+            message: message.unwrap_or_default(),
             author,
         })
     }
@@ -240,6 +244,18 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+/// A line of a commit as a status may hold it: whoever may push writes what he likes there, of any length and with what
+/// a terminal takes for commands.
+fn shown(line: &str) -> String {
+    let line: String = line
+        .chars()
+        .map(|c| if c == '\t' { ' ' } else { c })
+        .filter(|c| !c.is_control())
+        .take(LONGEST_LINE + 1)
+        .collect();
+    cut(line.trim(), LONGEST_LINE)
 }
 
 /// git says of a file that it could not write it, but not why: a full disk is seen by trying.

@@ -69,6 +69,29 @@ async fn lfs_pointers_stay_pointers_and_are_named() {
 }
 
 #[tokio::test]
+async fn what_a_commit_says_is_short_and_plain() {
+    let repo = GitRepo::with(&[("file", "x")]);
+    let tree = repo.git(["rev-parse", "HEAD^{tree}"]);
+    let content = format!(
+        "tree {tree}\nauthor Eve\u{1b}[2J{} <e@example.com> 1700000000 +0000\ncommitter Eve <e@example.com> 1700000000 +0000\n\n\u{7}\n\u{1b}]0;title\u{7}{}\nbody\n",
+        "n".repeat(10_000),
+        "é".repeat(300_000)
+    );
+    let head = object(&repo, "commit", content.as_bytes());
+    repo.git(["update-ref", "refs/heads/main", &head]);
+    let checkout = World::development()
+        .fetch(&file_remote(repo.path()), &branch("main"))
+        .await
+        .unwrap();
+    for said in [&checkout.message, &checkout.author] {
+        assert!(said.len() <= 200 && said.ends_with('…'), "{said:?}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+    assert!(checkout.message.starts_with("]0;titleéé"), "{}", checkout.message);
+    assert!(checkout.author.starts_with("Eve[2Jnn"), "{}", checkout.author);
+}
+
+#[tokio::test]
 async fn nothing_that_a_repository_holds_is_run() {
     let proof = tempfile::tempdir().unwrap();
     let touch = format!("touch {}/run", proof.path().display());
