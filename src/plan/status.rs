@@ -448,10 +448,18 @@ fn urls(app: &Application, running: &Running) -> Vec<String> {
                 .as_deref()
                 .filter(|ip| *ip != "0.0.0.0" && *ip != "::")
                 .unwrap_or("localhost");
-            urls.insert(host, format!("http://{ip}:{host}"));
+            urls.insert(host, url(ip, host));
         }
     }
     urls.into_values().collect()
+}
+
+fn url(address: &str, port: u16) -> String {
+    if address.contains(':') {
+        format!("http://[{address}]:{port}")
+    } else {
+        format!("http://{address}:{port}")
+    }
 }
 
 fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, generation: i64, now: Timestamp) {
@@ -562,5 +570,16 @@ pub fn phase(conditions: &[Condition]) -> Phase {
         Phase::Error
     } else {
         Phase::Running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn an_address_with_colons_stands_in_brackets() {
+        assert_eq!(url("::1", 28432), "http://[::1]:28432");
+        assert_eq!(url("127.0.0.1", 80), "http://127.0.0.1:80");
     }
 }
