@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use crate::api::{Application, Release};
 use crate::error::chain;
 use crate::model::AppId;
-use crate::plan::{journal, status};
+use crate::plan::{End, journal, status};
 
 use super::{Ctx, Error, observe};
 
@@ -23,7 +23,8 @@ pub async fn suspended(ctx: &Ctx, app: &Application) -> Result<(), Error> {
 }
 
 /// Says of a Release that nothing happens with it as long as the Application that it names is not there. One whose
-/// Application is only late, because both were applied together, is taken up when that comes.
+/// Application is only late, because both were applied together, is taken up when that comes; one that is no longer
+/// wanted is Cancelled without it.
 pub async fn release(ctx: Arc<Ctx>, release: Release) {
     if ctx.applications.wait_until_ready().await.is_err() {
         return; // Davit ends.
@@ -39,7 +40,11 @@ pub async fn release(ctx: Arc<Ctx>, release: Release) {
     }
     let mut new = release.status.clone().unwrap_or_default();
     new.observed_generation = release.metadata.generation.unwrap_or(1);
-    journal::without_application(&mut new, &id.name, Timestamp::now());
+    if release.spec.cancel {
+        journal::end(&mut new, &End::Cancelled, Timestamp::now());
+    } else {
+        journal::without_application(&mut new, &id.name, Timestamp::now());
+    }
     let old = release.status.as_ref();
     if let Err(error) = ctx.report.tell(&release, None, old, &new).await {
         tracing::warn!(error = %chain(&error), "the status of a Release could not be written");

@@ -243,6 +243,10 @@ fn number(world: &World<'_>, plan: &mut Plan) {
         .iter()
         .filter(|release| release.status.number.is_none());
     for (number, release) in (first..).zip(new) {
+        if release.has_ended() {
+            // Cancelled before there was an Application: nothing else wakes the pass that goes on from here.
+            plan.look_again_in(Duration::ZERO);
+        }
         plan.push(Action::Number {
             release: release.name.clone(),
             number,

@@ -529,6 +529,29 @@ async fn a_release_of_no_application_says_so_and_begins_when_that_comes() {
     assert_eq!(davit.releases("shop").await.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_no_application_can_be_cancelled() {
+    let davit = Loop::start().await;
+    davit.ask("early", json!({"application": "shop"})).await;
+    davit
+        .release("early", "told that it waits", |release| {
+            condition(release, "Ready")["reason"] == "ApplicationNotFound"
+        })
+        .await;
+    davit.cancel("early").await;
+    let release = davit.phase("early", "Cancelled").await;
+    assert_eq!(condition(&release, "Ready")["reason"], "Cancelled");
+    // One that is no longer wanted when it comes does not wait at all.
+    davit
+        .ask("never", json!({"application": "shop", "cancel": true}))
+        .await;
+    davit.phase("never", "Cancelled").await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.phase("early", "Cancelled").await;
+}
+
 /// The newest Release's name, where it is at least the `least`th.
 fn davit_release(app: &Value, least: i64) -> Value {
     let release = &app["status"]["release"];
