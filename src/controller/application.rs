@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action as Requeue;
 
-use crate::api::{Application, FINALIZER, REQUESTED_AT, Release, ReleaseStatus, ReleaseType, Retry};
+use crate::api::{Application, FINALIZER, REQUESTED_AT, Reason, Release, ReleaseStatus, ReleaseType, Retry};
 use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::plan::backoff::pause;
@@ -183,7 +183,7 @@ async fn gather(
 fn no_source() -> Problem {
     Problem::new(
         Class::Terminal,
-        crate::api::Reason::NoSource,
+        Reason::NoSource,
         "the Application has no source: set spec.source",
     )
 }
@@ -314,10 +314,11 @@ fn next_check(pass: &Pass<'_>, world: &World<'_>, now: Timestamp) -> Option<Dura
         Some(Progress::Rolling { check_in, .. }) => *check_in,
         Some(Progress::Complete) | None => None,
     };
+    // Nothing tells that a port of the machine has become free, but what is to run begins as soon as it has.
     let trouble = pass
         .problem
         .as_ref()
-        .filter(|problem| problem.class != Class::Terminal)
+        .filter(|problem| problem.class != Class::Terminal || problem.reason == Reason::PortTaken)
         .map(|_| Duration::from_secs(5));
     [again, deadline, rolling, trouble].into_iter().flatten().min()
 }

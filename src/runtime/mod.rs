@@ -275,7 +275,11 @@ impl Explain for RuntimeError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::PortTaken { .. } => Some("set another hostPort in spec.ports, or free it".to_owned()),
+            Self::PortTaken { .. } => Some(
+                "set another hostPort in spec.ports, or free it; a release that has failed does not begin again: create a \
+                 Release then"
+                    .to_owned(),
+            ),
             Self::ConfigInvalid(_) => Some("check spec.command, spec.args and spec.volumes".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; it is tried again".to_owned()),
             Self::ImageMissing(_) | Self::EngineUnavailable(_) | Self::Engine { .. } => None,

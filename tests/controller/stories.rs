@@ -552,6 +552,41 @@ async fn a_release_of_no_application_can_be_cancelled() {
     davit.phase("early", "Cancelled").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_port_that_was_taken_is_had_soon_after_it_is_freed() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    let spec = json!({"source": source(&repo), "ports": [{"containerPort": 80, "hostPort": 8080}]});
+    let taken = |app: &Value| condition(app, "Ready")["reason"] == "PortTaken";
+    davit.apply("first", spec.clone()).await;
+    davit.done("first").await;
+    davit.patch("first", json!({"spec": {"stopped": true}})).await;
+    davit
+        .wait("first", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    davit.apply("second", spec.clone()).await;
+    davit.done("second").await;
+    davit.patch("first", json!({"spec": {"stopped": false}})).await;
+    davit.wait("first", "told who has its port", taken).await;
+    // A release that could not have the port has failed, and says what to do.
+    davit.apply("third", spec).await;
+    let third = davit.wait("third", "told who has its port", taken).await;
+    let message = condition(&third, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("free it") && message.contains("create a Release"),
+        "{message}"
+    );
+    davit.delete("second").await;
+    davit.done("first").await;
+    davit.patch("first", json!({"spec": {"stopped": true}})).await;
+    davit
+        .wait("first", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    davit.ask("once-more", json!({"application": "third"})).await;
+    davit.phase("once-more", "Succeeded").await;
+    davit.done("third").await;
+}
+
 /// The newest Release's name, where it is at least the `least`th.
 fn davit_release(app: &Value, least: i64) -> Value {
     let release = &app["status"]["release"];
