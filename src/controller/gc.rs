@@ -1,9 +1,10 @@
 //! What bears our labels and has no owner any more is swept: it was left behind by a crash or by a deletion that Davit
 //! did not see.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kube::Api;
 
@@ -12,6 +13,12 @@ use crate::error::chain;
 use crate::model::AppId;
 
 use super::Ctx;
+
+/// The pause between two looks at what is stopping.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often it is looked at: longer than the grace that anybody gives a container, an hour.
+const ROUNDS: usize = 3700;
 
 /// UIDs of Applications whose containers were left to run without an owner (`deletionPolicy: Orphan`): a file each.
 #[derive(Clone, Debug)]
@@ -40,7 +47,8 @@ impl Orphans {
     }
 }
 
-/// Removes what no Application owns: called once the engine answers and the Applications are known.
+/// Removes what no Application owns: called once the engine answers and the Applications are known. What is still
+/// stopping is asked for again until nothing is left of it.
 pub async fn sweep(ctx: &Ctx) {
     let found = match ctx.runtime.apps().await {
         Ok(found) => found,
@@ -49,31 +57,49 @@ pub async fn sweep(ctx: &Ctx) {
             return;
         }
     };
-    let api: Api<Application> = Api::all(ctx.client.clone());
-    let owners: HashMap<AppId, String> = match api.list(&kube::api::ListParams::default()).await {
-        Ok(list) => list.items.into_iter().filter_map(owner).collect(),
-        Err(error) => {
-            tracing::warn!(error = %chain(&error), "the Applications could not be listed; nothing is swept");
+    let mut left: Vec<(AppId, String)> = found
+        .into_iter()
+        .filter(|(_, uid)| !ctx.orphans.has(uid))
+        .collect();
+    for round in 0..ROUNDS {
+        // Looked at in each round: a namesake that came meanwhile removes by its own rollout what is not its own.
+        let Some(owners) = owners(ctx).await else { return };
+        left.retain(|(app, _)| !owners.contains(app));
+        let mut stopping = Vec::new();
+        for (app, uid) in left {
+            if round == 0 {
+                tracing::info!(%app, uid, "removing what no Application owns");
+            }
+            match ctx.runtime.remove(&app, false).await {
+                Ok(true) => {}
+                Ok(false) => stopping.push((app, uid)),
+                Err(error) => tracing::warn!(%app, error = %chain(&error), "could not be removed"),
+            }
+        }
+        if stopping.is_empty() {
             return;
         }
-    };
-    for (app, uid) in found {
-        if owners.get(&app) == Some(&uid) || ctx.orphans.has(&uid) {
-            continue;
-        }
-        if owners.contains_key(&app) {
-            continue; // A namesake: its own rollout removes what is not its own.
-        }
-        tracing::info!(%app, uid, "removing what no Application owns");
-        if let Err(error) = ctx.runtime.remove(&app, false).await {
-            tracing::warn!(%app, error = %chain(&error), "could not be removed");
+        left = stopping;
+        tokio::time::sleep(PAUSE).await;
+    }
+    tracing::warn!(
+        apps = left.len(),
+        "what no Application owns does not stop; it is swept later"
+    );
+}
+
+/// The Applications that there are; nothing where they could not be asked for.
+async fn owners(ctx: &Ctx) -> Option<HashSet<AppId>> {
+    let api: Api<Application> = Api::all(ctx.client.clone());
+    match api.list(&kube::api::ListParams::default()).await {
+        Ok(list) => Some(list.items.into_iter().filter_map(id).collect()),
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the Applications could not be listed; nothing is swept");
+            None
         }
     }
 }
 
-fn owner(app: Application) -> Option<(AppId, String)> {
-    Some((
-        AppId::new(app.metadata.namespace?, app.metadata.name?),
-        app.metadata.uid?,
-    ))
+fn id(app: Application) -> Option<AppId> {
+    Some(AppId::new(app.metadata.namespace?, app.metadata.name?))
 }

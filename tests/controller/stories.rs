@@ -587,6 +587,36 @@ async fn a_host_port_that_was_taken_is_had_soon_after_it_is_freed() {
     davit.done("third").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_application_owns_is_swept_to_the_end() {
+    let mut davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    // It goes while Davit is not there to see it.
+    davit.stop().await;
+    davit
+        .patch("shop", json!({"metadata": {"finalizers": null}}))
+        .await;
+    davit.delete("shop").await;
+    davit.wait("shop", "gone", Value::is_null).await;
+    davit.runtime.hold_stops();
+    let before = davit.runtime.calls().remove;
+    davit.run();
+    let asked = async |least: usize| {
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while davit.runtime.calls().remove < least {
+            assert!(std::time::Instant::now() < end, "it was asked for too seldom");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    asked(before + 1).await;
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1, "it is stopping");
+    davit.runtime.finish_stops();
+    asked(davit.runtime.calls().remove + 1).await;
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+}
+
 /// The newest Release's name, where it is at least the `least`th.
 fn davit_release(app: &Value, least: i64) -> Value {
     let release = &app["status"]["release"];
