@@ -112,7 +112,8 @@ pub enum Protocol {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What is set aside.
+    /// What is set aside where not everybody gets all: cpu as a weight beside others (1024 shares for a core), memory
+    /// as a soft limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Amounts>,
     /// What is never exceeded.

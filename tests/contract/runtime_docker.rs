@@ -177,6 +177,7 @@ async fn containers_are_made_as_asked_and_bounded() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.cpu = Some(250_000_000);
+    wanted.cpu_shares = Some(102);
     wanted.memory = Some(64 << 20);
     wanted.memory_reservation = Some(32 << 20);
     wanted.stop_grace = Duration::from_secs(7);
@@ -184,8 +185,8 @@ async fn containers_are_made_as_asked_and_bounded() {
     let id = rig.replicas(&wanted).await[0].id.clone();
     for (format, expected) in [
         (
-            "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}",
-            "250000000 67108864 33554432",
+            "{{.HostConfig.NanoCpus}} {{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}",
+            "250000000 102 67108864 33554432",
         ),
         (
             "{{.HostConfig.SecurityOpt}} {{.HostConfig.Init}} {{.HostConfig.Privileged}}",
@@ -208,9 +209,18 @@ async fn containers_are_made_as_asked_and_bounded() {
     }
     // What a hand changed can be put right as it runs; a limit that a hand added where none is wanted cannot.
     rig.settle(&wanted).await;
-    run(docker().args(["update", "--memory=128m", "--memory-swap=128m", &id]));
+    run(docker().args([
+        "update",
+        "--memory=128m",
+        "--memory-swap=128m",
+        "--cpu-shares=7",
+        &id,
+    ]));
     rig.settle(&wanted).await;
-    assert_eq!(inspect(&id, "{{.HostConfig.Memory}}"), "67108864");
+    assert_eq!(
+        inspect(&id, "{{.HostConfig.Memory}} {{.HostConfig.CpuShares}}"),
+        "67108864 102"
+    );
     wanted.memory = None;
     "h2".clone_into(&mut wanted.hash);
     rig.settle(&wanted).await;

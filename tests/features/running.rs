@@ -65,6 +65,7 @@ fn environment_files_command_and_limits_are_as_they_are_asked_for() {
     assert_eq!(container["Args"], json!(["10000"]));
     let host = &container["HostConfig"];
     assert_eq!(host["NanoCpus"], 250_000_000);
+    assert_eq!(host["CpuShares"], 102);
     assert_eq!(host["Memory"], 64 << 20);
     assert_eq!(host["MemorySwap"], 64 << 20, "swap makes no limit longer");
     assert_eq!(host["MemoryReservation"], 32 << 20);

@@ -77,6 +77,7 @@ fn host(names: &Names, workload: &Workload, network: String) -> HostConfig {
     }
     HostConfig {
         nano_cpus: Some(limit(workload.cpu)),
+        cpu_shares: Some(limit(workload.cpu_shares)),
         memory: Some(limit(workload.memory)),
         // As much as memory: a limit that swap can stretch is none.
         memory_swap: workload.memory.map(|bytes| limit(Some(bytes))),
@@ -129,6 +130,7 @@ fn mounted(names: &Names, workload: &Workload, mount: &crate::runtime::Mount) ->
 pub fn update(workload: &Workload) -> ContainerUpdateBody {
     ContainerUpdateBody {
         nano_cpus: workload.cpu.map(|it| limit(Some(it))),
+        cpu_shares: workload.cpu_shares.map(|it| limit(Some(it))),
         memory: workload.memory.map(|it| limit(Some(it))),
         memory_swap: workload.memory.map(|it| limit(Some(it))),
         memory_reservation: workload.memory_reservation.map(|it| limit(Some(it))),

@@ -74,8 +74,8 @@ pub struct Looked {
     pub health: Health,
     /// Its end in the namespace's network.
     pub endpoint: Option<Endpoint>,
-    /// Limits: nano-cores, bytes, bytes; 0 for none.
-    pub limits: (i64, i64, i64),
+    /// Limits: nano-cores, shares of cpu, bytes, bytes; 0 for none.
+    pub limits: [i64; 4],
     /// Its restart policy.
     pub restart: Restart,
     /// Host ports as they are.
@@ -199,11 +199,13 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         restarts,
         health,
         endpoint,
-        limits: (
-            host.nano_cpus.unwrap_or_default(),
-            host.memory.unwrap_or_default(),
-            host.memory_reservation.unwrap_or_default(),
-        ),
+        limits: [
+            host.nano_cpus,
+            host.cpu_shares,
+            host.memory,
+            host.memory_reservation,
+        ]
+        .map(Option::unwrap_or_default),
         restart: read_restart(host.restart_policy.as_ref()),
         host_ports,
         checked,
@@ -279,8 +281,14 @@ impl Looked {
             && self.labels.get(names::UID) == Some(&workload.uid);
         let index = names.index(workload, &self.name);
         let kept = index.is_some() && self.name.ends_with(names::KEPT);
-        let wanted = [workload.cpu, workload.memory, workload.memory_reservation].map(limit);
-        let real = [self.limits.0, self.limits.1, self.limits.2];
+        let wanted = [
+            workload.cpu,
+            workload.cpu_shares,
+            workload.memory,
+            workload.memory_reservation,
+        ]
+        .map(limit);
+        let real = self.limits;
         // The engine cannot take a limit away from a container, only change it: such a one must be made anew.
         let unmendable = wanted
             .iter()
