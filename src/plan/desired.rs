@@ -324,7 +324,7 @@ pub fn workload(
         args: spec.args.clone(),
         ports,
         cpu,
-        cpu_shares: cpu_request.map(shares),
+        cpu_request,
         memory,
         memory_reservation,
         health: spec
@@ -367,7 +367,7 @@ pub fn nothing(app: &AppId, uid: &str) -> Workload {
         args: Vec::new(),
         ports: Vec::new(),
         cpu: None,
-        cpu_shares: None,
+        cpu_request: None,
         memory: None,
         memory_reservation: None,
         health: None,
@@ -548,11 +548,6 @@ fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem
             })
         })
         .collect()
-}
-
-/// The weight that Kubernetes gives a request for so many nano-cores, within what the kernel takes.
-fn shares(nano_cores: u64) -> u64 {
-    (nano_cores / 1_000_000 * 1024 / 1000).clamp(2, 262_144)
 }
 
 /// Nano-cores and bytes.

@@ -369,7 +369,7 @@ pub fn workload(namespace: &str, name: &str, hash: &str) -> Workload {
         args: Vec::new(),
         ports: Vec::new(),
         cpu: None,
-        cpu_shares: None,
+        cpu_request: None,
         memory: None,
         memory_reservation: None,
         health: None,

@@ -41,8 +41,8 @@ pub struct Workload {
     pub ports: Vec<PortBinding>,
     /// The most cpu, in nano-cores.
     pub cpu: Option<u64>,
-    /// Its weight where the machine has less cpu than all want, as cgroups count it: 1024 for a core.
-    pub cpu_shares: Option<u64>,
+    /// The cpu that it has a claim to where the machine has less than all want, in nano-cores.
+    pub cpu_request: Option<u64>,
     /// The most memory, in bytes.
     pub memory: Option<u64>,
     /// The memory that is set aside, in bytes.

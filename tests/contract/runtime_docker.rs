@@ -177,7 +177,7 @@ async fn containers_are_made_as_asked_and_bounded() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.cpu = Some(250_000_000);
-    wanted.cpu_shares = Some(102);
+    wanted.cpu_request = Some(100_000_000);
     wanted.memory = Some(64 << 20);
     wanted.memory_reservation = Some(32 << 20);
     wanted.stop_grace = Duration::from_secs(7);

@@ -9,7 +9,7 @@ use bollard::models::{
 };
 
 use super::names::{HEALTH, Names};
-use super::observe::limit;
+use super::observe::{limit, shares};
 use super::probe::Check;
 use crate::runtime::{Health, MountSource, Probe, Protocol, Restart, RuntimeError, Workload};
 
@@ -77,7 +77,7 @@ fn host(names: &Names, workload: &Workload, network: String) -> HostConfig {
     }
     HostConfig {
         nano_cpus: Some(limit(workload.cpu)),
-        cpu_shares: Some(limit(workload.cpu_shares)),
+        cpu_shares: Some(limit(workload.cpu_request.map(shares))),
         memory: Some(limit(workload.memory)),
         // As much as memory: a limit that swap can stretch is none.
         memory_swap: workload.memory.map(|bytes| limit(Some(bytes))),
@@ -130,7 +130,7 @@ fn mounted(names: &Names, workload: &Workload, mount: &crate::runtime::Mount) ->
 pub fn update(workload: &Workload) -> ContainerUpdateBody {
     ContainerUpdateBody {
         nano_cpus: workload.cpu.map(|it| limit(Some(it))),
-        cpu_shares: workload.cpu_shares.map(|it| limit(Some(it))),
+        cpu_shares: workload.cpu_request.map(|it| limit(Some(shares(it)))),
         memory: workload.memory.map(|it| limit(Some(it))),
         memory_swap: workload.memory.map(|it| limit(Some(it))),
         memory_reservation: workload.memory_reservation.map(|it| limit(Some(it))),

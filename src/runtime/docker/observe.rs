@@ -265,6 +265,11 @@ pub fn limit(bytes: Option<u64>) -> i64 {
     i64::try_from(bytes.unwrap_or_default()).unwrap_or(i64::MAX)
 }
 
+/// The weight that Kubernetes gives a request for so many nano-cores, within what the kernel takes.
+pub fn shares(nano_cores: u64) -> u64 {
+    (nano_cores / 1_000_000 * 1024 / 1000).clamp(2, 262_144)
+}
+
 impl Looked {
     /// True where it is a replica, and not one of our helpers.
     pub fn is_replica(&self) -> bool {
@@ -283,7 +288,7 @@ impl Looked {
         let kept = index.is_some() && self.name.ends_with(names::KEPT);
         let wanted = [
             workload.cpu,
-            workload.cpu_shares,
+            workload.cpu_request.map(shares),
             workload.memory,
             workload.memory_reservation,
         ]
