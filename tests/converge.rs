@@ -44,6 +44,7 @@ enum Event {
     ContainersHealthy,
     ContainersCrash,
     ContainerRemoved,
+    ReleaseRemoved(u8),
     Restart,
     Pass,
     Time(u16),
@@ -64,6 +65,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::ContainersHealthy),
         1 => Just(Event::ContainersCrash),
         1 => Just(Event::ContainerRemoved),
+        1 => any::<u8>().prop_map(Event::ReleaseRemoved),
         1 => Just(Event::Restart),
         4 => Just(Event::Pass),
         1 => (0..400_u16).prop_map(Event::Time),
@@ -244,6 +246,7 @@ impl Machine {
             .map(|release| (release.name.clone(), release.status.clone()))
             .collect();
         let facts = Facts {
+            known: true,
             app: &self.app,
             source: self
                 .app
@@ -527,6 +530,17 @@ impl Machine {
             Event::ContainerRemoved => {
                 self.containers.pop();
             }
+            Event::ReleaseRemoved(which) => {
+                let ended: Vec<String> = self
+                    .releases
+                    .iter()
+                    .filter(|release| release.has_ended())
+                    .map(|release| release.name.clone())
+                    .collect();
+                if let Some(name) = ended.get(usize::from(*which) % ended.len().max(1)) {
+                    self.releases.retain(|release| release.name != *name);
+                }
+            }
             Event::Restart => self.job = None,
             Event::Pass => {
                 self.pass();
@@ -677,7 +691,11 @@ proptest! {
             prop_assert!(machine.containers.is_empty());
             prop_assert_eq!(status.phase, Phase::Idle);
         } else {
-            let newest = machine.releases.last().unwrap();
+            // One that was taken back before it began says nothing of what is wanted.
+            let taken_back = |release: &&ReleaseView| {
+                release.handled().is_none() && release.status.phase != ReleasePhase::Succeeded
+            };
+            let newest = machine.releases.iter().rev().find(|release| !taken_back(release)).unwrap();
             if newest.status.phase == ReleasePhase::Succeeded {
                 prop_assert_eq!(status.phase, Phase::Done, "{:?}", status);
                 let hash = container_hash(&newest.status.inputs, newest.status.image.as_ref().unwrap());

@@ -15,7 +15,7 @@ use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::observed::{JobState, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
-use crate::plan::{journal, plan, rest_of_deadline};
+use crate::plan::{has_arrived, journal, plan, rest_of_deadline};
 use crate::redact::Masker;
 use crate::runtime::{Progress, ReplicaState, Running};
 
@@ -151,7 +151,11 @@ async fn gather(
     let wanted = match &resolution.source {
         None => Ok(None),
         Some(Ok(source)) => decide(source.clone()).map(Some),
-        Some(Err(problem)) => Err(problem.clone()),
+        // An outage of the source's server holds up nothing that needs no server.
+        Some(Err(problem)) => match &resolution.last {
+            Some(source) => decide(source.clone()).map(Some),
+            None => Err(problem.clone()),
+        },
     };
     let target = current.map(|release| match pin(release, views, app) {
         Some(revision) => match app
@@ -308,6 +312,11 @@ fn next_check(pass: &Pass<'_>, world: &World<'_>, now: Timestamp) -> Option<Dura
         .statuses
         .values()
         .filter(|_| seen)
+        // Who serves has no deadline any more, however long the old ones take.
+        .filter(|status| {
+            let running = world.running.as_ref();
+            running.is_ok_and(|running| !has_arrived(status, running))
+        })
         .filter_map(|status| rest_of_deadline(&pass.app.spec, status, now))
         .min();
     let rolling = match &pass.progress {
@@ -374,6 +383,7 @@ async fn report(
         releases: &releases,
         running,
         retry,
+        known: gathered.wanted.is_ok(),
         handled_request: request(pass.app).filter(|_| !gathered.resolution.pending),
     };
     let new = status(&facts, now);

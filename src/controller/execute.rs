@@ -14,13 +14,13 @@ use crate::api::{
     ReleasePhase, ReleaseSpec, ReleaseStatus, ReleaseType, Strategy,
 };
 use crate::builder::BuildRequest;
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 use crate::joblog::JobLog;
 use crate::model::{AppId, CommitId};
 use crate::plan::desired::{Desired, Values, container_hash, nothing, workload};
 use crate::plan::journal;
 use crate::plan::observed::{JobOwner, ReleaseView};
-use crate::plan::{Action, End};
+use crate::plan::{Action, End, release_name};
 use crate::redact::Masker;
 use crate::runtime::{Progress, Workload};
 
@@ -28,6 +28,9 @@ use super::origin::Origin;
 use super::values::Reader;
 use super::work::{BuildWork, PullWork, no_log};
 use super::{Ctx, cluster_problem, finalizer};
+
+/// How many names in a row may be taken before that is somebody's to mend.
+const NAMES: i64 = 20;
 
 /// What a pass works on, and what came of it.
 pub struct Pass<'a> {
@@ -143,8 +146,34 @@ impl Pass<'_> {
         self.app.controller_owner_ref(&()).unwrap_or_default()
     }
 
+    /// Makes a Release of this number, or of the next one whose name nobody has taken: a Release of the same name may be
+    /// somebody's own, and of another Application.
     async fn create(&mut self, number: i64, desired: &Desired, now: Timestamp) -> Result<(), Problem> {
-        let name = format!("{}-{number}", self.id.name);
+        for number in number..number.saturating_add(NAMES) {
+            if self.create_numbered(number, desired, now).await? {
+                self.again = true;
+                return Ok(());
+            }
+        }
+        Err(Problem::new(
+            Class::Waiting,
+            Reason::InvalidSpec,
+            format!(
+                "the names of the next {NAMES} Releases, from {} on, are taken: remove them, or those of them that are not \
+                 of this Application",
+                release_name(self.app, number)
+            ),
+        ))
+    }
+
+    /// False where a Release of somebody else has the name.
+    async fn create_numbered(
+        &mut self,
+        number: i64,
+        desired: &Desired,
+        now: Timestamp,
+    ) -> Result<bool, Problem> {
+        let name = release_name(self.app, number);
         let spec = ReleaseSpec {
             application: self.id.name.clone(),
             kind: ReleaseType::Deploy,
@@ -189,12 +218,23 @@ impl Pass<'_> {
                 write.map_err(|error| cluster_problem("write the status of a new Release", &error))?;
                 self.statuses.insert(name, status);
             }
-            // A Release of this name was made by hand, or by a pass whose answer was lost: the next pass sees it.
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let found = self.releases_api().get_opt(&name).await;
+                let found = found.map_err(|error| cluster_problem("read a Release", &error))?;
+                // One that a pass made whose answer was lost is of this number, or has none yet; the next pass sees it.
+                return Ok(found.is_none_or(|found| {
+                    let given = found.status.as_ref().and_then(|status| status.number);
+                    let labels = found.metadata.labels.as_ref();
+                    labels
+                        .and_then(|labels| labels.get(LABEL_MANAGED_BY))
+                        .is_some_and(|manager| manager == MANAGER)
+                        && found.spec.application == self.id.name
+                        && given.is_none_or(|given| given == number)
+                }));
+            }
             Err(error) => return Err(cluster_problem("create a Release", &error)),
         }
-        self.again = true;
-        Ok(())
+        Ok(true)
     }
 
     fn newest_begun(&self, except: &str) -> Option<&ReleaseView> {
@@ -344,7 +384,7 @@ impl Pass<'_> {
             }
             Err(error) => {
                 let problem = Problem::of(&error);
-                if problem.class == crate::error::Class::Terminal && !status.phase.has_ended() {
+                if problem.class == Class::Terminal && !status.phase.has_ended() {
                     let end = End::Failed {
                         step: "Deploying",
                         problem,

@@ -35,6 +35,8 @@ struct Found {
     /// What it depends on; another one makes it worthless.
     key: String,
     result: Result<PinnedSource, Problem>,
+    /// What was found last in place of an error, of the same source.
+    good: Option<(String, PinnedSource)>,
     attempts: u32,
     /// When it was found.
     at: Instant,
@@ -62,6 +64,19 @@ impl Found {
     }
 }
 
+impl Found {
+    /// What was found last, where that was of this source and is not known to be gone.
+    fn last(&self, source: &str) -> Option<PinnedSource> {
+        let passes = self
+            .result
+            .as_ref()
+            .err()
+            .is_none_or(|problem| problem.class != Class::Terminal);
+        let good = self.good.as_ref().filter(|(of, _)| passes && of == source);
+        good.map(|(_, good)| good.clone())
+    }
+}
+
 /// The source of an Application as it was resolved.
 #[derive(Clone, Debug)]
 pub struct Resolution {
@@ -69,6 +84,9 @@ pub struct Resolution {
     pub source: Option<Result<PinnedSource, Problem>>,
     /// Where it comes from, for the job that fetches it.
     pub origin: Option<Origin>,
+    /// While it cannot be looked up, as it was found last: the same source, and what else is wanted of the Application
+    /// needs no server.
+    pub last: Option<PinnedSource>,
     /// Failures in a row.
     pub attempts: u32,
     /// Look again after this time.
@@ -123,6 +141,7 @@ impl Resolver {
         let nothing = Resolution {
             source: None,
             origin: None,
+            last: None,
             attempts: 0,
             check_in: None,
             pending: false,
@@ -140,12 +159,14 @@ impl Resolver {
                 };
             }
         };
-        let key = format!("{} {version}", serde_json::to_string(source).unwrap_or_default());
+        let text = serde_json::to_string(source).unwrap_or_default();
+        let key = format!("{text} {version}");
         if asked.is_none()
             && let Some(known) = self.known(id, app, source, &key)
         {
             return Resolution {
                 origin: Some(origin),
+                last: known.last(&text),
                 attempts: known.attempts,
                 check_in: known.holds(&app.spec, id),
                 source: Some(known.result),
@@ -160,13 +181,9 @@ impl Resolver {
         };
         let look_up = look_up(self.tools.clone(), source.clone(), origin.clone());
         let Some(result) = self.lookups.ask(id, question, look_up).await else {
-            let before = self
-                .found
-                .lock()
-                .get(id)
-                .filter(|found| found.key == key)
-                .cloned();
-            let before = before.filter(|_| !waits_for_now);
+            let before = self.found.lock().get(id).cloned();
+            let last = before.as_ref().and_then(|found| found.last(&text));
+            let before = before.filter(|found| found.key == key && !waits_for_now);
             return Resolution {
                 source: Some(
                     before
@@ -174,6 +191,7 @@ impl Resolver {
                         .map_or_else(|| Err(looking_up(source)), |found| found.result.clone()),
                 ),
                 origin: Some(origin),
+                last: last.filter(|_| !waits_for_now),
                 attempts: before.map_or(0, |found| found.attempts),
                 check_in: None,
                 pending: true,
@@ -182,10 +200,9 @@ impl Resolver {
         let transient = result
             .as_ref()
             .is_err_and(|problem| problem.class != Class::Terminal);
-        let before = self
-            .found
-            .lock()
-            .get(id)
+        let before = self.found.lock().get(id).cloned();
+        let last = before.as_ref().and_then(|found| found.last(&text));
+        let before = before
             .filter(|found| found.key == key)
             .map_or(0, |found| found.attempts);
         let attempts = if transient { before + 1 } else { 0 };
@@ -194,9 +211,15 @@ impl Resolver {
         } else {
             Pause::Poll(1.0)
         };
+        let good = result
+            .clone()
+            .ok()
+            .or_else(|| last.clone())
+            .map(|good| (text, good));
         let found = Found {
             key,
             result: result.clone(),
+            good,
             attempts,
             at: Instant::now(),
             pause,
@@ -204,6 +227,7 @@ impl Resolver {
         let check_in = found.holds(&app.spec, id);
         self.found.lock().insert(id.clone(), found);
         Resolution {
+            last: last.filter(|_| transient && !waits_for_now),
             source: Some(result),
             origin: Some(origin),
             attempts,
@@ -226,9 +250,12 @@ impl Resolver {
             return None;
         }
         // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
+        let found_then = pinned(source, revision)?;
+        let text = serde_json::to_string(source).unwrap_or_default();
         let known = Found {
             key: key.to_owned(),
-            result: Ok(pinned(source, revision)?),
+            result: Ok(found_then.clone()),
+            good: Some((text, found_then)),
             attempts: 0,
             at: Instant::now(),
             pause: Pause::Poll(fraction(salt(id))),

@@ -17,6 +17,8 @@ pub const SOURCE: &str = "source.";
 pub const BUILD: &str = "build.";
 /// Fields that decide a container.
 pub const RUN: &str = "run.";
+/// What a Release adds of itself, and no difference by itself: see `journal::begin`.
+pub const VALUES: &str = "run.values-since";
 
 /// Collects the digests of fields under one installation's key.
 #[derive(Debug)]
@@ -93,12 +95,12 @@ fn hex(bytes: &[u8], digits: usize) -> String {
     text
 }
 
-/// Fields whose digest is another one, or that are there only once.
+/// Fields whose digest is another one, or that are there only once; not what Releases add of themselves.
 pub fn changed<'a>(old: &'a Inputs, new: &'a Inputs) -> impl Iterator<Item = &'a String> {
     let fields: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     fields
         .into_iter()
-        .filter(|field| old.get(*field) != new.get(*field))
+        .filter(|field| old.get(*field) != new.get(*field) && field.as_str() != VALUES)
 }
 
 /// What changed from `old` to `new`, a line each, in the user's words; `origins` names the Secret or ConfigMap that a

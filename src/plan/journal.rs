@@ -11,7 +11,7 @@ use crate::runtime::Progress;
 
 use super::End;
 use super::desired::{Desired, PinnedSource};
-use super::fingerprint::{changed, why};
+use super::fingerprint::{VALUES, changed, why};
 use super::observed::{JobFailure, JobOutput, JobState, ReleaseView};
 
 /// The source as it stands in status.
@@ -56,6 +56,9 @@ pub fn begin(
     status.cause = Some(Cause { kind, actor: None });
     status.source = Some(resolved(&desired.source));
     status.inputs.clone_from(&desired.inputs);
+    if let Some(values) = values_mark(status, before, desired) {
+        status.inputs.insert(VALUES.to_owned(), values);
+    }
     status.image_tag = desired.build.as_ref().map(|build| build.tag.clone());
     status.config = Some(crate::api::Later(desired.config.clone()));
     status.handled = handled;
@@ -63,15 +66,32 @@ pub fn begin(
     enter(status, ReleasePhase::Pending, now);
 }
 
+/// What marks the containers of a Release beside its inputs: the first Release with these values of Secrets and ConfigMaps.
+///
+/// A container that had to be made again in the meantime has the values of its time. With the old values back, the
+/// digests are those of before, and such a container would count as one that has them.
+fn values_mark(status: &ReleaseStatus, before: Option<&ReleaseView>, desired: &Desired) -> Option<String> {
+    let before = before?;
+    let others = changed(&before.status.inputs, &desired.inputs).any(|field| is_value(field, desired));
+    if others {
+        status.number.map(|number| number.to_string())
+    } else {
+        before.status.inputs.get(VALUES).cloned()
+    }
+}
+
+/// Whether a field's value comes from what the spec refers to.
+fn is_value(field: &str, desired: &Desired) -> bool {
+    desired.origins.contains_key(field)
+        // A key that is gone from an object that is taken whole has no value any more to come from anywhere.
+        || field.starts_with("run.env.") && !desired.inputs.contains_key(field)
+}
+
 /// True where the spec is the same and something that it refers to is not.
 fn only_values(before: &ReleaseView, desired: &Desired) -> bool {
     let config = before.status.config.as_ref().map(|config| &config.0);
     config == Some(&desired.config)
-        && changed(&before.status.inputs, &desired.inputs).all(|field| {
-            desired.origins.contains_key(field)
-                // A key that is gone from an object that is taken whole has no value any more to come from anywhere.
-                || field.starts_with("run.env.") && !desired.inputs.contains_key(field)
-        })
+        && changed(&before.status.inputs, &desired.inputs).all(|field| is_value(field, desired))
 }
 
 /// How the job of a Release stands.
@@ -235,6 +255,22 @@ pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
             "a newer release took its place",
             now,
         ),
+        End::Unwanted { stopped } => {
+            // What it was for is not handled: it is released when something is to run again.
+            status.handled = None;
+            let (reason, message) = if *stopped {
+                (
+                    Reason::Stopped,
+                    "spec.stopped of the Application became true before it ended",
+                )
+            } else {
+                (
+                    Reason::NoSource,
+                    "spec.source of the Application was removed before it ended",
+                )
+            };
+            close(status, ReleasePhase::Cancelled, reason, message, now);
+        }
         End::Failed {
             step,
             problem,

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseType};
+use crate::api::{Application, ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseType};
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
-pub use rollout::rest_of_deadline;
+pub use rollout::{has_arrived, rest_of_deadline};
 
-use desired::{Desired, container_hash};
+use desired::Desired;
 use observed::{JobOutput, JobState, ReleaseView, World, active, last_handled, target};
 use rollout::rollout_problem;
 
@@ -103,6 +103,11 @@ pub enum End {
     Cancelled,
     /// Because a newer one came.
     Superseded,
+    /// Because nothing is to run any more: what it was for is released again when something is.
+    Unwanted {
+        /// It is `spec.stopped` that says so; else there is no source.
+        stopped: bool,
+    },
     /// Because it failed in a step.
     Failed {
         /// The step.
@@ -133,7 +138,7 @@ impl Plan {
     }
 }
 
-/// When to look again where the containers could not be looked at. Usually the runtime tells earlier that they can.
+/// When to look again where the containers could not be looked at, or are to go. Usually the runtime tells earlier.
 const BLIND: Duration = Duration::from_secs(5);
 
 /// Decides what to do next.
@@ -155,8 +160,11 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
         Some(release) => advance(world, release, now, &mut plan),
         None => active(&world.releases).map(|release| release.name.clone()),
     };
-    let left_alone =
-        current.is_none() && !rolls_back(world) && world.releases.last().is_some_and(failed_in_rollout);
+    let unrecorded = current.is_none() && is_unrecorded(world);
+    // Where autoRollback is off, what a failed Release left stays to be looked at; and what the journal has lost serves on
+    // until a new Release knows of it.
+    let left_alone = unrecorded
+        || current.is_none() && !rolls_back(world) && world.releases.last().is_some_and(failed_in_rollout);
     if nothing_wanted {
         if world
             .running
@@ -166,9 +174,9 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
             plan.push(Action::Deploy { release: None });
         }
     } else {
-        create(world, current, &mut plan);
+        create(world, current, unrecorded, &mut plan);
         if left_alone {
-            // autoRollback is off: what the failed Release left stays to be looked at.
+            // Nothing is changed.
         } else if let Some(release) = serving {
             plan.push(Action::Deploy {
                 release: Some(release),
@@ -185,6 +193,27 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
     }
     prune(world, &mut plan);
     plan
+}
+
+/// Whether the containers that run are of a Release whose record somebody deleted, and of none that failed: to forget how
+/// something came to run is no reason to stop it.
+fn is_unrecorded(world: &World<'_>) -> bool {
+    let Ok(running) = &world.running else { return false };
+    let newest_is_good = world
+        .releases
+        .last()
+        .is_none_or(|newest| newest.status.phase == ReleasePhase::Succeeded);
+    let known: Vec<String> = world
+        .releases
+        .iter()
+        .filter_map(|release| rollout::hash_of(&release.status))
+        .collect();
+    newest_is_good
+        && !running.replicas.is_empty()
+        && !running
+            .replicas
+            .iter()
+            .any(|replica| known.contains(&replica.hash))
 }
 
 fn in_rollout(release: &ReleaseView) -> bool {
@@ -233,7 +262,19 @@ fn next_number(world: &World<'_>) -> i64 {
         .filter_map(|release| release.status.number)
         .max()
         .unwrap_or(0);
-    counted.max(highest) + 1
+    let next = counted.max(highest) + 1;
+    let free = |number: &i64| {
+        let name = release_name(world.app, *number);
+        !world.releases.iter().any(|release| release.name == name)
+    };
+    // Of one more names than there are Releases one is free.
+    let names = i64::try_from(world.releases.len()).unwrap_or(i64::MAX);
+    (next..=next.saturating_add(names)).find(free).unwrap_or(next)
+}
+
+/// What Davit calls the Release of this number; somebody else may have called one so.
+pub fn release_name(app: &Application, number: i64) -> String {
+    format!("{}-{number}", app.metadata.name.as_deref().unwrap_or_default())
 }
 
 fn number(world: &World<'_>, plan: &mut Plan) {
@@ -279,9 +320,11 @@ fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan)
             continue; // It has ended only when its job has.
         }
         let end = match (current, world.app.spec.concurrency_policy) {
-            (None, _) => End::Cancelled,
+            (None, _) | (Some(_), ConcurrencyPolicy::Queue) if release.spec.cancel => End::Cancelled,
+            (None, _) => End::Unwanted {
+                stopped: world.app.spec.stopped,
+            },
             (Some(_), ConcurrencyPolicy::Supersede) => End::Superseded,
-            (Some(_), ConcurrencyPolicy::Queue) if release.spec.cancel => End::Cancelled,
             (Some(_), ConcurrencyPolicy::Queue) => continue,
             (Some(current), ConcurrencyPolicy::Forbid) => End::Failed {
                 step: "Pending",
@@ -425,18 +468,8 @@ fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
         plan.push(Action::CancelJob);
         return;
     }
-    let own = release
-        .status
-        .image
-        .as_ref()
-        .map(|image| container_hash(&release.status.inputs, image));
-    let kept = active(&world.releases).and_then(|active| {
-        active
-            .status
-            .image
-            .as_ref()
-            .map(|image| container_hash(&active.status.inputs, image))
-    });
+    let own = rollout::hash_of(&release.status);
+    let kept = active(&world.releases).and_then(|active| rollout::hash_of(&active.status));
     let left = match (&world.running, own) {
         (Ok(running), Some(own)) if kept.as_ref() != Some(&own) => {
             running.replicas.iter().any(|replica| replica.hash == own)
@@ -444,14 +477,17 @@ fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
         (Ok(_), _) => false,
         (Err(_), own) => own.is_some(),
     };
-    if !left {
-        plan.push(Action::End {
-            release: release.name.clone(),
-            end: End::Cancelled,
-        });
-        if world.job.is_some() {
-            plan.push(Action::ForgetJob);
-        }
+    if left {
+        // The runtime tells when they are gone, unless it lost its voice meanwhile.
+        plan.look_again_in(BLIND);
+        return;
+    }
+    plan.push(Action::End {
+        release: release.name.clone(),
+        end: End::Cancelled,
+    });
+    if world.job.is_some() {
+        plan.push(Action::ForgetJob);
     }
 }
 
@@ -459,8 +495,8 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
-/// Makes a Release where what is wanted is not what the newest one was made for.
-fn create(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
+/// Makes a Release where what is wanted is not what the newest one was made for, or nobody knows what runs.
+fn create(world: &World<'_>, current: Option<&ReleaseView>, unrecorded: bool, plan: &mut Plan) {
     let Ok(Some(wanted)) = &world.wanted else { return };
     if current.is_some() && world.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede {
         return;
@@ -472,7 +508,7 @@ fn create(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
         return; // Somebody just asked for one; it begins with what is wanted now.
     }
     let handled = last_handled(&world.releases).and_then(ReleaseView::handled);
-    if handled == Some(wanted.identity().as_str()) {
+    if handled == Some(wanted.identity().as_str()) && !unrecorded {
         return;
     }
     plan.push(Action::Create {

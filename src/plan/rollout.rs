@@ -6,21 +6,22 @@ use jiff::Timestamp;
 
 use crate::api::{ApplicationSpec, Reason, ReleaseStatus};
 use crate::error::{Class, Problem};
-use crate::runtime::ReplicaState;
+use crate::runtime::{ReplicaState, Running};
 
 use super::desired::container_hash;
-use super::journal;
 use super::observed::{ReleaseView, World};
+use super::{count, journal};
 
 /// How often a container may be started again by the engine before its Release counts as failed.
 const RESTARTS: i64 = 3;
 
 /// Why a rollout cannot succeed any more: a container that keeps ending, or time that has run out.
 pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Timestamp) -> Option<Problem> {
-    let image = release.status.image.as_ref()?;
-    let hash = container_hash(&release.status.inputs, image);
-    let late = rest_of_deadline(&world.app.spec, &release.status, now).is_some_and(|rest| rest.is_zero());
+    let hash = hash_of(&release.status)?;
     let running = world.running.as_ref().ok()?;
+    // Once they serve it is the old ones that take their time.
+    let late = !has_arrived(&release.status, running)
+        && rest_of_deadline(&world.app.spec, &release.status, now).is_some_and(|rest| rest.is_zero());
     let own = running.replicas.iter().filter(|replica| replica.hash == hash);
     let never_again = world
         .app
@@ -29,7 +30,9 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
         .as_ref()
         .is_some_and(|policy| policy.condition == crate::api::RestartCondition::Never);
     let mut last = None;
+    let mut healthy = 0;
     for replica in own {
+        healthy += i64::from(replica.state == ReplicaState::Healthy);
         match &replica.state {
             ReplicaState::Exited { code, oom, message } => {
                 let why = if *oom {
@@ -74,12 +77,38 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
     }
     late.then(|| {
         last.unwrap_or_else(|| {
-            Problem::new(
-                Class::Terminal,
-                Reason::ProgressDeadlineExceeded,
-                "the containers were not healthy within spec.rollout.progressDeadline; check spec.healthCheck, or raise it",
-            )
+            let text = if healthy >= replicas_of(&release.status) {
+                "the containers are healthy, but were not for spec.rollout.minReady within spec.rollout.progressDeadline; \
+                 lower the one or raise the other"
+            } else {
+                "the containers were not healthy within spec.rollout.progressDeadline; check spec.healthCheck, or raise it"
+            };
+            Problem::new(Class::Terminal, Reason::ProgressDeadlineExceeded, text)
         })
+    })
+}
+
+/// The hash of a Release's containers, once it has an image.
+pub(super) fn hash_of(release: &ReleaseStatus) -> Option<String> {
+    let image = release.image.as_ref()?;
+    Some(container_hash(&release.inputs, image))
+}
+
+/// How many replicas a Release has.
+pub(super) fn replicas_of(release: &ReleaseStatus) -> i64 {
+    release
+        .config
+        .as_ref()
+        .and_then(|config| config.0.get("replicas"))
+        .and_then(serde_json::Value::as_i64)
+        .unwrap_or(1)
+}
+
+/// Whether all replicas of a Release are healthy and answer to the name, whatever is left of those before them.
+pub fn has_arrived(release: &ReleaseStatus, running: &Running) -> bool {
+    hash_of(release).is_some_and(|hash| {
+        let (_, ready) = count(running, &hash);
+        ready > 0 && i64::from(ready) >= replicas_of(release)
     })
 }
 

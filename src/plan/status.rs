@@ -13,7 +13,8 @@ use crate::api::{
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
-use super::desired::{PinnedSource, container_hash};
+use super::desired::PinnedSource;
+use super::rollout::{has_arrived, hash_of, replicas_of};
 use super::{count, journal};
 
 /// What was found out on one pass, after its actions.
@@ -31,6 +32,8 @@ pub struct Facts<'a> {
     pub running: Result<Running, Problem>,
     /// What is retried, and when.
     pub retry: Option<Retry>,
+    /// What is wanted now is known: it is what the newest Release is for.
+    pub known: bool,
     /// The request to look now that was acted on.
     pub handled_request: Option<String>,
 }
@@ -44,6 +47,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
         ..ApplicationStatus::default()
     };
     let newest = facts.releases.last();
+    let begun = facts.releases.iter().rev().find(|(_, release)| counts(release));
     let active = facts
         .releases
         .iter()
@@ -110,11 +114,16 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
         .clone()
         .or_else(|| old.last_handled_reconcile_at.clone());
 
-    let serving = active.map(|(_, release)| release);
-    let verdicts = Verdicts::of(facts, serving, open, newest);
+    // What serves: from the moment that the new ones have the name, they do.
+    let arrived = open.filter(|(_, release)| {
+        let running = facts.running.as_ref();
+        running.is_ok_and(|running| has_arrived(release, running))
+    });
+    let serving = arrived.or(active).map(|(_, release)| release);
+    let verdicts = Verdicts::of(facts, serving, open, begun);
     if let Ok(running) = &facts.running {
-        // What serves; while nothing does yet, what is under way.
-        let hash = active.or(open).and_then(|(_, release)| hash_of(release));
+        // While nothing serves yet, what is under way.
+        let hash = serving.or(open.map(|(_, release)| release)).and_then(hash_of);
         (new.replicas, new.ready_replicas) = hash.map_or((0, 0), |hash| count(running, &hash));
         new.urls = if verdicts.healthy.0 == Some(true) {
             urls(facts.app, running)
@@ -147,11 +156,18 @@ impl ApplicationStatus {
     }
 }
 
-fn hash_of(release: &ReleaseStatus) -> Option<String> {
-    release
-        .image
-        .as_ref()
-        .map(|image| container_hash(&release.inputs, image))
+/// Whether a Release says anything of its Application: one that was refused, or ended because of another or because it was
+/// asked to before it began, does not. What was wanted then is still to be released, or runs.
+fn counts(release: &ReleaseStatus) -> bool {
+    let refused = match release.phase {
+        ReleasePhase::Cancelled | ReleasePhase::Superseded => true,
+        ReleasePhase::Failed => release
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.reason == Reason::Concurrent.as_str()),
+        _ => false,
+    };
+    !(refused && release.handled.is_none())
 }
 
 /// A condition's status, reason and message.
@@ -192,6 +208,11 @@ impl Verdicts {
         let failed = newest
             .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
         let deployed = match (newest, open) {
+            _ if facts.app.spec.stopped => (
+                Some(false),
+                Reason::Stopped,
+                "nothing is to run: spec.stopped is true".to_owned(),
+            ),
             (None, _) => (Some(false), Reason::Pending, "no release yet".to_owned()),
             (Some((name, release)), _) if release.phase == ReleasePhase::Succeeded => (
                 Some(true),
@@ -279,8 +300,10 @@ impl Verdicts {
             } else {
                 self.progress(Reason::Progressing, &format!("release {name} is under way"));
             }
-        } else if let Some(problem) = facts.problem.as_ref().or(source_problem
-            .filter(|problem| problem.class == Class::Terminal || self.deployed.0 != Some(true)))
+        } else if let Some(problem) = facts
+            .problem
+            .as_ref()
+            .or(source_problem.filter(|problem| self.matters(problem, facts.known)))
         {
             self.problem(problem);
         } else if let Err(problem) = &facts.running {
@@ -301,6 +324,12 @@ impl Verdicts {
         } else {
             self.ready = (Some(true), Reason::Ready, self.deployed.2.clone());
         }
+    }
+
+    /// Whether a source that cannot be looked up is more than an outage. While one lasts, what was found last is wanted;
+    /// of another source nobody knows.
+    fn matters(&self, problem: &Problem, known: bool) -> bool {
+        problem.class == Class::Terminal || self.deployed.0 != Some(true) || !known
     }
 
     fn progress(&mut self, reason: Reason, message: &str) {
@@ -380,11 +409,7 @@ fn healthy(facts: &Facts<'_>, serving: Option<&ReleaseStatus>) -> Verdict {
             "nothing has been seen healthy yet".to_owned(),
         );
     };
-    let wanted = serving
-        .and_then(|release| release.config.as_ref())
-        .and_then(|config| config.0.get("replicas"))
-        .and_then(serde_json::Value::as_i64)
-        .unwrap_or(1);
+    let wanted = serving.map_or(1, replicas_of);
     let own = || {
         running
             .replicas
@@ -565,7 +590,7 @@ pub fn phase(conditions: &[Condition]) -> Phase {
             Phase::Idle
         }
     } else if reason(ConditionType::Reconciling) == Some(Reason::ProgressingWithRetry)
-        || is_true(ConditionType::Deployed)
+        || is_true(ConditionType::Deployed) && reason(ConditionType::Ready) != Some(Reason::Deleting)
     {
         Phase::Error
     } else {

@@ -11,6 +11,7 @@
 mod common;
 
 mod bounds;
+mod mishaps;
 mod rig;
 mod rollouts;
 mod stories;

@@ -1,0 +1,215 @@
+//! What hands and servers do at the wrong moment: the status stays true, and what serves goes on.
+
+use std::time::Duration;
+
+use davit::api::Release;
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::fake::{Behaviour, Hand};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use crate::rig::{Loop, condition, id, repo, source};
+
+const GOOD: &str = "FROM scratch\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_is_deleted_stops_nothing() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    let created = davit.runtime.calls().created;
+    let serving = davit.runtime.containers(&id("shop"));
+    davit
+        .api::<Release>()
+        .delete("shop-1", &DeleteParams::default())
+        .await
+        .unwrap();
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    assert_eq!(
+        davit.runtime.calls().created,
+        created,
+        "no container is made anew"
+    );
+    assert_eq!(
+        davit.runtime.containers(&id("shop"))[0].seen.id,
+        serving[0].seen.id
+    );
+
+    // The active one of two.
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+    let serving = davit.runtime.containers(&id("shop"));
+    davit
+        .api::<Release>()
+        .delete("shop-3", &DeleteParams::default())
+        .await
+        .unwrap();
+    davit.phase("shop-4", "Succeeded").await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    let now = davit.runtime.containers(&id("shop"));
+    assert_eq!(now.len(), 1);
+    assert_eq!(now[0].seen.id, serving[0].seen.id);
+    assert_eq!(davit.builder.built(), ["shop-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_taken_is_passed_over() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    // Of an Application that is not there, and never gets a number.
+    davit
+        .create::<Release>(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "shop-2"}, "spec": {"application": "later"}}))
+        .await;
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    // By hand, with the name of the one after.
+    davit.ask("shop-3", json!({"application": "shop"})).await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit
+        .wait("shop", "with the new environment", |app| {
+            app["status"]["phase"] == "done" && app["status"]["observedGeneration"] == 2
+        })
+        .await;
+    davit.quiet().await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "shop-3: Succeeded", "shop-4: Succeeded"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stopped_in_the_middle_of_a_release_is_released_when_it_starts_again() {
+    let davit = Loop::start().await;
+    let sick = Behaviour::Unhealthy("not yet".to_owned());
+    let repo = repo(GOOD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &sick);
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.patch("shop", json!({"spec": {"stopped": true}})).await;
+    let ended = davit.phase("shop-2", "Cancelled").await;
+    let said = condition(&ended, "Succeeded");
+    assert_eq!(said["reason"], "Stopped", "{said}");
+    let app = davit
+        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    assert_eq!(condition(&app, "Deployed")["reason"], "Stopped", "{app:#}");
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit.patch("shop", json!({"spec": {"stopped": false}})).await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_containers_that_take_their_time_fail_no_release_and_hide_nothing() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "rollout": {"progressDeadline": "1s"}});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    davit.runtime.hold_stops();
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    // The new ones serve, and the old one stops as long as it likes.
+    davit
+        .wait("shop", "told to serve", |app| {
+            app["status"]["release"]["latest"] == "shop-2"
+                && condition(app, "Healthy")["status"] == "True"
+                && app["status"]["readyReplicas"] == 1
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(davit.phases("shop").await[1], "shop-2: Verifying");
+    davit.runtime.finish_stops();
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_come_back_come_in_containers_of_their_own() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"url": value}});
+    let set = async |value: &str| {
+        davit
+            .api::<Secret>()
+            .patch("db", &PatchParams::default(), &Patch::Merge(secret(value)))
+            .await
+            .unwrap();
+    };
+    davit.create::<Secret>(secret("good")).await;
+    let env = json!([{"name": "URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}]);
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": env}))
+        .await;
+    davit.done("shop").await;
+    // The Release with the bad value is cancelled, and the container of the one before must be made again meanwhile.
+    let held = json!({"spec": {"rollout": {"minReady": "1h", "progressDeadline": "2h"}}});
+    davit.patch("shop", held).await;
+    set("bad").await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.cancel("shop-2").await;
+    davit.phase("shop-2", "Cancelled").await;
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.patch("shop", json!({"spec": {"rollout": null}})).await;
+    davit.quiet().await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("bad"));
+    set("good").await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("good"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_source() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    let git = repo.path().to_owned();
+    let away = git.with_extension("away");
+    std::fs::rename(&git, &away).unwrap();
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit.phase("shop-2", "Succeeded").await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+
+    let other = json!({"git": {"url": "https://127.0.0.1:1/other.git"}});
+    davit.patch("shop", json!({"spec": {"source": other}})).await;
+    let app = davit
+        .wait("shop", "told to be unreachable", |app| {
+            condition(app, "Ready")["reason"] == "GitUnreachable"
+        })
+        .await;
+    assert_eq!(condition(&app, "Ready")["status"], "False", "{app:#}");
+    assert_ne!(app["status"]["phase"], "done");
+    assert_ne!(app["status"]["observedGeneration"], app["metadata"]["generation"]);
+    std::fs::rename(&away, &git).unwrap();
+}
