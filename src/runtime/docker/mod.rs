@@ -33,7 +33,7 @@ use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Progress, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
-use crate::error::cut;
+use crate::error::{chain, cut};
 use crate::model::AppId;
 use names::Names;
 use observe::{Looked, Since};
@@ -298,7 +298,8 @@ impl Inner {
         }
     }
 
-    /// Takes up the checks of all containers that have one of ours; asked when the engine is reached (again).
+    /// Takes up the checks of all containers that have one of ours, and removes networks that nobody needs any more;
+    /// asked when the engine is reached (again).
     async fn resume(&self) -> Result<(), RuntimeError> {
         let label = vec![self.names.instance_label(), names::HEALTH.to_owned()];
         let filters = HashMap::from([("label".to_owned(), label)]);
@@ -306,6 +307,10 @@ impl Inner {
         let listed = self.docker.list_containers(Some(options)).await;
         for container in listed.map_err(|refusal| engine::error("list containers", &refusal))? {
             self.look_at(container.id.as_deref().unwrap_or_default()).await?;
+        }
+        // What cannot be removed now is no reason not to look at what runs.
+        if let Err(error) = self.tidy_all().await {
+            tracing::warn!(error = %chain(&error), "networks that nobody needs could not be removed");
         }
         Ok(())
     }
@@ -344,7 +349,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the namespace's network, if no container of the namespace is left.
+    /// Removes the namespace's network, if no container of the namespace is left. One that is still held keeps nobody
+    /// waiting: it goes with the namespace's next Application, or in [`Self::resume`].
     async fn tidy(&self, namespace: &str) -> Result<(), RuntimeError> {
         let _nobody_makes_containers = self.using_networks.write().await;
         if self
@@ -354,11 +360,15 @@ impl Inner {
         {
             let removed = network::remove(&self.docker, &self.names, namespace).await?;
             if !removed {
-                tracing::info!(
-                    namespace,
-                    "the network stays: containers that are not ours are in it"
-                );
+                tracing::info!(namespace, "the network stays for now: something is still in it");
             }
+        }
+        Ok(())
+    }
+
+    async fn tidy_all(&self) -> Result<(), RuntimeError> {
+        for namespace in network::namespaces(&self.docker, &self.names).await? {
+            self.tidy(&namespace).await?;
         }
         Ok(())
     }

@@ -24,11 +24,13 @@ use bollard::models::{
     EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
     NetworkDisconnectRequest, NetworkInspect,
 };
-use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder};
+use bollard::query_parameters::{
+    InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+};
 use rand::Rng as _;
 
 use super::engine;
-use super::names::Names;
+use super::names::{self, Names};
 use crate::runtime::RuntimeError;
 
 /// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
@@ -226,7 +228,8 @@ async fn exchange(
         .map_err(|refusal| engine::error("bring a container into its network", &refusal))
 }
 
-/// Removes the namespace's network. False where containers that are not ours hold it.
+/// Removes the namespace's network. False where something holds it: containers that are not ours, or endpoints of
+/// containers that are gone already, which an engine under load forgets late and now and then never.
 pub async fn remove(docker: &Docker, names: &Names, namespace: &str) -> Result<bool, RuntimeError> {
     let name = names.network(namespace);
     let doing = "remove the namespace's network";
@@ -240,13 +243,78 @@ pub async fn remove(docker: &Docker, names: &Names, namespace: &str) -> Result<b
     if there.containers.is_some_and(|containers| !containers.is_empty()) {
         return Ok(false);
     }
-    engine::unless_gone(doing, docker.remove_network(&name).await)?;
-    Ok(true)
+    match docker.remove_network(&name).await {
+        Err(refusal) if is_held(&refusal) => Ok(false),
+        other => engine::unless_gone(doing, other).map(|_| true),
+    }
+}
+
+/// True where the engine says that endpoints are left in a network.
+fn is_held(refusal: &bollard::errors::Error) -> bool {
+    matches!(
+        refusal,
+        bollard::errors::Error::DockerResponseServerError { status_code: 403 | 409, message }
+            if message.contains("active endpoints")
+    )
+}
+
+/// The namespaces that have a network of ours.
+pub async fn namespaces(docker: &Docker, names: &Names) -> Result<Vec<String>, RuntimeError> {
+    let filters = HashMap::from([("label".to_owned(), vec![names.instance_label()])]);
+    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    let listed = docker.list_networks(Some(options)).await;
+    let listed = listed.map_err(|refusal| engine::error("list networks", &refusal))?;
+    let labels = listed.into_iter().filter_map(|network| network.labels);
+    Ok(labels
+        .filter_map(|mut labels| labels.remove(names::NAMESPACE))
+        .collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+
     use super::*;
+
+    /// An engine that shows an empty network and answers its removal with this.
+    fn engine_that_says(status: &'static str, message: &'static str) -> Docker {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+                let (status, body) = if head.first().is_some_and(|line| line.starts_with("DELETE")) {
+                    (status, format!(r#"{{"message": "{message}"}}"#))
+                } else {
+                    let labels = format!(r#"{{"{}": ""}}"#, names::INSTANCE);
+                    ("200 OK", format!(r#"{{"Labels": {labels}, "Containers": {{}}}}"#))
+                };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                stream.write_all(answer.as_bytes()).ok();
+            }
+        });
+        Docker::connect_with_http(&url, 10, bollard::API_DEFAULT_VERSION).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_network_that_the_engine_holds_is_no_failure_and_everything_else_is() {
+        let held = "error while removing network: network davit-shop id 1 has active endpoints";
+        for (status, message, expected) in [
+            ("403 Forbidden", held, Some(false)),
+            ("409 Conflict", held, Some(false)),
+            ("404 Not Found", "network davit-shop not found", Some(true)),
+            ("403 Forbidden", "operation not permitted", None),
+            ("500 Internal Server Error", "something else", None),
+        ] {
+            let docker = engine_that_says(status, message);
+            let removed = remove(&docker, &Names::new(""), "shop").await;
+            assert_eq!(removed.as_ref().ok(), expected.as_ref(), "{message}: {removed:?}");
+        }
+    }
 
     #[test]
     fn addresses_come_from_the_upper_half_until_it_is_full() {
