@@ -35,6 +35,8 @@ use super::values::{Duration, Later, is_false};
 #[x_kube(
     validation = Rule::new("!has(self.ports) || !self.ports.exists(p, has(p.hostPort)) || !has(self.replicas) || self.replicas <= 1")
         .message("replicas is at most 1 with a hostPort: only one container can listen on it").reason(Reason::FieldValueInvalid).field_path(".replicas"),
+    validation = Rule::new("!has(self.build) || !has(self.source) || !has(self.source.docker)")
+        .message("build does nothing with source.docker, whose image is run as it is: leave build out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".build"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),

@@ -15,6 +15,8 @@ use super::values::{Duration, Later, is_false};
         .message("at most one of dockerfile, static may be set").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.nixpacks) && !has(self.railpack) && !has(self.herokuBuildpacks) && !has(self.paketoBuildpacks)")
         .message("nixpacks, railpack, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile or static").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.static) || ((!has(self.args) || self.args.size() == 0) && (!has(self.secrets) || self.secrets.size() == 0))")
+        .message("args and secrets do nothing with static, which runs no build steps: leave them out, or use dockerfile").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.resources)")
         .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden)

@@ -98,8 +98,12 @@ pub struct GitRef {
 /// A Git repository by its URL, over https or ssh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!self.url.matches('^[a-z+]+://[^/@]*:[^/@]*@')")
-    .message("url must not hold a password: put it in a Secret and name that in secretRef").reason(Reason::FieldValueInvalid))]
+#[x_kube(
+    validation = Rule::new("!self.url.matches('^[a-z+]+://[^/@]*:[^/@]*@')")
+        .message("url must not hold a password: put it in a Secret and name that in secretRef").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.insecureIgnoreHostKey) || !self.insecureIgnoreHostKey || self.url.startsWith('ssh://')")
+        .message("insecureIgnoreHostKey does nothing where url is not ssh://: leave it out; for a CA of one's own put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden)
+)]
 pub struct GitSource {
     /// `https://host/path` or `ssh://user@host/path`.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^(https|ssh|file)://[^\s]+$"))]
