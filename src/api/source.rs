@@ -208,7 +208,8 @@ pub struct Trigger {
     pub require_checks: Option<bool>,
 }
 
-/// What makes a new commit deploy.
+/// What makes a new commit or image deploy by itself: `Push` that the branch or tag moves, `Manual` nothing but a Release
+/// that asks for it; `Tag` is not in this version of Davit yet and is refused. Default Push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TriggerOn {
     /// The branch or image tag moved.
