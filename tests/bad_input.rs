@@ -118,7 +118,7 @@ fn each_mistake_has_its_reason_and_the_way_out() {
             "no-path",
             json!({"source": git(json!({"path": "nope"})), "build": {"dockerfile": {}}}),
             "PathNotFound",
-            &["nope"],
+            &["spec.source.git.path", "nope"],
         ),
         (
             "path-climbs",

@@ -54,6 +54,8 @@ pub struct FromForge<'a> {
     pub ref_field: &'static str,
     /// The field of its GitProvider.
     pub provider_field: &'static str,
+    /// The field of the directory that is built.
+    pub path_field: &'static str,
 }
 
 impl Source {
@@ -65,6 +67,7 @@ impl Source {
             repository_field: "spec.source.gitea.repository",
             ref_field: "spec.source.gitea.ref",
             provider_field: "spec.source.gitea.provider",
+            path_field: "spec.source.gitea.path",
         })
     }
 }

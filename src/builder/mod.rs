@@ -168,6 +168,24 @@ pub enum BuildError {
     Io(#[source] std::io::Error),
 }
 
+impl BuildError {
+    /// The same where the directory of the source is named by `field`: a builder knows no kinds of source.
+    #[must_use]
+    pub fn with_source_path(self, named: &'static str) -> Self {
+        match self {
+            Self::PathNotFound { field, path, reason } if field == paths::SOURCE_PATH => Self::PathNotFound {
+                field: named,
+                path,
+                reason,
+            },
+            Self::PathEscapes { field, path } if field == paths::SOURCE_PATH => {
+                Self::PathEscapes { field: named, path }
+            }
+            other => other,
+        }
+    }
+}
+
 impl Explain for BuildError {
     fn class(&self) -> Class {
         match self {

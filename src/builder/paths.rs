@@ -9,8 +9,8 @@ use cap_std::fs::Dir;
 use super::BuildError;
 use crate::api::Reason;
 
-/// The field that names the directory which everything else is relative to.
-pub const SOURCE_PATH: &str = "spec.source.path";
+/// The field that names the directory which everything else is relative to, in the usual kind of source.
+pub const SOURCE_PATH: &str = "spec.source.git.path";
 
 /// The most that a Dockerfile may hold, in bytes.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;

@@ -355,6 +355,7 @@ impl Resolver {
                     url: found.repository_field,
                     git_ref: found.ref_field,
                     credential: found.provider_field,
+                    path: found.path_field,
                 },
             },
             version,

@@ -93,12 +93,11 @@ impl BuildWork {
                 fetched_at: Some(fetched_at),
                 built_at: Some(built_at),
             }),
-            Err(error) => Err(failed(
-                "Building",
-                &error,
-                matches!(error, BuildError::Cancelled),
-                &log,
-            )),
+            Err(error) => {
+                let error = error.with_source_path(self.remote.fields.path);
+                let cancelled = matches!(error, BuildError::Cancelled);
+                Err(failed("Building", &error, cancelled, &log))
+            }
         }
     }
 }

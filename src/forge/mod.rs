@@ -176,9 +176,12 @@ impl Explain for ForgeError {
             }
             Self::Spec { .. }
             | Self::Secret { .. }
-            | Self::Unreachable { .. }
             | Self::RateLimited { .. }
             | Self::Other { .. } => None,
+            Self::Unreachable { .. } => Some(
+                "check url of the GitProvider, and whether the forge can be reached from here; it is tried again"
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -77,7 +77,7 @@ pub enum ImageError {
         said: String,
     },
     /// The registry does not answer.
-    #[error("reach the registry of {image}: {said}")]
+    #[error("reach the registry of {image} of {FIELD}: {said}")]
     Unreachable {
         /// The name.
         image: String,
@@ -140,9 +140,10 @@ impl Explain for ImageError {
                 "name a Secret with a login that may pull it in {LOGIN_FIELD}; an image that is not there looks like this at some registries"
             )),
             Self::DiskFull { .. } => Some("free space on the engine's disk; it is tried again".to_owned()),
-            Self::Unreachable { .. } | Self::Failed { .. } | Self::EngineUnavailable(_) | Self::Cancelled => {
-                None
-            }
+            Self::Unreachable { .. } => Some(format!(
+                "check {FIELD}, and whether its registry can be reached from here; it is tried again"
+            )),
+            Self::Failed { .. } | Self::EngineUnavailable(_) | Self::Cancelled => None,
         }
     }
 }
@@ -522,7 +523,12 @@ mod tests {
                     message: said.to_owned(),
                 }
             };
-            assert_eq!(explain("x", error, &Masker::default()).reason(), reason, "{said}");
+            let error = explain("x", error, &Masker::default());
+            assert_eq!(error.reason(), reason, "{said}");
+            if reason == Reason::RegistryUnreachable {
+                let told = crate::error::Problem::of(&error).message;
+                assert!(told.contains("check spec.source.docker.image"), "{told}");
+            }
         }
     }
 }

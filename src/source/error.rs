@@ -104,9 +104,29 @@ pub enum SourceError {
         /// What Git said.
         said: String,
     },
+    /// There is no commit at all.
+    #[error("find {what} of {field} in {url}: the repository is empty")]
+    Empty {
+        /// The field that names it.
+        field: String,
+        /// What, as `branch main`.
+        what: String,
+        /// The repository.
+        url: SafeUrl,
+    },
+    /// The private key is none.
+    #[error("read the private key of {field} for {url}: ssh finds no key in it")]
+    KeyInvalid {
+        /// The field that names the Secret.
+        field: &'static str,
+        /// The repository.
+        url: SafeUrl,
+    },
     /// No answer, or one that says to come back later.
-    #[error("reach {url}: {said}")]
+    #[error("reach {url} of {field}: {said}")]
     Unreachable {
+        /// The field that names it.
+        field: &'static str,
         /// The repository.
         url: SafeUrl,
         /// What Git said.
@@ -201,6 +221,8 @@ impl Explain for SourceError {
             | Self::RepositoryNotFound { .. }
             | Self::Redirected { .. }
             | Self::RefNotFound { .. }
+            | Self::Empty { .. }
+            | Self::KeyInvalid { .. }
             | Self::Tls { .. }
             | Self::Refused { .. }
             | Self::SubmoduleInvalid { .. }
@@ -222,7 +244,8 @@ impl Explain for SourceError {
             Self::HostKeyMissing { .. } => Reason::GitHostKeyMissing,
             Self::HostKeyUnknown { .. } => Reason::GitHostKeyUnknown,
             Self::RepositoryNotFound { .. } | Self::Redirected { .. } => Reason::GitRepositoryNotFound,
-            Self::RefNotFound { .. } => Reason::GitRefNotFound,
+            Self::RefNotFound { .. } | Self::Empty { .. } => Reason::GitRefNotFound,
+            Self::KeyInvalid { .. } => Reason::SecretInvalid,
             Self::Tls { .. } => Reason::GitTlsFailed,
             Self::Unreachable { .. } => Reason::GitUnreachable,
             Self::SubmoduleInvalid { .. } => Reason::SubmoduleFailed,
@@ -265,12 +288,23 @@ impl Explain for SourceError {
             Self::DiskFull { .. } => {
                 "free space on the disk of the data directory, or lower --git-cache; it is tried again".to_owned()
             }
-            Self::Submodule { source, .. } => return source.hint(),
+            Self::Submodule { source, .. } => match source.as_ref() {
+                Self::RefNotFound { .. } => {
+                    "push that commit of it, or have the repository name one that is there".to_owned()
+                }
+                other => return other.hint(),
+            },
             Self::SubmoduleInvalid { .. } => "correct .gitmodules, or leave submodules out".to_owned(),
             Self::Refused { .. } => "repair the repository: git fsck shows what is wrong with it".to_owned(),
             Self::Program(ProcessError::Start { .. }) => "install git".to_owned(),
-            Self::Unreachable { .. }
-            | Self::Cancelled
+            Self::Empty { .. } => "push a commit".to_owned(),
+            Self::KeyInvalid { .. } => {
+                "put the whole private key file into ssh-privatekey, with its BEGIN and END lines".to_owned()
+            }
+            Self::Unreachable { field, .. } => {
+                format!("check {field}, and whether its server can be reached from here; it is tried again")
+            }
+            Self::Cancelled
             | Self::Failed { .. }
             | Self::Program(_)
             | Self::Io { .. } => return None,

@@ -3,6 +3,7 @@
 
 use super::{GitRemote, SourceError};
 use crate::error::cut;
+use crate::model::GitCredential;
 
 /// The longest part of what Git said that goes into a message, in bytes.
 const LONGEST_SAYING: usize = 400;
@@ -12,6 +13,7 @@ const LONGEST_SAYING: usize = 400;
 enum Kind {
     DiskFull,
     HostKey,
+    Key,
     Tls,
     Auth,
     NotFound,
@@ -30,6 +32,8 @@ const SENTENCES: &[(&str, Kind)] = &[
     // ssh
     ("host key verification failed", Kind::HostKey),
     ("host identification has changed", Kind::HostKey),
+    ("\": error in libcrypto", Kind::Key),
+    ("\": invalid format", Kind::Key),
     ("permission denied (publickey", Kind::Auth),
     ("too many authentication failures", Kind::Auth),
     ("no supported authentication methods", Kind::Auth),
@@ -100,6 +104,19 @@ const NOISE: &[&str] = &[
     "and the repository exists.",
     "warning: templates not found",
     "@@@@",
+    // Of ssh, with paths of ours that are others each time: a status that repeats them would never be at rest.
+    "add correct host key in ",
+    "offending ",
+    "remove with:",
+    "ssh-keygen -f ",
+    "please contact your system administrator",
+];
+
+/// A request for a credential that nobody answers, since nobody sits here: what that means is said in our words.
+const PROMPTS: &[&str] = &[
+    "fatal: could not read username",
+    "fatal: could not read password",
+    "fatal: authentication failed for",
 ];
 
 /// The error behind `stderr` of a command that was `doing` something with `remote`.
@@ -123,12 +140,16 @@ pub(super) fn classify(remote: &GitRemote, doing: &str, stderr: &str) -> SourceE
         Some(Kind::Auth) => SourceError::AuthFailed {
             field: fields.credential,
             url,
-            said,
+            said: refusal(remote, stderr).unwrap_or(said),
         },
         Some(Kind::NotFound) => SourceError::RepositoryNotFound {
             field: fields.url,
             url,
-            said,
+            said: if said.to_ascii_lowercase().contains("is this a git repository?") {
+                "what answers there is not a Git repository".to_owned()
+            } else {
+                said
+            },
         },
         Some(Kind::Redirected) => SourceError::Redirected {
             field: fields.url,
@@ -140,7 +161,15 @@ pub(super) fn classify(remote: &GitRemote, doing: &str, stderr: &str) -> SourceE
             url,
             default_branch: None,
         },
-        Some(Kind::Unreachable) => SourceError::Unreachable { url, said },
+        Some(Kind::Unreachable) => SourceError::Unreachable {
+            field: fields.url,
+            url,
+            said,
+        },
+        Some(Kind::Key) => SourceError::KeyInvalid {
+            field: fields.credential,
+            url,
+        },
         Some(Kind::Transport) => SourceError::TransportForbidden {
             field: fields.url,
             url: url.to_string(),
@@ -152,6 +181,26 @@ pub(super) fn classify(remote: &GitRemote, doing: &str, stderr: &str) -> SourceE
             said,
         },
     }
+}
+
+/// What a prompt for a credential means, and what the server said beside it.
+fn refusal(remote: &GitRemote, stderr: &str) -> Option<String> {
+    let is_prompt = |line: &&str| {
+        let lower = line.trim().to_ascii_lowercase();
+        PROMPTS.iter().any(|prompt| lower.starts_with(prompt))
+    };
+    stderr.lines().find(is_prompt)?;
+    let meant = match remote.credential {
+        GitCredential::Anonymous => "the server wants a credential",
+        _ => "the server refused the credential",
+    };
+    let beside: Vec<_> = stderr.lines().filter(|line| !is_prompt(line)).collect();
+    let beside = beside.join("\n");
+    Some(if beside.trim().is_empty() {
+        meant.to_owned()
+    } else {
+        format!("{meant}: {}", saying(&beside))
+    })
 }
 
 /// True where the server gives only what a branch or tag names, and a commit by its hash must be had otherwise.
@@ -210,7 +259,6 @@ mod tests {
     use super::*;
     use crate::api::Reason;
     use crate::error::{Explain as _, Problem};
-    use crate::model::GitCredential;
     use crate::redact::SafeUrl;
     use crate::source::Fields;
 
@@ -318,6 +366,29 @@ mod tests {
         ] {
             assert_eq!(explained(said).reason(), reason, "{said}");
         }
+    }
+
+    #[test]
+    fn a_changed_host_key_is_told_without_our_paths() {
+        let said = "@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@@@@\n\
+            The fingerprint for the ED25519 key sent by the remote host is\nSHA256:abc.\nPlease contact your system administrator.\n\
+            Add correct host key in /data/tmp/call-UbPxj8/known_hosts to get rid of this message.\n\
+            Offending ED25519 key in /data/tmp/call-UbPxj8/known_hosts:1\n  remove with:\n  \
+            ssh-keygen -f \"/data/tmp/call-UbPxj8/known_hosts\" -R \"h.example\"\n\
+            Host key for h.example has changed and you have requested strict checking.\nHost key verification failed.";
+        let error = explained(said);
+        assert_eq!(error.reason(), Reason::GitHostKeyUnknown);
+        let told = error.to_string();
+        assert!(told.contains("SHA256:abc") && !told.contains("/data/"), "{told}");
+        let error = explained(
+            "Load key \"/data/tmp/call-UbPxj8/key\": error in libcrypto\ngit@h: Permission denied (publickey).",
+        );
+        assert_eq!(error.reason(), Reason::SecretInvalid);
+        let told = Problem::of(&error).message;
+        assert!(
+            told.contains("ssh-privatekey") && !told.contains("/data/"),
+            "{told}"
+        );
     }
 
     #[test]

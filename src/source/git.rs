@@ -153,6 +153,17 @@ impl Git {
                 listed.ok().and_then(|listed| listed.default_branch())
             }
         };
+        if default.is_none() {
+            let all = self.ls_remote(&conversation, None, &[], cancel).await;
+            if all.is_ok_and(|all| all.0.is_empty()) {
+                let (field, what) = describe(remote, spec);
+                return Err(SourceError::Empty {
+                    field,
+                    what,
+                    url: remote.url.clone(),
+                });
+            }
+        }
         Err(not_there(remote, spec, default))
     }
 

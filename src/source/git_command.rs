@@ -254,6 +254,7 @@ impl<'a> Conversation<'a> {
         match run(program, cancel).await {
             Err(SourceError::Program(error @ ProcessError::Timeout { .. })) => {
                 Err(SourceError::Unreachable {
+                    field: self.remote.fields.url,
                     url: self.remote.url.clone(),
                     said: error.to_string(),
                 })

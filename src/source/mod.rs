@@ -31,6 +31,8 @@ pub struct Fields {
     pub git_ref: &'static str,
     /// Where the credential comes from.
     pub credential: &'static str,
+    /// Which directory is built.
+    pub path: &'static str,
 }
 
 impl Fields {
@@ -39,7 +41,26 @@ impl Fields {
         url: "spec.source.git.url",
         git_ref: "spec.source.git.ref",
         credential: "spec.source.git.secretRef",
+        path: "spec.source.git.path",
     };
+
+    /// Those of a submodule: what describes it is in the repository. Its credential is the parent's.
+    fn of_submodule(parent: &Self) -> Self {
+        Self {
+            url: "the submodule's url in .gitmodules",
+            git_ref: "the submodule",
+            ..*parent
+        }
+    }
+
+    /// A field beneath that of the ref, where there is one.
+    fn in_ref(&self, name: &str) -> String {
+        if self.git_ref.starts_with("spec.") {
+            format!("{}.{name}", self.git_ref)
+        } else {
+            self.git_ref.to_owned()
+        }
+    }
 }
 
 /// A repository and how to be let in.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::{GitRemote, SourceError};
+use super::{Fields, GitRemote, SourceError};
 use crate::model::{GitCredential, RefSpec};
 use crate::redact::SafeUrl;
 
@@ -101,12 +101,12 @@ pub(super) fn check_credential(remote: &GitRemote) -> Result<(), SourceError> {
 
 /// The field and the name of the ref that is meant, as `branch main`.
 pub(super) fn describe(remote: &GitRemote, spec: &RefSpec) -> (String, String) {
-    let field = remote.fields.git_ref;
+    let fields = &remote.fields;
     match spec {
-        RefSpec::Default => (field.to_owned(), "the default branch".to_owned()),
-        RefSpec::Branch(name) => (format!("{field}.branch"), format!("branch {name}")),
-        RefSpec::Tag(name) => (format!("{field}.tag"), format!("tag {name}")),
-        RefSpec::Commit(commit) => (format!("{field}.commit"), format!("commit {commit}")),
+        RefSpec::Default => (fields.git_ref.to_owned(), "the default branch".to_owned()),
+        RefSpec::Branch(name) => (fields.in_ref("branch"), format!("branch {name}")),
+        RefSpec::Tag(name) => (fields.in_ref("tag"), format!("tag {name}")),
+        RefSpec::Commit(commit) => (fields.in_ref("commit"), format!("commit {commit}")),
     }
 }
 
@@ -162,6 +162,8 @@ pub(super) fn submodule(parent: &GitRemote, text: &str) -> Result<GitRemote, Str
     } else if text.contains("://") {
         // The text itself may hold a credential and is not repeated.
         Url::parse(text).map_err(|error| format!("its url cannot be read: {error}"))?
+    } else if is_helper(text) {
+        return Err("its transport is not allowed: use https or ssh".to_owned());
     } else if let Some(url) = scp_like(text) {
         url
     } else {
@@ -176,7 +178,7 @@ pub(super) fn submodule(parent: &GitRemote, text: &str) -> Result<GitRemote, Str
         url: SafeUrl::parse(url.as_str()).map_err(|error| error.to_string())?,
         credential,
         ca: parent.ca.clone(),
-        fields: parent.fields,
+        fields: Fields::of_submodule(&parent.fields),
     })
 }
 
@@ -188,6 +190,16 @@ fn origin(url: &Url) -> (String, Option<String>, Option<u16>) {
     });
     let host = url.host_str().map(str::to_ascii_lowercase);
     (url.scheme().to_owned(), host, port)
+}
+
+/// `name::address`: what Git would hand to a program of that name.
+fn is_helper(text: &str) -> bool {
+    text.split_once("::").is_some_and(|(name, _)| {
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_+.".contains(c))
+    })
 }
 
 /// `user@host:path`, as the URL that means the same at every forge.
@@ -244,7 +256,6 @@ mod tests {
     use crate::api::Reason;
     use crate::error::Explain as _;
     use crate::redact::Secret;
-    use crate::source::Fields;
 
     fn remote(url: &str, credential: GitCredential) -> GitRemote {
         GitRemote {
@@ -415,6 +426,8 @@ mod tests {
             "x.git",
             "../a/../../../x",
             ":x",
+            "ext::sh -c id",
+            "fd::17",
             "",
             "-x",
         ] {

@@ -697,7 +697,7 @@ async fn links_stay_links_and_lead_nowhere_outside() {
             Reason::PathEscapes,
             "spec.build.static.publishDirectory",
         ),
-        ("out", None, Reason::PathEscapes, "spec.source.path"),
+        ("out", None, Reason::PathEscapes, "spec.source.git.path"),
         ("apps", None, Reason::PathNotFound, "apps"),
         ("real", None, Reason::BuildTypeNotDetected, "index.html"),
     ] {

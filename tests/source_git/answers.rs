@@ -86,13 +86,19 @@ async fn each_answer_has_a_reason() {
             &RefSpec::Default,
             GitRepositoryNotFound,
             Terminal,
-            &["is this a git repository?"],
+            &["not a Git repository", "check spec.source.git.url"],
         )
         .await;
     // One that hangs up in the middle of its answer.
     let (port, _requests) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n001e# ser".to_owned());
     world
-        .refuses(&at(port), &RefSpec::Default, GitUnreachable, Transient, &[])
+        .refuses(
+            &at(port),
+            &RefSpec::Default,
+            GitUnreachable,
+            Transient,
+            &["check spec.source.git.url", "it is tried again"],
+        )
         .await;
 }
 

@@ -94,7 +94,7 @@ async fn each_kind_of_ref_becomes_its_commit() {
             &RefSpec::Default,
             GitRefNotFound,
             Terminal,
-            &["the default branch"],
+            &["the default branch", "the repository is empty; push a commit"],
         )
         .await;
 }
@@ -118,13 +118,17 @@ async fn who_has_the_credential_is_let_in_and_nobody_else() {
         let checkout = world.fetch(&remote, &branch("main")).await.unwrap();
         assert_eq!(read(&checkout, "index.html"), "one");
     }
-    let field = &["spec.source.git.secretRef"];
-    for remote in [
-        with(Access::Basic, GitCredential::Anonymous),
-        with(Access::Basic, basic(&server.user, "hunter2")),
-        with(Access::Bearer, GitCredential::Anonymous),
-        with(Access::Bearer, bearer("hunter2")),
+    let (wants, refused) = (
+        "the server wants a credential",
+        "the server refused the credential",
+    );
+    for (remote, said) in [
+        (with(Access::Basic, GitCredential::Anonymous), wants),
+        (with(Access::Basic, basic(&server.user, "hunter2")), refused),
+        (with(Access::Bearer, GitCredential::Anonymous), wants),
+        (with(Access::Bearer, bearer("hunter2")), refused),
     ] {
+        let field = &["spec.source.git.secretRef", said];
         world
             .refuses(&remote, &branch("main"), GitAuthFailed, Terminal, field)
             .await;

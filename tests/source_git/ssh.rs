@@ -1,7 +1,7 @@
 //! Over ssh: one key, one host key.
 
 use davit::api::Reason::{
-    GitAuthFailed, GitHostKeyMissing, GitHostKeyUnknown, GitRepositoryNotFound, GitUnreachable,
+    GitAuthFailed, GitHostKeyMissing, GitHostKeyUnknown, GitRepositoryNotFound, GitUnreachable, SecretInvalid,
 };
 use davit::error::Class::{Terminal, Transient};
 use davit::model::{GitCredential, RefSpec};
@@ -58,7 +58,7 @@ async fn the_key_opens_and_the_host_key_must_be_known() {
         Some(known.clone()),
     );
     world
-        .refuses(&broken, &RefSpec::Default, GitAuthFailed, Terminal, secret)
+        .refuses(&broken, &RefSpec::Default, SecretInvalid, Terminal, secret)
         .await;
     let unnamed = at(&server, &key, None);
     world
@@ -112,6 +112,8 @@ async fn the_key_opens_and_the_host_key_must_be_known() {
             &["known_hosts"],
         )
         .await;
+    let changed = world.resolve(&good, &RefSpec::Default).await.unwrap_err();
+    assert!(!changed.to_string().contains("call-"), "{changed}");
     world.fetch(&open, &RefSpec::Default).await.unwrap();
     drop(server);
     world

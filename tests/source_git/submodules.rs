@@ -129,7 +129,12 @@ async fn a_submodule_that_breaks_the_rules_is_refused() {
     for (place, url, child, words) in [
         ("lib", local.as_str(), head.as_str(), "use https or ssh"),
         ("lib", path.as_str(), head.as_str(), "path of this machine"),
-        ("lib", "ext::sh -c id", head.as_str(), "submodule lib"),
+        (
+            "lib",
+            "ext::sh -c id",
+            head.as_str(),
+            "submodule lib: its transport is not allowed",
+        ),
         (
             "lib",
             "http://127.0.0.1:1/lib.git",
@@ -141,10 +146,22 @@ async fn a_submodule_that_breaks_the_rules_is_refused() {
             "lib",
             "https://reader:hunter2@127.0.0.1/lib.git",
             head.as_str(),
-            "holds a user name or password",
+            "read the submodule's url in .gitmodules: it holds a user name or password",
         ),
         ("lib", "../lib.git", missing, missing),
+        (
+            "lib",
+            "../lib.git",
+            missing,
+            "push that commit of it, or have the repository name one that is there",
+        ),
         ("lib", "../gone.git", head.as_str(), "gone.git"),
+        (
+            "lib",
+            "../gone.git",
+            head.as_str(),
+            "check the submodule's url in .gitmodules",
+        ),
         ("lib", "git@127.0.0.1:lib.git", head.as_str(), "ssh-privatekey"),
     ] {
         let shop = parent(place, url, child);
@@ -160,6 +177,9 @@ async fn a_submodule_that_breaks_the_rules_is_refused() {
         expect(&error, SubmoduleFailed, Terminal, &[words]);
         let shown = format!("{error:?} {}", davit::error::chain(&error));
         assert!(!shown.contains("hunter2"), "{shown}");
+        let told = davit::error::Problem::of(&error).message;
+        assert!(!told.contains("spec.source.git.url"), "{told}");
+        assert!(!told.contains("spec.source.git.ref"), "{told}");
         world.is_clean();
     }
 }
