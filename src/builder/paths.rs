@@ -164,4 +164,18 @@ mod tests {
             assert!(error.to_string().contains(path), "{error}");
         }
     }
+
+    #[test]
+    fn the_field_of_the_path_is_that_of_the_kind_of_source() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["nothing", "../x"] {
+            let error = Root::open(root.path(), path).unwrap_err();
+            let told = error.with_source_path("spec.source.gitea.path").to_string();
+            assert!(told.contains(" spec.source.gitea.path: "), "{told}");
+        }
+        let root = Root::open(root.path(), "/").unwrap();
+        let error = root.directory("f", "nothing", Reason::PathNotFound).unwrap_err();
+        let told = error.with_source_path("spec.source.gitea.path").to_string();
+        assert!(told.contains(" f: "), "{told}");
+    }
 }
