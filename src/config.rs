@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cli;
 use crate::redact::Secret;
 
-/// The name of the installation in the default data directory.
+/// The name of the installation in the default data directory, which is root's.
 const DEFAULT_INSTANCE: &str = "davit";
 
 /// The directories in the data directory that hold what is not everybody's: sources, what jobs fetch, build logs.
@@ -98,7 +98,7 @@ impl Config {
         }
         let instance = match instance {
             Some(name) => name,
-            None if is_default => DEFAULT_INSTANCE.to_owned(),
+            None if is_default => default_instance(rustix::process::geteuid()),
             None => {
                 let random = || {
                     uuid::Uuid::new_v4()
@@ -183,6 +183,16 @@ pub fn default_data_dir() -> Option<PathBuf> {
         .map(|dir| dir.join("davit"))
 }
 
+/// The instance of the default data directory: each user has one, and they may share an engine, where the one sweeps away
+/// what bears its name and belongs to nothing that it knows.
+fn default_instance(user: rustix::process::Uid) -> String {
+    if user.is_root() {
+        DEFAULT_INSTANCE.to_owned()
+    } else {
+        format!("{DEFAULT_INSTANCE}-{}", user.as_raw())
+    }
+}
+
 /// Lets only the owner into a directory that was there before and that others could read. One that is not ours, or that
 /// holds other things than Davit's (somebody gave `/srv`), is left as it is, and that is said.
 fn close(dir: &Path, is_davits: bool) {
@@ -253,6 +263,14 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_who_share_an_engine_do_not_share_an_instance() {
+        let of = |uid| default_instance(rustix::process::Uid::from_raw(uid));
+        assert_eq!(of(0), "davit");
+        assert_eq!(of(1000), "davit-1000");
+        assert!(of(u32::MAX - 1).len() <= 20);
+    }
 
     fn args(dir: &Path) -> cli::Controller {
         cli::Controller {

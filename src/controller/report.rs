@@ -149,11 +149,6 @@ impl Report {
             let Ok(reason) = now.reason.parse::<Reason>() else {
                 continue;
             };
-            let under_way = condition::find(new, ConditionType::Reconciling)
-                .is_some_and(|reconciling| reconciling.reason == Reason::Progressing.as_str());
-            if kind == ConditionType::Healthy && (before.is_none() || now.status != "False" || under_way) {
-                continue; // Ready tells the rest.
-            }
             let calm = matches!(
                 reason,
                 Reason::Progressing
@@ -164,6 +159,13 @@ impl Report {
                     | Reason::Pending
                     | Reason::Cancelled
             );
+            let under_way = condition::find(new, ConditionType::Reconciling)
+                .is_some_and(|reconciling| reconciling.reason == Reason::Progressing.as_str());
+            if kind == ConditionType::Healthy
+                && (before.is_none() || now.status != "False" || under_way || calm)
+            {
+                continue; // Ready tells the rest.
+            }
             self.event(
                 about,
                 release,

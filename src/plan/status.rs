@@ -402,6 +402,10 @@ fn healthy(facts: &Facts<'_>, serving: Option<&ReleaseStatus>) -> Verdict {
         Ok(running) => running,
         Err(problem) => return (None, problem.reason, problem.message.clone()),
     };
+    if facts.app.spec.stopped {
+        let message = "nothing is to run: spec.stopped is true";
+        return (Some(false), Reason::Stopped, message.to_owned());
+    }
     let Some(hash) = serving.and_then(hash_of) else {
         return (
             Some(false),

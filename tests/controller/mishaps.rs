@@ -111,6 +111,7 @@ async fn what_was_stopped_in_the_middle_of_a_release_is_released_when_it_starts_
         .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
         .await;
     assert_eq!(condition(&app, "Deployed")["reason"], "Stopped", "{app:#}");
+    assert_eq!(condition(&app, "Healthy")["reason"], "Stopped", "{app:#}");
     davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
     davit.patch("shop", json!({"spec": {"stopped": false}})).await;
     davit.phase("shop-3", "Succeeded").await;
