@@ -4,6 +4,7 @@
 //! are at work on is left out, and one from before the end of our work too.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 
 use super::names;
 use super::{Inner, engine};
@@ -42,6 +43,9 @@ const WAITING: usize = 1024;
 pub struct Hub {
     sender: broadcast::Sender<RuntimeEvent>,
     connected: Mutex<bool>,
+    /// A look reached the engine while nobody followed it.
+    reached: AtomicBool,
+    wake: Notify,
     quiet: Mutex<HashMap<String, Quiet>>,
 }
 
@@ -56,6 +60,8 @@ impl Default for Hub {
         Self {
             sender: broadcast::channel(WAITING).0,
             connected: Mutex::new(false),
+            reached: AtomicBool::new(false),
+            wake: Notify::new(),
             quiet: Mutex::default(),
         }
     }
@@ -100,6 +106,30 @@ impl Hub {
         }
     }
 
+    /// A look reached the engine. If nobody follows it, that is to begin now: what it does from here on is news.
+    pub fn reached(&self) {
+        if !*self.connected.lock() {
+            self.reached.store(true, Ordering::Relaxed);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The engine does not answer. Whoever reached it since it last did not is told that it is gone again.
+    pub fn unanswered(&self) {
+        self.connected(false);
+        if self.reached.swap(false, Ordering::Relaxed) {
+            let _ = self.sender.send(RuntimeEvent::Disconnected);
+        }
+    }
+
+    /// Waits so long, or until a look reaches the engine.
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.wake.notified() => {}
+        }
+    }
+
     /// A new listener: told at once that the engine is there, if it is.
     pub fn listen(&self) -> impl futures::Stream<Item = RuntimeEvent> + Send + 'static + use<> {
         let receiver = self.sender.subscribe();
@@ -140,9 +170,10 @@ pub(in crate::runtime::docker) async fn follow(inner: Weak<Inner>) {
         let reached = strong.docker.ping().await;
         if let Err(refusal) = reached {
             tracing::debug!(error = %engine::error("reach the engine", &refusal), "the engine does not answer");
-            strong.hub.connected(false);
+            strong.hub.unanswered();
+            let hub = strong.hub.clone();
             drop(strong);
-            tokio::time::sleep(pause).await;
+            hub.pause(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
             continue;
         }
@@ -164,11 +195,12 @@ pub(in crate::runtime::docker) async fn follow(inner: Weak<Inner>) {
         }
         let Some(strong) = inner.upgrade() else { return };
         strong.hub.connected(false);
+        let hub = strong.hub.clone();
         drop(strong);
         if begun.elapsed() > BACKOFF.1 {
             pause = BACKOFF.0;
         }
-        tokio::time::sleep(pause).await;
+        hub.pause(pause).await;
         pause = (pause * 2).min(BACKOFF.1);
     }
 }
@@ -244,4 +276,24 @@ pub fn app_of(labels: &HashMap<String, String>) -> Option<AppId> {
         labels.get(names::NAMESPACE)?,
         labels.get(names::APPLICATION)?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_was_there_between_two_tries_is_told_to_be_gone() {
+        let hub = Hub::default();
+        let mut told = std::pin::pin!(hub.listen());
+        // Nobody has seen it yet, so nobody needs to hear that it is not there.
+        hub.unanswered();
+        hub.reached();
+        hub.pause(Duration::from_secs(3600)).await;
+        hub.unanswered();
+        hub.unanswered();
+        hub.connected(true);
+        assert_eq!(told.next().await, Some(RuntimeEvent::Disconnected));
+        assert_eq!(told.next().await, Some(RuntimeEvent::Connected));
+    }
 }

@@ -77,7 +77,7 @@ struct Inner {
     docker: Docker,
     names: Names,
     options: DockerOptions,
-    hub: events::Hub,
+    hub: Arc<events::Hub>,
     probes: Probes,
     since: Since,
     busy: Mutex<HashMap<String, Busy>>,
@@ -100,7 +100,7 @@ impl DockerRuntime {
             docker,
             names: Names::new(&options.instance),
             options,
-            hub: events::Hub::default(),
+            hub: Arc::default(),
             since: Since::default(),
             busy: Mutex::default(),
             changed,
@@ -122,7 +122,9 @@ impl DockerRuntime {
 impl Runtime for DockerRuntime {
     async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError> {
         let mut running = Running::default();
-        for looked in self.inner.look(app).await? {
+        let all = self.inner.look(app).await?;
+        self.inner.hub.reached();
+        for looked in all {
             let busy = self.inner.busy.lock().contains_key(&looked.id);
             let ended = matches!(looked.phase, Phase::Exited(_) | Phase::Restarting);
             let message = if ended {
