@@ -7,6 +7,7 @@ pub mod journal;
 pub mod observed;
 mod rollout;
 pub mod status;
+mod verdict;
 
 use std::time::Duration;
 

@@ -289,7 +289,7 @@ mod tests {
         // Nobody has seen it yet, so nobody needs to hear that it is not there.
         hub.unanswered();
         hub.reached();
-        hub.pause(Duration::from_secs(3600)).await;
+        hub.pause(Duration::from_hours(1)).await;
         hub.unanswered();
         hub.unanswered();
         hub.connected(true);

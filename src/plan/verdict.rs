@@ -1,0 +1,168 @@
+//! What single things that were observed say of an Application: its image, its containers, where it can be reached.
+
+use std::collections::BTreeMap;
+
+use crate::api::{Application, ConditionType, Reason, ReleasePhase, ReleaseStatus, condition};
+use crate::error::Problem;
+use crate::runtime::{ReplicaState, Running};
+
+use super::count;
+use super::rollout::{hash_of, replicas_of};
+
+/// A condition's status, reason and message.
+pub(super) type Verdict = (Option<bool>, Reason, String);
+
+/// The reason of `Deployed` while a Release is in this phase.
+pub(super) fn phase_reason(phase: ReleasePhase) -> Reason {
+    match phase {
+        ReleasePhase::Fetching | ReleasePhase::Building | ReleasePhase::Pushing => Reason::Progressing,
+        ReleasePhase::Deploying | ReleasePhase::Verifying => Reason::Deploying,
+        ReleasePhase::Succeeded => Reason::Deployed,
+        ReleasePhase::Pending | ReleasePhase::Failed | ReleasePhase::Cancelled | ReleasePhase::Superseded => {
+            Reason::Pending
+        }
+    }
+}
+
+/// The reason and message that a Release ended with.
+pub(super) fn last_word(release: &ReleaseStatus) -> (Reason, String) {
+    condition::find(&release.conditions, ConditionType::Succeeded).map_or(
+        (Reason::Pending, String::new()),
+        |last| {
+            (
+                last.reason.parse().unwrap_or(Reason::Internal),
+                last.message.clone(),
+            )
+        },
+    )
+}
+
+/// Whether the image of a Release is there.
+pub(super) fn built(name: &str, release: &ReleaseStatus) -> Option<Verdict> {
+    if release.image.is_some() {
+        let reused = release.builder.as_ref().is_some_and(|builder| builder.reused);
+        let (reason, how) = if reused {
+            (Reason::ImageReused, "was there already")
+        } else {
+            (Reason::Built, "is there")
+        };
+        return Some((Some(true), reason, format!("the image of release {name} {how}")));
+    }
+    release.failure.as_ref().map(|failure| {
+        (
+            Some(false),
+            failure.reason.parse().unwrap_or(Reason::BuildFailed),
+            failure.message.clone(),
+        )
+    })
+}
+
+/// Whether every replica of what serves is healthy.
+pub(super) fn healthy(
+    app: &Application,
+    running: &Result<Running, Problem>,
+    serving: Option<&ReleaseStatus>,
+) -> Verdict {
+    let running = match running {
+        Ok(running) => running,
+        Err(problem) => return (None, problem.reason, problem.message.clone()),
+    };
+    if app.spec.stopped {
+        let message = "nothing is to run: spec.stopped is true";
+        return (Some(false), Reason::Stopped, message.to_owned());
+    }
+    let Some(hash) = serving.and_then(hash_of) else {
+        return (
+            Some(false),
+            Reason::Pending,
+            "nothing has been seen healthy yet".to_owned(),
+        );
+    };
+    let wanted = serving.map_or(1, replicas_of);
+    let own = || {
+        running
+            .replicas
+            .iter()
+            .filter(|replica| replica.hash == hash && !replica.draining)
+    };
+    for replica in own() {
+        match &replica.state {
+            ReplicaState::Unhealthy(said) => {
+                return (
+                    Some(false),
+                    Reason::Unhealthy,
+                    format!("container {} is not healthy: {said}", replica.name),
+                );
+            }
+            ReplicaState::Exited { code, oom, message } => {
+                let why = if *oom { ", killed for want of memory" } else { "" };
+                let text = format!(
+                    "container {} ended with code {code}{why}; {message}",
+                    replica.name
+                );
+                return (Some(false), Reason::ContainerExited, text);
+            }
+            ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
+        }
+    }
+    let (_, ready) = count(running, &hash);
+    if i64::from(ready) >= wanted {
+        (
+            Some(true),
+            Reason::Healthy,
+            format!("{ready} of {wanted} replicas are healthy"),
+        )
+    } else {
+        (
+            Some(false),
+            Reason::ReplicasMissing,
+            format!("{ready} of {wanted} replicas are healthy"),
+        )
+    }
+}
+
+/// Where the host ports can be reached, as they were observed.
+pub(super) fn urls(app: &Application, running: &Running) -> Vec<String> {
+    let observed: std::collections::BTreeSet<u16> = running
+        .replicas
+        .iter()
+        .flat_map(|replica| replica.host_ports.iter().copied())
+        .collect();
+    let mut urls = BTreeMap::new();
+    for port in &app.spec.ports {
+        let host = port
+            .host_port
+            .and_then(|host| u16::try_from(host).ok())
+            .filter(|host| observed.contains(host));
+        if let Some(host) = host
+            && port.protocol == crate::api::Protocol::Tcp
+        {
+            let ip = port
+                .host_ip
+                .as_deref()
+                .filter(|ip| *ip != "0.0.0.0" && *ip != "::")
+                .unwrap_or("localhost");
+            urls.insert(host, url(ip, host));
+        }
+    }
+    urls.into_values().collect()
+}
+
+fn url(address: &str, port: u16) -> String {
+    if address.contains(':') {
+        format!("http://[{address}]:{port}")
+    } else {
+        format!("http://{address}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn an_address_with_colons_stands_in_brackets() {
+        assert_eq!(url("::1", 28432), "http://[::1]:28432");
+        assert_eq!(url("127.0.0.1", 80), "http://127.0.0.1:80");
+    }
+}
