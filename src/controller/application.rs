@@ -13,7 +13,7 @@ use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
-use crate::plan::observed::{JobState, ReleaseView, World, target};
+use crate::plan::observed::{JobState, JobView, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
 use crate::plan::{has_arrived, journal, plan, rest_of_deadline};
 use crate::redact::Masker;
@@ -254,6 +254,12 @@ fn rest_of_pause(retry: &Retry, now: Timestamp) -> Option<Duration> {
         .filter(|rest| !rest.is_zero())
 }
 
+/// The job that is there, with the Release of today that it is for.
+fn job_and_release<'w>(world: &'w World<'_>) -> Option<(&'w ReleaseView, &'w JobView)> {
+    let mut releases = world.releases.iter();
+    releases.find_map(|release| Some((release, world.job_of(release)?)))
+}
+
 /// The Releases' statuses as they are before the actions: brought up to where the job stands.
 fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus> {
     let mut all: BTreeMap<String, ReleaseStatus> = world
@@ -267,11 +273,7 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
             journal::with_application(status, now);
         }
     }
-    let of_job = world
-        .releases
-        .iter()
-        .find_map(|release| Some((release, world.job_of(release)?)));
-    if let Some((release, job)) = of_job
+    if let Some((release, job)) = job_and_release(world)
         && let Some(status) = all.get_mut(&release.name)
         && !status.phase.has_ended()
     {
@@ -307,16 +309,12 @@ fn next_check(pass: &Pass<'_>, world: &World<'_>, now: Timestamp) -> Option<Dura
     let again = pass.again.then_some(Duration::ZERO);
     // Of the statuses as they are now: a rollout that this pass began has its deadline too. While the containers cannot be
     // seen the deadline does not count, so its end is nothing to wait for.
-    let seen = world.running.is_ok();
+    let seen = world.running.as_ref().ok();
     let deadline = pass
         .statuses
         .values()
-        .filter(|_| seen)
         // Who serves has no deadline any more, however long the old ones take.
-        .filter(|status| {
-            let running = world.running.as_ref();
-            running.is_ok_and(|running| !has_arrived(status, running))
-        })
+        .filter(|status| seen.is_some_and(|running| !has_arrived(status, running)))
         .filter_map(|status| rest_of_deadline(&pass.app.spec, status, now))
         .min();
     let rolling = match &pass.progress {
@@ -397,8 +395,7 @@ async fn report(
 /// Failures in a row of a job or of resolving, and when the next try is: kept in status so that a restart keeps it.
 fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timestamp) -> Option<Retry> {
     let old = app.status.as_ref().and_then(|status| status.retry.clone());
-    let own = world.releases.iter().find_map(|release| world.job_of(release));
-    let failure = own.and_then(|job| match &job.state {
+    let failure = job_and_release(world).and_then(|(_, job)| match &job.state {
         JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled => {
             Some(failure)
         }

@@ -20,7 +20,7 @@ use crate::model::{AppId, CommitId};
 use crate::plan::desired::{Desired, Values, container_hash, nothing, workload};
 use crate::plan::journal;
 use crate::plan::observed::{JobOwner, ReleaseView};
-use crate::plan::{Action, End, release_name};
+use crate::plan::{Action, End};
 use crate::redact::Masker;
 use crate::runtime::{Progress, Workload};
 
@@ -161,9 +161,14 @@ impl Pass<'_> {
             format!(
                 "the names of the next {NAMES} Releases, from {} on, are taken: remove them, or those of them that are not \
                  of this Application",
-                release_name(self.app, number)
+                self.release_name(number)
             ),
         ))
+    }
+
+    /// What Davit calls the Release of this number.
+    fn release_name(&self, number: i64) -> String {
+        format!("{}-{number}", self.id.name)
     }
 
     /// False where a Release of somebody else has the name.
@@ -173,7 +178,7 @@ impl Pass<'_> {
         desired: &Desired,
         now: Timestamp,
     ) -> Result<bool, Problem> {
-        let name = release_name(self.app, number);
+        let name = self.release_name(number);
         let spec = ReleaseSpec {
             application: self.id.name.clone(),
             kind: ReleaseType::Deploy,

@@ -62,9 +62,7 @@ impl Found {
         };
         Some(pause.saturating_sub(self.at.elapsed()))
     }
-}
 
-impl Found {
     /// What was found last, where that was of this source and is not known to be gone.
     fn last(&self, source: &str) -> Option<PinnedSource> {
         let passes = self
@@ -249,7 +247,6 @@ impl Resolver {
         if Some(status.observed_generation) != app.metadata.generation || !ready {
             return None;
         }
-        // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
         let found_then = pinned(source, revision)?;
         let text = serde_json::to_string(source).unwrap_or_default();
         let known = Found {
@@ -258,6 +255,7 @@ impl Resolver {
             good: Some((text, found_then)),
             attempts: 0,
             at: Instant::now(),
+            // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
             pause: Pause::Poll(fraction(salt(id))),
         };
         found.insert(id.clone(), known.clone());

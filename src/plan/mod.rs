@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Application, ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseType};
+use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseType};
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
@@ -263,19 +263,7 @@ fn next_number(world: &World<'_>) -> i64 {
         .filter_map(|release| release.status.number)
         .max()
         .unwrap_or(0);
-    let next = counted.max(highest) + 1;
-    let free = |number: &i64| {
-        let name = release_name(world.app, *number);
-        !world.releases.iter().any(|release| release.name == name)
-    };
-    // Of one more names than there are Releases one is free.
-    let names = i64::try_from(world.releases.len()).unwrap_or(i64::MAX);
-    (next..=next.saturating_add(names)).find(free).unwrap_or(next)
-}
-
-/// What Davit calls the Release of this number; somebody else may have called one so.
-pub fn release_name(app: &Application, number: i64) -> String {
-    format!("{}-{number}", app.metadata.name.as_deref().unwrap_or_default())
+    counted.max(highest) + 1
 }
 
 fn number(world: &World<'_>, plan: &mut Plan) {

@@ -13,6 +13,12 @@ use crate::rig::{Loop, condition, id, repo, source};
 
 const GOOD: &str = "FROM scratch\n";
 
+/// Deletes the record of a Release.
+async fn forget(davit: &Loop, release: &str) {
+    let releases = davit.api::<Release>();
+    releases.delete(release, &DeleteParams::default()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_is_deleted_stops_nothing() {
     let davit = Loop::start().await;
@@ -21,11 +27,7 @@ async fn a_history_that_is_deleted_stops_nothing() {
     davit.done("shop").await;
     let created = davit.runtime.calls().created;
     let serving = davit.runtime.containers(&id("shop"));
-    davit
-        .api::<Release>()
-        .delete("shop-1", &DeleteParams::default())
-        .await
-        .unwrap();
+    forget(&davit, "shop-1").await;
     davit.phase("shop-2", "Succeeded").await;
     davit.done("shop").await;
     davit.quiet().await;
@@ -46,11 +48,7 @@ async fn a_history_that_is_deleted_stops_nothing() {
     davit.phase("shop-3", "Succeeded").await;
     davit.done("shop").await;
     let serving = davit.runtime.containers(&id("shop"));
-    davit
-        .api::<Release>()
-        .delete("shop-3", &DeleteParams::default())
-        .await
-        .unwrap();
+    forget(&davit, "shop-3").await;
     davit.phase("shop-4", "Succeeded").await;
     davit.done("shop").await;
     davit.quiet().await;
