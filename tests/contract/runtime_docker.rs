@@ -18,17 +18,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 use super::runtime::{Does, Engine, Rig, docker_runtime, free_port, ids};
-use crate::common::docker::{BASE_IMAGE, docker};
+use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::{run, try_run};
 
 /// Long enough for anything on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn label(rig: &Rig) -> String {
+fn scope(rig: &Rig) -> &DockerScope {
     let Engine::Docker(scope) = &rig.engine else {
         panic!("these tests are about Docker")
     };
-    scope.label()
+    scope
 }
 
 /// Runs a program in the container.
@@ -74,18 +74,7 @@ async fn a_command_is_not_waited_for_a_whole_interval() {
 async fn files_are_there_read_only_also_after_a_restart_and_gone_with_the_release() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    let files = |text: &str| {
-        let files = BTreeMap::from([
-            ("key".to_owned(), Secret::from(text)),
-            ("empty".to_owned(), Secret::from("")),
-        ]);
-        vec![Mount {
-            name: "conf".to_owned(),
-            path: "/etc/conf".to_owned(),
-            source: MountSource::Files { files, mode: 0o400 },
-            read_only: true,
-        }]
-    };
+    let files = |text: &str| files(&[("key", text), ("empty", "")]);
     wanted.mounts = files("first");
     wanted.replicas = 2;
     rig.settle(&wanted).await;
@@ -114,15 +103,88 @@ async fn files_are_there_read_only_also_after_a_restart_and_gone_with_the_releas
     rig.settle(&next).await;
     let id = &rig.replicas(&next).await[0].id;
     assert_eq!(inside(id, &["cat", "/etc/conf/key"]).1, "second");
-    let Engine::Docker(scope) = &rig.engine else {
-        unreachable!()
-    };
+    let scope = scope(&rig);
     assert_eq!(
         scope.list("volumes").len(),
         1,
         "the files of the release before are gone"
     );
     assert_eq!(scope.list("containers").len(), 1, "so is what carried them");
+}
+
+/// A mount of these files.
+fn files(files: &[(&str, &str)]) -> Vec<Mount> {
+    let files = files
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), Secret::from(*text)));
+    let files = files.collect();
+    vec![Mount {
+        name: "conf".to_owned(),
+        path: "/etc/conf".to_owned(),
+        source: MountSource::Files { files, mode: 0o400 },
+        read_only: true,
+    }]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_made_again_changes_no_file_of_its_sibling() {
+    let mut rig = Rig::docker("rt");
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.mounts = files(&[("key", "first"), ("old", "")]);
+    wanted.replicas = 2;
+    rig.settle(&wanted).await;
+    let before = rig.replicas(&wanted).await;
+    // The Secret has other keys and values by now, and the Release of before serves on.
+    wanted.mounts = files(&[("key", "second"), ("new", "")]);
+    let seen = |id: &str| inside(id, &["sh", "-c", "ls /etc/conf; cat /etc/conf/key"]).1;
+    run(docker().args(["rm", "--force", &before[1].id]));
+    rig.settle(&wanted).await;
+    let replicas = rig.replicas(&wanted).await;
+    assert_eq!(replicas.len(), 2);
+    assert!(ids(&replicas).contains(&before[0].id), "the sibling is the same");
+    for it in &replicas {
+        assert_eq!(seen(&it.id), "key\nold\nfirst", "{}", it.name);
+    }
+    // Where none is left whose files they are, they are those of now: not mixed with the others.
+    for it in &replicas {
+        run(docker().args(["rm", "--force", &it.id]));
+    }
+    rig.settle(&wanted).await;
+    for it in rig.replicas(&wanted).await {
+        assert_eq!(seen(&it.id), "key\nnew\nsecond", "{}", it.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_davit_left_half_handed_over_are_handed_over_again() {
+    let mut rig = Rig::docker("rt");
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.mounts = files(&[("key", "whole")]);
+    rig.settle(&wanted).await;
+    let volume = scope(&rig).list("volumes").remove(0);
+    let labels = run(docker().args(["volume", "inspect", "--format={{json .Labels}}", &volume]));
+    let labels: BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
+    let labels: Vec<_> = labels
+        .iter()
+        .map(|(key, value)| format!("--label={key}={value}"))
+        .collect();
+    let id = rig.replicas(&wanted).await.remove(0).id;
+    run(docker().args(["rm", "--force", &id]));
+    run(docker().args(["volume", "rm", &volume]));
+    // As after `kill -9` while the files were on their way: the volume, and the helper that had some of them.
+    run(docker().args(["volume", "create"]).args(&labels).arg(&volume));
+    let mut helper = docker();
+    helper.args(["run", "--name", &volume, "--volume", &format!("{volume}:/f")]);
+    helper.args(&labels).args([BASE_IMAGE, "touch", "/f/half"]);
+    run(&mut helper);
+    rig.settle(&wanted).await;
+    let id = &rig.replicas(&wanted).await[0].id;
+    assert_eq!(inside(id, &["ls", "/etc/conf"]).1, "key\n");
+    assert_eq!(scope(&rig).list("containers").len(), 1, "the helper is gone");
+    while !rig.runtime.remove(&wanted.app, true).await.unwrap() {
+        let _ = tokio::time::timeout(PATIENCE, rig.events.next()).await;
+    }
+    assert_eq!(scope(&rig).leftovers(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +208,7 @@ async fn the_namespace_and_who_joins_it_finds_the_name_and_nobody_else() {
         "run",
         "--rm",
         "--label",
-        &label(&rig),
+        &scope(&rig).label(),
         "--network",
         &network,
         BASE_IMAGE,
@@ -269,9 +331,7 @@ async fn davit_may_end_at_any_moment_of_a_rollout() {
         replicas.len() == 2 && replicas.iter().all(|it| it.hash == "h8" && it.serving),
         "{replicas:?}"
     );
-    let Engine::Docker(scope) = &rig.engine else {
-        unreachable!()
-    };
+    let scope = scope(&rig);
     assert_eq!(
         (scope.list("containers").len(), scope.list("networks").len()),
         (2, 1)

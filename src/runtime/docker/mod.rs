@@ -84,6 +84,8 @@ struct Inner {
     changed: mpsc::UnboundedSender<AppId>,
     /// Read: containers are being made. Write: a network is being removed because no container is left.
     using_networks: RwLock<()>,
+    /// Read: volumes of files are being filled and not yet those of a container. Write: those of none are being removed.
+    using_files: RwLock<()>,
     /// One network is made at a time: the engine would make two of one name.
     making_network: tokio::sync::Mutex<()>,
     following: Once,
@@ -105,6 +107,7 @@ impl DockerRuntime {
             busy: Mutex::default(),
             changed,
             using_networks: RwLock::default(),
+            using_files: RwLock::default(),
             making_network: tokio::sync::Mutex::default(),
             following: Once::new(),
             stop: stop.clone(),
@@ -186,8 +189,7 @@ impl Runtime for DockerRuntime {
         if !listed.is_empty() {
             return Ok(false);
         }
-        let labels = inner.names.app_labels(app);
-        let mut gone = volumes::remove_files(&inner.docker, &inner.names, &labels).await?;
+        let mut gone = volumes::remove_files(&inner.docker, &inner.names, app).await?;
         if volumes {
             gone &= volumes::remove_data(&inner.docker, &inner.names, app).await?;
         }

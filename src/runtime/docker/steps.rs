@@ -42,8 +42,10 @@ impl Inner {
         if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
             self.ports_are_free(workload).await?;
         }
+        let mut the_files_stay = None;
         if steps.iter().any(|step| matches!(step, Step::Create { .. })) {
-            self.prepare(workload).await?;
+            the_files_stay = Some(self.using_files.read().await);
+            volumes::ensure(&self.docker, &self.names, workload).await?;
         }
         let mut groups: Vec<Vec<Step>> = Vec::new();
         for step in steps {
@@ -57,7 +59,10 @@ impl Inner {
             }
         }
         let mut stopping = Vec::new();
-        for group in groups {
+        let last_made = groups
+            .iter()
+            .rposition(|group| group.iter().any(|step| matches!(step, Step::Create { .. })));
+        for (number, group) in groups.into_iter().enumerate() {
             let taken = group.into_iter().map(|step| self.step(workload, looked, step));
             let results: Vec<_> = futures::stream::iter(taken)
                 .buffer_unordered(AT_ONCE)
@@ -65,6 +70,9 @@ impl Inner {
                 .await;
             for result in results {
                 stopping.extend(result?);
+            }
+            if last_made == Some(number) {
+                drop(the_files_stay.take());
             }
         }
         let stopped = futures::future::join_all(stopping);
@@ -124,11 +132,6 @@ impl Inner {
         let result = work.await;
         self.hub.end(id);
         result
-    }
-
-    /// What all containers of a workload need.
-    async fn prepare(&self, workload: &Workload) -> Result<(), RuntimeError> {
-        volumes::ensure(&self.docker, &self.names, workload).await
     }
 
     async fn create(&self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
@@ -302,13 +305,9 @@ impl Inner {
         }
         self.probes.drop(id);
         self.since.forget(id);
-        let hash = looked.labels.get(names::CONFIG);
-        if let (Some(app), Some(hash)) = (events::app_of(&looked.labels), hash) {
-            let mut labels = self.names.app_labels(&app);
-            labels.insert(names::CONFIG.to_owned(), hash.clone());
-            if self.list(&labels).await?.is_empty() {
-                volumes::remove_files(&self.docker, &self.names, &labels).await?;
-            }
+        if let Some(app) = events::app_of(&looked.labels) {
+            let _nobody_makes_containers = self.using_files.write().await;
+            volumes::remove_files(&self.docker, &self.names, &app).await?;
         }
         Ok(())
     }

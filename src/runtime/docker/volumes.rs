@@ -4,14 +4,18 @@
 //! exactly these files, cannot change them, and finds them again after `docker restart`; on the machine they are only
 //! where the engine keeps its data. The engine takes files (as a tar) only through a container that may write to the
 //! volume, so one is made for that purpose, never started, and removed.
+//!
+//! A replica is only made once its volumes are filled. So one that a replica has is complete, and is left as it is: a
+//! sibling that is made again, when the Secret has other values already, gets the files that the others see. One that no
+//! replica has may have been left half full by a Davit that ended in the middle, and is made anew.
 
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveVolumeOptions, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions, UploadToContainerOptionsBuilder,
 };
 
 use super::engine;
@@ -22,6 +26,8 @@ use crate::runtime::{MountSource, RuntimeError, Workload};
 
 /// Where the helper container has the volume; any path will do.
 const DOOR: &str = "/davit-files";
+/// What filling a volume is for.
+const HAND_OVER: &str = "hand over the files of a Secret or ConfigMap";
 /// A directory that everybody may enter and nobody but root may change.
 const DIRECTORY_MODE: u32 = 0o755;
 
@@ -38,6 +44,10 @@ pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Resu
                 let mut labels = names.workload_labels(workload);
                 labels.insert(names::ROLE.to_owned(), names::ROLE_FILES.to_owned());
                 let volume = names.files(workload, &mount.name);
+                if is_used(docker, &volume).await? {
+                    continue;
+                }
+                clear(docker, &volume).await?;
                 create(docker, volume.clone(), labels.clone()).await?;
                 let archive = archive(files, *mode).map_err(|refusal| RuntimeError::Engine {
                     doing: "pack the files of a Secret or ConfigMap",
@@ -48,6 +58,33 @@ pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Resu
         }
     }
     Ok(())
+}
+
+/// Whether another container than our helper has the volume, whatever its state.
+async fn is_used(docker: &Docker, volume: &str) -> Result<bool, RuntimeError> {
+    let filters = HashMap::from([("volume".to_owned(), vec![volume.to_owned()])]);
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let listed = docker.list_containers(Some(options)).await;
+    let listed = listed.map_err(|refusal| engine::error("list containers", &refusal))?;
+    let is_helper = |labels: HashMap<_, _>| {
+        labels
+            .get(names::ROLE)
+            .is_some_and(|role| role == names::ROLE_FILES)
+    };
+    Ok(listed
+        .into_iter()
+        .any(|container| !container.labels.is_some_and(is_helper)))
+}
+
+/// Removes what is left of a volume that no replica has, with the helper that was to fill it.
+async fn clear(docker: &Docker, volume: &str) -> Result<(), RuntimeError> {
+    let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    engine::unless_gone(HAND_OVER, docker.remove_container(volume, Some(force)).await)?;
+    let removed = docker.remove_volume(volume, None::<RemoveVolumeOptions>).await;
+    engine::unless_gone(HAND_OVER, removed).map(drop)
 }
 
 async fn create(docker: &Docker, name: String, labels: HashMap<String, String>) -> Result<(), RuntimeError> {
@@ -69,7 +106,6 @@ async fn fill(
     labels: HashMap<String, String>,
     archive: Vec<u8>,
 ) -> Result<(), RuntimeError> {
-    let doing = "hand over the files of a Secret or ConfigMap";
     let helper = ContainerCreateBody {
         image: Some(workload.image.clone()),
         // Never run; an image without a command would be refused without one.
@@ -87,17 +123,15 @@ async fn fill(
         }),
         ..Default::default()
     };
-    let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    // One that was left behind by a Davit that ended in the middle.
-    engine::unless_gone(doing, docker.remove_container(&volume, Some(force.clone())).await)?;
     let options = CreateContainerOptionsBuilder::new().name(&volume).build();
     let made = docker.create_container(Some(options), helper).await;
     let made = made.map_err(|refusal| engine::creation(workload, &refusal))?;
+    let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     let target = UploadToContainerOptionsBuilder::new().path(DOOR).build();
     let body = bollard::body_full(archive.into());
     let sent = docker.upload_to_container(&made.id, Some(target), body).await;
-    engine::unless_gone(doing, docker.remove_container(&made.id, Some(force)).await)?;
-    sent.map_err(|refusal| engine::error(doing, &refusal))
+    engine::unless_gone(HAND_OVER, docker.remove_container(&made.id, Some(force)).await)?;
+    sent.map_err(|refusal| engine::error(HAND_OVER, &refusal))
 }
 
 fn archive(files: &BTreeMap<String, Secret>, mode: u32) -> std::io::Result<Vec<u8>> {
@@ -122,27 +156,18 @@ fn archive(files: &BTreeMap<String, Secret>, mode: u32) -> std::io::Result<Vec<u
     tar.into_inner()
 }
 
-/// Removes the volumes that held files for these labels' containers; those that are still in use stay.
-pub async fn remove_files(
-    docker: &Docker,
-    names: &Names,
-    labels: &HashMap<String, String>,
-) -> Result<bool, RuntimeError> {
-    remove(docker, names, labels, names::ROLE_FILES).await
+/// Removes the volumes that held files for the Application's containers. False where one is still in use.
+pub async fn remove_files(docker: &Docker, names: &Names, app: &AppId) -> Result<bool, RuntimeError> {
+    remove(docker, names, app, names::ROLE_FILES).await
 }
 
 /// Removes the Application's volumes with their data. False where one is still in use.
 pub async fn remove_data(docker: &Docker, names: &Names, app: &AppId) -> Result<bool, RuntimeError> {
-    remove(docker, names, &names.app_labels(app), names::ROLE_VOLUME).await
+    remove(docker, names, app, names::ROLE_VOLUME).await
 }
 
-async fn remove(
-    docker: &Docker,
-    names: &Names,
-    labels: &HashMap<String, String>,
-    role: &str,
-) -> Result<bool, RuntimeError> {
-    let mut labels = labels.clone();
+async fn remove(docker: &Docker, names: &Names, app: &AppId, role: &str) -> Result<bool, RuntimeError> {
+    let mut labels = names.app_labels(app);
     labels.insert(names::ROLE.to_owned(), role.to_owned());
     let mut all = true;
     for (volume, _) in list(docker, names, &labels).await? {
