@@ -297,8 +297,11 @@ fn without_secrets(mut running: Running, values: Option<&Values>) -> Running {
             .unwrap_or_default(),
     );
     for replica in &mut running.replicas {
-        if let ReplicaState::Exited { message, .. } | ReplicaState::Unhealthy(message) = &mut replica.state {
-            *message = masker.mask(message).into_owned();
+        match &mut replica.state {
+            ReplicaState::Exited { message, .. }
+            | ReplicaState::KeepsEnding { message, .. }
+            | ReplicaState::Unhealthy(message) => *message = masker.mask(message).into_owned(),
+            ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
         }
     }
     running

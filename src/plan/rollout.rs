@@ -10,6 +10,7 @@ use crate::runtime::{ReplicaState, Running};
 
 use super::desired::container_hash;
 use super::observed::{ReleaseView, World};
+use super::verdict::keeps_ending;
 use super::{count, journal};
 
 /// How often a container may be started again by the engine before its Release counts as failed.
@@ -46,6 +47,16 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
                 );
                 let problem = Problem::new(Class::Terminal, Reason::ContainerExited, text);
                 if replica.restarts >= RESTARTS || never_again {
+                    return Some(problem);
+                }
+                last = Some(problem);
+            }
+            ReplicaState::KeepsEnding {
+                last: ended, message, ..
+            } => {
+                let text = keeps_ending(&replica.name, *ended, replica.restarts, message);
+                let problem = Problem::new(Class::Terminal, Reason::ContainerExited, text);
+                if replica.restarts >= RESTARTS {
                     return Some(problem);
                 }
                 last = Some(problem);

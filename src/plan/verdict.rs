@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::{Application, ConditionType, Reason, ReleasePhase, ReleaseStatus, condition};
 use crate::error::Problem;
-use crate::runtime::{ReplicaState, Running};
+use crate::runtime::{Ended, ReplicaState, Running};
 
 use super::count;
 use super::rollout::{hash_of, replicas_of};
@@ -94,6 +94,10 @@ pub(super) fn healthy(
                     format!("container {} is not healthy: {said}", replica.name),
                 );
             }
+            ReplicaState::KeepsEnding { last, times, message } => {
+                let text = keeps_ending(&replica.name, *last, *times, message);
+                return (Some(false), Reason::ContainerExited, text);
+            }
             ReplicaState::Exited { code, oom, message } => {
                 let why = if *oom { ", killed for want of memory" } else { "" };
                 let text = format!(
@@ -118,6 +122,26 @@ pub(super) fn healthy(
             Reason::ReplicasMissing,
             format!("{ready} of {wanted} replicas are healthy"),
         )
+    }
+}
+
+/// What is said of a container that the engine started again so often or more.
+pub(super) fn keeps_ending(name: &str, last: Option<Ended>, times: i64, message: &str) -> String {
+    let how = last.map_or(String::new(), |last| {
+        let why = if last.oom {
+            ", killed for want of memory (see spec.resources.limits.memory)"
+        } else {
+            ""
+        };
+        format!(" with code {}{why}", last.code)
+    });
+    if times > 1 {
+        let last = if how.is_empty() { "" } else { ", last" };
+        format!(
+            "container {name} keeps ending{last}{how}; it was started again {times} times or more; {message}"
+        )
+    } else {
+        format!("container {name} ended{how} and is started again; {message}")
     }
 }
 

@@ -191,6 +191,17 @@ pub enum ReplicaState {
     Healthy,
     /// Runs and is not healthy; the last thing a check said.
     Unhealthy(String),
+    /// Ends by itself again and again, and the engine starts it again each time: it waits for that, or was started only
+    /// just now. What is told of it stays the same from one end to the next, if that was of the same kind.
+    KeepsEnding {
+        /// How it last ended; nothing where nobody saw it.
+        last: Option<Ended>,
+        /// It was started again so often or more: 1, 2, 4, 8, …
+        times: i64,
+        /// Its last lines of output or the engine's message, at most 1 KiB, as they were when it had been started again so
+        /// often.
+        message: String,
+    },
     /// Ended.
     Exited {
         /// Its exit code.
@@ -200,6 +211,15 @@ pub enum ReplicaState {
         /// Its last lines of output or the engine's message, at most 1 KiB.
         message: String,
     },
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: i64,
+    /// Killed for want of memory.
+    pub oom: bool,
 }
 
 /// How far a rollout is: what one call of [`Runtime::deploy`] found after its steps.

@@ -9,8 +9,8 @@ use davit::api::Strategy;
 use davit::redact::Secret;
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
 use davit::runtime::{
-    Health, Mount, MountSource, PortBinding, Probe, Replica, ReplicaState, Runtime as _, RuntimeError,
-    RuntimeEvent,
+    Ended, Health, Mount, MountSource, PortBinding, Probe, Replica, ReplicaState, Runtime as _, RuntimeError,
+    RuntimeEvent, Workload,
 };
 use futures::StreamExt as _;
 use rand::Rng as _;
@@ -373,6 +373,82 @@ async fn a_sick_container_is_told_and_gets_well_again() {
     assert!(inside(&id, &["mv", "/w/away", "/w/index.html"]).0);
     rig.settle(&wanted).await;
     assert_eq!(rig.replicas(&wanted).await[0].id, id);
+}
+
+/// What is told of a workload's only container until the engine has started it again so often, without repetition.
+async fn told_until(rig: &mut Rig, wanted: &Workload, restarts: i64) -> Vec<ReplicaState> {
+    let end = Instant::now() + PATIENCE;
+    let mut told: Vec<ReplicaState> = Vec::new();
+    loop {
+        for it in rig.replicas(wanted).await {
+            if it.restarts > 0 && told.last() != Some(&it.state) {
+                told.push(it.state);
+            }
+            if it.restarts >= restarts {
+                return told;
+            }
+        }
+        assert!(Instant::now() < end, "waited in vain: {told:?}");
+        let _ = tokio::time::timeout(Duration::from_millis(50), rig.events.next()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_ending_is_told_with_its_true_end_and_seldom_anew() {
+    let mut rig = Rig::docker("rt");
+    let mut wanted = rig.workload("loop", "h1", Does::Exit(3));
+    // Its words are others each time, as those of programs that say the time are.
+    let script = "date +%s; head -c 20 /dev/urandom | md5sum; exit 3";
+    wanted.command = ["sh", "-c", script].map(str::to_owned).into();
+    rig.runtime.deploy(&wanted).await.unwrap();
+    let told = told_until(&mut rig, &wanted, 6).await;
+    // Started again 1, 2 and 4 times; once more where an event came late.
+    assert!((3..=4).contains(&told.len()), "{told:#?}");
+    for state in &told {
+        let ReplicaState::KeepsEnding { last, message, .. } = state else {
+            panic!("{told:#?}");
+        };
+        assert!(
+            last.is_none_or(|last| last == Ended { code: 3, oom: false }),
+            "{told:#?}"
+        );
+        assert!(message.contains('-'), "{told:#?}");
+    }
+    let Some(ReplicaState::KeepsEnding {
+        last: Some(_),
+        times: 4,
+        ..
+    }) = told.last()
+    else {
+        panic!("{told:#?}");
+    };
+    // A Davit that did not see it end claims no end.
+    rig.runtime = Box::new(docker_runtime(&rig.namespace));
+    let replicas = rig.replicas(&wanted).await;
+    let ReplicaState::KeepsEnding { last, .. } = replicas[0].state else {
+        panic!("{replicas:?}");
+    };
+    assert!(last.is_none_or(|last| last.code == 3), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn want_of_memory_is_told_although_the_engine_forgets_it() {
+    let mut rig = Rig::docker("rt");
+    let mut wanted = rig.workload("greedy", "h1", Does::Exit(0));
+    wanted.command = ["sh", "-c", "tail /dev/zero; exit $?"].map(str::to_owned).into();
+    wanted.memory = Some(16 << 20);
+    rig.runtime.deploy(&wanted).await.unwrap();
+    let told = told_until(&mut rig, &wanted, 4).await;
+    for state in &told {
+        let ReplicaState::KeepsEnding { last, .. } = state else {
+            panic!("{told:#?}");
+        };
+        assert!(last.is_none_or(|last| last.code == 137), "{told:#?}");
+    }
+    let Some(ReplicaState::KeepsEnding { last, .. }) = told.last() else {
+        panic!("{told:#?}");
+    };
+    assert_eq!(*last, Some(Ended { code: 137, oom: true }), "{told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -283,3 +283,44 @@ fn how_containers_end_and_are_started_again() {
     davit.patch("stubborn", json!({"spec": {"suspend": false}}));
     active(&davit, "stubborn", 2);
 }
+
+#[test]
+fn what_keeps_ending_is_told_once_and_not_with_each_end() {
+    let davit = Davit::up("loops");
+    let script =
+        "[ -e /data/end ] && { date +%s; head -c 20 /dev/urandom | md5sum; exit 7; }; exec sleep 10000";
+    davit.apply(
+        "loop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", script],
+            "volumes": [{"name": "data", "mountPath": "/data", "volume": {}}]}),
+    );
+    davit.done("loop");
+    exec(&davit, "loop", &["sh", "-c", "touch /data/end; kill 1"]);
+    let (mut versions, mut messages) = (Vec::new(), Vec::new());
+    wait_for(
+        "the engine to start it again 6 times",
+        Duration::from_mins(1),
+        || {
+            let app = davit.application("loop");
+            let version = app["metadata"]["resourceVersion"].clone();
+            if versions.last() != Some(&version) {
+                versions.push(version);
+                messages.push(condition(&app, "Healthy")["message"].to_string());
+            }
+            (inspect(&davit, "loop")["RestartCount"].as_i64()? >= 6).then_some(())
+        },
+    );
+    // As it was done, then that it ended, and that it keeps ending, told again at its 2nd and 4th start.
+    assert!(versions.len() <= 6, "{messages:#?}");
+    let app = davit.wait("loop", 10, "in error", |app| app["status"]["phase"] == "error");
+    let told = condition(&app, "Healthy");
+    assert_eq!(told["reason"], "ContainerExited");
+    let message = told["message"].to_string();
+    assert!(
+        message.contains("keeps ending, last with code 7") && message.contains("4 times or more"),
+        "{message}"
+    );
+    // Once it has run for a while that is over.
+    davit.patch("loop", json!({"spec": {"command": ["sleep", "10000"]}}));
+    active(&davit, "loop", 2);
+}

@@ -19,10 +19,11 @@ use super::{Inner, engine};
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
-/// What is worth looking at. `die` says all that `kill`, `stop` and `oom` say; `create` is only ever our own.
-const CONTAINER_EVENTS: [&str; 8] = [
+/// What is worth looking at. `die` says all that `kill` and `stop` say; `create` is only ever our own.
+const CONTAINER_EVENTS: [&str; 9] = [
     "start",
     "die",
+    "oom",
     "pause",
     "unpause",
     "rename",
@@ -248,6 +249,16 @@ impl Inner {
         let id = actor.id.as_deref().unwrap_or_default();
         if !self.names.ours(attributes) {
             return;
+        }
+        match action {
+            "die" => {
+                if let Some(code) = attributes.get("exitCode").and_then(|code| code.parse().ok()) {
+                    self.ends.died(id, code, at);
+                }
+            }
+            "oom" => self.ends.starved(id, at),
+            "destroy" => self.ends.forget(id),
+            _ => {}
         }
         if action == "die" || action == "destroy" {
             self.probes.drop(id);

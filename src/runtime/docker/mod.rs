@@ -7,6 +7,7 @@
 mod attempt;
 pub mod connect;
 mod create;
+pub(super) mod ends;
 mod engine;
 pub(super) mod events;
 mod names;
@@ -35,6 +36,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Progress, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
 use crate::error::{chain, cut};
 use crate::model::AppId;
+use ends::Ends;
 use names::Names;
 use observe::{Looked, Since};
 use probe::{Check, Probes, Target};
@@ -80,6 +82,7 @@ struct Inner {
     hub: Arc<events::Hub>,
     probes: Probes,
     since: Since,
+    ends: Ends,
     busy: Mutex<HashMap<String, Busy>>,
     changed: mpsc::UnboundedSender<AppId>,
     /// Read: containers are being made. Write: a network is being removed because no container is left.
@@ -104,6 +107,7 @@ impl DockerRuntime {
             options,
             hub: Arc::default(),
             since: Since::default(),
+            ends: Ends::default(),
             busy: Mutex::default(),
             changed,
             using_networks: RwLock::default(),
@@ -129,8 +133,9 @@ impl Runtime for DockerRuntime {
         self.inner.hub.reached();
         for looked in all {
             let busy = self.inner.busy.lock().contains_key(&looked.id);
-            let ended = matches!(looked.phase, Phase::Exited(_) | Phase::Restarting);
-            let message = if ended {
+            let message = if looked.keeps_ending {
+                self.inner.words_of_many(&looked).await
+            } else if matches!(looked.phase, Phase::Exited(_)) {
                 self.inner.last_words(&looked).await
             } else {
                 String::new()
@@ -270,6 +275,7 @@ impl Inner {
         if looked.phase == Phase::Running {
             self.check(&mut looked);
         }
+        self.ends.judge(&mut looked, Timestamp::now());
         Ok(Some(looked))
     }
 
@@ -375,6 +381,17 @@ impl Inner {
             self.tidy(&namespace).await?;
         }
         Ok(())
+    }
+
+    /// What a container that keeps ending said last, as it was when that was first told.
+    async fn words_of_many(&self, looked: &Looked) -> String {
+        let (times, last) = (ends::in_steps(looked.restarts), looked.last);
+        if let Some(words) = self.ends.words(&looked.id, times, last) {
+            return words;
+        }
+        let words = self.last_words(looked).await;
+        self.ends.keep(&looked.id, times, last, &words);
+        words
     }
 
     /// What a container said last, or what the engine said of it.

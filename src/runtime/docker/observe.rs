@@ -1,7 +1,6 @@
 //! Looks at containers: what the engine says of each, and how far it is from what a workload wants.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum, RestartPolicy,
@@ -10,15 +9,13 @@ use bollard::models::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::ends::in_steps;
 use super::names::{self, Names};
 use super::probe::Check;
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
 use crate::error::cut;
-use crate::runtime::{Replica, ReplicaState, Restart, Workload};
+use crate::runtime::{Ended, Replica, ReplicaState, Restart, Workload};
 
-/// How long a container without a check must run after the engine had to start it again, before it counts as healthy:
-/// the time after which the engine itself forgets that it failed.
-const CALM: Duration = Duration::from_secs(10);
 /// What the alias of a container that has left the name begins and ends with; between stands when, in milliseconds.
 const LEFT: (&str, &str) = ("left-", ".davit");
 /// The longest thing that a check said, in bytes.
@@ -72,6 +69,10 @@ pub struct Looked {
     pub restarts: i64,
     /// Its health by what the engine knows; our own probes know better where it has one.
     pub health: Health,
+    /// It ends by itself again and again.
+    pub keeps_ending: bool,
+    /// How it last ended, where that was seen.
+    pub last: Option<Ended>,
     /// Its end in the namespace's network.
     pub endpoint: Option<Endpoint>,
     /// Limits: nano-cores, shares of cpu, bytes, bytes; 0 for none.
@@ -122,14 +123,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
     let started = state.started_at.unwrap_or_default();
     let restarts = answer.restart_count.unwrap_or_default();
     let code = state.exit_code.unwrap_or_default();
-    let phase = match state.status {
-        Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::STOPPING) => Phase::Running,
-        Some(ContainerStateStatusEnum::PAUSED) => Phase::Paused,
-        Some(ContainerStateStatusEnum::RESTARTING) => Phase::Restarting,
-        Some(ContainerStateStatusEnum::REMOVING) => Phase::Removing,
-        Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => Phase::Created,
-        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Phase::Exited(code),
-    };
+    let phase = read_phase(state.status, code);
     let check = state.health.filter(|health| {
         !matches!(
             health.status,
@@ -138,7 +132,8 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
     });
     let checked = check.is_some();
     let health = match check {
-        None => unchecked(&started, restarts, code, now),
+        // That it runs.
+        None => Health::Healthy(started.parse().unwrap_or(now)),
         Some(check) => {
             let log = check.log.unwrap_or_default();
             match check.status {
@@ -198,6 +193,8 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         error: state.error.unwrap_or_default(),
         restarts,
         health,
+        keeps_ending: false,
+        last: None,
         endpoint,
         limits: [
             host.nano_cpus,
@@ -216,19 +213,14 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
     }
 }
 
-/// The health of a container that has no check: that it runs.
-fn unchecked(started: &str, restarts: i64, code: i64, now: Timestamp) -> Health {
-    let started: Timestamp = started.parse().unwrap_or(now);
-    let calm = started + CALM;
-    if restarts == 0 {
-        Health::Healthy(started)
-    } else if calm <= now {
-        Health::Healthy(calm)
-    } else {
-        Health::Unhealthy {
-            why: format!("it has been started again {restarts} times, last after exit code {code}"),
-            until: Some(calm),
-        }
+fn read_phase(status: Option<ContainerStateStatusEnum>, code: i64) -> Phase {
+    match status {
+        Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::STOPPING) => Phase::Running,
+        Some(ContainerStateStatusEnum::PAUSED) => Phase::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => Phase::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => Phase::Removing,
+        Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => Phase::Created,
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Phase::Exited(code),
     }
 }
 
@@ -325,13 +317,19 @@ impl Looked {
         let endpoint = self.endpoint.clone().unwrap_or_default();
         let running = matches!(self.phase, Phase::Running | Phase::Paused);
         let (state, healthy_since) = match (self.phase, self.health.clone()) {
+            _ if self.keeps_ending => {
+                let times = in_steps(self.restarts);
+                let last = self.last;
+                (ReplicaState::KeepsEnding { last, times, message }, None)
+            }
             (Phase::Created, _) => (ReplicaState::Created, None),
             (Phase::Running, Health::Healthy(since)) => (ReplicaState::Healthy, Some(since)),
             (Phase::Running, Health::Starting(_)) => (ReplicaState::Starting, None),
             (Phase::Running, Health::Unhealthy { why, .. }) => (ReplicaState::Unhealthy(why), None),
             (Phase::Paused, _) => (ReplicaState::Unhealthy("it is paused".to_owned()), None),
             (Phase::Exited(_) | Phase::Restarting | Phase::Removing, _) => {
-                let (code, oom) = (self.code, self.oom);
+                let code = self.code;
+                let oom = self.oom || self.last.is_some_and(|last| last.oom);
                 (ReplicaState::Exited { code, oom, message }, None)
             }
         };

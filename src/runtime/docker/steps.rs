@@ -305,6 +305,7 @@ impl Inner {
         }
         self.probes.drop(id);
         self.since.forget(id);
+        self.ends.forget(id);
         if let Some(app) = events::app_of(&looked.labels) {
             let _nobody_makes_containers = self.using_files.write().await;
             volumes::remove_files(&self.docker, &self.names, &app).await?;

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::{Behaviour, Calls};
 use crate::api::Strategy;
 use crate::model::AppId;
+use crate::runtime::docker::ends::in_steps;
 use crate::runtime::docker::rollout::{Busy, Health, Mend, Phase, Seen, Step};
-use crate::runtime::{MountSource, Replica, ReplicaState, Restart, RuntimeError, Workload};
+use crate::runtime::{Ended, MountSource, Replica, ReplicaState, Restart, RuntimeError, Workload};
 
 /// One container of the fake engine.
 #[derive(Clone, Debug)]
@@ -88,7 +89,15 @@ impl FakeContainer {
                 oom: false,
                 message: self.message.clone(),
             },
-            (Phase::Restarting | Phase::Removing, _) => ReplicaState::Exited {
+            (Phase::Restarting, _) => ReplicaState::KeepsEnding {
+                last: Some(Ended {
+                    code: self.code,
+                    oom: false,
+                }),
+                times: in_steps(seen.restarts),
+                message: self.message.clone(),
+            },
+            (Phase::Removing, _) => ReplicaState::Exited {
                 code: self.code,
                 oom: false,
                 message: self.message.clone(),
