@@ -47,6 +47,7 @@ fn each_mistake_has_its_reason_and_the_way_out() {
         "Dockerfile",
         &format!("FROM {BASE_IMAGE}\nCMD [\"sh\", \"-c\", \"exit 3\"]\n"),
     )]);
+    let page = GitRepo::with(&[("index.html", "<p>hello</p>")]);
     davit.secret("half", &[("username", "jane")]);
     davit.secret("some", &[("there", "x")]);
     davit.config_map("bad-names", &[("1st", "x")]);
@@ -155,6 +156,18 @@ fn each_mistake_has_its_reason_and_the_way_out() {
             json!({"source": git(json!({"path": "site"}))}),
             "BuildTypeNotDetected",
             &["spec.build.dockerfile"],
+        ),
+        (
+            "args-of-static",
+            json!({"source": {"git": {"url": page.url()}}, "build": {"args": [{"name": "A", "value": "1"}]}}),
+            "NotSupported",
+            &["spec.build.args", "remove"],
+        ),
+        (
+            "secrets-of-static",
+            json!({"source": {"git": {"url": page.url()}}, "build": {"secrets": [{"name": "A", "value": "1"}]}}),
+            "NotSupported",
+            &["spec.build.secrets", "remove"],
         ),
         (
             "build-fails",

@@ -37,6 +37,8 @@ use super::values::{Duration, Later, is_false};
         .message("replicas is at most 1 with a hostPort: only one container can listen on it").reason(Reason::FieldValueInvalid).field_path(".replicas"),
     validation = Rule::new("!has(self.build) || !has(self.source) || !has(self.source.docker)")
         .message("build does nothing with source.docker, whose image is run as it is: leave build out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".build"),
+    validation = Rule::new("!has(self.stopGracePeriod) || duration(self.stopGracePeriod) <= duration('24h')")
+        .message("stopGracePeriod is at most 24h: a container that does not heed SIGTERM holds up the next release for so long").reason(Reason::FieldValueInvalid).field_path(".stopGracePeriod"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
@@ -91,7 +93,7 @@ pub struct ApplicationSpec {
     /// What happens when a container ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<RestartPolicy>,
-    /// Time between SIGTERM and SIGKILL. Default 10s.
+    /// Time between SIGTERM and SIGKILL, in whole seconds: a part of one counts as one. At most 24h. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_grace_period: Option<Duration>,
     /// Directories that do not come from the image.

@@ -19,7 +19,9 @@ use super::values::{Duration, Later, is_false};
         .message("args and secrets do nothing with static, which runs no build steps: leave them out, or use dockerfile").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.resources)")
         .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden)
+    validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
+        .message("timeout must be longer than 0s: leave it out for 30m").reason(Reason::FieldValueInvalid).field_path(".timeout")
 )]
 pub struct Build {
     /// A Dockerfile.
@@ -40,7 +42,7 @@ pub struct Build {
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paketo_buildpacks: Option<Later>,
-    /// Build arguments: visible in the image's history, so no place for secrets.
+    /// Build arguments: visible in the image's history, so no place for secrets. Only a Dockerfile takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -93,8 +95,14 @@ impl Default for Dockerfile {
 }
 
 /// Serves a directory of the source with a small web server that Davit brings along, on port 8080.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.imagePath) || has(self.image)")
+        .message("imagePath does nothing without image: Davit's own server knows where the files are").reason(Reason::FieldValueForbidden).field_path(".imagePath"),
+    validation = Rule::new("!has(self.image) || !has(self.spa) || !self.spa")
+        .message("spa does nothing with image, only Davit's own server does it: configure your image's server instead").reason(Reason::FieldValueForbidden).field_path(".spa")
+)]
 pub struct StaticSite {
     /// The directory to serve, relative to `source.…path`. Default `.`.
     #[serde(default = "here")]

@@ -48,7 +48,9 @@ use super::values::{Duration, Later, is_false};
         .message("github, gitlab and bitbucket are not in this version of Davit yet: use a git source with a secretRef").reason(Reason::FieldValueForbidden),
     validation = Rule::new("has(self.gitea) == has(oldSelf.gitea) && has(self.github) == has(oldSelf.github) && has(self.gitlab) == has(oldSelf.gitlab) && has(self.bitbucket) == has(oldSelf.bitbucket)")
         .message("the kind of forge cannot change: create another GitProvider").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.webhook)").message("webhook is not in this version of Davit yet: branches are polled by trigger.pollInterval").reason(Reason::FieldValueForbidden)
+    validation = Rule::new("!has(self.webhook)").message("webhook is not in this version of Davit yet: branches are polled by trigger.pollInterval").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.interval) || duration(self.interval) >= duration('10s')")
+        .message("interval is at least 10s, so that no forge is asked all the time").reason(Reason::FieldValueInvalid).field_path(".interval")
 )]
 pub struct GitProviderSpec {
     /// A Gitea or Forgejo.
@@ -69,7 +71,7 @@ pub struct GitProviderSpec {
     /// Who may use the connection; nobody sees the credential.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
-    /// How often the connection is checked. Default 10m.
+    /// How often the connection is checked; at least 10s. Default 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
     /// Check nothing, and let no Application resolve anything new through it. Default false.
@@ -80,8 +82,11 @@ pub struct GitProviderSpec {
 /// A Gitea or Forgejo and a token for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-    .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid))]
+#[x_kube(
+    validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
+    .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
+    .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef"))]
 pub struct GiteaSpec {
     /// Its base URL, as one types it into a browser.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]

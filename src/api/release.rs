@@ -72,7 +72,10 @@ pub struct ReleaseSpec {
     pub description: Option<String>,
     /// Deploy this commit or digest in place of what the ref names now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128), regex(pattern = r"^(sha256:)?[0-9a-f]{40,64}$"))]
+    #[schemars(
+        length(max = 128),
+        regex(pattern = r"^([0-9a-f]{40}|(sha256:)?[0-9a-f]{64})$")
+    )]
     pub revision: Option<String>,
     /// With type Rollback: the Release whose image and configuration run again, without a build.
     #[serde(default, skip_serializing_if = "Option::is_none")]

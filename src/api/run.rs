@@ -68,8 +68,10 @@ pub struct OptionalRef {
 }
 
 /// A port of the container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.hostIp) || has(self.hostPort)")
+    .message("hostIp does nothing without a hostPort: set hostPort too, or leave hostIp out").reason(Reason::FieldValueForbidden).field_path(".hostIp"))]
 pub struct Port {
     /// A name that health checks and routes may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,7 +139,11 @@ pub struct Amounts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.http), has(self.tcp), has(self.exec)].filter(x, x).size() == 1")
-    .message("exactly one of http, tcp, exec must be set").reason(Reason::FieldValueInvalid))]
+    .message("exactly one of http, tcp, exec must be set").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.interval) || duration(self.interval) > duration('0s')")
+    .message("interval must be longer than 0s: leave it out for 5s").reason(Reason::FieldValueInvalid).field_path(".interval"),
+    validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
+    .message("timeout must be longer than 0s: leave it out for 2s").reason(Reason::FieldValueInvalid).field_path(".timeout"))]
 pub struct HealthCheck {
     /// GET answers with a status below 400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,8 +196,10 @@ pub struct ExecCheck {
 }
 
 /// What happens when a container ends by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.maxRetries) || self.maxRetries == 0 || self.condition == 'OnFailure'")
+    .message("maxRetries does nothing unless condition is OnFailure: set that, or leave maxRetries out").reason(Reason::FieldValueForbidden).field_path(".maxRetries"))]
 pub struct RestartPolicy {
     /// Always (default), OnFailure or Never.
     #[serde(default)]
@@ -262,13 +270,18 @@ pub struct Files {
 pub struct NamedVolume {}
 
 /// How a release takes the place of the one before.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.progressDeadline) || duration(self.progressDeadline) > duration('0s')")
+    .message("progressDeadline must be longer than 0s: leave it out for 5m").reason(Reason::FieldValueInvalid).field_path(".progressDeadline"),
+    validation = Rule::new("!has(self.minReady) || duration(self.minReady) < (has(self.progressDeadline) ? duration(self.progressDeadline) : duration('5m'))")
+    .message("minReady must be shorter than progressDeadline (default 5m), or no release could ever succeed: raise progressDeadline").reason(Reason::FieldValueInvalid).field_path(".minReady"))]
 pub struct Rollout {
     /// StartFirst (default) or StopFirst, which is chosen by itself with host ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// The longest a release may take from its first container to healthy. Default 5m.
+    /// The longest a release may take from its first container to healthy, `minReady` included. Default 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline: Option<Duration>,
     /// How long every replica must have been healthy. Default 0s with a health check of the Application's or the

@@ -105,7 +105,9 @@ pub struct GitRef {
     validation = Rule::new("!self.url.matches('^[a-z+]+://[^/@]*:[^/@]*@')")
         .message("url must not hold a password: put it in a Secret and name that in secretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.insecureIgnoreHostKey) || !self.insecureIgnoreHostKey || self.url.startsWith('ssh://')")
-        .message("insecureIgnoreHostKey does nothing where url is not ssh://: leave it out; for a CA of one's own put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden)
+        .message("insecureIgnoreHostKey does nothing where url is not ssh://: leave it out; for a CA of one's own put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.secretRef) || !self.url.startsWith('file://')")
+        .message("secretRef does nothing where url is file://: leave it out").reason(Reason::FieldValueForbidden).field_path(".secretRef")
 )]
 pub struct GitSource {
     /// `https://host/path` or `ssh://user@host/path`.
@@ -190,13 +192,16 @@ pub struct DockerSource {
 #[x_kube(
     validation = Rule::new("!has(self.on) || self.on != 'Tag'").message("on: Tag is not in this version of Davit yet: use Push or Manual").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.tagPattern) && !has(self.watchPaths) && !has(self.requireChecks)")
-        .message("tagPattern, watchPaths and requireChecks are not in this version of Davit yet").reason(Reason::FieldValueForbidden)
+        .message("tagPattern, watchPaths and requireChecks are not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.pollInterval) || !has(self.on) || self.on != 'Manual' || duration(self.pollInterval) == duration('0s')")
+        .message("pollInterval does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".pollInterval")
 )]
 pub struct Trigger {
     /// `Push` (default): when the branch or image tag moves. `Manual`: only when a Release asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<TriggerOn>,
-    /// How often the branch or tag is looked at. Default 5m; 0s never.
+    /// How often the branch or tag is looked at, at most once a second. Default 5m; 0s never. A source that names a
+    /// commit or digest itself never moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<super::values::Duration>,
     /// Not in this version yet.

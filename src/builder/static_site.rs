@@ -29,6 +29,15 @@ pub fn plan(
     request: &BuildRequest,
     own_server: &str,
 ) -> Result<Plan, BuildError> {
+    // Of a type that was given, admission says the same.
+    let given = [
+        ("spec.build.args", request.args.is_empty()),
+        ("spec.build.secrets", request.secrets.is_empty()),
+    ];
+    if let Some((field, _)) = given.into_iter().find(|(_, empty)| !empty) {
+        let why = "there is no Dockerfile, so this is a static site, which runs no build steps".to_owned();
+        return Err(BuildError::NotSupported { field, why });
+    }
     let published = root.directory(PUBLISH, &site.publish_directory, Reason::PublishDirectoryNotFound)?;
     let text = match &site.image {
         None => own(own_server, site)?,
@@ -43,7 +52,7 @@ pub fn plan(
         dockerfile: "Dockerfile".to_owned(),
         target: None,
         args: BTreeMap::new(),
-        secrets: request.secrets.clone(),
+        secrets: BTreeMap::new(),
     })
 }
 

@@ -157,12 +157,16 @@ async fn gather(
             None => Err(problem.clone()),
         },
     };
+    let fits = |release: &ReleaseView| super::kinds::fits(app.spec.source.as_ref(), &release.spec);
     let target = current.map(|release| match pin(release, views, app) {
+        _ if !release.has_begun() && fits(release).is_err() => {
+            Err(fits(release).err().unwrap_or_else(no_source))
+        }
         Some(revision) => match app
             .spec
             .source
             .as_ref()
-            .and_then(|source| super::resolve::pinned(source, revision))
+            .and_then(|source| super::kinds::pinned(source, revision))
         {
             Some(source) => decide(source),
             None => wanted.clone().and_then(|wanted| wanted.ok_or_else(no_source)),

@@ -83,6 +83,7 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Ctx>) -> Result<Action, 
     let known = ctx.applications.state();
     let users = users(known.iter().map(AsRef::as_ref), &provider);
     if provider.spec.suspend {
+        write(&ctx, &provider, &suspended(&provider, Timestamp::now())).await?;
         return Ok(Action::await_change());
     }
     finalizer::set(&ctx.client, &provider, true).await?;
@@ -105,6 +106,21 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Ctx>) -> Result<Action, 
         )),
         (Err(_), None) => Action::requeue(interval(&provider)),
     })
+}
+
+/// The status of a GitProvider that is suspended: what was seen last stays, and Ready says that nobody looks.
+fn suspended(provider: &GitProvider, now: Timestamp) -> GitProviderStatus {
+    let generation = provider.metadata.generation.unwrap_or(1);
+    let mut new = provider.status.clone().unwrap_or_default();
+    new.observed_generation = generation;
+    new.retry = None;
+    let message = "spec.suspend is true: the connection is not checked, and no Application looks anything new up through it";
+    let all = &mut new.conditions;
+    let (ready, why) = (ConditionType::Ready, Reason::Suspended);
+    condition::set(all, ready, None, why, message, generation, now);
+    condition::remove(all, ConditionType::Reconciling);
+    condition::remove(all, ConditionType::Stalled);
+    new
 }
 
 fn interval(provider: &GitProvider) -> Duration {

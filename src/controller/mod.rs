@@ -7,6 +7,7 @@ pub mod finalizer;
 pub mod gc;
 pub mod git_provider;
 pub mod jobs;
+pub mod kinds;
 pub mod lookup;
 pub mod observe;
 pub mod origin;

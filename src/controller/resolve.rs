@@ -11,23 +11,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{
     AllowedFrom, Application, ApplicationSpec, ConditionType, FromForge, GitProvider, Reason, Source,
-    TriggerOn, condition,
+    condition,
 };
 use crate::error::{Class, Problem};
 use crate::forge::{self, HttpOptions};
 use crate::model::AppId;
 use crate::plan::backoff;
 use crate::plan::desired::PinnedSource;
-use crate::redact::SafeUrl;
 use crate::source::{Fields, GitRemote, docker};
 
+use super::kinds::{kind, pinned, poll_interval};
 use super::lookup::{Lookups, Question};
 use super::origin::{Origin, forge_secrets, git_remote, image_login, ref_spec};
 use super::values::Reader;
 use super::work::Tools;
-
-/// How often a branch or tag is looked at by default.
-const POLL_INTERVAL: Duration = Duration::from_mins(5);
 
 /// What was found last.
 #[derive(Clone, Debug)]
@@ -58,7 +55,7 @@ impl Found {
     fn holds(&self, spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
         let pause = match self.pause {
             Pause::Backoff(pause) => pause,
-            Pause::Poll(share) => poll_interval(spec, id)?.mul_f64(share),
+            Pause::Poll(share) => poll_interval(spec, salt(id))?.mul_f64(share),
         };
         Some(pause.saturating_sub(self.at.elapsed()))
     }
@@ -100,6 +97,8 @@ pub struct Resolver {
     providers: Store<GitProvider>,
     http: HttpOptions,
     found: Mutex<HashMap<AppId, Found>>,
+    /// Failures in a row to find out where a source is, and when it is tried again.
+    missed: Mutex<HashMap<AppId, (u32, tokio::time::Instant)>>,
     lookups: Lookups,
 }
 
@@ -118,6 +117,7 @@ impl Resolver {
             providers,
             http,
             found: Mutex::default(),
+            missed: Mutex::default(),
             lookups,
         }
     }
@@ -125,6 +125,7 @@ impl Resolver {
     /// Forgets an Application.
     pub fn forget(&self, app: &AppId) {
         self.found.lock().remove(app);
+        self.missed.lock().remove(app);
         self.lookups.forget(app);
     }
 
@@ -148,16 +149,15 @@ impl Resolver {
             self.forget(id);
             return nothing;
         };
+        let text = serde_json::to_string(source).unwrap_or_default();
         let (origin, version) = match self.origin(id, source, reader).await {
             Ok(origin) => origin,
             Err(problem) => {
-                return Resolution {
-                    source: Some(Err(problem)),
-                    ..nothing
-                };
+                let last = self.last(id, &text).filter(|_| asked.is_none());
+                return self.without_origin(id, problem, last);
             }
         };
-        let text = serde_json::to_string(source).unwrap_or_default();
+        self.missed(id, false);
         let key = format!("{text} {version}");
         if asked.is_none()
             && let Some(known) = self.known(id, app, source, &key)
@@ -198,40 +198,87 @@ impl Resolver {
         let transient = result
             .as_ref()
             .is_err_and(|problem| problem.class != Class::Terminal);
-        let before = self.found.lock().get(id).cloned();
-        let last = before.as_ref().and_then(|found| found.last(&text));
-        let before = before
-            .filter(|found| found.key == key)
-            .map_or(0, |found| found.attempts);
-        let attempts = if transient { before + 1 } else { 0 };
+        let last = self.last(id, &text);
+        let found = self.keep(id, key, text, result.clone(), last.clone());
+        let check_in = found.holds(&app.spec, id);
+        Resolution {
+            last: last.filter(|_| transient && !waits_for_now),
+            source: Some(result),
+            origin: Some(origin),
+            attempts: found.attempts,
+            check_in,
+            pending: false,
+        }
+    }
+
+    /// Keeps what was found, for as long as it holds.
+    fn keep(
+        &self,
+        id: &AppId,
+        key: String,
+        text: String,
+        result: Result<PinnedSource, Problem>,
+        last: Option<PinnedSource>,
+    ) -> Found {
+        let transient = result
+            .as_ref()
+            .is_err_and(|problem| problem.class != Class::Terminal);
+        let mut all = self.found.lock();
+        let before = all.get(id).filter(|found| found.key == key);
+        let attempts = if transient {
+            before.map_or(0, |found| found.attempts) + 1
+        } else {
+            0
+        };
         let pause = if transient {
             Pause::Backoff(backoff::pause(attempts, salt(id)))
         } else {
             Pause::Poll(1.0)
         };
-        let good = result
-            .clone()
-            .ok()
-            .or_else(|| last.clone())
-            .map(|good| (text, good));
         let found = Found {
             key,
-            result: result.clone(),
-            good,
+            good: result.clone().ok().or(last).map(|good| (text, good)),
+            result,
             attempts,
             at: Instant::now(),
             pause,
         };
-        let check_in = found.holds(&app.spec, id);
-        self.found.lock().insert(id.clone(), found);
+        all.insert(id.clone(), found.clone());
+        found
+    }
+
+    /// What was found last of this source.
+    fn last(&self, id: &AppId, text: &str) -> Option<PinnedSource> {
+        self.found.lock().get(id).and_then(|found| found.last(text))
+    }
+
+    /// It is not known where the source is: an outage holds up nothing that needs no server.
+    fn without_origin(&self, id: &AppId, problem: Problem, last: Option<PinnedSource>) -> Resolution {
+        let (attempts, check_in) = self.missed(id, problem.class == Class::Transient);
         Resolution {
-            last: last.filter(|_| transient && !waits_for_now),
-            source: Some(result),
-            origin: Some(origin),
+            last: last.filter(|_| problem.class != Class::Terminal),
+            source: Some(Err(problem)),
+            origin: None,
             attempts,
             check_in,
             pending: false,
         }
+    }
+
+    /// Failures in a row to find out where a source is, and when to try again: not more of them with every pass.
+    fn missed(&self, id: &AppId, failed: bool) -> (u32, Option<Duration>) {
+        let mut missed = self.missed.lock();
+        if !failed {
+            missed.remove(id);
+            return (0, None);
+        }
+        let now = tokio::time::Instant::now();
+        let (attempts, next) = missed.entry(id.clone()).or_insert((0, now));
+        if *next <= now {
+            *attempts += 1;
+            *next = now + backoff::pause(*attempts, salt(id));
+        }
+        (*attempts, Some(*next - now))
     }
 
     /// What was found before, if it still holds: in memory, or after a restart in the status.
@@ -318,6 +365,12 @@ impl Resolver {
             Problem::new(Class::Terminal, Reason::ProviderNotFound, message)
         })?;
         self.allowed(id, namespace, &provider).await?;
+        if provider.spec.suspend {
+            let message = format!(
+                "the GitProvider {namespace}/{name} is suspended, and nothing new is looked up through it: set spec.suspend there to false"
+            );
+            return Err(Problem::new(Class::Waiting, Reason::ProviderNotReady, message));
+        }
         let status = provider.status.clone().unwrap_or_default();
         let ready = condition::find(&status.conditions, ConditionType::Ready);
         if ready.is_none_or(|ready| ready.status != "True") {
@@ -430,68 +483,6 @@ async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedS
         .ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
 }
 
-/// The kind of a source, as the user writes it.
-pub fn kind(source: &Source) -> Option<&'static str> {
-    if source.git.is_some() {
-        Some("git")
-    } else if let Some(found) = source.forge() {
-        Some(found.kind)
-    } else if source.docker.is_some() {
-        Some("docker")
-    } else {
-        None
-    }
-}
-
-/// A source pinned to a revision.
-pub fn pinned(source: &Source, revision: String) -> Option<PinnedSource> {
-    let kind = kind(source)?;
-    let (locator, path, submodules) = if let Some(git) = &source.git {
-        let shown = SafeUrl::parse(&git.url).map_or_else(|_| git.url.clone(), |url| url.to_string());
-        (shown, git.path.clone(), git.submodules)
-    } else if let Some(FromForge { source, .. }) = source.forge() {
-        (
-            format!("{}/{}", source.owner, source.repository),
-            source.path.clone(),
-            source.submodules,
-        )
-    } else {
-        (source.docker.as_ref()?.image.clone(), "/".to_owned(), false)
-    };
-    Some(PinnedSource {
-        kind,
-        locator,
-        revision,
-        path,
-        submodules,
-    })
-}
-
-/// When a source is looked at again; nothing where it never moves or is not to be followed.
-fn poll_interval(spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
-    let trigger = spec.trigger.clone().unwrap_or_default();
-    if trigger.on == Some(TriggerOn::Manual) || is_fixed(spec) {
-        return None;
-    }
-    let interval = trigger
-        .poll_interval
-        .as_ref()
-        .map_or(POLL_INTERVAL, crate::api::Duration::get);
-    (!interval.is_zero()).then(|| backoff::jitter(interval.max(Duration::from_secs(1)), salt(id)))
-}
-
-/// True where the source names a commit or digest itself.
-fn is_fixed(spec: &ApplicationSpec) -> bool {
-    let Some(source) = &spec.source else { return true };
-    let reference = source.git.as_ref().and_then(|git| git.git_ref.as_ref());
-    let reference = reference.or_else(|| source.forge().and_then(|found| found.source.git_ref.as_ref()));
-    reference.is_some_and(|reference| reference.commit.is_some())
-        || source
-            .docker
-            .as_ref()
-            .is_some_and(|image| image.image.contains("@sha256:"))
-}
-
 /// A number that differs from Application to Application and from time to time.
 fn salt(id: &AppId) -> u64 {
     use std::hash::BuildHasher as _;
@@ -504,4 +495,54 @@ fn salt(id: &AppId) -> u64 {
 /// A number from 0 to 1.
 fn fraction(salt: u64) -> f64 {
     f64::from(u32::try_from(salt >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    fn tools(dir: &std::path::Path) -> Tools {
+        let options = crate::source::GitOptions::new(dir.join("git"), "/nowhere/davit");
+        Tools {
+            git: Arc::new(crate::source::Git::new(options).unwrap()),
+            builder: Arc::new(crate::builder::fake::FakeBuilder::default()),
+            docker: None,
+            work_dir: dir.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lets_one_in_and_cannot_be_read_for_a_moment_is_tried_again() {
+        // An API server that answers nothing but that it has trouble.
+        let trouble = tower::service_fn(|_| async {
+            let answer = http::Response::builder().status(500);
+            Ok::<_, Infallible>(answer.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap())
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let client = Client::new(trouble, "ns");
+        let (providers, _) = kube::runtime::reflector::store();
+        let (wake, _woken) = tokio::sync::mpsc::unbounded_channel();
+        let (http, lookups) = (HttpOptions::default(), Lookups::new(wake));
+        let resolver = Resolver::new(client.clone(), tools(dir.path()), providers, http, lookups);
+        let id = AppId::new("ns", "shop");
+        let app: Application = serde_json::from_value(serde_json::json!({
+            "apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},
+            "spec": {"source": {"git": {"url": "https://h.example/a", "secretRef": {"name": "key"}}}}}))
+        .unwrap();
+        let look = async || {
+            let reader = Reader::new(client.clone(), "ns");
+            let found = resolver.resolve(&id, &app, &reader, None).await;
+            (found.attempts, found.check_in)
+        };
+        let (attempts, first) = look().await;
+        assert_eq!(attempts, 1);
+        let first = first.expect("nothing else would wake it");
+        assert_eq!(look().await.0, 1, "a pass in between counts as none");
+        tokio::time::advance(first).await;
+        let (attempts, second) = look().await;
+        assert_eq!(attempts, 2);
+        assert!(second > Some(first), "{second:?} after {first:?}");
+    }
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{
-    Amounts, ApplicationSpec, Build, HealthCheck, Port, PortRef, Reason, RestartCondition, Strategy,
-};
+use crate::api::{ApplicationSpec, Build, Port, Reason, RestartCondition, Strategy};
 use crate::builder::BuildType;
 use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::redact::Secret;
-use crate::runtime::{Health, Mount, MountSource, PortBinding, Probe, Restart, Workload};
+use crate::runtime::{Mount, MountSource, PortBinding, Restart, Workload};
 
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
+use super::health::health;
+use super::quantities::{amounts, share};
 
 /// The mode of the files of ConfigMaps and Secrets: the image's user, whoever that is, can read them.
 const FILE_MODE: u32 = 0o444;
@@ -282,32 +282,7 @@ pub fn workload(
     values: &Values,
 ) -> Result<Workload, Problem> {
     check_names(values)?;
-    let limits = spec
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.limits.as_ref());
-    let requests = spec
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.requests.as_ref());
-    let (cpu, memory) = amounts(limits, "spec.resources.limits")?;
-    let (cpu_request, memory_reservation) = amounts(requests, "spec.resources.requests")?;
-    if let (Some(limit), Some(request)) = (cpu, cpu_request)
-        && request > limit
-    {
-        return Err(invalid(
-            Reason::InvalidQuantity,
-            "spec.resources.requests.cpu is more than limits.cpu: lower it",
-        ));
-    }
-    if let (Some(limit), Some(request)) = (memory, memory_reservation)
-        && request > limit
-    {
-        return Err(invalid(
-            Reason::InvalidQuantity,
-            "spec.resources.requests.memory is more than limits.memory: lower it",
-        ));
-    }
+    let share = share(spec.resources.as_ref())?;
     let ports = bindings(&spec.ports)?;
     let has_host_port = ports.iter().any(|port| port.host.is_some());
     let rollout = spec.rollout.clone().unwrap_or_default();
@@ -323,10 +298,10 @@ pub fn workload(
         command: spec.command.clone(),
         args: spec.args.clone(),
         ports,
-        cpu,
-        cpu_request,
-        memory,
-        memory_reservation,
+        cpu: share.cpu,
+        cpu_request: share.cpu_request,
+        memory: share.memory,
+        memory_reservation: share.memory_reservation,
         health: spec
             .health_check
             .as_ref()
@@ -342,7 +317,7 @@ pub fn workload(
         stop_grace: spec
             .stop_grace_period
             .as_ref()
-            .map_or(Duration::from_secs(10), crate::api::Duration::get),
+            .map_or(Duration::from_secs(10), |wanted| whole_seconds(wanted.get())),
         mounts: mounts(spec, values)?,
         strategy: if has_host_port {
             Strategy::StopFirst
@@ -445,67 +420,6 @@ fn bindings(ports: &[Port]) -> Result<Vec<PortBinding>, Problem> {
     Ok(all)
 }
 
-fn health(check: &HealthCheck, ports: &[Port]) -> Result<Health, Problem> {
-    let port = |wanted: &PortRef, field: &str| match wanted {
-        PortRef::Number(number) => u16::try_from(*number)
-            .ok()
-            .filter(|number| *number > 0)
-            .ok_or_else(|| {
-                invalid(
-                    Reason::InvalidSpec,
-                    format!("{field} is {number}: use a port from 1 to 65535"),
-                )
-            }),
-        PortRef::Name(name) => ports
-            .iter()
-            .find(|port| port.name.as_ref() == Some(name))
-            .and_then(|port| u16::try_from(port.container_port).ok())
-            .ok_or_else(|| {
-                invalid(
-                    Reason::InvalidSpec,
-                    format!("{field} is {name:?}, which is not a name in spec.ports"),
-                )
-            }),
-    };
-    let probe = if let Some(http) = &check.http {
-        Probe::Http {
-            path: http.path.clone(),
-            port: port(&http.port, "spec.healthCheck.http.port")?,
-        }
-    } else if let Some(tcp) = &check.tcp {
-        Probe::Tcp {
-            port: port(&tcp.port, "spec.healthCheck.tcp.port")?,
-        }
-    } else if let Some(exec) = &check.exec {
-        Probe::Exec(exec.command.clone())
-    } else {
-        return Err(invalid(
-            Reason::InvalidSpec,
-            "spec.healthCheck needs one of http, tcp, exec",
-        ));
-    };
-    let or = |value: &Option<crate::api::Duration>, default: u64| {
-        value
-            .as_ref()
-            .map_or(Duration::from_secs(default), crate::api::Duration::get)
-    };
-    let interval = or(&check.interval, 5);
-    let timeout = or(&check.timeout, 2);
-    if interval.is_zero() || timeout.is_zero() {
-        return Err(invalid(
-            Reason::InvalidSpec,
-            "spec.healthCheck.interval and timeout must be longer than 0s",
-        ));
-    }
-    Ok(Health {
-        probe,
-        interval,
-        timeout,
-        retries: u32::try_from(check.retries.unwrap_or(3)).unwrap_or(3),
-        start_period: or(&check.start_period, 0),
-    })
-}
-
 fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem> {
     let mut paths = BTreeSet::new();
     spec.volumes
@@ -550,47 +464,29 @@ fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem
         .collect()
 }
 
-/// Nano-cores and bytes.
-fn amounts(amounts: Option<&Amounts>, field: &str) -> Result<(Option<u64>, Option<u64>), Problem> {
-    let Some(amounts) = amounts else {
-        return Ok((None, None));
-    };
-    let bad = |name: &str, text: &dyn std::fmt::Display, way_out: &str| {
-        invalid(
-            Reason::InvalidQuantity,
-            format!("{field}.{name} {text} {way_out}"),
-        )
-    };
-    let cpu = amounts
-        .cpu
-        .as_ref()
-        .map(|quantity| {
-            let milli = quantity.milli().filter(|milli| (1..=1_000_000).contains(milli));
-            milli
-                .and_then(|milli| u64::try_from(milli * 1_000_000).ok())
-                .ok_or_else(|| {
-                    bad(
-                        "cpu",
-                        quantity,
-                        "is not an amount of cpu: write cores as 250m, 1 or 1.5",
-                    )
-                })
-        })
-        .transpose()?;
-    let memory = amounts
-        .memory
-        .as_ref()
-        .map(|quantity| {
-            let bytes = quantity.milli().map(|milli| milli / 1000).and_then(|bytes| u64::try_from(bytes).ok());
-            // The engine refuses less than 6 MiB.
-            bytes
-                .filter(|bytes| *bytes >= 6 * 1024 * 1024 && *bytes < 1 << 50)
-                .ok_or_else(|| bad("memory", quantity, "is not an amount of memory that can be used: write at least 6Mi, such as 128Mi or 1G"))
-        })
-        .transpose()?;
-    Ok((cpu, memory))
+/// Engines count this time in whole seconds; a part of one must not become none at all.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
-fn invalid(reason: Reason, message: impl Into<String>) -> Problem {
+pub(super) fn invalid(reason: Reason, message: impl Into<String>) -> Problem {
     Problem::new(Class::Terminal, reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_second_is_not_no_time_at_all() {
+        for (wanted, given) in [("0s", 0), ("200ms", 1), ("1500ms", 2), ("90s", 90)] {
+            let spec = ApplicationSpec {
+                stop_grace_period: crate::api::Duration::parse(wanted).ok(),
+                ..ApplicationSpec::default()
+            };
+            let app = AppId::new("ns", "shop");
+            let workload = workload(&app, "", "", "", &spec, &Values::default()).unwrap();
+            assert_eq!(workload.stop_grace, Duration::from_secs(given), "{wanted}");
+        }
+    }
 }

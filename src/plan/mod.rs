@@ -3,8 +3,10 @@
 pub mod backoff;
 pub mod desired;
 pub mod fingerprint;
+mod health;
 pub mod journal;
 pub mod observed;
+mod quantities;
 mod rollout;
 pub mod status;
 mod verdict;

@@ -11,6 +11,7 @@
 mod common;
 
 mod bounds;
+mod inputs;
 mod mishaps;
 mod rig;
 mod rollouts;
