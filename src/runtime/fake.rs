@@ -57,6 +57,8 @@ pub enum Hand {
     Update,
     /// `docker network disconnect`.
     Disconnect,
+    /// `docker network connect`.
+    Connect,
 }
 
 /// How often each thing was asked for.
@@ -225,6 +227,7 @@ impl FakeRuntime {
                 one.seen.mend.name = true;
             }
             Hand::Update => one.seen.mend.limits = true,
+            Hand::Connect => one.seen.mend.networks = true,
             Hand::Disconnect => (one.seen.attached, one.seen.named) = (false, false),
             Hand::Remove => state.containers.retain(|one| one.seen.id != id),
         }

@@ -178,6 +178,7 @@ impl Rig {
                     Hand::Rename => &["rename"],
                     Hand::Update => &["update", "--restart=no"],
                     Hand::Disconnect => &["network", "disconnect", &network],
+                    Hand::Connect => &["network", "connect", "bridge"],
                 };
                 let mut command = docker();
                 command.args(args).arg(id);
@@ -363,6 +364,7 @@ async fn what_a_hand_changed_is_put_right(mut rig: Rig) {
         Hand::Rename,
         Hand::Update,
         Hand::Disconnect,
+        Hand::Connect,
         Hand::Remove,
     ] {
         rig.forget_events().await;

@@ -276,9 +276,21 @@ async fn containers_are_made_as_asked_and_bounded() {
         "--memory=128m",
         "--memory-swap=128m",
         "--cpu-shares=7",
+        "--restart=unless-stopped",
         &id,
     ]));
+    run(docker().args(["network", "connect", "bridge", &id]));
     rig.settle(&wanted).await;
+    let network = rig.network();
+    for (format, expected) in [
+        ("{{.HostConfig.RestartPolicy.Name}}", "always"),
+        (
+            "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}",
+            &network,
+        ),
+    ] {
+        assert_eq!(inspect(&id, format).trim(), expected);
+    }
     assert_eq!(
         inspect(&id, "{{.HostConfig.Memory}} {{.HostConfig.CpuShares}}"),
         "67108864 102"

@@ -299,6 +299,7 @@ async fn drift_is_put_right_without_a_release() {
         Hand::Rename,
         Hand::Update,
         Hand::Disconnect,
+        Hand::Connect,
     ] {
         assert!(davit.runtime.by_hand(&id("shop"), hand));
         davit.quiet().await;

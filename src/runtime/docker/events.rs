@@ -31,8 +31,8 @@ const CONTAINER_EVENTS: [&str; 9] = [
     "destroy",
     "health_status",
 ];
-/// Of networks: that a container was taken out.
-const NETWORK_EVENT: &str = "disconnect";
+/// Of networks: that a container was taken out, or brought in.
+const NETWORK_EVENTS: [&str; 2] = ["disconnect", "connect"];
 /// One thing that happens makes several events; they are told as one.
 const GATHER: Duration = Duration::from_millis(20);
 /// Pauses between tries to reach the engine: the first, and the longest.
@@ -157,7 +157,7 @@ pub(in crate::runtime::docker) async fn follow(inner: Weak<Inner>) {
     loop {
         let Some(strong) = inner.upgrade() else { return };
         let types: Vec<String> = ["container", "network"].map(str::to_owned).into();
-        let events = CONTAINER_EVENTS.iter().chain([&NETWORK_EVENT]);
+        let events = CONTAINER_EVENTS.iter().chain(&NETWORK_EVENTS);
         let filters = HashMap::from([
             ("type".to_owned(), types),
             (
@@ -238,9 +238,14 @@ impl Inner {
                 .map(String::as_str)
                 .unwrap_or_default();
             let network = attributes.get("name").map(String::as_str).unwrap_or_default();
-            if self.names.may_be_network(network) && !self.hub.is_ours(id, at) {
+            let joined = action == "connect";
+            if (joined || self.names.may_be_network(network)) && !self.hub.is_ours(id, at) {
                 // Such an event does not say whose the container is.
-                if let Ok(Some(looked)) = self.look_at(id).await {
+                if let Ok(Some(looked)) = self.look_at(id).await
+                    && self.names.ours(&looked.labels)
+                    // Each start brings it into its own network.
+                    && !(joined && looked.other_networks.is_empty())
+                {
                     self.tell(&looked.labels);
                 }
             }

@@ -272,7 +272,8 @@ impl Inner {
         let answer: Option<ContainerInspectResponse> = engine::unless_gone("inspect a container", answer)?;
         let Some(answer) = answer else { return Ok(None) };
         let mut looked = observe::read(answer, &self.names, &self.since, Timestamp::now());
-        if looked.phase == Phase::Running {
+        // What is not ours is nothing for us to check.
+        if looked.phase == Phase::Running && self.names.ours(&looked.labels) {
             self.check(&mut looked);
         }
         self.ends.judge(&mut looked, Timestamp::now());

@@ -203,6 +203,16 @@ pub async fn replace(
     result
 }
 
+/// Takes a container out of a network.
+pub async fn leave(docker: &Docker, network: &str, id: &str) -> Result<(), RuntimeError> {
+    let request = NetworkDisconnectRequest {
+        container: id.to_owned(),
+        force: None,
+    };
+    let left = docker.disconnect_network(network, request).await;
+    engine::unless_gone("take a container from a network", left).map(drop)
+}
+
 async fn exchange(
     docker: &Docker,
     network: &str,
@@ -211,12 +221,7 @@ async fn exchange(
     end: EndpointSettings,
 ) -> Result<(), RuntimeError> {
     if attached {
-        let request = NetworkDisconnectRequest {
-            container: id.to_owned(),
-            force: None,
-        };
-        let left = docker.disconnect_network(network, request).await;
-        engine::unless_gone("take a container from its network", left)?;
+        leave(docker, network, id).await?;
     }
     let request = NetworkConnectRequest {
         container: id.to_owned(),

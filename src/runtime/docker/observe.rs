@@ -77,8 +77,10 @@ pub struct Looked {
     pub endpoint: Option<Endpoint>,
     /// Limits: nano-cores, shares of cpu, bytes, bytes; 0 for none.
     pub limits: [i64; 4],
-    /// Its restart policy.
-    pub restart: Restart,
+    /// Its restart policy; nothing where it is one that we never give.
+    pub restart: Option<Restart>,
+    /// Networks that it is in beside its namespace's.
+    pub other_networks: Vec<String>,
     /// Host ports as they are.
     pub host_ports: Vec<u16>,
     /// It has a check, its image's or one of its own, that the engine makes.
@@ -172,8 +174,15 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         .map(String::as_str)
         .unwrap_or_default();
     let endpoint = network
-        .and_then(|network| settings.networks.as_ref()?.get(&network))
+        .as_ref()
+        .and_then(|network| settings.networks.as_ref()?.get(network))
         .map(|endpoint| read_endpoint(endpoint, application));
+    let other_networks = settings
+        .networks
+        .unwrap_or_default()
+        .into_keys()
+        .filter(|name| Some(name) != network.as_ref())
+        .collect();
     let mut host_ports: Vec<u16> = settings
         .ports
         .unwrap_or_default()
@@ -204,6 +213,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         ]
         .map(Option::unwrap_or_default),
         restart: read_restart(host.restart_policy.as_ref()),
+        other_networks,
         host_ports,
         checked,
         check: config.healthcheck.as_ref().and_then(Check::of_engine),
@@ -239,16 +249,17 @@ fn read_endpoint(endpoint: &EndpointSettings, application: &str) -> Endpoint {
     }
 }
 
-fn read_restart(policy: Option<&RestartPolicy>) -> Restart {
+fn read_restart(policy: Option<&RestartPolicy>) -> Option<Restart> {
     let most = policy
         .and_then(|policy| policy.maximum_retry_count)
         .unwrap_or_default();
     match policy.and_then(|policy| policy.name) {
-        Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED) => Restart::Always,
+        Some(RestartPolicyNameEnum::ALWAYS) => Some(Restart::Always),
+        Some(RestartPolicyNameEnum::UNLESS_STOPPED) => None,
         Some(RestartPolicyNameEnum::ON_FAILURE) => {
-            Restart::OnFailure(u32::try_from(most).unwrap_or_default())
+            Some(Restart::OnFailure(u32::try_from(most).unwrap_or_default()))
         }
-        _ => Restart::Never,
+        Some(RestartPolicyNameEnum::NO | RestartPolicyNameEnum::EMPTY) | None => Some(Restart::Never),
     }
 }
 
@@ -305,7 +316,8 @@ impl Looked {
             kept,
             mend: Mend {
                 name: !kept && index.is_none_or(|index| names.container(workload, index) != self.name),
-                limits: wanted != real || self.restart != workload.restart,
+                limits: wanted != real || self.restart != Some(workload.restart),
+                networks: !self.other_networks.is_empty(),
             },
             busy,
             restarts: self.restarts,

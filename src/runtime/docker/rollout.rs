@@ -82,6 +82,8 @@ pub struct Mend {
     pub name: bool,
     /// It has other limits or another restart policy.
     pub limits: bool,
+    /// It is in networks that are not its namespace's.
+    pub networks: bool,
 }
 
 /// What of ours is at work on a container.
@@ -126,6 +128,8 @@ pub enum Step {
     Rename(String),
     /// Give it back its limits and restart policy.
     Update(String),
+    /// Take it out of the networks that are not its namespace's.
+    Detach(String),
     /// Bring it into the network, without the Application's name.
     Attach(String),
     /// Give it the Application's name.
@@ -261,6 +265,9 @@ impl Plan<'_> {
         }
         if it.mend.limits {
             self.steps.push(Step::Update(id()));
+        }
+        if it.mend.networks {
+            self.steps.push(Step::Detach(id()));
         }
         let ready = it.ready(self.want, self.now);
         if ready && !it.named {

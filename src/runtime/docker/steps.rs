@@ -101,6 +101,15 @@ impl Inner {
                 let updated = self.quietly(&id, updated).await;
                 engine::unless_gone("put a container's limits right", updated)?;
             }
+            Step::Detach(id) => {
+                for network in of(&id)
+                    .map(|one| one.other_networks.as_slice())
+                    .unwrap_or_default()
+                {
+                    let left = network::leave(&self.docker, network, &id);
+                    self.quietly(&id, left).await?;
+                }
+            }
             Step::Attach(id) => self.exchange(workload, &id, of(&id), None).await?,
             Step::Join(id) => {
                 let alias = Some(workload.app.name.clone());

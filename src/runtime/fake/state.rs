@@ -175,6 +175,7 @@ impl State {
                 });
             }
             Step::Update(id) => self.one(&id, |seen| seen.mend.limits = false),
+            Step::Detach(id) => self.one(&id, |seen| seen.mend.networks = false),
             Step::Attach(id) => self.one(&id, |seen| seen.attached = true),
             Step::Join(id) => {
                 self.one(&id, |seen| {

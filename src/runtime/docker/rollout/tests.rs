@@ -187,6 +187,12 @@ fn the_next_steps_are_these() {
             "Rename(new0)",
         ),
         (
+            "brought into another network by hand",
+            vec![with(new(), |it| it.mend.networks = true)],
+            want(1),
+            "Detach(new0)",
+        ),
+        (
             "limits changed by hand",
             vec![with(new(), |it| it.mend.limits = true)],
             want(1),
@@ -393,6 +399,7 @@ impl World {
         | Step::Unpause(id)
         | Step::Rename(id)
         | Step::Update(id)
+        | Step::Detach(id)
         | Step::Attach(id)
         | Step::Join(id)
         | Step::Leave(id)
@@ -418,6 +425,7 @@ impl World {
             }
             Step::Rename(_) => (it.mend.name, it.kept) = (false, false),
             Step::Update(_) => it.mend.limits = false,
+            Step::Detach(_) => it.mend.networks = false,
             Step::Attach(_) => {
                 assert!(!it.attached);
                 it.attached = true;
@@ -482,7 +490,7 @@ fn any_phase() -> impl Strategy_<Value = Phase> {
 prop_compose! {
     fn any_seen()(
         current: bool, phase in any_phase(), healthy in prop::option::of(-20i64..0), attached: bool, named: bool,
-        left in prop::option::of(-9i64..0), kept: bool, name: bool, limits: bool, busy in 0u8..8,
+        left in prop::option::of(-9i64..0), kept: bool, name: bool, limits: bool, networks: bool, busy in 0u8..8,
     ) -> Seen {
         Seen {
             current, phase, kept, attached,
@@ -490,7 +498,7 @@ prop_compose! {
             named: named && attached,
             left: left.filter(|_| !named && attached).map(at),
             health: healthy.map_or(Health::Starting(None), |since| Health::Healthy(at(since))),
-            mend: Mend { name, limits },
+            mend: Mend { name, limits, networks },
             busy: match busy { 0 => Some(Busy::Stopping), 1 => Some(Busy::Retiring), _ => None },
             restarts: 0,
         }
