@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum, PortMap,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -183,16 +183,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         .into_keys()
         .filter(|name| Some(name) != network.as_ref())
         .collect();
-    let mut host_ports: Vec<u16> = settings
-        .ports
-        .unwrap_or_default()
-        .into_values()
-        .flatten()
-        .flatten()
-        .filter_map(|binding| binding.host_port?.parse().ok())
-        .collect();
-    host_ports.sort_unstable();
-    host_ports.dedup();
+    let host_ports = read_ports(settings.ports.unwrap_or_default());
     Looked {
         name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         image: answer.image.unwrap_or_default(),
@@ -232,6 +223,16 @@ fn read_phase(status: Option<ContainerStateStatusEnum>, code: i64) -> Phase {
         Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => Phase::Created,
         Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Phase::Exited(code),
     }
+}
+
+fn read_ports(bindings: PortMap) -> Vec<u16> {
+    let bindings = bindings.into_values().flatten().flatten();
+    let mut ports: Vec<u16> = bindings
+        .filter_map(|binding| binding.host_port?.parse().ok())
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 fn read_endpoint(endpoint: &EndpointSettings, application: &str) -> Endpoint {
