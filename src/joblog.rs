@@ -61,6 +61,19 @@ impl JobLog {
         })
     }
 
+    /// Gives the log at `path` a second name, `other`: what is written from now on is in both, and each goes by itself.
+    /// The job may not have begun to write yet.
+    ///
+    /// # Errors
+    /// One of the two cannot be made.
+    pub fn share(path: &Path, other: &Path) -> io::Result<()> {
+        Self::open(path, Masker::new(&[]))?;
+        match std::fs::hard_link(path, other) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Where the log is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -306,22 +306,26 @@ impl Machine {
                     owner: JobOwner {
                         application: String::new(),
                         release: release.clone(),
+                        work: desired.work(),
                     },
                     state,
+                    stopping: false,
                 });
             }
+            Action::HandOver { release, desired } => {
+                assert!(!self.release(release).has_ended());
+                let job = self.job.as_mut().expect("there is a job to hand over");
+                assert!(!job.state.has_ended() && !job.stopping, "it comes to nothing");
+                assert_ne!(&job.owner.release, release, "it has the job already");
+                assert_eq!(job.owner.work, desired.work(), "it makes something else");
+                assert_eq!(self.job_tag, desired.build.as_ref().unwrap().tag);
+                job.owner.release.clone_from(release);
+            }
             Action::CancelJob => {
+                self.is_not_needed();
                 let job = self.job.as_mut().expect("there is a job to cancel");
                 assert!(!job.state.has_ended(), "an ended job is cancelled");
-                let problem = Problem::new(Class::Terminal, Reason::Cancelled, "cancelled");
-                let failure = JobFailure {
-                    at: now,
-                    problem,
-                    cancelled: true,
-                    step: "Building",
-                    log_tail: String::new(),
-                };
-                job.state = JobState::Ended(Err(failure));
+                job.stopping = true;
             }
             Action::ForgetJob => {
                 assert!(
@@ -368,6 +372,29 @@ impl Machine {
             Action::RemoveContainers { .. } | Action::Orphan | Action::Forget => {
                 unreachable!("nothing is deleted here")
             }
+        }
+    }
+
+    /// Panics where the job makes just what the current Release waits for.
+    fn is_not_needed(&self) {
+        let job = self.job.as_ref().expect("there is a job");
+        let asked = |release: &ReleaseView| release.spec.cancel || release.spec.kind == ReleaseType::Redeploy;
+        let current = target(&self.releases, self.app.spec.concurrency_policy);
+        let mut others = self.releases.iter();
+        let begun_for = others.find(|release| release.uid == job.owner.release);
+        if job.stopping || self.app.spec.stopped || self.app.spec.source.is_none() {
+            return;
+        }
+        if let (Some(current), Some(begun_for)) = (current, begun_for)
+            && !asked(current)
+            && !begun_for.spec.cancel
+        {
+            let wanted = self.desired(&self.pin(current));
+            let there = self.images.contains(&wanted.build.as_ref().unwrap().tag);
+            assert!(
+                there || wanted.work() != job.owner.work,
+                "what is needed is cancelled, to be begun anew"
+            );
         }
     }
 
@@ -568,6 +595,13 @@ impl Machine {
         };
         let (release, now) = (job.owner.release.clone(), self.now);
         job.state = JobState::Ended(match failure {
+            _ if job.stopping => Err(JobFailure {
+                at: now,
+                problem: Problem::new(Class::Terminal, Reason::Cancelled, "cancelled"),
+                cancelled: true,
+                step: "Building",
+                log_tail: String::new(),
+            }),
             None => {
                 let tag = self.job_tag.clone();
                 self.images.insert(tag.clone());

@@ -1,5 +1,6 @@
 //! A builder in memory for the loop's tests. It reads the same Dockerfile as the real one but does only what a test
-//! needs of it: `RUN false` fails, `RUN sleep …` lasts until it is stopped, everything else is done at once.
+//! needs of it: `RUN false` fails, `RUN sleep …` lasts until it is stopped, `RUN wait` until it is let go on, everything
+//! else is done at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ struct State {
 #[derive(Clone, Default)]
 pub struct FakeBuilder {
     state: Arc<Mutex<State>>,
+    gate: CancellationToken,
 }
 
 /// Counts a build as long as it runs, however it ends.
@@ -86,9 +88,18 @@ impl FakeBuilder {
         self.state.lock().images.keys().cloned().collect()
     }
 
-    async fn run(line: &str) -> Result<(), BuildError> {
+    /// Lets every `RUN wait` go on, those to come too.
+    pub fn go_on(&self) {
+        self.gate.cancel();
+    }
+
+    async fn run(&self, line: &str) -> Result<(), BuildError> {
         match line {
             "RUN false" => Err(BuildError::Failed(format!("{line} ended with exit code 1"))),
+            "RUN wait" => {
+                self.gate.cancelled().await;
+                Ok(())
+            }
             line if line.starts_with("RUN sleep ") => std::future::pending().await,
             _ => Ok(()),
         }
@@ -129,7 +140,7 @@ impl Builder for FakeBuilder {
         let steps = async {
             for line in text.lines() {
                 log.write(line);
-                Self::run(line).await?;
+                self.run(line).await?;
             }
             Ok(())
         };

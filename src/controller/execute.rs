@@ -83,6 +83,10 @@ impl Pass<'_> {
                 }
                 Ok(())
             }
+            Action::HandOver { release, desired } => {
+                self.hand_over(release, desired, now);
+                Ok(())
+            }
             Action::ForgetJob => {
                 self.ctx.jobs.forget(self.id);
                 Ok(())
@@ -271,19 +275,44 @@ impl Pass<'_> {
             .join(format!("{release}.log"))
     }
 
-    fn owner_of_job(&self, release: &str) -> JobOwner {
+    fn owner_of_job(&self, release: &str, desired: &Desired) -> JobOwner {
         let view = self.releases.iter().find(|view| view.name == release);
         JobOwner {
             application: self.app.metadata.uid.clone().unwrap_or_default(),
             release: view.map(|view| view.uid.clone()).unwrap_or_default(),
+            work: desired.work(),
         }
+    }
+
+    /// The job goes on for another Release, and so does its log.
+    fn hand_over(&mut self, release: &str, desired: &Desired, now: Timestamp) {
+        let Some(job) = self.ctx.jobs.view(self.id) else {
+            return;
+        };
+        let before = self.releases.iter().find(|view| view.uid == job.owner.release);
+        let before = before.map(|view| self.log_path(&view.name));
+        if !self
+            .ctx
+            .jobs
+            .hand_over(self.id, self.owner_of_job(release, desired))
+        {
+            self.again = true;
+            return;
+        }
+        // One file by both names. Without a log of its own the Release is worth no less.
+        if let Some(before) = before
+            && let Err(error) = JobLog::share(&before, &self.log_path(release))
+        {
+            tracing::warn!(%error, app = %self.id, release, "the log of a build could not be taken along");
+        }
+        self.change(release, |status| journal::job(status, &job.state, now));
     }
 
     fn start_job(&mut self, release: &str, desired: &Desired, now: Timestamp) {
         let (Some(origin), Some(values)) = (self.origin.clone(), self.values.clone()) else {
             return;
         };
-        let owner = self.owner_of_job(release);
+        let owner = self.owner_of_job(release, desired);
         let path = self.log_path(release);
         let tools = self.ctx.tools.clone();
         let mut hidden = values.confidential.clone();

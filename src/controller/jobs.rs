@@ -93,6 +93,7 @@ impl Jobs {
         Some(JobView {
             owner: job.owner.clone(),
             state,
+            stopping: job.cancel.is_cancelled(),
         })
     }
 
@@ -190,6 +191,17 @@ impl Jobs {
         }
     }
 
+    /// Lets the job of an Application go on for another owner, unless it has ended or was told to stop. True where it does.
+    pub fn hand_over(&self, app: &AppId, owner: JobOwner) -> bool {
+        let mut table = self.shared.table.lock();
+        let job = table.jobs.get_mut(app);
+        let Some(job) = job.filter(|job| !job.state.has_ended() && !job.cancel.is_cancelled()) else {
+            return false;
+        };
+        job.owner = owner;
+        true
+    }
+
     /// Tells the job of an Application to stop. Its end is seen in [`Jobs::view`].
     pub fn cancel(&self, app: &AppId) {
         if let Some(job) = self.shared.table.lock().jobs.get(app) {
@@ -227,6 +239,7 @@ mod tests {
         JobOwner {
             application: "uid".into(),
             release: release.into(),
+            work: "image".into(),
         }
     }
 
@@ -302,6 +315,35 @@ mod tests {
         jobs.forget(&app("a"));
         assert!(jobs.view(&app("a")).is_none());
         jobs.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_job_goes_on_for_another_owner_only_while_it_goes_on() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        assert!(!jobs.hand_over(&app("a"), owner("r2")), "there is none");
+        let gate = CancellationToken::new();
+        let open = gate.clone();
+        jobs.start(&app("a"), owner("r1"), |_, _| async move {
+            open.cancelled().await;
+            Ok(output())
+        });
+        assert!(jobs.hand_over(&app("a"), owner("r2")));
+        gate.cancel();
+        until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
+        let ended = jobs.view(&app("a")).unwrap();
+        assert_eq!(
+            (ended.owner, ended.state),
+            (owner("r2"), JobState::Ended(Ok(output())))
+        );
+        assert!(!jobs.hand_over(&app("a"), owner("r3")), "it has ended");
+        jobs.start(&app("a"), owner("r3"), |_, cancel| async move {
+            cancel.cancelled().await;
+            std::future::pending().await
+        });
+        jobs.cancel(&app("a"));
+        assert!(jobs.view(&app("a")).unwrap().stopping);
+        assert!(!jobs.hand_over(&app("a"), owner("r4")), "it is being stopped");
     }
 
     #[tokio::test]

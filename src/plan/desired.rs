@@ -119,6 +119,14 @@ impl Desired {
     pub fn identity(&self) -> String {
         digest(&self.inputs, &[""], "", 16)
     }
+
+    /// What a job makes of it: two that are equal need one job.
+    pub fn work(&self) -> String {
+        match &self.build {
+            Some(build) => format!("{} {} {:?}", build.tag, build.cache, build.timeout),
+            None => self.source.revision.clone(),
+        }
+    }
 }
 
 /// The parts of a spec that a Release keeps, so that it can be run again without the Application's present spec.

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod desired;
 pub mod fingerprint;
+mod handover;
 mod health;
 pub mod journal;
 pub mod observed;
@@ -22,6 +23,7 @@ use crate::runtime::{ReplicaState, Running};
 pub use rollout::{has_arrived, rest_of_deadline};
 
 use desired::Desired;
+use handover::heir;
 use observed::{JobOutput, JobState, ReleaseView, World, active, last_handled, target};
 use rollout::rollout_problem;
 
@@ -58,6 +60,13 @@ pub enum Action {
     },
     /// Stop the job; its end is observed later.
     CancelJob,
+    /// Let the job go on for this Release, which needs what it makes, in place of the one that it was begun for.
+    HandOver {
+        /// Which.
+        release: String,
+        /// What it is pinned to.
+        desired: Box<Desired>,
+    },
     /// Forget a job that has ended.
     ForgetJob,
     /// Record the image of a Release.
@@ -290,10 +299,17 @@ fn number(world: &World<'_>, plan: &mut Plan) {
 /// them cancelled where nothing is wanted.
 fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
     let is_current = |release: &ReleaseView| current.is_some_and(|current| current.name == release.name);
+    let mut handed_over = false;
     if let Some(job) = &world.job
         && current.is_none_or(|current| world.job_of(current).is_none())
     {
-        if job.state.has_ended() {
+        if let Some((release, desired)) = current.and_then(|current| heir(world, job, current)) {
+            handed_over = true;
+            plan.push(Action::HandOver {
+                release: release.name.clone(),
+                desired: Box::new(desired.clone()),
+            });
+        } else if job.state.has_ended() {
             plan.push(Action::ForgetJob);
             // The current Release waited for this end.
             plan.look_again_in(Duration::ZERO);
@@ -307,7 +323,7 @@ fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan)
         .filter(|release| !release.has_ended() && !is_current(release))
     {
         let works = world.job_of(release).is_some_and(|job| !job.state.has_ended());
-        if works {
+        if works && !handed_over {
             continue; // It has ended only when its job has.
         }
         let end = match (current, world.app.spec.concurrency_policy) {
@@ -477,7 +493,7 @@ fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
         release: release.name.clone(),
         end: End::Cancelled,
     });
-    if world.job.is_some() {
+    if world.job.as_ref().is_some_and(|job| job.state.has_ended()) {
         plan.push(Action::ForgetJob);
     }
 }

@@ -105,13 +105,15 @@ pub fn last_handled(releases: &[ReleaseView]) -> Option<&ReleaseView> {
     releases.iter().rev().find(|release| release.handled().is_some())
 }
 
-/// For whom a job works: by UID, since what it makes is nothing for a namesake that comes after a deletion.
+/// For whom a job works, and at what: by UID, since what it makes is nothing for a namesake that comes after a deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobOwner {
     /// The Application's UID.
     pub application: String,
     /// The Release's UID.
     pub release: String,
+    /// What it makes, as [`Desired::work`] has it: another Release that needs the same can have it.
+    pub work: String,
 }
 
 /// The job of an Application: at most one.
@@ -121,6 +123,8 @@ pub struct JobView {
     pub owner: JobOwner,
     /// How it stands.
     pub state: JobState,
+    /// It was told to stop.
+    pub stopping: bool,
 }
 
 /// How a job stands.

@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::rig::{Loop, condition, repo, source};
+use crate::rig::{Loop, condition, id, repo, source};
 
 const GOOD: &str = "FROM scratch\n";
 
@@ -102,4 +102,61 @@ async fn a_suspended_provider_says_so_and_lets_nobody_look_anything_up() {
             condition(app, "Stalled")["status"] == "True"
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_environment_takes_the_build_under_way_along() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\nRUN wait\n");
+    let env = |value: &str| json!([{"name": "A", "value": value}]);
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": env("1")}))
+        .await;
+    davit.phase("shop-1", "Building").await;
+    davit.patch("shop", json!({"spec": {"env": env("2")}})).await;
+    davit.phase("shop-2", "Building").await;
+    davit.phase("shop-1", "Superseded").await;
+    // One for whom it was begun no longer counts: to cancel it ends nothing.
+    davit.cancel("shop-1").await;
+    davit.patch("shop", json!({"spec": {"env": env("3")}})).await;
+    davit.phase("shop-3", "Building").await;
+    davit.builder.go_on();
+    davit.done("shop").await;
+    assert_eq!(davit.builder.built(), ["shop-1"], "one image is built once");
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Superseded", "shop-2: Superseded", "shop-3: Succeeded"]
+    );
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("3"));
+    let last = davit.releases("shop").await.pop().unwrap();
+    let steps = last["status"]["steps"].as_array().unwrap();
+    let names: Vec<_> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+    // With containers that are healthy at once there is nothing to verify.
+    assert!(
+        names.starts_with(&["Fetching", "Building", "Deploying"]),
+        "{last:#}"
+    );
+    for release in ["shop-1", "shop-2", "shop-3"] {
+        assert!(davit.log(release).contains("RUN wait"), "the log of {release}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_is_stopped_already_or_of_something_else_is_begun_anew() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\nRUN wait\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.phase("shop-1", "Building").await;
+    let args = json!({"spec": {"build": {"args": [{"name": "A", "value": "1"}]}}});
+    davit.patch("shop", args).await;
+    davit.phase("shop-2", "Building").await;
+    davit.cancel("shop-2").await;
+    davit.phase("shop-2", "Cancelled").await;
+    let env = json!({"spec": {"env": [{"name": "A", "value": "1"}]}});
+    davit.patch("shop", env).await;
+    davit.phase("shop-3", "Building").await;
+    davit.builder.go_on();
+    davit.done("shop").await;
+    assert_eq!(davit.builder.built(), ["shop-1", "shop-2", "shop-3"]);
 }

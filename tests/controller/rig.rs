@@ -264,6 +264,15 @@ impl Loop {
         }
     }
 
+    /// What the log of a Release holds.
+    pub fn log(&self, release: &str) -> String {
+        let namespaces = self.config.data_dir.join("logs").join(NAMESPACE);
+        let apps = std::fs::read_dir(namespaces).unwrap();
+        let mut found = apps.map(|app| app.unwrap().path().join(format!("{release}.log")));
+        let log = found.find(|path| path.exists()).expect("it has a log");
+        std::fs::read_to_string(log).unwrap()
+    }
+
     /// Passes over Applications so far.
     pub fn passes(&self) -> u64 {
         self.metrics.passes("Application")
