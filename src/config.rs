@@ -16,7 +16,7 @@ const DEFAULT_INSTANCE: &str = "davit";
 const DIRECTORIES: [&str; 3] = ["cache", "work", "logs"];
 
 /// What else there may be in a data directory that is Davit's alone; `lost+found` where it is a disk of its own.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "apiserver",
     "digest.key",
     "instance",
@@ -24,6 +24,7 @@ const OWN: [&str; 7] = [
     "lock",
     "lost+found",
     "orphans",
+    "pulls",
 ];
 
 /// What Davit runs with.

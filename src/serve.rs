@@ -21,6 +21,7 @@ use crate::controller::Ctx;
 use crate::controller::gc::Orphans;
 use crate::controller::jobs::Jobs;
 use crate::controller::lookup::Lookups;
+use crate::controller::pulled::Pulls;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::watch::{self, Stores};
@@ -217,7 +218,7 @@ pub async fn controller_loop(
     let ctx = Arc::new(Ctx {
         install: Install {
             key: config.key.clone(),
-            image_prefix: format!("davit.local/{}", config.instance),
+            image_prefix: crate::builder::image_prefix(&config.instance),
         },
         resolver: Resolver::new(
             client.clone(),
@@ -230,6 +231,7 @@ pub async fn controller_loop(
         report: Report::new(client.clone(), &config.instance, metrics.clone()),
         log_dir: config.data_dir.join("logs"),
         orphans: Orphans::new(config.data_dir.join("orphans")),
+        pulls: Pulls::new(config.data_dir.join("pulls")),
         applications: stores.applications.clone(),
         providers: stores.providers.clone(),
         client,

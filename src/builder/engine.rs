@@ -250,6 +250,10 @@ impl Builder for DockerBuilder {
         images::of(&self.docker, &self.options.instance, app).await
     }
 
+    async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {
+        images::adopt(&self.docker, image, tag, pulled).await
+    }
+
     async fn remove(&self, tag: &str) -> Result<(), BuildError> {
         images::remove(&self.docker, &self.options.instance, tag).await
     }

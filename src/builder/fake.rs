@@ -173,6 +173,10 @@ impl Builder for FakeBuilder {
         Ok(own.map(|(_, image)| image.clone()).collect())
     }
 
+    async fn adopt(&self, _image: &str, _tag: &str, pulled: bool) -> Result<bool, BuildError> {
+        Ok(pulled)
+    }
+
     async fn remove(&self, tag: &str) -> Result<(), BuildError> {
         self.state.lock().images.remove(tag);
         Ok(())

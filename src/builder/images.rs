@@ -1,10 +1,11 @@
-//! The images in the engine that are ours, which our labels tell.
+//! The images in the engine that are ours: those that were built have our labels, and those that were pulled have a tag of
+//! ours beside the name that they were pulled by.
 
 use std::collections::HashMap;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
 use super::{BuildError, BuiltImage};
 use crate::error::chain;
@@ -18,6 +19,14 @@ pub const APPLICATION: &str = "dev.davit.application";
 pub const INSTANCE: &str = "dev.davit.instance";
 /// The label with the way it was made.
 pub const BUILDER: &str = "dev.davit.builder";
+
+/// What the names of all images that any Davit made or pulled begin with.
+const ANY_DAVIT: &str = "davit.local/";
+
+/// What the names of this Davit's images begin with.
+pub fn prefix(instance: &str) -> String {
+    format!("{ANY_DAVIT}{instance}")
+}
 
 /// The image that `tag` names, with its labels; nothing where it is not there.
 pub async fn inspect(
@@ -88,25 +97,103 @@ pub async fn labelled(docker: &Docker, labels: &[(&str, &str)]) -> Result<Vec<Bu
 
 /// As [`super::Builder::images`].
 pub async fn of(docker: &Docker, instance: &str, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
-    labelled(
-        docker,
-        &[
-            (INSTANCE, instance),
-            (NAMESPACE, &app.namespace),
-            (APPLICATION, &app.name),
-        ],
-    )
-    .await
+    let labels = [
+        (INSTANCE, instance),
+        (NAMESPACE, &*app.namespace),
+        (APPLICATION, &*app.name),
+    ];
+    let mut all = labelled(docker, &labels).await?;
+    let name = format!("{}/{}/{}:", prefix(instance), app.namespace, app.name);
+    let named = HashMap::from([("reference".to_owned(), vec![format!("{name}*")])]);
+    let options = ListImagesOptionsBuilder::new().filters(&named).build();
+    let named = docker.list_images(Some(options)).await;
+    for image in named.map_err(|error| engine(&error))? {
+        let ours = image.repo_tags.into_iter().filter(|tag| tag.starts_with(&name));
+        all.extend(ours.map(|tag| BuiltImage {
+            id: image.id.clone(),
+            tag,
+            builder: image.labels.get(BUILDER).cloned().unwrap_or_default(),
+        }));
+    }
+    all.sort_unstable_by(|one, other| one.tag.cmp(&other.tag));
+    all.dedup();
+    Ok(all)
+}
+
+/// As [`super::Builder::adopt`].
+pub async fn adopt(docker: &Docker, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {
+    let tags = match docker.inspect_image(image).await {
+        Ok(found) => found.repo_tags.unwrap_or_default(),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(false),
+        Err(error) => return Err(engine(&error)),
+    };
+    // Where another Application has it by a tag of ours, Davit pulled it too.
+    if !pulled && !tags.iter().any(|tag| tag.starts_with(ANY_DAVIT)) {
+        return Ok(false);
+    }
+    let (repository, version) = split(tag);
+    let options = TagImageOptionsBuilder::new()
+        .repo(repository)
+        .tag(version)
+        .build();
+    docker
+        .tag_image(image, Some(options))
+        .await
+        .map_err(|error| engine(&error))?;
+    Ok(true)
 }
 
 /// As [`super::Builder::remove`]; what is not ours stays.
 pub async fn remove(docker: &Docker, instance: &str, tag: &str) -> Result<(), BuildError> {
-    if !inspect(docker, tag)
-        .await?
-        .is_some_and(|(_, labels)| is_ours(&labels, instance))
-    {
-        return Ok(());
+    let found = match docker.inspect_image(tag).await {
+        Ok(found) => found,
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+        Err(error) => return Err(engine(&error)),
+    };
+    let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+    if !is_ours(&labels, instance) {
+        if !tag.starts_with(&format!("{}/", prefix(instance))) {
+            return Ok(());
+        }
+        // It was pulled by a name with a digest, which is no tag and would keep it. Before our own tag, so that an image
+        // that a container still uses keeps the one that says whose it is.
+        let digests = found.repo_digests.unwrap_or_default();
+        for digest in pulled_by(tag, &found.repo_tags.unwrap_or_default(), &digests) {
+            remove_name(docker, digest).await?;
+        }
     }
+    remove_name(docker, tag).await
+}
+
+/// The names that an image was pulled by and that nobody needs when `tag` is gone: no other Application, and nobody who
+/// has a tag of the same repository.
+fn pulled_by<'a>(tag: &str, tags: &[String], digests: &'a [String]) -> Vec<&'a str> {
+    let others: Vec<&String> = tags.iter().filter(|other| *other != tag).collect();
+    if others.iter().any(|other| other.starts_with(ANY_DAVIT)) {
+        return Vec::new();
+    }
+    let repository = |digest: &str| digest.split('@').next().map(str::to_owned);
+    let needed = |digest: &&str| {
+        others
+            .iter()
+            .any(|other| repository(digest).as_deref() == Some(split(other).0))
+    };
+    digests
+        .iter()
+        .map(String::as_str)
+        .filter(|digest| !needed(digest))
+        .collect()
+}
+
+/// A tag as the name of the repository and what follows.
+fn split(tag: &str) -> (&str, &str) {
+    match tag.rsplit_once(':') {
+        Some((repository, version)) if !version.contains('/') => (repository, version),
+        _ => (tag, "latest"),
+    }
+}
+
+async fn remove_name(docker: &Docker, tag: &str) -> Result<(), BuildError> {
     match docker.remove_image(tag, None::<RemoveImageOptions>, None).await {
         // Gone meanwhile, or a container needs it.
         Ok(_)
@@ -130,5 +217,32 @@ pub fn engine(error: &Error) -> BuildError {
         }
         Error::DockerResponseServerError { .. } => BuildError::Engine(chain(error)),
         _ => BuildError::EngineUnavailable(chain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_image_was_pulled_by_goes_with_the_last_who_needs_it() {
+        let ours = "davit.local/i/ns/web:1-2";
+        let digest = "r.example:5000/shop@sha256:1";
+        for (others, goes) in [
+            (&[][..], true),
+            (&["davit.local/i/ns/other:1-2"], false),
+            (&["davit.local/another/ns/web:1-2"], false),
+            (&["r.example:5000/shop:1"], false),
+            (&["r.example:5000/shopping:1"], true),
+            (&["mine:1"], true),
+        ] {
+            let tags: Vec<String> = others
+                .iter()
+                .chain(&[ours])
+                .map(|tag| (*tag).to_owned())
+                .collect();
+            let gone = !pulled_by(ours, &tags, &[digest.to_owned()]).is_empty();
+            assert_eq!(gone, goes, "{others:?}");
+        }
     }
 }

@@ -25,7 +25,7 @@ mod tree;
 mod wire;
 
 pub use engine::{BuilderOptions, DockerBuilder};
-pub use images::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
+pub use images::{APPLICATION, BUILDER, INSTANCE, NAMESPACE, prefix as image_prefix};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -264,9 +264,16 @@ pub trait Builder: Send + Sync {
     /// again.
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError>;
 
-    /// Every image tag that bears the labels of `app`; an image that lost its tag to a newer build by its id.
+    /// Gives an image that Davit pulled (now, or at another time for somebody else) a tag of ours, by which it is found and
+    /// removed as one that was built. False where it is not there, or was there before any Davit pulled it: then it is
+    /// somebody else's, and stays as it is.
+    async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError>;
+
+    /// Every image tag that bears the labels of `app`, or that was given for it; an image that lost its tag to a newer
+    /// build by its id.
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError>;
 
-    /// Removes a tag of ours, or such an id; fine where it is gone already. An image that a container uses stays until that is gone.
+    /// Removes a tag of ours, or such an id, and the name that the image was pulled by where nobody else needs that; fine
+    /// where it is gone already. An image that a container uses stays until that is gone.
     async fn remove(&self, tag: &str) -> Result<(), BuildError>;
 }

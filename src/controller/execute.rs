@@ -322,6 +322,8 @@ impl Pass<'_> {
                 let work = PullWork {
                     image: desired.source.revision.clone(),
                     login,
+                    tag: desired.tag.clone(),
+                    pulls: self.ctx.pulls.clone(),
                 };
                 self.ctx.jobs.start(self.id, owner, move |_, cancel| async move {
                     let log = JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;

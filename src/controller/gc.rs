@@ -50,6 +50,7 @@ impl Orphans {
 /// Removes what no Application owns: called once the engine answers and the Applications are known. What is still
 /// stopping is asked for again until nothing is left of it.
 pub async fn sweep(ctx: &Ctx) {
+    ctx.pulls.settle(&*ctx.tools.builder).await;
     let found = match ctx.runtime.apps().await {
         Ok(found) => found,
         Err(error) => {

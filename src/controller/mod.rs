@@ -11,6 +11,7 @@ pub mod kinds;
 pub mod lookup;
 pub mod observe;
 pub mod origin;
+pub mod pulled;
 pub mod report;
 pub mod resolve;
 pub mod values;
@@ -32,6 +33,7 @@ use crate::runtime::Runtime;
 
 use gc::Orphans;
 use jobs::Jobs;
+use pulled::Pulls;
 use report::Report;
 use resolve::Resolver;
 use work::Tools;
@@ -58,6 +60,8 @@ pub struct Ctx {
     pub log_dir: PathBuf,
     /// What was left to run without an owner.
     pub orphans: Orphans,
+    /// What is being pulled.
+    pub pulls: Pulls,
     /// All Applications, for what depends on something that changed.
     pub applications: Store<Application>,
     /// All GitProviders.

@@ -15,6 +15,7 @@ use crate::plan::observed::{JobFailure, JobOutput};
 use crate::source::{CheckoutRequest, Git, GitRemote, docker};
 
 use super::jobs::Stage;
+use super::pulled::Pulls;
 
 /// What a job needs of the outside.
 #[derive(Clone)]
@@ -49,6 +50,10 @@ pub struct PullWork {
     pub image: String,
     /// Who one is at the registry.
     pub login: Option<RegistryLogin>,
+    /// The tag that it gets where it is Davit that pulls it.
+    pub tag: Option<String>,
+    /// Remembers that, whenever Davit ends.
+    pub pulls: Pulls,
 }
 
 impl BuildWork {
@@ -87,6 +92,7 @@ impl BuildWork {
         match tools.builder.build(&self.request, &log, &cancel).await {
             Ok(image) => Ok(JobOutput {
                 image: image.id,
+                tag: Some(image.tag),
                 builder: Some(image.builder),
                 message: Some(checkout.message.clone()),
                 author: Some(checkout.author.clone()),
@@ -122,14 +128,32 @@ impl PullWork {
             );
             return Err(ended("Fetching", problem, false, &log));
         };
-        match docker::pull(engine, &self.image, self.login.as_ref(), &log, &cancel).await {
-            Ok(()) => Ok(JobOutput {
-                image: self.image,
-                fetched_at: Some(fetched_at),
-                ..JobOutput::default()
-            }),
-            Err(error) => Err(failed("Fetching", &error, cancel.is_cancelled(), &log)),
+        let stop = |error| failed("Fetching", &error, cancel.is_cancelled(), &log);
+        let is_there = docker::is_there(engine, &self.image).await.map_err(stop)?;
+        let begun = match &self.tag {
+            Some(tag) if !is_there => {
+                let begun = self.pulls.begin(&self.image, tag);
+                let begun = begun.map_err(|error| super::io_problem("remember what is pulled", &error));
+                Some(begun.map_err(|problem| ended("Fetching", problem, false, &log))?)
+            }
+            _ => None,
+        };
+        let pulled = docker::pull(engine, &self.image, self.login.as_ref(), &log, &cancel);
+        pulled.await.map_err(stop)?;
+        let mut tag = self.tag;
+        if let Some(wanted) = &tag {
+            let adopted = tools.builder.adopt(&self.image, wanted, begun.is_some());
+            let adopted = adopted
+                .await
+                .map_err(|error| failed("Fetching", &error, false, &log))?;
+            tag = tag.filter(|_| adopted);
         }
+        Ok(JobOutput {
+            image: self.image,
+            tag,
+            fetched_at: Some(fetched_at),
+            ..JobOutput::default()
+        })
     }
 }
 

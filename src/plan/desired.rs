@@ -108,6 +108,8 @@ pub struct Desired {
     pub inputs: Inputs,
     /// How the image is made; nothing for an image that is run as it is.
     pub build: Option<BuildPlan>,
+    /// The tag that Davit gives the image that it builds, or pulls where it is not in the engine yet.
+    pub tag: Option<String>,
     /// The part of the spec that a Release keeps.
     pub config: Value,
     /// Which Secret or ConfigMap the value of a field comes from, as in [`Values`].
@@ -179,9 +181,13 @@ pub fn validate(
     } else {
         Some(build_plan(app, &build, &inputs, &source, install)?)
     };
+    // An image that is named by its id is in the engine already.
+    let pulled = source.is_image() && source.revision.contains('@');
+    let tag = pulled.then(|| image_tag(app, &inputs, &source, install));
     let desired = Desired {
         source,
         inputs,
+        tag: tag.or_else(|| plan.as_ref().map(|plan| plan.tag.clone())),
         build: plan,
         config: config(spec),
         origins: values.origins.clone(),

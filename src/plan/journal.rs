@@ -59,7 +59,7 @@ pub fn begin(
     if let Some(values) = values_mark(status, before, desired) {
         status.inputs.insert(VALUES.to_owned(), values);
     }
-    status.image_tag = desired.build.as_ref().map(|build| build.tag.clone());
+    status.image_tag.clone_from(&desired.tag);
     status.config = Some(crate::api::Later(desired.config.clone()));
     status.handled = handled;
     status.started_at = Some(now.to_string());
@@ -166,6 +166,9 @@ pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: 
         now,
     );
     status.image = Some(output.image.clone());
+    if output.builder.is_none() {
+        status.image_tag.clone_from(&output.tag);
+    }
     status.failure = None;
     if let Some(builder) = &output.builder {
         status.builder = Some(BuilderUsed {

@@ -161,6 +161,8 @@ impl JobState {
 pub struct JobOutput {
     /// The image: the engine's id or a digest.
     pub image: String,
+    /// Our tag of an image that Davit pulled; nothing where it is somebody else's. Of a build its own counts.
+    pub tag: Option<String>,
     /// What built it; nothing for a pull.
     pub builder: Option<String>,
     /// The commit's first line.

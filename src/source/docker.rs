@@ -292,6 +292,18 @@ async fn local(
     }))
 }
 
+/// Whether the engine has an image.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn is_there(docker: &Docker, reference: &str) -> Result<bool, ImageError> {
+    match docker.inspect_image(reference).await {
+        Ok(_) => Ok(true),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Err(error) => Err(explain(reference, error, &Masker::default())),
+    }
+}
+
 /// Has the engine pull what [`resolve_image`] found, unless it is there. Dropping or cancelling it ends the pull in the
 /// engine too.
 ///
@@ -305,13 +317,9 @@ pub async fn pull(
     cancel: &CancellationToken,
 ) -> Result<(), ImageError> {
     let name = Name::parse(reference)?;
-    match docker.inspect_image(reference).await {
-        Ok(_) => {
-            log.write(&format!("Image {reference} is there"));
-            return Ok(());
-        }
-        Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-        Err(error) => return Err(explain(reference, error, &Masker::default())),
+    if is_there(docker, reference).await? {
+        log.write(&format!("Image {reference} is there"));
+        return Ok(());
     }
     if let Name::Id(id) = name {
         return Err(ImageError::NotFound {

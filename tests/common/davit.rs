@@ -493,5 +493,18 @@ impl Drop for Davit {
                 try_run(self.docker().args(remove).args(ids));
             }
         }
+        // What it pulled bears no label, but a name.
+        let named = format!("reference=davit.local/{}/*/*", self.instance);
+        let list = [
+            "image",
+            "ls",
+            "--filter",
+            &named,
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+        ];
+        for tag in try_run(self.docker().args(list)).1.lines() {
+            try_run(self.docker().args(["rmi", tag]));
+        }
     }
 }

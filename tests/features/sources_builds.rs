@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::common::davit::{Davit, condition, from_inside};
-use crate::common::docker::BASE_IMAGE;
+use crate::common::docker::{BASE_IMAGE, docker, import};
 use crate::common::git_repo::GitRepo;
 use crate::common::http::request;
-use crate::common::{run, wait_for};
+use crate::common::registry::Registry;
+use crate::common::{run, try_run, wait_for};
 use crate::{active, change, create_release, dockerfile, exec, git, inspect, web};
 
 #[test]
@@ -204,4 +205,75 @@ fn static_sites_and_what_is_detected() {
     let built_by = |name: &str| davit.releases_of(name)[0]["status"]["builder"]["type"].clone();
     assert_eq!(built_by("found"), "static");
     assert_eq!(built_by("both"), "dockerfile");
+}
+
+#[test]
+fn what_davit_pulled_goes_with_the_last_release_and_what_was_there_stays() {
+    let mut davit = Davit::up("pulled");
+    let registry = Registry::start_open();
+    let push = |number: u32| {
+        let local = format!("{}-pulled:{number}", davit.instance);
+        import(&local, &[&format!("number={}-{number}", davit.instance)]);
+        let digest = registry.push(&local, &format!("shop:{number}"));
+        run(docker().args(["rmi", &local]));
+        registry.image(&format!("shop@{digest}"))
+    };
+    let [one, two, three] = [1, 2, 3].map(push);
+    let there = |name: &str| try_run(docker().args(["image", "inspect", name])).0;
+    let spec = |number: u32| {
+        json!({"source": {"docker": {"image": registry.image(&format!("shop:{number}"))}},
+            "command": ["sleep", "10000"], "history": {"succeeded": 1, "failed": 1}, "stopGracePeriod": "1s"})
+    };
+    // Somebody's own.
+    run(docker().args(["pull", "--quiet", &three]));
+    davit.apply("web", spec(1));
+    davit.apply("peer", spec(1));
+    davit.done("web");
+    davit.done("peer");
+    let tag = davit.releases_of("web")[0]["status"]["imageTag"].clone();
+    let tag = tag.as_str().unwrap();
+    assert!(
+        there(tag) && tag.starts_with(&format!("davit.local/{}/pulled/web:", davit.instance)),
+        "{tag}"
+    );
+    davit.patch("peer", json!({"spec": {"stopped": true}}));
+    davit.wait("peer", 30, "stopped", |_| davit.containers("peer").is_empty());
+
+    let pruned = |number: usize| {
+        active(&davit, "web", number);
+        wait_for("the history to be pruned", Duration::from_secs(20), || {
+            (davit.releases_of("web").len() == 1).then_some(())
+        });
+    };
+    davit.apply("web", spec(2));
+    pruned(2);
+    assert!(!there(tag), "its own tag is gone");
+    assert!(
+        there(&one),
+        "another Application needs it, although none of its containers runs"
+    );
+    davit.gone("peer");
+    assert!(!there(&one), "nobody needs it any more");
+    davit.apply("web", spec(3));
+    pruned(3);
+    assert!(!there(&two));
+    assert!(davit.releases_of("web")[0]["status"]["imageTag"].is_null());
+    davit.gone("web");
+    assert!(there(&three), "it was there before Davit came");
+    run(docker().args(["rmi", &three]));
+
+    // Davit was killed when it had pulled an image and had not yet said that it is its own.
+    davit.kill();
+    run(docker().args(["pull", "--quiet", &two]));
+    let left = format!("davit.local/{}/pulled/lost:1", davit.instance);
+    std::fs::create_dir_all(davit.data_dir().join("pulls")).unwrap();
+    std::fs::write(davit.data_dir().join("pulls/left"), format!("{two}\n{left}\n")).unwrap();
+    davit.start();
+    wait_for("it to be known", Duration::from_secs(20), || {
+        there(&left).then_some(())
+    });
+    davit.apply("lost", spec(2));
+    davit.done("lost");
+    davit.gone("lost");
+    assert!(!there(&two) && !there(&left));
 }

@@ -1,0 +1,60 @@
+//! What is being pulled, so that an image that Davit pulled is known as its own whenever it ends: until the image has its
+//! tag of ours nothing in the engine tells it from one that somebody else pulled, who would miss it.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::builder::Builder;
+use crate::error::chain;
+
+/// The pulls under way: a file each, with the image and the tag that it is to have.
+#[derive(Clone, Debug)]
+pub struct Pulls {
+    dir: PathBuf,
+}
+
+impl Pulls {
+    /// Kept in `dir`, which is made when it is first needed.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Remembers one, that is not in the engine yet, until the file is dropped.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(&self, image: &str, tag: &str) -> io::Result<NamedTempFile> {
+        std::fs::create_dir_all(&self.dir)?;
+        let mut file = NamedTempFile::new_in(&self.dir)?;
+        write!(file, "{image}\n{tag}\n")?;
+        file.as_file().sync_all()?;
+        std::fs::File::open(&self.dir)?.sync_all()?;
+        Ok(file)
+    }
+
+    /// Gives what was pulled when Davit last ended its tag.
+    pub async fn settle(&self, builder: &dyn Builder) {
+        // Where nothing was ever pulled there is nothing.
+        let Ok(entries) = std::fs::read_dir(&self.dir) else {
+            return;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if let Some((image, tag)) = read(&path)
+                && let Err(error) = builder.adopt(&image, &tag, true).await
+            {
+                tracing::warn!(image, error = %chain(&error), "what was pulled has no tag of ours yet");
+                continue;
+            }
+            // One that is not there was not pulled to its end.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+fn read(path: &Path) -> Option<(String, String)> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (image, tag) = text.strip_suffix('\n')?.split_once('\n')?;
+    Some((image.to_owned(), tag.to_owned()))
+}
