@@ -22,7 +22,7 @@ use davit::plan::observed::{
     JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, World, sort, target,
 };
 use davit::plan::status::{Facts, status};
-use davit::plan::{Action, Plan, journal, plan};
+use davit::plan::{Action, Occasion, Plan, is_to_make, journal, plan};
 use davit::redact::Secret;
 use davit::runtime::{Progress, Replica, ReplicaState, Running};
 use jiff::Timestamp;
@@ -45,6 +45,10 @@ enum Event {
     ContainersCrash,
     ContainerRemoved,
     ReleaseRemoved(u8),
+    ImagesRemoved,
+    OwnersRemoved,
+    Suspend(bool),
+    Request,
     Restart,
     Pass,
     Time(u16),
@@ -66,6 +70,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::ContainersCrash),
         1 => Just(Event::ContainerRemoved),
         1 => any::<u8>().prop_map(Event::ReleaseRemoved),
+        1 => Just(Event::ImagesRemoved),
+        1 => Just(Event::OwnersRemoved),
+        1 => any::<bool>().prop_map(Event::Suspend),
+        1 => Just(Event::Request),
         1 => Just(Event::Restart),
         4 => Just(Event::Pass),
         1 => (0..400_u16).prop_map(Event::Time),
@@ -88,6 +96,7 @@ struct Machine {
     rebuilds: BTreeMap<String, u32>,
     containers: Vec<Replica>,
     asked: u32,
+    requested: bool,
     now: Timestamp,
 }
 
@@ -133,6 +142,7 @@ impl Machine {
             rebuilds: BTreeMap::new(),
             containers: Vec::new(),
             asked: 0,
+            requested: false,
             now: Timestamp::from_second(1_000_000).unwrap(),
         }
     }
@@ -209,7 +219,18 @@ impl Machine {
                 replicas: self.containers.clone(),
             }),
             retry_at: self.retry_at(),
+            lost: self.lost(),
+            requested: self.requested,
         }
+    }
+
+    fn lost(&self) -> Option<String> {
+        let running = Running {
+            replicas: self.containers.clone(),
+        };
+        let release = is_to_make(&self.releases, self.app.spec.concurrency_policy, &running)?;
+        let image = release.status.image.as_ref()?;
+        (!self.images.contains(image)).then(|| release.name.clone())
     }
 
     /// When the next try is, on record since the failure.
@@ -231,6 +252,12 @@ impl Machine {
             journal::job(&mut release.status, &job.state, self.now);
         }
         let steps = plan(&self.world(), self.now);
+        self.requested = false;
+        let asked_to_end = |release: &ReleaseView| release.spec.cancel && !release.has_ended();
+        assert!(
+            !self.app.spec.suspend || steps.actions.is_empty() || self.releases.iter().any(asked_to_end),
+            "something is done although it is suspended: {steps:?}"
+        );
         for action in &steps.actions {
             self.act(action);
         }
@@ -247,6 +274,7 @@ impl Machine {
             .collect();
         let facts = Facts {
             known: true,
+            lost: self.lost(),
             app: &self.app,
             source: self
                 .app
@@ -281,19 +309,82 @@ impl Machine {
                 assert!(self.numbers.insert(*number), "number {number} is given twice");
                 self.release(release).status.number = Some(*number);
             }
-            Action::Create { number, desired } => {
+            Action::Adopt { release } => {
+                let release = self.release(release);
+                assert!(!release.owned, "what has an owner is adopted");
+                release.owned = true;
+            }
+            Action::Create {
+                number,
+                desired,
+                occasion,
+            } => {
                 assert!(self.numbers.insert(*number), "number {number} is given twice");
                 self.create(format!("app-{number}"), Some(*number), ReleaseType::Deploy, None);
                 let handled = Some(desired.identity());
                 let release = self.release(&format!("app-{number}"));
-                journal::begin(&mut release.status, desired, handled, None, false, now);
+                journal::begin(&mut release.status, desired, handled, None, *occasion, now);
             }
             Action::Begin { release, desired } => {
                 let wanted = self.desired(&Self::revision(self.commit)).identity();
                 let release = self.release(release);
                 assert!(!release.has_begun(), "a Release begins twice");
-                journal::begin(&mut release.status, desired, Some(wanted), None, true, now);
+                journal::begin(
+                    &mut release.status,
+                    desired,
+                    Some(wanted),
+                    None,
+                    Occasion::Created,
+                    now,
+                );
             }
+            Action::StartJob { .. } | Action::HandOver { .. } | Action::CancelJob | Action::ForgetJob => {
+                self.act_on_job(action);
+            }
+            Action::RecordImage {
+                release,
+                output,
+                reused,
+            } => {
+                assert!(
+                    !reused || self.images.contains(&output.image),
+                    "an image is reused that is not there"
+                );
+                journal::image(&mut self.release(release).status, output, *reused, now);
+            }
+            Action::Deploy { release, .. } => self.deploy(release.as_deref()),
+            Action::End { release, end } => {
+                let release = self.release(release);
+                assert!(!release.has_ended(), "an ended Release ends again");
+                let cancelled_too_early =
+                    matches!(end, davit::plan::End::Cancelled | davit::plan::End::Superseded);
+                journal::end(&mut release.status, end, now);
+                let name = release.name.clone();
+                let runs = self
+                    .job
+                    .as_ref()
+                    .is_some_and(|job| job.owner.release == name && !job.state.has_ended());
+                assert!(
+                    !(cancelled_too_early && runs),
+                    "it is said to have ended while its job runs"
+                );
+            }
+            Action::Prune { release, .. } => {
+                assert!(
+                    self.release(release).has_ended(),
+                    "a Release is removed that has not ended"
+                );
+                self.releases.retain(|view| &view.name != release);
+            }
+            Action::RemoveContainers { .. } | Action::Orphan | Action::Forget => {
+                unreachable!("nothing is deleted here")
+            }
+        }
+    }
+
+    fn act_on_job(&mut self, action: &Action) {
+        let now = self.now;
+        match action {
             Action::StartJob { release, desired } => {
                 assert!(
                     self.job.as_ref().is_none_or(|job| job.state.has_ended()),
@@ -334,44 +425,7 @@ impl Machine {
                 );
                 self.job = None;
             }
-            Action::RecordImage {
-                release,
-                output,
-                reused,
-            } => {
-                assert!(
-                    self.images.contains(&output.image),
-                    "an image is recorded that is not there"
-                );
-                journal::image(&mut self.release(release).status, output, *reused, now);
-            }
-            Action::Deploy { release } => self.deploy(release.as_deref()),
-            Action::End { release, end } => {
-                let release = self.release(release);
-                assert!(!release.has_ended(), "an ended Release ends again");
-                let cancelled_too_early =
-                    matches!(end, davit::plan::End::Cancelled | davit::plan::End::Superseded);
-                journal::end(&mut release.status, end, now);
-                let name = release.name.clone();
-                let runs = self
-                    .job
-                    .as_ref()
-                    .is_some_and(|job| job.owner.release == name && !job.state.has_ended());
-                assert!(
-                    !(cancelled_too_early && runs),
-                    "it is said to have ended while its job runs"
-                );
-            }
-            Action::Prune { release, .. } => {
-                assert!(
-                    self.release(release).has_ended(),
-                    "a Release is removed that has not ended"
-                );
-                self.releases.retain(|view| &view.name != release);
-            }
-            Action::RemoveContainers { .. } | Action::Orphan | Action::Forget => {
-                unreachable!("nothing is deleted here")
-            }
+            _ => unreachable!("of the job there are four"),
         }
     }
 
@@ -400,14 +454,9 @@ impl Machine {
 
     fn create(&mut self, name: String, number: Option<i64>, kind: ReleaseType, revision: Option<String>) {
         let spec = ReleaseSpec {
-            application: "app".into(),
             kind,
-            title: None,
-            description: None,
             revision,
-            rollback_to: None,
-            clean_cache: false,
-            cancel: false,
+            ..ReleaseSpec::deploy("app")
         };
         let status = ReleaseStatus {
             number,
@@ -421,6 +470,7 @@ impl Machine {
             status,
             generation: 1,
             created,
+            version: 0,
             by_hand: false,
             owned: true,
         });
@@ -435,10 +485,9 @@ impl Machine {
         let now = self.now;
         let status = self.release(name).status.clone();
         let image = status.image.clone().expect("only what has an image is deployed");
-        assert!(
-            self.images.contains(&image),
-            "a container of an image that is not there"
-        );
+        if !self.images.contains(&image) {
+            return; // The engine refuses; the next pass knows why.
+        }
         let config = &status.config.as_ref().unwrap().0;
         let wanted = config
             .get("replicas")
@@ -568,6 +617,23 @@ impl Machine {
                     self.releases.retain(|release| release.name != *name);
                 }
             }
+            Event::ImagesRemoved => {
+                // The engine keeps what a container is made of.
+                let used: BTreeSet<String> = self
+                    .containers
+                    .iter()
+                    .map(|replica| replica.image.clone())
+                    .collect();
+                self.images.retain(|image| used.contains(image));
+                self.builds.retain(|image, _| used.contains(image));
+            }
+            Event::OwnersRemoved => {
+                for release in &mut self.releases {
+                    release.owned = false;
+                }
+            }
+            Event::Suspend(suspend) => self.spec(|spec| spec.suspend = *suspend),
+            Event::Request => self.requested = true,
             Event::Restart => self.job = None,
             Event::Pass => {
                 self.pass();
@@ -641,6 +707,9 @@ impl Machine {
 
     /// The world is kind from here on: jobs succeed, containers are healthy. True when a pass changes nothing any more.
     fn settle(&mut self) -> bool {
+        if self.app.spec.suspend {
+            self.spec(|spec| spec.suspend = false);
+        }
         for _ in 0..60 {
             self.tick(1);
             self.finish_job(None);
@@ -720,6 +789,7 @@ proptest! {
         let status = machine.app.status.clone().unwrap();
         prop_assert!(machine.releases.iter().all(ReleaseView::has_ended), "nothing stays under way");
         prop_assert!(machine.job.is_none(), "no job is left behind");
+        prop_assert!(machine.releases.iter().all(|release| release.owned), "none stays when the Application goes");
         let nothing_wanted = machine.app.spec.stopped || machine.app.spec.source.is_none();
         if nothing_wanted {
             prop_assert!(machine.containers.is_empty());

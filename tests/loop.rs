@@ -193,6 +193,24 @@ fn what_a_hand_changes_is_put_right_without_a_build() {
         davit.done("web");
     }
     assert_eq!(davit.releases_of("web").len(), 1, "drift makes no Release");
+
+    // With its image gone it has to be built again, and that is one.
+    let image = davit.application("web")["status"]["release"]["image"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    davit.patch("web", json!({"spec": {"suspend": true}}));
+    davit.wait("web", 10, "suspended", |app| {
+        condition(app, "Ready")["reason"] == "Suspended"
+    });
+    run(docker().args(["rm", "--force", &davit.containers("web").remove(0)]));
+    run(docker().args(["rmi", "--force", &image]));
+    davit.patch("web", json!({"spec": {"suspend": false}}));
+    davit.wait("web", 60, "built again", |app| {
+        app["status"]["release"]["active"] == "web-2" && app["status"]["phase"] == "done"
+    });
+    assert_eq!(davit.releases_of("web")[1]["status"]["cause"]["kind"], "Drift");
+    assert_eq!(from_inside(&davit, "drift", "web").unwrap(), "here");
 }
 
 #[test]

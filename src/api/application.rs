@@ -20,7 +20,7 @@ use super::values::{Duration, Later, is_false};
     printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Source", type_ = "string", json_path = ".status.source.type"),
-    printcolumn(name = "Revision", type_ = "string", json_path = ".status.source.shortRevision"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.release.shortRevision"),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.release.active"),
     printcolumn(name = "URL", type_ = "string", json_path = ".status.urls[0]"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -258,6 +258,9 @@ pub struct ReleaseSummary {
     /// The release whose image and configuration run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
+    /// The commit or digest that it was made of, short enough for a column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_revision: Option<String>,
     /// The newest release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<String>,

@@ -89,6 +89,22 @@ pub struct ReleaseSpec {
     pub cancel: bool,
 }
 
+impl ReleaseSpec {
+    /// A deployment of what the Application wants now.
+    pub fn deploy(application: &str) -> Self {
+        Self {
+            application: application.to_owned(),
+            kind: ReleaseType::Deploy,
+            title: None,
+            description: None,
+            revision: None,
+            rollback_to: None,
+            clean_cache: false,
+            cancel: false,
+        }
+    }
+}
+
 /// What kind of deployment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ReleaseType {
@@ -236,6 +252,8 @@ pub enum CauseKind {
     Rollback,
     /// A Secret or ConfigMap changed.
     Secret,
+    /// What it runs with was gone: its image, or the record of what runs.
+    Drift,
 }
 
 /// What built an image.

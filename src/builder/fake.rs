@@ -1,9 +1,10 @@
 //! A builder in memory for the loop's tests. It reads the same Dockerfile as the real one but does only what a test
-//! needs of it: `RUN false` fails, `RUN sleep …` lasts until it is stopped, `RUN wait` until it is let go on, everything
-//! else is done at once.
+//! needs of it: `RUN false` fails, `RUN sleep …` lasts until it is stopped, everything else is done at once, unless a test
+//! holds it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -22,13 +23,13 @@ struct State {
     built: Vec<String>,
     active: usize,
     most: usize,
+    held: bool,
 }
 
 /// The builder in memory. A clone is the same builder.
 #[derive(Clone, Default)]
 pub struct FakeBuilder {
     state: Arc<Mutex<State>>,
-    gate: CancellationToken,
 }
 
 /// Counts a build as long as it runs, however it ends.
@@ -68,6 +69,21 @@ impl FakeBuilder {
         self.state.lock().failures.push_back(error);
     }
 
+    /// From now on no build ends before [`FakeBuilder::go_on`].
+    pub fn hold(&self) {
+        self.state.lock().held = true;
+    }
+
+    /// Builds end again.
+    pub fn go_on(&self) {
+        self.state.lock().held = false;
+    }
+
+    /// The image of this id is there no more.
+    pub fn lose(&self, id: &str) {
+        self.state.lock().images.retain(|_, (_, image)| image.id != id);
+    }
+
     /// The Releases that something was built for, in this order, those that failed too.
     pub fn built(&self) -> Vec<String> {
         self.state.lock().built.clone()
@@ -88,18 +104,9 @@ impl FakeBuilder {
         self.state.lock().images.keys().cloned().collect()
     }
 
-    /// Lets every `RUN wait` go on, those to come too.
-    pub fn go_on(&self) {
-        self.gate.cancel();
-    }
-
-    async fn run(&self, line: &str) -> Result<(), BuildError> {
+    async fn run(line: &str) -> Result<(), BuildError> {
         match line {
             "RUN false" => Err(BuildError::Failed(format!("{line} ended with exit code 1"))),
-            "RUN wait" => {
-                self.gate.cancelled().await;
-                Ok(())
-            }
             line if line.starts_with("RUN sleep ") => std::future::pending().await,
             _ => Ok(()),
         }
@@ -140,7 +147,10 @@ impl Builder for FakeBuilder {
         let steps = async {
             for line in text.lines() {
                 log.write(line);
-                self.run(line).await?;
+                Self::run(line).await?;
+            }
+            while self.state.lock().held {
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
             Ok(())
         };

@@ -13,13 +13,13 @@ use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
-use crate::plan::observed::{JobState, JobView, ReleaseView, World, target};
+use crate::plan::fingerprint::changed;
+use crate::plan::observed::{JobOutput, JobState, JobView, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
-use crate::plan::{has_arrived, journal, plan, rest_of_deadline};
+use crate::plan::{has_arrived, is_to_make, journal, plan, rest_of_deadline};
 use crate::redact::Masker;
 use crate::runtime::{Progress, ReplicaState, Running};
 
-use super::aside;
 use super::execute::Pass;
 use super::resolve::Resolution;
 use super::values::Reader;
@@ -43,18 +43,19 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     if deleted && !app.finalizers().iter().any(|name| name == FINALIZER) {
         return Ok(Requeue::await_change());
     }
-    if app.spec.suspend && !deleted {
-        aside::suspended(&ctx, &app).await?;
-        return Ok(Requeue::await_change());
-    }
-    if !deleted {
+    let suspended = app.spec.suspend && !deleted;
+    if !deleted && !suspended {
         finalizer::set(&ctx.client, &app, true).await?;
     }
     let now = Timestamp::now();
     let (objects, mut views): (Vec<Release>, Vec<ReleaseView>) =
         observe::releases(&ctx.client, &id).await?.into_iter().unzip();
     let reader = Reader::new(ctx.client.clone(), &id.namespace);
-    let gathered = gather(&ctx, &id, &app, &views, &reader).await;
+    let gathered = if suspended {
+        as_it_was(&ctx, &id, &app, &views, &reader).await
+    } else {
+        gather(&ctx, &id, &app, &views, &reader).await
+    };
     let running = ctx
         .runtime
         .observe(&id)
@@ -64,6 +65,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     for view in &mut views {
         journal::outage(&mut view.status, running.as_ref().err(), now);
     }
+    let lost = lost(&ctx, &app, &views, running.as_ref().ok()).await;
     let world = World {
         app: &app,
         wanted: gathered.wanted.clone(),
@@ -73,6 +75,8 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         image: gathered.image.clone(),
         running,
         retry_at: retry_at(&app),
+        lost,
+        requested: request(&app).is_some() && !gathered.resolution.pending,
     };
     let steps = plan(&world, now);
     let mut pass = Pass {
@@ -124,7 +128,9 @@ struct Gathered {
     values: Option<Values>,
     wanted: Result<Option<Desired>, Problem>,
     target: Option<Result<Desired, Problem>>,
-    image: Option<crate::plan::observed::JobOutput>,
+    image: Option<JobOutput>,
+    /// What is wanted is known: it is what the newest Release is for, or that is being made.
+    known: bool,
 }
 
 async fn gather(
@@ -182,10 +188,59 @@ async fn gather(
     Gathered {
         resolution,
         values: values.ok(),
+        known: wanted.is_ok(),
         wanted,
         target,
         image,
     }
+}
+
+/// What is known of a suspended Application without a look at its source: whether its spec is still what the newest
+/// Release was made for.
+async fn as_it_was(
+    ctx: &Ctx,
+    id: &AppId,
+    app: &Application,
+    views: &[ReleaseView],
+    reader: &Reader,
+) -> Gathered {
+    let values = reader.values(&app.spec).await.ok();
+    let newest = views.iter().rev().find(|view| view.has_begun());
+    let revision = newest
+        .and_then(|view| view.status.source.as_ref())
+        .map(|source| source.revision.clone());
+    let source = app.spec.source.as_ref().zip(revision);
+    let source = source.and_then(|(source, revision)| super::kinds::pinned(source, revision));
+    let wanted = source
+        .zip(values.as_ref())
+        .and_then(|(source, values)| validate(id, &app.spec, source, values, &ctx.install).ok());
+    let same = |view: &ReleaseView| {
+        wanted
+            .as_ref()
+            .is_some_and(|wanted| changed(&view.status.inputs, &wanted.inputs).next().is_none())
+    };
+    Gathered {
+        resolution: Resolution::default(),
+        values,
+        known: newest.map_or(app.spec.source.is_none(), same) && !app.spec.stopped,
+        wanted: Ok(wanted),
+        target: None,
+        image: None,
+    }
+}
+
+/// The Release of which containers are to be made, where its image is not in the engine any more.
+async fn lost(
+    ctx: &Ctx,
+    app: &Application,
+    views: &[ReleaseView],
+    running: Option<&Running>,
+) -> Option<String> {
+    let unwanted = app.spec.stopped || app.spec.suspend || app.metadata.deletion_timestamp.is_some();
+    let release = is_to_make(views, app.spec.concurrency_policy, running.filter(|_| !unwanted)?)?;
+    let image = release.status.image.as_ref()?;
+    let gone = matches!(ctx.runtime.has_image(image).await, Ok(false));
+    gone.then(|| release.name.clone())
 }
 
 fn no_source() -> Problem {
@@ -274,7 +329,11 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
     for view in world.releases.iter().filter(|view| !view.has_ended()) {
         if let Some(status) = all.get_mut(&view.name) {
             status.observed_generation = view.generation;
-            journal::with_application(status, now);
+            if world.app.spec.suspend {
+                journal::suspended(status, now);
+            } else {
+                journal::with_application(status, now);
+            }
         }
     }
     if let Some((release, job)) = job_and_release(world)
@@ -388,8 +447,9 @@ async fn report(
         releases: &releases,
         running,
         retry,
-        known: gathered.wanted.is_ok(),
-        handled_request: request(pass.app).filter(|_| !gathered.resolution.pending),
+        known: gathered.known,
+        lost: world.lost.clone(),
+        handled_request: request(pass.app).filter(|_| !gathered.resolution.pending && !pass.app.spec.suspend),
     };
     let new = status(&facts, now);
     let newest = releases.last().map(|(name, _)| pass.about_release(name));

@@ -1,26 +1,16 @@
-//! What the loop leaves alone, and says so: a suspended Application, and a Release of an Application that is not there.
+//! What the loop leaves alone, and says so: a Release of an Application that is not there.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use crate::api::{Application, Release};
+use crate::api::Release;
 use crate::error::chain;
 use crate::model::AppId;
-use crate::plan::{End, journal, status};
+use crate::plan::{End, journal};
 
-use super::{Ctx, Error, observe};
-
-/// Says of a suspended Application that nothing of it is looked at any more, so that its last status is not read as
-/// what is now. Nothing is written when it stands there already.
-///
-/// # Errors
-/// The API server does not answer.
-pub async fn suspended(ctx: &Ctx, app: &Application) -> Result<(), Error> {
-    let new = status::suspended(app, Timestamp::now());
-    Ok(ctx.report.tell(app, None, app.status.as_ref(), &new).await?)
-}
+use super::{Ctx, observe};
 
 /// Says of a Release that nothing happens with it as long as the Application that it names is not there. One whose
 /// Application is only late, because both were applied together, is taken up when that comes; one that is no longer

@@ -10,19 +10,18 @@ use kube::{Api, Resource as _};
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationSpec, LABEL_APPLICATION, LABEL_MANAGED_BY, MANAGER, Reason, Release,
-    ReleasePhase, ReleaseSpec, ReleaseStatus, ReleaseType, Strategy,
+    Application, LABEL_APPLICATION, LABEL_MANAGED_BY, MANAGER, Reason, Release, ReleaseSpec, ReleaseStatus,
 };
 use crate::builder::BuildRequest;
 use crate::error::{Class, Problem};
 use crate::joblog::JobLog;
 use crate::model::{AppId, CommitId};
-use crate::plan::desired::{Desired, Values, container_hash, nothing, workload};
+use crate::plan::desired::{Desired, Values};
 use crate::plan::journal;
 use crate::plan::observed::{JobOwner, ReleaseView};
-use crate::plan::{Action, End};
+use crate::plan::{Action, End, Occasion};
 use crate::redact::Masker;
-use crate::runtime::{Progress, Workload};
+use crate::runtime::Progress;
 
 use super::origin::Origin;
 use super::values::Reader;
@@ -66,8 +65,16 @@ impl Pass<'_> {
     /// Does one action. What goes wrong is kept as the pass's problem; the next actions are done all the same.
     pub async fn act(&mut self, action: &Action, now: Timestamp) {
         let result = match action {
-            Action::Number { release, number } => self.number(release, *number).await,
-            Action::Create { number, desired } => self.create(*number, desired, now).await,
+            Action::Number { release, number } => {
+                self.change(release, |status| status.number = Some(*number));
+                Ok(())
+            }
+            Action::Adopt { release } => self.adopt(release).await,
+            Action::Create {
+                number,
+                desired,
+                occasion,
+            } => self.create(*number, desired, *occasion, now).await,
             Action::Begin { release, desired } => {
                 self.begin(release, desired, now);
                 Ok(())
@@ -99,7 +106,9 @@ impl Pass<'_> {
                 self.change(release, |status| journal::image(status, output, *reused, now));
                 Ok(())
             }
-            Action::Deploy { release } => self.deploy(release.as_deref(), now).await,
+            Action::Deploy { release, beside } => {
+                self.deploy(release.as_deref(), beside.as_deref(), now).await
+            }
             Action::End { release, end } => {
                 self.end(release, end, now).await;
                 Ok(())
@@ -115,7 +124,7 @@ impl Pass<'_> {
         }
     }
 
-    fn change(&mut self, release: &str, change: impl FnOnce(&mut ReleaseStatus)) {
+    pub(super) fn change(&mut self, release: &str, change: impl FnOnce(&mut ReleaseStatus)) {
         if let Some(status) = self.statuses.get_mut(release) {
             change(status);
         }
@@ -125,25 +134,19 @@ impl Pass<'_> {
         Api::namespaced(self.ctx.client.clone(), &self.id.namespace)
     }
 
-    /// Numbers a Release that somebody made, and gives it its owner, so that it goes with the Application.
-    async fn number(&mut self, release: &str, number: i64) -> Result<(), Problem> {
-        self.change(release, |status| status.number = Some(number));
+    /// Gives a Release its owner, so that it goes with the Application.
+    async fn adopt(&self, release: &str) -> Result<(), Problem> {
         let patch = json!({"metadata": {
             "labels": {LABEL_APPLICATION: self.id.name},
             "ownerReferences": [self.owner()],
         }});
-        let owned = self
-            .releases
-            .iter()
-            .any(|view| view.name == release && view.owned);
-        if !owned {
-            let patched = self
-                .releases_api()
-                .patch(release, &PatchParams::default(), &Patch::Merge(patch))
-                .await;
-            patched.map_err(|error| cluster_problem("give the Release its owner", &error))?;
-        }
-        Ok(())
+        let patched = self
+            .releases_api()
+            .patch(release, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched
+            .map(drop)
+            .map_err(|error| cluster_problem("give the Release its owner", &error))
     }
 
     fn owner(&self) -> OwnerReference {
@@ -152,9 +155,15 @@ impl Pass<'_> {
 
     /// Makes a Release of this number, or of the next one whose name nobody has taken: a Release of the same name may be
     /// somebody's own, and of another Application.
-    async fn create(&mut self, number: i64, desired: &Desired, now: Timestamp) -> Result<(), Problem> {
+    async fn create(
+        &mut self,
+        number: i64,
+        desired: &Desired,
+        occasion: Occasion,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
         for number in number..number.saturating_add(NAMES) {
-            if self.create_numbered(number, desired, now).await? {
+            if self.create_numbered(number, desired, occasion, now).await? {
                 self.again = true;
                 return Ok(());
             }
@@ -180,20 +189,11 @@ impl Pass<'_> {
         &mut self,
         number: i64,
         desired: &Desired,
+        occasion: Occasion,
         now: Timestamp,
     ) -> Result<bool, Problem> {
         let name = self.release_name(number);
-        let spec = ReleaseSpec {
-            application: self.id.name.clone(),
-            kind: ReleaseType::Deploy,
-            title: None,
-            description: None,
-            revision: None,
-            rollback_to: None,
-            clean_cache: false,
-            cancel: false,
-        };
-        let mut release = Release::new(&name, spec);
+        let mut release = Release::new(&name, ReleaseSpec::deploy(&self.id.name));
         release.metadata = ObjectMeta {
             name: Some(name.clone()),
             namespace: Some(self.id.namespace.clone()),
@@ -220,7 +220,7 @@ impl Pass<'_> {
                     desired,
                     self.handled.clone(),
                     self.newest_begun(&name),
-                    false,
+                    occasion,
                     now,
                 );
                 let write = self.ctx.report.status(&made, made.status.as_ref(), &status).await;
@@ -256,12 +256,15 @@ impl Pass<'_> {
     fn begin(&mut self, release: &str, desired: &Desired, now: Timestamp) {
         let before = self.newest_begun(release).cloned();
         let handled = self.handled.clone().or_else(|| Some(desired.identity()));
-        let by_hand = self
-            .releases
-            .iter()
-            .any(|view| view.name == release && view.by_hand);
+        let mut views = self.releases.iter();
+        let by_hand = views.any(|view| view.name == release && view.by_hand);
+        let occasion = if by_hand {
+            Occasion::Created
+        } else {
+            Occasion::Change
+        };
         self.change(release, |status| {
-            journal::begin(status, desired, handled, before.as_ref(), by_hand, now);
+            journal::begin(status, desired, handled, before.as_ref(), occasion, now);
         });
     }
 
@@ -384,103 +387,7 @@ impl Pass<'_> {
         }
     }
 
-    async fn deploy(&mut self, release: Option<&str>, now: Timestamp) -> Result<(), Problem> {
-        let Some(release) = release else {
-            let nothing = self.nothing();
-            let stopped = self
-                .ctx
-                .runtime
-                .deploy(&nothing)
-                .await
-                .map_err(|error| Problem::of(&error))?;
-            self.progress = Some(stopped);
-            return Ok(());
-        };
-        let Some(status) = self.statuses.get(release).cloned() else {
-            return Ok(());
-        };
-        let wanted = self.workload_of(release, &status).await?;
-        if !status.phase.has_ended() && journal::step_began(&status, "Deploying").is_none() {
-            self.say_stop_first(release, &wanted).await;
-        }
-        match self.ctx.runtime.deploy(&wanted).await {
-            Ok(progress) => {
-                if !status.phase.has_ended() {
-                    self.change(release, |status| {
-                        journal::progress(status, &progress, wanted.replicas, now);
-                    });
-                    // What waited for its end, and what history leaves no room for now, is seen to at once.
-                    self.again |= self
-                        .statuses
-                        .get(release)
-                        .is_some_and(|status| status.phase.has_ended());
-                }
-                self.progress = Some(progress);
-                Ok(())
-            }
-            Err(error) => {
-                let problem = Problem::of(&error);
-                if problem.class == Class::Terminal && !status.phase.has_ended() {
-                    let end = End::Failed {
-                        step: "Deploying",
-                        problem,
-                        log_tail: String::new(),
-                    };
-                    self.end(release, &end, now).await;
-                    self.again = true;
-                    return Ok(());
-                }
-                Err(problem)
-            }
-        }
-    }
-
-    /// That nothing serves for a moment is told before it happens, and why.
-    async fn say_stop_first(&self, release: &str, wanted: &Workload) {
-        let before = self
-            .releases
-            .iter()
-            .any(|view| view.status.phase == ReleasePhase::Succeeded);
-        if wanted.strategy != Strategy::StopFirst || !before {
-            return;
-        }
-        let why = if wanted.ports.iter().any(|port| port.host.is_some()) {
-            "spec.ports has a hostPort, which only one container can have"
-        } else {
-            "spec.rollout.strategy is StopFirst"
-        };
-        let message = format!("the old containers are stopped before the new ones start: {why}");
-        let about = self.about_release(release);
-        self.ctx
-            .report
-            .event(&about, None, false, Reason::StopFirst, &message)
-            .await;
-    }
-
-    /// What a Release runs: its own record of the configuration, with the values that it refers to as they are now.
-    async fn workload_of(&self, release: &str, status: &ReleaseStatus) -> Result<Workload, Problem> {
-        let image = status.image.clone().unwrap_or_default();
-        let hash = container_hash(&status.inputs, &image);
-        let recorded = status
-            .config
-            .as_ref()
-            .map(|config| config.0.clone())
-            .unwrap_or_default();
-        let mut spec: ApplicationSpec =
-            serde_json::from_value(recorded).unwrap_or_else(|_| self.app.spec.clone());
-        // Rollout settings are no part of what a Release is: those of now count.
-        spec.rollout.clone_from(&self.app.spec.rollout);
-        let values = self.reader.values(&spec).await?;
-        let mut wanted = workload(self.id, release, &hash, &image, &spec, &values)?;
-        wanted.uid = self.app.metadata.uid.clone().unwrap_or_default();
-        Ok(wanted)
-    }
-
-    fn nothing(&self) -> Workload {
-        nothing(self.id, self.app.metadata.uid.as_deref().unwrap_or_default())
-    }
-
-    async fn end(&mut self, release: &str, end: &End, now: Timestamp) {
+    pub(super) async fn end(&mut self, release: &str, end: &End, now: Timestamp) {
         self.change(release, |status| journal::end(status, end, now));
         if let End::Failed { problem, .. } = end {
             let name = release.to_owned();

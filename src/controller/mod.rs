@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod aside;
+mod deploy;
 pub mod execute;
 pub mod finalizer;
 pub mod gc;

@@ -73,7 +73,7 @@ impl Found {
 }
 
 /// The source of an Application as it was resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Resolution {
     /// The source; nothing where there is none.
     pub source: Option<Result<PinnedSource, Problem>>,
@@ -137,14 +137,7 @@ impl Resolver {
         reader: &Reader,
         asked: Option<String>,
     ) -> Resolution {
-        let nothing = Resolution {
-            source: None,
-            origin: None,
-            last: None,
-            attempts: 0,
-            check_in: None,
-            pending: false,
-        };
+        let nothing = Resolution::default();
         let Some(source) = app.spec.source.as_ref().filter(|source| kind(source).is_some()) else {
             self.forget(id);
             return nothing;

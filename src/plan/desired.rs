@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{ApplicationSpec, Build, Port, Reason, RestartCondition, Strategy};
+use crate::api::{ApplicationSpec, Build, Port, Reason, RestartCondition, RestartPolicy, Strategy};
 use crate::builder::BuildType;
 use crate::error::{Class, Problem};
 use crate::model::AppId;
@@ -300,7 +300,6 @@ pub fn workload(
     let ports = bindings(&spec.ports)?;
     let has_host_port = ports.iter().any(|port| port.host.is_some());
     let rollout = spec.rollout.clone().unwrap_or_default();
-    let restart = spec.restart_policy.clone().unwrap_or_default();
     Ok(Workload {
         app: app.clone(),
         uid: String::new(),
@@ -321,13 +320,7 @@ pub fn workload(
             .as_ref()
             .map(|check| health(check, &spec.ports))
             .transpose()?,
-        restart: match restart.condition {
-            RestartCondition::Always => Restart::Always,
-            RestartCondition::OnFailure => {
-                Restart::OnFailure(u32::try_from(restart.max_retries.unwrap_or(0)).unwrap_or_default())
-            }
-            RestartCondition::Never => Restart::Never,
-        },
+        restart: restart(spec.restart_policy.clone()),
         stop_grace: spec
             .stop_grace_period
             .as_ref()
@@ -339,32 +332,20 @@ pub fn workload(
             rollout.strategy.unwrap_or(Strategy::StartFirst)
         },
         min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
+        given_up: Vec::new(),
+        left_alone: None,
     })
 }
 
-/// No containers at all.
-pub fn nothing(app: &AppId, uid: &str) -> Workload {
-    Workload {
-        app: app.clone(),
-        uid: uid.to_owned(),
-        release: String::new(),
-        hash: String::new(),
-        image: String::new(),
-        replicas: 0,
-        env: Vec::new(),
-        command: Vec::new(),
-        args: Vec::new(),
-        ports: Vec::new(),
-        cpu: None,
-        cpu_request: None,
-        memory: None,
-        memory_reservation: None,
-        health: None,
-        restart: Restart::Never,
-        stop_grace: Duration::from_secs(10),
-        mounts: Vec::new(),
-        strategy: Strategy::StopFirst,
-        min_ready: None,
+/// What happens when a container ends by itself; without a policy it is started again, always.
+pub fn restart(policy: Option<RestartPolicy>) -> Restart {
+    let policy = policy.unwrap_or_default();
+    match policy.condition {
+        RestartCondition::Always => Restart::Always,
+        RestartCondition::OnFailure => {
+            Restart::OnFailure(u32::try_from(policy.max_retries.unwrap_or(0)).unwrap_or_default())
+        }
+        RestartCondition::Never => Restart::Never,
     }
 }
 

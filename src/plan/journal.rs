@@ -9,10 +9,10 @@ use crate::api::{
 use crate::error::{Problem, cut};
 use crate::runtime::Progress;
 
-use super::End;
 use super::desired::{Desired, PinnedSource};
 use super::fingerprint::{VALUES, changed, why};
 use super::observed::{JobFailure, JobOutput, JobState, ReleaseView};
+use super::{End, Occasion};
 
 /// The source as it stands in status.
 pub fn resolved(source: &PinnedSource) -> ResolvedSource {
@@ -31,7 +31,7 @@ pub fn begin(
     desired: &Desired,
     handled: Option<String>,
     before: Option<&ReleaseView>,
-    by_hand: bool,
+    occasion: Occasion,
     now: Timestamp,
 ) {
     let old = before.map(|release| &release.status.inputs);
@@ -41,18 +41,14 @@ pub fn begin(
     let revision = &desired.source.revision;
     status.why = why(old, &desired.inputs, old_revision, revision, &desired.origins);
     status.why.truncate(20);
-    if status.why.is_empty() && by_hand {
-        status.why.push("asked for by hand".to_owned());
+    if status.why.is_empty() {
+        status.why.extend(occasion.why().map(str::to_owned));
     }
-    let kind = if by_hand {
-        CauseKind::Manual
-    } else {
-        match status.why.as_slice() {
-            [only] if only.starts_with("revision ") => CauseKind::Poll,
-            _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
-            _ => CauseKind::Spec,
-        }
-    };
+    let kind = occasion.cause().unwrap_or_else(|| match status.why.as_slice() {
+        [only] if only.starts_with("revision ") => CauseKind::Poll,
+        _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
+        _ => CauseKind::Spec,
+    });
     status.cause = Some(Cause { kind, actor: None });
     status.source = Some(resolved(&desired.source));
     status.inputs.clone_from(&desired.inputs);
@@ -304,10 +300,21 @@ pub fn without_application(status: &mut ReleaseStatus, application: &str, now: T
     summarise(status, Reason::ApplicationNotFound, &message, now);
 }
 
-/// The Application that it waited for is there.
+/// Its Application is suspended: it begins when that is looked after again.
+pub fn suspended(status: &mut ReleaseStatus, now: Timestamp) {
+    if status.inputs.is_empty() && !status.phase.has_ended() {
+        let message = "spec.suspend of the Application is true; the release begins when it is false";
+        summarise(status, Reason::Suspended, message, now);
+    }
+}
+
+/// The Application that it waited for is there, and looked after.
 pub fn with_application(status: &mut ReleaseStatus, now: Timestamp) {
-    let waited = condition::find(&status.conditions, ConditionType::Ready)
-        .is_some_and(|ready| ready.reason == Reason::ApplicationNotFound.as_str());
+    let waited = condition::find(&status.conditions, ConditionType::Ready).is_some_and(|ready| {
+        [Reason::ApplicationNotFound, Reason::Suspended]
+            .map(Reason::as_str)
+            .contains(&ready.reason.as_str())
+    });
     if waited {
         summarise(status, Reason::Pending, Reason::Pending.sentence(), now);
     }

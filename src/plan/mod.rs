@@ -1,5 +1,6 @@
 //! Decides, never does: a pure and total function from what is wanted and what there is to the next actions.
 
+mod action;
 pub mod backoff;
 pub mod desired;
 pub mod fingerprint;
@@ -20,135 +21,12 @@ use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, Releas
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
-pub use rollout::{has_arrived, rest_of_deadline};
+pub use action::{Action, End, Occasion, Plan};
+pub use rollout::{has_arrived, is_to_make, rest_of_deadline};
 
-use desired::Desired;
 use handover::heir;
-use observed::{JobOutput, JobState, ReleaseView, World, active, last_handled, target};
+use observed::{JobState, ReleaseView, World, active, last_handled, target};
 use rollout::rollout_problem;
-
-/// One thing to do: one call of a trait or of the API server.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Give a Release that somebody made its number.
-    Number {
-        /// Which.
-        release: String,
-        /// Its number.
-        number: i64,
-    },
-    /// Make a Release for what is wanted now.
-    Create {
-        /// Its number.
-        number: i64,
-        /// What is wanted, boxed because it is large.
-        desired: Box<Desired>,
-    },
-    /// Record what a Release is pinned to, and why there is one.
-    Begin {
-        /// Which.
-        release: String,
-        /// What it is pinned to.
-        desired: Box<Desired>,
-    },
-    /// Fetch and build, or pull, for a Release.
-    StartJob {
-        /// Which.
-        release: String,
-        /// What it is pinned to.
-        desired: Box<Desired>,
-    },
-    /// Stop the job; its end is observed later.
-    CancelJob,
-    /// Let the job go on for this Release, which needs what it makes, in place of the one that it was begun for.
-    HandOver {
-        /// Which.
-        release: String,
-        /// What it is pinned to.
-        desired: Box<Desired>,
-    },
-    /// Forget a job that has ended.
-    ForgetJob,
-    /// Record the image of a Release.
-    RecordImage {
-        /// Which.
-        release: String,
-        /// The image.
-        output: JobOutput,
-        /// It was there already.
-        reused: bool,
-    },
-    /// Take the containers towards this Release; nothing: towards none at all.
-    Deploy {
-        /// Which.
-        release: Option<String>,
-    },
-    /// A Release has ended.
-    End {
-        /// Which.
-        release: String,
-        /// How.
-        end: End,
-    },
-    /// Remove an ended Release from the history, with its log and, if no other needs it, its image.
-    Prune {
-        /// Which.
-        release: String,
-        /// The image tag to remove.
-        image_tag: Option<String>,
-    },
-    /// Remove containers, network and, if asked, volumes.
-    RemoveContainers {
-        /// Volumes too.
-        volumes: bool,
-    },
-    /// Let everything of the Application run on without an owner.
-    Orphan,
-    /// Remove images, logs and caches, then let the object go.
-    Forget,
-}
-
-/// How a Release ends.
-#[derive(Clone, Debug, PartialEq)]
-pub enum End {
-    /// Because it was asked to.
-    Cancelled,
-    /// Because a newer one came.
-    Superseded,
-    /// Because nothing is to run any more: what it was for is released again when something is.
-    Unwanted {
-        /// It is `spec.stopped` that says so; else there is no source.
-        stopped: bool,
-    },
-    /// Because it failed in a step.
-    Failed {
-        /// The step.
-        step: &'static str,
-        /// What went wrong.
-        problem: Problem,
-        /// The last lines of the log.
-        log_tail: String,
-    },
-}
-
-/// What to do now, and when to look again if nothing happens.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
-    /// In this order.
-    pub actions: Vec<Action>,
-    /// Look again at the latest after this time.
-    pub check_in: Option<Duration>,
-}
-
-impl Plan {
-    fn push(&mut self, action: Action) {
-        self.actions.push(action);
-    }
-
-    fn look_again_in(&mut self, time: Duration) {
-        self.check_in = Some(self.check_in.map_or(time, |already| already.min(time)));
-    }
-}
 
 /// When to look again where the containers could not be looked at, or are to go. Usually the runtime tells earlier.
 const BLIND: Duration = Duration::from_secs(5);
@@ -158,6 +36,10 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     if world.app.metadata.deletion_timestamp.is_some() {
         delete(world, &mut plan);
+        return plan;
+    }
+    if world.app.spec.suspend {
+        suspended(world, &mut plan);
         return plan;
     }
     number(world, &mut plan);
@@ -172,39 +54,73 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
         Some(release) => advance(world, release, now, &mut plan),
         None => active(&world.releases).map(|release| release.name.clone()),
     };
-    let unrecorded = current.is_none() && is_unrecorded(world);
-    // Where autoRollback is off, what a failed Release left stays to be looked at; and what the journal has lost serves on
-    // until a new Release knows of it.
-    let left_alone = unrecorded
-        || current.is_none() && !rolls_back(world) && world.releases.last().is_some_and(failed_in_rollout);
     if nothing_wanted {
-        if world
-            .running
-            .as_ref()
-            .is_ok_and(|running| !running.replicas.is_empty())
-        {
-            plan.push(Action::Deploy { release: None });
-        }
+        clear(world, &mut plan);
     } else {
-        create(world, current, unrecorded, &mut plan);
-        if left_alone {
-            // Nothing is changed.
+        let occasion = occasion(world, current);
+        create(world, current, occasion, &mut plan);
+        let nothing_may = current.is_none_or(|release| release.spec.cancel || !in_rollout(release));
+        if current.is_none() && occasion == Occasion::Unrecorded || lost(world, serving.as_deref()) {
+            // What the journal has lost serves on until a new Release knows of it. And of an image that is not there
+            // nothing can be made; none of its containers runs either, or the engine would not have let it go.
         } else if let Some(release) = serving {
             plan.push(Action::Deploy {
                 release: Some(release),
+                beside: left_alone(world, current),
             });
-        } else if current.is_none_or(|release| release.spec.cancel || !in_rollout(release))
-            && world
-                .running
-                .as_ref()
-                .is_ok_and(|running| !running.replicas.is_empty())
-        {
+        } else if nothing_may && left_alone(world, current).is_none() {
             // Nothing has ever succeeded: what a failed first Release left is removed.
-            plan.push(Action::Deploy { release: None });
+            clear(world, &mut plan);
         }
     }
     prune(world, &mut plan);
     plan
+}
+
+/// Of a suspended Application nothing is begun, repaired or removed; but who asks for the end of a Release gets it.
+fn suspended(world: &World<'_>, plan: &mut Plan) {
+    for release in world
+        .releases
+        .iter()
+        .filter(|release| !release.has_ended() && release.spec.cancel)
+    {
+        if in_rollout(release) && world.running.is_ok() {
+            plan.push(Action::Deploy {
+                release: active(&world.releases).map(|active| active.name.clone()),
+                beside: None,
+            });
+        }
+        cancel(world, release, plan);
+    }
+}
+
+/// Takes away the containers that are there.
+fn clear(world: &World<'_>, plan: &mut Plan) {
+    if world
+        .running
+        .as_ref()
+        .is_ok_and(|running| !running.replicas.is_empty())
+    {
+        plan.push(Action::Deploy {
+            release: None,
+            beside: None,
+        });
+    }
+}
+
+/// Whether this is the Release whose image is gone.
+fn lost(world: &World<'_>, release: Option<&str>) -> bool {
+    world.lost.is_some() && world.lost.as_deref() == release
+}
+
+/// The Release whose containers stay although it failed: where autoRollback is off, and nothing has been rolled out since.
+fn left_alone(world: &World<'_>, current: Option<&ReleaseView>) -> Option<String> {
+    if rolls_back(world) || current.is_some_and(in_rollout) {
+        return None;
+    }
+    let began = |release: &&ReleaseView| journal::step_began(&release.status, "Deploying").is_some();
+    let newest = world.releases.iter().rev().find(began)?;
+    (newest.status.phase == ReleasePhase::Failed).then(|| newest.name.clone())
 }
 
 /// Whether the containers that run are of a Release whose record somebody deleted, and of none that failed: to forget how
@@ -233,11 +149,6 @@ fn in_rollout(release: &ReleaseView) -> bool {
         release.status.phase,
         ReleasePhase::Deploying | ReleasePhase::Verifying
     )
-}
-
-fn failed_in_rollout(release: &ReleaseView) -> bool {
-    release.status.phase == ReleasePhase::Failed
-        && journal::step_began(&release.status, "Deploying").is_some()
 }
 
 fn delete(world: &World<'_>, plan: &mut Plan) {
@@ -291,6 +202,12 @@ fn number(world: &World<'_>, plan: &mut Plan) {
         plan.push(Action::Number {
             release: release.name.clone(),
             number,
+        });
+    }
+    // Those that somebody made, and those that an earlier Application of this name left (`--cascade=orphan`).
+    for release in world.releases.iter().filter(|release| !release.owned) {
+        plan.push(Action::Adopt {
+            release: release.name.clone(),
         });
     }
 }
@@ -363,6 +280,16 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
         return before;
     }
     if in_rollout(release) {
+        // Under the other policy a new one takes its place.
+        if lost(world, Some(&name)) && world.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede {
+            let problem = Problem::new(
+                Class::Terminal,
+                Reason::ImageNotFound,
+                "the image was removed from the engine before its containers were made: create another Release",
+            );
+            fail(plan, &name, "Deploying", problem, String::new());
+            return before;
+        }
         if let Some(problem) = rollout_problem(world, release, now) {
             fail(plan, &name, "Verifying", problem, String::new());
             return before.filter(|_| rolls_back(world));
@@ -502,8 +429,29 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
-/// Makes a Release where what is wanted is not what the newest one was made for, or nobody knows what runs.
-fn create(world: &World<'_>, current: Option<&ReleaseView>, unrecorded: bool, plan: &mut Plan) {
+/// What would make a Release now, beside what is wanted being another thing.
+fn occasion(world: &World<'_>, current: Option<&ReleaseView>) -> Occasion {
+    let newest = world.releases.last();
+    let failed = last_handled(&world.releases).is_some_and(|newest| {
+        matches!(
+            newest.status.phase,
+            ReleasePhase::Failed | ReleasePhase::Cancelled
+        )
+    });
+    if current.is_none() && is_unrecorded(world) {
+        Occasion::Unrecorded
+    } else if lost(world, newest.map(|newest| newest.name.as_str())) {
+        // Of the newest only: where a newer one has failed, making it again would fail again.
+        Occasion::ImageLost
+    } else if world.requested && failed {
+        Occasion::Requested
+    } else {
+        Occasion::Change
+    }
+}
+
+/// Makes a Release where what is wanted is not what the newest one was made for, or there is another occasion.
+fn create(world: &World<'_>, current: Option<&ReleaseView>, occasion: Occasion, plan: &mut Plan) {
     let Ok(Some(wanted)) = &world.wanted else { return };
     if current.is_some() && world.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede {
         return;
@@ -515,12 +463,14 @@ fn create(world: &World<'_>, current: Option<&ReleaseView>, unrecorded: bool, pl
         return; // Somebody just asked for one; it begins with what is wanted now.
     }
     let handled = last_handled(&world.releases).and_then(ReleaseView::handled);
-    if handled == Some(wanted.identity().as_str()) && !unrecorded {
+    let same = handled == Some(wanted.identity().as_str());
+    if same && occasion == Occasion::Change {
         return;
     }
     plan.push(Action::Create {
         number: next_number(world),
         desired: Box::new(wanted.clone()),
+        occasion: if same { occasion } else { Occasion::Change },
     });
 }
 

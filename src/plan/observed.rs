@@ -26,6 +26,8 @@ pub struct ReleaseView {
     pub generation: i64,
     /// When it was created, in seconds since 1970.
     pub created: i64,
+    /// The version of the object, which orders those that were created in the same second.
+    pub version: u64,
     /// Somebody asked for it; Davit did not make it by itself.
     pub by_hand: bool,
     /// An owner was set, so that it goes with its Application.
@@ -46,6 +48,11 @@ impl ReleaseView {
                 .creation_timestamp
                 .as_ref()
                 .map_or(0, |time| time.0.as_second()),
+            version: meta
+                .resource_version
+                .as_ref()
+                .and_then(|version| version.parse().ok())
+                .unwrap_or_default(),
             by_hand: meta
                 .labels
                 .as_ref()
@@ -74,10 +81,11 @@ impl ReleaseView {
     }
 }
 
-/// Releases in their order: by number, then those that have none yet by age.
+/// Releases in their order: by number, then those that have none yet by age. Times are whole seconds; within one it is the
+/// version that tells, which grows with each object that is written (KEP-5504 makes that part of the API).
 pub fn sort(releases: &mut [ReleaseView]) {
     releases.sort_by(|a, b| {
-        let key = |r: &ReleaseView| (r.status.number.unwrap_or(i64::MAX), r.created);
+        let key = |r: &ReleaseView| (r.status.number.unwrap_or(i64::MAX), r.created, r.version);
         key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
     });
 }
@@ -209,6 +217,10 @@ pub struct World<'a> {
     pub running: Result<Running, Problem>,
     /// Whether work that failed for a passing reason must still wait.
     pub retry_at: Option<Timestamp>,
+    /// The Release whose containers are to be made and whose image is not in the engine any more.
+    pub lost: Option<String>,
+    /// Somebody asked for a look now, and this is it.
+    pub requested: bool,
 }
 
 impl World<'_> {
@@ -224,6 +236,33 @@ impl World<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_of_one_second_stand_as_they_were_created() {
+        let view = |name: &str, number: Option<i64>, created: i64, version: u64| ReleaseView {
+            name: name.to_owned(),
+            uid: String::new(),
+            spec: ReleaseSpec::deploy("shop"),
+            status: ReleaseStatus {
+                number,
+                ..ReleaseStatus::default()
+            },
+            generation: 1,
+            created,
+            version,
+            by_hand: true,
+            owned: false,
+        };
+        let mut all = [
+            view("a", None, 10, 12),
+            view("b", None, 10, 9),
+            view("c", None, 9, 100),
+            view("d", Some(1), 11, 13),
+        ];
+        sort(&mut all);
+        let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["d", "c", "b", "a"]);
+    }
 
     #[test]
     fn a_release_that_another_manager_applied_was_asked_for() {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ApplicationSpec, Reason, ReleaseStatus};
+use crate::api::{ApplicationSpec, ConcurrencyPolicy, Reason, ReleaseStatus};
 use crate::error::{Class, Problem};
-use crate::runtime::{ReplicaState, Running};
+use crate::runtime::{Replica, ReplicaState, Restart, Running};
 
-use super::desired::container_hash;
-use super::observed::{ReleaseView, World};
+use super::desired::{container_hash, restart};
+use super::observed::{ReleaseView, World, active, target};
 use super::verdict::keeps_ending;
 use super::{count, journal};
 
@@ -23,13 +23,11 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
     // Once they serve it is the old ones that take their time.
     let late = !has_arrived(&release.status, running)
         && rest_of_deadline(&world.app.spec, &release.status, now).is_some_and(|rest| rest.is_zero());
-    let own = running.replicas.iter().filter(|replica| replica.hash == hash);
-    let never_again = world
-        .app
-        .spec
-        .restart_policy
-        .as_ref()
-        .is_some_and(|policy| policy.condition == crate::api::RestartCondition::Never);
+    // What ended under an earlier Release of the same containers is made anew for this one.
+    let restart = restart_of(&release.status);
+    let own = running.replicas.iter().filter(|replica| {
+        replica.hash == hash && !(replica.release != release.name && has_ended_for_good(replica, restart))
+    });
     let mut last = None;
     let mut healthy = 0;
     for replica in own {
@@ -46,7 +44,7 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
                     replica.name, replica.restarts
                 );
                 let problem = Problem::new(Class::Terminal, Reason::ContainerExited, text);
-                if replica.restarts >= RESTARTS || never_again {
+                if replica.restarts >= RESTARTS || has_ended_for_good(replica, restart) {
                     return Some(problem);
                 }
                 last = Some(problem);
@@ -96,6 +94,35 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
             };
             Problem::new(Class::Terminal, Reason::ProgressDeadlineExceeded, text)
         })
+    })
+}
+
+/// The restart policy that a Release runs with.
+pub(super) fn restart_of(release: &ReleaseStatus) -> Restart {
+    let recorded = release
+        .config
+        .as_ref()
+        .and_then(|config| config.0.get("restartPolicy"));
+    let policy = recorded.and_then(|policy| serde_json::from_value(policy.clone()).ok());
+    restart(policy)
+}
+
+/// Whether a container has ended and by this policy nobody starts it again.
+pub(super) fn has_ended_for_good(replica: &Replica, restart: Restart) -> bool {
+    matches!(replica.state, ReplicaState::Exited { code, .. } if !restart.starts_again(code, replica.restarts))
+}
+
+/// The Release of which containers are to be made next: that which is being rolled out, else what should serve.
+pub fn is_to_make<'r>(
+    releases: &'r [ReleaseView],
+    policy: ConcurrencyPolicy,
+    running: &Running,
+) -> Option<&'r ReleaseView> {
+    let current =
+        target(releases, policy).filter(|release| super::in_rollout(release) && !release.spec.cancel);
+    current.or_else(|| active(releases)).filter(|release| {
+        hash_of(&release.status)
+            .is_some_and(|hash| i64::from(count(running, &hash).0) < replicas_of(&release.status))
     })
 }
 

@@ -6,14 +6,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::{
     Application, ApplicationStatus, ConditionType, Phase, Reason, ReleasePhase, ReleaseStatus,
-    ReleaseSummary, Retry, condition,
+    ReleaseSummary, ResolvedSource, Retry, condition,
 };
 use crate::error::{Class, Problem};
 use crate::runtime::Running;
 
 use super::desired::PinnedSource;
 use super::rollout::{has_arrived, hash_of};
-use super::verdict::{Verdict, built, healthy, last_word, phase_reason, urls};
+use super::verdict::{Verdict, built, ended_for_good, healthy, last_word, phase_reason, urls};
 use super::{count, journal};
 
 /// What was found out on one pass, after its actions.
@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub retry: Option<Retry>,
     /// What is wanted now is known: it is what the newest Release is for.
     pub known: bool,
+    /// The Release of which containers are to be made and whose image is not in the engine any more.
+    pub lost: Option<String>,
     /// The request to look now that was acted on.
     pub handled_request: Option<String>,
 }
@@ -58,55 +60,8 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
         .rev()
         .find(|(_, release)| !release.phase.has_ended());
 
-    new.source = match &facts.source {
-        Some(Ok(source)) => {
-            let mut resolved = journal::resolved(source);
-            let same = |release: &&(String, ReleaseStatus)| {
-                release
-                    .1
-                    .source
-                    .as_ref()
-                    .is_some_and(|known| known.revision == resolved.revision && known.message.is_some())
-            };
-            if let Some(known) = facts
-                .releases
-                .iter()
-                .rev()
-                .find(same)
-                .and_then(|(_, release)| release.source.as_ref())
-            {
-                resolved.message.clone_from(&known.message);
-                resolved.author.clone_from(&known.author);
-            }
-            Some(resolved)
-        }
-        Some(Err(_)) => old.source.clone(),
-        None => None,
-    };
-    let highest = facts
-        .releases
-        .iter()
-        .filter_map(|(_, release)| release.number)
-        .max()
-        .unwrap_or(0);
-    new.release = newest.map(|(latest, _)| ReleaseSummary {
-        active: active.map(|(name, _)| name.clone()),
-        latest: Some(latest.clone()),
-        image: active.and_then(|(_, release)| release.image.clone()),
-        count: old
-            .release
-            .as_ref()
-            .map_or(0, |release| release.count)
-            .max(highest),
-    });
-    new.release = new.release.or_else(|| {
-        old.release.clone().map(|release| ReleaseSummary {
-            active: None,
-            latest: None,
-            image: None,
-            ..release
-        })
-    });
+    new.source = resolved(facts, &old);
+    new.release = summary(facts, &old, active);
     new.retry.clone_from(&facts.retry);
     new.last_handled_reconcile_at = facts
         .handled_request
@@ -119,7 +74,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
         running.is_ok_and(|running| has_arrived(release, running))
     });
     let serving = arrived.or(active).map(|(_, release)| release);
-    let verdicts = Verdicts::of(facts, serving, open, begun);
+    let mut verdicts = Verdicts::of(facts, serving, open, begun);
     if let Ok(running) = &facts.running {
         // While nothing serves yet, what is under way.
         let hash = serving.or(open.map(|(_, release)| release)).and_then(hash_of);
@@ -132,17 +87,64 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
     } else {
         (new.replicas, new.ready_replicas) = (old.replicas, 0);
     }
-    write(&mut new.conditions, &verdicts, generation, now);
+    let suspended = facts.app.spec.suspend && facts.app.metadata.deletion_timestamp.is_none();
+    if suspended {
+        new.source.clone_from(&old.source);
+        verdicts.suspend(facts, newest);
+    }
+    write(&mut new.conditions, &verdicts, suspended, generation, now);
     new.phase = phase(&new.conditions);
     // The newest generation that reached ready or stalled, so that kstatus waits until then; the -1 of an object that
     // was never looked at stays until then too.
-    let settled = verdicts.stalled || verdicts.ready.0 == Some(true) || verdicts.idle;
+    let settled = verdicts.stalled || verdicts.ready.0 == Some(true) || verdicts.idle || suspended;
     new.observed_generation = if settled {
         generation
     } else {
         old.observed_generation_or_unseen()
     };
     new
+}
+
+/// The source as it was resolved, with what a Release has found out about it; as it was where it cannot be looked up.
+fn resolved(facts: &Facts<'_>, old: &ApplicationStatus) -> Option<ResolvedSource> {
+    let Ok(source) = facts.source.as_ref()? else {
+        return old.source.clone();
+    };
+    let mut resolved = journal::resolved(source);
+    let mut known = facts
+        .releases
+        .iter()
+        .rev()
+        .filter_map(|(_, release)| release.source.as_ref());
+    if let Some(known) = known.find(|known| known.revision == resolved.revision && known.message.is_some()) {
+        resolved.message.clone_from(&known.message);
+        resolved.author.clone_from(&known.author);
+    }
+    Some(resolved)
+}
+
+/// The Releases in short; their number is never forgotten.
+fn summary(
+    facts: &Facts<'_>,
+    old: &ApplicationStatus,
+    active: Option<&(String, ReleaseStatus)>,
+) -> Option<ReleaseSummary> {
+    let Some((latest, _)) = facts.releases.last() else {
+        return old.release.as_ref().map(|release| ReleaseSummary {
+            count: release.count,
+            ..ReleaseSummary::default()
+        });
+    };
+    let numbers = facts.releases.iter().filter_map(|(_, release)| release.number);
+    let counted = old.release.as_ref().map_or(0, |release| release.count);
+    let source = active.and_then(|(_, release)| release.source.as_ref());
+    Some(ReleaseSummary {
+        active: active.map(|(name, _)| name.clone()),
+        short_revision: source.map(|source| source.short_revision.clone()),
+        latest: Some(latest.clone()),
+        image: active.and_then(|(_, release)| release.image.clone()),
+        count: counted.max(numbers.max().unwrap_or(0)),
+    })
 }
 
 impl ApplicationStatus {
@@ -176,6 +178,8 @@ struct Verdicts {
     healthy: Verdict,
     ready: Verdict,
     reconciling: Option<(Reason, String)>,
+    /// Why what serves is over until somebody does something.
+    for_good: Option<String>,
     stalled: bool,
     idle: bool,
 }
@@ -199,7 +203,13 @@ impl Verdicts {
             Some(Err(problem)) => Some((Some(false), problem.reason, problem.message.clone())),
             None => None,
         };
-        let built = newest.and_then(|(name, release)| built(name, release));
+        let built = newest.and_then(|(name, release)| built(name, release, facts.lost.as_deref()));
+        let for_good = facts
+            .running
+            .as_ref()
+            .ok()
+            .zip(serving)
+            .and_then(|(running, serving)| ended_for_good(running, serving));
         let healthy = healthy(facts.app, &facts.running, serving);
         let failed = newest
             .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
@@ -232,6 +242,7 @@ impl Verdicts {
             healthy,
             ready: (Some(false), Reason::Progressing, String::new()),
             reconciling: None,
+            for_good,
             stalled: false,
             idle: false,
         };
@@ -316,10 +327,30 @@ impl Verdicts {
             self.progress(Reason::Progressing, "work is under way");
         } else if self.healthy.0 != Some(true) {
             let (_, reason, message) = self.healthy.clone();
-            self.progress(reason, &message);
+            match self.for_good.take() {
+                Some(why) => self.stall(reason, &why),
+                None => self.progress(reason, &message),
+            }
         } else {
             self.ready = (Some(true), Reason::Ready, self.deployed.2.clone());
         }
+    }
+
+    /// What is said instead where spec.suspend is true: what runs is told as it is seen, and nobody acts on it. It is
+    /// ready where what runs is what was wanted last, since nobody looks what is wanted now.
+    fn suspend(&mut self, facts: &Facts<'_>, newest: Option<&(String, ReleaseStatus)>) {
+        (self.reconciling, self.stalled, self.idle) = (None, false, false);
+        if let Some((name, _)) = newest
+            && !facts.known
+            && self.deployed.0 == Some(true)
+        {
+            let message =
+                format!("the spec is another one than that of release {name}; spec.suspend is true");
+            self.deployed = (Some(false), Reason::Pending, message);
+        }
+        let message = "spec.suspend is true: what runs is told as it is seen, and nothing is done about it or about the source";
+        let ready = self.deployed.0 == Some(true) && self.healthy.0 == Some(true);
+        self.ready = (ready.then_some(true), Reason::Suspended, message.to_owned());
     }
 
     /// Whether a source that cannot be looked up is more than an outage. While one lasts, what was found last is wanted;
@@ -350,7 +381,7 @@ impl Verdicts {
     }
 }
 
-fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, generation: i64, now: Timestamp) {
+fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, suspended: bool, generation: i64, now: Timestamp) {
     let always = |verdict| Some(verdict);
     for (kind, verdict) in [
         (ConditionType::Ready, always(&verdicts.ready)),
@@ -359,6 +390,9 @@ fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, generation: i64, now: Ti
         (ConditionType::SourceReady, verdicts.source.as_ref()),
         (ConditionType::Built, verdicts.built.as_ref()),
     ] {
+        if suspended && kind == ConditionType::SourceReady {
+            continue; // As it was when it was last looked at.
+        }
         match verdict {
             Some((status, reason, message)) => {
                 condition::set(all, kind, *status, *reason, message, generation, now);
@@ -411,41 +445,28 @@ fn order(kind: &str) -> usize {
     .unwrap_or(usize::MAX)
 }
 
-/// The status of an Application that is suspended: what was seen last stays, and Ready says that nobody looks.
-pub fn suspended(app: &Application, now: Timestamp) -> ApplicationStatus {
-    let generation = app.metadata.generation.unwrap_or(1);
-    let mut new = app.status.clone().unwrap_or_default();
-    let message = "spec.suspend is true: nothing is looked at or changed, and the rest of this status is what was seen before";
-    let all = &mut new.conditions;
-    condition::set(
-        all,
-        ConditionType::Ready,
-        None,
-        Reason::Suspended,
-        message,
-        generation,
-        now,
-    );
-    condition::remove(all, ConditionType::Reconciling);
-    condition::remove(all, ConditionType::Stalled);
-    all.sort_by_key(|condition| order(&condition.type_));
-    new.phase = phase(&new.conditions);
-    new.observed_generation = generation;
-    new
-}
-
 /// The phase that conditions mean: a pure function of them, as API.md has it.
 pub fn phase(conditions: &[Condition]) -> Phase {
     let reason =
         |kind| condition::find(conditions, kind).and_then(|found| found.reason.parse::<Reason>().ok());
     let is_true = |kind| condition::is_true(conditions, kind);
+    if reason(ConditionType::Ready) == Some(Reason::Suspended) {
+        let healthy = is_true(ConditionType::Healthy);
+        return match reason(ConditionType::Deployed) {
+            _ if is_true(ConditionType::Ready) => Phase::Done,
+            Some(Reason::Progressing | Reason::Deploying) => Phase::Running,
+            Some(Reason::Pending | Reason::Stopped) if healthy => Phase::Running,
+            Some(Reason::Pending | Reason::Stopped) | None => Phase::Idle,
+            Some(_) => Phase::Error,
+        };
+    }
     if is_true(ConditionType::Stalled) {
         Phase::Error
     } else if is_true(ConditionType::Ready) {
         Phase::Done
     } else if matches!(
         reason(ConditionType::Ready),
-        Some(Reason::Stopped | Reason::NoSource | Reason::Suspended) | None
+        Some(Reason::Stopped | Reason::NoSource) | None
     ) {
         if is_true(ConditionType::Reconciling) {
             Phase::Running

@@ -7,7 +7,7 @@ use crate::error::Problem;
 use crate::runtime::{Ended, ReplicaState, Running};
 
 use super::count;
-use super::rollout::{hash_of, replicas_of};
+use super::rollout::{has_ended_for_good, hash_of, replicas_of, restart_of};
 
 /// A condition's status, reason and message.
 pub(super) type Verdict = (Option<bool>, Reason, String);
@@ -38,7 +38,11 @@ pub(super) fn last_word(release: &ReleaseStatus) -> (Reason, String) {
 }
 
 /// Whether the image of a Release is there.
-pub(super) fn built(name: &str, release: &ReleaseStatus) -> Option<Verdict> {
+pub(super) fn built(name: &str, release: &ReleaseStatus, lost: Option<&str>) -> Option<Verdict> {
+    if lost == Some(name) {
+        let message = format!("the image of release {name} is not in the engine any more");
+        return Some((Some(false), Reason::ImageNotFound, message));
+    }
     if release.image.is_some() {
         let reused = release.builder.as_ref().is_some_and(|builder| builder.reused);
         let (reason, how) = if reused {
@@ -67,7 +71,7 @@ pub(super) fn healthy(
         Ok(running) => running,
         Err(problem) => return (None, problem.reason, problem.message.clone()),
     };
-    if app.spec.stopped {
+    if app.spec.stopped && (!app.spec.suspend || running.replicas.is_empty()) {
         let message = "nothing is to run: spec.stopped is true";
         return (Some(false), Reason::Stopped, message.to_owned());
     }
@@ -143,6 +147,29 @@ pub(super) fn keeps_ending(name: &str, last: Option<Ended>, times: i64, message:
     } else {
         format!("container {name} ended{how} and is started again; {message}")
     }
+}
+
+/// Why what serves is over until somebody does something: a container ended that by its policy is not started again.
+pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Option<String> {
+    let (hash, restart) = (hash_of(serving)?, restart_of(serving));
+    let mut own = running
+        .replicas
+        .iter()
+        .filter(|replica| replica.hash == hash && !replica.draining);
+    let ended = own.find(|replica| has_ended_for_good(replica, restart))?;
+    let ReplicaState::Exited { code, message, .. } = &ended.state else {
+        return None;
+    };
+    let said = if message.is_empty() {
+        String::new()
+    } else {
+        format!("; {message}")
+    };
+    Some(format!(
+        "container {} ended with code {code} and is not started again by spec.restartPolicy: create a Release to run it \
+         again{said}",
+        ended.name
+    ))
 }
 
 /// Where the host ports can be reached, as they were observed.

@@ -117,14 +117,24 @@ impl FakeRuntime {
         }
     }
 
-    /// The engine does not have this image.
+    /// The engine does not have this image (any more).
     pub fn lose_image(&self, image: &str) {
         self.state.lock().missing.insert(image.to_owned());
+    }
+
+    /// The engine has this image (again).
+    pub fn gain_image(&self, image: &str) {
+        self.state.lock().missing.remove(image);
     }
 
     /// A host port is taken by somebody else.
     pub fn occupy(&self, port: u16, by: &str) {
         self.state.lock().occupied.insert(port, by.to_owned());
+    }
+
+    /// It is free again.
+    pub fn vacate(&self, port: u16) {
+        self.state.lock().occupied.remove(&port);
     }
 
     /// The next call fails with this; several are taken in order.
@@ -152,6 +162,12 @@ impl FakeRuntime {
     /// From now on containers that are told to stop do so only with [`FakeRuntime::finish_stops`].
     pub fn hold_stops(&self) {
         self.state.lock().slow_stops = true;
+    }
+
+    /// Containers stop at once again, those too that were told to.
+    pub fn let_stop(&self) {
+        self.state.lock().slow_stops = false;
+        self.finish_stops();
     }
 
     /// All containers that were told to stop have stopped.
@@ -292,13 +308,17 @@ impl Runtime for FakeRuntime {
             let own = state
                 .containers
                 .iter()
-                .filter(|one| one.workload.app == workload.app);
+                .filter(|one| one.workload.app == workload.app)
+                .filter(|one| workload.left_alone.as_ref() != Some(&one.workload.hash));
             let seen: Vec<_> = own
                 .map(|one| {
-                    let same = one.workload.hash == workload.hash && one.workload.uid == workload.uid;
+                    let same = one.workload.hash == workload.hash
+                        && one.workload.uid == workload.uid
+                        && !one.is_spent(workload);
                     let index = one.seen.index.filter(|_| same);
                     Seen {
                         current: same,
+                        given_up: workload.given_up.contains(&one.workload.hash),
                         index,
                         ..one.seen.clone()
                     }
@@ -342,6 +362,12 @@ impl Runtime for FakeRuntime {
         Ok(!left)
     }
 
+    async fn has_image(&self, image: &str) -> Result<bool, RuntimeError> {
+        let mut state = self.state.lock();
+        state.may_call()?;
+        Ok(!state.missing.contains(image))
+    }
+
     async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError> {
         let mut state = self.state.lock();
         state.may_call()?;
@@ -381,5 +407,7 @@ pub fn workload(namespace: &str, name: &str, hash: &str) -> Workload {
         mounts: Vec::new(),
         strategy: Strategy::StartFirst,
         min_ready: None,
+        given_up: Vec::new(),
+        left_alone: None,
     }
 }

@@ -24,7 +24,7 @@ pub struct Workload {
     pub uid: String,
     /// The Release that asked for it first.
     pub release: String,
-    /// The identity of a container: a keyed hash over everything below but `replicas`, `strategy` and `min_ready`. Two
+    /// The identity of a container: a keyed hash over everything below that a container is made of. Two
     /// workloads with the same hash are served by the same containers.
     pub hash: String,
     /// The image, by id or digest (`sha256:…` or `repository@sha256:…`), so that a tag that moves changes nothing.
@@ -59,6 +59,41 @@ pub struct Workload {
     pub strategy: Strategy,
     /// How long a replica must have been healthy; nothing: 0 s with a health check, 1 s without any.
     pub min_ready: Option<Duration>,
+    /// Hashes of what failed or was cancelled: its containers leave the name as soon as they are not healthy, and do not
+    /// first wait for these to be.
+    pub given_up: Vec<String>,
+    /// The hash of containers that nothing is done to: they failed, and are to be looked at.
+    pub left_alone: Option<String>,
+}
+
+impl Workload {
+    /// No containers at all.
+    pub fn nothing(app: &AppId, uid: &str) -> Self {
+        Self {
+            app: app.clone(),
+            uid: uid.to_owned(),
+            release: String::new(),
+            hash: String::new(),
+            image: String::new(),
+            replicas: 0,
+            env: Vec::new(),
+            command: Vec::new(),
+            args: Vec::new(),
+            ports: Vec::new(),
+            cpu: None,
+            cpu_request: None,
+            memory: None,
+            memory_reservation: None,
+            health: None,
+            restart: Restart::Never,
+            stop_grace: Duration::from_secs(10),
+            mounts: Vec::new(),
+            strategy: Strategy::StopFirst,
+            min_ready: None,
+            given_up: Vec::new(),
+            left_alone: None,
+        }
+    }
 }
 
 /// A port of a container.
@@ -117,6 +152,19 @@ pub enum Restart {
     OnFailure(u32),
     /// Left as it is.
     Never,
+}
+
+impl Restart {
+    /// Whether a container that has ended with this code, after so many restarts, must be started again. The engine
+    /// restarts by policy what ends by itself, so one that it left ended although its policy says otherwise was stopped
+    /// by a hand.
+    pub fn starts_again(self, code: i64, restarts: i64) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnFailure(most) => code != 0 && (most == 0 || restarts < i64::from(most)),
+            Self::Never => false,
+        }
+    }
 }
 
 /// A directory that does not come from the image.
@@ -298,8 +346,8 @@ impl Explain for RuntimeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::PortTaken { .. } => Some(
-                "set another hostPort in spec.ports, or free it; a release that has failed does not begin again: create a \
-                 Release then"
+                "set another hostPort in spec.ports, or free it and create a Release, or set the annotation \
+                 davit.dev/requestedAt to a new value: a release that has failed does not begin again by itself"
                     .to_owned(),
             ),
             Self::ConfigInvalid(_) => Some("check spec.command, spec.args and spec.volumes".to_owned()),
@@ -324,6 +372,9 @@ pub trait Runtime: Send + Sync {
     /// Removes everything of an Application but its images: containers, the namespace's network with the last of them,
     /// and its named volumes when `volumes` is set. True when nothing is left; called again until then.
     async fn remove(&self, app: &AppId, volumes: bool) -> Result<bool, RuntimeError>;
+
+    /// Whether there is an image of this id or digest, so that containers can be made of it.
+    async fn has_image(&self, image: &str) -> Result<bool, RuntimeError>;
 
     /// Every Application that has something here, for the sweep of what no Application owns any more.
     async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError>;

@@ -33,6 +33,12 @@ async fn a_whole_deployment_costs_few_passes_and_writes_and_an_idle_application_
     let second = (davit.passes() - first.0, davit.writes() - first.1);
     assert!(second.0 <= PASSES && second.1 <= WRITES, "{second:?}");
 
+    // What looks again without anything new writes only that it has looked.
+    let before = (davit.passes(), davit.writes());
+    davit.look("shop").await;
+    davit.quiet().await;
+    let looked = (davit.passes() - before.0, davit.writes() - before.1);
+    assert!(looked.0 <= 2 && looked.1 <= 1, "{looked:?}");
     // A deployment that fails in its rollout and goes back.
     let bad = "FROM scratch\nENV A=3\n";
     let image = davit::builder::fake::FakeBuilder::id(bad);
@@ -59,12 +65,14 @@ async fn a_whole_deployment_costs_few_passes_and_writes_and_an_idle_application_
     let failed = (davit.passes() - before.0, davit.writes() - before.1);
     assert!(failed.0 <= PASSES && failed.1 <= WRITES, "{failed:?}");
 
-    // What looks again without anything new writes only that it has looked.
+    // Who asks for a look after a failure asks for another try: that is one deployment more.
     let before = (davit.passes(), davit.writes());
     davit.look("shop").await;
+    davit.phase("shop-5", "Failed").await;
     davit.quiet().await;
-    let looked = (davit.passes() - before.0, davit.writes() - before.1);
-    assert!(looked.0 <= 2 && looked.1 <= 1, "{looked:?}");
+    let again = (davit.passes() - before.0, davit.writes() - before.1);
+    assert!(again.0 <= PASSES && again.1 <= WRITES, "{again:?}");
+    assert_eq!(davit.phases("shop").await.len(), 5);
     let before = (davit.passes(), davit.writes(), davit.runtime.calls());
     davit
         .patch("shop", json!({"metadata": {"labels": {"team": "web"}}}))

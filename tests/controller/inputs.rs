@@ -107,7 +107,8 @@ async fn a_suspended_provider_says_so_and_lets_nobody_look_anything_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_environment_takes_the_build_under_way_along() {
     let davit = Loop::start().await;
-    let repo = repo("FROM scratch\nRUN wait\n");
+    davit.builder.hold();
+    let repo = repo("FROM scratch\nRUN true\n");
     let env = |value: &str| json!([{"name": "A", "value": value}]);
     davit
         .apply("shop", json!({"source": source(&repo), "env": env("1")}))
@@ -138,14 +139,15 @@ async fn a_changed_environment_takes_the_build_under_way_along() {
         "{last:#}"
     );
     for release in ["shop-1", "shop-2", "shop-3"] {
-        assert!(davit.log(release).contains("RUN wait"), "the log of {release}");
+        assert!(davit.log(release).contains("RUN true"), "the log of {release}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_is_stopped_already_or_of_something_else_is_begun_anew() {
     let davit = Loop::start().await;
-    let repo = repo("FROM scratch\nRUN wait\n");
+    davit.builder.hold();
+    let repo = repo("FROM scratch\nRUN true\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
     davit.phase("shop-1", "Building").await;
     let args = json!({"spec": {"build": {"args": [{"name": "A", "value": "1"}]}}});

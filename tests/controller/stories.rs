@@ -368,9 +368,7 @@ async fn stopped_and_suspended_mean_what_they_say() {
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     davit
         .wait("shop", "suspended", |app| {
-            app["status"]["phase"] == "idle"
-                && app["status"]["conditions"][0]["status"] == "Unknown"
-                && app["status"]["conditions"][0]["reason"] == "Suspended"
+            app["status"]["phase"] == "done" && condition(app, "Ready")["reason"] == "Suspended"
         })
         .await;
     davit.quiet().await;
@@ -378,6 +376,9 @@ async fn stopped_and_suspended_mean_what_they_say() {
     davit.look("shop").await;
     davit.runtime.by_hand(&id("shop"), Hand::Remove);
     davit.quiet().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["phase"], "error", "what is seen is told: {app:#}");
+    assert_eq!(condition(&app, "Healthy")["reason"], "ReplicasMissing");
     assert!(
         davit.runtime.containers(&id("shop")).is_empty(),
         "nothing is put right while it is suspended"

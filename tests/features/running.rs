@@ -8,7 +8,7 @@ use crate::common::davit::{Davit, condition};
 use crate::common::docker::BASE_IMAGE;
 use crate::common::git_repo::GitRepo;
 use crate::common::{run, try_run, wait_for};
-use crate::{active, change, dockerfile, exec, git, inspect};
+use crate::{active, change, create_release, dockerfile, exec, git, inspect};
 
 #[test]
 fn environment_files_command_and_limits_are_as_they_are_asked_for() {
@@ -212,6 +212,28 @@ fn how_containers_end_and_are_started_again() {
     );
     assert!(!message.contains("hush-hush"), "{message}");
     davit.done("retried");
+    // What ended after it was seen to work is an error, and a Release of the same containers runs them again.
+    davit.apply(
+        "once",
+        json!({"source": local, "command": sh("sleep 3; echo all-done"), "restartPolicy": {"condition": "Never"},
+            "volumes": [{"name": "data", "mountPath": "/data", "volume": {}}]}),
+    );
+    let ended = |name: &str| {
+        davit.wait(name, 30, "ended for good", |app| {
+            condition(app, "Stalled")["status"] == "True"
+                && condition(app, "Deployed")["status"] == "True"
+                && condition(app, "Ready")["message"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("all-done"))
+        })
+    };
+    ended("once");
+    let first = davit.containers("once");
+    create_release(&davit, "once-more", &json!({"application": "once"}));
+    wait_for("the other container", Duration::from_secs(20), || {
+        (davit.containers("once") != first).then_some(())
+    });
+    ended("once");
     let container = inspect(&davit, "retried");
     assert_eq!(
         container["HostConfig"]["RestartPolicy"],

@@ -150,7 +150,10 @@ impl Runtime for DockerRuntime {
         let inner = &self.inner;
         let mut last = None;
         for _ in 0..ROUNDS {
-            let looked = inner.look(&workload.app).await?;
+            let mut looked = inner.look(&workload.app).await?;
+            looked.retain(|one| {
+                workload.left_alone.is_none() || one.labels.get(names::CONFIG) != workload.left_alone.as_ref()
+            });
             inner.refused_by_init(workload, &looked).await?;
             let want = inner.want(workload, &looked);
             let busy = inner.busy.lock().clone();
@@ -200,6 +203,11 @@ impl Runtime for DockerRuntime {
         }
         inner.tidy(&app.namespace).await?;
         Ok(gone)
+    }
+
+    async fn has_image(&self, image: &str) -> Result<bool, RuntimeError> {
+        let found = self.inner.docker.inspect_image(image).await;
+        Ok(engine::unless_gone("inspect an image", found)?.is_some())
     }
 
     async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError> {

@@ -308,7 +308,11 @@ impl Looked {
             id: self.id.clone(),
             name: self.name.clone(),
             index,
-            current: made_for_it && !unmendable,
+            current: made_for_it && !unmendable && !self.is_spent(workload),
+            given_up: self
+                .labels
+                .get(names::CONFIG)
+                .is_some_and(|hash| workload.given_up.contains(hash)),
             phase: self.phase,
             health: self.health.clone(),
             attached: endpoint.is_some(),
@@ -323,6 +327,13 @@ impl Looked {
             busy,
             restarts: self.restarts,
         }
+    }
+
+    /// Whether it ended for good under an earlier Release of the same containers: a new one runs what it deploys.
+    fn is_spent(&self, workload: &Workload) -> bool {
+        matches!(self.phase, Phase::Exited(code) if !workload.restart.starts_again(code, self.restarts))
+            && !self.name.ends_with(names::KEPT)
+            && self.labels.get(names::RELEASE) != Some(&workload.release)
     }
 
     /// How the loop sees it; `message`: its last words, where it has ended.

@@ -22,6 +22,8 @@ pub struct Seen {
     pub index: Option<u32>,
     /// It was made for the wanted hash of the same Application, and nothing about it must be made anew.
     pub current: bool,
+    /// It was made for a Release that failed or was cancelled.
+    pub given_up: bool,
     /// How it is.
     pub phase: Phase,
     /// How its health is; only of a running one.
@@ -208,7 +210,7 @@ pub fn next(seen: &[Seen], want: &Want, now: Timestamp) -> Next {
         plan.bring(it, blocked && !settled);
     }
     for it in &rest {
-        plan.part(it, settled, it.current);
+        plan.part(it, settled, it.current || it.given_up);
     }
     let ready = kept.iter().filter(|it| it.ready(want, now)).count();
     plan.finish(kept.len(), ready, settled && rest.is_empty())
@@ -246,7 +248,7 @@ impl Plan<'_> {
                 return self.wait("the old containers to stop".to_owned(), None);
             }
             Phase::Created => return self.steps.push(Step::Start(id())),
-            Phase::Exited(code) if it.kept || starts_again(self.want.restart, code, it.restarts) => {
+            Phase::Exited(code) if it.kept || self.want.restart.starts_again(code, it.restarts) => {
                 return self.steps.push(Step::Start(id()));
             }
             Phase::Exited(code) => {
@@ -294,8 +296,8 @@ impl Plan<'_> {
         }
     }
 
-    /// Sees a container off that is not wanted. `spare`: it is of the wanted kind, there are
-    /// only too many.
+    /// Sees a container off that is not wanted. `spare`: as long as it is well it may serve, but nobody waits for others
+    /// in its place. It is of the wanted kind, and there are only too many; or its Release was given up.
     fn part(&mut self, it: &Seen, settled: bool, spare: bool) {
         if it.busy.is_some() || it.phase == Phase::Removing {
             return self.wait(format!("{} to stop", it.name), None);
@@ -355,16 +357,6 @@ impl Plan<'_> {
                 waiting_for,
             },
         }
-    }
-}
-
-/// Whether a container that has ended must be started by us. The engine restarts by policy what ends by itself, so one
-/// that it left ended although its policy says otherwise was stopped by a hand.
-fn starts_again(restart: Restart, code: i64, restarts: i64) -> bool {
-    match restart {
-        Restart::Always => true,
-        Restart::OnFailure(most) => code != 0 && (most == 0 || restarts < i64::from(most)),
-        Restart::Never => false,
     }
 }
 

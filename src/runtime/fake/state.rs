@@ -10,7 +10,7 @@ use crate::api::Strategy;
 use crate::model::AppId;
 use crate::runtime::docker::ends::in_steps;
 use crate::runtime::docker::rollout::{Busy, Health, Mend, Phase, Seen, Step};
-use crate::runtime::{Ended, MountSource, Replica, ReplicaState, Restart, RuntimeError, Workload};
+use crate::runtime::{Ended, MountSource, Replica, ReplicaState, RuntimeError, Workload};
 
 /// One container of the fake engine.
 #[derive(Clone, Debug)]
@@ -61,11 +61,7 @@ impl FakeContainer {
                 self.message.clone_from(message);
                 self.code = *code;
                 seen.health = Health::Starting(None);
-                let again = match self.workload.restart {
-                    Restart::Always => true,
-                    Restart::OnFailure(most) => *code != 0 && (most == 0 || seen.restarts < i64::from(most)),
-                    Restart::Never => false,
-                };
+                let again = self.workload.restart.starts_again(*code, seen.restarts);
                 seen.restarts += i64::from(again);
                 seen.phase = if again {
                     Phase::Restarting
@@ -74,6 +70,13 @@ impl FakeContainer {
                 };
             }
         }
+    }
+
+    /// Whether it ended for good under an earlier Release.
+    pub(super) fn is_spent(&self, wanted: &Workload) -> bool {
+        matches!(self.seen.phase, Phase::Exited(code) if !wanted.restart.starts_again(code, self.seen.restarts))
+            && !self.seen.kept
+            && self.workload.release != wanted.release
     }
 
     pub(super) fn replica(&self) -> Replica {
@@ -222,6 +225,7 @@ impl State {
             name: format!("davit-{namespace}-{name}-{}-{index}", workload.hash),
             index: Some(index),
             current: true,
+            given_up: false,
             phase: Phase::Created,
             health: Health::Starting(None),
             attached: true,

@@ -42,6 +42,7 @@ fn serving(id: &str, current: bool) -> Seen {
                 .unwrap_or(0)
         }),
         current,
+        given_up: false,
         phase: Phase::Running,
         health: Health::Healthy(at(-100)),
         attached: true,
@@ -489,11 +490,11 @@ fn any_phase() -> impl Strategy_<Value = Phase> {
 
 prop_compose! {
     fn any_seen()(
-        current: bool, phase in any_phase(), healthy in prop::option::of(-20i64..0), attached: bool, named: bool,
+        current: bool, given_up: bool, phase in any_phase(), healthy in prop::option::of(-20i64..0), attached: bool, named: bool,
         left in prop::option::of(-9i64..0), kept: bool, name: bool, limits: bool, networks: bool, busy in 0u8..8,
     ) -> Seen {
         Seen {
-            current, phase, kept, attached,
+            current, given_up, phase, kept, attached,
             id: String::new(), name: String::new(), index: None,
             named: named && attached,
             left: left.filter(|_| !named && attached).map(at),

@@ -1,0 +1,131 @@
+//! I/O out: the containers of a Release, from its own record of what it runs.
+
+use jiff::Timestamp;
+
+use crate::api::{ApplicationSpec, Reason, ReleasePhase, ReleaseStatus, Strategy};
+use crate::error::{Class, Problem};
+use crate::plan::desired::{container_hash, workload};
+use crate::plan::{End, journal};
+use crate::runtime::Workload;
+
+use super::execute::Pass;
+
+impl Pass<'_> {
+    /// Takes the containers towards a Release, or towards none; nothing is done to those of `beside`.
+    pub(super) async fn deploy(
+        &mut self,
+        release: Option<&str>,
+        beside: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let Some(release) = release else {
+            let nothing = self.nothing();
+            let stopped = self
+                .ctx
+                .runtime
+                .deploy(&nothing)
+                .await
+                .map_err(|error| Problem::of(&error))?;
+            self.progress = Some(stopped);
+            return Ok(());
+        };
+        let Some(status) = self.statuses.get(release).cloned() else {
+            return Ok(());
+        };
+        let mut wanted = self.workload_of(release, &status).await?;
+        let left_alone = beside.and_then(|beside| self.hash_of(beside));
+        wanted.left_alone = left_alone.filter(|left_alone| *left_alone != wanted.hash);
+        if wanted.left_alone.is_some() && wanted.strategy == Strategy::StopFirst {
+            return Ok(()); // What is looked at has the host ports, or has to be alone.
+        }
+        if !status.phase.has_ended() && journal::step_began(&status, "Deploying").is_none() {
+            self.say_stop_first(release, &wanted).await;
+        }
+        match self.ctx.runtime.deploy(&wanted).await {
+            Ok(progress) => {
+                if !status.phase.has_ended() {
+                    self.change(release, |status| {
+                        journal::progress(status, &progress, wanted.replicas, now);
+                    });
+                    // What waited for its end, and what history leaves no room for now, is seen to at once.
+                    self.again |= self
+                        .statuses
+                        .get(release)
+                        .is_some_and(|status| status.phase.has_ended());
+                }
+                self.progress = Some(progress);
+                Ok(())
+            }
+            Err(error) => {
+                let problem = Problem::of(&error);
+                if problem.class == Class::Terminal && !status.phase.has_ended() {
+                    let end = End::Failed {
+                        step: "Deploying",
+                        problem,
+                        log_tail: String::new(),
+                    };
+                    self.end(release, &end, now).await;
+                    self.again = true;
+                    return Ok(());
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    /// That nothing serves for a moment is told before it happens, and why.
+    async fn say_stop_first(&self, release: &str, wanted: &Workload) {
+        let before = self
+            .releases
+            .iter()
+            .any(|view| view.status.phase == ReleasePhase::Succeeded);
+        if wanted.strategy != Strategy::StopFirst || !before {
+            return;
+        }
+        let why = if wanted.ports.iter().any(|port| port.host.is_some()) {
+            "spec.ports has a hostPort, which only one container can have"
+        } else {
+            "spec.rollout.strategy is StopFirst"
+        };
+        let message = format!("the old containers are stopped before the new ones start: {why}");
+        let about = self.about_release(release);
+        self.ctx
+            .report
+            .event(&about, None, false, Reason::StopFirst, &message)
+            .await;
+    }
+
+    /// What a Release runs: its own record of the configuration, with the values that it refers to as they are now.
+    async fn workload_of(&self, release: &str, status: &ReleaseStatus) -> Result<Workload, Problem> {
+        let image = status.image.clone().unwrap_or_default();
+        let hash = container_hash(&status.inputs, &image);
+        let recorded = status
+            .config
+            .as_ref()
+            .map(|config| config.0.clone())
+            .unwrap_or_default();
+        let mut spec: ApplicationSpec =
+            serde_json::from_value(recorded).unwrap_or_else(|_| self.app.spec.clone());
+        // Rollout settings are no part of what a Release is: those of now count.
+        spec.rollout.clone_from(&self.app.spec.rollout);
+        let values = self.reader.values(&spec).await?;
+        let mut wanted = workload(self.id, release, &hash, &image, &spec, &values)?;
+        let given_up = self.releases.iter().filter(|view| {
+            view.name != release && (view.status.phase == ReleasePhase::Failed || view.spec.cancel)
+        });
+        wanted.given_up = given_up.filter_map(|view| self.hash_of(&view.name)).collect();
+        wanted.given_up.retain(|given_up| *given_up != hash);
+        wanted.uid = self.app.metadata.uid.clone().unwrap_or_default();
+        Ok(wanted)
+    }
+
+    /// The hash of a Release's containers, once it has an image.
+    fn hash_of(&self, release: &str) -> Option<String> {
+        let status = self.statuses.get(release)?;
+        Some(container_hash(&status.inputs, status.image.as_ref()?))
+    }
+
+    fn nothing(&self) -> Workload {
+        Workload::nothing(self.id, self.app.metadata.uid.as_deref().unwrap_or_default())
+    }
+}
