@@ -65,6 +65,19 @@ pub enum ConfigError {
     /// A name that cannot be used.
     #[error("use the instance name {0:?}: write 1 to 20 lower-case letters, digits and -")]
     Instance(String),
+    /// The data directory is that of another name.
+    #[error(
+        "use the instance name {given:?}: what was made from this data directory bears the name {kept:?}, and nobody would \
+         own it any more; leave --instance out, or delete the Applications first, and then the file {file}"
+    )]
+    OtherInstance {
+        /// The one that was given.
+        given: String,
+        /// The one that the data directory keeps.
+        kept: String,
+        /// Where it keeps it.
+        file: PathBuf,
+    },
     /// Another Davit uses the data directory.
     #[error("lock {0}: another Davit uses it; stop that, or give another --data-dir")]
     Locked(PathBuf),
@@ -97,21 +110,22 @@ impl Config {
             make_dir(&dir)?;
             close(&dir, true);
         }
-        let instance = match instance {
-            Some(name) => name,
-            None if is_default => default_instance(rustix::process::geteuid()),
-            None => {
-                let random = || {
-                    uuid::Uuid::new_v4()
-                        .simple()
-                        .to_string()
-                        .chars()
-                        .take(8)
-                        .collect::<String>()
-                        .into_bytes()
-                };
-                String::from_utf8_lossy(keep(&data_dir.join("instance"), random)?.trim_ascii()).into_owned()
+        let file = data_dir.join("instance");
+        let kept = kept(&file)?.map(|bytes| String::from_utf8_lossy(bytes.trim_ascii()).into_owned());
+        let instance = match (instance, &kept) {
+            (Some(given), Some(kept)) if given != *kept => {
+                let kept = kept.clone();
+                return Err(ConfigError::OtherInstance { given, kept, file });
             }
+            (Some(name), _) => name,
+            (None, Some(kept)) => kept.clone(),
+            (None, None) if is_default => default_instance(rustix::process::geteuid()),
+            (None, None) => uuid::Uuid::new_v4()
+                .simple()
+                .to_string()
+                .chars()
+                .take(8)
+                .collect(),
         };
         let good = (1..=20).contains(&instance.len())
             && instance
@@ -121,6 +135,10 @@ impl Config {
             && !instance.ends_with('-');
         if !good {
             return Err(ConfigError::Instance(instance));
+        }
+        if kept.is_none() {
+            let written = write_private(&file, instance.as_bytes());
+            written.map_err(|source| ConfigError::File { path: file, source })?;
         }
         let random = || {
             [
@@ -230,21 +248,30 @@ fn make_dir(path: &Path) -> Result<(), ConfigError> {
         })
 }
 
+/// What a file holds; nothing where it is not there, or empty.
+fn kept(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes).filter(|bytes| !bytes.is_empty())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::File {
+            path: path.to_path_buf(),
+            source,
+        }),
+    }
+}
+
 /// What a file holds, or what is made up for it the first time.
 fn keep(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, ConfigError> {
-    let wrong = |source| ConfigError::File {
-        path: path.to_path_buf(),
-        source,
-    };
-    match fs::read(path) {
-        Ok(bytes) if !bytes.is_empty() => Ok(bytes),
-        Ok(_) => write_private(path, &make())
-            .and_then(|()| fs::read(path))
-            .map_err(wrong),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write_private(path, &make())
-            .and_then(|()| fs::read(path))
-            .map_err(wrong),
-        Err(error) => Err(wrong(error)),
+    if let Some(bytes) = kept(path)? {
+        return Ok(bytes);
+    }
+    let bytes = make();
+    match write_private(path, &bytes) {
+        Ok(()) => Ok(bytes),
+        Err(source) => Err(ConfigError::File {
+            path: path.to_path_buf(),
+            source,
+        }),
     }
 }
 
@@ -297,6 +324,31 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_data_directory_keeps_the_name_that_it_was_first_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = |name: Option<&str>| {
+            let instance = name.map(str::to_owned);
+            let args = cli::Controller {
+                instance,
+                ..args(dir.path())
+            };
+            Config::new(args, None).map(|(config, _)| config.instance)
+        };
+        assert_eq!(start(Some("one")).unwrap(), "one");
+        assert_eq!(start(None).unwrap(), "one");
+        assert_eq!(start(Some("one")).unwrap(), "one");
+        let said = start(Some("two")).unwrap_err().to_string();
+        let file = dir.path().join("instance");
+        for word in ["one", "two", "--instance", file.to_str().unwrap()] {
+            assert!(said.contains(word), "{word} in {said}");
+        }
+        // The way out.
+        fs::remove_file(file).unwrap();
+        assert_eq!(start(Some("two")).unwrap(), "two");
+        assert_eq!(start(None).unwrap(), "two");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -36,6 +37,8 @@ use crate::source::{Git, GitOptions};
 
 /// How often it is asked whether the kubeconfig needs a new certificate.
 const DAY: Duration = Duration::from_hours(24);
+/// The pause before a cluster that does not answer is asked again which one it is.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Does what was typed.
 ///
@@ -171,9 +174,13 @@ async fn work(
     stop: CancellationToken,
     metrics: Metrics,
 ) -> anyhow::Result<()> {
+    let Some(installation) = stop.run_until_cancelled(installation(&client)).await else {
+        return Ok(());
+    };
     let docker = host.client()?;
     let options = DockerOptions {
         instance: config.instance.clone(),
+        installation: installation.clone(),
         ..DockerOptions::default()
     };
     let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::new(docker.clone(), options));
@@ -189,10 +196,11 @@ async fn work(
         allow_file: config.allow_local_sources,
         ..GitOptions::new(config.data_dir.join("cache/git"), std::env::current_exe()?)
     })?;
-    let builder = DockerBuilder::new(
-        docker.clone(),
-        BuilderOptions::new(host.socket(), &config.instance),
-    );
+    let options = BuilderOptions {
+        installation,
+        ..BuilderOptions::new(host.socket(), &config.instance)
+    };
+    let builder = DockerBuilder::new(docker.clone(), options);
     let tools = Tools {
         git: Arc::new(git),
         builder: Arc::new(builder),
@@ -201,6 +209,28 @@ async fn work(
     };
     controller_loop(config, client, stop, metrics, runtime, tools).await;
     Ok(())
+}
+
+/// What sets this Davit apart from another one that was given the same name: the cluster whose Applications it runs, which
+/// a backup keeps. As everybody does, the UID of the namespace `kube-system` is taken for that of the cluster.
+async fn installation(client: &Client) -> String {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    loop {
+        match namespaces.get_metadata_opt("kube-system").await {
+            Ok(found) => return found.and_then(|found| found.metadata.uid).unwrap_or_default(),
+            Err(kube::Error::Api(refusal)) if (400..500).contains(&refusal.code) && refusal.code != 429 => {
+                tracing::warn!(
+                    message = refusal.message,
+                    "may not get the namespace kube-system: another Davit with this --instance would not be noticed"
+                );
+                return String::new();
+            }
+            Err(error) => {
+                tracing::warn!(error = %crate::error::chain(&error), "the API server does not answer yet");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
 }
 
 /// The controller with everything it needs given, so that tests can give it fakes.

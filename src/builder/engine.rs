@@ -43,6 +43,9 @@ pub struct BuilderOptions {
     pub executable: PathBuf,
     /// The name of this Davit among those that share the engine: only images with it are seen.
     pub instance: String,
+    /// What sets it apart from another one of that name: only its own images go with an Application. Empty by default:
+    /// there is none.
+    pub installation: String,
 }
 
 impl BuilderOptions {
@@ -52,6 +55,7 @@ impl BuilderOptions {
             socket: socket.into(),
             executable: PathBuf::from("/proc/self/exe"),
             instance: instance.into(),
+            installation: String::new(),
         }
     }
 }
@@ -80,6 +84,9 @@ impl DockerBuilder {
     /// The label of all that this Davit makes, and more.
     pub(super) fn labels(&self, more: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::from([(images::INSTANCE.to_owned(), self.options.instance.clone())]);
+        if !self.options.installation.is_empty() {
+            labels.insert(images::INSTALLATION.to_owned(), self.options.installation.clone());
+        }
         labels.extend(
             more.iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
@@ -247,7 +254,12 @@ impl Builder for DockerBuilder {
     }
 
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
-        images::of(&self.docker, &self.options.instance, app).await
+        let BuilderOptions {
+            instance,
+            installation,
+            ..
+        } = &self.options;
+        images::of(&self.docker, instance, installation, app).await
     }
 
     async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {

@@ -17,6 +17,8 @@ pub const NAMESPACE: &str = "dev.davit.namespace";
 pub const APPLICATION: &str = "dev.davit.application";
 /// The label with the name of the Davit that made the image: several may share an engine.
 pub const INSTANCE: &str = "dev.davit.instance";
+/// The label with what sets that Davit apart from another one of the same name.
+pub const INSTALLATION: &str = "dev.davit.installation";
 /// The label with the way it was made.
 pub const BUILDER: &str = "dev.davit.builder";
 
@@ -63,6 +65,14 @@ pub async fn find(docker: &Docker, instance: &str, tag: &str) -> Result<Option<B
 /// Every tag that bears all of `labels`. An image that lost its tag to a newer build is listed by its id, so that it
 /// can be removed too.
 pub async fn labelled(docker: &Docker, labels: &[(&str, &str)]) -> Result<Vec<BuiltImage>, BuildError> {
+    let found = with_labels(docker, labels).await?.into_iter();
+    Ok(found.map(|(image, _)| image).collect())
+}
+
+async fn with_labels(
+    docker: &Docker,
+    labels: &[(&str, &str)],
+) -> Result<Vec<(BuiltImage, HashMap<String, String>)>, BuildError> {
     let wanted = labels
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
@@ -85,24 +95,38 @@ pub async fn labelled(docker: &Docker, labels: &[(&str, &str)]) -> Result<Vec<Bu
         if tags.is_empty() {
             tags.push(image.id.clone());
         }
-        all.extend(tags.into_iter().map(|tag| BuiltImage {
-            id: image.id.clone(),
-            tag,
-            builder: builder.clone(),
+        all.extend(tags.into_iter().map(|tag| {
+            let found = BuiltImage {
+                id: image.id.clone(),
+                tag,
+                builder: builder.clone(),
+            };
+            (found, image.labels.clone())
         }));
     }
-    all.sort_unstable_by(|one, other| one.tag.cmp(&other.tag));
+    all.sort_unstable_by(|(one, _), (other, _)| one.tag.cmp(&other.tag));
     Ok(all)
 }
 
 /// As [`super::Builder::images`].
-pub async fn of(docker: &Docker, instance: &str, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
+pub async fn of(
+    docker: &Docker,
+    instance: &str,
+    installation: &str,
+    app: &AppId,
+) -> Result<Vec<BuiltImage>, BuildError> {
     let labels = [
         (INSTANCE, instance),
         (NAMESPACE, &*app.namespace),
         (APPLICATION, &*app.name),
     ];
-    let mut all = labelled(docker, &labels).await?;
+    // What bears no such label is older than it.
+    let ours = |made_by: Option<&String>| {
+        installation.is_empty() || made_by.is_none_or(|made_by| made_by == installation)
+    };
+    let all = with_labels(docker, &labels).await?.into_iter();
+    let all = all.filter(|(_, labels)| ours(labels.get(INSTALLATION)));
+    let mut all: Vec<_> = all.map(|(image, _)| image).collect();
     let name = format!("{}/{}/{}:", prefix(instance), app.namespace, app.name);
     let named = HashMap::from([("reference".to_owned(), vec![format!("{name}*")])]);
     let options = ListImagesOptionsBuilder::new().filters(&named).build();

@@ -425,6 +425,22 @@ impl Davit {
         command
     }
 
+    /// `davit up` of the same name with this data directory.
+    pub fn namesake(&self, data: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
+        command
+            .args([
+                "up",
+                "--listen",
+                "127.0.0.1:0",
+                "--instance",
+                &self.instance,
+                "--data-dir",
+            ])
+            .arg(data);
+        command
+    }
+
     /// The directory of this test's files.
     pub fn dir(&self) -> &Path {
         self.dir.path()

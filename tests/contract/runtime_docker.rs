@@ -324,6 +324,62 @@ async fn a_container_that_davit_left_in_the_middle_of_a_step_is_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_of_one_name_touch_nothing_of_each_other() {
+    let mut rig = Rig::docker("rt");
+    let of = |installation: &str| {
+        let options = DockerOptions {
+            instance: rig.namespace.clone(),
+            installation: installation.to_owned(),
+            ..DockerOptions::default()
+        };
+        Box::new(DockerRuntime::new(
+            Docker::connect_with_local_defaults().unwrap(),
+            options,
+        ))
+    };
+    let (one, two) = (of("one"), of("two"));
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.mounts = vec![Mount {
+        name: "data".to_owned(),
+        path: "/data".to_owned(),
+        source: MountSource::Volume,
+        read_only: false,
+    }];
+    (rig.events, rig.runtime) = (one.events(), one);
+    rig.settle(&wanted).await;
+    let before = rig.replicas(&wanted).await;
+
+    assert_eq!(two.apps().await.unwrap(), []);
+    assert_eq!(two.observe(&wanted.app).await.unwrap().replicas, []);
+    let mut namesake = wanted.clone();
+    (namesake.uid, namesake.hash) = ("another".to_owned(), "h2".to_owned());
+    let refused = two.deploy(&namesake).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("volume") && refused.contains("dev.davit.installation=one"),
+        "{refused}"
+    );
+    namesake.mounts.clear();
+    let refused = two.deploy(&namesake).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("network") && refused.contains("dev.davit.installation=one"),
+        "{refused}"
+    );
+    assert!(two.remove(&wanted.app, true).await.unwrap());
+    assert_eq!(rig.replicas(&wanted).await, before);
+
+    // The one is no more: its network and its data are the other's.
+    for it in &before {
+        assert!(inside(&it.id, &["touch", "/data/kept"]).0);
+        run(docker().args(["rm", "--force", &it.id]));
+    }
+    namesake.mounts.clone_from(&wanted.mounts);
+    (rig.events, rig.runtime) = (two.events(), two);
+    rig.settle(&namesake).await;
+    let id = &rig.replicas(&namesake).await[0].id;
+    assert_eq!(inside(id, &["ls", "/data"]).1, "kept\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn davit_may_end_at_any_moment_of_a_rollout() {
     let mut rig = Rig::docker("rt");
     let mut last = rig.workload("web", "h0", Does::Serve);

@@ -1,5 +1,7 @@
 //! What runs: environment, files, command, limits, volumes, and how containers end and are started again.
 
+use std::fs::File;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -345,4 +347,28 @@ fn what_keeps_ending_is_told_once_and_not_with_each_end() {
     // Once it has run for a while that is over.
     davit.patch("loop", json!({"spec": {"command": ["sleep", "10000"]}}));
     active(&davit, "loop", 2);
+}
+
+#[test]
+fn a_second_davit_of_the_same_name_sweeps_nothing_away() {
+    let davit = Davit::up("twins");
+    davit.apply(
+        "web",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "10000"]}),
+    );
+    davit.done("web");
+    let before = davit.containers("web");
+    let (dir, log) = (davit.dir().join("other"), davit.dir().join("other.log"));
+    let mut other = davit.namesake(&dir);
+    other.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+    let mut other = other.spawn().unwrap();
+    let said = wait_for("the other one to see it", Duration::from_secs(20), || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        (said.contains("another Davit with the same --instance") || said.contains("no Application owns"))
+            .then_some(said)
+    });
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(!said.contains("no Application owns"), "{said}");
+    assert_eq!(davit.containers("web"), before);
 }

@@ -38,7 +38,7 @@ pub fn body(
     workload: &Workload,
     end: EndpointSettings,
 ) -> Result<ContainerCreateBody, RuntimeError> {
-    let mut labels = names.workload_labels(workload);
+    let mut labels = names.made(names.workload_labels(workload));
     if let Some(check) = Check::of(workload) {
         labels.insert(HEALTH.to_owned(), check.to_label());
     }

@@ -54,6 +54,9 @@ const LAST_WORDS: (&str, usize) = ("20", 1024);
 pub struct DockerOptions {
     /// Which Davit this is, where several share an engine; empty by default. Of letters and digits.
     pub instance: String,
+    /// What sets this Davit apart from another one of the same name: what that made is left alone. Empty by default: there
+    /// is none.
+    pub installation: String,
     /// How long a container that has left the Application's name still answers those who had just resolved it; 3 s by
     /// default, because a SYN that was lost in the moment of leaving is sent again after 1 s.
     pub drain: Duration,
@@ -63,6 +66,7 @@ impl Default for DockerOptions {
     fn default() -> Self {
         Self {
             instance: String::new(),
+            installation: String::new(),
             drain: Duration::from_secs(3),
         }
     }
@@ -103,7 +107,7 @@ impl DockerRuntime {
         let inner = Arc::new(Inner {
             probes: Probes::new(docker.clone(), changed.clone()),
             docker,
-            names: Names::new(&options.instance),
+            names: Names::new(&options.instance, &options.installation),
             options,
             hub: Arc::default(),
             since: Since::default(),
@@ -219,11 +223,10 @@ impl Runtime for DockerRuntime {
             .collect();
         let mut files = ours.clone();
         files.insert(names::ROLE.to_owned(), names::ROLE_FILES.to_owned());
-        let containers = inner
-            .list(&ours)
-            .await?
-            .into_iter()
-            .filter_map(|container| container.labels);
+        let containers = inner.list_all(&ours).await?.into_iter();
+        let containers: Vec<_> = containers.filter_map(|container| container.labels).collect();
+        inner.tell_of_others(&containers);
+        let containers = containers.into_iter().filter(|labels| inner.names.ours(labels));
         let volumes = volumes::list(&inner.docker, &inner.names, &files).await?;
         let found: BTreeSet<_> = containers
             .chain(volumes.into_iter().map(|(_, labels)| labels))
@@ -246,6 +249,34 @@ impl Runtime for DockerRuntime {
 impl Inner {
     /// Our containers with these labels, whatever their state.
     async fn list(&self, labels: &HashMap<String, String>) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let mut listed = self.list_all(labels).await?;
+        listed.retain(|container| {
+            let labels = container.labels.as_ref();
+            labels.is_none_or(|labels| self.names.of_another(labels).is_none())
+        });
+        Ok(listed)
+    }
+
+    /// Two installations of one name on an engine are a mistake that somebody should hear of.
+    fn tell_of_others(&self, containers: &[HashMap<String, String>]) {
+        let others: BTreeSet<&str> = containers
+            .iter()
+            .filter_map(|labels| self.names.of_another(labels))
+            .collect();
+        for installation in others {
+            tracing::warn!(
+                instance = self.options.instance,
+                "left alone are the containers of {}",
+                names::another(installation)
+            );
+        }
+    }
+
+    /// The containers with these labels, also those that another installation made.
+    async fn list_all(
+        &self,
+        labels: &HashMap<String, String>,
+    ) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let options = ListContainersOptionsBuilder::new()
             .all(true)
             .filters(&Names::query(labels))

@@ -9,6 +9,8 @@ use crate::runtime::Workload;
 
 /// Which Davit made it.
 pub const INSTANCE: &str = "dev.davit.instance";
+/// Which installation made it: several that were given the same name must not touch what the others made.
+pub const INSTALLATION: &str = "dev.davit.installation";
 /// The Application's namespace.
 pub const NAMESPACE: &str = "dev.davit.namespace";
 /// The Application's name.
@@ -39,12 +41,14 @@ const LONGEST: usize = 128;
 #[derive(Clone, Debug)]
 pub struct Names {
     instance: String,
+    installation: String,
     prefix: String,
 }
 
 impl Names {
-    /// Those of the installation with this id; empty: the only one of the engine.
-    pub fn new(instance: &str) -> Self {
+    /// Those of the Davit of this name; empty: the only one of the engine. `installation` sets those of one name apart;
+    /// empty: there is only one.
+    pub fn new(instance: &str, installation: &str) -> Self {
         let mut short: String = instance.chars().filter(char::is_ascii_alphanumeric).collect();
         if short.len() > SHORT_INSTANCE {
             short = short_hash(instance.as_bytes());
@@ -57,8 +61,24 @@ impl Names {
         };
         Self {
             instance: instance.to_owned(),
+            installation: installation.to_owned(),
             prefix,
         }
+    }
+
+    /// What is made with these labels bears them, and says whose it is.
+    pub fn made(&self, mut labels: HashMap<String, String>) -> HashMap<String, String> {
+        if !self.installation.is_empty() {
+            labels.insert(INSTALLATION.to_owned(), self.installation.clone());
+        }
+        labels
+    }
+
+    /// The other installation of the same name that made what bears these labels.
+    pub fn of_another<'a>(&self, labels: &'a HashMap<String, String>) -> Option<&'a str> {
+        let made_by = labels.get(INSTALLATION)?;
+        let same_name = labels.get(INSTANCE) == Some(&self.instance);
+        (same_name && !self.installation.is_empty() && *made_by != self.installation).then_some(made_by)
     }
 
     /// What everything of this installation bears.
@@ -66,12 +86,13 @@ impl Names {
         format!("{INSTANCE}={}", self.instance)
     }
 
-    /// True where the labels say that this installation made it.
+    /// True where the labels say that this installation made it. One that says no installation is of before there was that
+    /// label.
     pub fn ours(&self, labels: &HashMap<String, String>) -> bool {
-        labels.get(INSTANCE) == Some(&self.instance)
+        labels.get(INSTANCE) == Some(&self.instance) && self.of_another(labels).is_none()
     }
 
-    /// The labels that all things of a namespace bear.
+    /// The labels that all things of a namespace bear; to look for them, and with [`Names::made`] to make them.
     pub fn namespace_labels(&self, namespace: &str) -> HashMap<String, String> {
         [(INSTANCE, self.instance.as_str()), (NAMESPACE, namespace)]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -157,6 +178,14 @@ impl Names {
     }
 }
 
+/// Who another installation of our name is, and what to do about it.
+pub fn another(installation: &str) -> String {
+    format!(
+        "another Davit with the same --instance: start one of the two with another one, or remove the containers of one that \
+         is no more (they have the label {INSTALLATION}={installation})"
+    )
+}
+
 /// Sixteen digits that stand for the whole text.
 fn short_hash(text: &[u8]) -> String {
     let digest = Sha256::digest(text);
@@ -184,9 +213,9 @@ mod tests {
 
     #[test]
     fn names_of_different_things_differ_and_stay_short() {
-        let names = Names::new("");
+        let names = Names::new("", "");
         assert_eq!(names.network("shop"), "davit-shop");
-        assert_eq!(Names::new("0f3c-77").network("shop"), "davit-0f3c77-shop");
+        assert_eq!(Names::new("0f3c-77", "").network("shop"), "davit-0f3c77-shop");
         let one = names.volume(&AppId::new("a-b", "c"), "data");
         let two = names.volume(&AppId::new("a", "b-c"), "data");
         assert_ne!(one, two);
@@ -195,5 +224,19 @@ mod tests {
         let two = names.volume(&AppId::new(long.clone(), long.clone()), &format!("{long}b"));
         assert_ne!(one, two);
         assert!(one.len() <= LONGEST && two.len() <= LONGEST);
+    }
+
+    #[test]
+    fn installations_of_one_name_know_their_own() {
+        let of = |instance, installation| Names::new(instance, installation);
+        let made = |names: &Names| names.made(names.namespace_labels("shop"));
+        let one = of("x", "1");
+        assert!(one.ours(&made(&one)));
+        assert_eq!(one.of_another(&made(&of("x", "2"))), Some("2"));
+        assert!(!one.ours(&made(&of("x", "2"))));
+        // Another name is no conflict, and what is older than the label is taken over.
+        assert_eq!(one.of_another(&made(&of("y", "2"))), None);
+        assert!(!one.ours(&made(&of("y", "1"))));
+        assert!(one.ours(&made(&of("x", ""))));
     }
 }

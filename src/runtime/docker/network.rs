@@ -114,14 +114,11 @@ async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<Netwo
     for _ in 0..PICKS {
         let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
         if let Some(network) = engine::unless_gone("inspect a network", there)? {
-            return if names.ours(network.labels.as_ref().unwrap_or(&HashMap::new())) {
-                Ok(network)
-            } else {
-                Err(RuntimeError::Engine {
-                    doing: "make the namespace's network",
-                    message: format!("there is a network {name} that is not ours"),
-                })
-            };
+            let labels = network.labels.clone().unwrap_or_default();
+            if names.ours(&labels) {
+                return Ok(network);
+            }
+            take_over(docker, names, namespace, &network).await?;
         }
         let subnet = pick(docker, names, namespace).await?;
         let ipam = IpamConfig {
@@ -140,6 +137,45 @@ async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<Netwo
         },
         |refusal| engine::error("make the namespace's network", &refusal),
     ))
+}
+
+/// Removes the network that an installation of our name that is no more has left; an error where it is somebody else's, or
+/// may be used.
+async fn take_over(
+    docker: &Docker,
+    names: &Names,
+    namespace: &str,
+    network: &NetworkInspect,
+) -> Result<(), RuntimeError> {
+    let doing = "make the namespace's network";
+    let name = names.network(namespace);
+    let nothing = HashMap::new();
+    let Some(other) = names.of_another(network.labels.as_ref().unwrap_or(&nothing)) else {
+        let message = format!("there is a network {name} that is not ours");
+        return Err(RuntimeError::Engine { doing, message });
+    };
+    // Those of the namespace that do not run just now will want it again.
+    let made_there = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&Names::query(&names.namespace_labels(namespace)))
+        .build();
+    let made_there = docker.list_containers(Some(made_there)).await;
+    let made_there = made_there.map_err(|refusal| engine::error("list containers", &refusal))?;
+    let theirs = made_there
+        .iter()
+        .filter_map(|container| container.labels.as_ref())
+        .any(|labels| names.of_another(labels).is_some());
+    let inside = network
+        .containers
+        .as_ref()
+        .is_some_and(|inside| !inside.is_empty());
+    if theirs || inside {
+        return Err(RuntimeError::Engine {
+            doing,
+            message: format!("the network {name} is in use by {}", names::another(other)),
+        });
+    }
+    engine::unless_gone(doing, docker.remove_network(&name).await).map(drop)
 }
 
 /// A subnet that the engine holds for free by its own rules (its address pools, the machine's routes).
@@ -174,7 +210,7 @@ async fn create(
     let request = NetworkCreateRequest {
         name,
         driver: Some("bridge".to_owned()),
-        labels: Some(names.namespace_labels(namespace)),
+        labels: Some(names.made(names.namespace_labels(namespace))),
         ipam: (!config.is_empty()).then(|| Ipam {
             config: Some(config),
             ..Default::default()
@@ -271,6 +307,7 @@ pub async fn namespaces(docker: &Docker, names: &Names) -> Result<Vec<String>, R
     let listed = listed.map_err(|refusal| engine::error("list networks", &refusal))?;
     let labels = listed.into_iter().filter_map(|network| network.labels);
     Ok(labels
+        .filter(|labels| names.ours(labels))
         .filter_map(|mut labels| labels.remove(names::NAMESPACE))
         .collect())
 }
@@ -316,7 +353,7 @@ mod tests {
             ("500 Internal Server Error", "something else", None),
         ] {
             let docker = engine_that_says(status, message);
-            let removed = remove(&docker, &Names::new(""), "shop").await;
+            let removed = remove(&docker, &Names::new("", ""), "shop").await;
             assert_eq!(removed.as_ref().ok(), expected.as_ref(), "{message}: {removed:?}");
         }
     }

@@ -36,12 +36,14 @@ pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Resu
     for mount in &workload.mounts {
         match &mount.source {
             MountSource::Volume => {
-                let mut labels = names.app_labels(&workload.app);
+                let mut labels = names.made(names.app_labels(&workload.app));
                 labels.insert(names::ROLE.to_owned(), names::ROLE_VOLUME.to_owned());
-                create(docker, names.volume(&workload.app, &mount.name), labels).await?;
+                let volume = names.volume(&workload.app, &mount.name);
+                nobody_elses(docker, names, &volume).await?;
+                create(docker, volume, labels).await?;
             }
             MountSource::Files { files, mode } => {
-                let mut labels = names.workload_labels(workload);
+                let mut labels = names.made(names.workload_labels(workload));
                 labels.insert(names::ROLE.to_owned(), names::ROLE_FILES.to_owned());
                 let volume = names.files(workload, &mount.name);
                 if is_used(docker, &volume).await? {
@@ -62,6 +64,29 @@ pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Resu
 
 /// Whether another container than our helper has the volume, whatever its state.
 async fn is_used(docker: &Docker, volume: &str) -> Result<bool, RuntimeError> {
+    let is_helper = |labels: &HashMap<_, _>| {
+        labels
+            .get(names::ROLE)
+            .is_some_and(|role| role == names::ROLE_FILES)
+    };
+    let users = users(docker, volume).await?;
+    Ok(!users.iter().all(is_helper))
+}
+
+/// Data is handed from an installation of our name that is no more to the next, and never shared by two that are.
+async fn nobody_elses(docker: &Docker, names: &Names, volume: &str) -> Result<(), RuntimeError> {
+    let users = users(docker, volume).await?;
+    match users.iter().find_map(|labels| names.of_another(labels)) {
+        None => Ok(()),
+        Some(other) => Err(RuntimeError::Engine {
+            doing: "make a volume",
+            message: format!("the volume {volume} is in use by {}", names::another(other)),
+        }),
+    }
+}
+
+/// The labels of the containers that have a volume, whatever their state.
+async fn users(docker: &Docker, volume: &str) -> Result<Vec<HashMap<String, String>>, RuntimeError> {
     let filters = HashMap::from([("volume".to_owned(), vec![volume.to_owned()])]);
     let options = ListContainersOptionsBuilder::new()
         .all(true)
@@ -69,14 +94,10 @@ async fn is_used(docker: &Docker, volume: &str) -> Result<bool, RuntimeError> {
         .build();
     let listed = docker.list_containers(Some(options)).await;
     let listed = listed.map_err(|refusal| engine::error("list containers", &refusal))?;
-    let is_helper = |labels: HashMap<_, _>| {
-        labels
-            .get(names::ROLE)
-            .is_some_and(|role| role == names::ROLE_FILES)
-    };
-    Ok(listed
-        .into_iter()
-        .any(|container| !container.labels.is_some_and(is_helper)))
+    let labels = listed.into_iter();
+    Ok(labels
+        .map(|container| container.labels.unwrap_or_default())
+        .collect())
 }
 
 /// Removes what is left of a volume that no replica has, with the helper that was to fill it.
