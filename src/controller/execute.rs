@@ -223,6 +223,7 @@ impl Pass<'_> {
                     occasion,
                     now,
                 );
+                journal::recall(&mut status, self.releases);
                 let write = self.ctx.report.status(&made, made.status.as_ref(), &status).await;
                 write.map_err(|error| cluster_problem("write the status of a new Release", &error))?;
                 self.statuses.insert(name, status);
@@ -263,8 +264,10 @@ impl Pass<'_> {
         } else {
             Occasion::Change
         };
+        let releases = self.releases;
         self.change(release, |status| {
             journal::begin(status, desired, handled, before.as_ref(), occasion, now);
+            journal::recall(status, releases);
         });
     }
 

@@ -62,6 +62,19 @@ pub fn begin(
     enter(status, ReleasePhase::Pending, now);
 }
 
+/// Fills in what another Release has found out about the same revision, since an image that is there is not fetched for.
+pub fn recall(status: &mut ReleaseStatus, releases: &[ReleaseView]) {
+    let Some(source) = &mut status.source else { return };
+    let mut known = releases
+        .iter()
+        .rev()
+        .filter_map(|release| release.status.source.as_ref());
+    if let Some(known) = known.find(|known| known.revision == source.revision && known.message.is_some()) {
+        source.message.clone_from(&known.message);
+        source.author.clone_from(&known.author);
+    }
+}
+
 /// What marks the containers of a Release beside its inputs: the first Release with these values of Secrets and ConfigMaps.
 ///
 /// A container that had to be made again in the meantime has the values of its time. With the old values back, the

@@ -387,27 +387,12 @@ impl Runtime for FakeRuntime {
 /// A small workload for tests: one container without ports, checks or mounts, healthy as soon as it runs.
 pub fn workload(namespace: &str, name: &str, hash: &str) -> Workload {
     Workload {
-        app: AppId::new(namespace, name),
-        uid: format!("uid-{name}"),
         release: format!("{name}-1"),
         hash: hash.to_owned(),
         image: "busybox:davit-test".to_owned(),
         replicas: 1,
-        env: Vec::new(),
-        command: Vec::new(),
-        args: Vec::new(),
-        ports: Vec::new(),
-        cpu: None,
-        cpu_request: None,
-        memory: None,
-        memory_reservation: None,
-        health: None,
         restart: Restart::Always,
-        stop_grace: Duration::from_secs(10),
-        mounts: Vec::new(),
         strategy: Strategy::StartFirst,
-        min_ready: None,
-        given_up: Vec::new(),
-        left_alone: None,
+        ..Workload::nothing(&AppId::new(namespace, name), &format!("uid-{name}"))
     }
 }

@@ -197,7 +197,11 @@ async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_s
     davit
         .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
         .await;
-    davit.phase("shop-2", "Succeeded").await;
+    let release = davit.phase("shop-2", "Succeeded").await;
+    assert_eq!(
+        release["status"]["source"]["message"], "first",
+        "what is known of a commit is told also where nothing was fetched"
+    );
     let seen = davit.runtime.containers(&id("shop"));
     assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
 
