@@ -150,7 +150,7 @@ fn release(scope: &DockerScope, number: u32, good: bool) -> Workload {
     } else {
         "exec sleep 1000".to_owned()
     };
-    release.command = ["sh", "-c", &script].map(str::to_owned).into();
+    release.command = ["sh", "-c", &script].map(Into::into).into();
     release.stop_grace = Duration::from_secs(2);
     release.health = Some(Health {
         probe: Probe::Http {

@@ -71,11 +71,11 @@ pub struct ApplicationSpec {
     #[schemars(range(min = 0, max = 100))]
     #[garde(range(min = 0, max = 100))]
     pub replicas: i32,
-    /// Replaces the image's entrypoint; no shell.
+    /// Replaces the image's entrypoint; no shell. `$(NAME)` stands for a variable of `env` or `envFrom`, `$$` for one `$`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub command: Vec<String>,
-    /// Replaces the image's command.
+    /// Replaces the image's command. `$(NAME)` stands for a variable of `env` or `envFrom`, `$$` for one `$`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub args: Vec<String>,

@@ -15,7 +15,8 @@ pub struct EnvVar {
     /// Its name: letters, digits, `_`, `-` and `.`, not beginning with a digit.
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"))]
     pub name: String,
-    /// Its value. Default empty.
+    /// Its value. In `spec.env`, `$(NAME)` stands for the value of a variable before it, of `spec.envFrom` too; `$$` is
+    /// one `$`. Default empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 131_072))]
     pub value: Option<String>,

@@ -6,6 +6,7 @@ use crate::api::{ApplicationSpec, Reason, ReleasePhase, ReleaseStatus, Strategy}
 use crate::error::{Class, Problem};
 use crate::plan::desired::{container_hash, workload};
 use crate::plan::{End, journal};
+use crate::redact::Masker;
 use crate::runtime::Workload;
 
 use super::execute::Pass;
@@ -57,7 +58,10 @@ impl Pass<'_> {
                 Ok(())
             }
             Err(error) => {
-                let problem = Problem::of(&error);
+                // Engines repeat the command, which may hold the value of a Secret.
+                let hidden = self.values.iter().flat_map(|values| &values.confidential);
+                let masker = Masker::new(hidden);
+                let problem = Problem::masked(&error, |text| masker.mask(text).into_owned());
                 if problem.class == Class::Terminal && !status.phase.has_ended() {
                     let end = End::Failed {
                         step: "Deploying",

@@ -1,6 +1,6 @@
 //! I/O in: the Secrets and ConfigMaps that a spec refers to, as values.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as KubeSecret};
@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason};
 use crate::error::{Class, Problem};
 use crate::plan::desired::Values;
+use crate::plan::expand::{self, Expanded, expand};
 use crate::redact::Secret;
 
 /// The data of a Secret or ConfigMap, and the version it was read at.
@@ -230,7 +231,9 @@ impl Reader {
             self.env_from(source, &mut environment).await?;
         }
         for variable in &spec.env {
-            if let Some((value, confidential)) = self.variable(variable, "spec.env").await? {
+            if variable.value_from.is_none() {
+                environment.literal(variable)?;
+            } else if let Some((value, confidential)) = self.variable(variable, "spec.env").await? {
                 environment.set(variable.name.clone(), value, confidential, origin(variable));
             }
         }
@@ -300,24 +303,49 @@ fn origin(variable: &EnvVar) -> Option<String> {
 struct Environment {
     ordered: Vec<(String, Secret)>,
     confidential: Vec<Secret>,
+    /// The names of those that no log may show.
+    hidden: BTreeSet<String>,
     origins: BTreeMap<String, String>,
 }
 
 impl Environment {
+    /// A variable that the spec gives itself, which may name those before it.
+    fn literal(&mut self, variable: &EnvVar) -> Result<(), Problem> {
+        let text = variable.value.as_deref().unwrap_or_default();
+        let field = format!("spec.env {}", variable.name);
+        let value_of = |name: &str| {
+            let known = self.ordered.iter().find(|(known, _)| known == name);
+            known.map(|(_, value)| value)
+        };
+        let Expanded { text, used } = expand(text, &field, value_of)?;
+        let confidential = used.iter().any(|name| self.hidden.contains(name));
+        let origin = expand::origin(&used, &self.origins);
+        self.set(variable.name.clone(), text, confidential, origin);
+        Ok(())
+    }
+
     fn set(&mut self, name: String, value: Secret, confidential: bool, origin: Option<String>) {
-        let field = format!("run.env.{name}");
+        let field = field_of(&name);
         match origin {
             Some(origin) => self.origins.insert(field, origin),
             None => self.origins.remove(&field),
         };
         if confidential {
             self.confidential.push(value.clone());
+            self.hidden.insert(name.clone());
+        } else {
+            self.hidden.remove(&name);
         }
         match self.ordered.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
             None => self.ordered.push((name, value)),
         }
     }
+}
+
+/// The field of a variable among the inputs.
+fn field_of(name: &str) -> String {
+    format!("run.env.{name}")
 }
 
 /// The names of the Secrets and ConfigMaps that a spec refers to in its own namespace.

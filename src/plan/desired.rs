@@ -12,6 +12,7 @@ use crate::model::AppId;
 use crate::redact::Secret;
 use crate::runtime::{Mount, MountSource, PortBinding, Restart, Workload};
 
+use super::expand::{Expanded, expand, origin};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::health::health;
 use super::quantities::{amounts, share};
@@ -174,7 +175,18 @@ pub fn validate(
     if !source.is_image() {
         print_build(&mut print, &build, values);
     }
-    print_run(&mut print, spec, values);
+    let (command, args) = (
+        texts(&spec.command, "spec.command", values)?,
+        texts(&spec.args, "spec.args", values)?,
+    );
+    print_run(&mut print, spec, values, [&command, &args]);
+    let mut origins = values.origins.clone();
+    for (field, texts) in [("run.command", &command), ("run.args", &args)] {
+        let used = texts.iter().flat_map(|text| &text.used);
+        if let Some(origin) = origin(used, &values.origins) {
+            origins.insert(field.to_owned(), origin);
+        }
+    }
     let inputs = print.finish();
     let plan = if source.is_image() {
         None
@@ -190,7 +202,7 @@ pub fn validate(
         tag: tag.or_else(|| plan.as_ref().map(|plan| plan.tag.clone())),
         build: plan,
         config: config(spec),
-        origins: values.origins.clone(),
+        origins,
     };
     // What cannot run is refused before anything is built for it.
     workload(app, "", "", "", spec, values)?;
@@ -208,7 +220,27 @@ fn print_build(print: &mut Fingerprint<'_>, build: &Build, values: &Values) {
     }
 }
 
-fn print_run(print: &mut Fingerprint<'_>, spec: &ApplicationSpec, values: &Values) {
+/// Texts with the values of the variables that they name.
+fn texts(given: &[String], field: &str, values: &Values) -> Result<Vec<Expanded>, Problem> {
+    let value_of = |name: &str| {
+        let known = values.env.iter().find(|(known, _)| known == name);
+        known.map(|(_, value)| value)
+    };
+    given.iter().map(|text| expand(text, field, value_of)).collect()
+}
+
+/// The same, as a program gets them.
+fn arguments(given: &[String], field: &str, values: &Values) -> Result<Vec<Secret>, Problem> {
+    let texts = texts(given, field, values)?;
+    Ok(texts.into_iter().map(|text| text.text).collect())
+}
+
+fn print_run(
+    print: &mut Fingerprint<'_>,
+    spec: &ApplicationSpec,
+    values: &Values,
+    [command, args]: [&[Expanded]; 2],
+) {
     for (name, value) in &values.env {
         print.add(format!("run.env.{name}"), value.expose());
     }
@@ -223,8 +255,14 @@ fn print_run(print: &mut Fingerprint<'_>, spec: &ApplicationSpec, values: &Value
         }
         print.add(field, &text);
     }
-    print.add_json("run.command", &spec.command);
-    print.add_json("run.args", &spec.args);
+    let plain = |texts: &[Expanded]| -> Vec<String> {
+        let bytes = texts.iter().map(|text| text.text.expose());
+        bytes
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .collect()
+    };
+    print.add_json("run.command", &plain(command));
+    print.add_json("run.args", &plain(args));
     print.add_json("run.ports", &spec.ports);
     print.add_json("run.resources", &spec.resources);
     print.add_json("run.healthCheck", &spec.health_check);
@@ -308,8 +346,8 @@ pub fn workload(
         image: image.to_owned(),
         replicas: u32::try_from(spec.replicas).unwrap_or_default(),
         env: values.env.clone(),
-        command: spec.command.clone(),
-        args: spec.args.clone(),
+        command: arguments(&spec.command, "spec.command", values)?,
+        args: arguments(&spec.args, "spec.args", values)?,
         ports,
         cpu: share.cpu,
         cpu_request: share.cpu_request,

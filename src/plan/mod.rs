@@ -3,6 +3,7 @@
 mod action;
 pub mod backoff;
 pub mod desired;
+pub mod expand;
 pub mod fingerprint;
 mod handover;
 mod health;

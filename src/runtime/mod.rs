@@ -34,9 +34,9 @@ pub struct Workload {
     /// Environment, in order.
     pub env: Vec<(String, Secret)>,
     /// Replaces the image's entrypoint.
-    pub command: Vec<String>,
+    pub command: Vec<Secret>,
     /// Replaces the image's command.
-    pub args: Vec<String>,
+    pub args: Vec<Secret>,
     /// Ports.
     pub ports: Vec<PortBinding>,
     /// The most cpu, in nano-cores.

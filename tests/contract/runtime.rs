@@ -89,7 +89,7 @@ impl Rig {
             Does::Exit(code) => format!("echo last words; exit {code}"),
         };
         workload.env = vec![("MARK".to_owned(), hash.into())];
-        workload.command = ["sh", "-c", &script].map(str::to_owned).into();
+        workload.command = ["sh", "-c", &script].map(Into::into).into();
         if !matches!(does, Does::Exit(_)) {
             workload.health = Some(http_check());
         }
@@ -505,7 +505,7 @@ async fn a_taken_port_is_told_and_nothing_is_stopped_for_it(mut rig: Rig) {
 
 async fn what_cannot_run_says_why(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.command = vec!["/no/such/program".to_owned()];
+    wanted.command = vec!["/no/such/program".into()];
     if let Engine::Fake(fake) = &rig.engine {
         fake.script(
             "good",

@@ -46,7 +46,7 @@ async fn a_command_is_not_waited_for_a_whole_interval() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
     let script = "sleep 0.3; touch /ready; exec sleep 1000".to_owned();
-    wanted.command = vec!["sh".to_owned(), "-c".to_owned(), script];
+    wanted.command = vec!["sh".into(), "-c".into(), script.into()];
     wanted.health = Some(Health {
         probe: Probe::Exec(["test", "-f", "/ready"].map(str::to_owned).into()),
         interval: PATIENCE,
@@ -467,7 +467,7 @@ async fn what_keeps_ending_is_told_with_its_true_end_and_seldom_anew() {
     let mut wanted = rig.workload("loop", "h1", Does::Exit(3));
     // Its words are others each time, as those of programs that say the time are.
     let script = "date +%s; head -c 20 /dev/urandom | md5sum; exit 3";
-    wanted.command = ["sh", "-c", script].map(str::to_owned).into();
+    wanted.command = ["sh", "-c", script].map(Into::into).into();
     rig.runtime.deploy(&wanted).await.unwrap();
     let told = told_until(&mut rig, &wanted, 6).await;
     // Started again 1, 2 and 4 times; once more where an event came late.
@@ -503,7 +503,7 @@ async fn what_keeps_ending_is_told_with_its_true_end_and_seldom_anew() {
 async fn want_of_memory_is_told_although_the_engine_forgets_it() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("greedy", "h1", Does::Exit(0));
-    wanted.command = ["sh", "-c", "tail /dev/zero; exit $?"].map(str::to_owned).into();
+    wanted.command = ["sh", "-c", "tail /dev/zero; exit $?"].map(Into::into).into();
     wanted.memory = Some(16 << 20);
     rig.runtime.deploy(&wanted).await.unwrap();
     let told = told_until(&mut rig, &wanted, 4).await;

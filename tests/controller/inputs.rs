@@ -1,6 +1,8 @@
 //! What is asked for and cannot mean anything is refused with the field's name; what was given reaches the containers.
 
 use davit::api::{GitProvider, Release};
+use davit::runtime::fake::Behaviour;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -161,4 +163,87 @@ async fn a_build_that_is_stopped_already_or_of_something_else_is_begun_anew() {
     davit.builder.go_on();
     davit.done("shop").await;
     assert_eq!(davit.builder.built(), ["shop-1", "shop-2", "shop-3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_in_values_command_and_arguments_are_replaced() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"pw": value}});
+    davit.create::<Secret>(secret("hunter2")).await;
+    davit
+        .create::<ConfigMap>(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "common"},
+            "data": {"HOST": "db", "RAW": "$(HOST)"}}),
+        )
+        .await;
+    let env = json!([
+        {"name": "EARLY", "value": "$(PW)"},
+        {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "db", "key": "pw"}}},
+        {"name": "URL", "value": "//shop:$(PW)@$(HOST)/$$(PW)"},
+        {"name": "URL2", "value": "$(URL)?"},
+    ]);
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&repo), "env": env, "envFrom": [{"configMapRef": {"name": "common"}}],
+                "command": ["/bin/$(HOST)"], "args": ["--db=$(URL2)", "$(NOPE)", "$(RAW)"]}),
+        )
+        .await;
+    davit.done("shop").await;
+    let workload = davit.runtime.containers(&id("shop"))[0].workload.clone();
+    let shown = |secret: &davit::redact::Secret| secret.expose_str().unwrap().to_owned();
+    let env: Vec<String> = workload
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={}", shown(value)))
+        .collect();
+    assert_eq!(
+        env,
+        [
+            "HOST=db",
+            "RAW=$(HOST)",
+            "EARLY=$(PW)",
+            "PW=hunter2",
+            "URL=//shop:hunter2@db/$(PW)",
+            "URL2=//shop:hunter2@db/$(PW)?",
+        ]
+    );
+    let argv: Vec<String> = workload.command.iter().chain(&workload.args).map(shown).collect();
+    assert_eq!(
+        argv,
+        ["/bin/db", "--db=//shop:hunter2@db/$(PW)?", "$(NOPE)", "$(HOST)"]
+    );
+    assert!(
+        !format!("{workload:?}").contains("hunter2"),
+        "it cannot be printed"
+    );
+
+    // Another value is another release, in whose words the Secret is the reason, and no word tells the value.
+    let patch = Patch::Merge(secret("correct horse"));
+    davit.runtime.script(
+        &davit::builder::fake::FakeBuilder::id(GOOD),
+        &Behaviour::RefusesToStart("exec: --db=//shop:correct horse@db".to_owned()),
+    );
+    davit
+        .api::<Secret>()
+        .patch("db", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let failed = davit.phase("shop-2", "Failed").await;
+    let why = [
+        "env PW changed (Secret db)",
+        "env URL changed (ConfigMap common, Secret db)",
+        "env URL2 changed (ConfigMap common, Secret db)",
+        "args changed (ConfigMap common, Secret db)",
+    ];
+    for line in why {
+        assert!(
+            failed["status"]["why"].as_array().unwrap().contains(&json!(line)),
+            "{failed:#}"
+        );
+    }
+    assert_eq!(failed["status"]["cause"]["kind"], "Secret", "{failed:#}");
+    let told = failed["status"].to_string();
+    assert!(told.contains("exec: --db") && !told.contains("horse"), "{told}");
 }

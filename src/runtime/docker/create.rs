@@ -46,8 +46,8 @@ pub fn body(
     Ok(ContainerCreateBody {
         image: Some(workload.image.clone()),
         env: Some(env(workload)?),
-        entrypoint: filled(&workload.command),
-        cmd: filled(&workload.args),
+        entrypoint: filled(&workload.command, "spec.command")?,
+        cmd: filled(&workload.args, "spec.args")?,
         exposed_ports: Some(workload.ports.iter().map(port_key).collect()),
         labels: Some(labels),
         healthcheck: workload.health.as_ref().map(health),
@@ -180,8 +180,15 @@ fn env(workload: &Workload) -> Result<Vec<String>, RuntimeError> {
     workload.env.iter().map(pair).collect()
 }
 
-fn filled(list: &[String]) -> Option<Vec<String>> {
-    (!list.is_empty()).then(|| list.to_vec())
+fn filled(list: &[crate::redact::Secret], field: &str) -> Result<Option<Vec<String>>, RuntimeError> {
+    let text = |value: &crate::redact::Secret| match value.expose_str() {
+        Some(value) => Ok(value.to_owned()),
+        None => Err(RuntimeError::ConfigInvalid(format!(
+            "a variable in {field} has a value that is not UTF-8 text"
+        ))),
+    };
+    let list: Vec<String> = list.iter().map(text).collect::<Result<_, _>>()?;
+    Ok(Some(list).filter(|list| !list.is_empty()))
 }
 
 fn port_key(port: &crate::runtime::PortBinding) -> String {
