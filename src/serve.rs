@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::apiserver::{ApiServer, Identity, Options};
-use crate::builder::{BuilderOptions, DockerBuilder};
+use crate::builder::{BuilderOptions, DockerBuilder, Place};
 use crate::cli::{Cli, Command};
 use crate::config::{Config, write_private};
 use crate::controller::Ctx;
@@ -198,7 +198,7 @@ async fn work(
     })?;
     let options = BuilderOptions {
         installation,
-        ..BuilderOptions::new(host.socket(), &config.instance)
+        ..BuilderOptions::at(place(host), &config.instance)
     };
     let builder = DockerBuilder::new(docker.clone(), options);
     let tools = Tools {
@@ -209,6 +209,14 @@ async fn work(
     };
     controller_loop(config, client, stop, metrics, runtime, tools).await;
     Ok(())
+}
+
+/// Builds go where containers run.
+fn place(host: &Host) -> Place {
+    match host {
+        Host::Socket(path) => Place::Socket(path.clone()),
+        Host::Address(address) => Place::Address(address.clone()),
+    }
 }
 
 /// What sets this Davit apart from another one that was given the same name: the cluster whose Applications it runs, which

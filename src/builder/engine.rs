@@ -19,7 +19,7 @@ use super::own_server::OwnServer;
 use super::paths::Root;
 use super::progress::Progress;
 use super::session::{Offer, Session};
-use super::wire::Wire;
+use super::wire::{Place, Wire};
 use super::{
     BuildError, BuildRequest, BuildType, Builder, BuiltImage, detect, dockerfile, images, static_site,
 };
@@ -37,8 +37,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Settings of a [`DockerBuilder`].
 #[derive(Clone, Debug)]
 pub struct BuilderOptions {
-    /// The engine's socket.
-    pub socket: PathBuf,
+    /// Where the engine is.
+    pub engine: Place,
     /// Davit's own program, statically linked: it serves static sites. By default the one that runs.
     pub executable: PathBuf,
     /// The name of this Davit among those that share the engine: only images with it are seen.
@@ -49,10 +49,15 @@ pub struct BuilderOptions {
 }
 
 impl BuilderOptions {
-    /// For an engine on this machine.
+    /// For an engine on this machine, behind this socket file.
     pub fn new(socket: impl Into<PathBuf>, instance: impl Into<String>) -> Self {
+        Self::at(Place::Socket(socket.into()), instance)
+    }
+
+    /// For an engine anywhere.
+    pub fn at(engine: Place, instance: impl Into<String>) -> Self {
         Self {
-            socket: socket.into(),
+            engine,
             executable: PathBuf::from("/proc/self/exe"),
             instance: instance.into(),
             installation: String::new(),
@@ -70,9 +75,9 @@ pub struct DockerBuilder {
 }
 
 impl DockerBuilder {
-    /// Builds with `docker`, which answers at `options.socket` too.
+    /// Builds with `docker`, which answers at `options.engine` too.
     pub fn new(docker: Docker, options: BuilderOptions) -> Self {
-        let wire = Wire::new(&options.socket);
+        let wire = Wire::new(options.engine.clone());
         Self {
             docker,
             wire,

@@ -26,6 +26,7 @@ mod wire;
 
 pub use engine::{BuilderOptions, DockerBuilder};
 pub use images::{APPLICATION, BUILDER, INSTANCE, NAMESPACE, prefix as image_prefix};
+pub use wire::Place;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,16 +1,18 @@
-//! Plain HTTP over the engine's socket, for the three calls that a client library does not offer as they are needed:
+//! Plain HTTP to the engine, for the three calls that a client library does not offer as they are needed:
 //! `/session`, `/build` in that session with an id of our own, and `/build/cancel`. One connection a call, closed when
 //! it is dropped: that alone makes the engine give up the work.
 
+use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::BuildError;
@@ -19,10 +21,46 @@ use crate::error::chain;
 /// The longest error text that is read from the engine, in bytes.
 const LONGEST_ERROR: usize = 64 * 1024;
 
+/// Where an engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Behind a socket file.
+    Socket(PathBuf),
+    /// At `host:port`.
+    Address(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Address(address) => f.write_str(address),
+        }
+    }
+}
+
+/// A connection to it.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+impl Place {
+    async fn connect(&self) -> io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Socket(path) => Box::new(UnixStream::connect(path).await?),
+            Self::Address(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+        })
+    }
+}
+
 /// The way to the engine.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    socket: PathBuf,
+    place: Place,
 }
 
 /// An answer and the connection that it comes by.
@@ -35,11 +73,9 @@ pub struct Answer {
 }
 
 impl Wire {
-    /// By a unix socket.
-    pub fn new(socket: &Path) -> Self {
-        Self {
-            socket: socket.to_path_buf(),
-        }
+    /// To the engine that is there.
+    pub fn new(place: Place) -> Self {
+        Self { place }
     }
 
     /// Sends a request without a body.
@@ -57,7 +93,9 @@ impl Wire {
         let request = request
             .body(Full::<Bytes>::default())
             .map_err(|error| BuildError::Engine(format!("make a request: {error}")))?;
-        let stream = UnixStream::connect(&self.socket)
+        let stream = self
+            .place
+            .connect()
             .await
             .map_err(|error| self.unavailable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -90,7 +128,7 @@ impl Wire {
     }
 
     fn unavailable(&self, error: &io::Error) -> BuildError {
-        BuildError::EngineUnavailable(format!("{}: {error}", self.socket.display()))
+        BuildError::EngineUnavailable(format!("{}: {error}", self.place))
     }
 }
 

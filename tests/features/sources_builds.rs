@@ -1,5 +1,10 @@
 //! What is built: sources by branch, tag, commit, path and submodule, and how they are built.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -276,4 +281,49 @@ fn what_davit_pulled_goes_with_the_last_release_and_what_was_there_stays() {
     davit.done("lost");
     davit.gone("lost");
     assert!(!there(&two) && !there(&left));
+}
+
+#[test]
+fn builds_go_to_the_engine_that_containers_run_on() {
+    let (address, builds) = door_to_the_engine();
+    let davit = Davit::with_flags("tcp", &["--docker-host", &format!("tcp://{address}")]);
+    let repo = GitRepo::with(&[("Dockerfile", &web("by tcp"))]);
+    let mut spec = json!({"source": git(&repo)});
+    spec["build"] = json!({"secrets": [{"name": "S", "value": "through the session"}]});
+    davit.apply("app", spec);
+    davit.done("app");
+    assert_eq!(from_inside(&davit, "tcp", "app").unwrap(), "by tcp");
+    assert!(builds.load(Ordering::Relaxed) > 0, "it was built somewhere else");
+}
+
+/// An address behind which the machine's engine is, and how many builds have been asked for there.
+fn door_to_the_engine() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let builds = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&builds);
+    std::thread::spawn(move || {
+        for outer in listener.incoming().map_while(Result::ok) {
+            let inner = UnixStream::connect("/var/run/docker.sock").unwrap();
+            let (mut asks, mut answers) = (outer.try_clone().unwrap(), outer);
+            let (mut to, mut from) = (inner.try_clone().unwrap(), inner);
+            let counted = Arc::clone(&counted);
+            std::thread::spawn(move || {
+                let mut piece = vec![0; 64 * 1024];
+                while let Ok(length @ 1..) = asks.read(&mut piece) {
+                    let piece = &piece[..length];
+                    counted.fetch_add(usize::from(piece.starts_with(b"POST /build?")), Ordering::Relaxed);
+                    if to.write_all(piece).is_err() {
+                        break;
+                    }
+                }
+                let _ = to.shutdown(Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut answers);
+                let _ = answers.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    (address, builds)
 }

@@ -13,6 +13,9 @@ use hyperlocal::UnixConnector;
 /// Where the engine listens where nothing is said.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
+/// Where an engine at an address listens where no port is said, as for `docker`.
+const DEFAULT_PORT: u16 = 2375;
+
 /// The longest that the engine may take to begin its answer, in seconds.
 const TIMEOUT: u64 = 120;
 
@@ -46,19 +49,15 @@ impl Host {
             Some(("tcp" | "http", address)) => {
                 let address = address.trim_end_matches('/');
                 let read: http::uri::Authority = address.parse().map_err(|_| bad())?;
-                (!read.host().is_empty() && !address.contains('@'))
-                    .then(|| Self::Address(address.to_owned()))
-                    .ok_or_else(bad)
+                if read.host().is_empty() || address.contains('@') {
+                    return Err(bad());
+                }
+                Ok(Self::Address(match read.port() {
+                    Some(_) => address.to_owned(),
+                    None => format!("{address}:{DEFAULT_PORT}"),
+                }))
             }
             _ => Err(bad()),
-        }
-    }
-
-    /// The socket file, for what does not go through the engine's HTTP API.
-    pub fn socket(&self) -> PathBuf {
-        match self {
-            Self::Socket(path) => path.clone(),
-            Self::Address(_) => DEFAULT_SOCKET.into(),
         }
     }
 
@@ -104,7 +103,9 @@ mod tests {
             (Some(""), Host::Socket(DEFAULT_SOCKET.into())),
             (Some("unix:///run/x.sock"), Host::Socket("/run/x.sock".into())),
             (Some("tcp://[::1]:2375"), Host::Address("[::1]:2375".into())),
-            (Some("tcp://engine:2375/"), Host::Address("engine:2375".into())),
+            (Some("tcp://engine:2376/"), Host::Address("engine:2376".into())),
+            (Some("tcp://engine"), Host::Address("engine:2375".into())),
+            (Some("tcp://[::1]"), Host::Address("[::1]:2375".into())),
         ] {
             assert_eq!(Host::parse(host).unwrap(), expected);
         }
