@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,7 +44,7 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Shared {
     table: Mutex<Table>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     wake: mpsc::UnboundedSender<AppId>,
     tasks: TaskTracker,
 }
@@ -69,7 +69,7 @@ impl Jobs {
     pub fn new(places: usize, wake: mpsc::UnboundedSender<AppId>) -> Self {
         let shared = Shared {
             table: Mutex::default(),
-            places: Semaphore::new(places.max(1)),
+            places: Arc::new(Semaphore::new(places.max(1))),
             wake,
             tasks: TaskTracker::new(),
         };
@@ -105,26 +105,34 @@ impl Jobs {
         F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
     {
         let cancel = CancellationToken::new();
-        let id = {
+        let (id, place) = {
             let mut table = self.shared.table.lock();
             if table.jobs.get(app).is_some_and(|job| !job.state.has_ended()) {
                 return;
             }
             table.next += 1;
             let id = table.next;
-            table.waiting.push((id, app.clone()));
+            // Where one is free nobody is told to wait; none is free while somebody waits.
+            let place = Arc::clone(&self.shared.places).try_acquire_owned().ok();
+            let state = if place.is_some() {
+                let since = Timestamp::now();
+                JobState::Fetching { since }
+            } else {
+                table.waiting.push((id, app.clone()));
+                JobState::Queued { position: 0 }
+            };
             let job = Job {
                 id,
                 owner,
-                state: JobState::Queued { position: 0 },
+                state,
                 cancel: cancel.clone(),
             };
             table.jobs.insert(app.clone(), job);
-            id
+            (id, place)
         };
         let (jobs, app) = (self.clone(), app.clone());
         self.shared.tasks.spawn(async move {
-            let result = jobs.run(&app, id, work, &cancel).await;
+            let result = jobs.run(&app, id, place, work, &cancel).await;
             jobs.set(&app, id, JobState::Ended(result));
         });
     }
@@ -133,6 +141,7 @@ impl Jobs {
         &self,
         app: &AppId,
         id: u64,
+        place: Option<OwnedSemaphorePermit>,
         work: W,
         cancel: &CancellationToken,
     ) -> Result<JobOutput, JobFailure>
@@ -140,21 +149,10 @@ impl Jobs {
         W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
         F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
     {
-        let place = tokio::select! {
-            place = self.shared.places.acquire() => place.ok(),
-            () = cancel.cancelled() => None,
+        let _place = match place {
+            Some(place) => place,
+            None => self.wait_for_place(app, id, cancel).await?,
         };
-        self.leave_queue(id);
-        if place.is_none() {
-            return Err(super::work::cancelled("Pending"));
-        }
-        self.set(
-            app,
-            id,
-            JobState::Fetching {
-                since: Timestamp::now(),
-            },
-        );
         let stage = Stage {
             app: app.clone(),
             id,
@@ -165,6 +163,23 @@ impl Jobs {
             Ok(result) => result,
             Err(error) => Err(super::work::panicked(&error)),
         }
+    }
+
+    async fn wait_for_place(
+        &self,
+        app: &AppId,
+        id: u64,
+        cancel: &CancellationToken,
+    ) -> Result<OwnedSemaphorePermit, JobFailure> {
+        let place = tokio::select! {
+            place = Arc::clone(&self.shared.places).acquire_owned() => place.ok(),
+            () = cancel.cancelled() => None,
+        };
+        self.leave_queue(id);
+        let place = place.ok_or_else(|| super::work::cancelled("Pending"))?;
+        let since = Timestamp::now();
+        self.set(app, id, JobState::Fetching { since });
+        Ok(place)
     }
 
     /// Those behind in the queue have moved up and are woken to say so.
@@ -344,6 +359,23 @@ mod tests {
         jobs.cancel(&app("a"));
         assert!(jobs.view(&app("a")).unwrap().stopping);
         assert!(!jobs.hand_over(&app("a"), owner("r4")), "it is being stopped");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_while_a_place_is_free() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(2, sender);
+        let fetches = |name| matches!(jobs.view(&app(name)).unwrap().state, JobState::Fetching { .. });
+        for release in ["r1", "r2"] {
+            // At once, as the pass that starts it looks at it, and again when the places have been given back.
+            for name in ["a", "b"] {
+                jobs.start(&app(name), owner(release), |_, _| async { Ok(output()) });
+                assert!(fetches(name), "{name} {release}");
+            }
+            for name in ["a", "b"] {
+                until(&mut wake, || jobs.view(&app(name)).unwrap().state.has_ended()).await;
+            }
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@
 mod common;
 
 mod bounds;
+mod engine;
 mod inputs;
 mod mishaps;
 mod rig;
