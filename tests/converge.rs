@@ -667,6 +667,7 @@ impl Machine {
                 cancelled: true,
                 step: "Building",
                 log_tail: String::new(),
+                commit: None,
             }),
             None => {
                 let tag = self.job_tag.clone();
@@ -700,6 +701,7 @@ impl Machine {
                     cancelled: false,
                     step: "Building",
                     log_tail: String::new(),
+                    commit: None,
                 })
             }
         });

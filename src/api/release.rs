@@ -39,6 +39,7 @@ use super::values::is_false;
     ),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Title", type_ = "string", json_path = ".status.title", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -137,6 +138,9 @@ pub struct ReleaseStatus {
     /// What brought it about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// What it is called: `spec.title`, or else Manual deployment, Rebuild deployment, or the commit's first line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// What changed since the release before, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<String>,

@@ -167,7 +167,7 @@ impl DockerBuilder {
         match session.unreadable.take() {
             // A file that nobody can send, however often it is tried.
             Some(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(BuildError::Failed(error.to_string()));
+                return Err(BuildError::FileName(error.to_string()));
             }
             Some(error) => return Err(BuildError::Io(error)),
             None => {}

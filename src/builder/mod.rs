@@ -129,6 +129,9 @@ pub enum BuildError {
         /// The path.
         path: String,
     },
+    /// A file of the source has a name that the engine's protocol cannot carry.
+    #[error("send the source to the engine: the name of the file {0} is not UTF-8")]
+    FileName(String),
     /// The build itself failed.
     #[error("build the image: {0}")]
     Failed(String),
@@ -193,6 +196,7 @@ impl Explain for BuildError {
             Self::NotDetected(_)
             | Self::PathNotFound { .. }
             | Self::PathEscapes { .. }
+            | Self::FileName(_)
             | Self::Failed(_)
             | Self::NotSupported { .. }
             | Self::BaseImage(_)
@@ -212,7 +216,7 @@ impl Explain for BuildError {
             Self::NotDetected(_) => Reason::BuildTypeNotDetected,
             Self::PathNotFound { reason, .. } => *reason,
             Self::PathEscapes { .. } => Reason::PathEscapes,
-            Self::Failed(_) => Reason::BuildFailed,
+            Self::FileName(_) | Self::Failed(_) => Reason::BuildFailed,
             Self::NotSupported { .. } => Reason::NotSupported,
             Self::BaseImage(_) => Reason::ImagePullFailed,
             Self::BaseImageDenied(_) => Reason::ImagePullDenied,
@@ -231,6 +235,10 @@ impl Explain for BuildError {
             Self::PathNotFound { field, .. } | Self::PathEscapes { field, .. } => {
                 Some(format!("set {field} to a path inside the repository"))
             }
+            Self::FileName(_) => Some(
+                "rename it in the repository, or leave the directory that it is in out with .dockerignore"
+                    .to_owned(),
+            ),
             Self::Failed(_) => Some("its last lines are in status.failure.logTail of the Release".to_owned()),
             Self::NotSupported { field, .. } => Some(format!("remove {field}")),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),

@@ -168,7 +168,7 @@ fn walk(
     emit: &mut impl FnMut(Stat) -> bool,
 ) -> io::Result<()> {
     let mut levels = vec![Level {
-        entries: sorted(dir.entries()?)?,
+        entries: sorted(dir.entries()?, "")?,
         prefix: String::new(),
         met: None,
         untold: None,
@@ -190,7 +190,7 @@ fn walk(
             stat.mode = DIRECTORY | 0o755;
         } else if kind.is_symlink() {
             stat.mode = SYMLINK | 0o777;
-            stat.linkname = text(dir.read_link_contents(&path)?.into_os_string())?;
+            stat.linkname = text(dir.read_link_contents(&path)?.into_os_string(), &path)?;
         } else if kind.is_file() {
             // Git knows no more of a mode than this; what else there is comes from the umask of whoever fetched.
             stat.mode = if metadata.mode() & 0o111 == 0 {
@@ -210,7 +210,7 @@ fn walk(
             }
         }
         if kind.is_dir() && met.looked_into {
-            let entries = sorted(entry.open_dir()?.entries()?)?;
+            let entries = sorted(entry.open_dir()?.entries()?, &path)?;
             levels.push(Level {
                 entries,
                 prefix: format!("{path}/"),
@@ -222,21 +222,27 @@ fn walk(
     Ok(())
 }
 
-fn sorted(entries: cap_std::fs::ReadDir) -> io::Result<vec::IntoIter<(String, DirEntry)>> {
+fn sorted(entries: cap_std::fs::ReadDir, above: &str) -> io::Result<vec::IntoIter<(String, DirEntry)>> {
     let mut all = Vec::new();
     for entry in entries {
         let entry = entry?;
-        all.push((text(entry.file_name())?, entry));
+        all.push((text(entry.file_name(), above)?, entry));
     }
     all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     Ok(all.into_iter())
 }
 
-fn text(name: std::ffi::OsString) -> io::Result<String> {
+fn text(name: std::ffi::OsString, above: &str) -> io::Result<String> {
     name.into_string().map_err(|name| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("the file name {} is not UTF-8", name.display()),
+            // With what cannot be shown in escapes, so that it can be told which file is meant.
+            std::path::Path::new(above)
+                .join(name)
+                .as_os_str()
+                .as_encoded_bytes()
+                .escape_ascii()
+                .to_string(),
         )
     })
 }

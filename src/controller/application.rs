@@ -105,6 +105,11 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     if pass.gone && deleted {
         return Ok(Requeue::await_change());
     }
+    for view in world.releases.iter().filter(|view| !view.has_ended()) {
+        if let Some(status) = pass.statuses.get_mut(&view.name) {
+            status.title = view.title(status);
+        }
+    }
     let retry = retry(&app, &world, &gathered, now);
     let next = [
         retry.as_ref().and_then(|retry| rest_of_pause(retry, now)),

@@ -484,6 +484,10 @@ impl Pass<'_> {
         }
         if let Some(dir) = self.log_path("x").parent() {
             let _ = tokio::fs::remove_dir_all(dir).await;
+            if let Some(namespace) = dir.parent() {
+                // Not as long as another Application has its logs there.
+                let _ = tokio::fs::remove_dir(namespace).await;
+            }
         }
         self.ctx.jobs.forget(self.id);
         self.ctx.resolver.forget(self.id);

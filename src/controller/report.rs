@@ -100,6 +100,10 @@ impl Report {
             secondary: release.cloned(),
         };
         if let Err(error) = self.recorder.publish(&event, about).await {
+            if is_ending(&error) {
+                tracing::debug!(%reason, "an event was not sent: its namespace is being deleted");
+                return;
+            }
             tracing::warn!(error = %crate::error::chain(&error), %reason, "an event could not be sent");
         }
     }
@@ -149,16 +153,7 @@ impl Report {
             let Ok(reason) = now.reason.parse::<Reason>() else {
                 continue;
             };
-            let calm = matches!(
-                reason,
-                Reason::Progressing
-                    | Reason::Stopped
-                    | Reason::Suspended
-                    | Reason::NoSource
-                    | Reason::Deleting
-                    | Reason::Pending
-                    | Reason::Cancelled
-            );
+            let calm = is_calm(reason, new);
             let under_way = condition::find(new, ConditionType::Reconciling)
                 .is_some_and(|reconciling| reconciling.reason == Reason::Progressing.as_str());
             if kind == ConditionType::Healthy
@@ -176,6 +171,35 @@ impl Report {
             .await;
         }
     }
+}
+
+/// Whether nobody need do anything about what is not ready: it is as it was asked for, or an answer or another object of
+/// the same `kubectl apply` is to come.
+fn is_calm(reason: Reason, new: &[Condition]) -> bool {
+    match reason {
+        Reason::Progressing
+        | Reason::Stopped
+        | Reason::Suspended
+        | Reason::NoSource
+        | Reason::Deleting
+        | Reason::Pending
+        | Reason::Cancelled
+        | Reason::Resolving
+        | Reason::ApplicationNotFound => true,
+        Reason::ProviderNotReady => !condition::is_true(new, ConditionType::Stalled),
+        _ => false,
+    }
+}
+
+/// Whether a namespace that is being deleted takes nothing new any more.
+fn is_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// The merge patch that makes `new` of `old`; nothing where they are equal. What is gone is patched to null.
@@ -234,6 +258,45 @@ mod tests {
             }
             prop_assert_eq!(patched, new);
         }
+    }
+
+    #[test]
+    fn what_only_takes_its_time_is_no_warning() {
+        let stalled = |stalled: bool| {
+            let mut all = Vec::new();
+            let (kind, reason) = (ConditionType::Stalled, Reason::ProviderNotReady);
+            condition::set(
+                &mut all,
+                kind,
+                Some(stalled),
+                reason,
+                "",
+                1,
+                jiff::Timestamp::UNIX_EPOCH,
+            );
+            all
+        };
+        for (reason, is_stalled, calm) in [
+            (Reason::Resolving, false, true),
+            (Reason::ApplicationNotFound, false, true),
+            (Reason::ProviderNotReady, false, true),
+            (Reason::ProviderNotReady, true, false),
+            (Reason::Unhealthy, false, false),
+            (Reason::GitUnreachable, false, false),
+        ] {
+            assert_eq!(is_calm(reason, &stalled(is_stalled)), calm, "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_comes_too_late_for_its_namespace_is_known() {
+        let refused = |cause: &str| {
+            let status = json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": "no",
+                "details": {"causes": [{"reason": cause, "message": "", "field": "metadata.namespace"}]}});
+            kube::Error::Api(serde_json::from_value(status).unwrap())
+        };
+        assert!(is_ending(&refused("NamespaceTerminating")));
+        assert!(!is_ending(&refused("Other")));
     }
 
     #[test]

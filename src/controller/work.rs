@@ -102,7 +102,10 @@ impl BuildWork {
             Err(error) => {
                 let error = error.with_source_path(self.remote.fields.path);
                 let cancelled = matches!(error, BuildError::Cancelled);
-                Err(failed("Building", &error, cancelled, &log))
+                Err(JobFailure {
+                    commit: Some((checkout.message.clone(), checkout.author.clone())),
+                    ..failed("Building", &error, cancelled, &log)
+                })
             }
         }
     }
@@ -170,6 +173,7 @@ fn ended(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) ->
         cancelled,
         step,
         log_tail: log.tail(),
+        commit: None,
     }
 }
 
@@ -182,6 +186,7 @@ pub fn cancelled(step: &'static str) -> JobFailure {
         cancelled: true,
         step,
         log_tail: String::new(),
+        commit: None,
     }
 }
 
@@ -199,6 +204,7 @@ pub fn panicked(error: &tokio::task::JoinError) -> JobFailure {
         cancelled: false,
         step: "Building",
         log_tail: String::new(),
+        commit: None,
     }
 }
 
@@ -217,5 +223,6 @@ pub fn no_log(error: &std::io::Error) -> JobFailure {
         cancelled: false,
         step: "Fetching",
         log_tail: String::new(),
+        commit: None,
     }
 }

@@ -122,7 +122,22 @@ pub fn job(status: &mut ReleaseStatus, job: &JobState, now: Timestamp) {
             status.queue = None;
             enter(status, ReleasePhase::Building, *since);
         }
-        JobState::Ended(_) => {}
+        JobState::Ended(Ok(output)) => commit(status, output.message.as_ref(), output.author.as_ref()),
+        JobState::Ended(Err(failure)) => failed_of(status, failure),
+    }
+}
+
+/// What was fetched is told also where nothing came of it.
+fn failed_of(status: &mut ReleaseStatus, failure: &JobFailure) {
+    if let Some((message, author)) = &failure.commit {
+        commit(status, Some(message), Some(author));
+    }
+}
+
+fn commit(status: &mut ReleaseStatus, message: Option<&String>, author: Option<&String>) {
+    if let Some(source) = &mut status.source {
+        source.message = message.cloned().or_else(|| source.message.take());
+        source.author = author.cloned().or_else(|| source.author.take());
     }
 }
 
@@ -132,6 +147,7 @@ pub fn retrying(status: &mut ReleaseStatus, failure: &JobFailure, now: Timestamp
         return;
     }
     status.queue = None;
+    failed_of(status, failure);
     finish_step(status, failure.problem.reason, now);
     status.failure = Some(Failure {
         step: failure.step.to_owned(),
@@ -185,10 +201,7 @@ pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: 
             reused,
         });
     }
-    if let Some(source) = &mut status.source {
-        source.message = output.message.clone().or_else(|| source.message.take());
-        source.author = output.author.clone().or_else(|| source.author.take());
-    }
+    commit(status, output.message.as_ref(), output.author.as_ref());
 }
 
 /// How far the containers of a Release are.
@@ -257,7 +270,7 @@ pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
             status,
             ReleasePhase::Cancelled,
             Reason::Cancelled,
-            "it was cancelled",
+            "it was cancelled; create another Release, or change the spec, to deploy again",
             now,
         ),
         End::Superseded => close(
@@ -479,114 +492,4 @@ fn human(seconds: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Class;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    #[test]
-    fn a_release_passes_through_its_steps_and_then_never_changes() {
-        let mut status = ReleaseStatus::default();
-        job(&mut status, &JobState::Queued { position: 2 }, at(1));
-        assert_eq!(status.queue, Some(QueuePlace { position: 2 }));
-        job(&mut status, &JobState::Fetching { since: at(2) }, at(2));
-        job(&mut status, &JobState::Building { since: at(3) }, at(4));
-        image(
-            &mut status,
-            &JobOutput {
-                image: "sha256:1".into(),
-                ..JobOutput::default()
-            },
-            false,
-            at(5),
-        );
-        let rolling = |created| Progress::Rolling {
-            created,
-            ready: 0,
-            check_in: None,
-            waiting_for: String::new(),
-        };
-        progress(&mut status, &rolling(1), 2, at(6));
-        assert_eq!(status.phase, ReleasePhase::Deploying);
-        progress(&mut status, &rolling(2), 2, at(7));
-        assert_eq!(status.phase, ReleasePhase::Verifying);
-        progress(&mut status, &Progress::Complete, 2, at(8));
-        assert_eq!(status.phase, ReleasePhase::Succeeded);
-        let names: Vec<_> = status
-            .steps
-            .iter()
-            .map(|step| (step.name.as_str(), step.finished_at.is_some()))
-            .collect();
-        assert_eq!(
-            names,
-            [
-                ("Fetching", true),
-                ("Building", true),
-                ("Deploying", true),
-                ("Verifying", true)
-            ]
-        );
-        assert!(condition::is_true(&status.conditions, ConditionType::Succeeded));
-        let before = status.clone();
-        end(&mut status, &End::Superseded, at(9));
-        progress(&mut status, &rolling(0), 2, at(9));
-        job(&mut status, &JobState::Building { since: at(9) }, at(9));
-        cancelling(&mut status, at(9));
-        assert_eq!(status, before);
-    }
-
-    #[test]
-    fn the_deadline_counts_anew_after_an_outage() {
-        let mut status = ReleaseStatus::default();
-        let rolling = Progress::Rolling {
-            created: 1,
-            ready: 0,
-            check_in: None,
-            waiting_for: String::new(),
-        };
-        progress(&mut status, &rolling, 1, at(1));
-        let problem = Problem::new(Class::Transient, Reason::EngineUnavailable, "it is away");
-        outage(&mut status, None, at(2));
-        assert_eq!(step_began(&status, "Deploying"), Some(at(1)));
-        outage(&mut status, Some(&problem), at(3));
-        let before = status.clone();
-        outage(&mut status, Some(&problem), at(4));
-        assert_eq!(status, before, "the same problem is written once");
-        assert_eq!(status.phase, ReleasePhase::Verifying);
-        outage(&mut status, None, at(9));
-        assert_eq!(step_began(&status, "Deploying"), Some(at(9)));
-        progress(&mut status, &rolling, 1, at(10));
-        let before = status.clone();
-        outage(&mut status, None, at(11));
-        assert_eq!(status, before);
-        assert_eq!(status.phase, ReleasePhase::Verifying);
-    }
-
-    #[test]
-    fn a_failure_says_where_why_and_the_last_lines() {
-        let mut status = ReleaseStatus::default();
-        job(&mut status, &JobState::Building { since: at(0) }, at(0));
-        let problem = Problem::new(Class::Terminal, Reason::BuildFailed, "exit code: 1");
-        end(
-            &mut status,
-            &End::Failed {
-                step: "Building",
-                problem,
-                log_tail: "boom".into(),
-            },
-            at(90),
-        );
-        let failure = status.failure.unwrap();
-        assert_eq!(
-            (failure.step.as_str(), failure.reason.as_str()),
-            ("Building", "BuildFailed")
-        );
-        assert_eq!(failure.log_tail.as_deref(), Some("boom"));
-        assert!(condition::is_true(&status.conditions, ConditionType::Stalled));
-        assert!(condition::find(&status.conditions, ConditionType::Reconciling).is_none());
-        assert_eq!(status.duration.as_deref(), Some("0s"));
-    }
-}
+mod tests;

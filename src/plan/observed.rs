@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::{
     Application, ConcurrencyPolicy, LABEL_MANAGED_BY, MANAGER, Release, ReleasePhase, ReleaseSpec,
-    ReleaseStatus,
+    ReleaseStatus, ReleaseType,
 };
 use crate::error::Problem;
 use crate::runtime::Running;
@@ -68,6 +68,19 @@ impl ReleaseView {
     /// True where nothing changes any more.
     pub fn has_ended(&self) -> bool {
         self.status.phase.has_ended()
+    }
+
+    /// What it is called: as who asked for it says, or by what was asked for, or else the commit's first line, which
+    /// `status` has once it was fetched.
+    pub fn title(&self, status: &ReleaseStatus) -> Option<String> {
+        let by_kind = || match self.spec.kind {
+            ReleaseType::Redeploy => Some("Rebuild deployment".to_owned()),
+            ReleaseType::Deploy | ReleaseType::Rollback => {
+                self.by_hand.then(|| "Manual deployment".to_owned())
+            }
+        };
+        let first_line = || status.source.as_ref()?.message.clone();
+        self.spec.title.clone().or_else(by_kind).or_else(first_line)
     }
 
     /// What the Application wanted when it began, if it ever did.
@@ -196,6 +209,8 @@ pub struct JobFailure {
     pub step: &'static str,
     /// The last lines of its log.
     pub log_tail: String,
+    /// The commit's first line and its author, where it was fetched.
+    pub commit: Option<(String, String)>,
 }
 
 /// Everything that a plan is made from.
@@ -262,6 +277,39 @@ mod tests {
         sort(&mut all);
         let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["d", "c", "b", "a"]);
+    }
+
+    #[test]
+    fn a_release_is_called_as_it_was_asked_for_or_as_its_commit() {
+        let view = |spec: serde_json::Value, by_hand: bool| {
+            let release = serde_json::json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release",
+                "metadata": {"name": "r"}, "spec": spec});
+            let view = ReleaseView::of(&serde_json::from_value(release).unwrap());
+            ReleaseView { by_hand, ..view }
+        };
+        let plain = serde_json::json!({"application": "shop"});
+        let mut status = ReleaseStatus::default();
+        assert_eq!(view(plain.clone(), false).title(&status), None);
+        status.source = Some(crate::api::ResolvedSource {
+            message: Some("Mend it".to_owned()),
+            ..crate::api::ResolvedSource::default()
+        });
+        for (spec, by_hand, title) in [
+            (plain.clone(), false, "Mend it"),
+            (plain, true, "Manual deployment"),
+            (
+                serde_json::json!({"application": "shop", "type": "Redeploy"}),
+                true,
+                "Rebuild deployment",
+            ),
+            (
+                serde_json::json!({"application": "shop", "title": "Now"}),
+                true,
+                "Now",
+            ),
+        ] {
+            assert_eq!(view(spec, by_hand).title(&status).as_deref(), Some(title));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::runtime::{Replica, ReplicaState, Restart, Running};
 
 use super::desired::{container_hash, restart};
 use super::observed::{ReleaseView, World, active, target};
-use super::verdict::keeps_ending;
+use super::verdict::{how, keeps_ending, with_words};
 use super::{count, journal};
 
 /// How often a container may be started again by the engine before its Release counts as failed.
@@ -34,15 +34,13 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
         healthy += i64::from(replica.state == ReplicaState::Healthy);
         match &replica.state {
             ReplicaState::Exited { code, oom, message } => {
-                let why = if *oom {
-                    ", killed for want of memory (see spec.resources.limits.memory)"
-                } else {
-                    ""
-                };
                 let text = format!(
-                    "container {} ended with code {code}{why}, {} restarts; {message}",
-                    replica.name, replica.restarts
+                    "container {} ended{}, {} restarts",
+                    replica.name,
+                    how(*code, *oom),
+                    replica.restarts
                 );
+                let text = with_words(text, message);
                 let problem = Problem::new(Class::Terminal, Reason::ContainerExited, text);
                 if replica.restarts >= RESTARTS || has_ended_for_good(replica, restart) {
                     return Some(problem);

@@ -9,11 +9,11 @@ use crate::api::{
     ReleaseSummary, ResolvedSource, Retry, condition,
 };
 use crate::error::{Class, Problem};
-use crate::runtime::Running;
+use crate::runtime::{ReplicaState, Running};
 
 use super::desired::PinnedSource;
 use super::rollout::{has_arrived, hash_of};
-use super::verdict::{Verdict, built, ended_for_good, healthy, last_word, phase_reason, urls};
+use super::verdict::{Verdict, built, ended_for_good, healthy, last_word, not_yet, phase_reason, urls};
 use super::{count, journal};
 
 /// What was found out on one pass, after its actions.
@@ -305,7 +305,8 @@ impl Verdicts {
                     format!("release {name}: {text}"),
                 ));
             } else {
-                self.progress(Reason::Progressing, &format!("release {name} is under way"));
+                let message = under_way(facts, name, release);
+                self.progress(Reason::Progressing, &message);
             }
         } else if let Some(problem) = facts
             .problem
@@ -378,6 +379,28 @@ impl Verdicts {
                 self.reconciling = Some((Reason::ProgressingWithRetry, problem.message.clone()));
             }
         }
+    }
+}
+
+/// That a Release is under way, and what keeps it: written once for each kind of trouble, though a check may answer
+/// otherwise each time.
+fn under_way(facts: &Facts<'_>, name: &str, release: &ReleaseStatus) -> String {
+    let text = format!("release {name} is under way");
+    let before = facts.app.status.as_ref();
+    let before = before.and_then(|status| condition::find(&status.conditions, ConditionType::Ready));
+    let before = before.filter(|before| before.message.starts_with(&format!("{text}; ")));
+    let running = facts.running.as_ref().ok();
+    let trouble = running.and_then(|running| not_yet(running, release));
+    let starts = running.is_some_and(|running| {
+        let mut all = running.replicas.iter();
+        all.any(|replica| matches!(replica.state, ReplicaState::Created | ReplicaState::Starting))
+    });
+    match (trouble, before) {
+        (Some((kind, _)), Some(before)) if before.message.contains(kind) => before.message.clone(),
+        (Some((_, said)), _) => format!("{text}; {said}"),
+        // One that is started again shows nothing for a moment.
+        (None, Some(before)) if starts => before.message.clone(),
+        (None, _) => text,
     }
 }
 

@@ -103,11 +103,8 @@ pub(super) fn healthy(
                 return (Some(false), Reason::ContainerExited, text);
             }
             ReplicaState::Exited { code, oom, message } => {
-                let why = if *oom { ", killed for want of memory" } else { "" };
-                let text = format!(
-                    "container {} ended with code {code}{why}; {message}",
-                    replica.name
-                );
+                let how = how(*code, *oom);
+                let text = with_words(format!("container {} ended{how}", replica.name), message);
                 return (Some(false), Reason::ContainerExited, text);
             }
             ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
@@ -131,22 +128,60 @@ pub(super) fn healthy(
 
 /// What is said of a container that the engine started again so often or more.
 pub(super) fn keeps_ending(name: &str, last: Option<Ended>, times: i64, message: &str) -> String {
-    let how = last.map_or(String::new(), |last| {
-        let why = if last.oom {
-            ", killed for want of memory (see spec.resources.limits.memory)"
-        } else {
-            ""
-        };
-        format!(" with code {}{why}", last.code)
-    });
-    if times > 1 {
+    let how = last.map_or(String::new(), |last| how(last.code, last.oom));
+    let text = if times > 1 {
         let last = if how.is_empty() { "" } else { ", last" };
-        format!(
-            "container {name} keeps ending{last}{how}; it was started again {times} times or more; {message}"
-        )
+        format!("container {name} keeps ending{last}{how}; it was started again {times} times or more")
     } else {
-        format!("container {name} ended{how} and is started again; {message}")
+        format!("container {name} ended{how} and is started again")
+    };
+    with_words(text, message)
+}
+
+/// How a container ended, with the way out where its limit ended it.
+pub(super) fn how(code: i64, oom: bool) -> String {
+    let why = if oom {
+        ", killed for want of memory: raise spec.resources.limits.memory, or have it use less"
+    } else {
+        ""
+    };
+    format!(" with code {code}{why}")
+}
+
+/// A text with the last words of a container, if it said any.
+pub(super) fn with_words(text: String, words: &str) -> String {
+    if words.trim().is_empty() {
+        text
+    } else {
+        format!("{text}; {words}")
     }
+}
+
+/// Why a Release that is under way is not there yet, where its containers have shown: what its health check answers, or
+/// how they ended. Nothing where they only need their time.
+pub(super) fn not_yet(running: &Running, release: &ReleaseStatus) -> Option<(&'static str, String)> {
+    let hash = hash_of(release)?;
+    let mut own = running
+        .replicas
+        .iter()
+        .filter(|replica| replica.hash == hash && !replica.draining);
+    own.find_map(|replica| match &replica.state {
+        ReplicaState::Unhealthy(said) => Some((
+            "not healthy yet",
+            format!("container {} is not healthy yet: {said}", replica.name),
+        )),
+        ReplicaState::KeepsEnding { last, times, message } => {
+            Some(("ended", keeps_ending(&replica.name, *last, *times, message)))
+        }
+        ReplicaState::Exited { code, oom, message } => {
+            let how = how(*code, *oom);
+            Some((
+                "ended",
+                with_words(format!("container {} ended{how}", replica.name), message),
+            ))
+        }
+        ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => None,
+    })
 }
 
 /// Why what serves is over until somebody does something: a container ended that by its policy is not started again.
@@ -160,16 +195,12 @@ pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Opti
     let ReplicaState::Exited { code, message, .. } = &ended.state else {
         return None;
     };
-    let said = if message.is_empty() {
-        String::new()
-    } else {
-        format!("; {message}")
-    };
-    Some(format!(
+    let text = format!(
         "container {} ended with code {code} and is not started again by spec.restartPolicy: create a Release to run it \
-         again{said}",
+         again",
         ended.name
-    ))
+    );
+    Some(with_words(text, message))
 }
 
 /// Where the host ports can be reached, as they were observed.

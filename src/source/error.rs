@@ -94,6 +94,30 @@ pub enum SourceError {
         /// The default branch, where it was cheap to learn.
         default_branch: Option<String>,
     },
+    /// What stands for a commit is the id of a tag.
+    #[error(
+        "read {field}: {id} is no commit but the id of an annotated tag, which names the commit {commit}"
+    )]
+    IsATag {
+        /// The field that holds it.
+        field: String,
+        /// What it holds.
+        id: String,
+        /// What the tag names.
+        commit: String,
+    },
+    /// A submodule's server wants a credential, and there is none for it.
+    #[error(
+        "sign in at {url}: it wants a credential, and that of {field} is for {server} only, where the repository is"
+    )]
+    NoCredential {
+        /// The field that names the credential.
+        field: &'static str,
+        /// The submodule's repository.
+        url: SafeUrl,
+        /// Whom the credential is for.
+        server: String,
+    },
     /// The server's certificate cannot be trusted.
     #[error("trust the certificate of {url}: {said}")]
     Tls {
@@ -221,6 +245,8 @@ impl Explain for SourceError {
             | Self::RepositoryNotFound { .. }
             | Self::Redirected { .. }
             | Self::RefNotFound { .. }
+            | Self::IsATag { .. }
+            | Self::NoCredential { .. }
             | Self::Empty { .. }
             | Self::KeyInvalid { .. }
             | Self::Tls { .. }
@@ -240,11 +266,11 @@ impl Explain for SourceError {
         match self {
             Self::UrlInvalid { .. } | Self::RefInvalid { .. } => Reason::InvalidSpec,
             Self::TransportForbidden { .. } => Reason::GitTransportForbidden,
-            Self::AuthFailed { .. } => Reason::GitAuthFailed,
+            Self::AuthFailed { .. } | Self::NoCredential { .. } => Reason::GitAuthFailed,
             Self::HostKeyMissing { .. } => Reason::GitHostKeyMissing,
             Self::HostKeyUnknown { .. } => Reason::GitHostKeyUnknown,
             Self::RepositoryNotFound { .. } | Self::Redirected { .. } => Reason::GitRepositoryNotFound,
-            Self::RefNotFound { .. } | Self::Empty { .. } => Reason::GitRefNotFound,
+            Self::RefNotFound { .. } | Self::IsATag { .. } | Self::Empty { .. } => Reason::GitRefNotFound,
             Self::KeyInvalid { .. } => Reason::SecretInvalid,
             Self::Tls { .. } => Reason::GitTlsFailed,
             Self::Unreachable { .. } => Reason::GitUnreachable,
@@ -281,6 +307,10 @@ impl Explain for SourceError {
             Self::Redirected { field, .. } => {
                 format!("set {field} to the repository's present address; some servers want it to end in .git")
             }
+            Self::IsATag { field, commit, .. } => format!("set {field} to {commit}"),
+            Self::NoCredential { server, .. } => format!(
+                "give the submodule a relative url on {server}, or one that everybody may read, or leave submodules out"
+            ),
             Self::RefNotFound { field, .. } => format!("set {field} to one that is there, or push it"),
             Self::Tls { field, .. } => {
                 format!("for a CA of one's own put its certificate as ca.crt into the Secret of {field}")

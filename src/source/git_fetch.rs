@@ -10,7 +10,7 @@ use super::failure::{has_no_such_object, refused_by_hash};
 use super::git::not_there;
 use super::git_cache::Entry;
 use super::git_command::{Conversation, Runner, in_repository};
-use super::remote::full_name;
+use super::remote::{describe, full_name};
 use super::submodules::{self, Module};
 use super::{CheckoutRequest, SourceError};
 use crate::error::cut;
@@ -209,16 +209,36 @@ impl Job<'_> {
                 "--no-mailmap",
                 "--encoding=UTF-8",
             ])
-            .args(["--format=%an <%ae>%n%B", "--end-of-options"])
+            .args(["--format=%H%n%an <%ae>%n%B", "--end-of-options"])
             .arg(self.request.commit.as_str());
         let output = self.run("read the commit of", program).await?.out();
         let mut lines = output.lines();
+        let commit = lines.next().unwrap_or_default();
+        if commit != self.request.commit.as_str() {
+            return Err(self.is_a_tag(commit));
+        }
         let author = shown(lines.next().unwrap_or_default());
         let message = lines.map(shown).find(|line| !line.is_empty());
         Ok(Head {
             message: message.unwrap_or_default(),
             author,
         })
+    }
+
+    /// Git takes the id of a tag for what it names. A Release is pinned to a commit, and its image bears that.
+    fn is_a_tag(&self, names: &str) -> SourceError {
+        let CheckoutRequest {
+            remote, commit, spec, ..
+        } = self.request;
+        let field = match spec {
+            RefSpec::Commit(asked) if asked == commit => describe(remote, spec).0,
+            _ => "spec.revision of the Release".to_owned(),
+        };
+        SourceError::IsATag {
+            field,
+            id: commit.to_string(),
+            commit: names.to_owned(),
+        }
     }
 
     /// Says which files are only pointers into Git LFS, so that a build that finds them short is understood.

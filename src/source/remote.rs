@@ -182,6 +182,27 @@ pub(super) fn submodule(parent: &GitRemote, text: &str) -> Result<GitRemote, Str
     })
 }
 
+/// A refusal as it is meant where the submodule's server is another one than its parent's: the parent's credential was
+/// never shown to it, and no other can be given.
+pub(super) fn without_credential(parent: &GitRemote, module: &GitRemote, error: SourceError) -> SourceError {
+    let (here, there) = (parent.url.expose(), module.url.expose());
+    match error {
+        SourceError::AuthFailed { url, field, .. } if origin(here) != origin(there) => {
+            let port = here.port().map_or(String::new(), |port| format!(":{port}"));
+            SourceError::NoCredential {
+                field,
+                url,
+                server: format!(
+                    "{}://{}{port}",
+                    here.scheme(),
+                    here.host_str().unwrap_or_default()
+                ),
+            }
+        }
+        other => other,
+    }
+}
+
 /// What must be equal for a credential to go along.
 fn origin(url: &Url) -> (String, Option<String>, Option<u16>) {
     let port = url.port_or_known_default().or(match url.scheme() {

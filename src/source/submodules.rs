@@ -222,7 +222,7 @@ impl Git {
                 .await
                 .map_err(|source| SourceError::Submodule {
                     path: path.clone(),
-                    source: Box::new(source),
+                    source: Box::new(remote::without_credential(parent, &remote, source)),
                 })?;
         }
         budget.depth += 1;

@@ -755,14 +755,16 @@ async fn a_build_that_fails_says_at_which_step_and_why() {
         "{error}"
     );
     let odd: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![b'x', 0xff]);
-    std::fs::write(bench.root().join(&odd), "x").unwrap();
+    std::fs::create_dir_all(bench.root().join("deep")).unwrap();
+    std::fs::write(bench.root().join("deep").join(&odd), "x").unwrap();
     bench.dockerfile(&["COPY . /files"]);
     let error = bench.build(&bench.request()).await.unwrap_err();
     assert!(
-        error.reason() == Reason::BuildFailed && error.to_string().contains("not UTF-8"),
+        error.reason() == Reason::BuildFailed && error.to_string().contains(r"deep/x\xff is not UTF-8"),
         "{error}"
     );
-    std::fs::remove_file(bench.root().join(&odd)).unwrap();
+    assert!(error.hint().unwrap().contains("rename it in the repository"));
+    std::fs::remove_file(bench.root().join("deep").join(&odd)).unwrap();
     request = bench.request();
     request.memory = Some(1 << 30);
     let error = bench.build(&request).await.unwrap_err();

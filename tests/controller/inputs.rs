@@ -1,6 +1,7 @@
 //! What is asked for and cannot mean anything is refused with the field's name; what was given reaches the containers.
 
 use davit::api::{GitProvider, Release};
+use davit::builder::fake::FakeBuilder;
 use davit::runtime::fake::Behaviour;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
@@ -104,6 +105,42 @@ async fn a_suspended_provider_says_so_and_lets_nobody_look_anything_up() {
             condition(app, "Stalled")["status"] == "True"
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_has_a_title_and_a_failed_one_its_commit() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    repo.commit(
+        "Break it\n\nfor good",
+        &[("Dockerfile", "FROM scratch\nRUN false\n")],
+    );
+    davit.look("shop").await;
+    let failed = davit.phase("shop-2", "Failed").await;
+    assert_eq!(failed["status"]["source"]["message"], "Break it", "{failed:#}");
+    assert_eq!(
+        failed["status"]["source"]["author"],
+        "Jane Doe <jane@example.com>"
+    );
+    assert_eq!(failed["status"]["title"], "Break it", "{failed:#}");
+    for (name, spec, title) in [
+        ("plain", json!({"application": "shop"}), "Manual deployment"),
+        (
+            "again",
+            json!({"application": "shop", "type": "Redeploy"}),
+            "Rebuild deployment",
+        ),
+        ("own", json!({"application": "shop", "title": "Now"}), "Now"),
+    ] {
+        davit.ask(name, spec).await;
+        let ended = davit.phase(name, "Failed").await;
+        assert_eq!(ended["status"]["title"], title, "{ended:#}");
+    }
+    davit.delete("shop").await;
+    davit.wait("shop", "gone", Value::is_null).await;
+    assert!(!davit.has_logs(), "no empty directory is left of a namespace");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +259,7 @@ async fn variables_in_values_command_and_arguments_are_replaced() {
     // Another value is another release, in whose words the Secret is the reason, and no word tells the value.
     let patch = Patch::Merge(secret("correct horse"));
     davit.runtime.script(
-        &davit::builder::fake::FakeBuilder::id(GOOD),
+        &FakeBuilder::id(GOOD),
         &Behaviour::RefusesToStart("exec: --db=//shop:correct horse@db".to_owned()),
     );
     davit
@@ -246,4 +283,37 @@ async fn variables_in_values_command_and_arguments_are_replaced() {
     assert_eq!(failed["status"]["cause"]["kind"], "Secret", "{failed:#}");
     let told = failed["status"].to_string();
     assert!(told.contains("exec: --db") && !told.contains("horse"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_release_is_told_once() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let image = FakeBuilder::id(GOOD);
+    let answers = |code: u16| Behaviour::Unhealthy(format!("GET / answers {code}"));
+    davit.runtime.script(&image, &answers(503));
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&repo), "healthCheck": {"http": {"port": 80}}}),
+        )
+        .await;
+    let told = "release shop-1 is under way; container";
+    let app = davit
+        .wait("shop", "told what its check answers", |app| {
+            let said = message(app, "Ready");
+            said.starts_with(told) && said.ends_with("is not healthy yet: GET / answers 503")
+        })
+        .await;
+    assert_eq!(condition(&app, "Ready")["reason"], "Progressing", "{app:#}");
+    davit.runtime.script(&image, &answers(500));
+    davit.quiet().await;
+    let writes = davit.writes();
+    davit.look("shop").await;
+    davit.quiet().await;
+    let later = davit.application("shop").await;
+    assert_eq!(message(&later, "Ready"), message(&app, "Ready"));
+    assert!(davit.writes() <= writes + 1, "that it was looked, and no more");
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.done("shop").await;
 }

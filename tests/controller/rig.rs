@@ -264,6 +264,11 @@ impl Loop {
         }
     }
 
+    /// Whether anything is left of the logs of the namespace.
+    pub fn has_logs(&self) -> bool {
+        self.config.data_dir.join("logs").join(NAMESPACE).exists()
+    }
+
     /// What the log of a Release holds.
     pub fn log(&self, release: &str) -> String {
         let namespaces = self.config.data_dir.join("logs").join(NAMESPACE);

@@ -10,7 +10,7 @@ use davit::source::GitRemote;
 
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps};
-use crate::{World, branch, commit, file_remote, names, read, remote, tag};
+use crate::{World, branch, commit, expect, file_remote, names, read, remote, tag};
 
 fn at(server: &GitHttps, access: Access, name: &str) -> GitRemote {
     GitRemote {
@@ -137,7 +137,7 @@ async fn who_has_the_credential_is_let_in_and_nobody_else() {
             .checkout(&remote, &commit(&repo.head()), &branch("main"))
             .await
             .unwrap_err();
-        crate::expect(&error, GitAuthFailed, Terminal, field);
+        expect(&error, GitAuthFailed, Terminal, field);
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
 
@@ -225,4 +225,29 @@ async fn only_https_and_ssh_unless_for_development() {
             &["git.url"],
         )
         .await;
+}
+
+#[tokio::test]
+async fn the_id_of_a_tag_is_no_commit() {
+    let repo = GitRepo::with(&[("file", "one")]);
+    repo.git(["tag", "--annotate", "--message", "a tag", "v1"]);
+    let of_tag = commit(repo.git(["rev-parse", "v1"]).trim());
+    let head = repo.head();
+    assert_ne!(of_tag.as_str(), head);
+    let world = World::development();
+    let spec = RefSpec::Commit(of_tag.clone());
+    let way_out = format!("set spec.source.git.ref.commit to {head}");
+    let says = [of_tag.as_str(), "annotated tag", way_out.as_str()];
+    world
+        .refuses(&file_remote(repo.path()), &spec, GitRefNotFound, Terminal, &says)
+        .await;
+    let asked = world
+        .checkout(&file_remote(repo.path()), &of_tag, &RefSpec::Default)
+        .await;
+    expect(
+        &asked.unwrap_err(),
+        GitRefNotFound,
+        Terminal,
+        &["spec.revision of the Release"],
+    );
 }

@@ -100,7 +100,12 @@ async fn a_credential_does_not_go_to_another_host() {
         &error,
         SubmoduleFailed,
         Terminal,
-        &["fetch submodule lib", "sign in at https://localhost"],
+        &[
+            "fetch submodule lib",
+            "sign in at https://localhost",
+            "that of spec.source.git.secretRef is for https://127.0.0.1:",
+            "relative url",
+        ],
     );
     world.is_clean();
 
@@ -162,7 +167,12 @@ async fn a_submodule_that_breaks_the_rules_is_refused() {
             head.as_str(),
             "check the submodule's url in .gitmodules",
         ),
-        ("lib", "git@127.0.0.1:lib.git", head.as_str(), "ssh-privatekey"),
+        (
+            "lib",
+            "git@127.0.0.1:lib.git",
+            head.as_str(),
+            "is for https://127.0.0.1",
+        ),
     ] {
         let shop = parent(place, url, child);
         server.publish("shop.git", &shop);
