@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -15,7 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Application, GitProvider, REQUESTED_AT, Release};
+use crate::api::{AllowedFrom, Application, GitProvider, REQUESTED_AT, Release};
 use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
@@ -97,6 +97,10 @@ pub async fn run(
         .watches_stream(providers_seen(client.clone()), {
             let applications = stores.applications.clone();
             move |provider: GitProvider| users_of(&applications, &provider)
+        })
+        .watches_stream(labels_of_namespaces(client.clone()), {
+            let (applications, providers) = (stores.applications.clone(), stores.providers.clone());
+            move |namespace| selected(&applications, &providers, &namespace)
         })
         .reconcile_on(wakes(ctx.clone(), woken))
         .graceful_shutdown_on(stopped(stop.clone()))
@@ -286,6 +290,34 @@ fn providers_seen(
             (&condition.status, &condition.reason).hash(&mut hasher);
         }
         hasher.finish()
+    })
+}
+
+/// Namespaces, by their metadata only, each time that their labels change: a GitProvider may allow them by those.
+fn labels_of_namespaces(
+    client: Client,
+) -> impl Stream<Item = Result<PartialObjectMeta<Namespace>, watcher::Error>> + Send + 'static {
+    let api = Api::<PartialObjectMeta<Namespace>>::all(client);
+    changes(api, |namespace: &PartialObjectMeta<Namespace>| {
+        let mut hasher = DefaultHasher::new();
+        namespace.labels().hash(&mut hasher);
+        hasher.finish()
+    })
+}
+
+/// The Applications of a namespace whose GitProvider is of another one and selects who may use it.
+fn selected(
+    applications: &Store<Application>,
+    providers: &Store<GitProvider>,
+    namespace: &PartialObjectMeta<Namespace>,
+) -> Vec<ObjectRef<Application>> {
+    let selects = |provider: &ObjectRef<GitProvider>| {
+        let provider = providers.get(provider);
+        provider.is_some_and(|provider| provider.spec.allowed_namespaces.from == AllowedFrom::Selector)
+    };
+    let here = |app: &Application| app.metadata.namespace == namespace.metadata.name;
+    those(applications, |app| {
+        here(app) && git_provider::used_by(app).iter().any(selects)
     })
 }
 

@@ -3,12 +3,12 @@
 use davit::api::{GitProvider, Release};
 use davit::builder::fake::FakeBuilder;
 use davit::runtime::fake::Behaviour;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::rig::{Loop, condition, id, repo, source};
+use crate::rig::{Loop, NAMESPACE, condition, id, repo, source};
 
 const GOOD: &str = "FROM scratch\n";
 
@@ -60,10 +60,7 @@ async fn a_release_that_does_not_fit_the_source_fails_at_once_and_says_how_to_as
     let odd = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release", "metadata": {"name": "odd"},
         "spec": {"application": "shop", "revision": "a".repeat(50)}});
     let odd: Release = serde_json::from_value(odd).unwrap();
-    let refused = davit
-        .api::<Release>()
-        .create(&kube::api::PostParams::default(), &odd)
-        .await;
+    let refused = davit.api::<Release>().create(&PostParams::default(), &odd).await;
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("spec.revision"), "{said}");
 }
@@ -105,6 +102,42 @@ async fn a_suspended_provider_says_so_and_lets_nobody_look_anything_up() {
             condition(app, "Stalled")["status"] == "True"
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_of_a_namespace_lets_its_applications_in_and_out_at_once() {
+    let davit = Loop::start().await;
+    let namespaces: Api<Namespace> = Api::all(davit.client.clone());
+    let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}});
+    let params = PostParams::default();
+    namespaces
+        .create(&params, &serde_json::from_value(made).unwrap())
+        .await
+        .unwrap();
+    let provider = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": "gt"},
+        "spec": {"gitea": {"url": "https://127.0.0.1:1", "tokenSecretRef": {"name": "nope"}},
+            "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}});
+    Api::<GitProvider>::namespaced(davit.client.clone(), "platform")
+        .create(&params, &serde_json::from_value(provider).unwrap())
+        .await
+        .unwrap();
+    let gitea = json!({"gitea": {"provider": {"name": "gt", "namespace": "platform"}, "owner": "a", "repository": "b"}});
+    davit.apply("shop", json!({"source": gitea})).await;
+    for (label, reason) in [
+        (Value::Null, "AccessDenied"),
+        (json!("a"), "ProviderNotReady"),
+        (json!("b"), "AccessDenied"),
+    ] {
+        davit.quiet().await;
+        let labelled = Patch::Merge(json!({"metadata": {"labels": {"team": label}}}));
+        namespaces
+            .patch(NAMESPACE, &PatchParams::default(), &labelled)
+            .await
+            .unwrap();
+        davit
+            .wait("shop", reason, |app| condition(app, "Ready")["reason"] == reason)
+            .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
