@@ -217,7 +217,7 @@ pub struct Trigger {
 }
 
 /// What makes a new commit or image deploy by itself: `Push` that the branch or tag moves, `Manual` nothing but a Release
-/// that asks for it; `Tag` is not in this version of Davit yet and is refused. Default Push.
+/// that asks for it; `Tag` is not in this version of Davit yet and is refused. Default Push. Write it with quotes, `"on": Manual`: kubectl takes a bare `on` for `true`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TriggerOn {
     /// The branch or image tag moved.

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action as Requeue;
 
-use crate::api::{Application, FINALIZER, REQUESTED_AT, Reason, Release, ReleaseStatus, ReleaseType, Retry};
+use crate::api::{
+    Application, FINALIZER, REQUESTED_AT, Reason, Release, ReleasePhase, ReleaseStatus, ReleaseType, Retry,
+};
 use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::plan::backoff::pause;
@@ -16,7 +18,7 @@ use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::fingerprint::changed;
 use crate::plan::observed::{JobOutput, JobState, JobView, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
-use crate::plan::{has_arrived, is_to_make, journal, plan, rest_of_deadline};
+use crate::plan::{has_arrived, hash_of, is_to_make, journal, plan, rest_of_deadline};
 use crate::redact::Masker;
 use crate::runtime::{Progress, ReplicaState, Running};
 
@@ -61,7 +63,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         .observe(&id)
         .await
         .map_err(|error| Problem::of(&error));
-    let running = running.map(|running| without_secrets(running, gathered.values.as_ref()));
+    let running = running.map(|running| without_secrets(running, &gathered, &views));
     for view in &mut views {
         journal::outage(&mut view.status, running.as_ref().err(), now);
     }
@@ -265,10 +267,12 @@ fn pin(release: &ReleaseView, views: &[ReleaseView], app: &Application) -> Optio
         .map(|source| source.revision.clone());
     own.or_else(|| release.spec.revision.as_ref().map(|asked| asked_for(asked, app)))
         .or_else(|| {
-            let before = views
-                .iter()
-                .rev()
-                .find(|view| view.name != release.name && view.has_begun());
+            // One that was cancelled or superseded never ran, nor did it fail to.
+            let ended = |view: &&ReleaseView| {
+                let phase = view.status.phase;
+                view.has_begun() && matches!(phase, ReleasePhase::Succeeded | ReleasePhase::Failed)
+            };
+            let before = views.iter().rev().find(ended);
             let source = before
                 .and_then(|view| view.status.source.as_ref())
                 .map(|source| source.revision.clone());
@@ -357,18 +361,40 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
     all
 }
 
-/// What containers said is shown in status and events: without the values that no log may show.
-fn without_secrets(mut running: Running, values: Option<&Values>) -> Running {
-    let masker = Masker::new(
-        values
-            .map(|values| values.confidential.as_slice())
-            .unwrap_or_default(),
-    );
+/// What containers said is shown in status and events: without the values that no log may show, neither those of now nor
+/// those that the container was given. The files that it was given cannot be read again: where they may be others by now, its
+/// words are not shown.
+fn without_secrets(mut running: Running, gathered: &Gathered, releases: &[ReleaseView]) -> Running {
+    let now = gathered
+        .values
+        .as_ref()
+        .map(|values| values.confidential.as_slice());
+    let wanted = gathered.wanted.as_ref().ok().and_then(Option::as_ref);
+    let same_files = |hash: &str| {
+        wanted.is_some_and(|wanted| {
+            let of = |view: &&ReleaseView| hash_of(&view.status).as_deref() == Some(hash);
+            let made = releases.iter().find(of);
+            made.is_some_and(|made| {
+                let others = changed(&made.status.inputs, &wanted.inputs);
+                others.into_iter().all(|field| !field.starts_with("run.volumes."))
+            })
+        })
+    };
     for replica in &mut running.replicas {
+        let known = !replica.secret_files || now.is_some() && same_files(&replica.hash);
+        let mut secrets = now.unwrap_or_default().to_vec();
+        secrets.append(&mut replica.given);
         match &mut replica.state {
             ReplicaState::Exited { message, .. }
             | ReplicaState::KeepsEnding { message, .. }
-            | ReplicaState::Unhealthy(message) => *message = masker.mask(message).into_owned(),
+            | ReplicaState::Unhealthy(message) => {
+                *message = if known {
+                    Masker::new(&secrets).mask(message).into_owned()
+                } else {
+                    "its words are not shown: the Secret of one of its volumes is another one by now"
+                        .to_owned()
+                };
+            }
             ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
         }
     }
@@ -441,7 +467,7 @@ async fn report(
             .runtime
             .observe(pass.id)
             .await
-            .map(|running| without_secrets(running, gathered.values.as_ref()))
+            .map(|running| without_secrets(running, gathered, &world.releases))
             .map_err(|error| Problem::of(&error)),
         None => world.running.clone(),
     };

@@ -33,7 +33,13 @@ impl Pass<'_> {
         let Some(status) = self.statuses.get(release).cloned() else {
             return Ok(());
         };
-        let mut wanted = self.workload_of(release, &status).await?;
+        let mut wanted = match self.workload_of(release, &status).await {
+            Ok(wanted) => wanted,
+            Err(problem) => {
+                self.change(release, |status| journal::hindered(status, &problem, now));
+                return Err(problem);
+            }
+        };
         let left_alone = beside.and_then(|beside| self.hash_of(beside));
         wanted.left_alone = left_alone.filter(|left_alone| *left_alone != wanted.hash);
         if wanted.left_alone.is_some() && wanted.strategy == Strategy::StopFirst {
@@ -59,8 +65,12 @@ impl Pass<'_> {
             }
             Err(error) => {
                 // Engines repeat the command, which may hold the value of a Secret.
+                let given = wanted
+                    .env
+                    .iter()
+                    .filter(|(name, _)| wanted.secret_env.contains(name));
                 let hidden = self.values.iter().flat_map(|values| &values.confidential);
-                let masker = Masker::new(hidden);
+                let masker = Masker::new(hidden.chain(given.map(|(_, value)| value)));
                 let problem = Problem::masked(&error, |text| masker.mask(text).into_owned());
                 if problem.class == Class::Terminal && !status.phase.has_ended() {
                     let end = End::Failed {
@@ -72,6 +82,7 @@ impl Pass<'_> {
                     self.again = true;
                     return Ok(());
                 }
+                self.change(release, |status| journal::hindered(status, &problem, now));
                 Err(problem)
             }
         }

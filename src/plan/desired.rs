@@ -370,9 +370,21 @@ pub fn workload(
             rollout.strategy.unwrap_or(Strategy::StartFirst)
         },
         min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
+        secret_env: secret_env(values),
+        secret_files: spec.volumes.iter().any(|volume| volume.secret.is_some()),
         given_up: Vec::new(),
         left_alone: None,
     })
+}
+
+/// The names of the variables whose value comes from a Secret, all or in part.
+fn secret_env(values: &Values) -> Vec<String> {
+    let from_secret = |name: &String| {
+        let origin = values.origins.get(&format!("run.env.{name}"));
+        origin.is_some_and(|origin| origin.contains("Secret "))
+    };
+    let names = values.env.iter().map(|(name, _)| name);
+    names.filter(|name| from_secret(name)).cloned().collect()
 }
 
 /// What happens when a container ends by itself; without a policy it is started again, always.

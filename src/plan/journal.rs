@@ -6,7 +6,7 @@ use crate::api::{
     BuilderUsed, Cause, CauseKind, ConditionType, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
     ResolvedSource, Step, condition,
 };
-use crate::error::{Problem, cut};
+use crate::error::{Class, Problem, cut};
 use crate::runtime::Progress;
 
 use super::desired::{Desired, PinnedSource};
@@ -218,6 +218,14 @@ pub fn progress(status: &mut ReleaseStatus, progress: &Progress, replicas: u32, 
             } else {
                 ReleasePhase::Deploying
             };
+            if hindrance(status).is_some() {
+                let reason = if status.phase == ReleasePhase::Verifying {
+                    Reason::Verifying
+                } else {
+                    Reason::Deploying
+                };
+                summarise(status, reason, reason.sentence(), now);
+            }
             if status.phase == ReleasePhase::Verifying && phase == ReleasePhase::Deploying {
                 return; // A container that is put right in the middle of it is no step back.
             }
@@ -241,6 +249,33 @@ pub fn progress(status: &mut ReleaseStatus, progress: &Progress, replicas: u32, 
             );
         }
     }
+}
+
+/// A step towards its containers could not be taken; it is tried again until the deadline, which counts from the first try.
+pub fn hindered(status: &mut ReleaseStatus, problem: &Problem, now: Timestamp) {
+    if status.phase.has_ended() {
+        return;
+    }
+    if step_began(status, "Deploying").is_none() {
+        enter(status, ReleasePhase::Deploying, now);
+    }
+    summarise(status, problem.reason, &problem.message, now);
+}
+
+/// What a Release in its rollout is hindered by, if by anything.
+pub fn hindrance(status: &ReleaseStatus) -> Option<Problem> {
+    let rolling = matches!(status.phase, ReleasePhase::Deploying | ReleasePhase::Verifying);
+    let said = condition::find(&status.conditions, ConditionType::Succeeded).filter(|_| rolling)?;
+    let reason: Reason = said.reason.parse().ok()?;
+    let usual = matches!(
+        reason,
+        Reason::Deploying
+            | Reason::Verifying
+            | Reason::Cancelling
+            | Reason::ProgressingWithRetry
+            | Reason::Suspended
+    );
+    (!usual).then(|| Problem::new(Class::Terminal, reason, said.message.clone()))
 }
 
 /// What runs cannot be seen, or can be seen again, in the middle of a rollout. That is no fault of the Release: its

@@ -23,7 +23,7 @@ use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
 pub use action::{Action, End, Occasion, Plan};
-pub use rollout::{has_arrived, is_to_make, rest_of_deadline};
+pub use rollout::{has_arrived, hash_of, is_to_make, rest_of_deadline};
 
 use handover::heir;
 use observed::{JobState, ReleaseView, World, active, last_handled, target};
@@ -135,7 +135,7 @@ fn is_unrecorded(world: &World<'_>) -> bool {
     let known: Vec<String> = world
         .releases
         .iter()
-        .filter_map(|release| rollout::hash_of(&release.status))
+        .filter_map(|release| hash_of(&release.status))
         .collect();
     newest_is_good
         && !running.replicas.is_empty()
@@ -403,8 +403,8 @@ fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
         plan.push(Action::CancelJob);
         return;
     }
-    let own = rollout::hash_of(&release.status);
-    let kept = active(&world.releases).and_then(|active| rollout::hash_of(&active.status));
+    let own = hash_of(&release.status);
+    let kept = active(&world.releases).and_then(|active| hash_of(&active.status));
     let left = match (&world.running, own) {
         (Ok(running), Some(own)) if kept.as_ref() != Some(&own) => {
             running.replicas.iter().any(|replica| replica.hash == own)

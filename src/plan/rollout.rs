@@ -23,15 +23,15 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
     // Once they serve it is the old ones that take their time.
     let late = !has_arrived(&release.status, running)
         && rest_of_deadline(&world.app.spec, &release.status, now).is_some_and(|rest| rest.is_zero());
-    // What ended under an earlier Release of the same containers is made anew for this one.
     let restart = restart_of(&release.status);
-    let own = running.replicas.iter().filter(|replica| {
-        replica.hash == hash && !(replica.release != release.name && has_ended_for_good(replica, restart))
-    });
+    let own = running.replicas.iter().filter(|replica| replica.hash == hash);
     let mut last = None;
     let mut healthy = 0;
     for replica in own {
         healthy += i64::from(replica.state == ReplicaState::Healthy);
+        // How often one ended under an earlier Release of the same containers says nothing of this one, and what ended for
+        // good then is made anew for it.
+        let made_for_it = replica.release == release.name;
         match &replica.state {
             ReplicaState::Exited { code, oom, message } => {
                 let text = format!(
@@ -42,7 +42,7 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
                 );
                 let text = with_words(text, message);
                 let problem = Problem::new(Class::Terminal, Reason::ContainerExited, text);
-                if replica.restarts >= RESTARTS || has_ended_for_good(replica, restart) {
+                if made_for_it && (replica.restarts >= RESTARTS || has_ended_for_good(replica, restart)) {
                     return Some(problem);
                 }
                 last = Some(problem);
@@ -52,7 +52,7 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
             } => {
                 let text = keeps_ending(&replica.name, *ended, replica.restarts, message);
                 let problem = Problem::new(Class::Terminal, Reason::ContainerExited, text);
-                if replica.restarts >= RESTARTS {
+                if made_for_it && replica.restarts >= RESTARTS {
                     return Some(problem);
                 }
                 last = Some(problem);
@@ -67,8 +67,9 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
                     ),
                 ));
             }
-            ReplicaState::Starting | ReplicaState::Healthy | ReplicaState::Created => {
-                if replica.restarts > RESTARTS {
+            ReplicaState::Healthy => {}
+            ReplicaState::Starting | ReplicaState::Created => {
+                if made_for_it && replica.restarts > RESTARTS {
                     return Some(Problem::new(
                         Class::Terminal,
                         Reason::ContainerExited,
@@ -83,7 +84,7 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
         }
     }
     late.then(|| {
-        last.unwrap_or_else(|| {
+        last.or_else(|| journal::hindrance(&release.status)).unwrap_or_else(|| {
             let text = if healthy >= replicas_of(&release.status) {
                 "the containers are healthy, but were not for spec.rollout.minReady within spec.rollout.progressDeadline; \
                  lower the one or raise the other"
@@ -125,7 +126,7 @@ pub fn is_to_make<'r>(
 }
 
 /// The hash of a Release's containers, once it has an image.
-pub(super) fn hash_of(release: &ReleaseStatus) -> Option<String> {
+pub fn hash_of(release: &ReleaseStatus) -> Option<String> {
     let image = release.image.as_ref()?;
     Some(container_hash(&release.inputs, image))
 }

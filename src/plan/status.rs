@@ -304,6 +304,12 @@ impl Verdicts {
                     reason.unwrap_or(Reason::ProgressingWithRetry),
                     format!("release {name}: {text}"),
                 ));
+            } else if let Some(problem) = journal::hindrance(release) {
+                self.problem(&Problem::new(
+                    Class::Transient,
+                    problem.reason,
+                    format!("release {name}: {}", problem.message),
+                ));
             } else {
                 let message = under_way(facts, name, release);
                 self.progress(Reason::Progressing, &message);

@@ -142,6 +142,11 @@ impl FakeRuntime {
         self.state.lock().failures.push_back(error);
     }
 
+    /// From now on no step can be taken, for this reason; nothing: steps can be taken again.
+    pub fn fail_deploys(&self, error: Option<RuntimeError>) {
+        self.state.lock().broken = error.map(|error| error.to_string());
+    }
+
     /// The engine goes away: every call fails until [`FakeRuntime::come_back`].
     pub fn go_away(&self) {
         self.state.lock().away = true;
@@ -296,6 +301,10 @@ impl Runtime for FakeRuntime {
         let mut state = self.state.lock();
         state.calls.deploy += 1;
         state.may_call()?;
+        if let Some(message) = state.broken.clone() {
+            let doing = "take a step";
+            return Err(RuntimeError::Engine { doing, message });
+        }
         let want = Want {
             replicas: workload.replicas,
             strategy: workload.strategy,

@@ -59,6 +59,10 @@ pub struct Workload {
     pub strategy: Strategy,
     /// How long a replica must have been healthy; nothing: 0 s with a health check, 1 s without any.
     pub min_ready: Option<Duration>,
+    /// Names of the variables whose value is a secret.
+    pub secret_env: Vec<String>,
+    /// Some of the files of its mounts are secrets.
+    pub secret_files: bool,
     /// Hashes of what failed or was cancelled: its containers leave the name as soon as they are not healthy, and do not
     /// first wait for these to be.
     pub given_up: Vec<String>,
@@ -90,6 +94,8 @@ impl Workload {
             mounts: Vec::new(),
             strategy: Strategy::StopFirst,
             min_ready: None,
+            secret_env: Vec::new(),
+            secret_files: false,
             given_up: Vec::new(),
             left_alone: None,
         }
@@ -226,6 +232,10 @@ pub struct Replica {
     pub restarts: i64,
     /// Host ports as they really are.
     pub host_ports: Vec<u16>,
+    /// The secrets in its environment, as it was given them: they may be others by now, or gone.
+    pub given: Vec<Secret>,
+    /// It was given files that are secrets.
+    pub secret_files: bool,
 }
 
 /// How a container is.

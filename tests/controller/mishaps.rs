@@ -5,6 +5,7 @@ use std::time::Duration;
 use davit::api::Release;
 use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
+use davit::runtime::RuntimeError;
 use davit::runtime::fake::{Behaviour, Hand};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -457,4 +458,102 @@ async fn releases_that_an_earlier_namesake_left_are_adopted() {
     davit.look("shop").await;
     let adopted = |release: &serde_json::Value| release["metadata"]["ownerReferences"][0]["name"] == "shop";
     davit.release("shop-1", "adopted", adopted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_says_never_shows_a_secret_that_is_another_one_by_now_or_gone() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"url": value}});
+    davit.create::<Secret>(secret("hush-hush-one")).await;
+    let env = json!([{"name": "URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}]);
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": env}))
+        .await;
+    davit.done("shop").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let secrets = davit.api::<Secret>();
+    let other = Patch::Merge(secret("hush-hush-two"));
+    secrets
+        .patch("db", &PatchParams::default(), &other)
+        .await
+        .unwrap();
+    let says = Behaviour::Unhealthy("cannot log in with hush-hush-one".to_owned());
+    davit.runtime.script(&FakeBuilder::id(GOOD), &says);
+    let told = async |what: &str| {
+        let app = davit
+            .wait("shop", what, |app| {
+                let healthy = condition(app, "Healthy");
+                healthy["message"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("cannot log in with ***"))
+            })
+            .await;
+        assert!(!app.to_string().contains("hush-hush"), "{app:#}");
+    };
+    told("told although the Secret was changed").await;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit
+        .wait("shop", "well", |app| {
+            condition(app, "Healthy")["status"] == "True"
+        })
+        .await;
+    secrets.delete("db", &DeleteParams::default()).await.unwrap();
+    davit.runtime.script(&FakeBuilder::id(GOOD), &says);
+    told("told although the Secret is gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_often_a_container_ended_long_ago_fails_no_release_of_today() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    let image = FakeBuilder::id(GOOD);
+    let ends = Behaviour::Exits {
+        code: 1,
+        message: "no".to_owned(),
+    };
+    davit.runtime.script(&image, &ends);
+    for _ in 0..6 {
+        davit.runtime.advance(Duration::from_secs(1));
+    }
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.runtime.advance(Duration::from_mins(1));
+    davit.done("shop").await;
+    assert!(davit.runtime.containers(&id("shop"))[0].seen.restarts > 3);
+    davit.patch("shop", json!({"spec": {"replicas": 2}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hinders_a_rollout_is_told_and_has_until_the_deadline() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let broken = || RuntimeError::Engine {
+        doing: "make the namespace's network",
+        message: "all address pools are used".to_owned(),
+    };
+    davit.runtime.fail_deploys(Some(broken()));
+    let spec = json!({"source": source(&repo), "rollout": {"progressDeadline": "2s"}});
+    davit.apply("shop", spec).await;
+    davit
+        .wait("shop", "told why", |app| {
+            condition(app, "Ready")["message"]
+                .as_str()
+                .is_some_and(|said| said.contains("address pools"))
+        })
+        .await;
+    let failed = davit.phase("shop-1", "Failed").await;
+    let said = condition(&failed, "Succeeded");
+    assert_eq!(said["reason"], "EngineFailed", "{failed:#}");
+    assert!(
+        said["message"].as_str().unwrap().contains("address pools"),
+        "{failed:#}"
+    );
+    davit.runtime.fail_deploys(None);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
 }

@@ -8,7 +8,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::names::{HEALTH, Names};
+use super::names::{self, HEALTH, Names};
 use super::observe::{limit, shares};
 use super::probe::Check;
 use crate::runtime::{Health, MountSource, Probe, Protocol, Restart, RuntimeError, Workload};
@@ -41,6 +41,10 @@ pub fn body(
     let mut labels = names.made(names.workload_labels(workload));
     if let Some(check) = Check::of(workload) {
         labels.insert(HEALTH.to_owned(), check.to_label());
+    }
+    labels.insert(names::SECRET_ENV.to_owned(), workload.secret_env.join(","));
+    if workload.secret_files {
+        labels.insert(names::SECRET_FILES.to_owned(), "true".to_owned());
     }
     let network = names.network(&workload.app.namespace);
     Ok(ContainerCreateBody {

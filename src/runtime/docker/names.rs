@@ -11,6 +11,10 @@ use crate::runtime::Workload;
 pub const INSTANCE: &str = "dev.davit.instance";
 /// Which installation made it: several that were given the same name must not touch what the others made.
 pub const INSTALLATION: &str = "dev.davit.installation";
+/// The names of the variables whose value is a secret.
+pub const SECRET_ENV: &str = "dev.davit.secret-env";
+/// There where some of its files are secrets.
+pub const SECRET_FILES: &str = "dev.davit.secret-files";
 /// The Application's namespace.
 pub const NAMESPACE: &str = "dev.davit.namespace";
 /// The Application's name.

@@ -14,6 +14,7 @@ use super::names::{self, Names};
 use super::probe::Check;
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
 use crate::error::cut;
+use crate::redact::Secret;
 use crate::runtime::{Ended, Replica, ReplicaState, Restart, Workload};
 
 /// What the alias of a container that has left the name begins and ends with; between stands when, in milliseconds.
@@ -83,6 +84,8 @@ pub struct Looked {
     pub other_networks: Vec<String>,
     /// Host ports as they are.
     pub host_ports: Vec<u16>,
+    /// The secrets in its environment, as it was given them.
+    pub given: Vec<Secret>,
     /// It has a check, its image's or one of its own, that the engine makes.
     pub checked: bool,
     /// That check.
@@ -114,6 +117,19 @@ impl Since {
     }
 }
 
+/// The values of those variables that the labels name; of all where a container is older than that label.
+fn given(env: &[String], labels: &HashMap<String, String>) -> Vec<Secret> {
+    let secret = |name: &str| match labels.get(names::SECRET_ENV) {
+        Some(names) => names.split(',').any(|one| one == name),
+        None => true,
+    };
+    let pairs = env.iter().filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(name, value)| secret(name) && !value.is_empty())
+        .map(|(_, value)| Secret::from(value))
+        .collect()
+}
+
 /// Reads the engine's answer.
 pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now: Timestamp) -> Looked {
     let state = answer.state.unwrap_or_default();
@@ -126,6 +142,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
     let restarts = answer.restart_count.unwrap_or_default();
     let code = state.exit_code.unwrap_or_default();
     let phase = read_phase(state.status, code);
+    let given = given(config.env.as_deref().unwrap_or_default(), &labels);
     let check = state.health.filter(|health| {
         !matches!(
             health.status,
@@ -194,6 +211,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         restarts,
         health,
         keeps_ending: false,
+        given,
         last: None,
         endpoint,
         limits: [
@@ -369,6 +387,8 @@ impl Looked {
             draining: busy || endpoint.left.is_some(),
             restarts: self.restarts,
             host_ports: self.host_ports,
+            given: self.given,
+            secret_files: self.labels.contains_key(names::SECRET_FILES),
         }
     }
 }

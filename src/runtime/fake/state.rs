@@ -35,6 +35,7 @@ pub(super) struct State {
     pub(super) calls: Calls,
     pub(super) next_id: u64,
     pub(super) away: bool,
+    pub(super) broken: Option<String>,
     pub(super) slow_stops: bool,
     pub(super) drain: Duration,
     pub(super) offset: Duration,
@@ -129,6 +130,14 @@ impl FakeContainer {
                 .filter_map(|port| port.host)
                 .filter(|_| running)
                 .collect(),
+            given: self
+                .workload
+                .env
+                .iter()
+                .filter(|(name, _)| self.workload.secret_env.contains(name))
+                .map(|(_, value)| value.clone())
+                .collect(),
+            secret_files: self.workload.secret_files,
         }
     }
 }
