@@ -256,6 +256,9 @@ pub fn hindered(status: &mut ReleaseStatus, problem: &Problem, now: Timestamp) {
     if status.phase.has_ended() {
         return;
     }
+    if problem.reason == Reason::EngineUnavailable {
+        return outage(status, Some(problem), now); // No fault of the Release, so its deadline does not count.
+    }
     if step_began(status, "Deploying").is_none() {
         enter(status, ReleasePhase::Deploying, now);
     }
