@@ -197,7 +197,7 @@ async fn work(
         ..GitOptions::new(config.data_dir.join("cache/git"), std::env::current_exe()?)
     })?;
     let options = BuilderOptions {
-        installation,
+        installation: installation.clone(),
         ..BuilderOptions::at(place(host), &config.instance)
     };
     let builder = DockerBuilder::new(docker.clone(), options);
@@ -207,7 +207,7 @@ async fn work(
         docker: Some(docker),
         work_dir,
     };
-    controller_loop(config, client, stop, metrics, runtime, tools).await;
+    controller_loop(config, &installation, client, stop, metrics, runtime, tools).await;
     Ok(())
 }
 
@@ -241,9 +241,11 @@ async fn installation(client: &Client) -> String {
     }
 }
 
-/// The controller with everything it needs given, so that tests can give it fakes.
+/// The controller with everything it needs given, so that tests can give it fakes. `installation` sets it apart from
+/// another Davit with the same `--instance`; empty: there is none.
 pub async fn controller_loop(
     config: &Config,
+    installation: &str,
     client: Client,
     stop: CancellationToken,
     metrics: Metrics,
@@ -257,6 +259,7 @@ pub async fn controller_loop(
         install: Install {
             key: config.key.clone(),
             image_prefix: crate::builder::image_prefix(&config.instance),
+            image_mark: crate::builder::image_mark(installation),
         },
         resolver: Resolver::new(
             client.clone(),

@@ -128,6 +128,7 @@ impl Machine {
             install: Install {
                 key: Secret::from("key"),
                 image_prefix: "davit.local/test".into(),
+                image_mark: String::new(),
             },
             id: AppId::new("ns", "app"),
             app,

@@ -16,6 +16,7 @@ use super::answer::read;
 use super::failure::classify;
 use super::order::{Order, Plan, query, shared_key};
 use super::own_server::OwnServer;
+use super::owner::Owner;
 use super::paths::Root;
 use super::progress::Progress;
 use super::session::{Offer, Session};
@@ -43,7 +44,7 @@ pub struct BuilderOptions {
     pub executable: PathBuf,
     /// The name of this Davit among those that share the engine: only images with it are seen.
     pub instance: String,
-    /// What sets it apart from another one of that name: only its own images go with an Application. Empty by default:
+    /// What sets it apart from another one of that name: only its own images are found and removed. Empty by default:
     /// there is none.
     pub installation: String,
 }
@@ -61,6 +62,14 @@ impl BuilderOptions {
             executable: PathBuf::from("/proc/self/exe"),
             instance: instance.into(),
             installation: String::new(),
+        }
+    }
+
+    /// Whose the images are that a builder with these options makes.
+    pub(super) fn owner(&self) -> Owner<'_> {
+        Owner {
+            instance: &self.instance,
+            installation: &self.installation,
         }
     }
 }
@@ -255,16 +264,11 @@ impl Builder for DockerBuilder {
     }
 
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
-        images::find(&self.docker, &self.options.instance, tag).await
+        images::find(&self.docker, self.options.owner(), tag).await
     }
 
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
-        let BuilderOptions {
-            instance,
-            installation,
-            ..
-        } = &self.options;
-        images::of(&self.docker, instance, installation, app).await
+        images::of(&self.docker, self.options.owner(), app).await
     }
 
     async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {
@@ -272,7 +276,7 @@ impl Builder for DockerBuilder {
     }
 
     async fn remove(&self, tag: &str) -> Result<(), BuildError> {
-        images::remove(&self.docker, &self.options.instance, tag).await
+        images::remove(&self.docker, self.options.owner(), tag).await
     }
 }
 

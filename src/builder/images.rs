@@ -7,6 +7,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
+use super::owner::{ANY_DAVIT, Owner, prefix};
 use super::{BuildError, BuiltImage};
 use crate::error::chain;
 use crate::model::AppId;
@@ -21,14 +22,6 @@ pub const INSTANCE: &str = "dev.davit.instance";
 pub const INSTALLATION: &str = "dev.davit.installation";
 /// The label with the way it was made.
 pub const BUILDER: &str = "dev.davit.builder";
-
-/// What the names of all images that any Davit made or pulled begin with.
-const ANY_DAVIT: &str = "davit.local/";
-
-/// What the names of this Davit's images begin with.
-pub fn prefix(instance: &str) -> String {
-    format!("{ANY_DAVIT}{instance}")
-}
 
 /// The image that `tag` names, with its labels; nothing where it is not there.
 pub async fn inspect(
@@ -51,10 +44,10 @@ pub async fn inspect(
 }
 
 /// As [`super::Builder::find`].
-pub async fn find(docker: &Docker, instance: &str, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
+pub async fn find(docker: &Docker, owner: Owner<'_>, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
     let found = inspect(docker, tag).await?;
     Ok(found
-        .filter(|(_, labels)| is_ours(labels, instance))
+        .filter(|(_, labels)| owner.built(labels))
         .map(|(id, labels)| BuiltImage {
             id,
             tag: tag.to_owned(),
@@ -109,31 +102,27 @@ async fn with_labels(
 }
 
 /// As [`super::Builder::images`].
-pub async fn of(
-    docker: &Docker,
-    instance: &str,
-    installation: &str,
-    app: &AppId,
-) -> Result<Vec<BuiltImage>, BuildError> {
+pub async fn of(docker: &Docker, owner: Owner<'_>, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
     let labels = [
-        (INSTANCE, instance),
+        (INSTANCE, owner.instance),
         (NAMESPACE, &*app.namespace),
         (APPLICATION, &*app.name),
     ];
-    // What bears no such label is older than it.
-    let ours = |made_by: Option<&String>| {
-        installation.is_empty() || made_by.is_none_or(|made_by| made_by == installation)
+    let name = format!("{}/{}/{}:", prefix(owner.instance), app.namespace, app.name);
+    // What was built here may have been pulled from where it was pushed, for another Application or by another Davit.
+    let is_its = |tag: &str, labels: &HashMap<String, String>| {
+        owner.owns(tag, labels) && (tag.starts_with(&name) || !tag.starts_with(ANY_DAVIT))
     };
     let all = with_labels(docker, &labels).await?.into_iter();
-    let all = all.filter(|(_, labels)| ours(labels.get(INSTALLATION)));
+    let all = all.filter(|(image, labels)| is_its(&image.tag, labels));
     let mut all: Vec<_> = all.map(|(image, _)| image).collect();
-    let name = format!("{}/{}/{}:", prefix(instance), app.namespace, app.name);
     let named = HashMap::from([("reference".to_owned(), vec![format!("{name}*")])]);
     let options = ListImagesOptionsBuilder::new().filters(&named).build();
     let named = docker.list_images(Some(options)).await;
     for image in named.map_err(|error| engine(&error))? {
-        let ours = image.repo_tags.into_iter().filter(|tag| tag.starts_with(&name));
-        all.extend(ours.map(|tag| BuiltImage {
+        let tags = image.repo_tags.into_iter();
+        let its = tags.filter(|tag| tag.starts_with(&name) && is_its(tag, &image.labels));
+        all.extend(its.map(|tag| BuiltImage {
             id: image.id.clone(),
             tag,
             builder: image.labels.get(BUILDER).cloned().unwrap_or_default(),
@@ -168,17 +157,17 @@ pub async fn adopt(docker: &Docker, image: &str, tag: &str, pulled: bool) -> Res
 }
 
 /// As [`super::Builder::remove`]; what is not ours stays.
-pub async fn remove(docker: &Docker, instance: &str, tag: &str) -> Result<(), BuildError> {
+pub async fn remove(docker: &Docker, owner: Owner<'_>, tag: &str) -> Result<(), BuildError> {
     let found = match docker.inspect_image(tag).await {
         Ok(found) => found,
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
         Err(error) => return Err(engine(&error)),
     };
     let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-    if !is_ours(&labels, instance) {
-        if !tag.starts_with(&format!("{}/", prefix(instance))) {
-            return Ok(());
-        }
+    if !owner.owns(tag, &labels) {
+        return Ok(());
+    }
+    if !owner.built(&labels) {
         // It was pulled by a name with a digest, which is no tag and would keep it. Before our own tag, so that an image
         // that a container still uses keeps the one that says whose it is.
         let digests = found.repo_digests.unwrap_or_default();
@@ -227,10 +216,6 @@ async fn remove_name(docker: &Docker, tag: &str) -> Result<(), BuildError> {
         }) => Ok(()),
         Err(error) => Err(engine(&error)),
     }
-}
-
-fn is_ours(labels: &HashMap<String, String>, instance: &str) -> bool {
-    labels.get(INSTANCE).is_some_and(|value| value == instance)
 }
 
 /// The engine's error as ours.

@@ -16,6 +16,7 @@ mod ignore;
 mod images;
 mod order;
 mod own_server;
+mod owner;
 mod paths;
 mod progress;
 mod select;
@@ -25,7 +26,8 @@ mod tree;
 mod wire;
 
 pub use engine::{BuilderOptions, DockerBuilder};
-pub use images::{APPLICATION, BUILDER, INSTANCE, NAMESPACE, prefix as image_prefix};
+pub use images::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
+pub use owner::{mark as image_mark, prefix as image_prefix};
 pub use wire::Place;
 
 use std::collections::BTreeMap;
@@ -278,11 +280,11 @@ pub trait Builder: Send + Sync {
     /// somebody else's, and stays as it is.
     async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError>;
 
-    /// Every image tag that bears the labels of `app`, or that was given for it; an image that lost its tag to a newer
-    /// build by its id.
+    /// Every image tag that bears the labels of `app`, or that was given for it, by this installation; an image that lost
+    /// its tag to a newer build by its id.
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError>;
 
-    /// Removes a tag of ours, or such an id, and the name that the image was pulled by where nobody else needs that; fine
+    /// Removes a tag of this installation, or such an id, and the name that the image was pulled by where nobody else needs that; fine
     /// where it is gone already. An image that a container uses stays until that is gone.
     async fn remove(&self, tag: &str) -> Result<(), BuildError>;
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{DockerBuilder, blocking};
+use super::engine::{BuilderOptions, DockerBuilder, blocking};
 use super::order::{Order, hex};
 use super::{BuildError, Builder as _, images, static_site};
 use crate::joblog::JobLog;
@@ -81,7 +81,12 @@ impl DockerBuilder {
     }
 
     async fn server_tag(&self) -> Result<String, BuildError> {
-        let (executable, instance) = (self.options.executable.clone(), self.options.instance.clone());
+        let BuilderOptions {
+            executable,
+            instance,
+            installation,
+            ..
+        } = self.options.clone();
         blocking(move || {
             let mut file = File::open(executable).map_err(BuildError::Io)?;
             if !is_static(&file).map_err(BuildError::Io)? {
@@ -92,7 +97,7 @@ impl DockerBuilder {
                     why: why.to_owned(),
                 });
             }
-            let hash = hash(&mut file, &instance).map_err(BuildError::Io)?;
+            let hash = hash(&mut file, &[&instance, &installation]).map_err(BuildError::Io)?;
             Ok(format!("{SERVER}:{hash}"))
         })
         .await
@@ -100,11 +105,13 @@ impl DockerBuilder {
 }
 
 /// One for each program and each Davit, so that none removes what another one builds on.
-fn hash(file: &mut File, instance: &str) -> io::Result<String> {
+fn hash(file: &mut File, davit: &[&str]) -> io::Result<String> {
     file.rewind()?;
     let mut hash = Sha256::new();
-    hash.update(instance);
-    hash.update([0]);
+    for text in davit {
+        hash.update(text);
+        hash.update([0]);
+    }
     let mut piece = vec![0; 1024 * 1024];
     loop {
         let count = file.read(&mut piece)?;
@@ -151,5 +158,12 @@ mod tests {
         let is = |path: &str| is_static(&File::open(path).unwrap()).unwrap();
         assert!(is("/proc/self/exe"), "tests are linked as Davit is");
         assert!(!is("/usr/bin/env") && !is("/etc/passwd") && !is("/dev/null"));
+    }
+
+    #[test]
+    fn davits_of_one_name_have_servers_of_their_own() {
+        let of = |davit: &[&str]| hash(&mut File::open("/etc/passwd").unwrap(), davit).unwrap();
+        assert_ne!(of(&["i", "one"]), of(&["i", "two"]));
+        assert_eq!(of(&["i", "one"]), of(&["i", "one"]));
     }
 }

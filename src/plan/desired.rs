@@ -25,8 +25,11 @@ const FILE_MODE: u32 = 0o444;
 pub struct Install {
     /// The key of all digests.
     pub key: Secret,
-    /// What the names of images begin with; two installations on one engine have different ones.
+    /// What the names of images begin with.
     pub image_prefix: String,
+    /// What the tags of pulled images end in, which have no labels to say which of several installations with one
+    /// `image_prefix` pulled them. Empty: there is only one.
+    pub image_mark: String,
 }
 
 /// A source pinned to a commit or digest.
@@ -195,7 +198,7 @@ pub fn validate(
     };
     // An image that is named by its id is in the engine already.
     let pulled = source.is_image() && source.revision.contains('@');
-    let tag = pulled.then(|| image_tag(app, &inputs, &source, install));
+    let tag = pulled.then(|| image_tag(app, &inputs, &source, install) + &install.image_mark);
     let desired = Desired {
         source,
         inputs,

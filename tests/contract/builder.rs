@@ -28,6 +28,8 @@ use super::common::docker::{DockerScope, NAMESPACE_LABEL, docker};
 use super::common::registry::Registry;
 use super::common::{http, run, try_run, unique, wait_for};
 
+mod owners;
+
 pub const SOCKET: &str = "/var/run/docker.sock";
 /// What no image, log or command line may ever show.
 const HIDDEN: &str = "s3cret-build-token-9d41";

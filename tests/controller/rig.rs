@@ -94,7 +94,7 @@ impl Loop {
         let (config, client, metrics) = (self.config.clone(), self.client.clone(), self.metrics.clone());
         let (runtime, told) = (Arc::new(self.runtime.clone()), stop.clone());
         let task = tokio::spawn(async move {
-            davit::serve::controller_loop(&config, client, told, metrics, runtime, tools).await;
+            davit::serve::controller_loop(&config, "", client, told, metrics, runtime, tools).await;
         });
         self.runs = Some((stop, task));
     }

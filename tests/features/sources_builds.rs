@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 use serde_json::{Value, json};
 
 use crate::common::davit::{Davit, condition, from_inside};
@@ -241,6 +243,9 @@ fn what_davit_pulled_goes_with_the_last_release_and_what_was_there_stays() {
         there(tag) && tag.starts_with(&format!("davit.local/{}/pulled/web:", davit.instance)),
         "{tag}"
     );
+    let cluster = davit.block_on(Api::<Namespace>::all(davit.client()).get("kube-system"));
+    let mark = davit::builder::image_mark(&cluster.unwrap().metadata.uid.unwrap());
+    assert!(mark.len() > 8 && tag.ends_with(&mark), "{tag} {mark}");
     davit.patch("peer", json!({"spec": {"stopped": true}}));
     davit.wait("peer", 30, "stopped", |_| davit.containers("peer").is_empty());
 
