@@ -21,6 +21,8 @@ use super::runtime::{Does, Engine, Rig, docker_runtime, free_port, ids};
 use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::{run, try_run};
 
+mod checks;
+
 /// Long enough for anything on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum, PortMap,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum,
+    HealthcheckResult, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -170,12 +170,8 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
                 }
                 Some(HealthStatusEnum::UNHEALTHY) => {
                     since.forget(&id);
-                    let said = log
-                        .last()
-                        .and_then(|result| result.output.as_deref())
-                        .unwrap_or_default();
                     Health::Unhealthy {
-                        why: cut(said.trim(), LONGEST_SAYING),
+                        why: why_not(log.last()),
                         until: None,
                     }
                 }
@@ -229,6 +225,19 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         labels,
         started,
         id,
+    }
+}
+
+/// What the engine's last check says of why a container is not healthy: what it printed, or what the engine itself said of
+/// one that it could not run or had to end, and without either how it ended.
+fn why_not(last: Option<&HealthcheckResult>) -> String {
+    let said = last.and_then(|last| last.output.as_deref()).unwrap_or_default();
+    match last.and_then(|last| last.exit_code) {
+        _ if !said.trim().is_empty() => cut(said.trim(), LONGEST_SAYING),
+        // Below zero are the engine's own, of a check that did not end by itself.
+        Some(code @ 0..) => format!("the check ended with code {code} and said nothing"),
+        Some(_) => "the check did not end by itself and said nothing".to_owned(),
+        None => "the engine does not say how the check ended".to_owned(),
     }
 }
 
@@ -390,5 +399,77 @@ impl Looked {
             given: self.given,
             secret_files: self.labels.contains_key(names::SECRET_FILES),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::{ContainerState, Health as EngineHealth};
+
+    use super::*;
+
+    fn why(log: Vec<HealthcheckResult>) -> String {
+        let health = EngineHealth {
+            status: Some(HealthStatusEnum::UNHEALTHY),
+            failing_streak: Some(3),
+            log: Some(log),
+        };
+        let answer = ContainerInspectResponse {
+            state: Some(ContainerState {
+                health: Some(health),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let looked = read(
+            answer,
+            &Names::new("", ""),
+            &Since::default(),
+            Timestamp::UNIX_EPOCH,
+        );
+        match looked.health {
+            Health::Unhealthy { why, .. } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_failed_check_is_told_by_its_words_or_else_by_its_end() {
+        let long = "x".repeat(1000);
+        for (code, output, expected) in [
+            (Some(1), Some("  no database\n"), "no database"),
+            (Some(1), Some(""), "the check ended with code 1 and said nothing"),
+            (
+                Some(127),
+                Some(" \n"),
+                "the check ended with code 127 and said nothing",
+            ),
+            (Some(3), None, "the check ended with code 3 and said nothing"),
+            (
+                Some(-1),
+                Some("Health check exceeded timeout (2s)"),
+                "Health check exceeded timeout (2s)",
+            ),
+            (
+                Some(-1),
+                Some(""),
+                "the check did not end by itself and said nothing",
+            ),
+            (None, None, "the engine does not say how the check ended"),
+            (Some(1), Some(&long), &cut(&long, LONGEST_SAYING)),
+        ] {
+            let result = HealthcheckResult {
+                exit_code: code,
+                output: output.map(str::to_owned),
+                ..Default::default()
+            };
+            let earlier = HealthcheckResult {
+                exit_code: Some(9),
+                output: Some("earlier".to_owned()),
+                ..Default::default()
+            };
+            assert_eq!(why(vec![earlier, result]), expected, "{code:?} {output:?}");
+        }
+        assert_eq!(why(Vec::new()), "the engine does not say how the check ended");
     }
 }
