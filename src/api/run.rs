@@ -81,10 +81,11 @@ pub struct Port {
         regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
     )]
     pub name: Option<String>,
-    /// The port the container listens on.
+    /// The port the container listens on. With its protocol it names the entry, so it is at one place of the machine.
     #[schemars(range(min = 1, max = 65535))]
     pub container_port: i32,
-    /// The same port on the machine's addresses. With one, `StopFirst` is used and `replicas` is at most 1.
+    /// The same port on the machine's addresses. With one, `StopFirst` is used and `replicas` is at most 1. Several
+    /// entries may have the same one, each with a `hostIp` of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub host_port: Option<i32>,

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{ApplicationSpec, Build, Port, Reason, RestartCondition, RestartPolicy, Strategy};
+use crate::api::{ApplicationSpec, Build, Reason, RestartCondition, RestartPolicy, Strategy};
 use crate::builder::BuildType;
 use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::redact::Secret;
-use crate::runtime::{Mount, MountSource, PortBinding, Restart, Workload};
+use crate::runtime::{Mount, MountSource, Restart, Workload};
 
 use super::expand::{Expanded, expand, origin};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::health::health;
+use super::ports::bindings;
 use super::quantities::{amounts, share};
 
 /// The mode of the files of ConfigMaps and Secrets: the image's user, whoever that is, can read them.
@@ -425,47 +426,6 @@ fn check_names(values: &Values) -> Result<(), Problem> {
         }
     }
     Ok(())
-}
-
-fn bindings(ports: &[Port]) -> Result<Vec<PortBinding>, Problem> {
-    let mut taken = BTreeSet::new();
-    let mut names = BTreeSet::new();
-    let mut all = Vec::new();
-    for port in ports {
-        if let Some(name) = &port.name
-            && !names.insert(name)
-        {
-            return Err(invalid(
-                Reason::InvalidSpec,
-                format!("spec.ports has the name {name:?} twice: give each port a name of its own"),
-            ));
-        }
-        let number = |value: i32| u16::try_from(value).unwrap_or_default();
-        let host = port.host_port.map(number);
-        if let Some(ip) = &port.host_ip
-            && ip.parse::<std::net::IpAddr>().is_err()
-        {
-            return Err(invalid(
-                Reason::InvalidSpec,
-                format!("spec.ports.hostIp {ip:?} is not an IP address: write it as 127.0.0.1"),
-            ));
-        }
-        if let Some(host) = host
-            && !taken.insert((host, port.protocol))
-        {
-            return Err(invalid(
-                Reason::InvalidSpec,
-                format!("spec.ports has hostPort {host} twice: set another one"),
-            ));
-        }
-        all.push(PortBinding {
-            container: number(port.container_port),
-            host,
-            host_ip: port.host_ip.clone(),
-            protocol: port.protocol,
-        });
-    }
-    Ok(all)
 }
 
 fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem> {

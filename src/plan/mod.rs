@@ -9,6 +9,7 @@ mod handover;
 mod health;
 pub mod journal;
 pub mod observed;
+mod ports;
 mod quantities;
 mod rollout;
 pub mod status;

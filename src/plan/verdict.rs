@@ -1,6 +1,6 @@
 //! What single things that were observed say of an Application: its image, its containers, where it can be reached.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::api::{Application, ConditionType, Reason, ReleasePhase, ReleaseStatus, condition};
 use crate::error::Problem;
@@ -205,12 +205,12 @@ pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Opti
 
 /// Where the host ports can be reached, as they were observed.
 pub(super) fn urls(app: &Application, running: &Running) -> Vec<String> {
-    let observed: std::collections::BTreeSet<u16> = running
+    let observed: BTreeSet<u16> = running
         .replicas
         .iter()
         .flat_map(|replica| replica.host_ports.iter().copied())
         .collect();
-    let mut urls = BTreeMap::new();
+    let mut places = BTreeSet::new();
     for port in &app.spec.ports {
         let host = port
             .host_port
@@ -224,10 +224,10 @@ pub(super) fn urls(app: &Application, running: &Running) -> Vec<String> {
                 .as_deref()
                 .filter(|ip| *ip != "0.0.0.0" && *ip != "::")
                 .unwrap_or("localhost");
-            urls.insert(host, url(ip, host));
+            places.insert((host, ip));
         }
     }
-    urls.into_values().collect()
+    places.into_iter().map(|(host, ip)| url(ip, host)).collect()
 }
 
 fn url(address: &str, port: u16) -> String {
@@ -240,11 +240,55 @@ fn url(address: &str, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::url;
+    use serde_json::json;
+
+    use super::*;
+    use crate::runtime::Replica;
 
     #[test]
     fn an_address_with_colons_stands_in_brackets() {
         assert_eq!(url("::1", 28432), "http://[::1]:28432");
         assert_eq!(url("127.0.0.1", 80), "http://127.0.0.1:80");
+    }
+
+    #[test]
+    fn each_place_on_the_machine_is_an_url() {
+        let spec = json!({
+            "source": {"docker": {"image": "web:1"}},
+            "ports": [
+                {"containerPort": 83, "hostPort": 9090, "hostIp": "0.0.0.0"},
+                {"containerPort": 80, "hostPort": 8080, "hostIp": "127.0.0.1"},
+                {"containerPort": 81, "hostPort": 8080, "hostIp": "127.0.0.2"},
+                {"containerPort": 82, "hostPort": 8080, "hostIp": "::1"},
+                {"containerPort": 82, "hostPort": 9091, "protocol": "UDP"},
+                {"containerPort": 84, "hostPort": 9092},
+                {"containerPort": 85},
+            ],
+        });
+        let app = Application::new("web", serde_json::from_value(spec).unwrap());
+        let mut running = Running::default();
+        assert_eq!(urls(&app, &running), [""; 0]);
+        running.replicas.push(Replica {
+            id: "1".to_owned(),
+            name: "web-0".to_owned(),
+            hash: "h".to_owned(),
+            release: "web-1".to_owned(),
+            image: "web:1".to_owned(),
+            state: ReplicaState::Healthy,
+            healthy_since: None,
+            serving: true,
+            draining: false,
+            restarts: 0,
+            host_ports: vec![8080, 9090, 9091],
+            given: Vec::new(),
+            secret_files: false,
+        });
+        let expected = [
+            "http://127.0.0.1:8080",
+            "http://127.0.0.2:8080",
+            "http://[::1]:8080",
+            "http://localhost:9090",
+        ];
+        assert_eq!(urls(&app, &running), expected);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod docker;
 pub mod fake;
+pub mod port;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::api::{Protocol, Reason, Strategy};
+use crate::api::{Reason, Strategy};
 use crate::error::{Class, Explain};
 use crate::model::AppId;
 use crate::redact::Secret;
+
+pub use port::PortBinding;
 
 /// Everything it takes to run one release; nothing optional is undecided.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,19 +103,6 @@ impl Workload {
             left_alone: None,
         }
     }
-}
-
-/// A port of a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortBinding {
-    /// In the container.
-    pub container: u16,
-    /// On the machine.
-    pub host: Option<u16>,
-    /// The machine's address; all of them where it is left out.
-    pub host_ip: Option<String>,
-    /// TCP or UDP.
-    pub protocol: Protocol,
 }
 
 /// How it is known that a replica works.
@@ -303,10 +293,10 @@ pub enum Progress {
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// A host port is taken.
-    #[error("bind host port {port}: it is taken by {by}")]
+    #[error("bind host port {}: it is taken by {by}", port.place())]
     PortTaken {
         /// Which.
-        port: u16,
+        port: PortBinding,
         /// By whom, where that is known (another Application, or a program on the machine).
         by: String,
     },

@@ -478,7 +478,7 @@ async fn a_taken_port_is_told_and_nothing_is_stopped_for_it(mut rig: Rig) {
     let RuntimeError::PortTaken { port: named, by } = &refused else {
         panic!("{refused}")
     };
-    assert_eq!(*named, port);
+    assert_eq!(*named, host_port(port));
     assert!(by.contains(&holder.app.to_string()), "{by}");
     if matches!(rig.engine, Engine::Docker(_)) {
         let serving = rig
@@ -499,7 +499,7 @@ async fn a_taken_port_is_told_and_nothing_is_stopped_for_it(mut rig: Rig) {
     let refused = rig.runtime.deploy(&taken).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        format!("bind host port {port}: it is taken by a program on this machine")
+        format!("bind host port 127.0.0.1:{port}: it is taken by a program on this machine")
     );
 }
 

@@ -13,6 +13,69 @@ use crate::common::{run, try_run, wait_for};
 use crate::{active, create_release, dockerfile, git, inspect, phase, web};
 
 #[test]
+fn one_host_port_is_had_at_two_addresses() {
+    let davit = Davit::up("addresses");
+    let port = Port::take();
+    let number = port.number();
+    let script = "for p in 80 81 82; do mkdir -p /w$p; echo $p > /w$p/index.html; httpd -p $p -h /w$p; done; exec sleep 10000";
+    let spec = |places: &[(u16, &str)]| {
+        let ports: Vec<_> = places
+            .iter()
+            .map(|(inside, ip)| json!({"containerPort": inside, "hostPort": number, "hostIp": ip}))
+            .collect();
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", script], "ports": ports,
+            "healthCheck": {"tcp": {"port": places[0].0}, "interval": "200ms"}, "stopGracePeriod": "0s"})
+    };
+    let serves = |places: &[(u16, &str)]| {
+        let app = davit.done("web");
+        let urls: Vec<_> = places
+            .iter()
+            .map(|(_, ip)| format!("http://{ip}:{number}"))
+            .collect();
+        assert_eq!(app["status"]["urls"], json!(urls));
+        for ((inside, _), url) in places.iter().zip(&urls) {
+            assert_eq!(
+                request("GET", url).send().body.trim(),
+                inside.to_string(),
+                "{url}"
+            );
+        }
+    };
+    let both = [(80, "127.0.0.1"), (81, "127.0.0.2")];
+    davit.apply("web", spec(&both));
+    serves(&both);
+    // Each address is somebody's own: another Application has a third one, and neither of these.
+    davit.apply("peer", spec(&[(82, "127.0.0.3")]));
+    davit.done("peer");
+    let third = [both[0], both[1], (82, "127.0.0.3")];
+    davit.apply("web", spec(&third));
+    let said = davit.error("web", "PortTaken");
+    assert!(
+        said.contains(&format!("bind host port 127.0.0.3:{number}")) && said.contains("addresses/peer"),
+        "{said}"
+    );
+    davit.gone("peer");
+    davit.patch(
+        "web",
+        json!({"metadata": {"annotations": {"davit.dev/requestedAt": "now"}}}),
+    );
+    davit.wait("web", 30, "three addresses", |app| {
+        app["status"]["urls"]
+            .as_array()
+            .is_some_and(|urls| urls.len() == 3)
+    });
+    serves(&third);
+    // One for all of them leaves none to another.
+    davit.apply("web", spec(&[both[0], (81, "0.0.0.0")]));
+    let said = davit.error("web", "InvalidSpec");
+    assert!(
+        said.contains(&format!("hostPort {number} twice")) && said.contains("hostIp 0.0.0.0"),
+        "{said}"
+    );
+    assert_eq!(davit.containers("web").len(), 1);
+}
+
+#[test]
 fn a_host_port_changes_hands_and_a_failed_release_may_stay_to_be_looked_at() {
     let davit = Davit::up("ports");
     let port = Port::take();

@@ -11,7 +11,8 @@ use bollard::models::{
 use super::names::{self, HEALTH, Names};
 use super::observe::{limit, shares};
 use super::probe::Check;
-use crate::runtime::{Health, MountSource, Probe, Protocol, Restart, RuntimeError, Workload};
+use crate::api::Protocol;
+use crate::runtime::{Health, MountSource, Probe, Restart, RuntimeError, Workload};
 
 /// What a container's log may take on the disk: three files of ten megabytes.
 const LOG_BOUNDS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];

@@ -3,7 +3,8 @@
 use bollard::errors::Error;
 
 use crate::error::{chain, cut};
-use crate::runtime::{RuntimeError, Workload};
+use crate::runtime::port::specific;
+use crate::runtime::{PortBinding, RuntimeError, Workload};
 
 /// The longest text of the engine that is repeated, in bytes.
 const LONGEST: usize = 512;
@@ -74,7 +75,7 @@ pub enum Refusal {
     /// The container cannot be started as it is any more (its network or its address is gone): make it anew.
     Anew,
     /// A host port is taken; by whom must be found out.
-    Port(u16),
+    Port(PortBinding),
     /// As it is.
     Error(RuntimeError),
 }
@@ -140,19 +141,29 @@ pub fn init(last_words: &str) -> Option<RuntimeError> {
         .then(|| RuntimeError::ConfigInvalid(mend(why)))
 }
 
-/// The workload's host port that the message speaks of.
-fn named_port(workload: &Workload, message: &str) -> Option<u16> {
-    let ports = workload.ports.iter().filter_map(|port| port.host);
-    let mut named = ports.clone().filter(|port| {
-        let needle = format!(":{port}");
-        message.match_indices(&needle).any(|(at, found)| {
+/// The workload's host port that the message speaks of, with its address where several have that port.
+fn named_port(workload: &Workload, message: &str) -> Option<PortBinding> {
+    let says = |needle: &str| {
+        message.match_indices(needle).any(|(at, found)| {
+            let before = message.get(..at).and_then(|text| text.chars().next_back());
             let after = message
                 .get(at + found.len()..)
-                .and_then(|rest| rest.chars().next());
-            !after.is_some_and(|next| next.is_ascii_digit())
+                .and_then(|text| text.chars().next());
+            let goes_on = |next: Option<char>| next.is_some_and(|next| next.is_ascii_alphanumeric());
+            !after.is_some_and(|next| next.is_ascii_digit()) && (needle.starts_with(':') || !goes_on(before))
         })
-    });
-    named.next().or_else(|| ports.into_iter().next())
+    };
+    let ports = || workload.ports.iter().filter(|port| port.host.is_some());
+    let number = |port: &PortBinding| port.host.unwrap_or_default();
+    let at_address = |port: &&PortBinding| {
+        let ip = port.host_ip.as_deref().and_then(specific);
+        ip.is_some_and(|ip| {
+            says(&format!("{ip}:{}", number(port))) || says(&format!("[{ip}]:{}", number(port)))
+        })
+    };
+    let of_number = |port: &&PortBinding| says(&format!(":{}", number(port)));
+    let named = ports().find(at_address).or_else(|| ports().find(of_number));
+    named.or_else(|| ports().next()).cloned()
 }
 
 /// The engine's message without what only its authors understand, with the field that mends it where that is known.
@@ -180,7 +191,6 @@ fn mend(message: &str) -> String {
 mod tests {
     use super::*;
     use crate::api::Protocol;
-    use crate::runtime::PortBinding;
     use crate::runtime::fake::workload;
 
     fn refused(status_code: u16, message: &str) -> Error {
@@ -193,22 +203,39 @@ mod tests {
     #[test]
     fn a_refused_start_is_told_in_our_words() {
         let mut given = workload("shop", "web", "h1");
-        given.ports = [80, 8080]
-            .map(|port| PortBinding {
-                container: 80,
-                host: Some(port),
-                host_ip: None,
-                protocol: Protocol::Tcp,
-            })
-            .into();
+        given.ports = [
+            (80, None),
+            (8080, Some("127.0.0.1")),
+            (8080, Some("127.0.0.2")),
+            (8080, Some("::1")),
+        ]
+        .map(|(port, ip)| PortBinding {
+            container: 80,
+            host: Some(port),
+            host_ip: ip.map(str::to_owned),
+            protocol: Protocol::Tcp,
+        })
+        .into();
         for (message, expected) in [
             (
-                "driver failed programming external connectivity on endpoint x (12): Bind for 0.0.0.0:8080 failed: port is already allocated",
-                "Port(8080)",
+                "driver failed programming external connectivity on endpoint x (12): Bind for 127.0.0.1:8080 failed: port is already allocated",
+                "Port 127.0.0.1:8080",
+            ),
+            (
+                "driver failed programming external connectivity on endpoint x (12): Bind for 127.0.0.2:8080 failed: port is already allocated",
+                "Port 127.0.0.2:8080",
+            ),
+            (
+                "driver failed: Error starting userland proxy: listen tcp6 [::1]:8080: bind: address already in use",
+                "Port [::1]:8080",
+            ),
+            (
+                "driver failed: Bind for 0.0.0.0:8080 failed: port is already allocated",
+                "Port 127.0.0.1:8080",
             ),
             (
                 "driver failed: Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use",
-                "Port(80)",
+                "Port 80",
             ),
             ("network davit-x not found", "Anew"),
             ("Address already in use", "Anew"),
@@ -219,7 +246,10 @@ mod tests {
             ("write /var/lib/x: no space left on device", "DiskFull"),
             ("something else", "Engine"),
         ] {
-            let said = format!("{:?}", start(&given, &refused(500, message)));
+            let said = match start(&given, &refused(500, message)) {
+                Refusal::Port(port) => format!("Port {}", port.place()),
+                other => format!("{other:?}"),
+            };
             assert!(said.contains(expected), "{message}: {said}");
         }
         let words = "hello\n[FATAL tini (7)] exec /nope failed: No such file or directory";

@@ -18,8 +18,9 @@ use tokio::task::JoinHandle;
 use super::observe::{Looked, left_alias};
 use super::rollout::{Busy, Step};
 use super::{Inner, create, engine, events, names, network, volumes};
+use crate::api::Protocol;
 use crate::model::AppId;
-use crate::runtime::{PortBinding, Protocol, RuntimeError, Workload};
+use crate::runtime::{PortBinding, RuntimeError, Workload};
 
 /// How many steps of one kind are taken at once.
 const AT_ONCE: usize = 4;
@@ -199,8 +200,8 @@ impl Inner {
                 Ok(())
             }
             engine::Refusal::Port(port) => Err(RuntimeError::PortTaken {
+                by: self.who_has(&port, id).await,
                 port,
-                by: self.who_has(port, id).await,
             }),
             engine::Refusal::Error(error) => Err(error),
         }
@@ -326,35 +327,31 @@ impl Inner {
     async fn ports_are_free(&self, workload: &Workload) -> Result<(), RuntimeError> {
         let containers = self.publishing().await?;
         for wanted in workload.ports.iter().filter(|port| port.host.is_some()) {
-            let port = wanted.host.unwrap_or_default();
-            let holder = containers.iter().find(|one| publishes(one, wanted));
-            let own = |one: &&ContainerSummary| {
+            let own = |one: &ContainerSummary| {
                 let labels = one.labels.clone().unwrap_or_default();
                 self.names.ours(&labels) && events::app_of(&labels).as_ref() == Some(&workload.app)
             };
-            match holder {
-                Some(one) if own(&one) => {}
-                Some(one) => {
-                    let by = describe(one);
-                    return Err(RuntimeError::PortTaken { port, by });
-                }
-                None if bound(wanted) => {
-                    let by = ON_THE_MACHINE.to_owned();
-                    return Err(RuntimeError::PortTaken { port, by });
-                }
-                None => {}
-            }
+            let (ours, others): (Vec<_>, Vec<_>) = containers
+                .iter()
+                .filter(|one| publishes(one, wanted))
+                .partition(|one| own(one));
+            let by = match others.first() {
+                Some(one) => describe(one),
+                None if ours.is_empty() && bound(wanted) => ON_THE_MACHINE.to_owned(),
+                None => continue,
+            };
+            let port = wanted.clone();
+            return Err(RuntimeError::PortTaken { port, by });
         }
         Ok(())
     }
 
     /// Who has a host port, but for the container that was refused it.
-    async fn who_has(&self, port: u16, refused: &str) -> String {
+    async fn who_has(&self, port: &PortBinding, refused: &str) -> String {
         let containers = self.publishing().await.unwrap_or_default();
-        let holder = containers.iter().find(|one| {
-            let ports = one.ports.as_deref().unwrap_or_default();
-            one.id.as_deref() != Some(refused) && ports.iter().any(|it| it.public_port == Some(port))
-        });
+        let holder = containers
+            .iter()
+            .find(|one| one.id.as_deref() != Some(refused) && publishes(one, port));
         holder.map_or_else(|| ON_THE_MACHINE.to_owned(), describe)
     }
 
@@ -368,17 +365,20 @@ impl Inner {
 const ON_THE_MACHINE: &str = "a program on this machine";
 
 fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
-    let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
-    let ours = wanted.host_ip.as_deref().unwrap_or_default();
     let protocol = match wanted.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    container.ports.as_deref().unwrap_or_default().iter().any(|port| {
-        let theirs = port.ip.as_deref().unwrap_or_default();
-        port.public_port == wanted.host
-            && port.typ.is_none_or(|kind| kind.to_string() == protocol)
-            && (any(ours) || any(theirs) || ours == theirs)
+    let ports = container.ports.as_deref().unwrap_or_default().iter();
+    let mut same_protocol = ports.filter(|port| port.typ.is_none_or(|kind| kind.to_string() == protocol));
+    same_protocol.any(|port| {
+        let published = PortBinding {
+            container: port.private_port,
+            host: port.public_port,
+            host_ip: port.ip.clone(),
+            protocol: wanted.protocol,
+        };
+        published.excludes(wanted)
     })
 }
 

@@ -263,15 +263,17 @@ impl State {
         if let Behaviour::RefusesToStart(why) = &behaviour {
             return Err(RuntimeError::ConfigInvalid(why.clone()));
         }
-        for port in workload.ports.iter().filter_map(|port| port.host) {
+        for port in &workload.ports {
             let holder = self.containers.iter().find(|one| {
                 one.seen.id != id
                     && self.runs(&one.seen.id)
-                    && one.workload.ports.iter().any(|it| it.host == Some(port))
+                    && one.workload.ports.iter().any(|it| it.excludes(port))
             });
             let holder =
                 holder.map(|one| format!("Application {} (container {})", one.workload.app, one.seen.name));
-            if let Some(by) = self.occupied.get(&port).cloned().or(holder) {
+            let occupied = port.host.and_then(|host| self.occupied.get(&host).cloned());
+            if let Some(by) = occupied.or(holder) {
+                let port = port.clone();
                 return Err(RuntimeError::PortTaken { port, by });
             }
         }
