@@ -197,10 +197,10 @@ impl Machine {
             .map(|release| self.desired(&self.pin(release)));
         let image = pinned
             .as_ref()
-            .and_then(|desired| desired.build.as_ref())
-            .filter(|build| self.images.contains(&build.tag))
-            .map(|build| JobOutput {
-                image: build.tag.clone(),
+            .and_then(|desired| desired.tag.as_ref())
+            .filter(|tag| self.images.contains(*tag))
+            .map(|tag| JobOutput {
+                image: tag.clone(),
                 builder: Some("dockerfile".into()),
                 ..JobOutput::default()
             });
@@ -392,7 +392,7 @@ impl Machine {
                     "a second job beside the first"
                 );
                 assert!(!self.release(release).has_ended());
-                self.job_tag.clone_from(&desired.build.as_ref().unwrap().tag);
+                self.job_tag.clone_from(desired.tag.as_ref().unwrap());
                 let state = JobState::Fetching { since: now };
                 self.job = Some(JobView {
                     owner: JobOwner {
@@ -410,7 +410,7 @@ impl Machine {
                 assert!(!job.state.has_ended() && !job.stopping, "it comes to nothing");
                 assert_ne!(&job.owner.release, release, "it has the job already");
                 assert_eq!(job.owner.work, desired.work(), "it makes something else");
-                assert_eq!(self.job_tag, desired.build.as_ref().unwrap().tag);
+                assert_eq!(Some(&self.job_tag), desired.tag.as_ref());
                 job.owner.release.clone_from(release);
             }
             Action::CancelJob => {
@@ -445,7 +445,7 @@ impl Machine {
             && !begun_for.spec.cancel
         {
             let wanted = self.desired(&self.pin(current));
-            let there = self.images.contains(&wanted.build.as_ref().unwrap().tag);
+            let there = self.images.contains(wanted.tag.as_ref().unwrap());
             assert!(
                 there || wanted.work() != job.owner.work,
                 "what is needed is cancelled, to be begun anew"

@@ -170,21 +170,16 @@ async fn gather(
             None => Err(problem.clone()),
         },
     };
-    let fits = |release: &ReleaseView| super::kinds::fits(app.spec.source.as_ref(), &release.spec);
-    let target = current.map(|release| match pin(release, views, app) {
-        _ if !release.has_begun() && fits(release).is_err() => {
-            Err(fits(release).err().unwrap_or_else(no_source))
+    let target = current.map(|release| {
+        let source = app.spec.source.as_ref();
+        if !release.has_begun() {
+            super::kinds::fits(source, &release.spec)?;
         }
-        Some(revision) => match app
-            .spec
-            .source
-            .as_ref()
-            .and_then(|source| super::kinds::pinned(source, revision))
-        {
+        let pinned = source.zip(pin(release, views, app));
+        match pinned.and_then(|(source, revision)| super::kinds::pinned(source, revision)) {
             Some(source) => decide(source),
             None => wanted.clone().and_then(|wanted| wanted.ok_or_else(no_source)),
-        },
-        None => wanted.clone().and_then(|wanted| wanted.ok_or_else(no_source)),
+        }
     });
     let image = match (&target, current) {
         (Some(Ok(desired)), Some(release)) if release.status.image.is_none() => {

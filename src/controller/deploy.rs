@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::api::{ApplicationSpec, Reason, ReleasePhase, ReleaseStatus, Strategy};
 use crate::error::{Class, Problem};
 use crate::plan::desired::{container_hash, workload};
-use crate::plan::{End, journal};
+use crate::plan::{End, hash_of, journal};
 use crate::redact::Masker;
 use crate::runtime::Workload;
 
@@ -136,8 +136,7 @@ impl Pass<'_> {
 
     /// The hash of a Release's containers, once it has an image.
     fn hash_of(&self, release: &str) -> Option<String> {
-        let status = self.statuses.get(release)?;
-        Some(container_hash(&status.inputs, status.image.as_ref()?))
+        hash_of(self.statuses.get(release)?)
     }
 
     fn nothing(&self) -> Workload {

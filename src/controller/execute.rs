@@ -337,9 +337,11 @@ impl Pass<'_> {
                 });
             }
             Origin::Git { remote, spec } => {
-                let (Some(commit), Some(build)) =
-                    (CommitId::parse(&desired.source.revision), desired.build.clone())
-                else {
+                let (Some(commit), Some(build), Some(tag)) = (
+                    CommitId::parse(&desired.source.revision),
+                    desired.build.clone(),
+                    desired.tag.clone(),
+                ) else {
                     return;
                 };
                 hidden.extend(remote.credential.secrets());
@@ -353,7 +355,7 @@ impl Pass<'_> {
                     root: PathBuf::new(),
                     path: desired.source.path.clone(),
                     build_type: build.build_type,
-                    tag: build.tag,
+                    tag,
                     args: values.args,
                     secrets: values.secrets,
                     labels: BTreeMap::from([

@@ -49,13 +49,13 @@ pub async fn releases(client: &Client, id: &AppId) -> Result<Vec<(Release, Relea
 /// # Errors
 /// The engine does not answer.
 pub async fn image(ctx: &Ctx, desired: &Desired) -> Result<Option<JobOutput>, Problem> {
-    let Some(build) = &desired.build else {
+    let (Some(_), Some(tag)) = (&desired.build, &desired.tag) else {
         return Ok(None);
     };
     let found = ctx
         .tools
         .builder
-        .find(&build.tag)
+        .find(tag)
         .await
         .map_err(|error| Problem::of(&error))?;
     Ok(found.map(|image| JobOutput {

@@ -92,8 +92,6 @@ impl Values {
 pub struct BuildPlan {
     /// Which way; detected where it is not given.
     pub build_type: Option<BuildType>,
-    /// The image's tag.
-    pub tag: String,
     /// Use the cache.
     pub cache: bool,
     /// The longest it may take.
@@ -130,7 +128,7 @@ impl Desired {
     /// What a job makes of it: two that are equal need one job.
     pub fn work(&self) -> String {
         match &self.build {
-            Some(build) => format!("{} {} {:?}", build.tag, build.cache, build.timeout),
+            Some(build) => format!("{:?} {} {:?}", self.tag, build.cache, build.timeout),
             None => self.source.revision.clone(),
         }
     }
@@ -195,15 +193,15 @@ pub fn validate(
     let plan = if source.is_image() {
         None
     } else {
-        Some(build_plan(app, &build, &inputs, &source, install)?)
+        Some(build_plan(&build)?)
     };
     // An image that is named by its id is in the engine already.
-    let pulled = source.is_image() && source.revision.contains('@');
-    let tag = pulled.then(|| image_tag(app, &inputs, &source, install) + &install.image_mark);
+    let made = !source.is_image() || source.revision.contains('@');
+    let tag = made.then(|| image_tag(app, &inputs, &source, install));
     let desired = Desired {
         source,
         inputs,
-        tag: tag.or_else(|| plan.as_ref().map(|plan| plan.tag.clone())),
+        tag,
         build: plan,
         config: config(spec),
         origins,
@@ -275,13 +273,7 @@ fn print_run(
     print.add_json("scale.replicas", &spec.replicas);
 }
 
-fn build_plan(
-    app: &AppId,
-    build: &Build,
-    inputs: &Inputs,
-    source: &PinnedSource,
-    install: &Install,
-) -> Result<BuildPlan, Problem> {
+fn build_plan(build: &Build) -> Result<BuildPlan, Problem> {
     let build_type = match (&build.dockerfile, &build.static_site) {
         (Some(dockerfile), _) => Some(BuildType::Dockerfile(dockerfile.clone())),
         (None, Some(site)) => Some(BuildType::Static(site.clone())),
@@ -294,7 +286,6 @@ fn build_plan(
     let (cpu, memory) = amounts(limits, "spec.build.resources.limits")?;
     Ok(BuildPlan {
         build_type,
-        tag: image_tag(app, inputs, source, install),
         cache: build.cache.unwrap_or(true),
         timeout: build
             .timeout
@@ -314,8 +305,10 @@ fn image_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, install: &Inst
         12,
     );
     let revision = source.short_revision();
+    // What is built has labels that say whose it is.
+    let mark = if source.is_image() { &install.image_mark } else { "" };
     format!(
-        "{}/{}/{}:{revision}-{digest}",
+        "{}/{}/{}:{revision}-{digest}{mark}",
         install.image_prefix, app.namespace, app.name
     )
 }

@@ -513,10 +513,7 @@ fn prune(world: &World<'_>, plan: &mut Plan) {
 
 /// How many replicas with this hash there are, and how many of them are healthy and answer to the name.
 pub fn count(running: &Running, hash: &str) -> (i32, i32) {
-    let own = running
-        .replicas
-        .iter()
-        .filter(|replica| replica.hash == hash && !replica.draining);
+    let own = running.of(hash);
     let all = own.clone().count();
     let ready = own
         .filter(|replica| replica.state == ReplicaState::Healthy && replica.serving)

@@ -83,13 +83,7 @@ pub(super) fn healthy(
         );
     };
     let wanted = serving.map_or(1, replicas_of);
-    let own = || {
-        running
-            .replicas
-            .iter()
-            .filter(|replica| replica.hash == hash && !replica.draining)
-    };
-    for replica in own() {
+    for replica in running.of(&hash) {
         match &replica.state {
             ReplicaState::Unhealthy(said) => {
                 return (
@@ -103,8 +97,7 @@ pub(super) fn healthy(
                 return (Some(false), Reason::ContainerExited, text);
             }
             ReplicaState::Exited { code, oom, message } => {
-                let how = how(*code, *oom);
-                let text = with_words(format!("container {} ended{how}", replica.name), message);
+                let text = exited(&replica.name, *code, *oom, message);
                 return (Some(false), Reason::ContainerExited, text);
             }
             ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
@@ -138,6 +131,12 @@ pub(super) fn keeps_ending(name: &str, last: Option<Ended>, times: i64, message:
     with_words(text, message)
 }
 
+/// What is said of a container that ended.
+fn exited(name: &str, code: i64, oom: bool, message: &str) -> String {
+    let how = how(code, oom);
+    with_words(format!("container {name} ended{how}"), message)
+}
+
 /// How a container ended, with the way out where its limit ended it.
 pub(super) fn how(code: i64, oom: bool) -> String {
     let why = if oom {
@@ -161,11 +160,7 @@ pub(super) fn with_words(text: String, words: &str) -> String {
 /// how they ended. Nothing where they only need their time.
 pub(super) fn not_yet(running: &Running, release: &ReleaseStatus) -> Option<(&'static str, String)> {
     let hash = hash_of(release)?;
-    let mut own = running
-        .replicas
-        .iter()
-        .filter(|replica| replica.hash == hash && !replica.draining);
-    own.find_map(|replica| match &replica.state {
+    running.of(&hash).find_map(|replica| match &replica.state {
         ReplicaState::Unhealthy(said) => Some((
             "not healthy yet",
             format!("container {} is not healthy yet: {said}", replica.name),
@@ -174,11 +169,7 @@ pub(super) fn not_yet(running: &Running, release: &ReleaseStatus) -> Option<(&'s
             Some(("ended", keeps_ending(&replica.name, *last, *times, message)))
         }
         ReplicaState::Exited { code, oom, message } => {
-            let how = how(*code, *oom);
-            Some((
-                "ended",
-                with_words(format!("container {} ended{how}", replica.name), message),
-            ))
+            Some(("ended", exited(&replica.name, *code, *oom, message)))
         }
         ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => None,
     })
@@ -187,11 +178,9 @@ pub(super) fn not_yet(running: &Running, release: &ReleaseStatus) -> Option<(&'s
 /// Why what serves is over until somebody does something: a container ended that by its policy is not started again.
 pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Option<String> {
     let (hash, restart) = (hash_of(serving)?, restart_of(serving));
-    let mut own = running
-        .replicas
-        .iter()
-        .filter(|replica| replica.hash == hash && !replica.draining);
-    let ended = own.find(|replica| has_ended_for_good(replica, restart))?;
+    let ended = running
+        .of(&hash)
+        .find(|replica| has_ended_for_good(replica, restart))?;
     let ReplicaState::Exited { code, message, .. } = &ended.state else {
         return None;
     };

@@ -197,6 +197,14 @@ pub struct Running {
     pub replicas: Vec<Replica>,
 }
 
+impl Running {
+    /// The containers with this [`Workload::hash`] that are not on their way out.
+    pub fn of(&self, hash: &str) -> impl Iterator<Item = &Replica> + Clone {
+        let own = move |replica: &&Replica| replica.hash == hash && !replica.draining;
+        self.replicas.iter().filter(own)
+    }
+}
+
 /// One container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replica {

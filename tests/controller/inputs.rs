@@ -8,9 +8,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::rig::{Loop, NAMESPACE, condition, id, repo, source};
-
-const GOOD: &str = "FROM scratch\n";
+use crate::rig::{GOOD, Loop, NAMESPACE, condition, id, repo, source};
 
 fn message(object: &Value, kind: &str) -> String {
     let condition = condition(object, kind);
@@ -19,10 +17,7 @@ fn message(object: &Value, kind: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_does_not_fit_the_source_fails_at_once_and_says_how_to_ask() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, _repo) = Loop::with_shop().await;
     let image = json!({"docker": {"image": "registry.invalid/shop:1"}});
     davit
         .apply("image", json!({"source": image, "suspend": true}))
@@ -142,10 +137,7 @@ async fn a_label_of_a_namespace_lets_its_applications_in_and_out_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_has_a_title_and_a_failed_one_its_commit() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, repo) = Loop::with_shop().await;
     repo.commit(
         "Break it\n\nfor good",
         &[("Dockerfile", "FROM scratch\nRUN false\n")],

@@ -11,9 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::rig::{Loop, condition, id, repo, source};
-
-const GOOD: &str = "FROM scratch\n";
+use crate::rig::{GOOD, Loop, condition, id, repo, source, url_of_db};
 
 /// Deletes the record of a Release.
 async fn forget(davit: &Loop, release: &str) {
@@ -23,10 +21,7 @@ async fn forget(davit: &Loop, release: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_is_deleted_stops_nothing() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, _repo) = Loop::with_shop().await;
     let created = davit.runtime.calls().created;
     let serving = davit.runtime.containers(&id("shop"));
     forget(&davit, "shop-1").await;
@@ -152,24 +147,15 @@ async fn old_containers_that_take_their_time_fail_no_release_and_hide_nothing() 
 async fn values_that_come_back_come_in_containers_of_their_own() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
-    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"url": value}});
-    let set = async |value: &str| {
-        davit
-            .api::<Secret>()
-            .patch("db", &PatchParams::default(), &Patch::Merge(secret(value)))
-            .await
-            .unwrap();
-    };
-    davit.create::<Secret>(secret("good")).await;
-    let env = json!([{"name": "URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}]);
+    davit.set_db("good").await;
     davit
-        .apply("shop", json!({"source": source(&repo), "env": env}))
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
         .await;
     davit.done("shop").await;
     // The Release with the bad value is cancelled, and the container of the one before must be made again meanwhile.
     let held = json!({"spec": {"rollout": {"minReady": "1h", "progressDeadline": "2h"}}});
     davit.patch("shop", held).await;
-    set("bad").await;
+    davit.set_db("bad").await;
     davit.phase("shop-2", "Verifying").await;
     davit.cancel("shop-2").await;
     davit.phase("shop-2", "Cancelled").await;
@@ -178,7 +164,7 @@ async fn values_that_come_back_come_in_containers_of_their_own() {
     davit.quiet().await;
     let seen = davit.runtime.containers(&id("shop"));
     assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("bad"));
-    set("good").await;
+    davit.set_db("good").await;
     davit.phase("shop-3", "Succeeded").await;
     davit.done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
@@ -188,10 +174,7 @@ async fn values_that_come_back_come_in_containers_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_source() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, repo) = Loop::with_shop().await;
     let git = repo.path().to_owned();
     let away = git.with_extension("away");
     std::fs::rename(&git, &away).unwrap();
@@ -221,10 +204,7 @@ async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_a_hand_removed_is_made_again() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, _repo) = Loop::with_shop().await;
     davit.quiet().await;
     let image = FakeBuilder::id(GOOD);
     davit.runtime.lose_image(&image);
@@ -255,10 +235,7 @@ async fn an_image_that_a_hand_removed_is_made_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_made_again_is_tried_once_and_told() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     davit.runtime.lose_image(&image);
     davit.builder.lose(&image);
@@ -413,10 +390,7 @@ async fn a_cancelled_release_ends_where_old_and_new_are_sick() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, repo) = Loop::with_shop().await;
     davit.builder.hold();
     repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
     davit.look("shop").await;
@@ -445,10 +419,7 @@ async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn releases_that_an_earlier_namesake_left_are_adopted() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, _repo) = Loop::with_shop().await;
     let orphan = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
     davit
         .api::<Release>()
@@ -464,20 +435,13 @@ async fn releases_that_an_earlier_namesake_left_are_adopted() {
 async fn what_a_container_says_never_shows_a_secret_that_is_another_one_by_now_or_gone() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
-    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"url": value}});
-    davit.create::<Secret>(secret("hush-hush-one")).await;
-    let env = json!([{"name": "URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}]);
+    davit.set_db("hush-hush-one").await;
     davit
-        .apply("shop", json!({"source": source(&repo), "env": env}))
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
         .await;
     davit.done("shop").await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
-    let secrets = davit.api::<Secret>();
-    let other = Patch::Merge(secret("hush-hush-two"));
-    secrets
-        .patch("db", &PatchParams::default(), &other)
-        .await
-        .unwrap();
+    davit.set_db("hush-hush-two").await;
     let says = Behaviour::Unhealthy("cannot log in with hush-hush-one".to_owned());
     davit.runtime.script(&FakeBuilder::id(GOOD), &says);
     let told = async |what: &str| {
@@ -498,6 +462,7 @@ async fn what_a_container_says_never_shows_a_secret_that_is_another_one_by_now_o
             condition(app, "Healthy")["status"] == "True"
         })
         .await;
+    let secrets = davit.api::<Secret>();
     secrets.delete("db", &DeleteParams::default()).await.unwrap();
     davit.runtime.script(&FakeBuilder::id(GOOD), &says);
     told("told although the Secret is gone").await;
@@ -505,10 +470,7 @@ async fn what_a_container_says_never_shows_a_secret_that_is_another_one_by_now_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_often_a_container_ended_long_ago_fails_no_release_of_today() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     let ends = Behaviour::Exits {
         code: 1,

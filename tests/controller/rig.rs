@@ -26,6 +26,9 @@ use crate::common::{in_order, unique};
 /// The namespace of all objects.
 pub const NAMESPACE: &str = "default";
 
+/// A Dockerfile of which containers are well, where nothing else is said.
+pub const GOOD: &str = "FROM scratch\n";
+
 /// The longest that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -74,6 +77,14 @@ impl Loop {
         };
         started.run();
         started
+    }
+
+    /// Starts one whose Application `shop` is done, built from the repository.
+    pub async fn with_shop() -> (Self, GitRepo) {
+        let (davit, repo) = (Self::start().await, repo(GOOD));
+        davit.apply("shop", json!({"source": source(&repo)})).await;
+        davit.done("shop").await;
+        (davit, repo)
     }
 
     /// Starts the controller (again).
@@ -146,6 +157,16 @@ impl Loop {
     pub async fn patch(&self, name: &str, patch: Value) {
         self.api::<Application>()
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// Makes the Secret `db` say this `url`, whether it is there or not.
+    pub async fn set_db(&self, url: &str) {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"url": url}});
+        let params = PatchParams::apply("tests").force();
+        self.api::<k8s_openapi::api::core::v1::Secret>()
+            .patch("db", &params, &Patch::Apply(secret))
             .await
             .unwrap();
     }
@@ -302,6 +323,11 @@ pub fn repo(dockerfile: &str) -> GitRepo {
 /// The source of an Application.
 pub fn source(repo: &GitRepo) -> Value {
     json!({"git": {"url": repo.url(), "ref": {"branch": "main"}}})
+}
+
+/// An environment that has the `url` of the Secret `db`.
+pub fn url_of_db() -> Value {
+    json!([{"name": "URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}])
 }
 
 /// A condition of an object, null where it is not there.

@@ -7,9 +7,8 @@ use davit::runtime::fake::Behaviour;
 use serde_json::json;
 
 use crate::common::git_repo::GitRepo;
-use crate::rig::{Loop, condition, id, repo, source};
+use crate::rig::{GOOD, Loop, condition, id, repo, source};
 
-const GOOD: &str = "FROM scratch\n";
 const BAD: &str = "FROM scratch\nENV BAD=1\n";
 
 /// A loop with an Application that serves, and a next commit whose containers do `behaviour`.
@@ -113,10 +112,7 @@ async fn the_new_ones_must_have_been_healthy_for_min_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_application_that_falls_ill_is_an_error_until_it_is_well() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     davit
         .runtime

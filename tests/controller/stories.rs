@@ -6,11 +6,10 @@ use davit::api::{Application, GitProvider, Release};
 use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
 use davit::runtime::fake::Hand;
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::rig::{Loop, condition, id, repo, source};
+use crate::rig::{Loop, condition, id, repo, source, url_of_db};
 
 const FOREVER: &str = "FROM scratch\nRUN sleep 3600\n";
 
@@ -633,12 +632,8 @@ fn davit_release(app: &Value, least: i64) -> Value {
 async fn a_secret_that_changes_makes_one_release_that_names_it_and_never_its_value() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
-    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"url": value}});
     davit
-        .apply(
-            "shop",
-            json!({"source": source(&repo), "env": [{"name": "URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}]}),
-        )
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
         .await;
     let app = davit
         .wait("shop", "waiting for the Secret", |app| {
@@ -647,20 +642,12 @@ async fn a_secret_that_changes_makes_one_release_that_names_it_and_never_its_val
         .await;
     let said = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
     assert!(said.contains("db") && said.contains("spec.env"), "{said}");
-    davit.create::<Secret>(secret("first-value")).await;
+    davit.set_db("first-value").await;
     davit.done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
     assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("first-value"));
 
-    davit
-        .api::<Secret>()
-        .patch(
-            "db",
-            &PatchParams::default(),
-            &Patch::Merge(secret("second-value")),
-        )
-        .await
-        .unwrap();
+    davit.set_db("second-value").await;
     davit.phase("shop-2", "Succeeded").await;
     davit.done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
