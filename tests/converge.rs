@@ -229,7 +229,7 @@ impl Machine {
         let running = Running {
             replicas: self.containers.clone(),
         };
-        let release = is_to_make(&self.releases, self.app.spec.concurrency_policy, &running)?;
+        let release = is_to_make(&self.app, &self.releases, &running)?;
         let image = release.status.image.as_ref()?;
         (!self.images.contains(image)).then(|| release.name.clone())
     }
@@ -255,8 +255,20 @@ impl Machine {
         let steps = plan(&self.world(), self.now);
         self.requested = false;
         let asked_to_end = |release: &ReleaseView| release.spec.cancel && !release.has_ended();
+        let only_recorded = |action: &Action| {
+            matches!(
+                action,
+                Action::Number { .. }
+                    | Action::Adopt { .. }
+                    | Action::RecordImage { .. }
+                    | Action::ForgetJob
+                    | Action::End { .. }
+            )
+        };
         assert!(
-            !self.app.spec.suspend || steps.actions.is_empty() || self.releases.iter().any(asked_to_end),
+            !self.app.spec.suspend
+                || steps.actions.iter().all(only_recorded)
+                || self.releases.iter().any(asked_to_end),
             "something is done although it is suspended: {steps:?}"
         );
         for action in &steps.actions {
@@ -318,10 +330,15 @@ impl Machine {
             Action::Create {
                 number,
                 desired,
+                revision,
                 occasion,
             } => {
                 assert!(self.numbers.insert(*number), "number {number} is given twice");
-                self.create(format!("app-{number}"), Some(*number), ReleaseType::Deploy, None);
+                let kind = ReleaseType::Deploy;
+                self.create(format!("app-{number}"), Some(*number), kind, revision.clone());
+                if revision.is_some() {
+                    return; // It begins on the next pass, pinned to that.
+                }
                 let handled = Some(desired.identity());
                 let release = self.release(&format!("app-{number}"));
                 journal::begin(&mut release.status, desired, handled, None, *occasion, now);
@@ -351,7 +368,12 @@ impl Machine {
                     !reused || self.images.contains(&output.image),
                     "an image is reused that is not there"
                 );
-                journal::image(&mut self.release(release).status, output, *reused, now);
+                let held = self.app.spec.suspend;
+                let status = &mut self.release(release).status;
+                journal::image(status, output, *reused, now);
+                if held {
+                    journal::held(status, now);
+                }
             }
             Action::Deploy { release, .. } => self.deploy(release.as_deref()),
             Action::End { release, end } => {
@@ -486,9 +508,6 @@ impl Machine {
         let now = self.now;
         let status = self.release(name).status.clone();
         let image = status.image.clone().expect("only what has an image is deployed");
-        if !self.images.contains(&image) {
-            return; // The engine refuses; the next pass knows why.
-        }
         let config = &status.config.as_ref().unwrap().0;
         let wanted = config
             .get("replicas")
@@ -497,6 +516,9 @@ impl Machine {
         let hash = container_hash(&status.inputs, &image);
         let own = |replica: &Replica| replica.hash == hash;
         let have = self.containers.iter().filter(|replica| own(replica)).count();
+        if have < usize::try_from(wanted).unwrap() && !self.images.contains(&image) {
+            return; // The engine refuses; the next pass knows why.
+        }
         for index in have..usize::try_from(wanted).unwrap() {
             self.containers.push(Replica {
                 id: format!("{hash}-{index}-{}", now.as_second()),
@@ -671,6 +693,7 @@ impl Machine {
                 step: "Building",
                 log_tail: String::new(),
                 commit: None,
+                built_at: None,
             }),
             None => {
                 let tag = self.job_tag.clone();
@@ -705,6 +728,7 @@ impl Machine {
                     step: "Building",
                     log_tail: String::new(),
                     commit: None,
+                    built_at: None,
                 })
             }
         });

@@ -125,9 +125,6 @@ impl Builder for FakeBuilder {
             return Err(BuildError::Cancelled);
         }
         let _active = Active::begin(&self.state, &request.release);
-        if let Some(error) = self.state.lock().failures.pop_front() {
-            return Err(error);
-        }
         let name = match &request.build_type {
             Some(BuildType::Dockerfile(settings)) => settings.path.as_str(),
             Some(other) => {
@@ -152,7 +149,8 @@ impl Builder for FakeBuilder {
             while self.state.lock().held {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            Ok(())
+            let failure = self.state.lock().failures.pop_front();
+            failure.map_or(Ok(()), Err)
         };
         tokio::select! {
             done = tokio::time::timeout(request.timeout, steps) => {

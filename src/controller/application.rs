@@ -206,7 +206,7 @@ async fn as_it_was(
     views: &[ReleaseView],
     reader: &Reader,
 ) -> Gathered {
-    let values = reader.values(&app.spec).await.ok();
+    let values = reader.values(&app.spec).await;
     let newest = views.iter().rev().find(|view| view.has_begun());
     let revision = newest
         .and_then(|view| view.status.source.as_ref())
@@ -214,18 +214,20 @@ async fn as_it_was(
     let source = app.spec.source.as_ref().zip(revision);
     let source = source.and_then(|(source, revision)| super::kinds::pinned(source, revision));
     let wanted = source
-        .zip(values.as_ref())
-        .and_then(|(source, values)| validate(id, &app.spec, source, values, &ctx.install).ok());
+        .map(|source| {
+            let values = values.as_ref().map_err(Clone::clone)?;
+            validate(id, &app.spec, source, values, &ctx.install)
+        })
+        .transpose();
     let same = |view: &ReleaseView| {
-        wanted
-            .as_ref()
-            .is_some_and(|wanted| changed(&view.status.inputs, &wanted.inputs).next().is_none())
+        let wanted = wanted.as_ref().ok().and_then(Option::as_ref);
+        wanted.is_some_and(|wanted| changed(&view.status.inputs, &wanted.inputs).next().is_none())
     };
     Gathered {
         resolution: Resolution::default(),
-        values,
+        values: values.ok(),
         known: newest.map_or(app.spec.source.is_none(), same) && !app.spec.stopped,
-        wanted: Ok(wanted),
+        wanted,
         target: None,
         image: None,
     }
@@ -239,7 +241,7 @@ async fn lost(
     running: Option<&Running>,
 ) -> Option<String> {
     let unwanted = app.spec.stopped || app.spec.suspend || app.metadata.deletion_timestamp.is_some();
-    let release = is_to_make(views, app.spec.concurrency_policy, running.filter(|_| !unwanted)?)?;
+    let release = is_to_make(app, views, running.filter(|_| !unwanted)?)?;
     let image = release.status.image.as_ref()?;
     let gone = matches!(ctx.runtime.has_image(image).await, Ok(false));
     gone.then(|| release.name.clone())
@@ -345,9 +347,7 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
         && !status.phase.has_ended()
     {
         match &job.state {
-            JobState::Ended(Err(failure))
-                if failure.problem.class == Class::Transient && !failure.cancelled =>
-            {
+            JobState::Ended(Err(failure)) if failure.is_passing() => {
                 journal::retrying(status, failure, now);
             }
             state => journal::job(status, state, now),
@@ -454,6 +454,7 @@ async fn report(
         .clone()
         .or_else(|| match (&gathered.wanted, &gathered.resolution.source) {
             (Err(problem), Some(Ok(_))) => Some(problem.clone()),
+            (Err(problem), None) if pass.app.spec.suspend => Some(problem.clone()),
             _ => None,
         });
     let running = match &pass.progress {
@@ -489,9 +490,7 @@ async fn report(
 fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timestamp) -> Option<Retry> {
     let old = app.status.as_ref().and_then(|status| status.retry.clone());
     let failure = job_and_release(world).and_then(|(_, job)| match &job.state {
-        JobState::Ended(Err(failure)) if failure.problem.class == Class::Transient && !failure.cancelled => {
-            Some(failure)
-        }
+        JobState::Ended(Err(failure)) => Some(failure).filter(|failure| failure.is_passing()),
         _ => None,
     });
     if let Some(failure) = failure {

@@ -8,7 +8,8 @@ use kube::ResourceExt as _;
 use crate::api::Release;
 use crate::error::chain;
 use crate::model::AppId;
-use crate::plan::{End, journal};
+use crate::plan::observed::ReleaseView;
+use crate::plan::{End, journal, numbers};
 
 use super::{Ctx, observe};
 
@@ -19,24 +20,39 @@ pub async fn release(ctx: Arc<Ctx>, release: Release) {
     if ctx.applications.wait_until_ready().await.is_err() {
         return; // Davit ends.
     }
-    let id = AppId::new(
-        release.namespace().unwrap_or_default(),
-        release.spec.application.clone(),
-    );
-    match observe::application(&ctx.client, &id).await {
-        Ok(None) => {}
-        Ok(Some(_)) => return,
-        Err(error) => return tracing::warn!(error = %chain(&error), "an Application could not be read"),
+    if let Err(error) = tell(&ctx, &release).await {
+        tracing::warn!(error = %chain(&error), "of a Release without an Application nothing could be said");
     }
+}
+
+async fn tell(ctx: &Ctx, seen: &Release) -> Result<(), kube::Error> {
+    let namespace = seen.namespace().unwrap_or_default();
+    let id = AppId::new(namespace, seen.spec.application.clone());
+    if observe::application(&ctx.client, &id).await?.is_some() {
+        return Ok(());
+    }
+    let (objects, views): (Vec<Release>, Vec<ReleaseView>) =
+        observe::releases(&ctx.client, &id).await?.into_iter().unzip();
+    let mut own = objects.iter().filter(|release| release.uid() == seen.uid());
+    let Some(release) = own.next() else {
+        return Ok(()); // It is gone meanwhile.
+    };
     let mut new = release.status.clone().unwrap_or_default();
+    if new.phase.has_ended() {
+        return Ok(());
+    }
     new.observed_generation = release.metadata.generation.unwrap_or(1);
+    // Its place among those of one second is known now, and not any more once somebody has written to one of them.
+    let name = release.name_any();
+    let mut numbers = numbers(&views, 1);
+    let number = numbers.find_map(|(view, number)| (view.name == name).then_some(number));
+    new.number = new.number.or(number);
     if release.spec.cancel {
         journal::end(&mut new, &End::Cancelled, Timestamp::now());
     } else {
         journal::without_application(&mut new, &id.name, Timestamp::now());
     }
-    let old = release.status.as_ref();
-    if let Err(error) = ctx.report.tell(&release, None, old, &new).await {
-        tracing::warn!(error = %chain(&error), "the status of a Release could not be written");
-    }
+    ctx.report
+        .tell(release, None, release.status.as_ref(), &new)
+        .await
 }

@@ -61,6 +61,14 @@ pub struct Pass<'a> {
     pub gone: bool,
 }
 
+/// What a Release is made for.
+enum Wanted<'a> {
+    /// What is wanted now, on this occasion.
+    Now(&'a Desired, Occasion),
+    /// This commit or image once more.
+    Revision(&'a str),
+}
+
 impl Pass<'_> {
     /// Does one action. What goes wrong is kept as the pass's problem; the next actions are done all the same.
     pub async fn act(&mut self, action: &Action, now: Timestamp) {
@@ -73,8 +81,14 @@ impl Pass<'_> {
             Action::Create {
                 number,
                 desired,
+                revision,
                 occasion,
-            } => self.create(*number, desired, *occasion, now).await,
+            } => {
+                let asked = revision
+                    .as_deref()
+                    .map_or(Wanted::Now(desired, *occasion), Wanted::Revision);
+                self.create(*number, &asked, now).await
+            }
             Action::Begin { release, desired } => {
                 self.begin(release, desired, now);
                 Ok(())
@@ -103,7 +117,13 @@ impl Pass<'_> {
                 output,
                 reused,
             } => {
-                self.change(release, |status| journal::image(status, output, *reused, now));
+                let held = self.app.spec.suspend;
+                self.change(release, |status| {
+                    journal::image(status, output, *reused, now);
+                    if held {
+                        journal::held(status, now);
+                    }
+                });
                 Ok(())
             }
             Action::Deploy { release, beside } => {
@@ -155,15 +175,9 @@ impl Pass<'_> {
 
     /// Makes a Release of this number, or of the next one whose name nobody has taken: a Release of the same name may be
     /// somebody's own, and of another Application.
-    async fn create(
-        &mut self,
-        number: i64,
-        desired: &Desired,
-        occasion: Occasion,
-        now: Timestamp,
-    ) -> Result<(), Problem> {
+    async fn create(&mut self, number: i64, wanted: &Wanted<'_>, now: Timestamp) -> Result<(), Problem> {
         for number in number..number.saturating_add(NAMES) {
-            if self.create_numbered(number, desired, occasion, now).await? {
+            if self.create_numbered(number, wanted, now).await? {
                 self.again = true;
                 return Ok(());
             }
@@ -188,12 +202,17 @@ impl Pass<'_> {
     async fn create_numbered(
         &mut self,
         number: i64,
-        desired: &Desired,
-        occasion: Occasion,
+        wanted: &Wanted<'_>,
         now: Timestamp,
     ) -> Result<bool, Problem> {
         let name = self.release_name(number);
-        let mut release = Release::new(&name, ReleaseSpec::deploy(&self.id.name));
+        let mut spec = ReleaseSpec::deploy(&self.id.name);
+        if let Wanted::Revision(revision) = wanted {
+            // Of an image it is the digest that one asks for.
+            let digest = revision.split_once('@').map_or(*revision, |(_, digest)| digest);
+            spec.revision = Some(digest.to_owned());
+        }
+        let mut release = Release::new(&name, spec);
         release.metadata = ObjectMeta {
             name: Some(name.clone()),
             namespace: Some(self.id.namespace.clone()),
@@ -215,15 +234,18 @@ impl Pass<'_> {
                     number: Some(number),
                     ..ReleaseStatus::default()
                 };
-                journal::begin(
-                    &mut status,
-                    desired,
-                    self.handled.clone(),
-                    self.newest_begun(&name),
-                    occasion,
-                    now,
-                );
-                journal::recall(&mut status, self.releases);
+                // One of a revision begins when that was looked up, as one that somebody asked for.
+                if let Wanted::Now(desired, occasion) = wanted {
+                    journal::begin(
+                        &mut status,
+                        desired,
+                        self.handled.clone(),
+                        self.newest_begun(&name),
+                        *occasion,
+                        now,
+                    );
+                    journal::recall(&mut status, self.releases);
+                }
                 let write = self.ctx.report.status(&made, made.status.as_ref(), &status).await;
                 write.map_err(|error| cluster_problem("write the status of a new Release", &error))?;
                 self.statuses.insert(name, status);
@@ -257,12 +279,12 @@ impl Pass<'_> {
     fn begin(&mut self, release: &str, desired: &Desired, now: Timestamp) {
         let before = self.newest_begun(release).cloned();
         let handled = self.handled.clone().or_else(|| Some(desired.identity()));
-        let mut views = self.releases.iter();
-        let by_hand = views.any(|view| view.name == release && view.by_hand);
-        let occasion = if by_hand {
-            Occasion::Created
-        } else {
-            Occasion::Change
+        let view = self.releases.iter().find(|view| view.name == release);
+        let occasion = match view {
+            Some(view) if view.by_hand => Occasion::Created,
+            // Davit asks for a revision only to make again what was of it.
+            Some(view) if view.spec.revision.is_some() => Occasion::ImageLost,
+            _ => Occasion::Change,
         };
         let releases = self.releases;
         self.change(release, |status| {

@@ -104,6 +104,7 @@ impl BuildWork {
                 let cancelled = matches!(error, BuildError::Cancelled);
                 Err(JobFailure {
                     commit: Some((checkout.message.clone(), checkout.author.clone())),
+                    built_at: Some(built_at),
                     ..failed("Building", &error, cancelled, &log)
                 })
             }
@@ -174,6 +175,7 @@ fn ended(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) ->
         step,
         log_tail: log.tail(),
         commit: None,
+        built_at: None,
     }
 }
 
@@ -187,6 +189,7 @@ pub fn cancelled(step: &'static str) -> JobFailure {
         step,
         log_tail: String::new(),
         commit: None,
+        built_at: None,
     }
 }
 
@@ -205,6 +208,7 @@ pub fn panicked(error: &tokio::task::JoinError) -> JobFailure {
         step: "Building",
         log_tail: String::new(),
         commit: None,
+        built_at: None,
     }
 }
 
@@ -224,5 +228,6 @@ pub fn no_log(error: &std::io::Error) -> JobFailure {
         step: "Fetching",
         log_tail: String::new(),
         commit: None,
+        built_at: None,
     }
 }

@@ -29,6 +29,8 @@ pub enum Action {
         number: i64,
         /// What is wanted, boxed because it is large.
         desired: Box<Desired>,
+        /// The commit or image that it asks for, where that is not the one that is wanted now.
+        revision: Option<String>,
         /// What makes it.
         occasion: Occasion,
     },
@@ -106,10 +108,7 @@ pub enum End {
     /// Because a newer one came.
     Superseded,
     /// Because nothing is to run any more: what it was for is released again when something is.
-    Unwanted {
-        /// It is `spec.stopped` that says so; else there is no source.
-        stopped: bool,
-    },
+    Unwanted(Unwanted),
     /// Because it failed in a step.
     Failed {
         /// The step.
@@ -119,6 +118,17 @@ pub enum End {
         /// The last lines of the log.
         log_tail: String,
     },
+}
+
+/// Why nothing is to run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// `spec.stopped` became true.
+    Stopped,
+    /// `spec.source` was removed.
+    NoSource,
+    /// The Application was deleted.
+    Deleted,
 }
 
 /// What to do now, and when to look again if nothing happens.
@@ -148,7 +158,7 @@ pub enum Occasion {
     Change,
     /// Somebody created it.
     Created,
-    /// Somebody asked for a look now, and what is wanted had failed.
+    /// Somebody asked for a look now, and what is wanted had failed or was cancelled.
     Requested,
     /// What runs is of no Release that is recorded.
     Unrecorded,
@@ -171,7 +181,7 @@ impl Occasion {
         match self {
             Self::Change => None,
             Self::Created => Some("asked for by hand"),
-            Self::Requested => Some("asked for by the annotation davit.dev/requestedAt, after a failure"),
+            Self::Requested => Some("asked for by the annotation davit.dev/requestedAt"),
             Self::Unrecorded => Some("what runs is of no recorded release"),
             Self::ImageLost => Some("the image was not in the engine any more"),
         }

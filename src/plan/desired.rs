@@ -306,7 +306,11 @@ fn image_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, install: &Inst
     );
     let revision = source.short_revision();
     // What is built has labels that say whose it is.
-    let mark = if source.is_image() { &install.image_mark } else { "" };
+    let mark = if source.is_image() {
+        &install.image_mark
+    } else {
+        ""
+    };
     format!(
         "{}/{}/{}:{revision}-{digest}{mark}",
         install.image_prefix, app.namespace, app.name

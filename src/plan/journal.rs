@@ -12,7 +12,7 @@ use crate::runtime::Progress;
 use super::desired::{Desired, PinnedSource};
 use super::fingerprint::{VALUES, changed, why};
 use super::observed::{JobFailure, JobOutput, JobState, ReleaseView};
-use super::{End, Occasion};
+use super::{End, Occasion, Unwanted};
 
 /// The source as it stands in status.
 pub fn resolved(source: &PinnedSource) -> ResolvedSource {
@@ -127,8 +127,13 @@ pub fn job(status: &mut ReleaseStatus, job: &JobState, now: Timestamp) {
     }
 }
 
-/// What was fetched is told also where nothing came of it.
+/// What was fetched, and that it came to building, is told also where nothing came of it.
 fn failed_of(status: &mut ReleaseStatus, failure: &JobFailure) {
+    if let Some(at) = failure.built_at
+        && step_began(status, "Building") != Some(at)
+    {
+        enter(status, ReleasePhase::Building, at);
+    }
     if let Some((message, author)) = &failure.commit {
         commit(status, Some(message), Some(author));
     }
@@ -318,19 +323,19 @@ pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
             "a newer release took its place",
             now,
         ),
-        End::Unwanted { stopped } => {
+        End::Unwanted(why) => {
             // What it was for is not handled: it is released when something is to run again.
             status.handled = None;
-            let (reason, message) = if *stopped {
-                (
+            let (reason, message) = match why {
+                Unwanted::Stopped => (
                     Reason::Stopped,
                     "spec.stopped of the Application became true before it ended",
-                )
-            } else {
-                (
+                ),
+                Unwanted::NoSource => (
                     Reason::NoSource,
                     "spec.source of the Application was removed before it ended",
-                )
+                ),
+                Unwanted::Deleted => (Reason::Deleting, "the Application was deleted before it ended"),
             };
             close(status, ReleasePhase::Cancelled, reason, message, now);
         }
@@ -370,6 +375,13 @@ pub fn suspended(status: &mut ReleaseStatus, now: Timestamp) {
         let message = "spec.suspend of the Application is true; the release begins when it is false";
         summarise(status, Reason::Suspended, message, now);
     }
+}
+
+/// Its image was made, and its Application is suspended: the containers are made when that is looked after again.
+pub fn held(status: &mut ReleaseStatus, now: Timestamp) {
+    enter(status, ReleasePhase::Pending, now);
+    let message = "the image is there; spec.suspend of the Application is true, and the release goes on when it is false";
+    summarise(status, Reason::Suspended, message, now);
 }
 
 /// The Application that it waited for is there, and looked after.

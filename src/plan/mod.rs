@@ -19,16 +19,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseType};
+use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseStatus, ReleaseType};
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
-pub use action::{Action, End, Occasion, Plan};
+pub use action::{Action, End, Occasion, Plan, Unwanted};
 pub use rollout::{has_arrived, hash_of, is_to_make, rest_of_deadline};
 
 use handover::heir;
-use observed::{JobState, ReleaseView, World, active, last_handled, target};
-use rollout::rollout_problem;
+use observed::{JobFailure, JobOutput, JobState, ReleaseView, World, active, last_handled, target};
+use rollout::{replicas_of, rollout_problem, was_over};
 
 /// When to look again where the containers could not be looked at, or are to go. Usually the runtime tells earlier.
 const BLIND: Duration = Duration::from_secs(5);
@@ -62,7 +62,10 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
         let occasion = occasion(world, current);
         create(world, current, occasion, &mut plan);
         let nothing_may = current.is_none_or(|release| release.spec.cancel || !in_rollout(release));
-        if current.is_none() && occasion == Occasion::Unrecorded || lost(world, serving.as_deref()) {
+        if current.is_none() && occasion == Occasion::Unrecorded
+            || lost(world, serving.as_deref())
+            || current.is_none() && is_over(world)
+        {
             // What the journal has lost serves on until a new Release knows of it. And of an image that is not there
             // nothing can be made; none of its containers runs either, or the engine would not have let it go.
         } else if let Some(release) = serving {
@@ -79,8 +82,10 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
     plan
 }
 
-/// Of a suspended Application nothing is begun, repaired or removed; but who asks for the end of a Release gets it.
+/// Of a suspended Application nothing is begun, repaired or removed; but who asks for the end of a Release gets it, and
+/// what a job that was under way came to is recorded.
 fn suspended(world: &World<'_>, plan: &mut Plan) {
+    number(world, plan);
     for release in world
         .releases
         .iter()
@@ -94,6 +99,32 @@ fn suspended(world: &World<'_>, plan: &mut Plan) {
         }
         cancel(world, release, plan);
     }
+    let open = |release: &&ReleaseView| !release.has_ended() && !release.spec.cancel;
+    for release in world.releases.iter().filter(open) {
+        if let Some(JobState::Ended(end)) = world.job_of(release).map(|job| &job.state) {
+            take(&release.name, end, plan);
+        }
+    }
+}
+
+/// Records what a job came to and lets it go, unless it is to be tried again: then it stays as it is.
+fn take(release: &str, end: &Result<JobOutput, JobFailure>, plan: &mut Plan) {
+    match end {
+        Err(failure) if failure.is_passing() => return,
+        Ok(output) => plan.push(Action::RecordImage {
+            release: release.to_owned(),
+            output: output.clone(),
+            reused: false,
+        }),
+        Err(failure) => fail(
+            plan,
+            release,
+            failure.step,
+            failure.problem.clone(),
+            failure.log_tail.clone(),
+        ),
+    }
+    plan.push(Action::ForgetJob);
 }
 
 /// Takes away the containers that are there.
@@ -110,6 +141,16 @@ fn clear(world: &World<'_>, plan: &mut Plan) {
     }
 }
 
+/// Whether what should serve has run to its end and was removed then.
+fn is_over(world: &World<'_>) -> bool {
+    let (Ok(running), Some(active)) = (&world.running, active(&world.releases)) else {
+        return false;
+    };
+    let there = hash_of(&active.status).map_or(0, |hash| count(running, &hash).0);
+    i64::from(there) < replicas_of(&active.status)
+        && was_over(world.app, &active.name, &active.status, running).is_some()
+}
+
 /// Whether this is the Release whose image is gone.
 fn lost(world: &World<'_>, release: Option<&str>) -> bool {
     world.lost.is_some() && world.lost.as_deref() == release
@@ -122,7 +163,12 @@ fn left_alone(world: &World<'_>, current: Option<&ReleaseView>) -> Option<String
     }
     let began = |release: &&ReleaseView| journal::step_began(&release.status, "Deploying").is_some();
     let newest = world.releases.iter().rev().find(began)?;
-    (newest.status.phase == ReleasePhase::Failed).then(|| newest.name.clone())
+    let hash = hash_of(&newest.status)?;
+    // Once a hand has removed them there is nothing to look at any more.
+    let there = world.running.as_ref().map_or(true, |running| {
+        running.replicas.iter().any(|replica| replica.hash == hash)
+    });
+    (newest.status.phase == ReleasePhase::Failed && there).then(|| newest.name.clone())
 }
 
 /// Whether the containers that run are of a Release whose record somebody deleted, and of none that failed: to forget how
@@ -146,11 +192,9 @@ fn is_unrecorded(world: &World<'_>) -> bool {
             .any(|replica| known.contains(&replica.hash))
 }
 
+/// Whether its containers are to be made, or are being made: from the moment that its image is there.
 fn in_rollout(release: &ReleaseView) -> bool {
-    matches!(
-        release.status.phase,
-        ReleasePhase::Deploying | ReleasePhase::Verifying
-    )
+    !release.has_ended() && release.status.image.is_some()
 }
 
 fn delete(world: &World<'_>, plan: &mut Plan) {
@@ -158,6 +202,26 @@ fn delete(world: &World<'_>, plan: &mut Plan) {
         && !job.state.has_ended()
     {
         plan.push(Action::CancelJob);
+        return;
+    }
+    let mut open = world
+        .releases
+        .iter()
+        .filter(|release| !release.has_ended())
+        .peekable();
+    if open.peek().is_some() {
+        // They may be left behind (`--cascade=orphan`), and then nobody ends them any more.
+        for release in open {
+            plan.push(Action::End {
+                release: release.name.clone(),
+                end: if release.spec.cancel {
+                    End::Cancelled
+                } else {
+                    End::Unwanted(Unwanted::Deleted)
+                },
+            });
+        }
+        plan.look_again_in(Duration::ZERO);
         return;
     }
     if world.app.spec.deletion_policy == DeletionPolicy::Orphan {
@@ -190,15 +254,17 @@ fn next_number(world: &World<'_>) -> i64 {
     counted.max(highest) + 1
 }
 
+/// The numbers of those Releases, of all in their order, that have none yet: from `least` on, after the highest there is.
+pub fn numbers(releases: &[ReleaseView], least: i64) -> impl Iterator<Item = (&ReleaseView, i64)> {
+    let highest = releases.iter().filter_map(|release| release.status.number).max();
+    let new = releases.iter().filter(|release| release.status.number.is_none());
+    new.zip(least.max(highest.unwrap_or(0) + 1)..)
+}
+
 fn number(world: &World<'_>, plan: &mut Plan) {
-    let first = next_number(world);
-    let new = world
-        .releases
-        .iter()
-        .filter(|release| release.status.number.is_none());
-    for (number, release) in (first..).zip(new) {
+    for (release, number) in numbers(&world.releases, next_number(world)) {
         if release.has_ended() {
-            // Cancelled before there was an Application: nothing else wakes the pass that goes on from here.
+            // Cancelled before it was seen: nothing else wakes the pass that goes on from here.
             plan.look_again_in(Duration::ZERO);
         }
         plan.push(Action::Number {
@@ -247,9 +313,8 @@ fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan)
         }
         let end = match (current, world.app.spec.concurrency_policy) {
             (None, _) | (Some(_), ConcurrencyPolicy::Queue) if release.spec.cancel => End::Cancelled,
-            (None, _) => End::Unwanted {
-                stopped: world.app.spec.stopped,
-            },
+            (None, _) if world.app.spec.stopped => End::Unwanted(Unwanted::Stopped),
+            (None, _) => End::Unwanted(Unwanted::NoSource),
             (Some(_), ConcurrencyPolicy::Supersede) => End::Superseded,
             (Some(_), ConcurrencyPolicy::Queue) => continue,
             (Some(current), ConcurrencyPolicy::Forbid) => End::Failed {
@@ -313,39 +378,23 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
         });
     }
     match job.map(|job| &job.state) {
-        Some(JobState::Ended(Ok(output))) => {
-            plan.push(Action::RecordImage {
-                release: name.clone(),
-                output: output.clone(),
-                reused: false,
-            });
-            plan.push(Action::ForgetJob);
-            return Some(name);
-        }
-        Some(JobState::Ended(Err(failure))) => {
-            if failure.problem.class == Class::Transient && !failure.cancelled {
-                // Kept as it is until the pause is over; then the same Release tries again.
-                match world.retry_at.filter(|next| *next > failure.at) {
-                    // This failure is not on record yet: this pass does that, and then it is known when the next try is.
-                    None => {}
-                    Some(at) if at > now => plan.look_again_in(until(at, now)),
-                    // Work for an engine that is away would only fail again.
-                    Some(_) if world.running.is_err() => {}
-                    Some(_) => plan.push(Action::StartJob {
-                        release: name,
-                        desired: Box::new(desired.clone()),
-                    }),
-                }
-            } else {
-                fail(
-                    plan,
-                    &name,
-                    failure.step,
-                    failure.problem.clone(),
-                    failure.log_tail.clone(),
-                );
-                plan.push(Action::ForgetJob);
+        Some(JobState::Ended(Err(failure))) if failure.is_passing() => {
+            // Kept as it is until the pause is over; then the same Release tries again.
+            match world.retry_at.filter(|next| *next > failure.at) {
+                // This failure is not on record yet: this pass does that, and then it is known when the next try is.
+                None => {}
+                Some(at) if at > now => plan.look_again_in(until(at, now)),
+                // Work for an engine that is away would only fail again.
+                Some(_) if world.running.is_err() => {}
+                Some(_) => plan.push(Action::StartJob {
+                    release: name,
+                    desired: Box::new(desired.clone()),
+                }),
             }
+        }
+        Some(JobState::Ended(end)) => {
+            take(&name, end, plan);
+            return if end.is_ok() { Some(name) } else { before };
         }
         Some(JobState::Queued { .. } | JobState::Fetching { .. } | JobState::Building { .. }) => {}
         None if world.job.is_some() => {} // Another Release's job must end first.
@@ -434,11 +483,10 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 /// What would make a Release now, beside what is wanted being another thing.
 fn occasion(world: &World<'_>, current: Option<&ReleaseView>) -> Occasion {
     let newest = world.releases.last();
+    let runs = active(&world.releases).map(|active| &active.status);
     let failed = last_handled(&world.releases).is_some_and(|newest| {
-        matches!(
-            newest.status.phase,
-            ReleasePhase::Failed | ReleasePhase::Cancelled
-        )
+        let phase = newest.status.phase;
+        matches!(phase, ReleasePhase::Failed | ReleasePhase::Cancelled) && !is_moot(&newest.status, runs)
     });
     if current.is_none() && is_unrecorded(world) {
         Occasion::Unrecorded
@@ -450,6 +498,12 @@ fn occasion(world: &World<'_>, current: Option<&ReleaseView>) -> Occasion {
     } else {
         Occasion::Change
     }
+}
+
+/// Whether a Release that was called off was for nothing but what runs already: then it leaves nothing to be done.
+pub(crate) fn is_moot(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
+    let called_off = matches!(release.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
+    called_off && release.handled.is_some() && runs.is_some_and(|runs| runs.handled == release.handled)
 }
 
 /// Makes a Release where what is wanted is not what the newest one was made for, or there is another occasion.
@@ -469,9 +523,16 @@ fn create(world: &World<'_>, current: Option<&ReleaseView>, occasion: Occasion, 
     if same && occasion == Occasion::Change {
         return;
     }
+    // What is made again is what was there, and not what the branch has come to meanwhile.
+    let lost = newest.filter(|_| same && occasion == Occasion::ImageLost);
+    let revision = lost
+        .and_then(|lost| lost.status.source.as_ref())
+        .map(|source| source.revision.clone())
+        .filter(|revision| *revision != wanted.source.revision);
     plan.push(Action::Create {
         number: next_number(world),
         desired: Box::new(wanted.clone()),
+        revision,
         occasion: if same { occasion } else { Occasion::Change },
     });
 }

@@ -6,7 +6,7 @@ use crate::api::{
     Application, ConcurrencyPolicy, LABEL_MANAGED_BY, MANAGER, Release, ReleasePhase, ReleaseSpec,
     ReleaseStatus, ReleaseType,
 };
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 use crate::runtime::Running;
 
 use super::desired::Desired;
@@ -211,6 +211,15 @@ pub struct JobFailure {
     pub log_tail: String,
     /// The commit's first line and its author, where it was fetched.
     pub commit: Option<(String, String)>,
+    /// When building began, if it did.
+    pub built_at: Option<Timestamp>,
+}
+
+impl JobFailure {
+    /// What went wrong may pass, so that it is tried again.
+    pub fn is_passing(&self) -> bool {
+        self.problem.class == Class::Transient && !self.cancelled
+    }
 }
 
 /// Everything that a plan is made from.

@@ -12,9 +12,9 @@ use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
 use super::desired::PinnedSource;
-use super::rollout::{has_arrived, hash_of};
+use super::rollout::{has_arrived, hash_of, was_over};
 use super::verdict::{Verdict, built, ended_for_good, healthy, last_word, not_yet, phase_reason, urls};
-use super::{count, journal};
+use super::{count, is_moot, journal};
 
 /// What was found out on one pass, after its actions.
 #[derive(Clone, Debug)]
@@ -47,13 +47,20 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
         conditions: old.conditions.clone(),
         ..ApplicationStatus::default()
     };
-    let newest = facts.releases.last();
-    let begun = facts.releases.iter().rev().find(|(_, release)| counts(release));
     let active = facts
         .releases
         .iter()
         .rev()
         .find(|(_, release)| release.phase == ReleasePhase::Succeeded);
+    let begun = facts.releases.iter().rev().find(|(_, release)| counts(release));
+    let runs = active.map(|(_, release)| release);
+    let begun = begun.and_then(|begun| {
+        if is_moot(&begun.1, runs) {
+            active
+        } else {
+            Some(begun)
+        }
+    });
     let open = facts
         .releases
         .iter()
@@ -90,7 +97,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
     let suspended = facts.app.spec.suspend && facts.app.metadata.deletion_timestamp.is_none();
     if suspended {
         new.source.clone_from(&old.source);
-        verdicts.suspend(facts, newest);
+        verdicts.suspend(facts, begun, open);
     }
     write(&mut new.conditions, &verdicts, suspended, generation, now);
     new.phase = phase(&new.conditions);
@@ -209,8 +216,18 @@ impl Verdicts {
             .as_ref()
             .ok()
             .zip(serving)
-            .and_then(|(running, serving)| ended_for_good(running, serving));
-        let healthy = healthy(facts.app, &facts.running, serving);
+            .and_then(|(running, serving)| {
+                let mut all = facts.releases.iter();
+                let (name, _) = all.find(|(_, release)| std::ptr::eq(release, serving))?;
+                ended_for_good(running, serving).or_else(|| was_over(facts.app, name, serving, running))
+            });
+        // Of the newest one Davit makes it again by itself.
+        let newest_of_all = facts.releases.last().map(|(name, _)| name);
+        let lost = facts
+            .lost
+            .as_ref()
+            .filter(|lost| open.is_none() && newest_of_all != Some(lost));
+        let healthy = healthy(facts.app, &facts.running, serving, lost.map(String::as_str));
         let failed = newest
             .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
         let deployed = match (newest, open) {
@@ -335,7 +352,7 @@ impl Verdicts {
         } else if self.healthy.0 != Some(true) {
             let (_, reason, message) = self.healthy.clone();
             match self.for_good.take() {
-                Some(why) => self.stall(reason, &why),
+                Some(why) => self.stall(Reason::ContainerExited, &why),
                 None => self.progress(reason, &message),
             }
         } else {
@@ -345,15 +362,38 @@ impl Verdicts {
 
     /// What is said instead where spec.suspend is true: what runs is told as it is seen, and nobody acts on it. It is
     /// ready where what runs is what was wanted last, since nobody looks what is wanted now.
-    fn suspend(&mut self, facts: &Facts<'_>, newest: Option<&(String, ReleaseStatus)>) {
+    fn suspend(
+        &mut self,
+        facts: &Facts<'_>,
+        newest: Option<&(String, ReleaseStatus)>,
+        open: Option<&(String, ReleaseStatus)>,
+    ) {
         (self.reconciling, self.stalled, self.idle) = (None, false, false);
-        if let Some((name, _)) = newest
+        let waits = open.filter(|(_, release)| {
+            let works = [
+                ReleasePhase::Fetching,
+                ReleasePhase::Building,
+                ReleasePhase::Pushing,
+            ];
+            !works.contains(&release.phase) && release.queue.is_none()
+        });
+        if let Some((name, _)) = waits {
+            let message = format!("release {name} goes on when spec.suspend is false");
+            self.deployed = (Some(false), Reason::Pending, message);
+        } else if let Some((name, _)) = newest
             && !facts.known
             && self.deployed.0 == Some(true)
         {
-            let message =
-                format!("the spec is another one than that of release {name}; spec.suspend is true");
-            self.deployed = (Some(false), Reason::Pending, message);
+            let what = match &facts.problem {
+                Some(problem) => format!(
+                    "whether release {name} is what is wanted now is not known: {}",
+                    problem.message
+                ),
+                None => {
+                    format!("release {name} is what runs, and not what is wanted now; spec.suspend is true")
+                }
+            };
+            self.deployed = (Some(false), Reason::Pending, what);
         }
         let message = "spec.suspend is true: what runs is told as it is seen, and nothing is done about it or about the source";
         let ready = self.deployed.0 == Some(true) && self.healthy.0 == Some(true);
@@ -480,11 +520,10 @@ pub fn phase(conditions: &[Condition]) -> Phase {
         |kind| condition::find(conditions, kind).and_then(|found| found.reason.parse::<Reason>().ok());
     let is_true = |kind| condition::is_true(conditions, kind);
     if reason(ConditionType::Ready) == Some(Reason::Suspended) {
-        let healthy = is_true(ConditionType::Healthy);
         return match reason(ConditionType::Deployed) {
             _ if is_true(ConditionType::Ready) => Phase::Done,
-            Some(Reason::Progressing | Reason::Deploying) => Phase::Running,
-            Some(Reason::Pending | Reason::Stopped) if healthy => Phase::Running,
+            Some(Reason::Progressing) => Phase::Running,
+            // Whatever runs: nothing is under way.
             Some(Reason::Pending | Reason::Stopped) | None => Phase::Idle,
             Some(_) => Phase::Error,
         };

@@ -66,6 +66,7 @@ pub(super) fn healthy(
     app: &Application,
     running: &Result<Running, Problem>,
     serving: Option<&ReleaseStatus>,
+    lost: Option<&str>,
 ) -> Verdict {
     let running = match running {
         Ok(running) => running,
@@ -111,10 +112,13 @@ pub(super) fn healthy(
             format!("{ready} of {wanted} replicas are healthy"),
         )
     } else {
+        let gone = lost.map_or(String::new(), |name| {
+            format!("; the image of release {name} is not in the engine any more: create a Release to make it again")
+        });
         (
             Some(false),
             Reason::ReplicasMissing,
-            format!("{ready} of {wanted} replicas are healthy"),
+            format!("{ready} of {wanted} replicas are healthy{gone}"),
         )
     }
 }

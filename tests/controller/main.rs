@@ -12,8 +12,10 @@ mod common;
 
 mod bounds;
 mod engine;
+mod hands;
 mod inputs;
 mod mishaps;
 mod rig;
 mod rollouts;
 mod stories;
+mod suspended;

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use davit::api::Release;
-use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
 use davit::runtime::RuntimeError;
 use davit::runtime::fake::{Behaviour, Hand};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::json;
 
 use crate::rig::{GOOD, Loop, condition, id, repo, source, url_of_db};
@@ -203,64 +202,6 @@ async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_a_hand_removed_is_made_again() {
-    let (davit, _repo) = Loop::with_shop().await;
-    davit.quiet().await;
-    let image = FakeBuilder::id(GOOD);
-    davit.runtime.lose_image(&image);
-    davit.builder.lose(&image);
-    davit.builder.hold();
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
-    let release = davit.phase("shop-2", "Building").await;
-    assert_eq!(release["status"]["cause"]["kind"], "Drift", "{release:#}");
-    assert_eq!(
-        release["status"]["why"],
-        json!(["the image was not in the engine any more"])
-    );
-    davit
-        .wait("shop", "built again", |_| {
-            davit.builder.built() == ["shop-1", "shop-2"]
-        })
-        .await;
-    let app = davit.application("shop").await;
-    assert_ne!(condition(&app, "Built")["status"], "True", "{app:#}");
-    davit.runtime.gain_image(&image);
-    davit.builder.go_on();
-    davit.phase("shop-2", "Succeeded").await;
-    davit.done("shop").await;
-    davit.quiet().await;
-    assert_eq!(davit.phases("shop").await.len(), 2);
-    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_cannot_be_made_again_is_tried_once_and_told() {
-    let (davit, _repo) = Loop::with_shop().await;
-    let image = FakeBuilder::id(GOOD);
-    davit.runtime.lose_image(&image);
-    davit.builder.lose(&image);
-    davit
-        .builder
-        .fail_next(BuildError::Failed("no route to the registry".to_owned()));
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
-    davit.phase("shop-2", "Failed").await;
-    davit.quiet().await;
-    let app = davit.application("shop").await;
-    assert_eq!(app["status"]["phase"], "error", "{app:#}");
-    assert_eq!(condition(&app, "Built")["status"], "False", "{app:#}");
-    assert_eq!(condition(&app, "Healthy")["status"], "False", "{app:#}");
-    assert_eq!(davit.phases("shop").await.len(), 2);
-    let passes = davit.passes();
-    davit.look("shop").await;
-    davit
-        .release("shop-3", "under way", |release| {
-            release["status"]["why"].is_array()
-        })
-        .await;
-    assert!(davit.passes() < passes + 15);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_a_look_after_a_failure_gets_another_try() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
@@ -281,79 +222,6 @@ async fn who_asks_for_a_look_after_a_failure_gets_another_try() {
         davit.phases("shop").await,
         ["shop-1: Failed", "shop-2: Succeeded"]
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_ended_for_good_is_an_error_until_a_release_runs_it_again() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    let spec = json!({"source": source(&repo), "restartPolicy": {"condition": "OnFailure"}});
-    davit.apply("shop", spec).await;
-    davit.done("shop").await;
-    let ends = Behaviour::Exits {
-        code: 0,
-        message: "all done".to_owned(),
-    };
-    let image = FakeBuilder::id(GOOD);
-    davit.runtime.script(&image, &ends);
-    let app = davit
-        .wait("shop", "stalled", |app| {
-            condition(app, "Stalled")["status"] == "True"
-        })
-        .await;
-    assert_eq!(app["status"]["phase"], "error");
-    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
-    for said in ["code 0", "spec.restartPolicy", "create a Release", "all done"] {
-        assert!(message.contains(said), "{message}");
-    }
-    davit.quiet().await;
-    assert_eq!(davit.runtime.calls().created, 1, "it is not started by itself");
-    davit.runtime.script(&image, &Behaviour::Healthy);
-    davit.ask("again", json!({"application": "shop"})).await;
-    davit.phase("again", "Succeeded").await;
-    davit.done("shop").await;
-    assert_eq!(davit.runtime.calls().created, 2);
-    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_auto_rollback_what_serves_is_repaired_beside_what_failed() {
-    let davit = Loop::start().await;
-    let repo = repo(GOOD);
-    let bad = "FROM scratch\nENV BAD=1\n";
-    let sick = Behaviour::Unhealthy("no".to_owned());
-    davit.runtime.script(&FakeBuilder::id(bad), &sick);
-    let rollout = json!({"progressDeadline": "1s", "autoRollback": false});
-    davit
-        .apply("shop", json!({"source": source(&repo), "rollout": rollout}))
-        .await;
-    davit.done("shop").await;
-    repo.commit("Bad", &[("Dockerfile", bad)]);
-    davit.look("shop").await;
-    davit.phase("shop-2", "Failed").await;
-    davit.quiet().await;
-    let images = || {
-        let all = davit.runtime.containers(&id("shop")).into_iter();
-        let mut all: Vec<_> = all.map(|one| (one.workload.image, one.seen.named)).collect();
-        all.sort();
-        all
-    };
-    let mut both = vec![(FakeBuilder::id(GOOD), true), (FakeBuilder::id(bad), false)];
-    both.sort();
-    assert_eq!(images(), both);
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
-    davit.quiet().await;
-    assert_eq!(images(), both, "what serves is put right, what failed stays");
-
-    // A Release that ends before it begins to roll out changes nothing of that.
-    davit.builder.hold();
-    repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
-    davit.look("shop").await;
-    davit.phase("shop-3", "Building").await;
-    davit.cancel("shop-3").await;
-    davit.phase("shop-3", "Cancelled").await;
-    davit.quiet().await;
-    assert_eq!(images(), both);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -386,35 +254,6 @@ async fn a_cancelled_release_ends_where_old_and_new_are_sick() {
     let left = davit.runtime.containers(&id("shop"));
     assert_eq!(left.len(), 1, "{left:#?}");
     assert_eq!(left[0].workload.release, "shop-1");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
-    let (davit, repo) = Loop::with_shop().await;
-    davit.builder.hold();
-    repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
-    davit.look("shop").await;
-    davit.phase("shop-2", "Building").await;
-    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
-    davit
-        .wait("shop", "suspended", |app| {
-            app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended"
-        })
-        .await;
-    davit.ask("later", json!({"application": "shop"})).await;
-    davit
-        .release("later", "told why it waits", |release| {
-            condition(release, "Ready")["reason"] == "Suspended"
-        })
-        .await;
-    davit.cancel("shop-2").await;
-    davit.phase("shop-2", "Cancelled").await;
-    davit.quiet().await;
-    davit.builder.go_on();
-    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
-    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit.phase("later", "Succeeded").await;
-    davit.done("shop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -518,4 +357,48 @@ async fn what_hinders_a_rollout_is_told_and_has_until_the_deadline() {
     davit.look("shop").await;
     davit.phase("shop-2", "Succeeded").await;
     davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_release_of_what_runs_leaves_nothing_to_be_done() {
+    let (davit, _repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    davit
+        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        .await;
+    davit.phase("again", "Building").await;
+    davit.cancel("again").await;
+    davit.phase("again", "Cancelled").await;
+    davit.builder.go_on();
+    let app = davit.done("shop").await;
+    assert_eq!(condition(&app, "Deployed")["status"], "True", "{app:#}");
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "again: Cancelled"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_outlives_its_application_has_ended() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Building").await;
+    let orphan = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Orphan),
+        ..DeleteParams::default()
+    };
+    let apps = davit.api::<davit::api::Application>();
+    apps.delete("shop", &orphan).await.unwrap();
+    let left = davit.phase("shop-2", "Cancelled").await;
+    assert_eq!(condition(&left, "Succeeded")["reason"], "Deleting", "{left:#}");
+    davit.wait("shop", "gone", serde_json::Value::is_null).await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "shop-2: Cancelled"]
+    );
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
 }

@@ -350,48 +350,6 @@ async fn an_engine_that_goes_away_is_said_and_what_it_missed_is_done_when_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_and_suspended_mean_what_they_say() {
-    let davit = Loop::start().await;
-    let repo = repo("FROM scratch\n");
-    davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
-    davit.patch("shop", json!({"spec": {"stopped": true}})).await;
-    davit
-        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
-        .await;
-    assert!(davit.runtime.containers(&id("shop")).is_empty());
-    davit.patch("shop", json!({"spec": {"stopped": false}})).await;
-    davit.done("shop").await;
-    assert_eq!(davit.builder.built(), ["shop-1"], "its image was still there");
-
-    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
-    davit
-        .wait("shop", "suspended", |app| {
-            app["status"]["phase"] == "done" && condition(app, "Ready")["reason"] == "Suspended"
-        })
-        .await;
-    davit.quiet().await;
-    repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
-    davit.look("shop").await;
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
-    davit.quiet().await;
-    let app = davit.application("shop").await;
-    assert_eq!(app["status"]["phase"], "error", "what is seen is told: {app:#}");
-    assert_eq!(condition(&app, "Healthy")["reason"], "ReplicasMissing");
-    assert!(
-        davit.runtime.containers(&id("shop")).is_empty(),
-        "nothing is put right while it is suspended"
-    );
-    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit
-        .wait("shop", "at the newest commit", |app| {
-            app["status"]["release"]["active"] == davit_release(app, 2)
-        })
-        .await;
-    davit.done("shop").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_answers_holds_up_nobody_else_and_not_even_drift() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
@@ -616,16 +574,6 @@ async fn what_no_application_owns_is_swept_to_the_end() {
     davit.runtime.finish_stops();
     asked(davit.runtime.calls().remove + 1).await;
     assert!(davit.runtime.containers(&id("shop")).is_empty());
-}
-
-/// The newest Release's name, where it is at least the `least`th.
-fn davit_release(app: &Value, least: i64) -> Value {
-    let release = &app["status"]["release"];
-    if release["count"].as_i64() >= Some(least) {
-        release["latest"].clone()
-    } else {
-        Value::Bool(false)
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

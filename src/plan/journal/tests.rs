@@ -121,6 +121,7 @@ fn a_release_that_failed_names_its_commit() {
         step: "Building",
         log_tail: String::new(),
         commit: Some(("Break it".into(), "Jane <jane@example.com>".into())),
+        built_at: Some(at(0)),
     };
     job(&mut status, &JobState::Ended(Err(failure.clone())), at(2));
     let source = status.source.clone().unwrap();
@@ -132,4 +133,13 @@ fn a_release_that_failed_names_its_commit() {
     };
     retrying(&mut again, &failure, at(2));
     assert_eq!(again.source, status.source);
+    for status in [&status, &again] {
+        assert!(
+            step_began(status, "Building").is_some(),
+            "nobody looked while it was built"
+        );
+    }
+    let told = again.clone();
+    retrying(&mut again, &failure, at(3));
+    assert_eq!(again, told, "what waits changes with no look");
 }

@@ -1,0 +1,235 @@
+//! Suspended: nothing is begun, put right or removed, and what is seen is told all the same.
+
+use davit::api::Release;
+use davit::builder::BuildError;
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::fake::Hand;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::rig::{GOOD, Loop, condition, id, repo, source, url_of_db};
+
+/// A Dockerfile of the commit after.
+const NEXT: &str = "FROM scratch\nENV NEXT=1\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_and_suspended_mean_what_they_say() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.patch("shop", json!({"spec": {"stopped": true}})).await;
+    davit
+        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+    davit.patch("shop", json!({"spec": {"stopped": false}})).await;
+    davit.done("shop").await;
+    assert_eq!(davit.builder.built(), ["shop-1"], "its image was still there");
+
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            app["status"]["phase"] == "done" && condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    davit.quiet().await;
+    repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
+    davit.look("shop").await;
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["phase"], "error", "what is seen is told: {app:#}");
+    assert_eq!(condition(&app, "Healthy")["reason"], "ReplicasMissing");
+    assert!(
+        davit.runtime.containers(&id("shop")).is_empty(),
+        "nothing is put right while it is suspended"
+    );
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit
+        .wait("shop", "at the newest commit", |app| {
+            app["status"]["release"]["active"] == davit_release(app, 2)
+        })
+        .await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Building").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    davit.ask("later", json!({"application": "shop"})).await;
+    davit
+        .release("later", "told why it waits", |release| {
+            condition(release, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    davit.cancel("shop-2").await;
+    davit.phase("shop-2", "Cancelled").await;
+    davit.quiet().await;
+    davit.builder.go_on();
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("later", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_build_came_to_meanwhile_is_recorded_and_nothing_follows_from_it() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Building").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let building =
+        |app: &Value| app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended";
+    davit.wait("shop", "suspended while it builds", building).await;
+    davit.builder.go_on();
+    let release = davit.phase("shop-2", "Pending").await;
+    assert!(release["status"]["image"].is_string(), "{release:#}");
+    assert_eq!(condition(&release, "Ready")["reason"], "Suspended", "{release:#}");
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["phase"], "idle", "nothing is under way: {app:#}");
+    let said = condition(&app, "Deployed");
+    assert!(
+        said["message"]
+            .as_str()
+            .is_some_and(|said| said.contains("shop-2 goes on")),
+        "{said}"
+    );
+    let images = || {
+        let all = davit.runtime.containers(&id("shop")).into_iter();
+        all.map(|one| one.workload.image).collect::<Vec<_>>()
+    };
+    assert_eq!(images(), [FakeBuilder::id(GOOD)]);
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    assert_eq!(images(), [FakeBuilder::id(NEXT)]);
+    assert_eq!(
+        davit.builder.built(),
+        ["shop-1", "shop-2"],
+        "nothing is built twice"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_fails_meanwhile_is_told() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    davit
+        .builder
+        .fail_next(BuildError::Failed("no such target".to_owned()));
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Building").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit.builder.go_on();
+    davit.phase("shop-2", "Failed").await;
+    let app = davit
+        .wait("shop", "told to have failed", |app| {
+            app["status"]["phase"] == "error"
+        })
+        .await;
+    assert_eq!(condition(&app, "Ready")["reason"], "Suspended", "{app:#}");
+    assert_eq!(condition(&app, "Deployed")["reason"], "BuildFailed", "{app:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wanted_and_does_not_run_is_told_by_what_is_different() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.set_db("one").await;
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
+        .await;
+    davit.done("shop").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let says = async |text: &str| {
+        let said = |app: &Value| {
+            let deployed = condition(app, "Deployed");
+            deployed["message"]
+                .as_str()
+                .is_some_and(|said| said.contains(text))
+        };
+        davit.wait("shop", text, said).await
+    };
+    davit.set_db("two").await;
+    let app = says("not what is wanted now").await;
+    assert_eq!(app["status"]["phase"], "idle", "nothing is under way: {app:#}");
+    assert_eq!(condition(&app, "Healthy")["status"], "True", "{app:#}");
+    let secrets = davit.api::<Secret>();
+    secrets.delete("db", &DeleteParams::default()).await.unwrap();
+    let app = says("is not known").await;
+    let said = condition(&app, "Deployed");
+    assert!(
+        said["message"]
+            .as_str()
+            .is_some_and(|said| said.contains("secretKeyRef")),
+        "{said}"
+    );
+    davit.set_db("one").await;
+    says("is what runs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_have_their_numbers_as_they_were_created() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let spec = json!({"spec": {"suspend": true, "concurrencyPolicy": "Queue"}});
+    davit.patch("shop", spec).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    in_their_order(&davit, "shop", [2, 3]).await;
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("late", "Succeeded").await;
+    davit.done("shop").await;
+    // And where there is no Application yet.
+    for name in ["early", "late"] {
+        let releases = davit.api::<Release>();
+        releases.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    in_their_order(&davit, "shop2", [1, 2]).await;
+}
+
+/// Asks for two Releases and writes to the older one: its number is the lower one all the same.
+async fn in_their_order(davit: &Loop, application: &str, numbers: [i64; 2]) {
+    for name in ["early", "late"] {
+        davit.ask(name, json!({"application": application})).await;
+    }
+    let numbered = |number: i64| move |release: &Value| release["status"]["number"] == number;
+    davit.release("early", "numbered", numbered(numbers[0])).await;
+    davit.release("late", "numbered", numbered(numbers[1])).await;
+    let label = Patch::Merge(json!({"metadata": {"labels": {"team": "web"}}}));
+    let releases = davit.api::<Release>();
+    releases
+        .patch("early", &PatchParams::default(), &label)
+        .await
+        .unwrap();
+    davit.quiet().await;
+    davit.release("early", "numbered", numbered(numbers[0])).await;
+}
+
+/// The newest Release's name, where it is at least the `least`th.
+fn davit_release(app: &Value, least: i64) -> Value {
+    let release = &app["status"]["release"];
+    if release["count"].as_i64() >= Some(least) {
+        release["latest"].clone()
+    } else {
+        Value::Bool(false)
+    }
+}
