@@ -284,7 +284,7 @@ pub trait Builder: Send + Sync {
     /// its tag to a newer build by its id.
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError>;
 
-    /// Removes a tag of this installation, or such an id, and the name that the image was pulled by where nobody else needs that; fine
-    /// where it is gone already. An image that a container uses stays until that is gone.
+    /// Removes a tag of this installation, or such an id, and the name that the image was pulled by where nobody else needs
+    /// that; fine where it is gone already. An image that a container uses stays until that is gone.
     async fn remove(&self, tag: &str) -> Result<(), BuildError>;
 }

@@ -261,10 +261,7 @@ async fn what_failed_with_the_host_port_and_was_removed_makes_room_for_what_serv
     davit.look("shop").await;
     davit.phase("shop-2", "Failed").await;
     davit.quiet().await;
-    let images = || {
-        let all = davit.runtime.containers(&id("shop")).into_iter();
-        all.map(|one| one.workload.image).collect::<Vec<_>>()
-    };
+    let images = || davit.images("shop");
     assert!(
         images().contains(&FakeBuilder::id(NEXT)),
         "it is there to be looked at"

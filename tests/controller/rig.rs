@@ -285,6 +285,12 @@ impl Loop {
         }
     }
 
+    /// The images of its containers.
+    pub fn images(&self, name: &str) -> Vec<String> {
+        let all = self.runtime.containers(&id(name)).into_iter();
+        all.map(|one| one.workload.image).collect()
+    }
+
     /// Whether anything is left of the logs of the namespace.
     pub fn has_logs(&self) -> bool {
         self.config.data_dir.join("logs").join(NAMESPACE).exists()

@@ -109,10 +109,7 @@ async fn what_a_build_came_to_meanwhile_is_recorded_and_nothing_follows_from_it(
             .is_some_and(|said| said.contains("shop-2 goes on")),
         "{said}"
     );
-    let images = || {
-        let all = davit.runtime.containers(&id("shop")).into_iter();
-        all.map(|one| one.workload.image).collect::<Vec<_>>()
-    };
+    let images = || davit.images("shop");
     assert_eq!(images(), [FakeBuilder::id(GOOD)]);
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
     davit.phase("shop-2", "Succeeded").await;
