@@ -249,6 +249,9 @@ pub struct ResolvedSource {
     /// The commit's author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
+    /// Of an Application's: the newest generation of its spec that has this source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }
 
 /// The releases of an Application in short.

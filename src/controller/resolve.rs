@@ -146,7 +146,7 @@ impl Resolver {
         let (origin, version) = match self.origin(id, source, reader).await {
             Ok(origin) => origin,
             Err(problem) => {
-                let last = self.last(id, &text).filter(|_| asked.is_none());
+                let last = self.last(id, app, source, &text).filter(|_| asked.is_none());
                 return self.without_origin(id, problem, last);
             }
         };
@@ -172,8 +172,8 @@ impl Resolver {
         };
         let look_up = look_up(self.tools.clone(), source.clone(), origin.clone());
         let Some(result) = self.lookups.ask(id, question, look_up).await else {
+            let last = self.last(id, app, source, &text);
             let before = self.found.lock().get(id).cloned();
-            let last = before.as_ref().and_then(|found| found.last(&text));
             let before = before.filter(|found| found.key == key && !waits_for_now);
             return Resolution {
                 source: Some(
@@ -191,7 +191,7 @@ impl Resolver {
         let transient = result
             .as_ref()
             .is_err_and(|problem| problem.class != Class::Terminal);
-        let last = self.last(id, &text);
+        let last = self.last(id, app, source, &text);
         let found = self.keep(id, key, text, result.clone(), last.clone());
         let check_in = found.holds(&app.spec, id);
         Resolution {
@@ -240,9 +240,12 @@ impl Resolver {
         found
     }
 
-    /// What was found last of this source.
-    fn last(&self, id: &AppId, text: &str) -> Option<PinnedSource> {
-        self.found.lock().get(id).and_then(|found| found.last(text))
+    /// What was found last of this source: in memory, or after a restart in the status.
+    fn last(&self, id: &AppId, app: &Application, source: &Source, text: &str) -> Option<PinnedSource> {
+        let found = self.found.lock();
+        found
+            .get(id)
+            .map_or_else(|| recorded(app, source), |found| found.last(text))
     }
 
     /// It is not known where the source is: an outage holds up nothing that needs no server.
@@ -281,13 +284,11 @@ impl Resolver {
             let due = known.holds(&app.spec, id).is_some_and(|left| left.is_zero());
             return (known.key == key && !due).then(|| known.clone());
         }
-        let status = app.status.as_ref()?;
-        let revision = status.source.as_ref().map(|source| source.revision.clone())?;
-        let ready = condition::is_true(&status.conditions, ConditionType::SourceReady);
-        if Some(status.observed_generation) != app.metadata.generation || !ready {
+        let conditions = &app.status.as_ref()?.conditions;
+        if !condition::is_true(conditions, ConditionType::SourceReady) {
             return None;
         }
-        let found_then = pinned(source, revision)?;
+        let found_then = recorded(app, source)?;
         let text = serde_json::to_string(source).unwrap_or_default();
         let known = Found {
             key: key.to_owned(),
@@ -440,6 +441,14 @@ impl Resolver {
         );
         Err(Problem::new(Class::Terminal, Reason::AccessDenied, message))
     }
+}
+
+/// The source as the status has it, where that is of the spec as it is now.
+fn recorded(app: &Application, source: &Source) -> Option<PinnedSource> {
+    let found = app.status.as_ref()?.source.as_ref()?;
+    let of_today =
+        found.observed_generation.is_some() && found.observed_generation == app.metadata.generation;
+    pinned(source, found.revision.clone()).filter(|_| of_today)
 }
 
 /// What is said as long as a first answer is not there.

@@ -22,6 +22,7 @@ pub fn resolved(source: &PinnedSource) -> ResolvedSource {
         short_revision: source.short_revision(),
         message: None,
         author: None,
+        observed_generation: None,
     }
 }
 

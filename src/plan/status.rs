@@ -112,12 +112,21 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
     new
 }
 
-/// The source as it was resolved, with what a Release has found out about it; as it was where it cannot be looked up.
+/// The source as it was resolved, with what a Release has found out about it; as it was where it cannot be looked up. Of
+/// which spec it is tells whether it still counts while it cannot be looked up, also after a restart.
 fn resolved(facts: &Facts<'_>, old: &ApplicationStatus) -> Option<ResolvedSource> {
+    let generation = facts.app.metadata.generation;
     let Ok(source) = facts.source.as_ref()? else {
-        return old.source.clone();
+        let observed_generation = generation.filter(|_| facts.known);
+        return old.source.clone().map(|source| ResolvedSource {
+            observed_generation,
+            ..source
+        });
     };
-    let mut resolved = journal::resolved(source);
+    let mut resolved = ResolvedSource {
+        observed_generation: generation,
+        ..journal::resolved(source)
+    };
     let mut known = facts
         .releases
         .iter()

@@ -8,8 +8,9 @@ use davit::runtime::RuntimeError;
 use davit::runtime::fake::{Behaviour, Hand};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::common::git_server::{Access, GitHttps};
 use crate::rig::{GOOD, Loop, condition, id, repo, source, url_of_db};
 
 /// Deletes the record of a Release.
@@ -266,7 +267,7 @@ async fn releases_that_an_earlier_namesake_left_are_adopted() {
         .await
         .unwrap();
     davit.look("shop").await;
-    let adopted = |release: &serde_json::Value| release["metadata"]["ownerReferences"][0]["name"] == "shop";
+    let adopted = |release: &Value| release["metadata"]["ownerReferences"][0]["name"] == "shop";
     davit.release("shop-1", "adopted", adopted).await;
 }
 
@@ -395,10 +396,55 @@ async fn a_release_that_outlives_its_application_has_ended() {
     apps.delete("shop", &orphan).await.unwrap();
     let left = davit.phase("shop-2", "Cancelled").await;
     assert_eq!(condition(&left, "Succeeded")["reason"], "Deleting", "{left:#}");
-    davit.wait("shop", "gone", serde_json::Value::is_null).await;
+    davit.wait("shop", "gone", Value::is_null).await;
     assert_eq!(
         davit.phases("shop").await,
         ["shop-1: Succeeded", "shop-2: Cancelled"]
     );
     assert!(davit.runtime.containers(&id("shop")).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_git_is_no_other_one_after_a_restart() {
+    let mut davit = Loop::start().await;
+    let mut server = GitHttps::start();
+    server.publish("shop.git", &repo(GOOD));
+    let ca = std::fs::read_to_string(&server.ca.ca_file).unwrap();
+    davit
+        .create::<Secret>(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git"}, "stringData": {"ca.crt": ca}}))
+        .await;
+    let url = server.url(Access::Anonymous, "shop.git");
+    let git =
+        |branch: &str| json!({"git": {"url": url, "ref": {"branch": branch}, "secretRef": {"name": "git"}}});
+    davit.apply("shop", json!({"source": git("main")})).await;
+    davit.done("shop").await;
+    server.stop();
+    davit.look("shop").await;
+    let unreachable = |app: &Value| condition(app, "SourceReady")["reason"] == "GitUnreachable";
+    let calm = |app: &Value| unreachable(app) && app["status"]["phase"] == "done";
+    davit.wait("shop", "told of the outage", calm).await;
+    for (release, value) in [("shop-2", "1"), ("shop-3", "2")] {
+        davit.stop().await;
+        davit.run();
+        davit.look("shop").await;
+        davit.quiet().await;
+        davit.wait("shop", "as it was", calm).await;
+        let env = json!({"spec": {"env": [{"name": "A", "value": value}]}});
+        davit.patch("shop", env).await;
+        davit.phase(release, "Succeeded").await;
+        davit.done("shop").await;
+    }
+    // Of another source nothing is known, before a restart as after it.
+    davit
+        .patch("shop", json!({"spec": {"source": git("next")}}))
+        .await;
+    for _ in 0..2 {
+        let not_done = |app: &Value| app["status"]["phase"] != "done" && unreachable(app);
+        davit.wait("shop", "not done any more", not_done).await;
+        davit.quiet().await;
+        assert!(not_done(&davit.application("shop").await));
+        davit.stop().await;
+        davit.run();
+    }
+    assert_eq!(davit.phases("shop").await.len(), 3);
 }

@@ -154,6 +154,11 @@ async fn what_is_wanted_and_does_not_run_is_told_by_what_is_different() {
         .await;
     davit.done("shop").await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
     let says = async |text: &str| {
         let said = |app: &Value| {
             let deployed = condition(app, "Deployed");
