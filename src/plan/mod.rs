@@ -3,11 +3,13 @@
 mod action;
 pub mod backoff;
 pub mod desired;
+mod ending;
 pub mod expand;
 pub mod fingerprint;
 mod handover;
 mod health;
 pub mod journal;
+mod making;
 pub mod observed;
 mod ports;
 mod quantities;
@@ -19,15 +21,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase, ReleaseStatus, ReleaseType};
+use crate::api::{ConcurrencyPolicy, Reason, ReleasePhase, ReleaseType};
 use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
 pub use action::{Action, End, Occasion, Plan, Unwanted};
+pub use making::numbers;
 pub use rollout::{has_arrived, hash_of, is_to_make, rest_of_deadline};
 
-use handover::heir;
-use observed::{JobFailure, JobOutput, JobState, ReleaseView, World, active, last_handled, target};
+use ending::{cancel, delete, end_others, has_left, prune};
+use making::{create, is_moot, number, occasion};
+use observed::{JobFailure, JobOutput, JobState, ReleaseView, World, active, target};
 use rollout::{replicas_of, rollout_problem, was_over};
 
 /// When to look again where the containers could not be looked at, or are to go. Usually the runtime tells earlier.
@@ -91,7 +95,7 @@ fn suspended(world: &World<'_>, plan: &mut Plan) {
         .iter()
         .filter(|release| !release.has_ended() && release.spec.cancel)
     {
-        if in_rollout(release) && world.running.is_ok() {
+        if has_left(world, release) && world.running.is_ok() {
             plan.push(Action::Deploy {
                 release: active(&world.releases).map(|active| active.name.clone()),
                 beside: None,
@@ -171,170 +175,9 @@ fn left_alone(world: &World<'_>, current: Option<&ReleaseView>) -> Option<String
     (newest.status.phase == ReleasePhase::Failed && there).then(|| newest.name.clone())
 }
 
-/// Whether the containers that run are of a Release whose record somebody deleted, and of none that failed: to forget how
-/// something came to run is no reason to stop it.
-fn is_unrecorded(world: &World<'_>) -> bool {
-    let Ok(running) = &world.running else { return false };
-    let newest_is_good = world
-        .releases
-        .last()
-        .is_none_or(|newest| newest.status.phase == ReleasePhase::Succeeded);
-    let known: Vec<String> = world
-        .releases
-        .iter()
-        .filter_map(|release| hash_of(&release.status))
-        .collect();
-    newest_is_good
-        && !running.replicas.is_empty()
-        && !running
-            .replicas
-            .iter()
-            .any(|replica| known.contains(&replica.hash))
-}
-
 /// Whether its containers are to be made, or are being made: from the moment that its image is there.
 fn in_rollout(release: &ReleaseView) -> bool {
     !release.has_ended() && release.status.image.is_some()
-}
-
-fn delete(world: &World<'_>, plan: &mut Plan) {
-    if let Some(job) = &world.job
-        && !job.state.has_ended()
-    {
-        plan.push(Action::CancelJob);
-        return;
-    }
-    let mut open = world
-        .releases
-        .iter()
-        .filter(|release| !release.has_ended())
-        .peekable();
-    if open.peek().is_some() {
-        // They may be left behind (`--cascade=orphan`), and then nobody ends them any more.
-        for release in open {
-            plan.push(Action::End {
-                release: release.name.clone(),
-                end: if release.spec.cancel {
-                    End::Cancelled
-                } else {
-                    End::Unwanted(Unwanted::Deleted)
-                },
-            });
-        }
-        plan.look_again_in(Duration::ZERO);
-        return;
-    }
-    if world.app.spec.deletion_policy == DeletionPolicy::Orphan {
-        if world.job.is_some() {
-            plan.push(Action::ForgetJob);
-        }
-        plan.push(Action::Orphan);
-        return;
-    }
-    plan.push(Action::RemoveContainers {
-        volumes: world.app.spec.deletion_policy == DeletionPolicy::DeleteWithVolumes,
-    });
-    plan.push(Action::Forget);
-}
-
-/// The number after the highest one that was ever given.
-fn next_number(world: &World<'_>) -> i64 {
-    let counted = world
-        .app
-        .status
-        .as_ref()
-        .and_then(|status| status.release.as_ref())
-        .map_or(0, |release| release.count);
-    let highest = world
-        .releases
-        .iter()
-        .filter_map(|release| release.status.number)
-        .max()
-        .unwrap_or(0);
-    counted.max(highest) + 1
-}
-
-/// The numbers of those Releases, of all in their order, that have none yet: from `least` on, after the highest there is.
-pub fn numbers(releases: &[ReleaseView], least: i64) -> impl Iterator<Item = (&ReleaseView, i64)> {
-    let highest = releases.iter().filter_map(|release| release.status.number).max();
-    let new = releases.iter().filter(|release| release.status.number.is_none());
-    new.zip(least.max(highest.unwrap_or(0) + 1)..)
-}
-
-fn number(world: &World<'_>, plan: &mut Plan) {
-    for (release, number) in numbers(&world.releases, next_number(world)) {
-        if release.has_ended() {
-            // Cancelled before it was seen: nothing else wakes the pass that goes on from here.
-            plan.look_again_in(Duration::ZERO);
-        }
-        plan.push(Action::Number {
-            release: release.name.clone(),
-            number,
-        });
-    }
-    // Those that somebody made, and those that an earlier Application of this name left (`--cascade=orphan`).
-    for release in world.releases.iter().filter(|release| !release.owned) {
-        plan.push(Action::Adopt {
-            release: release.name.clone(),
-        });
-    }
-}
-
-/// Releases that are open beside the current one: superseded, refused or left waiting, as the policy says; and all of
-/// them cancelled where nothing is wanted.
-fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
-    let is_current = |release: &ReleaseView| current.is_some_and(|current| current.name == release.name);
-    let mut handed_over = false;
-    if let Some(job) = &world.job
-        && current.is_none_or(|current| world.job_of(current).is_none())
-    {
-        if let Some((release, desired)) = current.and_then(|current| heir(world, job, current)) {
-            handed_over = true;
-            plan.push(Action::HandOver {
-                release: release.name.clone(),
-                desired: Box::new(desired.clone()),
-            });
-        } else if job.state.has_ended() {
-            plan.push(Action::ForgetJob);
-            // The current Release waited for this end.
-            plan.look_again_in(Duration::ZERO);
-        } else {
-            plan.push(Action::CancelJob);
-        }
-    }
-    for release in world
-        .releases
-        .iter()
-        .filter(|release| !release.has_ended() && !is_current(release))
-    {
-        let works = world.job_of(release).is_some_and(|job| !job.state.has_ended());
-        if works && !handed_over {
-            continue; // It has ended only when its job has.
-        }
-        let end = match (current, world.app.spec.concurrency_policy) {
-            (None, _) | (Some(_), ConcurrencyPolicy::Queue) if release.spec.cancel => End::Cancelled,
-            (None, _) if world.app.spec.stopped => End::Unwanted(Unwanted::Stopped),
-            (None, _) => End::Unwanted(Unwanted::NoSource),
-            (Some(_), ConcurrencyPolicy::Supersede) => End::Superseded,
-            (Some(_), ConcurrencyPolicy::Queue) => continue,
-            (Some(current), ConcurrencyPolicy::Forbid) => End::Failed {
-                step: "Pending",
-                problem: Problem::new(
-                    Class::Terminal,
-                    Reason::Concurrent,
-                    format!(
-                        "release {} is under way and spec.concurrencyPolicy is Forbid: wait for its end or cancel it",
-                        current.name
-                    ),
-                ),
-                log_tail: String::new(),
-            },
-        };
-        plan.push(Action::End {
-            release: release.name.clone(),
-            end,
-        });
-    }
 }
 
 /// Takes the current Release a step further. Returns the Release whose containers should serve meanwhile.
@@ -447,129 +290,8 @@ fn rolls_back(world: &World<'_>) -> bool {
         .unwrap_or(true)
 }
 
-/// A Release is Cancelled only when its job has ended and none of its own containers is left.
-fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
-    if world.job_of(release).is_some_and(|job| !job.state.has_ended()) {
-        plan.push(Action::CancelJob);
-        return;
-    }
-    let own = hash_of(&release.status);
-    let kept = active(&world.releases).and_then(|active| hash_of(&active.status));
-    let left = match (&world.running, own) {
-        (Ok(running), Some(own)) if kept.as_ref() != Some(&own) => {
-            running.replicas.iter().any(|replica| replica.hash == own)
-        }
-        (Ok(_), _) => false,
-        (Err(_), own) => own.is_some(),
-    };
-    if left {
-        // The runtime tells when they are gone, unless it lost its voice meanwhile.
-        plan.look_again_in(BLIND);
-        return;
-    }
-    plan.push(Action::End {
-        release: release.name.clone(),
-        end: End::Cancelled,
-    });
-    if world.job.as_ref().is_some_and(|job| job.state.has_ended()) {
-        plan.push(Action::ForgetJob);
-    }
-}
-
 fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
-}
-
-/// What would make a Release now, beside what is wanted being another thing.
-fn occasion(world: &World<'_>, current: Option<&ReleaseView>) -> Occasion {
-    let newest = world.releases.last();
-    let runs = active(&world.releases).map(|active| &active.status);
-    let failed = last_handled(&world.releases).is_some_and(|newest| {
-        let phase = newest.status.phase;
-        matches!(phase, ReleasePhase::Failed | ReleasePhase::Cancelled) && !is_moot(&newest.status, runs)
-    });
-    if current.is_none() && is_unrecorded(world) {
-        Occasion::Unrecorded
-    } else if lost(world, newest.map(|newest| newest.name.as_str())) {
-        // Of the newest only: where a newer one has failed, making it again would fail again.
-        Occasion::ImageLost
-    } else if world.requested && failed {
-        Occasion::Requested
-    } else {
-        Occasion::Change
-    }
-}
-
-/// Whether a Release that was called off was for nothing but what runs already: then it leaves nothing to be done.
-pub(crate) fn is_moot(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
-    let called_off = matches!(release.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
-    called_off && release.handled.is_some() && runs.is_some_and(|runs| runs.handled == release.handled)
-}
-
-/// Makes a Release where what is wanted is not what the newest one was made for, or there is another occasion.
-fn create(world: &World<'_>, current: Option<&ReleaseView>, occasion: Occasion, plan: &mut Plan) {
-    let Ok(Some(wanted)) = &world.wanted else { return };
-    if current.is_some() && world.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede {
-        return;
-    }
-    let newest = world.releases.last();
-    if newest
-        .is_some_and(|newest| newest.status.number.is_none() || !newest.has_begun() && !newest.has_ended())
-    {
-        return; // Somebody just asked for one; it begins with what is wanted now.
-    }
-    let handled = last_handled(&world.releases).and_then(ReleaseView::handled);
-    let same = handled == Some(wanted.identity().as_str());
-    if same && occasion == Occasion::Change {
-        return;
-    }
-    // What is made again is what was there, and not what the branch has come to meanwhile.
-    let lost = newest.filter(|_| same && occasion == Occasion::ImageLost);
-    let revision = lost
-        .and_then(|lost| lost.status.source.as_ref())
-        .map(|source| source.revision.clone())
-        .filter(|revision| *revision != wanted.source.revision);
-    plan.push(Action::Create {
-        number: next_number(world),
-        desired: Box::new(wanted.clone()),
-        revision,
-        occasion: if same { occasion } else { Occasion::Change },
-    });
-}
-
-/// Removes what the history limits leave no room for: never the active Release, never one that has not ended, never
-/// the newest, never the one that remembers what was handled.
-fn prune(world: &World<'_>, plan: &mut Plan) {
-    let limits = world.app.spec.history.unwrap_or_default();
-    let kept = [
-        active(&world.releases),
-        world.releases.last(),
-        last_handled(&world.releases),
-    ];
-    let mut succeeded = 0;
-    let mut others = 0;
-    let mut gone: Vec<&ReleaseView> = Vec::new();
-    for release in world.releases.iter().rev().filter(|release| release.has_ended()) {
-        let (count, limit) = if release.status.phase == ReleasePhase::Succeeded {
-            (&mut succeeded, limits.succeeded)
-        } else {
-            (&mut others, limits.failed)
-        };
-        *count += 1;
-        if *count > limit && !kept.contains(&Some(release)) {
-            gone.push(release);
-        }
-    }
-    for release in gone.iter().rev() {
-        let tag = release.status.image_tag.as_ref();
-        let shared = world.releases.iter().any(|other| {
-            other.status.image_tag.as_ref() == tag && !gone.iter().any(|gone| gone.name == other.name)
-        });
-        plan.push(Action::Prune {
-            release: release.name.clone(),
-            image_tag: tag.filter(|_| !shared).cloned(),
-        });
-    }
 }
 
 /// How many replicas with this hash there are, and how many of them are healthy and answer to the name.
