@@ -19,7 +19,7 @@ use davit::error::{Class, Problem};
 use davit::model::AppId;
 use davit::plan::desired::{Desired, Install, PinnedSource, Values, container_hash, validate};
 use davit::plan::observed::{
-    JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, World, sort, target,
+    JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, World, active, sort, target,
 };
 use davit::plan::status::{Facts, status};
 use davit::plan::{Action, Occasion, Plan, is_to_make, journal, plan};
@@ -825,8 +825,12 @@ proptest! {
             prop_assert_eq!(status.phase, Phase::Idle);
         } else {
             // One that was taken back before it began says nothing of what is wanted.
+            // Nor does one that was called off and was for what runs already.
+            let runs = active(&machine.releases).and_then(ReleaseView::handled);
             let taken_back = |release: &&ReleaseView| {
-                release.handled().is_none() && release.status.phase != ReleasePhase::Succeeded
+                let called_off = matches!(release.status.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
+                release.status.phase != ReleasePhase::Succeeded
+                    && (release.handled().is_none() || called_off && release.handled() == runs)
             };
             let newest = machine.releases.iter().rev().find(|release| !taken_back(release)).unwrap();
             if newest.status.phase == ReleasePhase::Succeeded {
