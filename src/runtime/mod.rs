@@ -308,6 +308,9 @@ pub enum RuntimeError {
         /// By whom, where that is known (another Application, or a program on the machine).
         by: String,
     },
+    /// The machine that the engine runs on does not have the address of a host port.
+    #[error("bind host port {}: spec.ports.hostIp {} is not an address of the engine's machine", .0.place(), .0.host_ip.as_deref().unwrap_or_default())]
+    AddressMissing(PortBinding),
     /// The image is gone.
     #[error("start a container: the image {0} is not in the engine")]
     ImageMissing(String),
@@ -333,7 +336,7 @@ pub enum RuntimeError {
 impl Explain for RuntimeError {
     fn class(&self) -> Class {
         match self {
-            Self::PortTaken { .. } | Self::ConfigInvalid(_) => Class::Terminal,
+            Self::PortTaken { .. } | Self::AddressMissing(_) | Self::ConfigInvalid(_) => Class::Terminal,
             Self::ImageMissing(_) | Self::DiskFull | Self::EngineUnavailable(_) | Self::Engine { .. } => {
                 Class::Transient
             }
@@ -343,7 +346,7 @@ impl Explain for RuntimeError {
     fn reason(&self) -> Reason {
         match self {
             Self::PortTaken { .. } => Reason::PortTaken,
-            Self::ConfigInvalid(_) => Reason::ContainerConfigInvalid,
+            Self::AddressMissing(_) | Self::ConfigInvalid(_) => Reason::ContainerConfigInvalid,
             Self::ImageMissing(_) => Reason::ImageNotFound,
             Self::DiskFull => Reason::DiskFull,
             Self::EngineUnavailable(_) => Reason::EngineUnavailable,
@@ -356,6 +359,10 @@ impl Explain for RuntimeError {
             Self::PortTaken { .. } => Some(
                 "set another hostPort in spec.ports, or free it and create a Release, or set the annotation \
                  davit.dev/requestedAt to a new value: a release that has failed does not begin again by itself"
+                    .to_owned(),
+            ),
+            Self::AddressMissing(_) => Some(
+                "set hostIp to an address that `ip address` shows there, or leave it out to have the port at all of them"
                     .to_owned(),
             ),
             Self::ConfigInvalid(_) => Some("check spec.command, spec.args and spec.volumes".to_owned()),

@@ -22,6 +22,7 @@ use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::{run, try_run};
 
 mod checks;
+mod ports;
 
 /// Long enough for anything on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);

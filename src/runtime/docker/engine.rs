@@ -1,6 +1,9 @@
 //! What the engine says when it refuses, in our words.
 
+use std::sync::LazyLock;
+
 use bollard::errors::Error;
+use regex::Regex;
 
 use crate::error::{chain, cut};
 use crate::runtime::port::specific;
@@ -24,13 +27,13 @@ pub fn error(doing: &'static str, error: &Error) -> RuntimeError {
                 message: format!(
                     "{}: the engine has room for no more networks; give it more with default-address-pools in \
                      /etc/docker/daemon.json, or remove those that nobody uses (docker network prune)",
-                    cut(message, LONGEST)
+                    told(message)
                 ),
             }
         }
         Error::DockerResponseServerError { message, .. } => RuntimeError::Engine {
             doing,
-            message: cut(message, LONGEST),
+            message: told(message),
         },
         // Everything that is no answer: refused, reset, ended in the middle, timed out.
         _ if unreachable(error) => RuntimeError::EngineUnavailable(cut(&chain(error), LONGEST)),
@@ -38,6 +41,21 @@ pub fn error(doing: &'static str, error: &Error) -> RuntimeError {
             doing,
             message: cut(&chain(error), LONGEST),
         },
+    }
+}
+
+/// The engine's message as it is repeated: the same for the same trouble. An endpoint has a new id with each try, which would
+/// make news of each; of other ids the part that `docker` shows too is left.
+pub fn told(message: &str) -> String {
+    static IDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r"\s?\([0-9a-f]{64}\)|(?P<digest>sha256:[0-9a-f]{64})|\b(?P<short>[0-9a-f]{12})[0-9a-f]{52}\b",
+        )
+        .ok()
+    });
+    match IDS.as_ref() {
+        Some(ids) => cut(&ids.replace_all(message, "${digest}${short}"), LONGEST),
+        None => cut(message, LONGEST),
     }
 }
 
@@ -100,6 +118,11 @@ pub fn start(workload: &Workload, refusal: &Error) -> Refusal {
     let Error::DockerResponseServerError { message, .. } = refusal else {
         return Refusal::Error(error("start a container", refusal));
     };
+    let no_address = message.contains("cannot assign requested address");
+    let at_address = |port: &PortBinding| port.host_ip.as_deref().and_then(specific).is_some();
+    if no_address && let Some(port) = named_port(workload, message).filter(at_address) {
+        return Refusal::Error(RuntimeError::AddressMissing(port));
+    }
     let port = [
         "port is already allocated",
         "address already in use",
@@ -172,7 +195,7 @@ fn mend(message: &str) -> String {
         .rsplit("starting container process caused: ")
         .next()
         .unwrap_or(message);
-    let core = cut(core.trim_end_matches(": unknown").trim(), LONGEST);
+    let core = told(core.trim_end_matches(": unknown").trim());
     let field = if core.contains("No command specified") || core.contains("no command specified") {
         "; the image names no command: set spec.command"
     } else if core.contains("exec") {
@@ -237,17 +260,30 @@ mod tests {
                 "driver failed: Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use",
                 "Port 80",
             ),
+            (
+                "driver failed: Error starting userland proxy: listen tcp4 127.0.0.2:8080: bind: cannot assign requested address",
+                "spec.ports.hostIp 127.0.0.2 is not an address of the engine's machine",
+            ),
+            (
+                "driver failed: failed to bind host port for [::1]:8080:172.17.0.2:80/tcp: cannot assign requested address",
+                "spec.ports.hostIp ::1 is not an address of the engine's machine",
+            ),
+            (
+                "driver failed: listen tcp6 [::]:80: bind: cannot assign requested address",
+                "start a container: driver failed",
+            ),
             ("network davit-x not found", "Anew"),
             ("Address already in use", "Anew"),
             (
                 "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"/nope\": stat /nope: no such file or directory: unknown",
-                "ConfigInvalid",
+                "spec.command",
             ),
-            ("write /var/lib/x: no space left on device", "DiskFull"),
-            ("something else", "Engine"),
+            ("write /var/lib/x: no space left on device", "no space left"),
+            ("something else", "start a container: something else"),
         ] {
             let said = match start(&given, &refused(500, message)) {
                 Refusal::Port(port) => format!("Port {}", port.place()),
+                Refusal::Error(error) => error.to_string(),
                 other => format!("{other:?}"),
             };
             assert!(said.contains(expected), "{message}: {said}");
@@ -270,5 +306,35 @@ mod tests {
         assert!(matches!(missing, RuntimeError::ImageMissing(_)), "{missing:?}");
         let none = creation(&given, &refused(400, "No command specified"));
         assert!(none.to_string().contains("spec.command"), "{none}");
+    }
+
+    #[test]
+    fn the_same_trouble_is_told_in_the_same_words_each_time() {
+        let id = |digit: &str| digit.repeat(64);
+        for (message, expected) in [
+            (
+                format!(
+                    "programming external connectivity on endpoint davit-x-0 ({}): no",
+                    id("4")
+                ),
+                "programming external connectivity on endpoint davit-x-0: no".to_owned(),
+            ),
+            (
+                format!("No such container: {}", id("a")),
+                format!("No such container: {}", "a".repeat(12)),
+            ),
+            (
+                format!("mount /overlay2/{}/merged: no", id("b")),
+                format!("mount /overlay2/{}/merged: no", "b".repeat(12)),
+            ),
+            (
+                format!("no image web@sha256:{}", id("c")),
+                format!("no image web@sha256:{}", id("c")),
+            ),
+            ("deadbeef (12)".to_owned(), "deadbeef (12)".to_owned()),
+        ] {
+            let said = error("x", &refused(500, &message)).to_string();
+            assert_eq!(said, format!("x: {expected}"));
+        }
     }
 }

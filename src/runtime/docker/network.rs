@@ -18,6 +18,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use bollard::Docker;
 use bollard::models::{
@@ -35,6 +36,8 @@ use crate::runtime::RuntimeError;
 
 /// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
 const PICKS: usize = 5;
+/// How much of a network's id is in the name of its bridge.
+const BRIDGE_ID: usize = 12;
 
 /// A subnet of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,17 @@ pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<
         doing: "choose an address in the namespace's network",
         message: format!("network {} has no address left", names.network(namespace)),
     })
+}
+
+/// Whether Davit has the same addresses as the engine's machine, which it has not where it talks with another machine's
+/// engine or itself runs in a container. The bridge of the namespace's network says so: its name is of a random id, and it is
+/// an interface of the engine's machine alone. False where there is no such network.
+pub async fn is_here(docker: &Docker, names: &Names, namespace: &str) -> Result<bool, RuntimeError> {
+    let name = names.network(namespace);
+    let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
+    let id = engine::unless_gone("inspect a network", there)?.and_then(|network| network.id);
+    let bridge = id.as_deref().and_then(|id| id.get(..BRIDGE_ID));
+    Ok(bridge.is_some_and(|id| Path::new(&format!("/sys/class/net/br-{id}")).exists()))
 }
 
 async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<NetworkInspect, RuntimeError> {

@@ -1,7 +1,8 @@
 //! Takes the steps that [`rollout`](super::rollout) decided on.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -323,10 +324,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Nothing is stopped for a host port that could not be had in the end.
+    /// Nothing is stopped for a host port that could not be had in the end. Of a machine that Davit does not run on only the
+    /// engine's containers are known, and the start itself will tell the rest.
     async fn ports_are_free(&self, workload: &Workload) -> Result<(), RuntimeError> {
         let containers = self.publishing().await?;
+        let here = network::is_here(&self.docker, &self.names, &workload.app.namespace).await?;
         for wanted in workload.ports.iter().filter(|port| port.host.is_some()) {
+            if here && is_elsewhere(wanted) {
+                return Err(RuntimeError::AddressMissing(wanted.clone()));
+            }
             let own = |one: &ContainerSummary| {
                 let labels = one.labels.clone().unwrap_or_default();
                 self.names.ours(&labels) && events::app_of(&labels).as_ref() == Some(&workload.app)
@@ -337,7 +343,7 @@ impl Inner {
                 .partition(|one| own(one));
             let by = match others.first() {
                 Some(one) => describe(one),
-                None if ours.is_empty() && bound(wanted) => ON_THE_MACHINE.to_owned(),
+                None if here && ours.is_empty() && bound(wanted) => ON_THE_MACHINE.to_owned(),
                 None => continue,
             };
             let port = wanted.clone();
@@ -382,14 +388,24 @@ fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
     })
 }
 
-/// Whether a program listens there. Where Davit does not run on the engine's machine this finds nothing, and the start
-/// itself will tell.
+/// Whether a program of this machine listens there.
 fn bound(wanted: &PortBinding) -> bool {
+    let port = wanted.host.unwrap_or_default();
+    listen(wanted, port).is_err_and(|refusal| refusal.kind() == ErrorKind::AddrInUse)
+}
+
+/// Whether this machine does not have the address.
+fn is_elsewhere(wanted: &PortBinding) -> bool {
+    listen(wanted, 0).is_err_and(|refusal| refusal.kind() == ErrorKind::AddrNotAvailable)
+}
+
+fn listen(wanted: &PortBinding, port: u16) -> io::Result<()> {
     let ip = wanted.host_ip.as_deref().and_then(|ip| ip.parse().ok());
     let ip: IpAddr = ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let port = wanted.host.unwrap_or_default();
-    wanted.protocol == Protocol::Tcp
-        && TcpListener::bind((ip, port)).is_err_and(|refusal| refusal.kind() == std::io::ErrorKind::AddrInUse)
+    match wanted.protocol {
+        Protocol::Tcp => TcpListener::bind((ip, port)).map(drop),
+        Protocol::Udp => UdpSocket::bind((ip, port)).map(drop),
+    }
 }
 
 fn describe(container: &ContainerSummary) -> String {
