@@ -85,12 +85,10 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
     if let Ok(running) = &facts.running {
         // While nothing serves yet, what is under way.
         let hash = serving.or(open.map(|(_, release)| release)).and_then(hash_of);
-        (new.replicas, new.ready_replicas) = hash.map_or((0, 0), |hash| count(running, &hash));
-        new.urls = if verdicts.healthy.0 == Some(true) {
-            urls(facts.app, running)
-        } else {
-            Vec::new()
-        };
+        let of = |hash: &String| count(running, hash);
+        (new.replicas, new.ready_replicas) = hash.as_ref().map_or((0, 0), of);
+        let serves = hash.filter(|_| verdicts.healthy.0 == Some(true));
+        new.urls = serves.map_or_else(Vec::new, |hash| urls(running, &hash));
     } else {
         (new.replicas, new.ready_replicas) = (old.replicas, 0);
     }

@@ -1,9 +1,11 @@
 //! What single things that were observed say of an Application: its image, its containers, where it can be reached.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::api::{Application, ConditionType, Reason, ReleasePhase, ReleaseStatus, condition};
+use crate::api::{Application, ConditionType, Protocol, Reason, ReleasePhase, ReleaseStatus, condition};
 use crate::error::Problem;
+use crate::runtime::port::specific;
 use crate::runtime::{Ended, ReplicaState, Running};
 
 use super::count;
@@ -196,72 +198,34 @@ pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Opti
     Some(with_words(text, message))
 }
 
-/// Where the host ports can be reached, as they were observed.
-pub(super) fn urls(app: &Application, running: &Running) -> Vec<String> {
-    let observed: BTreeSet<u16> = running
-        .replicas
-        .iter()
-        .flat_map(|replica| replica.host_ports.iter().copied())
+/// Where what serves can be reached on the machine, as it was observed: not where it should be, for there may be somebody
+/// else.
+pub(super) fn urls(running: &Running, hash: &str) -> Vec<String> {
+    let serving = running.of(hash).filter(|replica| replica.serving);
+    let ports = serving.flat_map(|replica| &replica.host_ports);
+    let places: BTreeSet<(u16, Option<IpAddr>)> = ports
+        .filter(|port| port.protocol == Protocol::Tcp)
+        .filter_map(|port| Some((port.host?, port.host_ip.as_deref().and_then(specific))))
         .collect();
-    let mut places = BTreeSet::new();
-    for port in &app.spec.ports {
-        let host = port
-            .host_port
-            .and_then(|host| u16::try_from(host).ok())
-            .filter(|host| observed.contains(host));
-        if let Some(host) = host
-            && port.protocol == crate::api::Protocol::Tcp
-        {
-            let ip = port
-                .host_ip
-                .as_deref()
-                .filter(|ip| *ip != "0.0.0.0" && *ip != "::")
-                .unwrap_or("localhost");
-            places.insert((host, ip));
-        }
-    }
-    places.into_iter().map(|(host, ip)| url(ip, host)).collect()
+    places.into_iter().map(|(port, ip)| url(ip, port)).collect()
 }
 
-fn url(address: &str, port: u16) -> String {
-    if address.contains(':') {
-        format!("http://[{address}]:{port}")
-    } else {
-        format!("http://{address}:{port}")
+fn url(address: Option<IpAddr>, port: u16) -> String {
+    match address {
+        None => format!("http://localhost:{port}"),
+        Some(address) => format!("http://{}", SocketAddr::new(address, port)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::runtime::Replica;
+    use crate::runtime::{PortBinding, Replica};
 
     #[test]
-    fn an_address_with_colons_stands_in_brackets() {
-        assert_eq!(url("::1", 28432), "http://[::1]:28432");
-        assert_eq!(url("127.0.0.1", 80), "http://127.0.0.1:80");
-    }
-
-    #[test]
-    fn each_place_on_the_machine_is_an_url() {
-        let spec = json!({
-            "source": {"docker": {"image": "web:1"}},
-            "ports": [
-                {"containerPort": 83, "hostPort": 9090, "hostIp": "0.0.0.0"},
-                {"containerPort": 80, "hostPort": 8080, "hostIp": "127.0.0.1"},
-                {"containerPort": 81, "hostPort": 8080, "hostIp": "127.0.0.2"},
-                {"containerPort": 82, "hostPort": 8080, "hostIp": "::1"},
-                {"containerPort": 82, "hostPort": 9091, "protocol": "UDP"},
-                {"containerPort": 84, "hostPort": 9092},
-                {"containerPort": 85},
-            ],
-        });
-        let app = Application::new("web", serde_json::from_value(spec).unwrap());
-        let mut running = Running::default();
-        assert_eq!(urls(&app, &running), [""; 0]);
-        running.replicas.push(Replica {
+    fn each_place_where_something_of_it_listens_is_an_url() {
+        use Protocol::{Tcp, Udp};
+        let replica = |places: &[(u16, Option<&str>, Protocol)]| Replica {
             id: "1".to_owned(),
             name: "web-0".to_owned(),
             hash: "h".to_owned(),
@@ -272,16 +236,45 @@ mod tests {
             serving: true,
             draining: false,
             restarts: 0,
-            host_ports: vec![8080, 9090, 9091],
+            host_ports: places
+                .iter()
+                .map(|(port, ip, protocol)| PortBinding {
+                    container: 80,
+                    host: Some(*port),
+                    host_ip: ip.map(str::to_owned),
+                    protocol: *protocol,
+                })
+                .collect(),
             given: Vec::new(),
             secret_files: false,
+        };
+        let mut running = Running::default();
+        assert_eq!(urls(&running, "h"), [""; 0]);
+        running.replicas.push(replica(&[
+            (9090, Some("0.0.0.0"), Tcp),
+            (9090, Some("::"), Tcp),
+            (8080, Some("127.0.0.1"), Tcp),
+            (8080, Some("127.0.0.3"), Tcp),
+            (8080, Some("0:0:0:0:0:0:0:1"), Tcp),
+            (9091, None, Udp),
+            (9092, None, Tcp),
+        ]));
+        // Of those neither the one that is not in the name yet nor the one of another Release serves.
+        running.replicas.push(Replica {
+            serving: false,
+            ..replica(&[(8080, Some("127.0.0.4"), Tcp)])
+        });
+        running.replicas.push(Replica {
+            hash: "newer".to_owned(),
+            ..replica(&[(8080, Some("127.0.0.5"), Tcp)])
         });
         let expected = [
             "http://127.0.0.1:8080",
-            "http://127.0.0.2:8080",
+            "http://127.0.0.3:8080",
             "http://[::1]:8080",
             "http://localhost:9090",
+            "http://localhost:9092",
         ];
-        assert_eq!(urls(&app, &running), expected);
+        assert_eq!(urls(&running, "h"), expected);
     }
 }

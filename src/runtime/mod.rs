@@ -228,8 +228,8 @@ pub struct Replica {
     pub draining: bool,
     /// How often the engine started it again.
     pub restarts: i64,
-    /// Host ports as they really are.
-    pub host_ports: Vec<u16>,
+    /// Its places on the machine as they really are, each with its port, address and protocol, in that order.
+    pub host_ports: Vec<PortBinding>,
     /// The secrets in its environment, as it was given them: they may be others by now, or gone.
     pub given: Vec<Secret>,
     /// It was given files that are secrets.

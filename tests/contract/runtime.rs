@@ -435,7 +435,7 @@ async fn a_host_port_goes_from_the_old_one_to_the_new_one_and_back(mut rig: Rig)
     let first = with_port(rig.workload("web", "h1", Does::Serve));
     rig.settle(&first).await;
     let old = rig.replicas(&first).await;
-    assert_eq!(old[0].host_ports, [port]);
+    assert_eq!(old[0].host_ports, [host_port(port)]);
 
     let sick = with_port(rig.workload("web", "h2", Does::NeverGetWell));
     rig.runtime.deploy(&sick).await.unwrap();
@@ -456,7 +456,7 @@ async fn a_host_port_goes_from_the_old_one_to_the_new_one_and_back(mut rig: Rig)
     rig.settle(&third).await;
     let replicas = rig.replicas(&third).await;
     assert!(
-        replicas.len() == 1 && replicas[0].hash == "h3" && replicas[0].host_ports == [port],
+        replicas.len() == 1 && replicas[0].hash == "h3" && replicas[0].host_ports == [host_port(port)],
         "{replicas:?}"
     );
 }

@@ -54,6 +54,9 @@ fn one_host_port_is_had_at_two_addresses() {
         said.contains(&format!("bind host port 127.0.0.3:{number}")) && said.contains("addresses/peer"),
         "{said}"
     );
+    davit.wait("web", 30, "the places where it listens, and no other", |app| {
+        app["status"]["urls"] == json!(both.map(|(_, ip)| format!("http://{ip}:{number}")))
+    });
     davit.gone("peer");
     davit.patch(
         "web",

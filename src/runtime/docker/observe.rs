@@ -13,9 +13,10 @@ use super::ends::in_steps;
 use super::names::{self, Names};
 use super::probe::Check;
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
+use crate::api::Protocol;
 use crate::error::cut;
 use crate::redact::Secret;
-use crate::runtime::{Ended, Replica, ReplicaState, Restart, Workload};
+use crate::runtime::{Ended, PortBinding, Replica, ReplicaState, Restart, Workload};
 
 /// What the alias of a container that has left the name begins and ends with; between stands when, in milliseconds.
 const LEFT: (&str, &str) = ("left-", ".davit");
@@ -82,8 +83,8 @@ pub struct Looked {
     pub restart: Option<Restart>,
     /// Networks that it is in beside its namespace's.
     pub other_networks: Vec<String>,
-    /// Host ports as they are.
-    pub host_ports: Vec<u16>,
+    /// Its places on the machine as they are.
+    pub host_ports: Vec<PortBinding>,
     /// The secrets in its environment, as it was given them.
     pub given: Vec<Secret>,
     /// It has a check, its image's or one of its own, that the engine makes.
@@ -252,13 +253,31 @@ fn read_phase(status: Option<ContainerStateStatusEnum>, code: i64) -> Phase {
     }
 }
 
-fn read_ports(bindings: PortMap) -> Vec<u16> {
-    let bindings = bindings.into_values().flatten().flatten();
-    let mut ports: Vec<u16> = bindings
-        .filter_map(|binding| binding.host_port?.parse().ok())
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
+fn read_ports(bindings: PortMap) -> Vec<PortBinding> {
+    let mut ports = Vec::new();
+    for (inside, places) in bindings {
+        let (number, protocol) = match inside.split_once('/') {
+            None | Some((_, "tcp")) => (inside.split('/').next(), Protocol::Tcp),
+            Some((number, "udp")) => (Some(number), Protocol::Udp),
+            // We ask for no other.
+            Some(_) => continue,
+        };
+        let Some(container) = number.and_then(|number| number.parse().ok()) else {
+            continue;
+        };
+        ports.extend(places.into_iter().flatten().filter_map(|place| {
+            Some(PortBinding {
+                container,
+                host: Some(place.host_port?.parse().ok()?),
+                host_ip: place.host_ip.filter(|ip| !ip.is_empty()),
+                protocol,
+            })
+        }));
+    }
+    ports.sort_by(|one, two| {
+        let key = |port: &PortBinding| (port.host, port.host_ip.clone(), port.protocol == Protocol::Udp);
+        key(one).cmp(&key(two))
+    });
     ports
 }
 

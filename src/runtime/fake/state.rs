@@ -127,8 +127,8 @@ impl FakeContainer {
                 .workload
                 .ports
                 .iter()
-                .filter_map(|port| port.host)
-                .filter(|_| running)
+                .filter(|port| running && port.host.is_some())
+                .cloned()
                 .collect(),
             given: self
                 .workload

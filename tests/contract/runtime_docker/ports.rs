@@ -34,6 +34,13 @@ async fn an_address_that_the_machine_does_not_have_stops_nothing_and_is_told_by_
     let serves = with_port(rig.workload("web", "h1", Does::Serve), port, None, Protocol::Tcp);
     rig.settle(&serves).await;
     let before = rig.replicas(&serves).await;
+    let places: Vec<_> = before[0]
+        .host_ports
+        .iter()
+        .map(|at| (at.container, at.host, at.host_ip.as_deref(), at.protocol))
+        .collect();
+    let everywhere = (8080, Some(port), Some("0.0.0.0"), Protocol::Tcp);
+    assert!(places.contains(&everywhere), "{places:?}");
     for (hash, protocol) in [("h2", Protocol::Tcp), ("h3", Protocol::Udp)] {
         let moved = with_port(
             rig.workload("web", hash, Does::Serve),
