@@ -84,8 +84,23 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     one_line(&line)
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// The text on one line, [`printable`].
+pub fn one_line(text: &str) -> String {
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The text without characters that a terminal obeys: what programs print is shown in terminals that are not theirs. Line
+/// feeds stay, other white space becomes a space, and everything else that is not for the eye a `\u{fffd}`.
+pub fn printable(text: &str) -> String {
+    let shown = |char: char| match char {
+        '\n' => char,
+        _ if char.is_whitespace() => ' ',
+        // Beside controls what turns the direction of writing around.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        _ if char.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => char,
+    };
+    text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
 /// The text cut to at most `limit` bytes at a character boundary, with an ellipsis where something was cut.
@@ -98,6 +113,18 @@ pub fn cut(text: &str, limit: usize) -> String {
         end -= 1;
     }
     format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+/// The same where the end says more than the beginning: that is cut off.
+pub fn cut_beginning(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let mut start = text.len() - limit.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    format!("…{}", text.get(start..).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -140,6 +167,20 @@ mod tests {
     fn a_message_is_cut_at_a_character() {
         assert_eq!(cut("äöü", 5), "ä…");
         assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut_beginning("äöü", 5), "…ü");
+        assert_eq!(cut_beginning("abc", 3), "abc");
+        assert_eq!(cut_beginning("abc", 1), "…");
         assert!(cut(&"é".repeat(2000), LONGEST_MESSAGE).len() <= LONGEST_MESSAGE);
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_what_is_shown() {
+        assert_eq!(
+            printable("\u{1b}[31mred\u{7}\0\u{9b}m\t\u{202e}x\r\none\rtwo\n"),
+            "\u{fffd}[31mred\u{fffd}\u{fffd}\u{fffd}m \u{fffd}x\none two\n"
+        );
+        assert_eq!(one_line(" a\n\tb \u{1b}c "), "a b \u{fffd}c");
+        let problem = Problem::new(Class::Terminal, Reason::Internal, "a\u{1b}]0;title\u{7}\nb");
+        assert_eq!(problem.message, "a\u{fffd}]0;title\u{fffd} b");
     }
 }

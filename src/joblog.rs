@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
+use crate::error::{cut, printable};
 use crate::redact::Masker;
 
 /// The most that a log keeps, in bytes: the first part and, in memory, the last lines.
@@ -89,9 +90,10 @@ impl JobLog {
     fn line(&self, line: &str) {
         // In this order: half a secret at the cut would not be known any more.
         let masked = self.masker.mask(line.trim_end());
-        let masked = crate::error::cut(&masked, LONGEST_LINE);
+        let masked = cut(&masked, LONGEST_LINE);
         let mut state = self.state.lock();
-        state.tail.push_str(&masked);
+        // Shown in status; the file is as it was said.
+        state.tail.push_str(&printable(&masked));
         state.tail.push('\n');
         let excess = state.tail.len().saturating_sub(TAIL);
         if excess > 0 {
@@ -160,6 +162,8 @@ mod tests {
         log.write(&format!("{}hunter2 and more", "y".repeat(LONGEST_LINE - 6)));
         let written = std::fs::read_to_string(&path).unwrap();
         assert!(written.len() > LONGEST_LINE && !written.contains("hunt"));
+        log.write("\u{1b}[31mred\u{1b}[0m");
+        assert!(log.tail().ends_with("\u{fffd}[31mred\u{fffd}[0m\n"));
         let long = "x".repeat(10_000);
         for _ in 0..1000 {
             log.write(&long);
@@ -168,5 +172,23 @@ mod tests {
         assert!(std::fs::metadata(&path).unwrap().len() <= LARGEST_LOG + 200);
         assert!(log.tail().ends_with("the end\n"));
         assert!(log.tail().len() <= TAIL);
+    }
+
+    #[test]
+    fn a_value_of_several_lines_is_masked_before_the_tail_is_cut() {
+        let value = "correct horse battery\nstaple zebra 77\ndoor handle green\n".repeat(3);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        for room in TAIL - 200..=TAIL {
+            let log = JobLog::open(&path, Masker::new(&[Secret::from(value.as_str())])).unwrap();
+            log.write(&value);
+            log.write(&"x".repeat(room));
+            let tail = log.tail();
+            for word in value.split_whitespace().filter(|word| word.len() > 3) {
+                assert!(!tail.contains(word), "{room}: {tail}");
+            }
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(!written.contains("zebra") && written.contains("***"));
     }
 }

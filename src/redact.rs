@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use base64::Engine as _;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -143,9 +144,25 @@ impl fmt::Debug for SafeUrl {
     }
 }
 
-/// Replaces every known secret in text: as it is, each line of a value of several lines, and its base64 forms.
-#[derive(Clone, Debug, Default)]
-pub struct Masker(Option<AhoCorasick>);
+/// What stands where text was cut, as [`crate::error::cut`] writes it. A [`Masker`] knows that beside it may stand half a
+/// secret.
+pub const CUT: char = '…';
+
+/// The shortest part of a value, in bytes, that a [`Masker`] replaces beside a [`CUT`].
+const SHORTEST_PART: usize = 4;
+
+/// Replaces every known secret in text: as it is, each line of a value of several lines, and its base64 forms. Where text
+/// was cut before it was masked, and a [`CUT`] says so, also what is left there of a secret. So text may be cut first by
+/// those who do not know the secrets, on one side of each cut: of what was cut on both sides within one secret nothing is
+/// known any more.
+#[derive(Clone, Default)]
+pub struct Masker(Option<Known>);
+
+#[derive(Clone)]
+struct Known {
+    searcher: AhoCorasick,
+    patterns: Vec<Vec<u8>>,
+}
 
 impl Masker {
     /// Learns the values. Those shorter than [`SHORTEST_MASKED`] are left out.
@@ -153,8 +170,13 @@ impl Masker {
         let mut patterns: Vec<Vec<u8>> = Vec::new();
         for value in values {
             let whole = value.expose().trim_ascii();
-            for line in whole.split(|byte| *byte == b'\n') {
-                patterns.push(line.trim_ascii().to_vec());
+            // Whole too, for the lines that are too short to be hidden alone.
+            let lines = whole.split(|byte| matches!(byte, b'\n' | b'\r'));
+            for line in lines.map(<[u8]>::trim_ascii).chain([whole]) {
+                patterns.push(line.to_vec());
+                if let Cow::Owned(shown) = String::from_utf8_lossy(line) {
+                    patterns.push(shown.into_bytes());
+                }
             }
             for engine in [
                 base64::engine::general_purpose::STANDARD_NO_PAD,
@@ -175,51 +197,111 @@ impl Masker {
         if patterns.is_empty() {
             return Self(None);
         }
-        // Longest first, so that a value which contains another leaves nothing of itself behind.
-        Self(
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(patterns)
-                .ok(),
-        )
+        // The fastest kind would take a hundred times the memory of a large value.
+        let searcher = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(&patterns);
+        Self(searcher.ok().map(|searcher| Known { searcher, patterns }))
     }
 
     /// How many bytes the longest known form has. Of a text that was cut before it was masked, so many at the end may be
     /// the beginning of a secret.
     pub fn longest(&self) -> usize {
-        self.0.as_ref().map_or(0, AhoCorasick::max_pattern_len)
+        self.0
+            .as_ref()
+            .map_or(0, |known| known.searcher.max_pattern_len())
     }
 
-    /// The text with every known value replaced by [`MASK`].
+    /// The text with every known value replaced by [`MASK`], and what of one is left beside a [`CUT`].
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        match &self.0 {
-            Some(searcher) if searcher.is_match(text) => {
-                let bytes = searcher.replace_all_with_mask(text);
-                Cow::Owned(bytes)
-            }
-            _ => Cow::Borrowed(text),
+        let mut hidden = self.0.as_ref().map_or_else(Vec::new, |known| known.find(text));
+        if hidden.is_empty() {
+            return Cow::Borrowed(text);
         }
+        hidden.sort_unstable_by_key(|range| range.start);
+        let mut masked = String::with_capacity(text.len());
+        let mut done = 0;
+        for range in hidden {
+            // Values that overlap have one mask: the rest of the later one would be shown otherwise.
+            if range.start >= done {
+                masked.push_str(text.get(done..range.start).unwrap_or_default());
+                masked.push_str(MASK);
+            }
+            done = done.max(range.end);
+        }
+        masked.push_str(text.get(done..).unwrap_or_default());
+        Cow::Owned(masked)
     }
 }
 
-/// One kind of replacement for every pattern, so that no list of replacements is needed.
-trait ReplaceAllWithMask {
-    fn replace_all_with_mask(&self, text: &str) -> String;
+/// A masker knows what nobody may see.
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
 }
 
-impl ReplaceAllWithMask for AhoCorasick {
-    fn replace_all_with_mask(&self, text: &str) -> String {
-        let mut masked = String::with_capacity(text.len());
-        self.replace_all_with(text, &mut masked, |_, _, out| {
-            out.push_str(MASK);
-            true
-        });
-        masked
+impl Known {
+    /// Where in the text is what nobody may see, from character to character.
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let whole = self.searcher.find_overlapping_iter(text);
+        let mut hidden: Vec<Range<usize>> = whole.map(|found| found.range()).collect();
+        let mut start = 0;
+        for piece in text.split(CUT) {
+            let end = start + piece.len();
+            if start > 0 {
+                let tail = self.tail_at_the_start(piece.as_bytes());
+                hidden.extend(tail.map(|len| start..start + len));
+            }
+            if end < text.len() {
+                let head = self.head_at_the_end(piece.as_bytes());
+                hidden.extend(head.map(|len| end - len..end));
+            }
+            start = end + CUT.len_utf8();
+        }
+        // A value of any bytes may begin or end within a character.
+        for range in &mut hidden {
+            while !text.is_char_boundary(range.start) {
+                range.start -= 1;
+            }
+            while !text.is_char_boundary(range.end) {
+                range.end += 1;
+            }
+        }
+        hidden
+    }
+
+    /// The length of the longest end of a pattern that the piece begins with.
+    fn tail_at_the_start(&self, piece: &[u8]) -> Option<usize> {
+        let fits = |pattern: &[u8], len: usize| {
+            let tail = pattern
+                .len()
+                .checked_sub(len)
+                .and_then(|from| pattern.get(from..));
+            tail.is_some_and(|tail| piece.starts_with(tail))
+        };
+        self.longest_part(piece, fits)
+    }
+
+    /// The length of the longest beginning of a pattern that the piece ends with.
+    fn head_at_the_end(&self, piece: &[u8]) -> Option<usize> {
+        let fits = |pattern: &[u8], len: usize| pattern.get(..len).is_some_and(|head| piece.ends_with(head));
+        self.longest_part(piece, fits)
+    }
+
+    fn longest_part(&self, piece: &[u8], fits: impl Fn(&[u8], usize) -> bool) -> Option<usize> {
+        let of = |pattern: &Vec<u8>| {
+            let mut lengths = (SHORTEST_PART..=pattern.len().min(piece.len())).rev();
+            lengths.find(|len| fits(pattern, *len))
+        };
+        self.patterns.iter().filter_map(of).max()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -258,5 +340,81 @@ mod tests {
         assert_eq!(masker.mask("aHVudGVyMg=="), "***==");
         assert_eq!(masker.mask("q=a+b%26c"), "q=***");
         assert_eq!(masker.mask("nothing here"), "nothing here");
+        assert_eq!(format!("{masker:?}"), MASK);
+    }
+
+    #[test]
+    fn what_a_cut_left_of_a_value_is_masked_too() {
+        let several = Secret::from("correct horse battery\nab\ncd\nstaple zebra");
+        let masker = Masker::new(&[Secret::from("S3cret-9f8e7d6c"), several]);
+        for (text, masked) in [
+            ("token S3cret-9f…", "token ***…"),
+            ("…8e7d6c is no token", "…*** is no token"),
+            // Somebody added a hint to what was cut.
+            ("S3cret-9f…; see spec.command", "***…; see spec.command"),
+            ("correct hor…", "***…"),
+            ("…cd\nstaple zebra\nend", "…***\nend"),
+            // Fewer bytes than can be told from anything else.
+            ("this is S3c…", "this is S3c…"),
+            // Nothing was cut here.
+            ("S3cret-9f", "S3cret-9f"),
+            ("8e7d6c", "8e7d6c"),
+            ("…", "…"),
+        ] {
+            assert_eq!(masker.mask(text), masked, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_overlap_leave_nothing_of_each_other() {
+        let masker = Masker::new(&[Secret::from("abcdef"), Secret::from("defghijklm")]);
+        assert_eq!(masker.mask("<abcdefghijklm>"), "<***>");
+        assert_eq!(masker.mask("<abcdefabcdef>"), "<******>");
+        assert_eq!(Masker::new(&[Secret::from("xxx")]).mask("-xxxxxxxx-"), "-***-");
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_masked_by_whole_characters() {
+        // `¿` is c2 bf: the value begins within it.
+        let masker = Masker::new(&[Secret::new(*b"\xbfAB\xe2\x82")]);
+        assert_eq!(masker.mask("-¿AB€-"), "-***-");
+        assert_eq!(masker.mask("-\u{fffd}AB\u{fffd}-"), "-***-");
+    }
+
+    proptest! {
+        #[test]
+        fn of_a_value_nothing_is_left_wherever_it_is_cut(
+            value in "[a-zé0-9 \n+/=]{12,80}",
+            before in "[A-Z ]{0,60}",
+            behind in "[A-Z ]{0,60}",
+            from in 0_usize..200,
+            to in 0_usize..200,
+            front in any::<bool>(),
+        ) {
+            let value = value.trim();
+            prop_assume!(value.len() >= 8);
+            let text = format!("{before}{value}{behind}");
+            let at = |mut at: usize| {
+                at = at.min(text.len());
+                while !text.is_char_boundary(at) {
+                    at -= 1;
+                }
+                at
+            };
+            let cut = if front {
+                format!("{CUT}{}", &text[at(from)..])
+            } else {
+                format!("{}{CUT}", &text[..at(to)])
+            };
+            let masked = Masker::new(&[Secret::from(value)]).mask(&cut).into_owned();
+            // Of what is shown nothing may be of the value but what the text says anyhow.
+            for at in 0..masked.len() {
+                for end in at + 6..=masked.len() {
+                    if let Some(part) = masked.get(at..end).filter(|part| !part.trim().is_empty()) {
+                        prop_assert!(!value.contains(part), "{part:?} of {value:?} is left in {masked:?}");
+                    }
+                }
+            }
+        }
     }
 }

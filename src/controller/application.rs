@@ -19,13 +19,12 @@ use crate::plan::fingerprint::changed;
 use crate::plan::observed::{JobOutput, JobState, JobView, ReleaseView, World, target};
 use crate::plan::status::{Facts, status};
 use crate::plan::{has_arrived, hash_of, is_to_make, journal, plan, rest_of_deadline};
-use crate::redact::Masker;
-use crate::runtime::{Progress, ReplicaState, Running};
+use crate::runtime::{Progress, Running};
 
 use super::execute::Pass;
 use super::resolve::Resolution;
 use super::values::Reader;
-use super::{Ctx, Error, finalizer, observe};
+use super::{Ctx, Error, finalizer, observe, words};
 
 /// How long a pass waits before it looks again where nothing else would wake it.
 const SLOW_CHECK: Duration = Duration::from_mins(10);
@@ -379,19 +378,7 @@ fn without_secrets(mut running: Running, gathered: &Gathered, releases: &[Releas
         let known = !replica.secret_files || now.is_some() && same_files(&replica.hash);
         let mut secrets = now.unwrap_or_default().to_vec();
         secrets.append(&mut replica.given);
-        match &mut replica.state {
-            ReplicaState::Exited { message, .. }
-            | ReplicaState::KeepsEnding { message, .. }
-            | ReplicaState::Unhealthy(message) => {
-                *message = if known {
-                    Masker::new(&secrets).mask(message).into_owned()
-                } else {
-                    "its words are not shown: the Secret of one of its volumes is another one by now"
-                        .to_owned()
-                };
-            }
-            ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
-        }
+        words::show(&mut replica.state, known.then_some(secrets.as_slice()));
     }
     running
 }

@@ -17,6 +17,7 @@ pub mod report;
 pub mod resolve;
 pub mod values;
 pub mod watch;
+mod words;
 pub mod work;
 
 use std::path::PathBuf;

@@ -18,6 +18,10 @@ use crate::redact::Secret;
 
 pub use port::PortBinding;
 
+/// The most that is handed on of what a container or its check said, in bytes: more than is shown of it, because secrets are
+/// taken out of it first, and more than the 4096 that the Docker Engine keeps of a check's output.
+pub const LONGEST_WORDS: usize = 5 * 1024;
+
 /// Everything it takes to run one release; nothing optional is undecided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -236,7 +240,8 @@ pub struct Replica {
     pub secret_files: bool,
 }
 
-/// How a container is.
+/// How a container is. What it said is here as it said it, with its secrets: at most [`LONGEST_WORDS`], with an `…` wherever
+/// more was said, beside which half a secret may stand. The loop masks it before it is cut to what is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
     /// Made, not started.
@@ -254,7 +259,7 @@ pub enum ReplicaState {
         last: Option<Ended>,
         /// It was started again so often or more: 1, 2, 4, 8, …
         times: i64,
-        /// Its last lines of output or the engine's message, at most 1 KiB, as they were when it had been started again so
+        /// Its last lines of output or the engine's message, as they were when it had been started again so
         /// often.
         message: String,
     },
@@ -264,7 +269,7 @@ pub enum ReplicaState {
         code: i64,
         /// Killed for want of memory.
         oom: bool,
-        /// Its last lines of output or the engine's message, at most 1 KiB.
+        /// Its last lines of output or the engine's message.
         message: String,
     },
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use davit::api::Strategy;
-use davit::redact::Secret;
+use davit::redact::{Masker, Secret};
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
 use davit::runtime::{
-    Ended, Health, Mount, MountSource, PortBinding, Probe, Replica, ReplicaState, Runtime as _, RuntimeError,
-    RuntimeEvent, Workload,
+    Ended, Health, LONGEST_WORDS, Mount, MountSource, PortBinding, Probe, Replica, ReplicaState, Restart,
+    Runtime as _, RuntimeError, RuntimeEvent, Workload,
 };
 use futures::StreamExt as _;
 use rand::Rng as _;

@@ -19,3 +19,4 @@ mod rig;
 mod rollouts;
 mod stories;
 mod suspended;
+mod words;

@@ -12,11 +12,10 @@ use tokio::net::TcpStream;
 
 use super::probe::{Question, Target};
 use crate::error::{chain, cut};
+use crate::runtime::LONGEST_WORDS;
 
 /// How much of an answer's body is read, so that the server sees an orderly client.
 const LONGEST_BODY: usize = 64 * 1024;
-/// The longest reason that is remembered, in bytes.
-const LONGEST_REASON: usize = 256;
 
 /// Why a try failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +41,7 @@ pub async fn once(docker: &Docker, target: &Target) -> Result<(), Failure> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => {
             let why = format!("{}: {why}", place(question));
-            Err(Failure::Refused(cut(&why, LONGEST_REASON)))
+            Err(Failure::Refused(cut(&why, LONGEST_WORDS)))
         }
         Err(_) => Err(Failure::Late(format!(
             "{}: no answer within {limit:?}",
@@ -109,18 +108,21 @@ async fn run(docker: &Docker, id: &str, command: &[String]) -> Result<(), String
     };
     let said = |refusal: bollard::errors::Error| refusal.to_string();
     let exec = docker.create_exec(id, config).await.map_err(said)?.id;
-    let mut text = String::new();
+    let mut printed = Vec::new();
     if let StartExecResults::Attached { mut output, .. } =
         docker.start_exec(&exec, None).await.map_err(said)?
     {
         while let Some(Ok(part)) = output.next().await {
-            if text.len() < LONGEST_REASON {
-                text.push_str(&String::from_utf8_lossy(&part.into_bytes()));
+            if printed.len() < LONGEST_WORDS {
+                printed.extend_from_slice(&part.into_bytes());
             }
         }
     }
     match docker.inspect_exec(&exec).await.map_err(said)?.exit_code {
         Some(0) => Ok(()),
-        code => Err(format!("exit code {}: {}", code.unwrap_or(-1), text.trim())),
+        code => {
+            let text = String::from_utf8_lossy(&printed);
+            Err(format!("exit code {}: {}", code.unwrap_or(-1), text.trim()))
+        }
     }
 }

@@ -17,6 +17,7 @@ mod probe;
 pub mod rollout;
 mod steps;
 mod volumes;
+mod words;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Once};
@@ -33,7 +34,7 @@ use parking_lot::Mutex;
 use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Progress, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
+use super::{LONGEST_WORDS, Progress, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
 use crate::error::{chain, cut};
 use crate::model::AppId;
 use ends::Ends;
@@ -41,13 +42,12 @@ use names::Names;
 use observe::{Looked, Since};
 use probe::{Check, Probes, Target};
 use rollout::{Busy, Health, Phase, Want};
+use words::LastWords;
 
 /// How often the next steps are asked for in one call of `deploy`; a rollout needs four at most.
 const ROUNDS: usize = 8;
 /// How long a replica without any health check must have run by default.
 const MIN_READY_UNCHECKED: Duration = Duration::from_secs(1);
-/// The last words of a container that ended: so many lines, so many bytes.
-const LAST_WORDS: (&str, usize) = ("20", 1024);
 
 /// What can be chosen about the Docker runtime.
 #[derive(Clone, Debug)]
@@ -439,28 +439,16 @@ impl Inner {
         let options = LogsOptionsBuilder::new()
             .stdout(true)
             .stderr(true)
-            .tail(LAST_WORDS.0)
+            .tail(&words::LINES.to_string())
             .build();
-        let mut text = String::new();
-        let mut lines = std::pin::pin!(self.docker.logs(&looked.id, Some(options)));
-        while let Some(Ok(line)) = lines.next().await {
-            text.push_str(&String::from_utf8_lossy(&line.into_bytes()));
+        let mut words = LastWords::default();
+        let mut entries = std::pin::pin!(self.docker.logs(&looked.id, Some(options)));
+        while let Some(Ok(entry)) = entries.next().await {
+            words.hear(&entry.into_bytes());
         }
-        let text = text.trim();
-        let text = if text.is_empty() {
-            looked.error.trim()
-        } else {
-            text
-        };
-        // The end says more than the beginning.
-        let mut from = text.len().saturating_sub(LAST_WORDS.1);
-        // From a whole word: half a secret would not be known as one.
-        while from > 0
-            && from < text.len()
-            && !text.as_bytes().get(from - 1).is_some_and(u8::is_ascii_whitespace)
-        {
-            from += 1;
+        match words.tell() {
+            nothing if nothing.is_empty() => cut(looked.error.trim(), LONGEST_WORDS),
+            words => words,
         }
-        cut(text.get(from..).unwrap_or_default(), LAST_WORDS.1)
     }
 }

@@ -13,15 +13,13 @@ use super::ends::in_steps;
 use super::names::{self, Names};
 use super::probe::Check;
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
+use super::words;
 use crate::api::Protocol;
-use crate::error::cut;
 use crate::redact::Secret;
 use crate::runtime::{Ended, PortBinding, Replica, ReplicaState, Restart, Workload};
 
 /// What the alias of a container that has left the name begins and ends with; between stands when, in milliseconds.
 const LEFT: (&str, &str) = ("left-", ".davit");
-/// The longest thing that a check said, in bytes.
-const LONGEST_SAYING: usize = 256;
 
 /// The alias that says when a container left the name: with the container, it outlives us.
 pub fn left_alias(now: Timestamp) -> String {
@@ -234,7 +232,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
 fn why_not(last: Option<&HealthcheckResult>) -> String {
     let said = last.and_then(|last| last.output.as_deref()).unwrap_or_default();
     match last.and_then(|last| last.exit_code) {
-        _ if !said.trim().is_empty() => cut(said.trim(), LONGEST_SAYING),
+        _ if !said.trim().is_empty() => words::of_check(said),
         // Below zero are the engine's own, of a check that did not end by itself.
         Some(code @ 0..) => format!("the check ended with code {code} and said nothing"),
         Some(_) => "the check did not end by itself and said nothing".to_owned(),
@@ -454,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_failed_check_is_told_by_its_words_or_else_by_its_end() {
-        let long = "x".repeat(1000);
+        let long = "x".repeat(4096);
         for (code, output, expected) in [
             (Some(1), Some("  no database\n"), "no database"),
             (Some(1), Some(""), "the check ended with code 1 and said nothing"),
@@ -475,7 +473,7 @@ mod tests {
                 "the check did not end by itself and said nothing",
             ),
             (None, None, "the engine does not say how the check ended"),
-            (Some(1), Some(&long), &cut(&long, LONGEST_SAYING)),
+            (Some(1), Some(&format!("{long}...")), &format!("{long}…")),
         ] {
             let result = HealthcheckResult {
                 exit_code: code,

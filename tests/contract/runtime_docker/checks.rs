@@ -36,3 +36,57 @@ async fn a_check_by_a_command_that_fails_says_why_although_it_prints_nothing() {
         assert!(why.contains(expected), "{command:?}: {why:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_secret_that_the_engine_cut_nothing_is_left_once_it_is_masked() {
+    const TOKEN: &str = "S3cretValue-9f8e7d6c5b4a";
+    let mut rig = Rig::docker("rt");
+    // The engine keeps 4096 bytes of a check's output, and twenty lines are asked for of the last words.
+    let long = "head -c 4086 /dev/zero | tr '\\0' x; printf %s \"$TOK\"; exit 1";
+    let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
+    wanted.env.push(("TOK".to_owned(), TOKEN.into()));
+    wanted.secret_env = vec!["TOK".to_owned()];
+    wanted.health = Some(Health {
+        probe: Probe::Exec(["sh", "-c", long].map(str::to_owned).into()),
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_secs(5),
+        retries: 1,
+        start_period: Duration::ZERO,
+    });
+    rig.runtime.deploy(&wanted).await.unwrap();
+    let sick = |all: &[Replica]| matches!(all[0].state, ReplicaState::Unhealthy(_));
+    let all = rig.replicas_until(&wanted, sick).await;
+    let ReplicaState::Unhealthy(why) = &all[0].state else {
+        panic!("{all:?}");
+    };
+    assert!(
+        why.ends_with(&format!("x{}…", &TOKEN[..10])),
+        "the engine cut it: {why:?}"
+    );
+    assert!(Masker::new(&all[0].given).mask(why).ends_with("x***…"), "{why:?}");
+
+    // Its last words: the end of a line that began long ago.
+    let script = "head -c 20000 /dev/zero | tr '\\0' y; printf %s \"$TOK\"; head -c 5105 /dev/zero | tr '\\0' z; exit 1";
+    let mut wanted = rig.workload("web", "h2", Does::Exit(1));
+    wanted.env.push(("TOK".to_owned(), TOKEN.into()));
+    wanted.secret_env = vec!["TOK".to_owned()];
+    wanted.command = ["sh", "-c", script].map(Into::into).into();
+    wanted.restart = Restart::Never;
+    rig.runtime.deploy(&wanted).await.unwrap();
+    let of_it = |all: &[Replica]| all.iter().find(|one| one.hash == "h2").cloned();
+    let ended =
+        |all: &[Replica]| of_it(all).is_some_and(|one| matches!(one.state, ReplicaState::Exited { .. }));
+    let all = rig.replicas_until(&wanted, ended).await;
+    let one = of_it(&all).unwrap();
+    let ReplicaState::Exited { message, .. } = &one.state else {
+        panic!("{one:?}");
+    };
+    assert!(
+        message.len() <= LONGEST_WORDS && message.starts_with('…'),
+        "{message:?}"
+    );
+    let masked = Masker::new(&one.given).mask(message).into_owned();
+    let left = masked.trim_start_matches("…***").trim_end_matches('z');
+    assert_eq!(left, "", "{masked:?}");
+    assert_ne!(masked, *message, "the cut is within the value");
+}
