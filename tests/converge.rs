@@ -229,7 +229,7 @@ impl Machine {
         let running = Running {
             replicas: self.containers.clone(),
         };
-        let release = is_to_make(&self.app, &self.releases, &running)?;
+        let release = is_to_make(&self.releases, self.app.spec.concurrency_policy, &running)?;
         let image = release.status.image.as_ref()?;
         (!self.images.contains(image)).then(|| release.name.clone())
     }
@@ -372,7 +372,7 @@ impl Machine {
                 let status = &mut self.release(release).status;
                 journal::image(status, output, *reused, now);
                 if held {
-                    journal::held(status, now);
+                    journal::suspended(status, now);
                 }
             }
             Action::Deploy { release, .. } => self.deploy(release.as_deref()),

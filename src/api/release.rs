@@ -165,6 +165,10 @@ pub struct ReleaseStatus {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Its containers that ran to their end and by `spec.restartPolicy` are not run again, also where somebody removed
+    /// them; forgotten when the Application is stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<EndedContainer>,
     /// When work began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
@@ -296,6 +300,18 @@ pub struct Step {
     /// The exit code of what failed, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+}
+
+/// A container that ran to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndedContainer {
+    /// The engine's id: another container may get its name.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its exit code.
+    pub exit_code: i64,
 }
 
 /// Why a Release failed.

@@ -16,7 +16,7 @@ use crate::model::AppId;
 use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::fingerprint::changed;
-use crate::plan::observed::{JobOutput, JobState, JobView, ReleaseView, World, target};
+use crate::plan::observed::{JobOutput, JobState, JobView, ReleaseView, World, active, target};
 use crate::plan::status::{Facts, status};
 use crate::plan::{has_arrived, hash_of, is_to_make, journal, plan, rest_of_deadline};
 use crate::runtime::{Progress, Running};
@@ -65,6 +65,9 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     let running = running.map(|running| without_secrets(running, &gathered, &views));
     for view in &mut views {
         journal::outage(&mut view.status, running.as_ref().err(), now);
+        if !app.spec.suspend && !view.has_ended() {
+            journal::with_application(&mut view.status, now);
+        }
     }
     let lost = lost(&ctx, &app, &views, running.as_ref().ok()).await;
     let world = World {
@@ -240,7 +243,7 @@ async fn lost(
     running: Option<&Running>,
 ) -> Option<String> {
     let unwanted = app.spec.stopped || app.spec.suspend || app.metadata.deletion_timestamp.is_some();
-    let release = is_to_make(app, views, running.filter(|_| !unwanted)?)?;
+    let release = is_to_make(views, app.spec.concurrency_policy, running.filter(|_| !unwanted)?)?;
     let image = release.status.image.as_ref()?;
     let gone = matches!(ctx.runtime.has_image(image).await, Ok(false));
     gone.then(|| release.name.clone())
@@ -334,11 +337,6 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
     for view in world.releases.iter().filter(|view| !view.has_ended()) {
         if let Some(status) = all.get_mut(&view.name) {
             status.observed_generation = view.generation;
-            if world.app.spec.suspend {
-                journal::suspended(status, now);
-            } else {
-                journal::with_application(status, now);
-            }
         }
     }
     if let Some((release, job)) = job_and_release(world)
@@ -351,6 +349,19 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
             }
             state => journal::job(status, state, now),
         }
+    }
+    if world.app.spec.suspend {
+        let works = |view: &ReleaseView| world.job_of(view).is_some_and(|job| !job.state.has_ended());
+        let idle = |view: &&ReleaseView| !works(view) && !view.spec.cancel;
+        for view in world.releases.iter().filter(idle) {
+            if let Some(status) = all.get_mut(&view.name) {
+                journal::suspended(status, now);
+            }
+        }
+    }
+    let active = active(&world.releases).and_then(|view| all.get_mut(&view.name));
+    if let (Some(status), Ok(running)) = (active, &world.running) {
+        journal::ended(status, running, world.app.spec.stopped && !world.app.spec.suspend);
     }
     all
 }
@@ -388,7 +399,7 @@ fn next_check(pass: &Pass<'_>, world: &World<'_>, now: Timestamp) -> Option<Dura
     let again = pass.again.then_some(Duration::ZERO);
     // Of the statuses as they are now: a rollout that this pass began has its deadline too. While the containers cannot be
     // seen the deadline does not count, so its end is nothing to wait for.
-    let seen = world.running.as_ref().ok();
+    let seen = world.running.as_ref().ok().filter(|_| !world.app.spec.suspend);
     let deadline = pass
         .statuses
         .values()

@@ -130,6 +130,7 @@ impl Pass<'_> {
         });
         wanted.given_up = given_up.filter_map(|view| self.hash_of(&view.name)).collect();
         wanted.given_up.retain(|given_up| *given_up != hash);
+        wanted.ended = status.ended.iter().map(|ended| ended.id.clone()).collect();
         wanted.uid = self.app.metadata.uid.clone().unwrap_or_default();
         Ok(wanted)
     }

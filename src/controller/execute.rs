@@ -121,7 +121,7 @@ impl Pass<'_> {
                 self.change(release, |status| {
                     journal::image(status, output, *reused, now);
                     if held {
-                        journal::held(status, now);
+                        journal::suspended(status, now);
                     }
                 });
                 Ok(())

@@ -374,6 +374,7 @@ pub fn workload(
         secret_env: secret_env(values),
         secret_files: spec.volumes.iter().any(|volume| volume.secret.is_some()),
         given_up: Vec::new(),
+        ended: Vec::new(),
         left_alone: None,
     })
 }

@@ -1,18 +1,23 @@
-//! What a Release's status becomes by each thing that happens to it. Pure; an ended Release never changes again.
+//! What a Release's status becomes by each thing that happens to it. Pure; an ended Release never
+//! changes again, but for what its containers came to.
+
+mod begin;
 
 use jiff::Timestamp;
 
 use crate::api::{
-    BuilderUsed, Cause, CauseKind, ConditionType, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
+    BuilderUsed, ConditionType, EndedContainer, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
     ResolvedSource, Step, condition,
 };
 use crate::error::{Class, Problem, cut};
-use crate::runtime::Progress;
+use crate::runtime::{Progress, ReplicaState, Running};
 
-use super::desired::{Desired, PinnedSource};
-use super::fingerprint::{VALUES, changed, why};
-use super::observed::{JobFailure, JobOutput, JobState, ReleaseView};
-use super::{End, Occasion, Unwanted};
+use super::desired::PinnedSource;
+use super::observed::{JobFailure, JobOutput, JobState};
+use super::rollout::{has_ended_for_good, hash_of, replicas_of, restart_of};
+use super::{End, Unwanted};
+
+pub use begin::{begin, recall};
 
 /// The source as it stands in status.
 pub fn resolved(source: &PinnedSource) -> ResolvedSource {
@@ -24,84 +29,6 @@ pub fn resolved(source: &PinnedSource) -> ResolvedSource {
         author: None,
         observed_generation: None,
     }
-}
-
-/// Pins a Release: what it is made of, and what is different from the one before.
-pub fn begin(
-    status: &mut ReleaseStatus,
-    desired: &Desired,
-    handled: Option<String>,
-    before: Option<&ReleaseView>,
-    occasion: Occasion,
-    now: Timestamp,
-) {
-    let old = before.map(|release| &release.status.inputs);
-    let old_revision = before
-        .and_then(|release| release.status.source.as_ref())
-        .map(|source| source.revision.as_str());
-    let revision = &desired.source.revision;
-    status.why = why(old, &desired.inputs, old_revision, revision, &desired.origins);
-    status.why.truncate(20);
-    if status.why.is_empty() {
-        status.why.extend(occasion.why().map(str::to_owned));
-    }
-    let kind = occasion.cause().unwrap_or_else(|| match status.why.as_slice() {
-        [only] if only.starts_with("revision ") => CauseKind::Poll,
-        _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
-        _ => CauseKind::Spec,
-    });
-    status.cause = Some(Cause { kind, actor: None });
-    status.source = Some(resolved(&desired.source));
-    status.inputs.clone_from(&desired.inputs);
-    if let Some(values) = values_mark(status, before, desired) {
-        status.inputs.insert(VALUES.to_owned(), values);
-    }
-    status.image_tag.clone_from(&desired.tag);
-    status.config = Some(crate::api::Later(desired.config.clone()));
-    status.handled = handled;
-    status.started_at = Some(now.to_string());
-    enter(status, ReleasePhase::Pending, now);
-}
-
-/// Fills in what another Release has found out about the same revision, since an image that is there is not fetched for.
-pub fn recall(status: &mut ReleaseStatus, releases: &[ReleaseView]) {
-    let Some(source) = &mut status.source else { return };
-    let mut known = releases
-        .iter()
-        .rev()
-        .filter_map(|release| release.status.source.as_ref());
-    if let Some(known) = known.find(|known| known.revision == source.revision && known.message.is_some()) {
-        source.message.clone_from(&known.message);
-        source.author.clone_from(&known.author);
-    }
-}
-
-/// What marks the containers of a Release beside its inputs: the first Release with these values of Secrets and ConfigMaps.
-///
-/// A container that had to be made again in the meantime has the values of its time. With the old values back, the
-/// digests are those of before, and such a container would count as one that has them.
-fn values_mark(status: &ReleaseStatus, before: Option<&ReleaseView>, desired: &Desired) -> Option<String> {
-    let before = before?;
-    let others = changed(&before.status.inputs, &desired.inputs).any(|field| is_value(field, desired));
-    if others {
-        status.number.map(|number| number.to_string())
-    } else {
-        before.status.inputs.get(VALUES).cloned()
-    }
-}
-
-/// Whether a field's value comes from what the spec refers to.
-fn is_value(field: &str, desired: &Desired) -> bool {
-    desired.origins.contains_key(field)
-        // A key that is gone from an object that is taken whole has no value any more to come from anywhere.
-        || field.starts_with("run.env.") && !desired.inputs.contains_key(field)
-}
-
-/// True where the spec is the same and something that it refers to is not.
-fn only_values(before: &ReleaseView, desired: &Desired) -> bool {
-    let config = before.status.config.as_ref().map(|config| &config.0);
-    config == Some(&desired.config)
-        && changed(&before.status.inputs, &desired.inputs).all(|field| is_value(field, desired))
 }
 
 /// How the job of a Release stands.
@@ -273,8 +200,8 @@ pub fn hindered(status: &mut ReleaseStatus, problem: &Problem, now: Timestamp) {
 
 /// What a Release in its rollout is hindered by, if by anything.
 pub fn hindrance(status: &ReleaseStatus) -> Option<Problem> {
-    let rolling = matches!(status.phase, ReleasePhase::Deploying | ReleasePhase::Verifying);
-    let said = condition::find(&status.conditions, ConditionType::Succeeded).filter(|_| rolling)?;
+    let said =
+        condition::find(&status.conditions, ConditionType::Succeeded).filter(|_| is_rolling(status))?;
     let reason: Reason = said.reason.parse().ok()?;
     let usual = matches!(
         reason,
@@ -290,18 +217,44 @@ pub fn hindrance(status: &ReleaseStatus) -> Option<Problem> {
 /// What runs cannot be seen, or can be seen again, in the middle of a rollout. That is no fault of the Release: its
 /// deadline counts anew from when the containers can be worked on again.
 pub fn outage(status: &mut ReleaseStatus, problem: Option<&Problem>, now: Timestamp) {
-    if !matches!(status.phase, ReleasePhase::Deploying | ReleasePhase::Verifying) {
+    if !is_rolling(status) {
         return;
     }
     match problem {
         Some(problem) => summarise(status, Reason::ProgressingWithRetry, &problem.message, now),
-        None if waits(status) => {
-            status.phase = ReleasePhase::Pending;
-            status.steps.retain(|step| step.name != "Verifying");
-            enter(status, ReleasePhase::Deploying, now);
-        }
+        None if waits(status) => roll_anew(status, now),
         None => {}
     }
+}
+
+/// What of a Release that serves has run to its end is remembered, whatever becomes of its containers; and forgotten where
+/// it is stopped, since what is started then runs again.
+pub fn ended(status: &mut ReleaseStatus, running: &Running, stopped: bool) {
+    if stopped {
+        return status.ended.clear();
+    }
+    let Some(hash) = hash_of(status).filter(|_| status.phase == ReleasePhase::Succeeded) else {
+        return;
+    };
+    let restart = restart_of(status);
+    for replica in running
+        .of(&hash)
+        .filter(|replica| has_ended_for_good(replica, restart))
+    {
+        if let ReplicaState::Exited { code, .. } = replica.state
+            && !status.ended.iter().any(|known| known.id == replica.id)
+        {
+            status.ended.push(EndedContainer {
+                id: replica.id.clone(),
+                name: replica.name.clone(),
+                exit_code: code,
+            });
+        }
+    }
+    // Somebody may have started the same ones over and over.
+    let most = usize::try_from(replicas_of(status)).unwrap_or_default();
+    let surplus = status.ended.len().saturating_sub(most);
+    status.ended.drain(..surplus);
 }
 
 /// A Release has ended otherwise than well.
@@ -370,31 +323,46 @@ pub fn without_application(status: &mut ReleaseStatus, application: &str, now: T
     summarise(status, Reason::ApplicationNotFound, &message, now);
 }
 
-/// Its Application is suspended: it begins when that is looked after again.
+/// Its Application is suspended and nothing works for it: it begins, or goes on, when that is looked after again.
 pub fn suspended(status: &mut ReleaseStatus, now: Timestamp) {
-    if status.inputs.is_empty() && !status.phase.has_ended() {
-        let message = "spec.suspend of the Application is true; the release begins when it is false";
-        summarise(status, Reason::Suspended, message, now);
+    if status.phase.has_ended() {
+        return;
     }
-}
-
-/// Its image was made, and its Application is suspended: the containers are made when that is looked after again.
-pub fn held(status: &mut ReleaseStatus, now: Timestamp) {
-    enter(status, ReleasePhase::Pending, now);
-    let message = "the image is there; spec.suspend of the Application is true, and the release goes on when it is false";
-    summarise(status, Reason::Suspended, message, now);
+    if !is_rolling(status) {
+        status.queue = None;
+        enter(status, ReleasePhase::Pending, now);
+    }
+    let how = if status.inputs.is_empty() {
+        "begins"
+    } else {
+        "goes on"
+    };
+    let message = format!("spec.suspend of the Application is true; the release {how} when it is false");
+    summarise(status, Reason::Suspended, &message, now);
 }
 
 /// The Application that it waited for is there, and looked after.
 pub fn with_application(status: &mut ReleaseStatus, now: Timestamp) {
-    let waited = condition::find(&status.conditions, ConditionType::Ready).is_some_and(|ready| {
-        [Reason::ApplicationNotFound, Reason::Suspended]
-            .map(Reason::as_str)
-            .contains(&ready.reason.as_str())
-    });
-    if waited {
+    let waited = |reason: Reason| {
+        let ready = condition::find(&status.conditions, ConditionType::Ready);
+        ready.is_some_and(|ready| ready.reason == reason.as_str())
+    };
+    if waited(Reason::Suspended) && is_rolling(status) {
+        roll_anew(status, now);
+    } else if waited(Reason::ApplicationNotFound) || waited(Reason::Suspended) {
         summarise(status, Reason::Pending, Reason::Pending.sentence(), now);
     }
+}
+
+fn is_rolling(status: &ReleaseStatus) -> bool {
+    matches!(status.phase, ReleasePhase::Deploying | ReleasePhase::Verifying)
+}
+
+/// Its containers can be worked on again: its deadline counts anew.
+fn roll_anew(status: &mut ReleaseStatus, now: Timestamp) {
+    status.phase = ReleasePhase::Pending;
+    status.steps.retain(|step| step.name != "Verifying");
+    enter(status, ReleasePhase::Deploying, now);
 }
 
 /// Cancel was asked for, and the work is being stopped.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{ConcurrencyPolicy, ReleasePhase, ReleaseStatus};
+use crate::api::{ConcurrencyPolicy, Reason, ReleasePhase, ReleaseStatus};
 
 use super::action::{Action, Occasion, Plan};
 use super::observed::{ReleaseView, World, active, last_handled};
@@ -74,7 +74,7 @@ fn is_unrecorded(world: &World<'_>) -> bool {
 
 /// What would make a Release now, beside what is wanted being another thing.
 pub(super) fn occasion(world: &World<'_>, current: Option<&ReleaseView>) -> Occasion {
-    let newest = world.releases.last();
+    let newest = newest_that_counts(&world.releases, |release| &release.status);
     let runs = active(&world.releases).map(|active| &active.status);
     let failed = last_handled(&world.releases).is_some_and(|newest| {
         let phase = newest.status.phase;
@@ -92,10 +92,39 @@ pub(super) fn occasion(world: &World<'_>, current: Option<&ReleaseView>) -> Occa
     }
 }
 
+/// Whether a Release says anything of its Application: one that was refused, or ended because of another or because it was
+/// asked to before it began, does not. What was wanted then is still to be released, or runs.
+fn counts(release: &ReleaseStatus) -> bool {
+    let refused = match release.phase {
+        ReleasePhase::Cancelled | ReleasePhase::Superseded => true,
+        ReleasePhase::Failed => release
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.reason == Reason::Concurrent.as_str()),
+        _ => false,
+    };
+    !(refused && release.handled.is_none())
+}
+
 /// Whether a Release that was called off was for nothing but what runs already: then it leaves nothing to be done.
-pub(super) fn is_moot(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
+fn is_moot(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
     let called_off = matches!(release.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
     called_off && release.handled.is_some() && runs.is_some_and(|runs| runs.handled == release.handled)
+}
+
+/// The newest Release that says how it is with its Application. One that was called off and was for what runs already leaves
+/// it to that.
+pub(super) fn newest_that_counts<R>(all: &[R], status_of: impl Fn(&R) -> &ReleaseStatus) -> Option<&R> {
+    let runs = all
+        .iter()
+        .rev()
+        .find(|release| status_of(release).phase == ReleasePhase::Succeeded);
+    let newest = all.iter().rev().find(|release| counts(status_of(release)))?;
+    if is_moot(status_of(newest), runs.map(&status_of)) {
+        runs
+    } else {
+        Some(newest)
+    }
 }
 
 /// Makes a Release where what is wanted is not what the newest one was made for, or there is another occasion.
@@ -116,7 +145,9 @@ pub(super) fn create(world: &World<'_>, current: Option<&ReleaseView>, occasion:
         return;
     }
     // What is made again is what was there, and not what the branch has come to meanwhile.
-    let lost = newest.filter(|_| same && occasion == Occasion::ImageLost);
+    let mut all = world.releases.iter();
+    let lost =
+        all.find(|release| same && occasion == Occasion::ImageLost && lost(world, Some(&release.name)));
     let revision = lost
         .and_then(|lost| lost.status.source.as_ref())
         .map(|source| source.revision.clone())

@@ -30,9 +30,9 @@ pub use making::numbers;
 pub use rollout::{has_arrived, hash_of, is_to_make, rest_of_deadline};
 
 use ending::{cancel, delete, end_others, has_left, prune};
-use making::{create, is_moot, number, occasion};
+use making::{create, newest_that_counts, number, occasion};
 use observed::{JobFailure, JobOutput, JobState, ReleaseView, World, active, target};
-use rollout::{replicas_of, rollout_problem, was_over};
+use rollout::rollout_problem;
 
 /// When to look again where the containers could not be looked at, or are to go. Usually the runtime tells earlier.
 const BLIND: Duration = Duration::from_secs(5);
@@ -66,10 +66,7 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
         let occasion = occasion(world, current);
         create(world, current, occasion, &mut plan);
         let nothing_may = current.is_none_or(|release| release.spec.cancel || !in_rollout(release));
-        if current.is_none() && occasion == Occasion::Unrecorded
-            || lost(world, serving.as_deref())
-            || current.is_none() && is_over(world)
-        {
+        if current.is_none() && occasion == Occasion::Unrecorded || lost(world, serving.as_deref()) {
             // What the journal has lost serves on until a new Release knows of it. And of an image that is not there
             // nothing can be made; none of its containers runs either, or the engine would not have let it go.
         } else if let Some(release) = serving {
@@ -105,8 +102,11 @@ fn suspended(world: &World<'_>, plan: &mut Plan) {
     }
     let open = |release: &&ReleaseView| !release.has_ended() && !release.spec.cancel;
     for release in world.releases.iter().filter(open) {
-        if let Some(JobState::Ended(end)) = world.job_of(release).map(|job| &job.state) {
-            take(&release.name, end, plan);
+        match world.job_of(release).map(|job| &job.state) {
+            Some(JobState::Ended(end)) => take(&release.name, end, plan),
+            // It has not begun, and may not now.
+            Some(JobState::Queued { .. }) => plan.push(Action::CancelJob),
+            Some(JobState::Fetching { .. } | JobState::Building { .. }) | None => {}
         }
     }
 }
@@ -115,6 +115,8 @@ fn suspended(world: &World<'_>, plan: &mut Plan) {
 fn take(release: &str, end: &Result<JobOutput, JobFailure>, plan: &mut Plan) {
     match end {
         Err(failure) if failure.is_passing() => return,
+        // It was taken from the queue while its Application was suspended, and is begun again when it may be.
+        Err(failure) if failure.cancelled => plan.look_again_in(Duration::ZERO),
         Ok(output) => plan.push(Action::RecordImage {
             release: release.to_owned(),
             output: output.clone(),
@@ -143,16 +145,6 @@ fn clear(world: &World<'_>, plan: &mut Plan) {
             beside: None,
         });
     }
-}
-
-/// Whether what should serve has run to its end and was removed then.
-fn is_over(world: &World<'_>) -> bool {
-    let (Ok(running), Some(active)) = (&world.running, active(&world.releases)) else {
-        return false;
-    };
-    let there = hash_of(&active.status).map_or(0, |hash| count(running, &hash).0);
-    i64::from(there) < replicas_of(&active.status)
-        && was_over(world.app, &active.name, &active.status, running).is_some()
 }
 
 /// Whether this is the Release whose image is gone.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Application, ApplicationSpec, ConditionType, Reason, ReleaseStatus, condition};
+use crate::api::{ApplicationSpec, ConcurrencyPolicy, EndedContainer, Reason, ReleaseStatus};
 use crate::error::{Class, Problem};
 use crate::runtime::{Replica, ReplicaState, Restart, Running};
 
@@ -111,45 +111,27 @@ pub(super) fn has_ended_for_good(replica: &Replica, restart: Restart) -> bool {
     matches!(replica.state, ReplicaState::Exited { code, .. } if !restart.starts_again(code, replica.restarts))
 }
 
-/// Why what should serve is over, where that was told before somebody removed the containers that had ended: that those are
-/// gone is no reason to run again what by its policy runs once.
-pub(super) fn was_over(
-    app: &Application,
-    name: &str,
-    release: &ReleaseStatus,
-    running: &Running,
-) -> Option<String> {
-    let before = app.status.as_ref()?;
-    let all = &before.conditions;
-    let told = condition::find(all, ConditionType::Stalled)?;
-    let of_it = before.release.as_ref()?.active.as_deref() == Some(name)
-        // Else it is told of a Release that failed.
-        && condition::is_true(all, ConditionType::Deployed)
-        && told.reason == Reason::ContainerExited.as_str();
-    let restart = restart_of(release);
-    let nothing_runs = running
-        .of(&hash_of(release)?)
-        .all(|replica| has_ended_for_good(replica, restart));
-    (of_it && nothing_runs && restart != Restart::Always && !app.spec.stopped).then(|| told.message.clone())
+/// How many containers of a Release have run to their end and are there no more: nobody makes them again.
+pub(super) fn gone_for_good(release: &ReleaseStatus, running: &Running) -> i64 {
+    let there = |ended: &&EndedContainer| running.replicas.iter().any(|replica| replica.id == ended.id);
+    let gone = release.ended.iter().filter(|ended| !there(ended)).count();
+    i64::try_from(gone).unwrap_or(i64::MAX)
 }
 
 /// The Release of which containers are to be made next: that which is being rolled out, else what should serve.
 pub fn is_to_make<'r>(
-    app: &Application,
     releases: &'r [ReleaseView],
+    policy: ConcurrencyPolicy,
     running: &Running,
 ) -> Option<&'r ReleaseView> {
     let misses = |release: &&ReleaseView| {
-        hash_of(&release.status)
-            .is_some_and(|hash| i64::from(count(running, &hash).0) < replicas_of(&release.status))
+        let there =
+            |hash: String| i64::from(count(running, &hash).0) + gone_for_good(&release.status, running);
+        hash_of(&release.status).is_some_and(|hash| there(hash) < replicas_of(&release.status))
     };
-    let current = target(releases, app.spec.concurrency_policy)
-        .filter(|release| super::in_rollout(release) && !release.spec.cancel);
-    let serving = || {
-        let over = |release: &&ReleaseView| was_over(app, &release.name, &release.status, running).is_some();
-        active(releases).filter(|release| !over(release))
-    };
-    current.or_else(serving).filter(misses)
+    let current =
+        target(releases, policy).filter(|release| super::in_rollout(release) && !release.spec.cancel);
+    current.or_else(|| active(releases)).filter(misses)
 }
 
 /// The hash of a Release's containers, once it has an image.

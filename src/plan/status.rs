@@ -12,9 +12,9 @@ use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
 use super::desired::PinnedSource;
-use super::rollout::{has_arrived, hash_of, was_over};
+use super::rollout::{has_arrived, hash_of};
 use super::verdict::{Verdict, built, ended_for_good, healthy, last_word, not_yet, phase_reason, urls};
-use super::{count, is_moot, journal};
+use super::{count, journal, newest_that_counts};
 
 /// What was found out on one pass, after its actions.
 #[derive(Clone, Debug)]
@@ -52,15 +52,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
         .iter()
         .rev()
         .find(|(_, release)| release.phase == ReleasePhase::Succeeded);
-    let begun = facts.releases.iter().rev().find(|(_, release)| counts(release));
-    let runs = active.map(|(_, release)| release);
-    let begun = begun.and_then(|begun| {
-        if is_moot(&begun.1, runs) {
-            active
-        } else {
-            Some(begun)
-        }
-    });
+    let begun = newest_that_counts(facts.releases, |(_, release)| release);
     let open = facts
         .releases
         .iter()
@@ -171,20 +163,6 @@ impl ApplicationStatus {
     }
 }
 
-/// Whether a Release says anything of its Application: one that was refused, or ended because of another or because it was
-/// asked to before it began, does not. What was wanted then is still to be released, or runs.
-fn counts(release: &ReleaseStatus) -> bool {
-    let refused = match release.phase {
-        ReleasePhase::Cancelled | ReleasePhase::Superseded => true,
-        ReleasePhase::Failed => release
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.reason == Reason::Concurrent.as_str()),
-        _ => false,
-    };
-    !(refused && release.handled.is_none())
-}
-
 struct Verdicts {
     source: Option<Verdict>,
     built: Option<Verdict>,
@@ -223,17 +201,13 @@ impl Verdicts {
             .as_ref()
             .ok()
             .zip(serving)
-            .and_then(|(running, serving)| {
-                let mut all = facts.releases.iter();
-                let (name, _) = all.find(|(_, release)| std::ptr::eq(release, serving))?;
-                ended_for_good(running, serving).or_else(|| was_over(facts.app, name, serving, running))
-            });
+            .and_then(|(running, serving)| ended_for_good(running, serving));
         // Of the newest one Davit makes it again by itself.
-        let newest_of_all = facts.releases.last().map(|(name, _)| name);
+        let newest_name = newest.map(|(name, _)| name);
         let lost = facts
             .lost
             .as_ref()
-            .filter(|lost| open.is_none() && newest_of_all != Some(lost));
+            .filter(|lost| open.is_none() && newest_name != Some(lost));
         let healthy = healthy(facts.app, &facts.running, serving, lost.map(String::as_str));
         let failed = newest
             .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
@@ -385,7 +359,12 @@ impl Verdicts {
             !works.contains(&release.phase) && release.queue.is_none()
         });
         if let Some((name, _)) = waits {
-            let message = format!("release {name} goes on when spec.suspend is false");
+            let what = if facts.app.spec.stopped {
+                "ends when spec.suspend is false, since spec.stopped is true"
+            } else {
+                "goes on when spec.suspend is false"
+            };
+            let message = format!("release {name} {what}");
             self.deployed = (Some(false), Reason::Pending, message);
         } else if let Some((name, _)) = newest
             && !facts.known

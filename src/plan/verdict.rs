@@ -115,7 +115,9 @@ pub(super) fn healthy(
         )
     } else {
         let gone = lost.map_or(String::new(), |name| {
-            format!("; the image of release {name} is not in the engine any more: create a Release to make it again")
+            let source = serving.and_then(|serving| serving.source.as_ref());
+            let revision = source.map_or("its revision", |source| &source.revision);
+            format!("; the image of release {name} is not in the engine any more: create a Release with the spec.revision {revision} to make it again")
         });
         (
             Some(false),
@@ -186,16 +188,19 @@ pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Opti
     let (hash, restart) = (hash_of(serving)?, restart_of(serving));
     let ended = running
         .of(&hash)
-        .find(|replica| has_ended_for_good(replica, restart))?;
-    let ReplicaState::Exited { code, message, .. } = &ended.state else {
-        return None;
+        .find(|replica| has_ended_for_good(replica, restart));
+    let (name, code, words) = match ended.map(|replica| (&replica.name, &replica.state)) {
+        Some((name, ReplicaState::Exited { code, message, .. })) => (name, *code, message.as_str()),
+        _ => serving
+            .ended
+            .first()
+            .map(|ended| (&ended.name, ended.exit_code, ""))?,
     };
     let text = format!(
-        "container {} ended with code {code} and is not started again by spec.restartPolicy: create a Release to run it \
-         again",
-        ended.name
+        "container {name} ended with code {code} and is not started again by spec.restartPolicy: create a Release to run it \
+         again"
     );
-    Some(with_words(text, message))
+    Some(with_words(text, words))
 }
 
 /// Where what serves can be reached on the machine, as it was observed: not where it should be, for there may be somebody

@@ -305,7 +305,7 @@ impl Runtime for FakeRuntime {
             let doing = "take a step";
             return Err(RuntimeError::Engine { doing, message });
         }
-        let want = Want {
+        let mut want = Want {
             replicas: workload.replicas,
             strategy: workload.strategy,
             min_ready: workload.min_ready.unwrap_or_default(),
@@ -328,11 +328,14 @@ impl Runtime for FakeRuntime {
                     Seen {
                         current: same,
                         given_up: workload.given_up.contains(&one.workload.hash),
+                        over: matches!(one.seen.phase, Phase::Exited(_))
+                            && workload.ended.contains(&one.seen.id),
                         index,
                         ..one.seen.clone()
                     }
                 })
                 .collect();
+            want.replicas = rollout::still_to_run(workload.replicas, &workload.ended, &seen);
             let next = rollout::next(&seen, &want, now);
             if next.steps.is_empty() {
                 drop(state);

@@ -73,6 +73,9 @@ pub struct Workload {
     /// Hashes of what failed or was cancelled: its containers leave the name as soon as they are not healthy, and do not
     /// first wait for these to be.
     pub given_up: Vec<String>,
+    /// Ids of its containers that have run to their end and count as replicas, whether they are still there or not. Nothing
+    /// is done to them, unless somebody started one again.
+    pub ended: Vec<String>,
     /// The hash of containers that nothing is done to: they failed, and are to be looked at.
     pub left_alone: Option<String>,
 }
@@ -104,6 +107,7 @@ impl Workload {
             secret_env: Vec::new(),
             secret_files: false,
             given_up: Vec::new(),
+            ended: Vec::new(),
             left_alone: None,
         }
     }

@@ -5,6 +5,7 @@ use davit::builder::fake::FakeBuilder;
 use davit::runtime::fake::{Behaviour, Hand};
 use serde_json::{Value, json};
 
+use crate::common::git_repo::GitRepo;
 use crate::rig::{GOOD, Loop, condition, id, repo, source};
 
 /// A Dockerfile of the commit after.
@@ -212,7 +213,7 @@ async fn what_runs_once_is_not_run_again_because_somebody_tidied_up() {
         condition(app, "Stalled")["reason"] == "ContainerExited"
             && condition(app, "Ready")["message"]
                 .as_str()
-                .is_some_and(|said| said.contains("migrated"))
+                .is_some_and(|said| said.contains("ended with code 0"))
     };
     davit.wait("shop", "over", over).await;
     davit.runtime.by_hand(&id("shop"), Hand::Remove);
@@ -239,6 +240,125 @@ async fn what_runs_once_is_not_run_again_because_somebody_tidied_up() {
     davit
         .wait("shop", "put right", |_| davit.runtime.calls().created == 3)
         .await;
+    davit.done("shop").await;
+}
+
+/// An Application that runs once, with so many replicas, after they have run to their end.
+async fn after_a_job(replicas: u32) -> (Loop, GitRepo) {
+    let (davit, repo) = (Loop::start().await, repo(GOOD));
+    let spec = json!({"source": source(&repo), "restartPolicy": {"condition": "Never"}, "replicas": replicas,
+        "rollout": {"progressDeadline": "1s"}});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: "migrated".to_owned(),
+    };
+    davit.runtime.script(&FakeBuilder::id(GOOD), &ends);
+    davit
+        .wait("shop", "over", |app| {
+            condition(app, "Stalled")["reason"] == "ContainerExited"
+        })
+        .await;
+    davit.quiet().await;
+    (davit, repo)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_run_to_its_end_does_not_run_again_whatever_comes_after() {
+    let (mut davit, repo) = after_a_job(1).await;
+    let release = davit.phase("shop-1", "Succeeded").await;
+    assert_eq!(release["status"]["ended"][0]["exitCode"], 0, "{release:#}");
+    // A Release that fails takes its container away, and is rolled back.
+    let sick = Behaviour::Unhealthy("no".to_owned());
+    davit.runtime.script(&FakeBuilder::id(NEXT), &sick);
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Failed").await;
+    davit.quiet().await;
+    let created = davit.runtime.calls().created;
+    assert_eq!(created, 2, "that of the first and that of the second");
+    assert!(davit.images("shop").is_empty());
+    // Suspended for a while, an engine that goes away, a restart of Davit, a Release that comes to nothing.
+    for suspend in [true, false] {
+        davit.patch("shop", json!({"spec": {"suspend": suspend}})).await;
+        davit.quiet().await;
+    }
+    davit.runtime.go_away();
+    davit.quiet().await;
+    davit.runtime.come_back();
+    davit.stop().await;
+    davit.run();
+    davit.quiet().await;
+    davit.builder.hold();
+    davit
+        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        .await;
+    davit.phase("again", "Building").await;
+    davit.cancel("again").await;
+    davit.phase("again", "Cancelled").await;
+    davit.builder.go_on();
+    davit.quiet().await;
+    assert_eq!(davit.runtime.calls().created, created);
+    // Whoever stops it and starts it again has it run again.
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    for stopped in [true, false] {
+        davit.patch("shop", json!({"spec": {"stopped": stopped}})).await;
+        davit.quiet().await;
+    }
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_run_once_each_runs_once() {
+    let (davit, _repo) = after_a_job(2).await;
+    assert_eq!(davit.runtime.calls().created, 2);
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.quiet().await;
+    assert_eq!(davit.images("shop").len(), 1);
+    // A change of what is no part of a container makes a Release of the same containers, and that runs what it deploys.
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit.patch("shop", json!({"spec": {"replicas": 1}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: String::new(),
+    };
+    let created = davit.runtime.calls().created;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &ends);
+    davit
+        .wait("shop", "over", |app| {
+            condition(app, "Stalled")["reason"] == "ContainerExited"
+        })
+        .await;
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(davit.runtime.calls().created, created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_release_of_what_runs_takes_no_repair_away() {
+    let (davit, _repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    davit
+        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        .await;
+    davit.phase("again", "Building").await;
+    davit.cancel("again").await;
+    davit.phase("again", "Cancelled").await;
+    davit.builder.go_on();
+    davit.done("shop").await;
+    let image = FakeBuilder::id(GOOD);
+    davit.runtime.lose_image(&image);
+    davit.builder.lose(&image);
+    davit.builder.hold();
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    let release = davit.phase("shop-3", "Building").await;
+    assert_eq!(release["status"]["cause"]["kind"], "Drift", "{release:#}");
+    davit.runtime.gain_image(&image);
+    davit.builder.go_on();
+    davit.phase("shop-3", "Succeeded").await;
     davit.done("shop").await;
 }
 

@@ -109,7 +109,12 @@ async fn what_was_stopped_in_the_middle_of_a_release_is_released_when_it_starts_
     assert_eq!(condition(&app, "Healthy")["reason"], "Stopped", "{app:#}");
     davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
     davit.patch("shop", json!({"spec": {"stopped": false}})).await;
-    davit.phase("shop-3", "Succeeded").await;
+    let release = davit.phase("shop-3", "Succeeded").await;
+    assert_eq!(release["status"]["cause"]["kind"], "Spec", "{release:#}");
+    assert_eq!(
+        release["status"]["why"],
+        json!(["release shop-2 ended without being deployed"])
+    );
     davit.done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
     assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
@@ -447,4 +452,34 @@ async fn an_outage_of_git_is_no_other_one_after_a_restart() {
         davit.run();
     }
     assert_eq!(davit.phases("shop").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_of_the_spec_that_comes_and_goes_makes_no_other_container() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let env = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| json!({"name": name, "value": "1"}))
+            .collect::<Vec<_>>()
+    };
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": env(&["A"])}))
+        .await;
+    davit.done("shop").await;
+    let held =
+        json!({"spec": {"env": env(&["A", "B"]), "rollout": {"minReady": "1h", "progressDeadline": "2h"}}});
+    davit.patch("shop", held).await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.cancel("shop-2").await;
+    davit.phase("shop-2", "Cancelled").await;
+    davit.quiet().await;
+    let before = davit.runtime.calls().created;
+    davit
+        .patch("shop", json!({"spec": {"env": env(&["A"]), "rollout": null}}))
+        .await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+    assert_eq!(davit.runtime.calls().created, before);
 }

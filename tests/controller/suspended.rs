@@ -1,9 +1,11 @@
 //! Suspended: nothing is begun, put right or removed, and what is seen is told all the same.
 
+use std::time::Duration;
+
 use davit::api::Release;
 use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
-use davit::runtime::fake::Hand;
+use davit::runtime::fake::{Behaviour, Hand};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -234,4 +236,80 @@ fn davit_release(app: &Value, least: i64) -> Value {
     } else {
         Value::Bool(false)
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_works_for_is_not_told_to_be_under_way() {
+    let (mut davit, repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Building").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let suspended = |app: &Value| condition(app, "Ready")["reason"] == "Suspended";
+    davit.wait("shop", "suspended", suspended).await;
+    // Its build ends with Davit.
+    davit.stop().await;
+    davit.builder.go_on();
+    davit.run();
+    let release = davit.phase("shop-2", "Pending").await;
+    assert_eq!(condition(&release, "Ready")["reason"], "Suspended", "{release:#}");
+    davit
+        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_waits_for_its_place_waits_on() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    let others = ["one", "two"].map(|name| (name, crate::rig::repo(&format!("{NEXT}ENV A={name}\n"))));
+    for (name, repo) in &others {
+        davit.apply(name, json!({"source": source(repo)})).await;
+        davit.phase(&format!("{name}-1"), "Building").await;
+    }
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    let queued = |release: &Value| release["status"]["queue"]["position"] == 1;
+    davit.release("shop-2", "queued", queued).await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let suspended = |release: &Value| {
+        condition(release, "Ready")["reason"] == "Suspended" && release["status"]["queue"].is_null()
+    };
+    davit.release("shop-2", "taken from the queue", suspended).await;
+    davit.builder.go_on();
+    davit.done("one").await;
+    davit.done("two").await;
+    davit.quiet().await;
+    assert_eq!(davit.builder.built().len(), 3, "it has not begun");
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_of_a_rollout_does_not_run_meanwhile() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let image = FakeBuilder::id(GOOD);
+    davit
+        .runtime
+        .script(&image, &Behaviour::Unhealthy("not yet".to_owned()));
+    let slow = json!({"spec": {"rollout": {"progressDeadline": "2s"}, "env": [{"name": "A", "value": "1"}]}});
+    davit.patch("shop", slow).await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let suspended = |release: &Value| condition(release, "Ready")["reason"] == "Suspended";
+    davit
+        .release("shop-2", "told why nothing is done", suspended)
+        .await;
+    let passes = davit.passes();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(davit.passes() < passes + 5, "nobody waits for its deadline");
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
 }

@@ -284,7 +284,7 @@ mod tests {
             let said = match start(&given, &refused(500, message)) {
                 Refusal::Port(port) => format!("Port {}", port.place()),
                 Refusal::Error(error) => error.to_string(),
-                other => format!("{other:?}"),
+                Refusal::Anew => "Anew".to_owned(),
             };
             assert!(said.contains(expected), "{message}: {said}");
         }

@@ -159,12 +159,15 @@ impl Runtime for DockerRuntime {
                 workload.left_alone.is_none() || one.labels.get(names::CONFIG) != workload.left_alone.as_ref()
             });
             inner.refused_by_init(workload, &looked).await?;
-            let want = inner.want(workload, &looked);
             let busy = inner.busy.lock().clone();
             let seen: Vec<_> = looked
                 .iter()
                 .map(|looked| looked.seen(workload, &inner.names, busy.get(&looked.id).copied()))
                 .collect();
+            let want = Want {
+                replicas: rollout::still_to_run(workload.replicas, &workload.ended, &seen),
+                ..inner.want(workload, &looked)
+            };
             let next = rollout::next(&seen, &want, Timestamp::now());
             if next.steps.is_empty() {
                 if workload.replicas == 0 && next.progress == Progress::Complete {

@@ -357,6 +357,7 @@ impl Looked {
                 .labels
                 .get(names::CONFIG)
                 .is_some_and(|hash| workload.given_up.contains(hash)),
+            over: matches!(self.phase, Phase::Exited(_)) && workload.ended.contains(&self.id),
             phase: self.phase,
             health: self.health.clone(),
             attached: endpoint.is_some(),
@@ -391,6 +392,7 @@ impl Looked {
                 (ReplicaState::KeepsEnding { last, times, message }, None)
             }
             (Phase::Created, _) => (ReplicaState::Created, None),
+            (Phase::Exited(_), _) if self.name.ends_with(names::KEPT) => (ReplicaState::Created, None),
             (Phase::Running, Health::Healthy(since)) => (ReplicaState::Healthy, Some(since)),
             (Phase::Running, Health::Starting(_)) => (ReplicaState::Starting, None),
             (Phase::Running, Health::Unhealthy { why, .. }) => (ReplicaState::Unhealthy(why), None),

@@ -24,6 +24,8 @@ pub struct Seen {
     pub current: bool,
     /// It was made for a Release that failed or was cancelled.
     pub given_up: bool,
+    /// It ran to its end and counts as a replica for good: it stays as it is.
+    pub over: bool,
     /// How it is.
     pub phase: Phase,
     /// How its health is; only of a running one.
@@ -185,10 +187,18 @@ impl Seen {
     }
 }
 
+/// How many containers are still to run of `replicas`, of which these have run to their end, unless they run again.
+pub fn still_to_run(replicas: u32, ended: &[String], seen: &[Seen]) -> u32 {
+    let runs_again = |id: &&String| seen.iter().any(|it| it.id == **id && !it.over);
+    let over = ended.iter().filter(|id| !runs_again(id)).count();
+    replicas.saturating_sub(u32::try_from(over).unwrap_or(u32::MAX))
+}
+
 /// The next steps from what is there towards what is wanted, and how far it is.
 pub fn next(seen: &[Seen], want: &Want, now: Timestamp) -> Next {
     let (mut kept, mut rest): (Vec<&Seen>, Vec<&Seen>) = seen
         .iter()
+        .filter(|it| !it.over)
         .partition(|it| it.current && it.phase != Phase::Removing && it.busy != Some(Busy::Retiring));
     kept.sort_by_key(|it| (it.rank(want, now), it.index, &it.name));
     let wanted = usize::try_from(want.replicas).unwrap_or(usize::MAX);

@@ -84,6 +84,7 @@ impl FakeContainer {
         let seen = &self.seen;
         let state = match (seen.phase, &seen.health) {
             (Phase::Created, _) => ReplicaState::Created,
+            (Phase::Exited(_), _) if seen.kept => ReplicaState::Created,
             (Phase::Running, Health::Healthy(_)) => ReplicaState::Healthy,
             (Phase::Running, Health::Starting(_)) => ReplicaState::Starting,
             (Phase::Running, Health::Unhealthy { why, .. }) => ReplicaState::Unhealthy(why.clone()),
@@ -235,6 +236,7 @@ impl State {
             index: Some(index),
             current: true,
             given_up: false,
+            over: false,
             phase: Phase::Created,
             health: Health::Starting(None),
             attached: true,

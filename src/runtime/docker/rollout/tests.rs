@@ -43,6 +43,7 @@ fn serving(id: &str, current: bool) -> Seen {
         }),
         current,
         given_up: false,
+        over: false,
         phase: Phase::Running,
         health: Health::Healthy(at(-100)),
         attached: true,
@@ -494,7 +495,7 @@ prop_compose! {
         left in prop::option::of(-9i64..0), kept: bool, name: bool, limits: bool, networks: bool, busy in 0u8..8,
     ) -> Seen {
         Seen {
-            current, given_up, phase, kept, attached,
+            current, given_up, phase, kept, attached, over: false,
             id: String::new(), name: String::new(), index: None,
             named: named && attached,
             left: left.filter(|_| !named && attached).map(at),
@@ -546,4 +547,34 @@ proptest! {
         prop_assert_eq!(world.seen.len(), usize::try_from(replicas).unwrap());
         prop_assert!(world.seen.iter().all(|it| it.current && it.named && it.mend == Mend::default()));
     }
+}
+
+#[test]
+fn what_ran_to_its_end_stays_and_counts_for_good() {
+    let over = |id: &str| {
+        with(serving(id, true), |it| {
+            it.phase = Phase::Exited(0);
+            it.over = true;
+        })
+    };
+    let ended = ["c-0".to_owned(), "gone".to_owned()];
+    for (replicas, seen, steps) in [
+        (2, vec![over("c-0")], vec![]),
+        (
+            3,
+            vec![over("c-0")],
+            vec![Step::Create {
+                index: 1,
+                named: true,
+            }],
+        ),
+        (3, vec![over("c-0"), serving("c-1", true)], vec![]),
+        (1, vec![over("c-0")], vec![]),
+    ] {
+        let want = want(still_to_run(replicas, &ended, &seen));
+        assert_eq!(next(&seen, &want, at(0)).steps, steps, "{replicas} of {seen:?}");
+    }
+    // Somebody started it again: it is a container like any other.
+    let again = [serving("c-0", true)];
+    assert_eq!(still_to_run(2, &ended, &again), 1);
 }
