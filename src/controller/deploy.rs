@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::api::{ApplicationSpec, Reason, ReleasePhase, ReleaseStatus, Strategy};
 use crate::error::{Class, Problem};
 use crate::plan::desired::{container_hash, workload};
+use crate::plan::observed::active;
 use crate::plan::{End, hash_of, journal};
 use crate::redact::Masker;
 use crate::runtime::Workload;
@@ -129,7 +130,11 @@ impl Pass<'_> {
             view.name != release && (view.status.phase == ReleasePhase::Failed || view.spec.cancel)
         });
         wanted.given_up = given_up.filter_map(|view| self.hash_of(&view.name)).collect();
-        wanted.given_up.retain(|given_up| *given_up != hash);
+        // What serves is not given up with a later Release of the same containers: it is the way back.
+        let active = active(self.releases).and_then(|view| self.hash_of(&view.name));
+        wanted
+            .given_up
+            .retain(|given_up| *given_up != hash && Some(given_up) != active.as_ref());
         wanted.ended = status.ended.iter().map(|ended| ended.id.clone()).collect();
         wanted.uid = self.app.metadata.uid.clone().unwrap_or_default();
         Ok(wanted)

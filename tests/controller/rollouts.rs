@@ -144,3 +144,74 @@ async fn a_first_release_that_fails_leaves_nothing() {
     davit.quiet().await;
     assert!(images(&davit).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_or_was_cancelled_goes_although_what_served_has_ended_for_good() {
+    let davit = Loop::start().await;
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    davit.runtime.script(&FakeBuilder::id(BAD), &sick);
+    let repo = repo(GOOD);
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&repo), "restartPolicy": {"condition": "Never"},
+                "rollout": {"strategy": "StopFirst", "progressDeadline": "1s"}}),
+        )
+        .await;
+    davit.done("shop").await;
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: "all done".to_owned(),
+    };
+    davit.runtime.script(&FakeBuilder::id(GOOD), &ends);
+    davit
+        .wait("shop", "over", |app| {
+            condition(app, "Stalled")["status"] == "True"
+        })
+        .await;
+    repo.commit("Bad", &[("Dockerfile", BAD)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Failed").await;
+    davit.quiet().await;
+    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+
+    let again = json!({"rollout": {"progressDeadline": "1h"}, "env": [{"name": "A", "value": "1"}]});
+    davit.patch("shop", json!({"spec": again})).await;
+    davit.phase("shop-3", "Verifying").await;
+    davit.cancel("shop-3").await;
+    davit.phase("shop-3", "Cancelled").await;
+    davit.quiet().await;
+    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_stays_although_a_later_release_of_the_same_containers_failed() {
+    let davit = Loop::start().await;
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    davit.runtime.script(&FakeBuilder::id(BAD), &sick);
+    let repo = repo(GOOD);
+    let rollout = json!({"strategy": "StopFirst", "progressDeadline": "1s"});
+    davit
+        .apply("shop", json!({"source": source(&repo), "rollout": rollout}))
+        .await;
+    davit.done("shop").await;
+    let served = davit.runtime.containers(&id("shop"))[0].seen.id.clone();
+    davit.runtime.script(&FakeBuilder::id(GOOD), &sick);
+    davit.ask("again", json!({"application": "shop"})).await;
+    davit.phase("again", "Failed").await;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit.quiet().await;
+
+    repo.commit("Bad", &[("Dockerfile", BAD)]);
+    davit.look("shop").await;
+    davit.phase("shop-3", "Failed").await;
+    davit
+        .wait("shop", "served again", |app| {
+            condition(app, "Healthy")["status"] == "True"
+        })
+        .await;
+    davit.quiet().await;
+    let left = davit.runtime.containers(&id("shop"));
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(left[0].seen.id, served, "it was kept and started again");
+}

@@ -320,6 +320,8 @@ impl Plan<'_> {
         match self.want.strategy {
             Strategy::StopFirst if settled => self.steps.push(Step::Retire(id())),
             Strategy::StopFirst if it.active() => self.steps.push(Step::Stop(id())),
+            // No way leads back to it, and where what is wanted has ended for good nothing would ever settle.
+            Strategy::StopFirst if it.given_up => self.steps.push(Step::Retire(id())),
             // Stopped and kept: the way back, until the new ones are seen to work.
             Strategy::StopFirst => {}
             Strategy::StartFirst if !it.active() => self.steps.push(Step::Retire(id())),

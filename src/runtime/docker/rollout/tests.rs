@@ -31,6 +31,14 @@ fn stop_first(replicas: u32) -> Want {
     }
 }
 
+/// What ended is not started again.
+fn once(want: Want) -> Want {
+    Want {
+        restart: Restart::Never,
+        ..want
+    }
+}
+
 /// A container that has served for long.
 fn serving(id: &str, current: bool) -> Seen {
     Seen {
@@ -283,6 +291,32 @@ fn the_next_steps_are_these() {
             ],
             stop_first(1),
             "Start(new0)",
+        ),
+        (
+            "stop first: what was given up stops",
+            vec![
+                with(new(), |it| it.phase = Phase::Exited(0)),
+                with(old(), |it| it.given_up = true),
+            ],
+            once(stop_first(1)),
+            "Stop(old)",
+        ),
+        (
+            "stop first: and goes then, even if what is wanted has ended for good",
+            vec![
+                with(new(), |it| it.phase = Phase::Exited(0)),
+                with(old(), |it| {
+                    (it.phase, it.kept, it.given_up) = (Phase::Exited(0), true, true);
+                }),
+            ],
+            once(stop_first(1)),
+            "Retire(old)",
+        ),
+        (
+            "stop first: of what has ended for good nothing else is left to be done",
+            vec![with(new(), |it| it.phase = Phase::Exited(0))],
+            once(stop_first(1)),
+            "in 30s: new0 ended with exit code 0 and is not started again",
         ),
         (
             "a namesake takes nothing over",
