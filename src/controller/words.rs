@@ -15,7 +15,7 @@ pub(super) fn show(state: &mut ReplicaState, secrets: Option<&[Secret]>) {
     let (words, last) = match state {
         ReplicaState::Unhealthy(said) => (said, false),
         ReplicaState::Exited { message, .. } | ReplicaState::KeepsEnding { message, .. } => (message, true),
-        ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => return,
+        ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy | ReplicaState::Kept => return,
     };
     *words = match secrets {
         None => "its words are not shown: the Secret of one of its volumes is another one by now".to_owned(),

@@ -67,7 +67,7 @@ pub(super) fn rollout_problem(world: &World<'_>, release: &ReleaseView, now: Tim
                     ),
                 ));
             }
-            ReplicaState::Healthy => {}
+            ReplicaState::Healthy | ReplicaState::Kept => {}
             ReplicaState::Starting | ReplicaState::Created => {
                 if made_for_it && replica.restarts > RESTARTS {
                     return Some(Problem::new(

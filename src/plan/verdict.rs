@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::api::{Application, ConditionType, Protocol, Reason, ReleasePhase, ReleaseStatus, condition};
 use crate::error::Problem;
 use crate::runtime::port::specific;
-use crate::runtime::{Ended, ReplicaState, Running};
+use crate::runtime::{Ended, Replica, ReplicaState, Running};
 
 use super::count;
 use super::rollout::{has_ended_for_good, hash_of, replicas_of, restart_of};
@@ -86,6 +86,7 @@ pub(super) fn healthy(
         );
     };
     let wanted = serving.map_or(1, replicas_of);
+    let mut kept = None;
     for replica in running.of(&hash) {
         match &replica.state {
             ReplicaState::Unhealthy(said) => {
@@ -103,6 +104,7 @@ pub(super) fn healthy(
                 let text = exited(&replica.name, *code, *oom, message);
                 return (Some(false), Reason::ContainerExited, text);
             }
+            ReplicaState::Kept => kept = kept.or(Some(replica)),
             ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
         }
     }
@@ -113,6 +115,12 @@ pub(super) fn healthy(
             Reason::Healthy,
             format!("{ready} of {wanted} replicas are healthy"),
         )
+    } else if let Some(kept) = kept {
+        let text = format!(
+            "{ready} of {wanted} replicas are healthy; {}",
+            made_room(running, kept)
+        );
+        (Some(false), Reason::ReplicasMissing, text)
     } else {
         let gone = lost.map_or(String::new(), |name| {
             let source = serving.and_then(|serving| serving.source.as_ref());
@@ -137,6 +145,21 @@ pub(super) fn keeps_ending(name: &str, last: Option<Ended>, times: i64, message:
         format!("container {name} ended{how} and is started again")
     };
     with_words(text, message)
+}
+
+/// What is said of a container that was stopped for others.
+fn made_room(running: &Running, kept: &Replica) -> String {
+    let mut others = running.replicas.iter().filter(|other| other.hash != kept.hash);
+    let whom = others
+        .find(|other| other.state != ReplicaState::Kept)
+        .map_or_else(
+            || "others".to_owned(),
+            |other| format!("release {}", other.release),
+        );
+    format!(
+        "container {} was stopped to make room for {whom} and has not been started again",
+        kept.name
+    )
 }
 
 /// What is said of a container that ended.
@@ -179,7 +202,7 @@ pub(super) fn not_yet(running: &Running, release: &ReleaseStatus) -> Option<(&'s
         ReplicaState::Exited { code, oom, message } => {
             Some(("ended", exited(&replica.name, *code, *oom, message)))
         }
-        ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => None,
+        ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy | ReplicaState::Kept => None,
     })
 }
 
@@ -225,7 +248,7 @@ fn url(address: Option<IpAddr>, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::{PortBinding, Replica};
+    use crate::runtime::PortBinding;
 
     #[test]
     fn each_place_where_something_of_it_listens_is_an_url() {

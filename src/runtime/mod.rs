@@ -267,6 +267,8 @@ pub enum ReplicaState {
         /// often.
         message: String,
     },
+    /// Stopped to make room for others, and kept until these are seen to work: the way back.
+    Kept,
     /// Ended.
     Exited {
         /// Its exit code.

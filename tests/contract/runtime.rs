@@ -446,6 +446,8 @@ async fn a_host_port_goes_from_the_old_one_to_the_new_one_and_back(mut rig: Rig)
         replicas.iter().any(unwell) && ids(&replicas).is_superset(&ids(&old)),
         "{replicas:?}"
     );
+    let kept = replicas.iter().find(|it| it.id == old[0].id).unwrap();
+    assert_eq!(kept.state, ReplicaState::Kept, "it did not end by itself");
 
     rig.settle(&first).await;
     let back = rig.replicas(&first).await;

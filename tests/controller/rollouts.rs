@@ -204,6 +204,16 @@ async fn the_way_back_stays_although_a_later_release_of_the_same_containers_fail
 
     repo.commit("Bad", &[("Dockerfile", BAD)]);
     davit.look("shop").await;
+    let app = davit
+        .wait("shop", "stopped for the new one", |app| {
+            condition(app, "Healthy")["reason"] == "ReplicasMissing"
+        })
+        .await;
+    let said = condition(&app, "Healthy")["message"].as_str().unwrap().to_owned();
+    assert!(
+        said.contains("stopped to make room for release shop-3") && !said.contains("ended"),
+        "{said}"
+    );
     davit.phase("shop-3", "Failed").await;
     davit
         .wait("shop", "served again", |app| {

@@ -385,14 +385,15 @@ impl Looked {
     pub fn replica(self, busy: bool, message: String) -> Replica {
         let endpoint = self.endpoint.clone().unwrap_or_default();
         let running = matches!(self.phase, Phase::Running | Phase::Paused);
+        let kept = matches!(self.phase, Phase::Exited(_)) && self.name.ends_with(names::KEPT);
         let (state, healthy_since) = match (self.phase, self.health.clone()) {
+            _ if kept => (ReplicaState::Kept, None),
             _ if self.keeps_ending => {
                 let times = in_steps(self.restarts);
                 let last = self.last;
                 (ReplicaState::KeepsEnding { last, times, message }, None)
             }
             (Phase::Created, _) => (ReplicaState::Created, None),
-            (Phase::Exited(_), _) if self.name.ends_with(names::KEPT) => (ReplicaState::Created, None),
             (Phase::Running, Health::Healthy(since)) => (ReplicaState::Healthy, Some(since)),
             (Phase::Running, Health::Starting(_)) => (ReplicaState::Starting, None),
             (Phase::Running, Health::Unhealthy { why, .. }) => (ReplicaState::Unhealthy(why), None),

@@ -84,11 +84,11 @@ impl FakeContainer {
         let seen = &self.seen;
         let state = match (seen.phase, &seen.health) {
             (Phase::Created, _) => ReplicaState::Created,
-            (Phase::Exited(_), _) if seen.kept => ReplicaState::Created,
             (Phase::Running, Health::Healthy(_)) => ReplicaState::Healthy,
             (Phase::Running, Health::Starting(_)) => ReplicaState::Starting,
             (Phase::Running, Health::Unhealthy { why, .. }) => ReplicaState::Unhealthy(why.clone()),
             (Phase::Paused, _) => ReplicaState::Unhealthy("it is paused".to_owned()),
+            (Phase::Exited(_), _) if seen.kept => ReplicaState::Kept,
             (Phase::Exited(code), _) => ReplicaState::Exited {
                 code,
                 oom: false,
