@@ -165,7 +165,8 @@ impl Rig {
     /// Does it to a container that serves.
     async fn by_hand(&self, workload: &Workload, hand: Hand) {
         let replicas = self.replicas(workload).await;
-        let id = &replicas.iter().find(|it| it.serving).expect("one serves").id;
+        let serves = replicas.iter().find(|it| it.serving);
+        let id = &serves.or(replicas.first()).expect("there is one").id;
         match &self.engine {
             Engine::Fake(fake) => assert!(fake.by_hand(&workload.app, hand)),
             Engine::Docker(_) => {
@@ -407,6 +408,15 @@ async fn what_ended_by_its_policy_is_left_and_told(mut rig: Rig) {
     };
     assert!(waiting_for.contains("exit code 3"), "{waiting_for}");
     assert_eq!(ids(&rig.replicas(&wanted).await), ids(&replicas));
+    // Once it is on record that this one ran to its end, nothing is missing, whether it is still there or not.
+    wanted.ended = ids(&replicas).into_iter().collect();
+    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    rig.by_hand(&wanted, Hand::Remove).await;
+    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    assert!(rig.replicas(&wanted).await.is_empty());
+    wanted.ended.clear();
+    rig.runtime.deploy(&wanted).await.unwrap();
+    assert_eq!(rig.replicas(&wanted).await.len(), 1);
 }
 
 async fn a_crash_loop_is_not_healthy(mut rig: Rig) {
