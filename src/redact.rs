@@ -374,6 +374,15 @@ mod tests {
     }
 
     #[test]
+    fn a_large_value_does_not_take_all_memory() {
+        // A key store in a Secret: no two lines, and bytes of every kind.
+        let value: Vec<u8> = (0..64 * 1024_u32).map(|at| (at * 7919 % 251) as u8).collect();
+        let masker = Masker::new(&[Secret::new(value)]);
+        let used = masker.0.unwrap().searcher.memory_usage();
+        assert!(used < 16 * 1024 * 1024, "{used}");
+    }
+
+    #[test]
     fn a_value_that_is_no_text_is_masked_by_whole_characters() {
         // `¿` is c2 bf: the value begins within it.
         let masker = Masker::new(&[Secret::new(*b"\xbfAB\xe2\x82")]);
