@@ -29,10 +29,10 @@ fn stop_first(replicas: u32) -> Want {
 }
 
 /// What ended is not started again.
-fn once(want: Want) -> Want {
+fn stop_first_once(replicas: u32) -> Want {
     Want {
         restart: Restart::Never,
-        ..want
+        ..stop_first(replicas)
     }
 }
 
@@ -295,7 +295,7 @@ fn the_next_steps_are_these() {
                 with(new(), |it| it.phase = Phase::Exited(0)),
                 with(old(), |it| it.given_up = true),
             ],
-            once(stop_first(1)),
+            stop_first_once(1),
             "Stop(old)",
         ),
         (
@@ -306,13 +306,13 @@ fn the_next_steps_are_these() {
                     (it.phase, it.kept, it.given_up) = (Phase::Exited(0), true, true);
                 }),
             ],
-            once(stop_first(1)),
+            stop_first_once(1),
             "Retire(old)",
         ),
         (
             "stop first: of what has ended for good nothing else is left to be done",
             vec![with(new(), |it| it.phase = Phase::Exited(0))],
-            once(stop_first(1)),
+            stop_first_once(1),
             "in 30s: new0 ended with exit code 0 and is not started again",
         ),
         (
