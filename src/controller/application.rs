@@ -159,10 +159,7 @@ async fn gather(
         .or_else(|| request(app));
     let resolution = ctx.resolver.resolve(id, app, reader, asked).await;
     let values = reader.values(&app.spec).await;
-    let decide = |source: PinnedSource| match &values {
-        Ok(values) => validate(id, &app.spec, source, values, &ctx.install),
-        Err(problem) => Err(problem.clone()),
-    };
+    let decide = |source: PinnedSource| decide(ctx, id, app, source, &values);
     let wanted = match &resolution.source {
         None => Ok(None),
         Some(Ok(source)) => decide(source.clone()).map(Some),
@@ -199,6 +196,18 @@ async fn gather(
     }
 }
 
+/// What a spec wants with this source and these values.
+fn decide(
+    ctx: &Ctx,
+    id: &AppId,
+    app: &Application,
+    source: PinnedSource,
+    values: &Result<Values, Problem>,
+) -> Result<Desired, Problem> {
+    let values = values.as_ref().map_err(Clone::clone)?;
+    validate(id, &app.spec, source, values, &ctx.install)
+}
+
 /// What is known of a suspended Application without a look at its source: whether its spec is still what the newest
 /// Release was made for.
 async fn as_it_was(
@@ -216,10 +225,7 @@ async fn as_it_was(
     let source = app.spec.source.as_ref().zip(revision);
     let source = source.and_then(|(source, revision)| super::kinds::pinned(source, revision));
     let wanted = source
-        .map(|source| {
-            let values = values.as_ref().map_err(Clone::clone)?;
-            validate(id, &app.spec, source, values, &ctx.install)
-        })
+        .map(|source| decide(ctx, id, app, source, &values))
         .transpose();
     let same = |view: &ReleaseView| {
         let wanted = wanted.as_ref().ok().and_then(Option::as_ref);
@@ -387,9 +393,9 @@ fn without_secrets(mut running: Running, gathered: &Gathered, releases: &[Releas
     };
     for replica in &mut running.replicas {
         let known = !replica.secret_files || now.is_some() && same_files(&replica.hash);
-        let mut secrets = now.unwrap_or_default().to_vec();
-        secrets.append(&mut replica.given);
-        words::show(&mut replica.state, known.then_some(secrets.as_slice()));
+        let secrets = now.unwrap_or_default().iter().chain(&replica.given);
+        words::show(&mut replica.state, known.then_some(secrets));
+        replica.given.clear();
     }
     running
 }

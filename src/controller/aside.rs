@@ -44,7 +44,7 @@ async fn tell(ctx: &Ctx, seen: &Release) -> Result<(), kube::Error> {
     new.observed_generation = release.metadata.generation.unwrap_or(1);
     // Its place among those of one second is known now, and not any more once somebody has written to one of them.
     let name = release.name_any();
-    let mut numbers = numbers(&views, 1);
+    let mut numbers = numbers(&views, 0);
     let number = numbers.find_map(|(view, number)| (view.name == name).then_some(number));
     new.number = new.number.or(number);
     if release.spec.cancel {

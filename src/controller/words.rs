@@ -11,7 +11,7 @@ const LONGEST_LAST_WORDS: usize = 1024;
 
 /// Puts what may be shown in the place of what was said: what a check said on one line, last words on as many as there were.
 /// Where the secrets are not known nothing may be.
-pub(super) fn show(state: &mut ReplicaState, secrets: Option<&[Secret]>) {
+pub(super) fn show<'s>(state: &mut ReplicaState, secrets: Option<impl IntoIterator<Item = &'s Secret>>) {
     let (words, last) = match state {
         ReplicaState::Unhealthy(said) => (said, false),
         ReplicaState::Exited { message, .. } | ReplicaState::KeepsEnding { message, .. } => (message, true),
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn without_the_secrets_nothing_is_shown() {
         let mut state = ReplicaState::Unhealthy(TOKEN.to_owned());
-        show(&mut state, None);
+        show(&mut state, None::<&[Secret]>);
         assert!(!format!("{state:?}").contains("S3c"), "{state:?}");
     }
 }

@@ -8,32 +8,27 @@ use super::action::{Action, Occasion, Plan};
 use super::observed::{ReleaseView, World, active, last_handled};
 use super::{hash_of, lost};
 
-/// The number after the highest one that was ever given.
-fn next_number(world: &World<'_>) -> i64 {
-    let counted = world
-        .app
-        .status
-        .as_ref()
-        .and_then(|status| status.release.as_ref())
-        .map_or(0, |release| release.count);
-    let highest = world
-        .releases
-        .iter()
-        .filter_map(|release| release.status.number)
-        .max()
-        .unwrap_or(0);
-    counted.max(highest) + 1
+/// How many numbers the Application remembers to have given, also to Releases that are gone.
+fn counted(world: &World<'_>) -> i64 {
+    let status = world.app.status.as_ref();
+    let summary = status.and_then(|status| status.release.as_ref());
+    summary.map_or(0, |release| release.count)
 }
 
-/// The numbers of those Releases, of all in their order, that have none yet: from `least` on, after the highest there is.
-pub fn numbers(releases: &[ReleaseView], least: i64) -> impl Iterator<Item = (&ReleaseView, i64)> {
+/// The number after the highest one that was ever given: to one of these Releases, or `counted`.
+fn next_number(releases: &[ReleaseView], counted: i64) -> i64 {
     let highest = releases.iter().filter_map(|release| release.status.number).max();
+    counted.max(highest.unwrap_or(0)) + 1
+}
+
+/// The numbers of those Releases, of all in their order, that have none yet, where `counted` were ever given.
+pub fn numbers(releases: &[ReleaseView], counted: i64) -> impl Iterator<Item = (&ReleaseView, i64)> {
     let new = releases.iter().filter(|release| release.status.number.is_none());
-    new.zip(least.max(highest.unwrap_or(0) + 1)..)
+    new.zip(next_number(releases, counted)..)
 }
 
 pub(super) fn number(world: &World<'_>, plan: &mut Plan) {
-    for (release, number) in numbers(&world.releases, next_number(world)) {
+    for (release, number) in numbers(&world.releases, counted(world)) {
         if release.has_ended() {
             // Cancelled before it was seen: nothing else wakes the pass that goes on from here.
             plan.look_again_in(Duration::ZERO);
@@ -153,7 +148,7 @@ pub(super) fn create(world: &World<'_>, current: Option<&ReleaseView>, occasion:
         .map(|source| source.revision.clone())
         .filter(|revision| *revision != wanted.source.revision);
     plan.push(Action::Create {
-        number: next_number(world),
+        number: next_number(&world.releases, counted(world)),
         desired: Box::new(wanted.clone()),
         revision,
         occasion: if same { occasion } else { Occasion::Change },

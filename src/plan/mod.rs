@@ -44,11 +44,11 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
         delete(world, &mut plan);
         return plan;
     }
+    number(world, &mut plan);
     if world.app.spec.suspend {
         suspended(world, &mut plan);
         return plan;
     }
-    number(world, &mut plan);
     if world.running.is_err() {
         plan.look_again_in(BLIND);
     }
@@ -86,7 +86,6 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
 /// Of a suspended Application nothing is begun, repaired or removed; but who asks for the end of a Release gets it, and
 /// what a job that was under way came to is recorded.
 fn suspended(world: &World<'_>, plan: &mut Plan) {
-    number(world, plan);
     for release in world
         .releases
         .iter()

@@ -6,10 +6,7 @@ use davit::runtime::fake::{Behaviour, Hand};
 use serde_json::{Value, json};
 
 use crate::common::git_repo::GitRepo;
-use crate::rig::{GOOD, Loop, condition, id, repo, source};
-
-/// A Dockerfile of the commit after.
-const NEXT: &str = "FROM scratch\nENV NEXT=1\n";
+use crate::rig::{GOOD, Loop, NEXT, condition, id, repo, source};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_a_hand_removed_is_made_again() {
@@ -290,14 +287,7 @@ async fn what_has_run_to_its_end_does_not_run_again_whatever_comes_after() {
     davit.stop().await;
     davit.run();
     davit.quiet().await;
-    davit.builder.hold();
-    davit
-        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
-        .await;
-    davit.phase("again", "Building").await;
-    davit.cancel("again").await;
-    davit.phase("again", "Cancelled").await;
-    davit.builder.go_on();
+    davit.cancel_a_redeploy().await;
     davit.quiet().await;
     assert_eq!(davit.runtime.calls().created, created);
     // Whoever stops it and starts it again has it run again.
@@ -340,14 +330,7 @@ async fn of_two_that_run_once_each_runs_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_release_of_what_runs_takes_no_repair_away() {
     let (davit, _repo) = Loop::with_shop().await;
-    davit.builder.hold();
-    davit
-        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
-        .await;
-    davit.phase("again", "Building").await;
-    davit.cancel("again").await;
-    davit.phase("again", "Cancelled").await;
-    davit.builder.go_on();
+    davit.cancel_a_redeploy().await;
     davit.done("shop").await;
     let image = FakeBuilder::id(GOOD);
     davit.runtime.lose_image(&image);

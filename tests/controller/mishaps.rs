@@ -368,14 +368,7 @@ async fn what_hinders_a_rollout_is_told_and_has_until_the_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_release_of_what_runs_leaves_nothing_to_be_done() {
     let (davit, _repo) = Loop::with_shop().await;
-    davit.builder.hold();
-    davit
-        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
-        .await;
-    davit.phase("again", "Building").await;
-    davit.cancel("again").await;
-    davit.phase("again", "Cancelled").await;
-    davit.builder.go_on();
+    davit.cancel_a_redeploy().await;
     let app = davit.done("shop").await;
     assert_eq!(condition(&app, "Deployed")["status"], "True", "{app:#}");
     davit.look("shop").await;
@@ -389,10 +382,7 @@ async fn a_cancelled_release_of_what_runs_leaves_nothing_to_be_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_outlives_its_application_has_ended() {
     let (davit, repo) = Loop::with_shop().await;
-    davit.builder.hold();
-    repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
-    davit.look("shop").await;
-    davit.phase("shop-2", "Building").await;
+    davit.build_next(&repo).await;
     let orphan = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Orphan),
         ..DeleteParams::default()

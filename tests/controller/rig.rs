@@ -29,6 +29,9 @@ pub const NAMESPACE: &str = "default";
 /// A Dockerfile of which containers are well, where nothing else is said.
 pub const GOOD: &str = "FROM scratch\n";
 
+/// A Dockerfile of the commit after.
+pub const NEXT: &str = "FROM scratch\nENV NEXT=1\n";
+
 /// The longest that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -85,6 +88,25 @@ impl Loop {
         davit.apply("shop", json!({"source": source(&repo)})).await;
         davit.done("shop").await;
         (davit, repo)
+    }
+
+    /// Commits the next Dockerfile of `shop`, and waits until it is being built; that goes on when the builder may.
+    pub async fn build_next(&self, repo: &GitRepo) {
+        self.builder.hold();
+        repo.commit("Next", &[("Dockerfile", NEXT)]);
+        self.look("shop").await;
+        self.phase("shop-2", "Building").await;
+    }
+
+    /// Asks for what `shop` runs once more, as the Release `again`, and cancels it as it is being built.
+    pub async fn cancel_a_redeploy(&self) {
+        self.builder.hold();
+        self.ask("again", json!({"application": "shop", "type": "Redeploy"}))
+            .await;
+        self.phase("again", "Building").await;
+        self.cancel("again").await;
+        self.phase("again", "Cancelled").await;
+        self.builder.go_on();
     }
 
     /// Starts the controller (again).
@@ -285,10 +307,12 @@ impl Loop {
         }
     }
 
-    /// The images of its containers.
+    /// The images of its containers, sorted.
     pub fn images(&self, name: &str) -> Vec<String> {
         let all = self.runtime.containers(&id(name)).into_iter();
-        all.map(|one| one.workload.image).collect()
+        let mut all: Vec<String> = all.map(|one| one.workload.image).collect();
+        all.sort();
+        all
     }
 
     /// Whether anything is left of the logs of the namespace.

@@ -25,17 +25,6 @@ async fn with_a_bad_commit(behaviour: &Behaviour, rollout: serde_json::Value) ->
     (davit, repo)
 }
 
-fn images(davit: &Loop) -> Vec<String> {
-    let mut all: Vec<String> = davit
-        .runtime
-        .containers(&id("shop"))
-        .into_iter()
-        .map(|one| one.workload.image)
-        .collect();
-    all.sort();
-    all
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_that_keep_ending_are_taken_back() {
     let ends = Behaviour::Exits {
@@ -59,14 +48,14 @@ async fn containers_that_keep_ending_are_taken_back() {
     assert_eq!(app["status"]["phase"], "error");
     assert_eq!(app["status"]["release"]["active"], "shop-1");
     assert_eq!(condition(&app, "Healthy")["status"], "True", "{app:#}");
-    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_that_never_get_well_have_until_the_deadline() {
     let sick = Behaviour::Unhealthy("connection refused".to_owned());
     let (davit, _repo) = with_a_bad_commit(&sick, json!({"progressDeadline": "2s"})).await;
-    assert_eq!(images(&davit).len(), 2, "the old one serves meanwhile");
+    assert_eq!(davit.images("shop").len(), 2, "the old one serves meanwhile");
     let app = davit
         .wait("shop", "in error", |app| app["status"]["phase"] == "error")
         .await;
@@ -76,7 +65,7 @@ async fn containers_that_never_get_well_have_until_the_deadline() {
         "{message}"
     );
     davit.quiet().await;
-    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +80,7 @@ async fn without_auto_rollback_what_failed_stays_to_be_looked_at() {
     let mut both = [FakeBuilder::id(GOOD), FakeBuilder::id(BAD)];
     both.sort();
     assert_eq!(
-        images(&davit),
+        davit.images("shop"),
         both,
         "the old one serves, the new one can be looked at"
     );
@@ -142,7 +131,7 @@ async fn a_first_release_that_fails_leaves_nothing() {
     let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("no such file"), "{message}");
     davit.quiet().await;
-    assert!(images(&davit).is_empty());
+    assert!(davit.images("shop").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +162,7 @@ async fn what_failed_or_was_cancelled_goes_although_what_served_has_ended_for_go
     davit.look("shop").await;
     davit.phase("shop-2", "Failed").await;
     davit.quiet().await;
-    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
 
     let again = json!({"rollout": {"progressDeadline": "1h"}, "env": [{"name": "A", "value": "1"}]});
     davit.patch("shop", json!({"spec": again})).await;
@@ -181,7 +170,7 @@ async fn what_failed_or_was_cancelled_goes_although_what_served_has_ended_for_go
     davit.cancel("shop-3").await;
     davit.phase("shop-3", "Cancelled").await;
     davit.quiet().await;
-    assert_eq!(images(&davit), [FakeBuilder::id(GOOD)]);
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::rig::{GOOD, Loop, condition, id, repo, source, url_of_db};
-
-/// A Dockerfile of the commit after.
-const NEXT: &str = "FROM scratch\nENV NEXT=1\n";
+use crate::rig::{GOOD, Loop, NEXT, condition, id, repo, source, url_of_db};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_and_suspended_mean_what_they_say() {
@@ -60,10 +57,7 @@ async fn stopped_and_suspended_mean_what_they_say() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
     let (davit, repo) = Loop::with_shop().await;
-    davit.builder.hold();
-    repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
-    davit.look("shop").await;
-    davit.phase("shop-2", "Building").await;
+    davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     davit
         .wait("shop", "suspended", |app| {
@@ -89,10 +83,7 @@ async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_build_came_to_meanwhile_is_recorded_and_nothing_follows_from_it() {
     let (davit, repo) = Loop::with_shop().await;
-    davit.builder.hold();
-    repo.commit("Next", &[("Dockerfile", NEXT)]);
-    davit.look("shop").await;
-    davit.phase("shop-2", "Building").await;
+    davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     let building =
         |app: &Value| app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended";
@@ -127,13 +118,10 @@ async fn what_a_build_came_to_meanwhile_is_recorded_and_nothing_follows_from_it(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_fails_meanwhile_is_told() {
     let (davit, repo) = Loop::with_shop().await;
-    davit.builder.hold();
     davit
         .builder
         .fail_next(BuildError::Failed("no such target".to_owned()));
-    repo.commit("Next", &[("Dockerfile", NEXT)]);
-    davit.look("shop").await;
-    davit.phase("shop-2", "Building").await;
+    davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     davit.builder.go_on();
     davit.phase("shop-2", "Failed").await;
@@ -241,10 +229,7 @@ fn davit_release(app: &Value, least: i64) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nothing_works_for_is_not_told_to_be_under_way() {
     let (mut davit, repo) = Loop::with_shop().await;
-    davit.builder.hold();
-    repo.commit("Next", &[("Dockerfile", NEXT)]);
-    davit.look("shop").await;
-    davit.phase("shop-2", "Building").await;
+    davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     let suspended = |app: &Value| condition(app, "Ready")["reason"] == "Suspended";
     davit.wait("shop", "suspended", suspended).await;

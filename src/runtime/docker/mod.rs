@@ -41,7 +41,7 @@ use ends::Ends;
 use names::Names;
 use observe::{Looked, Since};
 use probe::{Check, Probes, Target};
-use rollout::{Busy, Health, Phase, Want};
+use rollout::{Busy, Health, Phase, Seen, Want};
 use words::LastWords;
 
 /// How often the next steps are asked for in one call of `deploy`; a rollout needs four at most.
@@ -164,10 +164,7 @@ impl Runtime for DockerRuntime {
                 .iter()
                 .map(|looked| looked.seen(workload, &inner.names, busy.get(&looked.id).copied()))
                 .collect();
-            let want = Want {
-                replicas: rollout::still_to_run(workload.replicas, &workload.ended, &seen),
-                ..inner.want(workload, &looked)
-            };
+            let want = inner.want(workload, &looked, &seen);
             let next = rollout::next(&seen, &want, Timestamp::now());
             if next.steps.is_empty() {
                 if workload.replicas == 0 && next.progress == Progress::Complete {
@@ -368,7 +365,7 @@ impl Inner {
         Ok(())
     }
 
-    fn want(&self, workload: &Workload, looked: &[Looked]) -> Want {
+    fn want(&self, workload: &Workload, looked: &[Looked], seen: &[Seen]) -> Want {
         let of_this = |one: &&Looked| one.labels.get(names::CONFIG) == Some(&workload.hash);
         let checked = workload.health.is_some() || looked.iter().filter(of_this).any(|one| one.checked);
         let default = if checked {
@@ -377,7 +374,7 @@ impl Inner {
             MIN_READY_UNCHECKED
         };
         Want {
-            replicas: workload.replicas,
+            replicas: rollout::still_to_run(workload.replicas, &workload.ended, seen),
             strategy: workload.strategy,
             min_ready: workload.min_ready.unwrap_or(default),
             restart: workload.restart,
