@@ -27,27 +27,28 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 	scripts/install-tools --test
 	$(MAKE) --no-print-directory lint
 	scripts/build-peer gitea kubectl kubectl-debian clientgo
-	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --no-fail-fast
+	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --workspace --no-fail-fast
 
 test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
 	scripts/install-tools --test
 	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian clientgo
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test peers
+	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked -p davit-apiserver --features peers --test conformance
 
 lint: ## What must hold before a commit: formatting and every lint.
-	cargo fmt --check
-	cargo clippy --locked --all-targets --features peers -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --features davit/peers,davit-apiserver/peers -- -D warnings
 
 fmt: ## Format all.
-	cargo fmt
+	cargo fmt --all
 
 crds: ## Write crds/ anew from the types in src/api.
 	UPDATE=1 cargo test --locked --test crds
 
 bench: tools ## Measure what README's figures say, against git, docker and nothing.
-	cargo bench --locked
+	cargo bench --locked -p davit
 
 bench-peers: ## Measure the API server against the real kube-apiserver with etcd, in the same run (builds them once).
 	scripts/install-tools --test
 	scripts/build-peer kube-apiserver etcd
-	cargo bench --locked --features peers --bench apiserver
+	cargo bench --locked -p davit-apiserver --features peers --bench apiserver

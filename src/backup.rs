@@ -11,8 +11,8 @@ use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::apiserver::{restore_backup, verify_backup};
 use crate::{cli, config};
+use davit_apiserver::{restore_backup, verify_backup};
 
 /// The API server's part of a data directory.
 const STORE_DIR: &str = "apiserver";

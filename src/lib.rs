@@ -3,7 +3,7 @@
 //! Start reading in ARCHITECTURE.md, then [`plan`], then [`controller::application`].
 
 pub mod api;
-pub mod apiserver;
+pub mod app;
 pub mod backup;
 pub mod builder;
 pub mod cli;
@@ -11,14 +11,13 @@ pub mod config;
 pub mod controller;
 pub mod error;
 pub mod forge;
-pub mod joblog;
+pub mod job_log;
 pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod process;
 pub mod redact;
 pub mod runtime;
-pub mod serve;
 pub mod source;
 pub mod static_server;
 pub mod telemetry;

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         say(&format!("cannot run ssh: {error}"));
         return ExitCode::from(255);
     }
-    match davit::serve::run(davit::cli::Cli::parse()) {
+    match davit::app::run(davit::cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("davit: {error:#}"));

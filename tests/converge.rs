@@ -17,12 +17,12 @@ use davit::api::{
 };
 use davit::error::{Class, Problem};
 use davit::model::AppId;
+use davit::plan::application_status::{Facts, status};
 use davit::plan::desired::{Desired, Install, PinnedSource, Values, container_hash, validate};
-use davit::plan::observed::{
+use davit::plan::state::{
     JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, World, active, sort, target,
 };
-use davit::plan::status::{Facts, status};
-use davit::plan::{Action, Occasion, Plan, is_to_make, journal, plan};
+use davit::plan::{Action, Occasion, Plan, is_to_make, plan, release_status};
 use davit::redact::Secret;
 use davit::runtime::{Progress, Replica, ReplicaState, Running};
 use jiff::Timestamp;
@@ -250,7 +250,7 @@ impl Machine {
                 .find(|release| release.uid == job.owner.release)
             && !release.has_ended()
         {
-            journal::job(&mut release.status, &job.state, self.now);
+            release_status::job(&mut release.status, &job.state, self.now);
         }
         let steps = plan(&self.world(), self.now);
         self.requested = false;
@@ -341,13 +341,13 @@ impl Machine {
                 }
                 let handled = Some(desired.identity());
                 let release = self.release(&format!("app-{number}"));
-                journal::begin(&mut release.status, desired, handled, None, *occasion, now);
+                release_status::begin(&mut release.status, desired, handled, None, *occasion, now);
             }
             Action::Begin { release, desired } => {
                 let wanted = self.desired(&Self::revision(self.commit)).identity();
                 let release = self.release(release);
                 assert!(!release.has_begun(), "a Release begins twice");
-                journal::begin(
+                release_status::begin(
                     &mut release.status,
                     desired,
                     Some(wanted),
@@ -370,9 +370,9 @@ impl Machine {
                 );
                 let held = self.app.spec.suspend;
                 let status = &mut self.release(release).status;
-                journal::image(status, output, *reused, now);
+                release_status::image(status, output, *reused, now);
                 if held {
-                    journal::suspended(status, now);
+                    release_status::suspended(status, now);
                 }
             }
             Action::Deploy { release, .. } => self.deploy(release.as_deref()),
@@ -381,7 +381,7 @@ impl Machine {
                 assert!(!release.has_ended(), "an ended Release ends again");
                 let cancelled_too_early =
                     matches!(end, davit::plan::End::Cancelled | davit::plan::End::Superseded);
-                journal::end(&mut release.status, end, now);
+                release_status::end(&mut release.status, end, now);
                 let name = release.name.clone();
                 let runs = self
                     .job
@@ -564,7 +564,7 @@ impl Machine {
         };
         let view = self.release(name);
         if !view.has_ended() {
-            journal::progress(&mut view.status, &progress, u32::try_from(wanted).unwrap(), now);
+            release_status::progress(&mut view.status, &progress, u32::try_from(wanted).unwrap(), now);
         }
     }
 

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use davit::api::{Reason, crds};
-use davit::apiserver::schema::Schema;
+use davit_apiserver::schema::Schema;
 use serde::Deserialize as _;
 use serde_json::Value;
 

@@ -10,28 +10,13 @@
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 
-#[allow(dead_code, reason = "what is no difference any more is a matter of ours")]
-#[path = "apiserver/accepted.rs"]
-mod accepted;
-#[path = "peers/clients.rs"]
-mod clients;
-#[path = "apiserver/commands/mod.rs"]
-mod commands;
-#[path = "peers/commands.rs"]
-mod commands_live;
 mod common;
-#[path = "apiserver/compare/mod.rs"]
-mod compare;
-#[path = "peers/compare.rs"]
-mod compare_live;
 #[path = "peers/controller.rs"]
 mod controller;
 #[path = "crds/real.rs"]
 mod crds_real;
 #[path = "crds/rows.rs"]
 mod crds_rows;
-#[path = "peers/pure.rs"]
-mod pure;
 
 use std::time::Duration;
 

@@ -11,11 +11,11 @@ mod common;
 use bollard::Docker;
 use davit::api::Reason;
 use davit::error::{Class, Problem};
-use davit::joblog::JobLog;
+use davit::job_log::JobLog;
 use davit::model::RegistryLogin;
 use davit::redact::{Masker, Secret};
-use davit::source::docker::{Found, ImageError, ResolvedImage, login_for, pull, resolve_image};
-use davit::source::registry_login::registry_logins;
+use davit::source::docker_config_json::registry_logins;
+use davit::source::image::{Found, ImageError, ResolvedImage, login_for, pull, resolve_image};
 use tokio_util::sync::CancellationToken;
 
 use common::docker::{DockerScope, docker};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::build_options::Plan;
+use super::context::{Made, Tree};
 use super::filesync::Trees;
-use super::order::Plan;
 use super::paths::Root;
-use super::tree::{Made, Tree};
 use super::{BuildError, BuildRequest};
 use crate::api::{Dockerfile, Reason};
 

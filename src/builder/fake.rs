@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BuildError, BuildRequest, BuildType, Builder, BuiltImage};
 use crate::api::Reason;
-use crate::joblog::JobLog;
+use crate::job_log::JobLog;
 use crate::model::AppId;
 
 #[derive(Default)]

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::select::Selection;
-use super::tree::Tree;
+use super::context::Tree;
+use super::context_filter::Selection;
 
 /// Trees by name.
 pub type Trees = BTreeMap<String, Tree>;

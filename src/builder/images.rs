@@ -7,7 +7,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
-use super::owner::{ANY_DAVIT, Owner, prefix};
+use super::image_ownership::{ANY_DAVIT, Owner, prefix};
 use super::{BuildError, BuiltImage};
 use crate::error::chain;
 use crate::model::AppId;

@@ -5,30 +5,30 @@
 //! of registries (`session`). So no context is packed anywhere, and no secret is in a command line, an image or the
 //! engine's configuration.
 
-mod answer;
+mod build_options;
+mod build_stream;
+mod buildkit;
+mod context;
+mod context_filter;
 mod detect;
 mod dockerfile;
-mod engine;
-mod failure;
+mod dockerignore;
+mod engine_http;
+mod error_classification;
 pub mod fake;
 mod filesync;
-mod ignore;
+mod image_ownership;
 mod images;
-mod order;
-mod own_server;
-mod owner;
 mod paths;
 mod progress;
-mod select;
 mod session;
+mod static_server_image;
 mod static_site;
-mod tree;
-mod wire;
 
-pub use engine::{BuilderOptions, DockerBuilder};
+pub use buildkit::{BuilderOptions, DockerBuilder};
+pub use engine_http::Place;
+pub use image_ownership::{mark as image_mark, prefix as image_prefix};
 pub use images::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
-pub use owner::{mark as image_mark, prefix as image_prefix};
-pub use wire::Place;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Dockerfile, Reason, StaticSite};
 use crate::error::{Class, Explain};
-use crate::joblog::JobLog;
+use crate::job_log::JobLog;
 use crate::model::{AppId, RegistryLogin};
 use crate::redact::Secret;
 

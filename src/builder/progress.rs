@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
 
-use crate::joblog::JobLog;
+use crate::job_log::JobLog;
 
 /// The longest line that is waited for, in bytes; of a longer one the rest is left out.
 const LONGEST_LINE: usize = 16 * 1024;

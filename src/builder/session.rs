@@ -25,8 +25,8 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::BuildError;
+use super::engine_http::{Wire, unavailable};
 use super::filesync::{FirstError, Trees};
-use super::wire::{Wire, unavailable};
 use crate::model::RegistryLogin;
 use crate::redact::Secret;
 

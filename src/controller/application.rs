@@ -13,18 +13,18 @@ use crate::api::{
 };
 use crate::error::{Class, Problem};
 use crate::model::AppId;
+use crate::plan::application_status::{Facts, status};
 use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::fingerprint::changed;
-use crate::plan::observed::{JobOutput, JobState, JobView, ReleaseView, World, active, target};
-use crate::plan::status::{Facts, status};
-use crate::plan::{has_arrived, hash_of, is_to_make, journal, plan, rest_of_deadline};
+use crate::plan::state::{JobOutput, JobState, JobView, ReleaseView, World, active, target};
+use crate::plan::{has_arrived, hash_of, is_to_make, plan, release_status, rest_of_deadline};
 use crate::runtime::{Progress, Running};
 
+use super::dereference::Reader;
 use super::execute::Pass;
 use super::resolve::Resolution;
-use super::values::Reader;
-use super::{Ctx, Error, finalizer, observe, words};
+use super::{Ctx, Error, finalizer, observe, output_redaction};
 
 /// How long a pass waits before it looks again where nothing else would wake it.
 const SLOW_CHECK: Duration = Duration::from_mins(10);
@@ -64,9 +64,9 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         .map_err(|error| Problem::of(&error));
     let running = running.map(|running| without_secrets(running, &gathered, &views));
     for view in &mut views {
-        journal::outage(&mut view.status, running.as_ref().err(), now);
+        release_status::outage(&mut view.status, running.as_ref().err(), now);
         if !app.spec.suspend && !view.has_ended() {
-            journal::with_application(&mut view.status, now);
+            release_status::with_application(&mut view.status, now);
         }
     }
     let lost = lost(&ctx, &app, &views, running.as_ref().ok()).await;
@@ -351,9 +351,9 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
     {
         match &job.state {
             JobState::Ended(Err(failure)) if failure.is_passing() => {
-                journal::retrying(status, failure, now);
+                release_status::retrying(status, failure, now);
             }
-            state => journal::job(status, state, now),
+            state => release_status::job(status, state, now),
         }
     }
     if world.app.spec.suspend {
@@ -361,13 +361,13 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
         let idle = |view: &&ReleaseView| !works(view) && !view.spec.cancel;
         for view in world.releases.iter().filter(idle) {
             if let Some(status) = all.get_mut(&view.name) {
-                journal::suspended(status, now);
+                release_status::suspended(status, now);
             }
         }
     }
     let active = active(&world.releases).and_then(|view| all.get_mut(&view.name));
     if let (Some(status), Ok(running)) = (active, &world.running) {
-        journal::ended(status, running, world.app.spec.stopped && !world.app.spec.suspend);
+        release_status::ended(status, running, world.app.spec.stopped && !world.app.spec.suspend);
     }
     all
 }
@@ -394,7 +394,7 @@ fn without_secrets(mut running: Running, gathered: &Gathered, releases: &[Releas
     for replica in &mut running.replicas {
         let known = !replica.secret_files || now.is_some() && same_files(&replica.hash);
         let secrets = now.unwrap_or_default().iter().chain(&replica.given);
-        words::show(&mut replica.state, known.then_some(secrets));
+        output_redaction::show(&mut replica.state, known.then_some(secrets));
         replica.given.clear();
     }
     running
@@ -528,6 +528,6 @@ fn retry(app: &Application, world: &World<'_>, gathered: &Gathered, now: Timesta
     }
     // While the retried job runs, or waits for that after a restart, the count stays: only an end without failure clears it.
     let runs = world.job.as_ref().is_some_and(|job| !job.state.has_ended());
-    let waits = |release: &ReleaseView| !release.has_ended() && journal::waits(&release.status);
+    let waits = |release: &ReleaseView| !release.has_ended() && release_status::waits(&release.status);
     old.filter(|_| runs || world.releases.iter().any(waits))
 }

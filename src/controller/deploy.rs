@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use crate::api::{ApplicationSpec, Reason, ReleasePhase, ReleaseStatus, Strategy};
 use crate::error::{Class, Problem};
 use crate::plan::desired::{container_hash, workload};
-use crate::plan::observed::active;
-use crate::plan::{End, hash_of, journal};
+use crate::plan::state::active;
+use crate::plan::{End, hash_of, release_status};
 use crate::redact::Masker;
 use crate::runtime::Workload;
 
@@ -37,7 +37,7 @@ impl Pass<'_> {
         let mut wanted = match self.workload_of(release, &status).await {
             Ok(wanted) => wanted,
             Err(problem) => {
-                self.change(release, |status| journal::hindered(status, &problem, now));
+                self.change(release, |status| release_status::hindered(status, &problem, now));
                 return Err(problem);
             }
         };
@@ -46,14 +46,14 @@ impl Pass<'_> {
         if wanted.left_alone.is_some() && wanted.strategy == Strategy::StopFirst {
             return Ok(()); // What is looked at has the host ports, or has to be alone.
         }
-        if !status.phase.has_ended() && journal::step_began(&status, "Deploying").is_none() {
+        if !status.phase.has_ended() && release_status::step_began(&status, "Deploying").is_none() {
             self.say_stop_first(release, &wanted).await;
         }
         match self.ctx.runtime.deploy(&wanted).await {
             Ok(progress) => {
                 if !status.phase.has_ended() {
                     self.change(release, |status| {
-                        journal::progress(status, &progress, wanted.replicas, now);
+                        release_status::progress(status, &progress, wanted.replicas, now);
                     });
                     // What waited for its end, and what history leaves no room for now, is seen to at once.
                     self.again |= self
@@ -83,7 +83,7 @@ impl Pass<'_> {
                     self.again = true;
                     return Ok(());
                 }
-                self.change(release, |status| journal::hindered(status, &problem, now));
+                self.change(release, |status| release_status::hindered(status, &problem, now));
                 Err(problem)
             }
         }

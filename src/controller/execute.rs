@@ -14,18 +14,18 @@ use crate::api::{
 };
 use crate::builder::BuildRequest;
 use crate::error::{Class, Problem};
-use crate::joblog::JobLog;
+use crate::job_log::JobLog;
 use crate::model::{AppId, CommitId};
 use crate::plan::desired::{Desired, Values};
-use crate::plan::journal;
-use crate::plan::observed::{JobOwner, ReleaseView};
+use crate::plan::release_status;
+use crate::plan::state::{JobOwner, ReleaseView};
 use crate::plan::{Action, End, Occasion};
 use crate::redact::Masker;
 use crate::runtime::Progress;
 
+use super::build_job::{BuildWork, PullWork, no_log};
+use super::dereference::Reader;
 use super::origin::Origin;
-use super::values::Reader;
-use super::work::{BuildWork, PullWork, no_log};
 use super::{Ctx, cluster_problem, finalizer};
 
 /// How many names in a row may be taken before that is somebody's to mend.
@@ -100,7 +100,7 @@ impl Pass<'_> {
             Action::CancelJob => {
                 self.ctx.jobs.cancel(self.id);
                 for release in self.releases.iter().filter(|release| release.spec.cancel) {
-                    self.change(&release.name, |status| journal::cancelling(status, now));
+                    self.change(&release.name, |status| release_status::cancelling(status, now));
                 }
                 Ok(())
             }
@@ -119,9 +119,9 @@ impl Pass<'_> {
             } => {
                 let held = self.app.spec.suspend;
                 self.change(release, |status| {
-                    journal::image(status, output, *reused, now);
+                    release_status::image(status, output, *reused, now);
                     if held {
-                        journal::suspended(status, now);
+                        release_status::suspended(status, now);
                     }
                 });
                 Ok(())
@@ -236,7 +236,7 @@ impl Pass<'_> {
                 };
                 // One of a revision begins when that was looked up, as one that somebody asked for.
                 if let Wanted::Now(desired, occasion) = wanted {
-                    journal::begin(
+                    release_status::begin(
                         &mut status,
                         desired,
                         self.handled.clone(),
@@ -244,7 +244,7 @@ impl Pass<'_> {
                         *occasion,
                         now,
                     );
-                    journal::recall(&mut status, self.releases);
+                    release_status::recall(&mut status, self.releases);
                 }
                 let write = self.ctx.report.status(&made, made.status.as_ref(), &status).await;
                 write.map_err(|error| cluster_problem("write the status of a new Release", &error))?;
@@ -288,8 +288,8 @@ impl Pass<'_> {
         };
         let releases = self.releases;
         self.change(release, |status| {
-            journal::begin(status, desired, handled, before.as_ref(), occasion, now);
-            journal::recall(status, releases);
+            release_status::begin(status, desired, handled, before.as_ref(), occasion, now);
+            release_status::recall(status, releases);
         });
     }
 
@@ -333,7 +333,7 @@ impl Pass<'_> {
         {
             tracing::warn!(%error, app = %self.id, release, "the log of a build could not be taken along");
         }
-        self.change(release, |status| journal::job(status, &job.state, now));
+        self.change(release, |status| release_status::job(status, &job.state, now));
     }
 
     fn start_job(&mut self, release: &str, desired: &Desired, now: Timestamp) {
@@ -410,12 +410,12 @@ impl Pass<'_> {
             }
         }
         if let Some(job) = self.ctx.jobs.view(self.id) {
-            self.change(release, |status| journal::job(status, &job.state, now));
+            self.change(release, |status| release_status::job(status, &job.state, now));
         }
     }
 
     pub(super) async fn end(&mut self, release: &str, end: &End, now: Timestamp) {
-        self.change(release, |status| journal::end(status, end, now));
+        self.change(release, |status| release_status::end(status, end, now));
         if let End::Failed { problem, .. } = end {
             let name = release.to_owned();
             let about = self.about_release(&name);

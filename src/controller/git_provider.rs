@@ -19,8 +19,8 @@ use crate::error::{Class, Problem};
 use crate::forge::{self, Account};
 use crate::plan::backoff;
 
+use super::dereference::Reader;
 use super::origin::forge_secrets;
-use super::values::Reader;
 use super::{Ctx, Error, finalizer};
 
 /// How often a connection is checked by default.

@@ -1,24 +1,24 @@
 //! The loop: what wakes an Application or a GitProvider, and what a pass has at hand.
 
 pub mod application;
-pub mod aside;
+pub mod build_job;
+pub mod dangling_release;
 mod deploy;
+pub mod dereference;
 pub mod execute;
 pub mod finalizer;
 pub mod gc;
 pub mod git_provider;
-pub mod jobs;
+pub mod job_queue;
 pub mod kinds;
 pub mod lookup;
 pub mod observe;
 pub mod origin;
-pub mod pulled;
+mod output_redaction;
+pub mod pull_journal;
 pub mod report;
 pub mod resolve;
-pub mod values;
 pub mod watch;
-mod words;
-pub mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,12 +33,12 @@ use crate::metrics::Metrics;
 use crate::plan::desired::Install;
 use crate::runtime::Runtime;
 
+use build_job::Tools;
 use gc::Orphans;
-use jobs::Jobs;
-use pulled::Pulls;
+use job_queue::Jobs;
+use pull_journal::Pulls;
 use report::Report;
 use resolve::Resolver;
-use work::Tools;
 
 /// What every pass has at hand.
 pub struct Ctx {

@@ -7,7 +7,7 @@ use crate::api::{Application, Release};
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::desired::Desired;
-use crate::plan::observed::{JobOutput, ReleaseView, sort};
+use crate::plan::state::{JobOutput, ReleaseView, sort};
 
 use super::Ctx;
 

@@ -5,10 +5,10 @@ use crate::error::{Class, Problem};
 use crate::forge::{self, ForgeSecrets};
 use crate::model::{CommitId, RefSpec, RegistryLogin};
 use crate::redact::SafeUrl;
-use crate::source::registry_login::registry_logins;
-use crate::source::{Fields, GitRemote, credential, docker};
+use crate::source::docker_config_json::registry_logins;
+use crate::source::{Fields, GitRemote, credential, image};
 
-use super::values::Reader;
+use super::dereference::Reader;
 
 /// Where a source comes from, with what lets one in.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Origin {
                     port.unwrap_or_default()
                 )
             }
-            Self::Image { image, .. } => docker::registry(image),
+            Self::Image { image, .. } => image::registry(image),
         }
     }
 }
@@ -100,7 +100,7 @@ pub async fn image_login(
         .secret(&reference.name, "spec.source.docker.pullSecretRef")
         .await?;
     let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
-    let login = docker::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
+    let login = image::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
     Ok((login, data.version.clone()))
 }
 

@@ -18,13 +18,13 @@ use crate::forge::{self, HttpOptions};
 use crate::model::AppId;
 use crate::plan::backoff;
 use crate::plan::desired::PinnedSource;
-use crate::source::{Fields, GitRemote, docker};
+use crate::source::{Fields, GitRemote, image};
 
+use super::build_job::Tools;
+use super::dereference::Reader;
 use super::kinds::{kind, pinned, poll_interval};
 use super::lookup::{Lookups, Question};
 use super::origin::{Origin, forge_secrets, git_remote, image_login, ref_spec};
-use super::values::Reader;
-use super::work::Tools;
 
 /// What was found last.
 #[derive(Clone, Debug)]
@@ -477,7 +477,7 @@ async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedS
                     "there is no engine here to resolve images with",
                 ));
             };
-            let resolved = docker::resolve_image(engine, &image, login.as_ref()).await;
+            let resolved = image::resolve_image(engine, &image, login.as_ref()).await;
             resolved.map_err(|error| Problem::of(&error))?.reference
         }
     };

@@ -20,7 +20,7 @@ use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
-use super::{Ctx, Error, application, aside, gc, git_provider, values};
+use super::{Ctx, Error, application, dangling_release, dereference, gc, git_provider};
 
 /// How many objects are worked on at once.
 const CONCURRENCY: u16 = 32;
@@ -76,7 +76,7 @@ pub async fn run(
         let ctx = ctx.clone();
         move |release: &Release| {
             if let Some(release) = without_application(&ctx, release) {
-                tokio::spawn(aside::release(ctx.clone(), release));
+                tokio::spawn(dangling_release::release(ctx.clone(), release));
             }
         }
     });
@@ -259,7 +259,7 @@ fn dependents<K>(
         object.metadata.name.as_deref().unwrap_or_default(),
     );
     let refers = |app: &Application| {
-        let (secrets, maps) = values::references(&app.spec);
+        let (secrets, maps) = dereference::references(&app.spec);
         app.metadata.namespace.as_deref() == namespace && if secret { secrets } else { maps }.contains(&name)
     };
     those(applications, refers)

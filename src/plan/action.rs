@@ -6,7 +6,7 @@ use crate::api::CauseKind;
 use crate::error::Problem;
 
 use super::desired::Desired;
-use super::observed::JobOutput;
+use super::state::JobOutput;
 
 /// One thing to do: one call of a trait or of the API server.
 #[derive(Clone, Debug, PartialEq)]

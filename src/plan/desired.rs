@@ -12,7 +12,7 @@ use crate::model::AppId;
 use crate::redact::Secret;
 use crate::runtime::{Mount, MountSource, Restart, Workload};
 
-use super::expand::{Expanded, expand, origin};
+use super::env_expansion::{Expanded, expand, origin};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::health::health;
 use super::ports::bindings;

@@ -17,7 +17,7 @@ pub const SOURCE: &str = "source.";
 pub const BUILD: &str = "build.";
 /// Fields that decide a container.
 pub const RUN: &str = "run.";
-/// What a Release adds of itself, and no difference by itself: see `journal::begin`.
+/// What a Release adds of itself, and no difference by itself: see `release_status::begin`.
 pub const VALUES: &str = "run.values-since";
 
 /// Collects the digests of fields under one installation's key.

@@ -1,21 +1,21 @@
 //! Decides, never does: a pure and total function from what is wanted and what there is to the next actions.
 
 mod action;
+pub mod application_status;
 pub mod backoff;
+mod conditions;
+mod create_release;
 pub mod desired;
-mod ending;
-pub mod expand;
+mod end_release;
+pub mod env_expansion;
 pub mod fingerprint;
-mod handover;
 mod health;
-pub mod journal;
-mod making;
-pub mod observed;
 mod ports;
+mod progress_deadline;
 mod quantities;
-mod rollout;
-pub mod status;
-mod verdict;
+pub mod release_status;
+mod reuse_job;
+pub mod state;
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ use crate::error::{Class, Problem};
 use crate::runtime::{ReplicaState, Running};
 
 pub use action::{Action, End, Occasion, Plan, Unwanted};
-pub use making::numbers;
-pub use rollout::{has_arrived, hash_of, is_to_make, rest_of_deadline};
+pub use create_release::numbers;
+pub use progress_deadline::{has_arrived, hash_of, is_to_make, rest_of_deadline};
 
-use ending::{cancel, delete, end_others, has_left, prune};
-use making::{create, newest_that_counts, number, occasion};
-use observed::{JobFailure, JobOutput, JobState, ReleaseView, World, active, target};
-use rollout::rollout_problem;
+use create_release::{create, newest_that_counts, number, occasion};
+use end_release::{cancel, delete, end_others, has_left, prune};
+use progress_deadline::rollout_problem;
+use state::{JobFailure, JobOutput, JobState, ReleaseView, World, active, target};
 
 /// When to look again where the containers could not be looked at, or are to go. Usually the runtime tells earlier.
 const BLIND: Duration = Duration::from_secs(5);
@@ -156,7 +156,7 @@ fn left_alone(world: &World<'_>, current: Option<&ReleaseView>) -> Option<String
     if rolls_back(world) || current.is_some_and(in_rollout) {
         return None;
     }
-    let began = |release: &&ReleaseView| journal::step_began(&release.status, "Deploying").is_some();
+    let began = |release: &&ReleaseView| release_status::step_began(&release.status, "Deploying").is_some();
     let newest = world.releases.iter().rev().find(began)?;
     let hash = hash_of(&newest.status)?;
     // Once a hand has removed them there is nothing to look at any more.
@@ -245,7 +245,7 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
             // Davit was restarted in the pause before the next try.
             _ if let Some(at) = world.retry_at
                 && at > now
-                && journal::waits(&release.status) =>
+                && release_status::waits(&release.status) =>
             {
                 plan.look_again_in(until(at, now));
             }

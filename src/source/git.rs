@@ -13,7 +13,7 @@ use super::git_fetch::{Head, Job};
 use super::remote::{describe, full_name};
 use super::submodules::Budget;
 use super::{Checkout, GitRemote, ResolvedRef, SourceError};
-use crate::joblog::JobLog;
+use crate::job_log::JobLog;
 use crate::model::{CommitId, RefSpec};
 use crate::redact::SafeUrl;
 

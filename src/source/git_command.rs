@@ -11,7 +11,7 @@ use base64::Engine as _;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::classify;
+use super::error_classification::classify;
 use super::{GitOptions, GitRemote, SourceError, remote, ssh};
 use crate::model::GitCredential;
 use crate::process::{Output, ProcessError, Program};

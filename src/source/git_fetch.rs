@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{has_no_such_object, refused_by_hash};
+use super::error_classification::{has_no_such_object, refused_by_hash};
 use super::git::not_there;
 use super::git_cache::Entry;
 use super::git_command::{Conversation, Runner, in_repository};
@@ -14,7 +14,7 @@ use super::remote::{describe, full_name};
 use super::submodules::{self, Module};
 use super::{CheckoutRequest, SourceError};
 use crate::error::cut;
-use crate::joblog::JobLog;
+use crate::job_log::JobLog;
 use crate::model::RefSpec;
 use crate::process::{Output, Program};
 

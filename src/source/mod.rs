@@ -1,15 +1,15 @@
 //! A commit or an image as something that can be built or run: resolved first, then fetched pinned.
 
 pub mod credential;
-pub mod docker;
+pub mod docker_config_json;
 mod error;
-mod failure;
+mod error_classification;
 mod git;
 mod git_cache;
 mod git_command;
 mod git_fetch;
-mod image_name;
-pub mod registry_login;
+pub mod image;
+mod image_reference;
 mod remote;
 pub mod ssh;
 mod submodules;

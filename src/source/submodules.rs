@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::git_fetch::Job;
 use super::{CheckoutRequest, Git, GitRemote, SourceError, remote};
-use crate::joblog::JobLog;
+use crate::job_log::JobLog;
 use crate::model::{CommitId, RefSpec};
 
 /// The most submodules of one checkout, nested ones included.

@@ -11,9 +11,9 @@ use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::docker::docker;
-use super::engine::Engine;
-use super::{run, try_run, unique, wait_for};
+use davit_test_support::docker::docker;
+use davit_test_support::engine::Engine;
+use davit_test_support::{run, try_run, unique, wait_for};
 
 /// Who installs objects in tests.
 const MANAGER: &str = "test";
@@ -64,7 +64,7 @@ impl Davit {
 
     fn new(test: &str, flags: &[&str], engine: Option<String>, data: Option<PathBuf>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        super::docker::base_image();
+        davit_test_support::docker::base_image();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -480,7 +480,7 @@ pub fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String,
         "--rm",
         "--network",
         &network,
-        super::docker::BASE_IMAGE, // Its wget crashes with -T.
+        davit_test_support::docker::BASE_IMAGE, // Its wget crashes with -T.
         "timeout",
         "5",
         "wget",

@@ -10,7 +10,7 @@ use davit::api::Reason;
 use davit::builder::fake::FakeBuilder;
 use davit::builder::{BuildRequest, Builder, BuilderOptions, DockerBuilder};
 use davit::error::Explain as _;
-use davit::joblog::JobLog;
+use davit::job_log::JobLog;
 use davit::model::AppId;
 use davit::redact::Masker;
 use tokio_util::sync::CancellationToken;

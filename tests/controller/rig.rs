@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use davit::api::{Application, Release};
-use davit::apiserver::{ApiServer, Identity, Options};
 use davit::builder::fake::FakeBuilder;
 use davit::config::Config;
-use davit::controller::work::Tools;
+use davit::controller::build_job::Tools;
 use davit::metrics::Metrics;
 use davit::model::AppId;
 use davit::redact::Secret;
 use davit::runtime::fake::FakeRuntime;
 use davit::source::{Git, GitOptions};
+use davit_apiserver::{ApiServer, Identity, Options};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -127,7 +127,7 @@ impl Loop {
         let (config, client, metrics) = (self.config.clone(), self.client.clone(), self.metrics.clone());
         let (runtime, told) = (Arc::new(self.runtime.clone()), stop.clone());
         let task = tokio::spawn(async move {
-            davit::serve::controller_loop(&config, "", client, told, metrics, runtime, tools).await;
+            davit::app::controller_loop(&config, "", client, told, metrics, runtime, tools).await;
         });
         self.runs = Some((stop, task));
     }

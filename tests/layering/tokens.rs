@@ -35,14 +35,22 @@ pub struct File {
 
 /// All files of `src/`, read once.
 pub fn files() -> &'static [File] {
-    static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut paths = Vec::new();
-        collect(&root.join("src"), &mut paths);
-        assert!(paths.len() > 20, "src/ was found");
-        paths.iter().map(|path| read(root, path)).collect()
-    });
+    static FILES: LazyLock<Vec<File>> = LazyLock::new(|| sources(Path::new(env!("CARGO_MANIFEST_DIR"))));
     &FILES
+}
+
+/// All files of the API server's crate, read once.
+pub fn apiserver_files() -> &'static [File] {
+    static FILES: LazyLock<Vec<File>> =
+        LazyLock::new(|| sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/davit-apiserver")));
+    &FILES
+}
+
+fn sources(package: &Path) -> Vec<File> {
+    let mut paths = Vec::new();
+    collect(&package.join("src"), &mut paths);
+    assert!(paths.len() > 20, "src/ was found");
+    paths.iter().map(|path| read(package, path)).collect()
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -204,16 +212,6 @@ impl File {
     /// The modules right below the crate that are named, with lines: by `crate::`, by `super::` from where that is the
     /// crate, and by `davit::`.
     pub fn imports(&self) -> Vec<(String, usize)> {
-        self.named(None)
-    }
-
-    /// The modules right below this file's own module that are named, with lines.
-    pub fn parts(&self) -> Vec<(String, usize)> {
-        self.named(Some(&self.module))
-    }
-
-    /// What is named right below `module`, or right below the crate.
-    fn named(&self, module: Option<&str>) -> Vec<(String, usize)> {
         let mut found = Vec::new();
         for at in 0..self.words.len() {
             let (_, _, depth) = self.words[at];
@@ -225,21 +223,13 @@ impl File {
                 continue;
             }
             match ident {
-                "crate" | "davit" => match module {
-                    None => found.extend(self.heads(at + 2)),
-                    Some(_) if self.ident(at + 2) == module => found.extend(self.heads(at + 4)),
-                    Some(_) => {}
-                },
+                "crate" | "davit" => found.extend(self.heads(at + 2)),
                 "super" => {
                     let (mut next, mut ups) = (at, 0);
                     while self.ident(next) == Some("super") && self.word(next + 1) == Some(&Word::Path) {
                         (next, ups) = (next + 2, ups + 1);
                     }
-                    let there = match module {
-                        None => ups >= depth,
-                        Some(_) => ups + 1 == depth,
-                    };
-                    if there {
+                    if ups >= depth {
                         found.extend(self.heads(next));
                     }
                 }
@@ -318,24 +308,6 @@ mod tests {
                 .map(|(module, _)| module)
                 .collect();
             assert_eq!(found, modules, "{text}");
-        }
-    }
-
-    #[test]
-    fn parts_are_found_from_every_depth() {
-        for (depth, text, parts) in [
-            (2, "use super::{a, b::{c, d}};", vec!["a", "b"]),
-            (3, "use super::a; use super::super::b;", vec!["b"]),
-            (
-                3,
-                "use crate::here::{a::b, c}; use crate::there::d;",
-                vec!["a", "c"],
-            ),
-            (1, "use super::there; use crate::here::a::B;", vec!["a"]),
-        ] {
-            let found = file(depth, text).parts();
-            let found: Vec<_> = found.into_iter().map(|(part, _)| part).collect();
-            assert_eq!(found, parts, "{text}");
         }
     }
 

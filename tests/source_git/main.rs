@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use davit::api::Reason;
 use davit::error::{Class, Problem};
-use davit::joblog::JobLog;
+use davit::job_log::JobLog;
 use davit::model::{CommitId, GitCredential, RefSpec};
 use davit::redact::{Masker, SafeUrl};
 use davit::source::{Checkout, CheckoutRequest, Fields, Git, GitOptions, GitRemote, SourceError};

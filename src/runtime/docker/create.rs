@@ -8,7 +8,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::names::{self, HEALTH, Names};
+use super::labels::{self, HEALTH, Names};
 use super::observe::{limit, shares};
 use super::probe::Check;
 use crate::api::Protocol;
@@ -43,9 +43,9 @@ pub fn body(
     if let Some(check) = Check::of(workload) {
         labels.insert(HEALTH.to_owned(), check.to_label());
     }
-    labels.insert(names::SECRET_ENV.to_owned(), workload.secret_env.join(","));
+    labels.insert(labels::SECRET_ENV.to_owned(), workload.secret_env.join(","));
     if workload.secret_files {
-        labels.insert(names::SECRET_FILES.to_owned(), "true".to_owned());
+        labels.insert(labels::SECRET_FILES.to_owned(), "true".to_owned());
     }
     let network = names.network(&workload.app.namespace);
     Ok(ContainerCreateBody {

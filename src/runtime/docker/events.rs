@@ -14,8 +14,8 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, mpsc};
 
-use super::names;
-use super::{Inner, engine};
+use super::labels;
+use super::{Inner, errors};
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
@@ -170,7 +170,7 @@ pub(in crate::runtime::docker) async fn follow(inner: Weak<Inner>) {
         let since = jiff::Timestamp::now().as_second().saturating_sub(1).to_string();
         let reached = strong.docker.ping().await;
         if let Err(refusal) = reached {
-            tracing::debug!(error = %engine::error("reach the engine", &refusal), "the engine does not answer");
+            tracing::debug!(error = %errors::error("reach the engine", &refusal), "the engine does not answer");
             strong.hub.unanswered();
             let hub = strong.hub.clone();
             drop(strong);
@@ -273,7 +273,7 @@ impl Inner {
         if action == "destroy" {
             self.hub.quiet.lock().remove(id);
         }
-        if ours || attributes.contains_key(names::ROLE) {
+        if ours || attributes.contains_key(labels::ROLE) {
             return;
         }
         self.tell(attributes);
@@ -289,8 +289,8 @@ impl Inner {
 /// Whose the thing with these labels is.
 pub fn app_of(labels: &HashMap<String, String>) -> Option<AppId> {
     Some(AppId::new(
-        labels.get(names::NAMESPACE)?,
-        labels.get(names::APPLICATION)?,
+        labels.get(labels::NAMESPACE)?,
+        labels.get(labels::APPLICATION)?,
     ))
 }
 

@@ -5,19 +5,19 @@
 //! was. Two Davits share an engine when their instance differs: all names and labels contain it.
 
 mod attempt;
-pub mod connect;
 mod create;
-pub(super) mod ends;
-mod engine;
+pub mod docker_host;
+mod errors;
 pub(super) mod events;
-mod names;
+mod execute;
+mod labels;
+mod log_tail;
 mod network;
 mod observe;
 mod probe;
+pub(super) mod restart_history;
 pub mod rollout;
-mod steps;
 mod volumes;
-mod words;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Once};
@@ -37,12 +37,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{LONGEST_WORDS, Progress, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
 use crate::error::{chain, cut};
 use crate::model::AppId;
-use ends::Ends;
-use names::Names;
+use labels::Names;
+use log_tail::LastWords;
 use observe::{Looked, Since};
 use probe::{Check, Probes, Target};
+use restart_history::Ends;
 use rollout::{Busy, Health, Phase, Seen, Want};
-use words::LastWords;
 
 /// How often the next steps are asked for in one call of `deploy`; a rollout needs four at most.
 const ROUNDS: usize = 8;
@@ -156,7 +156,8 @@ impl Runtime for DockerRuntime {
         for _ in 0..ROUNDS {
             let mut looked = inner.look(&workload.app).await?;
             looked.retain(|one| {
-                workload.left_alone.is_none() || one.labels.get(names::CONFIG) != workload.left_alone.as_ref()
+                workload.left_alone.is_none()
+                    || one.labels.get(labels::CONFIG) != workload.left_alone.as_ref()
             });
             inner.refused_by_init(workload, &looked).await?;
             let busy = inner.busy.lock().clone();
@@ -211,7 +212,7 @@ impl Runtime for DockerRuntime {
 
     async fn has_image(&self, image: &str) -> Result<bool, RuntimeError> {
         let found = self.inner.docker.inspect_image(image).await;
-        Ok(engine::unless_gone("inspect an image", found)?.is_some())
+        Ok(errors::unless_gone("inspect an image", found)?.is_some())
     }
 
     async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError> {
@@ -219,10 +220,10 @@ impl Runtime for DockerRuntime {
         let ours = inner.names.namespace_labels("");
         let ours: HashMap<_, _> = ours
             .into_iter()
-            .filter(|(key, _)| key == names::INSTANCE)
+            .filter(|(key, _)| key == labels::INSTANCE)
             .collect();
         let mut files = ours.clone();
-        files.insert(names::ROLE.to_owned(), names::ROLE_FILES.to_owned());
+        files.insert(labels::ROLE.to_owned(), labels::ROLE_FILES.to_owned());
         let containers = inner.list_all(&ours).await?.into_iter();
         let containers: Vec<_> = containers.filter_map(|container| container.labels).collect();
         inner.tell_of_others(&containers);
@@ -230,7 +231,7 @@ impl Runtime for DockerRuntime {
         let volumes = volumes::list(&inner.docker, &inner.names, &files).await?;
         let found: BTreeSet<_> = containers
             .chain(volumes.into_iter().map(|(_, labels)| labels))
-            .filter_map(|labels| Some((events::app_of(&labels)?, labels.get(names::UID)?.clone())))
+            .filter_map(|labels| Some((events::app_of(&labels)?, labels.get(labels::UID)?.clone())))
             .collect();
         Ok(found.into_iter().collect())
     }
@@ -267,7 +268,7 @@ impl Inner {
             tracing::warn!(
                 instance = self.options.instance,
                 "left alone are the containers of {}",
-                names::another(installation)
+                labels::another(installation)
             );
         }
     }
@@ -282,7 +283,7 @@ impl Inner {
             .filters(&Names::query(labels))
             .build();
         let listed = self.docker.list_containers(Some(options)).await;
-        listed.map_err(|refusal| engine::error("list containers", &refusal))
+        listed.map_err(|refusal| errors::error("list containers", &refusal))
     }
 
     /// All replicas of an Application.
@@ -308,7 +309,7 @@ impl Inner {
             .docker
             .inspect_container(id, None::<InspectContainerOptions>)
             .await;
-        let answer: Option<ContainerInspectResponse> = engine::unless_gone("inspect a container", answer)?;
+        let answer: Option<ContainerInspectResponse> = errors::unless_gone("inspect a container", answer)?;
         let Some(answer) = answer else { return Ok(None) };
         let mut looked = observe::read(answer, &self.names, &self.since, Timestamp::now());
         // What is not ours is nothing for us to check.
@@ -323,7 +324,7 @@ impl Inner {
     fn check(&self, looked: &mut Looked) {
         let ours = looked
             .labels
-            .get(names::HEALTH)
+            .get(labels::HEALTH)
             .and_then(|label| Check::from_label(label));
         let undecided = matches!(looked.health, Health::Starting(_));
         let engines = looked.check.clone().filter(|_| undecided);
@@ -351,11 +352,11 @@ impl Inner {
     /// Takes up the checks of all containers that have one of ours, and removes networks that nobody needs any more;
     /// asked when the engine is reached (again).
     async fn resume(&self) -> Result<(), RuntimeError> {
-        let label = vec![self.names.instance_label(), names::HEALTH.to_owned()];
+        let label = vec![self.names.instance_label(), labels::HEALTH.to_owned()];
         let filters = HashMap::from([("label".to_owned(), label)]);
         let options = ListContainersOptionsBuilder::new().filters(&filters).build();
         let listed = self.docker.list_containers(Some(options)).await;
-        for container in listed.map_err(|refusal| engine::error("list containers", &refusal))? {
+        for container in listed.map_err(|refusal| errors::error("list containers", &refusal))? {
             self.look_at(container.id.as_deref().unwrap_or_default()).await?;
         }
         // What cannot be removed now is no reason not to look at what runs.
@@ -366,7 +367,7 @@ impl Inner {
     }
 
     fn want(&self, workload: &Workload, looked: &[Looked], seen: &[Seen]) -> Want {
-        let of_this = |one: &&Looked| one.labels.get(names::CONFIG) == Some(&workload.hash);
+        let of_this = |one: &&Looked| one.labels.get(labels::CONFIG) == Some(&workload.hash);
         let checked = workload.health.is_some() || looked.iter().filter(of_this).any(|one| one.checked);
         let default = if checked {
             Duration::ZERO
@@ -389,10 +390,10 @@ impl Inner {
             workload.replicas > 0
                 && matches!(one.phase, Phase::Exited(_) | Phase::Restarting)
                 && matches!(one.code, 126 | 127)
-                && one.labels.get(names::CONFIG) == Some(&workload.hash)
+                && one.labels.get(labels::CONFIG) == Some(&workload.hash)
         };
         for one in looked.iter().filter(refused) {
-            if let Some(error) = engine::init(&self.last_words(one).await) {
+            if let Some(error) = errors::init(&self.last_words(one).await) {
                 return Err(error);
             }
         }
@@ -425,7 +426,7 @@ impl Inner {
 
     /// What a container that keeps ending said last, as it was when that was first told.
     async fn words_of_many(&self, looked: &Looked) -> String {
-        let (times, last) = (ends::in_steps(looked.restarts), looked.last);
+        let (times, last) = (restart_history::in_steps(looked.restarts), looked.last);
         if let Some(words) = self.ends.words(&looked.id, times, last) {
             return words;
         }
@@ -439,7 +440,7 @@ impl Inner {
         let options = LogsOptionsBuilder::new()
             .stdout(true)
             .stderr(true)
-            .tail(&words::LINES.to_string())
+            .tail(&log_tail::LINES.to_string())
             .build();
         let mut words = LastWords::default();
         let mut entries = std::pin::pin!(self.docker.logs(&looked.id, Some(options)));

@@ -30,8 +30,8 @@ use bollard::query_parameters::{
 };
 use rand::Rng as _;
 
-use super::engine;
-use super::names::{self, Names};
+use super::errors;
+use super::labels::{self, Names};
 use crate::runtime::RuntimeError;
 
 /// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
@@ -97,7 +97,7 @@ pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<
         .filters(&Names::query(&names.namespace_labels(namespace)))
         .build();
     let ours = docker.list_containers(Some(ours)).await;
-    for container in ours.map_err(|refusal| engine::error("list containers", &refusal))? {
+    for container in ours.map_err(|refusal| errors::error("list containers", &refusal))? {
         let ends = container.network_settings.and_then(|settings| settings.networks);
         let asked = ends
             .unwrap_or_default()
@@ -117,7 +117,7 @@ pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<
 pub async fn is_here(docker: &Docker, names: &Names, namespace: &str) -> Result<bool, RuntimeError> {
     let name = names.network(namespace);
     let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-    let id = engine::unless_gone("inspect a network", there)?.and_then(|network| network.id);
+    let id = errors::unless_gone("inspect a network", there)?.and_then(|network| network.id);
     let bridge = id.as_deref().and_then(|id| id.get(..BRIDGE_ID));
     Ok(bridge.is_some_and(|id| Path::new(&format!("/sys/class/net/br-{id}")).exists()))
 }
@@ -127,7 +127,7 @@ async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<Netwo
     let mut refused = None;
     for _ in 0..PICKS {
         let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-        if let Some(network) = engine::unless_gone("inspect a network", there)? {
+        if let Some(network) = errors::unless_gone("inspect a network", there)? {
             let labels = network.labels.clone().unwrap_or_default();
             if names.ours(&labels) {
                 return Ok(network);
@@ -149,7 +149,7 @@ async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<Netwo
             doing: "make the namespace's network",
             message: "it does not stay".to_owned(),
         },
-        |refusal| engine::error("make the namespace's network", &refusal),
+        |refusal| errors::error("make the namespace's network", &refusal),
     ))
 }
 
@@ -174,7 +174,7 @@ async fn take_over(
         .filters(&Names::query(&names.namespace_labels(namespace)))
         .build();
     let made_there = docker.list_containers(Some(made_there)).await;
-    let made_there = made_there.map_err(|refusal| engine::error("list containers", &refusal))?;
+    let made_there = made_there.map_err(|refusal| errors::error("list containers", &refusal))?;
     let theirs = made_there
         .iter()
         .filter_map(|container| container.labels.as_ref())
@@ -186,23 +186,23 @@ async fn take_over(
     if theirs || inside {
         return Err(RuntimeError::Engine {
             doing,
-            message: format!("the network {name} is in use by {}", names::another(other)),
+            message: format!("the network {name} is in use by {}", labels::another(other)),
         });
     }
-    engine::unless_gone(doing, docker.remove_network(&name).await).map(drop)
+    errors::unless_gone(doing, docker.remove_network(&name).await).map(drop)
 }
 
 /// A subnet that the engine holds for free by its own rules (its address pools, the machine's routes).
 async fn pick(docker: &Docker, names: &Names, namespace: &str) -> Result<String, RuntimeError> {
     let doing = "find a free subnet";
     let name = format!("{}-pick", names.network(namespace));
-    engine::unless_gone(doing, docker.remove_network(&name).await)?;
+    errors::unless_gone(doing, docker.remove_network(&name).await)?;
     create(docker, names, namespace, name.clone(), Vec::new())
         .await
-        .map_err(|refusal| engine::error(doing, &refusal))?;
+        .map_err(|refusal| errors::error(doing, &refusal))?;
     let picked = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-    engine::unless_gone(doing, docker.remove_network(&name).await)?;
-    let picked = picked.map_err(|refusal| engine::error(doing, &refusal))?;
+    errors::unless_gone(doing, docker.remove_network(&name).await)?;
+    let picked = picked.map_err(|refusal| errors::error(doing, &refusal))?;
     let configs = picked.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
     configs
         .into_iter()
@@ -248,7 +248,7 @@ pub async fn replace(
     let result = exchange(docker, network, id, attached, end).await;
     if frozen {
         let thawed = docker.unpause_container(id).await;
-        engine::unless_gone("unpause a container", thawed)?;
+        errors::unless_gone("unpause a container", thawed)?;
     }
     result
 }
@@ -260,7 +260,7 @@ pub async fn leave(docker: &Docker, network: &str, id: &str) -> Result<(), Runti
         force: None,
     };
     let left = docker.disconnect_network(network, request).await;
-    engine::unless_gone("take a container from a network", left).map(drop)
+    errors::unless_gone("take a container from a network", left).map(drop)
 }
 
 async fn exchange(
@@ -280,7 +280,7 @@ async fn exchange(
     docker
         .connect_network(network, request)
         .await
-        .map_err(|refusal| engine::error("bring a container into its network", &refusal))
+        .map_err(|refusal| errors::error("bring a container into its network", &refusal))
 }
 
 /// Removes the namespace's network. False where something holds it: containers that are not ours, or endpoints of
@@ -289,7 +289,7 @@ pub async fn remove(docker: &Docker, names: &Names, namespace: &str) -> Result<b
     let name = names.network(namespace);
     let doing = "remove the namespace's network";
     let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-    let Some(there) = engine::unless_gone(doing, there)? else {
+    let Some(there) = errors::unless_gone(doing, there)? else {
         return Ok(true);
     };
     if !names.ours(&there.labels.unwrap_or_default()) {
@@ -300,7 +300,7 @@ pub async fn remove(docker: &Docker, names: &Names, namespace: &str) -> Result<b
     }
     match docker.remove_network(&name).await {
         Err(refusal) if is_held(&refusal) => Ok(false),
-        other => engine::unless_gone(doing, other).map(|_| true),
+        other => errors::unless_gone(doing, other).map(|_| true),
     }
 }
 
@@ -318,11 +318,11 @@ pub async fn namespaces(docker: &Docker, names: &Names) -> Result<Vec<String>, R
     let filters = HashMap::from([("label".to_owned(), vec![names.instance_label()])]);
     let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
     let listed = docker.list_networks(Some(options)).await;
-    let listed = listed.map_err(|refusal| engine::error("list networks", &refusal))?;
+    let listed = listed.map_err(|refusal| errors::error("list networks", &refusal))?;
     let labels = listed.into_iter().filter_map(|network| network.labels);
     Ok(labels
         .filter(|labels| names.ours(labels))
-        .filter_map(|mut labels| labels.remove(names::NAMESPACE))
+        .filter_map(|mut labels| labels.remove(labels::NAMESPACE))
         .collect())
 }
 
@@ -343,7 +343,7 @@ mod tests {
                 let (status, body) = if head.first().is_some_and(|line| line.starts_with("DELETE")) {
                     (status, format!(r#"{{"message": "{message}"}}"#))
                 } else {
-                    let labels = format!(r#"{{"{}": ""}}"#, names::INSTANCE);
+                    let labels = format!(r#"{{"{}": ""}}"#, labels::INSTANCE);
                     ("200 OK", format!(r#"{{"Labels": {labels}, "Containers": {{}}}}"#))
                 };
                 let length = body.len();

@@ -9,11 +9,11 @@ use bollard::models::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::ends::in_steps;
-use super::names::{self, Names};
+use super::labels::{self, Names};
+use super::log_tail;
 use super::probe::Check;
+use super::restart_history::in_steps;
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
-use super::words;
 use crate::api::Protocol;
 use crate::redact::Secret;
 use crate::runtime::{Ended, PortBinding, Replica, ReplicaState, Restart, Workload};
@@ -118,7 +118,7 @@ impl Since {
 
 /// The values of those variables that the labels name; of all where a container is older than that label.
 fn given(env: &[String], labels: &HashMap<String, String>) -> Vec<Secret> {
-    let secret = |name: &str| match labels.get(names::SECRET_ENV) {
+    let secret = |name: &str| match labels.get(labels::SECRET_ENV) {
         Some(names) => names.split(',').any(|one| one == name),
         None => true,
     };
@@ -179,10 +179,10 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         }
     };
     let network = labels
-        .get(names::NAMESPACE)
+        .get(labels::NAMESPACE)
         .map(|namespace| names.network(namespace));
     let application = labels
-        .get(names::APPLICATION)
+        .get(labels::APPLICATION)
         .map(String::as_str)
         .unwrap_or_default();
     let endpoint = network
@@ -232,7 +232,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
 fn why_not(last: Option<&HealthcheckResult>) -> String {
     let said = last.and_then(|last| last.output.as_deref()).unwrap_or_default();
     match last.and_then(|last| last.exit_code) {
-        _ if !said.trim().is_empty() => words::of_check(said),
+        _ if !said.trim().is_empty() => log_tail::of_check(said),
         // Below zero are the engine's own, of a check that did not end by itself.
         Some(code @ 0..) => format!("the check ended with code {code} and said nothing"),
         Some(_) => "the check did not end by itself and said nothing".to_owned(),
@@ -321,7 +321,7 @@ pub fn shares(nano_cores: u64) -> u64 {
 impl Looked {
     /// True where it is a replica, and not one of our helpers.
     pub fn is_replica(&self) -> bool {
-        !self.labels.contains_key(names::ROLE)
+        !self.labels.contains_key(labels::ROLE)
     }
 
     fn label(&self, key: &str) -> String {
@@ -330,10 +330,10 @@ impl Looked {
 
     /// How the rollout of `workload` sees it.
     pub fn seen(&self, workload: &Workload, names: &Names, busy: Option<Busy>) -> Seen {
-        let made_for_it = self.labels.get(names::CONFIG) == Some(&workload.hash)
-            && self.labels.get(names::UID) == Some(&workload.uid);
+        let made_for_it = self.labels.get(labels::CONFIG) == Some(&workload.hash)
+            && self.labels.get(labels::UID) == Some(&workload.uid);
         let index = names.index(workload, &self.name);
-        let kept = index.is_some() && self.name.ends_with(names::KEPT);
+        let kept = index.is_some() && self.name.ends_with(labels::KEPT);
         let wanted = [
             workload.cpu,
             workload.cpu_request.map(shares),
@@ -355,7 +355,7 @@ impl Looked {
             current: made_for_it && !unmendable && !self.is_spent(workload),
             given_up: self
                 .labels
-                .get(names::CONFIG)
+                .get(labels::CONFIG)
                 .is_some_and(|hash| workload.given_up.contains(hash)),
             over: matches!(self.phase, Phase::Exited(_)) && workload.ended.contains(&self.id),
             phase: self.phase,
@@ -377,15 +377,15 @@ impl Looked {
     /// Whether it ended for good under an earlier Release of the same containers: a new one runs what it deploys.
     fn is_spent(&self, workload: &Workload) -> bool {
         matches!(self.phase, Phase::Exited(code) if !workload.restart.starts_again(code, self.restarts))
-            && !self.name.ends_with(names::KEPT)
-            && self.labels.get(names::RELEASE) != Some(&workload.release)
+            && !self.name.ends_with(labels::KEPT)
+            && self.labels.get(labels::RELEASE) != Some(&workload.release)
     }
 
     /// How the loop sees it; `message`: its last words, where it has ended.
     pub fn replica(self, busy: bool, message: String) -> Replica {
         let endpoint = self.endpoint.clone().unwrap_or_default();
         let running = matches!(self.phase, Phase::Running | Phase::Paused);
-        let kept = matches!(self.phase, Phase::Exited(_)) && self.name.ends_with(names::KEPT);
+        let kept = matches!(self.phase, Phase::Exited(_)) && self.name.ends_with(labels::KEPT);
         let (state, healthy_since) = match (self.phase, self.health.clone()) {
             _ if kept => (ReplicaState::Kept, None),
             _ if self.keeps_ending => {
@@ -405,8 +405,8 @@ impl Looked {
             }
         };
         Replica {
-            hash: self.label(names::CONFIG),
-            release: self.label(names::RELEASE),
+            hash: self.label(labels::CONFIG),
+            release: self.label(labels::RELEASE),
             id: self.id,
             name: self.name,
             image: self.image,
@@ -417,7 +417,7 @@ impl Looked {
             restarts: self.restarts,
             host_ports: self.host_ports,
             given: self.given,
-            secret_files: self.labels.contains_key(names::SECRET_FILES),
+            secret_files: self.labels.contains_key(labels::SECRET_FILES),
         }
     }
 }

@@ -18,8 +18,8 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, RemoveVolumeOptions, UploadToContainerOptionsBuilder,
 };
 
-use super::engine;
-use super::names::{self, Names};
+use super::errors;
+use super::labels::{self, Names};
 use crate::model::AppId;
 use crate::redact::Secret;
 use crate::runtime::{MountSource, RuntimeError, Workload};
@@ -37,14 +37,14 @@ pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Resu
         match &mount.source {
             MountSource::Volume => {
                 let mut labels = names.made(names.app_labels(&workload.app));
-                labels.insert(names::ROLE.to_owned(), names::ROLE_VOLUME.to_owned());
+                labels.insert(labels::ROLE.to_owned(), labels::ROLE_VOLUME.to_owned());
                 let volume = names.volume(&workload.app, &mount.name);
                 nobody_elses(docker, names, &volume).await?;
                 create(docker, volume, labels).await?;
             }
             MountSource::Files { files, mode } => {
                 let mut labels = names.made(names.workload_labels(workload));
-                labels.insert(names::ROLE.to_owned(), names::ROLE_FILES.to_owned());
+                labels.insert(labels::ROLE.to_owned(), labels::ROLE_FILES.to_owned());
                 let volume = names.files(workload, &mount.name);
                 if is_used(docker, &volume).await? {
                     continue;
@@ -66,8 +66,8 @@ pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Resu
 async fn is_used(docker: &Docker, volume: &str) -> Result<bool, RuntimeError> {
     let is_helper = |labels: &HashMap<_, _>| {
         labels
-            .get(names::ROLE)
-            .is_some_and(|role| role == names::ROLE_FILES)
+            .get(labels::ROLE)
+            .is_some_and(|role| role == labels::ROLE_FILES)
     };
     let users = users(docker, volume).await?;
     Ok(!users.iter().all(is_helper))
@@ -80,7 +80,7 @@ async fn nobody_elses(docker: &Docker, names: &Names, volume: &str) -> Result<()
         None => Ok(()),
         Some(other) => Err(RuntimeError::Engine {
             doing: "make a volume",
-            message: format!("the volume {volume} is in use by {}", names::another(other)),
+            message: format!("the volume {volume} is in use by {}", labels::another(other)),
         }),
     }
 }
@@ -93,7 +93,7 @@ async fn users(docker: &Docker, volume: &str) -> Result<Vec<HashMap<String, Stri
         .filters(&filters)
         .build();
     let listed = docker.list_containers(Some(options)).await;
-    let listed = listed.map_err(|refusal| engine::error("list containers", &refusal))?;
+    let listed = listed.map_err(|refusal| errors::error("list containers", &refusal))?;
     let labels = listed.into_iter();
     Ok(labels
         .map(|container| container.labels.unwrap_or_default())
@@ -103,9 +103,9 @@ async fn users(docker: &Docker, volume: &str) -> Result<Vec<HashMap<String, Stri
 /// Removes what is left of a volume that no replica has, with the helper that was to fill it.
 async fn clear(docker: &Docker, volume: &str) -> Result<(), RuntimeError> {
     let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    engine::unless_gone(HAND_OVER, docker.remove_container(volume, Some(force)).await)?;
+    errors::unless_gone(HAND_OVER, docker.remove_container(volume, Some(force)).await)?;
     let removed = docker.remove_volume(volume, None::<RemoveVolumeOptions>).await;
-    engine::unless_gone(HAND_OVER, removed).map(drop)
+    errors::unless_gone(HAND_OVER, removed).map(drop)
 }
 
 async fn create(docker: &Docker, name: String, labels: HashMap<String, String>) -> Result<(), RuntimeError> {
@@ -117,7 +117,7 @@ async fn create(docker: &Docker, name: String, labels: HashMap<String, String>) 
     // The engine answers with the volume that is there, if one is.
     let made = docker.create_volume(request).await;
     made.map(drop)
-        .map_err(|refusal| engine::error("create a volume", &refusal))
+        .map_err(|refusal| errors::error("create a volume", &refusal))
 }
 
 async fn fill(
@@ -146,13 +146,13 @@ async fn fill(
     };
     let options = CreateContainerOptionsBuilder::new().name(&volume).build();
     let made = docker.create_container(Some(options), helper).await;
-    let made = made.map_err(|refusal| engine::creation(workload, &refusal))?;
+    let made = made.map_err(|refusal| errors::creation(workload, &refusal))?;
     let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     let target = UploadToContainerOptionsBuilder::new().path(DOOR).build();
     let body = bollard::body_full(archive.into());
     let sent = docker.upload_to_container(&made.id, Some(target), body).await;
-    engine::unless_gone(HAND_OVER, docker.remove_container(&made.id, Some(force)).await)?;
-    sent.map_err(|refusal| engine::error(HAND_OVER, &refusal))
+    errors::unless_gone(HAND_OVER, docker.remove_container(&made.id, Some(force)).await)?;
+    sent.map_err(|refusal| errors::error(HAND_OVER, &refusal))
 }
 
 fn archive(files: &BTreeMap<String, Secret>, mode: u32) -> std::io::Result<Vec<u8>> {
@@ -179,23 +179,23 @@ fn archive(files: &BTreeMap<String, Secret>, mode: u32) -> std::io::Result<Vec<u
 
 /// Removes the volumes that held files for the Application's containers. False where one is still in use.
 pub async fn remove_files(docker: &Docker, names: &Names, app: &AppId) -> Result<bool, RuntimeError> {
-    remove(docker, names, app, names::ROLE_FILES).await
+    remove(docker, names, app, labels::ROLE_FILES).await
 }
 
 /// Removes the Application's volumes with their data. False where one is still in use.
 pub async fn remove_data(docker: &Docker, names: &Names, app: &AppId) -> Result<bool, RuntimeError> {
-    remove(docker, names, app, names::ROLE_VOLUME).await
+    remove(docker, names, app, labels::ROLE_VOLUME).await
 }
 
 async fn remove(docker: &Docker, names: &Names, app: &AppId, role: &str) -> Result<bool, RuntimeError> {
     let mut labels = names.app_labels(app);
-    labels.insert(names::ROLE.to_owned(), role.to_owned());
+    labels.insert(labels::ROLE.to_owned(), role.to_owned());
     let mut all = true;
     for (volume, _) in list(docker, names, &labels).await? {
         match docker.remove_volume(&volume, None::<RemoveVolumeOptions>).await {
-            Err(refusal) if engine::status(&refusal) == Some(409) => all = false,
+            Err(refusal) if errors::status(&refusal) == Some(409) => all = false,
             other => {
-                engine::unless_gone("remove a volume", other)?;
+                errors::unless_gone("remove a volume", other)?;
             }
         }
     }
@@ -212,7 +212,7 @@ pub async fn list(
         .filters(&Names::query(labels))
         .build();
     let answer = docker.list_volumes(Some(options)).await;
-    let answer = answer.map_err(|refusal| engine::error("list volumes", &refusal))?;
+    let answer = answer.map_err(|refusal| errors::error("list volumes", &refusal))?;
     let ours = answer.volumes.unwrap_or_default().into_iter();
     Ok(ours
         .filter(|volume| names.ours(&volume.labels))

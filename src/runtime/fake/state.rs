@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Behaviour, Calls};
 use crate::api::Strategy;
 use crate::model::AppId;
-use crate::runtime::docker::ends::in_steps;
+use crate::runtime::docker::restart_history::in_steps;
 use crate::runtime::docker::rollout::{Busy, Health, Mend, Phase, Seen, Step};
 use crate::runtime::{Ended, MountSource, Replica, ReplicaState, RuntimeError, Workload};
 

@@ -1,0 +1,398 @@
+//! What one client may not do to the others: over TLS, by hand, because well-behaved clients do none of this.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use davit_apiserver::{ApiServer, Limits};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket},
+    task::JoinHandle,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::support::{PATIENCE, api, get, send, server};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// A server on a loopback port with limits of its own.
+struct Served {
+    server: ApiServer,
+    address: SocketAddr,
+    kubeconfig: Value,
+    _task: JoinHandle<()>,
+}
+
+impl Served {
+    async fn with(limits: Limits) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let server = server().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let kubeconfig = serde_saphyr::from_str(&server.kubeconfig(address)).unwrap();
+        let task = server.serve_with(listener, limits).unwrap();
+        Self {
+            server,
+            address,
+            kubeconfig,
+            _task: task,
+        }
+    }
+
+    fn pem(&self, pointer: &str) -> Vec<u8> {
+        STANDARD
+            .decode(self.kubeconfig.pointer(pointer).unwrap().as_str().unwrap())
+            .unwrap()
+    }
+
+    /// A connection, as the administrator or as nobody; `window` is how much it takes without being read.
+    async fn connect(&self, admin: bool, window: Option<u32>) -> Wire {
+        let mut roots = rustls::RootCertStore::empty();
+        let authority = self.pem("/clusters/0/cluster/certificate-authority-data");
+        roots
+            .add(CertificateDer::from_pem_slice(&authority).unwrap())
+            .unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let config = if admin {
+            let user = "/users/0/user";
+            let certificate = self.pem(&format!("{user}/client-certificate-data"));
+            let key = self.pem(&format!("{user}/client-key-data"));
+            config
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(&certificate).unwrap()],
+                    PrivateKeyDer::from_pem_slice(&key).unwrap(),
+                )
+                .unwrap()
+        } else {
+            config.with_no_client_auth()
+        };
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(window) = window {
+            socket.set_recv_buffer_size(window).unwrap();
+        }
+        let stream = socket.connect(self.address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        Wire(
+            TlsConnector::from(Arc::new(config))
+                .connect(name, stream)
+                .await
+                .unwrap(),
+        )
+    }
+
+    async fn ask(&self, request: &str) -> (u16, String) {
+        let mut wire = self.connect(true, None).await;
+        wire.say(request).await;
+        wire.answer().await
+    }
+}
+
+struct Wire(TlsStream<tokio::net::TcpStream>);
+
+impl Wire {
+    async fn say(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+        self.0.flush().await.unwrap();
+    }
+
+    /// The answer's code and all of it, head included.
+    async fn answer(&mut self) -> (u16, String) {
+        let mut text = String::new();
+        let mut buffer = [0; 4096];
+        let complete = |text: &str| {
+            let (head, body) = text.split_once("\r\n\r\n")?;
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .parse()
+                    .ok()
+            });
+            (body.len() >= length.unwrap_or(0)).then_some(())
+        };
+        while complete(&text).is_none() {
+            let read = tokio::time::timeout(PATIENCE, self.0.read(&mut buffer))
+                .await
+                .expect("an answer in time");
+            match read {
+                Ok(0) | Err(_) => break,
+                Ok(count) => text.push_str(&String::from_utf8_lossy(&buffer[..count])),
+            }
+        }
+        let code = text
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_default();
+        (code, text)
+    }
+
+    /// Whether the server ends the connection in time, and how many bytes came before.
+    async fn ends(&mut self) -> usize {
+        let mut count = 0;
+        let mut buffer = vec![0; 65536];
+        loop {
+            match tokio::time::timeout(PATIENCE, self.0.read(&mut buffer))
+                .await
+                .expect("an end in time")
+            {
+                Ok(0) | Err(_) => return count,
+                Ok(read) => count += read,
+            }
+        }
+    }
+}
+
+fn head(method: &str, path: &str, more: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: davit\r\nContent-Type: application/json\r\n{more}\r\n")
+}
+
+fn post(body: &str) -> String {
+    head("POST", MAPS, &format!("Content-Length: {}\r\n", body.len())) + body
+}
+
+fn map(name: &str, text: &str) -> String {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"t": text}})
+        .to_string()
+}
+
+/// A token of somebody else, who may do everything too.
+async fn other_user(served: &Served) -> String {
+    let admin = api(&served.server);
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "other"}, "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
+        "roleRef": {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}});
+    let made = send(
+        &admin,
+        "POST",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        binding,
+    )
+    .await;
+    assert_eq!(made.code, 201, "{:?}", made.body);
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let made = send(&admin, "POST", path, request).await;
+    made.text("/status/token").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_floods_gets_429_and_the_others_their_answers() {
+    let served = Served::with(Limits {
+        mutating: 4,
+        queue: 2,
+        ..Limits::default()
+    })
+    .await;
+    let token = other_user(&served).await;
+    // Requests whose bodies do not come hold their seats: three of four, and two wait.
+    let mut hogs = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    let refused = loop {
+        let mut wire = served.connect(true, None).await;
+        wire.say(&head("POST", MAPS, "Content-Length: 10\r\n")).await;
+        let answer = tokio::time::timeout(Duration::from_millis(300), wire.answer()).await;
+        match answer {
+            Ok(answer) => break answer,
+            Err(_) => hogs.push(wire),
+        }
+        assert!(Instant::now() < deadline && hogs.len() < 50, "the flood ends");
+    };
+    assert_eq!(refused.0, 429, "{}", refused.1);
+    let text = refused.1.to_ascii_lowercase();
+    assert!(
+        text.contains("retry-after: 1") && refused.1.contains("\"TooManyRequests\""),
+        "{text}"
+    );
+    assert_eq!(hogs.len(), 5);
+
+    let more = format!("Authorization: Bearer {token}\r\n");
+    let mut other = served.connect(false, None).await;
+    let body = map("others", "");
+    other
+        .say(&(head("POST", MAPS, &format!("{more}Content-Length: {}\r\n", body.len())) + &body))
+        .await;
+    assert_eq!(other.answer().await.0, 201, "another user writes");
+    assert_eq!(served.ask(&head("GET", "/livez", "")).await.0, 200);
+    assert_eq!(
+        served.ask(&head("GET", MAPS, "")).await.0,
+        200,
+        "who writes too much may read"
+    );
+    let own = send(
+        &api(&served.server),
+        "POST",
+        MAPS,
+        serde_json::from_str(&map("own", "")).unwrap(),
+    )
+    .await;
+    assert_eq!(
+        own.code, 201,
+        "the controller in the process is no client of the network"
+    );
+
+    drop(hogs);
+    loop {
+        let (code, _) = served.ask(&post(&map("after", ""))).await;
+        if code == 201 {
+            break;
+        }
+        assert_eq!(code, 429);
+        assert!(Instant::now() < deadline, "seats come back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_too_long_ends() {
+    let served = Served::with(Limits {
+        request: Duration::from_millis(200),
+        head: Duration::from_millis(400),
+        handshake: Duration::from_millis(400),
+        ..Limits::default()
+    })
+    .await;
+    let (code, text) = served.ask(&head("POST", MAPS, "Content-Length: 10\r\n")).await;
+    assert_eq!(code, 504, "{text}");
+    assert!(text.contains("\"reason\":\"Timeout\""), "{text}");
+
+    // One that sends its head drop by drop, one that sends none, and one that does not even speak TLS.
+    let mut slow = served.connect(true, None).await;
+    slow.say("GET /api HTTP/1.1\r\nHost: da").await;
+    slow.ends().await;
+    served.connect(false, None).await.ends().await;
+    let mut mute = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    let mut buffer = [0; 16];
+    let read = tokio::time::timeout(PATIENCE, mute.read(&mut buffer))
+        .await
+        .expect("an end in time");
+    assert!(matches!(read, Ok(0) | Err(_)));
+
+    let began = Instant::now();
+    let mut watch = served.connect(true, None).await;
+    watch
+        .say(&head(
+            "GET",
+            &format!("{MAPS}?watch=true&timeoutSeconds=1"),
+            "Connection: close\r\n",
+        ))
+        .await;
+    watch.ends().await;
+    assert!(
+        began.elapsed() >= Duration::from_secs(1),
+        "a watch lasts as long as it asks"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_is_refused() {
+    const LIMIT: usize = 3 << 20;
+    let served = Served::with(Limits::default()).await;
+    let (code, text) = served.ask(&post(&map("large", &"x".repeat(LIMIT)))).await;
+    assert_eq!(code, 413, "{text}");
+    assert!(text.contains("\"RequestEntityTooLarge\""), "{text}");
+    assert_eq!(served.ask(&post(&map("fits", &"x".repeat(1 << 20)))).await.0, 201);
+
+    let mut chunked = served.connect(true, None).await;
+    chunked
+        .say(&head("POST", MAPS, "Transfer-Encoding: chunked\r\n"))
+        .await;
+    let piece = format!("{:x}\r\n{}\r\n", 65536, "x".repeat(65536));
+    for _ in 0..=(LIMIT / 65536) {
+        // The server may have answered already and read no more.
+        if chunked.0.write_all(piece.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(chunked.answer().await.0, 413);
+
+    let many = format!("X-Long: {}\r\n", "x".repeat(1 << 20));
+    let mut wire = served.connect(true, None).await;
+    let _ = wire.0.write_all(head("GET", "/api", &many).as_bytes()).await;
+    assert_eq!(wire.answer().await.0, 431);
+    let path = format!("/api?{}", "x".repeat(1 << 20));
+    let mut wire = served.connect(true, None).await;
+    let _ = wire.0.write_all(head("GET", &path, "").as_bytes()).await;
+    assert!(matches!(wire.answer().await.0, 414 | 431));
+
+    let deep = format!("{{\"data\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(served.ask(&post(&deep)).await.0, 400);
+    let (code, text) = served.ask(&head("GET", "/livez", "")).await;
+    assert_eq!(code, 200, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_does_not_read_is_cut_off_and_hurts_nobody() {
+    const WRITES: usize = 150;
+    let served = Served::with(Limits {
+        watches: 1,
+        stall: Duration::from_millis(500),
+        ..Limits::default()
+    })
+    .await;
+    let router = api(&served.server);
+    let start = get(&router, MAPS)
+        .await
+        .text("/metadata/resourceVersion")
+        .to_owned();
+    let watch = head("GET", &format!("{MAPS}?watch=1&resourceVersion={start}"), "");
+    let mut stalled = served.connect(true, Some(4096)).await;
+    stalled.say(&watch).await;
+    // The head is there, so the watch is; from here on it reads nothing.
+    let mut first = [0; 1];
+    stalled.0.read_exact(&mut first).await.unwrap();
+    assert_eq!(served.ask(&watch).await.0, 429, "there is one already");
+
+    let reader = tokio::spawn({
+        let path = format!("{MAPS}?watch=1&resourceVersion={start}&timeoutSeconds=20");
+        let router = router.clone();
+        async move {
+            let request = http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+            let response = tower::ServiceExt::oneshot(router, request).await.unwrap();
+            let mut body = response.into_body().into_data_stream();
+            let (mut seen, mut rest) = (0, Vec::new());
+            while seen < WRITES {
+                let chunk = futures::StreamExt::next(&mut body).await.unwrap().unwrap();
+                rest.extend_from_slice(&chunk);
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    let event: Value = serde_json::from_slice(&line).unwrap();
+                    assert_eq!(
+                        event.pointer("/object/metadata/name"),
+                        Some(&json!(format!("m{seen}")))
+                    );
+                    seen += 1;
+                }
+            }
+        }
+    });
+    let large = "x".repeat(100_000);
+    let began = Instant::now();
+    for index in 0..WRITES {
+        let body = serde_json::from_str(&map(&format!("m{index}"), &large)).unwrap();
+        assert_eq!(send(&router, "POST", MAPS, body).await.code, 201);
+    }
+    tokio::time::timeout(PATIENCE, reader).await.unwrap().unwrap();
+    assert!(began.elapsed() < PATIENCE);
+
+    // Its place is free when it has been cut off, though it has never read a byte more.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut again = served.connect(true, None).await;
+        again.say(&watch).await;
+        let mut text = [0; 12];
+        again.0.read_exact(&mut text).await.unwrap();
+        if text.ends_with(b"200") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", String::from_utf8_lossy(&text));
+    }
+    assert!(
+        stalled.ends().await < WRITES * large.len(),
+        "it did not get everything"
+    );
+}

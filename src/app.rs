@@ -1,0 +1,326 @@
+//! Wires everything; the only file that knows all modules.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::builder::{BuilderOptions, DockerBuilder, Place};
+use crate::cli::{Cli, Command};
+use crate::config::{Config, write_private};
+use crate::controller::Ctx;
+use crate::controller::build_job::Tools;
+use crate::controller::gc::Orphans;
+use crate::controller::job_queue::Jobs;
+use crate::controller::lookup::Lookups;
+use crate::controller::pull_journal::Pulls;
+use crate::controller::report::Report;
+use crate::controller::resolve::Resolver;
+use crate::controller::watch::{self, Stores};
+use crate::forge::HttpOptions;
+use crate::metrics::Metrics;
+use crate::plan::desired::Install;
+use crate::runtime::Runtime;
+use crate::runtime::docker::docker_host::Host;
+use crate::runtime::docker::{DockerOptions, DockerRuntime};
+use crate::source::{Git, GitOptions};
+use davit_apiserver::{ApiServer, Identity, Options};
+
+/// How often it is asked whether the kubeconfig needs a new certificate.
+const DAY: Duration = Duration::from_hours(24);
+/// The pause before a cluster that does not answer is asked again which one it is.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Does what was typed.
+///
+/// # Errors
+/// What made it impossible, for the user.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    // Every TLS stack in the process uses ring; a second provider would leave the choice open.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // What is checked out becomes part of images as it is, and must be readable there for whoever runs. Files that are
+    // private are made so, one by one.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    match cli.command {
+        Command::Crds => Ok(std::io::stdout().write_all(crds()?.as_bytes())?),
+        Command::Backup(args) => block_on(crate::backup::backup(args)),
+        Command::Restore(args) => crate::backup::restore(&args),
+        Command::StaticServer(args) => Ok(crate::static_server::run(&args)?),
+        Command::Up(up) => {
+            crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
+            let (config, _held) = Config::new(up.controller, Some(up.listen))?;
+            block_on(self::up(config))
+        }
+        Command::Controller(controller) => {
+            crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
+            let (config, _held) = Config::new(controller, None)?;
+            block_on(self::controller(config))
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// The CRDs as one YAML stream.
+///
+/// # Errors
+/// None in practice: the types can be written.
+pub fn crds() -> anyhow::Result<String> {
+    let mut text = String::new();
+    for crd in crate::api::crds() {
+        text.push_str("---\n");
+        text.push_str(&serde_saphyr::to_string(&serde_json::to_value(crd)?)?);
+    }
+    Ok(text)
+}
+
+/// `davit up`: returns after SIGTERM or SIGINT, when nothing runs any more.
+async fn up(config: Config) -> anyhow::Result<()> {
+    let host = Host::parse(config.docker_host.as_deref())?;
+    let stop = stop_on_signal()?;
+    let server = ApiServer::open(Options {
+        data_dir: Some(config.data_dir.join("apiserver")),
+        key_file: None,
+    })
+    .await?;
+    let definitions: Vec<serde_json::Value> = crate::api::crds()
+        .into_iter()
+        .map(serde_json::to_value)
+        .collect::<Result<_, _>>()?;
+    server
+        .install_known_crds(&definitions)
+        .await
+        .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
+    let address = config.listen.unwrap_or_else(|| ([127, 0, 0, 1], 6443).into());
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| anyhow::anyhow!("listen on {address}: {error}; give another --listen"))?;
+    let address = listener.local_addr()?;
+    let served = server.serve(listener)?;
+    let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
+    let kubeconfig = config.data_dir.join("kubeconfig");
+    let text = server.kubeconfig(address);
+    write_private(&kubeconfig, text.as_bytes())?;
+    writeln!(
+        std::io::stdout(),
+        "davit is ready: export KUBECONFIG={}",
+        kubeconfig.display()
+    )?;
+    tracing::info!(%address, data_dir = %config.data_dir.display(), instance = config.instance, "ready");
+    tokio::select! {
+        worked = work(&config, &host, client, stop, Metrics::default()) => worked?,
+        never = renew(&kubeconfig, text, || server.kubeconfig(address)) => match never {},
+    }
+    server.close().await;
+    served.await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Writes the kubeconfig again when it becomes another: its certificate is renewed every eleven months.
+async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> String) -> Infallible {
+    loop {
+        tokio::time::sleep(DAY).await;
+        let text = current();
+        if text == written {
+            continue;
+        }
+        match write_private(kubeconfig, text.as_bytes()) {
+            Ok(()) => written = text,
+            Err(error) => {
+                tracing::warn!(%error, path = %kubeconfig.display(), "could not renew the kubeconfig");
+            }
+        }
+    }
+}
+
+/// `davit controller`.
+async fn controller(config: Config) -> anyhow::Result<()> {
+    let host = Host::parse(config.docker_host.as_deref())?;
+    let stop = stop_on_signal()?;
+    let client = Client::try_default().await.map_err(|error| {
+        anyhow::anyhow!(
+            "find the cluster: {}; set KUBECONFIG",
+            crate::error::chain(&error)
+        )
+    })?;
+    tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
+    work(&config, &host, client, stop, Metrics::default()).await
+}
+
+/// Runs the controller until `stop`.
+///
+/// # Errors
+/// A directory that cannot be used.
+async fn work(
+    config: &Config,
+    host: &Host,
+    client: Client,
+    stop: CancellationToken,
+    metrics: Metrics,
+) -> anyhow::Result<()> {
+    let Some(installation) = stop.run_until_cancelled(installation(&client)).await else {
+        return Ok(());
+    };
+    let docker = host.client()?;
+    let options = DockerOptions {
+        instance: config.instance.clone(),
+        installation: installation.clone(),
+        ..DockerOptions::default()
+    };
+    let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::new(docker.clone(), options));
+    let work_dir = config.data_dir.join("work");
+    // What a job left behind when Davit was killed is of no use to anybody.
+    let _ = std::fs::remove_dir_all(&work_dir);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&work_dir)?;
+    let git = Git::new(GitOptions {
+        max_cache_bytes: config.git_cache,
+        allow_file: config.allow_local_sources,
+        ..GitOptions::new(config.data_dir.join("cache/git"), std::env::current_exe()?)
+    })?;
+    let options = BuilderOptions {
+        installation: installation.clone(),
+        ..BuilderOptions::at(place(host), &config.instance)
+    };
+    let builder = DockerBuilder::new(docker.clone(), options);
+    let tools = Tools {
+        git: Arc::new(git),
+        builder: Arc::new(builder),
+        docker: Some(docker),
+        work_dir,
+    };
+    controller_loop(config, &installation, client, stop, metrics, runtime, tools).await;
+    Ok(())
+}
+
+/// Builds go where containers run.
+fn place(host: &Host) -> Place {
+    match host {
+        Host::Socket(path) => Place::Socket(path.clone()),
+        Host::Address(address) => Place::Address(address.clone()),
+    }
+}
+
+/// What sets this Davit apart from another one that was given the same name: the cluster whose Applications it runs, which
+/// a backup keeps. As everybody does, the UID of the namespace `kube-system` is taken for that of the cluster.
+async fn installation(client: &Client) -> String {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    loop {
+        match namespaces.get_metadata_opt("kube-system").await {
+            Ok(found) => return found.and_then(|found| found.metadata.uid).unwrap_or_default(),
+            Err(kube::Error::Api(refusal)) if (400..500).contains(&refusal.code) && refusal.code != 429 => {
+                tracing::warn!(
+                    message = refusal.message,
+                    "may not get the namespace kube-system: another Davit with this --instance would not be noticed"
+                );
+                return String::new();
+            }
+            Err(error) => {
+                tracing::warn!(error = %crate::error::chain(&error), "the API server does not answer yet");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// The controller with everything it needs given, so that tests can give it fakes. `installation` sets it apart from
+/// another Davit with the same `--instance`; empty: there is none.
+pub async fn controller_loop(
+    config: &Config,
+    installation: &str,
+    client: Client,
+    stop: CancellationToken,
+    metrics: Metrics,
+    runtime: Arc<dyn Runtime>,
+    tools: Tools,
+) {
+    let stores = Stores::new();
+    let (wake, woken) = mpsc::unbounded_channel();
+    let http = HttpOptions::default();
+    let ctx = Arc::new(Ctx {
+        install: Install {
+            key: config.key.clone(),
+            image_prefix: crate::builder::image_prefix(&config.instance),
+            image_mark: crate::builder::image_mark(installation),
+        },
+        resolver: Resolver::new(
+            client.clone(),
+            tools.clone(),
+            stores.providers.clone(),
+            http.clone(),
+            Lookups::new(wake.clone()),
+        ),
+        jobs: Jobs::new(config.max_builds, wake),
+        report: Report::new(client.clone(), &config.instance, metrics.clone()),
+        log_dir: config.data_dir.join("logs"),
+        orphans: Orphans::new(config.data_dir.join("orphans")),
+        pulls: Pulls::new(config.data_dir.join("pulls")),
+        applications: stores.applications.clone(),
+        providers: stores.providers.clone(),
+        client,
+        tools,
+        runtime,
+        metrics,
+        http,
+    });
+    watch::run(ctx, stores, woken, stop).await;
+}
+
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kubeconfig_is_written_again_when_it_changes_and_only_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubeconfig");
+        let days = Cell::new(0);
+        let current = || {
+            days.set(days.get() + 1);
+            String::from(if days.get() < 335 { "first" } else { "second" })
+        };
+        let begun = tokio::time::Instant::now();
+        let _ = tokio::time::timeout(334 * DAY + DAY / 2, renew(&path, "first".into(), current)).await;
+        assert!(!path.exists(), "written without a change");
+        let _ = tokio::time::timeout(2 * DAY, renew(&path, "first".into(), current)).await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(
+            (days.get(), begun.elapsed().as_secs() / DAY.as_secs()),
+            (336, 336)
+        );
+    }
+}

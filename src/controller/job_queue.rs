@@ -1,0 +1,392 @@
+//! Long work beside the passes: at most one job an Application, a bounded number in all, the others in a queue that
+//! can be seen. A pass never waits for a job; the job's changes wake the Application.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::AppId;
+use crate::plan::state::{JobFailure, JobOutput, JobOwner, JobState, JobView};
+
+/// How a job's work tells where it is.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    app: AppId,
+    id: u64,
+    jobs: Jobs,
+}
+
+impl Stage {
+    /// The image is being built from here on.
+    pub fn building(&self) {
+        self.jobs.set(
+            &self.app,
+            self.id,
+            JobState::Building {
+                since: Timestamp::now(),
+            },
+        );
+    }
+}
+
+/// The table of jobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    table: Mutex<Table>,
+    places: Arc<Semaphore>,
+    wake: mpsc::UnboundedSender<AppId>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    jobs: HashMap<AppId, Job>,
+    next: u64,
+    waiting: Vec<(u64, AppId)>,
+}
+
+#[derive(Debug)]
+struct Job {
+    id: u64,
+    owner: JobOwner,
+    state: JobState,
+    cancel: CancellationToken,
+}
+
+impl Jobs {
+    /// A table in which at most `places` jobs work at once; changes are sent to `wake`.
+    pub fn new(places: usize, wake: mpsc::UnboundedSender<AppId>) -> Self {
+        let shared = Shared {
+            table: Mutex::default(),
+            places: Arc::new(Semaphore::new(places.max(1))),
+            wake,
+            tasks: TaskTracker::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// How the job of an Application stands.
+    pub fn view(&self, app: &AppId) -> Option<JobView> {
+        let table = self.shared.table.lock();
+        let job = table.jobs.get(app)?;
+        let mut state = job.state.clone();
+        if let JobState::Queued { position } = &mut state {
+            *position = table
+                .waiting
+                .iter()
+                .position(|(id, _)| *id == job.id)
+                .map_or(1, |index| index + 1);
+        }
+        Some(JobView {
+            owner: job.owner.clone(),
+            state,
+            stopping: job.cancel.is_cancelled(),
+        })
+    }
+
+    /// Starts a job unless the Application has one that has not ended. `work` is told how to say where it is and when to
+    /// stop; it must return only when nothing of it runs any more.
+    pub fn start<F, W>(&self, app: &AppId, owner: JobOwner, work: W)
+    where
+        W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
+        F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
+    {
+        let cancel = CancellationToken::new();
+        let (id, place) = {
+            let mut table = self.shared.table.lock();
+            if table.jobs.get(app).is_some_and(|job| !job.state.has_ended()) {
+                return;
+            }
+            table.next += 1;
+            let id = table.next;
+            // Where one is free nobody is told to wait; none is free while somebody waits.
+            let place = Arc::clone(&self.shared.places).try_acquire_owned().ok();
+            let state = if place.is_some() {
+                let since = Timestamp::now();
+                JobState::Fetching { since }
+            } else {
+                table.waiting.push((id, app.clone()));
+                JobState::Queued { position: 0 }
+            };
+            let job = Job {
+                id,
+                owner,
+                state,
+                cancel: cancel.clone(),
+            };
+            table.jobs.insert(app.clone(), job);
+            (id, place)
+        };
+        let (jobs, app) = (self.clone(), app.clone());
+        self.shared.tasks.spawn(async move {
+            let result = jobs.run(&app, id, place, work, &cancel).await;
+            jobs.set(&app, id, JobState::Ended(result));
+        });
+    }
+
+    async fn run<F, W>(
+        &self,
+        app: &AppId,
+        id: u64,
+        place: Option<OwnedSemaphorePermit>,
+        work: W,
+        cancel: &CancellationToken,
+    ) -> Result<JobOutput, JobFailure>
+    where
+        W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
+        F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
+    {
+        let _place = match place {
+            Some(place) => place,
+            None => self.wait_for_place(app, id, cancel).await?,
+        };
+        let stage = Stage {
+            app: app.clone(),
+            id,
+            jobs: self.clone(),
+        };
+        // In a task of its own, so that a panic of one job is that job's failure and nothing else's.
+        match self.shared.tasks.spawn(work(stage, cancel.clone())).await {
+            Ok(result) => result,
+            Err(error) => Err(super::build_job::panicked(&error)),
+        }
+    }
+
+    async fn wait_for_place(
+        &self,
+        app: &AppId,
+        id: u64,
+        cancel: &CancellationToken,
+    ) -> Result<OwnedSemaphorePermit, JobFailure> {
+        let place = tokio::select! {
+            place = Arc::clone(&self.shared.places).acquire_owned() => place.ok(),
+            () = cancel.cancelled() => None,
+        };
+        self.leave_queue(id);
+        let place = place.ok_or_else(|| super::build_job::cancelled("Pending"))?;
+        let since = Timestamp::now();
+        self.set(app, id, JobState::Fetching { since });
+        Ok(place)
+    }
+
+    /// Those behind in the queue have moved up and are woken to say so.
+    fn leave_queue(&self, id: u64) {
+        let mut table = self.shared.table.lock();
+        let place = table.waiting.iter().position(|(waiting, _)| *waiting == id);
+        if let Some(place) = place {
+            table.waiting.remove(place);
+            for (_, app) in table.waiting.iter().skip(place) {
+                let _ = self.shared.wake.send(app.clone());
+            }
+        }
+    }
+
+    fn set(&self, app: &AppId, id: u64, state: JobState) {
+        let mut table = self.shared.table.lock();
+        if let Some(job) = table.jobs.get_mut(app)
+            && job.id == id
+            && job.state != state
+        {
+            job.state = state;
+            // Nobody listens any more only while Davit stops.
+            let _ = self.shared.wake.send(app.clone());
+        }
+    }
+
+    /// Lets the job of an Application go on for another owner, unless it has ended or was told to stop. True where it does.
+    pub fn hand_over(&self, app: &AppId, owner: JobOwner) -> bool {
+        let mut table = self.shared.table.lock();
+        let job = table.jobs.get_mut(app);
+        let Some(job) = job.filter(|job| !job.state.has_ended() && !job.cancel.is_cancelled()) else {
+            return false;
+        };
+        job.owner = owner;
+        true
+    }
+
+    /// Tells the job of an Application to stop. Its end is seen in [`Jobs::view`].
+    pub fn cancel(&self, app: &AppId) {
+        if let Some(job) = self.shared.table.lock().jobs.get(app) {
+            job.cancel.cancel();
+        }
+    }
+
+    /// Forgets a job that has ended.
+    pub fn forget(&self, app: &AppId) {
+        let mut table = self.shared.table.lock();
+        if table.jobs.get(app).is_some_and(|job| job.state.has_ended()) {
+            table.jobs.remove(app);
+        }
+    }
+
+    /// Stops all jobs and waits until nothing of them runs any more.
+    pub async fn shutdown(&self) {
+        for job in self.shared.table.lock().jobs.values() {
+            job.cancel.cancel();
+        }
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> AppId {
+        AppId::new("ns", name)
+    }
+
+    fn owner(release: &str) -> JobOwner {
+        JobOwner {
+            application: "uid".into(),
+            release: release.into(),
+            work: "image".into(),
+        }
+    }
+
+    async fn until(wake: &mut mpsc::UnboundedReceiver<AppId>, mut done: impl FnMut() -> bool) {
+        let wait = async {
+            while !done() {
+                wake.recv().await.unwrap();
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+            .await
+            .unwrap();
+    }
+
+    fn output() -> JobOutput {
+        JobOutput {
+            image: "sha256:1".into(),
+            ..JobOutput::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn one_place_makes_a_queue_that_moves_up() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        let gate = CancellationToken::new();
+        for name in ["a", "b", "c"] {
+            let gate = gate.clone();
+            jobs.start(&app(name), owner("r"), move |_, _| async move {
+                gate.cancelled().await;
+                Ok(output())
+            });
+            // In this order, so that the places are known.
+            let (jobs, app) = (jobs.clone(), app(name));
+            until(&mut wake, || {
+                name != "a" || matches!(jobs.view(&app).unwrap().state, JobState::Fetching { .. })
+            })
+            .await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(
+            jobs.view(&app("b")).unwrap().state,
+            JobState::Queued { position: 1 }
+        );
+        assert_eq!(
+            jobs.view(&app("c")).unwrap().state,
+            JobState::Queued { position: 2 }
+        );
+        gate.cancel();
+        until(&mut wake, || jobs.view(&app("c")).unwrap().state.has_ended()).await;
+        assert_eq!(jobs.view(&app("a")).unwrap().state, JobState::Ended(Ok(output())));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_is_cancelled_at_once_and_a_second_one_is_refused() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        jobs.start(&app("a"), owner("r1"), |_, cancel| async move {
+            cancel.cancelled().await;
+            Err(super::super::build_job::cancelled("Fetching"))
+        });
+        until(&mut wake, || {
+            matches!(jobs.view(&app("a")).unwrap().state, JobState::Fetching { .. })
+        })
+        .await;
+        jobs.start(&app("a"), owner("r2"), |_, _| async { Ok(output()) });
+        assert_eq!(jobs.view(&app("a")).unwrap().owner, owner("r1"));
+        jobs.start(&app("b"), owner("r1"), |_, _| async { Ok(output()) });
+        jobs.cancel(&app("b"));
+        until(&mut wake, || jobs.view(&app("b")).unwrap().state.has_ended()).await;
+        jobs.cancel(&app("a"));
+        until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
+        jobs.forget(&app("a"));
+        assert!(jobs.view(&app("a")).is_none());
+        jobs.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_job_goes_on_for_another_owner_only_while_it_goes_on() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        assert!(!jobs.hand_over(&app("a"), owner("r2")), "there is none");
+        let gate = CancellationToken::new();
+        let open = gate.clone();
+        jobs.start(&app("a"), owner("r1"), |_, _| async move {
+            open.cancelled().await;
+            Ok(output())
+        });
+        assert!(jobs.hand_over(&app("a"), owner("r2")));
+        gate.cancel();
+        until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
+        let ended = jobs.view(&app("a")).unwrap();
+        assert_eq!(
+            (ended.owner, ended.state),
+            (owner("r2"), JobState::Ended(Ok(output())))
+        );
+        assert!(!jobs.hand_over(&app("a"), owner("r3")), "it has ended");
+        jobs.start(&app("a"), owner("r3"), |_, cancel| async move {
+            cancel.cancelled().await;
+            std::future::pending().await
+        });
+        jobs.cancel(&app("a"));
+        assert!(jobs.view(&app("a")).unwrap().stopping);
+        assert!(!jobs.hand_over(&app("a"), owner("r4")), "it is being stopped");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_while_a_place_is_free() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(2, sender);
+        let fetches = |name| matches!(jobs.view(&app(name)).unwrap().state, JobState::Fetching { .. });
+        for release in ["r1", "r2"] {
+            // At once, as the pass that starts it looks at it, and again when the places have been given back.
+            for name in ["a", "b"] {
+                jobs.start(&app(name), owner(release), |_, _| async { Ok(output()) });
+                assert!(fetches(name), "{name} {release}");
+            }
+            for name in ["a", "b"] {
+                until(&mut wake, || jobs.view(&app(name)).unwrap().state.has_ended()).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_has_failed() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        jobs.start(&app("a"), owner("r"), |_, _| async { panic!("boom") });
+        until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
+        assert!(matches!(
+            jobs.view(&app("a")).unwrap().state,
+            JobState::Ended(Err(_))
+        ));
+    }
+}

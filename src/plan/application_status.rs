@@ -1,0 +1,537 @@
+//! What an Application's status is: a pure function of what was observed. `Ready` is summarised here and nowhere else,
+//! and `phase` follows from the conditions alone.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::{
+    Application, ApplicationStatus, ConditionType, Phase, Reason, ReleasePhase, ReleaseStatus,
+    ReleaseSummary, ResolvedSource, Retry, condition,
+};
+use crate::error::{Class, Problem};
+use crate::runtime::{ReplicaState, Running};
+
+use super::conditions::{Verdict, built, ended_for_good, healthy, last_word, not_yet, phase_reason, urls};
+use super::desired::PinnedSource;
+use super::progress_deadline::{has_arrived, hash_of};
+use super::{count, newest_that_counts, release_status};
+
+/// What was found out on one pass, after its actions.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The Application.
+    pub app: &'a Application,
+    /// The source as it was resolved, or why it could not be; nothing where there is none.
+    pub source: Option<Result<PinnedSource, Problem>>,
+    /// Why what is wanted cannot be found out or done, other than through the source.
+    pub problem: Option<Problem>,
+    /// All Releases after this pass, in order.
+    pub releases: &'a [(String, ReleaseStatus)],
+    /// The containers.
+    pub running: Result<Running, Problem>,
+    /// What is retried, and when.
+    pub retry: Option<Retry>,
+    /// What is wanted now is known: it is what the newest Release is for.
+    pub known: bool,
+    /// The Release of which containers are to be made and whose image is not in the engine any more.
+    pub lost: Option<String>,
+    /// The request to look now that was acted on.
+    pub handled_request: Option<String>,
+}
+
+/// The status that says these facts. Times of what has not changed are kept.
+pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
+    let generation = facts.app.metadata.generation.unwrap_or(1);
+    let old = facts.app.status.clone().unwrap_or_default();
+    let mut new = ApplicationStatus {
+        conditions: old.conditions.clone(),
+        ..ApplicationStatus::default()
+    };
+    let active = facts
+        .releases
+        .iter()
+        .rev()
+        .find(|(_, release)| release.phase == ReleasePhase::Succeeded);
+    let begun = newest_that_counts(facts.releases, |(_, release)| release);
+    let open = facts
+        .releases
+        .iter()
+        .rev()
+        .find(|(_, release)| !release.phase.has_ended());
+
+    new.source = resolved(facts, &old);
+    new.release = summary(facts, &old, active);
+    new.retry.clone_from(&facts.retry);
+    new.last_handled_reconcile_at = facts
+        .handled_request
+        .clone()
+        .or_else(|| old.last_handled_reconcile_at.clone());
+
+    // What serves: from the moment that the new ones have the name, they do.
+    let arrived = open.filter(|(_, release)| {
+        let running = facts.running.as_ref();
+        running.is_ok_and(|running| has_arrived(release, running))
+    });
+    let serving = arrived.or(active).map(|(_, release)| release);
+    let mut verdicts = Verdicts::of(facts, serving, open, begun);
+    if let Ok(running) = &facts.running {
+        // While nothing serves yet, what is under way.
+        let hash = serving.or(open.map(|(_, release)| release)).and_then(hash_of);
+        let of = |hash: &String| count(running, hash);
+        (new.replicas, new.ready_replicas) = hash.as_ref().map_or((0, 0), of);
+        let serves = hash.filter(|_| verdicts.healthy.0 == Some(true));
+        new.urls = serves.map_or_else(Vec::new, |hash| urls(running, &hash));
+    } else {
+        (new.replicas, new.ready_replicas) = (old.replicas, 0);
+    }
+    let suspended = facts.app.spec.suspend && facts.app.metadata.deletion_timestamp.is_none();
+    if suspended {
+        new.source.clone_from(&old.source);
+        verdicts.suspend(facts, begun, open);
+    }
+    write(&mut new.conditions, &verdicts, suspended, generation, now);
+    new.phase = phase(&new.conditions);
+    // The newest generation that reached ready or stalled, so that kstatus waits until then; the -1 of an object that
+    // was never looked at stays until then too.
+    let settled = verdicts.stalled || verdicts.ready.0 == Some(true) || verdicts.idle || suspended;
+    new.observed_generation = if settled {
+        generation
+    } else {
+        old.observed_generation_or_unseen()
+    };
+    new
+}
+
+/// The source as it was resolved, with what a Release has found out about it; as it was where it cannot be looked up. Of
+/// which spec it is tells whether it still counts while it cannot be looked up, also after a restart.
+fn resolved(facts: &Facts<'_>, old: &ApplicationStatus) -> Option<ResolvedSource> {
+    let generation = facts.app.metadata.generation;
+    let Ok(source) = facts.source.as_ref()? else {
+        let observed_generation = generation.filter(|_| facts.known);
+        return old.source.clone().map(|source| ResolvedSource {
+            observed_generation,
+            ..source
+        });
+    };
+    let mut resolved = ResolvedSource {
+        observed_generation: generation,
+        ..release_status::resolved(source)
+    };
+    let mut known = facts
+        .releases
+        .iter()
+        .rev()
+        .filter_map(|(_, release)| release.source.as_ref());
+    if let Some(known) = known.find(|known| known.revision == resolved.revision && known.message.is_some()) {
+        resolved.message.clone_from(&known.message);
+        resolved.author.clone_from(&known.author);
+    }
+    Some(resolved)
+}
+
+/// The Releases in short; their number is never forgotten.
+fn summary(
+    facts: &Facts<'_>,
+    old: &ApplicationStatus,
+    active: Option<&(String, ReleaseStatus)>,
+) -> Option<ReleaseSummary> {
+    let Some((latest, _)) = facts.releases.last() else {
+        return old.release.as_ref().map(|release| ReleaseSummary {
+            count: release.count,
+            ..ReleaseSummary::default()
+        });
+    };
+    let numbers = facts.releases.iter().filter_map(|(_, release)| release.number);
+    let counted = old.release.as_ref().map_or(0, |release| release.count);
+    let source = active.and_then(|(_, release)| release.source.as_ref());
+    Some(ReleaseSummary {
+        active: active.map(|(name, _)| name.clone()),
+        short_revision: source.map(|source| source.short_revision.clone()),
+        latest: Some(latest.clone()),
+        image: active.and_then(|(_, release)| release.image.clone()),
+        count: counted.max(numbers.max().unwrap_or(0)),
+    })
+}
+
+impl ApplicationStatus {
+    fn observed_generation_or_unseen(&self) -> i64 {
+        if self.observed_generation == 0 {
+            -1
+        } else {
+            self.observed_generation
+        }
+    }
+}
+
+struct Verdicts {
+    source: Option<Verdict>,
+    built: Option<Verdict>,
+    deployed: Verdict,
+    healthy: Verdict,
+    ready: Verdict,
+    reconciling: Option<(Reason, String)>,
+    /// Why what serves is over until somebody does something.
+    for_good: Option<String>,
+    stalled: bool,
+    idle: bool,
+}
+
+impl Verdicts {
+    fn of(
+        facts: &Facts<'_>,
+        serving: Option<&ReleaseStatus>,
+        open: Option<&(String, ReleaseStatus)>,
+        newest: Option<&(String, ReleaseStatus)>,
+    ) -> Self {
+        let source = match &facts.source {
+            Some(Ok(source)) => {
+                let what = if source.is_image() { "digest" } else { "commit" };
+                Some((
+                    Some(true),
+                    Reason::Resolved,
+                    format!("{what} {} of {}", source.short_revision(), source.locator),
+                ))
+            }
+            Some(Err(problem)) => Some((Some(false), problem.reason, problem.message.clone())),
+            None => None,
+        };
+        let built = newest.and_then(|(name, release)| built(name, release, facts.lost.as_deref()));
+        let for_good = facts
+            .running
+            .as_ref()
+            .ok()
+            .zip(serving)
+            .and_then(|(running, serving)| ended_for_good(running, serving));
+        // Of the newest one Davit makes it again by itself.
+        let newest_name = newest.map(|(name, _)| name);
+        let lost = facts
+            .lost
+            .as_ref()
+            .filter(|lost| open.is_none() && newest_name != Some(lost));
+        let healthy = healthy(facts.app, &facts.running, serving, lost.map(String::as_str));
+        let failed = newest
+            .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
+        let deployed = match (newest, open) {
+            _ if facts.app.spec.stopped => (
+                Some(false),
+                Reason::Stopped,
+                "nothing is to run: spec.stopped is true".to_owned(),
+            ),
+            (None, _) => (Some(false), Reason::Pending, "no release yet".to_owned()),
+            (Some((name, release)), _) if release.phase == ReleasePhase::Succeeded => (
+                Some(true),
+                Reason::Deployed,
+                format!("release {name} is what runs"),
+            ),
+            (Some(_), Some((name, release))) => (
+                Some(false),
+                phase_reason(release.phase),
+                format!("release {name} is under way"),
+            ),
+            (Some((name, release)), None) => {
+                let (reason, message) = last_word(release);
+                (Some(false), reason, format!("release {name}: {message}"))
+            }
+        };
+        let mut all = Self {
+            source,
+            built,
+            deployed,
+            healthy,
+            ready: (Some(false), Reason::Progressing, String::new()),
+            reconciling: None,
+            for_good,
+            stalled: false,
+            idle: false,
+        };
+        all.summarise(facts, failed, open);
+        all
+    }
+
+    /// The one place where Ready, Reconciling and Stalled are decided; the first that applies.
+    fn summarise(
+        &mut self,
+        facts: &Facts<'_>,
+        failed: Option<&(String, ReleaseStatus)>,
+        open: Option<&(String, ReleaseStatus)>,
+    ) {
+        let spec = &facts.app.spec;
+        let empty = facts
+            .running
+            .as_ref()
+            .is_ok_and(|running| running.replicas.is_empty());
+        let source_problem = facts.source.as_ref().and_then(|source| source.as_ref().err());
+        let not_ready = |reason: Reason, message: &str| (Some(false), reason, message.to_owned());
+        if facts.app.metadata.deletion_timestamp.is_some() {
+            let held = facts.running.as_ref().err().or(facts.problem.as_ref());
+            let message = held.map_or("what it made is being removed".to_owned(), |problem| {
+                format!("what it made is being removed; {}", problem.message)
+            });
+            self.progress(Reason::Deleting, &message);
+        } else if spec.stopped || facts.source.is_none() && facts.problem.is_none() {
+            let (reason, message) = if spec.stopped {
+                (Reason::Stopped, "stopped: spec.stopped is true")
+            } else {
+                (Reason::NoSource, "no source: set spec.source")
+            };
+            self.ready = not_ready(reason, message);
+            if empty && open.is_none() {
+                self.idle = true;
+            } else {
+                self.progress(reason, "the containers are being stopped");
+            }
+        } else if let Some((name, release)) = open {
+            let retry = release
+                .conditions
+                .iter()
+                .any(|c| c.type_ == "Succeeded" && c.reason == Reason::ProgressingWithRetry.as_str());
+            let text = release
+                .conditions
+                .iter()
+                .find(|c| c.type_ == "Succeeded")
+                .map_or("", |c| c.message.as_str());
+            if let Err(problem) = &facts.running {
+                self.problem(problem);
+            } else if retry {
+                let reason = release
+                    .failure
+                    .as_ref()
+                    .and_then(|failure| failure.reason.parse().ok());
+                self.problem(&Problem::new(
+                    Class::Transient,
+                    reason.unwrap_or(Reason::ProgressingWithRetry),
+                    format!("release {name}: {text}"),
+                ));
+            } else if let Some(problem) = release_status::hindrance(release) {
+                self.problem(&Problem::new(
+                    Class::Transient,
+                    problem.reason,
+                    format!("release {name}: {}", problem.message),
+                ));
+            } else {
+                let message = under_way(facts, name, release);
+                self.progress(Reason::Progressing, &message);
+            }
+        } else if let Some(problem) = facts
+            .problem
+            .as_ref()
+            .or(source_problem.filter(|problem| self.matters(problem, facts.known)))
+        {
+            self.problem(problem);
+        } else if let Err(problem) = &facts.running {
+            self.problem(problem);
+        } else if let Some((name, release)) = failed {
+            let (reason, message) = last_word(release);
+            let rolled = if self.healthy.0 == Some(true) {
+                "; the release before serves"
+            } else {
+                ""
+            };
+            self.stall(reason, &format!("release {name}: {message}{rolled}"));
+        } else if self.deployed.0 != Some(true) {
+            self.progress(Reason::Progressing, "work is under way");
+        } else if self.healthy.0 != Some(true) {
+            let (_, reason, message) = self.healthy.clone();
+            match self.for_good.take() {
+                Some(why) => self.stall(Reason::ContainerExited, &why),
+                None => self.progress(reason, &message),
+            }
+        } else {
+            self.ready = (Some(true), Reason::Ready, self.deployed.2.clone());
+        }
+    }
+
+    /// What is said instead where spec.suspend is true: what runs is told as it is seen, and nobody acts on it. It is
+    /// ready where what runs is what was wanted last, since nobody looks what is wanted now.
+    fn suspend(
+        &mut self,
+        facts: &Facts<'_>,
+        newest: Option<&(String, ReleaseStatus)>,
+        open: Option<&(String, ReleaseStatus)>,
+    ) {
+        (self.reconciling, self.stalled, self.idle) = (None, false, false);
+        let waits = open.filter(|(_, release)| {
+            let works = [
+                ReleasePhase::Fetching,
+                ReleasePhase::Building,
+                ReleasePhase::Pushing,
+            ];
+            !works.contains(&release.phase) && release.queue.is_none()
+        });
+        if let Some((name, _)) = waits {
+            let what = if facts.app.spec.stopped {
+                "ends when spec.suspend is false, since spec.stopped is true"
+            } else {
+                "goes on when spec.suspend is false"
+            };
+            let message = format!("release {name} {what}");
+            self.deployed = (Some(false), Reason::Pending, message);
+        } else if let Some((name, _)) = newest
+            && !facts.known
+            && self.deployed.0 == Some(true)
+        {
+            let what = match &facts.problem {
+                Some(problem) => format!(
+                    "whether release {name} is what is wanted now is not known: {}",
+                    problem.message
+                ),
+                None => {
+                    format!("release {name} is what runs, and not what is wanted now; spec.suspend is true")
+                }
+            };
+            self.deployed = (Some(false), Reason::Pending, what);
+        }
+        let message = "spec.suspend is true: what runs is told as it is seen, and nothing is done about it or about the source";
+        let ready = self.deployed.0 == Some(true) && self.healthy.0 == Some(true);
+        self.ready = (ready.then_some(true), Reason::Suspended, message.to_owned());
+    }
+
+    /// Whether a source that cannot be looked up is more than an outage. While one lasts, what was found last is wanted;
+    /// of another source nobody knows.
+    fn matters(&self, problem: &Problem, known: bool) -> bool {
+        problem.class == Class::Terminal || self.deployed.0 != Some(true) || !known
+    }
+
+    fn progress(&mut self, reason: Reason, message: &str) {
+        self.ready = (Some(false), reason, message.to_owned());
+        self.reconciling = Some((reason, message.to_owned()));
+    }
+
+    fn stall(&mut self, reason: Reason, message: &str) {
+        self.ready = (Some(false), reason, message.to_owned());
+        self.stalled = true;
+    }
+
+    fn problem(&mut self, problem: &Problem) {
+        match problem.class {
+            Class::Terminal => self.stall(problem.reason, &problem.message),
+            Class::Waiting => self.progress(problem.reason, &problem.message),
+            Class::Transient => {
+                self.ready = (Some(false), problem.reason, problem.message.clone());
+                self.reconciling = Some((Reason::ProgressingWithRetry, problem.message.clone()));
+            }
+        }
+    }
+}
+
+/// That a Release is under way, and what keeps it: written once for each kind of trouble, though a check may answer
+/// otherwise each time.
+fn under_way(facts: &Facts<'_>, name: &str, release: &ReleaseStatus) -> String {
+    let text = format!("release {name} is under way");
+    let before = facts.app.status.as_ref();
+    let before = before.and_then(|status| condition::find(&status.conditions, ConditionType::Ready));
+    let before = before.filter(|before| before.message.starts_with(&format!("{text}; ")));
+    let running = facts.running.as_ref().ok();
+    let trouble = running.and_then(|running| not_yet(running, release));
+    let starts = running.is_some_and(|running| {
+        let mut all = running.replicas.iter();
+        all.any(|replica| matches!(replica.state, ReplicaState::Created | ReplicaState::Starting))
+    });
+    match (trouble, before) {
+        (Some((kind, _)), Some(before)) if before.message.contains(kind) => before.message.clone(),
+        (Some((_, said)), _) => format!("{text}; {said}"),
+        // One that is started again shows nothing for a moment.
+        (None, Some(before)) if starts => before.message.clone(),
+        (None, _) => text,
+    }
+}
+
+fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, suspended: bool, generation: i64, now: Timestamp) {
+    let always = |verdict| Some(verdict);
+    for (kind, verdict) in [
+        (ConditionType::Ready, always(&verdicts.ready)),
+        (ConditionType::Deployed, always(&verdicts.deployed)),
+        (ConditionType::Healthy, always(&verdicts.healthy)),
+        (ConditionType::SourceReady, verdicts.source.as_ref()),
+        (ConditionType::Built, verdicts.built.as_ref()),
+    ] {
+        if suspended && kind == ConditionType::SourceReady {
+            continue; // As it was when it was last looked at.
+        }
+        match verdict {
+            Some((status, reason, message)) => {
+                condition::set(all, kind, *status, *reason, message, generation, now);
+            }
+            None => condition::remove(all, kind),
+        }
+    }
+    match &verdicts.reconciling {
+        Some((reason, message)) if !verdicts.stalled => {
+            condition::set(
+                all,
+                ConditionType::Reconciling,
+                Some(true),
+                *reason,
+                message,
+                generation,
+                now,
+            );
+        }
+        _ => condition::remove(all, ConditionType::Reconciling),
+    }
+    if verdicts.stalled {
+        condition::set(
+            all,
+            ConditionType::Stalled,
+            Some(true),
+            verdicts.ready.1,
+            &verdicts.ready.2,
+            generation,
+            now,
+        );
+    } else {
+        condition::remove(all, ConditionType::Stalled);
+    }
+    all.sort_by_key(|condition| order(&condition.type_));
+}
+
+fn order(kind: &str) -> usize {
+    [
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "SourceReady",
+        "Built",
+        "Deployed",
+        "Healthy",
+    ]
+    .iter()
+    .position(|known| *known == kind)
+    .unwrap_or(usize::MAX)
+}
+
+/// The phase that conditions mean: a pure function of them, as API.md has it.
+pub fn phase(conditions: &[Condition]) -> Phase {
+    let reason =
+        |kind| condition::find(conditions, kind).and_then(|found| found.reason.parse::<Reason>().ok());
+    let is_true = |kind| condition::is_true(conditions, kind);
+    if reason(ConditionType::Ready) == Some(Reason::Suspended) {
+        return match reason(ConditionType::Deployed) {
+            _ if is_true(ConditionType::Ready) => Phase::Done,
+            Some(Reason::Progressing) => Phase::Running,
+            // Whatever runs: nothing is under way.
+            Some(Reason::Pending | Reason::Stopped) | None => Phase::Idle,
+            Some(_) => Phase::Error,
+        };
+    }
+    if is_true(ConditionType::Stalled) {
+        Phase::Error
+    } else if is_true(ConditionType::Ready) {
+        Phase::Done
+    } else if matches!(
+        reason(ConditionType::Ready),
+        Some(Reason::Stopped | Reason::NoSource) | None
+    ) {
+        if is_true(ConditionType::Reconciling) {
+            Phase::Running
+        } else {
+            Phase::Idle
+        }
+    } else if reason(ConditionType::Reconciling) == Some(Reason::ProgressingWithRetry)
+        || is_true(ConditionType::Deployed) && reason(ConditionType::Ready) != Some(Reason::Deleting)
+    {
+        Phase::Error
+    } else {
+        Phase::Running
+    }
+}

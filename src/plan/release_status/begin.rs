@@ -1,0 +1,111 @@
+//! How a Release begins: what it is pinned to, and what is different from the one before.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::api::{Cause, CauseKind, ReleasePhase, ReleaseStatus};
+use crate::plan::Occasion;
+use crate::plan::desired::Desired;
+use crate::plan::fingerprint::{VALUES, changed, why};
+use crate::plan::state::ReleaseView;
+
+use super::{enter, resolved};
+
+/// Pins a Release: what it is made of, and what is different from the one before.
+pub fn begin(
+    status: &mut ReleaseStatus,
+    desired: &Desired,
+    handled: Option<String>,
+    before: Option<&ReleaseView>,
+    occasion: Occasion,
+    now: Timestamp,
+) {
+    let old = before.map(|release| &release.status.inputs);
+    let old_revision = before
+        .and_then(|release| release.status.source.as_ref())
+        .map(|source| source.revision.as_str());
+    let revision = &desired.source.revision;
+    status.why = why(old, &desired.inputs, old_revision, revision, &desired.origins);
+    status.why.truncate(20);
+    if status.why.is_empty() {
+        let unfinished = before.filter(|before| before.status.phase != ReleasePhase::Succeeded);
+        let again =
+            || unfinished.map(|before| format!("release {} ended without being deployed", before.name));
+        status
+            .why
+            .extend(occasion.why().map(str::to_owned).or_else(again));
+    }
+    let kind = occasion.cause().unwrap_or_else(|| match status.why.as_slice() {
+        [only] if only.starts_with("revision ") => CauseKind::Poll,
+        _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
+        _ => CauseKind::Spec,
+    });
+    status.cause = Some(Cause { kind, actor: None });
+    status.source = Some(resolved(&desired.source));
+    status.inputs.clone_from(&desired.inputs);
+    if let Some(values) = values_mark(status, before, desired) {
+        status.inputs.insert(VALUES.to_owned(), values);
+    }
+    status.image_tag.clone_from(&desired.tag);
+    status.config = Some(crate::api::Later(desired.config.clone()));
+    status.handled = handled;
+    status.started_at = Some(now.to_string());
+    enter(status, ReleasePhase::Pending, now);
+}
+
+/// Fills in what another Release has found out about the same revision, since an image that is there is not fetched for.
+pub fn recall(status: &mut ReleaseStatus, releases: &[ReleaseView]) {
+    let Some(source) = &mut status.source else { return };
+    let mut known = releases
+        .iter()
+        .rev()
+        .filter_map(|release| release.status.source.as_ref());
+    if let Some(known) = known.find(|known| known.revision == source.revision && known.message.is_some()) {
+        source.message.clone_from(&known.message);
+        source.author.clone_from(&known.author);
+    }
+}
+
+/// What marks the containers of a Release beside its inputs: the first Release with these values of Secrets and ConfigMaps.
+///
+/// A container that had to be made again in the meantime has the values of its time. With the old values back, the
+/// digests are those of before, and such a container would count as one that has them.
+fn values_mark(status: &ReleaseStatus, before: Option<&ReleaseView>, desired: &Desired) -> Option<String> {
+    let before = before?;
+    let others =
+        changed(&before.status.inputs, &desired.inputs).any(|field| is_value(field, before, desired));
+    if others {
+        status.number.map(|number| number.to_string())
+    } else {
+        before.status.inputs.get(VALUES).cloned()
+    }
+}
+
+/// Whether a field's value comes from what the spec refers to.
+fn is_value(field: &str, before: &ReleaseView, desired: &Desired) -> bool {
+    // A key that is gone from an object that is taken whole has no value any more to come from anywhere.
+    let gone = field
+        .strip_prefix("run.env.")
+        .filter(|_| !desired.inputs.contains_key(field));
+    desired.origins.contains_key(field) || gone.is_some_and(|name| !was_literal(name, before))
+}
+
+/// Whether a variable of a Release stood in the spec itself, and refers to no other one.
+fn was_literal(name: &str, release: &ReleaseView) -> bool {
+    let config = release.status.config.as_ref().map(|config| &config.0);
+    let env = config.and_then(|config| config.get("env")?.as_array());
+    let mut all = env.into_iter().flatten();
+    let text = all
+        .find(|one| one.get("name").and_then(Value::as_str) == Some(name))
+        .and_then(|one| one.get("value")?.as_str());
+    text.is_some_and(|text| !text.contains("$("))
+}
+
+/// True where the spec is the same and something that it refers to is not.
+fn only_values(before: &ReleaseView, desired: &Desired) -> bool {
+    let config = before.status.config.as_ref().map(|config| &config.0);
+    let mut others = changed(&before.status.inputs, &desired.inputs).peekable();
+    config == Some(&desired.config)
+        && others.peek().is_some()
+        && others.all(|field| is_value(field, before, desired))
+}

@@ -1,0 +1,422 @@
+//! Takes the steps that [`rollout`](super::rollout) decided on.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptions,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptions,
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+
+use super::observe::{Looked, left_alias};
+use super::rollout::{Busy, Step};
+use super::{Inner, create, errors, events, labels, network, volumes};
+use crate::api::Protocol;
+use crate::model::AppId;
+use crate::runtime::{PortBinding, RuntimeError, Workload};
+
+/// How many steps of one kind are taken at once.
+const AT_ONCE: usize = 4;
+/// Longer than any stop may take: the engine ends it after the container's own grace.
+const STOP_PATIENCE: Duration = Duration::from_hours(24);
+/// How long old containers are given to stop before this call ends, where new ones wait for their host port: going on at
+/// once is what keeps the port away for as short as can be.
+const SWAP_PATIENCE: Duration = Duration::from_secs(1);
+/// How many other names are tried where a container that is not ours has the one we want.
+const OTHER_NAMES: u32 = 16;
+
+impl Inner {
+    /// Takes these steps. Those of one kind are taken at once; the first failure is told after all have ended.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        workload: &Workload,
+        looked: &[Looked],
+        steps: Vec<Step>,
+    ) -> Result<(), RuntimeError> {
+        if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
+            self.ports_are_free(workload).await?;
+        }
+        let mut the_files_stay = None;
+        if steps.iter().any(|step| matches!(step, Step::Create { .. })) {
+            the_files_stay = Some(self.using_files.read().await);
+            volumes::ensure(&self.docker, &self.names, workload).await?;
+        }
+        let mut groups: Vec<Vec<Step>> = Vec::new();
+        for step in steps {
+            match groups.last_mut() {
+                Some(group)
+                    if group.first().map(std::mem::discriminant) == Some(std::mem::discriminant(&step)) =>
+                {
+                    group.push(step);
+                }
+                _ => groups.push(vec![step]),
+            }
+        }
+        let mut stopping = Vec::new();
+        let last_made = groups
+            .iter()
+            .rposition(|group| group.iter().any(|step| matches!(step, Step::Create { .. })));
+        for (number, group) in groups.into_iter().enumerate() {
+            let taken = group.into_iter().map(|step| self.step(workload, looked, step));
+            let results: Vec<_> = futures::stream::iter(taken)
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            for result in results {
+                stopping.extend(result?);
+            }
+            if last_made == Some(number) {
+                drop(the_files_stay.take());
+            }
+        }
+        let stopped = futures::future::join_all(stopping);
+        let _ = tokio::time::timeout(SWAP_PATIENCE, stopped).await;
+        Ok(())
+    }
+
+    async fn step(
+        self: &Arc<Self>,
+        workload: &Workload,
+        looked: &[Looked],
+        step: Step,
+    ) -> Result<Option<JoinHandle<()>>, RuntimeError> {
+        let app = || workload.app.clone();
+        let of = |id: &str| looked.iter().find(|one| one.id == id);
+        match step {
+            Step::Create { index, named } => self.create(workload, index, named).await?,
+            Step::Start(id) => self.start(workload, &id, of(&id)).await?,
+            Step::Unpause(id) => {
+                let thawed = self.quietly(&id, self.docker.unpause_container(&id)).await;
+                errors::unless_gone("unpause a container", thawed)?;
+            }
+            Step::Rename(id) => self.rename(workload, &id, of(&id)).await?,
+            Step::Update(id) => {
+                let updated = self.docker.update_container(&id, create::update(workload));
+                let updated = self.quietly(&id, updated).await;
+                errors::unless_gone("put a container's limits right", updated)?;
+            }
+            Step::Detach(id) => {
+                for network in of(&id)
+                    .map(|one| one.other_networks.as_slice())
+                    .unwrap_or_default()
+                {
+                    let left = network::leave(&self.docker, network, &id);
+                    self.quietly(&id, left).await?;
+                }
+            }
+            Step::Attach(id) => self.exchange(workload, &id, of(&id), None).await?,
+            Step::Join(id) => {
+                let alias = Some(workload.app.name.clone());
+                self.exchange(workload, &id, of(&id), alias).await?;
+            }
+            Step::Leave(id) => {
+                let alias = Some(left_alias(Timestamp::now()));
+                self.exchange(workload, &id, of(&id), alias).await?;
+            }
+            Step::Stop(id) => {
+                if let Some(one) = of(&id) {
+                    let kept = format!("{}{}", one.name.trim_end_matches(labels::KEPT), labels::KEPT);
+                    if kept != one.name {
+                        self.rename_to(&id, &kept).await?;
+                    }
+                }
+                return Ok(self.retire(&id, app(), Busy::Stopping));
+            }
+            Step::Retire(id) => {
+                self.retire(&id, app(), Busy::Retiring);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does something to a container without taking the events that come of it for news.
+    async fn quietly<T>(&self, id: &str, work: impl Future<Output = T>) -> T {
+        self.hub.begin(id);
+        let result = work.await;
+        self.hub.end(id);
+        result
+    }
+
+    async fn create(&self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
+        let _the_network_stays = self.using_networks.read().await;
+        let ip = {
+            let _one_at_a_time = self.making_network.lock().await;
+            network::reserve(&self.docker, &self.names, &workload.app.namespace).await?
+        };
+        let alias = named.then(|| workload.app.name.clone());
+        for index in index..index.saturating_add(OTHER_NAMES) {
+            let body = create::body(
+                &self.names,
+                workload,
+                create::endpoint(Some(ip.clone()), None, alias.clone()),
+            )?;
+            let name = self.names.container(workload, index);
+            let options = CreateContainerOptionsBuilder::new().name(&name).build();
+            let Err(refusal) = self.docker.create_container(Some(options), body).await else {
+                return Ok(());
+            };
+            if errors::status(&refusal) != Some(409) {
+                return Err(errors::creation(workload, &refusal));
+            }
+            // The name is taken. By ourselves: a create whose answer we did not get. By others: take the next.
+            if let Some(there) = self.look_at(&name).await?
+                && there.labels.get(labels::CONFIG) == Some(&workload.hash)
+                && self.names.ours(&there.labels)
+            {
+                return Ok(());
+            }
+        }
+        Err(RuntimeError::Engine {
+            doing: "create a container",
+            message: "containers that are not ours have all the names it could have".to_owned(),
+        })
+    }
+
+    async fn start(
+        self: &Arc<Self>,
+        workload: &Workload,
+        id: &str,
+        one: Option<&Looked>,
+    ) -> Result<(), RuntimeError> {
+        if one.is_some_and(|one| one.name.ends_with(labels::KEPT)) {
+            self.rename(workload, id, one).await?;
+        }
+        let started = self.docker.start_container(id, None::<StartContainerOptions>);
+        let refusal = match self.quietly(id, started).await {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        match errors::start(workload, &refusal) {
+            errors::Refusal::Anew => {
+                tracing::info!(container = id, "its network or address is gone: it is made anew");
+                self.retire(id, workload.app.clone(), Busy::Retiring);
+                Ok(())
+            }
+            errors::Refusal::Port(port) => Err(RuntimeError::PortTaken {
+                by: self.who_has(&port, id).await,
+                port,
+            }),
+            errors::Refusal::Error(error) => Err(error),
+        }
+    }
+
+    async fn rename(&self, workload: &Workload, id: &str, one: Option<&Looked>) -> Result<(), RuntimeError> {
+        let index = one.and_then(|one| self.names.index(workload, &one.name));
+        // Its number is lost with its name: any that is free will do.
+        for index in index.map_or(0..OTHER_NAMES, |index| index..index + 1) {
+            let name = self.names.container(workload, index);
+            let taken = self
+                .docker
+                .inspect_container(&name, None::<InspectContainerOptions>)
+                .await;
+            if errors::unless_gone("inspect a container", taken)?.is_none() {
+                return self.rename_to(id, &name).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn rename_to(&self, id: &str, name: &str) -> Result<(), RuntimeError> {
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        let renamed = self.quietly(id, self.docker.rename_container(id, options)).await;
+        errors::unless_gone("rename a container", renamed).map(drop)
+    }
+
+    /// Changes the names that a container answers to. Goes on to its end even if the caller does not: a container that was
+    /// left between its two networks would be a broken one.
+    async fn exchange(
+        self: &Arc<Self>,
+        workload: &Workload,
+        id: &str,
+        one: Option<&Looked>,
+        alias: Option<String>,
+    ) -> Result<(), RuntimeError> {
+        let endpoint = one.and_then(|one| one.endpoint.clone());
+        let attached = endpoint.is_some();
+        let freeze = one.is_some_and(|one| one.check.is_none());
+        let namespace = workload.app.namespace.clone();
+        let (inner, id) = (Arc::clone(self), id.to_owned());
+        let work = tokio::spawn(async move {
+            let _the_network_stays = inner.using_networks.read().await;
+            let (ip, mac) = endpoint.map(|end| (end.ip, end.mac)).unwrap_or_default();
+            let ip = if ip.is_some() {
+                ip
+            } else {
+                let _one_at_a_time = inner.making_network.lock().await;
+                Some(network::reserve(&inner.docker, &inner.names, &namespace).await?)
+            };
+            let network = inner.names.network(&namespace);
+            let end = create::endpoint(ip, mac, alias);
+            let work = network::replace(&inner.docker, &network, &id, attached, freeze, end);
+            inner.probes.hold(&id);
+            let exchanged = inner.quietly(&id, work).await;
+            inner.probes.hold(&id);
+            exchanged
+        });
+        work.await.unwrap_or_else(|ended| {
+            Err(RuntimeError::Engine {
+                doing: "change the names of a container",
+                message: ended.to_string(),
+            })
+        })
+    }
+
+    /// Stops a container, and removes it unless it is to be kept. Goes on in the background and tells when it has ended.
+    /// What is under way already is not begun again.
+    pub(super) fn retire(self: &Arc<Self>, id: &str, app: AppId, what: Busy) -> Option<JoinHandle<()>> {
+        if self.busy.lock().insert(id.to_owned(), what).is_some() {
+            return None;
+        }
+        self.hub.begin(id);
+        // That it does not answer any more is no news.
+        self.probes.hold(id);
+        let (inner, id) = (Arc::clone(self), id.to_owned());
+        Some(tokio::spawn(async move {
+            if let Err(refusal) = inner.stop(&id, what).await {
+                // Whoever looks next finds it as it is and tries again.
+                tracing::warn!(container = %id, error = %refusal, "stopping a container");
+            }
+            inner.hub.end(&id);
+            inner.probes.hold(&id);
+            inner.busy.lock().remove(&id);
+            let _ = inner.changed.send(app);
+        }))
+    }
+
+    async fn stop(&self, id: &str, what: Busy) -> Result<(), RuntimeError> {
+        let Some(looked) = self.look_at(id).await? else {
+            return Ok(());
+        };
+        if looked.phase == super::Phase::Paused {
+            errors::unless_gone("unpause a container", self.docker.unpause_container(id).await)?;
+        }
+        // Without a time of ours the container's own counts, which is its workload's.
+        let patient = self.docker.clone().with_timeout(STOP_PATIENCE);
+        let stopped = patient.stop_container(id, None::<StopContainerOptions>).await;
+        errors::unless_gone("stop a container", stopped)?;
+        if what == Busy::Stopping {
+            return Ok(());
+        }
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removed = self.docker.remove_container(id, Some(options)).await;
+        match removed {
+            // Somebody else is removing it at this moment.
+            Err(refusal) if errors::status(&refusal) == Some(409) => {}
+            other => {
+                errors::unless_gone("remove a container", other)?;
+            }
+        }
+        self.probes.drop(id);
+        self.since.forget(id);
+        self.ends.forget(id);
+        if let Some(app) = events::app_of(&looked.labels) {
+            let _nobody_makes_containers = self.using_files.write().await;
+            volumes::remove_files(&self.docker, &self.names, &app).await?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is stopped for a host port that could not be had in the end. Of a machine that Davit does not run on only the
+    /// engine's containers are known, and the start itself will tell the rest.
+    async fn ports_are_free(&self, workload: &Workload) -> Result<(), RuntimeError> {
+        let containers = self.publishing().await?;
+        let here = network::is_here(&self.docker, &self.names, &workload.app.namespace).await?;
+        for wanted in workload.ports.iter().filter(|port| port.host.is_some()) {
+            if here && is_elsewhere(wanted) {
+                return Err(RuntimeError::AddressMissing(wanted.clone()));
+            }
+            let own = |one: &ContainerSummary| {
+                let labels = one.labels.clone().unwrap_or_default();
+                self.names.ours(&labels) && events::app_of(&labels).as_ref() == Some(&workload.app)
+            };
+            let (ours, others): (Vec<_>, Vec<_>) = containers
+                .iter()
+                .filter(|one| publishes(one, wanted))
+                .partition(|one| own(one));
+            let by = match others.first() {
+                Some(one) => describe(one),
+                None if here && ours.is_empty() && bound(wanted) => ON_THE_MACHINE.to_owned(),
+                None => continue,
+            };
+            let port = wanted.clone();
+            return Err(RuntimeError::PortTaken { port, by });
+        }
+        Ok(())
+    }
+
+    /// Who has a host port, but for the container that was refused it.
+    async fn who_has(&self, port: &PortBinding, refused: &str) -> String {
+        let containers = self.publishing().await.unwrap_or_default();
+        let holder = containers
+            .iter()
+            .find(|one| one.id.as_deref() != Some(refused) && publishes(one, port));
+        holder.map_or_else(|| ON_THE_MACHINE.to_owned(), describe)
+    }
+
+    async fn publishing(&self) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let listed = self.docker.list_containers(None::<ListContainersOptions>).await;
+        listed.map_err(|refusal| errors::error("list containers", &refusal))
+    }
+}
+
+/// Who has a port that no container has.
+const ON_THE_MACHINE: &str = "a program on this machine";
+
+fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
+    let protocol = match wanted.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    let ports = container.ports.as_deref().unwrap_or_default().iter();
+    let mut same_protocol = ports.filter(|port| port.typ.is_none_or(|kind| kind.to_string() == protocol));
+    same_protocol.any(|port| {
+        let published = PortBinding {
+            container: port.private_port,
+            host: port.public_port,
+            host_ip: port.ip.clone(),
+            protocol: wanted.protocol,
+        };
+        published.excludes(wanted)
+    })
+}
+
+/// Whether a program of this machine listens there.
+fn bound(wanted: &PortBinding) -> bool {
+    let port = wanted.host.unwrap_or_default();
+    listen(wanted, port).is_err_and(|refusal| refusal.kind() == ErrorKind::AddrInUse)
+}
+
+/// Whether this machine does not have the address.
+fn is_elsewhere(wanted: &PortBinding) -> bool {
+    listen(wanted, 0).is_err_and(|refusal| refusal.kind() == ErrorKind::AddrNotAvailable)
+}
+
+fn listen(wanted: &PortBinding, port: u16) -> io::Result<()> {
+    let ip = wanted.host_ip.as_deref().and_then(|ip| ip.parse().ok());
+    let ip: IpAddr = ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    match wanted.protocol {
+        Protocol::Tcp => TcpListener::bind((ip, port)).map(drop),
+        Protocol::Udp => UdpSocket::bind((ip, port)).map(drop),
+    }
+}
+
+fn describe(container: &ContainerSummary) -> String {
+    let names = container.names.as_deref().unwrap_or_default();
+    let name = names
+        .first()
+        .map(|name| name.trim_start_matches('/'))
+        .unwrap_or_default();
+    let labels: HashMap<_, _> = container.labels.clone().unwrap_or_default();
+    match events::app_of(&labels) {
+        Some(app) => format!("Application {app} (container {name})"),
+        None => format!("container {name}"),
+    }
+}
