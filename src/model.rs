@@ -1,4 +1,4 @@
-//! Nouns that all modules share. Pure.
+//! Types that all modules share. Pure.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct AppId {
 }
 
 impl AppId {
-    /// From its parts.
+    /// Returns the ID of an Application by namespace and name.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
@@ -34,20 +34,17 @@ impl fmt::Display for AppId {
 pub struct CommitId(String);
 
 impl CommitId {
-    /// Reads a full hash; nothing where the text is not one.
+    /// Reads a full hash, or returns `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
-        let hexadecimal = text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        (hexadecimal && matches!(text.len(), 40 | 64)).then(|| Self(text.to_owned()))
+        (matches!(text.len(), 40 | 64) && is_hexadecimal(text)).then(|| Self(text.to_owned()))
     }
 
-    /// The full hash.
+    /// Returns the full hash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its first twelve digits, for names and columns.
+    /// Returns the first twelve digits, for names and columns.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
@@ -59,7 +56,131 @@ impl fmt::Display for CommitId {
     }
 }
 
-/// Who one is towards a registry.
+/// A SHA-256 digest in the form of OCI: `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(String);
+
+impl Digest {
+    /// Reads a digest, or returns `None` if the text is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("sha256:")?;
+        (digits.len() == 64 && is_hexadecimal(digits)).then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the algorithm and the digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the first twelve digits, for names and columns.
+    pub fn short(&self) -> &str {
+        self.0.get(7..19).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An image that cannot change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ImageRef {
+    /// An image that only the engine has, by its ID.
+    Engine(Digest),
+    /// An image of a registry, by its digest.
+    Registry {
+        /// The image's name without the digest.
+        repository: String,
+        /// The digest of its manifest.
+        digest: Digest,
+    },
+}
+
+impl ImageRef {
+    /// Reads `repository@sha256:…` or an image ID.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once('@') {
+            None => Digest::parse(text).map(Self::Engine),
+            Some((repository, digest)) if !repository.is_empty() => Some(Self::Registry {
+                repository: repository.to_owned(),
+                digest: Digest::parse(digest)?,
+            }),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns the image's ID or the digest of its manifest.
+    pub fn digest(&self) -> &Digest {
+        match self {
+            Self::Engine(digest) | Self::Registry { digest, .. } => digest,
+        }
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(id) => fmt::Display::fmt(id, f),
+            Self::Registry { repository, digest } => write!(f, "{repository}@{digest}"),
+        }
+    }
+}
+
+/// What a source is pinned to. `Display` is the text in `status.source.revision`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Revision {
+    /// A commit of a Git repository.
+    Commit(CommitId),
+    /// An image that is run as it is.
+    Image(ImageRef),
+    /// An uploaded archive.
+    Archive(Digest),
+}
+
+impl Revision {
+    /// Reads a full commit hash.
+    pub fn commit(text: &str) -> Option<Self> {
+        CommitId::parse(text).map(Self::Commit)
+    }
+
+    /// Reads `repository@sha256:…` or an image ID.
+    pub fn image(text: &str) -> Option<Self> {
+        ImageRef::parse(text).map(Self::Image)
+    }
+
+    /// Reads the digest of an archive.
+    pub fn archive(text: &str) -> Option<Self> {
+        Digest::parse(text).map(Self::Archive)
+    }
+
+    /// Returns the first twelve digits, for names and columns.
+    pub fn short(&self) -> &str {
+        match self {
+            Self::Commit(commit) => commit.short(),
+            Self::Image(image) => image.digest().short(),
+            Self::Archive(digest) => digest.short(),
+        }
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Commit(commit) => fmt::Display::fmt(commit, f),
+            Self::Image(image) => fmt::Display::fmt(image, f),
+            Self::Archive(digest) => fmt::Display::fmt(digest, f),
+        }
+    }
+}
+
+fn is_hexadecimal(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// Credentials of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryLogin {
     /// The account.
@@ -68,10 +189,10 @@ pub struct RegistryLogin {
     pub password: Secret,
 }
 
-/// How one is let in by a Git server.
+/// Credentials of a Git server.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum GitCredential {
-    /// Nobody in particular.
+    /// No authentication.
     #[default]
     Anonymous,
     /// HTTP basic authentication.
@@ -87,29 +208,29 @@ pub enum GitCredential {
     Ssh {
         /// The private key, in OpenSSH or PEM form.
         key: Secret,
-        /// The lines of `known_hosts` that the server's key must be among; nothing only with `ignore_host_key`.
+        /// The accepted host keys as lines of `known_hosts`; `None` only with `ignore_host_key`.
         known_hosts: Option<String>,
         /// Accept any host key: the explicit insecure opt-out.
         ignore_host_key: bool,
     },
 }
 
-/// Which commit of a repository is meant.
+/// A ref of a repository that a user names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RefSpec {
-    /// The default branch's tip.
+    /// The tip of the default branch.
     Default,
-    /// A branch's tip.
+    /// The tip of a branch.
     Branch(String),
-    /// What a tag names.
+    /// The commit of a tag.
     Tag(String),
-    /// This very commit.
+    /// A commit.
     Commit(CommitId),
 }
 
 impl GitCredential {
-    /// The secrets in it, for a text that must hide them: of a user and a password the pair too, since in base64 that
-    /// holds nothing of what the password alone is.
+    /// Returns the secrets to mask. The pair of user and password is one of them, because its base64 form does not
+    /// contain that of the password.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::Anonymous => Vec::new(),
@@ -119,5 +240,45 @@ impl GitCredential {
             Self::Bearer(token) => vec![token.clone()],
             Self::Ssh { key, .. } => vec![key.clone()],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revision_is_read_back_from_its_display() {
+        let (commit, digest) = ("a1".repeat(20), format!("sha256:{}", "0f".repeat(32)));
+        for (revision, text) in [
+            (Revision::commit(&commit), commit.clone()),
+            (Revision::image(&digest), digest.clone()),
+            (
+                Revision::image(&format!("host:5000/shop:1@{digest}")),
+                format!("host:5000/shop:1@{digest}"),
+            ),
+            (Revision::archive(&digest), digest.clone()),
+        ] {
+            let revision = revision.unwrap();
+            assert_eq!(revision.to_string(), text);
+            assert!(
+                revision.short().len() == 12 && text.contains(revision.short()),
+                "{revision:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn revision_of_another_kind_is_refused() {
+        let digest = format!("sha256:{}", "0f".repeat(32));
+        for text in ["", "main", "a1", "sha256:", "@", "shop:1"] {
+            for read in [Revision::commit, Revision::image, Revision::archive] {
+                assert_eq!(read(text), None, "{text}");
+            }
+        }
+        assert_eq!(Revision::commit(&digest), None);
+        assert_eq!(Revision::image(&"a1".repeat(20)), None);
+        assert_eq!(Revision::image(&format!("@{digest}")), None);
+        assert_eq!(Revision::archive(&format!("shop@{digest}")), None);
     }
 }

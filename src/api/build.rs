@@ -66,6 +66,50 @@ pub struct Build {
     pub resources: Option<Resources>,
 }
 
+/// The build type that the user chose, with its settings. A match on it is exhaustive, so that a new type compiles only
+/// where every place handles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildKind<'a> {
+    /// `spec.build.dockerfile`.
+    Dockerfile(&'a Dockerfile),
+    /// `spec.build.static`.
+    Static(&'a StaticSite),
+}
+
+impl BuildKind<'_> {
+    /// Returns the name of the field that the user writes, which `status.builder.type` repeats.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dockerfile(_) => "dockerfile",
+            Self::Static(_) => "static",
+        }
+    }
+}
+
+impl Build {
+    /// Returns the chosen build type, or `None` if the type is to be detected.
+    pub fn kind(&self) -> Option<BuildKind<'_>> {
+        // Without `..`, so that a new field does not compile until it is placed here. The CRD's rules refuse the build
+        // types of later versions, and more than one type.
+        let Self {
+            dockerfile,
+            static_site,
+            nixpacks: None | Some(Later(_)),
+            railpack: None | Some(Later(_)),
+            heroku_buildpacks: None | Some(Later(_)),
+            paketo_buildpacks: None | Some(Later(_)),
+            args: _,
+            secrets: _,
+            env_file: _,
+            cache: _,
+            timeout: _,
+            resources: _,
+        } = self;
+        let dockerfile = dockerfile.as_ref().map(BuildKind::Dockerfile);
+        dockerfile.or_else(|| static_site.as_ref().map(BuildKind::Static))
+    }
+}
+
 /// Builds with a Dockerfile of the source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -138,4 +182,18 @@ fn dockerfile() -> String {
 
 fn here() -> String {
     ".".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_kind_follows_the_field_that_is_set() {
+        assert_eq!(Build::default().kind(), None);
+        for (text, name) in [("{dockerfile: {}}", "dockerfile"), ("{static: {}}", "static")] {
+            let build: Build = serde_yaml::from_str(text).unwrap();
+            assert_eq!(build.kind().unwrap().name(), name);
+        }
+    }
 }

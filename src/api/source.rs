@@ -41,7 +41,30 @@ pub struct Source {
     pub drop: Option<Later>,
 }
 
-/// A repository at a forge, whichever that is, and what messages call its fields.
+/// The kind of a source, with its settings. A match on it is exhaustive, so that a new kind compiles only where every
+/// place handles it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SourceKind<'a> {
+    /// `spec.source.git`.
+    Git(&'a GitSource),
+    /// `spec.source.gitea`.
+    Gitea(&'a ForgeSource),
+    /// `spec.source.docker`.
+    Docker(&'a DockerSource),
+}
+
+impl SourceKind<'_> {
+    /// Returns the name of the field that the user writes, which `status.source.type` repeats.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Git(_) => "git",
+            Self::Gitea(_) => "gitea",
+            Self::Docker(_) => "docker",
+        }
+    }
+}
+
+/// A repository at a forge, and the paths of its fields for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FromForge<'a> {
     /// The kind of forge, as the user writes it.
@@ -59,16 +82,37 @@ pub struct FromForge<'a> {
 }
 
 impl Source {
-    /// The repository at a forge, where the source is one: the only place that knows which forges there are.
+    /// Returns the kind of the source, or `None` if no kind is set.
+    pub fn kind(&self) -> Option<SourceKind<'_>> {
+        // Without `..`, so that a new field does not compile until it has a kind. The CRD's rules refuse the fields of
+        // later versions, and more than one kind.
+        let Self {
+            git,
+            gitea,
+            docker,
+            github: None | Some(Later(_)),
+            gitlab: None | Some(Later(_)),
+            bitbucket: None | Some(Later(_)),
+            drop: None | Some(Later(_)),
+        } = self;
+        let git = git.as_ref().map(SourceKind::Git);
+        git.or_else(|| gitea.as_ref().map(SourceKind::Gitea))
+            .or_else(|| docker.as_ref().map(SourceKind::Docker))
+    }
+
+    /// Returns the repository at a forge, or `None` if the source is of another kind.
     pub fn forge(&self) -> Option<FromForge<'_>> {
-        self.gitea.as_ref().map(|source| FromForge {
-            kind: "gitea",
-            source,
-            repository_field: "spec.source.gitea.repository",
-            ref_field: "spec.source.gitea.ref",
-            provider_field: "spec.source.gitea.provider",
-            path_field: "spec.source.gitea.path",
-        })
+        match self.kind()? {
+            SourceKind::Gitea(source) => Some(FromForge {
+                kind: "gitea",
+                source,
+                repository_field: "spec.source.gitea.repository",
+                ref_field: "spec.source.gitea.ref",
+                provider_field: "spec.source.gitea.provider",
+                path_field: "spec.source.gitea.path",
+            }),
+            SourceKind::Git(_) | SourceKind::Docker(_) => None,
+        }
     }
 }
 
@@ -234,4 +278,29 @@ fn root() -> String {
 
 fn is_root(path: &str) -> bool {
     path == "/"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_kind_follows_the_field_that_is_set() {
+        assert_eq!(Source::default().kind(), None);
+        for (text, name) in [
+            ("{git: {url: 'https://host/a.git'}}", "git"),
+            (
+                "{gitea: {provider: {name: gt}, owner: acme, repository: shop}}",
+                "gitea",
+            ),
+            ("{docker: {image: 'shop:1'}}", "docker"),
+        ] {
+            let source: Source = serde_yaml::from_str(text).unwrap();
+            assert_eq!(source.kind().unwrap().name(), name);
+            assert_eq!(
+                source.forge().map(|found| found.kind),
+                (name == "gitea").then_some(name)
+            );
+        }
+    }
 }
