@@ -215,7 +215,8 @@ impl Machine {
             target: pinned.map(Ok),
             releases: self.releases.clone(),
             job: self.job.clone(),
-            image,
+            image: Ok(image),
+            access: Ok(()),
             running: Ok(Running {
                 replicas: self.containers.clone(),
             }),
@@ -356,6 +357,7 @@ impl Machine {
                     now,
                 );
             }
+            Action::Wait { .. } => unreachable!("nothing is waited for here"),
             Action::StartJob { .. } | Action::HandOver { .. } | Action::CancelJob | Action::ForgetJob => {
                 self.act_on_job(action);
             }

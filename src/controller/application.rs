@@ -18,7 +18,9 @@ use crate::plan::backoff::pause;
 use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::fingerprint::changed;
 use crate::plan::state::{JobOutput, JobState, JobView, ReleaseView, World, active, target};
-use crate::plan::{has_arrived, hash_of, is_to_make, plan, release_status, rest_of_deadline};
+use crate::plan::{
+    Plan, application_status, has_arrived, hash_of, is_to_make, plan, release_status, rest_of_deadline,
+};
 use crate::runtime::{Progress, Running};
 
 use super::dereference::Reader;
@@ -77,16 +79,18 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
         releases: views,
         job: ctx.jobs.view(&id),
         image: gathered.image.clone(),
+        access: gathered.access(),
         running,
         retry_at: retry_at(&app),
         lost,
         requested: request(&app).is_some() && !gathered.resolution.pending,
     };
     let steps = plan(&world, now);
+    let announced = announce(&ctx, &app, &world, &steps, now).await?;
     let mut pass = Pass {
         ctx: &ctx,
         id: &id,
-        app: &app,
+        app: &announced,
         releases: &world.releases,
         statuses: statuses(&world, now),
         origin: gathered.resolution.origin.clone(),
@@ -137,9 +141,38 @@ struct Gathered {
     values: Option<Values>,
     wanted: Result<Option<Desired>, Problem>,
     target: Option<Result<Desired, Problem>>,
-    image: Option<JobOutput>,
+    image: Result<Option<JobOutput>, Problem>,
     /// What is wanted is known: it is what the newest Release is for, or that is being made.
     known: bool,
+}
+
+impl Gathered {
+    /// Why a job could not get at the source, if so.
+    fn access(&self) -> Result<(), Problem> {
+        match (&self.resolution.origin, &self.resolution.source) {
+            (Some(_), _) => Ok(()),
+            (None, Some(Err(problem))) => Err(problem.clone()),
+            (None, _) => Err(no_source()),
+        }
+    }
+}
+
+/// Writes the revision of a Release to the Application before the Release gets it, and returns the Application as it is
+/// then.
+async fn announce(
+    ctx: &Ctx,
+    app: &Application,
+    world: &World<'_>,
+    steps: &Plan,
+    now: Timestamp,
+) -> Result<Application, Error> {
+    let mut announced = app.clone();
+    let wanted = world.wanted.as_ref().ok().and_then(Option::as_ref);
+    if let Some(status) = application_status::announce(app, wanted.map(|wanted| &wanted.source), steps, now) {
+        ctx.report.tell(app, None, app.status.as_ref(), &status).await?;
+        announced.status = Some(status);
+    }
+    Ok(announced)
 }
 
 async fn gather(
@@ -182,9 +215,9 @@ async fn gather(
     });
     let image = match (&target, current) {
         (Some(Ok(desired)), Some(release)) if release.status.image.is_none() => {
-            observe::image(ctx, desired).await.ok().flatten()
+            observe::image(ctx, desired).await
         }
-        _ => None,
+        _ => Ok(None),
     };
     Gathered {
         resolution,
@@ -237,7 +270,7 @@ async fn as_it_was(
         known: newest.map_or(app.spec.source.is_none(), same) && !app.spec.stopped,
         wanted,
         target: None,
-        image: None,
+        image: Ok(None),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::api::{ApplicationSpec, Reason, ReleasePhase, ReleaseStatus, Strategy};
+use crate::api::{Reason, ReleasePhase, ReleaseStatus, Strategy};
 use crate::error::{Class, Problem};
-use crate::plan::desired::{container_hash, workload};
+use crate::plan::desired::{container_hash, recorded_config, workload};
 use crate::plan::state::active;
 use crate::plan::{End, hash_of, release_status};
 use crate::redact::Masker;
@@ -113,15 +113,12 @@ impl Pass<'_> {
 
     /// What a Release runs: its own record of the configuration, with the values that it refers to as they are now.
     async fn workload_of(&self, release: &str, status: &ReleaseStatus) -> Result<Workload, Problem> {
-        let image = status.image.clone().unwrap_or_default();
+        let image = status.image.clone().ok_or_else(|| {
+            let message = format!("status.image of release {release} is missing: create another Release");
+            Problem::new(Class::Terminal, Reason::Internal, message)
+        })?;
         let hash = container_hash(&status.inputs, &image);
-        let recorded = status
-            .config
-            .as_ref()
-            .map(|config| config.0.clone())
-            .unwrap_or_default();
-        let mut spec: ApplicationSpec =
-            serde_json::from_value(recorded).unwrap_or_else(|_| self.app.spec.clone());
+        let mut spec = recorded_config(release, status)?;
         // Rollout settings are no part of what a Release is: those of now count.
         spec.rollout.clone_from(&self.app.spec.rollout);
         let values = self.reader.values(&spec).await?;

@@ -16,6 +16,7 @@ use crate::builder::BuildRequest;
 use crate::error::{Class, Problem};
 use crate::job_log::JobLog;
 use crate::model::{AppId, CommitId};
+use crate::plan::application_status::release_name;
 use crate::plan::desired::{Desired, Values};
 use crate::plan::release_status;
 use crate::plan::state::{JobOwner, ReleaseView};
@@ -93,8 +94,20 @@ impl Pass<'_> {
                 self.begin(release, desired, now);
                 Ok(())
             }
-            Action::StartJob { release, desired } => {
-                self.start_job(release, desired, now);
+            Action::StartJob { release, desired } => match self.start_job(release, desired, now) {
+                Ok(()) => Ok(()),
+                Err(problem) => {
+                    let end = End::Failed {
+                        step: "Fetching",
+                        problem,
+                        log_tail: String::new(),
+                    };
+                    self.end(release, &end, now).await;
+                    Ok(())
+                }
+            },
+            Action::Wait { release, problem } => {
+                self.change(release, |status| release_status::waiting(status, problem, now));
                 Ok(())
             }
             Action::CancelJob => {
@@ -158,7 +171,7 @@ impl Pass<'_> {
     async fn adopt(&self, release: &str) -> Result<(), Problem> {
         let patch = json!({"metadata": {
             "labels": {LABEL_APPLICATION: self.id.name},
-            "ownerReferences": [self.owner()],
+            "ownerReferences": [self.owner()?],
         }});
         let patched = self
             .releases_api()
@@ -169,8 +182,11 @@ impl Pass<'_> {
             .map_err(|error| cluster_problem("give the Release its owner", &error))
     }
 
-    fn owner(&self) -> OwnerReference {
-        self.app.controller_owner_ref(&()).unwrap_or_default()
+    fn owner(&self) -> Result<OwnerReference, Problem> {
+        self.app.controller_owner_ref(&()).ok_or_else(|| {
+            let message = "the Application has no UID, so nothing can be owned by it";
+            Problem::new(Class::Transient, Reason::Internal, message)
+        })
     }
 
     /// Makes a Release of this number, or of the next one whose name nobody has taken: a Release of the same name may be
@@ -195,7 +211,7 @@ impl Pass<'_> {
 
     /// What Davit calls the Release of this number.
     fn release_name(&self, number: i64) -> String {
-        format!("{}-{number}", self.id.name)
+        release_name(self.app, number)
     }
 
     /// False where a Release of somebody else has the name.
@@ -220,7 +236,7 @@ impl Pass<'_> {
                 (LABEL_APPLICATION.to_owned(), self.id.name.clone()),
                 (LABEL_MANAGED_BY.to_owned(), MANAGER.to_owned()),
             ])),
-            owner_references: Some(vec![self.owner()]),
+            owner_references: Some(vec![self.owner()?]),
             ..ObjectMeta::default()
         };
         let params = PostParams {
@@ -315,6 +331,7 @@ impl Pass<'_> {
     /// The job goes on for another Release, and so does its log.
     fn hand_over(&mut self, release: &str, desired: &Desired, now: Timestamp) {
         let Some(job) = self.ctx.jobs.view(self.id) else {
+            self.again = true;
             return;
         };
         let before = self.releases.iter().find(|view| view.uid == job.owner.release);
@@ -336,10 +353,15 @@ impl Pass<'_> {
         self.change(release, |status| release_status::job(status, &job.state, now));
     }
 
-    fn start_job(&mut self, release: &str, desired: &Desired, now: Timestamp) {
-        let (Some(origin), Some(values)) = (self.origin.clone(), self.values.clone()) else {
-            return;
+    /// # Errors
+    /// What is to be made is not decided: a defect, since the plan starts no such job.
+    fn start_job(&mut self, release: &str, desired: &Desired, now: Timestamp) -> Result<(), Problem> {
+        let undecided = |what: &str| {
+            let message = format!("the job cannot be started: {what} is missing; create another Release");
+            Problem::new(Class::Terminal, Reason::Internal, message)
         };
+        let origin = self.origin.clone().ok_or_else(|| undecided("its source"))?;
+        let values = self.values.clone().ok_or_else(|| undecided("its environment"))?;
         let owner = self.owner_of_job(release, desired);
         let path = self.log_path(release);
         let tools = self.ctx.tools.clone();
@@ -359,13 +381,10 @@ impl Pass<'_> {
                 });
             }
             Origin::Git { remote, spec } => {
-                let (Some(commit), Some(build), Some(tag)) = (
-                    CommitId::parse(&desired.source.revision),
-                    desired.build.clone(),
-                    desired.tag.clone(),
-                ) else {
-                    return;
-                };
+                let commit =
+                    CommitId::parse(&desired.source.revision).ok_or_else(|| undecided("its commit"))?;
+                let build = desired.build.clone().ok_or_else(|| undecided("its build"))?;
+                let tag = desired.tag.clone().ok_or_else(|| undecided("its tag"))?;
                 hidden.extend(remote.credential.secrets());
                 let clean = self
                     .releases
@@ -412,6 +431,7 @@ impl Pass<'_> {
         if let Some(job) = self.ctx.jobs.view(self.id) {
             self.change(release, |status| release_status::job(status, &job.state, now));
         }
+        Ok(())
     }
 
     pub(super) async fn end(&mut self, release: &str, end: &End, now: Timestamp) {

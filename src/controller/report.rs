@@ -50,9 +50,9 @@ impl Report {
         S: Serialize,
     {
         let old = old
-            .map(|old| serde_json::to_value(old).unwrap_or_default())
-            .unwrap_or_default();
-        let new = serde_json::to_value(new).unwrap_or_default();
+            .map_or(Ok(Value::Null), serde_json::to_value)
+            .map_err(kube::Error::SerdeError)?;
+        let new = serde_json::to_value(new).map_err(kube::Error::SerdeError)?;
         let Some(difference) = difference(&old, &new) else {
             return Ok(false);
         };

@@ -48,6 +48,13 @@ pub enum Action {
         /// What it is pinned to.
         desired: Box<Desired>,
     },
+    /// Record why the work for a Release cannot begin yet.
+    Wait {
+        /// The Release.
+        release: String,
+        /// What must change first.
+        problem: Problem,
+    },
     /// Stop the job; its end is observed later.
     CancelJob,
     /// Let the job go on for this Release, which needs what it makes, in place of the one that it was begun for.

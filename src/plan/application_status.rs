@@ -14,7 +14,7 @@ use crate::runtime::{ReplicaState, Running};
 use super::conditions::{Verdict, built, ended_for_good, healthy, last_word, not_yet, phase_reason, urls};
 use super::desired::PinnedSource;
 use super::progress_deadline::{has_arrived, hash_of};
-use super::{count, newest_that_counts, release_status};
+use super::{Action, Plan, count, newest_that_counts, release_status};
 
 /// What was found out on one pass, after its actions.
 #[derive(Clone, Debug)]
@@ -102,6 +102,70 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
     new
 }
 
+/// The status to write before a Release for another revision is created or begun, if that is what `plan` does.
+///
+/// After a crash the source in the status is used until the next poll. It must therefore never be older than the revision
+/// of any Release: otherwise a restart would release the older revision again.
+pub fn announce(
+    app: &Application,
+    wanted: Option<&PinnedSource>,
+    plan: &Plan,
+    now: Timestamp,
+) -> Option<ApplicationStatus> {
+    let wanted = wanted?;
+    let name = plan.actions.iter().find_map(|action| match action {
+        Action::Create { number, .. } => Some(release_name(app, *number)),
+        Action::Begin { release, .. } => Some(release.clone()),
+        _ => None,
+    })?;
+    let mut status = app.status.clone()?;
+    let generation = app.metadata.generation;
+    let known = status.source.as_ref()?;
+    // The source of an older generation is not used after a restart, and so cannot be wrong.
+    if known.revision == wanted.revision || known.observed_generation != generation {
+        return None;
+    }
+    status.source = Some(ResolvedSource {
+        observed_generation: generation,
+        ..release_status::resolved(wanted)
+    });
+    let message = format!("release {name} is under way");
+    let all = &mut status.conditions;
+    let generation = generation.unwrap_or(1);
+    for (kind, (is_true, reason, message)) in [
+        (
+            ConditionType::Ready,
+            (Some(false), Reason::Progressing, message.clone()),
+        ),
+        (
+            ConditionType::Reconciling,
+            (Some(true), Reason::Progressing, message.clone()),
+        ),
+        (
+            ConditionType::Deployed,
+            (Some(false), Reason::Pending, message.clone()),
+        ),
+        (ConditionType::SourceReady, source_is_ready(wanted)),
+    ] {
+        condition::set(all, kind, is_true, reason, &message, generation, now);
+    }
+    condition::remove(all, ConditionType::Stalled);
+    all.sort_by_key(|condition| order(&condition.type_));
+    status.phase = phase(all);
+    Some(status)
+}
+
+/// The name of the Release of this number that Davit creates.
+pub fn release_name(app: &Application, number: i64) -> String {
+    format!("{}-{number}", app.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn source_is_ready(source: &PinnedSource) -> Verdict {
+    let what = if source.is_image() { "digest" } else { "commit" };
+    let message = format!("{what} {} of {}", source.short_revision(), source.locator);
+    (Some(true), Reason::Resolved, message)
+}
+
 /// The source as it was resolved, with what a Release has found out about it; as it was where it cannot be looked up. Of
 /// which spec it is tells whether it still counts while it cannot be looked up, also after a restart.
 fn resolved(facts: &Facts<'_>, old: &ApplicationStatus) -> Option<ResolvedSource> {
@@ -184,14 +248,7 @@ impl Verdicts {
         newest: Option<&(String, ReleaseStatus)>,
     ) -> Self {
         let source = match &facts.source {
-            Some(Ok(source)) => {
-                let what = if source.is_image() { "digest" } else { "commit" };
-                Some((
-                    Some(true),
-                    Reason::Resolved,
-                    format!("{what} {} of {}", source.short_revision(), source.locator),
-                ))
-            }
+            Some(Ok(source)) => Some(source_is_ready(source)),
             Some(Err(problem)) => Some((Some(false), problem.reason, problem.message.clone())),
             None => None,
         };
@@ -307,6 +364,18 @@ impl Verdicts {
                     Class::Transient,
                     problem.reason,
                     format!("release {name}: {}", problem.message),
+                ));
+            } else if let Some(waits_for) = release_status::waits_for(release) {
+                // The same problem as it was observed, if it was, has the class that decides the conditions.
+                let observed = source_problem.into_iter().chain(&facts.problem);
+                let class = observed
+                    .filter(|problem| problem.reason == waits_for.reason)
+                    .map(|problem| problem.class)
+                    .next();
+                self.problem(&Problem::new(
+                    class.unwrap_or(waits_for.class),
+                    waits_for.reason,
+                    format!("release {name}: {}", waits_for.message),
                 ));
             } else {
                 let message = under_way(facts, name, release);

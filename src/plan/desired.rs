@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{ApplicationSpec, Build, Reason, RestartCondition, RestartPolicy, Strategy};
+use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus, RestartCondition, RestartPolicy, Strategy};
 use crate::builder::BuildType;
 use crate::error::{Class, Problem};
 use crate::model::AppId;
@@ -152,6 +152,24 @@ pub fn config(spec: &ApplicationSpec) -> Value {
         ..ApplicationSpec::default()
     };
     serde_json::to_value(kept).unwrap_or_default()
+}
+
+/// The part of the spec that a Release was recorded to run with.
+///
+/// # Errors
+/// `status.config` is missing or cannot be read: the Release cannot be run again.
+pub fn recorded_config(release: &str, status: &ReleaseStatus) -> Result<ApplicationSpec, Problem> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        let message = format!(
+            "status.config of release {release} cannot be read, so its containers cannot be created: {why}; create another Release"
+        );
+        Problem::new(Class::Terminal, Reason::Internal, message)
+    };
+    let recorded = status
+        .config
+        .as_ref()
+        .ok_or_else(|| unreadable(&"it is missing"))?;
+    serde_json::from_value(recorded.0.clone()).map_err(|error| unreadable(&error))
 }
 
 /// Decides what is wanted.

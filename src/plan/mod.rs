@@ -30,6 +30,7 @@ pub use create_release::numbers;
 pub use progress_deadline::{has_arrived, hash_of, is_to_make, rest_of_deadline};
 
 use create_release::{create, newest_that_counts, number, occasion};
+use desired::Desired;
 use end_release::{cancel, delete, end_others, has_left, prune};
 use progress_deadline::rollout_problem;
 use state::{JobFailure, JobOutput, JobState, ReleaseView, World, active, target};
@@ -203,7 +204,11 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
             fail(plan, &name, "Pending", problem.clone(), String::new());
             return before;
         }
-        Some(Err(_)) | None => return before,
+        Some(Err(problem)) => {
+            wait(plan, &name, problem);
+            return before;
+        }
+        None => return before,
     };
     if !release.has_begun() {
         plan.push(Action::Begin {
@@ -220,10 +225,7 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
                 Some(at) if at > now => plan.look_again_in(until(at, now)),
                 // Work for an engine that is away would only fail again.
                 Some(_) if world.running.is_err() => {}
-                Some(_) => plan.push(Action::StartJob {
-                    release: name,
-                    desired: Box::new(desired.clone()),
-                }),
+                Some(_) => start_job(world, &name, desired, plan),
             }
         }
         Some(JobState::Ended(end)) => {
@@ -233,7 +235,8 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
         Some(JobState::Queued { .. } | JobState::Fetching { .. } | JobState::Building { .. }) => {}
         None if world.job.is_some() => {} // Another Release's job must end first.
         None => match &world.image {
-            Some(image) if release.spec.kind != ReleaseType::Redeploy && !release.spec.clean_cache => {
+            Err(problem) => wait(plan, &name, problem),
+            Ok(Some(image)) if release.spec.kind != ReleaseType::Redeploy && !release.spec.clean_cache => {
                 plan.push(Action::RecordImage {
                     release: name.clone(),
                     output: image.clone(),
@@ -249,13 +252,35 @@ fn advance(world: &World<'_>, release: &ReleaseView, now: Timestamp, plan: &mut 
             {
                 plan.look_again_in(until(at, now));
             }
-            _ => plan.push(Action::StartJob {
-                release: name,
-                desired: Box::new(desired.clone()),
-            }),
+            _ => start_job(world, &name, desired, plan),
         },
     }
     before
+}
+
+/// Starts the job of a Release, or records why that cannot be done.
+fn start_job(world: &World<'_>, release: &str, desired: &Desired, plan: &mut Plan) {
+    match &world.access {
+        Ok(()) => plan.push(Action::StartJob {
+            release: release.to_owned(),
+            desired: Box::new(desired.clone()),
+        }),
+        Err(problem) if problem.class == Class::Terminal => {
+            fail(plan, release, "Fetching", problem.clone(), String::new());
+        }
+        Err(problem) => wait(plan, release, problem),
+    }
+}
+
+/// Records what the work for a Release waits for. A watch triggers the next reconcile if that is another object.
+fn wait(plan: &mut Plan, release: &str, problem: &Problem) {
+    plan.push(Action::Wait {
+        release: release.to_owned(),
+        problem: problem.clone(),
+    });
+    if problem.class == Class::Transient {
+        plan.look_again_in(BLIND);
+    }
 }
 
 fn fail(plan: &mut Plan, release: &str, step: &'static str, problem: Problem, log_tail: String) {

@@ -102,8 +102,14 @@ pub(super) fn restart_of(release: &ReleaseStatus) -> Restart {
         .config
         .as_ref()
         .and_then(|config| config.0.get("restartPolicy"));
-    let policy = recorded.and_then(|policy| serde_json::from_value(policy.clone()).ok());
-    restart(policy)
+    match recorded
+        .map(|policy| serde_json::from_value(policy.clone()))
+        .transpose()
+    {
+        Ok(policy) => restart(policy),
+        // A container whose policy is unknown must not run twice.
+        Err(_) => Restart::Never,
+    }
 }
 
 /// Whether a container has ended and by this policy nobody starts it again.

@@ -97,6 +97,30 @@ pub fn retrying(status: &mut ReleaseStatus, failure: &JobFailure, now: Timestamp
     );
 }
 
+/// The work for the Release cannot begin until something else has changed.
+pub fn waiting(status: &mut ReleaseStatus, problem: &Problem, now: Timestamp) {
+    if !status.phase.has_ended() && !is_rolling(status) {
+        summarise(status, problem.reason, &problem.message, now);
+    }
+}
+
+/// The problem of another object that a Release waits for before its work can begin, if any.
+pub fn waits_for(status: &ReleaseStatus) -> Option<Problem> {
+    let last = condition::find(&status.conditions, ConditionType::Succeeded)
+        .filter(|_| status.phase == ReleasePhase::Pending)?;
+    let reason: Reason = last.reason.parse().ok()?;
+    let usual = matches!(
+        reason,
+        Reason::Pending
+            | Reason::Queued
+            | Reason::Cancelling
+            | Reason::ProgressingWithRetry
+            | Reason::Suspended
+            | Reason::ApplicationNotFound
+    );
+    (!usual).then(|| Problem::new(Class::Transient, reason, last.message.clone()))
+}
+
 /// It waits until what could not be done is tried again.
 pub fn waits(status: &ReleaseStatus) -> bool {
     condition::find(&status.conditions, ConditionType::Succeeded)

@@ -16,7 +16,7 @@ pub fn heir<'w>(
     let mut others = world.releases.iter();
     let begun_for = others.find(|release| release.uid == job.owner.release)?;
     let wants_it_anew = current.spec.kind == ReleaseType::Redeploy || current.spec.clean_cache;
-    let waits_for_an_image = current.status.image.is_none() && world.image.is_none();
+    let waits_for_an_image = current.status.image.is_none() && matches!(world.image, Ok(None));
     let desired = world.target.as_ref()?.as_ref().ok()?;
     let goes_on = !job.state.has_ended() && !job.stopping && !begun_for.spec.cancel && !current.spec.cancel;
     (goes_on

@@ -235,8 +235,10 @@ pub struct World<'a> {
     pub releases: Vec<ReleaseView>,
     /// Its job.
     pub job: Option<JobView>,
-    /// The image that the target's tag names, if it is there.
-    pub image: Option<JobOutput>,
+    /// The image that the target's tag names, if it is there; a problem where the engine cannot be asked.
+    pub image: Result<Option<JobOutput>, Problem>,
+    /// Why a job could not get at the source, if so: a Secret or GitProvider that is missing or not ready.
+    pub access: Result<(), Problem>,
     /// Its containers; a problem where the engine cannot be asked.
     pub running: Result<Running, Problem>,
     /// Whether work that failed for a passing reason must still wait.

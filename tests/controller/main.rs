@@ -11,6 +11,7 @@
 mod common;
 
 mod bounds;
+mod crashes;
 mod engine;
 mod hands;
 mod inputs;

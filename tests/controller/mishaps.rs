@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use davit::api::Release;
+use davit::api::{GitProvider, Release};
 use davit::builder::fake::FakeBuilder;
 use davit::runtime::RuntimeError;
 use davit::runtime::fake::{Behaviour, Hand};
@@ -472,4 +472,71 @@ async fn a_variable_of_the_spec_that_comes_and_goes_makes_no_other_container() {
     davit.phase("shop-3", "Succeeded").await;
     davit.done("shop").await;
     assert_eq!(davit.runtime.calls().created, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redeploy_without_the_secret_of_its_source_fails_with_the_reason() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let git = json!({"url": "https://git.example/shop.git", "secretRef": {"name": "gone"}});
+    davit
+        .patch("shop", json!({"spec": {"source": {"git": git}}}))
+        .await;
+    davit
+        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        .await;
+    let failed = davit.phase("again", "Failed").await;
+    assert_eq!(
+        failed["status"]["failure"]["reason"], "SecretNotFound",
+        "{failed:#}"
+    );
+    let app = davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    assert_eq!(condition(&app, "Stalled")["reason"], "SecretNotFound", "{app:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redeploy_while_its_provider_is_not_ready_shows_the_reason() {
+    let (davit, _repo) = Loop::with_shop().await;
+    davit
+        .create::<GitProvider>(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider",
+            "metadata": {"name": "gt"}, "spec": {"suspend": true,
+            "gitea": {"url": "https://127.0.0.1:1", "tokenSecretRef": {"name": "nope"}}}}))
+        .await;
+    let gitea = json!({"git": null, "gitea": {"provider": {"name": "gt"}, "owner": "a", "repository": "b"}});
+    davit.patch("shop", json!({"spec": {"source": gitea}})).await;
+    davit
+        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        .await;
+    davit
+        .release("again", "told what it waits for", |release| {
+            condition(release, "Ready")["reason"] == "ProviderNotReady"
+        })
+        .await;
+    davit
+        .wait("shop", "told what it waits for", |app| {
+            condition(app, "Ready")["reason"] == "ProviderNotReady"
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_whose_recorded_configuration_is_unreadable_is_never_run_with_the_present_spec() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let broken = json!({"status": {"config": {"replicas": "many"}}});
+    davit
+        .api::<Release>()
+        .patch_status("shop-1", &PatchParams::default(), &Patch::Merge(broken))
+        .await
+        .unwrap();
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    let app = davit
+        .wait("shop", "told that the record cannot be read", |app| {
+            condition(app, "Ready")["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("status.config"))
+        })
+        .await;
+    assert_eq!(app["status"]["phase"], "error", "{app:#}");
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
 }

@@ -1,6 +1,9 @@
 //! A controller on an API server, an engine and a builder in memory.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use davit::api::{Application, Release};
@@ -13,12 +16,14 @@ use davit::redact::Secret;
 use davit::runtime::fake::FakeRuntime;
 use davit::source::{Git, GitOptions};
 use davit_apiserver::{ApiServer, Identity, Options};
+use futures::future::BoxFuture;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 use crate::common::git_repo::GitRepo;
 use crate::common::{in_order, unique};
@@ -42,9 +47,23 @@ pub struct Loop {
     pub builder: FakeBuilder,
     pub metrics: Metrics,
     config: Config,
-    _server: ApiServer,
+    server: ApiServer,
     _dir: tempfile::TempDir,
-    runs: Option<(CancellationToken, JoinHandle<()>)>,
+    runs: Option<Running>,
+}
+
+/// A controller that runs, in a Tokio runtime of its own so that [`Loop::kill`] ends all of its tasks.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    connection: Connection,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.runtime.take().expect("it runs").shutdown_background();
+    }
 }
 
 impl Loop {
@@ -74,7 +93,7 @@ impl Loop {
                 git_cache: 1 << 30,
                 allow_local_sources: true,
             },
-            _server: server,
+            server,
             _dir: dir,
             runs: None,
         };
@@ -124,19 +143,51 @@ impl Loop {
             work_dir,
         };
         let stop = CancellationToken::new();
-        let (config, client, metrics) = (self.config.clone(), self.client.clone(), self.metrics.clone());
-        let (runtime, told) = (Arc::new(self.runtime.clone()), stop.clone());
-        let task = tokio::spawn(async move {
-            davit::app::controller_loop(&config, "", client, told, metrics, runtime, tools).await;
+        let (config, metrics) = (self.config.clone(), self.metrics.clone());
+        let (containers, told) = (Arc::new(self.runtime.clone()), stop.clone());
+        let connection = Connection::new(self.server.router_as(Identity::trusted("system:davit")));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let task = runtime.spawn({
+            let connection = connection.clone();
+            async move {
+                let client = Client::new(connection, "default");
+                davit::app::controller_loop(&config, "", client, told, metrics, containers, tools).await;
+            }
         });
-        self.runs = Some((stop, task));
+        self.runs = Some(Running {
+            stop,
+            task,
+            connection,
+            runtime: Some(runtime),
+        });
+    }
+
+    /// Lets the controller write `writes` times from now on; then none of its requests is answered any more.
+    pub fn cut_off_after(&self, writes: i64) {
+        let running = self.runs.as_ref().expect("it runs");
+        running.connection.left.store(writes, Ordering::SeqCst);
+    }
+
+    /// Whether the writes given to [`Loop::cut_off_after`] are used up.
+    pub fn is_cut_off(&self) -> bool {
+        let running = self.runs.as_ref().expect("it runs");
+        running.connection.left.load(Ordering::SeqCst) <= 0
+    }
+
+    /// Ends the controller at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.runs.take().expect("it runs");
     }
 
     /// Stops the controller, as SIGTERM does, and waits for its end.
     pub async fn stop(&mut self) {
-        let (stop, task) = self.runs.take().expect("it runs");
-        stop.cancel();
-        tokio::time::timeout(PATIENCE, task)
+        let mut running = self.runs.take().expect("it runs");
+        running.stop.cancel();
+        tokio::time::timeout(PATIENCE, &mut running.task)
             .await
             .expect("the controller stops")
             .unwrap();
@@ -260,6 +311,15 @@ impl Loop {
         }
     }
 
+    /// Waits until something is so.
+    pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < end, "waited in vain to be {what}");
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
     /// Waits until the newest generation is done.
     pub async fn done(&self, name: &str) -> Value {
         self.wait(name, "done", |app| {
@@ -337,6 +397,46 @@ impl Loop {
     /// Writes of status so far.
     pub fn writes(&self) -> u64 {
         self.metrics.writes("Application") + self.metrics.writes("Release")
+    }
+}
+
+/// The controller's way to the API server, which a test can cut off after a number of writes.
+#[derive(Clone)]
+struct Connection {
+    server: axum::Router,
+    left: Arc<AtomicI64>,
+}
+
+impl Connection {
+    fn new(server: axum::Router) -> Self {
+        let left = Arc::new(AtomicI64::new(i64::MAX));
+        Self { server, left }
+    }
+}
+
+impl Service<http::Request<kube::client::Body>> for Connection {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<kube::client::Body>) -> Self::Future {
+        let (mut server, left) = (self.server.clone(), self.left.clone());
+        // Events are no part of the state that a restart goes on from.
+        let counts = request.method() != http::Method::GET && !request.uri().path().ends_with("/events");
+        Box::pin(async move {
+            if left.load(Ordering::SeqCst) <= 0 {
+                return std::future::pending().await;
+            }
+            let response = server.call(request.map(axum::body::Body::new)).await;
+            if counts && left.fetch_sub(1, Ordering::SeqCst) <= 1 {
+                return std::future::pending().await;
+            }
+            response
+        })
     }
 }
 

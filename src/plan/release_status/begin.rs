@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::{Cause, CauseKind, ReleasePhase, ReleaseStatus};
+use crate::api::{Cause, CauseKind, Reason, ReleasePhase, ReleaseStatus};
 use crate::plan::Occasion;
 use crate::plan::desired::Desired;
 use crate::plan::fingerprint::{VALUES, changed, why};
 use crate::plan::state::ReleaseView;
 
-use super::{enter, resolved};
+use super::{enter, resolved, summarise};
 
 /// Pins a Release: what it is made of, and what is different from the one before.
 pub fn begin(
@@ -51,6 +51,8 @@ pub fn begin(
     status.handled = handled;
     status.started_at = Some(now.to_string());
     enter(status, ReleasePhase::Pending, now);
+    // A Release that waited for its source before it began waits no longer.
+    summarise(status, Reason::Pending, Reason::Pending.sentence(), now);
 }
 
 /// Fills in what another Release has found out about the same revision, since an image that is there is not fetched for.
