@@ -8,7 +8,7 @@ use crate::common::git_server::{Access, GitHttps};
 use crate::rig::{GOOD, Loop, NEXT, condition, repo, source};
 
 /// The spec of an Application that polls its branch every second, with room for all Releases in its history.
-fn polling(source: Value) -> Value {
+fn polling(source: &Value) -> Value {
     json!({"source": source, "trigger": {"pollInterval": "1s"}, "history": {"succeeded": 100, "failed": 100}})
 }
 
@@ -48,7 +48,7 @@ async fn releases_by_commit(davit: &Loop) -> Vec<(String, u32)> {
 async fn controller_killed_after_any_write_makes_one_release_for_each_commit() {
     let mut davit = Loop::start().await;
     let repo = repo(GOOD);
-    davit.apply("shop", polling(source(&repo))).await;
+    davit.apply("shop", polling(&source(&repo))).await;
     davit.done("shop").await;
     let mut writes = 1;
     loop {
@@ -86,7 +86,7 @@ async fn controller_killed_after_any_write_keeps_the_newest_commit_while_git_is_
             .await;
         let url = server.url(Access::Anonymous, "shop.git");
         let git = json!({"git": {"url": url, "ref": {"branch": "main"}, "secretRef": {"name": "git"}}});
-        davit.apply("shop", polling(git)).await;
+        davit.apply("shop", polling(&git)).await;
         davit.done("shop").await;
         davit.cut_off_after(writes);
         let head = repo.commit("Next", &[("Dockerfile", NEXT)]);
