@@ -5,6 +5,7 @@
 #![allow(
     clippy::too_many_lines,
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test tells one story from its beginning to its end"
 )]
 
@@ -60,7 +61,7 @@ fn killed_at_any_moment_it_goes_on_or_fails_cleanly_and_never_goes_back() {
     let repo = GitRepo::with(&[("Dockerfile", &page("0"))]);
     let polled = |source: Value| {
         json!({"source": source, "trigger": {"pollInterval": "1s"}, "stopGracePeriod": "1s",
-            "history": {"succeeded": 1000, "failed": 1000},
+            "history": {"succeeded": 100, "failed": 100},
             "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "value"}}}]})
     };
     davit.secret("token", &[("value", "0")]);
