@@ -534,8 +534,6 @@ impl Machine {
                 draining: false,
                 restarts: 0,
                 host_ports: Vec::new(),
-                given: Vec::new(),
-                secret_files: false,
             });
         }
         let all: Vec<usize> = (0..self.containers.len())

@@ -19,14 +19,15 @@ use crate::plan::desired::{Desired, PinnedSource, Values, validate};
 use crate::plan::fingerprint::changed;
 use crate::plan::state::{JobOutput, JobState, JobView, ReleaseView, World, active, target};
 use crate::plan::{
-    Plan, application_status, has_arrived, hash_of, is_to_make, plan, release_status, rest_of_deadline,
+    Plan, application_status, has_arrived, is_to_make, plan, redaction_policy, release_status,
+    rest_of_deadline,
 };
 use crate::runtime::{Progress, Running};
 
 use super::dereference::Reader;
 use super::execute::Pass;
 use super::resolve::Resolution;
-use super::{Ctx, Error, finalizer, observe, output_redaction};
+use super::{Ctx, Error, finalizer, observe};
 
 /// How long a pass waits before it looks again where nothing else would wake it.
 const SLOW_CHECK: Duration = Duration::from_mins(10);
@@ -59,12 +60,13 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
     } else {
         gather(&ctx, &id, &app, &views, &reader).await
     };
+    let wanted = gathered.wanted.as_ref().ok().and_then(Option::as_ref);
+    let redaction = redaction_policy(gathered.values.as_ref(), wanted, &views);
     let running = ctx
         .runtime
-        .observe(&id)
+        .observe(&id, &redaction)
         .await
         .map_err(|error| Problem::of(&error));
-    let running = running.map(|running| without_secrets(running, &gathered, &views));
     for view in &mut views {
         release_status::outage(&mut view.status, running.as_ref().err(), now);
         if !app.spec.suspend && !view.has_ended() {
@@ -102,6 +104,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Ctx>) -> Result<Requeue,
             .and_then(Option::as_ref)
             .map(Desired::identity),
         reader: &reader,
+        redaction: &redaction,
         problem: None,
         progress: None,
         again: false,
@@ -405,34 +408,6 @@ fn statuses(world: &World<'_>, now: Timestamp) -> BTreeMap<String, ReleaseStatus
     all
 }
 
-/// What containers said is shown in status and events: without the values that no log may show, neither those of now nor
-/// those that the container was given. The files that it was given cannot be read again: where they may be others by now, its
-/// words are not shown.
-fn without_secrets(mut running: Running, gathered: &Gathered, releases: &[ReleaseView]) -> Running {
-    let now = gathered
-        .values
-        .as_ref()
-        .map(|values| values.confidential.as_slice());
-    let wanted = gathered.wanted.as_ref().ok().and_then(Option::as_ref);
-    let same_files = |hash: &str| {
-        wanted.is_some_and(|wanted| {
-            let of = |view: &&ReleaseView| hash_of(&view.status).as_deref() == Some(hash);
-            let made = releases.iter().find(of);
-            made.is_some_and(|made| {
-                let others = changed(&made.status.inputs, &wanted.inputs);
-                others.into_iter().all(|field| !field.starts_with("run.volumes."))
-            })
-        })
-    };
-    for replica in &mut running.replicas {
-        let known = !replica.secret_files || now.is_some() && same_files(&replica.hash);
-        let secrets = now.unwrap_or_default().iter().chain(&replica.given);
-        output_redaction::show(&mut replica.state, known.then_some(secrets));
-        replica.given.clear();
-    }
-    running
-}
-
 /// When the containers want another look.
 fn next_check(pass: &Pass<'_>, world: &World<'_>, now: Timestamp) -> Option<Duration> {
     let again = pass.again.then_some(Duration::ZERO);
@@ -498,9 +473,8 @@ async fn report(
         Some(_) => pass
             .ctx
             .runtime
-            .observe(pass.id)
+            .observe(pass.id, pass.redaction)
             .await
-            .map(|running| without_secrets(running, gathered, &world.releases))
             .map_err(|error| Problem::of(&error)),
         None => world.running.clone(),
     };

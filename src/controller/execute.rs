@@ -20,9 +20,9 @@ use crate::plan::application_status::release_name;
 use crate::plan::desired::{Desired, Values};
 use crate::plan::release_status;
 use crate::plan::state::{JobOwner, ReleaseView};
-use crate::plan::{Action, End, Occasion};
+use crate::plan::{Action, End, Occasion, hash_of};
 use crate::redact::Masker;
-use crate::runtime::Progress;
+use crate::runtime::{Progress, RedactionPolicy, ReplicaState};
 
 use super::build_job::{BuildWork, PullWork, no_log};
 use super::dereference::Reader;
@@ -52,6 +52,8 @@ pub struct Pass<'a> {
     pub handled: Option<String>,
     /// Reads what else is referred to.
     pub reader: &'a Reader,
+    /// What container output must not show.
+    pub redaction: &'a RedactionPolicy,
     /// What could not be done.
     pub problem: Option<Problem>,
     /// How far the containers are.
@@ -435,7 +437,20 @@ impl Pass<'_> {
     }
 
     pub(super) async fn end(&mut self, release: &str, end: &End, now: Timestamp) {
-        self.change(release, |status| release_status::end(status, end, now));
+        let output = match end {
+            End::Failed { log_tail, .. } if log_tail.is_empty() => self.container_output(release).await,
+            _ => String::new(),
+        };
+        let with_output = match end {
+            End::Failed { step, problem, .. } if !output.is_empty() => Some(End::Failed {
+                step,
+                problem: problem.clone(),
+                log_tail: output,
+            }),
+            _ => None,
+        };
+        let recorded = with_output.as_ref().unwrap_or(end);
+        self.change(release, |status| release_status::end(status, recorded, now));
         if let End::Failed { problem, .. } = end {
             let name = release.to_owned();
             let about = self.about_release(&name);
@@ -445,6 +460,33 @@ impl Pass<'_> {
                 .await;
         }
         self.again = true;
+    }
+
+    /// Reads the end of the log of the container that a Release fails with, before the rollback removes it. Empty if the
+    /// Release has no container, or the runtime does not answer: the Release fails all the same.
+    async fn container_output(&self, release: &str) -> String {
+        let Some(hash) = self.statuses.get(release).and_then(hash_of) else {
+            return String::new();
+        };
+        let runtime = &self.ctx.runtime;
+        let Ok(running) = runtime.observe(self.id, self.redaction).await else {
+            return String::new();
+        };
+        let worst = running.replicas.iter().filter(|replica| replica.hash == hash);
+        let worst = worst.min_by_key(|replica| match replica.state {
+            ReplicaState::Exited { .. } | ReplicaState::KeepsEnding { .. } => 0,
+            ReplicaState::Unhealthy(_) => 1,
+            ReplicaState::Starting => 2,
+            ReplicaState::Healthy | ReplicaState::Kept | ReplicaState::Created => 3,
+        });
+        let Some(replica) = worst else {
+            return String::new();
+        };
+        let output = runtime.log_tail(self.id, &replica.id, self.redaction).await;
+        output.unwrap_or_else(|error| {
+            tracing::warn!(app = %self.id, release, %error, "reading the log of a failed container");
+            String::new()
+        })
     }
 
     /// A Release, as an event names it.

@@ -14,7 +14,6 @@ pub mod kinds;
 pub mod lookup;
 pub mod observe;
 pub mod origin;
-mod output_redaction;
 pub mod pull_journal;
 pub mod report;
 pub mod resolve;

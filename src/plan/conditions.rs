@@ -273,8 +273,6 @@ mod tests {
                     protocol: *protocol,
                 })
                 .collect(),
-            given: Vec::new(),
-            secret_files: false,
         };
         let mut running = Running::default();
         assert_eq!(urls(&running, "h"), [""; 0]);

@@ -13,6 +13,7 @@ mod health;
 mod ports;
 mod progress_deadline;
 mod quantities;
+mod redaction;
 pub mod release_status;
 mod reuse_job;
 pub mod state;
@@ -28,6 +29,7 @@ use crate::runtime::{ReplicaState, Running};
 pub use action::{Action, End, Occasion, Plan, Unwanted};
 pub use create_release::numbers;
 pub use progress_deadline::{has_arrived, hash_of, is_to_make, rest_of_deadline};
+pub use redaction::redaction_policy;
 
 use create_release::{create, newest_that_counts, number, occasion};
 use desired::Desired;

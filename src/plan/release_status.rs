@@ -9,7 +9,7 @@ use crate::api::{
     BuilderUsed, ConditionType, EndedContainer, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
     ResolvedSource, Step, condition,
 };
-use crate::error::{Class, Problem, cut};
+use crate::error::{Class, Problem, cut_beginning};
 use crate::runtime::{Progress, ReplicaState, Running};
 
 use super::desired::PinnedSource;
@@ -86,7 +86,7 @@ pub fn retrying(status: &mut ReleaseStatus, failure: &JobFailure, now: Timestamp
         step: failure.step.to_owned(),
         reason: failure.problem.reason.to_string(),
         message: failure.problem.message.clone(),
-        log_tail: Some(cut(&failure.log_tail, 2048)).filter(|tail| !tail.is_empty()),
+        log_tail: Some(cut_beginning(&failure.log_tail, 2048)).filter(|tail| !tail.is_empty()),
     });
     status.phase = ReleasePhase::Pending;
     summarise(
@@ -326,7 +326,7 @@ pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
                 step: (*step).to_owned(),
                 reason: problem.reason.to_string(),
                 message: problem.message.clone(),
-                log_tail: Some(cut(log_tail, 2048)).filter(|tail| !tail.is_empty()),
+                log_tail: Some(cut_beginning(log_tail, 2048)).filter(|tail| !tail.is_empty()),
             });
             close(
                 status,

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::docker::events::Hub;
 use super::docker::rollout::{self, Busy, Phase, Seen, Step, Want};
-use super::{Progress, Restart, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
+use super::{Progress, RedactionPolicy, Restart, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
 use crate::api::Strategy;
 use crate::model::AppId;
 use state::State;
@@ -115,6 +115,14 @@ impl FakeRuntime {
         for app in changed {
             self.hub.changed(app);
         }
+    }
+
+    /// What the containers of this image write to their log as soon as they run.
+    pub fn write_log(&self, image: &str, output: &str) {
+        self.state
+            .lock()
+            .outputs
+            .insert(image.to_owned(), output.to_owned());
     }
 
     /// The engine does not have this image (any more).
@@ -286,14 +294,34 @@ impl FakeRuntime {
 
 #[async_trait]
 impl Runtime for FakeRuntime {
-    async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError> {
+    async fn observe(&self, app: &AppId, redaction: &RedactionPolicy) -> Result<Running, RuntimeError> {
         let mut state = self.state.lock();
         state.calls.observe += 1;
         state.may_call()?;
         let own = state.containers.iter().filter(|one| one.workload.app == *app);
-        let mut replicas: Vec<_> = own.map(FakeContainer::replica).collect();
+        let redacted = |one: &FakeContainer| {
+            let mut replica = one.replica();
+            redaction.redact(&mut replica.state, &replica.hash, &one.given());
+            replica
+        };
+        let mut replicas: Vec<_> = own.map(redacted).collect();
         replicas.sort_by(|one, two| one.name.cmp(&two.name));
         Ok(Running { replicas })
+    }
+
+    async fn log_tail(
+        &self,
+        app: &AppId,
+        replica: &str,
+        redaction: &RedactionPolicy,
+    ) -> Result<String, RuntimeError> {
+        let mut state = self.state.lock();
+        state.may_call()?;
+        let mut containers = state.containers.iter();
+        let found = containers.find(|one| one.workload.app == *app && one.seen.id == replica);
+        Ok(found.map_or_else(String::new, |one| {
+            redaction.redact_log_tail(&one.output(&state.outputs), &one.workload.hash, &one.given())
+        }))
     }
 
     async fn deploy(&self, workload: &Workload) -> Result<Progress, RuntimeError> {

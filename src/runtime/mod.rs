@@ -3,6 +3,7 @@
 pub mod docker;
 pub mod fake;
 pub mod port;
+pub mod redaction;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::model::AppId;
 use crate::redact::Secret;
 
 pub use port::PortBinding;
+pub use redaction::RedactionPolicy;
 
 /// The most that is handed on of what a container or its check said, in bytes: more than is shown of it, because secrets are
 /// taken out of it first, and more than the 4096 that the Docker Engine keeps of a check's output.
@@ -238,14 +240,9 @@ pub struct Replica {
     pub restarts: i64,
     /// Its places on the machine as they really are, each with its port, address and protocol, in that order.
     pub host_ports: Vec<PortBinding>,
-    /// The secrets in its environment, as it was given them: they may be others by now, or gone.
-    pub given: Vec<Secret>,
-    /// It was given files that are secrets.
-    pub secret_files: bool,
 }
 
-/// How a container is. What it said is here as it said it, with its secrets: at most [`LONGEST_WORDS`], with an `…` wherever
-/// more was said, beside which half a secret may stand. The loop masks it before it is cut to what is shown.
+/// State of a container. Its output is redacted: see [`RedactionPolicy`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
     /// Made, not started.
@@ -386,8 +383,18 @@ impl Explain for RuntimeError {
 /// A place where containers run. Every call is idempotent and finds its own work by labels.
 #[async_trait]
 pub trait Runtime: Send + Sync {
-    /// What is there of an Application.
-    async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError>;
+    /// Returns the containers of an Application. Output of containers is masked as `redaction` demands, and with the
+    /// values that the runtime itself gave to the container.
+    async fn observe(&self, app: &AppId, redaction: &RedactionPolicy) -> Result<Running, RuntimeError>;
+
+    /// Returns the end of one container's log, redacted, at most [`redaction::MAX_LOG_TAIL`] bytes; empty if the container
+    /// wrote nothing or does not exist.
+    async fn log_tail(
+        &self,
+        app: &AppId,
+        replica: &str,
+        redaction: &RedactionPolicy,
+    ) -> Result<String, RuntimeError>;
 
     /// Takes the next steps from what is there towards `workload` and says how far it is. Never waits for health or for
     /// a container to stop: it is called again when an event comes or `check_in` has passed. Also the way back: called

@@ -8,8 +8,8 @@ use davit::api::{Protocol, Strategy};
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
 use davit::runtime::fake::{Behaviour, FakeRuntime, Hand, workload};
 use davit::runtime::{
-    Health, Mount, MountSource, PortBinding, Probe, Progress, Replica, ReplicaState, Restart, Runtime,
-    RuntimeError, RuntimeEvent, Workload,
+    Health, Mount, MountSource, PortBinding, Probe, Progress, RedactionPolicy, Replica, ReplicaState,
+    Restart, Runtime, RuntimeError, RuntimeEvent, Workload,
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -48,6 +48,7 @@ impl Rig {
     fn fake() -> Self {
         let fake = FakeRuntime::default();
         fake.script("sick", &Behaviour::Unhealthy("connection refused".to_owned()));
+        fake.write_log("sick", "connecting\nno database\n");
         Self {
             events: fake.events(),
             runtime: Box::new(fake.clone()),
@@ -85,7 +86,7 @@ impl Rig {
         BASE_IMAGE.clone_into(&mut workload.image);
         let script = match does {
             Does::Serve => "mkdir /w; echo $MARK > /w/index.html; exec httpd -f -p 8080 -h /w".to_owned(),
-            Does::NeverGetWell => "exec sleep 1000".to_owned(),
+            Does::NeverGetWell => "echo connecting; echo no database; exec sleep 1000".to_owned(),
             Does::Exit(code) => format!("echo last words; exit {code}"),
         };
         workload.env = vec![("MARK".to_owned(), hash.into())];
@@ -127,7 +128,7 @@ impl Rig {
 
     pub async fn replicas(&self, workload: &Workload) -> Vec<Replica> {
         self.runtime
-            .observe(&workload.app)
+            .observe(&workload.app, &RedactionPolicy::default())
             .await
             .expect("the containers are seen")
             .replicas
@@ -271,6 +272,7 @@ promises! {
     what_a_hand_changed_is_put_right
     what_ended_by_its_policy_is_left_and_told
     a_crash_loop_is_not_healthy
+    log_tail_of_a_failed_container_keeps_lines_and_hides_secrets
     a_host_port_goes_from_the_old_one_to_the_new_one_and_back
     a_taken_port_is_told_and_nothing_is_stopped_for_it
     what_cannot_run_says_why
@@ -417,6 +419,45 @@ async fn what_ended_by_its_policy_is_left_and_told(mut rig: Rig) {
     wanted.ended.clear();
     rig.runtime.deploy(&wanted).await.unwrap();
     assert_eq!(rig.replicas(&wanted).await.len(), 1);
+}
+
+async fn log_tail_of_a_failed_container_keeps_lines_and_hides_secrets(mut rig: Rig) {
+    let redaction = RedactionPolicy {
+        confidential: Some(vec!["database".into()]),
+        ..RedactionPolicy::default()
+    };
+    let sick = rig.workload("web", "h1", Does::NeverGetWell);
+    rig.runtime.deploy(&sick).await.unwrap();
+    let unwell = |all: &[Replica]| {
+        all.iter()
+            .any(|it| matches!(it.state, ReplicaState::Unhealthy(_)))
+    };
+    let replicas = rig.replicas_until(&sick, unwell).await;
+    let tail = rig.runtime.log_tail(&sick.app, &replicas[0].id, &redaction).await;
+    assert_eq!(tail.unwrap(), "connecting\nno ***");
+
+    // The container of another Application is not read.
+    let other = davit::model::AppId::new(&sick.app.namespace, "other");
+    let tail = rig.runtime.log_tail(&other, &replicas[0].id, &redaction).await;
+    assert_eq!(tail.unwrap(), "");
+
+    let mut ends = rig.workload("job", "h2", Does::Exit(3));
+    ends.restart = Restart::Never;
+    ends.env.push(("TOKEN".to_owned(), "words".into()));
+    ends.secret_env.push("TOKEN".to_owned());
+    rig.runtime.deploy(&ends).await.unwrap();
+    let ended = |all: &[Replica]| {
+        all.iter()
+            .any(|it| matches!(it.state, ReplicaState::Exited { .. }))
+    };
+    let replicas = rig.replicas_until(&ends, ended).await;
+    let tail = rig.runtime.log_tail(&ends.app, &replicas[0].id, &redaction).await;
+    assert_eq!(tail.unwrap(), "last ***");
+    let gone = rig
+        .runtime
+        .log_tail(&ends.app, "0".repeat(64).as_str(), &redaction)
+        .await;
+    assert_eq!(gone.unwrap(), "");
 }
 
 async fn a_crash_loop_is_not_healthy(mut rig: Rig) {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use davit::api::Strategy;
-use davit::redact::{Masker, Secret};
+use davit::redact::Secret;
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
 use davit::runtime::{
-    Ended, Health, LONGEST_WORDS, Mount, MountSource, PortBinding, Probe, Replica, ReplicaState, Restart,
+    Ended, Health, Mount, MountSource, PortBinding, Probe, RedactionPolicy, Replica, ReplicaState, Restart,
     Runtime as _, RuntimeError, RuntimeEvent, Workload,
 };
 use futures::StreamExt as _;
@@ -353,7 +353,13 @@ async fn two_of_one_name_touch_nothing_of_each_other() {
     let before = rig.replicas(&wanted).await;
 
     assert_eq!(two.apps().await.unwrap(), []);
-    assert_eq!(two.observe(&wanted.app).await.unwrap().replicas, []);
+    assert_eq!(
+        two.observe(&wanted.app, &RedactionPolicy::default())
+            .await
+            .unwrap()
+            .replicas,
+        []
+    );
     let mut namesake = wanted.clone();
     (namesake.uid, namesake.hash) = ("another".to_owned(), "h2".to_owned());
     let refused = two.deploy(&namesake).await.unwrap_err().to_string();

@@ -48,6 +48,11 @@ async fn containers_that_keep_ending_are_taken_back() {
     assert_eq!(app["status"]["phase"], "error");
     assert_eq!(app["status"]["release"]["active"], "shop-1");
     assert_eq!(condition(&app, "Healthy")["status"], "True", "{app:#}");
+    let failed = davit.phase("shop-2", "Failed").await;
+    assert_eq!(
+        failed["status"]["failure"]["logTail"], "no database",
+        "{failed:#}"
+    );
     assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
 }
 
@@ -55,6 +60,9 @@ async fn containers_that_keep_ending_are_taken_back() {
 async fn containers_that_never_get_well_have_until_the_deadline() {
     let sick = Behaviour::Unhealthy("connection refused".to_owned());
     let (davit, _repo) = with_a_bad_commit(&sick, json!({"progressDeadline": "2s"})).await;
+    davit
+        .runtime
+        .write_log(&FakeBuilder::id(BAD), "starting\n  no database\n");
     assert_eq!(davit.images("shop").len(), 2, "the old one serves meanwhile");
     let app = davit
         .wait("shop", "in error", |app| app["status"]["phase"] == "error")
@@ -63,6 +71,11 @@ async fn containers_that_never_get_well_have_until_the_deadline() {
     assert!(
         message.contains("connection refused") && message.contains("spec.healthCheck"),
         "{message}"
+    );
+    let failed = davit.phase("shop-2", "Failed").await;
+    assert_eq!(
+        failed["status"]["failure"]["logTail"], "starting\n  no database",
+        "{failed:#}"
     );
     davit.quiet().await;
     assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);

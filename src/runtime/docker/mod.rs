@@ -34,7 +34,9 @@ use parking_lot::Mutex;
 use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{LONGEST_WORDS, Progress, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
+use super::{
+    LONGEST_WORDS, Progress, RedactionPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Workload,
+};
 use crate::error::{chain, cut};
 use crate::model::AppId;
 use labels::Names;
@@ -131,7 +133,7 @@ impl DockerRuntime {
 
 #[async_trait]
 impl Runtime for DockerRuntime {
-    async fn observe(&self, app: &AppId) -> Result<Running, RuntimeError> {
+    async fn observe(&self, app: &AppId, redaction: &RedactionPolicy) -> Result<Running, RuntimeError> {
         let mut running = Running::default();
         let all = self.inner.look(app).await?;
         self.inner.hub.reached();
@@ -144,10 +146,30 @@ impl Runtime for DockerRuntime {
             } else {
                 String::new()
             };
-            running.replicas.push(looked.replica(busy, message));
+            let given = looked.given.clone();
+            let mut replica = looked.replica(busy, message);
+            redaction.redact(&mut replica.state, &replica.hash, &given);
+            running.replicas.push(replica);
         }
         running.replicas.sort_by(|one, two| one.name.cmp(&two.name));
         Ok(running)
+    }
+
+    async fn log_tail(
+        &self,
+        app: &AppId,
+        replica: &str,
+        redaction: &RedactionPolicy,
+    ) -> Result<String, RuntimeError> {
+        let inner = &self.inner;
+        let Some(looked) = inner.look_at(replica).await? else {
+            return Ok(String::new());
+        };
+        if !inner.names.ours(&looked.labels) || events::app_of(&looked.labels).as_ref() != Some(app) {
+            return Ok(String::new());
+        }
+        let output = inner.output(&looked.id).await;
+        Ok(redaction.redact_log_tail(&output, &looked.config(), &looked.given))
     }
 
     async fn deploy(&self, workload: &Workload) -> Result<Progress, RuntimeError> {
@@ -435,21 +457,26 @@ impl Inner {
         words
     }
 
-    /// What a container said last, or what the engine said of it.
+    /// The last lines of a container's output, or the engine's error message if it wrote nothing.
     async fn last_words(&self, looked: &Looked) -> String {
+        match self.output(&looked.id).await {
+            nothing if nothing.is_empty() => cut(looked.error.trim(), LONGEST_WORDS),
+            words => words,
+        }
+    }
+
+    /// The last lines of a container's output.
+    async fn output(&self, id: &str) -> String {
         let options = LogsOptionsBuilder::new()
             .stdout(true)
             .stderr(true)
             .tail(&log_tail::LINES.to_string())
             .build();
         let mut words = LastWords::default();
-        let mut entries = std::pin::pin!(self.docker.logs(&looked.id, Some(options)));
+        let mut entries = std::pin::pin!(self.docker.logs(id, Some(options)));
         while let Some(Ok(entry)) = entries.next().await {
             words.hear(&entry.into_bytes());
         }
-        match words.tell() {
-            nothing if nothing.is_empty() => cut(looked.error.trim(), LONGEST_WORDS),
-            words => words,
-        }
+        words.tell()
     }
 }

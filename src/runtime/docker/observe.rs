@@ -16,6 +16,7 @@ use super::restart_history::in_steps;
 use super::rollout::{Busy, Health, Mend, Phase, Seen};
 use crate::api::Protocol;
 use crate::redact::Secret;
+use crate::runtime::redaction::GivenSecrets;
 use crate::runtime::{Ended, PortBinding, Replica, ReplicaState, Restart, Workload};
 
 /// What the alias of a container that has left the name begins and ends with; between stands when, in milliseconds.
@@ -83,8 +84,8 @@ pub struct Looked {
     pub other_networks: Vec<String>,
     /// Its places on the machine as they are.
     pub host_ports: Vec<PortBinding>,
-    /// The secrets in its environment, as it was given them.
-    pub given: Vec<Secret>,
+    /// The secrets that it was given.
+    pub given: GivenSecrets,
     /// It has a check, its image's or one of its own, that the engine makes.
     pub checked: bool,
     /// That check.
@@ -141,7 +142,10 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
     let restarts = answer.restart_count.unwrap_or_default();
     let code = state.exit_code.unwrap_or_default();
     let phase = read_phase(state.status, code);
-    let given = given(config.env.as_deref().unwrap_or_default(), &labels);
+    let given = GivenSecrets {
+        env: given(config.env.as_deref().unwrap_or_default(), &labels),
+        files: labels.contains_key(labels::SECRET_FILES),
+    };
     let check = state.health.filter(|health| {
         !matches!(
             health.status,
@@ -328,6 +332,11 @@ impl Looked {
         self.labels.get(key).cloned().unwrap_or_default()
     }
 
+    /// The hash of the deployment that it was made for.
+    pub fn config(&self) -> String {
+        self.label(labels::CONFIG)
+    }
+
     /// How the rollout of `workload` sees it.
     pub fn seen(&self, workload: &Workload, names: &Names, busy: Option<Busy>) -> Seen {
         let made_for_it = self.labels.get(labels::CONFIG) == Some(&workload.hash)
@@ -405,7 +414,7 @@ impl Looked {
             }
         };
         Replica {
-            hash: self.label(labels::CONFIG),
+            hash: self.config(),
             release: self.label(labels::RELEASE),
             id: self.id,
             name: self.name,
@@ -416,8 +425,6 @@ impl Looked {
             draining: busy || endpoint.left.is_some(),
             restarts: self.restarts,
             host_ports: self.host_ports,
-            given: self.given,
-            secret_files: self.labels.contains_key(labels::SECRET_FILES),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::api::Strategy;
 use crate::model::AppId;
 use crate::runtime::docker::restart_history::in_steps;
 use crate::runtime::docker::rollout::{Busy, Health, Mend, Phase, Seen, Step};
+use crate::runtime::redaction::GivenSecrets;
 use crate::runtime::{Ended, MountSource, Replica, ReplicaState, RuntimeError, Workload};
 
 /// One container of the fake engine.
@@ -28,6 +29,7 @@ pub struct FakeContainer {
 pub(super) struct State {
     pub(super) containers: Vec<FakeContainer>,
     pub(super) behaviours: BTreeMap<String, Behaviour>,
+    pub(super) outputs: BTreeMap<String, String>,
     pub(super) missing: BTreeSet<String>,
     pub(super) occupied: BTreeMap<u16, String>,
     pub(super) volumes: BTreeSet<(AppId, String)>,
@@ -78,6 +80,27 @@ impl FakeContainer {
         matches!(self.seen.phase, Phase::Exited(code) if !wanted.restart.starts_again(code, self.seen.restarts))
             && !self.seen.kept
             && self.workload.release != wanted.release
+    }
+
+    pub(super) fn given(&self) -> GivenSecrets {
+        let workload = &self.workload;
+        let confidential = workload
+            .env
+            .iter()
+            .filter(|(name, _)| workload.secret_env.contains(name));
+        GivenSecrets {
+            env: confidential.map(|(_, value)| value.clone()).collect(),
+            files: workload.secret_files,
+        }
+    }
+
+    /// What its containers wrote until now.
+    pub(super) fn output(&self, outputs: &BTreeMap<String, String>) -> String {
+        let more = outputs
+            .get(&self.workload.image)
+            .map(String::as_str)
+            .unwrap_or_default();
+        format!("{more}{}", self.message)
     }
 
     pub(super) fn replica(&self) -> Replica {
@@ -131,14 +154,6 @@ impl FakeContainer {
                 .filter(|port| running && port.host.is_some())
                 .cloned()
                 .collect(),
-            given: self
-                .workload
-                .env
-                .iter()
-                .filter(|(name, _)| self.workload.secret_env.contains(name))
-                .map(|(_, value)| value.clone())
-                .collect(),
-            secret_files: self.workload.secret_files,
         }
     }
 }
