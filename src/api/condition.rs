@@ -155,6 +155,7 @@ reasons! {
     // Running.
     PortTaken = "A host port is taken by something else.",
     ContainerConfigInvalid = "The engine refused to make or start the container.",
+    ArchitectureMismatch = "The image or its program is for another CPU architecture than the engine's machine.",
     ContainerExited = "A container ended although it should run.",
     Unhealthy = "A container runs but is not healthy.",
     ProgressDeadlineExceeded = "The release was not healthy within rollout.progressDeadline.",

@@ -322,6 +322,9 @@ pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
             problem,
             log_tail,
         } => {
+            if *step == "Deploying" && step_began(status, step).is_none() {
+                enter(status, ReleasePhase::Deploying, now);
+            }
             status.failure = Some(Failure {
                 step: (*step).to_owned(),
                 reason: problem.reason.to_string(),

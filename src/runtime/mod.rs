@@ -322,9 +322,24 @@ pub enum RuntimeError {
     /// The image is gone.
     #[error("start a container: the image {0} is not in the engine")]
     ImageMissing(String),
-    /// The engine refuses the container's configuration (an entrypoint that is not there, a bad mount).
-    #[error("start a container: {0}")]
-    ConfigInvalid(String),
+    /// The runtime refuses the configuration: a missing entrypoint, a bad mount, a limit of the kernel.
+    #[error("start a container: {message}")]
+    Rejected {
+        /// The runtime's message.
+        message: String,
+        /// The fields of the spec that the message is about, if known.
+        fields: Option<&'static str>,
+    },
+    /// The image, or the program that it starts, is for another CPU architecture.
+    #[error("start a container: {subject} is for {program}, and the engine's machine is {machine}")]
+    WrongArchitecture {
+        /// The image or the path of the program.
+        subject: String,
+        /// Its architecture.
+        program: String,
+        /// The architecture of the engine's machine.
+        machine: String,
+    },
     /// No space.
     #[error("start a container: no space left on the engine's disk")]
     DiskFull,
@@ -344,7 +359,10 @@ pub enum RuntimeError {
 impl Explain for RuntimeError {
     fn class(&self) -> Class {
         match self {
-            Self::PortTaken { .. } | Self::AddressMissing(_) | Self::ConfigInvalid(_) => Class::Terminal,
+            Self::PortTaken { .. }
+            | Self::AddressMissing(_)
+            | Self::Rejected { .. }
+            | Self::WrongArchitecture { .. } => Class::Terminal,
             Self::ImageMissing(_) | Self::DiskFull | Self::EngineUnavailable(_) | Self::Engine { .. } => {
                 Class::Transient
             }
@@ -354,7 +372,8 @@ impl Explain for RuntimeError {
     fn reason(&self) -> Reason {
         match self {
             Self::PortTaken { .. } => Reason::PortTaken,
-            Self::AddressMissing(_) | Self::ConfigInvalid(_) => Reason::ContainerConfigInvalid,
+            Self::AddressMissing(_) | Self::Rejected { .. } => Reason::ContainerConfigInvalid,
+            Self::WrongArchitecture { .. } => Reason::ArchitectureMismatch,
             Self::ImageMissing(_) => Reason::ImageNotFound,
             Self::DiskFull => Reason::DiskFull,
             Self::EngineUnavailable(_) => Reason::EngineUnavailable,
@@ -373,7 +392,13 @@ impl Explain for RuntimeError {
                 "set hostIp to an address that `ip address` shows there, or leave it out to have the port at all of them"
                     .to_owned(),
             ),
-            Self::ConfigInvalid(_) => Some("check spec.command, spec.args and spec.volumes".to_owned()),
+            Self::Rejected { fields, .. } => {
+                let fields = fields.unwrap_or("spec.command, spec.args and spec.volumes");
+                Some(format!("check {fields}"))
+            }
+            Self::WrongArchitecture { machine, .. } => Some(format!(
+                "build the image for linux/{machine}, or name an image of that platform"
+            )),
             Self::DiskFull => Some("free space on the engine's disk; it is tried again".to_owned()),
             Self::ImageMissing(_) | Self::EngineUnavailable(_) | Self::Engine { .. } => None,
         }

@@ -150,7 +150,7 @@ impl Rig {
         }
     }
 
-    async fn remove(&mut self, workload: &Workload, volumes: bool) {
+    pub async fn remove(&mut self, workload: &Workload, volumes: bool) {
         let end = Instant::now() + PATIENCE;
         while !self
             .runtime
@@ -372,7 +372,7 @@ async fn what_a_hand_changed_is_put_right(mut rig: Rig) {
     ] {
         rig.forget_events().await;
         rig.by_hand(&wanted, hand).await;
-        let told = tokio::time::timeout(Duration::from_secs(1), rig.events.next()).await;
+        let told = tokio::time::timeout(Duration::from_secs(10), rig.events.next()).await;
         assert_eq!(
             told,
             Ok(Some(RuntimeEvent::Changed(wanted.app.clone()))),
@@ -574,7 +574,7 @@ async fn what_cannot_run_says_why(mut rig: Rig) {
         }
         let _ = tokio::time::timeout(PATIENCE, rig.events.next()).await;
     };
-    let RuntimeError::ConfigInvalid(why) = &refused else {
+    let RuntimeError::Rejected { message: why, .. } = &refused else {
         panic!("{refused}")
     };
     assert!(why.contains("/no/such/program"), "{why}");

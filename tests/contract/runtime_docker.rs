@@ -22,7 +22,9 @@ use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::{run, try_run};
 
 mod checks;
+mod networks;
 mod ports;
+mod programs;
 
 /// Long enough for anything on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -143,3 +143,23 @@ fn a_release_that_failed_names_its_commit() {
     retrying(&mut again, &failure, at(3));
     assert_eq!(again, told, "what waits changes with no look");
 }
+
+#[test]
+fn release_that_fails_at_its_first_deploy_has_that_step() {
+    let mut status = ReleaseStatus {
+        phase: ReleasePhase::Pending,
+        ..ReleaseStatus::default()
+    };
+    let failed = End::Failed {
+        step: "Deploying",
+        problem: Problem::new(Class::Terminal, Reason::PortTaken, "port 80 is taken"),
+        log_tail: String::new(),
+    };
+    end(&mut status, &failed, at(5));
+    let step = status.steps.last().unwrap();
+    assert_eq!(
+        (step.name.as_str(), step.reason.as_deref()),
+        ("Deploying", Some("PortTaken"))
+    );
+    assert_eq!(step.finished_at, Some(at(5).to_string()));
+}

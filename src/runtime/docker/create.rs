@@ -37,6 +37,7 @@ pub fn endpoint(ip: Option<String>, mac: Option<String>, alias: Option<String>) 
 pub fn body(
     names: &Names,
     workload: &Workload,
+    network: &str,
     end: EndpointSettings,
 ) -> Result<ContainerCreateBody, RuntimeError> {
     let mut labels = names.made(names.workload_labels(workload));
@@ -47,7 +48,7 @@ pub fn body(
     if workload.secret_files {
         labels.insert(labels::SECRET_FILES.to_owned(), "true".to_owned());
     }
-    let network = names.network(&workload.app.namespace);
+    let network = network.to_owned();
     Ok(ContainerCreateBody {
         image: Some(workload.image.clone()),
         env: Some(env(workload)?),
@@ -178,19 +179,21 @@ fn health(wanted: &Health) -> HealthConfig {
 fn env(workload: &Workload) -> Result<Vec<String>, RuntimeError> {
     let pair = |(name, value): &(String, crate::redact::Secret)| match value.expose_str() {
         Some(value) => Ok(format!("{name}={value}")),
-        None => Err(RuntimeError::ConfigInvalid(format!(
-            "the value of environment variable {name} is not UTF-8 text; see spec.env and spec.envFrom"
-        ))),
+        None => Err(RuntimeError::Rejected {
+            message: format!("the value of environment variable {name} is not UTF-8 text"),
+            fields: Some("spec.env and spec.envFrom"),
+        }),
     };
     workload.env.iter().map(pair).collect()
 }
 
-fn filled(list: &[crate::redact::Secret], field: &str) -> Result<Option<Vec<String>>, RuntimeError> {
+fn filled(list: &[crate::redact::Secret], field: &'static str) -> Result<Option<Vec<String>>, RuntimeError> {
     let text = |value: &crate::redact::Secret| match value.expose_str() {
         Some(value) => Ok(value.to_owned()),
-        None => Err(RuntimeError::ConfigInvalid(format!(
-            "a variable in {field} has a value that is not UTF-8 text"
-        ))),
+        None => Err(RuntimeError::Rejected {
+            message: "the value of a variable in it is not UTF-8 text".to_owned(),
+            fields: Some(field),
+        }),
     };
     let list: Vec<String> = list.iter().map(text).collect::<Result<_, _>>()?;
     Ok(Some(list).filter(|list| !list.is_empty()))

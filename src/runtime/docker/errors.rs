@@ -108,7 +108,8 @@ pub fn creation(workload: &Workload, refusal: &Error) -> RuntimeError {
         Error::DockerResponseServerError {
             status_code: 400,
             message,
-        } => RuntimeError::ConfigInvalid(mend(message)),
+        } => rejected(message),
+        Error::DockerResponseServerError { message, .. } if limit(message).is_some() => rejected(message),
         other => error("create a container", other),
     }
 }
@@ -148,21 +149,42 @@ pub fn start(workload: &Workload, refusal: &Error) -> Refusal {
     ];
     let runtime = message.contains("OCI runtime") || message.contains("runc") || message.contains("exec");
     if runtime && entry.iter().any(|words| message.contains(words)) {
-        return Refusal::Error(RuntimeError::ConfigInvalid(mend(message)));
+        return Refusal::Error(rejected(message));
+    }
+    if limit(message).is_some() {
+        return Refusal::Error(rejected(message));
     }
     Refusal::Error(error("start a container", refusal))
 }
 
-/// What a container's last words mean where the engine's init could not run its command.
-pub fn init(last_words: &str) -> Option<RuntimeError> {
-    let line = last_words
-        .lines()
-        .rev()
-        .find(|line| line.starts_with("[FATAL tini"))?;
-    let (_, why) = line.split_once("] ")?;
-    why.starts_with("exec ")
-        .then(|| RuntimeError::ConfigInvalid(mend(why)))
+/// Reads the last output of a container whose program could not be executed: the engine's init or its runtime reports that
+/// there, after the engine has reported that the container was started.
+pub fn not_executed(output: &str) -> Option<RuntimeError> {
+    let line = output.lines().rev().find(|line| !line.trim().is_empty())?;
+    let reported = match line.strip_prefix("[FATAL tini") {
+        Some(rest) => rest.split_once("] ")?.1,
+        // The runtime itself ends its line with the kernel's error.
+        None if EXEC_ERRORS
+            .iter()
+            .any(|error| line.to_ascii_lowercase().ends_with(error)) =>
+        {
+            line
+        }
+        None => return None,
+    };
+    reported.starts_with("exec ").then(|| rejected(reported))
 }
+
+/// The kernel's reasons not to execute a program.
+const EXEC_ERRORS: [&str; 7] = [
+    "exec format error",
+    "argument list too long",
+    "no such file or directory",
+    "permission denied",
+    "is a directory",
+    "not a directory",
+    "file name too long",
+];
 
 /// The workload's host port that the message speaks of, with its address where several have that port.
 fn named_port(workload: &Workload, message: &str) -> Option<PortBinding> {
@@ -189,31 +211,66 @@ fn named_port(workload: &Workload, message: &str) -> Option<PortBinding> {
     named.or_else(|| ports().next()).cloned()
 }
 
-/// The engine's message without what only its authors understand, with the field that mends it where that is known.
-fn mend(message: &str) -> String {
+/// Limits of the kernel and the engine that validation cannot check, because they depend on the image or the machine: a part
+/// of the message, the fields of the spec, and what to do.
+const LIMITS: [(&str, &str, &str); 9] = [
+    (
+        "rgument list too long",
+        "spec.env, spec.envFrom, spec.command and spec.args",
+        "; all variables and arguments together may have a quarter of the stack limit, 2 MiB by default: pass large values as \
+         files of spec.volumes",
+    ),
+    ("Range of CPUs is", "spec.resources.limits.cpu", ""),
+    ("emory limit", "spec.resources.limits.memory", ""),
+    ("OOM-killed", "spec.resources.limits.memory", ""),
+    ("cannot be mounted because", "spec.volumes", ""),
+    (
+        "is not directory",
+        "spec.volumes",
+        "; the image has a file at that path, and a volume is a directory",
+    ),
+    ("Duplicate mount point", "spec.volumes", ""),
+    (
+        "ile name too long",
+        "spec.volumes, spec.command and spec.args",
+        "",
+    ),
+    ("unable to find user", "the USER of the image", ""),
+];
+
+fn limit(message: &str) -> Option<(&'static str, &'static str)> {
+    let found = LIMITS.iter().find(|(part, ..)| message.contains(part))?;
+    Some((found.1, found.2))
+}
+
+/// The engine's refusal of a configuration, without the parts that concern only the engine's authors.
+fn rejected(message: &str) -> RuntimeError {
     let core = message
         .rsplit("starting container process caused: ")
         .next()
         .unwrap_or(message);
     let core = told(core.trim_end_matches(": unknown").trim());
-    let field = if core.contains("No command specified") || core.contains("no command specified") {
-        "; the image names no command: set spec.command"
-    } else if core.contains("exec") {
-        "; see spec.command and the image's entrypoint"
-    } else if core.contains("mount") {
-        "; see spec.volumes"
-    } else if core.contains("emory") || core.contains("CPU") || core.contains("cpu") {
-        "; see spec.resources"
-    } else {
-        ""
+    let (fields, advice) = match limit(&core) {
+        Some((fields, advice)) => (Some(fields), advice),
+        None if core.contains("o command specified") => (Some("spec.command"), "; the image has no command"),
+        None if core.contains("exec") => (Some("spec.command and the image's entrypoint"), ""),
+        None if core.contains("mount") => (Some("spec.volumes"), ""),
+        None if core.contains("emory") || core.contains("CPU") || core.contains("cpu") => {
+            (Some("spec.resources"), "")
+        }
+        None => (None, ""),
     };
-    format!("{core}{field}")
+    RuntimeError::Rejected {
+        message: format!("{core}{advice}"),
+        fields,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::Protocol;
+    use crate::error::Problem;
     use crate::runtime::fake::workload;
 
     fn refused(status_code: u16, message: &str) -> Error {
@@ -278,23 +335,54 @@ mod tests {
                 "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"/nope\": stat /nope: no such file or directory: unknown",
                 "spec.command",
             ),
+            (
+                "exec /sbin/docker-init: argument list too long",
+                "spec.env, spec.envFrom, spec.command and spec.args",
+            ),
+            (
+                "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+                "spec.resources.limits.cpu",
+            ),
+            (
+                "source /var/lib/docker/overlay2/x/merged/etc/passwd is not directory",
+                "spec.volumes",
+            ),
+            (
+                "unable to find user app: no matching entries in passwd file",
+                "the USER of the image",
+            ),
             ("write /var/lib/x: no space left on device", "no space left"),
             ("something else", "start a container: something else"),
         ] {
             let said = match start(&given, &refused(500, message)) {
                 Refusal::Port(port) => format!("Port {}", port.place()),
-                Refusal::Error(error) => error.to_string(),
+                Refusal::Error(error) => Problem::of(&error).message,
                 Refusal::Anew => "Anew".to_owned(),
             };
             assert!(said.contains(expected), "{message}: {said}");
         }
-        let words = "hello\n[FATAL tini (7)] exec /nope failed: No such file or directory";
-        let said = init(words).unwrap().to_string();
-        assert!(
-            said.contains("exec /nope failed") && said.contains("spec.command"),
-            "{said}"
-        );
-        assert!(init("exec failed").is_none());
+        for (output, expected) in [
+            (
+                "hello\n[FATAL tini (7)] exec /nope failed: No such file or directory",
+                "exec /nope failed",
+            ),
+            ("exec /app: exec format error\n", "exec /app: exec format error"),
+            ("exec /sbin/docker-init: argument list too long", "spec.envFrom"),
+        ] {
+            let problem = Problem::of(&not_executed(output).unwrap());
+            assert!(
+                problem.message.contains(expected) && problem.message.contains("spec.command"),
+                "{problem:?}"
+            );
+        }
+        for output in [
+            "exec failed",
+            "",
+            "sh: /x: not found",
+            "exec /app: permission denied\nthen more",
+        ] {
+            assert!(not_executed(output).is_none(), "{output}");
+        }
         for message in [
             "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
             "all predefined address pools have been fully subnetted",
@@ -305,7 +393,7 @@ mod tests {
         let missing = creation(&given, &refused(404, "No such image: sha256:1"));
         assert!(matches!(missing, RuntimeError::ImageMissing(_)), "{missing:?}");
         let none = creation(&given, &refused(400, "No command specified"));
-        assert!(none.to_string().contains("spec.command"), "{none}");
+        assert!(Problem::of(&none).message.contains("spec.command"), "{none}");
     }
 
     #[test]

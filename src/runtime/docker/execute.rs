@@ -1,6 +1,5 @@
 //! Takes the steps that [`rollout`](super::rollout) decided on.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
+use super::network::Reserved;
 use super::observe::{Looked, left_alias};
 use super::rollout::{Busy, Step};
 use super::{Inner, create, errors, events, labels, network, volumes};
@@ -46,6 +46,8 @@ impl Inner {
         }
         let mut the_files_stay = None;
         if steps.iter().any(|step| matches!(step, Step::Create { .. })) {
+            let here = network::is_here(&self.docker, &self.names, &workload.app.namespace).await?;
+            self.image_fits(&workload.image, here).await?;
             the_files_stay = Some(self.using_files.read().await);
             volumes::ensure(&self.docker, &self.names, workload).await?;
         }
@@ -147,7 +149,7 @@ impl Inner {
 
     async fn create(&self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
         let _the_network_stays = self.using_networks.read().await;
-        let ip = {
+        let Reserved { network, ip } = {
             let _one_at_a_time = self.making_network.lock().await;
             network::reserve(&self.docker, &self.names, &workload.app.namespace).await?
         };
@@ -156,6 +158,7 @@ impl Inner {
             let body = create::body(
                 &self.names,
                 workload,
+                &network,
                 create::endpoint(Some(ip.clone()), None, alias.clone()),
             )?;
             let name = self.names.container(workload, index);
@@ -240,22 +243,23 @@ impl Inner {
         alias: Option<String>,
     ) -> Result<(), RuntimeError> {
         let endpoint = one.and_then(|one| one.endpoint.clone());
-        let attached = endpoint.is_some();
         let freeze = one.is_some_and(|one| one.check.is_none());
         let namespace = workload.app.namespace.clone();
         let (inner, id) = (Arc::clone(self), id.to_owned());
         let work = tokio::spawn(async move {
             let _the_network_stays = inner.using_networks.read().await;
-            let (ip, mac) = endpoint.map(|end| (end.ip, end.mac)).unwrap_or_default();
-            let ip = if ip.is_some() {
-                ip
+            let left = endpoint.as_ref().map(|end| end.network.clone());
+            let mac = endpoint.as_ref().and_then(|end| end.mac.clone());
+            let known = endpoint.and_then(|end| Some((end.network, end.ip?)));
+            let (network, ip) = if let Some(known) = known {
+                known
             } else {
                 let _one_at_a_time = inner.making_network.lock().await;
-                Some(network::reserve(&inner.docker, &inner.names, &namespace).await?)
+                let reserved = network::reserve(&inner.docker, &inner.names, &namespace).await?;
+                (reserved.network, reserved.ip)
             };
-            let network = inner.names.network(&namespace);
-            let end = create::endpoint(ip, mac, alias);
-            let work = network::replace(&inner.docker, &network, &id, attached, freeze, end);
+            let end = create::endpoint(Some(ip), mac, alias);
+            let work = network::replace(&inner.docker, &network, &id, left.as_deref(), freeze, end);
             inner.probes.hold(&id);
             let exchanged = inner.quietly(&id, work).await;
             inner.probes.hold(&id);
@@ -342,7 +346,7 @@ impl Inner {
                 .filter(|one| publishes(one, wanted))
                 .partition(|one| own(one));
             let by = match others.first() {
-                Some(one) => describe(one),
+                Some(one) => self.describe(one),
                 None if here && ours.is_empty() && bound(wanted) => ON_THE_MACHINE.to_owned(),
                 None => continue,
             };
@@ -358,7 +362,26 @@ impl Inner {
         let holder = containers
             .iter()
             .find(|one| one.id.as_deref() != Some(refused) && publishes(one, port));
-        holder.map_or_else(|| ON_THE_MACHINE.to_owned(), describe)
+        holder.map_or_else(|| ON_THE_MACHINE.to_owned(), |one| self.describe(one))
+    }
+
+    /// Names the container that publishes a port, and its Application. An Application of another Davit is marked, since
+    /// the user cannot find it in this cluster.
+    fn describe(&self, container: &ContainerSummary) -> String {
+        let names = container.names.as_deref().unwrap_or_default();
+        let name = names
+            .first()
+            .map(|name| name.trim_start_matches('/'))
+            .unwrap_or_default();
+        let labels = container.labels.clone().unwrap_or_default();
+        match (events::app_of(&labels), labels.get(labels::INSTANCE)) {
+            (Some(app), _) if self.names.ours(&labels) => format!("Application {app} (container {name})"),
+            (Some(app), Some(instance)) if !instance.is_empty() => {
+                format!("container {name} of Application {app} of another Davit (--instance {instance})")
+            }
+            (Some(app), _) => format!("container {name} of Application {app} of another Davit"),
+            (None, _) => format!("container {name}"),
+        }
     }
 
     async fn publishing(&self) -> Result<Vec<ContainerSummary>, RuntimeError> {
@@ -367,7 +390,7 @@ impl Inner {
     }
 }
 
-/// Who has a port that no container has.
+/// The holder of a port that no container publishes.
 const ON_THE_MACHINE: &str = "a program on this machine";
 
 fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
@@ -405,18 +428,5 @@ fn listen(wanted: &PortBinding, port: u16) -> io::Result<()> {
     match wanted.protocol {
         Protocol::Tcp => TcpListener::bind((ip, port)).map(drop),
         Protocol::Udp => UdpSocket::bind((ip, port)).map(drop),
-    }
-}
-
-fn describe(container: &ContainerSummary) -> String {
-    let names = container.names.as_deref().unwrap_or_default();
-    let name = names
-        .first()
-        .map(|name| name.trim_start_matches('/'))
-        .unwrap_or_default();
-    let labels: HashMap<_, _> = container.labels.clone().unwrap_or_default();
-    match events::app_of(&labels) {
-        Some(app) => format!("Application {app} (container {name})"),
-        None => format!("container {name}"),
     }
 }

@@ -165,6 +165,29 @@ impl Names {
         format!("{}{namespace}", self.prefix)
     }
 
+    /// A name for the namespace's network while networks that cannot be removed have the names before it. `_` cannot be in
+    /// the name of a namespace, so no other namespace has such a network.
+    pub fn network_numbered(&self, namespace: &str, number: u32) -> String {
+        match number {
+            0 => self.network(namespace),
+            _ => format!("{}_{number}", self.network(namespace)),
+        }
+    }
+
+    /// Whether this is one of the names of the namespace's network.
+    pub fn is_network(&self, namespace: &str, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.network(namespace));
+        rest.is_some_and(|rest| {
+            let number = rest.strip_prefix('_').map(str::parse::<u32>);
+            rest.is_empty() || matches!(number, Some(Ok(_)))
+        })
+    }
+
+    /// The name of a network that is there only for a moment, so that the engine picks a subnet.
+    pub fn subnet_probe(&self, namespace: &str, number: u32) -> String {
+        format!("{}_pick{number}", self.network(namespace))
+    }
+
     /// Whether a network of this name may be one of ours; its labels would say for certain.
     pub fn may_be_network(&self, name: &str) -> bool {
         name.starts_with(&self.prefix)
@@ -220,6 +243,15 @@ mod tests {
         let names = Names::new("", "");
         assert_eq!(names.network("shop"), "davit-shop");
         assert_eq!(Names::new("0f3c-77", "").network("shop"), "davit-0f3c77-shop");
+        for number in [0, 1, 12] {
+            let name = names.network_numbered("shop", number);
+            assert!(names.is_network("shop", &name), "{name}");
+            assert!(
+                !names.is_network("shop-1", &name) && !names.is_network("sho", &name),
+                "{name}"
+            );
+        }
+        assert!(!names.is_network("shop", "davit-shop-1") && !names.is_network("shop", "davit-shop_pick0"));
         let one = names.volume(&AppId::new("a-b", "c"), "data");
         let two = names.volume(&AppId::new("a", "b-c"), "data");
         assert_ne!(one, two);

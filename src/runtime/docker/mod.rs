@@ -4,6 +4,7 @@
 //! labels, names and aliases do not say, but for what is under way at this moment, so a restart of Davit goes on where it
 //! was. Two Davits share an engine when their instance differs: all names and labels contain it.
 
+mod architecture;
 mod attempt;
 mod create;
 pub mod docker_host;
@@ -181,7 +182,7 @@ impl Runtime for DockerRuntime {
                 workload.left_alone.is_none()
                     || one.labels.get(labels::CONFIG) != workload.left_alone.as_ref()
             });
-            inner.refused_by_init(workload, &looked).await?;
+            inner.not_executed(workload, &looked).await?;
             let busy = inner.busy.lock().clone();
             let seen: Vec<_> = looked
                 .iter()
@@ -405,17 +406,19 @@ impl Inner {
         }
     }
 
-    /// The container's process 1 is the engine's init, so it is that which finds the entrypoint missing, after the engine has
-    /// said that the container was started.
-    async fn refused_by_init(&self, workload: &Workload, looked: &[Looked]) -> Result<(), RuntimeError> {
-        let refused = |one: &&Looked| {
+    /// Finds a container whose program could not be executed. Process 1 is the engine's init, so the engine reports a
+    /// start, and the failure is seen only in the container's output.
+    async fn not_executed(&self, workload: &Workload, looked: &[Looked]) -> Result<(), RuntimeError> {
+        let ended = |one: &&Looked| {
             workload.replicas > 0
                 && matches!(one.phase, Phase::Exited(_) | Phase::Restarting)
-                && matches!(one.code, 126 | 127)
+                && matches!(one.code, 1 | 2 | 126 | 127)
                 && one.labels.get(labels::CONFIG) == Some(&workload.hash)
         };
-        for one in looked.iter().filter(refused) {
-            if let Some(error) = errors::init(&self.last_words(one).await) {
+        for one in looked.iter().filter(ended) {
+            let output = self.last_words(one).await;
+            let refused = self.foreign_program(&one.id, one.code, &output).await;
+            if let Some(error) = refused.or_else(|| errors::not_executed(&output)) {
                 return Err(error);
             }
         }

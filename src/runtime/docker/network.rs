@@ -22,11 +22,11 @@ use std::path::Path;
 
 use bollard::Docker;
 use bollard::models::{
-    EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
+    ContainerSummary, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
     NetworkDisconnectRequest, NetworkInspect,
 };
 use bollard::query_parameters::{
-    InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+    InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
 };
 use rand::Rng as _;
 
@@ -36,6 +36,8 @@ use crate::runtime::RuntimeError;
 
 /// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
 const PICKS: usize = 5;
+/// How many names are tried for a network while the engine does not remove those that have them.
+const OTHER_NAMES: u32 = 8;
 /// How much of a network's id is in the name of its bridge.
 const BRIDGE_ID: usize = 12;
 
@@ -76,28 +78,35 @@ impl Subnet {
     }
 }
 
-/// A free address in the namespace's network; the network is made if it is not there.
-pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<String, RuntimeError> {
+/// An address in the namespace's network.
+pub struct Reserved {
+    /// The network's name.
+    pub network: String,
+    /// A free address in it.
+    pub ip: String,
+}
+
+/// Reserves a free address in the namespace's network. Creates the network if there is none.
+pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<Reserved, RuntimeError> {
+    let doing = "choose an address in the namespace's network";
     let network = ensure(docker, names, namespace).await?;
+    let name = network.name.unwrap_or_default();
     let ipam = network.ipam.unwrap_or_default().config.unwrap_or_default();
     let subnet = ipam
         .iter()
         .find_map(|config| Subnet::parse(config.subnet.as_deref()?));
     let subnet = subnet.ok_or_else(|| RuntimeError::Engine {
-        doing: "choose an address in the namespace's network",
-        message: format!("network {} has no usable IPv4 subnet", names.network(namespace)),
+        doing,
+        message: format!(
+            "network {name} has no usable IPv4 subnet: remove it (docker network rm {name}), and it is created again"
+        ),
     })?;
     let attached = network.containers.unwrap_or_default().into_values();
     let mut taken: HashSet<String> = attached
         .filter_map(|end| Some(end.ipv4_address?.split('/').next()?.to_owned()))
         .collect();
-    // Those that do not run hold no address, but ask for theirs when they start.
-    let ours = ListContainersOptionsBuilder::new()
-        .all(true)
-        .filters(&Names::query(&names.namespace_labels(namespace)))
-        .build();
-    let ours = docker.list_containers(Some(ours)).await;
-    for container in ours.map_err(|refusal| errors::error("list containers", &refusal))? {
+    // Stopped containers hold no address, but ask for theirs when they start.
+    for container in containers(docker, names, namespace).await? {
         let ends = container.network_settings.and_then(|settings| settings.networks);
         let asked = ends
             .unwrap_or_default()
@@ -105,113 +114,224 @@ pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<
             .filter_map(|end| end.ipam_config?.ipv4_address);
         taken.extend(asked);
     }
-    subnet.free(&taken).ok_or_else(|| RuntimeError::Engine {
-        doing: "choose an address in the namespace's network",
-        message: format!("network {} has no address left", names.network(namespace)),
-    })
+    match subnet.free(&taken) {
+        Some(ip) => Ok(Reserved { network: name, ip }),
+        None => Err(RuntimeError::Engine {
+            doing,
+            message: format!("network {name} has no address left: stop Applications of the namespace"),
+        }),
+    }
 }
 
-/// Whether Davit has the same addresses as the engine's machine, which it has not where it talks with another machine's
-/// engine or itself runs in a container. The bridge of the namespace's network says so: its name is of a random id, and it is
-/// an interface of the engine's machine alone. False where there is no such network.
+/// The containers of a namespace, also those that another installation made.
+async fn containers(
+    docker: &Docker,
+    names: &Names,
+    namespace: &str,
+) -> Result<Vec<ContainerSummary>, RuntimeError> {
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&Names::query(&names.namespace_labels(namespace)))
+        .build();
+    let listed = docker.list_containers(Some(options)).await;
+    listed.map_err(|refusal| errors::error("list containers", &refusal))
+}
+
+/// Whether Davit has the same addresses as the engine's machine: false if the engine is on another machine, or Davit runs in
+/// a container. The bridge of the namespace's network shows that, because its name contains a random id and it is an interface
+/// of the engine's machine only. False if the namespace has no network.
 pub async fn is_here(docker: &Docker, names: &Names, namespace: &str) -> Result<bool, RuntimeError> {
-    let name = names.network(namespace);
-    let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-    let id = errors::unless_gone("inspect a network", there)?.and_then(|network| network.id);
+    let id = find(docker, names, namespace)
+        .await?
+        .and_then(|network| network.id);
     let bridge = id.as_deref().and_then(|id| id.get(..BRIDGE_ID));
     Ok(bridge.is_some_and(|id| Path::new(&format!("/sys/class/net/br-{id}")).exists()))
 }
 
+async fn inspect(docker: &Docker, name: &str) -> Result<Option<NetworkInspect>, RuntimeError> {
+    let there = docker.inspect_network(name, None::<InspectNetworkOptions>).await;
+    errors::unless_gone("inspect a network", there)
+}
+
+/// The namespace's network, if there is one. It usually has the first of its names.
+async fn find(
+    docker: &Docker,
+    names: &Names,
+    namespace: &str,
+) -> Result<Option<NetworkInspect>, RuntimeError> {
+    let usual = inspect(docker, &names.network(namespace)).await?;
+    let ours = |network: &NetworkInspect| names.ours(&network.labels.clone().unwrap_or_default());
+    match usual {
+        Some(network) if ours(&network) => return Ok(Some(network)),
+        None => return Ok(None),
+        Some(_) => {}
+    }
+    match all_of(docker, names, namespace).await?.into_iter().next() {
+        Some(name) => Ok(inspect(docker, &name).await?.filter(ours)),
+        None => Ok(None),
+    }
+}
+
+/// The names of all networks of a namespace that this installation made, in order.
+async fn all_of(docker: &Docker, names: &Names, namespace: &str) -> Result<Vec<String>, RuntimeError> {
+    let filters = Names::query(&names.namespace_labels(namespace));
+    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    let listed = docker.list_networks(Some(options)).await;
+    let listed = listed.map_err(|refusal| errors::error("list networks", &refusal))?;
+    let ours = listed.into_iter().filter_map(|network| {
+        let labels = network.labels.unwrap_or_default();
+        network
+            .name
+            .filter(|name| names.ours(&labels) && names.is_network(namespace, name))
+    });
+    let mut ours: Vec<_> = ours.collect();
+    ours.sort();
+    Ok(ours)
+}
+
 async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<NetworkInspect, RuntimeError> {
-    let name = names.network(namespace);
+    let doing = "make the namespace's network";
     let mut refused = None;
     for _ in 0..PICKS {
-        let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-        if let Some(network) = errors::unless_gone("inspect a network", there)? {
-            let labels = network.labels.clone().unwrap_or_default();
-            if names.ours(&labels) {
-                return Ok(network);
-            }
-            take_over(docker, names, namespace, &network).await?;
+        if let Some(network) = find(docker, names, namespace).await? {
+            return Ok(network);
         }
+        let name = free_name(docker, names, namespace).await?;
         let subnet = pick(docker, names, namespace).await?;
         let ipam = IpamConfig {
             ip_range: Subnet::parse(&subnet).map(Subnet::lower),
             subnet: Some(subnet),
             ..Default::default()
         };
-        if let Err(refusal) = create(docker, names, namespace, name.clone(), vec![ipam]).await {
+        if let Err(refusal) = create(docker, names, namespace, name, vec![ipam]).await {
             refused = Some(refusal);
         }
     }
     Err(refused.map_or_else(
         || RuntimeError::Engine {
-            doing: "make the namespace's network",
+            doing,
             message: "it does not stay".to_owned(),
         },
-        |refusal| errors::error("make the namespace's network", &refusal),
+        |refusal| errors::error(doing, &refusal),
     ))
 }
 
-/// Removes the network that an installation of our name that is no more has left; an error where it is somebody else's, or
-/// may be used.
+/// The first name of the namespace's network that no other network has. A network that an earlier installation left is
+/// removed; one that the engine does not remove, or that is not Davit's, keeps its name.
+async fn free_name(docker: &Docker, names: &Names, namespace: &str) -> Result<String, RuntimeError> {
+    for number in 0..OTHER_NAMES {
+        let name = names.network_numbered(namespace, number);
+        let Some(network) = inspect(docker, &name).await? else {
+            return Ok(name);
+        };
+        if take_over(docker, names, namespace, &name, &network).await? {
+            return Ok(name);
+        }
+        tracing::warn!(
+            network = name,
+            "it cannot be removed, so the namespace gets a network of another name"
+        );
+    }
+    Err(RuntimeError::Engine {
+        doing: "make the namespace's network",
+        message: format!(
+            "all its names from {} on belong to networks that the engine does not remove: restart the engine, then remove \
+             them with docker network rm",
+            names.network(namespace)
+        ),
+    })
+}
+
+/// Removes the network that an earlier installation of the same name left. False if the engine holds it, or it is not
+/// Davit's. An error if the other installation may use it.
 async fn take_over(
     docker: &Docker,
     names: &Names,
     namespace: &str,
+    name: &str,
     network: &NetworkInspect,
-) -> Result<(), RuntimeError> {
+) -> Result<bool, RuntimeError> {
     let doing = "make the namespace's network";
-    let name = names.network(namespace);
     let nothing = HashMap::new();
     let Some(other) = names.of_another(network.labels.as_ref().unwrap_or(&nothing)) else {
-        let message = format!("there is a network {name} that is not ours");
-        return Err(RuntimeError::Engine { doing, message });
+        return Ok(false);
     };
-    // Those of the namespace that do not run just now will want it again.
-    let made_there = ListContainersOptionsBuilder::new()
-        .all(true)
-        .filters(&Names::query(&names.namespace_labels(namespace)))
-        .build();
-    let made_there = docker.list_containers(Some(made_there)).await;
-    let made_there = made_there.map_err(|refusal| errors::error("list containers", &refusal))?;
+    // Its stopped containers will need the network again.
+    let made_there = containers(docker, names, namespace).await?;
     let theirs = made_there
         .iter()
         .filter_map(|container| container.labels.as_ref())
         .any(|labels| names.of_another(labels).is_some());
-    let inside = network
-        .containers
-        .as_ref()
-        .is_some_and(|inside| !inside.is_empty());
-    if theirs || inside {
+    if theirs {
         return Err(RuntimeError::Engine {
             doing,
             message: format!("the network {name} is in use by {}", labels::another(other)),
         });
     }
-    errors::unless_gone(doing, docker.remove_network(&name).await).map(drop)
+    release(docker, name, network).await
 }
 
-/// A subnet that the engine holds for free by its own rules (its address pools, the machine's routes).
+/// Removes a network, and first the endpoints in it of containers that do not exist any more. False if the engine holds it.
+async fn release(docker: &Docker, name: &str, network: &NetworkInspect) -> Result<bool, RuntimeError> {
+    let doing = "remove the namespace's network";
+    for (id, end) in network.containers.iter().flatten() {
+        let container = docker
+            .inspect_container(id, None::<InspectContainerOptions>)
+            .await;
+        if errors::unless_gone("inspect a container", container)?.is_some() {
+            return Ok(false);
+        }
+        let request = NetworkDisconnectRequest {
+            container: end.name.clone().unwrap_or_else(|| id.clone()),
+            force: Some(true),
+        };
+        if let Err(refusal) = docker.disconnect_network(name, request).await {
+            tracing::info!(network = name, error = %refusal, "an endpoint of a container that is gone stays");
+        }
+    }
+    match docker.remove_network(name).await {
+        Err(refusal) if is_held(&refusal) => Ok(false),
+        other => errors::unless_gone(doing, other).map(|_| true),
+    }
+}
+
+/// A subnet that is free by the engine's own rules (its address pools, the machine's routes).
 async fn pick(docker: &Docker, names: &Names, namespace: &str) -> Result<String, RuntimeError> {
     let doing = "find a free subnet";
-    let name = format!("{}-pick", names.network(namespace));
-    errors::unless_gone(doing, docker.remove_network(&name).await)?;
-    create(docker, names, namespace, name.clone(), Vec::new())
-        .await
-        .map_err(|refusal| errors::error(doing, &refusal))?;
-    let picked = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-    errors::unless_gone(doing, docker.remove_network(&name).await)?;
-    let picked = picked.map_err(|refusal| errors::error(doing, &refusal))?;
-    let configs = picked.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-    configs
-        .into_iter()
-        .filter_map(|config| config.subnet)
-        .find(|subnet| Subnet::parse(subnet).is_some())
-        .ok_or_else(|| RuntimeError::Engine {
+    for number in 0..OTHER_NAMES {
+        let name = names.subnet_probe(namespace, number);
+        let remove = async || match docker.remove_network(&name).await {
+            Err(refusal) if is_held(&refusal) => Ok(false),
+            other => errors::unless_gone(doing, other).map(|_| true),
+        };
+        if !remove().await? {
+            continue;
+        }
+        create(docker, names, namespace, name.clone(), Vec::new())
+            .await
+            .map_err(|refusal| errors::error(doing, &refusal))?;
+        let picked = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
+        if !remove().await? {
+            continue;
+        }
+        let picked = picked.map_err(|refusal| errors::error(doing, &refusal))?;
+        let configs = picked.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let subnet = configs
+            .into_iter()
+            .filter_map(|config| config.subnet)
+            .find(|subnet| Subnet::parse(subnet).is_some());
+        return subnet.ok_or_else(|| RuntimeError::Engine {
             doing,
             message: "the engine picked none for IPv4".to_owned(),
-        })
+        });
+    }
+    Err(RuntimeError::Engine {
+        doing,
+        message: format!(
+            "the engine does not remove networks like {}: restart it",
+            names.subnet_probe(namespace, 0)
+        ),
+    })
 }
 
 async fn create(
@@ -234,18 +354,18 @@ async fn create(
     docker.create_network(request).await.map(drop)
 }
 
-/// Puts a container into the network with this endpoint, in place of the one it has, without its noticing.
+/// Replaces a container's endpoint in `left` by one in `network`. The container is frozen meanwhile if `freeze` is set.
 pub async fn replace(
     docker: &Docker,
     network: &str,
     id: &str,
-    attached: bool,
+    left: Option<&str>,
     freeze: bool,
     end: EndpointSettings,
 ) -> Result<(), RuntimeError> {
-    // Where it cannot be frozen (not running, or an engine that cannot) it goes without.
-    let frozen = attached && freeze && docker.pause_container(id).await.is_ok();
-    let result = exchange(docker, network, id, attached, end).await;
+    // A container that does not run, or an engine that cannot freeze it, is no failure.
+    let frozen = left.is_some() && freeze && docker.pause_container(id).await.is_ok();
+    let result = exchange(docker, network, id, left, end).await;
     if frozen {
         let thawed = docker.unpause_container(id).await;
         errors::unless_gone("unpause a container", thawed)?;
@@ -267,11 +387,11 @@ async fn exchange(
     docker: &Docker,
     network: &str,
     id: &str,
-    attached: bool,
+    left: Option<&str>,
     end: EndpointSettings,
 ) -> Result<(), RuntimeError> {
-    if attached {
-        leave(docker, network, id).await?;
+    if let Some(left) = left {
+        leave(docker, left, id).await?;
     }
     let request = NetworkConnectRequest {
         container: id.to_owned(),
@@ -283,25 +403,16 @@ async fn exchange(
         .map_err(|refusal| errors::error("bring a container into its network", &refusal))
 }
 
-/// Removes the namespace's network. False where something holds it: containers that are not ours, or endpoints of
-/// containers that are gone already, which an engine under load forgets late and now and then never.
+/// Removes the namespace's networks. False if one is held: by containers that are not Davit's, or by endpoints that an engine
+/// under load forgets late or never.
 pub async fn remove(docker: &Docker, names: &Names, namespace: &str) -> Result<bool, RuntimeError> {
-    let name = names.network(namespace);
-    let doing = "remove the namespace's network";
-    let there = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
-    let Some(there) = errors::unless_gone(doing, there)? else {
-        return Ok(true);
-    };
-    if !names.ours(&there.labels.unwrap_or_default()) {
-        return Ok(true);
+    let mut removed = true;
+    for name in all_of(docker, names, namespace).await? {
+        if let Some(network) = inspect(docker, &name).await? {
+            removed &= release(docker, &name, &network).await?;
+        }
     }
-    if there.containers.is_some_and(|containers| !containers.is_empty()) {
-        return Ok(false);
-    }
-    match docker.remove_network(&name).await {
-        Err(refusal) if is_held(&refusal) => Ok(false),
-        other => errors::unless_gone(doing, other).map(|_| true),
-    }
+    Ok(removed)
 }
 
 /// True where the engine says that endpoints are left in a network.
@@ -332,32 +443,47 @@ mod tests {
 
     use super::*;
 
-    /// An engine that shows an empty network and answers its removal with this.
-    fn engine_that_says(status: &'static str, message: &'static str) -> Docker {
+    /// An engine with one network of ours in which these endpoints are, and no containers. It answers the removal of the
+    /// network with this, and returns each request line.
+    fn engine(
+        endpoints: &'static str,
+        status: &'static str,
+        message: &'static str,
+    ) -> (Docker, std::sync::mpsc::Receiver<String>) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, requests) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
-                let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-                let (status, body) = if head.first().is_some_and(|line| line.starts_with("DELETE")) {
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+                let request = head.first().cloned().unwrap_or_default();
+                let labels = format!(r#"{{"{}": ""}}"#, labels::INSTANCE);
+                let network =
+                    format!(r#"{{"Name": "davit-shop", "Labels": {labels}, "Containers": {{{endpoints}}}}}"#);
+                let (status, body) = if request.starts_with("DELETE") {
                     (status, format!(r#"{{"message": "{message}"}}"#))
+                } else if request.contains("/containers/") {
+                    ("404 Not Found", r#"{"message": "no such container"}"#.to_owned())
+                } else if request.contains("/networks?") {
+                    ("200 OK", format!("[{network}]"))
                 } else {
-                    let labels = format!(r#"{{"{}": ""}}"#, labels::INSTANCE);
-                    ("200 OK", format!(r#"{{"Labels": {labels}, "Containers": {{}}}}"#))
+                    ("200 OK", network)
                 };
                 let length = body.len();
                 let answer = format!(
                     "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
                 );
                 stream.write_all(answer.as_bytes()).ok();
+                sender.send(request).ok();
             }
         });
-        Docker::connect_with_http(&url, 10, bollard::API_DEFAULT_VERSION).unwrap()
+        let docker = Docker::connect_with_http(&url, 10, bollard::API_DEFAULT_VERSION).unwrap();
+        (docker, requests)
     }
 
     #[tokio::test]
-    async fn a_network_that_the_engine_holds_is_no_failure_and_everything_else_is() {
+    async fn network_that_the_engine_holds_is_no_failure_and_everything_else_is() {
         let held = "error while removing network: network davit-shop id 1 has active endpoints";
         for (status, message, expected) in [
             ("403 Forbidden", held, Some(false)),
@@ -366,10 +492,25 @@ mod tests {
             ("403 Forbidden", "operation not permitted", None),
             ("500 Internal Server Error", "something else", None),
         ] {
-            let docker = engine_that_says(status, message);
+            let (docker, _requests) = engine("", status, message);
             let removed = remove(&docker, &Names::new("", ""), "shop").await;
             assert_eq!(removed.as_ref().ok(), expected.as_ref(), "{message}: {removed:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn endpoint_of_a_removed_container_is_removed_with_its_network() {
+        let endpoint = r#""4f3c": {"Name": "davit-shop-web-1-0", "IPv4Address": "172.18.0.2/16"}"#;
+        let (docker, requests) = engine(endpoint, "204 No Content", "");
+        let removed = remove(&docker, &Names::new("", ""), "shop").await;
+        assert!(removed.unwrap());
+        let requests: Vec<_> = requests.try_iter().collect();
+        let position = |part: &str| requests.iter().position(|line| line.contains(part));
+        let disconnected = position("/networks/davit-shop/disconnect");
+        assert!(
+            disconnected.is_some() && disconnected < position("DELETE"),
+            "{requests:?}"
+        );
     }
 
     #[test]

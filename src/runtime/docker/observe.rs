@@ -35,6 +35,8 @@ fn left_at(alias: &str) -> Option<Timestamp> {
 /// A container's end in the namespace's network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
+    /// The network's name.
+    pub network: String,
     /// The address it asked for, else the one it got.
     pub ip: Option<String>,
     /// Its hardware address while it runs.
@@ -182,23 +184,19 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
             }
         }
     };
-    let network = labels
-        .get(labels::NAMESPACE)
-        .map(|namespace| names.network(namespace));
+    let namespace = labels.get(labels::NAMESPACE);
     let application = labels
         .get(labels::APPLICATION)
         .map(String::as_str)
         .unwrap_or_default();
-    let endpoint = network
-        .as_ref()
-        .and_then(|network| settings.networks.as_ref()?.get(network))
-        .map(|endpoint| read_endpoint(endpoint, application));
-    let other_networks = settings
-        .networks
-        .unwrap_or_default()
-        .into_keys()
-        .filter(|name| Some(name) != network.as_ref())
-        .collect();
+    let networks = settings.networks.unwrap_or_default();
+    let (own, other_networks): (Vec<_>, Vec<_>) = networks
+        .keys()
+        .partition(|name| namespace.is_some_and(|namespace| names.is_network(namespace, name)));
+    let endpoint = own
+        .first()
+        .and_then(|name| Some(read_endpoint(name, networks.get(*name)?, application)));
+    let other_networks = other_networks.into_iter().cloned().collect();
     let host_ports = read_ports(settings.ports.unwrap_or_default());
     Looked {
         name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -283,7 +281,7 @@ fn read_ports(bindings: PortMap) -> Vec<PortBinding> {
     ports
 }
 
-fn read_endpoint(endpoint: &EndpointSettings, application: &str) -> Endpoint {
+fn read_endpoint(network: &str, endpoint: &EndpointSettings, application: &str) -> Endpoint {
     let filled = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
     let asked = endpoint
         .ipam_config
@@ -291,6 +289,7 @@ fn read_endpoint(endpoint: &EndpointSettings, application: &str) -> Endpoint {
         .and_then(|ipam| filled(ipam.ipv4_address.as_ref()));
     let aliases = endpoint.aliases.as_deref().unwrap_or_default();
     Endpoint {
+        network: network.to_owned(),
         ip: asked.or_else(|| filled(endpoint.ip_address.as_ref())),
         mac: filled(endpoint.mac_address.as_ref()),
         named: aliases.iter().any(|alias| alias == application),

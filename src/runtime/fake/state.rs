@@ -278,7 +278,10 @@ impl State {
             .cloned()
             .unwrap_or(Behaviour::Healthy);
         if let Behaviour::RefusesToStart(why) = &behaviour {
-            return Err(RuntimeError::ConfigInvalid(why.clone()));
+            return Err(RuntimeError::Rejected {
+                message: why.clone(),
+                fields: Some("spec.command"),
+            });
         }
         for port in &workload.ports {
             let holder = self.containers.iter().find(|one| {

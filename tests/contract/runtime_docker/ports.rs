@@ -67,3 +67,45 @@ async fn an_address_that_the_machine_does_not_have_stops_nothing_and_is_told_by_
         told(rig.runtime.deploy(&alone).await.unwrap_err());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_of_another_instance_is_reported_as_another_davits() {
+    let mut rig = Rig::docker("rt");
+    let port = free_port();
+    let elsewhere = Rig::docker("rt");
+    let mut holder = with_port(
+        elsewhere.workload("holder", "h1", Does::Serve),
+        port,
+        None,
+        Protocol::Tcp,
+    );
+    holder.health = None;
+    let mut elsewhere = elsewhere;
+    elsewhere.settle(&holder).await;
+    let wanted = with_port(rig.workload("web", "h2", Does::Serve), port, None, Protocol::Tcp);
+    let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
+    let RuntimeError::PortTaken { by, .. } = &refused else {
+        panic!("{refused}")
+    };
+    let instance = format!(
+        "of Application {} of another Davit (--instance {})",
+        holder.app, elsewhere.namespace
+    );
+    assert!(by.starts_with("container ") && by.ends_with(&instance), "{by}");
+
+    let mut neighbour = with_port(
+        rig.workload("other", "h3", Does::Serve),
+        free_port(),
+        None,
+        Protocol::Tcp,
+    );
+    neighbour.health = None;
+    rig.settle(&neighbour).await;
+    let port = neighbour.ports[0].host.unwrap();
+    let wanted = with_port(rig.workload("web", "h4", Does::Serve), port, None, Protocol::Tcp);
+    let refused = rig.runtime.deploy(&wanted).await.unwrap_err().to_string();
+    assert!(
+        refused.contains(&format!("taken by Application {} (container ", neighbour.app)),
+        "{refused}"
+    );
+}
