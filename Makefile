@@ -32,7 +32,7 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
 	scripts/install-tools --test
 	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian clientgo
-	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test peers
+	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test conformance
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked -p davit-apiserver --features peers --test conformance
 
 lint: ## What must hold before a commit: formatting and every lint.
@@ -43,7 +43,7 @@ fmt: ## Format all.
 	cargo fmt --all
 
 crds: ## Write crds/ anew from the types in src/api.
-	UPDATE=1 cargo test --locked --test crds
+	UPDATE=1 cargo test --locked --test checks crds
 
 bench: tools ## Measure what README's figures say, against git, docker and nothing.
 	cargo bench --locked -p davit

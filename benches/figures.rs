@@ -13,7 +13,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 #[allow(dead_code, reason = "the benches use only some of the rig")]
-#[path = "../tests/controller/rig.rs"]
+#[path = "../tests/in_process/controller/harness.rs"]
 mod rig;
 
 use std::process::Command;

@@ -15,7 +15,7 @@ use davit_test_support::docker::docker;
 use davit_test_support::engine::Engine;
 use davit_test_support::{run, try_run, unique, wait_for};
 
-/// Who installs objects in tests.
+/// The field manager of the tests.
 const MANAGER: &str = "test";
 
 /// The label by which everything that this Davit made in the engine can be found.
@@ -120,7 +120,7 @@ impl Davit {
     }
 
     /// Waits until its log has not grown for two seconds; false where that does not come within a minute.
-    pub fn quiet(&self) -> bool {
+    pub fn wait_until_log_idle(&self) -> bool {
         let end = std::time::Instant::now() + Duration::from_mins(1);
         let mut seen = (self.log().len(), std::time::Instant::now());
         while seen.1.elapsed() < Duration::from_secs(2) {
@@ -145,7 +145,7 @@ impl Davit {
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
-        // Whoever starts it may have a umask of any kind: what it builds must not depend on that.
+        // A restrictive umask must not change what Davit builds.
         let child = Command::new("sh")
             .args([
                 "-c",
@@ -267,7 +267,7 @@ impl Davit {
     }
 
     /// Asks for a look at the source now.
-    pub fn look(&self, name: &str) {
+    pub fn request_reconcile(&self, name: &str) {
         self.patch(
             name,
             json!({"metadata": {"annotations": {"davit.dev/requestedAt": unique("now")}}}),
@@ -275,7 +275,7 @@ impl Davit {
     }
 
     /// Makes a Secret of the test's namespace.
-    pub fn secret(&self, name: &str, data: &[(&str, &str)]) {
+    pub fn create_secret(&self, name: &str, data: &[(&str, &str)]) {
         let entries = data
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -295,7 +295,7 @@ impl Davit {
     }
 
     /// Makes a ConfigMap of the test's namespace.
-    pub fn config_map(&self, name: &str, data: &[(&str, &str)]) {
+    pub fn create_config_map(&self, name: &str, data: &[(&str, &str)]) {
         let entries = data
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -323,11 +323,11 @@ impl Davit {
     pub fn releases_of(&self, name: &str) -> Vec<Value> {
         let selector = ListParams::default().fields(&format!("spec.application={name}"));
         let list = self.block_on(self.releases().list(&selector)).unwrap();
-        super::in_order(list.items)
+        super::sorted_by_number(list.items)
     }
 
     /// Waits until the Application is as `wanted` says; panics with its status and the log's end after `seconds`.
-    pub fn wait(&self, name: &str, seconds: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_until(&self, name: &str, seconds: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = std::time::Instant::now() + Duration::from_secs(seconds);
         loop {
             let app = self.application(name);
@@ -351,16 +351,16 @@ impl Davit {
     }
 
     /// Waits until the newest generation is done.
-    pub fn done(&self, name: &str) -> Value {
-        self.wait(name, 90, "done", |app| {
+    pub fn wait_until_done(&self, name: &str) -> Value {
+        self.wait_until(name, 90, "done", |app| {
             app["status"]["phase"] == "done"
                 && app["status"]["observedGeneration"] == app["metadata"]["generation"]
         })
     }
 
     /// Waits until the newest generation is an error for this reason, and returns the message of Ready.
-    pub fn error(&self, name: &str, reason: &str) -> String {
-        let app = self.wait(name, 60, reason, |app| {
+    pub fn wait_for_error(&self, name: &str, reason: &str) -> String {
+        let app = self.wait_until(name, 60, reason, |app| {
             app["status"]["phase"] == "error" && condition(app, "Ready")["reason"] == reason
         });
         condition(&app, "Ready")["message"]
@@ -370,7 +370,7 @@ impl Davit {
     }
 
     /// Waits until the Application is gone.
-    pub fn gone(&self, name: &str) {
+    pub fn delete_and_wait(&self, name: &str) {
         let params = DeleteParams::default();
         let _ = self.block_on(self.applications().delete(name, &params));
         wait_for("the application to be gone", Duration::from_mins(1), || {
@@ -379,7 +379,7 @@ impl Davit {
     }
 
     /// What this Davit has in the engine: `containers`, `networks`, `volumes` or `images`.
-    pub fn in_engine(&self, kind: &str) -> Vec<String> {
+    pub fn list_in_engine(&self, kind: &str) -> Vec<String> {
         let list: &[&str] = match kind {
             "containers" => &["ps", "--all", "--quiet", "--no-trunc"],
             "networks" => &["network", "ls", "--quiet", "--no-trunc"],
@@ -426,7 +426,7 @@ impl Davit {
     }
 
     /// `davit up` of the same name with this data directory.
-    pub fn namesake(&self, data: &Path) -> Command {
+    pub fn command_of_same_instance(&self, data: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
         command
             .args([
@@ -459,7 +459,7 @@ pub fn condition(object: &Value, kind: &str) -> Value {
 }
 
 /// What `http://HOST/` (or `http://HOST/PATH`) answers to a client container in the namespace's network.
-pub fn from_inside(davit: &Davit, namespace: &str, host: &str) -> Result<String, String> {
+pub fn fetch_from_network(davit: &Davit, namespace: &str, host: &str) -> Result<String, String> {
     let networks = run(davit.docker().args([
         "network",
         "ls",
@@ -504,7 +504,7 @@ impl Drop for Davit {
             ("volumes", &["volume", "rm", "--force"][..]),
             ("images", &["rmi", "--force"][..]),
         ] {
-            let ids = self.in_engine(kind);
+            let ids = self.list_in_engine(kind);
             if !ids.is_empty() {
                 try_run(self.docker().args(remove).args(ids));
             }

@@ -21,11 +21,26 @@ pub mod davit;
 pub use davit_test_support::*;
 
 /// Releases as JSON in their order: by number, those that have none yet at the end.
-pub fn in_order(releases: Vec<::davit::api::Release>) -> Vec<serde_json::Value> {
+pub fn sorted_by_number(releases: Vec<::davit::api::Release>) -> Vec<serde_json::Value> {
     let mut all: Vec<_> = releases
         .into_iter()
         .map(|release| serde_json::to_value(release).unwrap())
         .collect();
     all.sort_by_key(|release| release["status"]["number"].as_i64().unwrap_or(i64::MAX));
     all
+}
+
+/// Runs the calling test, whose path is `test` (`concat!(module_path!(), "::name")`), again as the only test of a new
+/// process, for values that a whole process shares, such as its resident memory. Returns true in the new process, and
+/// false in the old one once the test has passed there.
+pub fn in_own_process(test: &str) -> bool {
+    const MARK: &str = "DAVIT_TEST_IN_OWN_PROCESS";
+    let (_, name) = test.split_once("::").expect("a path in the test's crate");
+    if std::env::var(MARK).is_ok_and(|running| running == name) {
+        return true;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let (passed, out, err) = try_run(command.args(["--exact", name, "--nocapture"]).env(MARK, name));
+    assert!(passed && out.contains("1 passed"), "{out}\n{err}");
+    false
 }

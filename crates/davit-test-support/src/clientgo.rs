@@ -1,4 +1,4 @@
-//! The client of `tests/peers/clientgo`: client-go's informers, writers and leader election on one API server.
+//! The client of `scripts/peers/clientgo`: client-go's informers, writers and leader election on one API server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

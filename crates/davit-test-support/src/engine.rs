@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::daemon::command;
 use super::docker::{BASE_IMAGE, base_image, docker};
-use super::{daemon::User, is_root, run, try_run, wait_for};
+use super::process::command;
+use super::{is_root, process::User, run, try_run, wait_for};
 
-/// A real `dockerd` beside that of the machine, in a network namespace of its own: with `--bridge` in the machine's one it
-/// would remove the `docker0` of the machine's engine, whose builds then fail. So its containers reach each other and
-/// nobody else: ask them by `docker exec`.
+/// A second `dockerd` in its own network namespace: with `--bridge` in the machine's namespace it would remove the `docker0`
+/// of the machine's engine, whose builds would then fail. Its containers therefore reach only each other; tests talk to
+/// them by `docker exec`.
 pub struct Engine {
     dir: TempDir,
     child: Option<Child>,
@@ -121,8 +121,8 @@ impl Engine {
     /// `kill -9`: containers go on without it.
     pub fn kill(&mut self) {
         self.end(rustix::process::Signal::KILL);
-        // Its containerd dies with it, but may stay as a zombie where nobody reaps; the next dockerd would take either for
-        // one that runs.
+        // Its containerd ends with it, but may remain as a zombie if init does not reap it; the next dockerd would take
+        // either for a running one.
         let pid_file = self.dir.path().join("exec/containerd/containerd.pid");
         let pid = std::fs::read_to_string(&pid_file).unwrap_or_default();
         wait_for("containerd to end", Duration::from_secs(10), || {

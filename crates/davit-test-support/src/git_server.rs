@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::daemon::{Daemon, Port, User, command};
 use super::git_repo::{GitRepo, git};
+use super::process::{Daemon, Port, User, command};
 use super::tls::TestCa;
 use super::{http, is_root, run};
 
@@ -33,14 +33,14 @@ impl Repositories {
     }
 }
 
-/// Who may read a repository over https. One repository is served at all three addresses.
+/// The authentication that an https address requires. Every repository is served at all three addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everyone.
+    /// None.
     Anonymous,
     /// [`GitHttps::user`] with [`GitHttps::password`].
     Basic,
-    /// Who sends [`GitHttps::bearer`].
+    /// [`GitHttps::bearer`].
     Bearer,
 }
 
@@ -143,7 +143,7 @@ impl GitHttps {
 
 fn nginx_configuration(root: &Path, port: u16, bearer: &str) -> String {
     let root = root.display();
-    // Root's nginx would give its workers to another user, who cannot read the test's directory.
+    // nginx started by root would run its workers as another user, which cannot read the test's directory.
     let user = if is_root() { "user root;" } else { "" };
     let backend = format!(
         "fastcgi_pass unix:{root}/cgi; include {root}/cgi.conf; fastcgi_param PATH_INFO $1; \

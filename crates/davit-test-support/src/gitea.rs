@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::daemon::{Daemon, NOBODY, Port, User, command};
 use super::git_repo::{GitRepo, git};
 use super::http::{Reply, request};
+use super::process::{Daemon, NOBODY, Port, User, command};
 use super::{is_root, peers, run};
 
 const PROGRAM: &str = "gitea-1.26.0/gitea";

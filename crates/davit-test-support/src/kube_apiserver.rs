@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::daemon::{Daemon, Port, User, command};
 use super::http::request;
 use super::peers;
+use super::process::{Daemon, Port, User, command};
 
 /// The token of [`KubeApiserver::kubeconfig`], a member of `system:masters`.
 const ADMIN_TOKEN: &str = "admin-token-6f0d";
@@ -134,7 +134,7 @@ impl KubeApiserver {
         kubectl(&self.kubeconfig)
     }
 
-    /// Another kubeconfig, of a user whom nobody has given a right.
+    /// Another kubeconfig, of a user without any permission.
     pub fn kubeconfig_without_rights(&self) -> PathBuf {
         let file = self.kubeconfig.with_file_name("nobody.kubeconfig");
         let text = std::fs::read_to_string(&self.kubeconfig)

@@ -1,5 +1,5 @@
 //! Real things to test against: each helper starts one real program on loopback, proves that it answers, and takes
-//! everything away again when it is dropped. `tests/rigs.rs` shows that each works and that each refuses.
+//! everything away again when it is dropped. `tests/harness_selftest.rs` shows that each works and that each refuses.
 //!
 //! `scripts/install-tools --test` installs what these helpers start, `scripts/build-peer` builds what Debian lacks.
 #![allow(
@@ -15,7 +15,6 @@
 #![allow(clippy::print_stderr, reason = "a rig that cannot clean up says so")]
 
 pub mod clientgo;
-pub mod daemon;
 pub mod docker;
 pub mod engine;
 pub mod git_repo;
@@ -24,6 +23,7 @@ pub mod gitea;
 pub mod http;
 pub mod kube_apiserver;
 pub mod peers;
+pub mod process;
 pub mod registry;
 pub mod tls;
 

@@ -7,15 +7,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use tempfile::TempDir;
 
-use super::daemon::{Daemon, Port, User, command};
 use super::http::{Request, request};
+use super::process::{Daemon, Port, User, command};
 use super::{docker, run};
 
 /// A running registry. The Docker Engine talks plain HTTP with a registry on loopback without being told to.
 pub struct Registry {
     /// Host and port, the first part of an image's name.
     pub address: String,
-    /// Who may pull and push; `None` for everybody.
+    /// User and password for pulling and pushing; `None` if the registry requires none.
     pub login: Option<(String, String)>,
     dir: TempDir,
     _port: Port,

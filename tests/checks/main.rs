@@ -1,0 +1,6 @@
+//! Checks of the source tree and of what is generated from it; none starts a server.
+
+mod crds;
+mod docs;
+mod layering;
+mod wording;

@@ -1,0 +1,200 @@
+//! The trait `Builder` on the builder in memory and on the real Docker Engine: the same promises.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use davit::api::Reason;
+use davit::builder::fake::FakeBuilder;
+use davit::builder::{BuildRequest, Builder, BuilderOptions, DockerBuilder};
+use davit::error::Explain as _;
+use davit::job_log::JobLog;
+use davit::model::AppId;
+use davit::redact::Masker;
+use tokio_util::sync::CancellationToken;
+
+use crate::common::docker::DockerScope;
+use crate::common::{unique, wait_for};
+use crate::contract::SOCKET;
+
+pub struct Bench {
+    builder: Arc<dyn Builder>,
+    source: tempfile::TempDir,
+    log: PathBuf,
+    namespace: String,
+    _scope: Option<DockerScope>,
+}
+
+impl Bench {
+    fn new(builder: Arc<dyn Builder>, namespace: &str, scope: Option<DockerScope>) -> Self {
+        let source = tempfile::tempdir().unwrap();
+        std::fs::create_dir(source.path().join("root")).unwrap();
+        Self {
+            builder,
+            log: source.path().join("log"),
+            source,
+            namespace: namespace.to_owned(),
+            _scope: scope,
+        }
+    }
+
+    pub fn fake(test: &str) -> Self {
+        Self::new(Arc::new(FakeBuilder::default()), test, None)
+    }
+
+    pub fn docker(test: &str) -> Self {
+        let scope = DockerScope::new(test);
+        let mut options = BuilderOptions::new(SOCKET, unique("promises"));
+        options.executable = env!("CARGO_BIN_EXE_davit").into();
+        let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
+        let namespace = scope.namespace.clone();
+        let builder = Arc::new(DockerBuilder::new(docker, options));
+        Self::new(builder, &namespace, Some(scope))
+    }
+
+    fn request(&self, lines: &str) -> BuildRequest {
+        let root = self.source.path().join("root");
+        std::fs::write(
+            root.join("Dockerfile"),
+            format!("FROM busybox:davit-test\n{lines}\n"),
+        )
+        .unwrap();
+        BuildRequest {
+            app: AppId::new(&self.namespace, "shop"),
+            release: "shop-1".to_owned(),
+            root,
+            path: "/".to_owned(),
+            build_type: None,
+            tag: format!("davit-test/{}:{}", self.namespace, unique("t")),
+            args: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            registries: BTreeMap::new(),
+            no_cache: false,
+            cpu: None,
+            memory: None,
+            timeout: Duration::from_mins(5),
+        }
+    }
+
+    fn log(&self) -> JobLog {
+        JobLog::open(&self.log, Masker::new(&[])).unwrap()
+    }
+}
+
+pub async fn an_image_is_built_found_listed_and_removed(bench: Bench) {
+    let request = bench.request("RUN echo hello > /said");
+    let none = CancellationToken::new();
+    assert_eq!(bench.builder.find(&request.tag).await.unwrap(), None);
+    let image = bench.builder.build(&request, &bench.log(), &none).await.unwrap();
+    assert!(
+        image.id.starts_with("sha256:") && image.id.len() == 71,
+        "{image:?}"
+    );
+    assert_eq!((&image.tag, image.builder.as_str()), (&request.tag, "dockerfile"));
+    assert_eq!(
+        bench.builder.find(&request.tag).await.unwrap().as_ref(),
+        Some(&image)
+    );
+    assert_eq!(
+        bench.builder.images(&request.app).await.unwrap(),
+        std::slice::from_ref(&image)
+    );
+    let other = AppId::new(&bench.namespace, "other");
+    assert_eq!(bench.builder.images(&other).await.unwrap(), []);
+    let log = std::fs::read_to_string(&bench.log).unwrap();
+    assert!(log.contains("RUN echo hello"), "{log}");
+    for _ in 0..2 {
+        bench.builder.remove(&request.tag).await.unwrap();
+        assert_eq!(bench.builder.find(&request.tag).await.unwrap(), None);
+    }
+    assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
+}
+
+pub async fn a_build_that_fails_leaves_no_image(bench: Bench) {
+    let request = bench.request("RUN false");
+    let none = CancellationToken::new();
+    let error = bench
+        .builder
+        .build(&request, &bench.log(), &none)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Reason::BuildFailed);
+    assert!(error.to_string().contains("RUN false"), "{error}");
+    assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
+}
+
+pub async fn a_build_ends_when_it_is_cancelled_and_when_its_time_is_over(bench: Bench) {
+    let early = CancellationToken::new();
+    early.cancel();
+    let request = bench.request("RUN sleep 3600");
+    let refused = bench.builder.build(&request, &bench.log(), &early).await;
+    assert_eq!(refused.unwrap_err().reason(), Reason::Cancelled);
+
+    let cancel = CancellationToken::new();
+    let task = {
+        let (builder, log, cancel) = (Arc::clone(&bench.builder), bench.log(), cancel.clone());
+        let request = request.clone();
+        tokio::spawn(async move { builder.build(&request, &log, &cancel).await })
+    };
+    let log = bench.log.clone();
+    tokio::task::spawn_blocking(move || {
+        wait_for("the step", Duration::from_mins(1), || {
+            std::fs::read_to_string(&log)
+                .unwrap()
+                .contains("RUN sleep")
+                .then_some(())
+        });
+    })
+    .await
+    .unwrap();
+    assert!(!task.is_finished());
+    cancel.cancel();
+    assert_eq!(task.await.unwrap().unwrap_err().reason(), Reason::Cancelled);
+
+    let mut hasty = bench.request("RUN sleep 3601");
+    hasty.timeout = Duration::from_secs(3);
+    let none = CancellationToken::new();
+    let late = bench.builder.build(&hasty, &bench.log(), &none).await;
+    assert_eq!(late.unwrap_err().reason(), Reason::BuildTimeout);
+    assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
+}
+
+pub async fn a_dockerfile_that_is_not_there_is_said(bench: Bench) {
+    let mut request = bench.request("");
+    let settings = davit::api::Dockerfile {
+        path: "else/Dockerfile".to_owned(),
+        ..davit::api::Dockerfile::default()
+    };
+    request.build_type = Some(davit::builder::BuildType::Dockerfile(settings));
+    let none = CancellationToken::new();
+    let error = bench
+        .builder
+        .build(&request, &bench.log(), &none)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Reason::DockerfileNotFound);
+    assert!(error.to_string().contains("else/Dockerfile"), "{error}");
+}
+
+/// Makes each function of the contract a test on the builder that the expression `$bench` makes.
+macro_rules! builder_contract {
+    ($bench:expr) => {
+        crate::contract::builder_contract::builder_contract! {
+            $bench =>
+            an_image_is_built_found_listed_and_removed
+            a_build_that_fails_leaves_no_image
+            a_build_ends_when_it_is_cancelled_and_when_its_time_is_over
+            a_dockerfile_that_is_not_there_is_said
+        }
+    };
+    ($bench:expr => $($name:ident)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            crate::contract::builder_contract::$name($bench).await;
+        })*
+    };
+}
+pub(crate) use builder_contract;

@@ -1,0 +1,640 @@
+//! The trait `Runtime` on the engine in memory and on a real Docker Engine: the same promises.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use davit::api::{Protocol, Strategy};
+use davit::runtime::docker::{DockerOptions, DockerRuntime};
+use davit::runtime::fake::{Behaviour, FakeRuntime, Hand, workload};
+use davit::runtime::{
+    Health, Mount, MountSource, PortBinding, Probe, Progress, RedactionPolicy, Replica, ReplicaState,
+    Restart, Runtime, RuntimeError, RuntimeEvent, Workload,
+};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+
+use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
+use crate::common::run;
+
+/// The longest that anything in these tests may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An image that no engine has.
+const NO_IMAGE: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What a workload's containers do.
+#[derive(Clone, Copy)]
+pub enum Does {
+    Serve,
+    NeverGetWell,
+    Exit(i64),
+}
+
+pub enum Engine {
+    Fake(FakeRuntime),
+    Docker(Box<DockerScope>),
+}
+
+/// A runtime with the means to reach behind its back.
+pub struct Rig {
+    pub runtime: Box<dyn Runtime>,
+    pub engine: Engine,
+    pub events: BoxStream<'static, RuntimeEvent>,
+    pub namespace: String,
+}
+
+impl Rig {
+    pub fn fake() -> Self {
+        let fake = FakeRuntime::default();
+        fake.script("sick", &Behaviour::Unhealthy("connection refused".to_owned()));
+        fake.write_log("sick", "connecting\nno database\n");
+        Self {
+            events: fake.events(),
+            runtime: Box::new(fake.clone()),
+            engine: Engine::Fake(fake),
+            namespace: "shop".to_owned(),
+        }
+    }
+
+    pub fn docker(test: &str) -> Self {
+        let scope = DockerScope::new(test);
+        let runtime = docker_runtime(&scope.namespace);
+        Self {
+            events: runtime.events(),
+            namespace: scope.namespace.clone(),
+            runtime: Box::new(runtime),
+            engine: Engine::Docker(Box::new(scope)),
+        }
+    }
+
+    pub fn workload(&self, name: &str, hash: &str, does: Does) -> Workload {
+        let mut workload = workload(&self.namespace, name, hash);
+        workload.stop_grace = Duration::from_secs(1);
+        if let Engine::Fake(fake) = &self.engine {
+            match does {
+                Does::Serve => "good".clone_into(&mut workload.image),
+                Does::NeverGetWell => "sick".clone_into(&mut workload.image),
+                Does::Exit(code) => {
+                    "ends".clone_into(&mut workload.image);
+                    let message = "last words".to_owned();
+                    fake.script("ends", &Behaviour::Exits { code, message });
+                }
+            }
+            return workload;
+        }
+        BASE_IMAGE.clone_into(&mut workload.image);
+        let script = match does {
+            Does::Serve => "mkdir /w; echo $MARK > /w/index.html; exec httpd -f -p 8080 -h /w".to_owned(),
+            Does::NeverGetWell => "echo connecting; echo no database; exec sleep 1000".to_owned(),
+            Does::Exit(code) => format!("echo last words; exit {code}"),
+        };
+        workload.env = vec![("MARK".to_owned(), hash.into())];
+        workload.command = ["sh", "-c", &script].map(Into::into).into();
+        if !matches!(does, Does::Exit(_)) {
+            workload.health = Some(http_check());
+        }
+        workload
+    }
+
+    /// Calls until the workload is complete, as the loop would: at events and when time has passed.
+    pub async fn settle(&mut self, workload: &Workload) {
+        self.deploy_until(workload, |progress| *progress == Progress::Complete)
+            .await;
+    }
+
+    pub async fn deploy_until(
+        &mut self,
+        workload: &Workload,
+        enough: impl Fn(&Progress) -> bool,
+    ) -> Progress {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let progress = self
+                .runtime
+                .deploy(workload)
+                .await
+                .expect("the next steps are taken");
+            if enough(&progress) {
+                return progress;
+            }
+            assert!(Instant::now() < end, "waited in vain: {progress:?}");
+            let Progress::Rolling { check_in, .. } = progress else {
+                panic!("{progress:?}")
+            };
+            let _ = tokio::time::timeout(check_in.unwrap_or(PATIENCE), self.events.next()).await;
+        }
+    }
+
+    pub async fn replicas(&self, workload: &Workload) -> Vec<Replica> {
+        self.runtime
+            .observe(&workload.app, &RedactionPolicy::default())
+            .await
+            .expect("the containers are seen")
+            .replicas
+    }
+
+    pub async fn replicas_until(
+        &mut self,
+        workload: &Workload,
+        enough: impl Fn(&[Replica]) -> bool,
+    ) -> Vec<Replica> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let replicas = self.replicas(workload).await;
+            if enough(&replicas) {
+                return replicas;
+            }
+            assert!(Instant::now() < end, "waited in vain: {replicas:?}");
+            let _ = tokio::time::timeout(Duration::from_millis(200), self.events.next()).await;
+        }
+    }
+
+    pub async fn remove(&mut self, workload: &Workload, volumes: bool) {
+        let end = Instant::now() + PATIENCE;
+        while !self
+            .runtime
+            .remove(&workload.app, volumes)
+            .await
+            .expect("it is removed")
+        {
+            assert!(Instant::now() < end, "it does not go");
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.events.next()).await;
+        }
+    }
+
+    /// Does it to a container that serves.
+    async fn by_hand(&self, workload: &Workload, hand: Hand) {
+        let replicas = self.replicas(workload).await;
+        let serves = replicas.iter().find(|it| it.serving);
+        let id = &serves.or(replicas.first()).expect("there is one").id;
+        match &self.engine {
+            Engine::Fake(fake) => assert!(fake.by_hand(&workload.app, hand)),
+            Engine::Docker(_) => {
+                let renamed = format!("{}-by-hand", self.namespace);
+                let network = self.network();
+                let args: &[&str] = match hand {
+                    Hand::Stop => &["stop", "--time=1"],
+                    Hand::Remove => &["rm", "--force"],
+                    Hand::Pause => &["pause"],
+                    Hand::Rename => &["rename"],
+                    Hand::Update => &["update", "--restart=no"],
+                    Hand::Disconnect => &["network", "disconnect", &network],
+                    Hand::Connect => &["network", "connect", "bridge"],
+                };
+                let mut command = docker();
+                command.args(args).arg(id);
+                if hand == Hand::Rename {
+                    command.arg(renamed);
+                }
+                run(&mut command);
+            }
+        }
+    }
+
+    pub fn network(&self) -> String {
+        let Engine::Docker(scope) = &self.engine else {
+            return String::new();
+        };
+        let ids = scope.list("networks");
+        let id = ids.first().expect("the namespace has a network");
+        run(docker().args(["network", "inspect", "--format={{.Name}}", id]))
+    }
+
+    /// Nothing of it is told until the next thing happens.
+    async fn forget_events(&mut self) {
+        while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(200), self.events.next()).await {}
+    }
+}
+
+pub fn docker_runtime(instance: &str) -> DockerRuntime {
+    let docker = Docker::connect_with_local_defaults().expect("the engine's socket is known");
+    let options = DockerOptions {
+        instance: instance.to_owned(),
+        ..DockerOptions::default()
+    };
+    DockerRuntime::new(docker, options)
+}
+
+pub fn http_check() -> Health {
+    Health {
+        probe: Probe::Http {
+            path: "/".to_owned(),
+            port: 8080,
+        },
+        interval: Duration::from_millis(500),
+        timeout: Duration::from_secs(2),
+        retries: 2,
+        start_period: Duration::ZERO,
+    }
+}
+
+pub fn ids(replicas: &[Replica]) -> BTreeSet<String> {
+    replicas.iter().map(|it| it.id.clone()).collect()
+}
+
+fn host_port(port: u16) -> PortBinding {
+    PortBinding {
+        container: 8080,
+        host: Some(port),
+        host_ip: Some("127.0.0.1".to_owned()),
+        protocol: Protocol::Tcp,
+    }
+}
+
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Makes each function of the contract a test on the runtime that the expression `$rig` starts.
+macro_rules! runtime_contract {
+    ($rig:expr) => {
+        crate::contract::runtime_contract::runtime_contract! {
+            $rig =>
+            as_many_as_wanted_serve_and_nothing_changes_then
+            the_old_one_serves_until_the_new_one_is_well
+            replicas_come_and_go_without_touching_the_others
+            what_a_hand_changed_is_put_right
+            what_ended_by_its_policy_is_left_and_told
+            a_crash_loop_is_not_healthy
+            log_tail_of_a_failed_container_keeps_lines_and_hides_secrets
+            a_host_port_goes_from_the_old_one_to_the_new_one_and_back
+            a_taken_port_is_told_and_nothing_is_stopped_for_it
+            what_cannot_run_says_why
+            removed_means_gone_but_for_volumes
+            a_namesake_takes_nothing_over
+        }
+    };
+    ($rig:expr => $($name:ident)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            crate::contract::runtime_contract::$name($rig).await;
+        })*
+    };
+}
+pub(crate) use runtime_contract;
+
+pub async fn as_many_as_wanted_serve_and_nothing_changes_then(mut rig: Rig) {
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.replicas = 2;
+    rig.settle(&wanted).await;
+    let replicas = rig.replicas(&wanted).await;
+    assert_eq!(replicas.len(), 2);
+    for it in &replicas {
+        assert_eq!((&*it.hash, &*it.release), ("h1", "web-1"));
+        assert_eq!(it.state, ReplicaState::Healthy, "{it:?}");
+        assert!(it.serving && !it.draining && it.healthy_since.is_some(), "{it:?}");
+    }
+    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    assert_eq!(ids(&rig.replicas(&wanted).await), ids(&replicas));
+    assert_eq!(
+        rig.runtime.apps().await.unwrap(),
+        [(wanted.app.clone(), wanted.uid.clone())]
+    );
+}
+
+pub async fn the_old_one_serves_until_the_new_one_is_well(mut rig: Rig) {
+    let first = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&first).await;
+    let old = ids(&rig.replicas(&first).await);
+
+    let sick = rig.workload("web", "h2", Does::NeverGetWell);
+    rig.runtime.deploy(&sick).await.unwrap();
+    let unwell = |it: &Replica| it.hash == "h2" && matches!(it.state, ReplicaState::Unhealthy(_));
+    let replicas = rig.replicas_until(&sick, |all| all.iter().any(unwell)).await;
+    let progress = rig.runtime.deploy(&sick).await.unwrap();
+    let Progress::Rolling {
+        created,
+        ready,
+        waiting_for,
+        ..
+    } = progress
+    else {
+        panic!("{progress:?}")
+    };
+    assert_eq!((created, ready), (1, 0));
+    assert!(
+        waiting_for.contains("unhealthy") && waiting_for.contains("refused"),
+        "{waiting_for}"
+    );
+    let serving: Vec<_> = replicas.into_iter().filter(|it| it.serving).collect();
+    assert_eq!(ids(&serving), old, "only the old one serves");
+
+    rig.settle(&first).await;
+    assert_eq!(
+        ids(&rig.replicas(&first).await),
+        old,
+        "the way back is the old container itself"
+    );
+
+    let third = rig.workload("web", "h3", Does::Serve);
+    rig.settle(&third).await;
+    let replicas = rig.replicas(&third).await;
+    assert_eq!(replicas.len(), 1);
+    assert!(replicas.iter().all(|it| it.hash == "h3" && it.serving));
+}
+
+pub async fn replicas_come_and_go_without_touching_the_others(mut rig: Rig) {
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&wanted).await;
+    let first = ids(&rig.replicas(&wanted).await);
+    wanted.replicas = 3;
+    rig.settle(&wanted).await;
+    let three = ids(&rig.replicas(&wanted).await);
+    assert!(three.len() == 3 && three.is_superset(&first));
+    wanted.replicas = 2;
+    rig.settle(&wanted).await;
+    let two = ids(&rig.replicas(&wanted).await);
+    assert!(two.len() == 2 && two.is_subset(&three));
+    wanted.replicas = 0;
+    rig.settle(&wanted).await;
+    assert_eq!(rig.replicas(&wanted).await, []);
+}
+
+pub async fn what_a_hand_changed_is_put_right(mut rig: Rig) {
+    let wanted = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&wanted).await;
+    let before = rig.replicas(&wanted).await;
+    for hand in [
+        Hand::Stop,
+        Hand::Pause,
+        Hand::Rename,
+        Hand::Update,
+        Hand::Disconnect,
+        Hand::Connect,
+        Hand::Remove,
+    ] {
+        rig.forget_events().await;
+        rig.by_hand(&wanted, hand).await;
+        let told = tokio::time::timeout(Duration::from_secs(10), rig.events.next()).await;
+        assert_eq!(
+            told,
+            Ok(Some(RuntimeEvent::Changed(wanted.app.clone()))),
+            "{hand:?}"
+        );
+        rig.settle(&wanted).await;
+        let after = rig.replicas(&wanted).await;
+        assert!(after.len() == 1 && after[0].serving, "{hand:?}: {after:?}");
+        assert_eq!(after[0].name, before[0].name, "{hand:?}");
+        assert_eq!(ids(&after) == ids(&before), hand != Hand::Remove, "{hand:?}");
+    }
+}
+
+pub async fn what_ended_by_its_policy_is_left_and_told(mut rig: Rig) {
+    let mut wanted = rig.workload("job", "h1", Does::Exit(3));
+    wanted.restart = Restart::Never;
+    rig.runtime.deploy(&wanted).await.unwrap();
+    let ended = |all: &[Replica]| {
+        all.iter()
+            .any(|it| matches!(it.state, ReplicaState::Exited { .. }))
+    };
+    let replicas = rig.replicas_until(&wanted, ended).await;
+    let ReplicaState::Exited {
+        code: 3,
+        oom: false,
+        message,
+    } = &replicas[0].state
+    else {
+        panic!("{replicas:?}")
+    };
+    assert_eq!(message, "last words");
+    let progress = rig.runtime.deploy(&wanted).await.unwrap();
+    let Progress::Rolling { waiting_for, .. } = progress else {
+        panic!("{progress:?}")
+    };
+    assert!(waiting_for.contains("exit code 3"), "{waiting_for}");
+    assert_eq!(ids(&rig.replicas(&wanted).await), ids(&replicas));
+    // Once it is on record that this one ran to its end, nothing is missing, whether it is still there or not.
+    wanted.ended = ids(&replicas).into_iter().collect();
+    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    rig.by_hand(&wanted, Hand::Remove).await;
+    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    assert!(rig.replicas(&wanted).await.is_empty());
+    wanted.ended.clear();
+    rig.runtime.deploy(&wanted).await.unwrap();
+    assert_eq!(rig.replicas(&wanted).await.len(), 1);
+}
+
+pub async fn log_tail_of_a_failed_container_keeps_lines_and_hides_secrets(mut rig: Rig) {
+    let redaction = RedactionPolicy {
+        confidential: Some(vec!["database".into()]),
+        ..RedactionPolicy::default()
+    };
+    let sick = rig.workload("web", "h1", Does::NeverGetWell);
+    rig.runtime.deploy(&sick).await.unwrap();
+    let unwell = |all: &[Replica]| {
+        all.iter()
+            .any(|it| matches!(it.state, ReplicaState::Unhealthy(_)))
+    };
+    let replicas = rig.replicas_until(&sick, unwell).await;
+    let tail = rig.runtime.log_tail(&sick.app, &replicas[0].id, &redaction).await;
+    assert_eq!(tail.unwrap(), "connecting\nno ***");
+
+    // The container of another Application is not read.
+    let other = davit::model::AppId::new(&sick.app.namespace, "other");
+    let tail = rig.runtime.log_tail(&other, &replicas[0].id, &redaction).await;
+    assert_eq!(tail.unwrap(), "");
+
+    let mut ends = rig.workload("job", "h2", Does::Exit(3));
+    ends.restart = Restart::Never;
+    ends.env.push(("TOKEN".to_owned(), "words".into()));
+    ends.secret_env.push("TOKEN".to_owned());
+    rig.runtime.deploy(&ends).await.unwrap();
+    let ended = |all: &[Replica]| {
+        all.iter()
+            .any(|it| matches!(it.state, ReplicaState::Exited { .. }))
+    };
+    let replicas = rig.replicas_until(&ends, ended).await;
+    let tail = rig.runtime.log_tail(&ends.app, &replicas[0].id, &redaction).await;
+    assert_eq!(tail.unwrap(), "last ***");
+    let gone = rig
+        .runtime
+        .log_tail(&ends.app, "0".repeat(64).as_str(), &redaction)
+        .await;
+    assert_eq!(gone.unwrap(), "");
+}
+
+pub async fn a_crash_loop_is_not_healthy(mut rig: Rig) {
+    let wanted = rig.workload("loop", "h1", Does::Exit(1));
+    rig.runtime.deploy(&wanted).await.unwrap();
+    let again = |all: &[Replica]| all.iter().any(|it| it.restarts > 0);
+    let replicas = rig.replicas_until(&wanted, again).await;
+    assert!(
+        matches!(replicas[0].state, ReplicaState::KeepsEnding { .. }),
+        "{replicas:?}"
+    );
+    let progress = rig.runtime.deploy(&wanted).await.unwrap();
+    assert!(
+        matches!(progress, Progress::Rolling { ready: 0, .. }),
+        "{progress:?}"
+    );
+}
+
+pub async fn a_host_port_goes_from_the_old_one_to_the_new_one_and_back(mut rig: Rig) {
+    let port = free_port();
+    let with_port = |mut it: Workload| {
+        it.ports = vec![host_port(port)];
+        it.strategy = Strategy::StopFirst;
+        it
+    };
+    let first = with_port(rig.workload("web", "h1", Does::Serve));
+    rig.settle(&first).await;
+    let old = rig.replicas(&first).await;
+    assert_eq!(old[0].host_ports, [host_port(port)]);
+
+    let sick = with_port(rig.workload("web", "h2", Does::NeverGetWell));
+    rig.runtime.deploy(&sick).await.unwrap();
+    let unwell = |it: &Replica| it.hash == "h2" && matches!(it.state, ReplicaState::Unhealthy(_));
+    rig.deploy_until(&sick, |progress| matches!(progress, Progress::Rolling { waiting_for, .. } if waiting_for.contains("unhealthy"))).await;
+    let replicas = rig.replicas(&sick).await;
+    assert!(
+        replicas.iter().any(unwell) && ids(&replicas).is_superset(&ids(&old)),
+        "{replicas:?}"
+    );
+    let kept = replicas.iter().find(|it| it.id == old[0].id).unwrap();
+    assert_eq!(kept.state, ReplicaState::Kept, "it did not end by itself");
+
+    rig.settle(&first).await;
+    let back = rig.replicas(&first).await;
+    assert_eq!(ids(&back), ids(&old), "the old one was kept and started again");
+    assert_eq!((&back[0].name, back[0].serving), (&old[0].name, true));
+
+    let third = with_port(rig.workload("web", "h3", Does::Serve));
+    rig.settle(&third).await;
+    let replicas = rig.replicas(&third).await;
+    assert!(
+        replicas.len() == 1 && replicas[0].hash == "h3" && replicas[0].host_ports == [host_port(port)],
+        "{replicas:?}"
+    );
+}
+
+pub async fn a_taken_port_is_told_and_nothing_is_stopped_for_it(mut rig: Rig) {
+    let port = free_port();
+    let mut holder = rig.workload("holder", "h1", Does::Serve);
+    holder.ports = vec![host_port(port)];
+    holder.strategy = Strategy::StopFirst;
+    rig.settle(&holder).await;
+    let mut wanted = rig.workload("web", "h2", Does::Serve);
+    wanted.strategy = Strategy::StopFirst;
+    rig.settle(&wanted).await;
+
+    let mut taken = rig.workload("web", "h3", Does::Serve);
+    taken.strategy = Strategy::StopFirst;
+    taken.ports = vec![host_port(port)];
+    let refused = rig.runtime.deploy(&taken).await.unwrap_err();
+    let RuntimeError::PortTaken { port: named, by } = &refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(*named, host_port(port));
+    assert!(by.contains(&holder.app.to_string()), "{by}");
+    if matches!(rig.engine, Engine::Docker(_)) {
+        let serving = rig
+            .replicas(&wanted)
+            .await
+            .into_iter()
+            .any(|it| it.hash == "h2" && it.serving);
+        assert!(serving, "the old one was stopped for nothing");
+    }
+
+    let program = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = program.local_addr().unwrap().port();
+    let mut taken = rig.workload("other", "h4", Does::Serve);
+    taken.ports = vec![host_port(port)];
+    if let Engine::Fake(fake) = &rig.engine {
+        fake.occupy(port, "a program on this machine");
+    }
+    let refused = rig.runtime.deploy(&taken).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!("bind host port 127.0.0.1:{port}: it is taken by a program on this machine")
+    );
+}
+
+pub async fn what_cannot_run_says_why(mut rig: Rig) {
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.command = vec!["/no/such/program".into()];
+    if let Engine::Fake(fake) = &rig.engine {
+        fake.script(
+            "good",
+            &Behaviour::RefusesToStart("exec: /no/such/program".to_owned()),
+        );
+        fake.lose_image(NO_IMAGE);
+    }
+    let end = Instant::now() + PATIENCE;
+    let refused = loop {
+        match rig.runtime.deploy(&wanted).await {
+            Err(refused) => break refused,
+            Ok(progress) => assert!(Instant::now() < end, "{progress:?}"),
+        }
+        let _ = tokio::time::timeout(PATIENCE, rig.events.next()).await;
+    };
+    let RuntimeError::Rejected { message: why, .. } = &refused else {
+        panic!("{refused}")
+    };
+    assert!(why.contains("/no/such/program"), "{why}");
+
+    let mut wanted = rig.workload("lost", "h2", Does::Serve);
+    NO_IMAGE.clone_into(&mut wanted.image);
+    let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
+    assert!(
+        matches!(&refused, RuntimeError::ImageMissing(image) if *image == wanted.image),
+        "{refused}"
+    );
+}
+
+pub async fn removed_means_gone_but_for_volumes(mut rig: Rig) {
+    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    wanted.mounts = vec![Mount {
+        name: "data".to_owned(),
+        path: "/data".to_owned(),
+        source: MountSource::Volume,
+        read_only: false,
+    }];
+    let other = rig.workload("other", "h2", Does::Serve);
+    rig.settle(&wanted).await;
+    rig.settle(&other).await;
+    rig.remove(&wanted, false).await;
+    assert_eq!(rig.replicas(&wanted).await, []);
+    assert_eq!(
+        rig.runtime.apps().await.unwrap(),
+        [(other.app.clone(), other.uid.clone())]
+    );
+    match &rig.engine {
+        Engine::Fake(fake) => assert_eq!(fake.volumes(), [(wanted.app.clone(), "data".to_owned())]),
+        Engine::Docker(scope) => assert_eq!(scope.list("volumes").len(), 1),
+    }
+    rig.remove(&other, true).await;
+    if let Engine::Docker(scope) = &rig.engine {
+        assert_eq!(
+            scope.list("networks").len(),
+            0,
+            "the network goes with the last container"
+        );
+        assert_eq!(
+            scope.list("volumes").len(),
+            1,
+            "another Application's volume stays"
+        );
+    }
+    rig.remove(&wanted, true).await;
+    match &rig.engine {
+        Engine::Fake(fake) => assert_eq!(fake.volumes(), []),
+        Engine::Docker(scope) => assert_eq!(scope.leftovers(), Vec::<String>::new()),
+    }
+    assert_eq!(rig.runtime.apps().await.unwrap(), []);
+}
+
+pub async fn a_namesake_takes_nothing_over(mut rig: Rig) {
+    let first = rig.workload("web", "h1", Does::Serve);
+    rig.settle(&first).await;
+    let old = ids(&rig.replicas(&first).await);
+    let mut second = first.clone();
+    "another".clone_into(&mut second.uid);
+    rig.settle(&second).await;
+    assert!(ids(&rig.replicas(&second).await).is_disjoint(&old));
+    assert_eq!(
+        rig.runtime.apps().await.unwrap(),
+        [(second.app.clone(), "another".to_owned())]
+    );
+}

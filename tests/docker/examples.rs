@@ -1,0 +1,312 @@
+//! Every example does what its README promises: its own commands are run, with the real kubectl, against a real
+//! `davit up`; and so are those of README and of the pages in docs/ that can be applied as they stand.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test tells one story from its beginning to its end, and a person's commands are run by a shell"
+)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::common::davit::{Davit, condition, fetch_from_network};
+use crate::common::docker::BASE_IMAGE;
+use crate::common::git_repo::GitRepo;
+use crate::common::git_server::GitSsh;
+use crate::common::gitea::Gitea;
+use crate::common::process::Port;
+use crate::common::registry::Registry;
+use crate::common::{run, wait_for};
+use serde_json::{Value, json};
+
+/// What an example names and a test machine cannot have, each with what stands for it.
+type Instead<'a> = &'a [(&'a str, &'a str)];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A person's terminal beside a running Davit: the repository's files around it, with [`Instead`] applied.
+struct Terminal {
+    davit: Davit,
+}
+
+impl Terminal {
+    fn new(test: &str) -> Self {
+        Self {
+            davit: Davit::up(test),
+        }
+    }
+
+    /// Copies an example and runs what its README tells to do, line by line. Every replacement must be of use, so that
+    /// none stays behind when the example changes.
+    fn follow(&self, example: &str, instead: Instead<'_>) -> String {
+        let from = root().join("examples").join(example);
+        let to = self.davit.dir().join("examples").join(example);
+        std::fs::create_dir_all(&to).unwrap();
+        let mut all = String::new();
+        let mut readme = String::new();
+        for entry in from.read_dir().unwrap().flatten() {
+            if !entry.file_type().unwrap().is_file() {
+                continue;
+            }
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            all.push_str(&text);
+            let text = replaced(&text, instead);
+            if entry.file_name() == "README.md" {
+                readme.clone_from(&text);
+            }
+            std::fs::write(to.join(entry.file_name()), text).unwrap();
+        }
+        for (what, _) in instead {
+            assert!(all.contains(what), "{example} does not name {what:?} any more");
+        }
+        self.type_in(&commands(&readme))
+    }
+
+    /// Runs these lines as a person would, and returns what they print.
+    fn type_in(&self, lines: &str) -> String {
+        assert!(!lines.trim().is_empty(), "there is nothing to do");
+        run(Command::new("bash")
+            .args(["-euo", "pipefail", "-c", lines])
+            .env("KUBECONFIG", self.davit.kubeconfig())
+            .current_dir(self.davit.dir()))
+    }
+
+    fn get(&self, what: &str) -> Value {
+        let text = self.type_in(&format!("kubectl get {what} -o json"));
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+fn replaced(text: &str, instead: Instead<'_>) -> String {
+    instead
+        .iter()
+        .fold(text.to_owned(), |text, (what, with)| text.replace(what, with))
+}
+
+/// The lines of a page that are set off as code, in order.
+fn commands(page: &str) -> String {
+    page.lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .fold(String::new(), |all, line| all + line + "\n")
+}
+
+/// A repository with the files of an example's `source/`.
+fn source(example: &str) -> GitRepo {
+    let repo = GitRepo::new();
+    let from = root().join("examples").join(example).join("source");
+    run(Command::new("cp").arg("-R").arg(from.join(".")).arg(repo.path()));
+    repo.commit("first", &[]);
+    repo
+}
+
+#[test]
+fn a_static_site() {
+    let terminal = Terminal::new("ex-static");
+    let repo = source("01-static");
+    let port = Port::take();
+    let said = terminal.follow(
+        "01-static",
+        &[
+            ("https://git.example.com/me/hello.git", &repo.url()),
+            ("hostPort: 8080", &format!("hostPort: {}", port.number())),
+            ("localhost:8080", &format!("localhost:{}", port.number())),
+        ],
+    );
+    assert!(said.contains("Hello from Davit, version 1"), "{said}");
+}
+
+#[test]
+fn a_dockerfile() {
+    let terminal = Terminal::new("ex-dockerfile");
+    let repo = source("02-dockerfile");
+    terminal.follow(
+        "02-dockerfile",
+        &[
+            ("https://git.example.com/me/web.git", &repo.url()),
+            ("busybox:1.36", BASE_IMAGE),
+        ],
+    );
+    let page = fetch_from_network(&terminal.davit, "default", "web:8080").unwrap();
+    assert!(page.contains("Built from a Dockerfile."), "{page}");
+    assert_eq!(terminal.get("dapp/web")["status"]["readyReplicas"], 2);
+}
+
+#[test]
+fn an_image() {
+    let terminal = Terminal::new("ex-image");
+    let registry = Registry::start_open();
+    let first = registry.push(crate::common::docker::base_image(), "busybox:1.36");
+    let said = terminal.follow("03-image", &[("busybox:1.36", &registry.image("busybox:1.36"))]);
+    assert!(said.contains(&first), "the digest is a column: {said}");
+    let page = fetch_from_network(&terminal.davit, "default", "hello-image:8080/passwd").unwrap_or_default();
+    assert!(page.contains("root:"), "{page}");
+
+    // When the tag names another image, that is deployed: here at once, there every pollInterval.
+    let other = crate::common::unique("davit-test-other:n");
+    crate::common::docker::import(
+        &other,
+        &[&format!("dev.davit.instance={}", terminal.davit.instance)],
+    );
+    let second = registry.push(&other, "busybox:1.36");
+    assert_ne!(first, second);
+    terminal.type_in("kubectl annotate dapp hello-image davit.dev/requestedAt=\"$(date)\" --overwrite");
+    wait_for("the other image", Duration::from_mins(1), || {
+        let app = terminal.get("dapp/hello-image");
+        let image = app["status"]["release"]["image"].as_str().unwrap_or_default();
+        (image.ends_with(&second) && app["status"]["phase"] == "done").then_some(())
+    });
+}
+
+#[test]
+fn a_private_repository_of_a_gitea() {
+    let gitea = Gitea::start();
+    gitea.create_repository(
+        "shop",
+        &GitRepo::with(&[("index.html", "<p>From a private repository.")]),
+    );
+    let terminal = Terminal::new("ex-gitea");
+    let said = terminal.follow(
+        "04-gitea",
+        &[
+            ("https://git.example.com", &gitea.url),
+            ("owner: acme", &format!("owner: {}", gitea.user)),
+            ("token=…", &format!("token={}", gitea.token)),
+        ],
+    );
+    assert!(!said.contains(&gitea.token));
+    let page = fetch_from_network(&terminal.davit, "shop", "shop:8080").unwrap();
+    assert!(page.contains("From a private repository."), "{page}");
+    let provider = terminal.get("-n platform gitprov/gitea");
+    assert_eq!(
+        condition(&provider, "Ready")["message"],
+        format!("Found 1 repository as {}", gitea.user)
+    );
+}
+
+#[test]
+fn environment_secrets_and_volumes() {
+    let terminal = Terminal::new("ex-env");
+    terminal.follow("05-env-secrets-volumes", &[("busybox:1.36", BASE_IMAGE)]);
+    let app = wait_for("the second release", Duration::from_mins(1), || {
+        let app = terminal.get("dapp/settings");
+        (app["status"]["release"]["active"] == "settings-2").then_some(app)
+    });
+    assert_eq!(app["status"]["release"]["count"], 2);
+    let release = terminal.get("rel/settings-2");
+    assert_eq!(
+        release["status"]["why"],
+        json!(["env GREETING changed (ConfigMap settings)"])
+    );
+    let page = fetch_from_network(&terminal.davit, "default", "settings:8080").unwrap();
+    assert!(page.contains("A page from a ConfigMap."), "{page}");
+    let container = terminal.davit.containers("settings").pop().expect("it runs");
+    let env = run(crate::common::docker::docker().args(["exec", &container, "env"]));
+    for line in ["COLOUR=blue", "API_KEY=not-a-real-key", "GREETING=good evening"] {
+        assert!(env.lines().any(|known| known == line), "{line}: {env}");
+    }
+}
+
+#[test]
+fn a_repository_over_ssh() {
+    let server = GitSsh::start();
+    server.publish("site.git", &GitRepo::with(&[("index.html", "<p>Over ssh.")]));
+    let terminal = Terminal::new("ex-ssh");
+    // The rig's server lets in a key that is there already, and listens on a port of its own.
+    std::fs::write(terminal.davit.dir().join("rig"), &server.client_key).unwrap();
+    let url = server.url("site.git");
+    let address = url.split('@').nth(1).unwrap().split('/').next().unwrap();
+    let scan = format!("ssh-keyscan -p {} 127.0.0.1", address.split(':').nth(1).unwrap());
+    terminal.follow(
+        "06-ssh",
+        &[
+            ("ssh-keygen -t ed25519 -N '' -f deploy", "cp rig deploy"),
+            ("ssh-keyscan git.example.com", &scan),
+            ("ssh://git@git.example.com/me/site.git", &url),
+        ],
+    );
+    let page = fetch_from_network(&terminal.davit, "default", "over-ssh:8080").unwrap();
+    assert!(page.contains("Over ssh."), "{page}");
+}
+
+/// The first Application in README: pasted into a terminal in which `davit up` was started.
+#[test]
+fn the_first_application_of_readme() {
+    let terminal = Terminal::new("ex-readme");
+    let repo = GitRepo::with(&[("index.html", "<p>Five lines.")]);
+    let port = Port::take();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("\n## A first Application\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let lines = commands(section);
+    let (start, rest) = lines.split_once('\n').unwrap();
+    assert!(start.starts_with("davit up &"), "{start}");
+    let url = "https://git.example.com/me/hello.git";
+    assert!(rest.contains(url) && rest.contains("hostPort: 8080"));
+    let said = terminal.type_in(&replaced(
+        rest,
+        &[
+            (url, &repo.url()),
+            ("hostPort: 8080", &format!("hostPort: {}", port.number())),
+        ],
+    ));
+    assert!(
+        said.contains("application.davit.dev/hello") && said.contains("release.davit.dev/hello-1"),
+        "{said}"
+    );
+    let page = terminal.type_in(&format!("curl -fsS http://localhost:{}/", port.number()));
+    assert!(page.contains("Five lines."), "{page}");
+    // What README says next: a push is seen at once when asked for.
+    repo.commit("Again", &[("index.html", "<p>Six lines.")]);
+    let annotate = "kubectl annotate dapp hello davit.dev/requestedAt=now --overwrite";
+    assert!(
+        section.contains(annotate),
+        "README does not say {annotate} any more"
+    );
+    terminal.type_in(annotate);
+    wait_for("the new page", Duration::from_mins(1), || {
+        let get = format!("curl -sS http://localhost:{}/ || true", port.number());
+        terminal.type_in(&get).contains("Six lines.").then_some(())
+    });
+}
+
+/// What docs/ shows as YAML is taken by the API server, and the commands beside it work on it.
+#[test]
+fn what_the_pages_show_is_taken() {
+    let terminal = Terminal::new("ex-docs");
+    terminal.type_in("kubectl create namespace platform; kubectl create namespace production");
+    let mut count = 0;
+    for page in root().join("docs").read_dir().unwrap().flatten() {
+        let text = std::fs::read_to_string(page.path()).unwrap();
+        for block in text.split("```yaml\n").skip(1) {
+            let (yaml, _) = block.split_once("```").unwrap();
+            let verb = if yaml.contains("generateName") {
+                "create"
+            } else {
+                "apply"
+            };
+            std::fs::write(terminal.davit.dir().join("page.yaml"), yaml).unwrap();
+            let said = terminal.type_in(&format!("kubectl {verb} -f page.yaml"));
+            assert!(
+                said.contains("created") || said.contains("configured") || said.contains("unchanged"),
+                "{said}"
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 6, "only {count} blocks were found");
+    let production = "kubectl config set-context --current --namespace=production >/dev/null; ";
+    for page in ["application", "reasons", "operations", "release"] {
+        let text = std::fs::read_to_string(root().join("docs").join(page).with_extension("md")).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("$ kubectl ")) {
+            if line.starts_with("wait") {
+                continue; // Its repository is nowhere.
+            }
+            terminal.type_in(&format!("{production} kubectl {line}"));
+        }
+    }
+}

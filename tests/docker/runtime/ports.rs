@@ -1,0 +1,111 @@
+//! Host ports at single addresses of the machine.
+
+use davit::api::{Protocol, Strategy};
+use davit::runtime::{PortBinding, RuntimeError, Workload};
+
+use crate::contract::runtime_contract::{Does, Rig, free_port, ids};
+
+/// An address that no machine has (RFC 5737).
+const NOWHERE: &str = "192.0.2.1";
+
+fn with_port(mut workload: Workload, port: u16, ip: Option<&str>, protocol: Protocol) -> Workload {
+    workload.strategy = Strategy::StopFirst;
+    workload.ports = vec![PortBinding {
+        container: 8080,
+        host: Some(port),
+        host_ip: ip.map(str::to_owned),
+        protocol,
+    }];
+    workload
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_the_machine_does_not_have_stops_nothing_and_is_told_by_its_field() {
+    let mut rig = Rig::docker("rt");
+    let port = free_port();
+    let told = |refused: RuntimeError| {
+        let said = refused.to_string();
+        assert!(matches!(refused, RuntimeError::AddressMissing(_)), "{said}");
+        assert!(
+            said.contains(&format!("spec.ports.hostIp {NOWHERE} is not an address")),
+            "{said}"
+        );
+    };
+    let serves = with_port(rig.workload("web", "h1", Does::Serve), port, None, Protocol::Tcp);
+    rig.settle(&serves).await;
+    let before = rig.replicas(&serves).await;
+    let places: Vec<_> = before[0]
+        .host_ports
+        .iter()
+        .map(|at| (at.container, at.host, at.host_ip.as_deref(), at.protocol))
+        .collect();
+    let everywhere = (8080, Some(port), Some("0.0.0.0"), Protocol::Tcp);
+    assert!(places.contains(&everywhere), "{places:?}");
+    for (hash, protocol) in [("h2", Protocol::Tcp), ("h3", Protocol::Udp)] {
+        let moved = with_port(
+            rig.workload("web", hash, Does::Serve),
+            port,
+            Some(NOWHERE),
+            protocol,
+        );
+        told(rig.runtime.deploy(&moved).await.unwrap_err());
+        let after = rig.replicas(&serves).await;
+        let still = after.iter().any(|it| it.id == before[0].id && it.serving);
+        assert!(still, "the old one was stopped for nothing: {after:?}");
+    }
+    rig.settle(&serves).await;
+    assert_eq!(ids(&rig.replicas(&serves).await), ids(&before));
+
+    // Where nothing is to be stopped it is the engine that says so, and each time in the same words.
+    let alone = with_port(
+        rig.workload("alone", "h4", Does::Serve),
+        port,
+        Some(NOWHERE),
+        Protocol::Tcp,
+    );
+    for _ in 0..2 {
+        told(rig.runtime.deploy(&alone).await.unwrap_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_of_another_instance_is_reported_as_another_davits() {
+    let mut rig = Rig::docker("rt");
+    let port = free_port();
+    let elsewhere = Rig::docker("rt");
+    let mut holder = with_port(
+        elsewhere.workload("holder", "h1", Does::Serve),
+        port,
+        None,
+        Protocol::Tcp,
+    );
+    holder.health = None;
+    let mut elsewhere = elsewhere;
+    elsewhere.settle(&holder).await;
+    let wanted = with_port(rig.workload("web", "h2", Does::Serve), port, None, Protocol::Tcp);
+    let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
+    let RuntimeError::PortTaken { by, .. } = &refused else {
+        panic!("{refused}")
+    };
+    let instance = format!(
+        "of Application {} of another Davit (--instance {})",
+        holder.app, elsewhere.namespace
+    );
+    assert!(by.starts_with("container ") && by.ends_with(&instance), "{by}");
+
+    let mut neighbour = with_port(
+        rig.workload("other", "h3", Does::Serve),
+        free_port(),
+        None,
+        Protocol::Tcp,
+    );
+    neighbour.health = None;
+    rig.settle(&neighbour).await;
+    let port = neighbour.ports[0].host.unwrap();
+    let wanted = with_port(rig.workload("web", "h4", Does::Serve), port, None, Protocol::Tcp);
+    let refused = rig.runtime.deploy(&wanted).await.unwrap_err().to_string();
+    assert!(
+        refused.contains(&format!("taken by Application {} (container ", neighbour.app)),
+        "{refused}"
+    );
+}

@@ -1,0 +1,18 @@
+//! Sources and forges: real Git servers, a real Gitea, a real image registry.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a failed expectation is a failed test"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod forge;
+mod forge_responses;
+mod source_git;
+mod source_image;
+mod sources;

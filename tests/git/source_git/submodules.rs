@@ -1,0 +1,233 @@
+//! Submodules obey the rules of their parents.
+
+use std::fmt::Write as _;
+
+use davit::api::Reason::SubmoduleFailed;
+use davit::error::Class::Terminal;
+use davit::model::{GitCredential, RefSpec};
+use davit::redact::Secret;
+use davit::source::GitRemote;
+
+use super::{World, commit, expect, file_remote, names, read, remote};
+use crate::common::git_repo::GitRepo;
+use crate::common::git_server::{Access, GitHttps};
+
+/// A repository that has `child`'s present commit as a submodule at `path`, at the address `url`.
+fn parent(path: &str, url: &str, child: &str) -> GitRepo {
+    let repo = GitRepo::with(&[("README", "parent")]);
+    add(&repo, path, url, child);
+    repo
+}
+
+fn add(repo: &GitRepo, path: &str, url: &str, child: &str) {
+    let mut text = std::fs::read_to_string(repo.path().join(".gitmodules")).unwrap_or_default();
+    write!(text, "[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n").unwrap();
+    repo.write(&[(".gitmodules", &text)]);
+    repo.git(["add", ".gitmodules"]);
+    repo.git([
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        &format!("160000,{child},{path}"),
+    ]);
+    repo.git(["commit", "--quiet", "--message", "add a submodule"]);
+}
+
+#[tokio::test]
+async fn submodules_are_laid_out_at_the_commit_that_is_pinned() {
+    let server = GitHttps::start();
+    let inner = GitRepo::with(&[("inner", "inner")]);
+    server.publish("libs/inner.git", &inner);
+    let lib = parent("deep/inner", "../libs/inner.git", &inner.head());
+    let pinned = lib.head();
+    lib.commit("later", &[("README", "later")]);
+    server.publish("lib.git", &lib);
+    let shop = parent("vendor/lib", "./../lib.git", &pinned);
+    // Another commit of the same repository, beside it.
+    add(&shop, "vendor/new", "../lib.git", &lib.head());
+    server.publish("shop.git", &shop);
+
+    let credential = GitCredential::Basic {
+        username: server.user.clone(),
+        password: Secret::from(server.password.as_str()),
+    };
+    let remote = GitRemote {
+        ca: Some(server.ca.ca_pem.clone().into_bytes()),
+        credential,
+        ..remote(&server.url(Access::Basic, "shop.git"))
+    };
+    let world = World::new();
+    let tip = commit(&shop.head());
+    let checkout = world.with_submodules(&remote, &tip).await.unwrap();
+    assert_eq!(read(&checkout, "vendor/lib/README"), "parent");
+    assert_eq!(read(&checkout, "vendor/lib/deep/inner/inner"), "inner");
+    assert_eq!(read(&checkout, "vendor/new/README"), "later");
+    assert_eq!(names(&checkout.root()), [".gitmodules", "README", "vendor"]);
+    assert_eq!(
+        names(&checkout.root().join("vendor/lib")),
+        [".gitmodules", "README", "deep"]
+    );
+
+    let without = world.checkout(&remote, &tip, &RefSpec::Default).await.unwrap();
+    assert_eq!(names(&without.root().join("vendor/lib")), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_credential_does_not_go_to_another_host() {
+    let server = GitHttps::start();
+    let lib = GitRepo::with(&[("lib", "lib")]);
+    server.publish("lib.git", &lib);
+    // The same server by its other name: that is another host.
+    let elsewhere = server
+        .url(Access::Basic, "lib.git")
+        .replace("127.0.0.1", "localhost");
+    let shop = parent("lib", &elsewhere, &lib.head());
+    server.publish("shop.git", &shop);
+    let remote = GitRemote {
+        ca: Some(server.ca.ca_pem.clone().into_bytes()),
+        credential: GitCredential::Basic {
+            username: server.user.clone(),
+            password: Secret::from(server.password.as_str()),
+        },
+        ..remote(&server.url(Access::Basic, "shop.git"))
+    };
+    let world = World::new();
+    let error = world
+        .with_submodules(&remote, &commit(&shop.head()))
+        .await
+        .unwrap_err();
+    expect(
+        &error,
+        SubmoduleFailed,
+        Terminal,
+        &[
+            "fetch submodule lib",
+            "sign in at https://localhost",
+            "that of spec.source.git.secretRef is for https://127.0.0.1:",
+            "relative url",
+        ],
+    );
+    world.is_clean();
+
+    let public = server
+        .url(Access::Anonymous, "lib.git")
+        .replace("127.0.0.1", "localhost");
+    let shop = parent("lib", &public, &lib.head());
+    server.publish("shop.git", &shop);
+    let checkout = world
+        .with_submodules(&remote, &commit(&shop.head()))
+        .await
+        .unwrap();
+    assert_eq!(read(&checkout, "lib/lib"), "lib");
+}
+
+#[tokio::test]
+async fn a_submodule_that_breaks_the_rules_is_refused() {
+    let server = GitHttps::start();
+    let lib = GitRepo::with(&[("lib", "lib")]);
+    server.publish("lib.git", &lib);
+    let world = World::new();
+    let head = lib.head();
+    let local = format!("file://{}", lib.path().display());
+    let path = lib.path().display().to_string();
+    let missing = "0123456789012345678901234567890123456789";
+    for (place, url, child, words) in [
+        ("lib", local.as_str(), head.as_str(), "use https or ssh"),
+        ("lib", path.as_str(), head.as_str(), "path of this machine"),
+        (
+            "lib",
+            "ext::sh -c id",
+            head.as_str(),
+            "submodule lib: its transport is not allowed",
+        ),
+        (
+            "lib",
+            "http://127.0.0.1:1/lib.git",
+            head.as_str(),
+            "use https or ssh",
+        ),
+        ("lib", "../../../../lib.git", head.as_str(), "out of the server"),
+        (
+            "lib",
+            "https://reader:hunter2@127.0.0.1/lib.git",
+            head.as_str(),
+            "read the submodule's url in .gitmodules: it holds a user name or password",
+        ),
+        ("lib", "../lib.git", missing, missing),
+        (
+            "lib",
+            "../lib.git",
+            missing,
+            "push that commit of it, or have the repository name one that is there",
+        ),
+        ("lib", "../gone.git", head.as_str(), "gone.git"),
+        (
+            "lib",
+            "../gone.git",
+            head.as_str(),
+            "check the submodule's url in .gitmodules",
+        ),
+        (
+            "lib",
+            "git@127.0.0.1:lib.git",
+            head.as_str(),
+            "is for https://127.0.0.1",
+        ),
+    ] {
+        let shop = parent(place, url, child);
+        server.publish("shop.git", &shop);
+        let remote = GitRemote {
+            ca: Some(server.ca.ca_pem.clone().into_bytes()),
+            ..remote(&server.url(Access::Anonymous, "shop.git"))
+        };
+        let error = world
+            .with_submodules(&remote, &commit(&shop.head()))
+            .await
+            .unwrap_err();
+        expect(&error, SubmoduleFailed, Terminal, &[words]);
+        let shown = format!("{error:?} {}", davit::error::chain(&error));
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let told = davit::error::Problem::of(&error).message;
+        assert!(!told.contains("spec.source.git.url"), "{told}");
+        assert!(!told.contains("spec.source.git.ref"), "{told}");
+        world.is_clean();
+    }
+}
+
+#[tokio::test]
+async fn submodules_without_end_end() {
+    // Each contains the one before it, deeper than is allowed.
+    let mut child = GitRepo::with(&[("file", "x")]);
+    let mut all = Vec::new();
+    for _ in 0..12 {
+        let next = parent("s", &format!("file://{}", child.path().display()), &child.head());
+        all.push(std::mem::replace(&mut child, next));
+    }
+    let world = World::development();
+    let error = world
+        .with_submodules(&file_remote(child.path()), &commit(&child.head()))
+        .await
+        .unwrap_err();
+    expect(&error, SubmoduleFailed, Terminal, &["nested deeper than 8"]);
+    world.is_clean();
+
+    // Few levels, but each has many.
+    let leaf = GitRepo::with(&[("file", "x")]);
+    let url = format!("file://{}", leaf.path().display());
+    let many = GitRepo::new();
+    let mut text = String::new();
+    for number in 0..101 {
+        write!(
+            text,
+            "[submodule \"s{number}\"]\n\tpath = s{number}\n\turl = {url}\n"
+        )
+        .unwrap();
+    }
+    many.commit("many", &[(".gitmodules", &text)]);
+    let error = world
+        .with_submodules(&file_remote(many.path()), &commit(&many.head()))
+        .await
+        .unwrap_err();
+    expect(&error, SubmoduleFailed, Terminal, &["more than 100"]);
+    world.is_clean();
+}

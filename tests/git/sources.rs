@@ -1,0 +1,269 @@
+//! From each kind of source to a running container: a private repository of a real Gitea, Git over https and ssh, an
+//! image of a registry that wants a login.
+
+#![allow(
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test tells one story from its beginning to its end"
+)]
+
+use std::time::Duration;
+
+use crate::common::davit::{Davit, condition};
+use crate::common::docker::BASE_IMAGE;
+use crate::common::git_repo::GitRepo;
+use crate::common::git_server::{Access, GitHttps, GitSsh};
+use crate::common::gitea::Gitea;
+use crate::common::registry::Registry;
+use crate::common::wait_for;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+fn repo() -> GitRepo {
+    GitRepo::with(&[(
+        "Dockerfile",
+        &format!("FROM {BASE_IMAGE}\nCMD [\"sleep\", \"10000\"]\n"),
+    )])
+}
+
+fn provider(davit: &Davit, name: &str) -> Value {
+    let found = davit.block_on(davit.providers().get_opt(name)).unwrap();
+    found.map_or(Value::Null, |provider| serde_json::to_value(provider).unwrap())
+}
+
+fn make_provider(davit: &Davit, name: &str, spec: &Value) {
+    let object = serde_json::from_value(json!({
+        "apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": name}, "spec": spec,
+    }));
+    davit
+        .block_on(davit.providers().create(&PostParams::default(), &object.unwrap()))
+        .unwrap();
+}
+
+fn provider_says(davit: &Davit, name: &str, reason: &str) -> Value {
+    wait_for(reason, Duration::from_secs(30), || {
+        let object = provider(davit, name);
+        (condition(&object, "Ready")["reason"] == reason).then_some(object)
+    })
+}
+
+#[test]
+fn a_private_repository_of_a_gitea_becomes_a_running_container() {
+    let gitea = Gitea::start();
+    let repo = repo();
+    gitea.create_repository("shop", &repo);
+    let davit = Davit::up("forge");
+    davit.create_secret("gt", &[("token", "not-a-token")]);
+    make_provider(
+        &davit,
+        "gt",
+        &json!({"gitea": {"url": gitea.url, "tokenSecretRef": {"name": "gt"}}}),
+    );
+    let refused = provider_says(&davit, "gt", "ForgeAuthFailed");
+    assert_eq!(condition(&refused, "Stalled")["status"], "True");
+
+    let source = json!({"gitea": {"provider": {"name": "gt"}, "owner": gitea.user, "repository": "shop", "ref": {"branch": "main"}}});
+    davit.apply("shop", json!({"source": source}));
+    davit.wait_until("shop", 30, "waiting for its provider", |app| {
+        condition(app, "Ready")["reason"] == "ProviderNotReady"
+    });
+
+    // The Secret is mended, and all goes on by itself.
+    davit.create_secret("gt", &[("token", &gitea.token)]);
+    let ready = provider_says(&davit, "gt", "RepositoriesFound");
+    assert_eq!(
+        condition(&ready, "Ready")["message"],
+        format!("Found 1 repository as {}", gitea.user)
+    );
+    assert_eq!(ready["status"]["account"], gitea.user.as_str());
+    let app = davit.wait_until_done("shop");
+    assert_eq!(app["status"]["source"]["type"], "gitea");
+    assert_eq!(app["status"]["source"]["revision"], repo.head());
+    wait_for("the provider to be used", Duration::from_secs(10), || {
+        (provider(&davit, "gt")["status"]["usedBy"] == 1).then_some(())
+    });
+
+    // The token is nowhere that it could be read.
+    let everything = format!(
+        "{app}{:?}{}{}",
+        davit.releases_of("shop"),
+        provider(&davit, "gt"),
+        davit.log()
+    );
+    assert!(!everything.contains(&gitea.token), "the token is shown");
+
+    // A GitProvider in use stays and names its Applications; it is removed with the last one.
+    davit
+        .block_on(davit.providers().delete("gt", &DeleteParams::default()))
+        .unwrap();
+    let held = provider_says(&davit, "gt", "InUse");
+    assert!(
+        condition(&held, "Ready")["message"]
+            .as_str()
+            .unwrap()
+            .contains("forge/shop"),
+        "{held}"
+    );
+    davit.delete_and_wait("shop");
+    wait_for("the provider to go", Duration::from_secs(20), || {
+        provider(&davit, "gt").is_null().then_some(())
+    });
+}
+
+#[test]
+fn a_provider_serves_only_the_namespaces_that_it_allows() {
+    let gitea = Gitea::start();
+    gitea.create_repository("shop", &repo());
+    let davit = Davit::up("owner");
+    davit.create_secret("gt", &[("token", &gitea.token)]);
+    make_provider(
+        &davit,
+        "gt",
+        &json!({"gitea": {"url": gitea.url, "tokenSecretRef": {"name": "gt"}}}),
+    );
+    provider_says(&davit, "gt", "RepositoriesFound");
+    let guests = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "guest"}});
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(davit.client());
+    davit
+        .block_on(namespaces.create(&PostParams::default(), &serde_json::from_value(guests).unwrap()))
+        .unwrap();
+    let api: kube::Api<davit::api::Application> = kube::Api::namespaced(davit.client(), "guest");
+    let source = json!({"gitea": {"provider": {"name": "gt", "namespace": "owner"}, "owner": gitea.user, "repository": "shop"}});
+    let app = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "shop"}, "spec": {"source": source}});
+    davit
+        .block_on(api.create(&PostParams::default(), &serde_json::from_value(app).unwrap()))
+        .unwrap();
+    let reason = || {
+        let app = serde_json::to_value(davit.block_on(api.get("shop")).unwrap()).unwrap();
+        condition(&app, "Ready")["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    wait_for("it to be denied", Duration::from_secs(20), || {
+        (reason() == "AccessDenied").then_some(())
+    });
+    let allow = Patch::Merge(
+        json!({"spec": {"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}}),
+    );
+    davit
+        .block_on(davit.providers().patch("gt", &PatchParams::default(), &allow))
+        .unwrap();
+    let label = Patch::Merge(json!({"metadata": {"labels": {"team": "a"}}}));
+    davit
+        .block_on(namespaces.patch("guest", &PatchParams::default(), &label))
+        .unwrap();
+    let nudge = Patch::Merge(json!({"metadata": {"annotations": {"davit.dev/requestedAt": "1"}}}));
+    davit
+        .block_on(api.patch("shop", &PatchParams::default(), &nudge))
+        .unwrap();
+    wait_for("it to be allowed", Duration::from_mins(1), || {
+        (reason() == "Ready").then_some(())
+    });
+}
+
+#[test]
+fn git_over_https_with_each_credential_and_an_authority_of_ones_own() {
+    let server = GitHttps::start();
+    let repo = repo();
+    server.publish("shop.git", &repo);
+    let davit = Davit::up("https");
+    let ca = server.ca.ca_pem.clone();
+    davit.create_secret("open", &[("ca.crt", &ca)]);
+    davit.create_secret(
+        "basic",
+        &[
+            ("ca.crt", &ca),
+            ("username", &server.user),
+            ("password", &server.password),
+        ],
+    );
+    davit.create_secret("bearer", &[("ca.crt", &ca), ("bearerToken", &server.bearer)]);
+    davit.create_secret(
+        "wrong",
+        &[("ca.crt", &ca), ("username", &server.user), ("password", "no")],
+    );
+    let source = |access, secret: &str| json!({"source": {"git": {"url": server.url(access, "shop.git"), "secretRef": {"name": secret}}}});
+    davit.apply("open", source(Access::Anonymous, "open"));
+    davit.apply("basic", source(Access::Basic, "basic"));
+    davit.apply("bearer", source(Access::Bearer, "bearer"));
+    davit.apply("wrong", source(Access::Basic, "wrong"));
+    davit.apply(
+        "untrusted",
+        json!({"source": {"git": {"url": server.url(Access::Anonymous, "shop.git")}}}),
+    );
+    for name in ["open", "basic", "bearer"] {
+        assert_eq!(
+            davit.wait_until_done(name)["status"]["source"]["revision"],
+            repo.head()
+        );
+    }
+    davit.wait_for_error("wrong", "GitAuthFailed");
+    davit.wait_for_error("untrusted", "GitTlsFailed");
+}
+
+#[test]
+fn git_over_ssh_knows_its_host() {
+    let mut server = GitSsh::start();
+    let repo = repo();
+    server.publish("shop.git", &repo);
+    let davit = Davit::up("ssh");
+    let hosts = server.known_hosts();
+    davit.create_secret(
+        "key",
+        &[("ssh-privatekey", &server.client_key), ("known_hosts", &hosts)],
+    );
+    davit.create_secret(
+        "stranger",
+        &[("ssh-privatekey", &server.stranger_key), ("known_hosts", &hosts)],
+    );
+    davit.create_secret("hostless", &[("identity", &server.client_key)]);
+    let source = |secret: &str| json!({"source": {"git": {"url": server.url("shop.git"), "secretRef": {"name": secret}}}});
+    davit.apply("good", source("key"));
+    davit.apply("stranger", source("stranger"));
+    davit.apply("hostless", source("hostless"));
+    let mut trusting = source("hostless");
+    trusting["source"]["git"]["insecureIgnoreHostKey"] = json!(true);
+    davit.apply("trusting", trusting);
+    davit.wait_until_done("good");
+    davit.wait_until_done("trusting");
+    davit.wait_for_error("stranger", "GitAuthFailed");
+    davit.wait_for_error("hostless", "GitHostKeyMissing");
+    // A changed host key leaves the containers running and is reported in the status.
+    server.change_host_key();
+    davit.request_reconcile("good");
+    davit.wait_for_error("good", "GitHostKeyUnknown");
+}
+
+#[test]
+fn an_image_of_a_registry_that_wants_a_login() {
+    let registry = Registry::start();
+    let davit = Davit::up("image");
+    let digest = registry.push(crate::common::docker::base_image(), "shop:1");
+    davit.create_secret("pull", &[(".dockerconfigjson", &registry.docker_config())]);
+    let spec = |secret: bool| {
+        let mut docker = json!({"image": registry.image("shop:1")});
+        if secret {
+            docker["pullSecretRef"] = json!({"name": "pull"});
+        }
+        json!({"source": {"docker": docker}, "command": ["sleep", "10000"]})
+    };
+    davit.apply("denied", spec(false));
+    davit.wait_for_error("denied", "ImagePullDenied");
+    davit.apply("shop", spec(true));
+    let app = davit.wait_until_done("shop");
+    assert!(
+        app["status"]["release"]["image"]
+            .as_str()
+            .unwrap()
+            .ends_with(&digest),
+        "{}",
+        app["status"]["release"]
+    );
+    // An image that is only in the local engine works too.
+    davit.apply(
+        "local",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "10000"]}),
+    );
+    davit.wait_until_done("local");
+}

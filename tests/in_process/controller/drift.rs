@@ -1,0 +1,379 @@
+//! What hands remove from the engine: images, what has ended, what failed.
+
+use davit::builder::BuildError;
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::fake::{Behaviour, Hand};
+use serde_json::{Value, json};
+
+use super::harness::{GOOD, Loop, NEXT, condition, id, repo, source};
+use crate::common::git_repo::GitRepo;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_a_hand_removed_is_made_again() {
+    let (davit, _repo) = Loop::with_shop().await;
+    davit.quiet().await;
+    let image = FakeBuilder::id(GOOD);
+    davit.runtime.lose_image(&image);
+    davit.builder.lose(&image);
+    davit.builder.hold();
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    let release = davit.phase("shop-2", "Building").await;
+    assert_eq!(release["status"]["cause"]["kind"], "Drift", "{release:#}");
+    assert_eq!(
+        release["status"]["why"],
+        json!(["the image was not in the engine any more"])
+    );
+    davit
+        .wait("shop", "built again", |_| {
+            davit.builder.built() == ["shop-1", "shop-2"]
+        })
+        .await;
+    let app = davit.application("shop").await;
+    assert_ne!(condition(&app, "Built")["status"], "True", "{app:#}");
+    davit.runtime.gain_image(&image);
+    davit.builder.go_on();
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    assert_eq!(davit.phases("shop").await.len(), 2);
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_made_again_is_tried_once_and_told() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let image = FakeBuilder::id(GOOD);
+    davit.runtime.lose_image(&image);
+    davit.builder.lose(&image);
+    davit
+        .builder
+        .fail_next(BuildError::Failed("no route to the registry".to_owned()));
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.phase("shop-2", "Failed").await;
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["phase"], "error", "{app:#}");
+    assert_eq!(condition(&app, "Built")["status"], "False", "{app:#}");
+    assert_eq!(condition(&app, "Healthy")["status"], "False", "{app:#}");
+    assert_eq!(davit.phases("shop").await.len(), 2);
+    let passes = davit.passes();
+    davit.look("shop").await;
+    davit
+        .release("shop-3", "under way", |release| {
+            release["status"]["why"].is_array()
+        })
+        .await;
+    assert!(davit.passes() < passes + 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_for_good_is_an_error_until_a_release_runs_it_again() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "restartPolicy": {"condition": "OnFailure"}});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: "all done".to_owned(),
+    };
+    let image = FakeBuilder::id(GOOD);
+    davit.runtime.script(&image, &ends);
+    let app = davit
+        .wait("shop", "stalled", |app| {
+            condition(app, "Stalled")["status"] == "True"
+        })
+        .await;
+    assert_eq!(app["status"]["phase"], "error");
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    for said in ["code 0", "spec.restartPolicy", "create a Release", "all done"] {
+        assert!(message.contains(said), "{message}");
+    }
+    davit.quiet().await;
+    assert_eq!(davit.runtime.calls().created, 1, "it is not started by itself");
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.ask("again", json!({"application": "shop"})).await;
+    davit.phase("again", "Succeeded").await;
+    davit.done("shop").await;
+    assert_eq!(davit.runtime.calls().created, 2);
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_auto_rollback_what_serves_is_repaired_beside_what_failed() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let bad = "FROM scratch\nENV BAD=1\n";
+    let sick = Behaviour::Unhealthy("no".to_owned());
+    davit.runtime.script(&FakeBuilder::id(bad), &sick);
+    let rollout = json!({"progressDeadline": "1s", "autoRollback": false});
+    davit
+        .apply("shop", json!({"source": source(&repo), "rollout": rollout}))
+        .await;
+    davit.done("shop").await;
+    repo.commit("Bad", &[("Dockerfile", bad)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Failed").await;
+    davit.quiet().await;
+    let images = || {
+        let all = davit.runtime.containers(&id("shop")).into_iter();
+        let mut all: Vec<_> = all.map(|one| (one.workload.image, one.seen.named)).collect();
+        all.sort();
+        all
+    };
+    let mut both = vec![(FakeBuilder::id(GOOD), true), (FakeBuilder::id(bad), false)];
+    both.sort();
+    assert_eq!(images(), both);
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.quiet().await;
+    assert_eq!(images(), both, "what serves is put right, what failed stays");
+
+    // A Release that ends before it begins to roll out changes nothing of that.
+    davit.builder.hold();
+    repo.commit("Next", &[("Dockerfile", "FROM scratch\nENV NEXT=1\n")]);
+    davit.look("shop").await;
+    davit.phase("shop-3", "Building").await;
+    davit.cancel("shop-3").await;
+    davit.phase("shop-3", "Cancelled").await;
+    davit.quiet().await;
+    assert_eq!(images(), both);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_revision_that_was_asked_for_is_made_again_and_not_the_newest() {
+    let (davit, repo) = Loop::with_shop().await;
+    let first = repo.head();
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit
+        .ask("back", json!({"application": "shop", "revision": first}))
+        .await;
+    davit.phase("back", "Succeeded").await;
+    davit.done("shop").await;
+    let image = FakeBuilder::id(GOOD);
+    davit.runtime.lose_image(&image);
+    davit.builder.lose(&image);
+    davit.builder.hold();
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    let release = davit.phase("shop-4", "Building").await;
+    assert_eq!(release["spec"]["revision"], first, "{release:#}");
+    assert_eq!(release["status"]["source"]["revision"], first, "{release:#}");
+    assert_eq!(release["status"]["cause"]["kind"], "Drift", "{release:#}");
+    davit.runtime.gain_image(&image);
+    davit.builder.go_on();
+    davit.phase("shop-4", "Succeeded").await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!((seen.len(), &seen[0].workload.image), (1, &image));
+    assert_eq!(davit.phases("shop").await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lost_image_of_what_should_serve_is_told_where_the_newest_release_failed() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit
+        .builder
+        .fail_next(BuildError::Failed("no such target".to_owned()));
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Failed").await;
+    let image = FakeBuilder::id(GOOD);
+    davit.runtime.lose_image(&image);
+    davit.builder.lose(&image);
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    let said = |app: &Value| {
+        let healthy = condition(app, "Healthy");
+        let said = healthy["message"].as_str().unwrap_or_default();
+        said.contains("image of release shop-1") && said.contains("create a Release")
+    };
+    davit.wait("shop", "told what is missing", said).await;
+    davit.quiet().await;
+    assert_eq!(davit.phases("shop").await.len(), 2, "it would only fail again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_once_is_not_run_again_because_somebody_tidied_up() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "restartPolicy": {"condition": "Never"}});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    let image = FakeBuilder::id(GOOD);
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: "migrated".to_owned(),
+    };
+    davit.runtime.script(&image, &ends);
+    let over = |app: &Value| {
+        condition(app, "Stalled")["reason"] == "ContainerExited"
+            && condition(app, "Ready")["message"]
+                .as_str()
+                .is_some_and(|said| said.contains("ended with code 0"))
+    };
+    davit.wait("shop", "over", over).await;
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.quiet().await;
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+    assert_eq!(davit.runtime.calls().created, 1);
+    let app = davit.application("shop").await;
+    assert!(over(&app), "{app:#}");
+    // And with its image gone nothing is made either.
+    davit.runtime.lose_image(&image);
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(davit.phases("shop").await.len(), 1);
+    davit.runtime.gain_image(&image);
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.ask("again", json!({"application": "shop"})).await;
+    davit.phase("again", "Succeeded").await;
+    davit.done("shop").await;
+    assert_eq!(davit.runtime.calls().created, 2);
+    // What a hand stops in the middle is drift as ever.
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit
+        .wait("shop", "put right", |_| davit.runtime.calls().created == 3)
+        .await;
+    davit.done("shop").await;
+}
+
+/// An Application that runs once, with so many replicas, after they have run to their end.
+async fn after_a_job(replicas: u32) -> (Loop, GitRepo) {
+    let (davit, repo) = (Loop::start().await, repo(GOOD));
+    let spec = json!({"source": source(&repo), "restartPolicy": {"condition": "Never"}, "replicas": replicas,
+        "rollout": {"progressDeadline": "1s"}});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: "migrated".to_owned(),
+    };
+    davit.runtime.script(&FakeBuilder::id(GOOD), &ends);
+    davit
+        .wait("shop", "over", |app| {
+            condition(app, "Stalled")["reason"] == "ContainerExited"
+        })
+        .await;
+    davit.quiet().await;
+    (davit, repo)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_run_to_its_end_does_not_run_again_whatever_comes_after() {
+    let (mut davit, repo) = after_a_job(1).await;
+    let release = davit.phase("shop-1", "Succeeded").await;
+    assert_eq!(release["status"]["ended"][0]["exitCode"], 0, "{release:#}");
+    // A Release that fails takes its container away, and is rolled back.
+    let sick = Behaviour::Unhealthy("no".to_owned());
+    davit.runtime.script(&FakeBuilder::id(NEXT), &sick);
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Failed").await;
+    davit.quiet().await;
+    let created = davit.runtime.calls().created;
+    assert_eq!(created, 2, "that of the first and that of the second");
+    assert!(davit.images("shop").is_empty());
+    // Suspended for a while, an engine that goes away, a restart of Davit, a Release that comes to nothing.
+    for suspend in [true, false] {
+        davit.patch("shop", json!({"spec": {"suspend": suspend}})).await;
+        davit.quiet().await;
+    }
+    davit.runtime.go_away();
+    davit.quiet().await;
+    davit.runtime.come_back();
+    davit.stop().await;
+    davit.run();
+    davit.quiet().await;
+    davit.cancel_a_redeploy().await;
+    davit.quiet().await;
+    assert_eq!(davit.runtime.calls().created, created);
+    // Stopping and starting the Application runs the container again.
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    for stopped in [true, false] {
+        davit.patch("shop", json!({"spec": {"stopped": stopped}})).await;
+        davit.quiet().await;
+    }
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_run_once_each_runs_once() {
+    let (davit, _repo) = after_a_job(2).await;
+    assert_eq!(davit.runtime.calls().created, 2);
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.quiet().await;
+    assert_eq!(davit.images("shop").len(), 1);
+    // A change of what is no part of a container makes a Release of the same containers, and that runs what it deploys.
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit.patch("shop", json!({"spec": {"replicas": 1}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: String::new(),
+    };
+    let created = davit.runtime.calls().created;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &ends);
+    davit
+        .wait("shop", "over", |app| {
+            condition(app, "Stalled")["reason"] == "ContainerExited"
+        })
+        .await;
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(davit.runtime.calls().created, created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_release_of_what_runs_takes_no_repair_away() {
+    let (davit, _repo) = Loop::with_shop().await;
+    davit.cancel_a_redeploy().await;
+    davit.done("shop").await;
+    let image = FakeBuilder::id(GOOD);
+    davit.runtime.lose_image(&image);
+    davit.builder.lose(&image);
+    davit.builder.hold();
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    let release = davit.phase("shop-3", "Building").await;
+    assert_eq!(release["status"]["cause"]["kind"], "Drift", "{release:#}");
+    davit.runtime.gain_image(&image);
+    davit.builder.go_on();
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_with_the_host_port_and_was_removed_makes_room_for_what_served() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let sick = Behaviour::Unhealthy("no".to_owned());
+    davit.runtime.script(&FakeBuilder::id(NEXT), &sick);
+    let rollout = json!({"progressDeadline": "1s", "autoRollback": false});
+    let ports = json!([{"containerPort": 80, "hostPort": 8080}]);
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&repo), "rollout": rollout, "ports": ports}),
+        )
+        .await;
+    davit.done("shop").await;
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Failed").await;
+    davit.quiet().await;
+    let images = || davit.images("shop");
+    assert!(
+        images().contains(&FakeBuilder::id(NEXT)),
+        "it is there to be looked at"
+    );
+    while !davit.runtime.containers(&id("shop")).is_empty() {
+        davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    }
+    let healthy = |app: &Value| condition(app, "Healthy")["status"] == "True";
+    davit.wait("shop", "served again", healthy).await;
+    assert_eq!(images(), [FakeBuilder::id(GOOD)]);
+    assert_eq!(davit.application("shop").await["status"]["phase"], "error");
+}

@@ -1,0 +1,542 @@
+//! What hands and servers do at the wrong moment: the status stays true, and what serves goes on.
+
+use std::time::Duration;
+
+use davit::api::{GitProvider, Release};
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::RuntimeError;
+use davit::runtime::fake::{Behaviour, Hand};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
+use serde_json::{Value, json};
+
+use super::harness::{GOOD, Loop, condition, id, repo, source, url_of_db};
+use crate::common::git_server::{Access, GitHttps};
+
+/// Deletes the record of a Release.
+async fn forget(davit: &Loop, release: &str) {
+    let releases = davit.api::<Release>();
+    releases.delete(release, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_is_deleted_stops_nothing() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let created = davit.runtime.calls().created;
+    let serving = davit.runtime.containers(&id("shop"));
+    forget(&davit, "shop-1").await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    assert_eq!(
+        davit.runtime.calls().created,
+        created,
+        "no container is made anew"
+    );
+    assert_eq!(
+        davit.runtime.containers(&id("shop"))[0].seen.id,
+        serving[0].seen.id
+    );
+
+    // The active one of two.
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+    let serving = davit.runtime.containers(&id("shop"));
+    forget(&davit, "shop-3").await;
+    davit.phase("shop-4", "Succeeded").await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    let now = davit.runtime.containers(&id("shop"));
+    assert_eq!(now.len(), 1);
+    assert_eq!(now[0].seen.id, serving[0].seen.id);
+    assert_eq!(davit.builder.built(), ["shop-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_taken_is_passed_over() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    // Of an Application that is not there, and never gets a number.
+    davit
+        .create::<Release>(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "shop-2"}, "spec": {"application": "later"}}))
+        .await;
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    // A user creates a Release with the name of the next one.
+    davit.ask("shop-3", json!({"application": "shop"})).await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit
+        .wait("shop", "with the new environment", |app| {
+            app["status"]["phase"] == "done" && app["status"]["observedGeneration"] == 2
+        })
+        .await;
+    davit.quiet().await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "shop-3: Succeeded", "shop-4: Succeeded"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stopped_in_the_middle_of_a_release_is_released_when_it_starts_again() {
+    let davit = Loop::start().await;
+    let sick = Behaviour::Unhealthy("not yet".to_owned());
+    let repo = repo(GOOD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &sick);
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.patch("shop", json!({"spec": {"stopped": true}})).await;
+    let ended = davit.phase("shop-2", "Cancelled").await;
+    let said = condition(&ended, "Succeeded");
+    assert_eq!(said["reason"], "Stopped", "{said}");
+    let app = davit
+        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    assert_eq!(condition(&app, "Deployed")["reason"], "Stopped", "{app:#}");
+    assert_eq!(condition(&app, "Healthy")["reason"], "Stopped", "{app:#}");
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit.patch("shop", json!({"spec": {"stopped": false}})).await;
+    let release = davit.phase("shop-3", "Succeeded").await;
+    assert_eq!(release["status"]["cause"]["kind"], "Spec", "{release:#}");
+    assert_eq!(
+        release["status"]["why"],
+        json!(["release shop-2 ended without being deployed"])
+    );
+    davit.done("shop").await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_containers_that_take_their_time_fail_no_release_and_hide_nothing() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "rollout": {"progressDeadline": "1s"}});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    davit.runtime.hold_stops();
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    // The new ones serve, and the old one stops as long as it likes.
+    davit
+        .wait("shop", "told to serve", |app| {
+            app["status"]["release"]["latest"] == "shop-2"
+                && condition(app, "Healthy")["status"] == "True"
+                && app["status"]["readyReplicas"] == 1
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(davit.phases("shop").await[1], "shop-2: Verifying");
+    davit.runtime.finish_stops();
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_come_back_come_in_containers_of_their_own() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.set_db("good").await;
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
+        .await;
+    davit.done("shop").await;
+    // The Release with the bad value is cancelled, and the container of the one before must be made again meanwhile.
+    let held = json!({"spec": {"rollout": {"minReady": "1h", "progressDeadline": "2h"}}});
+    davit.patch("shop", held).await;
+    davit.set_db("bad").await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.cancel("shop-2").await;
+    davit.phase("shop-2", "Cancelled").await;
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.patch("shop", json!({"spec": {"rollout": null}})).await;
+    davit.quiet().await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("bad"));
+    davit.set_db("good").await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("good"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_source() {
+    let (davit, repo) = Loop::with_shop().await;
+    let git = repo.path().to_owned();
+    let away = git.with_extension("away");
+    std::fs::rename(&git, &away).unwrap();
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    let release = davit.phase("shop-2", "Succeeded").await;
+    assert_eq!(
+        release["status"]["source"]["message"], "first",
+        "what is known of a commit is told also where nothing was fetched"
+    );
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+
+    let other = json!({"git": {"url": "https://127.0.0.1:1/other.git"}});
+    davit.patch("shop", json!({"spec": {"source": other}})).await;
+    let app = davit
+        .wait("shop", "told to be unreachable", |app| {
+            condition(app, "Ready")["reason"] == "GitUnreachable"
+        })
+        .await;
+    assert_eq!(condition(&app, "Ready")["status"], "False", "{app:#}");
+    assert_ne!(app["status"]["phase"], "done");
+    assert_ne!(app["status"]["observedGeneration"], app["metadata"]["generation"]);
+    std::fs::rename(&away, &git).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_look_after_a_failure_gets_another_try() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.runtime.occupy(8080, "a program on this machine");
+    let spec = json!({"source": source(&repo), "ports": [{"containerPort": 80, "hostPort": 8080}]});
+    davit.apply("shop", spec).await;
+    davit.phase("shop-1", "Failed").await;
+    davit.quiet().await;
+    davit.runtime.vacate(8080);
+    davit.look("shop").await;
+    let release = davit.phase("shop-2", "Succeeded").await;
+    assert_eq!(release["status"]["cause"]["kind"], "Manual");
+    davit.done("shop").await;
+    // Of what is done it is only a look.
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Failed", "shop-2: Succeeded"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_release_ends_where_old_and_new_are_sick() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let rollout = json!({"progressDeadline": "1h", "minReady": "0s"});
+    davit
+        .apply("shop", json!({"source": source(&repo), "rollout": rollout}))
+        .await;
+    davit.done("shop").await;
+    // The new one has the name already, when both fall ill.
+    davit.runtime.hold_stops();
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit
+        .wait("shop", "served by the new one", |app| {
+            app["status"]["readyReplicas"] == 1 && app["status"]["release"]["latest"] == "shop-2"
+        })
+        .await;
+    davit.quiet().await;
+    let sick = Behaviour::Unhealthy("no database".to_owned());
+    davit.runtime.script(&FakeBuilder::id(GOOD), &sick);
+    davit.cancel("shop-2").await;
+    davit.quiet().await;
+    davit.runtime.let_stop();
+    davit.phase("shop-2", "Cancelled").await;
+    davit.quiet().await;
+    let left = davit.runtime.containers(&id("shop"));
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(left[0].workload.release, "shop-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_that_an_earlier_namesake_left_are_adopted() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let orphan = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
+    davit
+        .api::<Release>()
+        .patch("shop-1", &PatchParams::default(), &orphan)
+        .await
+        .unwrap();
+    davit.look("shop").await;
+    let adopted = |release: &Value| release["metadata"]["ownerReferences"][0]["name"] == "shop";
+    davit.release("shop-1", "adopted", adopted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_says_never_shows_a_secret_that_is_another_one_by_now_or_gone() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.set_db("hush-hush-one").await;
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
+        .await;
+    davit.done("shop").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit.set_db("hush-hush-two").await;
+    let says = Behaviour::Unhealthy("cannot log in with hush-hush-one".to_owned());
+    davit.runtime.script(&FakeBuilder::id(GOOD), &says);
+    let told = async |what: &str| {
+        let app = davit
+            .wait("shop", what, |app| {
+                let healthy = condition(app, "Healthy");
+                healthy["message"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("cannot log in with ***"))
+            })
+            .await;
+        assert!(!app.to_string().contains("hush-hush"), "{app:#}");
+    };
+    told("told although the Secret was changed").await;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit
+        .wait("shop", "well", |app| {
+            condition(app, "Healthy")["status"] == "True"
+        })
+        .await;
+    let secrets = davit.api::<Secret>();
+    secrets.delete("db", &DeleteParams::default()).await.unwrap();
+    davit.runtime.script(&FakeBuilder::id(GOOD), &says);
+    told("told although the Secret is gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_often_a_container_ended_long_ago_fails_no_release_of_today() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let image = FakeBuilder::id(GOOD);
+    let ends = Behaviour::Exits {
+        code: 1,
+        message: "no".to_owned(),
+    };
+    davit.runtime.script(&image, &ends);
+    for _ in 0..6 {
+        davit.runtime.advance(Duration::from_secs(1));
+    }
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.runtime.advance(Duration::from_mins(1));
+    davit.done("shop").await;
+    assert!(davit.runtime.containers(&id("shop"))[0].seen.restarts > 3);
+    davit.patch("shop", json!({"spec": {"replicas": 2}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hinders_a_rollout_is_told_and_has_until_the_deadline() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let broken = || RuntimeError::Engine {
+        doing: "make the namespace's network",
+        message: "all address pools are used".to_owned(),
+    };
+    davit.runtime.fail_deploys(Some(broken()));
+    let spec = json!({"source": source(&repo), "rollout": {"progressDeadline": "2s"}});
+    davit.apply("shop", spec).await;
+    davit
+        .wait("shop", "told why", |app| {
+            condition(app, "Ready")["message"]
+                .as_str()
+                .is_some_and(|said| said.contains("address pools"))
+        })
+        .await;
+    let failed = davit.phase("shop-1", "Failed").await;
+    let said = condition(&failed, "Succeeded");
+    assert_eq!(said["reason"], "EngineFailed", "{failed:#}");
+    assert!(
+        said["message"].as_str().unwrap().contains("address pools"),
+        "{failed:#}"
+    );
+    davit.runtime.fail_deploys(None);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_release_of_what_runs_leaves_nothing_to_be_done() {
+    let (davit, _repo) = Loop::with_shop().await;
+    davit.cancel_a_redeploy().await;
+    let app = davit.done("shop").await;
+    assert_eq!(condition(&app, "Deployed")["status"], "True", "{app:#}");
+    davit.look("shop").await;
+    davit.quiet().await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "again: Cancelled"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_outlives_its_application_has_ended() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.build_next(&repo).await;
+    let orphan = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Orphan),
+        ..DeleteParams::default()
+    };
+    let apps = davit.api::<davit::api::Application>();
+    apps.delete("shop", &orphan).await.unwrap();
+    let left = davit.phase("shop-2", "Cancelled").await;
+    assert_eq!(condition(&left, "Succeeded")["reason"], "Deleting", "{left:#}");
+    davit.wait("shop", "gone", Value::is_null).await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "shop-2: Cancelled"]
+    );
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_git_is_no_other_one_after_a_restart() {
+    let mut davit = Loop::start().await;
+    let mut server = GitHttps::start();
+    server.publish("shop.git", &repo(GOOD));
+    let ca = std::fs::read_to_string(&server.ca.ca_file).unwrap();
+    davit
+        .create::<Secret>(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git"}, "stringData": {"ca.crt": ca}}))
+        .await;
+    let url = server.url(Access::Anonymous, "shop.git");
+    let git =
+        |branch: &str| json!({"git": {"url": url, "ref": {"branch": branch}, "secretRef": {"name": "git"}}});
+    davit.apply("shop", json!({"source": git("main")})).await;
+    davit.done("shop").await;
+    server.stop();
+    davit.look("shop").await;
+    let unreachable = |app: &Value| condition(app, "SourceReady")["reason"] == "GitUnreachable";
+    let calm = |app: &Value| unreachable(app) && app["status"]["phase"] == "done";
+    davit.wait("shop", "told of the outage", calm).await;
+    for (release, value) in [("shop-2", "1"), ("shop-3", "2")] {
+        davit.stop().await;
+        davit.run();
+        davit.look("shop").await;
+        davit.quiet().await;
+        davit.wait("shop", "as it was", calm).await;
+        let env = json!({"spec": {"env": [{"name": "A", "value": value}]}});
+        davit.patch("shop", env).await;
+        davit.phase(release, "Succeeded").await;
+        davit.done("shop").await;
+    }
+    // Of another source nothing is known, before a restart as after it.
+    davit
+        .patch("shop", json!({"spec": {"source": git("next")}}))
+        .await;
+    for _ in 0..2 {
+        let not_done = |app: &Value| app["status"]["phase"] != "done" && unreachable(app);
+        davit.wait("shop", "not done any more", not_done).await;
+        davit.quiet().await;
+        assert!(not_done(&davit.application("shop").await));
+        davit.stop().await;
+        davit.run();
+    }
+    assert_eq!(davit.phases("shop").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_of_the_spec_that_comes_and_goes_makes_no_other_container() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let env = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| json!({"name": name, "value": "1"}))
+            .collect::<Vec<_>>()
+    };
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": env(&["A"])}))
+        .await;
+    davit.done("shop").await;
+    let held =
+        json!({"spec": {"env": env(&["A", "B"]), "rollout": {"minReady": "1h", "progressDeadline": "2h"}}});
+    davit.patch("shop", held).await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.cancel("shop-2").await;
+    davit.phase("shop-2", "Cancelled").await;
+    davit.quiet().await;
+    let before = davit.runtime.calls().created;
+    davit
+        .patch("shop", json!({"spec": {"env": env(&["A"]), "rollout": null}}))
+        .await;
+    davit.phase("shop-3", "Succeeded").await;
+    davit.done("shop").await;
+    assert_eq!(davit.runtime.calls().created, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redeploy_without_the_secret_of_its_source_fails_with_the_reason() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let git = json!({"url": "https://git.example/shop.git", "secretRef": {"name": "gone"}});
+    davit
+        .patch("shop", json!({"spec": {"source": {"git": git}}}))
+        .await;
+    davit
+        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        .await;
+    let failed = davit.phase("again", "Failed").await;
+    assert_eq!(
+        failed["status"]["failure"]["reason"], "SecretNotFound",
+        "{failed:#}"
+    );
+    let app = davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    assert_eq!(condition(&app, "Stalled")["reason"], "SecretNotFound", "{app:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redeploy_while_its_provider_is_not_ready_shows_the_reason() {
+    let (davit, _repo) = Loop::with_shop().await;
+    davit
+        .create::<GitProvider>(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider",
+            "metadata": {"name": "gt"}, "spec": {"suspend": true,
+            "gitea": {"url": "https://127.0.0.1:1", "tokenSecretRef": {"name": "nope"}}}}))
+        .await;
+    let gitea = json!({"git": null, "gitea": {"provider": {"name": "gt"}, "owner": "a", "repository": "b"}});
+    davit.patch("shop", json!({"spec": {"source": gitea}})).await;
+    davit
+        .ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        .await;
+    davit
+        .release("again", "told what it waits for", |release| {
+            condition(release, "Ready")["reason"] == "ProviderNotReady"
+        })
+        .await;
+    davit
+        .wait("shop", "told what it waits for", |app| {
+            condition(app, "Ready")["reason"] == "ProviderNotReady"
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_whose_recorded_configuration_is_unreadable_is_never_run_with_the_present_spec() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let broken = json!({"status": {"config": {"replicas": "many"}}});
+    davit
+        .api::<Release>()
+        .patch_status("shop-1", &PatchParams::default(), &Patch::Merge(broken))
+        .await
+        .unwrap();
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    let app = davit
+        .wait("shop", "told that the record cannot be read", |app| {
+            condition(app, "Ready")["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("status.config"))
+        })
+        .await;
+    assert_eq!(app["status"]["phase"], "error", "{app:#}");
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+}

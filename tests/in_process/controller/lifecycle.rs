@@ -1,0 +1,710 @@
+//! What users do: ask, cancel, change their mind, stop, suspend, delete; and what breaks meanwhile.
+
+use std::time::Duration;
+
+use davit::api::{Application, GitProvider, Release};
+use davit::builder::BuildError;
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::fake::Hand;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use super::harness::{Loop, condition, id, repo, source, url_of_db};
+
+const FOREVER: &str = "FROM scratch\nRUN sleep 3600\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_comes_changes_and_goes_without_a_trace() {
+    let davit = Loop::start().await;
+    let first = "FROM scratch\n";
+    let repo = repo(first);
+    davit
+        .apply("shop", json!({"source": source(&repo), "replicas": 2}))
+        .await;
+    let app = davit.done("shop").await;
+    assert_eq!(condition(&app, "Ready")["status"], "True");
+    assert_eq!(app["status"]["readyReplicas"], 2);
+    let containers = davit.runtime.containers(&id("shop"));
+    assert_eq!(containers.len(), 2);
+    assert!(
+        containers
+            .iter()
+            .all(|one| one.workload.image == FakeBuilder::id(first) && one.seen.named),
+        "{containers:?}"
+    );
+
+    // A changed environment needs no build; a manual Redeploy builds again.
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    davit.done("shop").await;
+    assert_eq!(davit.builder.built(), ["shop-1"]);
+    davit
+        .ask(
+            "again",
+            json!({"application": "shop", "type": "Redeploy", "title": "Once more"}),
+        )
+        .await;
+    davit.phase("again", "Succeeded").await;
+    assert_eq!(davit.builder.built(), ["shop-1", "again"]);
+    let asked = davit.releases("shop").await.pop().unwrap();
+    assert_eq!(asked["status"]["number"], 3);
+    assert_eq!(asked["status"]["cause"]["kind"], "Manual");
+
+    davit.delete("shop").await;
+    davit.wait("shop", "gone", Value::is_null).await;
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+    assert!(davit.builder.tags().is_empty());
+    let mut left = davit.releases("shop").await;
+    for _ in 0..200 {
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await; // The server collects them in its own time.
+        left = davit.releases("shop").await;
+    }
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newer_supersedes_older_and_a_build_that_is_cancelled_ends() {
+    let davit = Loop::start().await;
+    let repo = repo(FOREVER);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.phase("shop-1", "Building").await;
+    repo.commit("Two", &[("Dockerfile", "FROM scratch\n")]);
+    davit.look("shop").await;
+    davit.done("shop").await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Superseded", "shop-2: Succeeded"]
+    );
+
+    repo.commit("Three", &[("Dockerfile", FOREVER)]);
+    davit.look("shop").await;
+    davit.phase("shop-3", "Building").await;
+    assert_eq!(davit.builder.active(), 1);
+    davit.cancel("shop-3").await;
+    davit.phase("shop-3", "Cancelled").await;
+    assert_eq!(
+        davit.builder.active(),
+        0,
+        "it is Cancelled only when it has ended"
+    );
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["release"]["active"], "shop-2", "{app:#}");
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+    assert_eq!(
+        davit.phases("shop").await.len(),
+        3,
+        "a cancelled one is not begun anew"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namesake_gets_nothing_of_a_release_that_was_deleted_while_it_was_built() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    let slow = repo.commit("Slow", &[("Dockerfile", FOREVER)]);
+    let quick = repo.commit("Quick", &[("Dockerfile", "FROM scratch\nLABEL quick=yes\n")]);
+    // No Release is created for the new commits, only for requests.
+    davit.done("shop").await;
+    davit
+        .ask("go", json!({"application": "shop", "revision": slow}))
+        .await;
+    davit.phase("go", "Building").await;
+    let params = DeleteParams::default();
+    davit.api::<Release>().delete("go", &params).await.unwrap();
+    davit
+        .ask("go", json!({"application": "shop", "revision": quick}))
+        .await;
+    let release = davit
+        .release("go", "at its end", |release| {
+            ["Succeeded", "Failed", "Cancelled", "Superseded"]
+                .iter()
+                .any(|end| release["status"]["phase"] == *end)
+        })
+        .await;
+    assert_eq!(release["status"]["phase"], "Succeeded", "{:#}", release["status"]);
+    assert_eq!(
+        release["status"]["image"],
+        FakeBuilder::id("FROM scratch\nLABEL quick=yes\n")
+    );
+    assert_eq!(
+        davit.builder.active(),
+        0,
+        "nothing of the deleted one runs any more"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_is_orphaned_while_it_is_built_leaves_no_job() {
+    let davit = Loop::start().await;
+    let (slow, quick) = (repo(FOREVER), repo("FROM scratch\n"));
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&slow), "deletionPolicy": "Orphan"}),
+        )
+        .await;
+    davit.phase("shop-1", "Building").await;
+    davit.delete("shop").await;
+    davit.wait("shop", "gone", Value::is_null).await;
+    assert_eq!(davit.builder.active(), 0, "nobody waits for it any more");
+    davit.apply("shop", json!({"source": source(&quick)})).await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrency_queue_waits_and_forbid_refuses() {
+    let davit = Loop::start().await;
+    let repo = repo(FOREVER);
+    for (name, policy, second) in [("queues", "Queue", "Pending"), ("forbids", "Forbid", "Failed")] {
+        davit
+            .apply(
+                name,
+                json!({"source": source(&repo), "concurrencyPolicy": policy}),
+            )
+            .await;
+        davit.phase(&format!("{name}-1"), "Building").await;
+        let ask = format!("{name}-asked");
+        davit.ask(&ask, json!({"application": name})).await;
+        davit.quiet().await;
+        davit.phase(&ask, second).await;
+        davit.phase(&format!("{name}-1"), "Building").await;
+    }
+    let refused = davit.releases("forbids").await.pop().unwrap();
+    assert_eq!(
+        refused["status"]["failure"]["reason"], "Concurrent",
+        "{refused:#}"
+    );
+    let message = refused["status"]["failure"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("forbids-1") && message.contains("Forbid"),
+        "{message}"
+    );
+    // One that was refused before it began handled nothing: what the one before it handled is not made once more.
+    davit.cancel("forbids-1").await;
+    davit.phase("forbids-1", "Cancelled").await;
+    davit.quiet().await;
+    assert_eq!(davit.releases("forbids").await.len(), 2);
+    // The one that waits begins when the one before it has ended.
+    davit.cancel("queues-1").await;
+    davit.phase("queues-1", "Cancelled").await;
+    davit.phase("queues-asked", "Building").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_at_once_are_bounded_and_the_waiting_ones_show_their_place() {
+    let davit = Loop::start().await;
+    let (forever, quick) = (repo(FOREVER), repo("FROM scratch\n"));
+    for name in ["a", "b"] {
+        davit.apply(name, json!({"source": source(&forever)})).await;
+        davit.phase(&format!("{name}-1"), "Building").await;
+    }
+    for (name, place) in [("c", 1), ("d", 2)] {
+        davit.apply(name, json!({"source": source(&quick)})).await;
+        davit
+            .release(&format!("{name}-1"), "waiting", |release| {
+                release["status"]["queue"]["position"] == place
+                    && condition(release, "Ready")["reason"] == "Queued"
+            })
+            .await;
+    }
+    davit.delete("a").await;
+    for name in ["c", "d"] {
+        davit.done(name).await;
+    }
+    davit.wait("a", "gone", Value::is_null).await;
+    assert_eq!(davit.builder.most(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_fails_by_itself_is_an_error_and_one_that_could_not_be_made_is_tried_again() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    repo.commit("Two", &[("Dockerfile", "FROM scratch\nRUN false\n")]);
+    davit.look("shop").await;
+    let app = davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    let stalled = condition(&app, "Stalled");
+    assert_eq!(stalled["reason"], "BuildFailed", "{app:#}");
+    assert_eq!(
+        condition(&app, "Healthy")["status"],
+        "True",
+        "what served still serves"
+    );
+    assert_eq!(app["status"]["release"]["active"], "shop-1");
+    let failed = davit.releases("shop").await.pop().unwrap();
+    let tail = failed["status"]["failure"]["logTail"].as_str().unwrap();
+    assert!(tail.contains("RUN false"), "{tail}");
+    davit.quiet().await;
+    let (passes, writes) = (davit.passes(), davit.writes());
+    davit.quiet().await;
+    assert_eq!(
+        (davit.passes(), davit.writes()),
+        (passes, writes),
+        "nothing is tried again"
+    );
+
+    let away = || BuildError::EngineUnavailable("connection refused".to_owned());
+    davit.builder.fail_next(away());
+    davit.builder.fail_next(away());
+    let begun = std::time::Instant::now();
+    repo.commit("Three", &[("Dockerfile", "FROM scratch\nENV B=3\n")]);
+    davit.look("shop").await;
+    let waits = davit
+        .wait("shop", "waiting to try again", |app| {
+            condition(app, "Reconciling")["reason"] == "ProgressingWithRetry"
+        })
+        .await;
+    let message = condition(&waits, "Reconciling")["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(message.contains("connection refused"), "{message}");
+    davit.done("shop").await;
+    // The pauses are a second and two, each a tenth shorter at the most.
+    assert!(
+        begun.elapsed() > Duration::from_millis(2700),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(davit.builder.built()[2..], ["shop-3", "shop-3", "shop-3"]);
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "shop-2: Failed", "shop-3: Succeeded"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_put_right_without_a_release() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit
+        .apply("shop", json!({"source": source(&repo), "replicas": 2}))
+        .await;
+    davit.done("shop").await;
+    for hand in [
+        Hand::Stop,
+        Hand::Remove,
+        Hand::Pause,
+        Hand::Rename,
+        Hand::Update,
+        Hand::Disconnect,
+        Hand::Connect,
+    ] {
+        assert!(davit.runtime.by_hand(&id("shop"), hand));
+        davit.quiet().await;
+        let containers = davit.runtime.containers(&id("shop"));
+        let good = containers.iter().all(|one| {
+            one.seen.named
+                && one.seen.index.is_some()
+                && one.seen.mend == davit::runtime::docker::rollout::Mend::default()
+        });
+        assert!(good && containers.len() == 2, "{hand:?}: {containers:#?}");
+        davit.done("shop").await;
+    }
+    assert_eq!(davit.phases("shop").await, ["shop-1: Succeeded"]);
+    assert_eq!(davit.builder.built(), ["shop-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_goes_away_is_said_and_what_it_missed_is_done_when_it_is_back() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.runtime.go_away();
+    let app = davit
+        .wait("shop", "without its engine", |app| {
+            condition(app, "Ready")["reason"] == "EngineUnavailable"
+        })
+        .await;
+    assert_eq!(
+        app["status"]["phase"], "error",
+        "nobody knows whether it is healthy: {app:#}"
+    );
+    assert_ne!(condition(&app, "Healthy")["status"], "True", "{app:#}");
+    let writes = davit.writes();
+    davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
+        .await;
+    let deploys = |release: &Value| release["status"]["image"].is_string();
+    davit.release("shop-2", "ready to be deployed", deploys).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // A storm of retries would show in this time.
+    assert!(davit.writes() - writes <= 12, "{}", davit.writes() - writes);
+    davit.runtime.come_back();
+    davit.done("shop").await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-1: Succeeded", "shop-2: Succeeded"]
+    );
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_answers_holds_up_nobody_else_and_not_even_drift() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    // It takes connections and says nothing.
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/r.git", deaf.local_addr().unwrap());
+    let source_of_deaf = json!({"git": {"url": url}});
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    for number in 0..80 {
+        let name = format!("deaf-{number}");
+        davit.apply(&name, json!({"source": source_of_deaf})).await;
+    }
+    let began = std::time::Instant::now();
+    davit.apply("late", json!({"source": source(&repo)})).await;
+    davit.done("late").await;
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let told = davit
+        .wait("deaf-0", "told that nothing is known yet", |app| {
+            condition(app, "SourceReady")["reason"] == "Resolving"
+        })
+        .await;
+    let message = condition(&told, "Ready")["message"].clone();
+    assert!(message.as_str().unwrap().contains("spec.source"), "{told:#}");
+    assert_eq!(told["status"]["phase"], "running");
+
+    // What runs is looked after while a new source does not answer.
+    davit
+        .patch("shop", json!({"spec": {"source": source_of_deaf}}))
+        .await;
+    davit
+        .wait("shop", "waiting for its new source", |app| {
+            condition(app, "SourceReady")["reason"] == "Resolving"
+        })
+        .await;
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit
+        .wait("shop", "put right", |_| {
+            davit.runtime.containers(&id("shop")).len() == 1
+        })
+        .await;
+    assert_eq!(davit.releases("shop").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_user_can_mend_at_a_provider_is_an_error_until_it_is_mended() {
+    let davit = Loop::start().await;
+    let spec = json!({"source": {"gitea": {"provider": {"name": "gt", "namespace": "forge"}, "owner": "a", "repository": "b"}}});
+    davit.apply("shop", spec).await;
+    let stalled = async |reason: &str| {
+        let app = davit
+            .wait("shop", &format!("stalled by {reason}"), |app| {
+                condition(app, "Stalled")["reason"] == reason && app["status"]["phase"] == "error"
+            })
+            .await;
+        assert_eq!(condition(&app, "Ready")["reason"], reason, "{app:#}");
+    };
+    stalled("ProviderNotFound").await;
+
+    // It goes on by itself each time that the provider comes or changes: its watch wakes it.
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(davit.client.clone());
+    let forge = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "forge"}});
+    namespaces
+        .create(&PostParams::default(), &serde_json::from_value(forge).unwrap())
+        .await
+        .unwrap();
+    let providers: kube::Api<GitProvider> = kube::Api::namespaced(davit.client.clone(), "forge");
+    let provider = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": "gt"},
+        "spec": {"gitea": {"url": "http://127.0.0.1:1", "tokenSecretRef": {"name": "none", "key": "token"}}}});
+    providers
+        .create(&PostParams::default(), &serde_json::from_value(provider).unwrap())
+        .await
+        .unwrap();
+    stalled("AccessDenied").await;
+    let allow = Patch::Merge(json!({"spec": {"allowedNamespaces": {"from": "All"}}}));
+    providers
+        .patch("gt", &PatchParams::default(), &allow)
+        .await
+        .unwrap();
+    // Its Secret is missing: that too is for the user to mend.
+    stalled("ProviderNotReady").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_that_changes_counts_at_once() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    for (number, before, after) in [
+        (
+            0,
+            json!({"on": "Manual"}),
+            json!({"on": "Push", "pollInterval": "1s"}),
+        ),
+        (1, json!({"pollInterval": "0s"}), json!({"pollInterval": "1s"})),
+        (2, json!({"pollInterval": "1h"}), json!({"pollInterval": "1s"})),
+    ] {
+        let name = format!("shop-{number}");
+        davit
+            .apply(&name, json!({"source": source(&repo), "trigger": before}))
+            .await;
+        davit.done(&name).await;
+        davit.patch(&name, json!({"spec": {"trigger": after}})).await;
+        davit.done(&name).await;
+        repo.commit(
+            &format!("Push {number}"),
+            &[("Dockerfile", "FROM scratch\nUSER 1\n"), ("count", &name)],
+        );
+        let head = repo.head();
+        davit
+            .wait(&name, "at what was pushed", |app| {
+                app["status"]["source"]["revision"] == head.as_str()
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_no_application_says_so_and_begins_when_that_comes() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.ask("early", json!({"application": "shop"})).await;
+    let told = davit
+        .release("early", "told that it waits", |release| {
+            condition(release, "Ready")["reason"] == "ApplicationNotFound"
+        })
+        .await;
+    let told = condition(&told, "Ready");
+    let message = told["message"].as_str().unwrap();
+    assert!(
+        message.contains("spec.application") && message.contains("shop"),
+        "{told}"
+    );
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.phase("early", "Succeeded").await;
+    assert_eq!(davit.releases("shop").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_no_application_can_be_cancelled() {
+    let davit = Loop::start().await;
+    davit.ask("early", json!({"application": "shop"})).await;
+    davit
+        .release("early", "told that it waits", |release| {
+            condition(release, "Ready")["reason"] == "ApplicationNotFound"
+        })
+        .await;
+    davit.cancel("early").await;
+    let release = davit.phase("early", "Cancelled").await;
+    assert_eq!(condition(&release, "Ready")["reason"], "Cancelled");
+    // One that is no longer wanted when it comes does not wait at all.
+    davit
+        .ask("never", json!({"application": "shop", "cancel": true}))
+        .await;
+    davit.phase("never", "Cancelled").await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.phase("early", "Cancelled").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_port_that_was_taken_is_had_soon_after_it_is_freed() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    let spec = json!({"source": source(&repo), "ports": [{"containerPort": 80, "hostPort": 8080}]});
+    let taken = |app: &Value| condition(app, "Ready")["reason"] == "PortTaken";
+    davit.apply("first", spec.clone()).await;
+    davit.done("first").await;
+    davit.patch("first", json!({"spec": {"stopped": true}})).await;
+    davit
+        .wait("first", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    davit.apply("second", spec.clone()).await;
+    davit.done("second").await;
+    davit.patch("first", json!({"spec": {"stopped": false}})).await;
+    davit.wait("first", "told who has its port", taken).await;
+    // A release that could not have the port has failed, and says what to do.
+    davit.apply("third", spec).await;
+    let third = davit.wait("third", "told who has its port", taken).await;
+    let message = condition(&third, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("free it") && message.contains("create a Release"),
+        "{message}"
+    );
+    davit.delete("second").await;
+    davit.done("first").await;
+    davit.patch("first", json!({"spec": {"stopped": true}})).await;
+    davit
+        .wait("first", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    davit.ask("once-more", json!({"application": "third"})).await;
+    davit.phase("once-more", "Succeeded").await;
+    davit.done("third").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_application_owns_is_swept_to_the_end() {
+    let mut davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    // It goes while Davit is not there to see it.
+    davit.stop().await;
+    davit
+        .patch("shop", json!({"metadata": {"finalizers": null}}))
+        .await;
+    davit.delete("shop").await;
+    davit.wait("shop", "gone", Value::is_null).await;
+    davit.runtime.hold_stops();
+    let before = davit.runtime.calls().remove;
+    davit.run();
+    let asked = async |least: usize| {
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while davit.runtime.calls().remove < least {
+            assert!(std::time::Instant::now() < end, "it was asked for too seldom");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    asked(before + 1).await;
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1, "it is stopping");
+    davit.runtime.finish_stops();
+    asked(davit.runtime.calls().remove + 1).await;
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_changes_makes_one_release_that_names_it_and_never_its_value() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
+        .await;
+    let app = davit
+        .wait("shop", "waiting for the Secret", |app| {
+            condition(app, "Ready")["reason"] == "SecretNotFound"
+        })
+        .await;
+    let said = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("db") && said.contains("spec.env"), "{said}");
+    davit.set_db("first-value").await;
+    davit.done("shop").await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("first-value"));
+
+    davit.set_db("second-value").await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    let seen = davit.runtime.containers(&id("shop"));
+    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("second-value"));
+    let all = davit.releases("shop").await;
+    assert_eq!(all.len(), 2);
+    let told = format!("{all:?}{}", davit.application("shop").await);
+    assert!(
+        !told.contains("second-value") && !told.contains("first-value"),
+        "{told}"
+    );
+    assert_eq!(davit.builder.built(), ["shop-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_keeps_what_its_limits_say_and_never_loses_the_active_release() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&repo), "history": {"succeeded": 2, "failed": 1}}),
+        )
+        .await;
+    davit.done("shop").await;
+    for number in 2..=5 {
+        let dockerfile = format!("FROM scratch\nENV N={number}\n");
+        repo.commit("Next", &[("Dockerfile", &dockerfile)]);
+        davit.look("shop").await;
+        davit.phase(&format!("shop-{number}"), "Succeeded").await;
+    }
+    for number in 6..=8 {
+        let dockerfile = format!("FROM scratch\nENV N={number}\nRUN false\n");
+        repo.commit("Next", &[("Dockerfile", &dockerfile)]);
+        davit.look("shop").await;
+        davit.phase(&format!("shop-{number}"), "Failed").await;
+    }
+    davit.quiet().await;
+    assert_eq!(
+        davit.phases("shop").await,
+        ["shop-4: Succeeded", "shop-5: Succeeded", "shop-8: Failed"]
+    );
+    assert_eq!(davit.builder.tags().len(), 2, "{:?}", davit.builder.tags());
+    assert_eq!(davit.application("shop").await["status"]["release"]["count"], 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_runs_on_and_is_left_alone_by_the_next_davit() {
+    let mut davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&repo), "deletionPolicy": "Orphan"}),
+        )
+        .await;
+    davit.done("shop").await;
+    davit.delete("shop").await;
+    davit.wait("shop", "gone", Value::is_null).await;
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+    davit.stop().await;
+    davit.run();
+    davit.apply("other", json!({"source": source(&repo)})).await;
+    davit.done("other").await;
+    davit.quiet().await;
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_deleted_in_a_build_goes_when_the_build_has_ended() {
+    let davit = Loop::start().await;
+    let repo = repo(FOREVER);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.phase("shop-1", "Building").await;
+    let params = DeleteParams::default();
+    davit.api::<Application>().delete("shop", &params).await.unwrap();
+    davit.wait("shop", "gone", Value::is_null).await;
+    assert_eq!(davit.builder.active(), 0);
+    assert!(davit.builder.tags().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_davit_that_comes_back_goes_on_where_it_was() {
+    let mut davit = Loop::start().await;
+    let repo = repo(FOREVER);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.phase("shop-1", "Building").await;
+    davit.stop().await;
+    assert_eq!(davit.builder.active(), 0, "nothing runs on without it");
+    let open: Release = davit.api().get("shop-1").await.unwrap();
+    assert!(open.status.is_some_and(|status| !status.phase.has_ended()));
+    davit.run();
+    davit.phase("shop-1", "Building").await;
+    while davit.builder.active() == 0 {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    assert_eq!(
+        davit.builder.built(),
+        ["shop-1", "shop-1"],
+        "the same Release goes on"
+    );
+    repo.commit("Two", &[("Dockerfile", "FROM scratch\n")]);
+    davit.look("shop").await;
+    davit.done("shop").await;
+    // What is done stays done, without a write.
+    davit.stop().await;
+    let writes = davit.writes();
+    davit.run();
+    davit.quiet().await;
+    assert_eq!(davit.writes(), writes, "a restart is no reason to write");
+    davit.done("shop").await;
+}

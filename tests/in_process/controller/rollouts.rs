@@ -1,0 +1,229 @@
+//! What becomes of containers that do not do what was hoped.
+
+use std::time::Duration;
+
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::fake::Behaviour;
+use serde_json::json;
+
+use super::harness::{GOOD, Loop, condition, id, repo, source};
+use crate::common::git_repo::GitRepo;
+
+const BAD: &str = "FROM scratch\nENV BAD=1\n";
+
+/// A loop with an Application that serves, and a next commit whose containers do `behaviour`.
+async fn with_a_bad_commit(behaviour: &Behaviour, rollout: serde_json::Value) -> (Loop, GitRepo) {
+    let davit = Loop::start().await;
+    davit.runtime.script(&FakeBuilder::id(BAD), behaviour);
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "rollout": rollout});
+    davit.apply("shop", spec).await;
+    davit.done("shop").await;
+    repo.commit("Bad", &[("Dockerfile", BAD)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Verifying").await;
+    (davit, repo)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_that_keep_ending_are_taken_back() {
+    let ends = Behaviour::Exits {
+        code: 3,
+        message: "no database".to_owned(),
+    };
+    let (davit, _repo) = with_a_bad_commit(&ends, json!({})).await;
+    while davit.phases("shop").await.last().map(String::as_str) != Some("shop-2: Failed") {
+        davit.runtime.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    let ready = condition(&app, "Ready");
+    assert_eq!(ready["reason"], "ContainerExited", "{app:#}");
+    let message = ready["message"].as_str().unwrap();
+    assert!(
+        message.contains("code 3") && message.contains("no database"),
+        "{message}"
+    );
+    assert_eq!(app["status"]["phase"], "error");
+    assert_eq!(app["status"]["release"]["active"], "shop-1");
+    assert_eq!(condition(&app, "Healthy")["status"], "True", "{app:#}");
+    let failed = davit.phase("shop-2", "Failed").await;
+    assert_eq!(
+        failed["status"]["failure"]["logTail"], "no database",
+        "{failed:#}"
+    );
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_that_never_get_well_have_until_the_deadline() {
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    let (davit, _repo) = with_a_bad_commit(&sick, json!({"progressDeadline": "2s"})).await;
+    davit
+        .runtime
+        .write_log(&FakeBuilder::id(BAD), "starting\n  no database\n");
+    assert_eq!(davit.images("shop").len(), 2, "the old one serves meanwhile");
+    let app = davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("connection refused") && message.contains("spec.healthCheck"),
+        "{message}"
+    );
+    let failed = davit.phase("shop-2", "Failed").await;
+    assert_eq!(
+        failed["status"]["failure"]["logTail"], "starting\n  no database",
+        "{failed:#}"
+    );
+    davit.quiet().await;
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_auto_rollback_what_failed_stays_to_be_looked_at() {
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    let rollout = json!({"progressDeadline": "1s", "autoRollback": false});
+    let (davit, _repo) = with_a_bad_commit(&sick, rollout).await;
+    davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    davit.quiet().await;
+    let mut both = [FakeBuilder::id(GOOD), FakeBuilder::id(BAD)];
+    both.sort();
+    assert_eq!(
+        davit.images("shop"),
+        both,
+        "the old one serves, the new one can be looked at"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_ones_must_have_been_healthy_for_min_ready() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    let spec = json!({"source": source(&repo), "replicas": 2, "rollout": {"minReady": "1h", "progressDeadline": "2h"}});
+    davit.apply("shop", spec).await;
+    davit.phase("shop-1", "Verifying").await;
+    davit.quiet().await;
+    assert_eq!(davit.application("shop").await["status"]["phase"], "running");
+    davit.runtime.advance(Duration::from_secs(3601));
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_application_that_falls_ill_is_an_error_until_it_is_well() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let image = FakeBuilder::id(GOOD);
+    davit
+        .runtime
+        .script(&image, &Behaviour::Unhealthy("500".to_owned()));
+    let app = davit
+        .wait("shop", "ill", |app| app["status"]["phase"] == "error")
+        .await;
+    assert_eq!(condition(&app, "Healthy")["status"], "False");
+    assert_eq!(app["status"]["readyReplicas"], 0);
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.done("shop").await;
+    assert_eq!(davit.phases("shop").await, ["shop-1: Succeeded"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_that_fails_leaves_nothing() {
+    let davit = Loop::start().await;
+    davit.runtime.script(
+        &FakeBuilder::id(BAD),
+        &Behaviour::RefusesToStart("exec /bin/shop: no such file".to_owned()),
+    );
+    let repo = repo(BAD);
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    let app = davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("no such file"), "{message}");
+    davit.quiet().await;
+    assert!(davit.images("shop").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_or_was_cancelled_goes_although_what_served_has_ended_for_good() {
+    let davit = Loop::start().await;
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    davit.runtime.script(&FakeBuilder::id(BAD), &sick);
+    let repo = repo(GOOD);
+    davit
+        .apply(
+            "shop",
+            json!({"source": source(&repo), "restartPolicy": {"condition": "Never"},
+                "rollout": {"strategy": "StopFirst", "progressDeadline": "1s"}}),
+        )
+        .await;
+    davit.done("shop").await;
+    let ends = Behaviour::Exits {
+        code: 0,
+        message: "all done".to_owned(),
+    };
+    davit.runtime.script(&FakeBuilder::id(GOOD), &ends);
+    davit
+        .wait("shop", "over", |app| {
+            condition(app, "Stalled")["status"] == "True"
+        })
+        .await;
+    repo.commit("Bad", &[("Dockerfile", BAD)]);
+    davit.look("shop").await;
+    davit.phase("shop-2", "Failed").await;
+    davit.quiet().await;
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
+
+    let again = json!({"rollout": {"progressDeadline": "1h"}, "env": [{"name": "A", "value": "1"}]});
+    davit.patch("shop", json!({"spec": again})).await;
+    davit.phase("shop-3", "Verifying").await;
+    davit.cancel("shop-3").await;
+    davit.phase("shop-3", "Cancelled").await;
+    davit.quiet().await;
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_stays_although_a_later_release_of_the_same_containers_failed() {
+    let davit = Loop::start().await;
+    let sick = Behaviour::Unhealthy("connection refused".to_owned());
+    davit.runtime.script(&FakeBuilder::id(BAD), &sick);
+    let repo = repo(GOOD);
+    let rollout = json!({"strategy": "StopFirst", "progressDeadline": "1s"});
+    davit
+        .apply("shop", json!({"source": source(&repo), "rollout": rollout}))
+        .await;
+    davit.done("shop").await;
+    let served = davit.runtime.containers(&id("shop"))[0].seen.id.clone();
+    davit.runtime.script(&FakeBuilder::id(GOOD), &sick);
+    davit.ask("again", json!({"application": "shop"})).await;
+    davit.phase("again", "Failed").await;
+    davit.runtime.script(&FakeBuilder::id(GOOD), &Behaviour::Healthy);
+    davit.quiet().await;
+
+    repo.commit("Bad", &[("Dockerfile", BAD)]);
+    davit.look("shop").await;
+    let app = davit
+        .wait("shop", "stopped for the new one", |app| {
+            condition(app, "Healthy")["reason"] == "ReplicasMissing"
+        })
+        .await;
+    let said = condition(&app, "Healthy")["message"].as_str().unwrap().to_owned();
+    assert!(
+        said.contains("stopped to make room for release shop-3") && !said.contains("ended"),
+        "{said}"
+    );
+    davit.phase("shop-3", "Failed").await;
+    davit
+        .wait("shop", "served again", |app| {
+            condition(app, "Healthy")["status"] == "True"
+        })
+        .await;
+    davit.quiet().await;
+    let left = davit.runtime.containers(&id("shop"));
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(left[0].seen.id, served, "it was kept and started again");
+}

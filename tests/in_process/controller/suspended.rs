@@ -1,0 +1,300 @@
+//! Suspended: nothing is begun, put right or removed, and what is seen is told all the same.
+
+use std::time::Duration;
+
+use davit::api::Release;
+use davit::builder::BuildError;
+use davit::builder::fake::FakeBuilder;
+use davit::runtime::fake::{Behaviour, Hand};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::harness::{GOOD, Loop, NEXT, condition, id, repo, source, url_of_db};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_and_suspended_mean_what_they_say() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.done("shop").await;
+    davit.patch("shop", json!({"spec": {"stopped": true}})).await;
+    davit
+        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    assert!(davit.runtime.containers(&id("shop")).is_empty());
+    davit.patch("shop", json!({"spec": {"stopped": false}})).await;
+    davit.done("shop").await;
+    assert_eq!(davit.builder.built(), ["shop-1"], "its image was still there");
+
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            app["status"]["phase"] == "done" && condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    davit.quiet().await;
+    repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
+    davit.look("shop").await;
+    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["phase"], "error", "what is seen is told: {app:#}");
+    assert_eq!(condition(&app, "Healthy")["reason"], "ReplicasMissing");
+    assert!(
+        davit.runtime.containers(&id("shop")).is_empty(),
+        "nothing is put right while it is suspended"
+    );
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit
+        .wait("shop", "at the newest commit", |app| {
+            app["status"]["release"]["active"] == davit_release(app, 2)
+        })
+        .await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.build_next(&repo).await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    davit.ask("later", json!({"application": "shop"})).await;
+    davit
+        .release("later", "told why it waits", |release| {
+            condition(release, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    davit.cancel("shop-2").await;
+    davit.phase("shop-2", "Cancelled").await;
+    davit.quiet().await;
+    davit.builder.go_on();
+    assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("later", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_build_came_to_meanwhile_is_recorded_and_nothing_follows_from_it() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.build_next(&repo).await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let building =
+        |app: &Value| app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended";
+    davit.wait("shop", "suspended while it builds", building).await;
+    davit.builder.go_on();
+    let release = davit.phase("shop-2", "Pending").await;
+    assert!(release["status"]["image"].is_string(), "{release:#}");
+    assert_eq!(condition(&release, "Ready")["reason"], "Suspended", "{release:#}");
+    davit.quiet().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["phase"], "idle", "nothing is under way: {app:#}");
+    let said = condition(&app, "Deployed");
+    assert!(
+        said["message"]
+            .as_str()
+            .is_some_and(|said| said.contains("shop-2 goes on")),
+        "{said}"
+    );
+    let images = || davit.images("shop");
+    assert_eq!(images(), [FakeBuilder::id(GOOD)]);
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+    assert_eq!(images(), [FakeBuilder::id(NEXT)]);
+    assert_eq!(
+        davit.builder.built(),
+        ["shop-1", "shop-2"],
+        "nothing is built twice"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_fails_meanwhile_is_told() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit
+        .builder
+        .fail_next(BuildError::Failed("no such target".to_owned()));
+    davit.build_next(&repo).await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit.builder.go_on();
+    davit.phase("shop-2", "Failed").await;
+    let app = davit
+        .wait("shop", "told to have failed", |app| {
+            app["status"]["phase"] == "error"
+        })
+        .await;
+    assert_eq!(condition(&app, "Ready")["reason"], "Suspended", "{app:#}");
+    assert_eq!(condition(&app, "Deployed")["reason"], "BuildFailed", "{app:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wanted_and_does_not_run_is_told_by_what_is_different() {
+    let davit = Loop::start().await;
+    let repo = repo(GOOD);
+    davit.set_db("one").await;
+    davit
+        .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
+        .await;
+    davit.done("shop").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    let says = async |text: &str| {
+        let said = |app: &Value| {
+            let deployed = condition(app, "Deployed");
+            deployed["message"]
+                .as_str()
+                .is_some_and(|said| said.contains(text))
+        };
+        davit.wait("shop", text, said).await
+    };
+    davit.set_db("two").await;
+    let app = says("not what is wanted now").await;
+    assert_eq!(app["status"]["phase"], "idle", "nothing is under way: {app:#}");
+    assert_eq!(condition(&app, "Healthy")["status"], "True", "{app:#}");
+    let secrets = davit.api::<Secret>();
+    secrets.delete("db", &DeleteParams::default()).await.unwrap();
+    let app = says("is not known").await;
+    let said = condition(&app, "Deployed");
+    assert!(
+        said["message"]
+            .as_str()
+            .is_some_and(|said| said.contains("secretKeyRef")),
+        "{said}"
+    );
+    davit.set_db("one").await;
+    says("is what runs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_have_their_numbers_as_they_were_created() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let spec = json!({"spec": {"suspend": true, "concurrencyPolicy": "Queue"}});
+    davit.patch("shop", spec).await;
+    davit
+        .wait("shop", "suspended", |app| {
+            condition(app, "Ready")["reason"] == "Suspended"
+        })
+        .await;
+    in_their_order(&davit, "shop", [2, 3]).await;
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("late", "Succeeded").await;
+    davit.done("shop").await;
+    // And where there is no Application yet.
+    for name in ["early", "late"] {
+        let releases = davit.api::<Release>();
+        releases.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    in_their_order(&davit, "shop2", [1, 2]).await;
+}
+
+/// Asks for two Releases and writes to the older one: its number is the lower one all the same.
+async fn in_their_order(davit: &Loop, application: &str, numbers: [i64; 2]) {
+    for name in ["early", "late"] {
+        davit.ask(name, json!({"application": application})).await;
+    }
+    let numbered = |number: i64| move |release: &Value| release["status"]["number"] == number;
+    davit.release("early", "numbered", numbered(numbers[0])).await;
+    davit.release("late", "numbered", numbered(numbers[1])).await;
+    let label = Patch::Merge(json!({"metadata": {"labels": {"team": "web"}}}));
+    let releases = davit.api::<Release>();
+    releases
+        .patch("early", &PatchParams::default(), &label)
+        .await
+        .unwrap();
+    davit.quiet().await;
+    davit.release("early", "numbered", numbered(numbers[0])).await;
+}
+
+/// The newest Release's name, where it is at least the `least`th.
+fn davit_release(app: &Value, least: i64) -> Value {
+    let release = &app["status"]["release"];
+    if release["count"].as_i64() >= Some(least) {
+        release["latest"].clone()
+    } else {
+        Value::Bool(false)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_works_for_is_not_told_to_be_under_way() {
+    let (mut davit, repo) = Loop::with_shop().await;
+    davit.build_next(&repo).await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let suspended = |app: &Value| condition(app, "Ready")["reason"] == "Suspended";
+    davit.wait("shop", "suspended", suspended).await;
+    // Its build ends with Davit.
+    davit.stop().await;
+    davit.builder.go_on();
+    davit.run();
+    let release = davit.phase("shop-2", "Pending").await;
+    assert_eq!(condition(&release, "Ready")["reason"], "Suspended", "{release:#}");
+    davit
+        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .await;
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_waits_for_its_place_waits_on() {
+    let (davit, repo) = Loop::with_shop().await;
+    davit.builder.hold();
+    let others = ["one", "two"].map(|name| (name, super::harness::repo(&format!("{NEXT}ENV A={name}\n"))));
+    for (name, repo) in &others {
+        davit.apply(name, json!({"source": source(repo)})).await;
+        davit.phase(&format!("{name}-1"), "Building").await;
+    }
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.look("shop").await;
+    let queued = |release: &Value| release["status"]["queue"]["position"] == 1;
+    davit.release("shop-2", "queued", queued).await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let suspended = |release: &Value| {
+        condition(release, "Ready")["reason"] == "Suspended" && release["status"]["queue"].is_null()
+    };
+    davit.release("shop-2", "taken from the queue", suspended).await;
+    davit.builder.go_on();
+    davit.done("one").await;
+    davit.done("two").await;
+    davit.quiet().await;
+    assert_eq!(davit.builder.built().len(), 3, "it has not begun");
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_of_a_rollout_does_not_run_meanwhile() {
+    let (davit, _repo) = Loop::with_shop().await;
+    let image = FakeBuilder::id(GOOD);
+    davit
+        .runtime
+        .script(&image, &Behaviour::Unhealthy("not yet".to_owned()));
+    let slow = json!({"spec": {"rollout": {"progressDeadline": "2s"}, "env": [{"name": "A", "value": "1"}]}});
+    davit.patch("shop", slow).await;
+    davit.phase("shop-2", "Verifying").await;
+    davit.patch("shop", json!({"spec": {"suspend": true}})).await;
+    let suspended = |release: &Value| condition(release, "Ready")["reason"] == "Suspended";
+    davit
+        .release("shop-2", "told why nothing is done", suspended)
+        .await;
+    let passes = davit.passes();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(davit.passes() < passes + 5, "nobody waits for its deadline");
+    davit.runtime.script(&image, &Behaviour::Healthy);
+    davit.patch("shop", json!({"spec": {"suspend": false}})).await;
+    davit.phase("shop-2", "Succeeded").await;
+    davit.done("shop").await;
+}

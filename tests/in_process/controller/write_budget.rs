@@ -1,0 +1,117 @@
+//! The bounds on a deployment's cost: reconciles of the Application and writes of status.
+
+use davit::api::Release;
+use futures::StreamExt as _;
+use kube::runtime::watcher;
+use serde_json::{Value, json};
+
+use super::harness::{Loop, repo, source};
+
+/// The bounds for one whole deployment, from `kubectl apply` until nothing is left to do.
+const PASSES: u64 = 15;
+const WRITES: u64 = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_deployment_costs_few_passes_and_writes_and_an_idle_application_none() {
+    let davit = Loop::start().await;
+    let repo = repo("FROM scratch\n");
+    davit
+        .apply("shop", json!({"source": source(&repo), "replicas": 3}))
+        .await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    let first = (davit.passes(), davit.writes());
+    assert!(first.0 <= PASSES && first.1 <= WRITES, "{first:?}");
+
+    // A redeploy with something that serves meanwhile.
+    repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
+    davit.look("shop").await;
+    davit
+        .wait("shop", "at its second release", |app| {
+            app["status"]["release"]["active"] == "shop-2"
+        })
+        .await;
+    davit.done("shop").await;
+    davit.quiet().await;
+    let second = (davit.passes() - first.0, davit.writes() - first.1);
+    assert!(second.0 <= PASSES && second.1 <= WRITES, "{second:?}");
+
+    // What looks again without anything new writes only that it has looked.
+    let before = (davit.passes(), davit.writes());
+    davit.look("shop").await;
+    davit.quiet().await;
+    let looked = (davit.passes() - before.0, davit.writes() - before.1);
+    assert!(looked.0 <= 2 && looked.1 <= 1, "{looked:?}");
+    // A deployment that fails in its rollout and goes back.
+    let bad = "FROM scratch\nENV A=3\n";
+    let image = davit::builder::fake::FakeBuilder::id(bad);
+    let ends = davit::runtime::fake::Behaviour::Exits {
+        code: 3,
+        message: "no".to_owned(),
+    };
+    davit.runtime.script(&image, &ends);
+    let before = (davit.passes(), davit.writes());
+    davit
+        .patch("shop", json!({"spec": {"restartPolicy": {"condition": "Never"}}}))
+        .await;
+    davit.done("shop").await;
+    repo.commit("Three", &[("Dockerfile", bad)]);
+    davit.quiet().await;
+    let policy = (davit.passes() - before.0, davit.writes() - before.1);
+    assert!(policy.0 <= PASSES && policy.1 <= WRITES, "{policy:?}");
+    let before = (davit.passes(), davit.writes());
+    davit.look("shop").await;
+    davit
+        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .await;
+    davit.quiet().await;
+    let failed = (davit.passes() - before.0, davit.writes() - before.1);
+    assert!(failed.0 <= PASSES && failed.1 <= WRITES, "{failed:?}");
+
+    // A requested reconcile after a failure is another attempt: the cost of one deployment.
+    let before = (davit.passes(), davit.writes());
+    davit.look("shop").await;
+    davit.phase("shop-5", "Failed").await;
+    davit.quiet().await;
+    let again = (davit.passes() - before.0, davit.writes() - before.1);
+    assert!(again.0 <= PASSES && again.1 <= WRITES, "{again:?}");
+    assert_eq!(davit.phases("shop").await.len(), 5);
+    let before = (davit.passes(), davit.writes(), davit.runtime.calls());
+    davit
+        .patch("shop", json!({"metadata": {"labels": {"team": "web"}}}))
+        .await;
+    davit.quiet().await;
+    assert_eq!(
+        (davit.passes(), davit.writes(), davit.runtime.calls()),
+        before,
+        "a label is no reason for a pass"
+    );
+    println!(
+        "passes and writes: first {first:?}, redeploy {second:?}, settings {policy:?}, rolled back {failed:?}, looked {looked:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_free_place_no_release_is_ever_written_as_queued() {
+    let davit = Loop::start().await;
+    let api = davit.api::<Release>();
+    let mut seen = std::pin::pin!(watcher(api, watcher::Config::default()));
+    let repo = repo("FROM scratch\n");
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    let mut phases = Vec::new();
+    while let Some(event) = seen.next().await {
+        let (watcher::Event::Apply(release) | watcher::Event::InitApply(release)) = event.unwrap() else {
+            continue;
+        };
+        let status = serde_json::to_value(&release).unwrap()["status"].clone();
+        assert_eq!(status["queue"], Value::Null, "{status:#}");
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let queued = conditions.iter().any(|condition| condition["reason"] == "Queued");
+        assert!(!queued, "{status:#}");
+        phases.push(status["phase"].clone());
+        if status["phase"] == "Succeeded" {
+            break;
+        }
+    }
+    assert!(phases.iter().any(|phase| phase == "Fetching"), "{phases:?}");
+}
