@@ -95,7 +95,8 @@ async fn up(config: Config) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     let server = ApiServer::open(Options {
         data_dir: Some(config.data_dir.join("apiserver")),
-        key_file: None,
+        cluster_name: "davit".to_owned(),
+        ..Options::default()
     })
     .await?;
     let definitions: Vec<serde_json::Value> = crate::api::crds()

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use davit::api::{Reason, crds};
-use davit_apiserver::schema::Schema;
+use davit_apiserver::internals::Schema;
 use serde::Deserialize as _;
 use serde_json::Value;
 

@@ -28,7 +28,7 @@ async fn restore_makes_a_data_directory_from_a_backup_file() {
         async {
             ApiServer::open(Options {
                 data_dir,
-                key_file: None,
+                ..Options::default()
             })
             .await
             .unwrap()

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use wire::{Target, Wire};
 
-const THINGS: &str = "/apis/bench.davit.dev/v1/namespaces/default/things";
+const THINGS: &str = "/apis/bench.example.com/v1/namespaces/default/things";
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// How many requests one figure is made of.
 const REQUESTS: usize = 2000;
@@ -44,7 +44,7 @@ fn main() {
     let ours_only = arguments.iter().any(|argument| argument == "--ours");
     let ours = measure_ours();
     let real = if ours_only { Vec::new() } else { measure_real() };
-    println!("{:<44} {:>12} {:>12} {:>7}", "", "davit", "upstream", "ratio");
+    println!("{:<44} {:>12} {:>12} {:>7}", "", "ours", "upstream", "ratio");
     for (index, (name, value, unit)) in ours.iter().enumerate() {
         let Some((_, other, _)) = real.get(index) else {
             println!("{name:<44} {value:>9.1} {unit}");
@@ -70,12 +70,12 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// The server as a process of its own, as `davit up` runs it.
+/// The server as a process of its own.
 fn serve(directory: &Path) {
     runtime().block_on(async {
         let options = Options {
             data_dir: Some(directory.to_owned()),
-            key_file: None,
+            ..Options::default()
         };
         let server = ApiServer::open(options).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -169,8 +169,8 @@ fn memory(pids: &[u32]) -> f64 {
 
 fn crd() -> Value {
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "things.bench.davit.dev"},
-        "spec": {"group": "bench.davit.dev", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+        "metadata": {"name": "things.bench.example.com"},
+        "spec": {"group": "bench.example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
             "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {
                     "spec": {"type": "object", "properties": {
@@ -190,7 +190,7 @@ fn thing(name: &str) -> String {
     let env: Vec<Value> = (0..10)
         .map(|index| json!({"name": format!("VARIABLE_{index}"), "value": "some value of a usual length"}))
         .collect();
-    json!({"apiVersion": "bench.davit.dev/v1", "kind": "Thing", "metadata": {"name": name, "labels": {"app": name}},
+    json!({"apiVersion": "bench.example.com/v1", "kind": "Thing", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"replicas": 3, "image": "registry.example.com/team/image:1.2.3", "env": env}})
     .to_string()
 }
@@ -262,7 +262,7 @@ async fn work(target: &Target, pids: &[u32]) -> Figures {
         push("status merge patch", rate(target, connections, patch).await);
         let at = target.clone();
         let apply = move |connection: usize, round: usize| {
-            let body = json!({"apiVersion": "bench.davit.dev/v1", "kind": "Thing",
+            let body = json!({"apiVersion": "bench.example.com/v1", "kind": "Thing",
                 "metadata": {"name": format!("t{connections}-{connection}-0")}, "status": status(round)});
             let path = format!("{}/status?fieldManager=bench&force=true", path(connection));
             at.request("PATCH", &path, "application/apply-patch+yaml", &body.to_string())

@@ -13,9 +13,9 @@ use axum::body::Body;
 use futures::stream;
 use http::{HeaderValue, Response, header};
 
-use super::{
-    directory::{KEY_FILE, STORE_FILE, make_directory, sealed},
-    server::Server,
+use crate::{
+    data_dir::{KEY_FILE, STORE_FILE, make_directory, sealed},
+    state::Server,
     status::{ApiError, ApiResult},
     store::{self, StoreError},
 };
@@ -24,7 +24,7 @@ use super::{
 pub const PATH: &str = "/backup";
 
 /// The whole store as a stream.
-pub(super) fn answer(server: &Server) -> ApiResult<Response<Body>> {
+pub fn answer(server: &Server) -> ApiResult<Response<Body>> {
     let backup = server.store.backup().ok_or_else(|| {
         ApiError::plain_internal(
             "this server keeps everything in memory and has no key to seal a backup with",

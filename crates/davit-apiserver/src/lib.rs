@@ -38,307 +38,41 @@
 //! # }
 //! ```
 
-mod access;
-mod admission;
-pub mod apply;
-mod at;
+#![warn(missing_docs)]
+
+mod api_server;
+mod auth;
 mod backup;
-mod bodies;
-mod builtin;
-mod certificates;
-mod crd;
-mod crd_checks;
-mod directory;
-mod discovery;
-mod dispatch;
-mod documents;
-mod escalation;
-mod events;
-pub mod field;
-mod gc;
+mod cel;
+mod controllers;
+mod data_dir;
+mod field;
+mod fieldmanager;
 mod handlers;
-mod identity;
-mod impersonate;
-mod keys;
-mod kinds;
-mod limits;
-mod meta;
-mod namespaces;
-mod negotiate;
+mod http;
+#[doc(hidden)]
+pub mod internals;
+mod json_pointer;
+mod merge_strategy;
 mod object_meta;
-pub mod openapi;
-mod own_writes;
-mod owners;
-pub mod patch;
-mod pki;
+mod openapi;
+mod patch;
 mod protobuf;
 mod registry;
-mod removal;
-mod request;
-mod resources;
-mod respond;
-pub mod schema;
-mod selector;
-mod serve;
-mod server;
-pub mod shapes;
+mod schema;
+mod state;
 mod status;
 mod store;
-mod strict;
-pub mod table;
-mod token_secrets;
-mod tokens;
-mod watch;
+mod table;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
-
-use axum::{Extension, Router, body::Body, extract::State};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{Request, header};
-use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
-use tower::ServiceExt as _;
-
-pub use backup::{restore_backup, verify_backup};
-pub use identity::{Identity, MASTERS};
-pub use limits::Limits;
-pub use pki::PkiError;
-pub use status::ApiError;
-pub use store::StoreError;
-
-use directory::{KEY_FILE, STORE_FILE, make_directory, sealed};
-use pki::Pki;
-use server::Server;
-use store::{Disk, Memory, Store};
-
-/// Where the server keeps what it must not forget.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// The directory of store, key and certificates; without one everything is in memory and goes with the process.
-    pub data_dir: Option<PathBuf>,
-    /// The file with the key that encrypts Secrets; `encryption.key` in the data directory if it is not given.
-    pub key_file: Option<PathBuf>,
-}
-
-/// Why the server did not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The data directory could not be made.
-    #[error("could not make the data directory {path:?}")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+pub use crate::{
+    api_server::{ApiServer, OpenError, Options, ServeError},
+    auth::{
+        identity::{Identity, MASTERS},
+        pki::PkiError,
     },
-    /// The store did not open.
-    #[error("the store did not open")]
-    Store(#[from] StoreError),
-    /// The certificates could not be made.
-    #[error("the certificates could not be made")]
-    Pki(#[from] PkiError),
-    /// The first objects could not be written.
-    #[error("the first objects could not be written")]
-    Bootstrap(#[source] ApiError),
-}
-
-/// A running API server. Dropping it ends its watches; [`ApiServer::close`] also waits for its store.
-pub struct ApiServer {
-    server: Arc<Server>,
-    pki: Pki,
-    worker: JoinHandle<()>,
-}
-
-impl ApiServer {
-    /// Loads what is stored, or begins anew. Must be called within a tokio runtime.
-    pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let (sender, notices) = mpsc::unbounded_channel();
-        let (store, pki) = match &options.data_dir {
-            None => (Store::open(Memory, sender)?, Pki::open(None)?),
-            Some(directory) => {
-                make_directory(directory).map_err(|source| OpenError::Directory {
-                    path: directory.clone(),
-                    source,
-                })?;
-                let key = options
-                    .key_file
-                    .clone()
-                    .unwrap_or_else(|| directory.join(KEY_FILE));
-                let disk = Disk::open(&directory.join(STORE_FILE), &key, sealed)?;
-                (
-                    Store::open(disk, sender)?,
-                    Pki::open(Some(&directory.join("pki")))?,
-                )
-            }
-        };
-        let keys = keys::Keys::open(options.data_dir.as_deref())?;
-        let server = Arc::new(Server::new(store, pki.authority().to_owned(), keys));
-        namespaces::bootstrap(&server)
-            .await
-            .map_err(OpenError::Bootstrap)?;
-        let worker = tokio::spawn(gc::run(server.clone(), notices));
-        Ok(Self { server, pki, worker })
-    }
-
-    /// The whole API. A request is answered as whom its [`Identity`] extension says; one without is anonymous and may
-    /// only ask for health.
-    pub fn router(&self) -> Router {
-        Router::new().fallback(answer).with_state(self.server.clone())
-    }
-
-    /// The whole API, with every request made as `identity`: for `kube::Client::new` in the same process.
-    pub fn router_as(&self, identity: Identity) -> Router {
-        self.router().layer(Extension(identity))
-    }
-
-    /// Answers on `listener` with TLS until the server closes; the task ends a moment after [`ApiServer::close`].
-    pub fn serve(&self, listener: TcpListener) -> Result<JoinHandle<()>, ServeError> {
-        self.serve_with(listener, Limits::default())
-    }
-
-    /// The same with other limits.
-    pub fn serve_with(&self, listener: TcpListener, limits: Limits) -> Result<JoinHandle<()>, ServeError> {
-        let address = listener.local_addr().map_err(ServeError::Address)?;
-        let tls = self.pki.server(address.ip()).map_err(ServeError::Pki)?;
-        Ok(tokio::spawn(serve::serve(
-            self.server.clone(),
-            self.router(),
-            limits::Flow::new(limits),
-            listener,
-            tls,
-        )))
-    }
-
-    /// A kubeconfig (YAML) with which the administrator reaches a server on `address`, for 30 days at least: its
-    /// certificate lasts a year, and is another one in the last month of it.
-    pub fn kubeconfig(&self, address: SocketAddr) -> String {
-        let host = match address {
-            _ if !address.ip().is_unspecified() => address.to_string(),
-            _ => format!("127.0.0.1:{}", address.port()),
-        };
-        let admin = self.pki.admin();
-        let encoded = |pem: &str| STANDARD.encode(pem);
-        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "davit", "preferences": {},
-            "clusters": [{"name": "davit", "cluster": {"server": format!("https://{host}"),
-                "certificate-authority-data": encoded(self.pki.authority())}}],
-            "contexts": [{"name": "davit", "context": {"cluster": "davit", "user": "davit-admin"}}],
-            "users": [{"name": "davit-admin", "user": {"client-certificate-data": encoded(&admin.certificate),
-                "client-key-data": encoded(&admin.key)}}]});
-        // JSON is YAML; a serialiser's line breaks make it one that people can read.
-        serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
-    }
-
-    /// Creates these CustomResourceDefinitions, or brings those that are there to the same spec.
-    pub async fn install_crds(&self, definitions: &[Value]) -> Result<(), ApiError> {
-        Self::install(
-            &self.router_as(Identity::trusted("system:apiserver")),
-            definitions,
-        )
-        .await
-    }
-
-    /// The same for definitions that the program brings along, and that its tests install with
-    /// [`ApiServer::install_crds`]: their schemas are not checked at each start once more.
-    pub async fn install_known_crds(&self, definitions: &[Value]) -> Result<(), ApiError> {
-        let router = self.router_as(Identity::trusted("system:apiserver"));
-        Self::install(&router.layer(Extension(crd::Known)), definitions).await
-    }
-
-    async fn install(router: &Router, definitions: &[Value]) -> Result<(), ApiError> {
-        for definition in definitions {
-            let name = definition
-                .pointer("/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-            let path = format!("{collection}/{name}");
-            let (code, present) = call(router, "GET", &path, None).await?;
-            let (code, answer) = if code == 404 {
-                call(router, "POST", collection, Some(definition)).await?
-            } else {
-                let patch = json!({"spec": definition.get("spec"), "metadata": {
-                    "labels": definition.pointer("/metadata/labels"),
-                    "annotations": definition.pointer("/metadata/annotations")}});
-                let mut wanted = present;
-                if let Some(spec) = patch.get("spec") {
-                    wanted["spec"] = spec.clone();
-                }
-                for key in ["labels", "annotations"] {
-                    if let Some(value) = patch
-                        .pointer(&format!("/metadata/{key}"))
-                        .filter(|value| !value.is_null())
-                    {
-                        wanted["metadata"][key] = value.clone();
-                    }
-                }
-                call(router, "PUT", &path, Some(&wanted)).await?
-            };
-            if code >= 300 {
-                let message = answer
-                    .get("message")
-                    .and_then(Value::as_str)
-                    .unwrap_or("no message");
-                return Err(ApiError::internal(format!(
-                    "CustomResourceDefinition {name}: {message}"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends watches and connections, and closes the store: what was acknowledged is on disk, later writes are refused.
-    pub async fn close(self) {
-        self.server.closing.cancel();
-        self.worker.abort();
-        self.server.store.close().await;
-    }
-}
-
-impl Drop for ApiServer {
-    fn drop(&mut self) {
-        self.server.closing.cancel();
-        self.worker.abort();
-    }
-}
-
-/// Why a listener could not be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The listener has no address.
-    #[error("the listener has no address")]
-    Address(#[source] std::io::Error),
-    /// No certificate could be made for it.
-    #[error("no certificate could be made for the address")]
-    Pki(#[source] PkiError),
-}
-
-async fn answer(State(server): State<Arc<Server>>, request: Request<Body>) -> http::Response<Body> {
-    dispatch::dispatch(server, request).await
-}
-
-async fn call(
-    router: &Router,
-    method: &str,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<(u16, Value), ApiError> {
-    use http_body_util::BodyExt as _;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
-        .map_err(ApiError::internal)?;
-    let response = match router.clone().oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
-    let code = response.status().as_u16();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(ApiError::internal)?
-        .to_bytes();
-    Ok((code, serde_json::from_slice(&body).unwrap_or_default()))
-}
+    backup::{restore_backup, verify_backup},
+    http::flow_control::Limits,
+    status::ApiError,
+    store::StoreError,
+};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::{field::FieldError, store::GroupResource};
+use crate::{field::FieldError, store::GroupResource};
 
 /// A refusal: what a client gets as `Status`.
 #[derive(Debug, Clone)]

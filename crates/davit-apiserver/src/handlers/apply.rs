@@ -4,16 +4,20 @@ use axum::body::Body;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::{Call, create::create_object, update::change};
+use super::{Call, change::change, create::create_object};
 use crate::{
-    admission::Scope,
-    apply::{self as pure, ApplyError},
-    builtin::{Builtin, lost_fields},
     field::FieldError,
-    meta::{self, Fields},
-    owners::{APISERVER, SharedTarget, tracked, without_empty_rules},
+    fieldmanager::{
+        self as pure, ApplyError,
+        track::{APISERVER, SharedTarget, tracked, without_empty_rules},
+    },
+    http::request::MANAGER,
+    object_meta::{self, Fields},
     patch::go_kind,
-    request::MANAGER,
+    registry::{
+        admission::Scope,
+        builtin::{Builtin, lost_fields},
+    },
     status::{ApiError, ApiResult},
 };
 
@@ -34,11 +38,11 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
             )));
         }
     };
-    if meta::text(&applied, "name").is_empty() {
-        meta::set(&mut applied, "name", call.name());
+    if object_meta::text(&applied, "name").is_empty() {
+        object_meta::set(&mut applied, "name", call.name());
     }
     call.check_namespace(&mut applied.clone())?;
-    let named = meta::text(&applied, "name");
+    let named = object_meta::text(&applied, "name");
     if named != call.name() {
         let why = format!(
             "the name of the object ({named}) does not match the name on the URL ({})",
@@ -63,7 +67,7 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         let made = merged(call, None, &config, &manager, force)?;
         let mut warnings = Vec::new();
         let mut made = made;
-        let uid = meta::text(&made, "uid");
+        let uid = object_meta::text(&made, "uid");
         if !uid.is_empty() {
             // Nobody gives a new object its uid.
             if call.resource.builtin != Builtin::Custom {
@@ -83,7 +87,7 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
             ));
         }
         // Of what there is not yet, no state can be meant.
-        meta::remove(&mut made, "resourceVersion");
+        object_meta::remove(&mut made, "resourceVersion");
         call.check_namespace(&mut made)?;
         call.scope().normalise(&mut made, &mut warnings)?;
         call.warnings.append(&mut warnings);
@@ -185,7 +189,7 @@ impl Call {
     /// The owner of these fields of an answer that is stored nowhere.
     pub fn entry(&self, fields: &Value) -> Value {
         json!({"manager": self.manager(), "operation": "Update", "apiVersion": "authentication.k8s.io/v1",
-            "time": meta::now(), "fieldsType": "FieldsV1", "fieldsV1": fields, "subresource": self.subresource()})
+            "time": object_meta::now(), "fieldsType": "FieldsV1", "fieldsV1": fields, "subresource": self.subresource()})
     }
 
     /// The object with its owners after a write that is no apply; an apply has them already.

@@ -5,9 +5,9 @@ use http::Response;
 
 use super::{Call, reviews, token_request};
 use crate::{
-    builtin::Builtin,
-    meta::{self, Fields},
-    server::crd_collection,
+    object_meta::{self, Fields},
+    registry::builtin::Builtin,
+    state::crd_collection,
     status::{ApiError, ApiResult},
     store::{Change, Expect, GroupResource, ObjectKey, Refused},
 };
@@ -38,23 +38,24 @@ pub(super) async fn create(call: &mut Call) -> ApiResult<Response<Body>> {
 
 /// Creates a normalised object.
 pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<Response<Body>> {
-    if !meta::text(&object, "resourceVersion").is_empty() {
+    if !object_meta::text(&object, "resourceVersion").is_empty() {
         let why = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::plain_internal(why));
     }
-    let name = meta::text(&object, "name");
+    let name = object_meta::text(&object, "name");
     check_room(call, name)?;
     check_definition(call, name)?;
     if call.resource.builtin == Builtin::Custom {
-        call.warnings.extend(meta::finalizer_warnings(&object, None));
+        call.warnings
+            .extend(object_meta::finalizer_warnings(&object, None));
     }
-    let base = meta::text(&object, "generateName").to_owned();
-    let generated = meta::text(&object, "name").is_empty() && !base.is_empty();
+    let base = object_meta::text(&object, "generateName").to_owned();
+    let generated = object_meta::text(&object, "name").is_empty() && !base.is_empty();
     let mut draws = 0;
     loop {
         let mut object = object.clone();
         if generated {
-            meta::set(&mut object, "name", meta::generate_name(&base));
+            object_meta::set(&mut object, "name", object_meta::generate_name(&base));
         }
         call.may_grant(&object, None)?;
         // A feature that is off drops fields after their owner was written down.
@@ -62,13 +63,13 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
         call.scope().prepare_create(&mut object)?;
         let mut object = call.track(None, object);
         if let Some(mut owned) = owned {
-            meta::remove(&mut object, "managedFields");
-            if let Some(owners) = meta::remove(&mut owned, "managedFields") {
-                meta::set(&mut object, "managedFields", owners);
+            object_meta::remove(&mut object, "managedFields");
+            if let Some(owners) = object_meta::remove(&mut owned, "managedFields") {
+                object_meta::set(&mut object, "managedFields", owners);
             }
         }
         let object = object;
-        let name = meta::text(&object, "name").to_owned();
+        let name = object_meta::text(&object, "name").to_owned();
         let key = ObjectKey::new(call.namespace(), &name);
         if call.query.dry_run {
             if call

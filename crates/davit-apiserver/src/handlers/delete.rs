@@ -9,11 +9,9 @@ use serde_json::json;
 
 use super::Call;
 use crate::{
-    admission::mark_deleting,
-    builtin::Builtin,
-    crd,
-    meta::{self, FOREGROUND, Fields, ORPHAN},
-    respond::{self, parse_body},
+    http::response::{self, parse_body},
+    object_meta::{self, FOREGROUND, Fields, ORPHAN},
+    registry::{admission::mark_deleting, builtin::Builtin, crd},
     status::{self, ApiError, ApiResult},
     store::{Change, Expect, GroupResource, Object, Refused},
 };
@@ -103,7 +101,7 @@ pub(super) async fn delete(call: &mut Call) -> ApiResult<Response<Body>> {
         }
         Done::Gone(last) => {
             let body = status::deleted(&call.resource.gr(), &last.key.name, &last.uid).to_string();
-            Ok(respond::document(
+            Ok(response::document(
                 call.accept.plain(),
                 200,
                 body.into(),
@@ -148,7 +146,7 @@ pub(super) async fn delete_collection(call: &mut Call) -> ApiResult<Response<Bod
         metadata["continue"] = "".into();
     }
     let body = call.presenter().list(&touched, &metadata);
-    Ok(respond::document(call.accept, 200, body, &call.warnings))
+    Ok(response::document(call.accept, 200, body, &call.warnings))
 }
 
 async fn remove(call: &Call, options: &Options) -> ApiResult<Done> {
@@ -160,7 +158,7 @@ async fn remove(call: &Call, options: &Options) -> ApiResult<Done> {
         let waits = !finalizers.is_empty() || call.resource.builtin == Builtin::Namespace;
         if waits {
             mark(call, &mut object, finalizers);
-            meta::set(&mut object, "resourceVersion", current.revision.to_string());
+            object_meta::set(&mut object, "resourceVersion", current.revision.to_string());
             if object == current.value() {
                 return Ok(Done::Marked(current));
             }
@@ -234,7 +232,7 @@ fn check(call: &Call, options: &Options, current: &Object) -> ApiResult<()> {
 
 /// The finalizers that the object has to wait for: its own, and what the propagation policy adds.
 fn wanted_finalizers(call: &Call, options: &Options, object: &Fields) -> Vec<String> {
-    let mut finalizers = meta::finalizers(meta::of(object));
+    let mut finalizers = object_meta::finalizers(object_meta::of(object));
     let policy = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
         (Some(policy), _) => Some(policy),
         (None, Some(true)) => Some("Orphan"),
@@ -250,7 +248,7 @@ fn wanted_finalizers(call: &Call, options: &Options, object: &Fields) -> Vec<Str
         }
     }
     if call.resource.builtin == Builtin::Crd && !finalizers.iter().any(|name| name == crd::CLEANUP) {
-        let first = meta::text(object, "deletionTimestamp").is_empty();
+        let first = object_meta::text(object, "deletionTimestamp").is_empty();
         if first {
             finalizers.push(crd::CLEANUP.into());
         }
@@ -259,11 +257,11 @@ fn wanted_finalizers(call: &Call, options: &Options, object: &Fields) -> Vec<Str
 }
 
 fn mark(call: &Call, object: &mut Fields, finalizers: Vec<String>) {
-    meta::set_finalizers(object, finalizers);
+    object_meta::set_finalizers(object, finalizers);
     match call.resource.builtin {
         Builtin::Namespace => {
-            if meta::text(object, "deletionTimestamp").is_empty() {
-                meta::set(object, "deletionTimestamp", meta::now());
+            if object_meta::text(object, "deletionTimestamp").is_empty() {
+                object_meta::set(object, "deletionTimestamp", object_meta::now());
             }
             let status = object.entry("status").or_insert_with(|| json!({}));
             if let Some(status) = status.as_object_mut() {
@@ -271,9 +269,9 @@ fn mark(call: &Call, object: &mut Fields, finalizers: Vec<String>) {
             }
         }
         Builtin::Crd => {
-            if meta::text(object, "deletionTimestamp").is_empty() {
-                let now = meta::now();
-                meta::set(object, "deletionTimestamp", now.as_str());
+            if object_meta::text(object, "deletionTimestamp").is_empty() {
+                let now = object_meta::now();
+                object_meta::set(object, "deletionTimestamp", now.as_str());
                 crd::set_terminating(object, crd::Terminating::Pending, &now);
             }
         }

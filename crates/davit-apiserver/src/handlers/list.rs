@@ -9,12 +9,9 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::{
-    builtin::Builtin,
     field::FieldError,
-    negotiate::Shape,
-    request::Match,
-    respond,
-    selector::Selector,
+    http::{negotiation::Shape, request::Match, response, selector::Selector},
+    registry::builtin::Builtin,
     status::{ApiError, ApiResult},
     store::{Object, ObjectKey, Page},
 };
@@ -43,7 +40,7 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
         metadata["continue"] = "".into();
     }
     let body = call.presenter().list(&taken, &metadata);
-    Ok(respond::document(call.accept, 200, body, &call.warnings))
+    Ok(response::document(call.accept, 200, body, &call.warnings))
 }
 
 /// The first `limit` selected objects (all for 0), the object where the next page begins, and how many are left.

@@ -4,14 +4,13 @@ use axum::body::Body;
 use http::Response;
 use serde_json::Value;
 
-use super::{Call, update::change};
+use super::{Call, change::change};
 use crate::{
-    builtin::Builtin,
     field::FieldError,
-    meta::{self, Fields},
+    http::{request::FieldValidation, response::parse_body},
+    object_meta::{self, Fields},
     patch::{self as pure, PatchError},
-    request::FieldValidation,
-    respond::parse_body,
+    registry::builtin::Builtin,
     status::{ApiError, ApiResult},
     store::Object,
 };
@@ -95,7 +94,7 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
                 })?;
             fits_path(&mut object, current, namespace.as_deref())?;
             if let Some(unversioned) = &unversioned
-                && meta::text(&object, "resourceVersion").is_empty()
+                && object_meta::text(&object, "resourceVersion").is_empty()
             {
                 return Err(unversioned.clone());
             }
@@ -103,7 +102,7 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
         }
     };
     let mut response = change(call, names_version, next).await?;
-    super::warn(&mut response, &warnings);
+    super::call::warn(&mut response, &warnings);
     Ok(response)
 }
 
@@ -129,7 +128,7 @@ fn unfit(error: ApiError, form: Form, patched: &Value, body: &Value) -> ApiError
 
 /// A patch may not move an object.
 fn fits_path(object: &mut Fields, current: &Object, namespace: Option<&str>) -> ApiResult<()> {
-    let name = meta::text(object, "name");
+    let name = object_meta::text(object, "name");
     if name.is_empty() {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({} based on URL) was undeterminable: name must be provided",
@@ -145,10 +144,10 @@ fn fits_path(object: &mut Fields, current: &Object, namespace: Option<&str>) -> 
     let Some(namespace) = namespace else {
         return Ok(());
     };
-    if meta::text(object, "namespace").is_empty() {
-        meta::set(object, "namespace", namespace);
+    if object_meta::text(object, "namespace").is_empty() {
+        object_meta::set(object, "namespace", namespace);
     }
-    if namespace != meta::text(object, "namespace") {
+    if namespace != object_meta::text(object, "namespace") {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));

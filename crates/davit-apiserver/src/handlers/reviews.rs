@@ -4,12 +4,14 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::{
-    access::{self, Attributes},
-    at::{text, texts},
-    builtin::Builtin,
+    auth::{
+        identity::Identity,
+        rbac::{self, Attributes},
+    },
     field::FieldError,
-    identity::Identity,
-    meta::{self, Fields},
+    json_pointer::{text, texts},
+    object_meta::{self, Fields},
+    registry::builtin::Builtin,
     status::{ApiError, ApiResult},
 };
 
@@ -52,11 +54,11 @@ pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
                 return Err(ApiError::bad_request("no namespace on request"));
             }
             review.insert("spec".into(), json!({}));
-            let rules = access::rules(&call.server, &call.identity, text(&value, "/spec/namespace"));
+            let rules = rbac::rules(&call.server, &call.identity, text(&value, "/spec/namespace"));
             json!({"resourceRules": rules.resources, "nonResourceRules": rules.paths, "incomplete": false})
         }
         Builtin::SelfReview => {
-            meta::set(&mut review, "creationTimestamp", meta::now());
+            object_meta::set(&mut review, "creationTimestamp", object_meta::now());
             json!({"userInfo": user_info(&call.identity)})
         }
         Builtin::TokenReview => token_status(call, &value)?,
@@ -125,7 +127,7 @@ fn access_status(call: &Call, subject: &Identity, review: &Value) -> ApiResult<V
         let error = FieldError::invalid("spec.resourceAttributes", &Value::Null, why);
         return Err(ApiError::invalid("authorization.k8s.io", "", "", &[error]));
     };
-    let decision = access::decide(&call.server, subject, &attributes);
+    let decision = rbac::decide(&call.server, subject, &attributes);
     let mut status = json!({"allowed": decision.allowed});
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();

@@ -5,12 +5,11 @@ use http::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Call, update::change};
+use super::{Call, change::change};
 use crate::{
-    meta::{self, Fields},
-    negotiate::Shape,
+    http::{negotiation::Shape, response},
+    object_meta::{self, Fields},
     registry::Scale,
-    respond,
     status::{ApiError, ApiResult},
     store::Object,
     table::{scale_columns, table},
@@ -72,7 +71,7 @@ pub(super) fn get(call: &Call, object: &Object) -> ApiResult<Response<Body>> {
         }
         _ => scale.to_string(),
     };
-    Ok(respond::document(call.accept, 200, body.into(), &call.warnings))
+    Ok(response::document(call.accept, 200, body.into(), &call.warnings))
 }
 
 pub(super) async fn update(call: &mut Call) -> ApiResult<Response<Body>> {
@@ -111,7 +110,7 @@ async fn set(call: &mut Call, next: impl Fn(Value) -> ApiResult<Value>) -> ApiRe
     let answer = change(call, true, move |current| {
         let mut object = current.value();
         if !given.is_empty() {
-            meta::set(&mut object, "resourceVersion", given.as_str());
+            object_meta::set(&mut object, "resourceVersion", given.as_str());
         }
         put(&mut object, &path, replicas.into());
         Ok(object)

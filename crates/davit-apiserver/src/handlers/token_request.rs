@@ -7,15 +7,17 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::{
-    apply::qualified,
-    at::text,
+    auth::{
+        identity::account_user,
+        tokens::{ISSUER, Named},
+    },
     field::FieldError,
-    identity::account_user,
-    meta,
-    respond::{document, parse_body},
+    fieldmanager::qualified,
+    http::response::{document, parse_body},
+    json_pointer::text,
+    object_meta,
     status::{ApiError, ApiResult},
     store::{GroupResource, Object, ObjectKey},
-    tokens::{ISSUER, Named},
 };
 
 /// How long a token lasts when nothing is asked for, in seconds.
@@ -128,7 +130,7 @@ pub fn create(call: &Call, account: &Object) -> ApiResult<Response<Body>> {
         request.insert("apiVersion".into(), "authentication.k8s.io/v1".into());
         request.insert(
             "metadata".into(),
-            json!({"name": name, "namespace": namespace, "uid": account.uid, "creationTimestamp": meta::now(),
+            json!({"name": name, "namespace": namespace, "uid": account.uid, "creationTimestamp": object_meta::now(),
                 "managedFields": [call.entry(&written)]}),
         );
         let bound = request

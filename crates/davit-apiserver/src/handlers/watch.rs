@@ -5,8 +5,8 @@ use http::Response;
 
 use super::Call;
 use crate::{
+    http::watch_stream::{self, Start},
     status::{ApiError, ApiResult},
-    watch::{self, Start},
 };
 
 pub(super) fn watch(call: &mut Call) -> ApiResult<Response<Body>> {
@@ -34,7 +34,7 @@ pub(super) fn watch(call: &mut Call) -> ApiResult<Response<Body>> {
         (None, 0) => Start::State { mark_end: false },
         (_, revision) => Start::After(revision),
     };
-    Ok(watch::respond(watch::Request {
+    Ok(watch_stream::respond(watch_stream::Request {
         server: call.server.clone(),
         presenter: call.presenter(),
         namespace: call.target.namespace.clone(),

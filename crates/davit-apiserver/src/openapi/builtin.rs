@@ -12,8 +12,8 @@ use k8s_openapi::{
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::Dialect;
-use crate::shapes::{self, Apply, Strategic};
+use super::dialect::Dialect;
+use crate::merge_strategy::{self, Apply, Strategic};
 
 type Register = fn(&mut SchemaGenerator) -> String;
 
@@ -61,11 +61,6 @@ fn find(group: &str, version: &str, kind: &str) -> Option<Register> {
     Some(register)
 }
 
-/// Whether a built-in kind has a schema.
-pub fn known(group: &str, version: &str, kind: &str) -> bool {
-    find(group, version, kind).is_some()
-}
-
 /// The name of the definition of a built-in kind.
 pub(super) fn name(group: &str, version: &str, kind: &str) -> Option<String> {
     find(group, version, kind).map(|register| register(&mut generator("")))
@@ -100,7 +95,7 @@ pub(super) fn definitions<'a>(
     }
     let mut definitions: Map<String, Value> = generator.take_definitions(false).into_iter().collect();
     for (name, group, version, kind) in roots {
-        for (path, shape) in shapes::all(kind) {
+        for (path, shape) in merge_strategy::all(kind) {
             mark(&mut definitions, &name, path, shape);
         }
         if let Some(Value::Object(root)) = definitions.get_mut(&name) {
@@ -154,7 +149,7 @@ const ANYTHING: [&str; 4] = [
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 
 /// Writes the shape of one list or map beside its schema, following references.
-fn mark(definitions: &mut Map<String, Value>, root: &str, path: &str, shape: shapes::Shape) {
+fn mark(definitions: &mut Map<String, Value>, root: &str, path: &str, shape: merge_strategy::Shape) {
     let mut name = root.to_owned();
     let mut fields = path.split('.').peekable();
     while let Some(field) = fields.next() {
@@ -221,50 +216,6 @@ fn adapt(schema: &mut Value, dialect: Dialect) {
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|item| adapt(item, dialect)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// The schema of a built-in kind with everything in place, for pruning unknown fields; none where a schema refers
-/// to itself, as that of CRDs does.
-pub fn inlined(group: &str, version: &str, kind: &str) -> Option<Value> {
-    let register = find(group, version, kind)?;
-    if kind == "CustomResourceDefinition" {
-        return None;
-    }
-    let mut generator = generator("#/definitions/");
-    let name = register(&mut generator);
-    let definitions = generator.take_definitions(false);
-    let mut root = definitions.get(&name)?.clone();
-    resolve(&mut root, &definitions, 0);
-    Some(root)
-}
-
-fn resolve(schema: &mut Value, definitions: &Map<String, Value>, depth: u8) {
-    if depth > 32 {
-        return;
-    }
-    match schema {
-        Value::Object(map) => {
-            map.remove("description");
-            if let Some(Value::String(to)) = map.get("$ref")
-                && let Some(target) = to.rsplit('/').next().and_then(|name| definitions.get(name))
-            {
-                let mut target = target.clone();
-                resolve(&mut target, definitions, depth + 1);
-                *schema = target;
-                return;
-            }
-            if let Some(Value::Array(required)) = map.get_mut("required") {
-                required.retain(|field| field != "metadata");
-            }
-            for value in map.values_mut() {
-                resolve(value, definitions, depth + 1);
-            }
-        }
-        Value::Array(list) => list
-            .iter_mut()
-            .for_each(|item| resolve(item, definitions, depth + 1)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Described, Dialect};
+use super::{Described, dialect::Dialect};
 
 const API_VERSION: &str = "The version of the schema that this object is written in, as GROUP/VERSION.";
 const KIND: &str = "The kind of resource that this object is.";

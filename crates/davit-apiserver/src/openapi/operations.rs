@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Described, Dialect};
+use super::{Described, dialect::Dialect};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -228,7 +228,7 @@ fn capital(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// `core_v1`, `davitDev_v1alpha1`: the group without dots, then the version.
+/// `core_v1`, `exampleCom_v1alpha1`: the group without dots, then the version.
 fn tag(resource: &Described<'_>) -> String {
     let group = if resource.group.is_empty() {
         "core"

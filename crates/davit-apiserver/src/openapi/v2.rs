@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Described, Dialect, builtin, v3::describe};
+use super::{Described, builtin, dialect::Dialect, v3::describe};
 
 /// The document, as JSON; [`super::v2_protobuf`] makes the other form of it.
 pub fn document(resources: &[Described<'_>]) -> Value {

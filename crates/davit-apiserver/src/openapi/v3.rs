@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Map, Value, json};
 
-use super::{Described, Dialect, builtin, custom, operations};
+use super::{Described, builtin, custom, dialect::Dialect, operations};
 
 /// The index: for each group and version the URL of its document, with a hash that changes when the document does.
 pub fn index(resources: &[Described<'_>]) -> Value {

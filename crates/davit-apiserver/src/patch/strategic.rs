@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::shapes::{self, Strategic};
+use crate::merge_strategy::{self, Strategic};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -38,7 +38,7 @@ fn below(path: &str, name: &str) -> String {
 
 impl Merge<'_> {
     fn strategy(&self, path: &str) -> Strategic {
-        shapes::at(self.kind, path).map_or(Strategic::Replace, |shape| shape.strategic)
+        merge_strategy::at(self.kind, path).map_or(Strategic::Replace, |shape| shape.strategic)
     }
 
     fn map(

@@ -5,7 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::{Field, MAGIC, MESSAGES, Shape, message_name};
+use super::messages::{Field, MAGIC, MESSAGES, Shape, message_name};
 
 /// A document in the envelope that says what it is; none if its kind has no protobuf form.
 pub fn encode(document: &Value) -> Option<Vec<u8>> {

@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::node::{ListType, Node};
 
 /// The old value under the same key.
-pub(super) fn field<'a>(old: Option<&'a Value>, name: &str) -> Option<&'a Value> {
+pub(crate) fn field<'a>(old: Option<&'a Value>, name: &str) -> Option<&'a Value> {
     old?.get(name)
 }
 
 /// The old item with the same keys, in a list that tells its items apart by keys; items of other lists have none.
-pub(super) fn item<'a>(node: &Node, old: Option<&'a Value>, item: &Value) -> Option<&'a Value> {
+pub(crate) fn item<'a>(node: &Node, old: Option<&'a Value>, item: &Value) -> Option<&'a Value> {
     let ListType::Map(keys) = &node.list_type else {
         return None;
     };
@@ -23,6 +23,6 @@ pub(super) fn item<'a>(node: &Node, old: Option<&'a Value>, item: &Value) -> Opt
 }
 
 /// Fields that name the type: the old object was read in the new one's version, so a change does not show.
-pub(super) fn is_type_meta(name: &str) -> bool {
+pub(crate) fn is_type_meta(name: &str) -> bool {
     name == "apiVersion" || name == "kind"
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::node::{Additional, Node};
 use crate::{
     field::{FieldError, child, go_json, index, key},
-    meta, object_meta,
+    object_meta::{self, decode},
 };
 
 /// Whether there can be such resources at all.
@@ -42,7 +42,7 @@ fn reread(node: &Node, value: &mut Value, path: &str, unknown: &mut Vec<String>)
                 && let Some(metadata) = map.get_mut("metadata").filter(|metadata| !metadata.is_null())
             {
                 let at = child(path, "metadata");
-                let (read, lost) = object_meta::read(metadata, "")
+                let (read, lost) = decode::read(metadata, "")
                     .map_err(|why| format!("{at}: Invalid value: {}: {why}", go_json(metadata)))?;
                 unknown.extend(lost.iter().map(|name| child(&at, name)));
                 *metadata = Value::Object(read);
@@ -110,7 +110,7 @@ fn resource(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) 
                     (version, "apiVersion") => (version.matches('/').count() > 1)
                         .then(|| format!("unexpected GroupVersion string: {version}")),
                     (kind, _) => {
-                        let wrong = meta::dns_1035_label(&kind.to_lowercase()).join(",");
+                        let wrong = object_meta::dns_1035_label(&kind.to_lowercase()).join(",");
                         (!wrong.is_empty())
                             .then(|| format!("may have mixed case, but should otherwise match: {wrong}"))
                     }
@@ -122,7 +122,7 @@ fn resource(map: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) 
     }
     if let Some(metadata) = map.get("metadata").and_then(Value::as_object) {
         let at = child(path, "metadata");
-        for mut error in meta::validate_embedded(metadata) {
+        for mut error in object_meta::validate_embedded(metadata) {
             error.field = error.field.replacen("metadata", &at, 1);
             errors.push(error);
         }

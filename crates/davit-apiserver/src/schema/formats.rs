@@ -9,7 +9,7 @@ use super::json_types::Types;
 
 /// A format that means something to the schema's type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     #[default]
     None,
     Int32,
@@ -46,7 +46,7 @@ pub(super) enum Format {
 
 impl Format {
     /// The format for values of these types, or none where upstream ignores it.
-    pub(super) fn of(types: Types, name: &str) -> Self {
+    pub(crate) fn of(types: Types, name: &str) -> Self {
         if types == Types::INTEGER {
             return match name {
                 "int32" => Self::Int32,
@@ -96,7 +96,7 @@ impl Format {
     }
 
     /// The name as messages show it.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::None => "",
             Self::Int32 => "int32",
@@ -133,7 +133,7 @@ impl Format {
     }
 
     /// Whether a string is of this format; formats of numbers say yes.
-    pub(super) fn accepts(self, text: &str) -> bool {
+    pub(crate) fn accepts(self, text: &str) -> bool {
         match self {
             Self::None | Self::Int32 | Self::Int64 | Self::Float | Self::Double | Self::Password => true,
             Self::DateTime => is_date_time(text),
@@ -225,7 +225,7 @@ fn is_zone(rest: &str) -> bool {
 }
 
 /// Nanoseconds of a duration, as Go writes them (`1h30m`) or in words (`2 days`).
-pub(super) fn parse_duration(text: &str) -> Option<i64> {
+pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     go_duration(text).or_else(|| worded_duration(text))
 }
 

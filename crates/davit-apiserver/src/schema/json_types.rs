@@ -2,18 +2,18 @@
 
 /// The JSON types a value may have; empty means any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Types(u8);
+pub(crate) struct Types(u8);
 
 impl Types {
-    pub(super) const OBJECT: Self = Self(1);
-    pub(super) const ARRAY: Self = Self(2);
-    pub(super) const STRING: Self = Self(4);
-    pub(super) const INTEGER: Self = Self(8);
-    pub(super) const NUMBER: Self = Self(16);
-    pub(super) const BOOLEAN: Self = Self(32);
-    pub(super) const INT_OR_STRING: Self = Self(4 | 8);
+    pub(crate) const OBJECT: Self = Self(1);
+    pub(crate) const ARRAY: Self = Self(2);
+    pub(crate) const STRING: Self = Self(4);
+    pub(crate) const INTEGER: Self = Self(8);
+    pub(crate) const NUMBER: Self = Self(16);
+    pub(crate) const BOOLEAN: Self = Self(32);
+    pub(crate) const INT_OR_STRING: Self = Self(4 | 8);
 
-    pub(super) fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         match name {
             "object" => Self::OBJECT,
             "array" => Self::ARRAY,
@@ -25,16 +25,16 @@ impl Types {
         }
     }
 
-    pub(super) const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    pub(super) const fn has(self, other: Self) -> bool {
+    pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
     /// The names joined as upstream joins them in a message.
-    pub(super) fn names(self) -> String {
+    pub(crate) fn names(self) -> String {
         let all = [
             (Self::INTEGER, "integer"),
             (Self::STRING, "string"),

@@ -3,44 +3,30 @@
 //! What an object goes through, in upstream's order: [`Schema::prune`], [`Schema::default`], [`Schema::validate`].
 //! The texts are upstream's, because people know them and tools match them.
 
-mod cel;
-mod cel_value;
-mod conversions;
-mod correlate;
-mod cost;
+pub(crate) mod correlate;
 mod defaults;
-mod dynamic;
 mod embedded;
-mod expression;
-mod formats;
-mod json_types;
+pub(crate) mod formats;
+mod json_fields;
+pub(crate) mod json_types;
 mod lists;
-mod literals;
-mod loops;
-mod macros;
-mod merging;
-mod node;
-mod optionals;
+pub(crate) mod node;
+mod outcome;
 mod prune;
-mod rule;
+pub(crate) mod rule;
 mod rule_path;
-mod rules;
 mod scalars;
-mod sorting;
 mod structural;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_derived;
-mod texts;
-mod times;
-mod tokens;
 mod validate;
-mod written;
 
 use serde_json::Value;
 
-use super::field::{Cause, FieldError};
+use crate::cel::evaluation;
+use crate::field::{Cause, FieldError};
 pub(crate) use node::{Additional, ListType, Node};
 
 /// A compiled structural schema; cheap to keep, without descriptions, its rules parsed.
@@ -122,7 +108,7 @@ impl Schema {
                 let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
                 errors.push(FieldError::invalid("", &Value::Null, detail));
             } else {
-                errors.extend(cel::validate(&self.root, new, old));
+                errors.extend(evaluation::validate(&self.root, new, old));
             }
         }
         errors

@@ -36,57 +36,57 @@ pub(crate) enum ListType {
 /// One place of a schema.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
-    pub(super) types: Types,
-    pub(super) nullable: bool,
+    pub(crate) types: Types,
+    pub(crate) nullable: bool,
     pub(crate) preserve_unknown: bool,
     pub(crate) atomic_map: bool,
     pub(crate) embedded: bool,
     /// Whether a rule is here or deeper, so that the walk for rules can stop early.
-    pub(super) ruled: bool,
-    pub(super) format: Format,
+    pub(crate) ruled: bool,
+    pub(crate) format: Format,
     /// Sorted by name.
     pub(crate) properties: Box<[(Box<str>, Self)]>,
     pub(crate) additional: Additional,
     pub(crate) items: Option<Box<Self>>,
     pub(crate) list_type: ListType,
     pub(crate) default: Option<Box<Value>>,
-    pub(super) checks: Option<Box<Checks>>,
-    pub(super) rules: Box<[Rule]>,
+    pub(crate) checks: Option<Box<Checks>>,
+    pub(crate) rules: Box<[Rule]>,
 }
 
 /// What a value must satisfy beyond its type.
 #[derive(Debug, Default)]
-pub(super) struct Checks {
-    pub(super) choices: Vec<Value>,
-    pub(super) pattern: Option<Pattern>,
-    pub(super) minimum: Option<f64>,
-    pub(super) exclusive_minimum: bool,
-    pub(super) maximum: Option<f64>,
-    pub(super) exclusive_maximum: bool,
-    pub(super) multiple_of: Option<f64>,
-    pub(super) min_length: Option<u64>,
-    pub(super) max_length: Option<u64>,
-    pub(super) min_items: Option<u64>,
-    pub(super) max_items: Option<u64>,
-    pub(super) unique_items: bool,
-    pub(super) min_properties: Option<u64>,
-    pub(super) max_properties: Option<u64>,
-    pub(super) required: Box<[Box<str>]>,
-    pub(super) all_of: Vec<Node>,
-    pub(super) any_of: Vec<Node>,
-    pub(super) one_of: Vec<Node>,
-    pub(super) not: Option<Box<Node>>,
+pub(crate) struct Checks {
+    pub(crate) choices: Vec<Value>,
+    pub(crate) pattern: Option<Pattern>,
+    pub(crate) minimum: Option<f64>,
+    pub(crate) exclusive_minimum: bool,
+    pub(crate) maximum: Option<f64>,
+    pub(crate) exclusive_maximum: bool,
+    pub(crate) multiple_of: Option<f64>,
+    pub(crate) min_length: Option<u64>,
+    pub(crate) max_length: Option<u64>,
+    pub(crate) min_items: Option<u64>,
+    pub(crate) max_items: Option<u64>,
+    pub(crate) unique_items: bool,
+    pub(crate) min_properties: Option<u64>,
+    pub(crate) max_properties: Option<u64>,
+    pub(crate) required: Box<[Box<str>]>,
+    pub(crate) all_of: Vec<Node>,
+    pub(crate) any_of: Vec<Node>,
+    pub(crate) one_of: Vec<Node>,
+    pub(crate) not: Option<Box<Node>>,
 }
 
 /// A regular expression that is built when the first value meets it: an idle schema keeps only the text.
 #[derive(Debug)]
-pub(super) struct Pattern {
-    pub(super) text: Box<str>,
+pub(crate) struct Pattern {
+    pub(crate) text: Box<str>,
     built: OnceLock<Option<Regex>>,
 }
 
 impl Pattern {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self {
             text: text.into(),
             built: OnceLock::new(),
@@ -94,7 +94,7 @@ impl Pattern {
     }
 
     /// Whether the text matches; an expression that cannot be built matches nothing.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         self.built
             .get_or_init(|| build(&self.text).ok())
             .as_ref()
@@ -103,7 +103,7 @@ impl Pattern {
 }
 
 /// Builds a regular expression of the RE2 syntax, bounded in size.
-pub(super) fn build(pattern: &str) -> Result<Regex, regex::Error> {
+pub(crate) fn build(pattern: &str) -> Result<Regex, regex::Error> {
     regex::RegexBuilder::new(pattern)
         .size_limit(2 << 20)
         .dfa_size_limit(256 << 10)
@@ -141,7 +141,7 @@ impl Node {
     }
 
     /// The schema of the value under `name`: a property's, or that of all other keys.
-    pub(super) fn field(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         self.property(name).or(match &self.additional {
             Additional::Schema(node) => Some(node),
             Additional::Absent | Additional::Denied | Additional::Any => None,
@@ -149,7 +149,7 @@ impl Node {
     }
 
     /// Reads a schema that passed the structural checks; what it does not know it leaves out.
-    pub(super) fn compile(schema: &Map<String, Value>) -> Self {
+    pub(crate) fn compile(schema: &Map<String, Value>) -> Self {
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool) == Some(true);
         let int_or_string = flag("x-kubernetes-int-or-string");
         let types = if int_or_string {

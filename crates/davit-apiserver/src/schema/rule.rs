@@ -2,35 +2,35 @@
 
 use std::sync::OnceLock;
 
-use kube::core::cel::cel::IdedExpr;
+use kube_cel::cel::IdedExpr;
 use serde_json::{Map, Value};
 
 use crate::field::Cause;
 
 /// One rule; its expressions are parsed when it first runs, so that a schema nobody uses costs nothing.
 #[derive(Debug)]
-pub(super) struct Rule {
-    pub(super) source: Box<str>,
-    pub(super) message: Box<str>,
-    pub(super) message_source: Box<str>,
-    pub(super) reason: Cause,
+pub(crate) struct Rule {
+    pub(crate) source: Box<str>,
+    pub(crate) message: Box<str>,
+    pub(crate) message_source: Box<str>,
+    pub(crate) reason: Cause,
     /// The path below the rule's own place that an error names; empty for the place itself.
-    pub(super) field_path: Box<str>,
-    pub(super) optional_old_self: bool,
-    pub(super) parsed: OnceLock<Parsed>,
+    pub(crate) field_path: Box<str>,
+    pub(crate) optional_old_self: bool,
+    pub(crate) parsed: OnceLock<Parsed>,
 }
 
 /// The expressions of a rule.
 #[derive(Debug)]
-pub(super) struct Parsed {
-    pub(super) program: Result<IdedExpr, Box<str>>,
-    pub(super) message: Option<IdedExpr>,
-    pub(super) uses_old_self: bool,
+pub(crate) struct Parsed {
+    pub(crate) program: Result<IdedExpr, Box<str>>,
+    pub(crate) message: Option<IdedExpr>,
+    pub(crate) uses_old_self: bool,
 }
 
 impl Rule {
     /// The rules at one place of a schema.
-    pub(super) fn compile_all(schema: &Map<String, Value>) -> Box<[Self]> {
+    pub(crate) fn compile_all(schema: &Map<String, Value>) -> Box<[Self]> {
         let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
         rules
             .into_iter()
@@ -61,7 +61,7 @@ impl Rule {
     }
 
     /// What stands for the rule in a message.
-    pub(super) fn named(&self) -> &str {
+    pub(crate) fn named(&self) -> &str {
         if self.message.is_empty() {
             &self.source
         } else {

@@ -6,7 +6,7 @@ use super::{
     formats::Format,
     json_types::Types,
     node::{Checks, Node},
-    validate::Outcome,
+    outcome::Outcome,
 };
 use crate::field::{FieldError, go_float};
 

@@ -5,7 +5,10 @@ mod rules;
 use serde_json::{Map, Value};
 
 use self::rules::rules;
-use super::node;
+use super::{
+    json_fields::{list, string},
+    node,
+};
 use crate::field::{FieldError, child, index, key};
 
 /// Upstream has no limit of its own, but its decoder does; deeper schemas are nobody's.
@@ -42,7 +45,7 @@ pub(super) fn check(schema: &Value, path: &str) -> Vec<FieldError> {
     match schema.as_object() {
         Some(schema) => {
             place(schema, path, scope, &mut errors);
-            let more = super::rules::check(schema, path, &errors);
+            let more = crate::cel::rules::check(schema, path, &errors);
             errors.extend(more);
         }
         None => errors.push(FieldError::required(path, "schemas are required")),
@@ -58,18 +61,6 @@ fn object<'a>(schema: &'a Map<String, Value>, name: &str) -> Option<&'a Map<Stri
 
 fn flag(schema: &Map<String, Value>, name: &str) -> bool {
     schema.get(name).and_then(Value::as_bool) == Some(true)
-}
-
-fn string<'a>(schema: &'a Map<String, Value>, name: &str) -> &'a str {
-    schema.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list<'a>(schema: &'a Map<String, Value>, name: &str) -> &'a [Value] {
-    schema
-        .get(name)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
 }
 
 fn place(schema: &Map<String, Value>, path: &str, scope: Scope<'_>, errors: &mut Vec<FieldError>) {

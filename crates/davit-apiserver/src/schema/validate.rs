@@ -6,36 +6,10 @@ use super::{
     correlate,
     json_types::Types,
     node::{Additional, Checks, Node},
+    outcome::Outcome,
     scalars,
 };
 use crate::field::{FieldError, child, index};
-
-/// What one place of the schema said of one value.
-#[derive(Default)]
-pub(super) struct Outcome {
-    pub(super) errors: Vec<FieldError>,
-    /// How many checks were made: of several failing alternatives, the one that matched most is reported.
-    matches: usize,
-}
-
-impl Outcome {
-    pub(super) fn add(&mut self, error: FieldError) {
-        if !self.errors.contains(&error) {
-            self.errors.push(error);
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.matches += other.matches;
-        for error in other.errors {
-            self.add(error);
-        }
-    }
-
-    const fn valid(&self) -> bool {
-        self.errors.is_empty()
-    }
-}
 
 /// Checks a whole object; what equals `old` at the same place is not reported again.
 pub(super) fn validate(root: &Node, value: &Value, old: Option<&Value>) -> Vec<FieldError> {

@@ -18,9 +18,9 @@ use serde_json::{Map, Value};
 
 use super::{
     Disk, GroupResource, Object, ObjectKey, StoreError,
-    crypt::Cipher,
-    seal::{Sealing, row},
-    view::Everything,
+    cipher::Cipher,
+    envelope::{Sealing, row},
+    snapshot::Everything,
 };
 
 /// What the head calls the format.
@@ -35,8 +35,9 @@ const LEAP: u64 = 1_000_000_000;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Head {
-    /// The format.
-    davit_backup: u32,
+    /// The version of the format. Backups written before 0.2 call it `davitBackup`.
+    #[serde(alias = "davitBackup")]
+    backup_format: u32,
     revision: u64,
     objects: usize,
     /// By which a wrong key is noticed before anything is restored.
@@ -115,7 +116,7 @@ impl Backup {
         let mut out = Vec::with_capacity(CHUNK + 4096);
         if !std::mem::replace(&mut self.began, true) {
             let head = Head {
-                davit_backup: FORMAT,
+                backup_format: FORMAT,
                 revision: self.revision,
                 objects: self.objects.len(),
                 check: STANDARD.encode(self.sealing.cipher.mark()?),
@@ -185,10 +186,10 @@ impl<'a, R: Read> Lines<'a, R> {
         lines.digest.update(&line);
         let head: Head =
             serde_json::from_slice(&line).map_err(|_| lines.wrong("it does not begin as one does"))?;
-        if head.davit_backup != FORMAT {
+        if head.backup_format != FORMAT {
             return Err(lines.wrong(format!(
                 "this version does not read its format {}",
-                head.davit_backup
+                head.backup_format
             )));
         }
         lines.left = head.objects;

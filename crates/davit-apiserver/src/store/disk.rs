@@ -11,10 +11,10 @@ use redb::{Database, DatabaseError, backends::FileBackend};
 
 use super::{
     Backend, GroupResource, Object, Record, StoreError,
-    crypt::{Cipher, random, sync_directory},
-    log::{Found, Generation, Log, LogFile},
-    seal::{Sealing, row},
-    table::{Awaits, Row, Table, classify, shown},
+    cipher::{Cipher, random, sync_directory},
+    database::{Awaits, Row, Table, classify, shown},
+    envelope::{Sealing, row},
+    wal::{Found, Generation, Log, LogFile},
 };
 
 /// How long the log is, in bytes. The longer, the fewer transactions of the table, and the longer one of them takes and a

@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 
 use super::{
     Backend as _, Change, Disk, Expect, GroupResource, ObjectKey, Record, Refused, Store, StoreError,
-    crypt::Cipher,
+    cipher::Cipher,
+    database::Table,
+    envelope::Sealing,
     object::Object,
-    platter::{Disks, File},
-    seal::Sealing,
-    table::Table,
+    simulated_disk::{Disks, File},
 };
 
 /// A log that some batches fill, and some do not fit into.
@@ -168,7 +168,7 @@ proptest! {
         prop_assert_eq!(&found, &writer.contents);
     }
 
-    /// Davit was killed, and then something happened to its log: either that is said, or at most the last batch is
+    /// The process was killed, and then something happened to its log: either that is said, or at most the last batch is
     /// missing, which cannot be told from one that was being written.
     #[test]
     fn a_damaged_log_is_refused_or_harmless(

@@ -68,7 +68,7 @@ pub enum StoreError {
     },
     /// The file is no store, or holds what no version of this store writes.
     #[error(
-        "the store {path:?} is damaged: {what}; move it away and restore a backup (davit restore), or put the file \
+        "the store {path:?} is damaged: {what}; move it away and restore a backup, or put the file \
          back from a copy"
     )]
     Damaged {

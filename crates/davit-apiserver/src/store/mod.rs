@@ -5,19 +5,21 @@
 //! batch to readers and watchers, and then answers. So what was acknowledged is durable, what is seen is durable, and
 //! the order of revisions is the order of everything.
 
+mod backend;
 mod backup;
-mod crypt;
+mod change;
+mod cipher;
+mod database;
 mod disk;
 #[cfg(test)]
 mod disk_tests;
+mod envelope;
 mod error;
-mod log;
 mod object;
 #[cfg(test)]
-mod platter;
-mod seal;
-mod table;
-mod view;
+mod simulated_disk;
+mod snapshot;
+mod wal;
 mod writer;
 
 use std::sync::Arc;
@@ -25,136 +27,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+pub use backend::{Backend, Memory, Record};
 pub use backup::{Backup, restore, verify};
+pub use change::{Change, Expect, Notice, Refused};
 pub use disk::Disk;
+pub use envelope::Sealing;
 pub use error::StoreError;
-pub use object::{Object, ObjectKey, Owner};
-pub use seal::Sealing;
-pub use view::{Event, Page, View};
+pub use object::{GroupResource, Object, ObjectKey, Owner};
+pub use snapshot::{Event, Page, View};
 
-/// Group and plural resource name: what a collection is called.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupResource {
-    /// The API group; empty for the core group.
-    pub group: Box<str>,
-    /// The plural name.
-    pub resource: Box<str>,
-}
-
-impl GroupResource {
-    /// The resource `resource` of `group`.
-    pub fn new(group: &str, resource: &str) -> Self {
-        Self {
-            group: group.into(),
-            resource: resource.into(),
-        }
-    }
-}
-
-impl std::fmt::Display for GroupResource {
-    /// `widgets.example.com`, or `secrets` in the core group, as messages name a resource.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &*self.group {
-            "" => f.write_str(&self.resource),
-            group => write!(f, "{}.{group}", self.resource),
-        }
-    }
-}
-
-/// One line of a batch, as it goes to disk.
-pub struct Record {
-    /// The object's collection.
-    pub collection: Arc<GroupResource>,
-    /// Its namespace and name.
-    pub key: ObjectKey,
-    /// The new version; none for a deletion.
-    pub object: Option<Arc<Object>>,
-}
-
-/// Where batches are made durable.
-pub trait Backend: Send + 'static {
-    /// Gives every object to `each` and returns the last revision.
-    fn load(&mut self, each: &mut dyn FnMut(GroupResource, Object)) -> Result<u64, StoreError>;
-
-    /// Makes a batch durable, all or nothing, before it returns.
-    fn commit(&mut self, revision: u64, records: &[Record]) -> Result<(), StoreError>;
-
-    /// Called after a commit that failed, until it succeeds: makes the backend usable again and returns the revision
-    /// that is durable. That is the failed one where it went through after all.
-    fn recover(&mut self) -> Result<u64, StoreError>;
-
-    /// What seals objects in a backup; none where there is no key.
-    fn sealing(&self) -> Option<Arc<Sealing>> {
-        None
-    }
-}
-
-/// A backend that forgets: for tests and throw-away servers.
-pub struct Memory;
-
-impl Backend for Memory {
-    fn load(&mut self, _each: &mut dyn FnMut(GroupResource, Object)) -> Result<u64, StoreError> {
-        Ok(1)
-    }
-
-    fn commit(&mut self, _revision: u64, _records: &[Record]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn recover(&mut self) -> Result<u64, StoreError> {
-        // Never asked: no commit fails.
-        Ok(0)
-    }
-}
-
-/// What a write does.
-pub enum Change {
-    /// Store this object; its resourceVersion is set by the writer.
-    Put(serde_json::Map<String, serde_json::Value>),
-    /// Remove the object. Watchers see the given last state, or else the stored one, with the new resourceVersion.
-    Delete(Option<serde_json::Map<String, serde_json::Value>>),
-}
-
-/// What must hold for a write to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// No object of that key.
-    Absent,
-    /// The object at exactly this revision.
-    Revision(u64),
-}
-
-/// Why a write was not made.
-#[derive(Debug)]
-pub enum Refused {
-    /// The object is there already.
-    Exists,
-    /// The object has changed meanwhile.
-    Changed,
-    /// The object is gone.
-    Gone,
-    /// The disk, or the object's own form, failed it.
-    Failed(String),
-}
-
-struct Command {
-    collection: Arc<GroupResource>,
-    key: ObjectKey,
-    expect: Expect,
-    change: Change,
-    reply: oneshot::Sender<Result<Arc<Object>, Refused>>,
-}
-
-/// What the lifecycle worker is told of each write that may concern it.
-#[derive(Debug, Clone)]
-pub struct Notice {
-    /// The object's collection.
-    pub collection: Arc<GroupResource>,
-    /// The version that was written; for a deletion the last one.
-    pub object: Arc<Object>,
-    /// Whether it was removed.
-    pub removed: bool,
-}
+use change::Command;
 
 /// A handle on the store.
 pub struct Store {

@@ -10,6 +10,35 @@ use serde_json::{Map, Value};
 
 const METADATA: &str = "\"metadata\":";
 
+/// Group and plural resource name: what a collection is called.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupResource {
+    /// The API group; empty for the core group.
+    pub group: Box<str>,
+    /// The plural name.
+    pub resource: Box<str>,
+}
+
+impl GroupResource {
+    /// The resource `resource` of `group`.
+    pub fn new(group: &str, resource: &str) -> Self {
+        Self {
+            group: group.into(),
+            resource: resource.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for GroupResource {
+    /// `widgets.example.com`, or `secrets` in the core group, as messages name a resource.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &*self.group {
+            "" => f.write_str(&self.resource),
+            group => write!(f, "{}.{group}", self.resource),
+        }
+    }
+}
+
 /// Namespace (empty for a cluster scoped object) and name: what tells objects of one collection apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {

@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Backend, Change, Command, Event, Expect, GroupResource, Notice, Object, ObjectKey, Record, Refused, View,
+    Backend, Change, Event, Expect, GroupResource, Notice, Object, ObjectKey, Record, Refused, View,
+    change::Command,
 };
 
 /// How many writes one commit takes at most: bounds both the wait of the first and the size of a transaction.

@@ -245,8 +245,8 @@ fn subjects(binding: &Value, kind: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{IncludeObject, table};
     use super::*;
+    use crate::table::{IncludeObject, table};
     use serde_json::json;
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
                 "",
                 "Event",
                 json!({"type": "Normal", "reason": "R", "message": " m ", "count": 2,
-                    "involvedObject": {"kind": "Application", "name": "shop"}, "source": {"component": "davit"},
+                    "involvedObject": {"kind": "Lamp", "name": "shop"}, "source": {"component": "controller"},
                     "firstTimestamp": "2024-05-06T07:00:09Z", "lastTimestamp": "2024-05-06T07:08:04Z"}),
                 json!([
                     "5s",
@@ -291,7 +291,7 @@ mod tests {
                     "R",
                     "application/shop",
                     "",
-                    "davit",
+                    "controller",
                     "m",
                     "8m",
                     2,
@@ -302,8 +302,8 @@ mod tests {
                 "events.k8s.io",
                 "Event",
                 json!({"type": "Normal", "reason": "R", "note": "m", "regarding": {"kind": "K", "name": "n"},
-                    "reportingController": "davit", "reportingInstance": "i", "eventTime": "2024-05-06T07:08:04.000001Z"}),
-                json!(["5s", "Normal", "R", "k/n", "", "davit, i", "m", "5s", 1, "a"]),
+                    "reportingController": "controller", "reportingInstance": "i", "eventTime": "2024-05-06T07:08:04.000001Z"}),
+                json!(["5s", "Normal", "R", "k/n", "", "controller, i", "m", "5s", 1, "a"]),
             ),
             (
                 "coordination.k8s.io",

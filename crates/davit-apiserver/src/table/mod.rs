@@ -8,11 +8,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use self::{
-    age::human,
     builtin::{builtin_columns, scale_columns},
     jsonpath::JsonPath,
 };
-use super::field::{go_json, go_number};
+use crate::field::{go_json, go_number};
 
 /// What of each object accompanies its row (`includeObject` of the request).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +34,7 @@ impl IncludeObject {
             "Object" => Ok(Self::Object),
             other => Err(format!(
                 "unrecognized includeObject value: {}",
-                super::field::quote(other)
+                crate::field::quote(other)
             )),
         }
     }

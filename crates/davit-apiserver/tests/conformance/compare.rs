@@ -32,7 +32,7 @@ async fn the_real_api_server_answers_as_it_was_recorded() {
 }
 
 /// The same with a server of your own: `KUBECONFIG=… cargo test --features peers --test peers -- --ignored kubeconfig`.
-/// It makes namespaces and definitions there, and leaves them: give it a cluster that is for that, or a `davit up`.
+/// It makes namespaces and definitions there, and leaves them: give it a cluster that is for that.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "asks the server that KUBECONFIG names"]
 async fn the_server_of_kubeconfig_answers_as_it_was_recorded() {

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use davit_apiserver::{
-    apply::{self, ApplyError, Target},
+use davit_apiserver::internals::{
+    Schema,
+    fieldmanager::{self, ApplyError, Target},
     patch,
-    schema::Schema,
     table::{self, Column, IncludeObject},
 };
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use davit_test_support::http::{Reply, request};
 use davit_test_support::kube_apiserver::KubeApiserver;
 use davit_test_support::wait_for;
 
-const THINGS: &str = "/apis/pure.davit.dev/v1/namespaces/default/things";
+const THINGS: &str = "/apis/pure.example.com/v1/namespaces/default/things";
 
 fn ask(server: &KubeApiserver, method: &str, path: &str, kind: &str, body: Option<&Value>) -> Reply {
     let ca = server.kubeconfig.with_file_name("certs").join("apiserver.crt");
@@ -30,8 +30,8 @@ fn ask(server: &KubeApiserver, method: &str, path: &str, kind: &str, body: Optio
 
 fn define(server: &KubeApiserver, schema: &Value, columns: &Value) -> Reply {
     let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "things.pure.davit.dev"},
-        "spec": {"group": "pure.davit.dev", "scope": "Namespaced",
+        "metadata": {"name": "things.pure.example.com"},
+        "spec": {"group": "pure.example.com", "scope": "Namespaced",
             "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
             "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
                 "additionalPrinterColumns": columns, "schema": {"openAPIV3Schema": schema}}]}});
@@ -46,7 +46,7 @@ fn established(server: &KubeApiserver) {
 }
 
 fn thing(name: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "pure.davit.dev/v1", "kind": "Thing", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
+    json!({"apiVersion": "pure.example.com/v1", "kind": "Thing", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
 }
 
 /// The causes of an answer, as `FIELD: REASON: MESSAGE`, sorted.
@@ -593,7 +593,7 @@ fn applies_end_as_on_the_real_server() {
         schema: Some(&schema),
         kind: "Thing",
         builtin: false,
-        api_version: "pure.davit.dev/v1",
+        api_version: "pure.example.com/v1",
         subresource: "",
         has_status: true,
     };
@@ -622,7 +622,7 @@ fn applies_end_as_on_the_real_server() {
                     (
                         format!("update by {manager}: {patch}"),
                         reply,
-                        Ok(apply::update(&main, Some(live), new, manager, now)),
+                        Ok(fieldmanager::update(&main, Some(live), new, manager, now)),
                     )
                 }
                 (1, Some(live)) => {
@@ -644,7 +644,7 @@ fn applies_end_as_on_the_real_server() {
                     (
                         format!("status by {manager}: {config}"),
                         reply,
-                        apply::apply(&status, Some(live), &config, manager, force, now),
+                        fieldmanager::apply(&status, Some(live), &config, manager, force, now),
                     )
                 }
                 _ => {
@@ -661,7 +661,7 @@ fn applies_end_as_on_the_real_server() {
                     (
                         text,
                         reply,
-                        apply::apply(&main, live.as_ref(), &config, manager, force, now),
+                        fieldmanager::apply(&main, live.as_ref(), &config, manager, force, now),
                     )
                 }
             };

@@ -62,7 +62,7 @@ impl Door {
     /// The code (0 where there was no answer) and the body.
     async fn ask(&self, method: &str, target: &str, more: &[String]) -> (u16, Value) {
         let ca = self.file("data/pki/ca.crt");
-        #[allow(clippy::disallowed_methods, reason = "a client that Davit did not write")]
+        #[allow(clippy::disallowed_methods, reason = "a client of another project")]
         let mut command = tokio::process::Command::new("curl");
         command
             .args([
@@ -121,7 +121,7 @@ async fn certificates_open_only_if_the_authority_signed_them_and_in_their_time()
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // It calls itself what ours is called.
-    params.distinguished_name.push(DnType::CommonName, "davit");
+    params.distinguished_name.push(DnType::CommonName, "ca");
     let foreign = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
     for (name, authority, expired) in [("foreign", &foreign, false), ("expired", &ours, true)] {
         let stranger = door.certificate(name, authority, expired);

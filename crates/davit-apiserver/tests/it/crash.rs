@@ -97,7 +97,7 @@ async fn secrets_are_sealed_and_a_wrong_key_stops_the_start() {
     let open = || {
         ApiServer::open(Options {
             data_dir: Some(directory.path().to_owned()),
-            key_file: None,
+            ..Options::default()
         })
     };
     let key = directory.path().join("encryption.key");

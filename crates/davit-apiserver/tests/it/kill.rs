@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use crate::support::PATIENCE;
 
 /// Where the child is told its directory.
-const DIRECTORY: &str = "DAVIT_TEST_STORE";
+const DIRECTORY: &str = "APISERVER_TEST_STORE";
 
 /// Not a case of its own: what the other cases start as a process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn serve_until_killed() {
     let directory = std::path::PathBuf::from(std::env::var(DIRECTORY).unwrap());
     let server = ApiServer::open(Options {
         data_dir: Some(directory.join("data")),
-        key_file: None,
+        ..Options::default()
     })
     .await
     .unwrap();

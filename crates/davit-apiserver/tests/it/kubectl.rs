@@ -336,7 +336,7 @@ async fn a_day_with_kubectl() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for trying things by hand"]
 async fn by_hand() {
-    let data = std::env::temp_dir().join("davit-apiserver-by-hand");
+    let data = std::env::temp_dir().join("apiserver-by-hand");
     let server = server_in(&data).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -149,7 +149,7 @@ impl Wire {
 }
 
 fn head(method: &str, path: &str, more: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: davit\r\nContent-Type: application/json\r\n{more}\r\n")
+    format!("{method} {path} HTTP/1.1\r\nHost: apiserver\r\nContent-Type: application/json\r\n{more}\r\n")
 }
 
 fn post(body: &str) -> String {

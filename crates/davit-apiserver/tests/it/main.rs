@@ -28,6 +28,7 @@ mod gc;
 mod kill;
 mod kubectl;
 mod kubectl_debian;
+mod layering;
 mod limits;
 mod support;
 mod truth;

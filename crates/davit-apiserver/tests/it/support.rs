@@ -25,7 +25,7 @@ pub async fn server() -> ApiServer {
 pub async fn server_in(directory: &Path) -> ApiServer {
     let options = Options {
         data_dir: Some(directory.to_owned()),
-        key_file: None,
+        ..Options::default()
     };
     ApiServer::open(options).await.unwrap()
 }

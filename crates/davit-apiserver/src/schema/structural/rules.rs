@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{list, string};
 use crate::field::{FieldError, child, index};
-use crate::schema::rule_path;
+use crate::schema::{
+    json_fields::{list, string},
+    rule_path,
+};
 
 /// Checks `x-kubernetes-validations` of `schema`, which stands at `path`.
 pub(super) fn rules(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {

@@ -33,7 +33,7 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"kubectl-edit-\w+", "kubectl-edit-N"),
         (r"gen-[a-z0-9]{5}\b", "gen-<5>"),
         (r"127\.0\.0\.1:\d+", "HOST"),
-        (r"davit-admin|kubernetes-admin", "admin"),
+        (r"kubernetes-admin", "admin"),
         (
             r#"patch: Invalid value: "\{.*\}": "#,
             "patch: Invalid value: PATCHED: ",

@@ -28,7 +28,7 @@ static TEXTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ),
         (r"^ZXlK[\w+/]+=*$", "JWT in base64"),
         (r"^LS0tLS1CRUdJTiBDRVJU[\w+/]+=*$", "PEM in base64"),
-        (r"davit-admin|kubernetes-admin", "admin"),
+        (r"kubernetes-admin", "admin"),
         (r"127\.0\.0\.1:\d+", "HOST"),
         (
             r"(?s)-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\n?",

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use davit_apiserver::{
-    apply::{self, Target},
+use davit_apiserver::internals::{
+    Schema,
+    fieldmanager::{self, Target},
     patch::{json_patch, merge_patch, strategic_merge_patch},
-    schema::Schema,
 };
 use serde_json::{Map, Value, json};
 
@@ -181,11 +181,11 @@ fn thing() -> Schema {
 fn managed(source: &mut Source<'_>) {
     let schema = thing();
     let (kind, api_version, builtin) = source.pick(&[
-        ("Thing", "fuzz.davit.dev/v1", false),
+        ("Thing", "fuzz.example.com/v1", false),
         ("ConfigMap", "v1", true),
         ("ServiceAccount", "v1", true),
         ("Service", "v1", true),
-        ("Free", "fuzz.davit.dev/v1", false),
+        ("Free", "fuzz.example.com/v1", false),
     ]);
     let target = Target {
         schema: (kind == "Thing").then_some(&schema),
@@ -210,14 +210,14 @@ fn managed(source: &mut Source<'_>) {
                 wanted["metadata"]["managedFields"] = json!([{"manager": "x", "operation": "Apply", "apiVersion": api_version,
                     "fieldsType": "FieldsV1", "fieldsV1": source.value(4)}]);
             }
-            live = Some(apply::update(&target, live.as_ref(), wanted, manager, now));
+            live = Some(fieldmanager::update(&target, live.as_ref(), wanted, manager, now));
         } else if let Ok(applied) =
-            apply::apply(&target, live.as_ref(), &wanted, manager, source.rarely(2), now)
+            fieldmanager::apply(&target, live.as_ref(), &wanted, manager, source.rarely(2), now)
         {
             // The same again, by the same: nothing changes.
-            let again = apply::apply(&target, Some(&applied), &wanted, manager, false, now);
+            let again = fieldmanager::apply(&target, Some(&applied), &wanted, manager, false, now);
             if let Ok(mut again) = again {
-                apply::settle(&applied, &mut again);
+                fieldmanager::settle(&applied, &mut again);
                 assert_eq!(again, applied, "{wanted} applied twice by {manager:?}");
             }
             live = Some(applied);

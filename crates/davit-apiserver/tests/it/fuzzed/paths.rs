@@ -6,7 +6,7 @@ use super::{requests::respond, source::Source};
 
 const PREFIXES: [&str; 14] = [
     "/api/v1",
-    "/apis/fuzz.davit.dev/v1",
+    "/apis/fuzz.example.com/v1",
     "/apis/apps/v1",
     "/apis/coordination.k8s.io/v1",
     "/apis/rbac.authorization.k8s.io/v1",

@@ -17,7 +17,7 @@ use super::SLOW;
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const THINGS: &str = "/apis/fuzz.davit.dev/v1/namespaces/default/things";
+const THINGS: &str = "/apis/fuzz.example.com/v1/namespaces/default/things";
 
 struct Target {
     runtime: Runtime,
@@ -86,15 +86,15 @@ fn crd(rule: Option<&str>, column: &str, schema: Value) -> Value {
         other => other,
     };
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "things.fuzz.davit.dev"},
-        "spec": {"group": "fuzz.davit.dev", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+        "metadata": {"name": "things.fuzz.example.com"},
+        "spec": {"group": "fuzz.example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
             "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
                 "additionalPrinterColumns": [{"name": "C", "type": "string", "jsonPath": column}],
                 "schema": {"openAPIV3Schema": schema}}]}})
 }
 
 fn thing() -> Value {
-    json!({"apiVersion": "fuzz.davit.dev/v1", "kind": "Thing", "metadata": {"name": "t", "labels": {"a": "b"}},
+    json!({"apiVersion": "fuzz.example.com/v1", "kind": "Thing", "metadata": {"name": "t", "labels": {"a": "b"}},
         "spec": {"text": "some text", "number": 7, "list": ["a", "b", "c"], "map": {"k": "v", "l": "w"},
             "time": "2026-01-02T03:04:05Z"}})
 }
@@ -136,7 +136,7 @@ fn encoded(bytes: &[u8]) -> String {
 
 /// Puts another definition in the place of the present one.
 async fn define(router: &Router, definition: Value, dry_run: bool) -> u16 {
-    let path = format!("{CRDS}/things.fuzz.davit.dev");
+    let path = format!("{CRDS}/things.fuzz.example.com");
     let (_, there) = ask(router, "GET", &path, &[], Vec::new()).await;
     let there: Value = serde_json::from_str(&there).unwrap();
     let mut wanted = definition;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use davit_apiserver::schema::Schema;
+use davit_apiserver::internals::Schema;
 use serde_json::{Map, Value, json};
 
 use super::{SLOW, source::Source};

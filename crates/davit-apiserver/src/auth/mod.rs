@@ -1,0 +1,10 @@
+//! Authentication (certificates, tokens, impersonation) and authorization (RBAC).
+
+mod certificates;
+pub mod identity;
+pub mod impersonation;
+pub mod pki;
+pub mod rbac;
+pub mod rbac_escalation;
+pub mod token_signer;
+pub mod tokens;

@@ -1,0 +1,7 @@
+//! Controllers that run inside the API server, and the writes that the API server makes itself.
+
+pub mod garbage_collector;
+pub mod namespaces;
+pub mod system_delete;
+pub mod system_writes;
+mod token_secrets;

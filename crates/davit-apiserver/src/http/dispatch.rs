@@ -1,0 +1,391 @@
+//! From a request to the verb that answers it: who asks, what for, whether that may be, and in which form.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header, request::Parts};
+
+use super::{
+    negotiation::{Accept, JSON, Shape},
+    request::{Path, Query, Target, parse_path},
+    request_body,
+    response::{error_response, plain},
+    selector,
+};
+use crate::{
+    auth::{
+        identity::Identity,
+        impersonation::impersonated,
+        rbac::{self, Attributes},
+    },
+    backup,
+    handlers::{Call, Verb, discovery},
+    registry::{Resource, builtin::Builtin, crd},
+    state::Server,
+    status::{ApiError, ApiResult},
+};
+
+/// What can be asked for alone beneath the health paths.
+const CHECKS: &[&str] = &["", "ping", "log", "etcd"];
+
+/// Answers one request.
+pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
+    let (parts, mut body) = request.into_parts();
+    let answer = decide(server, parts, &mut body).await;
+    request_body::drain(body);
+    answer
+}
+
+async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<Body> {
+    let path = parts.uri.path();
+    let known = parts.extensions.get::<Identity>().is_some();
+    // Whoever shows a token that is none is refused everywhere; anybody else may ask for health.
+    let refused = !known && parts.headers.contains_key(header::AUTHORIZATION);
+    if !refused && let Some(answer) = health(&server, path) {
+        return answer;
+    }
+    let accept =
+        Accept::parse(&parts.headers).map(|accept| accept.for_whom(parts.uri.query(), &parts.headers));
+    let Some(identity) = parts.extensions.get::<Identity>().cloned() else {
+        return error_response(&ApiError::unauthorized(), accept.unwrap_or(JSON), &[]);
+    };
+    let identity = match impersonated(&server, identity, &parts.headers) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let mut answer = error_response(&error, accept.unwrap_or(JSON), &[]);
+            let headers = answer.headers_mut();
+            headers.insert(
+                header::X_CONTENT_TYPE_OPTIONS,
+                HeaderValue::from_static("nosniff"),
+            );
+            return answer;
+        }
+    };
+    let answered = match parse_path(path) {
+        Path::Resource(target) => resource(&server, &parts, body, identity, target, accept).await,
+        other => discover(&server, &parts, &identity, &other, accept),
+    };
+    answered.unwrap_or_else(|(error, accept)| turned_away(&error, accept))
+}
+
+/// A refusal from before the request came to a verb; one for lack of rights is marked as upstream's filters do it.
+fn turned_away(error: &ApiError, accept: Accept) -> Response<Body> {
+    let mut answer = error_response(error, accept, &[]);
+    if error.code == 403 {
+        let headers = answer.headers_mut();
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+    }
+    answer
+}
+
+fn health(server: &Server, path: &str) -> Option<Response<Body>> {
+    let known = ["/healthz", "/livez", "/readyz"];
+    let (base, check) = known.iter().find_map(|known| {
+        let rest = path.strip_prefix(*known)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((known, rest.trim_matches('/')))
+    })?;
+    if !CHECKS.contains(&check) {
+        return Some(plain(404, "404 page not found\n"));
+    }
+    if *base == "/readyz" && server.closing.is_cancelled() {
+        return Some(plain(
+            500,
+            "[-]shutdown failed: the server is closing\nreadyz check failed\n",
+        ));
+    }
+    let mut answer = plain(200, "ok");
+    if !check.is_empty() {
+        answer.headers_mut().remove(header::X_CONTENT_TYPE_OPTIONS);
+    }
+    Some(answer)
+}
+
+type Failed = (ApiError, Accept);
+
+fn discover(
+    server: &Server,
+    parts: &Parts,
+    identity: &Identity,
+    path: &Path,
+    accept: ApiResult<Accept>,
+) -> Result<Response<Body>, Failed> {
+    let form = *accept.as_ref().unwrap_or(&JSON);
+    let failed = |error| (error, form);
+    let attributes = Attributes::Path {
+        verb: parts.method.as_str().to_lowercase(),
+        path: parts.uri.path().to_owned(),
+    };
+    if !rbac::decide(server, identity, &attributes).allowed {
+        let why = format!(
+            "User \"{}\" cannot {} path \"{}\"",
+            identity.user,
+            parts.method.as_str().to_lowercase(),
+            parts.uri.path()
+        );
+        let none = crate::store::GroupResource::new("", "");
+        return Err(failed(ApiError::forbidden(&none, "", &why)));
+    }
+    // Upstream's aggregator looks at no method where it lists the groups.
+    if parts.method != Method::GET && *path != Path::Groups {
+        return Err(failed(ApiError::method_not_allowed()));
+    }
+    if parts.uri.path() == backup::PATH {
+        return backup::answer(server).map_err(failed);
+    }
+    discovery::answer(server, path, parts, accept).map_err(failed)
+}
+
+async fn resource(
+    server: &Arc<Server>,
+    parts: &Parts,
+    body: &mut Body,
+    identity: Identity,
+    target: Target,
+    accept: ApiResult<Accept>,
+) -> Result<Response<Body>, Failed> {
+    let form = *accept.as_ref().unwrap_or(&JSON);
+    let failed = |error| (error, form);
+    if parts.method == Method::HEAD {
+        return Err(failed(ApiError::method_not_allowed()));
+    }
+    let options = match parts.method {
+        Method::POST => "CreateOptions",
+        Method::PUT => "UpdateOptions",
+        Method::PATCH => "PatchOptions",
+        Method::DELETE => "DeleteOptions",
+        _ => "ListOptions",
+    };
+    let query = Query::parse(parts.uri.query().unwrap_or_default(), options).map_err(failed)?;
+    let wanted = verb(&parts.method, &target, &query);
+    authorize(server, &identity, &target, &query, wanted).map_err(failed)?;
+    let registry = server.registry();
+    let found = registry.get(&target.group, &target.resource).cloned();
+    let version = found
+        .as_ref()
+        .and_then(|resource| resource.version(&target.version));
+    let (Some(resource), Some(version)) = (found, version) else {
+        let builtin = registry
+            .iter()
+            .any(|known| known.builtin != Builtin::Custom && known.group == target.group);
+        return if builtin {
+            Err(failed(ApiError::no_such_path()))
+        } else {
+            Ok(plain(404, "404 page not found\n"))
+        };
+    };
+    if resource.builtin == Builtin::Custom && !in_place(&resource, &target, wanted) {
+        return Ok(plain(404, "404 page not found\n"));
+    }
+    check_target(&resource, &version, &target).map_err(failed)?;
+    let custom = resource.builtin == Builtin::Custom;
+    let verb = wanted
+        .filter(|verb| allowed(&resource, &target, *verb))
+        .or_else(|| odd(&parts.method, &resource, &target))
+        .ok_or_else(|| {
+            failed(match wanted {
+                None if custom && matches!(parts.method, Method::PUT | Method::PATCH) => {
+                    ApiError::bad_request("name must be provided")
+                }
+                Some(verb) if custom => ApiError::method_not_supported(&resource.gr(), verb.as_str()),
+                _ => ApiError::method_not_allowed(),
+            })
+        })?;
+    let refusals = *accept.as_ref().unwrap_or(&JSON);
+    let accept = form_of(accept, custom)?;
+    let body = match verb {
+        Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
+        _ => request_body::read(body).await.map_err(failed)?,
+    };
+    let content_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let user_agent = parts
+        .headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let call = Call {
+        server: server.clone(),
+        identity,
+        registry,
+        resource,
+        version,
+        target,
+        query,
+        accept,
+        refusals,
+        content_type,
+        body,
+        warnings: Vec::new(),
+        user_agent,
+        tracked: false,
+        known: parts.extensions.get::<crd::Known>().is_some(),
+        duplicates: super::duplicate_fields::Again::default(),
+    };
+    Ok(call.run(verb).await)
+}
+
+/// In which form a resource's answer is given.
+fn form_of(accept: ApiResult<Accept>, custom: bool) -> Result<Accept, Failed> {
+    let accept = accept.map_err(|error| match error.details {
+        _ if custom => (ApiError::not_acceptable(super::negotiation::SPOKEN_BUILTIN), JSON),
+        Some(_) => (ApiError::not_available(super::negotiation::SPOKEN_BUILTIN), JSON),
+        None => (ApiError::not_acceptable(super::negotiation::SPOKEN_BUILTIN), JSON),
+    })?;
+    // Of a custom resource only the metadata has a protobuf form.
+    let accept = match accept.shape {
+        Shape::Whole if custom => match accept.without_protobuf() {
+            Some(other) => other,
+            None => {
+                return Err((
+                    ApiError::not_acceptable(super::negotiation::SPOKEN_BUILTIN),
+                    accept,
+                ));
+            }
+        },
+        _ => accept,
+    };
+    if matches!(accept.shape, Shape::Discovery(_)) {
+        let spoken = if custom {
+            super::negotiation::SPOKEN
+        } else {
+            super::negotiation::SPOKEN_BUILTIN
+        };
+        return Err((ApiError::not_acceptable(spoken), JSON));
+    }
+    Ok(accept)
+}
+
+fn verb(method: &Method, target: &Target, query: &Query) -> Option<Verb> {
+    let one = target.name.is_some();
+    Some(match *method {
+        Method::GET if target.watch => Verb::Watch,
+        // An object that is named is read, whatever the query says.
+        Method::GET if one => Verb::Get,
+        Method::GET if query.watch => Verb::Watch,
+        Method::GET => Verb::List,
+        Method::POST if !one => Verb::Create,
+        Method::POST if target.subresource.as_deref() == Some("token") => Verb::Create,
+        Method::PUT if one => Verb::Update,
+        Method::PATCH if one => Verb::Patch,
+        Method::DELETE if one => Verb::Delete,
+        Method::DELETE => Verb::DeleteCollection,
+        _ => return None,
+    })
+}
+
+fn check_target(resource: &Resource, version: &crate::registry::Version, target: &Target) -> ApiResult<()> {
+    let fits = match (&target.namespace, resource.namespaced) {
+        (Some(_), namespaced) => namespaced,
+        (None, true) => target.name.is_none(),
+        (None, false) => true,
+    };
+    let sub = match target.subresource.as_deref() {
+        None => true,
+        Some("status") => version.status,
+        Some("scale") => version.scale.is_some(),
+        Some("finalize") => resource.builtin == Builtin::Namespace,
+        Some("token") => resource.builtin == Builtin::ServiceAccount,
+        Some(_) => false,
+    };
+    if resource.builtin.is_review() && target.name.is_some() {
+        return Err(ApiError::no_such_path());
+    }
+    match (fits && sub, &target.name) {
+        (true, _) => Ok(()),
+        (false, Some(name)) if fits && resource.builtin == Builtin::Custom => {
+            Err(ApiError::not_found(&resource.gr(), name))
+        }
+        _ => Err(ApiError::no_such_path()),
+    }
+}
+
+/// Whether the path of a custom resource has the namespace that its scope and the verb want.
+fn in_place(resource: &Resource, target: &Target, verb: Option<Verb>) -> bool {
+    match (&target.namespace, resource.namespaced) {
+        (Some(_), namespaced) => namespaced,
+        (None, true) => matches!(verb, Some(Verb::List | Verb::Watch)),
+        (None, false) => true,
+    }
+}
+
+/// What upstream's handler of custom objects takes beyond what their paths say: the name of a new object is in its body.
+fn odd(method: &Method, resource: &Resource, target: &Target) -> Option<Verb> {
+    let fits = *method == Method::POST && target.subresource.is_none() && target.namespace.is_some();
+    (resource.builtin == Builtin::Custom && fits && target.name.is_some()).then_some(Verb::Create)
+}
+
+fn allowed(resource: &Resource, target: &Target, verb: Verb) -> bool {
+    match target.subresource.as_deref() {
+        Some("token") => verb == Verb::Create,
+        Some("finalize") => verb == Verb::Update,
+        Some(_) => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
+        // What is in a namespace is made there.
+        None if resource.namespaced && target.namespace.is_none() => {
+            matches!(verb, Verb::List | Verb::Watch) || (verb == Verb::Create && !resource.namespaced)
+        }
+        None => resource.verbs().contains(&verb.as_str()),
+    }
+}
+
+fn authorize(
+    server: &Server,
+    identity: &Identity,
+    target: &Target,
+    query: &Query,
+    verb: Option<Verb>,
+) -> ApiResult<()> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    // A list that can only be of one object is a matter of that object.
+    let name = match (&target.name, verb) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(Verb::List | Verb::Watch)) => {
+            selector::exact_name(&query.field_selector).unwrap_or_default()
+        }
+        (None, _) => "",
+    };
+    let verb = verb.map_or("", Verb::as_str);
+    // A namespace itself is looked at from within: a role there may allow to read it.
+    let namespace = match (&target.namespace, target.resource.as_str(), &target.name) {
+        (None, "namespaces", Some(name)) if target.group.is_empty() => name.clone(),
+        (namespace, _, _) => text(namespace),
+    };
+    let attributes = Attributes::Resource {
+        verb: verb.to_owned(),
+        group: target.group.clone(),
+        resource: target.resource.clone(),
+        subresource: text(&target.subresource),
+        namespace,
+        name: name.to_owned(),
+    };
+    if rbac::decide(server, identity, &attributes).allowed {
+        return Ok(());
+    }
+    let full = match &target.subresource {
+        Some(sub) => format!("{}/{sub}", target.resource),
+        None => target.resource.clone(),
+    };
+    let within = (target.resource == "namespaces")
+        .then_some(target.name.as_ref())
+        .flatten();
+    let place = match target.namespace.as_ref().or(within) {
+        Some(namespace) => format!("in the namespace \"{namespace}\""),
+        None => "at the cluster scope".to_owned(),
+    };
+    let why = format!(
+        "User \"{}\" cannot {verb} resource \"{full}\" in API group \"{}\" {place}",
+        identity.user, target.group
+    );
+    let gr = crate::store::GroupResource::new(&target.group, &target.resource);
+    Err(ApiError::forbidden(&gr, name, &why))
+}

@@ -1,0 +1,12 @@
+//! The HTTP side of the API: connections, requests, content negotiation, responses.
+
+pub mod dispatch;
+pub mod duplicate_fields;
+pub mod flow_control;
+pub mod listener;
+pub mod negotiation;
+pub mod request;
+pub mod request_body;
+pub mod response;
+pub mod selector;
+pub mod watch_stream;

@@ -1,0 +1,344 @@
+//! What a path and a query ask for.
+
+use crate::{
+    status::{ApiError, ApiResult},
+    table::IncludeObject,
+};
+
+/// A path below `/api/v1` or `/apis/GROUP/VERSION`, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// API group; empty for core.
+    pub group: String,
+    /// Version in the group.
+    pub version: String,
+    /// Plural resource name.
+    pub resource: String,
+    /// The namespace in the path.
+    pub namespace: Option<String>,
+    /// The object's name.
+    pub name: Option<String>,
+    /// `status`, `scale`, …
+    pub subresource: Option<String>,
+    /// Whether the path is one of the old form, `/api/v1/watch/…`.
+    pub watch: bool,
+}
+
+/// What a path is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Path {
+    /// A resource, an object, or a subresource.
+    Resource(Target),
+    /// `/api`
+    CoreVersions,
+    /// `/apis`
+    Groups,
+    /// `/apis/GROUP`
+    Group(String),
+    /// `/api/v1` or `/apis/GROUP/VERSION`
+    Resources(String, String),
+    /// Anything else.
+    Other,
+}
+
+/// Takes a path apart as upstream's RequestInfo does.
+pub fn parse_path(path: &str) -> Path {
+    let decoded: Option<Vec<String>> = path.trim_matches('/').split('/').map(percent_decode).collect();
+    let Some(parts) = decoded else { return Path::Other };
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let (group, version, rest) = match parts.as_slice() {
+        ["api"] => return Path::CoreVersions,
+        ["apis"] => return Path::Groups,
+        ["apis", group] => return Path::Group((*group).to_owned()),
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return Path::Other,
+    };
+    let (watch, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
+    let (namespace, rest) = match rest {
+        [] => return Path::Resources(group.to_owned(), version.to_owned()),
+        // `namespaces/x` and its subresources are the object itself.
+        ["namespaces", _name] | ["namespaces", _name, "status" | "finalize"] => (None, rest),
+        ["namespaces", namespace, rest @ ..] => (Some((*namespace).to_owned()), rest),
+        rest => (None, rest),
+    };
+    let (resource, name, subresource) = match rest {
+        [resource] => (*resource, None, None),
+        [resource, name] => (*resource, Some((*name).to_owned()), None),
+        [resource, name, sub] => (*resource, Some((*name).to_owned()), Some((*sub).to_owned())),
+        _ => return Path::Other,
+    };
+    Path::Resource(Target {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        resource: resource.to_owned(),
+        namespace,
+        name,
+        subresource,
+        watch,
+    })
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return Some(text.to_owned());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let high = char::from(bytes.next()?).to_digit(16)?;
+            let low = char::from(bytes.next()?).to_digit(16)?;
+            out.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// How long the name of a field manager may be, in bytes.
+pub const MANAGER: usize = 128;
+
+/// How unknown and duplicate fields are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// Dropped silently.
+    Ignore,
+    /// Dropped with a `Warning` header: the default.
+    #[default]
+    Warn,
+    /// Refused.
+    Strict,
+}
+
+/// How the resourceVersion of a list is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// Exactly that state.
+    Exact,
+    /// That state or a newer one.
+    NotOlderThan,
+}
+
+/// The query parameters of all verbs.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// `watch`
+    pub watch: bool,
+    /// `labelSelector`
+    pub label_selector: String,
+    /// `fieldSelector`
+    pub field_selector: String,
+    /// `resourceVersion`
+    pub resource_version: Option<String>,
+    /// `resourceVersionMatch`
+    pub version_match: Option<Match>,
+    /// `limit`
+    pub limit: usize,
+    /// `continue`
+    pub continue_token: Option<String>,
+    /// `timeoutSeconds`
+    pub timeout_seconds: Option<u64>,
+    /// `allowWatchBookmarks`
+    pub bookmarks: bool,
+    /// `sendInitialEvents`
+    pub initial_events: Option<bool>,
+    /// `dryRun=All`
+    pub dry_run: bool,
+    /// `fieldValidation`
+    pub field_validation: FieldValidation,
+    /// `fieldManager`
+    pub field_manager: Option<String>,
+    /// `force`, of server-side apply
+    pub force: Option<bool>,
+    /// `propagationPolicy`
+    pub propagation_policy: Option<String>,
+    /// `orphanDependents`
+    pub orphan_dependents: Option<bool>,
+    /// `uid`, of a deletion without a body
+    pub uid: Option<String>,
+    /// `gracePeriodSeconds`
+    pub grace_period_seconds: Option<i64>,
+    /// `includeObject`, of tables
+    pub include_object: IncludeObject,
+}
+
+impl Query {
+    /// Reads a raw query (`options` is what a refusal calls it); unknown parameters are passed over, as upstream does.
+    pub fn parse(raw: &str, options: &str) -> ApiResult<Self> {
+        let mut query = Self::default();
+        for (key, value) in url::form_urlencoded::parse(raw.as_bytes()) {
+            let value = value.into_owned();
+            match &*key {
+                "watch" => query.watch = flag(&value),
+                "labelSelector" => query.label_selector = value,
+                "fieldSelector" => query.field_selector = value,
+                "resourceVersion" => query.resource_version = (!value.is_empty()).then_some(value),
+                "resourceVersionMatch" => {
+                    query.version_match = match value.as_str() {
+                        "" => None,
+                        "Exact" => Some(Match::Exact),
+                        "NotOlderThan" => Some(Match::NotOlderThan),
+                        _ => return Err(list_option("resourceVersionMatch", &value)),
+                    };
+                }
+                // Less than nothing is no limit.
+                "limit" => query.limit = usize::try_from(number::<i64>(&value)?).unwrap_or_default(),
+                "continue" => query.continue_token = (!value.is_empty()).then_some(value),
+                "timeoutSeconds" => query.timeout_seconds = Some(number(&value)?),
+                "allowWatchBookmarks" => query.bookmarks = flag(&value),
+                "sendInitialEvents" => query.initial_events = Some(flag(&value)),
+                "dryRun" => {
+                    query.dry_run = match value.as_str() {
+                        "All" => true,
+                        _ => {
+                            return Err(unsupported(
+                                options,
+                                "dryRun",
+                                &vec![value.clone()].into(),
+                                &["All"],
+                            ));
+                        }
+                    };
+                }
+                "fieldValidation" => {
+                    query.field_validation = match value.as_str() {
+                        "Ignore" => FieldValidation::Ignore,
+                        "" | "Warn" => FieldValidation::Warn,
+                        "Strict" => FieldValidation::Strict,
+                        _ => {
+                            return Err(unsupported(
+                                options,
+                                "fieldValidation",
+                                &value.as_str().into(),
+                                &["", "Ignore", "Strict", "Warn"],
+                            ));
+                        }
+                    };
+                }
+                "fieldManager" => {
+                    if value.len() > MANAGER {
+                        let error = crate::field::FieldError::too_long("fieldManager", MANAGER as u64);
+                        return Err(ApiError::invalid("meta.k8s.io", options, "", &[error]));
+                    }
+                    query.field_manager = (!value.is_empty()).then_some(value);
+                }
+                "force" => query.force = Some(flag(&value)),
+                "propagationPolicy" => query.propagation_policy = Some(value),
+                "orphanDependents" => query.orphan_dependents = Some(flag(&value)),
+                "uid" => query.uid = (!value.is_empty()).then_some(value),
+                "gracePeriodSeconds" => query.grace_period_seconds = Some(number(&value)?),
+                "includeObject" => {
+                    query.include_object = IncludeObject::parse(&value).map_err(|_| {
+                        ApiError::bad_request(format!(
+                            "Unable to convert to Table as requested: includeObject: Invalid value: \"{value}\": must \
+                             be 'Metadata', 'Object', 'None', or empty"
+                        ))
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// Upstream: anything but `0`, `false` and nothing at all is true (`watch` with no value is true).
+fn flag(value: &str) -> bool {
+    !matches!(value, "0" | "false" | "False" | "FALSE")
+}
+
+fn number<T: std::str::FromStr + Default>(value: &str) -> ApiResult<T> {
+    if value.is_empty() {
+        return Ok(T::default());
+    }
+    value
+        .parse()
+        .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax")))
+}
+
+fn unsupported(options: &str, field: &str, value: &serde_json::Value, supported: &[&str]) -> ApiError {
+    let supported = supported.iter().copied();
+    let error = crate::field::FieldError::not_supported(field, value, supported);
+    ApiError::invalid("meta.k8s.io", options, "", &[error])
+}
+
+fn list_option(field: &str, value: &str) -> ApiError {
+    let value = serde_json::Value::from(value);
+    let error = crate::field::FieldError::not_supported(field, &value, ["Exact", "NotOlderThan", ""]);
+    ApiError::invalid("meta.k8s.io", "ListOptions", "", &[error])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str) -> Option<Target> {
+        match parse_path(path) {
+            Path::Resource(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(parse_path("/api"), Path::CoreVersions);
+        assert_eq!(parse_path("/apis/"), Path::Groups);
+        assert_eq!(parse_path("/apis/apps"), Path::Group("apps".into()));
+        assert_eq!(parse_path("/api/v1"), Path::Resources(String::new(), "v1".into()));
+        assert_eq!(parse_path("/version"), Path::Other);
+        #[allow(clippy::type_complexity, reason = "a table, read once")]
+        let rows: [(&str, &str, Option<&str>, Option<&str>, Option<&str>); 6] = [
+            ("/api/v1/namespaces", "namespaces", None, None, None),
+            ("/api/v1/namespaces/a", "namespaces", None, Some("a"), None),
+            (
+                "/api/v1/namespaces/a/status",
+                "namespaces",
+                None,
+                Some("a"),
+                Some("status"),
+            ),
+            ("/api/v1/namespaces/a/secrets", "secrets", Some("a"), None, None),
+            (
+                "/apis/g.io/v1/namespaces/a/widgets/b/status",
+                "widgets",
+                Some("a"),
+                Some("b"),
+                Some("status"),
+            ),
+            (
+                "/api/v1/namespaces/a/secrets/b%3Ac",
+                "secrets",
+                Some("a"),
+                Some("b:c"),
+                None,
+            ),
+        ];
+        for (path, resource, namespace, name, sub) in rows {
+            let found = target(path).unwrap();
+            assert_eq!(found.resource, resource, "{path}");
+            assert_eq!(found.namespace.as_deref(), namespace, "{path}");
+            assert_eq!(found.name.as_deref(), name, "{path}");
+            assert_eq!(found.subresource.as_deref(), sub, "{path}");
+        }
+    }
+
+    #[test]
+    fn queries() {
+        let query = Query::parse(
+            "watch=1&labelSelector=a%3Db&limit=5&resourceVersion=",
+            "PatchOptions",
+        )
+        .unwrap();
+        assert!(query.watch);
+        assert_eq!(query.label_selector, "a=b");
+        assert_eq!(query.limit, 5);
+        assert_eq!(query.resource_version, None);
+        assert_eq!(Query::parse("dryRun=Some", "PatchOptions").unwrap_err().code, 422);
+        assert!(Query::parse("limit=x", "PatchOptions").is_err());
+    }
+}

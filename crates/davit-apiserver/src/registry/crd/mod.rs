@@ -1,0 +1,530 @@
+//! CustomResourceDefinitions: their own rules, their status, and the resources that they define.
+
+mod validation;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{Claim, Names, Registry, Resource, Scale, Version, builtin::Builtin, priority};
+use crate::{
+    field::FieldError,
+    json_pointer::{text, texts},
+    schema::Schema,
+    store::GroupResource,
+    table::Column,
+};
+
+/// The finalizer that holds a CRD until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+fn versions(crd: &Value) -> &[Value] {
+    crd.pointer("/spec/versions")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// The version in which objects are stored.
+fn storage_version(crd: &Value) -> Option<&Value> {
+    let storage = |version: &&Value| version.get("storage") == Some(&Value::Bool(true));
+    versions(crd).iter().find(storage)
+}
+
+fn storage_version_name(crd: &Value) -> Option<String> {
+    storage_version(crd).map(|version| text(version, "/name").to_owned())
+}
+
+/// Fills what upstream fills: singular, list kind, conversion, the names of a version's columns.
+pub fn default(crd: &mut Value) {
+    let kind = text(crd, "/spec/names/kind").to_owned();
+    if let Some(names) = crd.pointer_mut("/spec/names").and_then(Value::as_object_mut) {
+        if names
+            .get("singular")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
+        {
+            names.insert("singular".into(), kind.to_lowercase().into());
+        }
+        if names
+            .get("listKind")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
+        {
+            names.insert("listKind".into(), format!("{kind}List").into());
+        }
+    }
+    let storage = storage_version_name(crd);
+    if let (Some(storage), Some(status)) = (storage, crd.get_mut("status").and_then(Value::as_object_mut)) {
+        let stored = status.get("storedVersions").and_then(Value::as_array);
+        if stored.is_none_or(Vec::is_empty) {
+            status.insert("storedVersions".into(), json!([storage]));
+        }
+    }
+    if let Some(spec) = crd.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.entry("conversion")
+            .or_insert_with(|| json!({"strategy": "None"}));
+    }
+}
+
+/// What says that a CRD of a group of Kubernetes' own was reviewed there.
+const APPROVED: &str = "api-approved.kubernetes.io";
+
+/// Marks the request for a definition that the program brings along, and whose schemas its tests have checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Known;
+
+/// How a definition is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    /// The state before. A schema that stands there was looked at then and is not again: types and costs of its rules
+    /// are the dearest of all checks.
+    pub old: Option<&'a Value>,
+    /// Through the subresource `status`: which versions are stored is not looked at then.
+    pub status: bool,
+    /// With [`Known`] schemas.
+    pub known: bool,
+}
+
+/// What is wrong with the definition.
+pub fn validate(crd: &Value, written: Written<'_>) -> Vec<FieldError> {
+    let new = written.old.is_none();
+    let mut errors = Vec::new();
+    let (group, plural, kind) = (
+        text(crd, "/spec/group"),
+        text(crd, "/spec/names/plural"),
+        text(crd, "/spec/names/kind"),
+    );
+    let name = text(crd, "/metadata/name");
+    if new && name != format!("{plural}.{group}") {
+        let detail = "must be spec.names.plural+\".\"+spec.group";
+        errors.push(FieldError::invalid("metadata.name", &name.into(), detail));
+    }
+    for (field, value) in [
+        ("spec.group", group),
+        ("spec.names.plural", plural),
+        ("spec.names.kind", kind),
+    ] {
+        if value.is_empty() {
+            errors.push(FieldError::required(field, ""));
+        }
+    }
+    if !group.is_empty() && !group.contains('.') {
+        let detail = "should be a domain with at least one dot";
+        errors.push(FieldError::invalid("spec.group", &group.into(), detail));
+    }
+    let protected = ["k8s.io", "kubernetes.io"];
+    let protected = protected.iter().any(|domain| {
+        group
+            .strip_suffix(domain)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    });
+    let approval = crd
+        .pointer("/metadata/annotations")
+        .and_then(|annotations| annotations.get(APPROVED)?.as_str());
+    if new && protected && approval.unwrap_or_default().is_empty() {
+        let detail = format!(
+            "protected groups must have approval annotation \"{APPROVED}\", see \
+             https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        errors.push(FieldError::required(
+            &format!("metadata.annotations[{APPROVED}]"),
+            &detail,
+        ));
+    }
+    let scope = text(crd, "/spec/scope");
+    if !matches!(scope, "Namespaced" | "Cluster") {
+        errors.push(if scope.is_empty() {
+            FieldError::required("spec.scope", "")
+        } else {
+            FieldError::not_supported("spec.scope", &scope.into(), ["Cluster", "Namespaced"])
+        });
+    }
+    if let Some(names) = crd.pointer("/spec/names") {
+        validation::names(names, &mut errors);
+    }
+    validate_versions(crd, written, &mut errors);
+    if !written.status {
+        validation::stored(crd, &mut errors);
+    }
+    let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
+    validation::parts(versions.map_or(&[][..], Vec::as_slice), &mut errors);
+    let strategy = text(crd, "/spec/conversion/strategy");
+    if strategy != "None" {
+        errors.push(FieldError::not_supported(
+            "spec.conversion.strategy",
+            &strategy.into(),
+            ["None"],
+        ));
+    }
+    errors
+}
+
+fn validate_versions(crd: &Value, written: Written<'_>, errors: &mut Vec<FieldError>) {
+    let before = written.old.map(versions).unwrap_or_default();
+    let versions = versions(crd);
+    let mut names: Vec<&str> = Vec::new();
+    // Where all versions have the same schema, upstream's internal form has one, and its errors name that one.
+    let first = versions.first().and_then(|version| version.get("schema"));
+    let shared = versions.iter().all(|version| version.get("schema") == first);
+    for (index, version) in versions.iter().enumerate() {
+        let name = text(version, "/name");
+        if names.contains(&name) {
+            errors.push(FieldError::duplicate(
+                &format!("spec.versions[{index}].name"),
+                &name.into(),
+            ));
+        }
+        names.push(name);
+        let path = if shared {
+            "spec.validation.openAPIV3Schema".to_owned()
+        } else {
+            format!("spec.versions[{index}].schema.openAPIV3Schema")
+        };
+        match version.pointer("/schema/openAPIV3Schema") {
+            None => errors.push(FieldError::required(
+                &format!("spec.versions[{index}].schema.openAPIV3Schema"),
+                "",
+            )),
+            Some(schema) if index == 0 || !shared => {
+                let seen = written.known
+                    || before
+                        .iter()
+                        .any(|old| old.pointer("/schema/openAPIV3Schema") == Some(schema));
+                if !seen && let Err(found) = Schema::compile_at(schema, &path) {
+                    errors.extend(found);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    let storage = versions
+        .iter()
+        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
+        .count();
+    if storage != 1 {
+        let detail = "must have exactly one version marked as storage version";
+        let shown = validation::internal_versions(versions);
+        errors.push(FieldError::invalid_shown("spec.versions", &shown, detail));
+    }
+}
+
+/// The fields that an update may not change.
+pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let established = condition(old, "Established").is_some_and(|status| status == "True");
+    let mut fields = vec![("spec.group", "/spec/group")];
+    if established {
+        fields.push(("spec.scope", "/spec/scope"));
+        fields.push(("spec.names.kind", "/spec/names/kind"));
+        fields.push(("spec.names.plural", "/spec/names/plural"));
+    }
+    fields
+        .into_iter()
+        .filter(|(_, pointer)| new.pointer(pointer) != old.pointer(pointer))
+        .map(|(field, pointer)| {
+            let value = new.pointer(pointer).cloned().unwrap_or_default();
+            FieldError::invalid(field, &value, "field is immutable")
+        })
+        .collect()
+}
+
+fn condition<'a>(crd: &'a Value, wanted: &str) -> Option<&'a str> {
+    let conditions = crd.pointer("/status/conditions").and_then(Value::as_array)?;
+    let found = conditions
+        .iter()
+        .find(|condition| text(condition, "/type") == wanted)?;
+    Some(text(found, "/status"))
+}
+
+/// Whether the CRD's resource is served.
+pub fn established(crd: &Value) -> bool {
+    condition(crd, "Established") == Some("True")
+}
+
+fn set_condition(
+    status: &mut Map<String, Value>,
+    kind: &str,
+    value: bool,
+    reason: &str,
+    message: &str,
+    now: &str,
+) {
+    let value = if value { "True" } else { "False" };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(list) = conditions.as_array_mut() else {
+        return;
+    };
+    if let Some(old) = list.iter_mut().find(|condition| text(condition, "/type") == kind) {
+        let since = if text(old, "/status") == value {
+            text(old, "/lastTransitionTime")
+        } else {
+            now
+        }
+        .to_owned();
+        *old = json!({"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": since});
+    } else {
+        list.push(
+            json!({"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": now}),
+        );
+    }
+}
+
+/// Says in the status which names were accepted, and whether the resource is served.
+///
+/// Upstream's controllers do this a moment later; here it is part of the write.
+pub fn set_status(crd: &mut Value, registry: &Registry, now: &str) {
+    let (accepted, conflict) = accept_names(crd, registry);
+    let storage = storage_version_name(crd);
+    let mut stored = texts(crd, "/status/storedVersions");
+    stored.extend(storage.filter(|name| !stored.contains(name)));
+    let was_established = established(crd);
+    let Some(object) = crd.as_object_mut() else { return };
+    let status = object.entry("status").or_insert_with(|| json!({}));
+    let Some(status) = status.as_object_mut() else {
+        return;
+    };
+    status.insert("storedVersions".into(), json!(stored));
+    status.insert("acceptedNames".into(), accepted);
+    match conflict {
+        None => {
+            set_condition(
+                status,
+                "NamesAccepted",
+                true,
+                "NoConflicts",
+                "no conflicts found",
+                now,
+            );
+            let message = "the initial names have been accepted";
+            set_condition(status, "Established", true, "InitialNamesAccepted", message, now);
+        }
+        Some((reason, message)) => {
+            set_condition(status, "NamesAccepted", false, reason, &message, now);
+            if !was_established {
+                set_condition(
+                    status,
+                    "Established",
+                    false,
+                    "NotAccepted",
+                    "not all names are accepted",
+                    now,
+                );
+            }
+        }
+    }
+}
+
+/// How far the removal of a CRD's objects is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminating {
+    /// It was asked for.
+    Pending,
+    /// It is under way.
+    InProgress,
+}
+
+/// Says in the conditions that the objects are being removed.
+pub fn set_terminating(crd: &mut Map<String, Value>, how_far: Terminating, now: &str) {
+    let (reason, message) = match how_far {
+        Terminating::Pending => (
+            "InstanceDeletionPending",
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        ),
+        Terminating::InProgress => (
+            "InstanceDeletionInProgress",
+            "CustomResource deletion is in progress",
+        ),
+    };
+    let status = crd.entry("status").or_insert_with(|| json!({}));
+    if let Some(status) = status.as_object_mut() {
+        set_condition(status, "Terminating", true, reason, message, now);
+    }
+}
+
+/// Whether the CRD waits for a name that another one has.
+pub fn waits_for_names(crd: &Value) -> bool {
+    condition(crd, "NamesAccepted") == Some("False")
+}
+
+/// The names that a CRD has, for others of its group.
+pub fn claim(crd: &Value) -> Option<Claim> {
+    let (group, plural) = names(crd)?;
+    let accepted = |key: &str| text(crd, &format!("/status/acceptedNames/{key}")).to_owned();
+    let mut resources = texts(crd, "/status/acceptedNames/shortNames");
+    resources.extend([accepted("plural"), accepted("singular")]);
+    Some(Claim {
+        group: group.to_owned(),
+        plural: plural.to_owned(),
+        resources,
+        kinds: vec![accepted("kind"), accepted("listKind")],
+    })
+}
+
+/// The names that the CRD may have, and why not all that it asks for: of several conflicts upstream tells the last.
+fn accept_names(crd: &Value, registry: &Registry) -> (Value, Option<(&'static str, String)>) {
+    let (group, plural) = (text(crd, "/spec/group"), text(crd, "/spec/names/plural"));
+    let others: Vec<&Claim> = registry.claims(group, plural).collect();
+    let wanted = |key: &str| crd.pointer(&format!("/spec/names/{key}"));
+    let mut accepted = Map::from_iter([("plural".to_owned(), "".into()), ("kind".to_owned(), "".into())]);
+    if let Some(before) = crd.pointer("/status/acceptedNames").and_then(Value::as_object) {
+        accepted.extend(before.clone());
+    }
+    let mut conflict = None;
+    let checks = [
+        ("plural", "PluralConflict"),
+        ("singular", "SingularConflict"),
+        ("shortNames", "ShortNamesConflict"),
+        ("kind", "KindConflict"),
+        ("listKind", "ListKindConflict"),
+    ];
+    for (key, reason) in checks {
+        let taken = |name: &str| {
+            others.iter().any(|other| {
+                let names = match key {
+                    "kind" | "listKind" => &other.kinds,
+                    _ => &other.resources,
+                };
+                names.iter().any(|own| own == name)
+            })
+        };
+        let had = texts(crd, &format!("/status/acceptedNames/{key}"));
+        let mut asked = texts(crd, &format!("/spec/names/{key}"));
+        asked.extend(wanted(key).and_then(Value::as_str).map(ToOwned::to_owned));
+        let own = |name: &str| {
+            accepted.get(key).is_some_and(|known| known == name) || had.iter().any(|known| known == name)
+        };
+        let lost: Vec<String> = asked
+            .iter()
+            .filter(|name| !own(name) && taken(name))
+            .map(|name| format!("\"{name}\" is already in use"))
+            .collect();
+        match (lost.as_slice(), wanted(key)) {
+            ([], Some(names)) => {
+                accepted.insert(key.into(), names.clone());
+            }
+            ([], None) => {
+                accepted.remove(key);
+            }
+            ([one], _) => conflict = Some((reason, one.clone())),
+            (several, _) => conflict = Some((reason, format!("[{}]", several.join(", ")))),
+        }
+    }
+    match wanted("categories") {
+        Some(categories) => accepted.insert("categories".into(), categories.clone()),
+        None => accepted.remove("categories"),
+    };
+    (accepted.into(), conflict)
+}
+
+/// Group and plural name of what a CRD defines.
+pub fn names(crd: &Value) -> Option<(&str, &str)> {
+    let group = crd.pointer("/spec/group")?.as_str()?;
+    Some((group, crd.pointer("/spec/names/plural")?.as_str()?))
+}
+
+/// What tells one state of a definition from another: its uid with the names that it has, and its generation.
+pub fn origin(crd: &Value) -> (String, i64) {
+    let generation = crd.pointer("/metadata/generation").and_then(Value::as_i64);
+    let accepted = crd.pointer("/status/acceptedNames").unwrap_or(&Value::Null);
+    (
+        format!("{} {accepted}", text(crd, "/metadata/uid")),
+        generation.unwrap_or_default(),
+    )
+}
+
+/// The resource that an established CRD defines.
+pub fn resource(crd: &Value) -> Option<Resource> {
+    if !established(crd) {
+        return None;
+    }
+    let group = text(crd, "/spec/group").to_owned();
+    let names = Names {
+        plural: text(crd, "/status/acceptedNames/plural").into(),
+        singular: text(crd, "/status/acceptedNames/singular").into(),
+        kind: text(crd, "/status/acceptedNames/kind").into(),
+        list_kind: text(crd, "/status/acceptedNames/listKind").into(),
+        short: texts(crd, "/status/acceptedNames/shortNames"),
+        categories: texts(crd, "/status/acceptedNames/categories"),
+    };
+    let storage = storage_version(crd)?;
+    let mut served: Vec<Arc<Version>> = versions(crd)
+        .iter()
+        .map(|version| {
+            let mut made = self::version(version, &group, &names, better(crd, version));
+            made.converts = version.get("schema") != storage.get("schema");
+            Arc::new(made)
+        })
+        .collect();
+    served.sort_by_key(|version| std::cmp::Reverse(priority(&version.name)));
+    Some(Resource {
+        collection: Arc::new(GroupResource::new(&group, &names.plural)),
+        namespaced: text(crd, "/spec/scope") == "Namespaced",
+        storage_version: text(storage, "/name").to_owned(),
+        versions: served,
+        builtin: Builtin::Custom,
+        gone: CancellationToken::new(),
+        origin: origin(crd),
+        since: text(crd, "/metadata/resourceVersion").parse().unwrap_or_default(),
+        group,
+        names,
+    })
+}
+
+/// The version to use instead of a deprecated one: the first that is served, newer and not deprecated itself.
+fn better<'a>(crd: &'a Value, than: &Value) -> Option<&'a str> {
+    let flag = |version: &Value, key: &str| version.get(key).and_then(Value::as_bool).unwrap_or_default();
+    versions(crd)
+        .iter()
+        .filter(|version| flag(version, "served") && !flag(version, "deprecated"))
+        .map(|version| text(version, "/name"))
+        .filter(|name| priority(name) > priority(text(than, "/name")))
+        .max_by_key(|name| priority(name))
+}
+
+fn version(version: &Value, group: &str, names: &Names, better: Option<&str>) -> Version {
+    let name = text(version, "/name").to_owned();
+    let deprecation = version
+        .get("deprecated")
+        .and_then(Value::as_bool)
+        .unwrap_or_default()
+        .then(|| match text(version, "/deprecationWarning") {
+            "" => {
+                let kind = &names.kind;
+                let instead = better.map(|better| format!("; use {group}/{better} {kind}"));
+                format!(
+                    "{group}/{name} {kind} is deprecated{}",
+                    instead.unwrap_or_default()
+                )
+            }
+            message => message.to_owned(),
+        });
+    let raw = version.pointer("/schema/openAPIV3Schema").cloned();
+    let scale = version.pointer("/subresources/scale").map(|scale| Scale {
+        spec: text(scale, "/specReplicasPath").into(),
+        status: text(scale, "/statusReplicasPath").into(),
+        selector: scale
+            .get("labelSelectorPath")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned),
+    });
+    let columns = version.get("additionalPrinterColumns").and_then(Value::as_array);
+    let selectable = version.get("selectableFields").and_then(Value::as_array);
+    Version {
+        served: version.get("served").and_then(Value::as_bool).unwrap_or_default(),
+        deprecation,
+        converts: false,
+        schema: raw.as_ref().map(|schema| Arc::new(Schema::trusted(schema))),
+        raw_schema: raw.map(Arc::new),
+        columns: Column::custom(columns.map_or(&[], Vec::as_slice)),
+        status: version.pointer("/subresources/status").is_some(),
+        scale,
+        selectable: selectable
+            .into_iter()
+            .flatten()
+            .map(|field| text(field, "/jsonPath").trim_start_matches('.').to_owned())
+            .collect(),
+        name,
+    }
+}
