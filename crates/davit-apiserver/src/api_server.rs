@@ -115,8 +115,8 @@ impl ApiServer {
         })
     }
 
-    /// The whole API. A request is answered as whom its [`Identity`] extension says; one without is anonymous and may
-    /// only ask for health.
+    /// The whole API. The user of a request is its [`Identity`] extension; a request without one is anonymous and may
+    /// only read the health.
     pub fn router(&self) -> Router {
         Router::new().fallback(answer).with_state(self.server.clone())
     }

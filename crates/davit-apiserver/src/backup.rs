@@ -1,7 +1,7 @@
 //! `GET /backup`: everything that is stored, as it is at one moment, while the server runs.
 //!
 //! A path and no resource, as `/metrics` and `/logs` are at upstream: RBAC knows such paths (`nonResourceURLs`), so that
-//! a role can be made for who takes backups, and `kubectl get --raw /backup` is enough to take one from anywhere.
+//! a role can allow backups, and `kubectl get --raw /backup` is enough to take one from anywhere.
 
 use std::{
     fs,

@@ -15,7 +15,7 @@ pub enum Cause {
     TypeInvalid,
     /// A value that is missing.
     Required,
-    /// A value that is none of the enumerated ones.
+    /// A value outside the enumeration.
     NotSupported,
     /// A key or value that must be unique and is there already.
     Duplicate,

@@ -1,8 +1,8 @@
-//! Texts at a JSON pointer, for who asks no more of an object.
+//! Helpers that read strings at a JSON pointer.
 
 use serde_json::Value;
 
-/// The text there; empty if there is none.
+/// The string at a pointer; empty if it is absent.
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

@@ -26,9 +26,7 @@ pub enum Apply {
 /// What a list in a strategic merge patch does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategic {
-    /// Replaces.
     Replace,
-    /// Merges scalars.
     Merge,
     /// Merges objects with the same value under this key.
     MergeBy(&'static str),

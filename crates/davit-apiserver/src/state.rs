@@ -16,14 +16,12 @@ use crate::{
 
 /// The state behind the router.
 pub struct Server {
-    /// Everything stored.
     pub store: Store,
     registry: RwLock<Arc<Registry>>,
     /// Held while CRDs are turned into resources, so that the last one to look wins.
     reloading: Mutex<()>,
     /// The certificate of the authority, for `kube-root-ca.crt`.
     pub ca_pem: String,
-    /// What signs tokens.
     pub keys: Keys,
     /// Cancelled when the server ends: watches end with it.
     pub closing: CancellationToken,
@@ -98,7 +96,7 @@ impl Server {
         Ok(written)
     }
 
-    /// Changes an object until nobody was faster; `None` from `change` leaves it as it is.
+    /// Changes an object, again after each conflict; `None` from `change` leaves it as it is.
     pub async fn mutate(
         &self,
         resource: &Resource,
@@ -129,9 +127,7 @@ impl Server {
 
 /// What [`Server::mutate`] does with the changed object.
 pub enum Mutation {
-    /// Store it.
     Put,
-    /// Remove it.
     Delete,
 }
 

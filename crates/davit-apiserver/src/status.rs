@@ -80,7 +80,7 @@ impl ApiError {
         Self::new(409, "Conflict", message).about(resource, name)
     }
 
-    /// 409: somebody else was faster.
+    /// 409: the object has changed.
     pub fn changed(resource: &GroupResource, name: &str) -> Self {
         let why =
             "the object has been modified; please apply your changes to the latest version and try again";
@@ -131,7 +131,7 @@ impl ApiError {
         Self::new(400, "BadRequest", message)
     }
 
-    /// 401: who are you?
+    /// 401: not authenticated.
     pub fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
     }

@@ -23,7 +23,6 @@ const GRACE: Duration = Duration::from_hours(1);
 /// A certificate and its key as PEM.
 #[derive(Clone)]
 pub struct Pair {
-    /// The certificate.
     pub certificate: String,
     /// The private key, PKCS#8.
     pub key: String,
@@ -31,7 +30,7 @@ pub struct Pair {
 
 /// What an authority signs.
 pub struct Leaf {
-    /// The subject's common name: who it is.
+    /// The subject's common name: the user name.
     pub name: &'static str,
     /// The subject's organisation: the group of a user.
     pub organisation: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! Who is asking, and what they may do.
+//! Authenticated users.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ pub const MASTERS: &str = "system:masters";
 
 /// An authenticated caller. A request that carries none of these as an extension is anonymous.
 ///
-/// In process, whoever wires the router attaches one; over TLS it comes from the client certificate or the bearer
+/// In process, the embedding program attaches one; over TLS it comes from the client certificate or the bearer
 /// token of the request. Nothing that a client sends becomes an `Identity` by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {

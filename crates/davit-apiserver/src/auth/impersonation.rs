@@ -1,4 +1,4 @@
-//! Impersonation: a caller that may, asks as somebody else (`kubectl --as`).
+//! Impersonation: a user with the permission acts as another user (`kubectl --as`).
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const GROUP: &str = "impersonate-group";
 const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 
-/// As whom the request is to be answered: `caller`, or whom its headers name if `caller` may impersonate them.
+/// The effective user of a request: `caller`, or the user that its headers name if `caller` may impersonate it.
 pub fn impersonated(server: &Server, caller: Identity, headers: &HeaderMap) -> ApiResult<Identity> {
     let all = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter();

@@ -170,7 +170,7 @@ impl Pki {
     }
 }
 
-/// A certificate that is made anew when it is about to expire, by whoever asks for it then: nothing wakes for it.
+/// A certificate that is renewed, when it is about to expire, by the next use.
 struct Kept {
     directory: Option<PathBuf>,
     clock: Clock,

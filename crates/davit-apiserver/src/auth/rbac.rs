@@ -1,4 +1,4 @@
-//! Authorization by roles: the one place that decides who may do what.
+//! Authorization by RBAC.
 
 use serde_json::{Value, json};
 
@@ -14,11 +14,8 @@ use crate::{
 pub enum Attributes {
     /// Something about a resource.
     Resource {
-        /// Verb.
         verb: String,
-        /// API group.
         group: String,
-        /// Plural name.
         resource: String,
         /// Subresource; empty for none.
         subresource: String,
@@ -27,16 +24,13 @@ pub enum Attributes {
         /// Name; empty for all.
         name: String,
     },
-    /// Something else.
     Path {
         /// HTTP method in lower case.
         verb: String,
-        /// Path.
         path: String,
     },
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// Whether it may be done.

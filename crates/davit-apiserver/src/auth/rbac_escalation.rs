@@ -1,7 +1,7 @@
-//! Nobody gives rights that he does not have: what a role may hold and a binding may grant.
+//! RBAC escalation check: a user can only grant permissions that the user already holds.
 //!
-//! The rule is upstream's: a role's rules must be covered by those of whoever writes it, unless he has the verb
-//! `escalate` on roles; a binding's role must be covered, unless he has the verb `bind` on that role.
+//! The rule is upstream's: the rules of a role must be covered by those of the user that writes it, unless the user has
+//! the verb `escalate` on roles; the role of a binding must be covered, unless the user has the verb `bind` on it.
 
 use std::collections::BTreeMap;
 
@@ -32,19 +32,16 @@ struct Rule {
     verbs: Vec<String>,
 }
 
-/// What is written, by whom, and where.
+/// A write of a role or a binding.
 pub struct Write<'a> {
-    /// The server.
     pub server: &'a Server,
-    /// Who writes.
+    /// The user that writes.
     pub identity: &'a Identity,
     /// The kind of the object.
     pub builtin: Builtin,
-    /// Its resource.
     pub collection: GroupResource,
     /// Its namespace; empty for none.
     pub namespace: &'a str,
-    /// Its name.
     pub name: &'a str,
 }
 
@@ -60,7 +57,7 @@ impl Write<'_> {
                     return Ok(());
                 }
                 let mut rules = rules_of(new);
-                // What it will hold, whoever labels another role so decides.
+                // Aggregation fills the rules later, from any role with the labels.
                 if new.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
                     rules.extend(everything());
                 }

@@ -11,7 +11,7 @@ use crate::{
     store::{GroupResource, Object, ObjectKey},
 };
 
-/// Who issues the tokens and for whom they are, unless another audience is asked for.
+/// The issuer of tokens, and their audience unless the request names another.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 #[derive(Deserialize)]
@@ -36,9 +36,7 @@ struct Subject {
 /// What a token names: an account, or what it goes with.
 #[derive(Deserialize, serde::Serialize)]
 pub struct Named {
-    /// Its name.
     pub name: String,
-    /// Its uid.
     pub uid: String,
 }
 
@@ -48,7 +46,8 @@ impl Server {
         self.review_token(token, &[]).ok().map(|(identity, _)| identity)
     }
 
-    /// Whose token that is, and for which of these audiences (our own if there are none); else why it is nobody's.
+    /// The user of a token and those of the `wanted` audiences that it is for (by default the issuer), or why it is
+    /// invalid.
     pub fn review_token(&self, token: &str, wanted: &[String]) -> Result<(Identity, Vec<String>), String> {
         let own = [ISSUER.to_owned()];
         let wanted = if wanted.is_empty() { &own[..] } else { wanted };
@@ -73,7 +72,7 @@ impl Server {
             })
     }
 
-    /// Whose the claims are; else why they are nobody's, where upstream tells that.
+    /// The user of the claims, or why they are invalid if upstream gives the reason.
     fn claimed(&self, claims: Claims) -> Result<Identity, Option<String>> {
         const INVALIDATED: &str = "service account token has been invalidated";
         if claims.exp.is_some_and(|end| end <= Timestamp::now().as_second()) {

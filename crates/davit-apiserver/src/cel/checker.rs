@@ -17,9 +17,10 @@ use super::{
 use crate::{
     cel::{
         conversions, macros,
+        parts::{is_result, qualified},
         positions::{Tokens, shown},
     },
-    schema::{formats::parse_duration, node},
+    schema::{duration::parse_duration, node},
 };
 
 /// What is known of an expression that has been checked.
@@ -465,11 +466,6 @@ impl Check<'_> {
     }
 }
 
-/// What a loop has come to: a name that no text has.
-pub(crate) fn is_result(expression: &IdedExpr) -> bool {
-    matches!(&expression.expr, Expr::Ident(name) if name == macros::RESULT)
-}
-
 fn literal_type(literal: &LiteralValue) -> Type {
     Type::Plain(match literal {
         LiteralValue::Boolean(_) => "bool",
@@ -480,17 +476,6 @@ fn literal_type(literal: &LiteralValue) -> Type {
         LiteralValue::String(_) => "string",
         LiteralValue::UInt(_) => "uint",
     })
-}
-
-/// The name that a chain of fields spells: `format.named`.
-pub(crate) fn qualified(expression: &IdedExpr) -> Option<String> {
-    match &expression.expr {
-        Expr::Ident(name) => Some(name.clone()),
-        Expr::Select(select) if !select.test => {
-            Some(format!("{}.{}", qualified(&select.operand)?, select.field))
-        }
-        _ => None,
-    }
 }
 
 /// The variables of a rule on that place.

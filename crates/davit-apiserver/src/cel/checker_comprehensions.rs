@@ -2,11 +2,12 @@
 
 use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, Expr, operators};
 
-use super::{
-    checker::{Check, is_result},
-    types::Type,
+use super::{checker::Check, types::Type};
+use crate::cel::{
+    macros,
+    parts::{self, is_result},
+    positions::Tokens,
 };
-use crate::cel::{macros, parts, positions::Tokens};
 
 impl Check<'_> {
     /// A call that is not as its macro wants it.

@@ -14,8 +14,8 @@ use kube_cel::cel::{
 
 use super::{
     conversions::{NEGATIVE, SUM},
-    macros::{INSERT, RESULT},
-    parts::UNUSED,
+    macros::INSERT,
+    parts::{RESULT, UNUSED},
 };
 
 pub(crate) const ALL: &str = "@all";

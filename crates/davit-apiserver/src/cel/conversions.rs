@@ -20,7 +20,6 @@ pub(crate) const NEGATIVE: &str = "@negative";
 /// The sign between two summands, in the same way: the interpreter knows not all that can be summed.
 pub(crate) const SUM: &str = "@sum";
 
-/// Adds the functions.
 pub(crate) fn register(context: &mut Context<'_>) {
     context.add_function("bytes", bytes);
     context.add_function("double", double);

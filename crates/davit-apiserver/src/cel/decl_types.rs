@@ -144,7 +144,7 @@ impl Declared {
         }
     }
 
-    /// The place below it: a field, or `@items`, `@keys` or `@values`; none where there is none.
+    /// The place below it: a field, or `@items`, `@keys` or `@values`; `None` if it does not exist.
     pub(crate) fn below(&self, step: &str) -> Option<Rc<Self>> {
         match (&self.kind, step) {
             (Kind::List(below) | Kind::Map(below), "@items" | "@values") => Some(below.clone()),

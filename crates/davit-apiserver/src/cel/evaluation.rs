@@ -109,9 +109,7 @@ struct Report {
 
 /// What is too dear.
 enum Dear {
-    /// This call alone.
     Call,
-    /// All calls together.
     All,
 }
 

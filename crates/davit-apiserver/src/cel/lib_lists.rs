@@ -13,7 +13,6 @@ use super::{conversions, expression::refused, macros::SORT_BY_KEYS};
 /// The longest list that `lists.range` makes: no rule may cost as much as one more.
 const LONGEST: i64 = super::cost::runtime::PER_CALL.cast_signed();
 
-/// Adds the functions.
 pub(crate) fn register(context: &mut Context<'_>) {
     context.add_function("sort", sort);
     context.add_function(SORT_BY_KEYS, sort_by_keys);

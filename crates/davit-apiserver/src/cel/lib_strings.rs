@@ -17,7 +17,6 @@ use super::{
 /// The most digits that a number is written with.
 const PRECISION: usize = 1000;
 
-/// Adds the functions.
 pub(crate) fn register(context: &mut Context<'_>) {
     type Function = Box<dyn Fn(&mut FunctionContext<'_, '_>) -> ResolveResult + Send + Sync>;
     let format: Function = Box::new(|call| format(call));

@@ -6,7 +6,6 @@ use kube_cel::cel::{
     extractors::{Arguments, This},
 };
 
-/// Adds the functions.
 pub(crate) fn register(context: &mut Context<'_>) {
     part(context, "getDate", |time| time.day().into(), None);
     part(context, "getDayOfMonth", |time| i64::from(time.day()) - 1, None);

@@ -5,8 +5,8 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use super::positions::quoted;
 
-/// The expression with every text and bytes in it written in the one way that the parser reads right. What is none by
-/// the rules of the language stays as it is, for the parser to refuse.
+/// The expression with every text and bytes in it written in the one way that the parser reads right. Invalid
+/// literals stay as they are, for the parser to refuse.
 pub(crate) fn plain(source: &str) -> Cow<'_, str> {
     let mut made = String::new();
     let mut from = 0;

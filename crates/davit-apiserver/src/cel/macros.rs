@@ -7,10 +7,8 @@ use kube_cel::cel::{
     common::ast::{CallExpr, ComprehensionExpr, Expr, ListExpr, LiteralValue, MapExpr, operators},
 };
 
-use super::parts::{Next, UNUSED};
+use super::parts::{Next, RESULT, UNUSED};
 
-/// What a loop has come to: a name that no text has.
-pub(crate) const RESULT: &str = "@result";
 /// The name of what `sortBy` sorts.
 pub(crate) const SORTED: &str = "@__sortBy_input__";
 /// Sorts a list by a list of keys.

@@ -142,7 +142,7 @@ fn mapped(call: &CallExpr, next: &mut Next) -> Option<Expr> {
     let Expr::Ident(name) = &variable.expr else {
         return None;
     };
-    // What is left as it is, nobody knows: an error when it runs.
+    // A call that is not expanded is an unknown function when it runs.
     next.room = next.room.checked_sub(2 * size(target) + size(body))?;
     let mut made = |expr: Expr| next.made(expr);
     let function = |name: &str, target: Option<IdedExpr>, args: Vec<IdedExpr>| {

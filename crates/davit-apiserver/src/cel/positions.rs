@@ -48,7 +48,7 @@ impl<'a> Tokens<'a> {
         offset
     }
 
-    /// Passes the next occurrence of a name or sign; the place where nothing more is passed if there is none.
+    /// Passes the next occurrence of a name or sign; without one, nothing is passed.
     pub(crate) fn pass(&mut self, wanted: &str) -> usize {
         let before = self.next;
         let found = self.find(|sort, text| sort != Sort::Literal && text == wanted);

@@ -10,7 +10,8 @@ use kube_cel::cel::{
 use serde_json::{Number, Value};
 
 use crate::schema::{
-    formats::{Format, parse_duration},
+    duration::parse_duration,
+    formats::Format,
     json_types::Types,
     node::{Additional, Node},
 };
@@ -168,7 +169,6 @@ pub(crate) fn parse_time(string: &str) -> Option<Cel> {
     string.parse().ok().map(Cel::Timestamp)
 }
 
-/// So many nanoseconds.
 pub(crate) fn duration(nanos: i64) -> Option<Cel> {
     let Cel::Timestamp(epoch) = parse_time("1970-01-01T00:00:00Z")? else {
         return None;

@@ -31,7 +31,6 @@ use crate::{
 /// Collection and key of an object.
 type Place = (Arc<GroupResource>, ObjectKey);
 
-/// The worker's memory.
 pub struct Worker {
     server: Arc<Server>,
     dependents: HashMap<Box<str>, HashSet<Place>>,
@@ -94,7 +93,7 @@ impl Worker {
             }
         }
         for notice in all {
-            // An Event of before the start lives for its whole life again: nobody counts on when it goes.
+            // An Event of before the start lives for its whole life again, which is harmless.
             self.hear(&notice).await;
         }
     }
@@ -277,7 +276,7 @@ impl Worker {
     }
 
     async fn drop_owners(&self, resource: &Resource, key: &ObjectKey, uids: &[Box<str>]) -> ApiResult<()> {
-        // Who owned a reference that is no longer there owns nothing of it.
+        // A field manager loses the ownership of references that are removed.
         amend(&self.server, resource, key, (CONTROLLERS, ""), |object| {
             let owners = object_meta::of(object)
                 .get("ownerReferences")

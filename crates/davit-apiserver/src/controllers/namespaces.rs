@@ -42,7 +42,7 @@ pub async fn bootstrap(server: &Server) -> ApiResult<()> {
     bootstrap_cluster(server).await
 }
 
-/// Makes the Service that tools ask for, and the role of those who may do everything.
+/// Makes the Service that tools ask for, and the role `cluster-admin`.
 async fn bootstrap_cluster(server: &Server) -> ApiResult<()> {
     let service = json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kubernetes", "namespace": "default",

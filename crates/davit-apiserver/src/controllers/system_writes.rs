@@ -46,8 +46,8 @@ pub async fn ensure(
     }
 }
 
-/// Changes an object in the name of `manager`, through `subresource` if that is not empty. Nothing is written where
-/// `change` leaves the object as it was, or where there is none.
+/// Changes an object in the name of `manager`, through `subresource` if that is not empty. Nothing is written if
+/// `change` leaves the object as it was, or if the object does not exist.
 pub async fn amend(
     server: &Server,
     resource: &Resource,

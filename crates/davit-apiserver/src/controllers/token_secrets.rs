@@ -1,5 +1,5 @@
-//! Secrets of type `kubernetes.io/service-account-token`: who makes one gets a token in it that does not expire, as
-//! `argocd cluster add` and machines outside ask for. It goes with the Secret, and the Secret goes with its account.
+//! Secrets of type `kubernetes.io/service-account-token`: the controller adds a token that does not expire
+//! (`argocd cluster add` needs one). The token ends with the Secret, and the Secret with its ServiceAccount.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;

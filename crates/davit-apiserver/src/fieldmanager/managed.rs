@@ -1,4 +1,4 @@
-//! `metadata.managedFields`: who owns which fields.
+//! `metadata.managedFields`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::set::FieldSet;
 /// As many entries of updates as upstream keeps before it joins the oldest.
 const MAX_UPDATES: usize = 10;
 
-/// Who wrote, and how; of one such owner there is at most one entry.
+/// The key of an entry: manager, operation, version, subresource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) manager: String,
@@ -43,7 +43,6 @@ impl Owner {
     }
 }
 
-/// One owner's fields.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) owner: Owner,

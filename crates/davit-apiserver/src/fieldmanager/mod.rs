@@ -7,6 +7,7 @@
 mod managed;
 mod set;
 mod shape;
+mod target;
 #[cfg(test)]
 mod tests;
 pub mod track;
@@ -17,140 +18,17 @@ use std::{borrow::Cow, sync::LazyLock};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub use self::target::{ApplyError, Conflict, Target};
 use self::{
     managed::{Entry, Managed, Owner, stamp, strip},
     set::{FieldSet, field},
     shape::Shape,
     walk::{check, compare, fields, merge, remove},
 };
-use crate::schema::Schema;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What the object is and by which way it is written.
-#[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
-    /// The schema of a custom resource; none for one without a schema and for built-in kinds.
-    pub schema: Option<&'a Schema>,
-    /// The kind, such as `Secret`.
-    pub kind: &'a str,
-    /// Whether the kind is built in.
-    pub builtin: bool,
-    /// The version in which the client speaks, such as `example.com/v1`.
-    pub api_version: &'a str,
-    /// The subresource written to, or empty.
-    pub subresource: &'a str,
-    /// Whether the kind has a status subresource: then `status` is owned only by who writes there.
-    pub has_status: bool,
-}
-
-/// One field that another manager owns with another value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// `conflict with "MANAGER"…`, the message of the cause.
-    pub message: String,
-    /// The path, such as `.spec.replicas`.
-    pub field: String,
-}
-
-/// Why an apply was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// The patch is not one: 400 `BadRequest`.
-    #[error("{0}")]
-    BadRequest(String),
-    /// The object does not fit the schema: 500, as upstream answers it.
-    #[error("{0}")]
-    Untyped(String),
-    /// Others own fields with other values: 409 `Conflict` with these causes (reason `FieldManagerConflict`).
-    #[error("{message}")]
-    Conflicts {
-        /// The message of the whole answer.
-        message: String,
-        /// One for each field.
-        conflicts: Vec<Conflict>,
-    },
-}
-
-impl<'a> Target<'a> {
-    fn shape(&self) -> Shape<'a> {
-        match self.schema {
-            Some(schema) => Shape::Custom {
-                node: schema.root(),
-                root: true,
-            },
-            None if self.builtin => Shape::Builtin {
-                kind: self.kind,
-                path: String::new(),
-            },
-            None => Shape::Builtin {
-                kind: "",
-                path: String::new(),
-            },
-        }
-    }
-
-    fn owner(&self, manager: &str, applied: bool) -> Owner {
-        Owner {
-            manager: if manager.is_empty() {
-                "unknown".into()
-            } else {
-                manager.into()
-            },
-            applied,
-            subresource: self.subresource.into(),
-            api_version: self.api_version.into(),
-        }
-    }
-
-    /// Leaves only what this way of writing can change.
-    fn own(&self, set: &FieldSet) -> FieldSet {
-        match self.subresource {
-            "status" => set.split(&field("status"), true),
-            _ if self.has_status => set.split(&field("status"), false),
-            _ => set.clone(),
-        }
-    }
-
-    /// What an object of the kind is before anything is set: structs that are never absent upstream.
-    fn nothing(&self) -> Value {
-        let mut object = json!({"apiVersion": self.api_version, "kind": self.kind, "metadata": {}});
-        if self.builtin {
-            let structs: &[&str] = match self.kind {
-                review if review.ends_with("Review") => &["spec"],
-                "Namespace" | "CustomResourceDefinition" | "Service" => &["spec", "status"],
-                "Lease" => &["spec"],
-                "Event" => &["involvedObject", "source", "regarding", "deprecatedSource"],
-                "RoleBinding" | "ClusterRoleBinding" => &["roleRef"],
-                _ => &[],
-            };
-            for name in structs {
-                object[*name] = json!({});
-            }
-            if self.kind == "CustomResourceDefinition" {
-                object["spec"]["names"] = json!({});
-            }
-            if self.kind == "Event" {
-                // Written even where they are empty.
-                for name in ["reportingComponent", "reportingInstance"] {
-                    object[name] = "".into();
-                }
-                for name in [
-                    "eventTime",
-                    "firstTimestamp",
-                    "lastTimestamp",
-                    "deprecatedFirstTimestamp",
-                    "deprecatedLastTimestamp",
-                ] {
-                    object[name] = Value::Null;
-                }
-            }
-        }
-        object
-    }
-}
-
-/// What nobody owns: identity, and what the server sets.
+/// Fields without owners: identity, and fields that the server sets.
 static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     let mut set = FieldSet::default();
     for name in ["apiVersion", "kind", "metadata"] {
@@ -206,7 +84,7 @@ pub fn update(
     if managed.0.is_empty() && live.is_some() {
         return new;
     }
-    // Owners as such belong to nobody: it does no harm that they are in what is stored.
+    // `managedFields` has no owner, so the stored object may contain it.
     let before = live.map_or_else(|| Cow::Owned(target.nothing()), Cow::Borrowed);
     let managed = updated(target, &before, &new, managed, manager, Some(stamp(now)));
     managed.write(&mut new);
@@ -297,7 +175,7 @@ pub fn apply(
     let before = live.map_or_else(|| target.nothing(), without_managed);
     let mut managed = live.and_then(Managed::decode).unwrap_or_default();
     if managed.0.is_empty() && live.is_some() {
-        // What was there before the first apply is somebody's, too.
+        // Fields from before the first apply get an owner, too.
         managed = updated(
             target,
             &target.nothing(),
@@ -382,12 +260,12 @@ fn attempt(
     Ok((after, managed))
 }
 
-/// Removes what this manager applied last time, does not apply now, and nobody else owns.
+/// Removes what this manager applied last time, does not apply now, and no other manager owns.
 fn prune(merged: Value, last: &FieldSet, managed: &Managed, shape: &Shape<'_>) -> Value {
     if last.is_empty() {
         return merged;
     }
-    // Whatever would go comes back where somebody still has it.
+    // Fields that another manager owns stay.
     let mut left = last.clone();
     managed.0.iter().for_each(|entry| left.remove(&entry.set));
     if left.is_empty() {
@@ -489,7 +367,7 @@ fn conflict(conflicts: &Conflicts) -> ApplyError {
     }
 }
 
-/// Gives back the old times where nothing but the times of `managedFields` differs, so that such a write is none.
+/// Restores the old times if only the times of `managedFields` differ, so that the write changes nothing.
 pub fn settle(old: &Value, new: &mut Value) {
     if same_but(old, new, &["metadata", "managedFields"]) && timeless(old) == timeless(new) {
         new.clone_from(old);

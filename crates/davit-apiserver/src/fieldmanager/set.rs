@@ -149,7 +149,6 @@ impl FieldSet {
         }
     }
 
-    /// The wire form.
     pub(super) fn encode(&self) -> Value {
         let mut map = Map::new();
         for (element, place) in &self.0 {

@@ -1,9 +1,10 @@
-//! Who owns what after which writes, and the laws that hold for all of them.
+//! Ownership after sequences of writes, and properties that hold for all of them.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::schema::Schema;
 
 fn now() -> Timestamp {
     "2024-05-06T07:08:09Z".parse().unwrap()
@@ -402,7 +403,7 @@ fn specs(half: usize) -> impl Strategy<Value = Value> {
     )
         .prop_map(move |(labels, set, ports, number)| {
             let ports: Vec<Value> = ports.into_iter().map(|port| json!({"port": port})).collect();
-            // Nobody owns an empty list of a set or map, upstream neither: such a list comes and goes with its items.
+            // An empty list of a set or map has no owner, as upstream: such a list comes and goes with its items.
             let mut spec = json!({"labels": labels});
             if !set.is_empty() {
                 spec["set"] = json!(set);

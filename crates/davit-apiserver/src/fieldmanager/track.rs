@@ -1,4 +1,4 @@
-//! Who owns which field of an object after a write that is no apply.
+//! Field ownership after a write that is not an apply.
 
 use std::sync::Arc;
 
@@ -10,16 +10,15 @@ use crate::{
     registry::{Resource, Version, builtin::Builtin, builtin_strategy, events},
 };
 
-/// Who owns what the server itself makes.
+/// The field manager of objects that the API server makes.
 pub const APISERVER: &str = "kube-apiserver";
-/// Who owns what a cluster's controllers make.
+/// The field manager of objects that its controllers make.
 pub const CONTROLLERS: &str = "kube-controller-manager";
 
 /// What a [`Target`] borrows, held where the request has gone elsewhere.
 pub struct SharedTarget {
     /// The version that is written.
     pub version: Arc<Version>,
-    /// Its kind.
     pub kind: String,
     /// Whether it is a built-in one.
     pub builtin: bool,
@@ -45,7 +44,7 @@ impl SharedTarget {
     }
 }
 
-/// Takes out of a role what Go writes where there are no rules: nobody owns that.
+/// Takes out of a role what Go writes for an empty list of rules: it has no owner.
 pub fn without_empty_rules(value: &mut Value) {
     if let Some(fields) = value.as_object_mut()
         && fields.get("rules") == Some(&Value::Null)

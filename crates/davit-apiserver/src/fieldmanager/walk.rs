@@ -1,7 +1,7 @@
 //! The walks of server-side apply: the fields of an object, the difference of two, their merge, and removal.
 //!
 //! The rules are those of `sigs.k8s.io/structured-merge-diff`: a scalar, an atomic list or map, and an empty one are
-//! leaves; a container belongs to who adds it.
+//! leaves; a container belongs to the manager that adds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -261,7 +261,7 @@ fn merge_lists(live: &[(Element, &Value)], config: &[(Element, &Value)], items: 
 }
 
 /// The object without the fields of `gone`; none if nothing is left. A container that loses all it had goes too,
-/// unless `owned` has it: who applied an empty map finds it again.
+/// unless `owned` has it, so that an applied empty map stays.
 pub(super) fn remove(value: &Value, gone: &FieldSet, owned: &FieldSet, shape: &Shape<'_>) -> Option<Value> {
     let form = shape.form(value);
     if form.is_leaf() {

@@ -1,4 +1,4 @@
-//! Server-side apply, and who owns what after any other write.
+//! Server-side apply, and field ownership after any other write.
 
 use axum::body::Body;
 use http::Response;
@@ -69,7 +69,7 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         let mut made = made;
         let uid = object_meta::text(&made, "uid");
         if !uid.is_empty() {
-            // Nobody gives a new object its uid.
+            // A client cannot choose the uid of a new object.
             if call.resource.builtin != Builtin::Custom {
                 let why = format!(
                     "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
@@ -179,7 +179,7 @@ impl Call {
         }
     }
 
-    /// Who writes: the field manager that was named, or the client's name.
+    /// The field manager: the one of the request, or the prefix of its user agent.
     fn manager(&self) -> &str {
         let agent = self.user_agent.split('/').next().unwrap_or_default();
         let name = self.query.field_manager.as_deref().unwrap_or(agent);

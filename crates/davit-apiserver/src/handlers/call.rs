@@ -26,19 +26,14 @@ use crate::{
 
 /// One request for a resource.
 pub struct Call {
-    /// The server.
     pub server: Arc<Server>,
-    /// Who asks.
     pub identity: Identity,
     /// What is served at this moment.
     pub registry: Arc<Registry>,
     /// What is asked for.
     pub resource: Arc<Resource>,
-    /// In which version.
     pub version: Arc<Version>,
-    /// The path.
     pub target: Target,
-    /// The query.
     pub query: Query,
     /// The form of the answer.
     pub accept: Accept,
@@ -46,7 +41,6 @@ pub struct Call {
     pub refusals: Accept,
     /// The body's media type, without parameters.
     pub content_type: String,
-    /// The body.
     pub body: Bytes,
     /// What the answer warns of.
     pub warnings: Vec<String>,
@@ -88,21 +82,15 @@ impl SharedScope {
 /// What is done: upstream's verbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// One object.
     Get,
-    /// A list.
     List,
     /// A stream of changes.
     Watch,
-    /// A new object.
     Create,
     /// A whole new state.
     Update,
-    /// A partial change.
     Patch,
-    /// Removal of one.
     Delete,
-    /// Removal of many.
     DeleteCollection,
 }
 

@@ -12,11 +12,11 @@ use crate::{
     store::{Change, Expect, Object, Refused},
 };
 
-/// How often a change is made again because somebody was faster, before the client is told so.
+/// How often a change is retried after a conflict before the client gets 409.
 const TRIES: usize = 20;
 
-/// Makes a change: `next` gives the wanted state, normalised, from the present one. It is asked again when somebody
-/// was faster, unless `once` is set.
+/// Makes a change: `next` gives the wanted state, normalised, from the present one. It is called again after
+/// a conflict, unless `once` is set.
 pub(super) async fn change(
     call: &mut Call,
     once: bool,

@@ -107,7 +107,7 @@ fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiRe
     match parts.uri.path().trim_end_matches('/') {
         "/version" => {
             let accept = accept.map_err(|_| ApiError::not_available(&["application/json"]))?;
-            // Upstream indents it always, for people who read it.
+            // Upstream always indents it.
             let accept = Accept {
                 pretty: true,
                 ..accept.plain()

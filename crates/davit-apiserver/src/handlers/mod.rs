@@ -23,7 +23,6 @@ use crate::http::{duplicate_fields::Again, request::FieldValidation, response};
 pub use call::{Call, Verb};
 
 impl Call {
-    /// Answers the request.
     pub async fn run(mut self, verb: Verb) -> Response<Body> {
         if let Some(warning) = &self.version.deprecation {
             self.warnings.push(warning.clone());

@@ -104,7 +104,7 @@ async fn set(call: &mut Call, next: impl Fn(Value) -> ApiResult<Value>) -> ApiRe
         .unwrap_or_default()
         .to_owned();
     call.target.subresource = None;
-    // As upstream has it for custom resources: who writes a Scale comes to own nothing by it. One who applies it does.
+    // As upstream: an update of Scale of a custom resource gives no ownership, an apply does.
     call.tracked = !call.content_type.contains("apply");
     let path = pointer(&scale.spec);
     let answer = change(call, true, move |current| {

@@ -1,4 +1,4 @@
-//! The subresource `token` of service accounts: a token for whoever may ask for one.
+//! The subresource `token` of service accounts: issues tokens.
 
 use axum::body::Body;
 use http::Response;
@@ -34,7 +34,7 @@ fn bound(call: &Call, account: &Object, bound: Option<&Value>) -> ApiResult<Opti
     };
     let text = |key: &str| bound.get(key).and_then(Value::as_str).unwrap_or_default();
     let (version, kind, name) = (text("apiVersion"), text("kind"), text("name"));
-    // What else a token can be bound to, there is none of.
+    // Tokens can also be bound to Pods and Nodes, which do not exist here.
     if let ("v1", "Pod" | "Node") = (version, kind) {
         let resource = GroupResource::new("", if kind == "Pod" { "pods" } else { "nodes" });
         return Err(ApiError::not_found(&resource, name));

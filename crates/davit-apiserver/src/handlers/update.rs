@@ -52,7 +52,7 @@ pub(super) async fn update(call: &mut Call) -> ApiResult<Response<Body>> {
     change(call, !given.is_empty(), |_| Ok(object.clone())).await
 }
 
-/// 422 for who does not say which state of the object is changed.
+/// 422: the kind requires `metadata.resourceVersion` in an update.
 pub(super) fn unversioned(call: &Call) -> ApiError {
     let why = "must be specified for an update";
     let errors = [FieldError::invalid("metadata.resourceVersion", &0.into(), why)];

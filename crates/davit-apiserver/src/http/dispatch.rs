@@ -1,4 +1,4 @@
-//! From a request to the verb that answers it: who asks, what for, whether that may be, and in which form.
+//! From a request to the verb that answers it: authentication, authorization, content negotiation.
 
 use std::sync::Arc;
 
@@ -29,7 +29,6 @@ use crate::{
 /// What can be asked for alone beneath the health paths.
 const CHECKS: &[&str] = &["", "ping", "log", "etcd"];
 
-/// Answers one request.
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
     let (parts, mut body) = request.into_parts();
     let answer = decide(server, parts, &mut body).await;
@@ -40,7 +39,7 @@ pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<B
 async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<Body> {
     let path = parts.uri.path();
     let known = parts.extensions.get::<Identity>().is_some();
-    // Whoever shows a token that is none is refused everywhere; anybody else may ask for health.
+    // An invalid token is refused everywhere; an anonymous request may read the health.
     let refused = !known && parts.headers.contains_key(header::AUTHORIZATION);
     if !refused && let Some(answer) = health(&server, path) {
         return answer;

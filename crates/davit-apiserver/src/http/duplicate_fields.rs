@@ -1,4 +1,4 @@
-//! Fields that a body gives more than once: the last one counts, and who asked to be told is told.
+//! Duplicate fields of a body: the last one counts; field validation reports the others.
 
 use std::{cell::RefCell, collections::HashSet, fmt};
 

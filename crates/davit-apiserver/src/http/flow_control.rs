@@ -69,7 +69,7 @@ impl Default for Limits {
             wait: Duration::from_secs(15),
             request: Duration::from_mins(1),
             handshake: Duration::from_secs(10),
-            // Clients keep idle connections for as long, and should be the ones who end them: a request that meets
+            // Clients keep idle connections for as long and should end them first: a request that meets
             // the end of its connection is lost.
             head: Duration::from_secs(100),
             stall: Duration::from_secs(30),
@@ -120,7 +120,7 @@ impl Flow {
             .get::<Identity>()
             .map(|identity| identity.user.clone());
         let (Some(user), false) = (user, health) else {
-            // Who is nobody is refused at once.
+            // An anonymous request is refused at once.
             return self.within(router, request, JSON).await;
         };
         let user: Arc<str> = user.into();
@@ -136,7 +136,7 @@ impl Flow {
             drain(request.into_body());
             error_response(&too_many(), accept, &[])
         };
-        // The rarer seat first: who waits for it should not hold one that others need.
+        // The rarer seat first, so that a request that waits for it holds no other.
         let mut seats = Vec::with_capacity(2);
         if writes && is_large(&request) {
             match self.large.enter(&user).await {
@@ -153,7 +153,7 @@ impl Flow {
         } else {
             self.within(router, request, accept).await
         };
-        // An answer that nobody reads is memory: its seat is free when it has been read.
+        // An unread answer is memory: its seat is free when it has been read.
         response.map(|body| Body::new(Seated { body, _seats: seats }))
     }
 
@@ -252,7 +252,7 @@ impl Gate {
         let waiting = {
             let mut state = self.state.lock();
             let held = state.held.get(user).copied().unwrap_or_default();
-            // Where a seat is free, those who wait all have their share.
+            // If a seat is free, all waiting users have their share.
             if state.free > 0 && held < self.share {
                 return Some(self.seat(&mut state, user));
             }
@@ -281,7 +281,7 @@ impl Gate {
         }
     }
 
-    /// Takes a seat for the one who should have the next, if there is such a one and a seat.
+    /// Takes a seat for the next waiting request, if both exist.
     fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Seat>, Seat)> {
         let mut state = self.state.lock();
         if state.free == 0 {

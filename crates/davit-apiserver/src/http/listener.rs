@@ -106,7 +106,7 @@ async fn connection(
             Ok::<_, std::convert::Infallible>(flow.answer(router, request.map(Body::new)).await)
         }
     });
-    // The handshake has said which it is. To find out from what comes would wait for ever for who sends nothing.
+    // ALPN has decided. Detection from the first bytes would wait for ever on a silent client.
     let builder = Builder::new(TokioExecutor::new());
     let mut builder = if http2 {
         builder.http2_only()

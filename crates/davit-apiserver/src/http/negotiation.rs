@@ -28,7 +28,6 @@ pub enum Format {
 /// What is made of the objects of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// As they are.
     Whole,
     /// `PartialObjectMetadata` or its list.
     Metadata(&'static str),
@@ -41,9 +40,7 @@ pub enum Shape {
 /// One media type of an `Accept` header that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accept {
-    /// Encoding.
     pub format: Format,
-    /// Shape.
     pub shape: Shape,
     /// Whether gzip is understood.
     pub gzip: bool,
@@ -58,7 +55,7 @@ pub struct Accept {
 /// The beginnings of `User-Agent` behind which upstream suspects a person.
 const PEOPLE: [&str; 3] = ["curl", "Wget", "Mozilla/5.0"];
 
-/// What is given to who asks for nothing that is spoken.
+/// The default media type.
 pub const JSON: Accept = Accept {
     format: Format::Json,
     shape: Shape::Whole,

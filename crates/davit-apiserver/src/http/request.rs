@@ -12,11 +12,9 @@ pub struct Target {
     pub group: String,
     /// Version in the group.
     pub version: String,
-    /// Plural resource name.
     pub resource: String,
     /// The namespace in the path.
     pub namespace: Option<String>,
-    /// The object's name.
     pub name: Option<String>,
     /// `status`, `scale`, …
     pub subresource: Option<String>,
@@ -37,7 +35,6 @@ pub enum Path {
     Group(String),
     /// `/api/v1` or `/apis/GROUP/VERSION`
     Resources(String, String),
-    /// Anything else.
     Other,
 }
 
@@ -106,19 +103,16 @@ pub const MANAGER: usize = 128;
 /// How unknown and duplicate fields are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FieldValidation {
-    /// Dropped silently.
     Ignore,
     /// Dropped with a `Warning` header: the default.
     #[default]
     Warn,
-    /// Refused.
     Strict,
 }
 
 /// How the resourceVersion of a list is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match {
-    /// Exactly that state.
     Exact,
     /// That state or a newer one.
     NotOlderThan,

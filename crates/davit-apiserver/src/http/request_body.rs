@@ -1,4 +1,4 @@
-//! The bodies of requests: read whole, or what is left of one that nobody wants.
+//! Request bodies: read whole, or drained.
 
 use std::time::Duration;
 
@@ -12,24 +12,23 @@ use crate::status::{ApiError, ApiResult};
 /// How large a body may be: upstream's limit.
 const BODY_BYTES: usize = 3 << 20;
 
-/// How much of a body is read that nobody wants any more, as Go's server does it, and for how long.
+/// How much of an unwanted body is drained, as by Go's server, and for how long.
 const UNWANTED_BYTES: usize = 256 << 10;
 const UNWANTED_FOR: Duration = Duration::from_secs(5);
 
 /// Reads what is left of a body while the answer goes out: a connection that closes while its client still writes is
-/// reset, and the answer, that his token is none, is lost.
+/// reset, and the answer is lost.
 pub fn drain(body: Body) {
     if body.is_end_stream() {
         return;
     }
     tokio::spawn(tokio::time::timeout(UNWANTED_FOR, async move {
         let mut rest = Limited::new(body, UNWANTED_BYTES);
-        // Whoever sends more than that, or takes longer, has the reset.
+        // A client that sends more, or takes longer, gets the reset.
         while let Some(Ok(_)) = rest.frame().await {}
     }));
 }
 
-/// The whole body.
 pub async fn read(body: &mut Body) -> ApiResult<Bytes> {
     match Limited::new(body, BODY_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),

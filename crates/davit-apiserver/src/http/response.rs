@@ -8,7 +8,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 
-use super::negotiation::{Accept, Format, Shape};
+use super::{
+    indent::indented,
+    negotiation::{Accept, Format, Shape},
+};
 use crate::{
     protobuf,
     registry::{Resource, Version, builtin::Builtin, events},
@@ -17,13 +20,12 @@ use crate::{
     table::{IncludeObject, table},
 };
 
-/// Answers of at least this many bytes are compressed for who understands gzip, as upstream does.
+/// Answers of at least this many bytes are compressed for clients that accept gzip, as upstream does.
 const GZIP_FROM: usize = 128 << 10;
 
 /// How objects of one resource version are shown to one client.
 #[derive(Clone)]
 pub struct Presenter {
-    /// The resource.
     pub resource: Arc<Resource>,
     /// The version asked for.
     pub version: Arc<Version>,
@@ -258,49 +260,6 @@ pub fn document(accept: Accept, code: u16, json: Bytes, warnings: &[String]) -> 
     }
     *response.body_mut() = Body::from(zipped.unwrap_or(body));
     response
-}
-
-/// The same JSON with a line for each value, its keys in their order.
-fn indented(json: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(json.len() * 2);
-    let (mut depth, mut text, mut escaped, mut empty) = (0, false, false, false);
-    let line = |out: &mut Vec<u8>, depth: usize| {
-        out.push(b'\n');
-        out.extend(std::iter::repeat_n(b' ', depth * 2));
-    };
-    for byte in json.trim_ascii() {
-        if text {
-            out.push(*byte);
-            text = escaped || *byte != b'"';
-            escaped = !escaped && *byte == b'\\';
-            continue;
-        }
-        match byte {
-            b' ' | b'\n' | b'\r' | b'\t' => continue,
-            b'}' | b']' => {
-                depth = usize::saturating_sub(depth, 1);
-                if !empty {
-                    line(&mut out, depth);
-                }
-            }
-            // What was opened just now holds something.
-            _ if empty => line(&mut out, depth),
-            _ => {}
-        }
-        out.push(*byte);
-        empty = false;
-        match byte {
-            b'{' | b'[' => {
-                depth += 1;
-                empty = true;
-            }
-            b',' => line(&mut out, depth),
-            b':' => out.push(b' '),
-            b'"' => text = true,
-            _ => {}
-        }
-    }
-    out
 }
 
 /// `299 - "text"`, with what a quoted string may not hold escaped.

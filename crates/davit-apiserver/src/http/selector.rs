@@ -113,7 +113,7 @@ fn number(text: Option<&str>) -> Option<i64> {
     text?.parse().ok()
 }
 
-/// The value at a dotted path as text; empty where there is none.
+/// The value at a dotted path as text; empty if it is absent.
 fn field_text(value: &Value, path: &str) -> String {
     let path = match path {
         // The core Event's selectable `source` is the component that reported it.
@@ -258,7 +258,7 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Label, String> {
     }
 }
 
-/// The one name that a field selector leaves, for who may do something to that object only.
+/// The name in `metadata.name=NAME`, for roles with `resourceNames`.
 pub fn exact_name(fields: &str) -> Option<&str> {
     let name = fields.split(',').find_map(|term| {
         let value = term.trim().strip_prefix("metadata.name=")?;

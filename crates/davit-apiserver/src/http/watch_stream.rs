@@ -1,4 +1,4 @@
-//! Watches: each reads the collection's log at its own pace, so that a slow one holds nobody up and costs no queue.
+//! Watches: each reads the collection's log at its own pace, so that a slow one delays no other and needs no queue.
 //!
 //! A watch that lags behind what the log keeps is told so (410) and ends; its client lists again.
 
@@ -52,15 +52,12 @@ pub enum Start {
 
 /// What a watch is to show.
 pub struct Request {
-    /// The server.
     pub server: Arc<Server>,
     /// How objects are shown.
     pub presenter: Presenter,
     /// One namespace, or all.
     pub namespace: Option<String>,
-    /// Which objects.
     pub selector: Selector,
-    /// From where.
     pub start: Start,
     /// Whether bookmarks are wanted.
     pub bookmarks: bool,

@@ -99,7 +99,7 @@ pub(super) fn definitions<'a>(
             mark(&mut definitions, &name, path, shape);
         }
         if let Some(Value::Object(root)) = definitions.get_mut(&name) {
-            // The Rust types always have metadata; the API does not require it of who writes.
+            // The Rust types always have metadata; the API does not require it.
             if let Some(Value::Array(required)) = root.get_mut("required") {
                 required.retain(|field| field != "metadata");
             }

@@ -21,7 +21,7 @@ const PROTOBUF: [&str; 2] = [
     "com.github.proto-openapi.spec.v2@v1.0+protobuf",
 ];
 
-/// Answers a path below `/openapi`; `accept` is none where the client takes nothing that is spoken elsewhere.
+/// Answers a path below `/openapi`; `accept` is `None` if the client accepts none of the usual media types.
 pub fn answer(registry: &Registry, parts: &Parts, accept: Option<Accept>) -> Response<Body> {
     let path = parts.uri.path().trim_end_matches('/');
     let pairs: Vec<(&Resource, &Version)> = registry

@@ -138,7 +138,7 @@ fn value(kind: &str, wire: &Wire<'_>, depth: usize) -> Result<Value, Failed> {
 }
 
 fn double(number: f64) -> Value {
-    // `5.0` was written as `5` by whoever wrote the schema.
+    // `5.0` was `5` in the schema.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "only whole numbers of moderate size are cast"

@@ -124,7 +124,7 @@ fn value(out: &mut Vec<u8>, field: u64, kind: &str, value: &Value) {
     match kind {
         "text" => chunk(out, field, text().as_bytes()),
         "bytes" => {
-            // No bytes at all are none, and are left out where they are no entry of a map.
+            // Absent bytes are left out, except in an entry of a map.
             if !value.is_null() {
                 chunk(out, field, &STANDARD.decode(text()).unwrap_or_default());
             }

@@ -9,5 +9,4 @@ mod wire;
 pub use decode::decode;
 pub use encode::{encode, envelope, event, item_name, list_head, list_item};
 
-/// The media type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

@@ -16,11 +16,9 @@ use crate::{
 
 /// What the rules need to know of a request.
 pub struct Scope<'a> {
-    /// The resource.
     pub resource: &'a Resource,
     /// The version in the path.
     pub version: &'a Version,
-    /// All resources.
     pub registry: &'a Registry,
     /// `status`, `scale`, …; empty for the object itself.
     pub subresource: &'a str,

@@ -19,43 +19,25 @@ use serde_json::Value;
 pub enum Builtin {
     /// Defined by a CRD.
     Custom,
-    /// core/v1 Namespace.
     Namespace,
-    /// core/v1 Secret.
     Secret,
-    /// core/v1 ConfigMap.
     ConfigMap,
-    /// core/v1 Event.
     Event,
     /// events.k8s.io/v1 Event: the same objects under other names.
     EventsEvent,
-    /// core/v1 ServiceAccount.
     ServiceAccount,
-    /// core/v1 Service.
     Service,
-    /// coordination.k8s.io/v1 Lease.
     Lease,
-    /// apiextensions.k8s.io/v1 CustomResourceDefinition.
     Crd,
-    /// rbac.authorization.k8s.io/v1 Role.
     Role,
-    /// rbac.authorization.k8s.io/v1 RoleBinding.
     RoleBinding,
-    /// rbac.authorization.k8s.io/v1 ClusterRole.
     ClusterRole,
-    /// rbac.authorization.k8s.io/v1 ClusterRoleBinding.
     ClusterRoleBinding,
-    /// authorization.k8s.io/v1 SelfSubjectAccessReview.
     SelfAccessReview,
-    /// authorization.k8s.io/v1 SelfSubjectRulesReview.
     SelfRulesReview,
-    /// authorization.k8s.io/v1 SubjectAccessReview.
     AccessReview,
-    /// authorization.k8s.io/v1 LocalSubjectAccessReview.
     LocalAccessReview,
-    /// authentication.k8s.io/v1 TokenReview.
     TokenReview,
-    /// authentication.k8s.io/v1 SelfSubjectReview.
     SelfReview,
 }
 

@@ -6,7 +6,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::{builtin::Builtin, crd};
+use super::{
+    builtin::Builtin,
+    crd,
+    event_rules::{event, new_event, same_event},
+    rbac_rules::{binding, rules},
+};
 use crate::{
     field::FieldError,
     object_meta::{self, Fields},
@@ -369,78 +374,6 @@ fn config_map(object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError
     immutable(object, old, &["data", "binaryData"], errors);
 }
 
-fn event(object: &Fields, errors: &mut Vec<FieldError>) {
-    let about = object
-        .get("involvedObject")
-        .and_then(|about| about.get("namespace")?.as_str())
-        .unwrap_or_default();
-    let namespace = object_meta::text(object, "namespace");
-    // Events about what has no namespace are kept in `default` (or, of old, in `kube-system`).
-    let fits = about == namespace || (about.is_empty() && matches!(namespace, "default" | "kube-system"));
-    if !fits {
-        let why = "does not match event.namespace";
-        errors.push(FieldError::invalid(
-            "involvedObject.namespace",
-            &about.into(),
-            why,
-        ));
-    }
-}
-
-/// What events.k8s.io does not let change in an Event: all but its series.
-fn same_event(object: &Fields, old: &Fields, errors: &mut Vec<FieldError>) {
-    for field in [
-        "involvedObject",
-        "reason",
-        "message",
-        "source",
-        "firstTimestamp",
-        "lastTimestamp",
-        "count",
-        "reportingComponent",
-        "reportingInstance",
-        "type",
-        "eventTime",
-        "action",
-        "related",
-    ] {
-        if object.get(field) != old.get(field) {
-            let value = object.get(field).cloned().unwrap_or_default();
-            errors.push(FieldError::invalid(field, &value, "field is immutable"));
-        }
-    }
-}
-
-/// What events.k8s.io asks of a new Event, in the stored form.
-fn new_event(object: &Fields, errors: &mut Vec<FieldError>) {
-    if object.get("eventTime").is_none_or(Value::is_null) {
-        errors.push(FieldError::required("eventTime", ""));
-    }
-    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
-    if !matches!(kind, "Normal" | "Warning") {
-        let why = format!("has invalid value: {kind}");
-        errors.push(FieldError::invalid("type", &kind.into(), &why));
-    }
-    let fields = [
-        ("reportingComponent", "reportingController"),
-        ("reportingInstance", "reportingInstance"),
-        ("action", "action"),
-        ("reason", "reason"),
-    ];
-    if errors.is_empty() {
-        for (stored, field) in fields {
-            if object
-                .get(stored)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .is_empty()
-            {
-                errors.push(FieldError::required(field, ""));
-            }
-        }
-    }
-}
-
 fn lease(object: &Fields, errors: &mut Vec<FieldError>) {
     for field in ["leaseDurationSeconds", "leaseTransitions"] {
         let Some(value) = object.get("spec").and_then(|spec| spec.get(field)) else {
@@ -454,120 +387,6 @@ fn lease(object: &Fields, errors: &mut Vec<FieldError>) {
                 "must be greater than or equal to 0"
             };
             errors.push(FieldError::invalid(&format!("spec.{field}"), value, why));
-        }
-    }
-}
-
-fn rules(object: &Fields, builtin: Builtin, errors: &mut Vec<FieldError>) {
-    let list = object.get("rules").and_then(Value::as_array);
-    for (index, rule) in list.into_iter().flatten().enumerate() {
-        let empty = |key: &str| rule.get(key).and_then(Value::as_array).is_none_or(Vec::is_empty);
-        let path = format!("rules[{index}]");
-        if empty("verbs") {
-            errors.push(FieldError::required(
-                &format!("{path}.verbs"),
-                "verbs must contain at least one value",
-            ));
-        }
-        if !empty("nonResourceURLs") {
-            if builtin == Builtin::Role {
-                let why = "namespaced rules cannot apply to non-resource URLs";
-                let value = rule.get("nonResourceURLs").cloned().unwrap_or_default();
-                errors.push(FieldError::invalid(
-                    &format!("{path}.nonResourceURLs"),
-                    &value,
-                    why,
-                ));
-            }
-            continue;
-        }
-        if empty("apiGroups") {
-            let why = "resource rules must supply at least one api group";
-            errors.push(FieldError::required(&format!("{path}.apiGroups"), why));
-        }
-        if empty("resources") {
-            let why = "resource rules must supply at least one resource";
-            errors.push(FieldError::required(&format!("{path}.resources"), why));
-        }
-    }
-}
-
-fn binding(builtin: Builtin, object: &Fields, old: Option<&Fields>, errors: &mut Vec<FieldError>) {
-    let role = object.get("roleRef");
-    let text = |value: Option<&Value>, key: &str| {
-        let found = value.and_then(|value| value.get(key)?.as_str());
-        found.unwrap_or_default().to_owned()
-    };
-    let (group, kind) = (text(role, "apiGroup"), text(role, "kind"));
-    if group != RBAC {
-        errors.push(FieldError::not_supported(
-            "roleRef.apiGroup",
-            &group.into(),
-            [RBAC],
-        ));
-    }
-    let kinds: &[&str] = match builtin {
-        Builtin::RoleBinding => &["Role", "ClusterRole"],
-        _ => &["ClusterRole"],
-    };
-    if !kinds.contains(&kind.as_str()) {
-        errors.push(FieldError::not_supported(
-            "roleRef.kind",
-            &kind.into(),
-            kinds.iter().copied(),
-        ));
-    }
-    if let Some(old) = old
-        && old.get("roleRef") != role
-    {
-        // Upstream shows its own type, not the one that was sent.
-        let value = json!({"APIGroup": text(role, "apiGroup"), "Kind": text(role, "kind"), "Name": text(role, "name")});
-        errors.push(FieldError::invalid("roleRef", &value, "cannot change roleRef"));
-    }
-    if role
-        .and_then(|role| role.get("name")?.as_str())
-        .unwrap_or_default()
-        .is_empty()
-    {
-        errors.push(FieldError::required("roleRef.name", ""));
-    }
-    let subjects = object.get("subjects").and_then(Value::as_array);
-    for (index, subject) in subjects.into_iter().flatten().enumerate() {
-        subject_errors(builtin, &format!("subjects[{index}]"), subject, errors);
-    }
-}
-
-fn subject_errors(builtin: Builtin, path: &str, subject: &Value, errors: &mut Vec<FieldError>) {
-    let text = |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or_default();
-    if text("name").is_empty() {
-        errors.push(FieldError::required(&format!("{path}.name"), ""));
-    }
-    let field = format!("{path}.apiGroup");
-    match text("kind") {
-        "ServiceAccount" => {
-            if !text("apiGroup").is_empty() {
-                errors.push(FieldError::not_supported(&field, &text("apiGroup").into(), [""]));
-            }
-            if text("namespace").is_empty() && builtin == Builtin::ClusterRoleBinding {
-                errors.push(FieldError::required(&format!("{path}.namespace"), ""));
-            }
-        }
-        "User" | "Group" => {
-            if text("apiGroup") != RBAC {
-                errors.push(FieldError::not_supported(
-                    &field,
-                    &text("apiGroup").into(),
-                    [RBAC],
-                ));
-            }
-        }
-        other => {
-            let field = format!("{path}.kind");
-            errors.push(FieldError::not_supported(
-                &field,
-                &other.into(),
-                ["ServiceAccount", "User", "Group"],
-            ));
         }
     }
 }

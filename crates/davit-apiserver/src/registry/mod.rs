@@ -4,7 +4,9 @@ pub mod admission;
 pub mod builtin;
 pub mod builtin_strategy;
 pub mod crd;
+mod event_rules;
 pub mod events;
+mod rbac_rules;
 pub mod resources;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,13 +26,10 @@ use crate::{
 pub struct Names {
     /// Plural, as in the path.
     pub plural: String,
-    /// Singular.
     pub singular: String,
-    /// Kind.
     pub kind: String,
     /// Kind of a list.
     pub list_kind: String,
-    /// Short names.
     pub short: Vec<String>,
     /// Categories such as `all`.
     pub categories: Vec<String>,
@@ -65,17 +64,14 @@ pub struct Version {
     pub columns: Vec<Column>,
     /// Whether there is a status subresource.
     pub status: bool,
-    /// The scale subresource.
     pub scale: Option<Scale>,
     /// Field paths that field selectors may use beside name and namespace.
     pub selectable: Vec<String>,
 }
 
-/// A resource.
 pub struct Resource {
     /// API group; empty for core.
     pub group: String,
-    /// All its names.
     pub names: Names,
     /// Whether its objects are in namespaces.
     pub namespaced: bool,
@@ -232,7 +228,6 @@ pub struct Registry {
 /// The names that a CRD has been given in its group, whether it is served or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The group.
     pub group: String,
     /// The plural name that the CRD asks for: in the group it tells CRDs apart.
     pub plural: String,

@@ -73,7 +73,6 @@ const ROWS: &[Row] = &[
     Row { builtin: Builtin::SelfReview, group: AUTHENTICATION, plural: "selfsubjectreviews", singular: "selfsubjectreview", kind: "SelfSubjectReview", short: &[], categories: &[], namespaced: false, status: false, selectable: &[] },
 ];
 
-/// The built-in resources.
 pub fn resources() -> Vec<Arc<Resource>> {
     ROWS.iter().map(|row| Arc::new(resource(row))).collect()
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod correlate;
 mod defaults;
+pub(crate) mod duration;
 mod embedded;
 pub(crate) mod formats;
 mod json_fields;

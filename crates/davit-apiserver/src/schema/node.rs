@@ -27,7 +27,6 @@ pub(crate) enum ListType {
     /// Replaced as one value.
     #[default]
     Atomic,
-    /// Every item once.
     Set,
     /// Items told apart by these keys.
     Map(Box<[Box<str>]>),
@@ -44,7 +43,6 @@ pub(crate) struct Node {
     /// Whether a rule is here or deeper, so that the walk for rules can stop early.
     pub(crate) ruled: bool,
     pub(crate) format: Format,
-    /// Sorted by name.
     pub(crate) properties: Box<[(Box<str>, Self)]>,
     pub(crate) additional: Additional,
     pub(crate) items: Option<Box<Self>>,

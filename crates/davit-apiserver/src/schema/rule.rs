@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::field::Cause;
 
-/// One rule; its expressions are parsed when it first runs, so that a schema nobody uses costs nothing.
+/// One rule; its expressions are parsed when it first runs, so that an unused schema costs nothing.
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) source: Box<str>,

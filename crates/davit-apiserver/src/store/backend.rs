@@ -6,7 +6,6 @@ use super::{GroupResource, Object, ObjectKey, StoreError, envelope::Sealing};
 
 /// One line of a batch, as it goes to disk.
 pub struct Record {
-    /// The object's collection.
     pub collection: Arc<GroupResource>,
     /// Its namespace and name.
     pub key: ObjectKey,

@@ -247,7 +247,6 @@ impl<'a, R: Read> Lines<'a, R> {
         Ok((collection, Some(object)))
     }
 
-    /// Reads the end.
     fn end(&mut self) -> Result<(), StoreError> {
         let wanted = hex(self.digest.clone().finish().as_ref());
         let line = self.line()?;

@@ -48,7 +48,6 @@ pub(super) struct Command {
 /// What the lifecycle worker is told of each write that may concern it.
 #[derive(Debug, Clone)]
 pub struct Notice {
-    /// The object's collection.
     pub collection: Arc<GroupResource>,
     /// The version that was written; for a deletion the last one.
     pub object: Arc<Object>,

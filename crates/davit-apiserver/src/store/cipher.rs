@@ -113,7 +113,6 @@ impl Cipher {
     }
 }
 
-/// Bytes that nobody can guess.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
     SystemRandom::new()

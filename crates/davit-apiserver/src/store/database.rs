@@ -49,7 +49,6 @@ pub(super) struct Awaits {
 /// A row's name, and what it holds from now on; none for one that goes.
 pub(super) type Row = (Vec<u8>, Option<Vec<u8>>);
 
-/// The table's file.
 pub(super) struct Table {
     /// None while it could not be opened again after a failed write.
     database: Option<Database>,

@@ -32,7 +32,6 @@ type Newer = BTreeMap<Vec<u8>, Change>;
 /// What a row became: an object of that collection, or nothing.
 type Change = (Arc<GroupResource>, Option<Arc<Object>>);
 
-/// The store's files.
 pub struct Disk {
     table: Table,
     log: Log,
@@ -136,7 +135,7 @@ impl Disk {
         Ok(out)
     }
 
-    /// Gives the table everything that is newer, and `more`, and begins the log anew; after the `last` time there is none.
+    /// Gives the table everything that is newer, and `more`, and begins the log anew, except the `last` time.
     fn settle(&mut self, revision: u64, more: &[Record], last: bool) -> Result<(), StoreError> {
         let awaits = if last {
             None
@@ -212,7 +211,7 @@ impl Backend for Disk {
             // The transaction that failed went through after all.
             self.settled(self.table.state.revision);
         } else {
-            // What the log holds of the batch that failed, and whether it lasts, nobody can tell: it counts no more.
+            // How much of the failed batch is in the log is unknown: the log is begun anew.
             self.settle(self.revision, &[], false)?;
         }
         Ok(self.revision)

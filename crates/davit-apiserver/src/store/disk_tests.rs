@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -23,7 +23,7 @@ use super::{
 /// A log that some batches fill, and some do not fit into.
 const LOG_BYTES: usize = 12 << 10;
 
-fn secrets(collection: &GroupResource) -> bool {
+pub(super) fn secrets(collection: &GroupResource) -> bool {
     &*collection.resource == "secrets"
 }
 
@@ -56,9 +56,9 @@ fn object(name: &str, text: &str, revision: u64) -> Object {
     Object::render(value.as_object_mut().unwrap(), revision).unwrap()
 }
 
-type Contents = BTreeMap<String, Vec<u8>>;
+pub(super) type Contents = BTreeMap<String, Vec<u8>>;
 
-fn load(disk: &mut Disk) -> Result<(u64, Contents), StoreError> {
+pub(super) fn load(disk: &mut Disk) -> Result<(u64, Contents), StoreError> {
     let mut found = Contents::new();
     let revision = disk.load(&mut |collection, object| {
         found.insert(
@@ -70,14 +70,14 @@ fn load(disk: &mut Disk) -> Result<(u64, Contents), StoreError> {
 }
 
 /// Writes batches of (name, size) and keeps what each state was.
-struct Writer {
-    revision: u64,
-    states: HashMap<u64, Contents>,
-    contents: Contents,
+pub(super) struct Writer {
+    pub(super) revision: u64,
+    pub(super) states: HashMap<u64, Contents>,
+    pub(super) contents: Contents,
 }
 
 impl Writer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             revision: 1,
             states: HashMap::from([(1, Contents::new())]),
@@ -85,7 +85,7 @@ impl Writer {
         }
     }
 
-    fn batch(&mut self, disk: &mut Disk, changes: &[(u8, u16)]) -> Result<(), StoreError> {
+    pub(super) fn batch(&mut self, disk: &mut Disk, changes: &[(u8, u16)]) -> Result<(), StoreError> {
         let mut contents = self.contents.clone();
         let mut revision = self.revision;
         let mut records = Vec::new();
@@ -142,7 +142,7 @@ proptest! {
         disks.fail_after(moment);
         for batch in &batches {
             if writer.batch(&mut disk, batch).is_err() {
-                break; // Nobody was told that it is durable.
+                break; // The write was not acknowledged.
             }
         }
         let mut disks = disks.after_power_loss(&lasts, torn);
@@ -443,113 +443,4 @@ async fn the_file_stays_bounded() {
             "after {round} rounds: {table} and {log} bytes"
         );
     }
-}
-
-fn real(directory: &Path) -> (PathBuf, PathBuf) {
-    (directory.join("store.redb"), directory.join("key"))
-}
-
-#[test]
-fn what_is_no_store_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, key) = real(directory.path());
-    drop(Disk::open(&path, &key, secrets).unwrap());
-    let good = std::fs::read(&path).unwrap();
-    let mut magic = good.clone();
-    magic[0] ^= 1;
-    for (what, bytes) in [
-        ("empty", &[][..]),
-        ("cut off in the magic", &good[..2]),
-        ("cut off in the header", &good[..100]),
-        ("cut off later", &good[..good.len() / 2]),
-        ("another magic", &magic),
-        (
-            "something else",
-            &b"SQLite format 3\0 and so on and so forth".repeat(100),
-        ),
-    ] {
-        std::fs::write(&path, bytes).unwrap();
-        let error = Disk::open(&path, &key, secrets)
-            .and_then(|mut disk| load(&mut disk).map(|_| ()))
-            .expect_err(what)
-            .to_string();
-        assert!(
-            error.contains("store.redb") && error.contains("restore a backup"),
-            "{what}: {error}"
-        );
-        assert_eq!(std::fs::read(&path).unwrap().len(), bytes.len(), "{what}");
-    }
-    std::fs::write(&path, &good).unwrap();
-    let held = Disk::open(&path, &key, secrets).unwrap();
-    assert!(matches!(
-        Disk::open(&path, &key, secrets),
-        Err(StoreError::InUse { .. })
-    ));
-    drop(held);
-}
-
-/// A file that was large and is nearly empty gives its room back at the next start.
-#[test]
-fn a_start_compacts() {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, key) = real(directory.path());
-    let mut disk = Disk::open(&path, &key, secrets).unwrap();
-    let mut writer = Writer::new();
-    for round in 0..200u8 {
-        writer
-            .batch(&mut disk, &[(round, 60_000)].map(|(n, s)| (n, s + 1)))
-            .unwrap();
-    }
-    let all: Vec<(u8, u16)> = (0..199u8).map(|name| (name, 0)).collect();
-    writer.batch(&mut disk, &all).unwrap();
-    drop(disk);
-    let before = std::fs::metadata(&path).unwrap().len();
-    assert!(before > 16 << 20, "{before}");
-    let mut disk = Disk::open(&path, &key, secrets).unwrap();
-    assert_eq!(load(&mut disk).unwrap().1, writer.contents);
-    writer.batch(&mut disk, &[(3, 3)]).unwrap();
-    drop(disk);
-    let after = std::fs::metadata(&path).unwrap().len();
-    assert!(after < before / 4, "{before} → {after}");
-    assert_eq!(
-        load(&mut Disk::open(&path, &key, secrets).unwrap()).unwrap().1,
-        writer.contents
-    );
-}
-
-/// What an earlier version wrote, which knew no log; and what a later one will, which this one must leave alone.
-#[test]
-fn other_formats_are_taken_over_or_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, key) = real(directory.path());
-    let mut writer = Writer::new();
-    let mut disk = Disk::open(&path, &key, secrets).unwrap();
-    writer.batch(&mut disk, &[(1, 3), (2, 4)]).unwrap();
-    drop(disk);
-    let mark = |format: &str| {
-        const META: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("meta");
-        let database = Database::open(&path).unwrap();
-        let transaction = database.begin_write().unwrap();
-        {
-            let mut meta = transaction.open_table(META).unwrap();
-            meta.insert("format", format.as_bytes()).unwrap();
-            meta.remove("log").unwrap();
-        }
-        transaction.commit().unwrap();
-    };
-    mark("2");
-    std::fs::remove_file(path.with_extension("log")).unwrap();
-    let mut disk = Disk::open(&path, &key, secrets).unwrap();
-    assert_eq!(load(&mut disk).unwrap().1, writer.contents);
-    writer.batch(&mut disk, &[(3, 3)]).unwrap();
-    writer.batch(&mut disk, &[(4, 3)]).unwrap();
-    drop(disk);
-    let mut disk = Disk::open(&path, &key, secrets).unwrap();
-    assert_eq!(load(&mut disk).unwrap().1, writer.contents);
-    drop(disk);
-    mark("4");
-    let Err(StoreError::Format { format, .. }) = Disk::open(&path, &key, secrets) else {
-        panic!("a store of a later version opened");
-    };
-    assert_eq!(format, "4");
 }

@@ -15,6 +15,8 @@ mod disk;
 mod disk_tests;
 mod envelope;
 mod error;
+#[cfg(test)]
+mod format_tests;
 mod object;
 #[cfg(test)]
 mod simulated_disk;

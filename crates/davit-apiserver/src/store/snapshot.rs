@@ -16,12 +16,10 @@ const LOG_EVENTS: usize = 4096;
 /// How many bytes of former versions the kept changes of one collection may hold.
 const LOG_BYTES: usize = 4 << 20;
 
-/// One change.
 #[derive(Debug)]
 pub struct Event {
     /// The revision the change made.
     pub revision: u64,
-    /// Where.
     pub collection: Arc<GroupResource>,
     /// The new version; for a removal the last one, with the revision of the removal.
     pub object: Arc<Object>,
@@ -122,12 +120,10 @@ impl View {
         })
     }
 
-    /// The newest revision.
     pub fn revision(&self) -> u64 {
         self.state.read().revision
     }
 
-    /// One object.
     pub fn get(&self, collection: &GroupResource, key: &ObjectKey) -> Option<Arc<Object>> {
         self.state
             .read()

@@ -102,7 +102,7 @@ impl Log {
             batches.push(batch.to_vec());
             rest = rest.get(size..).unwrap_or_default();
         }
-        // A record is written when the one before it is durable. So behind one that was interrupted there is none.
+        // A record is written when the one before it is durable. So no record follows an interrupted one.
         while let Some(next) = rest.get(ALIGN..) {
             rest = next;
             if let Some(number) = number(rest, &generation)

@@ -63,8 +63,8 @@ fn show(view: &View, notices: &mpsc::UnboundedSender<Notice>, Doubtful { revisio
         .collect();
     view.publish(revision, events);
     for notice in told {
-        // The worker looks at the view: it is told when the view shows the batch. When it has ended, nobody needs
-        // the notice.
+        // The worker looks at the view: it is notified when the view shows the batch. After its end the
+        // notice is not needed.
         let _ = notices.send(notice);
     }
 }
@@ -111,7 +111,7 @@ impl<'a> Batch<'a> {
             }
         };
         if let Some(refused) = refused {
-            // The caller may have gone away meanwhile: then nobody wants the answer.
+            // The caller may have gone away meanwhile.
             let _ = reply.send(Err(refused));
             return;
         }

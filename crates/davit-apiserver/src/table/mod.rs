@@ -78,7 +78,7 @@ impl Column {
         }
     }
 
-    /// The columns of a custom resource: its name, then `additionalPrinterColumns`, or the age if there are none.
+    /// The columns of a custom resource: its name, then `additionalPrinterColumns` (by default the age).
     ///
     /// A path that cannot be read gives empty cells: the CRD's validation has the word about those.
     pub fn custom(additional_printer_columns: &[Value]) -> Vec<Self> {

@@ -14,9 +14,9 @@ use super::{
     calls,
     sizes::{Range, Sizes},
 };
-use crate::cel::parts::UNUSED;
+use crate::cel::parts::{UNUSED, qualified};
 use crate::cel::{
-    checker::{Checked, qualified},
+    checker::Checked,
     types::{Declared, Type},
 };
 

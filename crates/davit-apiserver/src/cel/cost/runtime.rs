@@ -321,7 +321,7 @@ impl<'a> Walk<'a> {
                     }
                     _ => count.length.max(PER_CALL),
                 };
-                // With the copy that whoever uses it makes, a step an item.
+                // With the copy that its use makes, a step an item.
                 (count - count / COPIED, Shape::list(count, Shape::SMALL))
             }
             ("replace", [text, _, with, ..]) => {
