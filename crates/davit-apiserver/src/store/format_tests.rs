@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use redb::Database;
 
 use super::{
-    Backend as _, Disk, StoreError,
+    Disk, StoreError,
     disk_tests::{Writer, load, secrets},
 };
 

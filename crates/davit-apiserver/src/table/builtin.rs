@@ -289,7 +289,7 @@ mod tests {
                     "5s",
                     "Normal",
                     "R",
-                    "application/shop",
+                    "lamp/shop",
                     "",
                     "controller",
                     "m",

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::fields::{storage_version, storage_version_name, versions};
+use self::fields::{condition, storage_version, storage_version_name, versions};
 use super::{Claim, Names, Resource, Scale, Version, builtin::Builtin, priority};
 use crate::{
     field::FieldError,
