@@ -1,0 +1,486 @@
+//! The container image: docs/operations.md builds it, and `davit up` and `davit controller` run in it. No base image can be
+//! pulled, so stand-ins made of files of this machine take their place; in the one for Rust, cargo gives the program that
+//! these tests were built with. Dockerfile itself, .dockerignore and the commands of the page are the real ones.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test starts programs, and panics if an expectation fails"
+)]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use davit_apiserver::{ApiServer, Options};
+use davit_test_support::daemon::Port;
+use davit_test_support::docker::{BASE_IMAGE, DockerScope, base_image, docker};
+use davit_test_support::git_repo::GitRepo;
+use davit_test_support::git_server::{Access, GitHttps, GitSsh};
+use davit_test_support::{run, try_run, unique, wait_for};
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file system that becomes an image.
+struct FileSystem(TempDir);
+
+impl FileSystem {
+    /// busybox with its applets, and the files that programs expect.
+    fn busybox() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        for dir in ["bin", "sbin", "etc", "root", "tmp"] {
+            std::fs::create_dir(files.0.path().join(dir)).unwrap();
+        }
+        std::fs::set_permissions(
+            files.0.path().join("tmp"),
+            std::fs::Permissions::from_mode(0o1777),
+        )
+        .unwrap();
+        std::fs::copy("/bin/busybox", files.0.path().join("bin/busybox")).unwrap();
+        for applet in run(Command::new("/bin/busybox").arg("--list")).lines() {
+            if applet != "busybox" {
+                std::os::unix::fs::symlink("busybox", files.0.path().join("bin").join(applet)).unwrap();
+            }
+        }
+        files.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+        files.write("etc/group", "root:x:0:\n");
+        files
+    }
+
+    fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
+        let inside = inside.as_ref();
+        let path = self.0.path().join(inside.strip_prefix("/").unwrap_or(inside));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.path(path), text).unwrap();
+    }
+
+    fn script(&self, path: &str, text: &str) {
+        self.write(path, text);
+        std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Copies a program or file of this machine to the same place, with the libraries that it is linked to.
+    fn copy(&self, file: &Path) {
+        std::fs::copy(file, self.path(file)).unwrap();
+        let (_, linked, _) = try_run(Command::new("ldd").arg(file));
+        for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
+            std::fs::copy(library, self.path(library)).unwrap();
+        }
+    }
+
+    fn import(&self, name: &str, label: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("image.tar");
+        let mut tar = tar::Builder::new(std::fs::File::create(&file).unwrap());
+        tar.follow_symlinks(false);
+        tar.append_dir_all(".", self.0.path()).unwrap();
+        tar.finish().unwrap();
+        let label = format!("LABEL {label}");
+        run(docker().args(["import", "--change", &label]).arg(&file).arg(name));
+    }
+}
+
+/// In place of an Alpine Linux: git and ssh are there before `apk` is asked for them.
+fn base_stand_in() -> FileSystem {
+    let files = FileSystem::busybox();
+    let exec = PathBuf::from(run(Command::new("git").arg("--exec-path")));
+    for program in ["/usr/bin/git", "/usr/bin/ssh"] {
+        files.copy(Path::new(program));
+    }
+    files.copy(&exec.join("git-remote-http"));
+    for (link, target) in [("git-remote-https", "git-remote-http"), ("git", "/usr/bin/git")] {
+        std::os::unix::fs::symlink(target, files.path(exec.join(link))).unwrap();
+    }
+    files.copy(Path::new("/etc/ssl/certs/ca-certificates.crt"));
+    files.script(
+        "sbin/apk",
+        "#!/bin/sh\n[ \"$*\" = 'add --no-cache ca-certificates git openssh-client-default' ]\n",
+    );
+    files
+}
+
+/// In place of Rust: a cargo that takes the Dockerfile's arguments only, and gives a program that is there already.
+fn rust_stand_in() -> FileSystem {
+    let files = FileSystem::busybox();
+    files.script(
+        "bin/cargo",
+        "#!/bin/sh\nset -eu\n[ \"$*\" = 'build --release --locked --package davit --bin davit' ]\n\
+         [ -f Cargo.lock ] && [ -f src/main.rs ]\nmkdir -p target/host/release\ncp /davit target/host/release/davit\n",
+    );
+    let program = files.path("davit");
+    run(Command::new("strip")
+        .arg("-o")
+        .arg(program)
+        .arg(env!("CARGO_BIN_EXE_davit")));
+    files
+}
+
+/// The commands of docs/operations.md below `### In a container`, the block with `wanted` in it, as one text.
+fn page(wanted: &str) -> String {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, section) = page.split_once("\n### In a container\n").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap();
+    let block = section
+        .split("```console\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next())
+        .find(|block| block.contains(wanted))
+        .unwrap_or_else(|| panic!("no block with {wanted:?}"));
+    block.lines().fold(String::new(), |all, line| {
+        all + line.strip_prefix("$ ").unwrap_or(line) + "\n"
+    })
+}
+
+/// Replaces each of these, which must be there.
+fn replaced(text: &str, replacements: &[(&str, &str)]) -> String {
+    replacements.iter().fold(text.to_owned(), |text, (what, with)| {
+        assert!(text.contains(what), "{what:?} is not in:\n{text}");
+        text.replace(what, with)
+    })
+}
+
+/// An image of one test, and whatever is made from it.
+struct Image {
+    name: String,
+    container: String,
+    volume: String,
+    instance: String,
+    dir: TempDir,
+    scope: DockerScope,
+}
+
+impl Image {
+    /// Builds it with the command of the page.
+    fn build() -> Self {
+        base_image();
+        let instance: String = unique("i").chars().filter(char::is_ascii_alphanumeric).collect();
+        let scope = DockerScope::of_instance(&instance);
+        let label = scope.label();
+        let name = format!("davit-test-{instance}:image");
+        let [rust, base] = ["rust", "base"].map(|part| format!("davit-test-{instance}:{part}"));
+        rust_stand_in().import(&rust, &label);
+        base_stand_in().import(&base, &label);
+        let (build, _) = page("docker build")
+            .split_once('\n')
+            .map(|(build, rest)| (build.to_owned(), rest.to_owned()))
+            .unwrap();
+        let arguments = format!(
+            "docker build --build-arg RUST_IMAGE={rust} --build-arg BASE_IMAGE={base} --label {label}"
+        );
+        let build = replaced(
+            &build,
+            &[
+                ("docker build", &arguments),
+                ("--tag davit ", &format!("--tag {name} ")),
+            ],
+        );
+        bash(root(), &build);
+        let volume = format!("davit-test-{instance}");
+        run(docker().args(["volume", "create", "--label", &label, &volume]));
+        Self {
+            container: format!("davit-test-{instance}"),
+            dir: tempfile::tempdir().unwrap(),
+            name,
+            volume,
+            instance,
+            scope,
+        }
+    }
+
+    /// The command of the page that runs the container, with names of this test's own and further arguments of davit.
+    fn run_command(&self, page: &str, name: &str, command: &str, arguments: &str) -> String {
+        let run = page
+            .split_once("docker run ")
+            .map(|(_, rest)| {
+                rest.split_once(&format!("davit {command}\n"))
+                    .expect("the command of the container")
+                    .0
+            })
+            .expect("a docker run");
+        replaced(
+            &format!(
+                "docker run {run}{} {command} --instance {} {arguments}\n",
+                self.name, self.instance
+            ),
+            &[
+                (
+                    &format!("--name {name} "),
+                    &format!("--name {} --label {} ", self.container, self.scope.label()),
+                ),
+                (
+                    &format!("--volume {name}:"),
+                    &format!("--volume {}:", self.volume),
+                ),
+                // A restart would hide a failure.
+                ("--restart unless-stopped", "--restart no"),
+            ],
+        )
+    }
+
+    fn logs(&self) -> String {
+        let (_, out, err) = try_run(docker().args(["logs", &self.container]));
+        out + &err
+    }
+
+    fn wait_for_log(&self, words: &str) {
+        wait_for("the container to start", Duration::from_secs(30), || {
+            let running = run(docker().args(["inspect", "--format", "{{.State.Running}}", &self.container]));
+            let log = self.logs();
+            assert_eq!(running, "true", "{log}");
+            log.contains(words).then_some(())
+        });
+    }
+
+    fn kubectl(&self, kubeconfig: &Path, args: &[&str]) -> String {
+        let mut kubectl = Command::new("kubectl");
+        let (ok, out, err) = try_run(kubectl.arg("--kubeconfig").arg(kubeconfig).args(args));
+        assert!(ok, "kubectl {args:?}: {out}{err}\n{}", self.logs());
+        out
+    }
+
+    /// Applies this, and waits until the Application is Ready.
+    fn deploy(&self, kubeconfig: &Path, name: &str, manifest: &str) {
+        let file = self.dir.path().join(format!("{name}.yaml"));
+        std::fs::write(&file, manifest).unwrap();
+        self.kubectl(kubeconfig, &["apply", "--filename", file.to_str().unwrap()]);
+        let target = format!("applications.davit.dev/{name}");
+        let mut wait = Command::new("kubectl");
+        wait.arg("--kubeconfig").arg(kubeconfig);
+        let (ready, _, err) = try_run(wait.args(["wait", "--for=condition=Ready", "--timeout=90s", &target]));
+        if !ready {
+            let state = self.kubectl(kubeconfig, &["get", "davit", "--output", "yaml"]);
+            panic!("{err}\n{state}\n{}", self.logs());
+        }
+    }
+
+    /// Stops the container as the engine does, which must end well.
+    fn stop(&self) {
+        run(docker().args(["stop", "--time", "20", &self.container]));
+        let code = run(docker().args(["inspect", "--format", "{{.State.ExitCode}}", &self.container]));
+        assert_eq!(code, "0", "{}", self.logs());
+    }
+}
+
+/// Runs the lines of a page.
+fn bash(dir: &Path, lines: &str) -> String {
+    run(Command::new("bash")
+        .args(["-euo", "pipefail", "-c", lines])
+        .current_dir(dir))
+}
+
+/// A Secret and an Application of a Git repository with a Dockerfile.
+fn application(name: &str, url: &str, secret: &[(&str, &str)], more: &str) -> String {
+    let data: serde_json::Map<String, Value> = secret
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), Value::from(*value)))
+        .collect();
+    let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+    format!(
+        "{secret}\n---\napiVersion: davit.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}}}\nspec:\n  \
+         source: {{git: {{url: '{url}', secretRef: {{name: {name}}}}}}}\n{more}"
+    )
+}
+
+fn web(text: &str) -> GitRepo {
+    let dockerfile = format!(
+        "FROM {BASE_IMAGE}\nRUN mkdir /www && echo '{text}' > /www/index.html\n\
+         CMD [\"httpd\", \"-f\", \"-p\", \"80\", \"-h\", \"/www\"]\n"
+    );
+    GitRepo::with(&[("Dockerfile", &dockerfile)])
+}
+
+#[test]
+fn dockerfile_names_the_version_of_rust_toolchain() {
+    let toolchain = std::fs::read_to_string(root().join("rust-toolchain.toml")).unwrap();
+    let channel = toolchain.split('"').nth(1).unwrap();
+    let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).unwrap();
+    assert!(dockerfile.contains(&format!("/rust:{channel}-")), "{channel}");
+}
+
+#[test]
+fn image_context_holds_what_cargo_reads() {
+    let image = Image::build();
+    let part = format!("davit-test-{}:build", image.instance);
+    let mut build = docker();
+    build.args(["build", "--quiet", "--target", "build", "--tag", &part]);
+    for stage in ["RUST", "BASE"] {
+        let stand_in = format!(
+            "{stage}_IMAGE=davit-test-{}:{}",
+            image.instance,
+            stage.to_lowercase()
+        );
+        build.args(["--build-arg", &stand_in]);
+    }
+    run(build.arg(root()));
+    let container = run(docker().args(["create", "--label", &image.scope.label(), &part, "true"]));
+    run(docker()
+        .arg("cp")
+        .arg(format!("{container}:/src"))
+        .arg(image.dir.path()));
+    let context = image.dir.path().join("src");
+    run(Command::new("cargo")
+        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .current_dir(&context));
+    for left_out in [".git", "docs", "README.md", ".work", "target/debug"] {
+        assert!(!context.join(left_out).exists(), "{left_out} is in the context");
+    }
+}
+
+#[test]
+fn davit_up_in_the_image_runs_applications() {
+    let image = Image::build();
+    let port = Port::take();
+    let page = page("davit up");
+    let arguments = format!("--listen 127.0.0.1:{}", port.number());
+    bash(
+        image.dir.path(),
+        &image.run_command(&page, "davit", "up", &arguments),
+    );
+    image.wait_for_log("davit is ready");
+    let (_, rest) = page.split_once("docker exec ").unwrap();
+    let container = image.container.as_str();
+    bash(
+        image.dir.path(),
+        &replaced(
+            &format!("docker exec {rest}"),
+            &[("exec davit ", &format!("exec {container} "))],
+        ),
+    );
+    let kubeconfig = image.dir.path().join("davit.kubeconfig");
+
+    let ssh = GitSsh::start();
+    ssh.publish("web.git", &web("Over ssh."));
+    let secret = [
+        ("ssh-privatekey", ssh.client_key.as_str()),
+        ("known_hosts", &ssh.known_hosts()),
+    ];
+    let healthy = "  ports: [{name: http, containerPort: 80}]\n  healthCheck: {http: {path: /, port: http}, interval: 1s}\n";
+    image.deploy(
+        &kubeconfig,
+        "over-ssh",
+        &application("over-ssh", &ssh.url("web.git"), &secret, healthy),
+    );
+
+    let https = GitHttps::start();
+    https.publish("web.git", &web("Over https."));
+    let ca = std::fs::read_to_string(&https.ca.ca_file).unwrap();
+    let secret = [
+        ("username", https.user.as_str()),
+        ("password", &https.password),
+        ("ca.crt", &ca),
+    ];
+    image.deploy(
+        &kubeconfig,
+        "over-https",
+        &application(
+            "over-https",
+            &https.url(Access::Basic, "web.git"),
+            &secret,
+            healthy,
+        ),
+    );
+
+    let inspected: Value = serde_json::from_str(&run(docker().args(["inspect", container]))).unwrap();
+    assert_eq!(inspected[0]["HostConfig"]["ReadonlyRootfs"], true);
+    assert_eq!(inspected[0]["Config"]["User"], "65532:65532");
+    assert_eq!(run(docker().args(["exec", container, "id", "-u"])), "65532");
+    // What was written in the volume is there after a restart, and nothing is deployed anew.
+    image.stop();
+    run(docker().args(["start", container]));
+    wait_for("the API server", Duration::from_secs(30), || {
+        let mut kubectl = Command::new("kubectl");
+        try_run(
+            kubectl
+                .arg("--kubeconfig")
+                .arg(&kubeconfig)
+                .args(["get", "davit"]),
+        )
+        .0
+        .then_some(())
+    });
+    let releases = image.kubectl(&kubeconfig, &["get", "releases.davit.dev", "--output", "name"]);
+    assert_eq!(releases.lines().count(), 2, "{releases}");
+    image.kubectl(
+        &kubeconfig,
+        &["delete", "applications.davit.dev", "--all", "--timeout=60s"],
+    );
+    image.stop();
+}
+
+#[test]
+fn davit_controller_in_the_image_runs_applications_of_a_cluster() {
+    let image = Image::build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = runtime.block_on(ApiServer::open(Options::default())).unwrap();
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let _served = runtime.block_on(async { server.serve(listener) }).unwrap();
+    let admin = image.dir.path().join("admin.kubeconfig");
+    std::fs::write(&admin, server.kubeconfig(address)).unwrap();
+
+    let page = page("davit controller");
+    let kubeconfig = image.dir.path().join("kubeconfig");
+    let crds = image.dir.path().join("crds.yaml");
+    let (prepare, _) = page.split_once("docker run ").unwrap();
+    // The kubeconfig of the user becomes readable for the user of the image, and the CRDs are installed.
+    let prepare = replaced(
+        prepare,
+        &[
+            ("/etc/davit/kubeconfig", kubeconfig.to_str().unwrap()),
+            (
+                "davit crds | kubectl apply",
+                &format!(
+                    "{} crds >{}; kubectl apply",
+                    env!("CARGO_BIN_EXE_davit"),
+                    crds.display()
+                ),
+            ),
+            ("-f -", &format!("-f {}", crds.display())),
+        ],
+    );
+    bash(
+        image.dir.path(),
+        &format!("export KUBECONFIG={}\n{prepare}", admin.display()),
+    );
+    let command = replaced(
+        &image.run_command(&page, "davit-controller", "controller", ""),
+        &[(
+            "--volume /etc/davit/kubeconfig",
+            &format!("--volume {}", kubeconfig.display()),
+        )],
+    );
+    bash(image.dir.path(), &command);
+    image.wait_for_log("started");
+    image.deploy(
+        &admin,
+        "plain",
+        &format!(
+            "apiVersion: davit.dev/v1alpha1\nkind: Application\nmetadata: {{name: plain}}\nspec:\n  source: {{docker: {{image: '{BASE_IMAGE}'}}}}\n  \
+             command: [sleep, '10000']\n"
+        ),
+    );
+    image.kubectl(
+        &admin,
+        &["delete", "applications.davit.dev", "--all", "--timeout=60s"],
+    );
+    image.stop();
+    runtime.block_on(server.close());
+}
