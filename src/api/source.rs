@@ -151,11 +151,14 @@ pub struct GitRef {
     validation = Rule::new("!has(self.insecureIgnoreHostKey) || !self.insecureIgnoreHostKey || self.url.startsWith('ssh://')")
         .message("insecureIgnoreHostKey does nothing where url is not ssh://: leave it out; for a CA of one's own put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.secretRef) || !self.url.startsWith('file://')")
-        .message("secretRef does nothing where url is file://: leave it out").reason(Reason::FieldValueForbidden).field_path(".secretRef")
+        .message("secretRef does nothing where url is file://: leave it out").reason(Reason::FieldValueForbidden).field_path(".secretRef"),
+    validation = Rule::new("!self.url.startsWith('http://') || self.url.matches('^http://(localhost|127[.][0-9.]+|\\\\[::1\\\\])(:[0-9]+)?/')")
+        .message("url must begin with https:// or ssh://: anybody on the way can read and change what comes over http, which is taken for this machine only").reason(Reason::FieldValueInvalid).field_path(".url")
 )]
 pub struct GitSource {
-    /// `https://host/path` or `ssh://user@host/path`.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^(https|ssh|file)://[^\s]+$"))]
+    /// `https://host/path` or `ssh://user@host/path`. With davit's flag `--allow-local-sources` also
+    /// `http://localhost/path` and `file:///path`.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^(https?|ssh|file)://[^\s]+$"))]
     pub url: String,
     /// Which commit; the default branch where it is left out.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]

@@ -29,6 +29,8 @@ pub struct HttpOptions {
     pub largest_answer: usize,
     /// The most pages of one list that are read. Default 1000.
     pub most_pages: u32,
+    /// Whether a forge on this machine may be reached over http, for development. Default false.
+    pub allow_loopback_http: bool,
     /// By the certificates that are trusted in addition to the system's.
     clients: Arc<Mutex<HashMap<Vec<u8>, Client>>>,
 }
@@ -40,6 +42,7 @@ impl Default for HttpOptions {
             timeout: Duration::from_secs(30),
             largest_answer: 8 << 20,
             most_pages: 1000,
+            allow_loopback_http: false,
             clients: Arc::default(),
         }
     }
@@ -105,8 +108,9 @@ fn within_the_origin() -> redirect::Policy {
     })
 }
 
-/// The base URL of a forge as the user writes it: https, or http on loopback; no credential, query or fragment.
-pub(super) fn base_url(text: &str) -> Result<Url, ForgeError> {
+/// Parses the base URL of a forge: https, or http on loopback where `allow_loopback_http`; no credential. Query and
+/// fragment are dropped.
+pub(super) fn base_url(text: &str, allow_loopback_http: bool) -> Result<Url, ForgeError> {
     let spec = |message: &str| ForgeError::Spec {
         message: message.to_owned(),
     };
@@ -118,7 +122,13 @@ pub(super) fn base_url(text: &str) -> Result<Url, ForgeError> {
     }
     match url.scheme() {
         "https" => {}
-        "http" if is_loopback(&url) => {}
+        "http" if is_loopback(&url) && allow_loopback_http => {}
+        "http" if is_loopback(&url) => {
+            return Err(spec(
+                "url must begin with https://, because http to this machine is for development: start davit with \
+                 --allow-local-sources",
+            ));
+        }
         "http" => {
             return Err(spec(
                 "url must begin with https://, because over http anybody on the way could read the token",
@@ -195,7 +205,7 @@ impl Api {
         let secret = |message: &str| ForgeError::Secret {
             message: message.to_owned(),
         };
-        let base = base_url(url)?;
+        let base = base_url(url, options.allow_loopback_http)?;
         let token = token.trimmed();
         if token.is_empty() {
             return Err(secret("the token is empty"));
@@ -462,7 +472,7 @@ mod tests {
             ("http://127.0.0.2:3000", "http://127.0.0.2:3000/"),
             ("http://[::1]:3000", "http://[::1]:3000/"),
         ] {
-            assert_eq!(base_url(given).unwrap().as_str(), base, "{given}");
+            assert_eq!(base_url(given, true).unwrap().as_str(), base, "{given}");
         }
         for (given, why) in [
             (
@@ -481,14 +491,21 @@ mod tests {
             ("ftp://git.example.com", "must begin with https://, not with ftp:"),
             ("git.example.com", "cannot be read"),
         ] {
-            let said = base_url(given).unwrap_err().to_string();
-            assert!(said.contains(why) && !said.contains("tok@"), "{given}: {said}");
+            for allow_loopback_http in [true, false] {
+                let error = base_url(given, allow_loopback_http).unwrap_err().to_string();
+                assert!(error.contains(why) && !error.contains("tok@"), "{given}: {error}");
+            }
         }
+        let error = base_url("http://localhost:3000/", false).unwrap_err().to_string();
+        assert!(
+            error.contains("start davit with --allow-local-sources"),
+            "{error}"
+        );
     }
 
     #[test]
     fn names_are_encoded_and_stay_behind_the_base() {
-        let base = base_url("https://git.example.com/a%20b/").unwrap();
+        let base = base_url("https://git.example.com/a%20b/", false).unwrap();
         for (segments, url) in [
             (
                 &["acme", "shop.git"][..],

@@ -27,6 +27,8 @@ pub enum SourceError {
         url: String,
         /// What is wrong.
         why: &'static str,
+        /// The way out.
+        solution: &'static str,
     },
     /// A name that no ref can have.
     #[error("read {field}: {name:?} is no name of a branch or tag")]
@@ -290,7 +292,7 @@ impl Explain for SourceError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::UrlInvalid { .. } => "write https://host/path or ssh://user@host/path".to_owned(),
-            Self::TransportForbidden { .. } => "use https or ssh".to_owned(),
+            Self::TransportForbidden { solution, .. } => (*solution).to_owned(),
             Self::RefInvalid { field, .. } => format!("set {field} to the name alone, without refs/heads/ or refs/tags/"),
             Self::AuthFailed { field, .. } => {
                 format!("check the credential of {field}, and whether it may read the repository")

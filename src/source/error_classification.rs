@@ -174,6 +174,7 @@ pub(super) fn classify(remote: &GitRemote, doing: &str, stderr: &str) -> SourceE
             field: fields.url,
             url: url.to_string(),
             why: "git refuses its transport",
+            solution: "use https or ssh",
         },
         Some(Kind::Refused) => SourceError::Refused { url, said },
         None => SourceError::Failed {

@@ -16,11 +16,14 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
         field: remote.fields.url,
         why,
     };
-    let forbidden = |why| SourceError::TransportForbidden {
+    let forbidden = |why, solution| SourceError::TransportForbidden {
         field: remote.fields.url,
         url: remote.url.to_string(),
         why,
+        solution,
     };
+    const REMOTE: &str = "use https or ssh";
+    const LOCAL: &str = "use https or ssh, or start davit with --allow-local-sources";
     match url.scheme() {
         "https" => {}
         "ssh" => {
@@ -29,14 +32,18 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
             }
         }
         "http" if development && is_loopback(url) => {}
+        "http" if is_loopback(url) => {
+            return Err(forbidden("http to this machine is for development", LOCAL));
+        }
         "http" => {
             return Err(forbidden(
-                "over http everybody on the way can read and change the source",
+                "anybody on the way can read and change a source that comes over http",
+                REMOTE,
             ));
         }
         "file" if development => {}
-        "file" => return Err(forbidden("file is for development only, with a flag of davit")),
-        _ => return Err(forbidden("this transport is not allowed")),
+        "file" => return Err(forbidden("file:// is for development", LOCAL)),
+        _ => return Err(forbidden("this transport is not allowed", REMOTE)),
     }
     if url.scheme() != "ssh" && remote.url.has_credentials() {
         return Err(invalid(

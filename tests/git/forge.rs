@@ -51,12 +51,19 @@ pub fn spec(url: &str) -> GitProviderSpec {
     serde_json::from_value(json!({"gitea": {"url": url, "tokenSecretRef": {"name": "gitea"}}})).unwrap()
 }
 
+/// Options with which the servers of the tests, which speak http on loopback, can be reached.
+pub fn loopback_options() -> HttpOptions {
+    let mut options = HttpOptions::default();
+    options.allow_loopback_http = true;
+    options
+}
+
 pub fn connect_with(url: &str, token: &str, ca: Option<&str>) -> Result<Arc<dyn Forge>, ForgeError> {
     let secrets = ForgeSecrets {
         token: Some(Secret::from(token)),
         ca: ca.map(|pem| pem.as_bytes().to_vec()),
     };
-    connect(&spec(url), secrets, &HttpOptions::default())
+    connect(&spec(url), secrets, &loopback_options())
 }
 
 /// What a user reads where connecting or the check fails.

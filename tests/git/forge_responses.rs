@@ -18,7 +18,7 @@ use davit::redact::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::forge::{problem, spec};
+use super::forge::{loopback_options, problem, spec};
 
 const TOKEN: &str = "token-of-a-test-4d0f";
 
@@ -219,7 +219,7 @@ async fn a_gitea_that_wants_everybody_to_sign_in_is_recognised() {
             get(move |headers| signed(headers, Value::Null)),
         );
     let (url, _) = serve(router).await;
-    let account = client(&url, &HttpOptions::default()).check().await.unwrap();
+    let account = client(&url, &loopback_options()).check().await.unwrap();
     assert_eq!(
         account,
         Account {
@@ -277,7 +277,7 @@ async fn a_list_is_read_to_its_end_however_short_its_pages_are() {
             get(move |Query(page): Query<Page>| async move { capped(kind, &page) }),
         );
         let (url, seen) = serve(router).await;
-        let forge = client(&format!("{url}/git/"), &HttpOptions::default());
+        let forge = client(&format!("{url}/git/"), &loopback_options());
         let names = forge.branches("acme", "shop").await.unwrap();
         assert_eq!(names, ["b0", "b1", "b2", "b3", "b4", "b5", "b6"], "{kind}");
         let seen = seen.lock().unwrap();
@@ -304,7 +304,7 @@ async fn an_answer_without_end_is_cut_short() {
             get(|| async { std::future::pending::<()>().await }),
         );
     let (url, _) = serve(router).await;
-    let mut options = HttpOptions::default();
+    let mut options = loopback_options();
     options.timeout = Duration::from_millis(300);
     options.largest_answer = 4096;
     options.most_pages = 5;
@@ -345,7 +345,7 @@ async fn a_redirect_is_followed_within_the_origin_only() {
             get(move || async move { Redirect::permanent(&elsewhere) }),
         );
     let (url, _) = serve(router).await;
-    let forge = client(&url, &HttpOptions::default());
+    let forge = client(&url, &loopback_options());
     assert_eq!(forge.branches("acme", "old").await.unwrap(), Vec::<String>::new());
     let error = forge.branches("acme", "away").await.unwrap_err();
     assert_eq!(error.reason(), Reason::ForgeNotRecognised, "{error}");
@@ -400,7 +400,7 @@ async fn recorded_answers_of_a_gitea_are_read() {
             }),
         );
     let (url, _) = serve(router).await;
-    let forge = client(&url, &HttpOptions::default());
+    let forge = client(&url, &loopback_options());
     assert_eq!(
         forge.check().await.unwrap(),
         Account {

@@ -138,7 +138,11 @@ pub fn fields() -> Vec<(&'static str, Value, Option<&'static str>)> {
     let memory = |amount: Value| json!({"resources": {"limits": {"memory": amount}}});
     vec![
         ("Application", git("file:///srv/shop.git"), None),
-        ("Application", git("http://git.example.com/shop.git"), Some("spec.source.git.url")),
+        ("Application", git("http://git.example.com/shop.git"), Some("url must begin with https:// or ssh://")),
+        ("Application", git("http://localhost.example.com/shop.git"), Some("url must begin with https:// or ssh://")),
+        ("Application", git("http://localhost:3000/shop.git"), None),
+        ("Application", git("http://127.0.0.1/shop.git"), None),
+        ("Application", git("http://[::1]:3000/shop.git"), None),
         ("Application", git("git://git.example.com/shop.git"), Some("spec.source.git.url")),
         ("Application", git("ext::sh -c id"), Some("spec.source.git.url")),
         ("Application", git("-u"), Some("spec.source.git.url")),
