@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::Docker;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
@@ -39,6 +40,8 @@ use davit_apiserver::{ApiServer, Identity, Options};
 const DAY: Duration = Duration::from_hours(24);
 /// The pause before a cluster that does not answer is asked again which one it is.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// The longest that the engine may take to answer a ping before it is reported as away.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Does what was typed.
 ///
@@ -179,6 +182,10 @@ async fn work(
         return Ok(());
     };
     let docker = host.client()?;
+    tokio::spawn(
+        stop.clone()
+            .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
+    );
     let options = DockerOptions {
         instance: config.instance.clone(),
         installation: installation.clone(),
@@ -210,6 +217,30 @@ async fn work(
     };
     controller_loop(config, &installation, client, stop, metrics, runtime, tools).await;
     Ok(())
+}
+
+/// Logs that the engine does not answer, and later that it does. Every Application reports the same in its conditions.
+async fn report_engine(docker: Docker, host: String) {
+    let mut is_away = false;
+    loop {
+        let answer = tokio::time::timeout(ENGINE_PATIENCE, docker.ping()).await;
+        let error = match answer {
+            Ok(Ok(_)) => break,
+            Ok(Err(error)) => crate::error::chain(&error),
+            Err(_) => format!("no answer within {ENGINE_PATIENCE:?}"),
+        };
+        if !is_away {
+            tracing::warn!(
+                "the Docker Engine at {host} does not answer ({error}), so nothing is built or started: start the engine, \
+                 allow this user to use its socket, or set --docker-host to another one"
+            );
+        }
+        is_away = true;
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+    if is_away {
+        tracing::info!("the Docker Engine at {host} answers");
+    }
 }
 
 /// Builds go where containers run.
@@ -255,7 +286,8 @@ pub async fn controller_loop(
 ) {
     let stores = Stores::new();
     let (wake, woken) = mpsc::unbounded_channel();
-    let http = HttpOptions::default();
+    let mut http = HttpOptions::default();
+    http.allow_loopback_http = config.allow_local_sources;
     let ctx = Arc::new(Ctx {
         install: Install {
             key: config.key.clone(),

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::cli;
 use crate::redact::Secret;
@@ -26,6 +27,12 @@ const OWN: [&str; 8] = [
     "orphans",
     "pulls",
 ];
+
+/// How long a start waits for a data directory that another process holds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause between two attempts to lock the data directory.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What Davit runs with.
 #[derive(Clone, Debug)]
@@ -162,7 +169,8 @@ impl Config {
     }
 }
 
-/// Takes the data directory for this process alone; held until the file is dropped.
+/// Takes the data directory for this process alone; held until the file is dropped. A process that was just killed holds
+/// it until the kernel has taken that process apart, so a lock that another process holds is tried again for a moment.
 fn lock(data_dir: &Path) -> Result<fs::File, ConfigError> {
     let path = data_dir.join("lock");
     let wrong = |source| ConfigError::File {
@@ -176,10 +184,14 @@ fn lock(data_dir: &Path) -> Result<fs::File, ConfigError> {
         .mode(0o600)
         .open(&path)
         .map_err(wrong)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(ConfigError::Locked(data_dir.to_path_buf())),
-        Err(error) => Err(wrong(error.into())),
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(LOCK_PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(ConfigError::Locked(data_dir.to_path_buf())),
+            Err(error) => return Err(wrong(error.into())),
+        }
     }
 }
 
@@ -361,6 +373,20 @@ mod tests {
         ));
         drop(first);
         Config::new(args(dir.path()), None).unwrap();
+    }
+
+    #[test]
+    fn data_directory_freed_during_start_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let start = std::thread::scope(|scope| {
+            let start = scope.spawn(|| Config::new(args(dir.path()), None));
+            // The other start has met the lock; now the process that held it ends.
+            std::thread::sleep(3 * LOCK_PAUSE);
+            drop(held);
+            start.join().unwrap()
+        });
+        start.unwrap();
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub trait Explain: Error {
     }
 }
 
+/// The way out when the container engine does not answer, for builder, source and runtime alike.
+pub const ENGINE_UNAVAILABLE: &str =
+    "start the container engine, or set davit's --docker-host to one that runs; it is tried again by itself";
+
 /// The longest message of a condition, in bytes.
 pub const LONGEST_MESSAGE: usize = 1024;
 

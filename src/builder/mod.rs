@@ -38,7 +38,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Dockerfile, Reason, StaticSite};
-use crate::error::{Class, Explain};
+use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
 use crate::job_log::JobLog;
 use crate::model::{AppId, RegistryLogin};
 use crate::redact::Secret;
@@ -249,11 +249,8 @@ impl Explain for BuildError {
             }
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; the build is tried again".to_owned()),
-            Self::RegistryUnreachable(_)
-            | Self::Cancelled
-            | Self::EngineUnavailable(_)
-            | Self::Engine(_)
-            | Self::Io(_) => None,
+            Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
+            Self::RegistryUnreachable(_) | Self::Cancelled | Self::Engine(_) | Self::Io(_) => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::api::{Reason, Strategy};
-use crate::error::{Class, Explain};
+use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
 use crate::model::AppId;
 use crate::redact::Secret;
 
@@ -400,7 +400,8 @@ impl Explain for RuntimeError {
                 "build the image for linux/{machine}, or name an image of that platform"
             )),
             Self::DiskFull => Some("free space on the engine's disk; it is tried again".to_owned()),
-            Self::ImageMissing(_) | Self::EngineUnavailable(_) | Self::Engine { .. } => None,
+            Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
+            Self::ImageMissing(_) | Self::Engine { .. } => None,
         }
     }
 }

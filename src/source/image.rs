@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::docker_config_json::{RegistryLogins, registry_name};
 use super::image_reference::ImageName;
 use crate::api::Reason;
-use crate::error::{Class, Explain, cut};
+use crate::error::{Class, ENGINE_UNAVAILABLE, Explain, cut};
 use crate::job_log::JobLog;
 use crate::model::RegistryLogin;
 use crate::redact::{Masker, Secret};
@@ -143,7 +143,8 @@ impl Explain for ImageError {
             Self::Unreachable { .. } => Some(format!(
                 "check {FIELD}, and whether its registry can be reached from here; it is tried again"
             )),
-            Self::Failed { .. } | Self::EngineUnavailable(_) | Self::Cancelled => None,
+            Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
+            Self::Failed { .. } | Self::Cancelled => None,
         }
     }
 }

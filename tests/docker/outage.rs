@@ -66,6 +66,11 @@ fn says_that_the_engine_is_away(davit: &Davit, name: &str) {
         "Unknown",
         "nobody knows how the containers are"
     );
+    let message = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("start the container engine") && message.contains("--docker-host"),
+        "{message}"
+    );
 }
 
 fn phase_of_release(davit: &Davit, name: &str, number: usize) -> String {
@@ -163,6 +168,13 @@ fn an_engine_that_is_not_there_yet_when_davit_starts() {
     engine.stop();
     let _ = std::fs::remove_file(engine.socket());
     let mut davit = Davit::on_engine("early", &engine);
+    let host = engine.host();
+    wait_for("the start to report the engine", Duration::from_secs(10), || {
+        let log = davit.log();
+        (log.contains(&format!("the Docker Engine at {host} does not answer"))
+            && log.contains("--docker-host"))
+        .then_some(())
+    });
     davit.apply(
         "web",
         json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "10000"]}),
@@ -170,6 +182,16 @@ fn an_engine_that_is_not_there_yet_when_davit_starts() {
     says_that_the_engine_is_away(&davit, "web");
     engine.start_again();
     davit.wait_until_done("web");
+    wait_for(
+        "the log to report the engine's return",
+        Duration::from_secs(10),
+        || {
+            davit
+                .log()
+                .contains(&format!("the Docker Engine at {host} answers"))
+                .then_some(())
+        },
+    );
     davit.delete_and_wait("web");
     assert!(davit.stop(), "it ended with an error:\n{}", davit.log());
 }

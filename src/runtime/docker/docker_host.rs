@@ -28,6 +28,15 @@ pub enum Host {
     Address(String),
 }
 
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "unix://{}", path.display()),
+            Self::Address(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
 /// An engine's address that nobody can use.
 #[derive(Debug, thiserror::Error)]
 #[error("use --docker-host (or DOCKER_HOST) {0:?}: write unix:///path or tcp://host:port")]
