@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
-    /// What to log: error, warn, info, debug, or a filter such as davit=debug.
+    /// What to log on standard error: error, warn, info, debug, or a filter such as davit=debug.
     #[arg(long, env = "DAVIT_LOG", default_value = "info", global = true)]
     pub log: String,
     /// How to log: text or json.
@@ -41,7 +41,7 @@ pub enum Command {
 /// `davit up`.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// The address and port of the API server; port 0 takes a free one.
+    /// Where the API server listens; port 0 takes a free one, which is then in the kubeconfig.
     #[arg(
         long,
         env = "DAVIT_LISTEN",
@@ -60,20 +60,22 @@ pub struct Controller {
     /// Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit.
     #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
-    /// The name that sets this Davit's containers and images apart from those of another one on the same engine.
-    /// Default: davit with the default data directory, else a random one that the data directory keeps.
+    /// The name that distinguishes containers, networks, volumes and images of this Davit from those of another one on
+    /// the same engine. Default: davit with the default data directory of root, davit-UID with that of another user,
+    /// else a random name; the data directory keeps it.
     #[arg(long, env = "DAVIT_INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,
-    /// The Docker Engine: unix:///path or tcp://host:port. Default: /var/run/docker.sock.
+    /// The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default:
+    /// unix:///var/run/docker.sock. It may start later than Davit.
     #[arg(long, env = "DOCKER_HOST", value_name = "URL")]
     pub docker_host: Option<String>,
-    /// How many builds may run at once.
+    /// How many builds may run at once; the other Releases show their position in status.queue.
     #[arg(long, env = "DAVIT_MAX_BUILDS", default_value_t = 2, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub max_builds: u16,
     /// The most that the cache of Git repositories may hold, in MiB.
     #[arg(long, env = "DAVIT_GIT_CACHE", default_value_t = 2048, value_name = "MIB")]
     pub git_cache: u64,
-    /// For development: let git sources use file:// URLs, and http:// to this machine.
+    /// For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine.
     #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
     pub allow_local_sources: bool,
 }

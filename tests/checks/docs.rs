@@ -8,7 +8,9 @@
     reason = "what fails here is a failed test"
 )]
 
+mod commands;
 mod fields;
+mod flags;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -72,6 +74,7 @@ fn reasons() -> String {
 fn generated(what: &str, page: &str) -> String {
     match what.split_once(' ') {
         Some(("generated:", "reasons")) => reasons(),
+        Some(("generated:", "flags")) => flags::table(),
         Some(("generated:", fields)) => fields::table(fields, page),
         _ => panic!("what is {what:?}?"),
     }
@@ -180,6 +183,44 @@ fn every_example_is_taken() {
         assert!(errors.is_empty(), "{place}: {errors:?}");
     }
     assert!(count > 10, "only {count} objects were found");
+}
+
+#[test]
+fn commands_of_pages_and_help_exist() {
+    // Debian 12 has this one, and the pages promise that it is enough.
+    let mut checker = commands::Checker::new(
+        root(),
+        davit_test_support::peers::file("kubectl-debian-1.20/kubectl"),
+    );
+    let pages = pages().into_iter().map(|path| {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        (name, std::fs::read_to_string(&path).unwrap())
+    });
+    let shown: Vec<_> = pages
+        .chain(commands::help_pages())
+        .flat_map(|(name, page)| commands::shown(&name, &page))
+        .collect();
+    assert!(shown.len() > 60, "only {} commands were found", shown.len());
+    let wrong: Vec<String> = shown
+        .iter()
+        .filter_map(|shown| checker.check(shown).err())
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn requests_for_a_check_work_more_than_once() {
+    for path in pages() {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for value in page.split("requestedAt=").skip(1) {
+            assert!(
+                value.trim_start_matches('"').starts_with("$("),
+                "{}: a fixed value is noticed once only: {}",
+                path.display(),
+                value.lines().next().unwrap_or_default()
+            );
+        }
+    }
 }
 
 #[test]

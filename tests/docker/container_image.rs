@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use davit_apiserver::{ApiServer, Options};
-use davit_test_support::daemon::Port;
+use davit_test_support::process::Port;
 use davit_test_support::docker::{BASE_IMAGE, DockerScope, base_image, docker};
 use davit_test_support::git_repo::GitRepo;
 use davit_test_support::git_server::{Access, GitHttps, GitSsh};
