@@ -16,6 +16,8 @@ mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]
 mod crds_rows;
+#[path = "conformance/manifests.rs"]
+mod manifests;
 
 use std::time::Duration;
 

@@ -330,7 +330,7 @@ fn image_context_holds_what_cargo_reads() {
         .arg(image.dir.path()));
     let context = image.dir.path().join("src");
     run(Command::new("cargo")
-        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .args(["tree", "--locked", "--offline", "--workspace", "--depth", "0"])
         .current_dir(&context));
     for left_out in [".git", "docs", "README.md", ".work", "target/debug"] {
         assert!(!context.join(left_out).exists(), "{left_out} is in the context");

@@ -29,15 +29,20 @@ pub struct KubeApiserver {
 impl KubeApiserver {
     /// Starts a new, empty one.
     pub fn start() -> Self {
-        Self::start_with(&["--unsafe-no-fsync"])
+        Self::start_with(&["--unsafe-no-fsync"], false)
+    }
+
+    /// Starts one that records every request, for [`KubeApiserver::requests_of`].
+    pub fn start_audited() -> Self {
+        Self::start_with(&["--unsafe-no-fsync"], true)
     }
 
     /// One that keeps what it acknowledged over a power failure, as any cluster would: for comparing speeds.
     pub fn start_durable() -> Self {
-        Self::start_with(&[])
+        Self::start_with(&[], false)
     }
 
-    fn start_with(etcd: &[&str]) -> Self {
+    fn start_with(etcd: &[&str], audited: bool) -> Self {
         let program = peers::file("kube-apiserver-1.36.3/kube-apiserver");
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
@@ -67,6 +72,13 @@ impl KubeApiserver {
             .arg(format!("--service-account-signing-key-file={}", path("sa.key")))
             // Without the controller that makes the default service accounts, no pod would be admitted.
             .arg("--disable-admission-plugins=ServiceAccount");
+        if audited {
+            let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
+            std::fs::write(root.join("audit.yaml"), policy).unwrap();
+            serve
+                .arg(format!("--audit-policy-file={}", path("audit.yaml")))
+                .arg(format!("--audit-log-path={}", path("audit.log")));
+        }
         let mut daemon = Daemon::start("kube-apiserver", serve, &root.join("apiserver.log"));
         let url = format!("https://127.0.0.1:{api}");
         let ca = root.join("certs/apiserver.crt");
@@ -141,6 +153,35 @@ impl KubeApiserver {
             .unwrap()
             .replace(ADMIN_TOKEN, "nobody-token-1c");
         std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// The requests for resources that `user` has made so far: verb, API group, resource (with its subresource) and the
+    /// code of the answer. Needs [`KubeApiserver::start_audited`].
+    pub fn requests_of(&self, user: &str) -> Vec<(String, String, String, u64)> {
+        let log = std::fs::read_to_string(self.dir.path().join("audit.log")).unwrap();
+        log.lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|event| event["user"]["username"] == user && event["stage"] != "RequestReceived")
+            .filter_map(|event| {
+                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                let object = &event["objectRef"];
+                let resource = object["resource"].as_str()?;
+                let resource = match object["subresource"].as_str() {
+                    Some(subresource) => format!("{resource}/{subresource}"),
+                    None => resource.to_owned(),
+                };
+                let code = event["responseStatus"]["code"].as_u64().unwrap_or_default();
+                Some((text(&event["verb"]), text(&object["apiGroup"]), resource, code))
+            })
+            .collect()
+    }
+
+    /// A kubeconfig of the user with this token.
+    pub fn kubeconfig_with_token(&self, token: &str) -> PathBuf {
+        let file = self.kubeconfig.with_file_name("token.kubeconfig");
+        let text = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        std::fs::write(&file, text.replace(ADMIN_TOKEN, token)).unwrap();
         file
     }
 
