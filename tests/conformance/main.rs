@@ -16,7 +16,6 @@ mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]
 mod crds_rows;
-#[path = "conformance/manifests.rs"]
 mod manifests;
 
 use std::time::Duration;

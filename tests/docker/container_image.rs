@@ -16,10 +16,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use davit_apiserver::{ApiServer, Options};
-use davit_test_support::process::Port;
 use davit_test_support::docker::{BASE_IMAGE, DockerScope, base_image, docker};
 use davit_test_support::git_repo::GitRepo;
 use davit_test_support::git_server::{Access, GitHttps, GitSsh};
+use davit_test_support::process::Port;
 use davit_test_support::{run, try_run, unique, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -95,7 +95,7 @@ pub fn shown(name: &str, page: &str) -> Vec<Shown> {
         let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
         let (program, _) = code.split_once(' ').unwrap_or((&code, ""));
         let known = CHECKED.contains(&program) && code.contains(' ');
-        (known || program.starts_with("scripts/")).then_some(code)
+        (known || (program.starts_with("scripts/") && !program.contains('*'))).then_some(code)
     }));
     lines
         .into_iter()
