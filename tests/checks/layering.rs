@@ -9,6 +9,7 @@
 )]
 
 mod imports;
+mod known;
 mod tables;
 mod tokens;
 
@@ -16,17 +17,12 @@ use std::collections::BTreeSet;
 
 use davit::api::Reason;
 use imports::{Imports, circles, imports};
+use known::{CIRCLES, LONGER};
 use tables::{kinds, modules};
 use tokens::{File, apiserver_files, files};
 
-/// The imports that are part of a circle today. This list may only shrink: break a circle, then remove its lines.
-const CIRCLES: &[&str] = &[];
-
 /// The most lines that a file may have, its tests included.
 const LONGEST: usize = 500;
-
-/// The files that are longer today. This list may only shrink.
-const LONGER: &[&str] = &[];
 
 /// What has an effect.
 const IMPURE: &[&str] = &[
@@ -78,7 +74,7 @@ fn ratchet(rule: &str, known: &[&str], found: &BTreeSet<String>) {
     none(rule, new.cloned());
     let gone = known.iter().filter(|it| !found.contains(**it));
     none(
-        "solved: remove it from the list in tests/checks/layering.rs",
+        "solved: remove it from tests/checks/layering/known.rs",
         gone.map(|it| (*it).to_owned()),
     );
 }
@@ -123,7 +119,7 @@ fn table_has_no_circle_but_that_of_the_command_line() {
 fn files_import_each_other_in_no_circle() {
     let product = imports(files());
     assert!(
-        product["src/controller/application.rs"].contains("src/controller/report.rs"),
+        product.values().map(BTreeSet::len).sum::<usize>() > 200,
         "imports are found"
     );
     let mut found = circles(&product);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 /// Comment lines that break the rule today. This number may only fall.
-const MOST: usize = 296;
+const MOST: usize = 187;
 
 /// Words that leave the actor or the object of a sentence unnamed.
 const UNNAMED: &str = r"(?i)\b(who|whom|whoever|nobody|somebody|is none|nothing where|by hand)\b";
@@ -40,7 +40,9 @@ fn comment_lines_that_name_no_actor_become_fewer() {
         let text = std::fs::read_to_string(path).unwrap();
         let comments = text.lines().enumerate();
         for (number, line) in comments.filter(|(_, line)| line.trim_start().starts_with("//")) {
-            if unnamed.is_match(line) {
+            // A name in backticks is no wording.
+            let prose: String = line.split('`').step_by(2).collect();
+            if unnamed.is_match(&prose) {
                 let place = path.strip_prefix(root).unwrap().display().to_string();
                 lines.insert((place, number + 1), line.trim().to_owned());
             }

@@ -10,63 +10,83 @@ use super::tokens::{File, Named};
 /// The files that each file imports.
 pub type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// The files of one crate by their module paths.
-struct Crate<'a> {
-    files: BTreeMap<Vec<String>, &'a File>,
-    names: BTreeMap<&'a str, Vec<Named>>,
-    items: BTreeMap<&'a str, BTreeSet<&'a str>>,
+/// What a file makes available under which name.
+struct Scope<'a> {
+    file: &'a File,
+    items: BTreeSet<&'a str>,
+    aliases: BTreeMap<&'a str, &'a [String]>,
+    /// The modules whose items are all imported.
+    globs: Vec<&'a [String]>,
 }
+
+/// The files of one crate by their module paths.
+type Scopes<'a> = BTreeMap<Vec<String>, Scope<'a>>;
 
 /// The imports between `files`, which are all files of one crate; those of tests, `lib.rs` and `main.rs` are left out.
 pub fn imports(files: &[File]) -> Imports {
-    let product = || files.iter().filter(|file| !file.is_test);
-    let all = Crate {
-        files: product().map(|file| (file.module_path(), file)).collect(),
-        names: product().map(|file| (file.path.as_str(), file.named())).collect(),
-        items: product().map(|file| (file.path.as_str(), file.items())).collect(),
-    };
+    let product: Vec<(&File, Vec<Named>)> = files
+        .iter()
+        .filter(|file| !file.is_test)
+        .map(|file| (file, file.named()))
+        .collect();
+    let scopes: Scopes<'_> = product
+        .iter()
+        .map(|(file, named)| (file.module_path(), scope(file, named)))
+        .collect();
     let mut found = Imports::new();
-    for file in product().filter(|file| !file.module_path().is_empty()) {
+    for (file, named) in product.iter().filter(|(file, _)| !file.module_path().is_empty()) {
         let into = found.entry(file.path.clone()).or_default();
-        for named in all.names[file.path.as_str()].iter().filter(|named| !named.public) {
-            if let Some(target) = all
-                .resolve(&named.path, 8)
-                .filter(|target| target.path != file.path)
-            {
-                into.insert(target.path.clone());
-            }
+        for named in named.iter().filter(|named| !named.public) {
+            let target = resolve(&scopes, &named.path, 3);
+            into.extend(
+                target
+                    .filter(|target| target.path != file.path)
+                    .map(|target| target.path.clone()),
+            );
         }
     }
     found
 }
 
-impl<'a> Crate<'a> {
-    /// The file in which the item or module of this path is defined; `None` if it is of another crate.
-    fn resolve(&self, path: &[String], depth: u32) -> Option<&'a File> {
-        let (length, file) = (1..=path.len())
-            .rev()
-            .find_map(|length| Some((length, *self.files.get(&path[..length])?)))?;
-        let Some(item) = path.get(length) else {
-            return Some(file);
-        };
-        let defines = |file: &File| self.items[file.path.as_str()].contains(item.as_str());
-        if depth == 0 || defines(file) {
-            return Some(file);
-        }
-        let through = self.names[file.path.as_str()].iter().find_map(|named| {
-            let (last, folder) = named.path.split_last()?;
-            let target = if named.alias.as_deref() == Some(item) {
-                named.path.clone()
-            } else if last == "*" && folder != &path[..length] {
-                [folder, std::slice::from_ref(item)].concat()
-            } else {
-                return None;
-            };
-            let target = self.resolve(&target, depth - 1)?;
-            (last != "*" || defines(target)).then_some(target)
-        });
-        Some(through.unwrap_or(file))
+fn scope<'a>(file: &'a File, named: &'a [Named]) -> Scope<'a> {
+    let module = file.module_path();
+    let globs = named.iter().filter_map(|named| match named.path.split_last() {
+        Some((last, folder)) if last == "*" && folder != module => Some(folder),
+        _ => None,
+    });
+    let aliases = named
+        .iter()
+        .filter_map(|named| Some((named.alias.as_deref()?, &named.path[..])));
+    Scope {
+        file,
+        items: file.items(),
+        aliases: aliases.collect(),
+        globs: globs.collect(),
     }
+}
+
+/// The file in which the item or module of this path is defined; `None` if it is of another crate.
+fn resolve<'a>(scopes: &Scopes<'a>, path: &[String], depth: u32) -> Option<&'a File> {
+    let (length, scope) = (1..=path.len())
+        .rev()
+        .find_map(|length| Some((length, scopes.get(&path[..length])?)))?;
+    let Some(item) = path.get(length).filter(|_| depth > 0) else {
+        return Some(scope.file);
+    };
+    if scope.items.contains(item.as_str()) {
+        return Some(scope.file);
+    }
+    let renamed = scope.aliases.get(item.as_str());
+    let renamed = renamed.filter(|target| **target != path);
+    let glob = || {
+        let mut folders = scope.globs.iter().filter_map(|folder| scopes.get(*folder));
+        let defining = folders.find(|scope| scope.items.contains(item.as_str()));
+        defining.map(|scope| scope.file)
+    };
+    let through = renamed
+        .and_then(|target| resolve(scopes, target, depth - 1))
+        .or_else(glob);
+    Some(through.unwrap_or(scope.file))
 }
 
 /// The imports that are part of a circle, as `importing file -> imported file`.

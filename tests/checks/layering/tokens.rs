@@ -201,7 +201,8 @@ impl File {
         let mut at = 0;
         while at < self.words.len() {
             let used = self.ident(at) == Some("use") && self.word(at + 1) != Some(&Word::Other);
-            let path = self.word(at + 1) == Some(&Word::Path)
+            let path = self.ident(at).is_some()
+                && self.word(at + 1) == Some(&Word::Path)
                 && (at == 0 || self.word(at - 1) != Some(&Word::Path))
                 && !self.is_visibility(at);
             if !(used || path) {
