@@ -57,7 +57,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Crds => Ok(std::io::stdout().write_all(crds()?.as_bytes())?),
         Command::Backup(args) => block_on(crate::backup::backup(args)),
         Command::Restore(args) => crate::backup::restore(&args),
-        Command::StaticServer(args) => Ok(crate::static_server::run(&args)?),
         Command::Up(up) => {
             crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
             let (config, _held) = Config::new(up.controller, Some(up.listen))?;

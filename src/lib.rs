@@ -19,5 +19,4 @@ pub mod process;
 pub mod redact;
 pub mod runtime;
 pub mod source;
-pub mod static_server;
 pub mod telemetry;

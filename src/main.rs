@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "{text}");
     };
     // Git calls davit as its ssh, by a link of that name.
-    if let Some(error) = davit::source::ssh::become_ssh_if_called_so() {
+    if let Some(error) = davit::source::become_ssh_if_called_so() {
         say(&format!("cannot run ssh: {error}"));
         return ExitCode::from(255);
     }

@@ -138,6 +138,7 @@ reasons! {
     GitUnreachable = "The Git server cannot be reached.",
     GitFailed = "Git failed in a way that is not known.",
     SubmoduleFailed = "A submodule could not be fetched.",
+    GitLfsFailed = "The content of files in Git LFS could not be fetched.",
     PathNotFound = "A path that the spec names is not in the source.",
     PathEscapes = "A path leads out of the source.",
 

@@ -1,6 +1,6 @@
 //! Finds out how to build a source that does not say: an ordered list, the first that fits. Pure.
 
-use super::BuildType;
+use super::contract::BuildType;
 use crate::api::{Dockerfile, StaticSite};
 
 /// Where the first page of a static site is looked for, in this order.

@@ -1,12 +1,9 @@
 //! Builds with a Dockerfile of the source. It may lie outside of the context, as with `docker build -f`.
 
-use std::collections::BTreeMap;
-
-use super::build_options::Plan;
-use super::context::{Made, Tree};
-use super::filesync::Trees;
+use super::buildkit::{Generated, Patterns, SolveRequest, Tree, Trees};
+use super::contract::BuildRequest;
+use super::error::BuildError;
 use super::paths::Root;
-use super::{BuildError, BuildRequest};
 use crate::api::{Dockerfile, Reason};
 
 const PATH: &str = "spec.build.dockerfile.path";
@@ -16,7 +13,11 @@ const CONTEXT: &str = "spec.build.dockerfile.context";
 ///
 /// # Errors
 /// The Dockerfile or the context is not there or lies outside of the checkout.
-pub fn plan(root: &Root, dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Plan, BuildError> {
+pub fn plan(
+    root: &Root,
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+) -> Result<SolveRequest, BuildError> {
     let context = root.directory(CONTEXT, &dockerfile.context, Reason::PathNotFound)?;
     let text = root.read(PATH, &dockerfile.path, Reason::DockerfileNotFound)?;
     // BuildKit gets the Dockerfile apart from the context, so that `.dockerignore` may leave it out there.
@@ -27,22 +28,40 @@ pub fn plan(root: &Root, dockerfile: &Dockerfile, request: &BuildRequest) -> Res
         .next()
         .unwrap_or("Dockerfile")
         .to_owned();
-    let ignore = format!("{}.dockerignore", dockerfile.path);
-    let mut files = BTreeMap::new();
-    if root.has_file(&ignore) {
-        let lines = root.read(PATH, &ignore, Reason::DockerfileNotFound)?;
-        files.insert(format!("{name}.dockerignore"), Made::Text(lines));
-    }
-    files.insert(name.clone(), Made::Text(text));
+    let context = Tree::checkout(context);
+    let context = match ignore_file(root, dockerfile)? {
+        Some((path, file)) => {
+            context.without(Patterns::parse(&file).map_err(|why| BuildError::ControlFile {
+                path,
+                why: why.to_string(),
+            })?)
+        }
+        None => context,
+    };
     let trees = Trees::from([
-        ("dockerfile".to_owned(), Tree::Made(files)),
-        ("context".to_owned(), Tree::checkout(context)),
+        (
+            "dockerfile".to_owned(),
+            Tree::default().with(&name, Generated::Text(text)),
+        ),
+        ("context".to_owned(), context),
     ]);
-    Ok(Plan {
+    Ok(SolveRequest {
         trees,
         dockerfile: name,
         target: dockerfile.target.clone(),
         args: request.args.clone(),
         secrets: request.secrets.clone(),
     })
+}
+
+/// Path and content of the `.dockerignore` that applies: the one of this Dockerfile, else that of the context. Symbolic
+/// links are followed within the checkout.
+fn ignore_file(root: &Root, dockerfile: &Dockerfile) -> Result<Option<(String, Vec<u8>)>, BuildError> {
+    let of_context = format!("{}/.dockerignore", dockerfile.context.trim_end_matches('/'));
+    for path in [format!("{}.dockerignore", dockerfile.path), of_context] {
+        if let Some(file) = root.control_file(&path)? {
+            return Ok(Some((path, file)));
+        }
+    }
+    Ok(None)
 }

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{BuildError, BuildRequest, BuildType, Builder, BuiltImage};
+use super::contract::{BuildRequest, BuildType, Builder, BuiltImage};
+use super::error::BuildError;
 use crate::api::Reason;
 use crate::job_log::JobLog;
 use crate::model::AppId;

@@ -7,21 +7,12 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
+use super::buildkit::engine_error as engine;
+use super::contract::BuiltImage;
+use super::error::BuildError;
 use super::image_ownership::{ANY_DAVIT, Owner, prefix};
-use super::{BuildError, BuiltImage};
-use crate::error::chain;
+use super::labels::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
 use crate::model::AppId;
-
-/// The label with the Application's namespace.
-pub const NAMESPACE: &str = "dev.davit.namespace";
-/// The label with the Application's name.
-pub const APPLICATION: &str = "dev.davit.application";
-/// The label with the name of the Davit that made the image: several may share an engine.
-pub const INSTANCE: &str = "dev.davit.instance";
-/// The label with what sets that Davit apart from another one of the same name.
-pub const INSTALLATION: &str = "dev.davit.installation";
-/// The label with the way it was made.
-pub const BUILDER: &str = "dev.davit.builder";
 
 /// The image that `tag` names, with its labels; nothing where it is not there.
 pub async fn inspect(
@@ -43,7 +34,7 @@ pub async fn inspect(
     }
 }
 
-/// As [`super::Builder::find`].
+/// As [`super::contract::Builder::find`].
 pub async fn find(docker: &Docker, owner: Owner<'_>, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
     let found = inspect(docker, tag).await?;
     Ok(found
@@ -57,11 +48,6 @@ pub async fn find(docker: &Docker, owner: Owner<'_>, tag: &str) -> Result<Option
 
 /// Every tag that bears all of `labels`. An image that lost its tag to a newer build is listed by its id, so that it
 /// can be removed too.
-pub async fn labelled(docker: &Docker, labels: &[(&str, &str)]) -> Result<Vec<BuiltImage>, BuildError> {
-    let found = with_labels(docker, labels).await?.into_iter();
-    Ok(found.map(|(image, _)| image).collect())
-}
-
 async fn with_labels(
     docker: &Docker,
     labels: &[(&str, &str)],
@@ -101,7 +87,7 @@ async fn with_labels(
     Ok(all)
 }
 
-/// As [`super::Builder::images`].
+/// As [`super::contract::Builder::images`].
 pub async fn of(docker: &Docker, owner: Owner<'_>, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
     let labels = [
         (INSTANCE, owner.instance),
@@ -133,7 +119,7 @@ pub async fn of(docker: &Docker, owner: Owner<'_>, app: &AppId) -> Result<Vec<Bu
     Ok(all)
 }
 
-/// As [`super::Builder::adopt`].
+/// As [`super::contract::Builder::adopt`].
 pub async fn adopt(docker: &Docker, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {
     let tags = match docker.inspect_image(image).await {
         Ok(found) => found.repo_tags.unwrap_or_default(),
@@ -156,7 +142,7 @@ pub async fn adopt(docker: &Docker, image: &str, tag: &str, pulled: bool) -> Res
     Ok(true)
 }
 
-/// As [`super::Builder::remove`]; what is not ours stays.
+/// As [`super::contract::Builder::remove`]; what is not ours stays.
 pub async fn remove(docker: &Docker, owner: Owner<'_>, tag: &str) -> Result<(), BuildError> {
     let found = match docker.inspect_image(tag).await {
         Ok(found) => found,
@@ -215,17 +201,6 @@ async fn remove_name(docker: &Docker, tag: &str) -> Result<(), BuildError> {
             ..
         }) => Ok(()),
         Err(error) => Err(engine(&error)),
-    }
-}
-
-/// The engine's error as ours.
-pub fn engine(error: &Error) -> BuildError {
-    match error {
-        Error::DockerResponseServerError { message, .. } if message.contains("no space left on device") => {
-            BuildError::DiskFull
-        }
-        Error::DockerResponseServerError { .. } => BuildError::Engine(chain(error)),
-        _ => BuildError::EngineUnavailable(chain(error)),
     }
 }
 

@@ -6,11 +6,8 @@ use std::path::Path;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::BuildError;
+use super::error::{BuildError, SOURCE_PATH};
 use crate::api::Reason;
-
-/// The field that names the directory which everything else is relative to, in the usual kind of source.
-pub const SOURCE_PATH: &str = "spec.source.git.path";
 
 /// The most that a Dockerfile may hold, in bytes.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
@@ -68,6 +65,39 @@ impl Root {
             .read_to_end(&mut bytes)
             .map_err(BuildError::Io)?;
         Ok(bytes)
+    }
+
+    /// The content of a file that controls the build, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The entry is no file, or a symbolic link that leads nowhere or out of the checkout. Ignoring it would build
+    /// something else than the repository describes.
+    pub fn control_file(&self, path: &str) -> Result<Option<Vec<u8>>, BuildError> {
+        let unusable = |why: &str| BuildError::ControlFile {
+            path: path.to_owned(),
+            why: why.to_owned(),
+        };
+        match self.dir.symlink_metadata(self.join(path)) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(_) | Ok(_) => {}
+        }
+        match self.read("", path, Reason::PathNotFound) {
+            Ok(file) => Ok(Some(file)),
+            Err(BuildError::PathEscapes { .. }) => {
+                Err(unusable("it is a symbolic link that leads out of the repository"))
+            }
+            Err(BuildError::PathNotFound { .. }) => {
+                Err(unusable("it is neither a file nor a symbolic link to one"))
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Whether a file is there that may be read.

@@ -1,13 +1,12 @@
-//! Puts files as they are behind a web server: Davit's own ([`crate::static_server`]), or one that the user names.
-//! For its own, nothing is pulled from anywhere: the image is the running program and the files.
+//! Puts files as they are behind a web server: Davit's own, or one that the user names. With its own, nothing is pulled
+//! from anywhere: the image is `FROM scratch`.
 
 use std::collections::BTreeMap;
 
-use super::build_options::Plan;
-use super::context::{Made, Tree};
-use super::filesync::Trees;
+use super::buildkit::{Generated, SolveRequest, Tree, Trees};
+use super::contract::BuildRequest;
+use super::error::BuildError;
 use super::paths::Root;
-use super::{BuildError, BuildRequest};
 use crate::api::{Reason, StaticSite};
 
 const PUBLISH: &str = "spec.build.static.publishDirectory";
@@ -15,20 +14,22 @@ const IMAGE: &str = "spec.build.static.image";
 const IMAGE_PATH: &str = "spec.build.static.imagePath";
 const SPA: &str = "spec.build.static.spa";
 
+/// The name of the server in the image and in the build context.
+const PROGRAM: &str = "davit-static-server";
+/// The directory of the build context that holds the published files.
+const SITE: &str = "site";
+
 /// Where web servers' images usually have their files.
 const USUAL_PATH: &str = "/usr/share/nginx/html";
 
-/// The image to serve with, and the site on top.
+/// Davit's own web server: a static executable of `crates/davit-static-server`, embedded by build.rs.
+static SERVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/davit-static-server"));
+
+/// The build of a site: the files, and the web server that they are served by.
 ///
 /// # Errors
-/// The directory is not there or lies outside of the checkout, or the fields do not fit together. `own_server` is the
-/// image with Davit's own server; it is used where the site names none.
-pub fn plan(
-    root: &Root,
-    site: &StaticSite,
-    request: &BuildRequest,
-    own_server: &str,
-) -> Result<Plan, BuildError> {
+/// The directory is not there or lies outside of the checkout, or the fields do not fit together.
+pub fn plan(root: &Root, site: &StaticSite, request: &BuildRequest) -> Result<SolveRequest, BuildError> {
     // Of a type that was given, admission says the same.
     let given = [
         ("spec.build.args", request.args.is_empty()),
@@ -39,16 +40,19 @@ pub fn plan(
         return Err(BuildError::NotSupported { field, why });
     }
     let published = root.directory(PUBLISH, &site.publish_directory, Reason::PublishDirectoryNotFound)?;
-    let text = match &site.image {
-        None => own(own_server, site)?,
-        Some(image) => other(image, site)?,
+    let (text, context) = match &site.image {
+        None => {
+            let context = Tree::site(published, SITE).with(PROGRAM, Generated::Program(SERVER));
+            (own(site)?, context)
+        }
+        Some(image) => (other(image, site)?, Tree::site(published, "")),
     };
-    let trees = Trees::from([
-        ("dockerfile".to_owned(), dockerfile(text)),
-        ("context".to_owned(), Tree::site(published)),
-    ]);
-    Ok(Plan {
-        trees,
+    let dockerfile = Tree::default().with("Dockerfile", Generated::Text(text.into_bytes()));
+    Ok(SolveRequest {
+        trees: Trees::from([
+            ("dockerfile".to_owned(), dockerfile),
+            ("context".to_owned(), context),
+        ]),
         dockerfile: "Dockerfile".to_owned(),
         target: None,
         args: BTreeMap::new(),
@@ -56,23 +60,8 @@ pub fn plan(
     })
 }
 
-/// An image with nothing but Davit's program, which serves without any privilege.
-pub fn server(program: std::fs::File) -> Plan {
-    let files = BTreeMap::from([("davit".to_owned(), Made::Program(std::sync::Arc::new(program)))]);
-    let text = "FROM scratch\nCOPY davit /davit\nUSER 65532:65532\n".to_owned();
-    Plan {
-        trees: Trees::from([
-            ("dockerfile".to_owned(), dockerfile(text)),
-            ("context".to_owned(), Tree::Made(files)),
-        ]),
-        dockerfile: "Dockerfile".to_owned(),
-        target: None,
-        args: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-    }
-}
-
-fn own(server: &str, site: &StaticSite) -> Result<String, BuildError> {
+/// An image of the server and the files. The server is a layer of its own, which all sites share.
+fn own(site: &StaticSite) -> Result<String, BuildError> {
     if site.image_path.is_some() {
         return Err(BuildError::NotSupported {
             field: IMAGE_PATH,
@@ -81,8 +70,8 @@ fn own(server: &str, site: &StaticSite) -> Result<String, BuildError> {
     }
     let spa = if site.spa { r#", "--spa""# } else { "" };
     Ok(format!(
-        "FROM {server}\nCOPY . /srv\nEXPOSE 8080\nCMD [\"/davit\", \"static-server\", \"--root\", \"/srv\", \
-         \"--listen\", \"0.0.0.0:8080\"{spa}]\n"
+        "FROM scratch\nCOPY {PROGRAM} /{PROGRAM}\nUSER 65532:65532\nCOPY {SITE} /srv\nEXPOSE 8080\n\
+         CMD [\"/{PROGRAM}\", \"--root\", \"/srv\", \"--listen\", \"0.0.0.0:8080\"{spa}]\n"
     ))
 }
 
@@ -105,13 +94,6 @@ fn other(image: &str, site: &StaticSite) -> Result<String, BuildError> {
     Ok(format!("FROM {image}\nCOPY [\".\", {target}]\n"))
 }
 
-fn dockerfile(text: String) -> Tree {
-    Tree::Made(BTreeMap::from([(
-        "Dockerfile".to_owned(),
-        Made::Text(text.into_bytes()),
-    )]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,12 +107,14 @@ mod tests {
             ..StaticSite::default()
         };
         let text = |site: &StaticSite| match &site.image {
-            None => own("davit-static:1", site),
+            None => own(site),
             Some(image) => other(image, site),
         };
         let spa = text(&site(None, None, true)).unwrap();
         assert!(
-            spa.starts_with("FROM davit-static:1\nCOPY . /srv\n") && spa.contains(r#""--spa"]"#),
+            spa.starts_with("FROM scratch\n")
+                && spa.contains("COPY site /srv\n")
+                && spa.contains(r#""--spa"]"#),
             "{spa}"
         );
         assert!(!text(&site(None, None, false)).unwrap().contains("spa"));

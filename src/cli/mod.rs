@@ -33,9 +33,6 @@ pub enum Command {
     Backup(Backup),
     /// Make the data directory of a new `davit up` from a backup.
     Restore(Restore),
-    /// Serve a directory over HTTP; what images of static sites run.
-    #[command(hide = true)]
-    StaticServer(crate::static_server::Args),
 }
 
 /// `davit up`.

@@ -46,8 +46,7 @@ impl Bench {
 
     pub fn docker(test: &str) -> Self {
         let scope = DockerScope::new(test);
-        let mut options = BuilderOptions::new(SOCKET, unique("promises"));
-        options.executable = env!("CARGO_BIN_EXE_davit").into();
+        let options = BuilderOptions::new(SOCKET, unique("promises"));
         let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
         let namespace = scope.namespace.clone();
         let builder = Arc::new(DockerBuilder::new(docker, options));

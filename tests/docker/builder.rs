@@ -50,8 +50,7 @@ impl Bench {
         let log = JobLog::open(&source.path().join("log"), Masker::new(&[Secret::from(HIDDEN)])).unwrap();
         std::fs::create_dir(source.path().join("root")).unwrap();
         let instance = unique("builder-test");
-        let mut options = BuilderOptions::new(SOCKET, &instance);
-        options.executable = env!("CARGO_BIN_EXE_davit").into();
+        let options = BuilderOptions::new(SOCKET, &instance);
         let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
         Self {
             builder: DockerBuilder::new(docker, options),
@@ -570,6 +569,82 @@ async fn dockerignore_leaves_out_what_docker_leaves_out() {
     }
 }
 
+#[tokio::test]
+async fn dockerignore_names_any_file_and_may_be_a_link_within_the_repository() {
+    let bench = Bench::new("ignored");
+    bench.write("gr\u{fc}n.key", HIDDEN);
+    bench.write(
+        "config/ignore",
+        "\u{feff}*.pem\ngr\u{fc}n*\n!gr\u{fc}n-kept\n# *\n",
+    );
+    bench.write("gr\u{fc}n-kept", "1");
+    bench.write("other.pem", HIDDEN);
+    bench.dockerfile(&["COPY . /files"]);
+    // A link out of the context is followed too, as long as it stays in the repository.
+    for path in ["", "app"] {
+        let mut request = bench.request();
+        request.path = path.to_owned();
+        let dir = bench.root().join(path);
+        if path == "app" {
+            std::fs::create_dir(&dir).unwrap();
+            for file in ["gr\u{fc}n.key", "gr\u{fc}n-kept", "other.pem", "Dockerfile"] {
+                std::fs::copy(bench.root().join(file), dir.join(file)).unwrap();
+            }
+        }
+        let target = if path == "app" {
+            "../config/ignore"
+        } else {
+            "config/ignore"
+        };
+        std::os::unix::fs::symlink(target, dir.join(".dockerignore")).unwrap();
+        let image = bench.built(&request).await;
+        let files = prints(&image.id, &["ls", "/files"]);
+        let kept = files.contains("-kept") && !files.contains(".key") && !files.contains(".pem");
+        assert!(kept, "{path}: {files}");
+    }
+}
+
+#[tokio::test]
+async fn dockerignore_that_cannot_be_read_fails_the_build() {
+    let bench = Bench::new("unreadable");
+    bench.dockerfile(&["COPY . /files"]);
+    bench.write("secret.key", HIDDEN);
+    let ignore = bench.root().join(".dockerignore");
+    let outside = bench.source.path().join("ignore");
+    std::fs::write(&outside, "*.key").unwrap();
+    for (name, make) in [
+        ("line 2 is not UTF-8", &|| {
+            std::fs::write(&ignore, b"a\ngr\xfcn\n") as std::io::Result<()>
+        }),
+        ("line 1: invalid pattern \"[a\"", &|| {
+            std::fs::write(&ignore, "[a\n")
+        }),
+        ("leads out of the repository", &|| {
+            std::os::unix::fs::symlink(&outside, &ignore)
+        }),
+        ("neither a file nor", &|| {
+            std::os::unix::fs::symlink("nothing", &ignore)
+        }),
+        ("neither a file nor", &|| std::fs::create_dir(&ignore)),
+    ] as [(&str, &dyn Fn() -> std::io::Result<()>); 5]
+    {
+        make().unwrap();
+        let error = bench.build(&bench.request()).await.unwrap_err();
+        let told = error.to_string();
+        assert!(
+            matches!(error, BuildError::ControlFile { .. })
+                && told.contains(".dockerignore")
+                && told.contains(name),
+            "{name}: {told}"
+        );
+        if ignore.is_dir() {
+            std::fs::remove_dir(&ignore).unwrap();
+        } else {
+            std::fs::remove_file(&ignore).unwrap();
+        }
+    }
+}
+
 /// The lines that begin with `file=`, wherever a client writes them.
 fn files(text: &str) -> Vec<&str> {
     let names = text
@@ -889,17 +964,19 @@ async fn a_static_site_is_served_without_any_image_from_elsewhere() {
     // Two sites at once, both the first.
     let mut second = request.clone();
     second.tag = format!("davit-test/{}:2", bench.scope.namespace);
-    let (image, _) = tokio::join!(bench.built(&request), bench.built(&second));
+    let (image, other) = tokio::join!(bench.built(&request), bench.built(&second));
     assert_eq!(image.builder, "static");
-    assert_eq!(
-        bench
-            .text()
-            .matches("make the image with Davit's web server")
-            .count(),
-        1,
-        "{}",
-        bench.text()
-    );
+    // The server is a layer that both share, and no image of its own is left behind.
+    let layers =
+        |id: &str| run(docker().args(["image", "inspect", "--format", "{{index .RootFS.Layers 0}}", id]));
+    assert_eq!(layers(&image.id), layers(&other.id));
+    let filter = format!("label={INSTANCE}={}", bench.instance);
+    let left = run(docker().args(["image", "ls", "--format", "{{.Repository}}", "--filter", &filter]));
+    assert!(left.lines().all(|name| name.starts_with("davit-test/")), "{left}");
+    let size: u64 = run(docker().args(["image", "inspect", "--format", "{{.Size}}", &image.id]))
+        .parse()
+        .unwrap();
+    assert!(size < 4 * 1024 * 1024, "{size} bytes");
     assert_eq!(
         run(docker().args(["image", "inspect", "--format", "{{.Config.User}}", &image.id])),
         "65532:65532"
@@ -916,8 +993,8 @@ async fn a_static_site_is_served_without_any_image_from_elsewhere() {
             ("/.well-known/acme", 200, "acme"),
             ("/.env", 404, "404 Not Found\n"),
             ("/out", 404, "404 Not Found\n"),
-            ("/%2e%2e/davit", 404, "404 Not Found\n"),
-            ("/..%2fdavit", 404, "404 Not Found\n"),
+            ("/%2e%2e/davit-static-server", 404, "404 Not Found\n"),
+            ("/..%2fdavit-static-server", 404, "404 Not Found\n"),
             ("/gone.js", 404, "404 Not Found\n"),
         ] {
             let reply = http::get(&served.url(path));
@@ -925,7 +1002,7 @@ async fn a_static_site_is_served_without_any_image_from_elsewhere() {
         }
         let raw = run(Command::new("curl")
             .args(["-s", "--path-as-is", "-o", "/dev/null", "-w", "%{http_code}"])
-            .arg(served.url("/../../davit")));
+            .arg(served.url("/../../davit-static-server")));
         assert_eq!(raw, "404");
         let page = http::request("GET", &served.url("/some/route"))
             .header("Accept: text/html")

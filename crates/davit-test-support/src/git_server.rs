@@ -207,7 +207,10 @@ impl GitSsh {
             keygen(root, key);
         }
         let public = std::fs::read_to_string(root.join("client.pub")).unwrap();
-        let only_git = r#"restrict,command="git-shell -c \"$SSH_ORIGINAL_COMMAND\"" "#;
+        let only_git = format!(
+            r#"restrict,command="case \"$SSH_ORIGINAL_COMMAND\" in git-lfs-authenticate*) cat {};; *) git-shell -c \"$SSH_ORIGINAL_COMMAND\";; esac" "#,
+            root.join("lfs-authenticate").display()
+        );
         std::fs::write(root.join("authorized_keys"), format!("{only_git}{public}")).unwrap();
         if is_root() {
             // Where sshd shuts its unprivileged half in; Debian's service would make it.
@@ -225,6 +228,11 @@ impl GitSsh {
         };
         server.serve();
         server
+    }
+
+    /// Sets what `git-lfs-authenticate` prints; without it, the command fails.
+    pub fn answer_lfs_authenticate(&self, json: &str) {
+        std::fs::write(self.dir.path().join("lfs-authenticate"), json).unwrap();
     }
 
     fn serve(&mut self) {

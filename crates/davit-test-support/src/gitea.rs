@@ -151,6 +151,28 @@ impl Gitea {
         }
     }
 
+    /// Uploads an object into the Git LFS store of the repository `name`, as `git lfs push` does.
+    pub fn upload_lfs(&self, name: &str, oid: &str, content: &str) {
+        let body = json!({"operation": "upload", "transfers": ["basic"],
+            "objects": [{"oid": oid, "size": content.len()}]});
+        let answer = request(
+            "POST",
+            &format!("{}/info/lfs/objects/batch", self.clone_url(name)),
+        )
+        .basic(&self.user, &self.token)
+        .header("Accept: application/vnd.git-lfs+json")
+        .body("application/vnd.git-lfs+json", &body.to_string())
+        .send()
+        .expect(200)
+        .json();
+        let upload = &answer["objects"][0]["actions"]["upload"];
+        let mut put = request("PUT", upload["href"].as_str().unwrap());
+        for (name, value) in upload["header"].as_object().unwrap() {
+            put = put.header(&format!("{name}: {}", value.as_str().unwrap()));
+        }
+        put.body("application/octet-stream", content).send().expect(200);
+    }
+
     /// The address for cloning the administrator's repository `name`, without a credential.
     pub fn clone_url(&self, name: &str) -> String {
         format!("{}/{}/{name}.git", self.url, self.user)
@@ -188,7 +210,8 @@ fn configuration(data: &Path, program: &Path, port: u16) -> String {
         "APP_NAME = Gitea of a test\nRUN_USER = {user}\nRUN_MODE = prod\nWORK_PATH = {data}\n\
          [server]\nHTTP_ADDR = 127.0.0.1\nHTTP_PORT = {port}\nROOT_URL = http://127.0.0.1:{port}/\n\
          DOMAIN = 127.0.0.1\nDISABLE_SSH = true\nOFFLINE_MODE = true\nSTATIC_ROOT_PATH = {program}\n\
-         APP_DATA_PATH = {data}/data\nLFS_START_SERVER = false\n\
+         APP_DATA_PATH = {data}/data\nLFS_START_SERVER = true\n\
+         LFS_JWT_SECRET = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n[lfs]\nPATH = {data}/lfs\n\
          [database]\nDB_TYPE = sqlite3\nPATH = {data}/gitea.db\nSQLITE_JOURNAL_MODE = WAL\n\
          [security]\nINSTALL_LOCK = true\nSECRET_KEY = only-for-one-test\nINTERNAL_TOKEN = only-for-one-test-too\n\
          PASSWORD_HASH_ALGO = pbkdf2_v1\n\

@@ -2,14 +2,6 @@
 
 /// The imports that are part of a circle of files.
 pub const CIRCLES: &[&str] = &[
-    "src/builder/buildkit.rs -> src/builder/static_server_image.rs",
-    "src/builder/context.rs -> src/builder/context_filter.rs",
-    "src/builder/context_filter.rs -> src/builder/context.rs",
-    "src/builder/image_ownership.rs -> src/builder/images.rs",
-    "src/builder/images.rs -> src/builder/image_ownership.rs",
-    "src/builder/mod.rs -> src/builder/paths.rs",
-    "src/builder/paths.rs -> src/builder/mod.rs",
-    "src/builder/static_server_image.rs -> src/builder/buildkit.rs",
     "src/controller/build_job.rs -> src/controller/job_queue.rs",
     "src/controller/build_job.rs -> src/controller/mod.rs",
     "src/controller/dereference.rs -> src/controller/mod.rs",
@@ -58,15 +50,6 @@ pub const CIRCLES: &[&str] = &[
     "src/runtime/docker/restart_history.rs -> src/runtime/docker/observe.rs",
     "src/runtime/fake.rs -> src/runtime/fake/state.rs",
     "src/runtime/fake/state.rs -> src/runtime/fake.rs",
-    "src/source/git.rs -> src/source/git_command.rs",
-    "src/source/git.rs -> src/source/git_fetch.rs",
-    "src/source/git.rs -> src/source/submodules.rs",
-    "src/source/git_command.rs -> src/source/git.rs",
-    "src/source/git_fetch.rs -> src/source/git.rs",
-    "src/source/git_fetch.rs -> src/source/git_command.rs",
-    "src/source/git_fetch.rs -> src/source/submodules.rs",
-    "src/source/submodules.rs -> src/source/git.rs",
-    "src/source/submodules.rs -> src/source/git_fetch.rs",
 ];
 
 /// The files of more than 500 lines.
@@ -81,5 +64,4 @@ pub const LONGER: &[&str] = &[
     "src/process.rs",
     "src/runtime/docker/network.rs",
     "src/runtime/docker/observe.rs",
-    "src/source/image.rs",
 ];

@@ -9,7 +9,6 @@ impl Bench {
     /// Another builder of the same name.
     fn namesake(&self, installation: &str) -> DockerBuilder {
         let mut options = BuilderOptions::new(SOCKET, &self.instance);
-        options.executable = env!("CARGO_BIN_EXE_davit").into();
         options.installation = installation.into();
         let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
         DockerBuilder::new(docker, options)

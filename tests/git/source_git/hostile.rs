@@ -48,27 +48,6 @@ async fn links_modes_and_names_are_kept() {
 }
 
 #[tokio::test]
-async fn lfs_pointers_stay_pointers_and_are_named() {
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
-    let repo = GitRepo::with(&[
-        (".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n"),
-        ("art/big.bin", pointer),
-        ("real.bin", "not a pointer"),
-    ]);
-    let world = World::development();
-    let checkout = world
-        .fetch(&file_remote(repo.path()), &RefSpec::Default)
-        .await
-        .unwrap();
-    assert_eq!(read(&checkout, "art/big.bin"), pointer);
-    let log = world.log();
-    assert!(
-        log.contains("1 of the files are Git LFS pointers (art/big.bin"),
-        "{log}"
-    );
-}
-
-#[tokio::test]
 async fn what_a_commit_says_is_short_and_plain() {
     let repo = GitRepo::with(&[("file", "x")]);
     let tree = repo.git(["rev-parse", "HEAD^{tree}"]);

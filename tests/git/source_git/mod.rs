@@ -14,6 +14,7 @@
 mod cache;
 mod hostile;
 mod https;
+mod lfs;
 mod malformed_responses;
 mod ssh;
 mod submodules;

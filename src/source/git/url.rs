@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::{Fields, GitRemote, SourceError};
+use super::error::SourceError;
+use super::remote::{Fields, GitRemote};
 use crate::model::{GitCredential, RefSpec};
 use crate::redact::SafeUrl;
 
@@ -114,6 +115,17 @@ pub(super) fn describe(remote: &GitRemote, spec: &RefSpec) -> (String, String) {
         RefSpec::Branch(name) => (fields.in_ref("branch"), format!("branch {name}")),
         RefSpec::Tag(name) => (fields.in_ref("tag"), format!("tag {name}")),
         RefSpec::Commit(commit) => (fields.in_ref("commit"), format!("commit {commit}")),
+    }
+}
+
+/// The error for a ref that is not there.
+pub(super) fn not_there(remote: &GitRemote, spec: &RefSpec, default_branch: Option<String>) -> SourceError {
+    let (field, what) = describe(remote, spec);
+    SourceError::RefNotFound {
+        field,
+        what,
+        url: remote.url.clone(),
+        default_branch,
     }
 }
 
@@ -269,7 +281,7 @@ fn plain(name: &str) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || "-._~[]:%+".contains(c))
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),

@@ -1,7 +1,6 @@
 //! Which files of a tree BuildKit asks for: those that the Dockerfile can reach (`followpaths`), without what
 //! `.dockerignore` leaves out.
 
-use super::context::Tree;
 use super::dockerignore::{self, BadPattern, Patterns};
 
 /// The longest chain of symbolic links that is followed, as in the kernel.
@@ -23,7 +22,12 @@ impl Selection {
     ///
     /// # Errors
     /// A pattern cannot be read.
-    pub fn new(tree: &Tree, follow: &[&str], exclude: &[&str], include: &[&str]) -> Result<Self, BadPattern> {
+    pub fn new(
+        link: impl Fn(&str) -> Option<String>,
+        follow: &[&str],
+        exclude: &[&str],
+        include: &[&str],
+    ) -> Result<Self, BadPattern> {
         let only = if include.is_empty() {
             None
         } else {
@@ -38,7 +42,7 @@ impl Selection {
                 break;
             }
             wanted =
-                wanted.and_then(|mut paths| reach(tree, path, &mut paths, LONGEST_CHAIN).map(|()| paths));
+                wanted.and_then(|mut paths| reach(&link, path, &mut paths, LONGEST_CHAIN).map(|()| paths));
         }
         let wanted = wanted.filter(|_| !follow.is_empty());
         Ok(Self {
@@ -48,13 +52,18 @@ impl Selection {
         })
     }
 
+    /// The same with other patterns of what to leave out.
+    pub fn without(self, exclude: Patterns) -> Self {
+        Self { exclude, ..self }
+    }
+
     /// What becomes of a path, where `above` is what became of the directory that it is in; nothing for the top.
-    pub fn meet(&self, path: &str, above: Option<&Met>) -> Met {
-        let exclude = self.exclude.meet(path, above.map(|above| &above.exclude));
+    pub fn matches(&self, path: &str, above: Option<&Match>) -> Match {
+        let exclude = self.exclude.matches(path, above.map(|above| &above.exclude));
         let only = self
             .only
             .as_ref()
-            .map(|only| only.meet(path, above.and_then(|above| above.only.as_ref())));
+            .map(|only| only.matches(path, above.and_then(|above| above.only.as_ref())));
         let reached = self
             .wanted
             .as_ref()
@@ -64,7 +73,7 @@ impl Selection {
                 .wanted
                 .as_ref()
                 .is_some_and(|wanted| wanted.iter().any(|top| is_at_or_below(top, path)));
-        Met {
+        Match {
             taken: reached && only.as_ref().is_none_or(|only| only.meant) && !exclude.meant,
             looked_into: on_the_way && (!exclude.meant || !self.exclude.is_plain()),
             exclude,
@@ -75,13 +84,13 @@ impl Selection {
 
 /// What becomes of a path.
 #[derive(Clone, Debug)]
-pub struct Met {
+pub struct Match {
     /// It is asked for.
     pub taken: bool,
     /// If it is a directory: something below it may be asked for.
     pub looked_into: bool,
-    exclude: dockerignore::Met,
-    only: Option<dockerignore::Met>,
+    exclude: dockerignore::Match,
+    only: Option<dockerignore::Match>,
 }
 
 fn is_at_or_below(path: &str, top: &str) -> bool {
@@ -90,7 +99,12 @@ fn is_at_or_below(path: &str, top: &str) -> bool {
 }
 
 /// Adds the path, and every link on the way with what it leads to. Nothing where everything is meant.
-fn reach(tree: &Tree, path: &str, wanted: &mut Vec<String>, links_left: u8) -> Option<()> {
+fn reach(
+    link: &impl Fn(&str) -> Option<String>,
+    path: &str,
+    wanted: &mut Vec<String>,
+    links_left: u8,
+) -> Option<()> {
     let parts: Vec<&str> = path.split('/').collect();
     let mut at: Vec<&str> = Vec::new();
     for (index, part) in parts.iter().enumerate() {
@@ -103,7 +117,7 @@ fn reach(tree: &Tree, path: &str, wanted: &mut Vec<String>, links_left: u8) -> O
             name => at.push(name),
         }
         let here = at.join("/");
-        if let Some(target) = tree.link(&here) {
+        if let Some(target) = link(&here) {
             wanted.push(here);
             at.pop();
             let from = if target.starts_with('/') {
@@ -113,7 +127,7 @@ fn reach(tree: &Tree, path: &str, wanted: &mut Vec<String>, links_left: u8) -> O
             };
             let rest = parts.get(index + 1..).unwrap_or_default().join("/");
             return reach(
-                tree,
+                link,
                 &format!("{from}/{target}/{rest}"),
                 wanted,
                 links_left.checked_sub(1)?,
@@ -130,14 +144,15 @@ fn reach(tree: &Tree, path: &str, wanted: &mut Vec<String>, links_left: u8) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::buildkit::Tree;
     use cap_std::ambient_authority;
     use cap_std::fs::Dir;
     use std::os::unix::fs::symlink;
 
-    fn met(selection: &Selection, path: &str) -> Met {
+    fn met(selection: &Selection, path: &str) -> Match {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        ends.fold(None, |above: Option<Met>, end| {
-            Some(selection.meet(&path[..end], above.as_ref()))
+        ends.fold(None, |above: Option<Match>, end| {
+            Some(selection.matches(&path[..end], above.as_ref()))
         })
         .unwrap()
     }
@@ -165,7 +180,7 @@ mod tests {
             (&["round"], &["b"], &[]),
             (&[], &["b"], &[]),
         ] {
-            let selection = Selection::new(&tree, follow, &[], &[]).unwrap();
+            let selection = Selection::new(|path| tree.link(path), follow, &[], &[]).unwrap();
             for path in taken {
                 assert!(met(&selection, path).taken, "{follow:?} takes {path}");
             }
@@ -177,8 +192,8 @@ mod tests {
 
     #[test]
     fn a_directory_is_looked_into_only_where_something_may_be_found() {
-        let tree = Tree::Made(std::collections::BTreeMap::new());
-        let plain = Selection::new(&tree, &["a/b"], &["a/b/node_modules"], &[]).unwrap();
+        let link = |_: &str| None;
+        let plain = Selection::new(link, &["a/b"], &["a/b/node_modules"], &[]).unwrap();
         for (path, looked_into) in [
             ("a", true),
             ("a/b/c", true),
@@ -187,7 +202,7 @@ mod tests {
         ] {
             assert_eq!(met(&plain, path).looked_into, looked_into, "{path}");
         }
-        let with_exception = Selection::new(&tree, &[], &["x", "!x/**/y"], &[]).unwrap();
+        let with_exception = Selection::new(link, &[], &["x", "!x/**/y"], &[]).unwrap();
         assert!(met(&with_exception, "x/z").looked_into && !met(&with_exception, "x/z").taken);
         assert!(met(&with_exception, "x/z/y").taken);
     }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::BuildError;
+use crate::builder::error::BuildError;
 use crate::error::chain;
 
 /// The longest error text that is read from the engine, in bytes.

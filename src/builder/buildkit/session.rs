@@ -24,9 +24,9 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::BuildError;
 use super::engine_http::{Wire, unavailable};
 use super::filesync::{FirstError, Trees};
+use crate::builder::error::BuildError;
 use crate::model::RegistryLogin;
 use crate::redact::Secret;
 
@@ -41,7 +41,7 @@ const METHODS: [&str; 4] = [
 
 /// What a build may ask for.
 #[derive(Clone, Debug, Default)]
-pub struct Offer {
+pub struct SessionContent {
     /// Trees by the name that BuildKit knows them by: `context` and `dockerfile`.
     pub trees: Trees,
     /// Secrets by id.
@@ -67,14 +67,14 @@ impl Session {
     ///
     /// # Errors
     /// The engine does not answer or knows no sessions.
-    pub async fn open(wire: &Wire, offer: Offer) -> Result<Self, BuildError> {
+    pub async fn open(wire: &Wire, content: SessionContent) -> Result<Self, BuildError> {
         let id = Uuid::new_v4().simple().to_string();
         let mut headers = vec![
             ("connection", "Upgrade"),
             ("upgrade", "h2c"),
             ("x-docker-expose-session-uuid", id.as_str()),
             ("x-docker-expose-session-name", "davit"),
-            ("x-docker-expose-session-sharedkey", offer.shared_key.as_str()),
+            ("x-docker-expose-session-sharedkey", content.shared_key.as_str()),
         ];
         headers.extend(METHODS.map(|method| ("x-docker-expose-session-grpc-method", method)));
         let answer = wire.post("/session", &headers).await?;
@@ -82,10 +82,10 @@ impl Session {
             .await
             .map_err(|error| unavailable(&error))?;
         let unreadable = FirstError::default();
-        let files = super::filesync::Files::new(offer.trees, unreadable.clone());
+        let files = super::filesync::Files::new(content.trees, unreadable.clone());
         let routes = Routes::new(HealthServer::new(Serving))
-            .add_service(SecretsServer::new(SecretStore(offer.secrets)))
-            .add_service(AuthServer::new(Logins::new(offer.registries)))
+            .add_service(SecretsServer::new(SecretStore(content.secrets)))
+            .add_service(AuthServer::new(Logins::new(content.registries)))
             .add_service(FileSyncServer::new(files))
             .prepare();
         let connection = answer.connection;

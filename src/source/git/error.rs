@@ -166,6 +166,14 @@ pub enum SourceError {
         /// What Git said.
         said: String,
     },
+    /// The content of Git LFS files cannot be had.
+    #[error("fetch the Git LFS files of {url}: {why}")]
+    Lfs {
+        /// The repository.
+        url: SafeUrl,
+        /// What is wrong.
+        why: String,
+    },
     /// A submodule failed.
     #[error("fetch submodule {path}")]
     Submodule {
@@ -254,6 +262,7 @@ impl Explain for SourceError {
             | Self::Tls { .. }
             | Self::Refused { .. }
             | Self::SubmoduleInvalid { .. }
+            | Self::Lfs { .. }
             | Self::Cancelled => Class::Terminal,
             Self::Submodule { source, .. } => source.class(),
             Self::Unreachable { .. }
@@ -277,6 +286,7 @@ impl Explain for SourceError {
             Self::Tls { .. } => Reason::GitTlsFailed,
             Self::Unreachable { .. } => Reason::GitUnreachable,
             Self::SubmoduleInvalid { .. } => Reason::SubmoduleFailed,
+            Self::Lfs { .. } => Reason::GitLfsFailed,
             // The user's disk and the user's wish are no fault of the submodule.
             Self::Submodule { source, .. } => match source.reason() {
                 reason @ (Reason::DiskFull | Reason::Cancelled) => reason,
@@ -326,6 +336,9 @@ impl Explain for SourceError {
                 }
                 other => return other.hint(),
             },
+            Self::Lfs { .. } => {
+                "push the objects with git lfs push, or store the files in Git itself".to_owned()
+            }
             Self::SubmoduleInvalid { .. } => "correct .gitmodules, or leave submodules out".to_owned(),
             Self::Refused { .. } => "repair the repository: git fsck shows what is wrong with it".to_owned(),
             Self::Program(ProcessError::Start { .. }) => "install git".to_owned(),

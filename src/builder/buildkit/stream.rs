@@ -7,9 +7,9 @@ use http_body_util::BodyExt as _;
 use prost::Message as _;
 use serde::Deserialize;
 
-use super::BuildError;
 use super::engine_http::unavailable;
 use super::progress::Progress;
+use crate::builder::error::BuildError;
 use crate::job_log::JobLog;
 
 /// The longest line, in bytes; BuildKit's own limit for a message is 16 MiB.
@@ -45,7 +45,7 @@ pub async fn read(
         {
             let line = buffer.split_to(from + at + 1);
             from = 0;
-            if let Some(error) = take_in(&line, progress, log) {
+            if let Some(error) = handle_line(&line, progress, log) {
                 failed = Some(error);
             }
         }
@@ -53,14 +53,14 @@ pub async fn read(
             return Err(BuildError::Engine("the engine's answer does not end".to_owned()));
         }
     }
-    if let Some(error) = take_in(&buffer, progress, log) {
+    if let Some(error) = handle_line(&buffer, progress, log) {
         failed = Some(error);
     }
     Ok(failed)
 }
 
 /// Takes in a line; returns the error that it may tell.
-fn take_in(line: &[u8], progress: &mut Progress, log: &JobLog) -> Option<String> {
+fn handle_line(line: &[u8], progress: &mut Progress, log: &JobLog) -> Option<String> {
     let line: Line = serde_json::from_slice(line.trim_ascii()).ok()?;
     if line.id == "moby.buildkit.trace"
         && let Some(text) = line.aux.as_ref().and_then(serde_json::Value::as_str)

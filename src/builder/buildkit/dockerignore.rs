@@ -1,9 +1,9 @@
 //! The patterns of a `.dockerignore`: in order, the last one that fits decides, `!` takes an exclusion back, and a
 //! pattern that fits a directory fits everything below it. Pure.
 //!
-//! BuildKit itself finds and reads the file (`Dockerfile.dockerignore` beside the Dockerfile, else `.dockerignore` of
-//! the context) and sends us its lines, cleaned, with the request for files; to apply them is the client's part.
-//! The rules are those of Docker's reference, "dockerignore file", and of Go's `filepath.Match`.
+//! BuildKit would read the file itself and send its lines back with the request for files. That loses lines: gRPC
+//! metadata is ASCII, and a symbolic link that BuildKit cannot follow counts as no file. So Davit reads the file and
+//! ignores what BuildKit sends. The rules are those of Docker's reference, "dockerignore file", and of Go's `filepath.Match`.
 
 use regex::Regex;
 
@@ -17,12 +17,41 @@ struct Pattern {
     exception: bool,
 }
 
-/// A pattern that cannot be read.
+/// An invalid pattern.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the pattern {0:?} of .dockerignore cannot be read")]
+#[error("invalid pattern {0:?}")]
 pub struct BadPattern(String);
 
+/// Why a `.dockerignore` cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFile {
+    /// A line is not UTF-8.
+    #[error("line {0} is not UTF-8")]
+    NotUtf8(usize),
+    /// A line holds an invalid pattern.
+    #[error("line {0}: {1}")]
+    Pattern(usize, BadPattern),
+}
+
 impl Patterns {
+    /// Parses a `.dockerignore`: one pattern a line, without comments and a byte order mark.
+    ///
+    /// # Errors
+    /// A line is not UTF-8 or no valid pattern. Files that the line was to exclude would end up in the image.
+    pub fn parse(file: &[u8]) -> Result<Self, BadFile> {
+        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+        let mut all = Self::default();
+        for (index, line) in file.split(|byte| *byte == b'\n').enumerate() {
+            let number = index + 1;
+            let line = std::str::from_utf8(line).map_err(|_| BadFile::NotUtf8(number))?;
+            if !line.starts_with('#') {
+                let parsed = Self::new([line]).map_err(|bad| BadFile::Pattern(number, bad))?;
+                all.0.extend(parsed.0);
+            }
+        }
+        Ok(all)
+    }
+
     /// Reads the patterns; empty ones are left out.
     ///
     /// # Errors
@@ -58,8 +87,8 @@ impl Patterns {
     /// Whether the patterns mean the path, relative and with `/` between its parts, where `above` is the answer for the
     /// directory that it is in; nothing for the top. A pattern that fitted the directory fits everything in it. An
     /// exception fits a directory only if that was excluded so far, hence the answers and not just the patterns.
-    pub fn meet(&self, path: &str, above: Option<&Met>) -> Met {
-        let mut met = Met {
+    pub fn matches(&self, path: &str, above: Option<&Match>) -> Match {
+        let mut matched = Match {
             meant: false,
             fitted: Vec::with_capacity(self.0.len()),
         };
@@ -68,19 +97,19 @@ impl Patterns {
                 .and_then(|above| above.fitted.get(index))
                 .is_some_and(|fitted| *fitted);
             // An exclusion of what is excluded and an exception of what is not change nothing.
-            let fits = inherited || (pattern.exception == met.meant && pattern.regex.is_match(path));
-            met.fitted.push(fits);
+            let fits = inherited || (pattern.exception == matched.meant && pattern.regex.is_match(path));
+            matched.fitted.push(fits);
             if fits {
-                met.meant = !pattern.exception;
+                matched.meant = !pattern.exception;
             }
         }
-        met
+        matched
     }
 }
 
 /// What became of a path.
 #[derive(Clone, Debug)]
-pub struct Met {
+pub struct Match {
     /// Whether the patterns mean it.
     pub meant: bool,
     fitted: Vec<bool>,
@@ -172,10 +201,10 @@ mod tests {
 
     fn meant(patterns: &Patterns, path: &str) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        ends.fold(None, |above: Option<Met>, end| {
-            Some(patterns.meet(&path[..end], above.as_ref()))
+        ends.fold(None, |above: Option<Match>, end| {
+            Some(patterns.matches(&path[..end], above.as_ref()))
         })
-        .is_some_and(|met| met.meant)
+        .is_some_and(|matched| matched.meant)
     }
 
     #[test]
@@ -235,6 +264,23 @@ mod tests {
                 assert!(!meant(&patterns, path), "{lines:?} keeps {path}");
             }
         }
+    }
+
+    #[test]
+    fn file_is_read_as_docker_reads_it_or_refused() {
+        let file = "\u{feff}*.md\r\n# *.txt\n\n  gr\u{fc}n  \n!README.md\n#!x".as_bytes();
+        let patterns = Patterns::parse(file).unwrap();
+        for (path, excluded) in [
+            ("a.md", true),
+            ("gr\u{fc}n/x", true),
+            ("README.md", false),
+            ("a.txt", false),
+        ] {
+            assert_eq!(meant(&patterns, path), excluded, "{path}");
+        }
+        assert_eq!(Patterns::parse(b"a\n\xfc").unwrap_err(), BadFile::NotUtf8(2));
+        let bad = BadFile::Pattern(2, BadPattern("[a".to_owned()));
+        assert_eq!(Patterns::parse(b"a\n[a").unwrap_err(), bad);
     }
 
     #[test]

@@ -80,9 +80,13 @@ impl FileSync for Files {
         let [follow, exclude, include] = lists
             .each_ref()
             .map(|list| list.iter().map(String::as_str).collect::<Vec<_>>());
-        let selection = Selection::new(&tree, &follow, &exclude, &include)
+        let selection = Selection::new(|path| tree.link(path), &follow, &exclude, &include)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
 
+        let selection = match tree.ignore() {
+            Some(ignore) => selection.without(ignore.clone()),
+            None => selection,
+        };
         let (packets, outgoing) = mpsc::channel(WAITING);
         let (asked, to_send) = mpsc::unbounded_channel();
         let told = Told::default();

@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::error_classification::{has_no_such_object, refused_by_hash};
-use super::git::not_there;
-use super::git_cache::Entry;
-use super::git_command::{Conversation, Runner, in_repository};
-use super::remote::{describe, full_name};
-use super::submodules::{self, Module};
-use super::{CheckoutRequest, SourceError};
+use super::cache::Entry;
+use super::command::{Conversation, Runner, in_repository};
+use super::error::SourceError;
+use super::gitmodules::Module;
+use super::options::CheckoutRequest;
+use super::url::describe;
 use crate::error::cut;
 use crate::job_log::JobLog;
 use crate::model::RefSpec;
@@ -63,7 +62,7 @@ impl Job<'_> {
             "The cached repository is of no use ({error}); fetching it anew"
         ));
         self.discard()?;
-        submodules::empty(dest)?;
+        empty(dest)?;
         self.try_lay_out(dest).await
     }
 
@@ -97,13 +96,56 @@ impl Job<'_> {
         if let Err(error) = self.run("lay out", program).await {
             return Err(why_not_written(dest).unwrap_or(error));
         }
-        let ((), head) = tokio::try_join!(self.tell_of_lfs(dest, &index), self.head())?;
+        let ((), head) = tokio::try_join!(self.fetch_lfs(dest, &index), self.head())?;
+        self.report_filters(dest);
         let modules = if self.request.submodules {
-            submodules::list(self, dest).await?
+            self.submodules(dest).await?
         } else {
+            self.report_submodules(dest).await;
             Vec::new()
         };
         Ok((head, modules))
+    }
+
+    /// Logs the submodules that are left out, whose directories stay empty.
+    async fn report_submodules(&self, dest: &Path) {
+        let fields = self.request.remote.fields;
+        let field = fields.path.strip_suffix("path").unwrap_or("spec.source.");
+        match self.submodules(dest).await {
+            Ok(modules) => {
+                if let Some(first) = modules.first() {
+                    self.log.write(&format!(
+                        "{} submodules are not fetched ({}, …), their directories are empty: set {field}submodules to true to fetch them",
+                        modules.len(),
+                        first.path
+                    ));
+                }
+            }
+            Err(error) => self.log.write(&format!("Submodules are not fetched: {error}")),
+        }
+    }
+
+    /// Logs the filters of `.gitattributes` that are not run, such as git-crypt: their files are as they are stored.
+    fn report_filters(&self, dest: &Path) {
+        let path = dest.join(".gitattributes");
+        if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+            return;
+        }
+        let text = std::fs::read(path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let filters: std::collections::BTreeSet<_> = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .flat_map(str::split_whitespace)
+            .filter_map(|word| word.strip_prefix("filter="))
+            .filter(|filter| *filter != "lfs")
+            .map(shown)
+            .collect();
+        for filter in filters {
+            self.log.write(&format!(
+                "The filter {filter} of .gitattributes is not run: its files are as the repository stores them"
+            ));
+        }
     }
 
     pub(super) fn local(&self) -> Program {
@@ -114,89 +156,6 @@ impl Job<'_> {
         self.runner
             .run_local(doing, self.request.remote, program, self.cancel)
             .await
-    }
-
-    async fn init(&self) -> Result<(), SourceError> {
-        let format = if self.request.commit.as_str().len() == 64 {
-            "sha256"
-        } else {
-            "sha1"
-        };
-        let program = self
-            .runner
-            .local()
-            .args(["init", "--quiet", "--bare", "--template="])
-            .arg(format!("--object-format={format}"))
-            .arg("--end-of-options")
-            .arg(self.entry.path());
-        self.run("make a cache for", program).await.map(drop)
-    }
-
-    /// Fetches the commit alone, with no history; where the server does not give a commit by its hash, as much of the
-    /// ref as it takes to find it.
-    async fn fetch(&self) -> Result<(), SourceError> {
-        if !self.entry.exists() {
-            self.init().await?;
-        }
-        let CheckoutRequest {
-            remote, commit, spec, ..
-        } = self.request;
-        let by_hash = format!("+{commit}:{}", Entry::ref_of(commit));
-        let output = self
-            .conversation
-            .try_run(self.fetching("1", &[&by_hash]), self.cancel)
-            .await?;
-        if output.ok() {
-            return Ok(());
-        }
-        if !refused_by_hash(&output.err()) {
-            return Err(self.conversation.failure("fetch", &output));
-        }
-        let refs = match full_name(remote, spec)? {
-            Some(name) => vec![format!("+{name}:refs/davit-tip")],
-            None if has_no_such_object(&output.err()) => return Err(not_there(remote, spec, None)),
-            None => vec![
-                "+refs/heads/*:refs/davit-all/heads/*".to_owned(),
-                "+refs/tags/*:refs/davit-all/tags/*".to_owned(),
-            ],
-        };
-        let refs: Vec<_> = refs.iter().map(String::as_str).collect();
-        self.log
-            .write("The server gives no commit by its hash; looking for it in the history");
-        // A branch that has moved on meanwhile has it a few commits back.
-        let depths: &[&str] = if refs.len() == 1 {
-            &["1", "50", ALL]
-        } else {
-            &[ALL]
-        };
-        for depth in depths {
-            let program = self.fetching(depth, &refs);
-            let output = self.conversation.try_run(program, self.cancel).await?;
-            if !output.ok() {
-                return Err(match self.conversation.failure("fetch", &output) {
-                    SourceError::RefNotFound { .. } => not_there(remote, spec, None),
-                    other => other,
-                });
-            }
-            let keep = self
-                .local()
-                .args(["update-ref", "--end-of-options"])
-                .args([&Entry::ref_of(commit), commit.as_str()]);
-            if keep.run(self.cancel).await.is_ok_and(|output| output.ok()) {
-                return Ok(());
-            }
-        }
-        Err(not_there(remote, &RefSpec::Commit(commit.clone()), None))
-    }
-
-    fn fetching(&self, depth: &str, refs: &[&str]) -> Program {
-        in_repository(self.conversation.git(), self.entry.path())
-            .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"])
-            .args(["--no-auto-maintenance", "--no-recurse-submodules"])
-            .arg(format!("--depth={depth}"))
-            .args(["--end-of-options", self.conversation.url()])
-            .args(refs.iter().copied())
-            .timeout(self.runner.options().fetch_timeout)
     }
 
     async fn head(&self) -> Result<Head, SourceError> {
@@ -240,30 +199,6 @@ impl Job<'_> {
             commit: names.to_owned(),
         }
     }
-
-    /// Says which files are only pointers into Git LFS, so that a build that finds them short is understood.
-    async fn tell_of_lfs(&self, dest: &Path, index: &Path) -> Result<(), SourceError> {
-        let mut tree = OsString::from("--work-tree=");
-        tree.push(dest);
-        let program = self
-            .local()
-            .arg(tree)
-            .args(["ls-files", "-z", "--", ":(top,attr:filter=lfs)"])
-            .env("GIT_INDEX_FILE", index)
-            .dir(dest);
-        let output = self.run("look for Git LFS in", program).await?.out();
-        let pointers: Vec<_> = output
-            .split_terminator('\0')
-            .filter(|path| is_pointer(&dest.join(path)))
-            .collect();
-        if let Some(first) = pointers.first() {
-            self.log.write(&format!(
-                "{} of the files are Git LFS pointers ({first}, …); Davit does not fetch Git LFS, so they stay pointers",
-                pointers.len()
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// A line of a commit as a status may hold it: whoever may push writes what he likes there, of any length and with what
@@ -292,14 +227,18 @@ fn why_not_written(dest: &Path) -> Option<SourceError> {
     }
 }
 
-/// The depth that means everything.
-const ALL: &str = "2147483647";
-
-fn is_pointer(path: &Path) -> bool {
-    use std::io::Read as _;
-    let plain = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
-    let mut start = Vec::new();
-    plain
-        && std::fs::File::open(path).is_ok_and(|file| file.take(64).read_to_end(&mut start).is_ok())
-        && start.starts_with(b"version https://git-lfs.github.com/spec/")
+/// Removes everything beneath `dest`.
+fn empty(dest: &Path) -> Result<(), SourceError> {
+    let all = || -> std::io::Result<()> {
+        for entry in std::fs::read_dir(dest)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    all().map_err(|error| SourceError::io("empty the directory of the source", error))
 }

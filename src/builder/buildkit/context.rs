@@ -1,10 +1,9 @@
-//! What BuildKit may read: a directory of the checkout, or a few files that Davit makes itself; and the walk over it
-//! in the order that BuildKit's file transfer wants.
+//! The files that BuildKit may read: a directory of the checkout and generated files; and the walk over them in the
+//! order that BuildKit's file transfer requires.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 use std::vec;
 
 use sha2::{Digest as _, Sha256};
@@ -12,33 +11,39 @@ use sha2::{Digest as _, Sha256};
 use bollard::fsutil::types::Stat;
 use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _};
 
-use super::context_filter::{Met, Selection};
+use super::context_filter::{Match, Selection};
+use super::dockerignore::Patterns;
 
 // Go's `os.FileMode`, which is what the protocol carries.
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
 
-/// Something with files.
-#[derive(Clone, Debug)]
-pub enum Tree {
-    /// Files of our own, by name, all at the top.
-    Made(BTreeMap<String, Made>),
-    /// A directory of the checkout.
-    Checkout {
-        /// Its handle: nothing outside is ever opened.
-        dir: Arc<Dir>,
-        /// Leave out what a web site must not publish: see [`is_private`].
-        public_only: bool,
-    },
+/// The files that BuildKit may read under one name: generated files, and at most one directory of the checkout.
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    /// Generated files by name, all at the top. They take precedence over the checkout.
+    generated: BTreeMap<String, Generated>,
+    checkout: Option<Checkout>,
+    ignore: Option<Patterns>,
 }
 
-/// A file of our own.
+/// A directory of the checkout. Nothing outside its handle is ever opened.
 #[derive(Clone, Debug)]
-pub enum Made {
-    /// Text.
+struct Checkout {
+    dir: Arc<Dir>,
+    /// The directory of the tree that it appears as; empty for the top.
+    at: &'static str,
+    /// Leave out what a web site must not publish: see [`is_private`].
+    public_only: bool,
+}
+
+/// The content of a generated file.
+#[derive(Clone, Debug)]
+pub enum Generated {
+    /// Text, with mode 0644.
     Text(Vec<u8>),
-    /// A program, read from an open file.
-    Program(Arc<std::fs::File>),
+    /// An executable, with mode 0755.
+    Program(&'static [u8]),
 }
 
 /// True for names that are not published: hidden files but `.well-known` (RFC 8615), and Dockerfiles.
@@ -49,150 +54,153 @@ pub fn is_private(name: &str) -> bool {
 impl Tree {
     /// A directory of the checkout, whole.
     pub fn checkout(dir: Dir) -> Self {
-        Self::Checkout {
-            dir: Arc::new(dir),
-            public_only: false,
+        Self::of(dir, "", false)
+    }
+
+    /// A directory of the checkout without what must not be published, as the directory `at` (empty for the top).
+    pub fn site(dir: Dir, at: &'static str) -> Self {
+        Self::of(dir, at, true)
+    }
+
+    fn of(dir: Dir, at: &'static str, public_only: bool) -> Self {
+        Self {
+            checkout: Some(Checkout {
+                dir: Arc::new(dir),
+                at,
+                public_only,
+            }),
+            ..Self::default()
         }
     }
 
-    /// A directory of the checkout without what must not be published.
-    pub fn site(dir: Dir) -> Self {
-        Self::Checkout {
-            dir: Arc::new(dir),
-            public_only: true,
-        }
+    /// Adds a generated file.
+    pub fn with(mut self, name: impl Into<String>, content: Generated) -> Self {
+        self.generated.insert(name.into(), content);
+        self
+    }
+
+    /// Leaves out what the patterns of a `.dockerignore` exclude.
+    pub fn without(mut self, ignore: Patterns) -> Self {
+        self.ignore = Some(ignore);
+        self
+    }
+
+    /// The patterns of the `.dockerignore` that applies to this tree.
+    pub fn ignore(&self) -> Option<&Patterns> {
+        self.ignore.as_ref()
     }
 
     /// Calls `emit` for each selected entry, directories before what is in them, names in the order of their bytes:
-    /// the receiver insists on it. Symbolic links are told as links and never followed. Stops when `emit` says false.
+    /// the receiver insists on it. Symbolic links are sent as links and never followed. Stops when `emit` returns false.
     ///
     /// # Errors
     /// A directory cannot be read, or a name is not UTF-8, which the protocol cannot carry.
     pub fn walk(&self, selection: &Selection, mut emit: impl FnMut(Stat) -> bool) -> io::Result<()> {
-        match self {
-            Self::Made(files) => {
-                for (name, file) in files {
-                    if selection.meet(name, None).taken && !emit(file.stat(name)?) {
-                        break;
-                    }
-                }
-                Ok(())
+        let mut top = BTreeMap::new();
+        let public_only = self.is_public_only();
+        if let Some(Checkout { dir, at, .. }) = &self.checkout {
+            if at.is_empty() {
+                top.extend(sorted(dir.entries()?, "")?.map(|(name, entry)| (name, Entry::Found(entry))));
+                top.retain(|name, _| !public_only || !is_private(name));
+            } else {
+                top.insert((*at).to_owned(), Entry::Mount(Arc::clone(dir)));
             }
-            Self::Checkout { dir, public_only } => walk(dir, *public_only, selection, &mut emit),
         }
+        for (name, content) in &self.generated {
+            top.insert(name.clone(), Entry::Generated(content.stat(name)));
+        }
+        walk(self, top.into_iter().collect(), selection, &mut emit)
     }
 
-    /// Opens a file that [`Tree::walk`] told of.
+    /// Opens a file that [`Tree::walk`] emitted.
     ///
     /// # Errors
-    /// It is gone.
+    /// The file no longer exists.
     pub fn open(&self, path: &str) -> io::Result<Box<dyn Read + Send>> {
-        match self {
-            Self::Made(files) => match files.get(path) {
-                Some(Made::Text(text)) => Ok(Box::new(io::Cursor::new(text.clone()))),
-                Some(Made::Program(file)) => Ok(Box::new(FromStart {
-                    file: Arc::clone(file),
-                    at: 0,
-                })),
-                None => Err(io::ErrorKind::NotFound.into()),
-            },
-            Self::Checkout { dir, .. } => Ok(Box::new(dir.open(path)?)),
+        match self.generated.get(path) {
+            Some(Generated::Text(text)) => return Ok(Box::new(io::Cursor::new(text.clone()))),
+            Some(Generated::Program(program)) => return Ok(Box::new(*program)),
+            None => {}
         }
+        let (dir, path) = self.in_checkout(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(dir.open(path)?))
     }
 
-    /// The target of a symbolic link; nothing where the path is none.
+    /// The target of a symbolic link; `None` if the path is not a link.
     pub fn link(&self, path: &str) -> Option<String> {
-        match self {
-            Self::Made(_) => None,
-            Self::Checkout { dir, .. } => dir
-                .read_link_contents(path)
-                .ok()?
-                .into_os_string()
-                .into_string()
-                .ok(),
+        if self.generated.contains_key(path) {
+            return None;
         }
+        let (dir, path) = self.in_checkout(path)?;
+        dir.read_link_contents(path)
+            .ok()?
+            .into_os_string()
+            .into_string()
+            .ok()
+    }
+
+    fn is_public_only(&self) -> bool {
+        self.checkout
+            .as_ref()
+            .is_some_and(|checkout| checkout.public_only)
+    }
+
+    fn in_checkout<'p>(&self, path: &'p str) -> Option<(&Dir, &'p str)> {
+        let Checkout { dir, at, .. } = self.checkout.as_ref()?;
+        if at.is_empty() {
+            return Some((dir, path));
+        }
+        let below = path.strip_prefix(at)?.strip_prefix('/')?;
+        Some((dir, below))
     }
 }
 
-impl Made {
-    fn stat(&self, name: &str) -> io::Result<Stat> {
-        let (mode, size, mod_time) = match self {
-            Self::Text(text) => (0o644, text.len() as u64, time_of(text)),
-            Self::Program(file) => {
-                let metadata = file.metadata()?;
-                let written = metadata
-                    .modified()
-                    .ok()
-                    .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-                let nanos = written.and_then(|since| i64::try_from(since.as_nanos()).ok());
-                (0o755, metadata.len(), nanos.unwrap_or_default())
-            }
+impl Generated {
+    fn stat(&self, name: &str) -> Stat {
+        let (mode, content) = match self {
+            Self::Text(text) => (0o644, text.as_slice()),
+            Self::Program(program) => (0o755, *program),
         };
-        Ok(Stat {
+        Stat {
             path: name.to_owned(),
             mode,
-            size: signed(size),
-            mod_time,
+            size: signed(content.len() as u64),
+            mod_time: time_of(content),
             ..Stat::default()
-        })
-    }
-}
-
-/// Reads a shared file from its start, whatever others read of it at the same time.
-struct FromStart {
-    file: Arc<std::fs::File>,
-    at: u64,
-}
-
-impl Read for FromStart {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
-    }
-}
-
-/// A directory on the way: what it still has to give, its path with a trailing `/`, what became of it, and its own
-/// entry while that has not been told, because only something below it might be selected.
-struct Level {
-    entries: vec::IntoIter<(String, DirEntry)>,
-    prefix: String,
-    met: Option<Met>,
-    untold: Option<Stat>,
-}
-
-fn walk(
-    dir: &Dir,
-    public_only: bool,
-    selection: &Selection,
-    emit: &mut impl FnMut(Stat) -> bool,
-) -> io::Result<()> {
-    let mut levels = vec![Level {
-        entries: sorted(dir.entries()?, "")?,
-        prefix: String::new(),
-        met: None,
-        untold: None,
-    }];
-    while let Some(level) = levels.last_mut() {
-        let Some((name, entry)) = level.entries.next() else {
-            levels.pop();
-            continue;
-        };
-        if public_only && is_private(&name) {
-            continue;
         }
-        let path = format!("{}{name}", level.prefix);
+    }
+}
+
+/// An entry of a directory.
+enum Entry {
+    Found(DirEntry),
+    Generated(Stat),
+    Mount(Arc<Dir>),
+}
+
+impl Entry {
+    /// The entry as it is sent; `None` for what is neither file, directory nor link.
+    fn stat(&self, path: &str, tree: &Tree) -> io::Result<Option<Stat>> {
+        let entry = match self {
+            Self::Generated(stat) => return Ok(Some(stat.clone())),
+            Self::Mount(dir) => {
+                let mut stat = common(path, &dir.dir_metadata()?);
+                stat.mode = DIRECTORY | 0o755;
+                return Ok(Some(stat));
+            }
+            Self::Found(entry) => entry,
+        };
         let metadata = entry.metadata()?;
-        let met = selection.meet(&path, level.met.as_ref());
         let kind = metadata.file_type();
-        let mut stat = common(&path, &metadata);
+        let mut stat = common(path, &metadata);
         if kind.is_dir() {
             stat.mode = DIRECTORY | 0o755;
         } else if kind.is_symlink() {
             stat.mode = SYMLINK | 0o777;
-            stat.linkname = text(dir.read_link_contents(&path)?.into_os_string(), &path)?;
+            let (dir, below) = tree.in_checkout(path).ok_or(io::ErrorKind::NotFound)?;
+            stat.linkname = text(dir.read_link_contents(below)?.into_os_string(), path)?;
         } else if kind.is_file() {
-            // Git knows no more of a mode than this; what else there is comes from the umask of whoever fetched.
+            // Git stores no other permission; the rest comes from the umask of the process that fetched.
             stat.mode = if metadata.mode() & 0o111 == 0 {
                 0o644
             } else {
@@ -200,22 +208,73 @@ fn walk(
             };
             stat.size = signed(metadata.len());
         } else {
-            continue;
+            return Ok(None);
         }
-        let mut untold = Some(stat);
-        if met.taken {
-            let above = levels.iter_mut().filter_map(|level| level.untold.take());
-            if !above.chain(untold.take()).all(&mut *emit) {
+        Ok(Some(stat))
+    }
+
+    fn entries(&self) -> io::Result<Option<cap_std::fs::ReadDir>> {
+        match self {
+            Self::Found(entry) => Ok(Some(entry.open_dir()?.entries()?)),
+            Self::Mount(dir) => Ok(Some(dir.entries()?)),
+            Self::Generated(_) => Ok(None),
+        }
+    }
+}
+
+/// A directory on the way: its remaining entries, its path with a trailing `/`, whether it was selected, and its own
+/// entry while that has not been sent, because only something below it might be selected.
+struct Level {
+    entries: vec::IntoIter<(String, Entry)>,
+    prefix: String,
+    matched: Option<Match>,
+    unsent: Option<Stat>,
+}
+
+fn walk(
+    tree: &Tree,
+    top: Vec<(String, Entry)>,
+    selection: &Selection,
+    emit: &mut impl FnMut(Stat) -> bool,
+) -> io::Result<()> {
+    let public_only = tree.is_public_only();
+    let mut levels = vec![Level {
+        entries: top.into_iter(),
+        prefix: String::new(),
+        matched: None,
+        unsent: None,
+    }];
+    while let Some(level) = levels.last_mut() {
+        let Some((name, entry)) = level.entries.next() else {
+            levels.pop();
+            continue;
+        };
+        let path = format!("{}{name}", level.prefix);
+        let matched = selection.matches(&path, level.matched.as_ref());
+        let Some(stat) = entry.stat(&path, tree)? else {
+            continue;
+        };
+        let is_directory = stat.mode & DIRECTORY != 0;
+        let mut unsent = Some(stat);
+        if matched.taken {
+            let above = levels.iter_mut().filter_map(|level| level.unsent.take());
+            if !above.chain(unsent.take()).all(&mut *emit) {
                 return Ok(());
             }
         }
-        if kind.is_dir() && met.looked_into {
-            let entries = sorted(entry.open_dir()?.entries()?, &path)?;
+        if is_directory
+            && matched.looked_into
+            && let Some(entries) = entry.entries()?
+        {
+            let entries: Vec<_> = sorted(entries, &path)?
+                .filter(|(name, _)| !public_only || !is_private(name))
+                .map(|(name, entry)| (name, Entry::Found(entry)))
+                .collect();
             levels.push(Level {
-                entries,
+                entries: entries.into_iter(),
                 prefix: format!("{path}/"),
-                met: Some(met),
-                untold,
+                matched: Some(matched),
+                unsent,
             });
         }
     }
@@ -328,7 +387,7 @@ mod tests {
 
     #[test]
     fn what_is_made_has_another_time_when_its_content_is_another() {
-        let stat = |text: &str| Made::Text(text.into()).stat("Dockerfile").unwrap();
+        let stat = |text: &str| Generated::Text(text.into()).stat("Dockerfile");
         assert_eq!(stat("FROM a"), stat("FROM a"));
         assert_eq!(stat("FROM a").size, stat("FROM b").size);
         assert_ne!(stat("FROM a").mod_time, stat("FROM b").mod_time);
@@ -358,14 +417,14 @@ mod tests {
         let mut expected: Vec<&str> = whole.to_vec();
         expected.sort_by_key(|path| path.trim_end_matches(['/', '@']).split('/').collect::<Vec<_>>());
         assert_eq!(told(&tree, &Selection::default()), expected);
-        let none_but = Selection::new(&tree, &[], &["**", "!z/y"], &[]).unwrap();
+        let none_but = Selection::new(|_| None, &[], &["**", "!z/y"], &[]).unwrap();
         assert_eq!(told(&tree, &none_but), ["z/", "z/y"]);
     }
 
     #[test]
     fn a_site_leaves_out_what_is_private() {
         let (_root, dir) = site();
-        let published = told(&Tree::site(dir), &Selection::default());
+        let published = told(&Tree::site(dir, ""), &Selection::default());
         assert_eq!(
             published,
             [

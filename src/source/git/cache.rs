@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedMutexGuard;
 
-use super::GitRemote;
+use super::remote::GitRemote;
 use crate::model::{CommitId, GitCredential};
 
 /// More packs than this make every command slow; the repository is then fetched anew.
@@ -140,7 +140,7 @@ impl Entry {
 
     /// Removes what a git that was ended has left: parts of packs, and locks that nobody holds.
     pub(super) fn sweep(&self) {
-        for dir in ["", "objects/pack", "refs/davit"] {
+        for dir in ["", "objects/pack", "refs/davit", "lfs"] {
             let Ok(files) = std::fs::read_dir(self.path.join(dir)) else {
                 continue;
             };

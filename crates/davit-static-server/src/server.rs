@@ -1,7 +1,6 @@
-//! The web server inside the images of static sites: `davit static-server`. Files as they are, nothing else.
+//! Serves the files of one directory over HTTP.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,35 +20,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, File, Metadata};
-
-/// What the server is told on its command line.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// The directory to serve.
-    #[arg(long)]
-    pub root: PathBuf,
-    /// Answer pages that are not there with /index.html.
-    #[arg(long)]
-    pub spa: bool,
-    /// Where to listen.
-    #[arg(long, default_value = "0.0.0.0:8080")]
-    pub listen: SocketAddr,
-}
-
-/// Serves until SIGTERM or SIGINT, on this thread.
-///
-/// # Errors
-/// The directory cannot be opened or the address is taken.
-pub fn run(args: &Args) -> io::Result<()> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(4)
-        .build()?
-        .block_on(async {
-            let listener = TcpListener::bind(args.listen).await?;
-            serve(&args.root, args.spa, listener).await
-        })
-}
 
 /// Serves `root` until SIGTERM or SIGINT; requests under way are finished.
 ///

@@ -1,7 +1,8 @@
 //! What Git, curl and ssh say on standard error, as an error with its own reason. Pure.
 //! Everything runs with `LC_ALL=C`, so the sentences are those of the sources of these programs.
 
-use super::{GitRemote, SourceError};
+use super::error::SourceError;
+use super::remote::GitRemote;
 use crate::error::cut;
 use crate::model::GitCredential;
 

@@ -1,7 +1,9 @@
 //! What BuildKit's words mean: who must act on a build that did not succeed. Pure.
 
-use super::BuildError;
 use super::progress::Failure;
+use crate::builder::error::BuildError;
+use crate::error::chain;
+use bollard::errors::Error;
 
 /// The longest step name in a message, in bytes.
 const LONGEST_STEP: usize = 200;
@@ -133,6 +135,17 @@ fn base_image(step: &str, said: &str) -> BuildError {
 
 fn short(step: &str) -> String {
     crate::error::cut(step, LONGEST_STEP)
+}
+
+/// The error of a call to the engine.
+pub fn engine(error: &Error) -> BuildError {
+    match error {
+        Error::DockerResponseServerError { message, .. } if message.contains("no space left on device") => {
+            BuildError::DiskFull
+        }
+        Error::DockerResponseServerError { .. } => BuildError::Engine(chain(error)),
+        _ => BuildError::EngineUnavailable(chain(error)),
+    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Duration, Instant};
 
-use super::BuildError;
 use super::filesync::Trees;
+use crate::builder::error::BuildError;
 use crate::model::{AppId, RegistryLogin};
 use crate::redact::Secret;
 
 /// What BuildKit is given.
 #[derive(Debug)]
-pub struct Plan {
+pub struct SolveRequest {
     /// The files that it may ask for.
     pub trees: Trees,
     /// The name of the Dockerfile in the tree `dockerfile`.
@@ -27,7 +27,7 @@ pub struct Plan {
 
 /// How a plan is built.
 #[derive(Clone, Debug)]
-pub struct Order<'a> {
+pub struct BuildOptions<'a> {
     /// The tag of the image.
     pub tag: &'a str,
     /// Its labels.
@@ -45,12 +45,16 @@ pub struct Order<'a> {
 }
 
 /// The query of `/build`, but for the session.
-pub fn query(plan: &Plan, order: &Order<'_>, build_id: &str) -> Result<String, BuildError> {
+pub fn query(
+    request: &SolveRequest,
+    options: &BuildOptions<'_>,
+    build_id: &str,
+) -> Result<String, BuildError> {
     let json = |value: serde_json::Result<String>| {
         value.map_err(|error| BuildError::Engine(format!("write the build's settings: {error}")))
     };
     let mut args = HashMap::new();
-    for (name, value) in &plan.args {
+    for (name, value) in &request.args {
         let value = value.expose_str().ok_or(BuildError::NotSupported {
             field: "spec.build.args",
             why: format!("the value of {name} is not text"),
@@ -62,16 +66,16 @@ pub fn query(plan: &Plan, order: &Order<'_>, build_id: &str) -> Result<String, B
         .append_pair("version", "2")
         .append_pair("remote", "client-session")
         .append_pair("buildid", build_id)
-        .append_pair("t", order.tag)
-        .append_pair("dockerfile", &plan.dockerfile)
+        .append_pair("t", options.tag)
+        .append_pair("dockerfile", &request.dockerfile)
         .append_pair("buildargs", &json(serde_json::to_string(&args))?)
-        .append_pair("labels", &json(serde_json::to_string(&order.labels))?)
+        .append_pair("labels", &json(serde_json::to_string(&options.labels))?)
         .append_pair("rm", "1")
         .append_pair("forcerm", "1");
-    if let Some(target) = &plan.target {
+    if let Some(target) = &request.target {
         query.append_pair("target", target);
     }
-    if order.no_cache {
+    if options.no_cache {
         query.append_pair("nocache", "1");
     }
     Ok(query.finish())

@@ -11,8 +11,11 @@ use base64::Engine as _;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::error_classification::classify;
-use super::{GitOptions, GitRemote, SourceError, remote, ssh};
+use super::error::SourceError;
+use super::errors::classify;
+use super::options::GitOptions;
+use super::remote::GitRemote;
+use super::{ssh, url};
 use crate::model::GitCredential;
 use crate::process::{Output, ProcessError, Program};
 use crate::redact::{Masker, Secret};
@@ -138,8 +141,8 @@ pub(super) struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     /// Checks address and credential, and lays the credential out for git.
     pub(super) fn open(runner: &'a Runner, remote: &'a GitRemote) -> Result<Self, SourceError> {
-        remote::check(remote, runner.options.allow_file)?;
-        remote::check_credential(remote)?;
+        url::check(remote, runner.options.allow_file)?;
+        url::check_credential(remote)?;
         let mut conversation = Self {
             runner,
             remote,
@@ -228,6 +231,28 @@ impl<'a> Conversation<'a> {
     /// A command that may talk to the server, and to nobody else.
     pub(super) fn git(&self) -> Program {
         self.runner.base().envs(self.env.iter().cloned())
+    }
+
+    /// ssh to the server, with the destination; a command for the server follows.
+    pub(super) fn ssh(&self) -> Program {
+        let url = self.remote.url.expose();
+        let user = match url.username() {
+            "" => String::new(),
+            user => format!("{user}@"),
+        };
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let program = Program::new("ssh")
+            .env("PATH", &self.runner.options.path)
+            .env("HOME", &self.runner.home)
+            .env("LC_ALL", "C")
+            .arg("-F")
+            .arg(self.dir.path().join(ssh::CONFIG));
+        let program = match url.port() {
+            Some(port) => program.args(["-p".to_owned(), port.to_string()]),
+            None => program,
+        };
+        program.arg("--").arg(format!("{user}{host}"))
     }
 
     /// Runs such a command, with its failure as an error.

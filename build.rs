@@ -1,0 +1,55 @@
+//! Builds the web server of static sites, which davit embeds (`src/builder/static_site.rs`).
+//!
+//! The server is a static executable with a profile of its own, so it cannot be a dependency. It is built from the same
+//! lock file, without the network (its dependencies are among davit's), into one target directory that all profiles and
+//! features of davit share: cargo builds it once, and afterwards only checks that it is current.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "cargo passes what it tells a build script in the environment, and reads its standard output"
+)]
+
+use std::env;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const NAME: &str = "davit-static-server";
+const PROFILE: &str = "static-server";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let source = root.join("crates").join(NAME);
+    for path in [
+        source.join("src"),
+        source.join("Cargo.toml"),
+        root.join("Cargo.lock"),
+    ] {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let target = env::var("TARGET")?;
+    let target_dir = target_dir(&out).join(PROFILE);
+    let status = Command::new(env::var("CARGO")?)
+        .current_dir(&root)
+        .args(["build", "--locked", "--offline", "--quiet", "--package", NAME])
+        .args(["--profile", PROFILE, "--target", &target, "--target-dir"])
+        .arg(&target_dir)
+        // Neither clippy nor the flags of the outer build (coverage, sanitizers) apply to what images contain.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("RUSTFLAGS")
+        .status()?;
+    if !status.success() {
+        return Err(format!("building {NAME} failed: {status}").into());
+    }
+    std::fs::copy(target_dir.join(&target).join(PROFILE).join(NAME), out.join(NAME))?;
+    Ok(())
+}
+
+/// The outer target directory: `OUT_DIR` is `TARGET_DIR/[TRIPLE/]PROFILE/build/davit-HASH/out`. Two levels above the
+/// profile, or one without a triple; either is a place that `cargo clean` empties.
+fn target_dir(out: &Path) -> &Path {
+    out.ancestors().nth(4).unwrap_or(out)
+}

@@ -1,0 +1,22 @@
+//! A client of BuildKit: the build call, the session by which BuildKit asks for files, secrets and credentials, and the
+//! progress that it reports.
+
+mod client;
+mod context;
+mod context_filter;
+mod dockerignore;
+mod engine_http;
+mod errors;
+mod filesync;
+mod options;
+mod progress;
+mod session;
+mod stream;
+
+pub use client::BuildKit;
+pub use context::{Generated, Tree};
+pub use dockerignore::Patterns;
+pub use engine_http::Place;
+pub use errors::engine as engine_error;
+pub use filesync::Trees;
+pub use options::{BuildOptions, SolveRequest, hex, shared_key};

@@ -1,0 +1,109 @@
+//! What is built, by what, and what comes out of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::error::BuildError;
+use crate::api::{Dockerfile, StaticSite};
+use crate::job_log::JobLog;
+use crate::model::{AppId, RegistryLogin};
+use crate::redact::Secret;
+
+/// Which way, with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BuildType {
+    /// A Dockerfile.
+    Dockerfile(Dockerfile),
+    /// Files served as they are.
+    Static(StaticSite),
+}
+
+impl BuildType {
+    /// The name that the user writes.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dockerfile(_) => "dockerfile",
+            Self::Static(_) => "static",
+        }
+    }
+}
+
+/// One build, decided to the last detail.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// Whose.
+    pub app: AppId,
+    /// For which Release.
+    pub release: String,
+    /// The root of the checkout. Nothing outside it is ever read, symbolic links included.
+    pub root: PathBuf,
+    /// `source.…path`: what the type's own paths are relative to; beneath `root`.
+    pub path: String,
+    /// Which way; detected where it is not given.
+    pub build_type: Option<BuildType>,
+    /// The tag of the image: `repository:tag`.
+    pub tag: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, Secret>,
+    /// Build secrets, reachable as secret mounts only.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Labels of the image besides our own (see [`NAMESPACE`] and its neighbours), which are always there and win.
+    pub labels: BTreeMap<String, String>,
+    /// Credentials for base images, by registry host.
+    pub registries: BTreeMap<String, RegistryLogin>,
+    /// Build without the cache.
+    pub no_cache: bool,
+    /// Nano-cores; nothing for no limit. BuildKit inside a Docker Engine has no limit for a single build (it ignores
+    /// `memory`, `cpuquota` and `cgroupparent`, tried with 20.10): [`DockerBuilder`] refuses one.
+    pub cpu: Option<u64>,
+    /// Bytes; nothing for no limit. As `cpu`.
+    pub memory: Option<u64>,
+    /// The longest the build may take; over it, it is stopped in the engine.
+    pub timeout: Duration,
+}
+
+/// An image that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// The engine's id or the digest: `sha256:…`.
+    pub id: String,
+    /// Its tag.
+    pub tag: String,
+    /// Which way made it.
+    pub builder: String,
+}
+
+/// A way to make an image.
+#[async_trait]
+pub trait Builder: Send + Sync {
+    /// Finds the type where none is given, then builds: writes lines to `log` as they come, and when `cancel` is
+    /// cancelled returns [`BuildError::Cancelled`] only after the work in the engine has ended. An image that the tag
+    /// names already is for the caller to look up first ([`Builder::find`]).
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError>;
+
+    /// The image that `tag` names, if it is there and bears our labels: an image that is there already is not built
+    /// again.
+    async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError>;
+
+    /// Gives an image that Davit pulled (now, or at another time for somebody else) a tag of ours, by which it is found and
+    /// removed as one that was built. False where it is not there, or was there before any Davit pulled it: then it is
+    /// somebody else's, and stays as it is.
+    async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError>;
+
+    /// Every image tag that bears the labels of `app`, or that was given for it, by this installation; an image that lost
+    /// its tag to a newer build by its id.
+    async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError>;
+
+    /// Removes a tag of this installation, or such an id, and the name that the image was pulled by where nobody else needs
+    /// that; fine where it is gone already. An image that a container uses stays until that is gone.
+    async fn remove(&self, tag: &str) -> Result<(), BuildError>;
+}

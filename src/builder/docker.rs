@@ -1,0 +1,180 @@
+//! Builds with the BuildKit of a Docker Engine, and keeps the images in the engine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::buildkit::{BuildKit, BuildOptions, Place, shared_key};
+use super::contract::{BuildRequest, BuildType, Builder, BuiltImage};
+use super::error::BuildError;
+use super::image_ownership::Owner;
+use super::paths::Root;
+use super::{detect, dockerfile, images, labels, static_site};
+use crate::job_log::JobLog;
+use crate::model::AppId;
+
+/// Settings of a [`DockerBuilder`].
+#[derive(Clone, Debug)]
+pub struct BuilderOptions {
+    /// Where the engine is.
+    pub engine: Place,
+    /// The name of this Davit among those that share the engine: only images with it are seen.
+    pub instance: String,
+    /// What sets it apart from another one of that name: only its own images are found and removed. Empty by default:
+    /// there is none.
+    pub installation: String,
+}
+
+impl BuilderOptions {
+    /// For an engine on this machine, behind this socket file.
+    pub fn new(socket: impl Into<PathBuf>, instance: impl Into<String>) -> Self {
+        Self::at(Place::Socket(socket.into()), instance)
+    }
+
+    /// For an engine anywhere.
+    pub fn at(engine: Place, instance: impl Into<String>) -> Self {
+        Self {
+            engine,
+            instance: instance.into(),
+            installation: String::new(),
+        }
+    }
+
+    /// Whose the images are that a builder with these options makes.
+    pub(super) fn owner(&self) -> Owner<'_> {
+        Owner {
+            instance: &self.instance,
+            installation: &self.installation,
+        }
+    }
+}
+
+/// Builds with the BuildKit of a Docker Engine.
+#[derive(Debug)]
+pub struct DockerBuilder {
+    docker: Docker,
+    buildkit: BuildKit,
+    options: BuilderOptions,
+}
+
+impl DockerBuilder {
+    /// Builds with `docker`, which is connected to the engine at `options.engine`.
+    pub fn new(docker: Docker, options: BuilderOptions) -> Self {
+        Self {
+            buildkit: BuildKit::new(docker.clone(), options.engine.clone()),
+            docker,
+            options,
+        }
+    }
+
+    /// The label of all that this Davit makes, and more.
+    pub(super) fn labels(&self, more: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::from([(labels::INSTANCE.to_owned(), self.options.instance.clone())]);
+        if !self.options.installation.is_empty() {
+            labels.insert(labels::INSTALLATION.to_owned(), self.options.installation.clone());
+        }
+        labels.extend(
+            more.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        labels
+    }
+}
+
+#[async_trait]
+impl Builder for DockerBuilder {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError> {
+        let deadline = Instant::now() + request.timeout;
+        refuse_limits(request)?;
+        let (top, path, given) = (
+            request.root.clone(),
+            request.path.clone(),
+            request.build_type.clone(),
+        );
+        let (root, kind) = blocking(move || {
+            let root = Root::open(&top, &path)?;
+            let detected = || detect::detect(|path| root.has_file(path)).map_err(BuildError::NotDetected);
+            let kind = given.map_or_else(detected, Ok)?;
+            Ok((root, kind))
+        })
+        .await?;
+        if request.build_type.is_none() {
+            log.write(&format!("build type: {}", kind.name()));
+        }
+        let mut labels = request.labels.clone();
+        labels.extend(self.labels(&[
+            (labels::NAMESPACE, &request.app.namespace),
+            (labels::APPLICATION, &request.app.name),
+            (labels::BUILDER, kind.name()),
+        ]));
+        let options = BuildOptions {
+            tag: &request.tag,
+            labels,
+            registries: &request.registries,
+            no_cache: request.no_cache,
+            shared_key: shared_key(&self.options.instance, &request.app),
+            deadline,
+            limit: request.timeout,
+        };
+        let planned = (kind.clone(), request.clone());
+        let solve = blocking(move || match &planned.0 {
+            BuildType::Dockerfile(settings) => dockerfile::plan(&root, settings, &planned.1),
+            BuildType::Static(site) => static_site::plan(&root, site, &planned.1),
+        })
+        .await?;
+        self.buildkit.run(solve, &options, log, cancel).await?;
+        let found = images::inspect(&self.docker, &request.tag).await?;
+        let (id, _) =
+            found.ok_or_else(|| BuildError::Engine(format!("the build ended without {}", request.tag)))?;
+        Ok(BuiltImage {
+            id,
+            tag: request.tag.clone(),
+            builder: kind.name().to_owned(),
+        })
+    }
+
+    async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
+        images::find(&self.docker, self.options.owner(), tag).await
+    }
+
+    async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
+        images::of(&self.docker, self.options.owner(), app).await
+    }
+
+    async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {
+        images::adopt(&self.docker, image, tag, pulled).await
+    }
+
+    async fn remove(&self, tag: &str) -> Result<(), BuildError> {
+        images::remove(&self.docker, self.options.owner(), tag).await
+    }
+}
+
+fn refuse_limits(request: &BuildRequest) -> Result<(), BuildError> {
+    if request.cpu.is_none() && request.memory.is_none() {
+        return Ok(());
+    }
+    let why = "the BuildKit of a Docker Engine has no limits for a single build".to_owned();
+    Err(BuildError::NotSupported {
+        field: "spec.build.resources",
+        why,
+    })
+}
+
+/// Runs what reads files where it may wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(BuildError::Engine(format!("a task ended early: {error}"))))
+}

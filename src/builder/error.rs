@@ -1,0 +1,169 @@
+//! Why a build failed.
+
+use std::time::Duration;
+
+use crate::api::Reason;
+use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
+
+/// The field that stands for the source's directory until [`BuildError::with_source_path`] replaces it.
+pub(super) const SOURCE_PATH: &str = "spec.source.git.path";
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No type given and none fits.
+    #[error("find out how to build {0}")]
+    NotDetected(String),
+    /// A path that the spec names is not there.
+    #[error("find {field}: {path} is not in the source")]
+    PathNotFound {
+        /// The field that names it.
+        field: &'static str,
+        /// The path.
+        path: String,
+        /// The reason of this field's path.
+        reason: Reason,
+    },
+    /// A path leads out of the source.
+    #[error("read {field}: {path} leads out of the source")]
+    PathEscapes {
+        /// The field that names it.
+        field: &'static str,
+        /// The path.
+        path: String,
+    },
+    /// A file of the source has a name that the engine's protocol cannot carry.
+    #[error("send the source to the engine: the name of the file {0} is not UTF-8")]
+    FileName(String),
+    /// A file that controls the build cannot be used.
+    #[error("read {path}: {why}")]
+    ControlFile {
+        /// The file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// The build itself failed.
+    #[error("build the image: {0}")]
+    Failed(String),
+    /// A field asks for what this builder cannot do.
+    #[error("use {field}: {why}")]
+    NotSupported {
+        /// The field.
+        field: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// A base image is not there.
+    #[error("pull a base image: {0}")]
+    BaseImage(String),
+    /// A registry does not let us have a base image.
+    #[error("pull a base image: {0}")]
+    BaseImageDenied(String),
+    /// The registry of a base image cannot be reached.
+    #[error("pull a base image: {0}")]
+    RegistryUnreachable(String),
+    /// It took too long.
+    #[error("build the image within {0:?}")]
+    Timeout(Duration),
+    /// It was cancelled, and the engine has stopped.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// No space.
+    #[error("build the image: no space left on the engine's disk")]
+    DiskFull,
+    /// The engine does not answer.
+    #[error("reach the container engine: {0}")]
+    EngineUnavailable(String),
+    /// Anything else.
+    #[error("build the image: {0}")]
+    Engine(String),
+    /// A file of the source cannot be read.
+    #[error("read the source")]
+    Io(#[source] std::io::Error),
+}
+
+impl BuildError {
+    /// The same where the directory of the source is named by `field`: a builder knows no kinds of source.
+    #[must_use]
+    pub fn with_source_path(self, named: &'static str) -> Self {
+        match self {
+            Self::PathNotFound { field, path, reason } if field == SOURCE_PATH => Self::PathNotFound {
+                field: named,
+                path,
+                reason,
+            },
+            Self::PathEscapes { field, path } if field == SOURCE_PATH => {
+                Self::PathEscapes { field: named, path }
+            }
+            other => other,
+        }
+    }
+}
+
+impl Explain for BuildError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotDetected(_)
+            | Self::PathNotFound { .. }
+            | Self::PathEscapes { .. }
+            | Self::FileName(_)
+            | Self::ControlFile { .. }
+            | Self::Failed(_)
+            | Self::NotSupported { .. }
+            | Self::BaseImage(_)
+            | Self::BaseImageDenied(_)
+            | Self::Timeout(_)
+            | Self::Cancelled => Class::Terminal,
+            Self::RegistryUnreachable(_)
+            | Self::DiskFull
+            | Self::EngineUnavailable(_)
+            | Self::Engine(_)
+            | Self::Io(_) => Class::Transient,
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NotDetected(_) => Reason::BuildTypeNotDetected,
+            Self::PathNotFound { reason, .. } => *reason,
+            Self::PathEscapes { .. } => Reason::PathEscapes,
+            Self::FileName(_) | Self::ControlFile { .. } | Self::Failed(_) => Reason::BuildFailed,
+            Self::NotSupported { .. } => Reason::NotSupported,
+            Self::BaseImage(_) => Reason::ImagePullFailed,
+            Self::BaseImageDenied(_) => Reason::ImagePullDenied,
+            Self::RegistryUnreachable(_) => Reason::RegistryUnreachable,
+            Self::Timeout(_) => Reason::BuildTimeout,
+            Self::Cancelled => Reason::Cancelled,
+            Self::DiskFull => Reason::DiskFull,
+            Self::EngineUnavailable(_) => Reason::EngineUnavailable,
+            Self::Engine(_) | Self::Io(_) => Reason::EngineFailed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotDetected(_) => Some("set spec.build.dockerfile or spec.build.static".to_owned()),
+            Self::PathNotFound { field, .. } | Self::PathEscapes { field, .. } => {
+                Some(format!("set {field} to a path inside the repository"))
+            }
+            Self::FileName(_) => Some(
+                "rename it in the repository, or leave the directory that it is in out with .dockerignore"
+                    .to_owned(),
+            ),
+            Self::ControlFile { path, .. } => Some(format!(
+                "make {path} a UTF-8 file of the repository, or a link to one"
+            )),
+            Self::Failed(_) => Some("its last lines are in status.failure.logTail of the Release".to_owned()),
+            Self::NotSupported { field, .. } => Some(format!("remove {field}")),
+            Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
+            Self::BaseImageDenied(_) => {
+                Some("check the FROM lines and the registry's credentials".to_owned())
+            }
+            Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
+            Self::DiskFull => Some("free space on the engine's disk; the build is tried again".to_owned()),
+            Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
+            Self::RegistryUnreachable(_) | Self::Cancelled | Self::Engine(_) | Self::Io(_) => None,
+        }
+    }
+}

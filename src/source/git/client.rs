@@ -1,0 +1,166 @@
+//! Git repositories: a commit's files as a directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::cache::Cache;
+use super::command::{Conversation, Runner};
+use super::error::SourceError;
+use super::gitmodules::Budget;
+use super::job::{Head, Job};
+use super::options::{CheckoutRequest, GitOptions};
+use super::remote::GitRemote;
+use crate::job_log::JobLog;
+use crate::redact::SafeUrl;
+use crate::source::checkout::Checkout;
+
+/// The git executable and the cache of repositories.
+#[derive(Debug)]
+pub struct Git {
+    pub(super) runner: Runner,
+    cache: Arc<Cache>,
+}
+
+impl Git {
+    /// Prepares the cache's directory.
+    ///
+    /// # Errors
+    /// It cannot be made, or its name is not absolute or has characters that ssh's configuration cannot hold.
+    pub fn new(options: GitOptions) -> Result<Self, SourceError> {
+        let doing = format!(
+            "prepare the cache of repositories in {}",
+            options.cache_dir.display()
+        );
+        let cache = Cache::new(options.cache_dir.join("repositories"), options.max_cache_bytes);
+        let cache = cache.map_err(|error| SourceError::io(&doing, error))?;
+        let runner = Runner::new(options).map_err(|error| SourceError::io(&doing, error))?;
+        Ok(Self {
+            runner,
+            cache: Arc::new(cache),
+        })
+    }
+
+    /// Lays the files of a commit out in a new directory beneath `dest_parent`, without `.git`; what is in the cache
+    /// is not fetched again. Filters and hooks never run: Git LFS pointers stay pointers.
+    ///
+    /// # Errors
+    /// The commit or a submodule cannot be fetched or laid out; nothing is left behind then.
+    pub async fn checkout(
+        &self,
+        request: CheckoutRequest<'_>,
+        dest_parent: &Path,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Checkout, SourceError> {
+        let dir = tempfile::Builder::new()
+            .prefix("source-")
+            .tempdir_in(dest_parent)
+            .map_err(|error| SourceError::io("make a directory for the source", error))?;
+        let mut budget = Budget::default();
+        let laid_out = self.lay_out(request, dir.path(), &mut budget, log, cancel).await;
+        match laid_out {
+            Ok(Head { message, author }) => Ok(Checkout {
+                dir,
+                commit: request.commit.clone(),
+                message,
+                author,
+            }),
+            Err(error) => {
+                if matches!(error, SourceError::DiskFull { .. }) {
+                    self.in_cache(Cache::clear).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Cleans up in the cache, without holding the other tasks up: it walks through directories.
+    async fn in_cache(&self, clean: fn(&Cache)) {
+        let cache = Arc::clone(&self.cache);
+        // It fails only where the runtime ends, and then there is time for it after the next start.
+        tokio::task::spawn_blocking(move || clean(&cache)).await.ok();
+    }
+
+    /// Fetches one repository's commit and lays it out in `dest`, which is empty; submodules follow if asked for.
+    pub(super) async fn lay_out(
+        &self,
+        request: CheckoutRequest<'_>,
+        dest: &Path,
+        budget: &mut Budget,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Head, SourceError> {
+        match self.lay_out_from(request, dest, budget, log, cancel).await {
+            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(request.remote) {
+                Some(remote) => {
+                    let request = CheckoutRequest {
+                        remote: &remote,
+                        ..request
+                    };
+                    let second = self.lay_out_from(request, dest, budget, log, cancel).await;
+                    better(redirected, second)
+                }
+                None => Err(redirected),
+            },
+            other => other,
+        }
+    }
+
+    async fn lay_out_from(
+        &self,
+        request: CheckoutRequest<'_>,
+        dest: &Path,
+        budget: &mut Budget,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Head, SourceError> {
+        let conversation = Conversation::open(&self.runner, request.remote)?;
+        let entry = tokio::select! {
+            entry = self.cache.lock(request.remote, request.commit) => entry,
+            () = cancel.cancelled() => return Err(SourceError::Cancelled),
+        };
+        let job = Job {
+            runner: &self.runner,
+            request,
+            conversation,
+            entry,
+            log,
+            cancel,
+        };
+        let (head, modules) = job.lay_out(dest).await?;
+        // A submodule may be another commit of the same repository.
+        drop(job);
+        self.in_cache(Cache::trim).await;
+        if request.submodules {
+            self.lay_out_submodules(request.remote, &modules, dest, budget, log, cancel)
+                .await?;
+        }
+        Ok(head)
+    }
+}
+
+/// The same repository by its full name. GitLab and others redirect from the name without `.git`; that is the one
+/// redirection that needs no trust, because we make it ourselves.
+pub(super) fn with_suffix(remote: &GitRemote) -> Option<GitRemote> {
+    let mut url = remote.url.expose().clone();
+    let path = url.path().trim_end_matches('/').to_owned();
+    if path.to_ascii_lowercase().ends_with(".git") {
+        return None;
+    }
+    url.set_path(&format!("{path}.git"));
+    let url = SafeUrl::parse(url.as_str()).ok()?;
+    Some(GitRemote {
+        url,
+        ..remote.clone()
+    })
+}
+
+/// What the second address gave, unless it only says that it is not the right one.
+pub(super) fn better<T>(first: SourceError, second: Result<T, SourceError>) -> Result<T, SourceError> {
+    match second {
+        Err(SourceError::Redirected { .. } | SourceError::RepositoryNotFound { .. }) => Err(first),
+        other => other,
+    }
+}

@@ -1,0 +1,123 @@
+//! What a ref of a remote repository names now.
+
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Git, better, with_suffix};
+use super::command::Conversation;
+use super::error::SourceError;
+use super::remote::{GitRemote, ResolvedRef};
+use super::url::{describe, full_name, not_there};
+use crate::model::{CommitId, RefSpec};
+
+impl Git {
+    /// Asks the server what the ref names now. A commit is itself; whether it is there shows when it is fetched.
+    ///
+    /// # Errors
+    /// The server cannot be asked, or has no such ref.
+    pub async fn resolve(
+        &self,
+        remote: &GitRemote,
+        spec: &RefSpec,
+        cancel: &CancellationToken,
+    ) -> Result<ResolvedRef, SourceError> {
+        match self.resolve_at(remote, spec, cancel).await {
+            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(remote) {
+                Some(remote) => better(redirected, self.resolve_at(&remote, spec, cancel).await),
+                None => Err(redirected),
+            },
+            other => other,
+        }
+    }
+
+    async fn resolve_at(
+        &self,
+        remote: &GitRemote,
+        spec: &RefSpec,
+        cancel: &CancellationToken,
+    ) -> Result<ResolvedRef, SourceError> {
+        let conversation = Conversation::open(&self.runner, remote)?;
+        let Some(name) = full_name(remote, spec)? else {
+            let RefSpec::Commit(commit) = spec else {
+                return Err(not_there(remote, spec, None));
+            };
+            return Ok(ResolvedRef {
+                commit: commit.clone(),
+                spec: spec.clone(),
+            });
+        };
+        let peeled = format!("{name}^{{}}");
+        let (kind, patterns) = match spec {
+            RefSpec::Branch(_) => (Some("--heads"), vec![name.as_str()]),
+            RefSpec::Tag(_) => (Some("--tags"), vec![name.as_str(), peeled.as_str()]),
+            RefSpec::Default | RefSpec::Commit(_) => (None, vec![name.as_str()]),
+        };
+        let listed = self.ls_remote(&conversation, kind, &patterns, cancel).await?;
+        // An annotated tag is an object of its own; what it names is listed as `^{}` beside it.
+        let commit = listed.commit(&peeled).or_else(|| listed.commit(&name));
+        if let Some(commit) = commit {
+            return Ok(ResolvedRef {
+                commit,
+                spec: spec.clone(),
+            });
+        }
+        let default = match spec {
+            RefSpec::Default | RefSpec::Commit(_) => None,
+            RefSpec::Branch(_) | RefSpec::Tag(_) => {
+                let listed = self.ls_remote(&conversation, None, &["HEAD"], cancel).await;
+                listed.ok().and_then(|listed| listed.default_branch())
+            }
+        };
+        if default.is_none() {
+            let all = self.ls_remote(&conversation, None, &[], cancel).await;
+            if all.is_ok_and(|all| all.0.is_empty()) {
+                let (field, what) = describe(remote, spec);
+                return Err(SourceError::Empty {
+                    field,
+                    what,
+                    url: remote.url.clone(),
+                });
+            }
+        }
+        Err(not_there(remote, spec, default))
+    }
+
+    async fn ls_remote(
+        &self,
+        conversation: &Conversation<'_>,
+        kind: Option<&str>,
+        patterns: &[&str],
+        cancel: &CancellationToken,
+    ) -> Result<Listing, SourceError> {
+        let program = conversation
+            .git()
+            .args(["ls-remote", "--quiet", "--symref"])
+            .args(kind)
+            .args(["--end-of-options", conversation.url()])
+            .args(patterns.iter().copied())
+            .timeout(self.runner.options().resolve_timeout);
+        let output = conversation.run("list the refs of", program, cancel).await?;
+        Ok(Listing(output.out()))
+    }
+}
+
+/// The lines of `git ls-remote --symref`.
+struct Listing(String);
+
+impl Listing {
+    /// The object that the ref of exactly this name has. A pattern also fits at the end of longer names.
+    fn commit(&self, name: &str) -> Option<CommitId> {
+        self.0
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .find(|(hash, listed)| *listed == name && !hash.starts_with("ref: "))
+            .and_then(|(hash, _)| CommitId::parse(hash))
+    }
+
+    fn default_branch(&self) -> Option<String> {
+        self.0
+            .lines()
+            .filter_map(|line| line.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"))
+            .map(str::to_owned)
+            .next()
+    }
+}
