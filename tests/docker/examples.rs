@@ -286,6 +286,9 @@ fn what_the_pages_show_is_taken() {
     terminal.type_in("kubectl create namespace platform; kubectl create namespace production");
     let mut count = 0;
     for page in root().join("docs").read_dir().unwrap().flatten() {
+        if !page.file_type().unwrap().is_file() {
+            continue;
+        }
         let text = std::fs::read_to_string(page.path()).unwrap();
         for block in text.split("```yaml\n").skip(1) {
             let (yaml, _) = block.split_once("```").unwrap();

@@ -9,6 +9,11 @@ use super::remote::{Fields, GitRemote};
 use crate::model::{GitCredential, RefSpec};
 use crate::redact::SafeUrl;
 
+/// The way out for an address of another machine.
+const REMOTE: &str = "use https or ssh";
+/// The way out for an address of this machine.
+const LOCAL: &str = "use https or ssh, or start davit with --allow-local-sources";
+
 /// Refuses every address that is not https, ssh or (with `development`) file or http to this very machine, and every
 /// one that holds a credential, which would show in the list of processes.
 pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceError> {
@@ -23,8 +28,6 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
         why,
         solution,
     };
-    const REMOTE: &str = "use https or ssh";
-    const LOCAL: &str = "use https or ssh, or start davit with --allow-local-sources";
     match url.scheme() {
         "https" => {}
         "ssh" => {
