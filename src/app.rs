@@ -1,6 +1,7 @@
 //! Wires everything; the only file that knows all modules.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -27,9 +28,10 @@ use crate::controller::pull_journal::Pulls;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::watch::{self, Stores};
-use crate::forge::HttpOptions;
+use crate::forge::{Forges, HttpOptions, HttpsProxy};
 use crate::metrics::Metrics;
 use crate::plan::desired::Install;
+use crate::redact::Secret;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
@@ -201,6 +203,7 @@ async fn work(
     let git = Git::new(GitOptions {
         max_cache_bytes: config.git_cache,
         allow_file: config.allow_local_sources,
+        environment: proxy_environment(config),
         ..GitOptions::new(config.data_dir.join("cache/git"), std::env::current_exe()?)
     })?;
     let options = BuilderOptions {
@@ -272,6 +275,16 @@ async fn installation(client: &Client) -> String {
     }
 }
 
+/// The variables that lead Git through the proxy.
+fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
+    let Some(url) = config.https_proxy.as_ref().and_then(Secret::expose_str) else {
+        return Vec::new();
+    };
+    [("HTTPS_PROXY", url), ("NO_PROXY", config.no_proxy.as_str())]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec()
+}
+
 /// The controller with everything it needs given, so that tests can give it fakes. `installation` sets it apart from
 /// another Davit with the same `--instance`; empty: there is none.
 pub async fn controller_loop(
@@ -287,6 +300,11 @@ pub async fn controller_loop(
     let (wake, woken) = mpsc::unbounded_channel();
     let mut http = HttpOptions::default();
     http.allow_loopback_http = config.allow_local_sources;
+    http.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
+        url: url.clone(),
+        except: config.no_proxy.clone(),
+    });
+    let forges = Forges::new(http);
     let ctx = Arc::new(Ctx {
         install: Install {
             key: config.key.clone(),
@@ -297,7 +315,7 @@ pub async fn controller_loop(
             client.clone(),
             tools.clone(),
             stores.providers.clone(),
-            http.clone(),
+            forges.clone(),
             Lookups::new(wake.clone()),
         ),
         jobs: Jobs::new(config.max_builds, wake),
@@ -311,7 +329,7 @@ pub async fn controller_loop(
         tools,
         runtime,
         metrics,
-        http,
+        forges,
     });
     watch::run(ctx, stores, woken, stop).await;
 }

@@ -53,6 +53,10 @@ pub struct Config {
     pub git_cache: u64,
     /// file:// and loopback http:// sources are allowed.
     pub allow_local_sources: bool,
+    /// `HTTPS_PROXY`, for forges and Git. It may hold a password.
+    pub https_proxy: Option<Secret>,
+    /// `NO_PROXY`: the hosts that are reached without the proxy.
+    pub no_proxy: String,
 }
 
 /// Why Davit cannot start.
@@ -164,6 +168,8 @@ impl Config {
             max_builds: usize::from(max_builds),
             git_cache: git_cache.saturating_mul(1024 * 1024),
             allow_local_sources,
+            https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
+            no_proxy: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
         };
         Ok((config, held))
     }
@@ -212,6 +218,18 @@ pub fn default_data_dir() -> Option<PathBuf> {
     named("XDG_DATA_HOME")
         .or_else(|| named("HOME").map(|home| home.join(".local/share")))
         .map(|dir| dir.join("davit"))
+}
+
+/// The first of these environment variables that is set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is the one that reads the environment"
+)]
+fn variable(names: [&str; 2]) -> Option<String> {
+    names
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|value| !value.is_empty())
 }
 
 /// The instance of the default data directory: each user has one, and they may share an engine, where the one sweeps away

@@ -243,6 +243,31 @@ impl GitCredential {
     }
 }
 
+/// A value that is valid until a point in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiring<T> {
+    /// The value.
+    pub value: T,
+    /// When it expires; `None` if that is unknown or never.
+    pub expires_at: Option<jiff::Timestamp>,
+}
+
+impl<T> Expiring<T> {
+    /// A value that does not expire, or whose expiry is unknown.
+    pub fn never(value: T) -> Self {
+        Self {
+            value,
+            expires_at: None,
+        }
+    }
+
+    /// True if the value is still valid `margin` after `now`.
+    pub fn is_valid_for(&self, margin: jiff::SignedDuration, now: jiff::Timestamp) -> bool {
+        self.expires_at
+            .is_none_or(|at| now.checked_add(margin).is_ok_and(|then| then < at))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

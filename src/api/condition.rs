@@ -171,12 +171,18 @@ reasons! {
 
     // Forges.
     RepositoriesFound = "The forge answered and the repositories were counted.",
+    CredentialExpiresSoon = "The forge answered, and the credential expires within seven days.",
     ForgeUnreachable = "The forge cannot be reached.",
     ForgeTlsFailed = "The forge's certificate cannot be trusted.",
     ForgeNotRecognised = "What answers at the URL is not the forge that the spec says.",
     ForgeAuthFailed = "The forge refused the credential.",
     ForgeScopeMissing = "The credential lacks a permission that is needed.",
-    ForgeRateLimited = "The forge asks for a pause.",
+    ForgeTimeout = "The forge did not answer in time.",
+    ForgeResponseInvalid = "The forge's answer was incomplete or not JSON.",
+    ForgeRedirected = "The forge redirects to another host, which the credential is not sent to.",
+    ForgeClockSkewed = "The forge refused a signature because the clock of this machine is wrong.",
+    ForgeAppNotInstalled = "No account has installed the App.",
+    ForgeRateLimited = "The rate limit of the forge is used up; the message names its end.",
     ForgeFailed = "The forge failed in a way that is not known.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::application::unseen;
+use super::forge_spec::{BitbucketSpec, ForgeKind, GitHubSpec, GitLabSpec, GiteaSpec};
 use super::values::{Duration, Later, is_false};
 
 /// A connection to a forge: exactly one, and never another kind later.
@@ -43,9 +44,7 @@ use super::values::{Duration, Later, is_false};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.gitea), has(self.github), has(self.gitlab), has(self.bitbucket)].filter(x, x).size() == 1")
-        .message("exactly one forge must be set: gitea").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.github) && !has(self.gitlab) && !has(self.bitbucket)")
-        .message("github, gitlab and bitbucket are not in this version of Davit yet: use a git source with a secretRef").reason(Reason::FieldValueForbidden),
+        .message("exactly one of github, gitlab, bitbucket and gitea must be set").reason(Reason::FieldValueInvalid),
     validation = Rule::new("has(self.gitea) == has(oldSelf.gitea) && has(self.github) == has(oldSelf.github) && has(self.gitlab) == has(oldSelf.gitlab) && has(self.bitbucket) == has(oldSelf.bitbucket)")
         .message("the kind of forge cannot change: create another GitProvider").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.webhook)").message("webhook is not in this version of Davit yet: branches are polled by trigger.pollInterval").reason(Reason::FieldValueForbidden),
@@ -53,18 +52,18 @@ use super::values::{Duration, Later, is_false};
         .message("interval is at least 10s, so that no forge is asked all the time").reason(Reason::FieldValueInvalid).field_path(".interval")
 )]
 pub struct GitProviderSpec {
+    /// GitHub or GitHub Enterprise Server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github: Option<GitHubSpec>,
+    /// GitLab.com or a self-managed GitLab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitlab: Option<GitLabSpec>,
+    /// Bitbucket Cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitbucket: Option<BitbucketSpec>,
     /// A Gitea or Forgejo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitea: Option<GiteaSpec>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub github: Option<Later>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gitlab: Option<Later>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bitbucket: Option<Later>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Later>,
@@ -79,35 +78,25 @@ pub struct GitProviderSpec {
     pub suspend: bool,
 }
 
-/// A Gitea or Forgejo and a token for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-    .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
-    .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef"))]
-pub struct GiteaSpec {
-    /// Its base URL, as one types it into a browser.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
-    pub url: String,
-    /// The Secret with the access token; scopes `read:repository` and `read:user`.
-    pub token_secret_ref: TokenRef,
-    /// A Secret with `ca.crt`, where the forge's certificate comes from a CA of one's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_secret_ref: Option<super::values::LocalRef>,
-}
-
-/// A key of a Secret that holds a token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TokenRef {
-    /// The Secret, in the GitProvider's namespace.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key. Default `token`.
-    #[serde(default = "token")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
+impl GitProviderSpec {
+    /// The forge that the spec names; `None` if it names none, which admission refuses.
+    pub fn kind(&self) -> Option<ForgeKind<'_>> {
+        let Self {
+            github,
+            gitlab,
+            bitbucket,
+            gitea,
+            webhook: _,
+            allowed_namespaces: _,
+            interval: _,
+            suspend: _,
+        } = self;
+        let github = github.as_ref().map(ForgeKind::GitHub);
+        let gitlab = || gitlab.as_ref().map(ForgeKind::GitLab);
+        let bitbucket = || bitbucket.as_ref().map(ForgeKind::Bitbucket);
+        let gitea = || gitea.as_ref().map(ForgeKind::Gitea);
+        github.or_else(gitlab).or_else(bitbucket).or_else(gitea)
+    }
 }
 
 /// Which namespaces' Applications may use a GitProvider.
@@ -164,6 +153,9 @@ pub struct GitProviderStatus {
     /// How many repositories the credential reaches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repositories: Option<i64>,
+    /// When the credential expires, if the forge reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_expire_at: Option<String>,
     /// How many Applications use it.
     #[serde(default)]
     pub used_by: i64,
@@ -177,8 +169,4 @@ pub struct GitProviderStatus {
     /// The value of the annotation `davit.dev/requestedAt` (or Flux's) that was acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-}
-
-fn token() -> String {
-    "token".to_owned()
 }

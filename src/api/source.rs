@@ -4,38 +4,38 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forge_source::{BitbucketRepository, GitLabProject, OwnedRepository};
+use super::git_ref::{GitRef, is_root, root};
 use super::values::{Later, LocalRef, is_false};
 
 /// Where the Application comes from: exactly one, or none to run nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.git), has(self.gitea), has(self.docker), has(self.github), has(self.gitlab), has(self.bitbucket), has(self.drop)].filter(x, x).size() <= 1")
-        .message("at most one of git, gitea, docker may be set").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.github) && !has(self.gitlab) && !has(self.bitbucket)")
-        .message("github, gitlab and bitbucket are not in this version of Davit yet: use git with a secretRef").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("[has(self.github), has(self.gitlab), has(self.bitbucket), has(self.gitea), has(self.git), has(self.docker), has(self.drop)].filter(x, x).size() <= 1")
+        .message("at most one of github, gitlab, bitbucket, gitea, git, docker may be set").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.drop)")
         .message("drop is not in this version of Davit yet: use git or docker").reason(Reason::FieldValueForbidden)
 )]
 pub struct Source {
+    /// A repository of a GitHub that a GitProvider connects to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github: Option<OwnedRepository>,
+    /// A project of a GitLab that a GitProvider connects to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitlab: Option<GitLabProject>,
+    /// A repository of a Bitbucket workspace that a GitProvider connects to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitbucket: Option<BitbucketRepository>,
     /// A Git repository by its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitSource>,
     /// A repository of a Gitea or Forgejo that a GitProvider connects to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gitea: Option<ForgeSource>,
+    pub gitea: Option<OwnedRepository>,
     /// An image that is run as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker: Option<DockerSource>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub github: Option<Later>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gitlab: Option<Later>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bitbucket: Option<Later>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop: Option<Later>,
@@ -45,10 +45,16 @@ pub struct Source {
 /// place handles it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SourceKind<'a> {
+    /// `spec.source.github`.
+    GitHub(&'a OwnedRepository),
+    /// `spec.source.gitlab`.
+    GitLab(&'a GitLabProject),
+    /// `spec.source.bitbucket`.
+    Bitbucket(&'a BitbucketRepository),
+    /// `spec.source.gitea`.
+    Gitea(&'a OwnedRepository),
     /// `spec.source.git`.
     Git(&'a GitSource),
-    /// `spec.source.gitea`.
-    Gitea(&'a ForgeSource),
     /// `spec.source.docker`.
     Docker(&'a DockerSource),
 }
@@ -57,28 +63,14 @@ impl SourceKind<'_> {
     /// Returns the name of the field that the user writes, which `status.source.type` repeats.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Git(_) => "git",
+            Self::GitHub(_) => "github",
+            Self::GitLab(_) => "gitlab",
+            Self::Bitbucket(_) => "bitbucket",
             Self::Gitea(_) => "gitea",
+            Self::Git(_) => "git",
             Self::Docker(_) => "docker",
         }
     }
-}
-
-/// A repository at a forge, and the paths of its fields for messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FromForge<'a> {
-    /// The kind of forge, as the user writes it.
-    pub kind: &'static str,
-    /// The repository.
-    pub source: &'a ForgeSource,
-    /// The field of its name.
-    pub repository_field: &'static str,
-    /// The field of its ref.
-    pub ref_field: &'static str,
-    /// The field of its GitProvider.
-    pub provider_field: &'static str,
-    /// The field of the directory that is built.
-    pub path_field: &'static str,
 }
 
 impl Source {
@@ -87,59 +79,22 @@ impl Source {
         // Without `..`, so that a new field does not compile until it has a kind. The CRD's rules refuse the fields of
         // later versions, and more than one kind.
         let Self {
-            git,
+            github,
+            gitlab,
+            bitbucket,
             gitea,
+            git,
             docker,
-            github: None | Some(Later(_)),
-            gitlab: None | Some(Later(_)),
-            bitbucket: None | Some(Later(_)),
             drop: None | Some(Later(_)),
         } = self;
-        let git = git.as_ref().map(SourceKind::Git);
-        git.or_else(|| gitea.as_ref().map(SourceKind::Gitea))
+        let github = github.as_ref().map(SourceKind::GitHub);
+        github
+            .or_else(|| gitlab.as_ref().map(SourceKind::GitLab))
+            .or_else(|| bitbucket.as_ref().map(SourceKind::Bitbucket))
+            .or_else(|| gitea.as_ref().map(SourceKind::Gitea))
+            .or_else(|| git.as_ref().map(SourceKind::Git))
             .or_else(|| docker.as_ref().map(SourceKind::Docker))
     }
-
-    /// Returns the repository at a forge, or `None` if the source is of another kind.
-    pub fn forge(&self) -> Option<FromForge<'_>> {
-        match self.kind()? {
-            SourceKind::Gitea(source) => Some(FromForge {
-                kind: "gitea",
-                source,
-                repository_field: "spec.source.gitea.repository",
-                ref_field: "spec.source.gitea.ref",
-                provider_field: "spec.source.gitea.provider",
-                path_field: "spec.source.gitea.path",
-            }),
-            SourceKind::Git(_) | SourceKind::Docker(_) => None,
-        }
-    }
-}
-
-/// Which commit: a branch, a tag or a commit; the repository's default branch where none is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.branch), has(self.tag), has(self.commit)].filter(x, x).size() <= 1")
-    .message("at most one of branch, tag, commit may be set").reason(Reason::FieldValueInvalid))]
-pub struct GitRef {
-    /// The tip of this branch, looked at again every `trigger.pollInterval`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 255),
-        regex(pattern = r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")
-    )]
-    pub branch: Option<String>,
-    /// The commit that this tag names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 255),
-        regex(pattern = r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")
-    )]
-    pub tag: Option<String>,
-    /// This commit, by its full hash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9a-f]{40}|[0-9a-f]{64})$"))]
-    pub commit: Option<String>,
 }
 
 /// A Git repository by its URL, over https or ssh.
@@ -177,48 +132,6 @@ pub struct GitSource {
     /// Accept any ssh host key. Whoever sits on the way can then replace the source. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub insecure_ignore_host_key: bool,
-}
-
-/// A repository at a forge that a GitProvider connects to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ForgeSource {
-    /// The GitProvider.
-    pub provider: ProviderRef,
-    /// The user or organization that owns the repository.
-    #[schemars(
-        length(min = 1, max = 255),
-        regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
-    )]
-    pub owner: String,
-    /// The repository's name.
-    #[schemars(
-        length(min = 1, max = 255),
-        regex(pattern = r"^[.]{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*$")
-    )]
-    pub repository: String,
-    /// Which commit; the default branch where it is left out.
-    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub git_ref: Option<GitRef>,
-    /// The directory of the repository that is built. Default: its root.
-    #[serde(default = "root", skip_serializing_if = "is_root")]
-    #[schemars(length(max = 1024))]
-    pub path: String,
-    /// Fetch submodules too, by the same rules. Default false.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub submodules: bool,
-}
-
-/// Which GitProvider, in which namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct ProviderRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Its namespace; the Application's where it is left out. Another one must allow it in `allowedNamespaces`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub namespace: Option<String>,
 }
 
 /// An image that is run as it is.
@@ -275,14 +188,6 @@ pub enum TriggerOn {
     Manual,
 }
 
-fn root() -> String {
-    "/".to_owned()
-}
-
-fn is_root(path: &str) -> bool {
-    path == "/"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,13 +201,25 @@ mod tests {
                 "{gitea: {provider: {name: gt}, owner: acme, repository: shop}}",
                 "gitea",
             ),
+            (
+                "{github: {provider: {name: gh}, owner: acme, repository: shop}}",
+                "github",
+            ),
+            (
+                "{gitlab: {provider: {name: gl}, project: acme/web/shop}}",
+                "gitlab",
+            ),
+            (
+                "{bitbucket: {provider: {name: bb}, workspace: acme, repository: shop}}",
+                "bitbucket",
+            ),
             ("{docker: {image: 'shop:1'}}", "docker"),
         ] {
             let source: Source = serde_yaml::from_str(text).unwrap();
             assert_eq!(source.kind().unwrap().name(), name);
             assert_eq!(
                 source.forge().map(|found| found.kind),
-                (name == "gitea").then_some(name)
+                (!matches!(name, "git" | "docker")).then_some(name)
             );
         }
     }

@@ -200,7 +200,7 @@ impl JsonSchema for PortRef {
 
 /// Stands for an object of the contract that this version does not act on: it is refused with a message of its own by a
 /// rule beside it, instead of being dropped as unknown.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Later(pub serde_json::Value);
 

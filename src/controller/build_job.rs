@@ -12,7 +12,7 @@ use crate::error::{Class, Explain, Problem};
 use crate::job_log::JobLog;
 use crate::model::{CommitId, RefSpec, RegistryLogin};
 use crate::plan::state::{JobFailure, JobOutput};
-use crate::source::{CheckoutRequest, Git, GitRemote, image};
+use crate::source::{CheckoutRequest, Fields, Git, GitRemote, image};
 
 use super::job_queue::Stage;
 use super::pull_journal::Pulls;
@@ -32,8 +32,8 @@ pub struct Tools {
 
 /// Fetches a commit and builds it.
 pub struct BuildWork {
-    /// Where from.
-    pub remote: GitRemote,
+    /// The fields of the source that messages name.
+    pub fields: Fields,
     /// Which commit.
     pub commit: CommitId,
     /// The ref that named it, for servers that give no commit by its hash.
@@ -57,20 +57,26 @@ pub struct PullWork {
 }
 
 impl BuildWork {
-    /// Does it.
+    /// Does it. `remote` is `None` if the job was cancelled before its credential was there.
     ///
     /// # Errors
     /// Whatever went wrong, in which step, with the last lines of the log.
     pub async fn run(
         mut self,
         tools: Tools,
+        remote: Option<Result<GitRemote, Problem>>,
         log: JobLog,
         stage: Stage,
         cancel: CancellationToken,
     ) -> Result<JobOutput, JobFailure> {
         let fetched_at = Timestamp::now();
+        let remote = match remote {
+            Some(Ok(remote)) => remote,
+            Some(Err(problem)) => return Err(ended("Fetching", problem, false, &log)),
+            None => return Err(cancelled("Fetching")),
+        };
         let request = CheckoutRequest {
-            remote: &self.remote,
+            remote: &remote,
             commit: &self.commit,
             spec: &self.spec,
             submodules: self.submodules,
@@ -100,7 +106,7 @@ impl BuildWork {
                 built_at: Some(built_at),
             }),
             Err(error) => {
-                let error = error.with_source_path(self.remote.fields.path);
+                let error = error.with_source_path(self.fields.path);
                 let cancelled = matches!(error, BuildError::Cancelled);
                 Err(JobFailure {
                     commit: Some((checkout.message.clone(), checkout.author.clone())),

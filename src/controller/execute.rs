@@ -387,7 +387,6 @@ impl Pass<'_> {
                     CommitId::parse(&desired.source.revision).ok_or_else(|| undecided("its commit"))?;
                 let build = desired.build.clone().ok_or_else(|| undecided("its build"))?;
                 let tag = desired.tag.clone().ok_or_else(|| undecided("its tag"))?;
-                hidden.extend(remote.credential.secrets());
                 let clean = self
                     .releases
                     .iter()
@@ -415,7 +414,7 @@ impl Pass<'_> {
                     timeout: build.timeout,
                 };
                 let work = BuildWork {
-                    remote,
+                    fields: *remote.fields(),
                     commit,
                     spec,
                     submodules: desired.source.submodules,
@@ -424,9 +423,17 @@ impl Pass<'_> {
                 self.ctx
                     .jobs
                     .start(self.id, owner, move |stage, cancel| async move {
+                        // Here and not before, so that the credential is valid when Git starts.
+                        let remote = tokio::select! {
+                            remote = remote.open() => Some(remote),
+                            () = cancel.cancelled() => None,
+                        };
+                        if let Some(Ok(remote)) = &remote {
+                            hidden.extend(remote.credential.secrets());
+                        }
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
-                        work.run(tools, log, stage, cancel).await
+                        work.run(tools, remote, log, stage, cancel).await
                     });
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::PartialObjectMeta;
@@ -20,11 +20,14 @@ use crate::forge::{self, Account};
 use crate::plan::backoff;
 
 use super::dereference::Reader;
-use super::origin::forge_secrets;
+use super::origin::connection;
 use super::{Ctx, Error, finalizer};
 
 /// How often a connection is checked by default.
 const INTERVAL: Duration = Duration::from_mins(10);
+
+/// How long before it expires a credential is reported.
+const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The GitProvider that an Application names, if any.
 pub fn used_by(app: &Application) -> Vec<ObjectRef<GitProvider>> {
@@ -32,7 +35,7 @@ pub fn used_by(app: &Application) -> Vec<ObjectRef<GitProvider>> {
     let own = app.namespace().unwrap_or_default();
     source
         .map(|found| {
-            let provider = &found.source.provider;
+            let provider = found.provider;
             let namespace = provider.namespace.as_deref().unwrap_or(&own);
             ObjectRef::new(&provider.name).within(namespace)
         })
@@ -49,7 +52,7 @@ pub fn users_of_secret(
     let refers = |provider: &GitProvider| {
         let refs = forge::secret_refs(&provider.spec);
         let named = [
-            refs.map(|refs| refs.token.name.as_str()),
+            refs.map(|refs| refs.credential.name),
             refs.and_then(|refs| refs.ca)
                 .map(|reference| reference.name.as_str()),
         ];
@@ -133,8 +136,7 @@ fn interval(provider: &GitProvider) -> Duration {
 }
 
 async fn check(ctx: &Ctx, provider: &GitProvider, reader: &Reader) -> Result<Account, Problem> {
-    let (secrets, _) = forge_secrets(provider, reader).await?;
-    let forge = forge::connect(&provider.spec, secrets, &ctx.http).map_err(|error| Problem::of(&error))?;
+    let forge = connection(&ctx.forges, provider, reader).await?.0;
     forge.check().await.map_err(|error| Problem::of(&error))
 }
 
@@ -181,11 +183,13 @@ fn said(
         Ok(account) => {
             new.account = Some(account.name.clone());
             new.repositories = Some(i64::try_from(account.repositories).unwrap_or(i64::MAX));
+            new.credentials_expire_at = account.expires_at.map(|at| at.to_string());
             well(&mut new.conditions, account, generation, now);
         }
         Err(problem) => {
             new.account.clone_from(&old.account);
             new.repositories = old.repositories;
+            new.credentials_expire_at.clone_from(&old.credentials_expire_at);
             if problem.class != Class::Terminal {
                 let attempts = old.retry.as_ref().map_or(0, |retry| retry.attempts) + 1;
                 new.retry = Some(Retry {
@@ -205,10 +209,23 @@ fn well(all: &mut Vec<Condition>, account: &Account, generation: i64, now: Times
     } else {
         "repositories"
     };
-    let found = format!("Found {} {plural} as {}", account.repositories, account.name);
+    let more = if account.more { "more than " } else { "" };
+    let mut found = format!(
+        "Found {more}{} {plural} as {}",
+        account.repositories, account.name
+    );
+    let mut reason = Reason::RepositoriesFound;
+    // Ready goes over to this reason once, and with it an event is sent.
+    if let Some(at) = account
+        .expires_at
+        .filter(|at| at.duration_since(now) < EXPIRY_NOTICE)
+    {
+        reason = Reason::CredentialExpiresSoon;
+        found = format!("{found}; the credential expires at {at}: put a new one into the Secret before");
+    }
     let signed_in = format!("signed in as {}", account.name);
     for (kind, reason, message) in [
-        (ConditionType::Ready, Reason::RepositoriesFound, &found),
+        (ConditionType::Ready, reason, &found),
         (ConditionType::Authenticated, Reason::Ready, &signed_in),
     ] {
         condition::set(all, kind, Some(true), reason, message, generation, now);
@@ -253,6 +270,7 @@ async fn write(ctx: &Ctx, provider: &GitProvider, new: &GitProviderStatus) -> Re
 /// A GitProvider goes only when nothing uses it; until then its status says who does.
 async fn delete(ctx: &Ctx, provider: &GitProvider, users: &[String]) -> Result<Action, Error> {
     if users.is_empty() {
+        ctx.forges.forget(&provider.uid().unwrap_or_default());
         finalizer::set(&ctx.client, provider, false).await?;
         return Ok(Action::await_change());
     }
@@ -290,4 +308,37 @@ async fn delete(ctx: &Ctx, provider: &GitProvider, users: &[String]) -> Result<A
     );
     write(ctx, provider, &new).await?;
     Ok(Action::await_change())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credential_is_reported_seven_days_before_it_expires() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let ready = |days: Option<i64>| {
+            let account = Account {
+                name: "jane".to_owned(),
+                repositories: 12,
+                more: false,
+                expires_at: days.map(|days| now + SignedDuration::from_hours(24 * days)),
+            };
+            let mut all = Vec::new();
+            well(&mut all, &account, 1, now);
+            let ready = condition::find(&all, ConditionType::Ready).unwrap().clone();
+            assert_eq!(ready.status, "True");
+            (ready.reason, ready.message)
+        };
+        let found = "Found 12 repositories as jane";
+        for days in [None, Some(8)] {
+            assert_eq!(ready(days), ("RepositoriesFound".to_owned(), found.to_owned()));
+        }
+        let (reason, message) = ready(Some(6));
+        assert_eq!(reason, "CredentialExpiresSoon");
+        assert!(
+            message.starts_with(found) && message.contains("expires at 2023-11-20T22:13:20Z"),
+            "{message}"
+        );
+    }
 }

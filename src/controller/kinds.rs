@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{ApplicationSpec, FromForge, Reason, ReleaseSpec, Source, TriggerOn};
+use crate::api::{ApplicationSpec, Reason, ReleaseSpec, Source, TriggerOn};
 use crate::error::{Class, Problem};
 use crate::model::CommitId;
 use crate::plan::backoff;
@@ -31,12 +31,8 @@ pub fn pinned(source: &Source, revision: String) -> Option<PinnedSource> {
     let (locator, path, submodules) = if let Some(git) = &source.git {
         let shown = SafeUrl::parse(&git.url).map_or_else(|_| git.url.clone(), |url| url.to_string());
         (shown, git.path.clone(), git.submodules)
-    } else if let Some(FromForge { source, .. }) = source.forge() {
-        (
-            format!("{}/{}", source.owner, source.repository),
-            source.path.clone(),
-            source.submodules,
-        )
+    } else if let Some(found) = source.forge() {
+        (found.repository, found.path.to_owned(), found.submodules)
     } else {
         (source.docker.as_ref()?.image.clone(), "/".to_owned(), false)
     };
@@ -92,7 +88,7 @@ pub fn poll_interval(spec: &ApplicationSpec, salt: u64) -> Option<Duration> {
 fn is_fixed(spec: &ApplicationSpec) -> bool {
     let Some(source) = &spec.source else { return true };
     let reference = source.git.as_ref().and_then(|git| git.git_ref.as_ref());
-    let reference = reference.or_else(|| source.forge().and_then(|found| found.source.git_ref.as_ref()));
+    let reference = reference.or_else(|| source.forge().and_then(|found| found.git_ref));
     reference.is_some_and(|reference| reference.commit.is_some())
         || source
             .docker

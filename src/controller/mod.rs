@@ -15,6 +15,7 @@ pub mod lookup;
 pub mod observe;
 pub mod origin;
 pub mod pull_journal;
+pub mod remote;
 pub mod report;
 pub mod resolve;
 pub mod watch;
@@ -27,7 +28,7 @@ use kube::runtime::reflector::Store;
 
 use crate::api::{Application, GitProvider, Reason};
 use crate::error::{Class, Problem, chain};
-use crate::forge::HttpOptions;
+use crate::forge::Forges;
 use crate::metrics::Metrics;
 use crate::plan::desired::Install;
 use crate::runtime::Runtime;
@@ -67,8 +68,8 @@ pub struct Ctx {
     pub applications: Store<Application>,
     /// All GitProviders.
     pub providers: Store<GitProvider>,
-    /// How forges are spoken to.
-    pub http: HttpOptions,
+    /// The connections to forges.
+    pub forges: Forges,
 }
 
 /// Why a pass could not be finished.

@@ -1,22 +1,25 @@
 //! I/O in: where a source is and what lets one in there: addresses from the spec, credentials from Secrets.
 
+use std::sync::Arc;
+
 use crate::api::{DockerSource, GitProvider, GitRef, GitSource, Reason};
 use crate::error::{Class, Problem};
-use crate::forge::{self, ForgeSecrets};
+use crate::forge::{self, ConnectionKey, Forge, ForgeSecrets, Forges};
 use crate::model::{CommitId, RefSpec, RegistryLogin};
 use crate::redact::SafeUrl;
 use crate::source::docker_config_json::registry_logins;
 use crate::source::{Fields, GitRemote, credential, image};
 
 use super::dereference::Reader;
+use super::remote::Remote;
 
 /// Where a source comes from, with what lets one in.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// A repository.
     Git {
-        /// Where, and who one is.
-        remote: GitRemote,
+        /// Its URL and credential.
+        remote: Remote,
         /// Which commit.
         spec: RefSpec,
     },
@@ -34,16 +37,7 @@ impl Origin {
     /// of a registry.
     pub fn server(&self) -> String {
         match self {
-            Self::Git { remote, .. } => {
-                let url = remote.url.expose();
-                let port = url.port_or_known_default().map(|port| format!(":{port}"));
-                format!(
-                    "{}://{}{}",
-                    url.scheme(),
-                    url.host_str().unwrap_or_default(),
-                    port.unwrap_or_default()
-                )
-            }
+            Self::Git { remote, .. } => remote.server(),
             Self::Image { image, .. } => image::registry(image),
         }
     }
@@ -104,23 +98,38 @@ pub async fn image_login(
     Ok((login, data.version.clone()))
 }
 
-/// The secrets of a GitProvider, and the versions they were read at.
+/// The connection of a GitProvider, the CA that it trusts, and the versions of the Secrets that it was made from.
 ///
 /// # Errors
-/// A Secret or key that is not there.
-pub async fn forge_secrets(
+/// A missing Secret or key, or one that does not fit.
+pub async fn connection(
+    forges: &Forges,
     provider: &GitProvider,
     reader: &Reader,
-) -> Result<(ForgeSecrets, String), Problem> {
+) -> Result<(Arc<dyn Forge>, Option<Vec<u8>>, String), Problem> {
+    let (secrets, version) = forge_secrets(provider, reader).await?;
+    let key = ConnectionKey {
+        uid: provider.metadata.uid.clone().unwrap_or_default(),
+        generation: provider.metadata.generation.unwrap_or_default(),
+        secrets: version.clone(),
+    };
+    let ca = secrets.ca.clone();
+    let forge = forges.get(&key, &provider.spec, secrets);
+    let version = format!("{version} {}", key.generation);
+    Ok((forge.map_err(|error| Problem::of(&error))?, ca, version))
+}
+
+/// The secrets of a GitProvider, and the versions of the Secrets.
+async fn forge_secrets(provider: &GitProvider, reader: &Reader) -> Result<(ForgeSecrets, String), Problem> {
     let Some(refs) = forge::secret_refs(&provider.spec) else {
         return Ok((ForgeSecrets::default(), String::new()));
     };
-    let reference = refs.token;
-    let data = reader.secret(&reference.name, refs.token_field).await?;
-    let token = data.entries.get(&reference.key).cloned().ok_or_else(|| {
+    let reference = refs.credential;
+    let data = reader.secret(reference.name, reference.field).await?;
+    let credential = data.entries.get(reference.key).cloned().ok_or_else(|| {
         let message = format!(
             "{} names the key {:?}, which the Secret {:?} does not have: add it",
-            refs.token_field, reference.key, reference.name
+            reference.field, reference.key, reference.name
         );
         Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
     })?;
@@ -138,13 +147,8 @@ pub async fn forge_secrets(
         })?;
         ca = Some(certificate.expose().to_vec());
     }
-    Ok((
-        ForgeSecrets {
-            token: Some(token),
-            ca,
-        },
-        version,
-    ))
+    let credential = Some(credential);
+    Ok((ForgeSecrets { credential, ca }, version))
 }
 
 /// Which commit a source names.
@@ -169,38 +173,4 @@ pub fn ref_spec(reference: Option<&GitRef>) -> Result<RefSpec, Problem> {
         (None, Some(branch)) => RefSpec::Branch(branch.clone()),
         (None, None) => RefSpec::Default,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_of_one_host_are_not_one_server() {
-        let server = |url: &str| {
-            let remote = GitRemote {
-                url: SafeUrl::parse(url).unwrap(),
-                credential: crate::model::GitCredential::Anonymous,
-                ca: None,
-                fields: Fields::GIT,
-            };
-            Origin::Git {
-                remote,
-                spec: RefSpec::Default,
-            }
-            .server()
-        };
-        assert_eq!(server("https://h.example/a"), server("https://h.example:443/b/c"));
-        let others = [
-            "https://h.example:8443/a",
-            "ssh://git@h.example/a",
-            "ssh://git@h.example:2222/a",
-            "https://other.example/a",
-        ];
-        let mut all: Vec<_> = others.iter().map(|url| server(url)).collect();
-        all.push(server("https://h.example/a"));
-        all.sort();
-        all.dedup();
-        assert_eq!(all.len(), others.len() + 1, "{all:?}");
-    }
 }

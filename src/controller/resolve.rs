@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{
     AllowedFrom, Application, ApplicationSpec, ConditionType, FromForge, GitProvider, Reason, Source,
     condition,
 };
 use crate::error::{Class, Problem};
-use crate::forge::{self, HttpOptions};
+use crate::forge::{self, Forges, Reach, RepositoryPath};
 use crate::model::AppId;
 use crate::plan::backoff;
 use crate::plan::desired::PinnedSource;
-use crate::source::{Fields, GitRemote, image};
+use crate::source::{Fields, image};
 
 use super::build_job::Tools;
 use super::dereference::Reader;
 use super::kinds::{kind, pinned, poll_interval};
 use super::lookup::{Lookups, Question};
-use super::origin::{Origin, forge_secrets, git_remote, image_login, ref_spec};
+use super::origin::{Origin, connection, git_remote, image_login, ref_spec};
+use super::remote::{ForgeRemote, Remote};
 
 /// What was found last.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ pub struct Resolver {
     client: Client,
     tools: Tools,
     providers: Store<GitProvider>,
-    http: HttpOptions,
+    forges: Forges,
     found: Mutex<HashMap<AppId, Found>>,
     /// Failures in a row to find out where a source is, and when it is tried again.
     missed: Mutex<HashMap<AppId, (u32, tokio::time::Instant)>>,
@@ -108,14 +108,14 @@ impl Resolver {
         client: Client,
         tools: Tools,
         providers: Store<GitProvider>,
-        http: HttpOptions,
+        forges: Forges,
         lookups: Lookups,
     ) -> Self {
         Self {
             client,
             tools,
             providers,
-            http,
+            forges,
             found: Mutex::default(),
             missed: Mutex::default(),
             lookups,
@@ -314,7 +314,7 @@ impl Resolver {
             let (remote, version) = git_remote(git, reader).await?;
             Ok((
                 Origin::Git {
-                    remote,
+                    remote: Remote::Fixed(remote),
                     spec: ref_spec(git.git_ref.as_ref())?,
                 },
                 version,
@@ -323,8 +323,8 @@ impl Resolver {
             let (remote, version) = self.forge_remote(id, &found).await?;
             Ok((
                 Origin::Git {
-                    remote,
-                    spec: ref_spec(found.source.git_ref.as_ref())?,
+                    remote: Remote::Forge(remote),
+                    spec: ref_spec(found.git_ref)?,
                 },
                 version,
             ))
@@ -347,10 +347,13 @@ impl Resolver {
     }
 
     /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
-    async fn forge_remote(&self, id: &AppId, found: &FromForge<'_>) -> Result<(GitRemote, String), Problem> {
-        let source = found.source;
-        let namespace = source.provider.namespace.as_deref().unwrap_or(&id.namespace);
-        let name = &source.provider.name;
+    async fn forge_remote(
+        &self,
+        id: &AppId,
+        found: &FromForge<'_>,
+    ) -> Result<(ForgeRemote, String), Problem> {
+        let namespace = found.provider.namespace.as_deref().unwrap_or(&id.namespace);
+        let name = &found.provider.name;
         let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
         let provider = self.providers.get(&reference).ok_or_else(|| {
             let message = format!(
@@ -359,6 +362,15 @@ impl Resolver {
             Problem::new(Class::Terminal, Reason::ProviderNotFound, message)
         })?;
         self.allowed(id, namespace, &provider).await?;
+        if let Some((kind, _)) = forge::describe(&provider.spec)
+            && kind != found.kind
+        {
+            let message = format!(
+                "{} names the GitProvider {namespace}/{name}, which connects to {kind}: name one that connects to {}, or use spec.source.{kind}",
+                found.provider_field, found.kind
+            );
+            return Err(Problem::new(Class::Terminal, Reason::InvalidSpec, message));
+        }
         if provider.spec.suspend {
             let message = format!(
                 "the GitProvider {namespace}/{name} is suspended, and nothing new is looked up through it: set spec.suspend there to false"
@@ -379,32 +391,33 @@ impl Resolver {
             return Err(Problem::new(class, Reason::ProviderNotReady, message));
         }
         let reader = Reader::new(self.client.clone(), namespace);
-        let (secrets, version) = forge_secrets(&provider, &reader).await?;
-        let ca = secrets.ca.clone();
-        let forge =
-            forge::connect(&provider.spec, secrets, &self.http).map_err(|error| Problem::of(&error))?;
-        let url = forge
-            .clone_url(&source.owner, &source.repository)
-            .map_err(|error| Problem::of(&error))?;
-        let credential = forge
-            .clone_credential()
-            .await
-            .map_err(|error| Problem::of(&error))?;
-        let version = format!("{version} {}", provider.metadata.generation.unwrap_or_default());
-        Ok((
-            GitRemote {
-                url,
-                credential,
-                ca,
-                fields: Fields {
-                    url: found.repository_field,
-                    git_ref: found.ref_field,
-                    credential: found.provider_field,
-                    path: found.path_field,
-                },
+        let (forge, ca, version) = connection(&self.forges, &provider, &reader).await?;
+        let path = RepositoryPath::parse(&found.repository).ok_or_else(|| {
+            let message = format!(
+                "{} is {:?}, which is not the path of a repository: write it as in the forge's address",
+                found.repository_field, found.repository
+            );
+            Problem::new(Class::Terminal, Reason::InvalidSpec, message)
+        })?;
+        let url = forge::describe(&provider.spec).map_or("", |(_, url)| url);
+        let remote = ForgeRemote {
+            forge,
+            repository: path,
+            reach: if found.submodules {
+                Reach::Connection
+            } else {
+                Reach::Repository
             },
-            version,
-        ))
+            ca,
+            server: url.trim_end_matches('/').to_owned(),
+            fields: Fields {
+                url: found.repository_field,
+                git_ref: found.ref_field,
+                credential: found.provider_field,
+                path: found.path_field,
+            },
+        };
+        Ok((remote, version))
     }
 
     /// Who may use the connection; the answer tells nothing of what is behind it.
@@ -461,13 +474,8 @@ fn looking_up(source: &Source) -> Problem {
 async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedSource, Problem> {
     let revision = match origin {
         Origin::Git { remote, spec } => {
-            let cancel = CancellationToken::new();
-            let resolved = tools.git.resolve(&remote, &spec, &cancel).await;
-            resolved
-                .map_err(|error| Problem::of(&error))?
-                .commit
-                .as_str()
-                .to_owned()
+            let commit = remote.resolve(&tools.git, &spec).await?;
+            commit.as_str().to_owned()
         }
         Origin::Image { image, login } => {
             let Some(engine) = &tools.docker else {
@@ -526,8 +534,8 @@ mod tests {
         let client = Client::new(trouble, "ns");
         let (providers, _) = kube::runtime::reflector::store();
         let (wake, _woken) = tokio::sync::mpsc::unbounded_channel();
-        let (http, lookups) = (HttpOptions::default(), Lookups::new(wake));
-        let resolver = Resolver::new(client.clone(), tools(dir.path()), providers, http, lookups);
+        let (forges, lookups) = (Forges::default(), Lookups::new(wake));
+        let resolver = Resolver::new(client.clone(), tools(dir.path()), providers, forges, lookups);
         let id = AppId::new("ns", "shop");
         let app: Application = serde_json::from_value(serde_json::json!({
             "apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},

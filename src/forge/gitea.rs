@@ -1,63 +1,58 @@
-//! Gitea and Forgejo, over the API that both speak: `/api/v1`.
+//! Gitea and Forgejo, over the API that both have: `/api/v1`.
 
 use async_trait::async_trait;
 use serde::Deserialize;
+use url::Url;
 
-use super::headers::total;
-use super::http::{Answer, Api, Ask, HttpOptions, beneath};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository};
+use super::api::{Api, Authorization, Reply};
+use super::call::{Call, at};
+use super::client::credential;
+use super::http::{HttpOptions, base_url};
+use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, total};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Reach, Repository, RepositoryPath};
 use crate::api::GiteaSpec;
-use crate::model::GitCredential;
+use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
-/// How many entries of a list are asked for at once: the most that a Gitea gives unless it is told otherwise.
-const PAGE: (&str, &str) = ("limit", "50");
-
-/// The account's name towards Git: Gitea looks at the password when that is a token, and this name says so.
+/// The user name for Git. Gitea reads the token from the password, and this name marks it as one.
 const TOKEN_USER: &str = "oauth2";
 
 /// A Gitea with a token.
 pub(super) struct Gitea {
     api: Api,
+    base: Url,
+    auth: Authorization,
     token: Secret,
+    most_pages: u32,
 }
 
 impl Gitea {
-    /// From what the user wrote and the Secrets that it names.
-    pub fn new(spec: &GiteaSpec, secrets: ForgeSecrets, options: &HttpOptions) -> Result<Self, ForgeError> {
-        let token = secrets.token.ok_or_else(|| ForgeError::Secret {
-            message: "there is no token".to_owned(),
-        })?;
-        let api = Api::new(
-            "gitea",
-            &spec.url,
-            ("token", &token),
-            secrets.ca.as_deref(),
-            options,
-        )?;
+    /// The connection that a spec describes.
+    pub fn new(spec: &GiteaSpec, secrets: &ForgeSecrets, options: &HttpOptions) -> Result<Self, ForgeError> {
+        let token = credential(secrets)?;
+        let base = base_url(&spec.url, options.allow_loopback_http)?;
         Ok(Self {
-            api,
+            auth: Authorization::scheme("token", token)?,
+            api: Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?
+                .paging(Paging::LinksOrNumbers),
+            base,
             token: token.trimmed(),
+            most_pages: options.most_pages,
         })
     }
 
-    /// Asks for the version, which every Gitea and Forgejo tells: first as nobody, so that a wrong URL never sees the
-    /// token, and with the token where the forge wants everybody to sign in.
+    /// Asks for the version, which every Gitea and Forgejo reports: first without the token, so that a wrong URL never
+    /// sees it, and with the token where the forge requires everybody to sign in.
     async fn recognise(&self) -> Result<(), ForgeError> {
-        let ask = Ask {
-            doing: "ask for the version",
-            path: &["api", "v1", "version"],
-            scope: "",
-            what: "/api/v1/version",
-        };
-        let answer: Result<Answer<Version>, ForgeError> = match self.api.get_anonymously(&ask).await {
+        let call = Call::get("ask for the version", ["api", "v1", "version"]);
+        let reply: Result<Reply<Version>, ForgeError> = match self.api.send(&call, None).await {
             Err(ForgeError::Auth { .. } | ForgeError::Forbidden { .. } | ForgeError::Scope { .. }) => {
-                self.api.get(&ask, &[]).await
+                self.api.send(&call, Some(&self.auth)).await
             }
-            answer => answer,
+            reply => reply,
         };
-        match answer {
-            Ok(Answer {
+        match reply {
+            Ok(Reply {
                 body: Version { version: _ },
                 ..
             }) => Ok(()),
@@ -66,13 +61,10 @@ impl Gitea {
         }
     }
 
-    fn ask_repositories() -> Ask<'static> {
-        Ask {
-            doing: "list the repositories",
-            path: &["api", "v1", "user", "repos"],
-            scope: "read:repository",
-            what: "the repositories",
-        }
+    fn list_repositories() -> Call {
+        Call::get("list the repositories", ["api", "v1", "user", "repos"])
+            .scope("read:repository")
+            .what("the repositories")
     }
 }
 
@@ -80,94 +72,93 @@ impl Gitea {
 impl Forge for Gitea {
     async fn check(&self) -> Result<Account, ForgeError> {
         self.recognise().await?;
-        let ask = Ask {
-            doing: "ask whose token it is",
-            path: &["api", "v1", "user"],
-            scope: "read:user",
-            what: "the account",
-        };
-        let user: Answer<User> = self.api.get(&ask, &[]).await?;
-        let ask = Self::ask_repositories();
-        let first: Answer<Option<Vec<Repo>>> = self.api.get(&ask, &[("limit", "1")]).await?;
+        let call = Call::get("read the account", ["api", "v1", "user"])
+            .scope("read:user")
+            .what("the account");
+        let user: Reply<User> = self.api.send(&call, Some(&self.auth)).await?;
+        let first = at(&Self::list_repositories(), &Cursor::first(&[("limit", "1")]));
+        let first: Reply<Option<Vec<Repo>>> = self.api.send(&first, Some(&self.auth)).await?;
         let repositories = match total(&first.headers) {
             Some(total) => total,
-            None => self.api.pages::<Repo>(&ask, &[PAGE]).await?.len() as u64,
+            None => self.all_repositories().await?.len() as u64,
         };
         Ok(Account {
             name: user.body.login,
             repositories,
+            more: false,
+            expires_at: None,
         })
     }
 
-    async fn repositories(&self) -> Result<Vec<Repository>, ForgeError> {
-        let repos: Vec<Repo> = self.api.pages(&Self::ask_repositories(), &[PAGE]).await?;
-        repos
-            .into_iter()
-            .map(|repo| {
-                let (owner, name) = repo.full_name.split_once('/').unwrap_or_default();
-                Ok(Repository {
-                    // Not the one in the answer: that is made from the server's own idea of its address.
-                    clone_url: self.clone_url(owner, name)?,
-                    default_branch: repo.default_branch.unwrap_or_default(),
-                    private: repo.private,
-                    full_name: repo.full_name,
-                })
-            })
-            .collect()
+    async fn repositories(&self, cursor: Option<&Cursor>) -> Result<Page<Repository>, ForgeError> {
+        let first = Cursor::first(&[("limit", PAGE_SIZE)]);
+        let cursor = cursor.unwrap_or(&first);
+        let page: Page<Repo> = self
+            .api
+            .page(&Self::list_repositories(), cursor, &self.auth)
+            .await?;
+        // The clone URL in the answer is made from the server's own idea of its address.
+        page.try_map(|repo| repo.repository(&self.base))
     }
 
-    async fn branches(&self, owner: &str, repository: &str) -> Result<Vec<String>, ForgeError> {
-        let what = self.named(owner, repository)?;
-        let ask = Ask {
-            doing: "list the branches",
-            path: &["api", "v1", "repos", owner, repository, "branches"],
-            scope: "read:repository",
-            what: &what,
-        };
-        let branches: Vec<Branch> = self.api.pages(&ask, &[PAGE]).await?;
-        Ok(branches.into_iter().map(|branch| branch.name).collect())
+    async fn branches(
+        &self,
+        repository: &RepositoryPath,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<String>, ForgeError> {
+        let (owner, name) = self.owner_and_name(repository)?;
+        let call = Call::get(
+            "list the branches",
+            ["api", "v1", "repos", owner, name, "branches"],
+        )
+        .scope("read:repository")
+        .what(format!("the repository {repository}"));
+        let first = Cursor::first(&[("limit", PAGE_SIZE)]);
+        let page: Page<Branch> = self.api.page(&call, cursor.unwrap_or(&first), &self.auth).await?;
+        Ok(page.map(|branch| branch.name))
     }
 
-    fn clone_url(&self, owner: &str, repository: &str) -> Result<SafeUrl, ForgeError> {
-        self.named(owner, repository)?;
-        let repository = repository.strip_suffix(".git").unwrap_or(repository);
-        let url = beneath(self.api.base(), &[owner, &format!("{repository}.git")]);
-        SafeUrl::parse(url.as_str()).map_err(|error| ForgeError::Spec {
-            message: error.to_string(),
-        })
+    async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError> {
+        self.owner_and_name(repository)?;
+        repository.clone_url(&self.base)
     }
 
-    async fn clone_credential(&self) -> Result<GitCredential, ForgeError> {
-        Ok(GitCredential::Basic {
+    fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {
+        RepositoryPath::at(&self.base, url)
+    }
+
+    async fn clone_credential(
+        &self,
+        _: &RepositoryPath,
+        _: Reach,
+    ) -> Result<Expiring<GitCredential>, ForgeError> {
+        Ok(Expiring::never(GitCredential::Basic {
             username: TOKEN_USER.to_owned(),
             password: self.token.clone(),
-        })
+        }))
+    }
+
+    fn most_pages(&self) -> u32 {
+        self.most_pages
+    }
+
+    fn too_long(&self, doing: &'static str) -> ForgeError {
+        let message = format!("the list has more than {} pages", self.most_pages);
+        self.api.other(doing, &message)
     }
 }
 
 impl Gitea {
-    /// How the repository is called in messages; an error for names that would climb out of the path.
-    fn named(&self, owner: &str, repository: &str) -> Result<String, ForgeError> {
-        let what = format!("the repository {owner}/{repository}");
-        if [owner, repository]
-            .iter()
-            .any(|name| matches!(*name, "" | "." | ".."))
-        {
-            return Err(ForgeError::NotFound {
-                what,
-                url: self.api.shown().clone(),
-            });
-        }
-        Ok(what)
+    fn owner_and_name<'r>(&self, repository: &'r RepositoryPath) -> Result<(&'r str, &'r str), ForgeError> {
+        repository
+            .owner_and_name()
+            .ok_or_else(|| self.api.not_found(format!("the repository {repository}")))
     }
 }
 
 #[derive(Deserialize)]
 struct Version {
-    #[expect(
-        dead_code,
-        reason = "that it is there is what tells a Gitea from anything else"
-    )]
+    #[expect(dead_code, reason = "its presence tells a Gitea from other servers")]
     version: String,
 }
 
@@ -182,6 +173,27 @@ struct Repo {
     default_branch: Option<String>,
     #[serde(default)]
     private: bool,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default)]
+    empty: bool,
+}
+
+impl Repo {
+    fn repository(self, base: &Url) -> Option<Result<Repository, ForgeError>> {
+        let path = RepositoryPath::parse(&self.full_name)?;
+        Some(path.clone_url(base).map(|clone_url| {
+            Repository {
+                clone_url,
+                default_branch: self
+                    .default_branch
+                    .filter(|branch| !self.empty && !branch.is_empty()),
+                private: self.private,
+                archived: self.archived,
+                path,
+            }
+        }))
+    }
 }
 
 #[derive(Deserialize)]

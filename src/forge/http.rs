@@ -1,24 +1,18 @@
-//! What every forge client needs of HTTP: one shared client, a token that reaches one origin only, bounded answers,
-//! all pages of a list, and errors told apart by who can mend them.
+//! The HTTP client of all forges: certificates, proxies, limits, and base URLs.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LINK, LOCATION};
 use parking_lot::Mutex;
-use reqwest::{Certificate, Client, Response, redirect};
-use serde::de::DeserializeOwned;
+use reqwest::{Certificate, Client, NoProxy, Proxy, redirect};
 use url::{Host, Url};
 
 use super::ForgeError;
-use super::headers::{is_page, next_page, pause, required_scope, total};
-use crate::error::{chain, cut};
-use crate::redact::{Masker, SafeUrl, Secret};
+use crate::error::chain;
+use crate::redact::SafeUrl;
 
-/// How forges are spoken to. Clones share their connections and the certificates of the system, so make one.
+/// How forges are reached. Clones share their connections and the certificates of the system, so make one.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
     /// The longest that connecting may take. Default 10 s.
@@ -31,8 +25,23 @@ pub struct HttpOptions {
     pub most_pages: u32,
     /// Whether a forge on this machine may be reached over http, for development. Default false.
     pub allow_loopback_http: bool,
+    /// The proxy for https. Default none.
+    pub proxy: Option<HttpsProxy>,
+    /// The API of Bitbucket Cloud; tests have their own. Default `https://api.bitbucket.org`.
+    pub bitbucket_api: String,
+    /// Repositories and OAuth of Bitbucket Cloud; tests have their own. Default `https://bitbucket.org`.
+    pub bitbucket_web: String,
     /// By the certificates that are trusted in addition to the system's.
     clients: Arc<Mutex<HashMap<Vec<u8>, Client>>>,
+}
+
+/// `HTTPS_PROXY` and `NO_PROXY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsProxy {
+    /// The proxy's URL.
+    pub url: crate::redact::Secret,
+    /// Hosts that are reached without it, in the form of `NO_PROXY`.
+    pub except: String,
 }
 
 impl Default for HttpOptions {
@@ -43,6 +52,9 @@ impl Default for HttpOptions {
             largest_answer: 8 << 20,
             most_pages: 1000,
             allow_loopback_http: false,
+            proxy: None,
+            bitbucket_api: "https://api.bitbucket.org".to_owned(),
+            bitbucket_web: "https://bitbucket.org".to_owned(),
             clients: Arc::default(),
         }
     }
@@ -52,9 +64,9 @@ impl Default for HttpOptions {
 const MOST_CLIENTS: usize = 16;
 
 impl HttpOptions {
-    /// The client that trusts the system's certificates and `ca`, made when it is first asked for: loading the
-    /// system's certificates costs 12 MB, which a Davit without forges need not pay.
-    fn client(&self, ca: Option<&[u8]>) -> Result<Client, ForgeError> {
+    /// The client that trusts the system's certificates and `ca`, made when it is first needed: loading the system's
+    /// certificates costs 12 MB, which a Davit without forges need not pay.
+    pub(super) fn client(&self, ca: Option<&[u8]>) -> Result<Client, ForgeError> {
         let mut clients = self.clients.lock();
         let key = ca.unwrap_or_default();
         if let Some(client) = clients.get(key) {
@@ -68,9 +80,13 @@ impl HttpOptions {
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
             .pool_idle_timeout(Duration::from_secs(30))
-            .redirect(within_the_origin())
-            // A proxy would come from the environment, which is not read here.
+            // Redirects are followed by `Api`, which knows the method and the origin.
+            .redirect(redirect::Policy::none())
+            // The environment is read by the configuration, not here.
             .no_proxy();
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(https_proxy(proxy)?);
+        }
         if let Some(ca) = ca {
             let certificates = Certificate::from_pem_bundle(ca).map_err(|error| {
                 secret(format!(
@@ -94,18 +110,12 @@ impl HttpOptions {
     }
 }
 
-/// Follows a redirect within the origin only, so that the token never reaches another host, port or scheme.
-fn within_the_origin() -> redirect::Policy {
-    redirect::Policy::custom(|attempt| {
-        let first = attempt.previous().first().map(Url::origin);
-        if attempt.previous().len() > 5 {
-            attempt.error("more than 5 redirects")
-        } else if first == Some(attempt.url().origin()) {
-            attempt.follow()
-        } else {
-            attempt.stop()
-        }
-    })
+fn https_proxy(proxy: &HttpsProxy) -> Result<Proxy, ForgeError> {
+    let url = proxy.url.expose_str().unwrap_or_default();
+    let made = Proxy::https(url).map_err(|_| ForgeError::Spec {
+        message: "HTTPS_PROXY is not a URL: set it to http://host:port".to_owned(),
+    })?;
+    Ok(made.no_proxy(NoProxy::from_string(&proxy.except)))
 }
 
 /// Parses the base URL of a forge: https, or http on loopback where `allow_loopback_http`; no credential. Query and
@@ -131,7 +141,7 @@ pub(super) fn base_url(text: &str, allow_loopback_http: bool) -> Result<Url, For
         }
         "http" => {
             return Err(spec(
-                "url must begin with https://, because over http anybody on the way could read the token",
+                "url must begin with https://, because over http the token can be read on the way",
             ));
         }
         other => return Err(spec(&format!("url must begin with https://, not with {other}:"))),
@@ -153,7 +163,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// `base` with the segments behind its own path, each percent-encoded.
-pub(super) fn beneath(base: &Url, segments: &[&str]) -> Url {
+pub(super) fn beneath<S: AsRef<str>>(base: &Url, segments: &[S]) -> Url {
     let mut url = base.clone();
     // Only a URL without a host has no segments, and `base_url` lets none through.
     if let Ok(mut path) = url.path_segments_mut() {
@@ -162,294 +172,11 @@ pub(super) fn beneath(base: &Url, segments: &[&str]) -> Url {
     url
 }
 
-/// One question to a forge.
-pub(super) struct Ask<'a> {
-    /// What it is for, as the beginning of an error message.
-    pub doing: &'static str,
-    /// The path behind the base URL.
-    pub path: &'a [&'a str],
-    /// The scope that the token needs for it; nothing where none is needed.
-    pub scope: &'static str,
-    /// What is not there where the answer is 404.
-    pub what: &'a str,
-}
-
-/// An answer that was read.
-pub(super) struct Answer<T> {
-    /// Its body.
-    pub body: T,
-    /// Its headers.
-    pub headers: HeaderMap,
-}
-
-/// A forge's API with one credential.
-pub(super) struct Api {
-    kind: &'static str,
-    base: Url,
-    shown: SafeUrl,
-    authorization: HeaderValue,
-    masker: Masker,
-    client: Client,
-    options: HttpOptions,
-}
-
-impl Api {
-    /// Connects to nothing yet. `scheme` is the word before the token in `Authorization`.
-    pub fn new(
-        kind: &'static str,
-        url: &str,
-        (scheme, token): (&str, &Secret),
-        ca: Option<&[u8]>,
-        options: &HttpOptions,
-    ) -> Result<Self, ForgeError> {
-        let secret = |message: &str| ForgeError::Secret {
-            message: message.to_owned(),
-        };
-        let base = base_url(url, options.allow_loopback_http)?;
-        let token = token.trimmed();
-        if token.is_empty() {
-            return Err(secret("the token is empty"));
-        }
-        let mut value = scheme.as_bytes().to_vec();
-        value.push(b' ');
-        value.extend_from_slice(token.expose());
-        let mut authorization = HeaderValue::from_bytes(&value)
-            .map_err(|_| secret("the token holds characters that no token has"))?;
-        authorization.set_sensitive(true);
-        Ok(Self {
-            kind,
-            shown: SafeUrl::parse(base.as_str()).map_err(|error| ForgeError::Spec {
-                message: format!("url cannot be read: {error}"),
-            })?,
-            base,
-            authorization,
-            masker: Masker::new([&token]),
-            client: options.client(ca)?,
-            options: options.clone(),
-        })
-    }
-
-    /// The base URL.
-    pub fn base(&self) -> &Url {
-        &self.base
-    }
-
-    /// The base URL, for messages.
-    pub fn shown(&self) -> &SafeUrl {
-        &self.shown
-    }
-
-    /// Asks once, with the token.
-    pub async fn get<T: DeserializeOwned>(
-        &self,
-        ask: &Ask<'_>,
-        query: &[(&str, &str)],
-    ) -> Result<Answer<T>, ForgeError> {
-        self.read(ask, query, true).await
-    }
-
-    /// Asks once, as nobody.
-    pub async fn get_anonymously<T: DeserializeOwned>(&self, ask: &Ask<'_>) -> Result<Answer<T>, ForgeError> {
-        self.read(ask, &[], false).await
-    }
-
-    /// All pages of a list. Servers cap the size of a page, so a short page does not mean the last one: the list ends
-    /// where `Link` no longer names a next page, where `X-Total-Count` says so, or at an empty page.
-    pub async fn pages<T: DeserializeOwned>(
-        &self,
-        ask: &Ask<'_>,
-        query: &[(&str, &str)],
-    ) -> Result<Vec<T>, ForgeError> {
-        let mut all = Vec::new();
-        let mut linked: Option<Vec<(String, String)>> = None;
-        for number in 1..=self.options.most_pages {
-            let number = number.to_string();
-            let query: Vec<(&str, &str)> = match &linked {
-                // Only the query of the link counts: behind a proxy its host is often wrong, and the token stays here.
-                Some(pairs) => pairs
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_str()))
-                    .collect(),
-                None => query.iter().copied().chain([("page", number.as_str())]).collect(),
-            };
-            let page: Answer<Option<Vec<T>>> = self.get(ask, &query).await?;
-            let items = page.body.unwrap_or_default();
-            let empty = items.is_empty();
-            all.extend(items);
-            let next = next_page(&page.headers);
-            let has_links = page.headers.contains_key(LINK);
-            let complete = total(&page.headers).is_some_and(|total| all.len() as u64 >= total);
-            if empty || complete || (has_links && next.is_none()) {
-                return Ok(all);
-            }
-            linked = next;
-        }
-        Err(self.other(
-            ask,
-            &format!("the list has more than {} pages", self.options.most_pages),
-        ))
-    }
-
-    async fn read<T: DeserializeOwned>(
-        &self,
-        ask: &Ask<'_>,
-        query: &[(&str, &str)],
-        signed: bool,
-    ) -> Result<Answer<T>, ForgeError> {
-        let mut request = self
-            .client
-            .get(beneath(&self.base, ask.path))
-            .query(query)
-            .header(ACCEPT, "application/json");
-        if signed {
-            request = request.header(AUTHORIZATION, self.authorization.clone());
-        }
-        let mut response = request.send().await.map_err(|error| self.failed(ask, error))?;
-        let body = self.body(ask, &mut response).await?;
-        let headers = std::mem::take(response.headers_mut());
-        if !response.status().is_success() {
-            return Err(self.refused(ask, response.status(), &headers, &body));
-        }
-        match serde_json::from_slice(&body) {
-            Ok(body) => Ok(Answer { body, headers }),
-            Err(_) if is_page(&headers) => {
-                Err(self.not_recognised("a web page answers where its API should"))
-            }
-            Err(error) => Err(self.not_recognised(&format!("its answer cannot be read: {error}"))),
-        }
-    }
-
-    async fn body(&self, ask: &Ask<'_>, response: &mut Response) -> Result<Vec<u8>, ForgeError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(ask, error))? {
-            if body.len() + chunk.len() > self.options.largest_answer {
-                let limit = self.options.largest_answer;
-                return Err(self.other(ask, &format!("the answer is larger than {limit} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-
-    /// What an answer that is no success means.
-    fn refused(&self, ask: &Ask<'_>, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ForgeError {
-        let url = self.shown.clone();
-        let said = self.said(status, body);
-        let spent = headers
-            .get("x-ratelimit-remaining")
-            .is_some_and(|left| left == "0");
-        match status.as_u16() {
-            429 => ForgeError::RateLimited {
-                url,
-                seconds: pause(headers, jiff::Timestamp::now()),
-            },
-            403 if spent => ForgeError::RateLimited {
-                url,
-                seconds: pause(headers, jiff::Timestamp::now()),
-            },
-            401 => ForgeError::Auth { url },
-            403 if said.contains("scope") => ForgeError::Scope {
-                doing: ask.doing,
-                url,
-                scope: required_scope(&said).unwrap_or(ask.scope).to_owned(),
-            },
-            403 => ForgeError::Forbidden {
-                doing: ask.doing,
-                url,
-                message: said,
-            },
-            404 => ForgeError::NotFound {
-                what: ask.what.to_owned(),
-                url,
-            },
-            300..=399 => {
-                let target = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-                let target = target
-                    .and_then(|text| self.base.join(text).ok())
-                    .map(|url| url.origin().ascii_serialization());
-                self.not_recognised(&format!(
-                    "it redirects to {}",
-                    target.as_deref().unwrap_or("nowhere")
-                ))
-            }
-            _ => self.other(ask, &said),
-        }
-    }
-
-    /// The forge's own words where it has any, else the status.
-    fn said(&self, status: StatusCode, body: &[u8]) -> String {
-        let answer: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-        let words = answer.as_ref().and_then(|answer| {
-            ["/message", "/error/message", "/error_description", "/error"]
-                .iter()
-                .find_map(|pointer| answer.pointer(pointer)?.as_str().filter(|text| !text.is_empty()))
-        });
-        match words {
-            Some(words) => format!("{status}: {}", cut(&self.masker.mask(words), 300)),
-            None => status.to_string(),
-        }
-    }
-
-    /// What a request without an answer means.
-    fn failed(&self, ask: &Ask<'_>, error: reqwest::Error) -> ForgeError {
-        let error = error.without_url();
-        let url = self.shown.clone();
-        match tls_error(&error) {
-            // Something answers there, and it is no web server with TLS.
-            Some(rustls::Error::InvalidMessage(_)) => return self.not_recognised("it does not speak TLS"),
-            Some(tls) => {
-                return ForgeError::Tls {
-                    url,
-                    message: tls.to_string(),
-                };
-            }
-            None => {}
-        }
-        if error.is_redirect() || error.is_body() || error.is_decode() {
-            return self.other(ask, &chain(&error));
-        }
-        let message = if error.is_timeout() {
-            "no answer in time".to_owned()
-        } else {
-            chain(&error)
-        };
-        ForgeError::Unreachable { url, message }
-    }
-
-    pub(super) fn not_recognised(&self, message: &str) -> ForgeError {
-        ForgeError::NotRecognised {
-            kind: self.kind,
-            url: self.shown.clone(),
-            message: message.to_owned(),
-        }
-    }
-
-    fn other(&self, ask: &Ask<'_>, message: &str) -> ForgeError {
-        ForgeError::Other {
-            doing: ask.doing,
-            url: self.shown.clone(),
-            message: message.to_owned(),
-        }
-    }
-}
-
-/// The TLS error beneath an error, if that is what it is.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut next = error.source();
-    while let Some(source) = next {
-        if let Some(tls) = source.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        // `source()` of an I/O error is that of the error it wraps, so the wrapped one itself would be skipped.
-        let wrapped = source
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner),
-            None => source.source(),
-        };
-    }
-    None
+/// A URL for messages.
+pub(super) fn safe(url: &Url) -> Result<SafeUrl, ForgeError> {
+    SafeUrl::parse(url.as_str()).map_err(|error| ForgeError::Spec {
+        message: format!("url cannot be read: {error}"),
+    })
 }
 
 #[cfg(test)]
@@ -457,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_url_is_https_or_loopback_and_holds_nothing_else() {
+    fn base_url_is_https_or_loopback_without_credentials() {
         for (given, base) in [
             ("https://git.example.com", "https://git.example.com/"),
             (
@@ -477,34 +204,31 @@ mod tests {
         for (given, why) in [
             (
                 "http://git.example.com",
-                "over http anybody on the way could read the token",
+                "over http the token can be read on the way",
             ),
             (
                 "http://localhost.example.com",
-                "over http anybody on the way could read the token",
+                "over http the token can be read on the way",
             ),
             (
                 "http://127.0.0.1.example.com",
-                "over http anybody on the way could read the token",
+                "over http the token can be read on the way",
             ),
             ("https://tok@git.example.com", "must not hold a credential"),
             ("ftp://git.example.com", "must begin with https://, not with ftp:"),
             ("git.example.com", "cannot be read"),
         ] {
-            for allow_loopback_http in [true, false] {
+            for allow_loopback_http in [false, true] {
                 let error = base_url(given, allow_loopback_http).unwrap_err().to_string();
                 assert!(error.contains(why) && !error.contains("tok@"), "{given}: {error}");
             }
         }
         let error = base_url("http://localhost:3000/", false).unwrap_err().to_string();
-        assert!(
-            error.contains("start davit with --allow-local-sources"),
-            "{error}"
-        );
+        assert!(error.contains("--allow-local-sources"), "{error}");
     }
 
     #[test]
-    fn names_are_encoded_and_stay_behind_the_base() {
+    fn segments_are_encoded_and_stay_behind_the_base() {
         let base = base_url("https://git.example.com/a%20b/", false).unwrap();
         for (segments, url) in [
             (

@@ -309,11 +309,11 @@ fn what_the_schema_can_tell_is_refused_at_admission() {
         (
             "two sources",
             json!({"source": {"git": {"url": "https://example.com/a.git"}, "docker": {"image": "a"}}}),
-            "at most one of git, gitea, docker",
+            "at most one of github, gitlab, bitbucket, gitea, git, docker",
         ),
         (
             "a source that is not there yet",
-            json!({"source": {"github": {"owner": "a"}}}),
+            json!({"source": {"drop": {"digest": "a"}}}),
             "not in this version of Davit yet",
         ),
         (

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use davit::api::{GitProviderSpec, Reason};
 use davit::error::{Class, Explain as _, Problem};
-use davit::forge::{Account, Forge, ForgeError, ForgeSecrets, HttpOptions, connect};
+use davit::forge::{Account, Forge, ForgeError, ForgeSecrets, HttpOptions, Reach, RepositoryPath, connect};
 use davit::model::GitCredential;
 use davit::redact::Secret;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ pub fn loopback_options() -> HttpOptions {
 
 pub fn connect_with(url: &str, token: &str, ca: Option<&str>) -> Result<Arc<dyn Forge>, ForgeError> {
     let secrets = ForgeSecrets {
-        token: Some(Secret::from(token)),
+        credential: Some(Secret::from(token)),
         ca: ca.map(|pem| pem.as_bytes().to_vec()),
     };
     connect(&spec(url), secrets, &loopback_options())
@@ -87,37 +87,37 @@ async fn obeys(forge: &dyn Forge, owner: &str, repository: &str, count: usize, b
         account,
         Account {
             name: owner.to_owned(),
-            repositories: count as u64
+            repositories: count as u64,
+            more: false,
+            expires_at: None,
         }
     );
 
-    let repositories = forge.repositories().await.unwrap();
-    let mut names: Vec<_> = repositories
-        .iter()
-        .map(|repository| &repository.full_name)
-        .collect();
+    let repositories = forge.all_repositories().await.unwrap();
+    let mut names: Vec<_> = repositories.iter().map(|repository| &repository.path).collect();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), count, "each repository once");
     let found = repositories
         .iter()
-        .find(|found| found.full_name == format!("{owner}/{repository}"))
+        .find(|found| found.path == path(owner, repository))
         .unwrap();
-    assert_eq!((found.private, found.default_branch.as_str()), (true, "main"));
-    assert_eq!(found.clone_url, forge.clone_url(owner, repository).unwrap());
+    assert_eq!(
+        (found.private, found.default_branch.as_deref()),
+        (true, Some("main"))
+    );
+    assert_eq!(
+        found.clone_url,
+        forge.clone_url(&path(owner, repository)).await.unwrap()
+    );
     assert!(!found.clone_url.has_credentials());
 
-    let mut found = forge.branches(owner, repository).await.unwrap();
+    let mut found = forge.all_branches(&path(owner, repository)).await.unwrap();
     found.sort();
     found.dedup();
     assert_eq!(found.len(), branches, "each branch once");
-    for (owner, repository) in [
-        (owner, "not-there"),
-        ("nobody-here", repository),
-        ("..", repository),
-        (owner, ".."),
-    ] {
-        let error = forge.branches(owner, repository).await.unwrap_err();
+    for (owner, repository) in [(owner, "not-there"), ("nobody-here", repository)] {
+        let error = forge.branches(&path(owner, repository), None).await.unwrap_err();
         assert_eq!(
             (error.reason(), error.class()),
             (Reason::GitRepositoryNotFound, Class::Terminal),
@@ -132,10 +132,20 @@ async fn obeys(forge: &dyn Forge, owner: &str, repository: &str, count: usize, b
     clones(forge, owner, repository).await;
 }
 
+fn path(owner: &str, repository: &str) -> RepositoryPath {
+    RepositoryPath::parse(&format!("{owner}/{repository}")).unwrap()
+}
+
 /// Git gets in with the credential, and without it does not.
 async fn clones(forge: &dyn Forge, owner: &str, repository: &str) {
-    let url = forge.clone_url(owner, repository).unwrap();
-    let GitCredential::Basic { username, password } = forge.clone_credential().await.unwrap() else {
+    let repository = path(owner, repository);
+    let url = forge.clone_url(&repository).await.unwrap();
+    let credential = forge
+        .clone_credential(&repository, Reach::Repository)
+        .await
+        .unwrap()
+        .value;
+    let GitCredential::Basic { username, password } = credential else {
         panic!("a token is a password");
     };
     let mut signed = url.expose().clone();
@@ -193,13 +203,15 @@ async fn repositories_of_organizations_are_found_too() {
 
     let token = gitea.create_token(&user, &["read:user", "read:repository"]);
     let forge = connect_with(&gitea.url, &token, None).unwrap();
-    let found = forge.repositories().await.unwrap();
-    let mut names: Vec<_> = found.into_iter().map(|found| found.full_name).collect();
+    let found = forge.all_repositories().await.unwrap();
+    let mut names: Vec<_> = found.into_iter().map(|found| found.path.to_string()).collect();
     names.sort();
     assert_eq!(names, [format!("{organization}/theirs"), format!("{user}/mine")]);
     let account = Account {
         name: user,
         repositories: 2,
+        more: false,
+        expires_at: None,
     };
     assert_eq!(forge.check().await.unwrap(), account);
 }
@@ -215,7 +227,7 @@ async fn a_wrong_credential_is_told_from_one_without_scope() {
         "{found:?}"
     );
     assert!(
-        found.message.contains("put a valid token into the Secret"),
+        found.message.contains("put a valid credential into the Secret"),
         "{found:?}"
     );
     for (scopes, missing) in [
@@ -233,7 +245,7 @@ async fn a_wrong_credential_is_told_from_one_without_scope() {
         assert!(
             found
                 .message
-                .contains(&format!("the token lacks the scope {missing}")),
+                .contains(&format!("the credential lacks the scope {missing}")),
             "{found:?}"
         );
     }

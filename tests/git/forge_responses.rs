@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use davit::api::Reason;
 use davit::error::{Class, Explain as _};
-use davit::forge::{Account, Forge, ForgeSecrets, HttpOptions, connect};
+use davit::forge::{Account, Forge, ForgeSecrets, HttpOptions, RepositoryPath, connect};
 use davit::redact::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ async fn serve(router: Router) -> (String, Seen) {
 
 fn client(url: &str, options: &HttpOptions) -> Arc<dyn Forge> {
     let secrets = ForgeSecrets {
-        token: Some(Secret::from(TOKEN)),
+        credential: Some(Secret::from(TOKEN)),
         ca: None,
     };
     connect(&spec(url), secrets, options).unwrap()
@@ -76,7 +76,7 @@ async fn each_answer_has_its_reason() {
             "401",
             Reason::ForgeAuthFailed,
             Class::Terminal,
-            "token is refused",
+            "the credential is refused",
             (|| StatusCode::UNAUTHORIZED.into_response()) as fn() -> Response,
         ),
         (
@@ -106,14 +106,14 @@ async fn each_answer_has_its_reason() {
             "403 with nothing left",
             Reason::ForgeRateLimited,
             Class::Transient,
-            "a pause of",
+            "its rate limit is used up until",
             || (StatusCode::FORBIDDEN, [("x-ratelimit-remaining", "0")]).into_response(),
         ),
         (
             "429",
             Reason::ForgeRateLimited,
             Class::Transient,
-            "a pause of 17 s",
+            "its rate limit is used up until",
             || (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "17")]).into_response(),
         ),
         (
@@ -160,18 +160,21 @@ async fn each_answer_has_its_reason() {
 
 #[tokio::test]
 async fn what_is_no_gitea_never_sees_the_token() {
-    for (name, router) in [
-        ("nothing", Router::new()),
+    for (name, reason, router) in [
+        ("nothing", Reason::ForgeNotRecognised, Router::new()),
         (
             "a page for everything",
+            Reason::ForgeNotRecognised,
             Router::new().fallback(|| async { axum::response::Html("<html>shop</html>") }),
         ),
         (
             "another API",
+            Reason::ForgeNotRecognised,
             Router::new().fallback(|| async { json_answer(&json!({"status": "ok"})) }),
         ),
         (
             "a redirect to elsewhere",
+            Reason::ForgeRedirected,
             Router::new().fallback(|| async { Redirect::temporary("http://127.0.0.1:1/") }),
         ),
     ] {
@@ -179,7 +182,7 @@ async fn what_is_no_gitea_never_sees_the_token() {
         let found = problem(&url, TOKEN, None).await;
         assert_eq!(
             (found.reason, found.class),
-            (Reason::ForgeNotRecognised, Class::Terminal),
+            (reason, Class::Terminal),
             "{name}: {found:?}"
         );
         assert_eq!(
@@ -224,15 +227,30 @@ async fn a_gitea_that_wants_everybody_to_sign_in_is_recognised() {
         account,
         Account {
             name: "jane".to_owned(),
-            repositories: 0
+            repositories: 0,
+            more: false,
+            expires_at: None,
         }
     );
 }
 
 #[derive(Deserialize)]
 struct Page {
+    #[serde(default = "first_page")]
     page: usize,
     limit: usize,
+}
+
+fn first_page() -> usize {
+    1
+}
+
+fn shop() -> RepositoryPath {
+    path("shop")
+}
+
+fn path(repository: &str) -> RepositoryPath {
+    RepositoryPath::parse(&format!("acme/{repository}")).unwrap()
 }
 
 /// A list of 7 entries in pages of at most 3, however many are asked for, told of in the way that `kind` names.
@@ -278,7 +296,7 @@ async fn a_list_is_read_to_its_end_however_short_its_pages_are() {
         );
         let (url, seen) = serve(router).await;
         let forge = client(&format!("{url}/git/"), &loopback_options());
-        let names = forge.branches("acme", "shop").await.unwrap();
+        let names = forge.all_branches(&shop()).await.unwrap();
         assert_eq!(names, ["b0", "b1", "b2", "b3", "b4", "b5", "b6"], "{kind}");
         let seen = seen.lock().unwrap();
         assert_eq!(seen.len(), requests, "{kind}: {seen:?}");
@@ -312,9 +330,9 @@ async fn an_answer_without_end_is_cut_short() {
     for (repository, reason, words) in [
         ("shop", Reason::ForgeFailed, "more than 5 pages"),
         ("large", Reason::ForgeFailed, "larger than 4096 bytes"),
-        ("slow", Reason::ForgeUnreachable, "no answer in time"),
+        ("slow", Reason::ForgeTimeout, "no answer within"),
     ] {
-        let error = forge.branches("acme", repository).await.unwrap_err();
+        let error = forge.all_branches(&path(repository)).await.unwrap_err();
         assert_eq!(
             (error.reason(), error.class()),
             (reason, Class::Transient),
@@ -346,9 +364,12 @@ async fn a_redirect_is_followed_within_the_origin_only() {
         );
     let (url, _) = serve(router).await;
     let forge = client(&url, &loopback_options());
-    assert_eq!(forge.branches("acme", "old").await.unwrap(), Vec::<String>::new());
-    let error = forge.branches("acme", "away").await.unwrap_err();
-    assert_eq!(error.reason(), Reason::ForgeNotRecognised, "{error}");
+    assert_eq!(
+        forge.all_branches(&path("old")).await.unwrap(),
+        Vec::<String>::new()
+    );
+    let error = forge.all_branches(&path("away")).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::ForgeRedirected, "{error}");
     assert!(
         error.to_string().contains("it redirects to http://127.0.0.1:"),
         "{error}"
@@ -357,7 +378,7 @@ async fn a_redirect_is_followed_within_the_origin_only() {
         stolen.lock().unwrap().is_empty(),
         "the other host was never asked"
     );
-    let error = forge.branches("acme", "loop").await.unwrap_err();
+    let error = forge.all_branches(&path("loop")).await.unwrap_err();
     assert_eq!(error.reason(), Reason::ForgeFailed, "{error}");
 }
 
@@ -405,15 +426,26 @@ async fn recorded_answers_of_a_gitea_are_read() {
         forge.check().await.unwrap(),
         Account {
             name: login,
-            repositories: count as u64
+            repositories: count as u64,
+            more: false,
+            expires_at: None,
         }
     );
-    let found = forge.repositories().await.unwrap();
-    assert_eq!(found[0].full_name, expected[0]["full_name"].as_str().unwrap());
+    let found = forge.all_repositories().await.unwrap();
+    assert_eq!(
+        found[0].path.to_string(),
+        expected[0]["full_name"].as_str().unwrap()
+    );
     assert_eq!(found[0].private, expected[0]["private"].as_bool().unwrap());
     assert_eq!(
         found[0].clone_url.to_string(),
         format!("{url}/go-gitea/gitea.git")
     );
-    assert_eq!(forge.branches("go-gitea", "gitea").await.unwrap(), ["master"]);
+    assert_eq!(
+        forge
+            .all_branches(&RepositoryPath::parse("go-gitea/gitea").unwrap())
+            .await
+            .unwrap(),
+        ["master"]
+    );
 }

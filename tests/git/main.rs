@@ -13,6 +13,7 @@ mod common;
 
 mod forge;
 mod forge_responses;
+mod forges;
 mod source_git;
 mod source_image;
 mod sources;

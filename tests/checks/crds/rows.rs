@@ -27,8 +27,11 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", json!({"source": {"git": null}}), None),
         ("Application", json!({"source": {"git": null, "docker": {"image": "nginx:1"}}}), None),
         ("Application", json!({"source": {"git": null, "gitea": {"provider": provider, "owner": "a", "repository": "b"}}}), None),
-        ("Application", json!({"source": {"docker": {"image": "nginx:1"}}}), Some("at most one of git, gitea, docker")),
-        ("Application", json!({"source": {"git": null, "github": {"owner": "a"}}}), Some("github, gitlab and bitbucket are not in this version")),
+        ("Application", json!({"source": {"docker": {"image": "nginx:1"}}}), Some("at most one of github, gitlab, bitbucket, gitea, git, docker")),
+        ("Application", json!({"source": {"git": null, "github": {"provider": provider, "owner": "a", "repository": "b", "ref": {"tag": "v1"}}}}), None),
+        ("Application", json!({"source": {"git": null, "gitlab": {"provider": provider, "project": "a/b/c"}}}), None),
+        ("Application", json!({"source": {"git": null, "bitbucket": {"provider": provider, "workspace": "a", "repository": "b"}}}), None),
+        ("Application", json!({"source": {"gitlab": {"provider": provider, "project": "a/b"}}}), Some("at most one of github, gitlab, bitbucket, gitea, git, docker")),
         ("Application", json!({"source": {"git": null, "drop": {"digest": "sha256:0"}}}), Some("drop is not in this version")),
         ("Application", json!({"source": {"git": {"url": "https://me:pass@git.example.com/a.git"}}}), Some("url must not hold a password")),
         ("Application", json!({"source": {"git": {"url": "ssh://git@git.example.com/a.git"}}}), None),
@@ -120,9 +123,25 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("GitProvider", json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}), None),
         ("GitProvider", json!({"allowedNamespaces": {"from": "Selector"}}), Some("selector goes with from: Selector")),
         ("GitProvider", json!({"allowedNamespaces": {"selector": {"matchLabels": {}}}}), Some("selector goes with from: Selector")),
-        ("GitProvider", json!({"gitea": null}), Some("exactly one forge must be set")),
-        ("GitProvider", json!({"github": {"url": "https://github.com"}}), Some("exactly one forge must be set")),
-        ("GitProvider", json!({"gitea": null, "gitlab": {"url": "https://gitlab.com"}}), Some("github, gitlab and bitbucket are not in this version")),
+        ("GitProvider", json!({"gitea": null}), Some("exactly one of github, gitlab, bitbucket and gitea")),
+        ("GitProvider", json!({"github": {"tokenSecretRef": {"name": "gh"}}}), Some("exactly one of github, gitlab, bitbucket and gitea")),
+        ("GitProvider", json!({"gitea": null, "github": {"tokenSecretRef": {"name": "gh"}}}), None),
+        ("GitProvider", json!({"gitea": null, "github": {"appId": 1234, "privateKeySecretRef": {"name": "gh"}}}), None),
+        ("GitProvider", json!({"gitea": null, "github": {"appId": "Iv23liabc", "installationId": 5678, "privateKeySecretRef": {"name": "gh"}}}), None),
+        ("GitProvider", json!({"gitea": null, "github": {}}), Some("set either appId with privateKeySecretRef, or tokenSecretRef")),
+        ("GitProvider", json!({"gitea": null, "github": {"appId": 1234}}), Some("an App needs both appId and privateKeySecretRef")),
+        ("GitProvider", json!({"gitea": null, "github": {"installationId": 5678, "tokenSecretRef": {"name": "gh"}}}), Some("installationId does nothing without appId")),
+        ("GitProvider", json!({"gitea": null, "github": {"url": "https://token@github.com", "tokenSecretRef": {"name": "gh"}}}), Some("url must not hold a credential")),
+        ("GitProvider", json!({"gitea": null, "gitlab": {"group": "acme/web", "tokenSecretRef": {"name": "gl"}}}), None),
+        ("GitProvider", json!({"gitea": null, "gitlab": {"url": "http://gitlab.example.com", "tokenSecretRef": {"name": "gl"}, "caSecretRef": {"name": "ca"}}}), Some("caSecretRef does nothing where url is not https://")),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "email": "a@example.com", "apiTokenSecretRef": {"name": "bb"}}}), None),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "accessTokenSecretRef": {"name": "bb"}}}), None),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "oauth": {"clientId": "k", "clientSecretRef": {"name": "bb"}}}}), None),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme"}}), Some("set exactly one of apiTokenSecretRef")),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "apiTokenSecretRef": {"name": "bb"}}}), Some("an API token needs the e-mail address")),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "email": "a@example.com", "accessTokenSecretRef": {"name": "bb"}}}), Some("email does nothing without apiTokenSecretRef")),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "appPassword": "ATBBx"}}), Some("create an API token with scopes")),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "appPasswordSecretRef": {"name": "bb"}}}), Some("Bitbucket removed app passwords on 2026-07-28")),
         ("GitProvider", json!({"gitea": {"url": "https://token@git.example.com"}}), Some("url must not hold a credential")),
         ("GitProvider", json!({"webhook": {"manage": true}}), Some("webhook is not in this version")),
     ]
@@ -135,6 +154,7 @@ pub fn fields() -> Vec<(&'static str, Value, Option<&'static str>)> {
     let branch = |name: &str| json!({"source": {"git": {"ref": {"branch": name}}}});
     let env = |name: &str| json!({"env": [{"name": name, "value": "1"}]});
     let gitea = |owner: &str, name: &str| json!({"source": {"git": null, "gitea": {"provider": {"name": "g"}, "owner": owner, "repository": name}}});
+    let gitlab = |project: &str| json!({"source": {"git": null, "gitlab": {"provider": {"name": "g"}, "project": project}}});
     let memory = |amount: Value| json!({"resources": {"limits": {"memory": amount}}});
     vec![
         ("Application", git("file:///srv/shop.git"), None),
@@ -157,6 +177,11 @@ pub fn fields() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", gitea("acme", "a b"), Some("repository")),
         ("Application", gitea("acme", ".."), Some("repository")),
         ("Application", gitea(".", "shop"), Some("owner")),
+        ("Application", gitlab("acme/web/team/shop.js"), None),
+        ("Application", gitlab("42"), None),
+        ("Application", gitlab("shop"), Some("project")),
+        ("Application", gitlab("acme//shop"), Some("project")),
+        ("Application", gitlab("../shop"), Some("project")),
         ("Application", json!({"source": {"git": null, "docker": {"image": "--privileged"}}}), Some("image")),
         ("Application", json!({"source": {"git": null, "docker": {"image": "registry.example.com:5000/a/b:1@sha256:0"}}}), None),
         ("Application", env("A_b-c.d"), None),
@@ -201,6 +226,9 @@ pub fn fields() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("GitProvider", json!({"gitea": {"url": "ssh://git.example.com"}}), Some("url")),
         ("GitProvider", json!({"gitea": {"tokenSecretRef": null}}), Some("Required value")),
         ("GitProvider", json!({"gitea": {"tokenSecretRef": {"name": "s", "key": ""}}}), Some("key")),
+        ("GitProvider", json!({"gitea": null, "github": {"appId": "a b", "privateKeySecretRef": {"name": "gh"}}}), Some("appId")),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "a/b", "accessTokenSecretRef": {"name": "bb"}}}), Some("workspace")),
+        ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "a", "email": "jane", "apiTokenSecretRef": {"name": "bb"}}}), Some("email")),
         ("GitProvider", json!({"allowedNamespaces": {"from": "Some"}}), Some("Unsupported value")),
     ]
 }

@@ -236,7 +236,7 @@ fn what_may_not_change_does_not() {
         (
             "GitProvider",
             json!({}),
-            json!({"gitea": null, "github": {}}),
+            json!({"gitea": null, "github": {"tokenSecretRef": {"name": "gh"}}}),
             Some("the kind of forge cannot change"),
         ),
     ] {

@@ -92,6 +92,8 @@ impl Loop {
                 max_builds: 2,
                 git_cache: 1 << 30,
                 allow_local_sources: true,
+                https_proxy: None,
+                no_proxy: String::new(),
             },
             server,
             _dir: dir,

@@ -1,0 +1,157 @@
+//! Repositories of sources. The credential of a forge is requested when Git starts, so that it cannot expire while a build
+//! waits in the queue.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Reason;
+use crate::error::Problem;
+use crate::forge::{Forge, Reach, RepositoryPath};
+use crate::model::{CommitId, RefSpec};
+use crate::source::{Fields, Git, GitRemote, ResolvedRef};
+
+/// A repository, and how Git gets its URL and its credential.
+#[derive(Clone, Debug)]
+pub enum Remote {
+    /// The spec and its Secret hold both.
+    Fixed(GitRemote),
+    /// A forge is asked for them.
+    Forge(ForgeRemote),
+}
+
+/// A repository at a forge.
+#[derive(Clone)]
+pub struct ForgeRemote {
+    /// The connection.
+    pub forge: Arc<dyn Forge>,
+    /// The repository.
+    pub repository: RepositoryPath,
+    /// What the credential must be valid for.
+    pub reach: Reach,
+    /// Certificates in PEM form to trust in addition to the system's.
+    pub ca: Option<Vec<u8>>,
+    /// The forge's address, to bound the requests to one server.
+    pub server: String,
+    /// The fields that messages name.
+    pub fields: Fields,
+}
+
+impl fmt::Debug for ForgeRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.repository, self.server)
+    }
+}
+
+impl Remote {
+    /// The server that is asked: scheme, host and port, since a host may have several.
+    pub fn server(&self) -> String {
+        match self {
+            Self::Forge(remote) => remote.server.clone(),
+            Self::Fixed(remote) => {
+                let url = remote.url.expose();
+                let port = url.port_or_known_default().map(|port| format!(":{port}"));
+                format!(
+                    "{}://{}{}",
+                    url.scheme(),
+                    url.host_str().unwrap_or_default(),
+                    port.unwrap_or_default()
+                )
+            }
+        }
+    }
+
+    /// The fields that messages name.
+    pub fn fields(&self) -> &Fields {
+        match self {
+            Self::Fixed(remote) => &remote.fields,
+            Self::Forge(remote) => &remote.fields,
+        }
+    }
+
+    /// The URL and a credential that is valid now.
+    ///
+    /// # Errors
+    /// The forge does not give them.
+    pub async fn open(&self) -> Result<GitRemote, Problem> {
+        match self {
+            Self::Fixed(remote) => Ok(remote.clone()),
+            Self::Forge(remote) => remote.open().await,
+        }
+    }
+
+    /// The commit that a ref names now. A forge's credential that the server refuses is requested again once: the one in
+    /// the cache may have been revoked.
+    ///
+    /// # Errors
+    /// The server cannot be asked, or has no such ref.
+    pub async fn resolve(&self, git: &Git, spec: &RefSpec) -> Result<CommitId, Problem> {
+        let resolved = match (self.resolve_once(git, spec).await, self) {
+            (Err(problem), Self::Forge(remote)) if problem.reason == Reason::GitAuthFailed => {
+                if !remote.forge.forget_credential(&remote.repository) {
+                    return Err(problem);
+                }
+                self.resolve_once(git, spec).await
+            }
+            (result, _) => result,
+        };
+        Ok(resolved?.commit)
+    }
+
+    async fn resolve_once(&self, git: &Git, spec: &RefSpec) -> Result<ResolvedRef, Problem> {
+        let remote = self.open().await?;
+        let cancel = CancellationToken::new();
+        let resolved = git.resolve(&remote, spec, &cancel).await;
+        resolved.map_err(|error| Problem::of(&error))
+    }
+}
+
+impl ForgeRemote {
+    async fn open(&self) -> Result<GitRemote, Problem> {
+        let problem = |error| {
+            let problem = Problem::of(&error);
+            let message = format!("{}: {}", self.fields.url, problem.message);
+            Problem::new(problem.class, problem.reason, message)
+        };
+        let url = self.forge.clone_url(&self.repository).await.map_err(problem)?;
+        let credential = self.forge.clone_credential(&self.repository, self.reach).await;
+        Ok(GitRemote {
+            url,
+            credential: credential.map_err(problem)?.value,
+            ca: self.ca.clone(),
+            fields: self.fields,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::SafeUrl;
+
+    #[test]
+    fn servers_of_one_host_are_told_apart_by_scheme_and_port() {
+        let server = |url: &str| {
+            let remote = GitRemote {
+                url: SafeUrl::parse(url).unwrap(),
+                credential: crate::model::GitCredential::Anonymous,
+                ca: None,
+                fields: Fields::GIT,
+            };
+            Remote::Fixed(remote).server()
+        };
+        assert_eq!(server("https://h.example/a"), server("https://h.example:443/b/c"));
+        let others = [
+            "https://h.example:8443/a",
+            "ssh://git@h.example/a",
+            "ssh://git@h.example:2222/a",
+            "https://other.example/a",
+        ];
+        let mut all: Vec<_> = others.iter().map(|url| server(url)).collect();
+        all.push(server("https://h.example/a"));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), others.len() + 1, "{all:?}");
+    }
+}

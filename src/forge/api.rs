@@ -1,0 +1,367 @@
+//! Requests to the API of one forge: one origin for the credential, bounded answers, one rate limit, conditional
+//! requests, and errors by their cause.
+
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use reqwest::{Client, Response};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::call::{Body, Call, at};
+use super::conditional::{self, Conditional};
+use super::http::{HttpOptions, base_url, beneath, safe};
+use super::pagination::{Cursor, Page, Paging, next, total};
+use super::rate_limit::RateLimit;
+use super::{ForgeError, refusal};
+use crate::redact::{Masker, SafeUrl, Secret};
+
+/// How many requests of one connection run at once. GitHub allows 100.
+const CONCURRENT: usize = 8;
+/// How many redirects one request follows.
+const MAX_REDIRECTS: usize = 5;
+
+/// The header that signs a request in.
+#[derive(Clone)]
+pub(super) struct Authorization {
+    name: HeaderName,
+    value: HeaderValue,
+    masker: Masker,
+}
+
+impl Authorization {
+    /// `Authorization: SCHEME TOKEN`.
+    pub fn scheme(scheme: &str, token: &Secret) -> Result<Self, ForgeError> {
+        let token = non_empty(token)?;
+        let prefix = Secret::from(format!("{scheme} "));
+        let value = [prefix.expose(), token.expose()].concat();
+        Self::new(AUTHORIZATION, &value, &[token])
+    }
+
+    /// `Authorization: Basic`.
+    pub fn basic(user: &str, password: &Secret) -> Result<Self, ForgeError> {
+        use base64::Engine as _;
+        let password = non_empty(password)?;
+        let pair = Secret::pair(user, &password);
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair.expose());
+        let value = format!("Basic {encoded}");
+        Self::new(AUTHORIZATION, value.as_bytes(), &[password, pair])
+    }
+
+    /// GitLab's own header.
+    pub fn private_token(token: &Secret) -> Result<Self, ForgeError> {
+        let token = non_empty(token)?;
+        let value = token.clone();
+        Self::new(HeaderName::from_static("private-token"), value.expose(), &[token])
+    }
+
+    fn new(name: HeaderName, value: &[u8], secrets: &[Secret]) -> Result<Self, ForgeError> {
+        let mut value = HeaderValue::from_bytes(value).map_err(|_| ForgeError::Secret {
+            message: "the token holds characters that no token has".to_owned(),
+        })?;
+        value.set_sensitive(true);
+        Ok(Self {
+            name,
+            value,
+            masker: Masker::new(secrets),
+        })
+    }
+
+    fn mask(&self, text: &str) -> String {
+        self.masker.mask(text).into_owned()
+    }
+}
+
+/// The token without the white space around it.
+fn non_empty(token: &Secret) -> Result<Secret, ForgeError> {
+    let token = token.trimmed();
+    if token.is_empty() {
+        return Err(ForgeError::Secret {
+            message: "the token is empty".to_owned(),
+        });
+    }
+    Ok(token)
+}
+
+/// A successful answer.
+pub(super) struct Reply<T> {
+    /// Its body.
+    pub body: T,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
+/// The API of one forge.
+pub(super) struct Api {
+    kind: &'static str,
+    base: Url,
+    shown: SafeUrl,
+    headers: HeaderMap,
+    paging: Paging,
+    client: Client,
+    options: HttpOptions,
+    limit: RateLimit,
+    kept: Conditional,
+    permits: Semaphore,
+}
+
+impl Api {
+    /// The API at `url`, which messages show as `shown`. Connects to nothing yet.
+    pub fn new(
+        kind: &'static str,
+        url: &str,
+        shown: &Url,
+        ca: Option<&[u8]>,
+        options: &HttpOptions,
+    ) -> Result<Self, ForgeError> {
+        Ok(Self {
+            kind,
+            base: base_url(url, options.allow_loopback_http)?,
+            shown: safe(shown)?,
+            headers: HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]),
+            paging: Paging::Links,
+            client: options.client(ca)?,
+            options: options.clone(),
+            limit: RateLimit::default(),
+            kept: Conditional::default(),
+            permits: Semaphore::new(CONCURRENT),
+        })
+    }
+
+    /// Sends this header with every request.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sets how lists go on.
+    pub fn paging(mut self, paging: Paging) -> Self {
+        self.paging = paging;
+        self
+    }
+
+    /// The forge's address, for messages.
+    pub fn shown(&self) -> &SafeUrl {
+        &self.shown
+    }
+
+    /// Sends a request and reads its answer as JSON.
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        auth: Option<&Authorization>,
+    ) -> Result<Reply<T>, ForgeError> {
+        let reply = self.raw(call, auth).await?;
+        match serde_json::from_slice(&reply.body) {
+            Ok(body) => Ok(Reply {
+                body,
+                headers: reply.headers,
+            }),
+            Err(_) if refusal::is_page(&reply.headers) => {
+                Err(self.not_recognised("a web page answers where its API should"))
+            }
+            Err(error) if error.is_data() => {
+                Err(self.not_recognised(&format!("its answer cannot be read: {error}")))
+            }
+            Err(error) => Err(self.invalid(call.doing, format!("the answer is not valid JSON: {error}"))),
+        }
+    }
+
+    /// One page of a list. An answer of `null` is an empty page.
+    pub async fn page<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        cursor: &Cursor,
+        auth: &Authorization,
+    ) -> Result<Page<T>, ForgeError> {
+        let reply: Reply<Option<Vec<T>>> = self.send(&at(call, cursor), Some(auth)).await?;
+        let items = reply.body.unwrap_or_default();
+        Ok(Page {
+            next: next(cursor, &reply.headers, items.len(), self.paging),
+            total: total(&reply.headers),
+            items,
+        })
+    }
+
+    /// Sends a request; the answer is a success.
+    pub async fn raw(&self, call: &Call, auth: Option<&Authorization>) -> Result<Reply<Vec<u8>>, ForgeError> {
+        let (status, reply) = self.exchange(call, auth).await?;
+        if status.is_success() {
+            return Ok(reply);
+        }
+        let refused = refusal::Refused {
+            call,
+            url: &self.shown,
+            status,
+            headers: &reply.headers,
+            body: &reply.body,
+        };
+        let mask = |text: &str| auth.map_or_else(|| text.to_owned(), |auth| auth.mask(text));
+        Err(refused.error(mask, Timestamp::now()))
+    }
+
+    /// Sends a request; the answer may have any status but that of a rate limit.
+    pub async fn exchange(
+        &self,
+        call: &Call,
+        auth: Option<&Authorization>,
+    ) -> Result<(StatusCode, Reply<Vec<u8>>), ForgeError> {
+        if let Some(until) = self.limit.paused(Timestamp::now()) {
+            return Err(self.limited(until));
+        }
+        // Closed only when the connection is dropped, and then no request is waiting.
+        let _permit = self.permits.acquire().await.ok();
+        let mut url = beneath(&self.base, &call.path);
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let credential = auth.map(|auth| auth.value.as_bytes()).unwrap_or_default();
+        let key = (call.method == Method::GET).then(|| conditional::key(&url, credential));
+        let kept = key.as_ref().and_then(|key| self.kept.get(key));
+        let mut response = self.follow(call, auth, url, kept.as_ref()).await?;
+        let status = response.status();
+        let body = self.body(call, &mut response).await?;
+        let headers = std::mem::take(response.headers_mut());
+        // A request without the credential has a budget of its own.
+        let anonymous = RateLimit::default();
+        let limit = if auth.is_some() { &self.limit } else { &anonymous };
+        if let Some(until) = limit.observe(status, &headers, &body, Timestamp::now()) {
+            return Err(self.limited(until));
+        }
+        if let Some(kept) = kept.filter(|_| status == StatusCode::NOT_MODIFIED) {
+            let reply = Reply {
+                body: kept.body,
+                headers: kept.headers,
+            };
+            return Ok((StatusCode::OK, reply));
+        }
+        if let Some(key) = key.filter(|_| status.is_success()) {
+            self.kept.put(key, &headers, &body);
+        }
+        Ok((status, Reply { body, headers }))
+    }
+
+    /// The response, after redirects within the origin. A method that changes something is not repeated elsewhere.
+    async fn follow(
+        &self,
+        call: &Call,
+        auth: Option<&Authorization>,
+        mut url: Url,
+        kept: Option<&conditional::Kept>,
+    ) -> Result<Response, ForgeError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self
+                .client
+                .request(call.method.clone(), url.clone())
+                .headers(self.headers.clone());
+            if let Some(auth) = auth {
+                request = request.header(auth.name.clone(), auth.value.clone());
+            }
+            if let Some(kept) = kept {
+                request = request.header(IF_NONE_MATCH, kept.etag.clone());
+            }
+            request = match &call.body {
+                Some(Body::Json(body)) => request.json(body),
+                Some(Body::Form(pairs)) => {
+                    let body = url::form_urlencoded::Serializer::new(String::new())
+                        .extend_pairs(pairs)
+                        .finish();
+                    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+                    request.header(http::header::CONTENT_TYPE, form).body(body)
+                }
+                None => request,
+            };
+            let response = request.send().await.map_err(|error| self.failed(call, error))?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
+            }
+            let location = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok());
+            let target = location.and_then(|location| url.join(location).ok());
+            let Some(target) = target else {
+                return Err(self.not_recognised("it redirects to nowhere"));
+            };
+            if target.origin() != self.base.origin() {
+                return Err(ForgeError::Redirected {
+                    doing: call.doing,
+                    url: self.shown.clone(),
+                    target: target.origin().ascii_serialization(),
+                });
+            }
+            if call.method != Method::GET {
+                return Err(self.other(call.doing, "it redirects a request that changes something"));
+            }
+            url = target;
+        }
+        Err(self.other(call.doing, &format!("more than {MAX_REDIRECTS} redirects")))
+    }
+
+    async fn body(&self, call: &Call, response: &mut Response) -> Result<Vec<u8>, ForgeError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(call, error))? {
+            if body.len() + chunk.len() > self.options.largest_answer {
+                let limit = self.options.largest_answer;
+                return Err(self.other(call.doing, &format!("the answer is larger than {limit} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn failed(&self, call: &Call, error: reqwest::Error) -> ForgeError {
+        refusal::without_answer(self.kind, call.doing, &self.shown, self.options.timeout, error)
+    }
+
+    fn limited(&self, until: Timestamp) -> ForgeError {
+        ForgeError::RateLimited {
+            url: self.shown.clone(),
+            until,
+        }
+    }
+
+    /// The server is not a forge of this kind.
+    pub fn not_recognised(&self, message: &str) -> ForgeError {
+        ForgeError::NotRecognised {
+            kind: self.kind,
+            url: self.shown.clone(),
+            message: message.to_owned(),
+        }
+    }
+
+    /// A repository does not exist or is hidden.
+    pub fn not_found(&self, what: impl Into<String>) -> ForgeError {
+        ForgeError::NotFound {
+            what: what.into(),
+            url: self.shown.clone(),
+        }
+    }
+
+    /// The credential lacks a scope.
+    pub fn scope_missing(&self, doing: &'static str, scope: impl Into<String>) -> ForgeError {
+        ForgeError::Scope {
+            doing,
+            url: self.shown.clone(),
+            scope: scope.into(),
+        }
+    }
+
+    fn invalid(&self, doing: &'static str, message: String) -> ForgeError {
+        ForgeError::InvalidResponse {
+            doing,
+            url: self.shown.clone(),
+            message,
+        }
+    }
+
+    /// Any other error.
+    pub fn other(&self, doing: &'static str, message: &str) -> ForgeError {
+        ForgeError::Other {
+            doing,
+            url: self.shown.clone(),
+            message: message.to_owned(),
+        }
+    }
+}

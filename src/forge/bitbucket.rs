@@ -1,0 +1,318 @@
+//! Bitbucket Cloud, with an API token, an access token or an OAuth consumer.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use url::Url;
+
+use super::api::{Api, Authorization, Reply};
+use super::call::{Call, at};
+use super::client::credential;
+use super::http::{HttpOptions, base_url};
+use super::pagination::{Cursor, PAGE_SIZE, Page, query_of};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Reach, Repository, RepositoryPath};
+use crate::api::BitbucketSpec;
+use crate::model::{Expiring, GitCredential};
+use crate::redact::{SafeUrl, Secret};
+
+/// A consumer's token is replaced when it expires within this time. It is valid for one or two hours.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// A workspace of Bitbucket Cloud with one identity.
+pub(super) struct Bitbucket {
+    api: Api,
+    sign_in: Api,
+    web: Url,
+    workspace: String,
+    identity: Identity,
+    most_pages: u32,
+}
+
+enum Identity {
+    /// Of an Atlassian account. REST wants its e-mail address, Git a fixed user name.
+    ApiToken { auth: Authorization, token: Secret },
+    /// Of a repository, a project or a workspace.
+    AccessToken { auth: Authorization, token: Secret },
+    /// Signs in as itself. The slot is held while a token is requested, so that concurrent builds share one request.
+    Consumer {
+        auth: Authorization,
+        slot: tokio::sync::Mutex<Option<Expiring<Secret>>>,
+    },
+}
+
+impl Bitbucket {
+    /// The connection that a spec describes.
+    pub fn new(
+        spec: &BitbucketSpec,
+        secrets: &ForgeSecrets,
+        options: &HttpOptions,
+    ) -> Result<Self, ForgeError> {
+        let secret = credential(secrets)?;
+        let token = secret.trimmed();
+        let identity = if let Some(consumer) = &spec.oauth {
+            Identity::Consumer {
+                auth: Authorization::basic(&consumer.client_id, secret)?,
+                slot: tokio::sync::Mutex::default(),
+            }
+        } else if let Some(email) = spec
+            .email
+            .as_ref()
+            .filter(|_| spec.api_token_secret_ref.is_some())
+        {
+            let auth = Authorization::basic(email, secret)?;
+            Identity::ApiToken { auth, token }
+        } else {
+            let auth = Authorization::scheme("Bearer", secret)?;
+            Identity::AccessToken { auth, token }
+        };
+        let web = base_url(&options.bitbucket_web, options.allow_loopback_http)?;
+        let address = format!("{}/2.0", options.bitbucket_api.trim_end_matches('/'));
+        Ok(Self {
+            api: Api::new("bitbucket", &address, &web, None, options)?,
+            sign_in: Api::new("bitbucket", &options.bitbucket_web, &web, None, options)?,
+            web,
+            workspace: spec.workspace.clone(),
+            identity,
+            most_pages: options.most_pages,
+        })
+    }
+
+    /// The header for requests to the API.
+    async fn auth(&self) -> Result<Authorization, ForgeError> {
+        match &self.identity {
+            Identity::ApiToken { auth, .. } | Identity::AccessToken { auth, .. } => Ok(auth.clone()),
+            Identity::Consumer { .. } => Authorization::scheme("Bearer", &self.token().await?.value),
+        }
+    }
+
+    /// The token itself: the one from before, or for a consumer a new one shortly before that expires.
+    async fn token(&self) -> Result<Expiring<Secret>, ForgeError> {
+        let (auth, slot) = match &self.identity {
+            Identity::ApiToken { token, .. } | Identity::AccessToken { token, .. } => {
+                return Ok(Expiring::never(token.clone()));
+            }
+            Identity::Consumer { auth, slot } => (auth, slot),
+        };
+        let mut slot = slot.lock().await;
+        let now = Timestamp::now();
+        if let Some(token) = slot.as_ref().filter(|token| token.is_valid_for(MARGIN, now)) {
+            return Ok(token.clone());
+        }
+        let call = Call::post(
+            "sign in as the OAuth consumer",
+            ["site", "oauth2", "access_token"],
+        )
+        .form(vec![("grant_type", "client_credentials".to_owned())]);
+        let reply: Result<Reply<Token>, ForgeError> = self.sign_in.send(&call, Some(auth)).await;
+        let reply = match reply {
+            // RFC 6749 allows 400 for a client that is unknown or whose secret is wrong.
+            Err(ForgeError::Other { message, url, .. }) if message.starts_with("400") => {
+                let message = Some(message);
+                return Err(ForgeError::Auth { url, message });
+            }
+            reply => reply?,
+        };
+        let lifetime = SignedDuration::from_secs(reply.body.expires_in.unwrap_or(3600));
+        let token = Expiring {
+            value: Secret::from(reply.body.access_token),
+            expires_at: now.checked_add(lifetime).ok(),
+        };
+        *slot = Some(token.clone());
+        Ok(token)
+    }
+
+    fn list(&self) -> Call {
+        let call = Call::get("list the repositories", ["repositories", self.workspace.as_str()])
+            .what(format!("the workspace {}", self.workspace))
+            .scope("repository");
+        match self.identity {
+            // Without it, public repositories of the workspace that the account does not belong to are listed too.
+            Identity::ApiToken { .. } => call.query("role", "member"),
+            Identity::AccessToken { .. } | Identity::Consumer { .. } => call,
+        }
+    }
+
+    async fn account(&self, auth: &Authorization) -> Result<String, ForgeError> {
+        if !matches!(self.identity, Identity::ApiToken { .. }) {
+            return Ok(self.workspace.clone());
+        }
+        let call = Call::get("read the account", ["user"])
+            .what("the account")
+            .scope("read:user:bitbucket");
+        let user: Reply<User> = self.api.send(&call, Some(auth)).await?;
+        let User {
+            username,
+            nickname,
+            display_name,
+        } = user.body;
+        let name = username.or(nickname).or(display_name);
+        Ok(name.unwrap_or_else(|| self.workspace.clone()))
+    }
+
+    /// One page of a list, whose next page is named in its body.
+    async fn page<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &Call,
+        cursor: &Cursor,
+    ) -> Result<Page<T>, ForgeError> {
+        let auth = self.auth().await?;
+        let reply: Reply<Values<T>> = self.api.send(&at(call, cursor), Some(&auth)).await?;
+        let next = reply.body.next.as_deref().and_then(query_of).map(|query| Cursor {
+            query,
+            seen: cursor.seen + reply.body.values.len() as u64,
+            part: 0,
+        });
+        Ok(Page {
+            items: reply.body.values,
+            next,
+            total: reply.body.size,
+        })
+    }
+}
+
+#[async_trait]
+impl Forge for Bitbucket {
+    async fn check(&self) -> Result<Account, ForgeError> {
+        let auth = self.auth().await?;
+        let name = self.account(&auth).await?;
+        let first = at(&self.list(), &Cursor::first(&[("pagelen", "1")]));
+        let first: Reply<Values<Repo>> = self.api.send(&first, Some(&auth)).await?;
+        let repositories = match first.body.size {
+            Some(size) => size,
+            None => self.all_repositories().await?.len() as u64,
+        };
+        Ok(Account {
+            name,
+            repositories,
+            more: false,
+            expires_at: None,
+        })
+    }
+
+    async fn repositories(&self, cursor: Option<&Cursor>) -> Result<Page<Repository>, ForgeError> {
+        let first = Cursor::first(&[("pagelen", PAGE_SIZE)]);
+        let cursor = cursor.unwrap_or(&first);
+        let page: Page<Repo> = self.page(&self.list(), cursor).await?;
+        page.try_map(|repo| repo.repository(&self.web))
+    }
+
+    async fn branches(
+        &self,
+        repository: &RepositoryPath,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<String>, ForgeError> {
+        let (workspace, name) = self.workspace_and_name(repository)?;
+        let call = Call::get(
+            "list the branches",
+            ["repositories", workspace, name, "refs", "branches"],
+        )
+        .what(format!("the repository {repository}"))
+        .scope("repository");
+        let first = Cursor::first(&[("pagelen", PAGE_SIZE)]);
+        let page: Page<Branch> = self.page(&call, cursor.unwrap_or(&first)).await?;
+        Ok(page.map(|branch| branch.name))
+    }
+
+    async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError> {
+        self.workspace_and_name(repository)?;
+        repository.clone_url(&self.web)
+    }
+
+    fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {
+        RepositoryPath::at(&self.web, url)
+    }
+
+    async fn clone_credential(
+        &self,
+        _: &RepositoryPath,
+        _: Reach,
+    ) -> Result<Expiring<GitCredential>, ForgeError> {
+        let token = self.token().await?;
+        let username = match self.identity {
+            Identity::ApiToken { .. } => "x-bitbucket-api-token-auth",
+            Identity::AccessToken { .. } | Identity::Consumer { .. } => "x-token-auth",
+        };
+        Ok(Expiring {
+            value: GitCredential::Basic {
+                username: username.to_owned(),
+                password: token.value,
+            },
+            expires_at: token.expires_at,
+        })
+    }
+
+    fn forget_credential(&self, _: &RepositoryPath) -> bool {
+        match &self.identity {
+            Identity::ApiToken { .. } | Identity::AccessToken { .. } => false,
+            // A token that is being requested is a new one.
+            Identity::Consumer { slot, .. } => slot.try_lock().is_ok_and(|mut slot| slot.take().is_some()),
+        }
+    }
+
+    fn most_pages(&self) -> u32 {
+        self.most_pages
+    }
+
+    fn too_long(&self, doing: &'static str) -> ForgeError {
+        let message = format!("the list has more than {} pages", self.most_pages);
+        self.api.other(doing, &message)
+    }
+}
+
+impl Bitbucket {
+    fn workspace_and_name<'r>(
+        &self,
+        repository: &'r RepositoryPath,
+    ) -> Result<(&'r str, &'r str), ForgeError> {
+        repository
+            .owner_and_name()
+            .ok_or_else(|| self.api.not_found(format!("the repository {repository}")))
+    }
+}
+
+#[derive(Deserialize)]
+struct Token {
+    access_token: String,
+    expires_in: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    username: Option<String>,
+    nickname: Option<String>,
+    display_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Values<T> {
+    #[serde(default = "Vec::new")]
+    values: Vec<T>,
+    next: Option<String>,
+    size: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Repo {
+    full_name: String,
+    mainbranch: Option<Branch>,
+    #[serde(default)]
+    is_private: bool,
+}
+
+impl Repo {
+    fn repository(self, web: &Url) -> Option<Result<Repository, ForgeError>> {
+        let path = RepositoryPath::parse(&self.full_name)?;
+        Some(path.clone_url(web).map(|clone_url| Repository {
+            clone_url,
+            default_branch: self.mainbranch.map(|branch| branch.name),
+            private: self.is_private,
+            archived: false,
+            path,
+        }))
+    }
+}
+
+#[derive(Deserialize)]
+struct Branch {
+    name: String,
+}

@@ -1,0 +1,121 @@
+//! What every forge can do, and what a connection to it is made from.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::error::ForgeError;
+use super::pagination::{Cursor, Page};
+use super::repository::{Repository, RepositoryPath};
+use crate::model::{Expiring, GitCredential};
+use crate::redact::{SafeUrl, Secret};
+
+/// The account behind a credential, and what it reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The login, or the accounts on which an App is installed.
+    pub name: String,
+    /// How many repositories the credential reaches.
+    pub repositories: u64,
+    /// True if the forge stopped counting: there are more repositories.
+    pub more: bool,
+    /// When the credential expires, if the forge reports it.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a credential for Git must be valid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One repository.
+    Repository,
+    /// Every repository of the connection: submodules may be private too.
+    Connection,
+}
+
+/// A forge, connected with one credential.
+#[async_trait]
+pub trait Forge: Send + Sync {
+    /// Signs in, checks the permissions of the credential, and counts the repositories.
+    async fn check(&self) -> Result<Account, ForgeError>;
+
+    /// One page of the repositories that the credential reaches.
+    async fn repositories(&self, cursor: Option<&Cursor>) -> Result<Page<Repository>, ForgeError>;
+
+    /// One page of the names of a repository's branches.
+    async fn branches(
+        &self,
+        repository: &RepositoryPath,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<String>, ForgeError>;
+
+    /// The URL that Git clones a repository from. It is built from the base URL, and only for a numeric ID is the forge
+    /// asked.
+    async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError>;
+
+    /// The repository that a clone URL of this forge names; `None` for a URL of another server.
+    fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath>;
+
+    /// The credential for Git. With [`Reach::Repository`] it may be valid for this repository only.
+    async fn clone_credential(
+        &self,
+        repository: &RepositoryPath,
+        reach: Reach,
+    ) -> Result<Expiring<GitCredential>, ForgeError>;
+
+    /// Drops the credential that is kept for a repository, because it was refused. Returns false if there is none.
+    fn forget_credential(&self, repository: &RepositoryPath) -> bool {
+        let _ = repository;
+        false
+    }
+
+    /// The most pages of one list that are read.
+    fn most_pages(&self) -> u32;
+
+    /// All repositories that the credential reaches.
+    async fn all_repositories(&self) -> Result<Vec<Repository>, ForgeError> {
+        let mut all = Vec::new();
+        let mut cursor = None;
+        for _ in 0..self.most_pages() {
+            let page = self.repositories(cursor.as_ref()).await?;
+            all.extend(page.items);
+            match page.next {
+                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+                _ => return Ok(all),
+            }
+        }
+        Err(self.too_long("list the repositories"))
+    }
+
+    /// The names of all branches of a repository.
+    async fn all_branches(&self, repository: &RepositoryPath) -> Result<Vec<String>, ForgeError> {
+        let mut all = Vec::new();
+        let mut cursor = None;
+        for _ in 0..self.most_pages() {
+            let page = self.branches(repository, cursor.as_ref()).await?;
+            all.extend(page.items);
+            match page.next {
+                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+                _ => return Ok(all),
+            }
+        }
+        Err(self.too_long("list the branches"))
+    }
+
+    /// The error for a list with more than [`Forge::most_pages`] pages.
+    fn too_long(&self, doing: &'static str) -> ForgeError;
+}
+
+/// The content of the Secrets that [`secret_refs`] names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForgeSecrets {
+    /// The token, the private key, or the secret of an OAuth client.
+    pub credential: Option<Secret>,
+    /// Certificates in PEM form to trust in addition to the system's.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// The credential in the secrets.
+pub(super) fn credential(secrets: &ForgeSecrets) -> Result<&Secret, ForgeError> {
+    secrets.credential.as_ref().ok_or_else(|| ForgeError::Secret {
+        message: "there is no credential".to_owned(),
+    })
+}

@@ -1,0 +1,100 @@
+//! The connections of all GitProviders. A connection is the home of its installation tokens, its rate limit and its kept
+//! responses, so it lives as long as the spec and the Secrets that it was made from.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Forge, ForgeError, ForgeSecrets, HttpOptions, connect};
+use crate::api::GitProviderSpec;
+
+/// What a connection was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// The GitProvider's UID.
+    pub uid: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// The versions of its Secrets.
+    pub secrets: String,
+}
+
+/// The connections by the UID of their GitProvider. Clones share them.
+#[derive(Clone, Default)]
+pub struct Forges {
+    options: HttpOptions,
+    connections: Arc<Mutex<HashMap<String, Connection>>>,
+}
+
+type Connection = (ConnectionKey, Arc<dyn Forge>);
+
+impl Forges {
+    /// No connections yet.
+    pub fn new(options: HttpOptions) -> Self {
+        Self {
+            options,
+            connections: Arc::default(),
+        }
+    }
+
+    /// The connection of a GitProvider: the one that was made from the same spec and Secrets, or a new one.
+    ///
+    /// # Errors
+    /// Those of [`connect`].
+    pub fn get(
+        &self,
+        key: &ConnectionKey,
+        spec: &GitProviderSpec,
+        secrets: ForgeSecrets,
+    ) -> Result<Arc<dyn Forge>, ForgeError> {
+        let mut connections = self.connections.lock();
+        if let Some((of, forge)) = connections.get(&key.uid)
+            && of == key
+        {
+            return Ok(Arc::clone(forge));
+        }
+        let forge = connect(spec, secrets, &self.options)?;
+        connections.insert(key.uid.clone(), (key.clone(), Arc::clone(&forge)));
+        Ok(forge)
+    }
+
+    /// Drops the connection of a GitProvider that was deleted.
+    pub fn forget(&self, uid: &str) {
+        self.connections.lock().remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::Secret;
+
+    #[test]
+    fn connection_is_kept_until_the_spec_or_a_secret_changes() {
+        let forges = Forges::default();
+        let spec: GitProviderSpec = serde_json::from_value(serde_json::json!({
+            "gitea": {"url": "https://git.example.com", "tokenSecretRef": {"name": "gitea"}}}))
+        .unwrap();
+        let get = |generation, secrets: &str| {
+            let key = ConnectionKey {
+                uid: "1".to_owned(),
+                generation,
+                secrets: secrets.to_owned(),
+            };
+            let content = ForgeSecrets {
+                credential: Some(Secret::from("token")),
+                ca: None,
+            };
+            forges.get(&key, &spec, content).unwrap()
+        };
+        let first = get(1, "7");
+        assert!(Arc::ptr_eq(&first, &get(1, "7")));
+        let second = get(1, "8");
+        assert!(!Arc::ptr_eq(&first, &second), "another version of the Secret");
+        assert!(!Arc::ptr_eq(&second, &get(2, "8")), "another generation");
+        let third = get(2, "8");
+        forges.forget("1");
+        assert!(!Arc::ptr_eq(&third, &get(2, "8")), "it was forgotten");
+    }
+}

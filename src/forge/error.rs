@@ -1,0 +1,228 @@
+//! Errors of forges, and the reason, the class and the solution of each.
+
+use jiff::Timestamp;
+
+use crate::api::Reason;
+use crate::error::{Class, Explain};
+use crate::redact::SafeUrl;
+
+/// Why a forge cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgeError {
+    /// The GitProvider's spec has a value that cannot work.
+    #[error("read the GitProvider: {message}")]
+    Spec {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A Secret does not hold what the spec needs.
+    #[error("read the GitProvider's Secret: {message}")]
+    Secret {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No connection could be made.
+    #[error("reach {url}: {message}")]
+    Unreachable {
+        /// The forge.
+        url: SafeUrl,
+        /// What went wrong.
+        message: String,
+    },
+    /// The forge did not answer in time.
+    #[error("{doing} at {url}: no answer within {seconds} s")]
+    Timeout {
+        /// What was tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// The time that was allowed.
+        seconds: u64,
+    },
+    /// The server's certificate is not trusted.
+    #[error("trust the certificate of {url}: {message}")]
+    Tls {
+        /// The forge.
+        url: SafeUrl,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The server is not a forge of this kind.
+    #[error("recognise {kind} at {url}: {message}")]
+    NotRecognised {
+        /// The kind in the spec.
+        kind: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// What the server answered.
+        message: String,
+    },
+    /// The server redirects to another host.
+    #[error("{doing} at {url}: it redirects to {target}, and the credential is not sent to another host")]
+    Redirected {
+        /// What was tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// The scheme, host and port of the target.
+        target: String,
+    },
+    /// The answer is incomplete or not JSON.
+    #[error("{doing} at {url}: {message}")]
+    InvalidResponse {
+        /// What was tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The credential is refused.
+    #[error("sign in at {url}: the credential is refused{}", detail(.message))]
+    Auth {
+        /// The forge.
+        url: SafeUrl,
+        /// The forge's own words.
+        message: Option<String>,
+    },
+    /// The clock of this machine is wrong.
+    #[error("sign in at {url}: the clock of this machine is {} s {} that of the forge", .seconds.unsigned_abs(), if *.seconds > 0 { "ahead of" } else { "behind" })]
+    Clock {
+        /// The forge.
+        url: SafeUrl,
+        /// How far this machine's clock is ahead.
+        seconds: i64,
+    },
+    /// The credential lacks a permission.
+    #[error("{doing} at {url}: the credential lacks the scope {scope}")]
+    Scope {
+        /// What was tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// What it lacks.
+        scope: String,
+    },
+    /// The credential's owner is not allowed to do it.
+    #[error("{doing} at {url}: {message}")]
+    Forbidden {
+        /// What was tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// The forge's own words.
+        message: String,
+    },
+    /// No account has installed the App.
+    #[error("use the App {app} at {url}: no account has installed it")]
+    NotInstalled {
+        /// The App.
+        app: String,
+        /// The forge.
+        url: SafeUrl,
+        /// Where it is installed.
+        install_url: String,
+    },
+    /// A repository or branch does not exist, or is hidden from the credential.
+    #[error("find {what} at {url}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// The forge.
+        url: SafeUrl,
+    },
+    /// The rate limit is used up.
+    #[error("ask {url}: its rate limit is used up until {until}")]
+    RateLimited {
+        /// The forge.
+        url: SafeUrl,
+        /// When the forge answers again.
+        until: Timestamp,
+    },
+    /// Anything else.
+    #[error("{doing} at {url}: {message}")]
+    Other {
+        /// What was tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// The forge's own words.
+        message: String,
+    },
+}
+
+fn detail(message: &Option<String>) -> String {
+    message
+        .as_ref()
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default()
+}
+
+impl Explain for ForgeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Spec { .. }
+            | Self::Secret { .. }
+            | Self::Tls { .. }
+            | Self::NotRecognised { .. }
+            | Self::Redirected { .. }
+            | Self::Auth { .. }
+            | Self::Scope { .. }
+            | Self::Forbidden { .. }
+            | Self::NotInstalled { .. }
+            | Self::NotFound { .. } => Class::Terminal,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::InvalidResponse { .. }
+            | Self::Clock { .. }
+            | Self::RateLimited { .. }
+            | Self::Other { .. } => Class::Transient,
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Spec { .. } => Reason::InvalidSpec,
+            Self::Secret { .. } => Reason::SecretInvalid,
+            Self::Unreachable { .. } => Reason::ForgeUnreachable,
+            Self::Timeout { .. } => Reason::ForgeTimeout,
+            Self::Tls { .. } => Reason::ForgeTlsFailed,
+            Self::NotRecognised { .. } => Reason::ForgeNotRecognised,
+            Self::Redirected { .. } => Reason::ForgeRedirected,
+            Self::InvalidResponse { .. } => Reason::ForgeResponseInvalid,
+            Self::Auth { .. } => Reason::ForgeAuthFailed,
+            Self::Clock { .. } => Reason::ForgeClockSkewed,
+            Self::Scope { .. } | Self::Forbidden { .. } => Reason::ForgeScopeMissing,
+            Self::NotInstalled { .. } => Reason::ForgeAppNotInstalled,
+            Self::NotFound { .. } => Reason::GitRepositoryNotFound,
+            Self::RateLimited { .. } => Reason::ForgeRateLimited,
+            Self::Other { .. } => Reason::ForgeFailed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Tls { .. } => "name a Secret with the CA's certificate as ca.crt in caSecretRef",
+            Self::NotRecognised { .. } => "set url to the forge's base address, as in a browser",
+            Self::Redirected { .. } => "set url to the address that the forge redirects to",
+            Self::Auth { .. } => "put a valid credential into the Secret",
+            Self::Clock { .. } => "set the clock of this machine; it is tried again",
+            Self::Scope { .. } => "give the credential that scope",
+            Self::Forbidden { .. } => "check the permissions of the credential's owner",
+            Self::NotInstalled { install_url, .. } => return Some(format!("install it at {install_url}")),
+            Self::NotFound { .. } => {
+                "check the name, and that the credential has access to it: forges hide what a credential may not see"
+            }
+            Self::Unreachable { .. } => {
+                "check url of the GitProvider, and whether the forge can be reached from here; it is tried again"
+            }
+            Self::Timeout { .. } | Self::InvalidResponse { .. } => {
+                "check the forge and the proxies on the way to it; it is tried again"
+            }
+            Self::Spec { .. } | Self::Secret { .. } | Self::RateLimited { .. } | Self::Other { .. } => {
+                return None;
+            }
+        };
+        Some(hint.to_owned())
+    }
+}

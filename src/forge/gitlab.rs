@@ -1,0 +1,258 @@
+//! GitLab.com and self-managed GitLab, with personal, project and group access tokens.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use http::header::CONTENT_TYPE;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use super::api::{Api, Authorization, Reply};
+use super::call::{Call, at};
+use super::client::credential;
+use super::http::{HttpOptions, base_url};
+use super::pagination::{Cursor, PAGE_SIZE, Page, total};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Reach, Repository, RepositoryPath};
+use crate::api::GitLabSpec;
+use crate::model::{Expiring, GitCredential};
+use crate::redact::{SafeUrl, Secret};
+
+/// The user name for Git. GitLab accepts any with a token as the password.
+const TOKEN_USER: &str = "oauth2";
+/// Roles below Reporter cannot clone a private project.
+const REPORTER: &str = "20";
+/// GitLab leaves the length of longer lists out.
+const COUNTED: u64 = 10_000;
+
+/// A GitLab with a token.
+pub(super) struct GitLab {
+    api: Api,
+    base: Url,
+    group: Option<String>,
+    auth: Authorization,
+    token: Secret,
+    most_pages: u32,
+    /// The paths of projects that are named by their ID.
+    paths: Mutex<HashMap<String, RepositoryPath>>,
+}
+
+impl GitLab {
+    /// The connection that a spec describes.
+    pub fn new(spec: &GitLabSpec, secrets: &ForgeSecrets, options: &HttpOptions) -> Result<Self, ForgeError> {
+        let token = credential(secrets)?;
+        let base = base_url(&spec.url, options.allow_loopback_http)?;
+        let address = format!("{}/api/v4", base.as_str().trim_end_matches('/'));
+        Ok(Self {
+            auth: Authorization::private_token(token)?,
+            api: Api::new("gitlab", &address, &base, secrets.ca.as_deref(), options)?,
+            base,
+            group: spec.group.clone(),
+            token: token.trimmed(),
+            most_pages: options.most_pages,
+            paths: Mutex::default(),
+        })
+    }
+
+    /// Checks that the server is a GitLab before it sees the token: without one, it refuses to name its version, in JSON.
+    async fn recognise(&self) -> Result<(), ForgeError> {
+        let call = Call::get("ask for the version", ["version"]);
+        let (status, reply) = self.api.exchange(&call, None).await?;
+        let json = reply
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.starts_with("application/json"));
+        let body: Option<Value> = serde_json::from_slice(&reply.body).ok().filter(|_| json);
+        let has = |key: &str| body.as_ref().is_some_and(|body| body[key].is_string());
+        match status.as_u16() {
+            200 if has("version") => Ok(()),
+            401 | 403 if has("message") || has("error") => Ok(()),
+            500..=599 => Err(self.api.other(call.doing, &status.to_string())),
+            _ => Err(self.api.not_recognised("no GitLab answers at /api/v4/version")),
+        }
+    }
+
+    /// The expiry and the scopes of the token. A token may lack the scope to read them.
+    async fn token_details(&self) -> Result<Option<TokenDetails>, ForgeError> {
+        let call = Call::get("read the token", ["personal_access_tokens", "self"]);
+        let details: Result<Reply<TokenDetails>, ForgeError> = self.api.send(&call, Some(&self.auth)).await;
+        match details {
+            Ok(details) => Ok(Some(details.body)),
+            Err(ForgeError::NotFound { .. } | ForgeError::Forbidden { .. } | ForgeError::Scope { .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The list of all projects, or of those of the group. Keyset pages have no end that depends on their number.
+    fn list(&self) -> (Call, Cursor) {
+        let doing = "list the projects";
+        let call = match &self.group {
+            Some(group) => Call::get(doing, ["groups", group, "projects"])
+                .query("include_subgroups", "true")
+                .what(format!("the group {group}")),
+            None => Call::get(doing, ["projects"])
+                .query("membership", "true")
+                .what("the projects"),
+        };
+        let call = call
+            .query("min_access_level", REPORTER)
+            .query("simple", "true")
+            .scope("read_api");
+        let mut first = vec![("per_page", PAGE_SIZE), ("order_by", "id"), ("sort", "asc")];
+        if self.group.is_none() {
+            first.push(("pagination", "keyset"));
+        }
+        (call, Cursor::first(&first))
+    }
+}
+
+#[async_trait]
+impl Forge for GitLab {
+    async fn check(&self) -> Result<Account, ForgeError> {
+        self.recognise().await?;
+        let details = self.token_details().await?;
+        if let Some(scopes) = details.as_ref().and_then(|details| details.scopes.as_ref())
+            && !scopes.is_empty()
+        {
+            let has = |scope: &str| scopes.iter().any(|held| held == scope || held == "api");
+            for needed in ["read_api", "read_repository"] {
+                if !has(needed) {
+                    return Err(self.api.scope_missing("check the token", needed));
+                }
+            }
+        }
+        let call = Call::get("read the account", ["user"])
+            .what("the account")
+            .scope("read_api");
+        let user: Reply<User> = self.api.send(&call, Some(&self.auth)).await?;
+        let (list, _) = self.list();
+        let first = at(&list, &Cursor::first(&[("per_page", "1")]));
+        let first: Reply<Vec<Project>> = self.api.send(&first, Some(&self.auth)).await?;
+        let counted = total(&first.headers);
+        Ok(Account {
+            name: user.body.username,
+            repositories: counted.unwrap_or(if first.body.is_empty() { 0 } else { COUNTED }),
+            more: counted.is_none() && !first.body.is_empty(),
+            expires_at: details.and_then(|details| details.expiry()),
+        })
+    }
+
+    async fn repositories(&self, cursor: Option<&Cursor>) -> Result<Page<Repository>, ForgeError> {
+        let (call, first) = self.list();
+        let page: Page<Project> = self.api.page(&call, cursor.unwrap_or(&first), &self.auth).await?;
+        page.try_map(|project| project.repository(&self.base))
+    }
+
+    async fn branches(
+        &self,
+        repository: &RepositoryPath,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page<String>, ForgeError> {
+        let path = repository.to_string();
+        let call = Call::get(
+            "list the branches",
+            ["projects", path.as_str(), "repository", "branches"],
+        )
+        .what(format!("the project {path}"))
+        .scope("read_api");
+        let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
+        let page: Page<Branch> = self.api.page(&call, cursor.unwrap_or(&first), &self.auth).await?;
+        Ok(page.map(|branch| branch.name))
+    }
+
+    async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError> {
+        let [id] = repository.segments() else {
+            return repository.clone_url(&self.base);
+        };
+        let known = self.paths.lock().get(id).cloned();
+        if let Some(path) = known {
+            return path.clone_url(&self.base);
+        }
+        let call = Call::get("read the project", ["projects", id.as_str()])
+            .what(format!("the project {id}"))
+            .scope("read_api");
+        let found: Reply<Project> = self.api.send(&call, Some(&self.auth)).await?;
+        let path = RepositoryPath::parse(&found.body.path_with_namespace)
+            .ok_or_else(|| self.api.not_found(format!("the project {id}")))?;
+        self.paths.lock().insert(id.clone(), path.clone());
+        path.clone_url(&self.base)
+    }
+
+    fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {
+        RepositoryPath::at(&self.base, url)
+    }
+
+    async fn clone_credential(
+        &self,
+        _: &RepositoryPath,
+        _: Reach,
+    ) -> Result<Expiring<GitCredential>, ForgeError> {
+        Ok(Expiring::never(GitCredential::Basic {
+            username: TOKEN_USER.to_owned(),
+            password: self.token.clone(),
+        }))
+    }
+
+    fn most_pages(&self) -> u32 {
+        self.most_pages
+    }
+
+    fn too_long(&self, doing: &'static str) -> ForgeError {
+        let message = format!("the list has more than {} pages", self.most_pages);
+        self.api.other(doing, &message)
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenDetails {
+    scopes: Option<Vec<String>>,
+    expires_at: Option<String>,
+}
+
+impl TokenDetails {
+    /// The token ends at the beginning of the day in UTC.
+    fn expiry(&self) -> Option<Timestamp> {
+        let day: Date = self.expires_at.as_ref()?.parse().ok()?;
+        Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    }
+}
+
+#[derive(Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    path_with_namespace: String,
+    default_branch: Option<String>,
+    visibility: Option<String>,
+    #[serde(default)]
+    archived: bool,
+}
+
+impl Project {
+    fn repository(self, base: &Url) -> Option<Result<Repository, ForgeError>> {
+        let path = RepositoryPath::parse(&self.path_with_namespace)?;
+        Some(path.clone_url(base).map(|clone_url| Repository {
+            clone_url,
+            default_branch: self.default_branch,
+            // The short form of a project leaves it out for tokens that are not an administrator's.
+            private: self.visibility.as_deref() != Some("public"),
+            archived: self.archived,
+            path,
+        }))
+    }
+}
+
+#[derive(Deserialize)]
+struct Branch {
+    name: String,
+}

@@ -1,0 +1,120 @@
+//! Bitbucket Cloud: the API and the OAuth server on one address.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use super::{Answer, Asked, Server, Service, branches, repositories, serve};
+use crate::forges::openapi::Description;
+
+pub const EMAIL: &str = "jane@example.com";
+pub const API_TOKEN: &str = "ATATT3xgood4d0f";
+pub const ACCESS_TOKEN: &str = "ATCTT3xgood4d0f";
+pub const EXPIRED: &str = "ATATT3xexpired4d0f";
+pub const WEAK: &str = "ATATT3xweak4d0f";
+pub const CLIENT: (&str, &str) = ("key4d0f", "secret4d0f");
+
+#[derive(Default)]
+pub struct Bitbucket {
+    /// How many tokens the consumer got.
+    pub signed_in: AtomicUsize,
+}
+
+pub async fn start() -> Server<Bitbucket> {
+    let undescribed = &["/site/oauth2/access_token"];
+    serve(
+        Bitbucket::default(),
+        Description::load("bitbucket", "", undescribed),
+    )
+    .await
+}
+
+fn error(status: u16, message: &str, detail: Value) -> Answer {
+    Answer::new(
+        status,
+        json!({"type": "error", "error": {"message": message, "detail": detail}}),
+    )
+}
+
+/// Checks the credential. An API token goes with the e-mail address and never with a user name.
+fn authorize(asked: &Asked) -> Result<(), Answer> {
+    let refused = || {
+        error(
+            401,
+            "Token is invalid, expired, or not supported for this endpoint.",
+            Value::Null,
+        )
+    };
+    match (asked.basic(), asked.bearer()) {
+        (Some((user, token)), _) if user == EMAIL && token == API_TOKEN => Ok(()),
+        (Some((user, token)), _) if user == EMAIL && token == WEAK => Err(error(
+            403,
+            "Your credentials lack one or more required privilege scopes.",
+            json!({"required": ["read:repository:bitbucket"], "granted": ["read:user:bitbucket"]}),
+        )),
+        (_, Some(ACCESS_TOKEN)) => Ok(()),
+        (_, Some(token)) if token.starts_with("consumer-") => Ok(()),
+        _ => Err(refused()),
+    }
+}
+
+fn page(asked: &Asked, all: &[Value], size_matters: bool) -> Answer {
+    let (items, next) = asked.page(all, "pagelen", 100);
+    let mut body = json!({"values": items, "pagelen": asked.number("pagelen", 10)});
+    if size_matters {
+        body["size"] = json!(all.len());
+    }
+    if let Some(next) = next {
+        let mut pairs = asked.query.clone();
+        pairs.retain(|(key, _)| key != "page");
+        pairs.push(("page".to_owned(), next.to_string()));
+        let query: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        body["next"] = json!(format!("https://wrong.invalid/2.0/x?{}", query.join("&")));
+    }
+    Answer::ok(body)
+}
+
+impl Service for Bitbucket {
+    fn answer(&self, asked: &Asked) -> Answer {
+        if asked.segments() == ["site", "oauth2", "access_token"] {
+            let (id, secret) = asked.basic().unwrap_or_default();
+            if (id.as_str(), secret.as_str()) != CLIENT {
+                let body = json!({"error": "unauthorized_client", "error_description": "Invalid OAuth client credentials"});
+                return Answer::new(400, body);
+            }
+            let number = self.signed_in.fetch_add(1, Ordering::SeqCst);
+            let token = format!("consumer-{number}-{}", "x".repeat(2600));
+            return Answer::ok(json!({"access_token": token, "expires_in": 7200, "token_type": "bearer"}));
+        }
+        self.route(asked).unwrap_or_else(|refusal| refusal)
+    }
+}
+
+impl Bitbucket {
+    fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
+        authorize(asked)?;
+        Ok(match asked.segments().as_slice() {
+            ["2.0", "user"] => {
+                Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"}))
+            }
+            ["2.0", "repositories", "acme"] => {
+                let all: Vec<_> = repositories()
+                    .iter()
+                    .map(|path| {
+                        json!({"type": "repository", "full_name": path, "is_private": path == "acme/shop",
+                            "mainbranch": {"name": "main"}})
+                    })
+                    .collect();
+                page(asked, &all, true)
+            }
+            ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
+                let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
+                page(asked, &all, false)
+            }
+            _ => error(404, "There is no such repository", Value::Null),
+        })
+    }
+}

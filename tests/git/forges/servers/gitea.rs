@@ -1,0 +1,71 @@
+//! A Gitea that gives at most 50 entries at once.
+
+use serde_json::json;
+
+use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use crate::forges::openapi::Description;
+
+pub const TOKEN: &str = "good4d0f";
+pub const WEAK: &str = "weak4d0f";
+
+pub struct Gitea;
+
+pub async fn start() -> Server<Gitea> {
+    serve(Gitea, Description::load("gitea", "", &[])).await
+}
+
+impl Service for Gitea {
+    fn answer(&self, asked: &Asked) -> Answer {
+        self.route(asked).unwrap_or_else(|refusal| refusal)
+    }
+}
+
+fn authorize(asked: &Asked) -> Result<(), Answer> {
+    match asked
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("token "))
+    {
+        Some(TOKEN) => Ok(()),
+        Some(WEAK) => {
+            let message = "token does not have at least one of required scope(s), required=[read:user], token scope=read:issue";
+            Err(Answer::new(403, json!({"message": message})))
+        }
+        _ => Err(Answer::new(
+            401,
+            json!({"message": "invalid username, password or token"}),
+        )),
+    }
+}
+
+impl Gitea {
+    fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
+        let segments = asked.segments();
+        if segments == ["api", "v1", "version"] {
+            return Ok(Answer::ok(json!({"version": "1.27.3"})));
+        }
+        authorize(asked)?;
+        Ok(match segments.as_slice() {
+            ["api", "v1", "user"] => Answer::ok(json!({"login": "jane"})),
+            ["api", "v1", "user", "repos"] => {
+                let all = repositories();
+                let (items, next) = asked.page(&all, "limit", 50);
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|path| json!({"full_name": path, "private": path == "acme/shop", "default_branch": "main"}))
+                    .collect();
+                Answer::ok(json!(items))
+                    .with("link", asked.link(next, all.len(), 50))
+                    .with("x-total-count", all.len().to_string())
+            }
+            ["api", "v1", "repos", "acme", "shop", "branches"] => {
+                let all = branches();
+                let (items, next) = asked.page(&all, "limit", 50);
+                let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
+                Answer::ok(json!(items))
+                    .with("link", asked.link(next, all.len(), 50))
+                    .with("x-total-count", all.len().to_string())
+            }
+            _ => not_found(),
+        })
+    }
+}

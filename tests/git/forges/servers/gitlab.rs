@@ -1,0 +1,139 @@
+//! A self-managed GitLab below `/sub`, with keyset pages and access tokens.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use crate::forges::openapi::Description;
+
+pub const TOKEN: &str = "glpat-good4d0f";
+pub const EXPIRED: &str = "glpat-expired4d0f";
+pub const WEAK: &str = "glpat-weak4d0f";
+/// May read the API but nothing about itself, as fine-grained tokens.
+pub const GRANULAR: &str = "glpat-granular4d0f";
+
+#[derive(Default)]
+pub struct GitLab {
+    /// The list is too long to be counted.
+    pub uncounted: bool,
+}
+
+pub async fn start(service: GitLab) -> Server<GitLab> {
+    let undescribed = &["/sub/api/v4/user", "/sub/api/v4/personal_access_tokens/self"];
+    serve(service, Description::load("gitlab", "/sub", undescribed)).await
+}
+
+fn authorize(asked: &Asked) -> Result<(), Answer> {
+    match asked.header("private-token") {
+        Some(TOKEN | WEAK | GRANULAR) => Ok(()),
+        Some(EXPIRED) => Err(Answer::new(
+            401,
+            json!({"error": "invalid_token", "error_description": "Token is expired. You can either do re-authorization or token refresh."}),
+        )),
+        _ => Err(Answer::new(401, json!({"message": "401 Unauthorized"}))),
+    }
+}
+
+fn project(index: usize, path: &str) -> Value {
+    json!({"id": index + 1, "path_with_namespace": path, "default_branch": "main",
+        "visibility": if path.ends_with("shop") { "private" } else { "public" }})
+}
+
+fn insufficient() -> Answer {
+    Answer::new(
+        403,
+        json!({"error": "insufficient_scope", "error_description": "The request requires higher privileges than provided by the access token.", "scope": "api read_api"}),
+    )
+}
+
+impl Service for GitLab {
+    fn answer(&self, asked: &Asked) -> Answer {
+        let segments = asked.segments();
+        let ["sub", "api", "v4", path @ ..] = segments.as_slice() else {
+            return not_found();
+        };
+        self.route(asked, path).unwrap_or_else(|refusal| refusal)
+    }
+}
+
+impl GitLab {
+    fn route(&self, asked: &Asked, path: &[&str]) -> Result<Answer, Answer> {
+        authorize(asked)?;
+        let token = asked.header("private-token").unwrap();
+        Ok(match path {
+            ["personal_access_tokens", "self"] => match token {
+                GRANULAR => insufficient(),
+                WEAK => {
+                    Answer::ok(json!({"scopes": ["read_repository"], "expires_at": null, "active": true}))
+                }
+                _ => Answer::ok(
+                    json!({"scopes": ["read_api", "read_repository"], "expires_at": "2027-10-12", "active": true}),
+                ),
+            },
+            _ if token == WEAK => insufficient(),
+            ["version"] => Answer::ok(json!({"version": "19.6.0", "revision": "abc"})),
+            ["user"] => Answer::ok(json!({"username": "jane"})),
+            ["projects"] => {
+                assert_eq!(asked.query("membership"), Some("true"));
+                self.projects(asked, &repositories())
+            }
+            ["groups", group, "projects"] => {
+                let all: Vec<_> = repositories().into_iter().take(3).collect();
+                if *group == "acme/web" {
+                    self.projects(asked, &all)
+                } else {
+                    not_found()
+                }
+            }
+            ["projects", "1"] => Answer::ok(project(0, "acme/shop")),
+            ["projects", "acme/shop" | "1", "repository", "branches"] => {
+                let all = branches();
+                let (items, next) = asked.page(&all, "per_page", 100);
+                let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
+                let link = asked.link(next, all.len(), asked.number("per_page", 20));
+                Answer::ok(json!(items)).with("link", link)
+            }
+            _ => Answer::new(404, json!({"message": "404 Project Not Found"})),
+        })
+    }
+
+    fn projects(&self, asked: &Asked, all: &[String]) -> Answer {
+        let after = asked.number("id_after", 0);
+        let size = asked.number("per_page", 20).min(100);
+        if asked.query("pagination") != Some("keyset") {
+            let items = all
+                .iter()
+                .enumerate()
+                .take(size)
+                .map(|(index, path)| project(index, path));
+            let items: Vec<_> = items.collect();
+            let answer = Answer::ok(json!(items)).with("link", asked.link(None, all.len(), size));
+            return match self.uncounted {
+                true => answer,
+                false => answer.with("x-total", all.len().to_string()),
+            };
+        }
+        let items: Vec<_> = all
+            .iter()
+            .enumerate()
+            .skip(after)
+            .take(size)
+            .map(|(index, path)| project(index, path))
+            .collect();
+        let end = after + items.len();
+        let mut pairs = asked.query.clone();
+        pairs.retain(|(key, _)| key != "id_after");
+        pairs.push(("id_after".to_owned(), end.to_string()));
+        let query: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let link = format!("<http://wrong.invalid/x?{}>; rel=\"next\"", query.join("&"));
+        let answer = Answer::ok(json!(items));
+        // GitLab leaves the header out of the last page.
+        if end < all.len() {
+            answer.with("link", link)
+        } else {
+            answer.with("link", "<x>; rel=\"first\"")
+        }
+    }
+}
