@@ -85,7 +85,7 @@ fn generated(what: &str, page: &str) -> String {
     clippy::disallowed_methods,
     reason = "whoever runs the test says by it that the tables should be written"
 )]
-fn every_table_is_what_the_types_say() {
+fn generated_table_equals_the_types() {
     const BEGIN: &str = "<!-- generated: ";
     const END: &str = "<!-- end -->";
     let mut count = 0;
@@ -141,7 +141,7 @@ fn documents(path: &Path) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn every_example_is_taken() {
+fn example_is_accepted_by_the_schema() {
     let schemas: Vec<_> = crds()
         .into_iter()
         .map(|crd| {
@@ -224,7 +224,7 @@ fn requests_for_a_check_work_more_than_once() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn link_of_a_page_has_a_target() {
     let mut wrong = Vec::new();
     for path in pages() {
         let page = std::fs::read_to_string(&path).unwrap();

@@ -26,7 +26,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn comment_lines_that_name_no_actor_become_fewer() {
+fn comment_lines_name_their_actor() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let unnamed = Regex::new(UNNAMED).unwrap();
     let mut files = Vec::new();

@@ -33,7 +33,7 @@ fn containers(instance: &str) -> Vec<String> {
 }
 
 #[test]
-fn davit_controller_passes_the_loop_on_a_real_api_server() {
+fn davit_controller_deploys_with_a_kube_apiserver() {
     crate::common::docker::base_image();
     let mut server = KubeApiserver::start();
     // Owners' garbage is collected by the real controllers.

@@ -10,7 +10,7 @@ use crate::common::{run, try_run};
 use crate::crds_rows::{fields, good, rules};
 
 #[test]
-fn a_real_api_server_takes_the_crds_and_judges_as_ours_does() {
+fn kube_apiserver_accepts_and_rejects_the_same_objects() {
     let server = KubeApiserver::start();
     let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     run(server

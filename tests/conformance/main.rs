@@ -25,7 +25,7 @@ use common::kube_apiserver::{KubeApiserver, kubectl};
 use common::{run, try_run, wait_for};
 
 #[test]
-fn a_real_api_server_serves_whom_it_knows() {
+fn kube_apiserver_without_credential_refuses_a_request() {
     let server = KubeApiserver::start();
     let version = run(server.kubectl().args(["version", "--output", "json"]));
     assert!(version.contains("\"gitVersion\": \"v1.36.3\""), "{version}");
@@ -63,7 +63,7 @@ fn a_real_api_server_serves_whom_it_knows() {
 }
 
 #[test]
-fn the_real_controllers_empty_a_namespace() {
+fn deleted_namespace_is_emptied_by_the_controllers() {
     let mut server = KubeApiserver::start();
     run(server.kubectl().args(["create", "namespace", "shop"]));
     run(server

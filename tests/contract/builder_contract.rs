@@ -83,7 +83,7 @@ impl Bench {
     }
 }
 
-pub async fn an_image_is_built_found_listed_and_removed(bench: Bench) {
+pub async fn image_after_its_build_is_found_listed_and_removed(bench: Bench) {
     let request = bench.request("RUN echo hello > /said");
     let none = CancellationToken::new();
     assert_eq!(bench.builder.find(&request.tag).await.unwrap(), None);
@@ -112,7 +112,7 @@ pub async fn an_image_is_built_found_listed_and_removed(bench: Bench) {
     assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
 }
 
-pub async fn a_build_that_fails_leaves_no_image(bench: Bench) {
+pub async fn failed_build_leaves_no_image(bench: Bench) {
     let request = bench.request("RUN false");
     let none = CancellationToken::new();
     let error = bench
@@ -125,7 +125,7 @@ pub async fn a_build_that_fails_leaves_no_image(bench: Bench) {
     assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
 }
 
-pub async fn a_build_ends_when_it_is_cancelled_and_when_its_time_is_over(bench: Bench) {
+pub async fn build_ends_when_cancelled_and_at_its_timeout(bench: Bench) {
     let early = CancellationToken::new();
     early.cancel();
     let request = bench.request("RUN sleep 3600");
@@ -161,7 +161,7 @@ pub async fn a_build_ends_when_it_is_cancelled_and_when_its_time_is_over(bench: 
     assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
 }
 
-pub async fn a_dockerfile_that_is_not_there_is_said(bench: Bench) {
+pub async fn missing_dockerfile_is_reported(bench: Bench) {
     let mut request = bench.request("");
     let settings = davit::api::Dockerfile {
         path: "else/Dockerfile".to_owned(),
@@ -183,10 +183,10 @@ macro_rules! builder_contract {
     ($bench:expr) => {
         crate::contract::builder_contract::builder_contract! {
             $bench =>
-            an_image_is_built_found_listed_and_removed
-            a_build_that_fails_leaves_no_image
-            a_build_ends_when_it_is_cancelled_and_when_its_time_is_over
-            a_dockerfile_that_is_not_there_is_said
+            image_after_its_build_is_found_listed_and_removed
+            failed_build_leaves_no_image
+            build_ends_when_cancelled_and_at_its_timeout
+            missing_dockerfile_is_reported
         }
     };
     ($bench:expr => $($name:ident)*) => {

@@ -252,18 +252,18 @@ macro_rules! runtime_contract {
     ($rig:expr) => {
         crate::contract::runtime_contract::runtime_contract! {
             $rig =>
-            as_many_as_wanted_serve_and_nothing_changes_then
-            the_old_one_serves_until_the_new_one_is_well
-            replicas_come_and_go_without_touching_the_others
-            what_a_hand_changed_is_put_right
-            what_ended_by_its_policy_is_left_and_told
-            a_crash_loop_is_not_healthy
+            replicas_serve_and_a_second_deploy_changes_nothing
+            previous_container_serves_until_the_new_one_is_healthy
+            scaling_does_not_touch_other_replicas
+            manual_change_is_repaired
+            completed_container_is_kept_and_reported
+            crash_loop_is_not_healthy
             log_tail_of_a_failed_container_keeps_lines_and_hides_secrets
-            a_host_port_goes_from_the_old_one_to_the_new_one_and_back
-            a_taken_port_is_told_and_nothing_is_stopped_for_it
-            what_cannot_run_says_why
-            removed_means_gone_but_for_volumes
-            a_namesake_takes_nothing_over
+            host_port_moves_to_the_new_container_and_back
+            taken_host_port_is_reported_and_stops_no_container
+            container_that_cannot_start_reports_the_cause
+            removed_application_leaves_only_volumes
+            application_of_the_same_name_adopts_nothing
         }
     };
     ($rig:expr => $($name:ident)*) => {
@@ -275,7 +275,7 @@ macro_rules! runtime_contract {
 }
 pub(crate) use runtime_contract;
 
-pub async fn as_many_as_wanted_serve_and_nothing_changes_then(mut rig: Rig) {
+pub async fn replicas_serve_and_a_second_deploy_changes_nothing(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.replicas = 2;
     rig.settle(&wanted).await;
@@ -294,7 +294,7 @@ pub async fn as_many_as_wanted_serve_and_nothing_changes_then(mut rig: Rig) {
     );
 }
 
-pub async fn the_old_one_serves_until_the_new_one_is_well(mut rig: Rig) {
+pub async fn previous_container_serves_until_the_new_one_is_healthy(mut rig: Rig) {
     let first = rig.workload("web", "h1", Does::Serve);
     rig.settle(&first).await;
     let old = ids(&rig.replicas(&first).await);
@@ -335,7 +335,7 @@ pub async fn the_old_one_serves_until_the_new_one_is_well(mut rig: Rig) {
     assert!(replicas.iter().all(|it| it.hash == "h3" && it.serving));
 }
 
-pub async fn replicas_come_and_go_without_touching_the_others(mut rig: Rig) {
+pub async fn scaling_does_not_touch_other_replicas(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     rig.settle(&wanted).await;
     let first = ids(&rig.replicas(&wanted).await);
@@ -352,7 +352,7 @@ pub async fn replicas_come_and_go_without_touching_the_others(mut rig: Rig) {
     assert_eq!(rig.replicas(&wanted).await, []);
 }
 
-pub async fn what_a_hand_changed_is_put_right(mut rig: Rig) {
+pub async fn manual_change_is_repaired(mut rig: Rig) {
     let wanted = rig.workload("web", "h1", Does::Serve);
     rig.settle(&wanted).await;
     let before = rig.replicas(&wanted).await;
@@ -381,7 +381,7 @@ pub async fn what_a_hand_changed_is_put_right(mut rig: Rig) {
     }
 }
 
-pub async fn what_ended_by_its_policy_is_left_and_told(mut rig: Rig) {
+pub async fn completed_container_is_kept_and_reported(mut rig: Rig) {
     let mut wanted = rig.workload("job", "h1", Does::Exit(3));
     wanted.restart = Restart::Never;
     rig.runtime.deploy(&wanted).await.unwrap();
@@ -455,7 +455,7 @@ pub async fn log_tail_of_a_failed_container_keeps_lines_and_hides_secrets(mut ri
     assert_eq!(gone.unwrap(), "");
 }
 
-pub async fn a_crash_loop_is_not_healthy(mut rig: Rig) {
+pub async fn crash_loop_is_not_healthy(mut rig: Rig) {
     let wanted = rig.workload("loop", "h1", Does::Exit(1));
     rig.runtime.deploy(&wanted).await.unwrap();
     let again = |all: &[Replica]| all.iter().any(|it| it.restarts > 0);
@@ -471,7 +471,7 @@ pub async fn a_crash_loop_is_not_healthy(mut rig: Rig) {
     );
 }
 
-pub async fn a_host_port_goes_from_the_old_one_to_the_new_one_and_back(mut rig: Rig) {
+pub async fn host_port_moves_to_the_new_container_and_back(mut rig: Rig) {
     let port = free_port();
     let with_port = |mut it: Workload| {
         it.ports = vec![host_port(port)];
@@ -509,7 +509,7 @@ pub async fn a_host_port_goes_from_the_old_one_to_the_new_one_and_back(mut rig: 
     );
 }
 
-pub async fn a_taken_port_is_told_and_nothing_is_stopped_for_it(mut rig: Rig) {
+pub async fn taken_host_port_is_reported_and_stops_no_container(mut rig: Rig) {
     let port = free_port();
     let mut holder = rig.workload("holder", "h1", Does::Serve);
     holder.ports = vec![host_port(port)];
@@ -551,7 +551,7 @@ pub async fn a_taken_port_is_told_and_nothing_is_stopped_for_it(mut rig: Rig) {
     );
 }
 
-pub async fn what_cannot_run_says_why(mut rig: Rig) {
+pub async fn container_that_cannot_start_reports_the_cause(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.command = vec!["/no/such/program".into()];
     if let Engine::Fake(fake) = &rig.engine {
@@ -583,7 +583,7 @@ pub async fn what_cannot_run_says_why(mut rig: Rig) {
     );
 }
 
-pub async fn removed_means_gone_but_for_volumes(mut rig: Rig) {
+pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.mounts = vec![Mount {
         name: "data".to_owned(),
@@ -625,7 +625,7 @@ pub async fn removed_means_gone_but_for_volumes(mut rig: Rig) {
     assert_eq!(rig.runtime.apps().await.unwrap(), []);
 }
 
-pub async fn a_namesake_takes_nothing_over(mut rig: Rig) {
+pub async fn application_of_the_same_name_adopts_nothing(mut rig: Rig) {
     let first = rig.workload("web", "h1", Does::Serve);
     rig.settle(&first).await;
     let old = ids(&rig.replicas(&first).await);

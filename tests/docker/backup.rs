@@ -14,7 +14,7 @@ use kube::{Api, Client, api::PostParams};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn restore_makes_a_data_directory_from_a_backup_file() {
+async fn restore_of_a_backup_creates_a_data_directory() {
     let davit = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
         let done = command.args(arguments).output().unwrap();

@@ -23,7 +23,7 @@ fn good() -> String {
 }
 
 #[test]
-fn each_mistake_has_its_reason_and_the_way_out() {
+fn invalid_application_has_its_reason_and_a_solution() {
     let davit = Davit::up("bad");
     let repo = GitRepo::with(&[("Dockerfile", &good()), ("site/x.txt", "x")]);
     std::os::unix::fs::symlink("/etc", repo.path().join("out")).unwrap();
@@ -302,7 +302,7 @@ fn each_mistake_has_its_reason_and_the_way_out() {
 }
 
 #[test]
-fn what_the_schema_can_tell_is_refused_at_admission() {
+fn invalid_field_is_rejected_at_admission() {
     let davit = Davit::up("refused");
     let source = json!({"git": {"url": "https://example.com/a.git"}});
     let rows: &[(&str, Value, &str)] = &[

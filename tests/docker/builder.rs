@@ -177,7 +177,7 @@ fn runs(marker: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_is_built_found_listed_and_removed() {
+async fn image_after_its_build_is_found_listed_and_removed() {
     let bench = Bench::new("build");
     bench.write("app/Dockerfile", "FROM busybox:davit-test AS one\nARG WHO=nobody\nRUN echo hello $WHO > /said\nFROM one AS two\nRUN false\n");
     let mut request = bench.request();
@@ -260,7 +260,7 @@ async fn an_image_is_built_found_listed_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_reaches_its_step_and_nothing_else() {
+async fn build_secret_reaches_only_its_step() {
     let bench = Bench::new("secret");
     bench.dockerfile(&[
         "RUN --mount=type=secret,id=TOKEN,required=true cat /run/secrets/TOKEN && wc -c < /run/secrets/TOKEN > /length",
@@ -348,7 +348,7 @@ async fn stopped(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cancel_returns_when_the_step_has_ended() {
+async fn cancelled_build_returns_after_its_step_has_ended() {
     stopped(
         "cancel",
         async |task, cancel| {
@@ -361,7 +361,7 @@ async fn cancel_returns_when_the_step_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_is_dropped_ends_in_the_engine() {
+async fn dropped_build_ends_in_the_engine() {
     stopped(
         "drop",
         async |task, _| {
@@ -374,7 +374,7 @@ async fn a_build_that_is_dropped_ends_in_the_engine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_outlasts_its_timeout_ends_in_the_engine() {
+async fn build_after_its_timeout_ends_in_the_engine() {
     let limit = Duration::from_secs(6);
     stopped(
         "timeout",
@@ -388,7 +388,7 @@ async fn a_build_that_outlasts_its_timeout_ends_in_the_engine() {
 }
 
 #[tokio::test]
-async fn a_build_that_is_cancelled_before_it_begins_does_nothing() {
+async fn build_cancelled_before_its_start_has_no_effect() {
     let bench = Bench::new("early");
     bench.dockerfile(&["RUN sleep 60"]);
     let cancel = CancellationToken::new();
@@ -404,7 +404,7 @@ async fn a_build_that_is_cancelled_before_it_begins_does_nothing() {
 }
 
 #[tokio::test]
-async fn the_cache_is_used_from_checkout_to_checkout_unless_refused() {
+async fn second_build_uses_the_cache_unless_no_cache() {
     let bench = Bench::new("cache");
     let text = unique("content");
     bench.dockerfile(&["COPY . /files", "RUN cp /files/a /copied"]);
@@ -469,7 +469,7 @@ async fn the_cache_is_used_from_checkout_to_checkout_unless_refused() {
 }
 
 #[tokio::test]
-async fn what_changed_without_its_length_is_built_as_it_is_now() {
+async fn file_changed_with_equal_length_is_built_again() {
     let bench = Bench::new("length");
     let text = unique("x");
     bench.write("index.html", &text);
@@ -500,7 +500,7 @@ async fn what_changed_without_its_length_is_built_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn dockerignore_leaves_out_what_docker_leaves_out() {
+async fn dockerignore_excludes_the_same_files_as_docker() {
     let bench = Bench::new("ignore");
     for file in [
         "a.md",
@@ -654,7 +654,7 @@ fn files(text: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_dockerfile_may_lie_outside_of_its_context() {
+async fn dockerfile_outside_of_the_context_is_built() {
     let bench = Bench::new("outside");
     bench.write(
         "docker/web.Dockerfile",
@@ -677,7 +677,7 @@ async fn a_dockerfile_may_lie_outside_of_its_context() {
 }
 
 #[tokio::test]
-async fn links_stay_links_and_lead_nowhere_outside() {
+async fn symbolic_link_out_of_the_context_is_not_followed() {
     let bench = Bench::new("links");
     let outside = bench.source.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
@@ -787,7 +787,7 @@ async fn links_stay_links_and_lead_nowhere_outside() {
 }
 
 #[tokio::test]
-async fn a_build_that_fails_says_at_which_step_and_why() {
+async fn failed_build_reports_its_step_and_cause() {
     let bench = Bench::new("fail");
     for (lines, reason, words) in [
         (
@@ -852,7 +852,7 @@ async fn a_build_that_fails_says_at_which_step_and_why() {
 }
 
 #[tokio::test]
-async fn a_base_image_comes_from_a_registry_with_its_credentials() {
+async fn base_image_of_a_private_registry_is_pulled_with_credentials() {
     let bench = Bench::new("base");
     let mut registry = Registry::start();
     let image = format!("{}:1", unique("base"));
@@ -892,7 +892,7 @@ async fn a_base_image_comes_from_a_registry_with_its_credentials() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_not_there_is_said() {
+async fn missing_engine_is_reported() {
     let bench = Bench::new("gone");
     bench.dockerfile(&[]);
     let socket = bench.source.path().join("no.sock");
@@ -940,7 +940,7 @@ impl Drop for Served {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_static_site_is_served_without_any_image_from_elsewhere() {
+async fn static_site_without_image_is_served_by_davits_server() {
     let bench = Bench::new("static");
     for (file, text) in [
         ("public/index.html", "<h1>home</h1>"),
@@ -1033,7 +1033,7 @@ async fn a_static_site_is_served_without_any_image_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_static_site_may_go_into_an_image_of_ones_own() {
+async fn static_site_with_image_is_copied_into_it() {
     let bench = Bench::new("own");
     bench.write("dist/index.html", "home");
     let mut request = bench.request();
@@ -1051,8 +1051,8 @@ async fn a_static_site_may_go_into_an_image_of_ones_own() {
 }
 
 #[tokio::test]
-async fn a_large_context_is_not_held_in_memory() {
-    if !in_own_process(concat!(module_path!(), "::a_large_context_is_not_held_in_memory")) {
+async fn large_context_is_not_held_in_memory() {
+    if !in_own_process(concat!(module_path!(), "::large_context_is_not_held_in_memory")) {
         return;
     }
     let bench = Bench::new("large");
@@ -1093,7 +1093,7 @@ fn peak() -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_can_be_cancelled_at_any_moment() {
+async fn build_cancelled_at_any_moment_ends_in_the_engine() {
     let bench = std::sync::Arc::new(Bench::new("moment"));
     let marker = format!("MARK={}", unique("moment"));
     bench.dockerfile(&[&format!("RUN {marker}; sleep 3600; echo $MARK")]);

@@ -52,7 +52,7 @@ fn never_returns(what: &str, values: &[String]) {
 }
 
 #[test]
-fn killed_at_any_moment_it_goes_on_or_fails_cleanly_and_never_goes_back() {
+fn controller_killed_at_any_moment_continues_or_fails_cleanly_and_never_goes_back() {
     let page =
         |text: &str| format!("FROM {BASE_IMAGE}\nRUN echo {text} > /page\nCMD [\"sleep\", \"10000\"]\n");
     let mut davit = Davit::up("chaos");

@@ -31,7 +31,7 @@ while :; do
 done"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_through_redeploys_that_succeed_and_that_fail() {
+async fn requests_during_successful_and_failing_redeploys_never_fail() {
     let scope = DockerScope::new("zero");
     let runtime = DockerRuntime::new(
         Docker::connect_with_local_defaults().unwrap(),

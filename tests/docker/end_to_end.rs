@@ -28,7 +28,7 @@ fn source(repo: &GitRepo) -> Value {
 }
 
 #[test]
-fn a_whole_deployment_costs_few_passes_and_writes_on_the_real_engine_too() {
+fn deployment_on_the_engine_stays_within_its_budget_of_reconciles_and_writes() {
     let davit = Davit::with_flags("bounds", &["--log", "davit=debug"]);
     let count = |what: &str| davit.log().matches(what).count();
     let mut before = (0, 0);
@@ -64,7 +64,7 @@ fn a_whole_deployment_costs_few_passes_and_writes_on_the_real_engine_too() {
 }
 
 #[test]
-fn a_repository_becomes_a_healthy_container_and_goes_without_a_trace() {
+fn repository_becomes_a_healthy_container_and_deletion_leaves_nothing() {
     let davit = Davit::up("line");
     let repo = GitRepo::with(&[("Dockerfile", &page("one"))]);
     davit.apply("web", json!({"source": source(&repo), "ports": [{"name": "http", "containerPort": 80}], "healthCheck": {"http": {"port": "http"}}}));
@@ -131,7 +131,7 @@ fn a_repository_becomes_a_healthy_container_and_goes_without_a_trace() {
 }
 
 #[test]
-fn applications_reach_each_other_by_name_within_their_namespace_only() {
+fn application_name_resolves_only_within_its_namespace() {
     let davit = Davit::up("near");
     let repo = GitRepo::with(&[("Dockerfile", &page("near"))]);
     davit.apply("web", json!({"source": source(&repo), "replicas": 2}));
@@ -167,7 +167,7 @@ fn applications_reach_each_other_by_name_within_their_namespace_only() {
 }
 
 #[test]
-fn what_a_hand_changes_is_put_right_without_a_build() {
+fn manually_changed_container_is_repaired_without_a_build() {
     let davit = Davit::up("drift");
     let repo = GitRepo::with(&[("Dockerfile", &page("here"))]);
     davit.apply(
@@ -212,7 +212,7 @@ fn what_a_hand_changes_is_put_right_without_a_build() {
 }
 
 #[test]
-fn a_failing_release_leaves_the_one_before_in_service() {
+fn failed_release_leaves_the_previous_one_in_service() {
     let davit = Davit::up("keep");
     let repo = GitRepo::with(&[("Dockerfile", &page("good"))]);
     let check = json!({"http": {"port": 80}, "interval": "1s", "retries": 2});
@@ -292,7 +292,7 @@ fn a_failing_release_leaves_the_one_before_in_service() {
 }
 
 #[test]
-fn a_build_is_cancelled_superseded_and_queued() {
+fn build_can_be_cancelled_superseded_and_queued() {
     let davit = Davit::with_flags("jobs", &["--max-builds", "1"]);
     let slow = |name: &str| {
         format!(
@@ -356,7 +356,7 @@ fn a_build_is_cancelled_superseded_and_queued() {
 }
 
 #[test]
-fn a_restart_goes_on_where_it_was() {
+fn davit_after_restart_continues_the_deployment() {
     let mut davit = Davit::up("again");
     let repo = GitRepo::with(&[("Dockerfile", &page("still"))]);
     davit.apply("web", json!({"source": source(&repo)}));

@@ -109,7 +109,7 @@ fn source(example: &str) -> GitRepo {
 }
 
 #[test]
-fn a_static_site() {
+fn example_static_works_as_its_readme_says() {
     let terminal = Terminal::new("ex-static");
     let repo = source("01-static");
     let port = Port::take();
@@ -125,7 +125,7 @@ fn a_static_site() {
 }
 
 #[test]
-fn a_dockerfile() {
+fn example_dockerfile_works_as_its_readme_says() {
     let terminal = Terminal::new("ex-dockerfile");
     let repo = source("02-dockerfile");
     terminal.follow(
@@ -141,7 +141,7 @@ fn a_dockerfile() {
 }
 
 #[test]
-fn an_image() {
+fn example_image_works_as_its_readme_says() {
     let terminal = Terminal::new("ex-image");
     let registry = Registry::start_open();
     let first = registry.push(crate::common::docker::base_image(), "busybox:1.36");
@@ -167,7 +167,7 @@ fn an_image() {
 }
 
 #[test]
-fn a_private_repository_of_a_gitea() {
+fn example_gitea_works_as_its_readme_says() {
     let gitea = Gitea::start();
     gitea.create_repository(
         "shop",
@@ -193,7 +193,7 @@ fn a_private_repository_of_a_gitea() {
 }
 
 #[test]
-fn environment_secrets_and_volumes() {
+fn example_env_secrets_volumes_works_as_its_readme_says() {
     let terminal = Terminal::new("ex-env");
     terminal.follow("05-env-secrets-volumes", &[("busybox:1.36", BASE_IMAGE)]);
     let app = wait_for("the second release", Duration::from_mins(1), || {
@@ -216,7 +216,7 @@ fn environment_secrets_and_volumes() {
 }
 
 #[test]
-fn a_repository_over_ssh() {
+fn example_ssh_works_as_its_readme_says() {
     let server = GitSsh::start();
     server.publish("site.git", &GitRepo::with(&[("index.html", "<p>Over ssh.")]));
     let terminal = Terminal::new("ex-ssh");
@@ -239,7 +239,7 @@ fn a_repository_over_ssh() {
 
 /// The first Application in README: pasted into a terminal in which `davit up` was started.
 #[test]
-fn the_first_application_of_readme() {
+fn first_application_of_readme_works() {
     let terminal = Terminal::new("ex-readme");
     let repo = GitRepo::with(&[("index.html", "<p>Five lines.")]);
     let port = Port::take();
@@ -281,7 +281,7 @@ fn the_first_application_of_readme() {
 
 /// What docs/ shows as YAML is taken by the API server, and the commands beside it work on it.
 #[test]
-fn what_the_pages_show_is_taken() {
+fn objects_of_the_pages_are_accepted() {
     let terminal = Terminal::new("ex-docs");
     terminal.type_in("kubectl create namespace platform; kubectl create namespace production");
     let mut count = 0;

@@ -43,7 +43,7 @@ fn table(text: &str) -> Vec<Vec<&str>> {
 }
 
 #[test]
-fn an_application_from_apply_to_delete_with_kubectl() {
+fn kubectl_session_from_apply_to_delete_works() {
     let davit = Davit::up("session");
     let k = |args: &[&str]| kubectl(&davit, args, "");
 
@@ -209,7 +209,7 @@ fn an_application_from_apply_to_delete_with_kubectl() {
 }
 
 #[test]
-fn davit_crds_prints_what_any_cluster_takes() {
+fn davit_crds_prints_valid_definitions() {
     let printed = run(std::process::Command::new(env!("CARGO_BIN_EXE_davit")).arg("crds"));
     let davit = Davit::up("crds");
     // Applied over themselves: nothing is different.

@@ -84,7 +84,7 @@ fn phase_of_release(davit: &Davit, name: &str, number: usize) -> String {
 }
 
 #[test]
-fn an_engine_that_goes_away_while_nothing_happens() {
+fn engine_stopped_while_idle_is_reported_and_recovers() {
     let mut engine = Engine::start();
     let davit = Davit::on_engine("idle", &engine);
     let (web, late) = (
@@ -163,7 +163,7 @@ fn an_engine_that_goes_away_while_nothing_happens() {
 }
 
 #[test]
-fn an_engine_that_is_not_there_yet_when_davit_starts() {
+fn engine_started_after_davit_is_used() {
     let mut engine = Engine::start();
     engine.stop();
     let _ = std::fs::remove_file(engine.socket());
@@ -197,7 +197,7 @@ fn an_engine_that_is_not_there_yet_when_davit_starts() {
 }
 
 #[test]
-fn an_engine_address_that_nobody_can_use_is_told_at_once() {
+fn unusable_engine_address_is_reported_at_once() {
     for host in ["bogus", "ssh://somewhere"] {
         let dir = tempfile::tempdir().unwrap();
         let mut davit = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
@@ -216,7 +216,7 @@ fn an_engine_address_that_nobody_can_use_is_told_at_once() {
 }
 
 #[test]
-fn an_engine_that_goes_away_during_a_build() {
+fn engine_stopped_during_a_build_repeats_the_build_later() {
     let mut engine = Engine::start();
     let davit = Davit::on_engine("build", &engine);
     let slow = "RUN sleep 3\n";
@@ -258,7 +258,7 @@ fn an_engine_that_goes_away_during_a_build() {
 }
 
 #[test]
-fn an_engine_that_goes_away_during_a_rollout() {
+fn engine_stopped_during_a_rollout_continues_the_rollout_later() {
     let mut engine = Engine::start();
     let davit = Davit::on_engine("rollout", &engine);
     let repo = GitRepo::with(&[("Dockerfile", &page("one", ""))]);
@@ -315,7 +315,7 @@ fn big(megabytes: usize) -> GitRepo {
 }
 
 #[test]
-fn a_data_directory_whose_disk_is_full() {
+fn full_disk_of_the_data_directory_stops_only_writes() {
     let disk = Disk::new(48);
     let mut davit = Davit::in_dir("full", &disk.path().join("data"), &[]);
     let small = GitRepo::with(&[("Dockerfile", &page("small", ""))]);
@@ -391,7 +391,7 @@ fn a_data_directory_whose_disk_is_full() {
 }
 
 #[test]
-fn an_engine_whose_disk_is_full() {
+fn full_disk_of_the_engine_is_reported_and_recovers() {
     let engine = Engine::with_disk(96);
     let davit = Davit::on_engine("narrow", &engine);
     let small = GitRepo::with(&[("Dockerfile", &page("small", ""))]);

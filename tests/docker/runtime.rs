@@ -47,7 +47,7 @@ fn inspect(id: &str, format: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_is_not_waited_for_a_whole_interval() {
+async fn exec_probe_is_run_before_the_first_interval_ends() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
     let script = "sleep 0.3; touch /ready; exec sleep 1000".to_owned();
@@ -76,7 +76,7 @@ async fn a_command_is_not_waited_for_a_whole_interval() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_are_there_read_only_also_after_a_restart_and_gone_with_the_release() {
+async fn mounted_files_are_read_only_and_removed_with_the_release() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     let files = |text: &str| files(&[("key", text), ("empty", "")]);
@@ -132,7 +132,7 @@ fn files(files: &[(&str, &str)]) -> Vec<Mount> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_made_again_changes_no_file_of_its_sibling() {
+async fn recreated_replica_does_not_change_files_of_its_sibling() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.mounts = files(&[("key", "first"), ("old", "")]);
@@ -161,7 +161,7 @@ async fn a_replica_that_is_made_again_changes_no_file_of_its_sibling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_davit_left_half_handed_over_are_handed_over_again() {
+async fn half_copied_files_are_copied_again() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.mounts = files(&[("key", "whole")]);
@@ -193,7 +193,7 @@ async fn files_that_davit_left_half_handed_over_are_handed_over_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_namespace_and_who_joins_it_finds_the_name_and_nobody_else() {
+async fn name_resolves_only_in_the_network_of_its_namespace() {
     let mut rig = Rig::docker("rt");
     let mut other = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
@@ -240,7 +240,7 @@ async fn the_namespace_and_who_joins_it_finds_the_name_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containers_are_made_as_asked_and_bounded() {
+async fn container_is_created_with_its_spec_and_limits() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.cpu = Some(250_000_000);
@@ -314,7 +314,7 @@ async fn containers_are_made_as_asked_and_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_davit_left_in_the_middle_of_a_step_is_put_right() {
+async fn container_left_in_the_middle_of_a_step_is_repaired() {
     let mut rig = Rig::docker("rt");
     let wanted = rig.workload("web", "h1", Does::Serve);
     rig.settle(&wanted).await;
@@ -329,7 +329,7 @@ async fn a_container_that_davit_left_in_the_middle_of_a_step_is_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_of_one_name_touch_nothing_of_each_other() {
+async fn installations_of_one_instance_name_do_not_touch_each_other() {
     let mut rig = Rig::docker("rt");
     let of = |installation: &str| {
         let options = DockerOptions {
@@ -391,7 +391,7 @@ async fn two_of_one_name_touch_nothing_of_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn davit_may_end_at_any_moment_of_a_rollout() {
+async fn rollout_interrupted_at_any_moment_completes_later() {
     let mut rig = Rig::docker("rt");
     let mut last = rig.workload("web", "h0", Does::Serve);
     last.replicas = 2;
@@ -418,7 +418,7 @@ async fn davit_may_end_at_any_moment_of_a_rollout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_we_do_ourselves_is_not_news() {
+async fn own_actions_cause_no_event() {
     let mut rig = Rig::docker("rt");
     let first = rig.workload("web", "h1", Does::Serve);
     rig.settle(&first).await;
@@ -440,7 +440,7 @@ async fn what_we_do_ourselves_is_not_news() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sick_container_is_told_and_gets_well_again() {
+async fn unhealthy_container_is_reported_until_it_is_healthy() {
     let mut rig = Rig::docker("rt");
     let wanted = rig.workload("web", "h1", Does::Serve);
     rig.settle(&wanted).await;
@@ -473,7 +473,7 @@ async fn told_until(rig: &mut Rig, wanted: &Workload, restarts: i64) -> Vec<Repl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_ending_is_told_with_its_true_end_and_seldom_anew() {
+async fn crash_loop_is_reported_with_its_exit_code_and_rarely() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("loop", "h1", Does::Exit(3));
     // Its words are others each time, as those of programs that say the time are.
@@ -511,7 +511,7 @@ async fn what_keeps_ending_is_told_with_its_true_end_and_seldom_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn want_of_memory_is_told_although_the_engine_forgets_it() {
+async fn out_of_memory_kill_is_reported_after_the_restart() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("greedy", "h1", Does::Exit(0));
     wanted.command = ["sh", "-c", "tail /dev/zero; exit $?"].map(Into::into).into();
@@ -531,7 +531,7 @@ async fn want_of_memory_is_told_although_the_engine_forgets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_port_is_away_only_while_containers_change_places() {
+async fn host_port_is_unavailable_only_during_the_switch() {
     let mut rig = Rig::docker("rt");
     let port = free_port();
     let release = |rig: &Rig, hash: &str| {
@@ -584,7 +584,7 @@ async fn page(port: u16) -> std::io::Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_goes_away_and_comes_back_is_told_and_everything_is_as_it_was() {
+async fn engine_connection_lost_and_restored_is_reported() {
     let rig = Rig::docker("rt");
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("engine.sock");

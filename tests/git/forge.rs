@@ -167,7 +167,7 @@ async fn clones(forge: &dyn Forge, owner: &str, repository: &str) {
 }
 
 #[tokio::test]
-async fn a_gitea_obeys_the_contract() {
+async fn gitea_fulfils_the_contract() {
     let gitea = gitea();
     let token = gitea.create_token(&gitea.user, &["read:user", "read:repository"]);
     let forge = connect_with(&gitea.url, &format!("{token}\n"), None).unwrap();
@@ -175,7 +175,7 @@ async fn a_gitea_obeys_the_contract() {
 }
 
 #[tokio::test]
-async fn repositories_of_organizations_are_found_too() {
+async fn repositories_of_organizations_are_listed() {
     let gitea = gitea();
     let (user, boss, organization) = (unique("jane"), unique("boss"), unique("acme"));
     gitea.create_user(&user);
@@ -217,7 +217,7 @@ async fn repositories_of_organizations_are_found_too() {
 }
 
 #[tokio::test]
-async fn a_wrong_credential_is_told_from_one_without_scope() {
+async fn wrong_token_and_missing_scope_have_different_reasons() {
     let gitea = gitea();
     let (url, user) = (&gitea.url, &gitea.user);
     let found = problem(url, "0123456789abcdef0123456789abcdef01234567", None).await;
@@ -260,7 +260,7 @@ async fn a_wrong_credential_is_told_from_one_without_scope() {
 }
 
 #[tokio::test]
-async fn a_wrong_address_says_what_is_there() {
+async fn wrong_address_is_reported_with_its_server() {
     let gitea = gitea();
     let token = gitea.token.as_str();
     // A path behind a real Gitea is not one.
@@ -310,7 +310,7 @@ async fn a_wrong_address_says_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_own_authority_is_trusted_only_with_it() {
+async fn certificate_of_a_private_ca_is_trusted_only_with_its_secret() {
     let gitea = gitea();
     let dir = tempfile::tempdir().unwrap();
     let (ca, other) = (

@@ -70,7 +70,7 @@ fn gitea(answer: fn() -> Response) -> Router {
 }
 
 #[tokio::test]
-async fn each_answer_has_its_reason() {
+async fn response_is_mapped_to_its_reason() {
     for (name, reason, class, words, answer) in [
         (
             "401",
@@ -159,7 +159,7 @@ async fn each_answer_has_its_reason() {
 }
 
 #[tokio::test]
-async fn what_is_no_gitea_never_sees_the_token() {
+async fn server_that_is_no_gitea_never_receives_the_token() {
     for (name, reason, router) in [
         ("nothing", Reason::ForgeNotRecognised, Router::new()),
         (
@@ -194,7 +194,7 @@ async fn what_is_no_gitea_never_sees_the_token() {
 }
 
 #[tokio::test]
-async fn a_gitea_that_wants_everybody_to_sign_in_is_recognised() {
+async fn gitea_that_requires_sign_in_is_recognised() {
     let signed = |headers: HeaderMap, answer: Value| async move {
         match headers
             .get(header::AUTHORIZATION)
@@ -287,7 +287,7 @@ fn capped(kind: &'static str, Page { page, limit }: &Page) -> Response {
 }
 
 #[tokio::test]
-async fn a_list_is_read_to_its_end_however_short_its_pages_are() {
+async fn list_with_short_pages_is_read_completely() {
     for (kind, requests) in [("Link", 3), ("total", 3), ("neither", 4)] {
         let path = "/git/api/v1/repos/acme/shop/branches";
         let router = Router::new().route(
@@ -309,7 +309,7 @@ async fn a_list_is_read_to_its_end_however_short_its_pages_are() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_cut_short() {
+async fn endless_response_is_aborted() {
     let endless = |Query(_): Query<Page>| async { json_answer(&json!([{"name": "again"}])) };
     let router = Router::new()
         .route("/api/v1/repos/acme/shop/branches", get(endless))
@@ -343,7 +343,7 @@ async fn an_answer_without_end_is_cut_short() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_followed_within_the_origin_only() {
+async fn redirect_is_followed_only_within_the_origin() {
     let (elsewhere, stolen) = serve(gitea(|| json_answer(&json!([{"name": "stolen"}])))).await;
     let router = Router::new()
         .route(
@@ -383,7 +383,7 @@ async fn a_redirect_is_followed_within_the_origin_only() {
 }
 
 #[tokio::test]
-async fn recorded_answers_of_a_gitea_are_read() {
+async fn recorded_responses_of_a_gitea_are_parsed() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/oracles/recorded/gitea");
     let Some(read) = ["user", "repos", "branches"]
         .map(|name| std::fs::read_to_string(folder.join(format!("{name}.json"))).ok())

@@ -60,7 +60,7 @@ fn engine() -> Docker {
 }
 
 #[tokio::test]
-async fn a_tag_becomes_a_digest_and_the_digest_is_pulled() {
+async fn tag_resolves_to_a_digest_that_is_pulled() {
     let scope = DockerScope::new("source");
     let registry = Registry::start();
     let local = image(&scope, "one");
@@ -136,7 +136,7 @@ async fn a_tag_becomes_a_digest_and_the_digest_is_pulled() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_only_in_the_engine_works_too() {
+async fn image_that_exists_only_in_the_engine_is_resolved() {
     let scope = DockerScope::new("source");
     let local = image(&scope, "two");
     let id = run(docker().args(["image", "inspect", "--format", "{{.Id}}", &local]));
@@ -177,7 +177,7 @@ async fn an_image_that_is_only_in_the_engine_works_too() {
 }
 
 #[tokio::test]
-async fn a_wrong_login_is_never_covered_up_by_an_old_image() {
+async fn wrong_registry_login_fails_although_an_old_image_exists() {
     let scope = DockerScope::new("source");
     let registry = Registry::start();
     let local = image(&scope, "three");
@@ -195,7 +195,7 @@ async fn a_wrong_login_is_never_covered_up_by_an_old_image() {
 }
 
 #[tokio::test]
-async fn a_pull_can_be_cancelled_and_an_engine_can_be_away() {
+async fn pull_can_be_cancelled_and_reports_a_missing_engine() {
     // A registry that takes connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let image = format!("{}/shop@sha256:{}", silent.local_addr().unwrap(), "0".repeat(64));

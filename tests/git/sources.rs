@@ -48,7 +48,7 @@ fn provider_says(davit: &Davit, name: &str, reason: &str) -> Value {
 }
 
 #[test]
-fn a_private_repository_of_a_gitea_becomes_a_running_container() {
+fn private_gitea_repository_becomes_a_running_container() {
     let gitea = Gitea::start();
     let repo = repo();
     gitea.create_repository("shop", &repo);
@@ -111,7 +111,7 @@ fn a_private_repository_of_a_gitea_becomes_a_running_container() {
 }
 
 #[test]
-fn a_provider_serves_only_the_namespaces_that_it_allows() {
+fn git_provider_is_usable_only_in_allowed_namespaces() {
     let gitea = Gitea::start();
     gitea.create_repository("shop", &repo());
     let davit = Davit::up("owner");
@@ -163,7 +163,7 @@ fn a_provider_serves_only_the_namespaces_that_it_allows() {
 }
 
 #[test]
-fn git_over_https_with_each_credential_and_an_authority_of_ones_own() {
+fn https_repository_with_each_credential_and_a_private_ca_is_deployed() {
     let server = GitHttps::start();
     let repo = repo();
     server.publish("shop.git", &repo);
@@ -203,7 +203,7 @@ fn git_over_https_with_each_credential_and_an_authority_of_ones_own() {
 }
 
 #[test]
-fn git_over_ssh_knows_its_host() {
+fn ssh_repository_with_a_changed_host_key_is_refused() {
     let mut server = GitSsh::start();
     let repo = repo();
     server.publish("shop.git", &repo);
@@ -236,7 +236,7 @@ fn git_over_ssh_knows_its_host() {
 }
 
 #[test]
-fn an_image_of_a_registry_that_wants_a_login() {
+fn image_of_a_private_registry_runs_with_its_pull_secret() {
     let registry = Registry::start();
     let davit = Davit::up("image");
     let digest = registry.push(crate::common::docker::base_image(), "shop:1");

@@ -809,7 +809,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_world_settles_and_then_nothing_is_done(events in prop::collection::vec(event(), 0..40)) {
+    fn every_state_converges_and_then_needs_no_action(events in prop::collection::vec(event(), 0..40)) {
         let mut machine = Machine::new();
         for event in &events {
             machine.happen(event);

@@ -31,7 +31,7 @@ fn ls_remote(options: &[&str], environment: &[(&str, &str)], url: &str) -> (bool
 }
 
 #[test]
-fn a_daemon_ends_with_its_owner_and_ports_are_given_once() {
+fn daemon_that_is_dropped_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (Port::take(), Port::take());
     assert_ne!(one.number(), two.number());
@@ -54,7 +54,7 @@ fn a_daemon_ends_with_its_owner_and_ports_are_given_once() {
 
 #[test]
 #[should_panic(expected = "ended (exit status: 3) before it was ready:\nno, thanks")]
-fn a_daemon_that_does_not_start_says_why() {
+fn daemon_that_exits_at_start_is_reported_with_its_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut fails = command("awk", User::Own);
     fails.arg("BEGIN { print \"no, thanks\"; exit 3 }");
@@ -62,7 +62,7 @@ fn a_daemon_that_does_not_start_says_why() {
 }
 
 #[test]
-fn git_over_https_serves_whom_it_knows() {
+fn git_over_https_without_credential_refuses_a_fetch() {
     let mut server = GitHttps::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     repo.git(["tag", "v1"]);
@@ -135,7 +135,7 @@ fn git_over_https_serves_whom_it_knows() {
 }
 
 #[test]
-fn git_over_ssh_serves_one_key_and_shows_one_host_key() {
+fn git_over_ssh_with_another_key_refuses_a_fetch() {
     let mut server = GitSsh::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     server.publish("shop.git", &repo);
@@ -171,7 +171,7 @@ fn git_over_ssh_serves_one_key_and_shows_one_host_key() {
 }
 
 #[test]
-fn gitea_has_a_private_repository() {
+fn gitea_without_token_hides_a_private_repository() {
     let mut gitea = Gitea::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     let url = gitea.create_repository("shop", &repo);
@@ -225,7 +225,7 @@ fn gitea_has_a_private_repository() {
 }
 
 #[test]
-fn a_registry_wants_a_password() {
+fn registry_without_password_refuses_a_pull() {
     let scope = DockerScope::new("registry");
     let registry = Registry::start();
     let digest = registry.push(davit_test_support::docker::base_image(), "base:1");
@@ -248,7 +248,7 @@ fn a_registry_wants_a_password() {
 }
 
 #[test]
-fn a_docker_scope_leaves_nothing_behind() {
+fn docker_scope_that_is_dropped_leaves_nothing_on_the_engine() {
     let scope = DockerScope::new("scope");
     let other = DockerScope::new("scope");
     let label = scope.label();

@@ -27,7 +27,7 @@ fn wanted() -> Vec<(String, String)> {
     clippy::disallowed_methods,
     reason = "whoever runs the test says by it that the files should be written"
 )]
-fn the_files_are_what_the_types_generate() {
+fn crd_files_equal_the_generated_types() {
     let wanted = wanted();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(folder()).unwrap();
@@ -61,7 +61,7 @@ fn the_files_are_what_the_types_generate() {
 }
 
 #[test]
-fn every_reader_of_yaml_reads_the_same() {
+fn crd_files_read_by_any_yaml_parser_are_equal() {
     for ((name, text), crd) in wanted().iter().zip(crds()) {
         let meant = serde_json::to_value(crd).unwrap();
         // serde-saphyr reads `yes` and `on` as booleans as kubectl does, the other one reads them as text: where both

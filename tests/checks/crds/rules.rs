@@ -117,7 +117,7 @@ fn every_rule_compiles() {
 }
 
 #[test]
-fn every_rule_has_a_message_that_names_the_way_out() {
+fn rule_message_names_the_solution() {
     fn check(path: &str, schema: &Value) {
         for rule in schema["x-kubernetes-validations"]
             .as_array()
@@ -143,14 +143,14 @@ fn every_rule_has_a_message_that_names_the_way_out() {
 }
 
 #[test]
-fn each_rule_lets_in_what_is_good_and_refuses_what_is_not() {
+fn rule_accepts_valid_specs_and_rejects_invalid_ones() {
     for (kind, spec, words) in rows::rules() {
         refuse(kind, &object(kind, &spec), None, words);
     }
 }
 
 #[test]
-fn a_name_that_others_cannot_reach_it_by_is_refused() {
+fn application_name_that_is_no_host_name_is_rejected() {
     for (name, words) in [
         ("shop", None),
         ("a", None),
@@ -168,7 +168,7 @@ fn a_name_that_others_cannot_reach_it_by_is_refused() {
 }
 
 #[test]
-fn what_may_not_change_does_not() {
+fn immutable_field_cannot_be_changed() {
     const IMMUTABLE: Option<&str> = Some("a Release is immutable but for cancel");
     let rollback = json!({"type": "Rollback", "rollbackTo": "shop-1"});
     for (kind, old, new, words) in [
@@ -245,7 +245,7 @@ fn what_may_not_change_does_not() {
 }
 
 #[test]
-fn each_field_takes_what_is_good_and_refuses_what_is_not() {
+fn field_accepts_valid_values_and_rejects_invalid_ones() {
     for (kind, spec, words) in rows::fields() {
         let object = object(kind, &spec);
         expect(
@@ -258,7 +258,7 @@ fn each_field_takes_what_is_good_and_refuses_what_is_not() {
 }
 
 #[test]
-fn an_explicit_null_is_as_good_as_nothing() {
+fn explicit_null_counts_as_absent() {
     // A JSON merge patch cannot lay a null on: charts and generators leave them behind in whole objects.
     let mut object = good("Application");
     for (path, key) in [

@@ -42,7 +42,7 @@ fn is_true(node: &Map<String, Value>, key: &str) -> bool {
 }
 
 #[test]
-fn every_node_is_structural() {
+fn schema_node_is_structural() {
     let wrong = complaints(|_, node| {
         let typed = node.contains_key("type")
             || is_true(node, "x-kubernetes-int-or-string")
@@ -72,7 +72,7 @@ fn every_node_is_structural() {
 }
 
 #[test]
-fn no_node_has_what_kubernetes_does_not_know_or_misreads() {
+fn schema_node_has_only_keywords_of_kubernetes() {
     let wrong = complaints(|path, node| {
         let format = node.get("format").and_then(Value::as_str);
         if format.is_some_and(|format| !matches!(format, "int32" | "int64" | "date-time")) {
@@ -92,7 +92,7 @@ fn no_node_has_what_kubernetes_does_not_know_or_misreads() {
 }
 
 #[test]
-fn every_field_says_what_it_is() {
+fn field_has_a_description() {
     let wrong = complaints(|path, node| {
         let inner = path.ends_with("[]") || path.ends_with("{}");
         let described = node
@@ -105,7 +105,7 @@ fn every_field_says_what_it_is() {
 }
 
 #[test]
-fn keys_of_lists_are_required_or_have_a_default() {
+fn list_key_is_required_or_has_a_default() {
     let wrong = complaints(|_, node| {
         let keys = node.get("x-kubernetes-list-map-keys")?.as_array()?;
         let items = node.get("items")?;
@@ -122,7 +122,7 @@ fn keys_of_lists_are_required_or_have_a_default() {
 }
 
 #[test]
-fn every_kind_is_served_as_the_contract_says() {
+fn kind_is_served_with_the_names_of_the_contract() {
     let found: Vec<_> = crds()
         .into_iter()
         .map(|crd| {
@@ -171,7 +171,7 @@ fn every_kind_is_served_as_the_contract_says() {
 }
 
 #[test]
-fn what_was_never_looked_at_says_so() {
+fn unobserved_object_has_observed_generation_minus_one() {
     for (kind, schema) in schemas() {
         assert_eq!(
             schema["properties"]["status"]["default"],
@@ -187,7 +187,7 @@ fn what_was_never_looked_at_says_so() {
 }
 
 #[test]
-fn every_column_shows_a_field_that_is_there() {
+fn printer_column_shows_an_existing_field() {
     for crd in crds() {
         let version = &crd.spec.versions[0];
         let schema =

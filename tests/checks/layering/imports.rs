@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn circle_of_files_is_found_and_a_folder_that_names_its_items_is_none() {
+    fn circle_of_files_is_found_but_not_a_re_export() {
         let files = krate(&[
             (
                 "src/a/mod.rs",

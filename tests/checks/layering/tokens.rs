@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_are_found_however_they_are_written() {
+    fn import_is_found_in_every_notation() {
         for (depth, text, modules) in [
             (1, "use crate::api::Reason;", vec!["api"]),
             (

@@ -20,7 +20,7 @@ fn is_there(name: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn davits_of_one_name_remove_only_their_own_images() {
+async fn instances_of_one_name_remove_only_their_own_images() {
     let bench = Bench::new("owners");
     let (one, two) = (bench.namesake("one"), bench.namesake("two"));
     bench.dockerfile(&[&format!("ENV MADE={}", unique("made"))]);

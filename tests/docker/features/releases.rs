@@ -13,7 +13,7 @@ use crate::common::process::Port;
 use crate::common::{run, try_run, wait_for};
 
 #[test]
-fn one_host_port_is_had_at_two_addresses() {
+fn host_port_is_bound_at_two_addresses() {
     let davit = Davit::up("addresses");
     let port = Port::take();
     let number = port.number();
@@ -79,7 +79,7 @@ fn one_host_port_is_had_at_two_addresses() {
 }
 
 #[test]
-fn a_host_port_changes_hands_and_a_failed_release_may_stay_to_be_looked_at() {
+fn host_port_moves_to_the_new_container_and_a_failed_one_may_stay() {
     let davit = Davit::up("ports");
     let port = Port::take();
     let repo = GitRepo::with(&[("Dockerfile", &web("one"))]);
@@ -142,7 +142,7 @@ fn a_host_port_changes_hands_and_a_failed_release_may_stay_to_be_looked_at() {
 }
 
 #[test]
-fn releases_queue_are_refused_and_are_forgotten() {
+fn releases_are_queued_rejected_and_pruned() {
     let davit = Davit::up("order");
     let slow = |text: &str| dockerfile(&format!("RUN echo {text}; sleep 2\nCMD [\"sleep\", \"10000\"]"));
     let repo = GitRepo::with(&[("Dockerfile", &slow("one"))]);
@@ -251,7 +251,7 @@ fn releases_queue_are_refused_and_are_forgotten() {
 }
 
 #[test]
-fn what_is_orphaned_runs_on() {
+fn orphaned_containers_keep_running() {
     let mut davit = Davit::up("orphan");
     davit.apply(
         "app",

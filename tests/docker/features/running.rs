@@ -13,7 +13,7 @@ use crate::common::git_repo::GitRepo;
 use crate::common::{run, try_run, wait_for};
 
 #[test]
-fn environment_files_command_and_limits_are_as_they_are_asked_for() {
+fn container_has_the_environment_files_command_and_limits_of_the_spec() {
     let davit = Davit::up("given");
     let repo = GitRepo::with(&[(
         "Dockerfile",
@@ -153,7 +153,7 @@ fn environment_files_command_and_limits_are_as_they_are_asked_for() {
 }
 
 #[test]
-fn a_named_volume_outlives_releases_and_goes_only_when_asked() {
+fn named_volume_is_removed_only_on_request() {
     let davit = Davit::up("keep");
     let spec = |policy: &str, color: &str| {
         json!({
@@ -184,7 +184,7 @@ fn a_named_volume_outlives_releases_and_goes_only_when_asked() {
 }
 
 #[test]
-fn how_containers_end_and_are_started_again() {
+fn exited_container_is_restarted_by_its_policy() {
     let davit = Davit::up("ends");
     let local = json!({"docker": {"image": BASE_IMAGE}});
     let sh = |script: &str| json!(["sh", "-c", script]);
@@ -313,7 +313,7 @@ fn how_containers_end_and_are_started_again() {
 }
 
 #[test]
-fn what_keeps_ending_is_told_once_and_not_with_each_end() {
+fn crash_loop_is_reported_once() {
     let davit = Davit::up("loops");
     let script =
         "[ -e /data/end ] && { date +%s; head -c 20 /dev/urandom | md5sum; exit 7; }; exec sleep 10000";
@@ -354,7 +354,7 @@ fn what_keeps_ending_is_told_once_and_not_with_each_end() {
 }
 
 #[test]
-fn a_second_davit_of_the_same_name_sweeps_nothing_away() {
+fn second_davit_with_the_same_instance_removes_nothing() {
     let davit = Davit::up("twins");
     davit.apply(
         "web",

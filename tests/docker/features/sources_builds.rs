@@ -20,7 +20,7 @@ use crate::common::registry::Registry;
 use crate::common::{run, try_run, wait_for};
 
 #[test]
-fn a_source_by_branch_tag_commit_path_and_submodule() {
+fn source_by_branch_tag_commit_path_and_submodule_is_deployed() {
     let davit = Davit::up("refs");
     let part = GitRepo::with(&[("part.txt", "from the submodule")]);
     let repo = GitRepo::with(&[
@@ -97,7 +97,7 @@ fn a_source_by_branch_tag_commit_path_and_submodule() {
 }
 
 #[test]
-fn builds_with_arguments_secrets_stages_and_without_a_cache() {
+fn build_uses_arguments_secrets_stage_and_no_cache() {
     let davit = Davit::up("builds");
     // Something of its own, so that nothing comes from the cache of an earlier run.
     let own = crate::common::unique("own");
@@ -177,7 +177,7 @@ fn builds_with_arguments_secrets_stages_and_without_a_cache() {
 }
 
 #[test]
-fn static_sites_and_what_is_detected() {
+fn static_site_is_detected_and_served() {
     let davit = Davit::up("static");
     let repo = GitRepo::with(&[
         ("public/index.html", "<p>home"),
@@ -221,7 +221,7 @@ fn static_sites_and_what_is_detected() {
 }
 
 #[test]
-fn what_davit_pulled_goes_with_the_last_release_and_what_was_there_stays() {
+fn pulled_image_is_removed_with_its_last_release_and_an_older_image_stays() {
     let mut davit = Davit::up("pulled");
     let registry = Registry::start_open();
     let push = |number: u32| {
@@ -295,7 +295,7 @@ fn what_davit_pulled_goes_with_the_last_release_and_what_was_there_stays() {
 }
 
 #[test]
-fn builds_go_to_the_engine_that_containers_run_on() {
+fn build_uses_the_engine_of_the_containers() {
     let (address, builds) = door_to_the_engine();
     let davit = Davit::with_flags("tcp", &["--docker-host", &format!("tcp://{address}")]);
     let repo = GitRepo::with(&[("Dockerfile", &web("by tcp"))]);

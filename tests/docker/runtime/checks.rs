@@ -5,7 +5,7 @@ use davit::runtime::redaction::MAX_LOG_TAIL;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_by_a_command_that_fails_says_why_although_it_prints_nothing() {
+async fn silent_exec_probe_is_reported_by_its_exit_code() {
     let mut rig = Rig::docker("rt");
     for (hash, command, expected) in [
         (
@@ -40,7 +40,7 @@ async fn a_check_by_a_command_that_fails_says_why_although_it_prints_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_secret_that_the_engine_cut_nothing_is_left_once_it_is_masked() {
+async fn secret_truncated_by_the_engine_is_redacted() {
     const TOKEN: &str = "S3cretValue-9f8e7d6c5b4a";
     let mut rig = Rig::docker("rt");
     // The engine keeps 4096 bytes of a check's output, and twenty lines are asked for of the last words.

@@ -20,7 +20,7 @@ fn with_port(mut workload: Workload, port: u16, ip: Option<&str>, protocol: Prot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_the_machine_does_not_have_stops_nothing_and_is_told_by_its_field() {
+async fn unknown_host_ip_is_reported_and_stops_no_container() {
     let mut rig = Rig::docker("rt");
     let port = free_port();
     let told = |refused: RuntimeError| {

@@ -17,7 +17,7 @@ use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps};
 
 #[tokio::test]
-async fn what_was_fetched_is_not_fetched_again() {
+async fn cached_commit_is_not_fetched_again() {
     let mut server = GitHttps::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     let first = commit(&repo.head());
@@ -49,7 +49,7 @@ async fn what_was_fetched_is_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn those_who_want_the_same_at_once_share_one_fetch() {
+async fn concurrent_fetches_of_one_commit_are_shared() {
     let repo = GitRepo::with(&[("index.html", "one")]);
     let (local, tip) = (file_remote(repo.path()), commit(&repo.head()));
     let world = World::development();
@@ -71,7 +71,7 @@ async fn those_who_want_the_same_at_once_share_one_fetch() {
 type Damage = (&'static str, fn(&Path));
 
 #[tokio::test]
-async fn a_broken_cache_is_thrown_away() {
+async fn broken_cache_is_discarded() {
     let repo = GitRepo::with(&[("index.html", "one"), ("data", &"x".repeat(10_000))]);
     let first = commit(&repo.head());
     let local = file_remote(repo.path());
@@ -107,7 +107,7 @@ async fn a_broken_cache_is_thrown_away() {
 }
 
 #[tokio::test]
-async fn the_cache_is_bounded() {
+async fn cache_beyond_its_limit_is_pruned() {
     let world = World::with(|options| {
         options.allow_file = true;
         options.max_cache_bytes = 400_000;
@@ -155,7 +155,7 @@ fn old_protocol() -> World {
 }
 
 #[tokio::test]
-async fn a_server_that_gives_no_commit_by_its_hash_is_asked_for_the_ref() {
+async fn server_without_fetch_by_hash_is_asked_for_the_ref() {
     let repo = GitRepo::with(&[("index.html", "one")]);
     let local = file_remote(repo.path());
     let first = commit(&repo.head());
@@ -224,7 +224,7 @@ fn processes(mark: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nothing_secret_is_in_the_list_of_processes_and_cancelling_ends_them() {
+async fn git_process_has_no_secret_argument_and_ends_when_cancelled() {
     let (_listener, port) = silent();
     let https = GitRemote {
         credential: GitCredential::Basic {
@@ -282,7 +282,7 @@ async fn nothing_secret_is_in_the_list_of_processes_and_cancelling_ends_them() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_given_up() {
+async fn server_that_never_answers_times_out() {
     let (_listener, port) = silent();
     let world = World::with(|options| options.resolve_timeout = Duration::from_millis(200));
     let silent = remote(&format!("https://127.0.0.1:{port}/shop.git"));
@@ -319,7 +319,7 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_has_its_own_reason_and_leaves_nothing_half() {
+async fn full_disk_has_its_own_reason_and_leaves_no_partial_files() {
     if !crate::common::is_root() {
         eprintln!("not run: only root can mount a small file system");
         return;

@@ -13,7 +13,7 @@ use crate::common::git_repo::{GitRepo, git};
 use crate::common::run;
 
 #[tokio::test]
-async fn links_modes_and_names_are_kept() {
+async fn checkout_keeps_links_modes_and_names() {
     let repo = GitRepo::with(&[
         ("bin/run", "#!/bin/sh\n"),
         ("dir with space/ü", "x"),
@@ -48,7 +48,7 @@ async fn links_modes_and_names_are_kept() {
 }
 
 #[tokio::test]
-async fn what_a_commit_says_is_short_and_plain() {
+async fn commit_message_is_shortened_to_plain_text() {
     let repo = GitRepo::with(&[("file", "x")]);
     let tree = repo.git(["rev-parse", "HEAD^{tree}"]);
     let content = format!(
@@ -71,7 +71,7 @@ async fn what_a_commit_says_is_short_and_plain() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_repository_holds_is_run() {
+async fn content_of_a_repository_is_never_executed() {
     let proof = tempfile::tempdir().unwrap();
     let touch = format!("touch {}/run", proof.path().display());
     let repo = GitRepo::with(&[
@@ -103,7 +103,7 @@ async fn nothing_that_a_repository_holds_is_run() {
 }
 
 #[tokio::test]
-async fn the_users_configuration_does_not_count() {
+async fn git_configuration_of_the_user_is_ignored() {
     let repo = GitRepo::with(&[("file", "x")]);
     let home = tempfile::tempdir().unwrap();
     // Any of these would make the fetch fail or go elsewhere.
@@ -115,7 +115,7 @@ async fn the_users_configuration_does_not_count() {
     let test = std::env::current_exe().unwrap();
     if std::env::var_os("DAVIT_TEST_INNER").is_none() {
         run(std::process::Command::new(test)
-            .args(["--exact", "hostile::the_users_configuration_does_not_count"])
+            .args(["--exact", "hostile::git_configuration_of_the_user_is_ignored"])
             .env("DAVIT_TEST_INNER", "1")
             .env("HOME", home.path())
             .env("XDG_CONFIG_HOME", home.path().join(".config"))
@@ -136,7 +136,7 @@ async fn the_users_configuration_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_repository_around_the_cache_does_not_count() {
+async fn repository_around_the_cache_is_ignored() {
     let repo = GitRepo::with(&[("file", "x")]);
     let around = GitRepo::new();
     around.git(["config", "url.https://evil.invalid/.insteadOf", "file://"]);
@@ -152,7 +152,7 @@ async fn a_repository_around_the_cache_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_repository_with_long_hashes_works_too() {
+async fn repository_with_sha256_hashes_is_checked_out() {
     let dir = tempfile::tempdir().unwrap();
     run(git(dir.path()).args([
         "init",
@@ -195,7 +195,7 @@ fn entry(mode: &str, name: &str, id: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_tree_that_would_write_elsewhere_is_refused() {
+async fn tree_that_writes_outside_is_rejected() {
     let world = World::development();
     for name in ["..", ".git", ".GIT", "a/b"] {
         let repo = GitRepo::with(&[("file", "x")]);

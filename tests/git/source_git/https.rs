@@ -27,7 +27,7 @@ fn basic(username: &str, password: &str) -> GitCredential {
 }
 
 #[tokio::test]
-async fn each_kind_of_ref_becomes_its_commit() {
+async fn ref_of_each_kind_resolves_to_its_commit() {
     let server = GitHttps::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     let first = repo.head();
@@ -100,7 +100,7 @@ async fn each_kind_of_ref_becomes_its_commit() {
 }
 
 #[tokio::test]
-async fn who_has_the_credential_is_let_in_and_nobody_else() {
+async fn repository_is_fetched_only_with_its_credential() {
     let mut server = GitHttps::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     server.publish("shop.git", &repo);
@@ -182,7 +182,7 @@ async fn who_has_the_credential_is_let_in_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn only_https_and_ssh_unless_for_development() {
+async fn url_scheme_other_than_https_and_ssh_needs_a_flag() {
     let repo = GitRepo::with(&[("index.html", "one")]);
     let local = file_remote(repo.path());
     let production = World::new();
@@ -228,7 +228,7 @@ async fn only_https_and_ssh_unless_for_development() {
 }
 
 #[tokio::test]
-async fn the_id_of_a_tag_is_no_commit() {
+async fn hash_of_a_tag_object_is_rejected_as_commit() {
     let repo = GitRepo::with(&[("file", "one")]);
     repo.git(["tag", "--annotate", "--message", "a tag", "v1"]);
     let of_tag = commit(repo.git(["rev-parse", "v1"]).trim());

@@ -56,7 +56,7 @@ fn at(port: u16) -> GitRemote {
 }
 
 #[tokio::test]
-async fn each_answer_has_a_reason() {
+async fn malformed_response_is_mapped_to_its_reason() {
     let world = World::development();
     for (status, reason, class) in [
         ("401 Unauthorized", GitAuthFailed, Terminal),
@@ -103,7 +103,7 @@ async fn each_answer_has_a_reason() {
 }
 
 #[tokio::test]
-async fn a_server_that_repeats_the_credential_tells_nobody() {
+async fn credential_in_a_server_message_is_redacted() {
     // Git prints what a server writes beside a refusal; this one writes what it was sent.
     let (port, _requests) = server_by_path(|request| {
         let sent = request
@@ -131,7 +131,7 @@ async fn a_server_that_repeats_the_credential_tells_nobody() {
 }
 
 #[tokio::test]
-async fn a_redirection_gets_no_credential() {
+async fn redirect_receives_no_credential() {
     let (elsewhere, stolen) = server(answer("404 Not Found", ""));
     for status in [
         "301 Moved Permanently",
@@ -157,7 +157,7 @@ async fn a_redirection_gets_no_credential() {
 }
 
 #[tokio::test]
-async fn a_name_without_its_ending_is_completed() {
+async fn url_without_git_suffix_is_completed() {
     let hash = "0123456789012345678901234567890123456789";
     // As GitLab does; behind the full name is the oldest protocol, which is only files.
     let (port, requests) = server_by_path(move |request| {

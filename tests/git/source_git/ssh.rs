@@ -31,7 +31,7 @@ fn careless(mut remote: GitRemote) -> GitRemote {
 }
 
 #[tokio::test]
-async fn the_key_opens_and_the_host_key_must_be_known() {
+async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
     let mut server = GitSsh::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     server.publish("shop.git", &repo);

@@ -34,7 +34,7 @@ fn add(repo: &GitRepo, path: &str, url: &str, child: &str) {
 }
 
 #[tokio::test]
-async fn submodules_are_laid_out_at_the_commit_that_is_pinned() {
+async fn submodule_is_checked_out_at_its_pinned_commit() {
     let server = GitHttps::start();
     let inner = GitRepo::with(&[("inner", "inner")]);
     server.publish("libs/inner.git", &inner);
@@ -73,7 +73,7 @@ async fn submodules_are_laid_out_at_the_commit_that_is_pinned() {
 }
 
 #[tokio::test]
-async fn a_credential_does_not_go_to_another_host() {
+async fn submodule_on_another_host_receives_no_credential() {
     let server = GitHttps::start();
     let lib = GitRepo::with(&[("lib", "lib")]);
     server.publish("lib.git", &lib);
@@ -122,7 +122,7 @@ async fn a_credential_does_not_go_to_another_host() {
 }
 
 #[tokio::test]
-async fn a_submodule_that_breaks_the_rules_is_refused() {
+async fn submodule_with_a_forbidden_url_is_rejected() {
     let server = GitHttps::start();
     let lib = GitRepo::with(&[("lib", "lib")]);
     server.publish("lib.git", &lib);
@@ -195,7 +195,7 @@ async fn a_submodule_that_breaks_the_rules_is_refused() {
 }
 
 #[tokio::test]
-async fn submodules_without_end_end() {
+async fn recursive_submodules_are_limited() {
     // Each contains the one before it, deeper than is allowed.
     let mut child = GitRepo::with(&[("file", "x")]);
     let mut all = Vec::new();

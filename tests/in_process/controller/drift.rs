@@ -9,7 +9,7 @@ use super::harness::{GOOD, Loop, NEXT, condition, id, repo, source};
 use crate::common::git_repo::GitRepo;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_a_hand_removed_is_made_again() {
+async fn manually_removed_image_is_rebuilt() {
     let (davit, _repo) = Loop::with_shop().await;
     davit.quiet().await;
     let image = FakeBuilder::id(GOOD);
@@ -40,7 +40,7 @@ async fn an_image_that_a_hand_removed_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_cannot_be_made_again_is_tried_once_and_told() {
+async fn image_that_cannot_be_rebuilt_is_attempted_once_and_reported() {
     let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     davit.runtime.lose_image(&image);
@@ -67,7 +67,7 @@ async fn an_image_that_cannot_be_made_again_is_tried_once_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ended_for_good_is_an_error_until_a_release_runs_it_again() {
+async fn completed_container_is_an_error_until_a_release_runs_it_again() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let spec = json!({"source": source(&repo), "restartPolicy": {"condition": "OnFailure"}});
@@ -100,7 +100,7 @@ async fn what_ended_for_good_is_an_error_until_a_release_runs_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_auto_rollback_what_serves_is_repaired_beside_what_failed() {
+async fn serving_containers_are_repaired_while_failed_ones_stay() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let bad = "FROM scratch\nENV BAD=1\n";
@@ -140,7 +140,7 @@ async fn without_auto_rollback_what_serves_is_repaired_beside_what_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_revision_that_was_asked_for_is_made_again_and_not_the_newest() {
+async fn removed_image_of_a_pinned_revision_is_rebuilt_from_that_revision() {
     let (davit, repo) = Loop::with_shop().await;
     let first = repo.head();
     repo.commit("Next", &[("Dockerfile", NEXT)]);
@@ -171,7 +171,7 @@ async fn an_older_revision_that_was_asked_for_is_made_again_and_not_the_newest()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lost_image_of_what_should_serve_is_told_where_the_newest_release_failed() {
+async fn lost_image_of_the_serving_release_is_reported_after_a_failed_release() {
     let (davit, repo) = Loop::with_shop().await;
     davit
         .builder
@@ -194,7 +194,7 @@ async fn the_lost_image_of_what_should_serve_is_told_where_the_newest_release_fa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_runs_once_is_not_run_again_because_somebody_tidied_up() {
+async fn pruned_completed_container_is_not_run_again() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let spec = json!({"source": source(&repo), "restartPolicy": {"condition": "Never"}});
@@ -262,7 +262,7 @@ async fn after_a_job(replicas: u32) -> (Loop, GitRepo) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_run_to_its_end_does_not_run_again_whatever_comes_after() {
+async fn completed_container_is_never_run_again_without_a_release() {
     let (mut davit, repo) = after_a_job(1).await;
     let release = davit.phase("shop-1", "Succeeded").await;
     assert_eq!(release["status"]["ended"][0]["exitCode"], 0, "{release:#}");
@@ -300,7 +300,7 @@ async fn what_has_run_to_its_end_does_not_run_again_whatever_comes_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_that_run_once_each_runs_once() {
+async fn replicas_with_restart_never_run_once_each() {
     let (davit, _repo) = after_a_job(2).await;
     assert_eq!(davit.runtime.calls().created, 2);
     davit.runtime.by_hand(&id("shop"), Hand::Remove);
@@ -328,7 +328,7 @@ async fn of_two_that_run_once_each_runs_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_release_of_what_runs_takes_no_repair_away() {
+async fn cancelled_redeploy_does_not_stop_repairs() {
     let (davit, _repo) = Loop::with_shop().await;
     davit.cancel_a_redeploy().await;
     davit.done("shop").await;
@@ -346,7 +346,7 @@ async fn a_cancelled_release_of_what_runs_takes_no_repair_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_failed_with_the_host_port_and_was_removed_makes_room_for_what_served() {
+async fn removed_failed_container_frees_the_host_port_for_the_previous_one() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let sick = Behaviour::Unhealthy("no".to_owned());

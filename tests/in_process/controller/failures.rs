@@ -20,7 +20,7 @@ async fn forget(davit: &Loop, release: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_is_deleted_stops_nothing() {
+async fn deleting_release_records_keeps_containers_running() {
     let (davit, _repo) = Loop::with_shop().await;
     let created = davit.runtime.calls().created;
     let serving = davit.runtime.containers(&id("shop"));
@@ -56,7 +56,7 @@ async fn a_history_that_is_deleted_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_taken_is_passed_over() {
+async fn release_name_that_is_taken_is_skipped() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     // Of an Application that is not there, and never gets a number.
@@ -87,7 +87,7 @@ async fn a_name_that_is_taken_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stopped_in_the_middle_of_a_release_is_released_when_it_starts_again() {
+async fn application_stopped_during_a_release_is_released_after_its_start() {
     let davit = Loop::start().await;
     let sick = Behaviour::Unhealthy("not yet".to_owned());
     let repo = repo(GOOD);
@@ -121,7 +121,7 @@ async fn what_was_stopped_in_the_middle_of_a_release_is_released_when_it_starts_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_containers_that_take_their_time_fail_no_release_and_hide_nothing() {
+async fn slowly_stopping_containers_fail_no_release() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let spec = json!({"source": source(&repo), "rollout": {"progressDeadline": "1s"}});
@@ -149,7 +149,7 @@ async fn old_containers_that_take_their_time_fail_no_release_and_hide_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_that_come_back_come_in_containers_of_their_own() {
+async fn restored_secret_value_gets_new_containers() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     davit.set_db("good").await;
@@ -178,7 +178,7 @@ async fn values_that_come_back_come_in_containers_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_source() {
+async fn git_outage_does_not_delay_environment_changes_and_hides_no_source_change() {
     let (davit, repo) = Loop::with_shop().await;
     let git = repo.path().to_owned();
     let away = git.with_extension("away");
@@ -208,7 +208,7 @@ async fn an_outage_of_git_holds_up_no_environment_and_is_no_success_of_another_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_a_look_after_a_failure_gets_another_try() {
+async fn requested_reconcile_after_a_failure_tries_again() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     davit.runtime.occupy(8080, "a program on this machine");
@@ -231,7 +231,7 @@ async fn who_asks_for_a_look_after_a_failure_gets_another_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_release_ends_where_old_and_new_are_sick() {
+async fn cancelled_release_ends_although_all_containers_are_unhealthy() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let rollout = json!({"progressDeadline": "1h", "minReady": "0s"});
@@ -263,7 +263,7 @@ async fn a_cancelled_release_ends_where_old_and_new_are_sick() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn releases_that_an_earlier_namesake_left_are_adopted() {
+async fn releases_of_an_earlier_application_of_the_name_are_adopted() {
     let (davit, _repo) = Loop::with_shop().await;
     let orphan = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
     davit
@@ -277,7 +277,7 @@ async fn releases_that_an_earlier_namesake_left_are_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_container_says_never_shows_a_secret_that_is_another_one_by_now_or_gone() {
+async fn container_output_with_a_changed_or_deleted_secret_is_redacted() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     davit.set_db("hush-hush-one").await;
@@ -314,7 +314,7 @@ async fn what_a_container_says_never_shows_a_secret_that_is_another_one_by_now_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn how_often_a_container_ended_long_ago_fails_no_release_of_today() {
+async fn restarts_under_an_earlier_release_fail_no_later_one() {
     let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     let ends = Behaviour::Exits {
@@ -335,7 +335,7 @@ async fn how_often_a_container_ended_long_ago_fails_no_release_of_today() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hinders_a_rollout_is_told_and_has_until_the_deadline() {
+async fn rollout_obstacle_is_reported_until_the_deadline() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let broken = || RuntimeError::Engine {
@@ -366,7 +366,7 @@ async fn what_hinders_a_rollout_is_told_and_has_until_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_release_of_what_runs_leaves_nothing_to_be_done() {
+async fn cancelled_redeploy_leaves_the_application_done() {
     let (davit, _repo) = Loop::with_shop().await;
     davit.cancel_a_redeploy().await;
     let app = davit.done("shop").await;
@@ -380,7 +380,7 @@ async fn a_cancelled_release_of_what_runs_leaves_nothing_to_be_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_that_outlives_its_application_has_ended() {
+async fn release_kept_after_its_application_has_ended() {
     let (davit, repo) = Loop::with_shop().await;
     davit.build_next(&repo).await;
     let orphan = DeleteParams {
@@ -400,7 +400,7 @@ async fn a_release_that_outlives_its_application_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_git_is_no_other_one_after_a_restart() {
+async fn git_outage_has_the_same_effect_after_a_restart() {
     let mut davit = Loop::start().await;
     let mut server = GitHttps::start();
     server.publish("shop.git", &repo(GOOD));
@@ -445,7 +445,7 @@ async fn an_outage_of_git_is_no_other_one_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_variable_of_the_spec_that_comes_and_goes_makes_no_other_container() {
+async fn variable_added_and_removed_changes_no_container() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let env = |names: &[&str]| {

@@ -14,7 +14,7 @@ use super::harness::{Loop, condition, id, repo, source, url_of_db};
 const FOREVER: &str = "FROM scratch\nRUN sleep 3600\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_comes_changes_and_goes_without_a_trace() {
+async fn application_is_created_changed_and_deleted_completely() {
     let davit = Loop::start().await;
     let first = "FROM scratch\n";
     let repo = repo(first);
@@ -67,7 +67,7 @@ async fn an_application_comes_changes_and_goes_without_a_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn newer_supersedes_older_and_a_build_that_is_cancelled_ends() {
+async fn newer_release_supersedes_the_older_and_ends_its_build() {
     let davit = Loop::start().await;
     let repo = repo(FOREVER);
     davit.apply("shop", json!({"source": source(&repo)})).await;
@@ -103,7 +103,7 @@ async fn newer_supersedes_older_and_a_build_that_is_cancelled_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namesake_gets_nothing_of_a_release_that_was_deleted_while_it_was_built() {
+async fn new_release_of_a_deleted_name_takes_over_no_build() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
@@ -141,7 +141,7 @@ async fn a_namesake_gets_nothing_of_a_release_that_was_deleted_while_it_was_buil
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_that_is_orphaned_while_it_is_built_leaves_no_job() {
+async fn application_orphaned_during_a_build_leaves_no_job() {
     let davit = Loop::start().await;
     let (slow, quick) = (repo(FOREVER), repo("FROM scratch\n"));
     davit
@@ -159,7 +159,7 @@ async fn an_application_that_is_orphaned_while_it_is_built_leaves_no_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrency_queue_waits_and_forbid_refuses() {
+async fn concurrency_policy_queue_waits_and_forbid_rejects() {
     let davit = Loop::start().await;
     let repo = repo(FOREVER);
     for (name, policy, second) in [("queues", "Queue", "Pending"), ("forbids", "Forbid", "Failed")] {
@@ -198,7 +198,7 @@ async fn concurrency_queue_waits_and_forbid_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn builds_at_once_are_bounded_and_the_waiting_ones_show_their_place() {
+async fn concurrent_builds_are_limited_and_queued_ones_show_their_position() {
     let davit = Loop::start().await;
     let (forever, quick) = (repo(FOREVER), repo("FROM scratch\n"));
     for name in ["a", "b"] {
@@ -223,7 +223,7 @@ async fn builds_at_once_are_bounded_and_the_waiting_ones_show_their_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_fails_by_itself_is_an_error_and_one_that_could_not_be_made_is_tried_again() {
+async fn failed_build_is_an_error_and_an_interrupted_build_is_retried() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
@@ -284,7 +284,7 @@ async fn a_build_that_fails_by_itself_is_an_error_and_one_that_could_not_be_made
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drift_is_put_right_without_a_release() {
+async fn drift_is_repaired_without_a_release() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit
@@ -316,7 +316,7 @@ async fn drift_is_put_right_without_a_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_goes_away_is_said_and_what_it_missed_is_done_when_it_is_back() {
+async fn engine_outage_is_reported_and_changes_are_applied_afterwards() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
@@ -350,7 +350,7 @@ async fn an_engine_that_goes_away_is_said_and_what_it_missed_is_done_when_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_never_answers_holds_up_nobody_else_and_not_even_drift() {
+async fn unresponsive_server_delays_neither_other_applications_nor_repairs() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     // It takes connections and says nothing.
@@ -395,7 +395,7 @@ async fn a_server_that_never_answers_holds_up_nobody_else_and_not_even_drift() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_user_can_mend_at_a_provider_is_an_error_until_it_is_mended() {
+async fn terminal_git_provider_problem_is_an_error_until_it_is_solved() {
     let davit = Loop::start().await;
     let spec = json!({"source": {"gitea": {"provider": {"name": "gt", "namespace": "forge"}, "owner": "a", "repository": "b"}}});
     davit.apply("shop", spec).await;
@@ -434,7 +434,7 @@ async fn what_only_the_user_can_mend_at_a_provider_is_an_error_until_it_is_mende
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trigger_that_changes_counts_at_once() {
+async fn changed_trigger_applies_at_once() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     for (number, before, after) in [
@@ -467,7 +467,7 @@ async fn a_trigger_that_changes_counts_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_of_no_application_says_so_and_begins_when_that_comes() {
+async fn release_of_a_missing_application_starts_when_it_is_created() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit.ask("early", json!({"application": "shop"})).await;
@@ -489,7 +489,7 @@ async fn a_release_of_no_application_says_so_and_begins_when_that_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_of_no_application_can_be_cancelled() {
+async fn release_of_a_missing_application_can_be_cancelled() {
     let davit = Loop::start().await;
     davit.ask("early", json!({"application": "shop"})).await;
     davit
@@ -512,7 +512,7 @@ async fn a_release_of_no_application_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_port_that_was_taken_is_had_soon_after_it_is_freed() {
+async fn taken_host_port_is_used_after_it_is_freed() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     let spec = json!({"source": source(&repo), "ports": [{"containerPort": 80, "hostPort": 8080}]});
@@ -547,7 +547,7 @@ async fn a_host_port_that_was_taken_is_had_soon_after_it_is_freed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_application_owns_is_swept_to_the_end() {
+async fn containers_without_application_are_removed() {
     let mut davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
@@ -577,7 +577,7 @@ async fn what_no_application_owns_is_swept_to_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_changes_makes_one_release_that_names_it_and_never_its_value() {
+async fn changed_secret_creates_one_release_that_names_it_without_its_value() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit
@@ -611,7 +611,7 @@ async fn a_secret_that_changes_makes_one_release_that_names_it_and_never_its_val
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_keeps_what_its_limits_say_and_never_loses_the_active_release() {
+async fn history_beyond_its_limit_is_pruned_except_the_active_release() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit
@@ -643,7 +643,7 @@ async fn history_keeps_what_its_limits_say_and_never_loses_the_active_release() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_orphan_runs_on_and_is_left_alone_by_the_next_davit() {
+async fn orphaned_container_is_kept_by_the_next_controller() {
     let mut davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit
@@ -665,7 +665,7 @@ async fn an_orphan_runs_on_and_is_left_alone_by_the_next_davit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_deleted_in_a_build_goes_when_the_build_has_ended() {
+async fn application_deleted_during_a_build_is_removed_after_the_build() {
     let davit = Loop::start().await;
     let repo = repo(FOREVER);
     davit.apply("shop", json!({"source": source(&repo)})).await;
@@ -678,7 +678,7 @@ async fn an_application_deleted_in_a_build_goes_when_the_build_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_davit_that_comes_back_goes_on_where_it_was() {
+async fn controller_after_restart_continues_its_work() {
     let mut davit = Loop::start().await;
     let repo = repo(FOREVER);
     davit.apply("shop", json!({"source": source(&repo)})).await;

@@ -45,7 +45,7 @@ fn says(text: &str) -> impl Fn(&Value) -> bool + '_ {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_secret_at_a_cut_nothing_is_shown() {
+async fn secret_at_the_truncation_is_redacted() {
     let file = json!({"volumes": [{"name": "db", "mountPath": "/db", "secret": {"name": "db"}}]});
     for at in [json!({"env": url_of_db()}), file] {
         let (davit, _repo) = with_secret(TOKEN, &at).await;
@@ -75,7 +75,7 @@ async fn of_a_secret_at_a_cut_nothing_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_secret_of_many_words_or_lines_nothing_is_shown() {
+async fn secret_of_several_lines_is_redacted() {
     for value in [
         "correct horse battery staple zebra ".repeat(6),
         "correct horse\nbattery\nstaple zebra\n".repeat(10),
@@ -93,7 +93,7 @@ async fn of_a_secret_of_many_words_or_lines_nothing_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_is_shown_is_obeyed_by_a_terminal() {
+async fn control_characters_in_output_are_replaced() {
     let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     let said = "\u{1b}[31mno\r\n\tdatabase\u{7}\0".to_owned();

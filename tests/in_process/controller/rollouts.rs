@@ -26,7 +26,7 @@ async fn with_a_bad_commit(behaviour: &Behaviour, rollout: serde_json::Value) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containers_that_keep_ending_are_taken_back() {
+async fn crash_loop_is_rolled_back() {
     let ends = Behaviour::Exits {
         code: 3,
         message: "no database".to_owned(),
@@ -57,7 +57,7 @@ async fn containers_that_keep_ending_are_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containers_that_never_get_well_have_until_the_deadline() {
+async fn unhealthy_containers_fail_the_release_at_the_deadline() {
     let sick = Behaviour::Unhealthy("connection refused".to_owned());
     let (davit, _repo) = with_a_bad_commit(&sick, json!({"progressDeadline": "2s"})).await;
     davit
@@ -82,7 +82,7 @@ async fn containers_that_never_get_well_have_until_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_auto_rollback_what_failed_stays_to_be_looked_at() {
+async fn failed_containers_stay_without_auto_rollback() {
     let sick = Behaviour::Unhealthy("connection refused".to_owned());
     let rollout = json!({"progressDeadline": "1s", "autoRollback": false});
     let (davit, _repo) = with_a_bad_commit(&sick, rollout).await;
@@ -100,7 +100,7 @@ async fn without_auto_rollback_what_failed_stays_to_be_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_new_ones_must_have_been_healthy_for_min_ready() {
+async fn new_containers_serve_after_min_ready() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let spec = json!({"source": source(&repo), "replicas": 2, "rollout": {"minReady": "1h", "progressDeadline": "2h"}});
@@ -113,7 +113,7 @@ async fn the_new_ones_must_have_been_healthy_for_min_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_application_that_falls_ill_is_an_error_until_it_is_well() {
+async fn unhealthy_application_is_an_error_until_it_is_healthy() {
     let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     davit
@@ -130,7 +130,7 @@ async fn a_healthy_application_that_falls_ill_is_an_error_until_it_is_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_release_that_fails_leaves_nothing() {
+async fn failed_first_release_leaves_no_container() {
     let davit = Loop::start().await;
     davit.runtime.script(
         &FakeBuilder::id(BAD),
@@ -148,7 +148,7 @@ async fn a_first_release_that_fails_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_failed_or_was_cancelled_goes_although_what_served_has_ended_for_good() {
+async fn failed_containers_are_removed_although_the_previous_ones_completed() {
     let davit = Loop::start().await;
     let sick = Behaviour::Unhealthy("connection refused".to_owned());
     davit.runtime.script(&FakeBuilder::id(BAD), &sick);
@@ -187,7 +187,7 @@ async fn what_failed_or_was_cancelled_goes_although_what_served_has_ended_for_go
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_way_back_stays_although_a_later_release_of_the_same_containers_failed() {
+async fn rollback_target_stays_after_a_failed_release_of_the_same_containers() {
     let davit = Loop::start().await;
     let sick = Behaviour::Unhealthy("connection refused".to_owned());
     davit.runtime.script(&FakeBuilder::id(BAD), &sick);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::harness::{GOOD, Loop, NEXT, condition, id, repo, source, url_of_db};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_and_suspended_mean_what_they_say() {
+async fn stopped_removes_containers_and_suspended_keeps_them() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
@@ -55,7 +55,7 @@ async fn stopped_and_suspended_mean_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
+async fn release_can_be_cancelled_during_suspension() {
     let (davit, repo) = Loop::with_shop().await;
     davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
@@ -81,7 +81,7 @@ async fn who_asks_for_the_end_of_a_release_gets_it_although_it_is_suspended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_build_came_to_meanwhile_is_recorded_and_nothing_follows_from_it() {
+async fn build_result_during_suspension_is_recorded_without_a_rollout() {
     let (davit, repo) = Loop::with_shop().await;
     davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
@@ -116,7 +116,7 @@ async fn what_a_build_came_to_meanwhile_is_recorded_and_nothing_follows_from_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_fails_meanwhile_is_told() {
+async fn build_that_fails_during_suspension_is_reported() {
     let (davit, repo) = Loop::with_shop().await;
     davit
         .builder
@@ -135,7 +135,7 @@ async fn a_build_that_fails_meanwhile_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wanted_and_does_not_run_is_told_by_what_is_different() {
+async fn pending_change_during_suspension_is_reported_by_its_fields() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     davit.set_db("one").await;
@@ -177,7 +177,7 @@ async fn what_is_wanted_and_does_not_run_is_told_by_what_is_different() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn releases_have_their_numbers_as_they_were_created() {
+async fn releases_are_numbered_in_order_of_creation() {
     let (davit, _repo) = Loop::with_shop().await;
     let spec = json!({"spec": {"suspend": true, "concurrencyPolicy": "Queue"}});
     davit.patch("shop", spec).await;
@@ -227,7 +227,7 @@ fn davit_release(app: &Value, least: i64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nothing_works_for_is_not_told_to_be_under_way() {
+async fn release_during_suspension_is_reported_as_suspended() {
     let (mut davit, repo) = Loop::with_shop().await;
     davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
@@ -248,7 +248,7 @@ async fn what_nothing_works_for_is_not_told_to_be_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_waits_for_its_place_waits_on() {
+async fn queued_build_stays_queued_during_suspension() {
     let (davit, repo) = Loop::with_shop().await;
     davit.builder.hold();
     let others = ["one", "two"].map(|name| (name, super::harness::repo(&format!("{NEXT}ENV A={name}\n"))));
@@ -276,7 +276,7 @@ async fn a_build_that_waits_for_its_place_waits_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_of_a_rollout_does_not_run_meanwhile() {
+async fn rollout_deadline_is_paused_during_suspension() {
     let (davit, _repo) = Loop::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     davit

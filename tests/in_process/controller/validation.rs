@@ -16,7 +16,7 @@ fn message(object: &Value, kind: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_that_does_not_fit_the_source_fails_at_once_and_says_how_to_ask() {
+async fn release_that_does_not_fit_the_source_fails_with_a_solution() {
     let (davit, _repo) = Loop::with_shop().await;
     let image = json!({"docker": {"image": "registry.invalid/shop:1"}});
     davit
@@ -61,7 +61,7 @@ async fn a_release_that_does_not_fit_the_source_fails_at_once_and_says_how_to_as
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspended_provider_says_so_and_lets_nobody_look_anything_up() {
+async fn suspended_git_provider_resolves_no_source() {
     let davit = Loop::start().await;
     let providers: Api<GitProvider> = davit.api();
     davit
@@ -100,7 +100,7 @@ async fn a_suspended_provider_says_so_and_lets_nobody_look_anything_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_label_of_a_namespace_lets_its_applications_in_and_out_at_once() {
+async fn namespace_label_grants_and_revokes_a_git_provider_at_once() {
     let davit = Loop::start().await;
     let namespaces: Api<Namespace> = Api::all(davit.client.clone());
     let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}});
@@ -136,7 +136,7 @@ async fn a_label_of_a_namespace_lets_its_applications_in_and_out_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_has_a_title_and_a_failed_one_its_commit() {
+async fn release_has_a_title_and_a_failed_one_its_commit() {
     let (davit, repo) = Loop::with_shop().await;
     repo.commit(
         "Break it\n\nfor good",
@@ -169,7 +169,7 @@ async fn a_release_has_a_title_and_a_failed_one_its_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_environment_takes_the_build_under_way_along() {
+async fn changed_environment_takes_over_the_running_build() {
     let davit = Loop::start().await;
     davit.builder.hold();
     let repo = repo("FROM scratch\nRUN true\n");
@@ -208,7 +208,7 @@ async fn a_changed_environment_takes_the_build_under_way_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_that_is_stopped_already_or_of_something_else_is_begun_anew() {
+async fn build_that_is_cancelled_or_has_other_inputs_starts_again() {
     let davit = Loop::start().await;
     davit.builder.hold();
     let repo = repo("FROM scratch\nRUN true\n");
@@ -228,7 +228,7 @@ async fn a_build_that_is_stopped_already_or_of_something_else_is_begun_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_in_values_command_and_arguments_are_replaced() {
+async fn variables_in_values_command_and_args_are_expanded() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"pw": value}});
@@ -311,7 +311,7 @@ async fn variables_in_values_command_and_arguments_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_a_release_is_told_once() {
+async fn obstacle_of_a_release_is_reported_once() {
     let davit = Loop::start().await;
     let repo = repo(GOOD);
     let image = FakeBuilder::id(GOOD);

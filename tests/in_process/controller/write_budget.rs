@@ -12,7 +12,7 @@ const PASSES: u64 = 15;
 const WRITES: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_deployment_costs_few_passes_and_writes_and_an_idle_application_none() {
+async fn deployment_stays_within_its_budget_and_an_idle_application_costs_nothing() {
     let davit = Loop::start().await;
     let repo = repo("FROM scratch\n");
     davit
@@ -92,7 +92,7 @@ async fn a_whole_deployment_costs_few_passes_and_writes_and_an_idle_application_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_free_place_no_release_is_ever_written_as_queued() {
+async fn release_with_a_free_build_slot_is_never_written_as_queued() {
     let davit = Loop::start().await;
     let api = davit.api::<Release>();
     let mut seen = std::pin::pin!(watcher(api, watcher::Config::default()));
