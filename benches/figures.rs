@@ -12,9 +12,9 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-#[allow(dead_code, reason = "the benches use only some of the rig")]
+#[allow(dead_code, reason = "the benches use only some of the harness")]
 #[path = "../tests/in_process/controller/harness.rs"]
-mod rig;
+mod harness;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -133,22 +133,22 @@ fn pass() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let davit = rig::Loop::start().await;
-        let repo = rig::repo("FROM scratch\n");
+        let davit = harness::Harness::start().await;
+        let repo = harness::repo("FROM scratch\n");
         for number in 0..APPLICATIONS {
-            let spec = json!({"source": rig::source(&repo)});
+            let spec = json!({"source": harness::source(&repo)});
             davit.apply(&format!("app-{number}"), spec).await;
         }
         for number in 0..APPLICATIONS {
-            davit.done(&format!("app-{number}")).await;
+            davit.wait_until_done(&format!("app-{number}")).await;
         }
-        davit.quiet().await;
-        let (writes, used) = (davit.writes(), cpu(std::process::id()));
+        davit.wait_until_idle().await;
+        let (writes, used) = (davit.status_writes(), cpu(std::process::id()));
         let began = Instant::now();
         for _ in 0..ROUNDS {
-            let goal = davit.passes() + APPLICATIONS;
+            let goal = davit.reconciles() + APPLICATIONS;
             davit.runtime.advance(Duration::ZERO); // Every Application is looked at.
-            while davit.passes() < goal {
+            while davit.reconciles() < goal {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
@@ -157,7 +157,7 @@ fn pass() {
             "a no-op pass         {:>7.0} µs of CPU, {:.0} passes a second, {} writes in {passes} passes",
             (cpu(std::process::id()) - used) as f64 * 1000.0 / passes as f64,
             passes as f64 / began.elapsed().as_secs_f64(),
-            davit.writes() - writes,
+            davit.status_writes() - writes,
         );
     });
 }

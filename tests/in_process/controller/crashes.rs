@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::harness::{GOOD, Loop, NEXT, condition, repo, source};
+use super::harness::{GOOD, Harness, NEXT, condition, repo, source};
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps};
 
@@ -13,12 +13,12 @@ fn polling(source: &Value) -> Value {
 }
 
 /// Commits, and kills the controller when it has written so many times since, or is done. True if it was killed before.
-async fn commit_and_kill(davit: &mut Loop, repo: &GitRepo, writes: i64) -> (String, bool) {
+async fn commit_and_kill(davit: &mut Harness, repo: &GitRepo, writes: i64) -> (String, bool) {
     davit.cut_off_after(writes);
     let file = format!("FROM scratch\nENV COMMIT={}\n", repo.head());
     let head = repo.commit(&format!("After {writes}"), &[("Dockerfile", &file)]);
     davit
-        .wait("shop", "cut off or done", |app| {
+        .wait_until("shop", "cut off or done", |app| {
             davit.is_cut_off() || is_done_at(app, &head)
         })
         .await;
@@ -32,7 +32,7 @@ fn is_done_at(app: &Value, commit: &str) -> bool {
 }
 
 /// How many Releases each commit has, in the order in which the commits were first released.
-async fn releases_by_commit(davit: &Loop) -> Vec<(String, u32)> {
+async fn releases_by_commit(davit: &Harness) -> Vec<(String, u32)> {
     let mut counts: Vec<(String, u32)> = Vec::new();
     for release in davit.releases("shop").await {
         let commit = release["status"]["source"]["revision"].as_str().unwrap_or("none");
@@ -46,16 +46,16 @@ async fn releases_by_commit(davit: &Loop) -> Vec<(String, u32)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn controller_killed_after_any_write_makes_one_release_for_each_commit() {
-    let mut davit = Loop::start().await;
+    let mut davit = Harness::start().await;
     let repo = repo(GOOD);
     davit.apply("shop", polling(&source(&repo))).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     let mut writes = 1;
     loop {
         let (head, killed_before) = commit_and_kill(&mut davit, &repo, writes).await;
-        davit.run();
+        davit.start_controller();
         davit
-            .wait("shop", "done at the newest commit", |app| is_done_at(app, &head))
+            .wait_until("shop", "done at the newest commit", |app| is_done_at(app, &head))
             .await;
         let counts = releases_by_commit(&davit).await;
         assert!(
@@ -76,7 +76,7 @@ async fn controller_killed_after_any_write_makes_one_release_for_each_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn controller_killed_after_any_write_keeps_the_newest_commit_while_git_is_away() {
     for writes in 1..=4 {
-        let mut davit = Loop::start().await;
+        let mut davit = Harness::start().await;
         let mut server = GitHttps::start();
         let repo = repo(GOOD);
         server.publish("shop.git", &repo);
@@ -87,16 +87,16 @@ async fn controller_killed_after_any_write_keeps_the_newest_commit_while_git_is_
         let url = server.url(Access::Anonymous, "shop.git");
         let git = json!({"git": {"url": url, "ref": {"branch": "main"}, "secretRef": {"name": "git"}}});
         davit.apply("shop", polling(&git)).await;
-        davit.done("shop").await;
+        davit.wait_until_done("shop").await;
         davit.cut_off_after(writes);
         let head = repo.commit("Next", &[("Dockerfile", NEXT)]);
         server.publish("shop.git", &repo);
         davit.until("cut off", || davit.is_cut_off()).await;
         davit.kill();
         server.stop();
-        davit.run();
+        davit.start_controller();
         davit
-            .wait("shop", "aware that Git is away", |app| {
+            .wait_until("shop", "aware that Git is away", |app| {
                 condition(app, "SourceReady")["reason"] == "GitUnreachable"
             })
             .await;

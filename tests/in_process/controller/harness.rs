@@ -41,7 +41,7 @@ pub const NEXT: &str = "FROM scratch\nENV NEXT=1\n";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A controller that runs, and everything around it.
-pub struct Loop {
+pub struct Harness {
     pub client: Client,
     pub runtime: FakeRuntime,
     pub builder: FakeBuilder,
@@ -52,7 +52,7 @@ pub struct Loop {
     runs: Option<Running>,
 }
 
-/// A controller that runs, in a Tokio runtime of its own so that [`Loop::kill`] ends all of its tasks.
+/// A controller that runs, in a Tokio runtime of its own so that [`Harness::kill`] ends all of its tasks.
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -66,7 +66,7 @@ impl Drop for Running {
     }
 }
 
-impl Loop {
+impl Harness {
     /// Starts one that builds two things at once.
     pub async fn start() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -99,7 +99,7 @@ impl Loop {
             _dir: dir,
             runs: None,
         };
-        started.run();
+        started.start_controller();
         started
     }
 
@@ -107,7 +107,7 @@ impl Loop {
     pub async fn with_shop() -> (Self, GitRepo) {
         let (davit, repo) = (Self::start().await, repo(GOOD));
         davit.apply("shop", json!({"source": source(&repo)})).await;
-        davit.done("shop").await;
+        davit.wait_until_done("shop").await;
         (davit, repo)
     }
 
@@ -115,23 +115,23 @@ impl Loop {
     pub async fn build_next(&self, repo: &GitRepo) {
         self.builder.hold();
         repo.commit("Next", &[("Dockerfile", NEXT)]);
-        self.look("shop").await;
-        self.phase("shop-2", "Building").await;
+        self.request_reconcile("shop").await;
+        self.wait_for_phase("shop-2", "Building").await;
     }
 
     /// Asks for what `shop` runs once more, as the Release `again`, and cancels it as it is being built.
-    pub async fn cancel_a_redeploy(&self) {
+    pub async fn cancel_redeploy(&self) {
         self.builder.hold();
-        self.ask("again", json!({"application": "shop", "type": "Redeploy"}))
+        self.create_release("again", json!({"application": "shop", "type": "Redeploy"}))
             .await;
-        self.phase("again", "Building").await;
-        self.cancel("again").await;
-        self.phase("again", "Cancelled").await;
+        self.wait_for_phase("again", "Building").await;
+        self.cancel_release("again").await;
+        self.wait_for_phase("again", "Cancelled").await;
         self.builder.go_on();
     }
 
     /// Starts the controller (again).
-    pub fn run(&mut self) {
+    pub fn start_controller(&mut self) {
         let options = GitOptions {
             allow_file: true,
             ..GitOptions::new(self.config.data_dir.join("git"), env!("CARGO_BIN_EXE_davit"))
@@ -174,7 +174,7 @@ impl Loop {
         running.connection.left.store(writes, Ordering::SeqCst);
     }
 
-    /// Whether the writes given to [`Loop::cut_off_after`] are used up.
+    /// Whether the writes given to [`Harness::cut_off_after`] are used up.
     pub fn is_cut_off(&self) -> bool {
         let running = self.runs.as_ref().expect("it runs");
         running.connection.left.load(Ordering::SeqCst) <= 0
@@ -186,7 +186,7 @@ impl Loop {
     }
 
     /// Stops the controller, as SIGTERM does, and waits for its end.
-    pub async fn stop(&mut self) {
+    pub async fn stop_controller(&mut self) {
         let mut running = self.runs.take().expect("it runs");
         running.stop.cancel();
         tokio::time::timeout(PATIENCE, &mut running.task)
@@ -223,7 +223,7 @@ impl Loop {
     }
 
     /// Creates a Release, as a user does.
-    pub async fn ask(&self, name: &str, spec: Value) {
+    pub async fn create_release(&self, name: &str, spec: Value) {
         let object = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release", "metadata": {"name": name}, "spec": spec});
         self.create::<Release>(object).await;
     }
@@ -237,7 +237,7 @@ impl Loop {
     }
 
     /// Makes the Secret `db` say this `url`, whether it is there or not.
-    pub async fn set_db(&self, url: &str) {
+    pub async fn set_database_secret(&self, url: &str) {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"url": url}});
         let params = PatchParams::apply("tests").force();
         self.api::<k8s_openapi::api::core::v1::Secret>()
@@ -247,7 +247,7 @@ impl Loop {
     }
 
     /// Asks for the end of a Release.
-    pub async fn cancel(&self, release: &str) {
+    pub async fn cancel_release(&self, release: &str) {
         let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
         self.api::<Release>()
             .patch(release, &PatchParams::default(), &patch)
@@ -256,7 +256,7 @@ impl Loop {
     }
 
     /// Asks for a look at the source now.
-    pub async fn look(&self, name: &str) {
+    pub async fn request_reconcile(&self, name: &str) {
         let patch = json!({"metadata": {"annotations": {"davit.dev/requestedAt": unique("now")}}});
         self.patch(name, patch).await;
     }
@@ -281,7 +281,7 @@ impl Loop {
     }
 
     /// `name: phase` of its Releases in order.
-    pub async fn phases(&self, name: &str) -> Vec<String> {
+    pub async fn release_phases(&self, name: &str) -> Vec<String> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let all = self.releases(name).await;
         all.iter()
@@ -296,7 +296,7 @@ impl Loop {
     }
 
     /// Waits until the Application is as `wanted` says.
-    pub async fn wait(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait_until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let app = self.application(name).await;
@@ -323,8 +323,8 @@ impl Loop {
     }
 
     /// Waits until the newest generation is done.
-    pub async fn done(&self, name: &str) -> Value {
-        self.wait(name, "done", |app| {
+    pub async fn wait_until_done(&self, name: &str) -> Value {
+        self.wait_until(name, "done", |app| {
             app["status"]["phase"] == "done"
                 && app["status"]["observedGeneration"] == app["metadata"]["generation"]
         })
@@ -332,7 +332,7 @@ impl Loop {
     }
 
     /// Waits until a Release is as `wanted` says.
-    pub async fn release(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait_for_release(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let found = self.api::<Release>().get_opt(name).await.unwrap();
@@ -350,19 +350,19 @@ impl Loop {
     }
 
     /// Waits until a Release is in this phase.
-    pub async fn phase(&self, release: &str, phase: &str) -> Value {
-        self.release(release, phase, |release| release["status"]["phase"] == phase)
+    pub async fn wait_for_phase(&self, release: &str, phase: &str) -> Value {
+        self.wait_for_release(release, phase, |release| release["status"]["phase"] == phase)
             .await
     }
 
     /// Waits until no pass has begun for a while: nothing is left to do.
-    pub async fn quiet(&self) {
+    pub async fn wait_until_idle(&self) {
         let end = Instant::now() + PATIENCE;
-        let mut seen = (self.passes(), Instant::now());
+        let mut seen = (self.reconciles(), Instant::now());
         while seen.1.elapsed() < Duration::from_millis(300) {
             assert!(Instant::now() < end, "it goes on and on");
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let passes = self.passes();
+            let passes = self.reconciles();
             if passes != seen.0 {
                 seen = (passes, Instant::now());
             }
@@ -392,12 +392,12 @@ impl Loop {
     }
 
     /// Passes over Applications so far.
-    pub fn passes(&self) -> u64 {
+    pub fn reconciles(&self) -> u64 {
         self.metrics.passes("Application")
     }
 
     /// Writes of status so far.
-    pub fn writes(&self) -> u64 {
+    pub fn status_writes(&self) -> u64 {
         self.metrics.writes("Application") + self.metrics.writes("Release")
     }
 }

@@ -9,19 +9,19 @@ use davit::runtime::fake::Hand;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::harness::{Loop, condition, id, repo, source, url_of_db};
+use super::harness::{Harness, condition, id, repo, source, url_of_db};
 
 const FOREVER: &str = "FROM scratch\nRUN sleep 3600\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn application_is_created_changed_and_deleted_completely() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let first = "FROM scratch\n";
     let repo = repo(first);
     davit
         .apply("shop", json!({"source": source(&repo), "replicas": 2}))
         .await;
-    let app = davit.done("shop").await;
+    let app = davit.wait_until_done("shop").await;
     assert_eq!(condition(&app, "Ready")["status"], "True");
     assert_eq!(app["status"]["readyReplicas"], 2);
     let containers = davit.runtime.containers(&id("shop"));
@@ -37,22 +37,22 @@ async fn application_is_created_changed_and_deleted_completely() {
     davit
         .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     assert_eq!(davit.builder.built(), ["shop-1"]);
     davit
-        .ask(
+        .create_release(
             "again",
             json!({"application": "shop", "type": "Redeploy", "title": "Once more"}),
         )
         .await;
-    davit.phase("again", "Succeeded").await;
+    davit.wait_for_phase("again", "Succeeded").await;
     assert_eq!(davit.builder.built(), ["shop-1", "again"]);
     let asked = davit.releases("shop").await.pop().unwrap();
     assert_eq!(asked["status"]["number"], 3);
     assert_eq!(asked["status"]["cause"]["kind"], "Manual");
 
     davit.delete("shop").await;
-    davit.wait("shop", "gone", Value::is_null).await;
+    davit.wait_until("shop", "gone", Value::is_null).await;
     assert!(davit.runtime.containers(&id("shop")).is_empty());
     assert!(davit.builder.tags().is_empty());
     let mut left = davit.releases("shop").await;
@@ -68,35 +68,35 @@ async fn application_is_created_changed_and_deleted_completely() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn newer_release_supersedes_the_older_and_ends_its_build() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo(FOREVER);
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.phase("shop-1", "Building").await;
+    davit.wait_for_phase("shop-1", "Building").await;
     repo.commit("Two", &[("Dockerfile", "FROM scratch\n")]);
-    davit.look("shop").await;
-    davit.done("shop").await;
+    davit.request_reconcile("shop").await;
+    davit.wait_until_done("shop").await;
     assert_eq!(
-        davit.phases("shop").await,
+        davit.release_phases("shop").await,
         ["shop-1: Superseded", "shop-2: Succeeded"]
     );
 
     repo.commit("Three", &[("Dockerfile", FOREVER)]);
-    davit.look("shop").await;
-    davit.phase("shop-3", "Building").await;
+    davit.request_reconcile("shop").await;
+    davit.wait_for_phase("shop-3", "Building").await;
     assert_eq!(davit.builder.active(), 1);
-    davit.cancel("shop-3").await;
-    davit.phase("shop-3", "Cancelled").await;
+    davit.cancel_release("shop-3").await;
+    davit.wait_for_phase("shop-3", "Cancelled").await;
     assert_eq!(
         davit.builder.active(),
         0,
         "it is Cancelled only when it has ended"
     );
-    davit.quiet().await;
+    davit.wait_until_idle().await;
     let app = davit.application("shop").await;
     assert_eq!(app["status"]["release"]["active"], "shop-2", "{app:#}");
     assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
     assert_eq!(
-        davit.phases("shop").await.len(),
+        davit.release_phases("shop").await.len(),
         3,
         "a cancelled one is not begun anew"
     );
@@ -104,25 +104,25 @@ async fn newer_release_supersedes_the_older_and_ends_its_build() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_release_of_a_deleted_name_takes_over_no_build() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     let slow = repo.commit("Slow", &[("Dockerfile", FOREVER)]);
     let quick = repo.commit("Quick", &[("Dockerfile", "FROM scratch\nLABEL quick=yes\n")]);
     // No Release is created for the new commits, only for requests.
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     davit
-        .ask("go", json!({"application": "shop", "revision": slow}))
+        .create_release("go", json!({"application": "shop", "revision": slow}))
         .await;
-    davit.phase("go", "Building").await;
+    davit.wait_for_phase("go", "Building").await;
     let params = DeleteParams::default();
     davit.api::<Release>().delete("go", &params).await.unwrap();
     davit
-        .ask("go", json!({"application": "shop", "revision": quick}))
+        .create_release("go", json!({"application": "shop", "revision": quick}))
         .await;
     let release = davit
-        .release("go", "at its end", |release| {
+        .wait_for_release("go", "at its end", |release| {
             ["Succeeded", "Failed", "Cancelled", "Superseded"]
                 .iter()
                 .any(|end| release["status"]["phase"] == *end)
@@ -142,7 +142,7 @@ async fn new_release_of_a_deleted_name_takes_over_no_build() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn application_orphaned_during_a_build_leaves_no_job() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let (slow, quick) = (repo(FOREVER), repo("FROM scratch\n"));
     davit
         .apply(
@@ -150,17 +150,17 @@ async fn application_orphaned_during_a_build_leaves_no_job() {
             json!({"source": source(&slow), "deletionPolicy": "Orphan"}),
         )
         .await;
-    davit.phase("shop-1", "Building").await;
+    davit.wait_for_phase("shop-1", "Building").await;
     davit.delete("shop").await;
-    davit.wait("shop", "gone", Value::is_null).await;
+    davit.wait_until("shop", "gone", Value::is_null).await;
     assert_eq!(davit.builder.active(), 0, "nobody waits for it any more");
     davit.apply("shop", json!({"source": source(&quick)})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrency_policy_queue_waits_and_forbid_rejects() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo(FOREVER);
     for (name, policy, second) in [("queues", "Queue", "Pending"), ("forbids", "Forbid", "Failed")] {
         davit
@@ -169,12 +169,12 @@ async fn concurrency_policy_queue_waits_and_forbid_rejects() {
                 json!({"source": source(&repo), "concurrencyPolicy": policy}),
             )
             .await;
-        davit.phase(&format!("{name}-1"), "Building").await;
+        davit.wait_for_phase(&format!("{name}-1"), "Building").await;
         let ask = format!("{name}-asked");
-        davit.ask(&ask, json!({"application": name})).await;
-        davit.quiet().await;
-        davit.phase(&ask, second).await;
-        davit.phase(&format!("{name}-1"), "Building").await;
+        davit.create_release(&ask, json!({"application": name})).await;
+        davit.wait_until_idle().await;
+        davit.wait_for_phase(&ask, second).await;
+        davit.wait_for_phase(&format!("{name}-1"), "Building").await;
     }
     let refused = davit.releases("forbids").await.pop().unwrap();
     assert_eq!(
@@ -187,28 +187,28 @@ async fn concurrency_policy_queue_waits_and_forbid_rejects() {
         "{message}"
     );
     // One that was refused before it began handled nothing: what the one before it handled is not made once more.
-    davit.cancel("forbids-1").await;
-    davit.phase("forbids-1", "Cancelled").await;
-    davit.quiet().await;
+    davit.cancel_release("forbids-1").await;
+    davit.wait_for_phase("forbids-1", "Cancelled").await;
+    davit.wait_until_idle().await;
     assert_eq!(davit.releases("forbids").await.len(), 2);
     // The one that waits begins when the one before it has ended.
-    davit.cancel("queues-1").await;
-    davit.phase("queues-1", "Cancelled").await;
-    davit.phase("queues-asked", "Building").await;
+    davit.cancel_release("queues-1").await;
+    davit.wait_for_phase("queues-1", "Cancelled").await;
+    davit.wait_for_phase("queues-asked", "Building").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_builds_are_limited_and_queued_ones_show_their_position() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let (forever, quick) = (repo(FOREVER), repo("FROM scratch\n"));
     for name in ["a", "b"] {
         davit.apply(name, json!({"source": source(&forever)})).await;
-        davit.phase(&format!("{name}-1"), "Building").await;
+        davit.wait_for_phase(&format!("{name}-1"), "Building").await;
     }
     for (name, place) in [("c", 1), ("d", 2)] {
         davit.apply(name, json!({"source": source(&quick)})).await;
         davit
-            .release(&format!("{name}-1"), "waiting", |release| {
+            .wait_for_release(&format!("{name}-1"), "waiting", |release| {
                 release["status"]["queue"]["position"] == place
                     && condition(release, "Ready")["reason"] == "Queued"
             })
@@ -216,22 +216,22 @@ async fn concurrent_builds_are_limited_and_queued_ones_show_their_position() {
     }
     davit.delete("a").await;
     for name in ["c", "d"] {
-        davit.done(name).await;
+        davit.wait_until_done(name).await;
     }
-    davit.wait("a", "gone", Value::is_null).await;
+    davit.wait_until("a", "gone", Value::is_null).await;
     assert_eq!(davit.builder.most(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_build_is_an_error_and_an_interrupted_build_is_retried() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     repo.commit("Two", &[("Dockerfile", "FROM scratch\nRUN false\n")]);
-    davit.look("shop").await;
+    davit.request_reconcile("shop").await;
     let app = davit
-        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .wait_until("shop", "in error", |app| app["status"]["phase"] == "error")
         .await;
     let stalled = condition(&app, "Stalled");
     assert_eq!(stalled["reason"], "BuildFailed", "{app:#}");
@@ -244,11 +244,11 @@ async fn failed_build_is_an_error_and_an_interrupted_build_is_retried() {
     let failed = davit.releases("shop").await.pop().unwrap();
     let tail = failed["status"]["failure"]["logTail"].as_str().unwrap();
     assert!(tail.contains("RUN false"), "{tail}");
-    davit.quiet().await;
-    let (passes, writes) = (davit.passes(), davit.writes());
-    davit.quiet().await;
+    davit.wait_until_idle().await;
+    let (passes, writes) = (davit.reconciles(), davit.status_writes());
+    davit.wait_until_idle().await;
     assert_eq!(
-        (davit.passes(), davit.writes()),
+        (davit.reconciles(), davit.status_writes()),
         (passes, writes),
         "nothing is tried again"
     );
@@ -258,9 +258,9 @@ async fn failed_build_is_an_error_and_an_interrupted_build_is_retried() {
     davit.builder.fail_next(away());
     let begun = std::time::Instant::now();
     repo.commit("Three", &[("Dockerfile", "FROM scratch\nENV B=3\n")]);
-    davit.look("shop").await;
+    davit.request_reconcile("shop").await;
     let waits = davit
-        .wait("shop", "waiting to try again", |app| {
+        .wait_until("shop", "waiting to try again", |app| {
             condition(app, "Reconciling")["reason"] == "ProgressingWithRetry"
         })
         .await;
@@ -269,7 +269,7 @@ async fn failed_build_is_an_error_and_an_interrupted_build_is_retried() {
         .unwrap()
         .to_owned();
     assert!(message.contains("connection refused"), "{message}");
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     // The pauses are a second and two, each a tenth shorter at the most.
     assert!(
         begun.elapsed() > Duration::from_millis(2700),
@@ -278,19 +278,19 @@ async fn failed_build_is_an_error_and_an_interrupted_build_is_retried() {
     );
     assert_eq!(davit.builder.built()[2..], ["shop-3", "shop-3", "shop-3"]);
     assert_eq!(
-        davit.phases("shop").await,
+        davit.release_phases("shop").await,
         ["shop-1: Succeeded", "shop-2: Failed", "shop-3: Succeeded"]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_repaired_without_a_release() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit
         .apply("shop", json!({"source": source(&repo), "replicas": 2}))
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     for hand in [
         Hand::Stop,
         Hand::Remove,
@@ -301,7 +301,7 @@ async fn drift_is_repaired_without_a_release() {
         Hand::Connect,
     ] {
         assert!(davit.runtime.by_hand(&id("shop"), hand));
-        davit.quiet().await;
+        davit.wait_until_idle().await;
         let containers = davit.runtime.containers(&id("shop"));
         let good = containers.iter().all(|one| {
             one.seen.named
@@ -309,21 +309,21 @@ async fn drift_is_repaired_without_a_release() {
                 && one.seen.mend == davit::runtime::docker::rollout::Mend::default()
         });
         assert!(good && containers.len() == 2, "{hand:?}: {containers:#?}");
-        davit.done("shop").await;
+        davit.wait_until_done("shop").await;
     }
-    assert_eq!(davit.phases("shop").await, ["shop-1: Succeeded"]);
+    assert_eq!(davit.release_phases("shop").await, ["shop-1: Succeeded"]);
     assert_eq!(davit.builder.built(), ["shop-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engine_outage_is_reported_and_changes_are_applied_afterwards() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     davit.runtime.go_away();
     let app = davit
-        .wait("shop", "without its engine", |app| {
+        .wait_until("shop", "without its engine", |app| {
             condition(app, "Ready")["reason"] == "EngineUnavailable"
         })
         .await;
@@ -332,18 +332,24 @@ async fn engine_outage_is_reported_and_changes_are_applied_afterwards() {
         "nobody knows whether it is healthy: {app:#}"
     );
     assert_ne!(condition(&app, "Healthy")["status"], "True", "{app:#}");
-    let writes = davit.writes();
+    let writes = davit.status_writes();
     davit
         .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "1"}]}}))
         .await;
     let deploys = |release: &Value| release["status"]["image"].is_string();
-    davit.release("shop-2", "ready to be deployed", deploys).await;
+    davit
+        .wait_for_release("shop-2", "ready to be deployed", deploys)
+        .await;
     tokio::time::sleep(Duration::from_secs(1)).await; // A storm of retries would show in this time.
-    assert!(davit.writes() - writes <= 12, "{}", davit.writes() - writes);
+    assert!(
+        davit.status_writes() - writes <= 12,
+        "{}",
+        davit.status_writes() - writes
+    );
     davit.runtime.come_back();
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     assert_eq!(
-        davit.phases("shop").await,
+        davit.release_phases("shop").await,
         ["shop-1: Succeeded", "shop-2: Succeeded"]
     );
     assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
@@ -351,24 +357,24 @@ async fn engine_outage_is_reported_and_changes_are_applied_afterwards() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unresponsive_server_delays_neither_other_applications_nor_repairs() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     // It takes connections and says nothing.
     let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/r.git", deaf.local_addr().unwrap());
     let source_of_deaf = json!({"git": {"url": url}});
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     for number in 0..80 {
         let name = format!("deaf-{number}");
         davit.apply(&name, json!({"source": source_of_deaf})).await;
     }
     let began = std::time::Instant::now();
     davit.apply("late", json!({"source": source(&repo)})).await;
-    davit.done("late").await;
+    davit.wait_until_done("late").await;
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let told = davit
-        .wait("deaf-0", "told that nothing is known yet", |app| {
+        .wait_until("deaf-0", "told that nothing is known yet", |app| {
             condition(app, "SourceReady")["reason"] == "Resolving"
         })
         .await;
@@ -381,13 +387,13 @@ async fn unresponsive_server_delays_neither_other_applications_nor_repairs() {
         .patch("shop", json!({"spec": {"source": source_of_deaf}}))
         .await;
     davit
-        .wait("shop", "waiting for its new source", |app| {
+        .wait_until("shop", "waiting for its new source", |app| {
             condition(app, "SourceReady")["reason"] == "Resolving"
         })
         .await;
     davit.runtime.by_hand(&id("shop"), Hand::Remove);
     davit
-        .wait("shop", "put right", |_| {
+        .wait_until("shop", "put right", |_| {
             davit.runtime.containers(&id("shop")).len() == 1
         })
         .await;
@@ -396,12 +402,12 @@ async fn unresponsive_server_delays_neither_other_applications_nor_repairs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terminal_git_provider_problem_is_an_error_until_it_is_solved() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let spec = json!({"source": {"gitea": {"provider": {"name": "gt", "namespace": "forge"}, "owner": "a", "repository": "b"}}});
     davit.apply("shop", spec).await;
     let stalled = async |reason: &str| {
         let app = davit
-            .wait("shop", &format!("stalled by {reason}"), |app| {
+            .wait_until("shop", &format!("stalled by {reason}"), |app| {
                 condition(app, "Stalled")["reason"] == reason && app["status"]["phase"] == "error"
             })
             .await;
@@ -435,7 +441,7 @@ async fn terminal_git_provider_problem_is_an_error_until_it_is_solved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_trigger_applies_at_once() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     for (number, before, after) in [
         (
@@ -450,16 +456,16 @@ async fn changed_trigger_applies_at_once() {
         davit
             .apply(&name, json!({"source": source(&repo), "trigger": before}))
             .await;
-        davit.done(&name).await;
+        davit.wait_until_done(&name).await;
         davit.patch(&name, json!({"spec": {"trigger": after}})).await;
-        davit.done(&name).await;
+        davit.wait_until_done(&name).await;
         repo.commit(
             &format!("Push {number}"),
             &[("Dockerfile", "FROM scratch\nUSER 1\n"), ("count", &name)],
         );
         let head = repo.head();
         davit
-            .wait(&name, "at what was pushed", |app| {
+            .wait_until(&name, "at what was pushed", |app| {
                 app["status"]["source"]["revision"] == head.as_str()
             })
             .await;
@@ -468,11 +474,13 @@ async fn changed_trigger_applies_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_of_a_missing_application_starts_when_it_is_created() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
-    davit.ask("early", json!({"application": "shop"})).await;
+    davit
+        .create_release("early", json!({"application": "shop"}))
+        .await;
     let told = davit
-        .release("early", "told that it waits", |release| {
+        .wait_for_release("early", "told that it waits", |release| {
             condition(release, "Ready")["reason"] == "ApplicationNotFound"
         })
         .await;
@@ -483,85 +491,89 @@ async fn release_of_a_missing_application_starts_when_it_is_created() {
         "{told}"
     );
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
-    davit.phase("early", "Succeeded").await;
+    davit.wait_until_done("shop").await;
+    davit.wait_for_phase("early", "Succeeded").await;
     assert_eq!(davit.releases("shop").await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_of_a_missing_application_can_be_cancelled() {
-    let davit = Loop::start().await;
-    davit.ask("early", json!({"application": "shop"})).await;
+    let davit = Harness::start().await;
     davit
-        .release("early", "told that it waits", |release| {
+        .create_release("early", json!({"application": "shop"}))
+        .await;
+    davit
+        .wait_for_release("early", "told that it waits", |release| {
             condition(release, "Ready")["reason"] == "ApplicationNotFound"
         })
         .await;
-    davit.cancel("early").await;
-    let release = davit.phase("early", "Cancelled").await;
+    davit.cancel_release("early").await;
+    let release = davit.wait_for_phase("early", "Cancelled").await;
     assert_eq!(condition(&release, "Ready")["reason"], "Cancelled");
     // One that is no longer wanted when it comes does not wait at all.
     davit
-        .ask("never", json!({"application": "shop", "cancel": true}))
+        .create_release("never", json!({"application": "shop", "cancel": true}))
         .await;
-    davit.phase("never", "Cancelled").await;
+    davit.wait_for_phase("never", "Cancelled").await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
-    davit.phase("early", "Cancelled").await;
+    davit.wait_until_done("shop").await;
+    davit.wait_for_phase("early", "Cancelled").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn taken_host_port_is_used_after_it_is_freed() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     let spec = json!({"source": source(&repo), "ports": [{"containerPort": 80, "hostPort": 8080}]});
     let taken = |app: &Value| condition(app, "Ready")["reason"] == "PortTaken";
     davit.apply("first", spec.clone()).await;
-    davit.done("first").await;
+    davit.wait_until_done("first").await;
     davit.patch("first", json!({"spec": {"stopped": true}})).await;
     davit
-        .wait("first", "idle", |app| app["status"]["phase"] == "idle")
+        .wait_until("first", "idle", |app| app["status"]["phase"] == "idle")
         .await;
     davit.apply("second", spec.clone()).await;
-    davit.done("second").await;
+    davit.wait_until_done("second").await;
     davit.patch("first", json!({"spec": {"stopped": false}})).await;
-    davit.wait("first", "told who has its port", taken).await;
+    davit.wait_until("first", "told who has its port", taken).await;
     // A release that could not have the port has failed, and says what to do.
     davit.apply("third", spec).await;
-    let third = davit.wait("third", "told who has its port", taken).await;
+    let third = davit.wait_until("third", "told who has its port", taken).await;
     let message = condition(&third, "Ready")["message"].as_str().unwrap().to_owned();
     assert!(
         message.contains("free it") && message.contains("create a Release"),
         "{message}"
     );
     davit.delete("second").await;
-    davit.done("first").await;
+    davit.wait_until_done("first").await;
     davit.patch("first", json!({"spec": {"stopped": true}})).await;
     davit
-        .wait("first", "idle", |app| app["status"]["phase"] == "idle")
+        .wait_until("first", "idle", |app| app["status"]["phase"] == "idle")
         .await;
-    davit.ask("once-more", json!({"application": "third"})).await;
-    davit.phase("once-more", "Succeeded").await;
-    davit.done("third").await;
+    davit
+        .create_release("once-more", json!({"application": "third"}))
+        .await;
+    davit.wait_for_phase("once-more", "Succeeded").await;
+    davit.wait_until_done("third").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_without_application_are_removed() {
-    let mut davit = Loop::start().await;
+    let mut davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     // It goes while Davit is not there to see it.
-    davit.stop().await;
+    davit.stop_controller().await;
     davit
         .patch("shop", json!({"metadata": {"finalizers": null}}))
         .await;
     davit.delete("shop").await;
-    davit.wait("shop", "gone", Value::is_null).await;
+    davit.wait_until("shop", "gone", Value::is_null).await;
     davit.runtime.hold_stops();
     let before = davit.runtime.calls().remove;
-    davit.run();
+    davit.start_controller();
     let asked = async |least: usize| {
         let end = std::time::Instant::now() + Duration::from_secs(20);
         while davit.runtime.calls().remove < least {
@@ -578,26 +590,26 @@ async fn containers_without_application_are_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_secret_creates_one_release_that_names_it_without_its_value() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit
         .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
         .await;
     let app = davit
-        .wait("shop", "waiting for the Secret", |app| {
+        .wait_until("shop", "waiting for the Secret", |app| {
             condition(app, "Ready")["reason"] == "SecretNotFound"
         })
         .await;
     let said = condition(&app, "Ready")["message"].as_str().unwrap().to_owned();
     assert!(said.contains("db") && said.contains("spec.env"), "{said}");
-    davit.set_db("first-value").await;
-    davit.done("shop").await;
+    davit.set_database_secret("first-value").await;
+    davit.wait_until_done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
     assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("first-value"));
 
-    davit.set_db("second-value").await;
-    davit.phase("shop-2", "Succeeded").await;
-    davit.done("shop").await;
+    davit.set_database_secret("second-value").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    davit.wait_until_done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
     assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("second-value"));
     let all = davit.releases("shop").await;
@@ -612,7 +624,7 @@ async fn changed_secret_creates_one_release_that_names_it_without_its_value() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_beyond_its_limit_is_pruned_except_the_active_release() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit
         .apply(
@@ -620,22 +632,22 @@ async fn history_beyond_its_limit_is_pruned_except_the_active_release() {
             json!({"source": source(&repo), "history": {"succeeded": 2, "failed": 1}}),
         )
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     for number in 2..=5 {
         let dockerfile = format!("FROM scratch\nENV N={number}\n");
         repo.commit("Next", &[("Dockerfile", &dockerfile)]);
-        davit.look("shop").await;
-        davit.phase(&format!("shop-{number}"), "Succeeded").await;
+        davit.request_reconcile("shop").await;
+        davit.wait_for_phase(&format!("shop-{number}"), "Succeeded").await;
     }
     for number in 6..=8 {
         let dockerfile = format!("FROM scratch\nENV N={number}\nRUN false\n");
         repo.commit("Next", &[("Dockerfile", &dockerfile)]);
-        davit.look("shop").await;
-        davit.phase(&format!("shop-{number}"), "Failed").await;
+        davit.request_reconcile("shop").await;
+        davit.wait_for_phase(&format!("shop-{number}"), "Failed").await;
     }
-    davit.quiet().await;
+    davit.wait_until_idle().await;
     assert_eq!(
-        davit.phases("shop").await,
+        davit.release_phases("shop").await,
         ["shop-4: Succeeded", "shop-5: Succeeded", "shop-8: Failed"]
     );
     assert_eq!(davit.builder.tags().len(), 2, "{:?}", davit.builder.tags());
@@ -644,7 +656,7 @@ async fn history_beyond_its_limit_is_pruned_except_the_active_release() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orphaned_container_is_kept_by_the_next_controller() {
-    let mut davit = Loop::start().await;
+    let mut davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit
         .apply(
@@ -652,43 +664,43 @@ async fn orphaned_container_is_kept_by_the_next_controller() {
             json!({"source": source(&repo), "deletionPolicy": "Orphan"}),
         )
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     davit.delete("shop").await;
-    davit.wait("shop", "gone", Value::is_null).await;
+    davit.wait_until("shop", "gone", Value::is_null).await;
     assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
-    davit.stop().await;
-    davit.run();
+    davit.stop_controller().await;
+    davit.start_controller();
     davit.apply("other", json!({"source": source(&repo)})).await;
-    davit.done("other").await;
-    davit.quiet().await;
+    davit.wait_until_done("other").await;
+    davit.wait_until_idle().await;
     assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn application_deleted_during_a_build_is_removed_after_the_build() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo(FOREVER);
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.phase("shop-1", "Building").await;
+    davit.wait_for_phase("shop-1", "Building").await;
     let params = DeleteParams::default();
     davit.api::<Application>().delete("shop", &params).await.unwrap();
-    davit.wait("shop", "gone", Value::is_null).await;
+    davit.wait_until("shop", "gone", Value::is_null).await;
     assert_eq!(davit.builder.active(), 0);
     assert!(davit.builder.tags().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn controller_after_restart_continues_its_work() {
-    let mut davit = Loop::start().await;
+    let mut davit = Harness::start().await;
     let repo = repo(FOREVER);
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.phase("shop-1", "Building").await;
-    davit.stop().await;
+    davit.wait_for_phase("shop-1", "Building").await;
+    davit.stop_controller().await;
     assert_eq!(davit.builder.active(), 0, "nothing runs on without it");
     let open: Release = davit.api().get("shop-1").await.unwrap();
     assert!(open.status.is_some_and(|status| !status.phase.has_ended()));
-    davit.run();
-    davit.phase("shop-1", "Building").await;
+    davit.start_controller();
+    davit.wait_for_phase("shop-1", "Building").await;
     while davit.builder.active() == 0 {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
@@ -698,13 +710,13 @@ async fn controller_after_restart_continues_its_work() {
         "the same Release goes on"
     );
     repo.commit("Two", &[("Dockerfile", "FROM scratch\n")]);
-    davit.look("shop").await;
-    davit.done("shop").await;
+    davit.request_reconcile("shop").await;
+    davit.wait_until_done("shop").await;
     // What is done stays done, without a write.
-    davit.stop().await;
-    let writes = davit.writes();
-    davit.run();
-    davit.quiet().await;
-    assert_eq!(davit.writes(), writes, "a restart is no reason to write");
-    davit.done("shop").await;
+    davit.stop_controller().await;
+    let writes = davit.status_writes();
+    davit.start_controller();
+    davit.wait_until_idle().await;
+    assert_eq!(davit.status_writes(), writes, "a restart is no reason to write");
+    davit.wait_until_done("shop").await;
 }

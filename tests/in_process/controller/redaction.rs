@@ -6,13 +6,13 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::harness::{GOOD, Loop, condition, id, repo, source, url_of_db};
+use super::harness::{GOOD, Harness, condition, id, repo, source, url_of_db};
 use crate::common::git_repo::GitRepo;
 
 const TOKEN: &str = "S3cretValue-9f8e7d6c5b4a";
 
 /// All that anybody can read of it: the Application, its Releases, and the events.
-async fn shown(davit: &Loop) -> String {
+async fn shown(davit: &Harness) -> String {
     let events = davit.api::<Event>().list(&ListParams::default()).await.unwrap();
     let app = davit.application("shop").await;
     let releases = davit.releases("shop").await;
@@ -23,16 +23,16 @@ async fn shown(davit: &Loop) -> String {
 }
 
 /// An Application that is done, and has this value in its environment and in a file.
-async fn with_secret(value: &str, at: &Value) -> (Loop, GitRepo) {
-    let davit = Loop::start().await;
-    davit.set_db(value).await;
+async fn with_secret(value: &str, at: &Value) -> (Harness, GitRepo) {
+    let davit = Harness::start().await;
+    davit.set_database_secret(value).await;
     let repo = repo(GOOD);
     let mut spec = json!({"source": source(&repo)});
     for (field, value) in at.as_object().unwrap() {
         spec[field] = value.clone();
     }
     davit.apply("shop", spec).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     (davit, repo)
 }
 
@@ -57,7 +57,7 @@ async fn secret_at_the_truncation_is_redacted() {
             ("…***zz", format!("…{}zz", &TOKEN[12..])),
         ] {
             davit.runtime.script(&image, &Behaviour::Unhealthy(said));
-            davit.wait("shop", mark, says(mark)).await;
+            davit.wait_until("shop", mark, says(mark)).await;
         }
         let words = format!("{}{TOKEN} {}", "-".repeat(500), "x".repeat(1010));
         let behaviour = Behaviour::Exits {
@@ -65,7 +65,7 @@ async fn secret_at_the_truncation_is_redacted() {
             message: words,
         };
         davit.runtime.script(&image, &behaviour);
-        davit.wait("shop", "ended", says("xxx")).await;
+        davit.wait_until("shop", "ended", says("xxx")).await;
         let shown = shown(&davit).await;
         for at in 0..TOKEN.len() - 6 {
             assert!(!shown.contains(&TOKEN[at..at + 6]), "{shown}");
@@ -84,7 +84,7 @@ async fn secret_of_several_lines_is_redacted() {
         let message = format!("{value}{}", "x".repeat(900));
         let behaviour = Behaviour::Exits { code: 1, message };
         davit.runtime.script(&FakeBuilder::id(GOOD), &behaviour);
-        davit.wait("shop", "ended", says("xxx")).await;
+        davit.wait_until("shop", "ended", says("xxx")).await;
         let shown = shown(&davit).await;
         for word in ["correct", "horse", "battery", "staple", "zebra"] {
             assert!(!shown.contains(word), "{word}: {shown}");
@@ -94,17 +94,17 @@ async fn secret_of_several_lines_is_redacted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_characters_in_output_are_replaced() {
-    let (davit, _repo) = Loop::with_shop().await;
+    let (davit, _repo) = Harness::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     let said = "\u{1b}[31mno\r\n\tdatabase\u{7}\0".to_owned();
     davit.runtime.script(&image, &Behaviour::Unhealthy(said.clone()));
-    davit.wait("shop", "sick", says("no database")).await;
+    davit.wait_until("shop", "sick", says("no database")).await;
     let behaviour = Behaviour::Exits {
         code: 1,
         message: said,
     };
     davit.runtime.script(&image, &behaviour);
-    davit.wait("shop", "ended", says("ended with code 1")).await;
+    davit.wait_until("shop", "ended", says("ended with code 1")).await;
     let events = davit.api::<Event>().list(&ListParams::default()).await.unwrap();
     let mut messages: Vec<String> = events
         .items

@@ -10,34 +10,34 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::harness::{GOOD, Loop, NEXT, condition, id, repo, source, url_of_db};
+use super::harness::{GOOD, Harness, NEXT, condition, id, repo, source, url_of_db};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_removes_containers_and_suspended_keeps_them() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     davit.patch("shop", json!({"spec": {"stopped": true}})).await;
     davit
-        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .wait_until("shop", "idle", |app| app["status"]["phase"] == "idle")
         .await;
     assert!(davit.runtime.containers(&id("shop")).is_empty());
     davit.patch("shop", json!({"spec": {"stopped": false}})).await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     assert_eq!(davit.builder.built(), ["shop-1"], "its image was still there");
 
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     davit
-        .wait("shop", "suspended", |app| {
+        .wait_until("shop", "suspended", |app| {
             app["status"]["phase"] == "done" && condition(app, "Ready")["reason"] == "Suspended"
         })
         .await;
-    davit.quiet().await;
+    davit.wait_until_idle().await;
     repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
-    davit.look("shop").await;
+    davit.request_reconcile("shop").await;
     davit.runtime.by_hand(&id("shop"), Hand::Remove);
-    davit.quiet().await;
+    davit.wait_until_idle().await;
     let app = davit.application("shop").await;
     assert_eq!(app["status"]["phase"], "error", "what is seen is told: {app:#}");
     assert_eq!(condition(&app, "Healthy")["reason"], "ReplicasMissing");
@@ -47,52 +47,56 @@ async fn stopped_removes_containers_and_suspended_keeps_them() {
     );
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
     davit
-        .wait("shop", "at the newest commit", |app| {
+        .wait_until("shop", "at the newest commit", |app| {
             app["status"]["release"]["active"] == davit_release(app, 2)
         })
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_can_be_cancelled_during_suspension() {
-    let (davit, repo) = Loop::with_shop().await;
+    let (davit, repo) = Harness::with_shop().await;
     davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     davit
-        .wait("shop", "suspended", |app| {
+        .wait_until("shop", "suspended", |app| {
             app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended"
         })
         .await;
-    davit.ask("later", json!({"application": "shop"})).await;
     davit
-        .release("later", "told why it waits", |release| {
+        .create_release("later", json!({"application": "shop"}))
+        .await;
+    davit
+        .wait_for_release("later", "told why it waits", |release| {
             condition(release, "Ready")["reason"] == "Suspended"
         })
         .await;
-    davit.cancel("shop-2").await;
-    davit.phase("shop-2", "Cancelled").await;
-    davit.quiet().await;
+    davit.cancel_release("shop-2").await;
+    davit.wait_for_phase("shop-2", "Cancelled").await;
+    davit.wait_until_idle().await;
     davit.builder.go_on();
     assert_eq!(davit.runtime.containers(&id("shop")).len(), 1);
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit.phase("later", "Succeeded").await;
-    davit.done("shop").await;
+    davit.wait_for_phase("later", "Succeeded").await;
+    davit.wait_until_done("shop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn build_result_during_suspension_is_recorded_without_a_rollout() {
-    let (davit, repo) = Loop::with_shop().await;
+    let (davit, repo) = Harness::with_shop().await;
     davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     let building =
         |app: &Value| app["status"]["phase"] == "running" && condition(app, "Ready")["reason"] == "Suspended";
-    davit.wait("shop", "suspended while it builds", building).await;
+    davit
+        .wait_until("shop", "suspended while it builds", building)
+        .await;
     davit.builder.go_on();
-    let release = davit.phase("shop-2", "Pending").await;
+    let release = davit.wait_for_phase("shop-2", "Pending").await;
     assert!(release["status"]["image"].is_string(), "{release:#}");
     assert_eq!(condition(&release, "Ready")["reason"], "Suspended", "{release:#}");
-    davit.quiet().await;
+    davit.wait_until_idle().await;
     let app = davit.application("shop").await;
     assert_eq!(app["status"]["phase"], "idle", "nothing is under way: {app:#}");
     let said = condition(&app, "Deployed");
@@ -105,8 +109,8 @@ async fn build_result_during_suspension_is_recorded_without_a_rollout() {
     let images = || davit.images("shop");
     assert_eq!(images(), [FakeBuilder::id(GOOD)]);
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit.phase("shop-2", "Succeeded").await;
-    davit.done("shop").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    davit.wait_until_done("shop").await;
     assert_eq!(images(), [FakeBuilder::id(NEXT)]);
     assert_eq!(
         davit.builder.built(),
@@ -117,16 +121,16 @@ async fn build_result_during_suspension_is_recorded_without_a_rollout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn build_that_fails_during_suspension_is_reported() {
-    let (davit, repo) = Loop::with_shop().await;
+    let (davit, repo) = Harness::with_shop().await;
     davit
         .builder
         .fail_next(BuildError::Failed("no such target".to_owned()));
     davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     davit.builder.go_on();
-    davit.phase("shop-2", "Failed").await;
+    davit.wait_for_phase("shop-2", "Failed").await;
     let app = davit
-        .wait("shop", "told to have failed", |app| {
+        .wait_until("shop", "told to have failed", |app| {
             app["status"]["phase"] == "error"
         })
         .await;
@@ -136,16 +140,16 @@ async fn build_that_fails_during_suspension_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_change_during_suspension_is_reported_by_its_fields() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo(GOOD);
-    davit.set_db("one").await;
+    davit.set_database_secret("one").await;
     davit
         .apply("shop", json!({"source": source(&repo), "env": url_of_db()}))
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     davit
-        .wait("shop", "suspended", |app| {
+        .wait_until("shop", "suspended", |app| {
             condition(app, "Ready")["reason"] == "Suspended"
         })
         .await;
@@ -156,9 +160,9 @@ async fn pending_change_during_suspension_is_reported_by_its_fields() {
                 .as_str()
                 .is_some_and(|said| said.contains(text))
         };
-        davit.wait("shop", text, said).await
+        davit.wait_until("shop", text, said).await
     };
-    davit.set_db("two").await;
+    davit.set_database_secret("two").await;
     let app = says("not what is wanted now").await;
     assert_eq!(app["status"]["phase"], "idle", "nothing is under way: {app:#}");
     assert_eq!(condition(&app, "Healthy")["status"], "True", "{app:#}");
@@ -172,24 +176,24 @@ async fn pending_change_during_suspension_is_reported_by_its_fields() {
             .is_some_and(|said| said.contains("secretKeyRef")),
         "{said}"
     );
-    davit.set_db("one").await;
+    davit.set_database_secret("one").await;
     says("is what runs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn releases_are_numbered_in_order_of_creation() {
-    let (davit, _repo) = Loop::with_shop().await;
+    let (davit, _repo) = Harness::with_shop().await;
     let spec = json!({"spec": {"suspend": true, "concurrencyPolicy": "Queue"}});
     davit.patch("shop", spec).await;
     davit
-        .wait("shop", "suspended", |app| {
+        .wait_until("shop", "suspended", |app| {
             condition(app, "Ready")["reason"] == "Suspended"
         })
         .await;
     in_their_order(&davit, "shop", [2, 3]).await;
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit.phase("late", "Succeeded").await;
-    davit.done("shop").await;
+    davit.wait_for_phase("late", "Succeeded").await;
+    davit.wait_until_done("shop").await;
     // And where there is no Application yet.
     for name in ["early", "late"] {
         let releases = davit.api::<Release>();
@@ -199,21 +203,29 @@ async fn releases_are_numbered_in_order_of_creation() {
 }
 
 /// Asks for two Releases and writes to the older one: its number is the lower one all the same.
-async fn in_their_order(davit: &Loop, application: &str, numbers: [i64; 2]) {
+async fn in_their_order(davit: &Harness, application: &str, numbers: [i64; 2]) {
     for name in ["early", "late"] {
-        davit.ask(name, json!({"application": application})).await;
+        davit
+            .create_release(name, json!({"application": application}))
+            .await;
     }
     let numbered = |number: i64| move |release: &Value| release["status"]["number"] == number;
-    davit.release("early", "numbered", numbered(numbers[0])).await;
-    davit.release("late", "numbered", numbered(numbers[1])).await;
+    davit
+        .wait_for_release("early", "numbered", numbered(numbers[0]))
+        .await;
+    davit
+        .wait_for_release("late", "numbered", numbered(numbers[1]))
+        .await;
     let label = Patch::Merge(json!({"metadata": {"labels": {"team": "web"}}}));
     let releases = davit.api::<Release>();
     releases
         .patch("early", &PatchParams::default(), &label)
         .await
         .unwrap();
-    davit.quiet().await;
-    davit.release("early", "numbered", numbered(numbers[0])).await;
+    davit.wait_until_idle().await;
+    davit
+        .wait_for_release("early", "numbered", numbered(numbers[0]))
+        .await;
 }
 
 /// The newest Release's name, where it is at least the `least`th.
@@ -228,73 +240,75 @@ fn davit_release(app: &Value, least: i64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_during_suspension_is_reported_as_suspended() {
-    let (mut davit, repo) = Loop::with_shop().await;
+    let (mut davit, repo) = Harness::with_shop().await;
     davit.build_next(&repo).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     let suspended = |app: &Value| condition(app, "Ready")["reason"] == "Suspended";
-    davit.wait("shop", "suspended", suspended).await;
+    davit.wait_until("shop", "suspended", suspended).await;
     // Its build ends with Davit.
-    davit.stop().await;
+    davit.stop_controller().await;
     davit.builder.go_on();
-    davit.run();
-    let release = davit.phase("shop-2", "Pending").await;
+    davit.start_controller();
+    let release = davit.wait_for_phase("shop-2", "Pending").await;
     assert_eq!(condition(&release, "Ready")["reason"], "Suspended", "{release:#}");
     davit
-        .wait("shop", "idle", |app| app["status"]["phase"] == "idle")
+        .wait_until("shop", "idle", |app| app["status"]["phase"] == "idle")
         .await;
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit.phase("shop-2", "Succeeded").await;
-    davit.done("shop").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    davit.wait_until_done("shop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queued_build_stays_queued_during_suspension() {
-    let (davit, repo) = Loop::with_shop().await;
+    let (davit, repo) = Harness::with_shop().await;
     davit.builder.hold();
     let others = ["one", "two"].map(|name| (name, super::harness::repo(&format!("{NEXT}ENV A={name}\n"))));
     for (name, repo) in &others {
         davit.apply(name, json!({"source": source(repo)})).await;
-        davit.phase(&format!("{name}-1"), "Building").await;
+        davit.wait_for_phase(&format!("{name}-1"), "Building").await;
     }
     repo.commit("Next", &[("Dockerfile", NEXT)]);
-    davit.look("shop").await;
+    davit.request_reconcile("shop").await;
     let queued = |release: &Value| release["status"]["queue"]["position"] == 1;
-    davit.release("shop-2", "queued", queued).await;
+    davit.wait_for_release("shop-2", "queued", queued).await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     let suspended = |release: &Value| {
         condition(release, "Ready")["reason"] == "Suspended" && release["status"]["queue"].is_null()
     };
-    davit.release("shop-2", "taken from the queue", suspended).await;
+    davit
+        .wait_for_release("shop-2", "taken from the queue", suspended)
+        .await;
     davit.builder.go_on();
-    davit.done("one").await;
-    davit.done("two").await;
-    davit.quiet().await;
+    davit.wait_until_done("one").await;
+    davit.wait_until_done("two").await;
+    davit.wait_until_idle().await;
     assert_eq!(davit.builder.built().len(), 3, "it has not begun");
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit.phase("shop-2", "Succeeded").await;
-    davit.done("shop").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    davit.wait_until_done("shop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rollout_deadline_is_paused_during_suspension() {
-    let (davit, _repo) = Loop::with_shop().await;
+    let (davit, _repo) = Harness::with_shop().await;
     let image = FakeBuilder::id(GOOD);
     davit
         .runtime
         .script(&image, &Behaviour::Unhealthy("not yet".to_owned()));
     let slow = json!({"spec": {"rollout": {"progressDeadline": "2s"}, "env": [{"name": "A", "value": "1"}]}});
     davit.patch("shop", slow).await;
-    davit.phase("shop-2", "Verifying").await;
+    davit.wait_for_phase("shop-2", "Verifying").await;
     davit.patch("shop", json!({"spec": {"suspend": true}})).await;
     let suspended = |release: &Value| condition(release, "Ready")["reason"] == "Suspended";
     davit
-        .release("shop-2", "told why nothing is done", suspended)
+        .wait_for_release("shop-2", "told why nothing is done", suspended)
         .await;
-    let passes = davit.passes();
+    let passes = davit.reconciles();
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert!(davit.passes() < passes + 5, "nobody waits for its deadline");
+    assert!(davit.reconciles() < passes + 5, "nobody waits for its deadline");
     davit.runtime.script(&image, &Behaviour::Healthy);
     davit.patch("shop", json!({"spec": {"suspend": false}})).await;
-    davit.phase("shop-2", "Succeeded").await;
-    davit.done("shop").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    davit.wait_until_done("shop").await;
 }

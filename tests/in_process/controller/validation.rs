@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::harness::{GOOD, Loop, NAMESPACE, condition, id, repo, source};
+use super::harness::{GOOD, Harness, NAMESPACE, condition, id, repo, source};
 
 fn message(object: &Value, kind: &str) -> String {
     let condition = condition(object, kind);
@@ -17,7 +17,7 @@ fn message(object: &Value, kind: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_that_does_not_fit_the_source_fails_with_a_solution() {
-    let (davit, _repo) = Loop::with_shop().await;
+    let (davit, _repo) = Harness::with_shop().await;
     let image = json!({"docker": {"image": "registry.invalid/shop:1"}});
     davit
         .apply("image", json!({"source": image, "suspend": true}))
@@ -45,8 +45,8 @@ async fn release_that_does_not_fit_the_source_fails_with_a_solution() {
     ];
     davit.patch("image", json!({"spec": {"suspend": false}})).await;
     for (name, spec, field, way_out) in rows {
-        davit.ask(name, spec).await;
-        let failed = davit.phase(name, "Failed").await;
+        davit.create_release(name, spec).await;
+        let failed = davit.wait_for_phase(name, "Failed").await;
         assert_eq!(failed["status"]["failure"]["reason"], "InvalidSpec", "{failed:#}");
         let said = message(&failed, "Succeeded");
         assert!(said.contains(field) && said.contains(way_out), "{said}");
@@ -62,7 +62,7 @@ async fn release_that_does_not_fit_the_source_fails_with_a_solution() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_git_provider_resolves_no_source() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let providers: Api<GitProvider> = davit.api();
     davit
         .create::<GitProvider>(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider",
@@ -72,7 +72,7 @@ async fn suspended_git_provider_resolves_no_source() {
     let gitea = json!({"gitea": {"provider": {"name": "gt"}, "owner": "a", "repository": "b"}});
     davit.apply("shop", json!({"source": gitea})).await;
     let app = davit
-        .wait("shop", "told that the provider is suspended", |app| {
+        .wait_until("shop", "told that the provider is suspended", |app| {
             message(app, "Ready").contains("is suspended")
         })
         .await;
@@ -82,7 +82,7 @@ async fn suspended_git_provider_resolves_no_source() {
         "True",
         "somebody else must act: {app:#}"
     );
-    davit.quiet().await;
+    davit.wait_until_idle().await;
     let provider = serde_json::to_value(providers.get("gt").await.unwrap()).unwrap();
     assert_eq!(condition(&provider, "Ready")["status"], "Unknown", "{provider:#}");
     assert_eq!(condition(&provider, "Ready")["reason"], "Suspended");
@@ -93,7 +93,7 @@ async fn suspended_git_provider_resolves_no_source() {
         .await
         .unwrap();
     davit
-        .wait("shop", "told what is wrong with the provider", |app| {
+        .wait_until("shop", "told what is wrong with the provider", |app| {
             condition(app, "Stalled")["status"] == "True"
         })
         .await;
@@ -101,7 +101,7 @@ async fn suspended_git_provider_resolves_no_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn namespace_label_grants_and_revokes_a_git_provider_at_once() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let namespaces: Api<Namespace> = Api::all(davit.client.clone());
     let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}});
     let params = PostParams::default();
@@ -123,27 +123,27 @@ async fn namespace_label_grants_and_revokes_a_git_provider_at_once() {
         (json!("a"), "ProviderNotReady"),
         (json!("b"), "AccessDenied"),
     ] {
-        davit.quiet().await;
+        davit.wait_until_idle().await;
         let labelled = Patch::Merge(json!({"metadata": {"labels": {"team": label}}}));
         namespaces
             .patch(NAMESPACE, &PatchParams::default(), &labelled)
             .await
             .unwrap();
         davit
-            .wait("shop", reason, |app| condition(app, "Ready")["reason"] == reason)
+            .wait_until("shop", reason, |app| condition(app, "Ready")["reason"] == reason)
             .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_has_a_title_and_a_failed_one_its_commit() {
-    let (davit, repo) = Loop::with_shop().await;
+    let (davit, repo) = Harness::with_shop().await;
     repo.commit(
         "Break it\n\nfor good",
         &[("Dockerfile", "FROM scratch\nRUN false\n")],
     );
-    davit.look("shop").await;
-    let failed = davit.phase("shop-2", "Failed").await;
+    davit.request_reconcile("shop").await;
+    let failed = davit.wait_for_phase("shop-2", "Failed").await;
     assert_eq!(failed["status"]["source"]["message"], "Break it", "{failed:#}");
     assert_eq!(
         failed["status"]["source"]["author"],
@@ -159,37 +159,37 @@ async fn release_has_a_title_and_a_failed_one_its_commit() {
         ),
         ("own", json!({"application": "shop", "title": "Now"}), "Now"),
     ] {
-        davit.ask(name, spec).await;
-        let ended = davit.phase(name, "Failed").await;
+        davit.create_release(name, spec).await;
+        let ended = davit.wait_for_phase(name, "Failed").await;
         assert_eq!(ended["status"]["title"], title, "{ended:#}");
     }
     davit.delete("shop").await;
-    davit.wait("shop", "gone", Value::is_null).await;
+    davit.wait_until("shop", "gone", Value::is_null).await;
     assert!(!davit.has_logs(), "no empty directory is left of a namespace");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_environment_takes_over_the_running_build() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     davit.builder.hold();
     let repo = repo("FROM scratch\nRUN true\n");
     let env = |value: &str| json!([{"name": "A", "value": value}]);
     davit
         .apply("shop", json!({"source": source(&repo), "env": env("1")}))
         .await;
-    davit.phase("shop-1", "Building").await;
+    davit.wait_for_phase("shop-1", "Building").await;
     davit.patch("shop", json!({"spec": {"env": env("2")}})).await;
-    davit.phase("shop-2", "Building").await;
-    davit.phase("shop-1", "Superseded").await;
+    davit.wait_for_phase("shop-2", "Building").await;
+    davit.wait_for_phase("shop-1", "Superseded").await;
     // Cancelling the superseded Release that started the job does not end the job.
-    davit.cancel("shop-1").await;
+    davit.cancel_release("shop-1").await;
     davit.patch("shop", json!({"spec": {"env": env("3")}})).await;
-    davit.phase("shop-3", "Building").await;
+    davit.wait_for_phase("shop-3", "Building").await;
     davit.builder.go_on();
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     assert_eq!(davit.builder.built(), ["shop-1"], "one image is built once");
     assert_eq!(
-        davit.phases("shop").await,
+        davit.release_phases("shop").await,
         ["shop-1: Superseded", "shop-2: Superseded", "shop-3: Succeeded"]
     );
     let seen = davit.runtime.containers(&id("shop"));
@@ -209,27 +209,27 @@ async fn changed_environment_takes_over_the_running_build() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn build_that_is_cancelled_or_has_other_inputs_starts_again() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     davit.builder.hold();
     let repo = repo("FROM scratch\nRUN true\n");
     davit.apply("shop", json!({"source": source(&repo)})).await;
-    davit.phase("shop-1", "Building").await;
+    davit.wait_for_phase("shop-1", "Building").await;
     let args = json!({"spec": {"build": {"args": [{"name": "A", "value": "1"}]}}});
     davit.patch("shop", args).await;
-    davit.phase("shop-2", "Building").await;
-    davit.cancel("shop-2").await;
-    davit.phase("shop-2", "Cancelled").await;
+    davit.wait_for_phase("shop-2", "Building").await;
+    davit.cancel_release("shop-2").await;
+    davit.wait_for_phase("shop-2", "Cancelled").await;
     let env = json!({"spec": {"env": [{"name": "A", "value": "1"}]}});
     davit.patch("shop", env).await;
-    davit.phase("shop-3", "Building").await;
+    davit.wait_for_phase("shop-3", "Building").await;
     davit.builder.go_on();
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     assert_eq!(davit.builder.built(), ["shop-1", "shop-2", "shop-3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn variables_in_values_command_and_args_are_expanded() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo(GOOD);
     let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"pw": value}});
     davit.create::<Secret>(secret("hunter2")).await;
@@ -252,7 +252,7 @@ async fn variables_in_values_command_and_args_are_expanded() {
                 "command": ["/bin/$(HOST)"], "args": ["--db=$(URL2)", "$(NOPE)", "$(RAW)"]}),
         )
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     let workload = davit.runtime.containers(&id("shop"))[0].workload.clone();
     let shown = |secret: &davit::redact::Secret| secret.expose_str().unwrap().to_owned();
     let env: Vec<String> = workload
@@ -292,7 +292,7 @@ async fn variables_in_values_command_and_args_are_expanded() {
         .patch("db", &PatchParams::default(), &patch)
         .await
         .unwrap();
-    let failed = davit.phase("shop-2", "Failed").await;
+    let failed = davit.wait_for_phase("shop-2", "Failed").await;
     let why = [
         "env PW changed (Secret db)",
         "env URL changed (ConfigMap common, Secret db)",
@@ -312,7 +312,7 @@ async fn variables_in_values_command_and_args_are_expanded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn obstacle_of_a_release_is_reported_once() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo(GOOD);
     let image = FakeBuilder::id(GOOD);
     let answers = |code: u16| Behaviour::Unhealthy(format!("GET / answers {code}"));
@@ -325,20 +325,23 @@ async fn obstacle_of_a_release_is_reported_once() {
         .await;
     let told = "release shop-1 is under way; container";
     let app = davit
-        .wait("shop", "told what its check answers", |app| {
+        .wait_until("shop", "told what its check answers", |app| {
             let said = message(app, "Ready");
             said.starts_with(told) && said.ends_with("is not healthy yet: GET / answers 503")
         })
         .await;
     assert_eq!(condition(&app, "Ready")["reason"], "Progressing", "{app:#}");
     davit.runtime.script(&image, &answers(500));
-    davit.quiet().await;
-    let writes = davit.writes();
-    davit.look("shop").await;
-    davit.quiet().await;
+    davit.wait_until_idle().await;
+    let writes = davit.status_writes();
+    davit.request_reconcile("shop").await;
+    davit.wait_until_idle().await;
     let later = davit.application("shop").await;
     assert_eq!(message(&later, "Ready"), message(&app, "Ready"));
-    assert!(davit.writes() <= writes + 1, "that it was looked, and no more");
+    assert!(
+        davit.status_writes() <= writes + 1,
+        "that it was looked, and no more"
+    );
     davit.runtime.script(&image, &Behaviour::Healthy);
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
 }

@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use kube::runtime::watcher;
 use serde_json::{Value, json};
 
-use super::harness::{Loop, repo, source};
+use super::harness::{Harness, repo, source};
 
 /// The bounds for one whole deployment, from `kubectl apply` until nothing is left to do.
 const PASSES: u64 = 15;
@@ -13,34 +13,34 @@ const WRITES: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deployment_stays_within_its_budget_and_an_idle_application_costs_nothing() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let repo = repo("FROM scratch\n");
     davit
         .apply("shop", json!({"source": source(&repo), "replicas": 3}))
         .await;
-    davit.done("shop").await;
-    davit.quiet().await;
-    let first = (davit.passes(), davit.writes());
+    davit.wait_until_done("shop").await;
+    davit.wait_until_idle().await;
+    let first = (davit.reconciles(), davit.status_writes());
     assert!(first.0 <= PASSES && first.1 <= WRITES, "{first:?}");
 
     // A redeploy with something that serves meanwhile.
     repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
-    davit.look("shop").await;
+    davit.request_reconcile("shop").await;
     davit
-        .wait("shop", "at its second release", |app| {
+        .wait_until("shop", "at its second release", |app| {
             app["status"]["release"]["active"] == "shop-2"
         })
         .await;
-    davit.done("shop").await;
-    davit.quiet().await;
-    let second = (davit.passes() - first.0, davit.writes() - first.1);
+    davit.wait_until_done("shop").await;
+    davit.wait_until_idle().await;
+    let second = (davit.reconciles() - first.0, davit.status_writes() - first.1);
     assert!(second.0 <= PASSES && second.1 <= WRITES, "{second:?}");
 
     // What looks again without anything new writes only that it has looked.
-    let before = (davit.passes(), davit.writes());
-    davit.look("shop").await;
-    davit.quiet().await;
-    let looked = (davit.passes() - before.0, davit.writes() - before.1);
+    let before = (davit.reconciles(), davit.status_writes());
+    davit.request_reconcile("shop").await;
+    davit.wait_until_idle().await;
+    let looked = (davit.reconciles() - before.0, davit.status_writes() - before.1);
     assert!(looked.0 <= 2 && looked.1 <= 1, "{looked:?}");
     // A deployment that fails in its rollout and goes back.
     let bad = "FROM scratch\nENV A=3\n";
@@ -50,39 +50,39 @@ async fn deployment_stays_within_its_budget_and_an_idle_application_costs_nothin
         message: "no".to_owned(),
     };
     davit.runtime.script(&image, &ends);
-    let before = (davit.passes(), davit.writes());
+    let before = (davit.reconciles(), davit.status_writes());
     davit
         .patch("shop", json!({"spec": {"restartPolicy": {"condition": "Never"}}}))
         .await;
-    davit.done("shop").await;
+    davit.wait_until_done("shop").await;
     repo.commit("Three", &[("Dockerfile", bad)]);
-    davit.quiet().await;
-    let policy = (davit.passes() - before.0, davit.writes() - before.1);
+    davit.wait_until_idle().await;
+    let policy = (davit.reconciles() - before.0, davit.status_writes() - before.1);
     assert!(policy.0 <= PASSES && policy.1 <= WRITES, "{policy:?}");
-    let before = (davit.passes(), davit.writes());
-    davit.look("shop").await;
+    let before = (davit.reconciles(), davit.status_writes());
+    davit.request_reconcile("shop").await;
     davit
-        .wait("shop", "in error", |app| app["status"]["phase"] == "error")
+        .wait_until("shop", "in error", |app| app["status"]["phase"] == "error")
         .await;
-    davit.quiet().await;
-    let failed = (davit.passes() - before.0, davit.writes() - before.1);
+    davit.wait_until_idle().await;
+    let failed = (davit.reconciles() - before.0, davit.status_writes() - before.1);
     assert!(failed.0 <= PASSES && failed.1 <= WRITES, "{failed:?}");
 
     // A requested reconcile after a failure is another attempt: the cost of one deployment.
-    let before = (davit.passes(), davit.writes());
-    davit.look("shop").await;
-    davit.phase("shop-5", "Failed").await;
-    davit.quiet().await;
-    let again = (davit.passes() - before.0, davit.writes() - before.1);
+    let before = (davit.reconciles(), davit.status_writes());
+    davit.request_reconcile("shop").await;
+    davit.wait_for_phase("shop-5", "Failed").await;
+    davit.wait_until_idle().await;
+    let again = (davit.reconciles() - before.0, davit.status_writes() - before.1);
     assert!(again.0 <= PASSES && again.1 <= WRITES, "{again:?}");
-    assert_eq!(davit.phases("shop").await.len(), 5);
-    let before = (davit.passes(), davit.writes(), davit.runtime.calls());
+    assert_eq!(davit.release_phases("shop").await.len(), 5);
+    let before = (davit.reconciles(), davit.status_writes(), davit.runtime.calls());
     davit
         .patch("shop", json!({"metadata": {"labels": {"team": "web"}}}))
         .await;
-    davit.quiet().await;
+    davit.wait_until_idle().await;
     assert_eq!(
-        (davit.passes(), davit.writes(), davit.runtime.calls()),
+        (davit.reconciles(), davit.status_writes(), davit.runtime.calls()),
         before,
         "a label is no reason for a pass"
     );
@@ -93,7 +93,7 @@ async fn deployment_stays_within_its_budget_and_an_idle_application_costs_nothin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_with_a_free_build_slot_is_never_written_as_queued() {
-    let davit = Loop::start().await;
+    let davit = Harness::start().await;
     let api = davit.api::<Release>();
     let mut seen = std::pin::pin!(watcher(api, watcher::Config::default()));
     let repo = repo("FROM scratch\n");
