@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    namespaces,
+    cluster_roles, namespaces,
     system_delete::{delete, delete_all, without_finalizer},
     system_writes::amend,
     token_secrets,
@@ -204,6 +204,7 @@ impl Worker {
             self.finish_crd(collection).await?;
         }
         token_secrets::follow(&self.server, notice).await?;
+        cluster_roles::follow(&self.server, notice).await?;
         namespaces::follow(&self.server, notice).await
     }
 

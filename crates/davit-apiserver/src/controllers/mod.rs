@@ -1,5 +1,6 @@
 //! Controllers that run inside the API server, and the writes that the API server makes itself.
 
+mod cluster_roles;
 pub mod garbage_collector;
 pub mod namespaces;
 pub mod system_delete;

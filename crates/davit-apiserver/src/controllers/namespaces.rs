@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
+    cluster_roles,
     system_delete::delete_all,
     system_writes::{amend, ensure, resource},
 };
@@ -76,7 +77,7 @@ async fn bootstrap_cluster(server: &Server) -> ApiResult<()> {
             ensure(server, resource, fields(object), APISERVER).await?;
         }
     }
-    Ok(())
+    cluster_roles::bootstrap(server).await
 }
 
 /// The service account and the certificate that every namespace has.

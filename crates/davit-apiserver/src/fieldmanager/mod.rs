@@ -163,7 +163,7 @@ pub fn apply(
         ));
     }
     let shape = target.shape();
-    check(config, &shape, "").map_err(|message| {
+    check(config, &shape).map_err(|message| {
         let name = |field: &str| config["metadata"][field].as_str().unwrap_or_default().to_owned();
         let (namespace, name) = (name("namespace"), name("name"));
         ApplyError::Untyped(format!(

@@ -11,8 +11,13 @@ use crate::{
 /// What is known of one place of an object.
 #[derive(Clone, Debug)]
 pub(super) enum Shape<'a> {
-    /// A place of a CRD's schema.
-    Custom { node: &'a Node, root: bool },
+    /// A place of a CRD's schema. `preserve` is whether unknown fields are preserved here or at a place above: upstream's
+    /// typed schema inherits it, although pruning does not.
+    Custom {
+        node: &'a Node,
+        root: bool,
+        preserve: bool,
+    },
     /// A place of a built-in kind, by its path.
     Builtin { kind: &'a str, path: String },
     /// Nothing is known: maps are merged, lists are one value.
@@ -41,7 +46,7 @@ impl<'a> Shape<'a> {
     /// The place of a field, and whether the schema names it (a key of a map is not named).
     pub(super) fn field(&self, name: &str) -> (Self, bool) {
         match self {
-            Self::Custom { root, node } if name == "metadata" && (*root || node.embedded) => (
+            Self::Custom { root, node, .. } if name == "metadata" && (*root || node.embedded) => (
                 Self::Builtin {
                     kind: "",
                     path: "metadata".into(),
@@ -49,13 +54,11 @@ impl<'a> Shape<'a> {
                 true,
             ),
             Self::Custom { root: true, .. } if matches!(name, "apiVersion" | "kind") => (Self::Deduced, true),
-            Self::Custom { node, .. } => match (node.property(name), &node.additional) {
-                (Some(sub), _) => (Self::custom(sub), true),
-                (None, Additional::Schema(sub)) => (Self::custom(sub), false),
+            Self::Custom { node, preserve, .. } => match (node.property(name), &node.additional) {
+                (Some(sub), _) => (Self::custom(sub, *preserve), true),
+                (None, Additional::Schema(sub)) => (Self::custom(sub, *preserve), false),
                 (None, Additional::Any) => (Self::Deduced, false),
-                (None, Additional::Absent | Additional::Denied) if node.preserve_unknown => {
-                    (Self::Deduced, false)
-                }
+                (None, Additional::Absent | Additional::Denied) if *preserve => (Self::Deduced, false),
                 (None, Additional::Absent | Additional::Denied) => (Self::Unknown, false),
             },
             Self::Builtin { kind, path } => {
@@ -71,18 +74,25 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn custom(node: &'a Node) -> Self {
+    fn custom(node: &'a Node, preserve: bool) -> Self {
         if node.is_int_or_string() {
             Self::Opaque
         } else {
-            Self::Custom { node, root: false }
+            Self::Custom {
+                node,
+                root: false,
+                preserve: preserve || node.preserve_unknown,
+            }
         }
     }
 
     /// The place of the items of a list.
     pub(super) fn items(&self) -> Self {
         match self {
-            Self::Custom { node, .. } => node.items.as_deref().map_or(Self::Deduced, Self::custom),
+            Self::Custom { node, preserve, .. } => {
+                let items = node.items.as_deref();
+                items.map_or(Self::Deduced, |items| Self::custom(items, *preserve))
+            }
             Self::Builtin { kind, path } => Self::Builtin {
                 kind,
                 path: format!("{path}[]"),
@@ -133,7 +143,10 @@ impl<'a> Shape<'a> {
 
     /// Whether a value is of the type that the schema names.
     pub(super) fn mismatch(&self, value: &Value) -> Option<String> {
-        let Self::Custom { node, root: false } = self else {
+        let Self::Custom {
+            node, root: false, ..
+        } = self
+        else {
             return None;
         };
         let expected = node.expected()?;

@@ -60,6 +60,7 @@ impl<'a> Target<'a> {
             Some(schema) => Shape::Custom {
                 node: schema.root(),
                 root: true,
+                preserve: schema.root().preserve_unknown,
             },
             None if self.builtin => Shape::Builtin {
                 kind: self.kind,

@@ -20,8 +20,18 @@ pub(super) struct Difference {
     pub(super) added: FieldSet,
 }
 
-/// Checks an applied object against what the schema knows; the message begins with the path.
-pub(super) fn check(value: &Value, shape: &Shape<'_>, path: &str) -> Result<(), String> {
+/// Checks an applied object against what the schema knows; each message begins with its path.
+pub(super) fn check(value: &Value, shape: &Shape<'_>) -> Result<(), String> {
+    let mut errors = Vec::new();
+    check_at(value, shape, "", &mut errors);
+    match errors.as_slice() {
+        [] => Ok(()),
+        [one] => Err(one.clone()),
+        several => Err(format!("errors:\n  {}", several.join("\n  "))),
+    }
+}
+
+fn check_at(value: &Value, shape: &Shape<'_>, path: &str, errors: &mut Vec<String>) {
     let at = |message: String| {
         if path.is_empty() {
             message
@@ -30,31 +40,40 @@ pub(super) fn check(value: &Value, shape: &Shape<'_>, path: &str) -> Result<(), 
         }
     };
     if matches!(shape, Shape::Unknown) {
-        return Err(at("field not declared in schema".into()));
+        errors.push(at("field not declared in schema".into()));
+        return;
     }
     if let Some(message) = shape.mismatch(value) {
-        return Err(at(message));
+        errors.push(at(message));
+        return;
     }
     let form = shape.form(value);
     match &form {
-        Form::Leaf => Ok(()),
-        Form::Map(map) => map
-            .iter()
-            .try_for_each(|(name, value)| check(value, &shape.field(name).0, &format!("{path}.{name}"))),
+        Form::Leaf => {}
+        Form::Map(map) => {
+            for (name, value) in *map {
+                check_at(value, &shape.field(name).0, &format!("{path}.{name}"), errors);
+            }
+        }
         Form::Set(_) | Form::Keyed(..) => {
-            let children = form.children().map_err(at)?;
+            let children = match form.children() {
+                Ok(children) => children,
+                Err(message) => {
+                    errors.push(at(message));
+                    return;
+                }
+            };
             let items = shape.items();
             for (index, (element, value)) in children.iter().enumerate() {
-                if children.iter().take(index).any(|(earlier, _)| earlier == element) {
-                    let mut one = FieldSet::default();
-                    one.insert(std::slice::from_ref(element));
-                    return Err(at(format!("duplicate entries for key {}", one.paths().concat())));
-                }
                 let mut one = FieldSet::default();
                 one.insert(std::slice::from_ref(element));
-                check(value, &items, &format!("{path}{}", one.paths().concat()))?;
+                let element_path = one.paths().concat();
+                if children.iter().take(index).any(|(earlier, _)| earlier == element) {
+                    errors.push(at(format!("duplicate entries for key {element_path}")));
+                    return;
+                }
+                check_at(value, &items, &format!("{path}{element_path}"), errors);
             }
-            Ok(())
         }
     }
 }

@@ -119,10 +119,17 @@ fn declared(call: &Call, config: &Value) -> ApiResult<()> {
     }
     let why = match builtin.retype(config.clone()) {
         Err(why) => format!(": {why}"),
-        Ok(typed) => match lost_fields(config, &typed).first() {
-            None => return Ok(()),
-            Some(field) => format!(": .{field}: field not declared in schema"),
-        },
+        Ok(typed) => {
+            let lost = lost_fields(config, &typed).into_iter();
+            let lost: Vec<String> = lost
+                .map(|field| format!(".{field}: field not declared in schema"))
+                .collect();
+            match lost.as_slice() {
+                [] => return Ok(()),
+                [one] => format!(": {one}"),
+                several => format!(": errors:\n  {}", several.join("\n  ")),
+            }
+        }
     };
     let text = |name: &str| config.pointer(name).and_then(Value::as_str).unwrap_or_default();
     Err(ApiError::plain_internal(format!(

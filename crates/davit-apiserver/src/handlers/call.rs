@@ -61,6 +61,7 @@ pub(super) struct SharedScope {
     registry: Arc<Registry>,
     subresource: String,
     field_validation: FieldValidation,
+    applied: bool,
     known: bool,
     duplicates: Again,
 }
@@ -73,6 +74,7 @@ impl SharedScope {
             registry: &self.registry,
             subresource: &self.subresource,
             field_validation: self.field_validation,
+            applied: self.applied,
             known: self.known,
             duplicates: &self.duplicates,
         }
@@ -155,6 +157,7 @@ impl Call {
             registry: &self.registry,
             subresource: self.target.subresource.as_deref().unwrap_or_default(),
             field_validation: self.query.field_validation,
+            applied: self.content_type.contains("apply"),
             known: self.known,
             duplicates: &self.duplicates,
         }
@@ -167,6 +170,7 @@ impl Call {
             registry: self.registry.clone(),
             subresource: self.subresource().to_owned(),
             field_validation: self.query.field_validation,
+            applied: self.content_type.contains("apply"),
             known: self.known,
             duplicates: self.duplicates.clone(),
         }

@@ -59,7 +59,9 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
         }
         call.may_grant(&object, None)?;
         // A feature that is off drops fields after their owner was written down.
-        let owned = (call.resource.builtin == Builtin::Lease).then(|| call.track(None, object.clone()));
+        // What the server allocates has no owner.
+        let early = matches!(call.resource.builtin, Builtin::Lease | Builtin::Service);
+        let owned = early.then(|| call.track(None, object.clone()));
         call.scope().prepare_create(&mut object)?;
         let mut object = call.track(None, object);
         if let Some(mut owned) = owned {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 
 use super::{
+    health,
     negotiation::{Accept, JSON, Shape},
     request::{Path, Query, Target, parse_path},
     request_body,
@@ -26,9 +27,6 @@ use crate::{
     status::{ApiError, ApiResult},
 };
 
-/// What can be asked for alone beneath the health paths.
-const CHECKS: &[&str] = &["", "ping", "log", "etcd"];
-
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
     let (parts, mut body) = request.into_parts();
     let answer = decide(server, parts, &mut body).await;
@@ -37,11 +35,10 @@ pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<B
 }
 
 async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<Body> {
-    let path = parts.uri.path();
     let known = parts.extensions.get::<Identity>().is_some();
     // An invalid token is refused everywhere; an anonymous request may read the health.
     let refused = !known && parts.headers.contains_key(header::AUTHORIZATION);
-    if !refused && let Some(answer) = health(&server, path) {
+    if !refused && let Some(answer) = health::answer(&server, &parts).await {
         return answer;
     }
     let accept =
@@ -61,7 +58,7 @@ async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<
             return answer;
         }
     };
-    let answered = match parse_path(path) {
+    let answered = match parse_path(parts.uri.path()) {
         Path::Resource(target) => resource(&server, &parts, body, identity, target, accept).await,
         other => discover(&server, &parts, &identity, &other, accept),
     };
@@ -79,28 +76,6 @@ fn turned_away(error: &ApiError, accept: Accept) -> Response<Body> {
         );
     }
     answer
-}
-
-fn health(server: &Server, path: &str) -> Option<Response<Body>> {
-    let known = ["/healthz", "/livez", "/readyz"];
-    let (base, check) = known.iter().find_map(|known| {
-        let rest = path.strip_prefix(*known)?;
-        (rest.is_empty() || rest.starts_with('/')).then_some((known, rest.trim_matches('/')))
-    })?;
-    if !CHECKS.contains(&check) {
-        return Some(plain(404, "404 page not found\n"));
-    }
-    if *base == "/readyz" && server.closing.is_cancelled() {
-        return Some(plain(
-            500,
-            "[-]shutdown failed: the server is closing\nreadyz check failed\n",
-        ));
-    }
-    let mut answer = plain(200, "ok");
-    if !check.is_empty() {
-        answer.headers_mut().remove(header::X_CONTENT_TYPE_OPTIONS);
-    }
-    Some(answer)
 }
 
 type Failed = (ApiError, Accept);
@@ -160,6 +135,9 @@ async fn resource(
     };
     let query = Query::parse(parts.uri.query().unwrap_or_default(), options).map_err(failed)?;
     let wanted = verb(&parts.method, &target, &query);
+    if wanted != Some(Verb::Watch) {
+        query.check_timeout().map_err(failed)?;
+    }
     authorize(server, &identity, &target, &query, wanted).map_err(failed)?;
     let registry = server.registry();
     let found = registry.get(&target.group, &target.resource).cloned();
@@ -181,6 +159,19 @@ async fn resource(
     }
     check_target(&resource, &version, &target).map_err(failed)?;
     let custom = resource.builtin == Builtin::Custom;
+    if resource.builtin.is_review() || target.subresource.as_deref() == Some("token") {
+        let table = matches!(
+            accept,
+            Ok(Accept {
+                shape: Shape::Table(_),
+                ..
+            })
+        );
+        if table && wanted == Some(Verb::Create) {
+            let spoken = super::negotiation::SPOKEN_BUILTIN;
+            return Err((ApiError::not_acceptable(spoken), form.plain()));
+        }
+    }
     let verb = wanted
         .filter(|verb| allowed(&resource, &target, *verb))
         .or_else(|| odd(&parts.method, &resource, &target))
@@ -197,7 +188,7 @@ async fn resource(
     let accept = form_of(accept, custom)?;
     let body = match verb {
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
-        _ => request_body::read(body).await.map_err(failed)?,
+        _ => request_body::read(body, |_| Ok(())).await.map_err(failed)?,
     };
     let content_type = parts
         .headers

@@ -3,6 +3,7 @@
 pub mod dispatch;
 pub mod duplicate_fields;
 pub mod flow_control;
+mod health;
 mod indent;
 pub mod listener;
 pub mod negotiation;

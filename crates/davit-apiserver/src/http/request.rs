@@ -1,6 +1,7 @@
 //! What a path and a query ask for.
 
 use crate::{
+    schema::duration::go_duration,
     status::{ApiError, ApiResult},
     table::IncludeObject,
 };
@@ -157,6 +158,8 @@ pub struct Query {
     pub uid: Option<String>,
     /// `gracePeriodSeconds`
     pub grace_period_seconds: Option<i64>,
+    /// `timeout`
+    pub timeout: Option<String>,
     /// `includeObject`, of tables
     pub include_object: IncludeObject,
 }
@@ -184,6 +187,7 @@ impl Query {
                 "limit" => query.limit = usize::try_from(number::<i64>(&value)?).unwrap_or_default(),
                 "continue" => query.continue_token = (!value.is_empty()).then_some(value),
                 "timeoutSeconds" => query.timeout_seconds = Some(number(&value)?),
+                "timeout" => query.timeout = (!value.is_empty()).then_some(value),
                 "allowWatchBookmarks" => query.bookmarks = flag(&value),
                 "sendInitialEvents" => query.initial_events = Some(flag(&value)),
                 "dryRun" => {
@@ -238,6 +242,19 @@ impl Query {
             }
         }
         Ok(query)
+    }
+
+    /// Refuses a `timeout` that is no duration. The server's own limit holds whatever it says.
+    pub fn check_timeout(&self) -> ApiResult<()> {
+        let Some(timeout) = &self.timeout else {
+            return Ok(());
+        };
+        match go_duration(timeout) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(ApiError::bad_request(format!(
+                "invalid timeout specified in the request URL - {why}"
+            ))),
+        }
     }
 }
 

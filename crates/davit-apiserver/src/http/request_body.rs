@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 
@@ -29,12 +29,24 @@ pub fn drain(body: Body) {
     }));
 }
 
-pub async fn read(body: &mut Body) -> ApiResult<Bytes> {
-    match Limited::new(body, BODY_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_BYTES)),
-        Err(error) => Err(ApiError::bad_request(format!(
-            "the body could not be read: {error}"
-        ))),
+/// Reads a body; `grow` allows the next bytes or refuses them.
+pub async fn read(body: &mut Body, mut grow: impl FnMut(usize) -> ApiResult<()>) -> ApiResult<Bytes> {
+    let mut limited = Limited::new(body, BODY_BYTES);
+    let mut whole = BytesMut::new();
+    while let Some(frame) = limited.frame().await {
+        match frame {
+            Ok(frame) => {
+                let Ok(data) = frame.into_data() else { continue };
+                grow(data.len())?;
+                whole.extend_from_slice(&data);
+            }
+            Err(error) if error.is::<LengthLimitError>() => return Err(ApiError::too_large(BODY_BYTES)),
+            Err(error) => {
+                return Err(ApiError::bad_request(format!(
+                    "the body could not be read: {error}"
+                )));
+            }
+        }
     }
+    Ok(whole.freeze())
 }

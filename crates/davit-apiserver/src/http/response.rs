@@ -329,8 +329,8 @@ pub fn with_etag(tag: &str, parts: &Parts, make: impl FnOnce() -> Response<Body>
 }
 
 /// Plain text, as the health endpoints and unknown paths answer.
-pub fn plain(code: u16, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+pub fn plain(code: u16, text: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(text.into());
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(

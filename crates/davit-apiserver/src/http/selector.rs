@@ -116,8 +116,11 @@ fn number(text: Option<&str>) -> Option<i64> {
 /// The value at a dotted path as text; empty if it is absent.
 fn field_text(value: &Value, path: &str) -> String {
     let path = match path {
-        // The core Event's selectable `source` is the component that reported it.
-        "source" => "source.component",
+        // The core Event's selectable `source` is the component that reported it, under either name.
+        "source" => match value.pointer("/source/component").and_then(Value::as_str) {
+            None | Some("") => "reportingComponent",
+            Some(_) => "source.component",
+        },
         "reportingComponent" | "reportingController" => "reportingComponent",
         other => other,
     };

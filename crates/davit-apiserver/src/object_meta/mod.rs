@@ -6,7 +6,7 @@ mod names;
 mod validation;
 
 pub use fields::*;
-pub use names::{dns_1035_label, label_value};
+pub use names::{dns_1035_label, dns_label, dns_subdomain, label_value, qualified_name};
 pub use validation::{finalizer_warnings, plain_finalizer, validate, validate_embedded, validate_update};
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ mod tests {
             (Builtin::Secret, "a.b-c", true),
             (Builtin::Secret, "A", false),
             (Builtin::Namespace, "a.b", false),
-            (Builtin::Service, "1a", false),
+            (Builtin::Service, "1A", false),
             (Builtin::ClusterRole, "system:node", true),
             (Builtin::ClusterRole, "a/b", false),
         ];

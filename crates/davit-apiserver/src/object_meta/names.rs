@@ -32,7 +32,7 @@ static QUALIFIED: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("^{QUALIFI
 
 static LABEL_VALUE: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("^{VALUE_FMT}$")));
 
-pub(super) fn dns_subdomain(name: &str) -> Vec<String> {
+pub fn dns_subdomain(name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 253 {
         wrong.push("must be no more than 253 characters".to_owned());
@@ -47,7 +47,7 @@ pub(super) fn dns_subdomain(name: &str) -> Vec<String> {
     wrong
 }
 
-pub(super) fn dns_label(name: &str) -> Vec<String> {
+pub fn dns_label(name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 63 {
         wrong.push("must be no more than 63 bytes".to_owned());
@@ -108,7 +108,7 @@ pub fn label_value(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with a text as a qualified name; `called` is what it is called where it has two slashes.
-pub(super) fn qualified_name(name: &str, called: &str) -> Vec<String> {
+pub fn qualified_name(name: &str, called: &str) -> Vec<String> {
     let (prefix, local) = match name.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
             return vec![format!(

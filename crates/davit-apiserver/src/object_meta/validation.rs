@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     fields::{FOREGROUND, Fields, NAMESPACE_FINALIZER, ORPHAN, finalizers, of},
-    names::{dns_1035_label, dns_label, dns_subdomain, label_value, path_segment, qualified_name},
+    names::{dns_label, dns_subdomain, label_value, path_segment, qualified_name},
 };
 use crate::{field::FieldError, registry::builtin::Builtin};
 
@@ -13,8 +13,7 @@ const ANNOTATION_BYTES: usize = 256 << 10;
 
 fn name_rules(builtin: Builtin) -> fn(&str) -> Vec<String> {
     match builtin {
-        Builtin::Namespace => dns_label,
-        Builtin::Service => dns_1035_label,
+        Builtin::Namespace | Builtin::Service => dns_label,
         Builtin::Role | Builtin::RoleBinding | Builtin::ClusterRole | Builtin::ClusterRoleBinding => {
             path_segment
         }

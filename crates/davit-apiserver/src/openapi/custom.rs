@@ -4,9 +4,18 @@ use serde_json::{Map, Value, json};
 
 use super::{Described, dialect::Dialect};
 
-const API_VERSION: &str = "The version of the schema that this object is written in, as GROUP/VERSION.";
-const KIND: &str = "The kind of resource that this object is.";
-const METADATA: &str = "What every object has: name, namespace, labels, annotations and more.";
+const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should \
+    convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer \
+    this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const METADATA: &str = "Standard object's metadata. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+const LIST_METADATA: &str = "Standard list metadata. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const CONVENTIONS: &str =
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
@@ -37,15 +46,15 @@ pub(super) fn list(resource: &Described<'_>, dialect: Dialect) -> Value {
     gvk["kind"] = format!("{}List", resource.kind).into();
     json!({
         "type": "object",
-        "description": format!("A list of objects of kind {}.", resource.kind),
+        "description": format!("{kind}List is a list of {kind}", kind = resource.kind),
         "required": ["items"],
         "properties": {
             "apiVersion": {"type": "string", "description": API_VERSION},
             "kind": {"type": "string", "description": KIND},
-            "metadata": dialect.reference(LIST_META, "The version of the list and how to go on with it."),
+            "metadata": dialect.reference(LIST_META, LIST_METADATA),
             "items": {
                 "type": "array",
-                "description": "The objects.",
+                "description": format!("List of {}. More info: {CONVENTIONS}", resource.plural),
                 "items": {"$ref": format!("{}{name}", dialect.prefix())},
             },
         },

@@ -24,6 +24,9 @@ pub struct Scope<'a> {
     pub subresource: &'a str,
     /// How unknown fields are treated.
     pub field_validation: FieldValidation,
+    /// Whether it is an apply, which has refused undeclared fields already and drops those that are not preserved
+    /// without a word, as upstream does.
+    pub applied: bool,
     /// Whether the body is a definition that was checked before.
     pub known: bool,
     /// What the body gives more than once.
@@ -77,6 +80,9 @@ impl Scope<'_> {
             unknown.sort();
         }
         unknown.dedup();
+        if self.applied {
+            unknown.clear();
+        }
         match self.field_validation {
             FieldValidation::Ignore => {}
             FieldValidation::Warn => {

@@ -14,6 +14,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::{go_decode::decode, service_rules};
+
 /// Which rules hold for a resource beyond those of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Builtin {
@@ -87,7 +89,7 @@ impl Builtin {
             Self::Event => through::<Event>(value),
             Self::EventsEvent => through::<EventsEvent>(value),
             Self::ServiceAccount => through::<ServiceAccount>(value),
-            Self::Service => through::<Service>(value),
+            Self::Service => service(value),
             Self::Lease => through::<Lease>(value),
             Self::Crd => through::<CustomResourceDefinition>(value).map(whole_numbers),
             Self::Role => through::<Role>(value),
@@ -104,8 +106,16 @@ impl Builtin {
     }
 }
 
+fn service(mut value: Value) -> Result<Value, String> {
+    let untimed = service_rules::untimed_conditions(&value);
+    service_rules::set_times(&mut value, &untimed, &"0001-01-01T00:00:00Z".into());
+    let mut typed = through::<Service>(value)?;
+    service_rules::set_times(&mut typed, &untimed, &Value::Null);
+    Ok(typed)
+}
+
 fn through<T: Serialize + DeserializeOwned>(value: Value) -> Result<Value, String> {
-    let typed: T = serde_json::from_value(value).map_err(|error| {
+    let typed: T = decode(&value).map_err(|error| {
         let text = error.to_string();
         match text.rsplit_once("offset ") {
             Some((_, at)) => format!("illegal base64 data at input byte {}", at.trim_end_matches('.')),

@@ -11,6 +11,7 @@ use super::{
     crd,
     event_rules::{event, new_event, same_event},
     rbac_rules::{binding, rules},
+    service_rules,
 };
 use crate::{
     field::FieldError,
@@ -54,6 +55,7 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
                 *object = value;
             }
         }
+        Builtin::Service => service_rules::default(object),
         Builtin::Namespace => {
             if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
                 && spec.get("finalizers") == Some(&json!([]))
@@ -131,6 +133,7 @@ pub fn prepare_create(builtin: Builtin, object: &mut Fields) {
             namespace_label(object, &name);
         }
         Builtin::Lease => without_features(object),
+        Builtin::Service => service_rules::allocate(object),
         _ => {}
     }
 }
@@ -167,6 +170,7 @@ fn namespace_label(object: &mut Fields, name: &str) {
 pub fn prepare_update(builtin: Builtin, subresource: &str, new: &mut Fields, old: &Fields) {
     match builtin {
         Builtin::Lease => without_features(new),
+        Builtin::Service if subresource.is_empty() => service_rules::keep_allocated(new, old),
         Builtin::Namespace => {
             if subresource != "finalize" {
                 match old.get("spec") {
@@ -194,6 +198,7 @@ pub fn validate(builtin: Builtin, object: &Fields, old: Option<&Fields>) -> Vec<
     match builtin {
         Builtin::Namespace => namespace(object, &mut errors),
         Builtin::Secret => secret(object, old, &mut errors),
+        Builtin::Service => service_rules::validate(object, old, &mut errors),
         Builtin::ConfigMap => config_map(object, old, &mut errors),
         Builtin::Event => event(object, &mut errors),
         Builtin::EventsEvent => {

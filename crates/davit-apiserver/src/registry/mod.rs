@@ -6,8 +6,10 @@ pub mod builtin_strategy;
 pub mod crd;
 mod event_rules;
 pub mod events;
+mod go_decode;
 mod rbac_rules;
 pub mod resources;
+mod service_rules;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -2,10 +2,32 @@
 
 /// Nanoseconds of a duration, as Go writes them (`1h30m`) or in words (`2 days`).
 pub(crate) fn parse_duration(text: &str) -> Option<i64> {
-    go_duration(text).or_else(|| worded_duration(text))
+    go_duration(text).ok().or_else(|| worded_duration(text))
 }
 
-fn go_duration(text: &str) -> Option<i64> {
+/// Nanoseconds of a duration as Go's `time.ParseDuration` reads it, or the error in its words.
+pub(crate) fn go_duration(text: &str) -> Result<i64, String> {
+    parsed(text).ok_or_else(|| {
+        let number = text.trim_start_matches(['-', '+']);
+        let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let unit: String = unit
+            .chars()
+            .take_while(|c| !c.is_ascii_digit() && *c != '.')
+            .collect();
+        let numeric = number.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        match (numeric, unit.as_str()) {
+            (true, "") => format!("time: missing unit in duration \"{text}\""),
+            (true, unit) if !UNITS.contains(&unit) => {
+                format!("time: unknown unit \"{unit}\" in duration \"{text}\"")
+            }
+            _ => format!("time: invalid duration \"{text}\""),
+        }
+    })
+}
+
+const UNITS: [&str; 8] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
+
+fn parsed(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -24,7 +24,10 @@ mod snapshot;
 mod wal;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -46,8 +49,12 @@ pub struct Store {
     commands: Mutex<Option<mpsc::Sender<Command>>>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     sealing: Option<Arc<Sealing>>,
+    /// Whether the last commit failed.
+    failing: Arc<AtomicBool>,
 }
 
+/// How long a write is tried out.
+const PROBE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How many writes may wait for the writer before the next one waits to be queued.
 const QUEUE: usize = 4096;
 
@@ -59,12 +66,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let view = Arc::new(View::load(&mut backend)?);
         let sealing = backend.sealing();
+        let failing = Arc::new(AtomicBool::new(false));
         let (commands, receiver) = mpsc::channel(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn({
-                let view = view.clone();
-                move || writer::run(receiver, &mut backend, &view, &notices)
+                let (view, failing) = (view.clone(), failing.clone());
+                move || writer::run(receiver, &mut backend, &view, &notices, &failing)
             })
             .map_err(StoreError::Thread)?;
         Ok(Self {
@@ -72,6 +80,7 @@ impl Store {
             commands: Mutex::new(Some(commands)),
             writer: Mutex::new(Some(writer)),
             sealing,
+            failing,
         })
     }
 
@@ -84,6 +93,23 @@ impl Store {
     pub fn backup(&self) -> Option<Backup> {
         let sealing = self.sealing.clone()?;
         Some(Backup::new(self.view.everything(), sealing))
+    }
+
+    /// Whether writes can be made durable. After a failed commit this is tried out, which also makes the store take
+    /// writes again.
+    pub async fn takes_writes(&self) -> bool {
+        if !self.failing.load(Ordering::Relaxed) {
+            return true;
+        }
+        let none = Arc::new(GroupResource::new("", ""));
+        let nothing = self.write(
+            &none,
+            ObjectKey::new("", ""),
+            Expect::Revision(0),
+            Change::Delete(None),
+        );
+        let tried = tokio::time::timeout(PROBE, nothing).await;
+        !matches!(tried, Err(_) | Ok(Err(Refused::Failed(_))))
     }
 
     /// Makes one write; when it returns, the write is on disk and every reader sees it.

@@ -1,6 +1,12 @@
 //! The one thread that writes: takes what waits, checks it in order, commits it together, shows it, answers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +25,7 @@ pub(super) fn run(
     backend: &mut impl Backend,
     view: &View,
     notices: &mpsc::UnboundedSender<Notice>,
+    failing: &AtomicBool,
 ) {
     let mut waiting = Vec::with_capacity(BATCH);
     // The changes of a commit that failed: whether they are durable is known when the backend works again.
@@ -43,6 +50,7 @@ pub(super) fn run(
             batch.take(command);
         }
         doubtful = batch.finish(backend, notices);
+        failing.store(doubtful.is_some(), Ordering::Relaxed);
     }
 }
 

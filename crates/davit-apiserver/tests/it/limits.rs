@@ -181,69 +181,111 @@ async fn other_user(served: &Served) -> String {
     made.text("/status/token").to_owned()
 }
 
+/// A request that creates a ConfigMap with that token, of which only `sent` bytes of the body come.
+fn half_sent(token: &str, length: usize, sent: usize) -> String {
+    let more = format!("Authorization: Bearer {token}\r\nContent-Length: {length}\r\n");
+    head("POST", MAPS, &more) + &" ".repeat(sent)
+}
+
+async fn write_as(served: &Served, token: &str, name: &str) -> u16 {
+    let body = map(name, "");
+    let more = format!(
+        "Authorization: Bearer {token}\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    let mut wire = served.connect(false, None).await;
+    wire.say(&(head("POST", MAPS, &more) + &body)).await;
+    wire.answer().await.0
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_floods_gets_429_and_the_others_their_answers() {
+async fn half_sent_requests_hold_no_seats() {
     let served = Served::with(Limits {
         mutating: 4,
+        large: 1,
         queue: 2,
+        wait: Duration::from_secs(1),
         ..Limits::default()
     })
     .await;
     let token = other_user(&served).await;
-    // Requests whose bodies do not come hold their seats: three of four, and two wait.
     let mut hogs = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    let refused = loop {
-        let mut wire = served.connect(true, None).await;
-        wire.say(&head("POST", MAPS, "Content-Length: 10\r\n")).await;
-        let answer = tokio::time::timeout(Duration::from_millis(300), wire.answer()).await;
-        match answer {
-            Ok(answer) => break answer,
-            Err(_) => hogs.push(wire),
-        }
-        assert!(Instant::now() < deadline && hogs.len() < 50, "the flood ends");
-    };
+    for at in 0..30 {
+        let mut wire = served.connect(false, None).await;
+        let length = if at % 2 == 0 { 10 } else { 400 << 10 };
+        wire.say(&half_sent(&token, length, 1)).await;
+        hogs.push(wire);
+    }
+    let began = Instant::now();
+    assert_eq!(served.ask(&post(&map("admins", ""))).await.0, 201);
+    assert_eq!(
+        served.ask(&post(&map("large", &"x".repeat(300 << 10)))).await.0,
+        201
+    );
+    assert_eq!(
+        write_as(&served, &token, "own").await,
+        201,
+        "nor does their user wait"
+    );
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let own = send(
+        &api(&served.server),
+        "POST",
+        MAPS,
+        serde_json::from_str(&map("process", "")).unwrap(),
+    )
+    .await;
+    assert_eq!(own.code, 201, "requests of the process take no seat");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_a_user_have_a_budget_of_memory() {
+    let served = Served::with(Limits {
+        body_bytes: 1 << 20,
+        ..Limits::default()
+    })
+    .await;
+    let token = other_user(&served).await;
+    // Half of the budget is for one user: of two bodies of 300 KiB that do not end, one is refused.
+    let mut hogs = Vec::new();
+    for _ in 0..2 {
+        let mut wire = served.connect(false, None).await;
+        wire.say(&half_sent(&token, 400 << 10, 300 << 10)).await;
+        hogs.push(wire);
+    }
+    let mut answers = hogs.iter_mut().map(|wire| Box::pin(wire.answer()));
+    let (mut first, mut second) = (answers.next().unwrap(), answers.next().unwrap());
+    let refused = tokio::select! { answer = &mut first => answer, answer = &mut second => answer };
     assert_eq!(refused.0, 429, "{}", refused.1);
     let text = refused.1.to_ascii_lowercase();
     assert!(
         text.contains("retry-after: 1") && refused.1.contains("\"TooManyRequests\""),
         "{text}"
     );
-    assert_eq!(hogs.len(), 5);
-
-    let more = format!("Authorization: Bearer {token}\r\n");
-    let mut other = served.connect(false, None).await;
-    let body = map("others", "");
-    other
-        .say(&(head("POST", MAPS, &format!("{more}Content-Length: {}\r\n", body.len())) + &body))
-        .await;
-    assert_eq!(other.answer().await.0, 201, "another user writes");
-    assert_eq!(served.ask(&head("GET", "/livez", "")).await.0, 200);
     assert_eq!(
-        served.ask(&head("GET", MAPS, "")).await.0,
-        200,
-        "who writes too much may read"
+        served.ask(&post(&map("large", &"x".repeat(900 << 10)))).await.0,
+        201,
+        "administrators are exempt"
     );
-    let own = send(
-        &api(&served.server),
-        "POST",
-        MAPS,
-        serde_json::from_str(&map("own", "")).unwrap(),
-    )
-    .await;
-    assert_eq!(
-        own.code, 201,
-        "the controller in the process is no client of the network"
-    );
-
+    assert_eq!(write_as(&served, &token, "small").await, 201);
+    drop((first, second));
+    drop(answers);
     drop(hogs);
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        let (code, _) = served.ask(&post(&map("after", ""))).await;
+        let body = map("after", &"x".repeat(450 << 10));
+        let more = format!(
+            "Authorization: Bearer {token}\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        let mut wire = served.connect(false, None).await;
+        wire.say(&(head("POST", MAPS, &more) + &body)).await;
+        let code = wire.answer().await.0;
         if code == 201 {
             break;
         }
         assert_eq!(code, 429);
-        assert!(Instant::now() < deadline, "seats come back");
+        assert!(Instant::now() < deadline, "the memory comes back");
     }
 }
 

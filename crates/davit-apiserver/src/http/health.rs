@@ -1,0 +1,74 @@
+//! `/healthz`, `/livez` and `/readyz`, with upstream's names, forms and options.
+
+use axum::body::Body;
+use http::{Response, header, request::Parts};
+
+use super::response::plain;
+use crate::state::Server;
+
+/// The checks of every health path; `/readyz` has `shutdown`, too.
+const CHECKS: [&str; 3] = ["ping", "log", "etcd"];
+
+/// Answers a health path; `None` for any other path.
+pub async fn answer(server: &Server, parts: &Parts) -> Option<Response<Body>> {
+    let (name, check) = ["healthz", "livez", "readyz"].into_iter().find_map(|name| {
+        let rest = parts.uri.path().strip_prefix('/')?.strip_prefix(name)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((name, rest.trim_matches('/')))
+    })?;
+    let mut checks = CHECKS.to_vec();
+    if name == "readyz" {
+        checks.push("shutdown");
+    }
+    if !check.is_empty() {
+        return Some(if !checks.contains(&check) {
+            plain(404, "404 page not found\n")
+        } else if passes(server, name, check).await {
+            let mut answer = plain(200, "ok");
+            answer.headers_mut().remove(header::X_CONTENT_TYPE_OPTIONS);
+            answer
+        } else {
+            plain(500, format!("internal server error: {check} failed\n"))
+        });
+    }
+    let query: Vec<(String, String)> =
+        url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+    let verbose = query.iter().any(|(key, _)| key == "verbose");
+    let mut excluded: Vec<&str> = query
+        .iter()
+        .filter(|(key, _)| key == "exclude")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    let (mut text, mut healthy) = (String::new(), true);
+    for check in checks {
+        if excluded.contains(&check) {
+            excluded.retain(|name| *name != check);
+            text += &format!("[+]{check} excluded: ok\n");
+        } else if passes(server, name, check).await {
+            text += &format!("[+]{check} ok\n");
+        } else {
+            healthy = false;
+            text += &format!("[-]{check} failed: reason withheld\n");
+        }
+    }
+    if !excluded.is_empty() {
+        let quoted: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
+        let quoted = quoted.join(",");
+        text += &format!("warn: some health checks cannot be excluded: no matches for {quoted}\n");
+    }
+    Some(match (healthy, verbose) {
+        (false, _) => plain(500, format!("{text}{name} check failed\n")),
+        (true, true) => plain(200, format!("{text}{name} check passed\n")),
+        (true, false) => plain(200, "ok"),
+    })
+}
+
+/// Failing writes are a matter of readiness only: a restart would not make room on a full disk.
+async fn passes(server: &Server, name: &str, check: &str) -> bool {
+    match check {
+        "etcd" if name == "readyz" => server.store.takes_writes().await,
+        "shutdown" => !server.closing.is_cancelled(),
+        _ => true,
+    }
+}
