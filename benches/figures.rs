@@ -16,6 +16,7 @@ mod common;
 #[path = "../tests/in_process/controller/harness.rs"]
 mod harness;
 
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,12 @@ fn main() {
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
         .collect();
-    for (name, bench) in [("deployment", deployment as fn()), ("pass", pass), ("idle", idle)] {
+    for (name, bench) in [
+        ("deployment", deployment as fn()),
+        ("handover", handover),
+        ("pass", pass),
+        ("idle", idle),
+    ] {
         if wanted.is_empty() || wanted.iter().any(|it| it == name) {
             bench();
         }
@@ -121,6 +127,116 @@ fn deployment() {
         "difference           {:>7.0} ms, ratios {ratios:.2?}",
         (ours.as_secs_f64() - raw.as_secs_f64()) * 1000.0
     );
+}
+
+/// For how long a host port does not answer at a redeploy, against `docker stop` and `docker run` of the same container; and
+/// the first Application of a namespace against later ones, from `kubectl apply` to the first answer.
+fn handover() {
+    const PAIRS: usize = 9;
+    const SCRIPT: &str = "mkdir /w; echo $MARK > /w/index.html; exec httpd -f -p 8080 -h /w";
+    let davit = Davit::up("handover");
+    let (ours_at, raw_at) = (free_port(), free_port());
+    let spec = |mark: usize, port: u16| {
+        json!({
+            "source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", SCRIPT], "stopGracePeriod": "1s",
+            "env": [{"name": "MARK", "value": mark.to_string()}],
+            "ports": [{"containerPort": 8080, "hostPort": port, "hostIp": "127.0.0.1"}],
+        })
+    };
+    let start = |mark: usize| {
+        let (name, env) = (format!("davit-bench-{raw_at}-{mark}"), format!("MARK={mark}"));
+        let port = format!("127.0.0.1:{raw_at}:8080");
+        let mut command = docker();
+        command.args([
+            "run",
+            "--detach",
+            "--init",
+            "--stop-timeout",
+            "1",
+            "--name",
+            &name,
+        ]);
+        run(command.args(["--env", &env, "--publish", &port, BASE_IMAGE, "sh", "-c", SCRIPT]));
+    };
+    let mut first = Vec::new();
+    for mark in 0..3 {
+        let port = free_port();
+        let began = Instant::now();
+        davit.apply(&format!("first-{mark}"), spec(mark, port));
+        wait_for_page(port, mark);
+        first.push(began.elapsed());
+    }
+    davit.apply("web", spec(0, ours_at));
+    wait_for_page(ours_at, 0);
+    start(0);
+    wait_for_page(raw_at, 0);
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    for mark in 1..=PAIRS {
+        ours.push(silence(ours_at, mark, || davit.apply("web", spec(mark, ours_at))));
+        raw.push(silence(raw_at, mark, || {
+            let before = format!("davit-bench-{raw_at}-{}", mark - 1);
+            run(docker().args(["stop", &before]));
+            start(mark);
+            run(docker().args(["rm", "--force", &before]));
+        }));
+    }
+    run(docker().args(["rm", "--force", &format!("davit-bench-{raw_at}-{PAIRS}")]));
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    let (ours, raw) = (ms(median(ours)), ms(median(raw)));
+    println!("host port away       {ours:>7.0} ms (median of {PAIRS})");
+    println!(
+        "docker stop and run  {raw:>7.0} ms (median of {PAIRS}), difference {:.0} ms",
+        ours - raw
+    );
+    println!(
+        "first Application    {:>7.0} ms, the next two {:.0} and {:.0} ms",
+        ms(first[0]),
+        ms(first[1]),
+        ms(first[2])
+    );
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// The page at this port, if there is one.
+fn page(port: u16) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer
+        .rsplit_once("\r\n\r\n")
+        .map(|(_, body)| body.trim().to_owned())
+}
+
+fn wait_for_page(port: u16, mark: usize) {
+    while page(port) != Some(mark.to_string()) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The longest time without an answer for a client that asks every 5 ms, until the page is this one.
+fn silence(port: u16, mark: usize, change: impl FnOnce() + Send) -> Duration {
+    std::thread::scope(|scope| {
+        let client = scope.spawn(move || {
+            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+            loop {
+                if let Some(page) = page(port).filter(|page| !page.is_empty()) {
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                    if page == mark.to_string() {
+                        return longest;
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        change();
+        client.join().unwrap()
+    })
 }
 
 /// A pass that finds nothing to do, in process on an engine in memory: what each look at an Application costs.

@@ -150,8 +150,8 @@ impl Inner {
     async fn create(&self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
         let _the_network_stays = self.using_networks.read().await;
         let Reserved { network, ip } = {
-            let _one_at_a_time = self.making_network.lock().await;
-            network::reserve(&self.docker, &self.names, &workload.app.namespace).await?
+            let mut subnets = self.subnets.lock().await;
+            network::reserve(&self.docker, &self.names, &workload.app.namespace, &mut subnets).await?
         };
         let alias = named.then(|| workload.app.name.clone());
         for index in index..index.saturating_add(OTHER_NAMES) {
@@ -254,8 +254,9 @@ impl Inner {
             let (network, ip) = if let Some(known) = known {
                 known
             } else {
-                let _one_at_a_time = inner.making_network.lock().await;
-                let reserved = network::reserve(&inner.docker, &inner.names, &namespace).await?;
+                let mut subnets = inner.subnets.lock().await;
+                let reserved =
+                    network::reserve(&inner.docker, &inner.names, &namespace, &mut subnets).await?;
                 (reserved.network, reserved.ip)
             };
             let end = create::endpoint(Some(ip), mac, alias);

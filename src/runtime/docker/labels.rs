@@ -96,6 +96,11 @@ impl Names {
         labels.get(INSTANCE) == Some(&self.instance) && self.of_another(labels).is_none()
     }
 
+    /// The labels of a thing that belongs to no namespace.
+    pub fn instance_labels(&self) -> HashMap<String, String> {
+        HashMap::from([(INSTANCE.to_owned(), self.instance.clone())])
+    }
+
     /// The labels that all things of a namespace bear; to look for them, and with [`Names::made`] to make them.
     pub fn namespace_labels(&self, namespace: &str) -> HashMap<String, String> {
         [(INSTANCE, self.instance.as_str()), (NAMESPACE, namespace)]
@@ -184,8 +189,8 @@ impl Names {
     }
 
     /// The name of a network that is there only for a moment, so that the engine picks a subnet.
-    pub fn subnet_probe(&self, namespace: &str, number: u32) -> String {
-        format!("{}_pick{number}", self.network(namespace))
+    pub fn subnet_probe(&self, number: u32) -> String {
+        format!("{}_subnet{number}", self.prefix)
     }
 
     /// Whether a network of this name may be one of ours; its labels would say for certain.
@@ -251,7 +256,9 @@ mod tests {
                 "{name}"
             );
         }
-        assert!(!names.is_network("shop", "davit-shop-1") && !names.is_network("shop", "davit-shop_pick0"));
+        assert!(
+            !names.is_network("shop", "davit-shop-1") && !names.is_network("shop", &names.subnet_probe(0))
+        );
         let one = names.volume(&AppId::new("a-b", "c"), "data");
         let two = names.volume(&AppId::new("a", "b-c"), "data");
         assert_ne!(one, two);

@@ -5,7 +5,6 @@
 //! was. Two Davits share an engine when their instance differs: all names and labels contain it.
 
 mod architecture;
-mod attempt;
 mod create;
 pub mod docker_host;
 mod errors;
@@ -96,8 +95,8 @@ struct Inner {
     using_networks: RwLock<()>,
     /// Read: volumes of files are being filled and not yet those of a container. Write: those of none are being removed.
     using_files: RwLock<()>,
-    /// One network is made at a time: the engine would make two of one name.
-    making_network: tokio::sync::Mutex<()>,
+    /// One network is created at a time: the engine would create two of one name.
+    subnets: tokio::sync::Mutex<network::Subnets>,
     following: Once,
     stop: CancellationToken,
 }
@@ -119,7 +118,7 @@ impl DockerRuntime {
             changed,
             using_networks: RwLock::default(),
             using_files: RwLock::default(),
-            making_network: tokio::sync::Mutex::default(),
+            subnets: tokio::sync::Mutex::default(),
             following: Once::new(),
             stop: stop.clone(),
         });
@@ -197,6 +196,7 @@ impl Runtime for DockerRuntime {
                 return Ok(next.progress);
             }
             inner.take(workload, &looked, next.steps).await?;
+            inner.prepare_subnet();
             last = Some(next.progress);
         }
         Ok(match last {
@@ -374,7 +374,7 @@ impl Inner {
 
     /// Takes up the checks of all containers that have one of ours, and removes networks that nobody needs any more;
     /// asked when the engine is reached (again).
-    async fn resume(&self) -> Result<(), RuntimeError> {
+    async fn resume(self: &Arc<Self>) -> Result<(), RuntimeError> {
         let label = vec![self.names.instance_label(), labels::HEALTH.to_owned()];
         let filters = HashMap::from([("label".to_owned(), label)]);
         let options = ListContainersOptionsBuilder::new().filters(&filters).build();
@@ -382,11 +382,33 @@ impl Inner {
         for container in listed.map_err(|refusal| errors::error("list containers", &refusal))? {
             self.look_at(container.id.as_deref().unwrap_or_default()).await?;
         }
+        self.prepare_subnet();
         // What cannot be removed now is no reason not to look at what runs.
         if let Err(error) = self.tidy_all().await {
             tracing::warn!(error = %chain(&error), "networks that nobody needs could not be removed");
         }
         Ok(())
+    }
+
+    /// Chooses the subnet of the next namespace's network in the background.
+    fn prepare_subnet(self: &Arc<Self>) {
+        // A task that holds the lock is using a subnet, or choosing one.
+        if !self.subnets.try_lock().is_ok_and(|subnets| subnets.is_empty()) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        let prepare = async move {
+            let prepared = inner
+                .subnets
+                .lock()
+                .await
+                .prepare(&inner.docker, &inner.names)
+                .await;
+            if let Err(error) = prepared {
+                tracing::debug!(%error, "the subnet of the next network could not be chosen in advance");
+            }
+        };
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(prepare));
     }
 
     fn want(&self, workload: &Workload, looked: &[Looked], seen: &[Seen]) -> Want {

@@ -78,6 +78,27 @@ impl Subnet {
     }
 }
 
+/// The subnet of the next network, chosen in advance: the engine takes longer to choose than to create the network.
+#[derive(Debug, Default)]
+pub struct Subnets {
+    next: Option<String>,
+}
+
+impl Subnets {
+    /// Chooses the subnet of the next network, if none is chosen yet.
+    pub async fn prepare(&mut self, docker: &Docker, names: &Names) -> Result<(), RuntimeError> {
+        if self.next.is_none() {
+            self.next = Some(pick(docker, names).await?);
+        }
+        Ok(())
+    }
+
+    /// Whether the next namespace would have to wait for a choice.
+    pub fn is_empty(&self) -> bool {
+        self.next.is_none()
+    }
+}
+
 /// An address in the namespace's network.
 pub struct Reserved {
     /// The network's name.
@@ -87,9 +108,14 @@ pub struct Reserved {
 }
 
 /// Reserves a free address in the namespace's network. Creates the network if there is none.
-pub async fn reserve(docker: &Docker, names: &Names, namespace: &str) -> Result<Reserved, RuntimeError> {
+pub async fn reserve(
+    docker: &Docker,
+    names: &Names,
+    namespace: &str,
+    subnets: &mut Subnets,
+) -> Result<Reserved, RuntimeError> {
     let doing = "choose an address in the namespace's network";
-    let network = ensure(docker, names, namespace).await?;
+    let network = ensure(docker, names, namespace, subnets).await?;
     let name = network.name.unwrap_or_default();
     let ipam = network.ipam.unwrap_or_default().config.unwrap_or_default();
     let subnet = ipam
@@ -189,7 +215,12 @@ async fn all_of(docker: &Docker, names: &Names, namespace: &str) -> Result<Vec<S
     Ok(ours)
 }
 
-async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<NetworkInspect, RuntimeError> {
+async fn ensure(
+    docker: &Docker,
+    names: &Names,
+    namespace: &str,
+    subnets: &mut Subnets,
+) -> Result<NetworkInspect, RuntimeError> {
     let doing = "make the namespace's network";
     let mut refused = None;
     for _ in 0..PICKS {
@@ -197,13 +228,22 @@ async fn ensure(docker: &Docker, names: &Names, namespace: &str) -> Result<Netwo
             return Ok(network);
         }
         let name = free_name(docker, names, namespace).await?;
-        let subnet = pick(docker, names, namespace).await?;
+        // Another program may have taken it meanwhile. Then the engine refuses it, and the next one is free.
+        subnets.prepare(docker, names).await?;
+        let subnet = subnets.next.take().unwrap_or_default();
         let ipam = IpamConfig {
             ip_range: Subnet::parse(&subnet).map(Subnet::lower),
             subnet: Some(subnet),
             ..Default::default()
         };
-        if let Err(refusal) = create(docker, names, namespace, name, vec![ipam]).await {
+        if let Err(refusal) = create(
+            docker,
+            names.made(names.namespace_labels(namespace)),
+            name,
+            vec![ipam],
+        )
+        .await
+        {
             refused = Some(refusal);
         }
     }
@@ -296,10 +336,10 @@ async fn release(docker: &Docker, name: &str, network: &NetworkInspect) -> Resul
 }
 
 /// A subnet that is free by the engine's own rules (its address pools, the machine's routes).
-async fn pick(docker: &Docker, names: &Names, namespace: &str) -> Result<String, RuntimeError> {
+async fn pick(docker: &Docker, names: &Names) -> Result<String, RuntimeError> {
     let doing = "find a free subnet";
     for number in 0..OTHER_NAMES {
-        let name = names.subnet_probe(namespace, number);
+        let name = names.subnet_probe(number);
         let remove = async || match docker.remove_network(&name).await {
             Err(refusal) if is_held(&refusal) => Ok(false),
             other => errors::unless_gone(doing, other).map(|_| true),
@@ -307,9 +347,14 @@ async fn pick(docker: &Docker, names: &Names, namespace: &str) -> Result<String,
         if !remove().await? {
             continue;
         }
-        create(docker, names, namespace, name.clone(), Vec::new())
-            .await
-            .map_err(|refusal| errors::error(doing, &refusal))?;
+        create(
+            docker,
+            names.made(names.instance_labels()),
+            name.clone(),
+            Vec::new(),
+        )
+        .await
+        .map_err(|refusal| errors::error(doing, &refusal))?;
         let picked = docker.inspect_network(&name, None::<InspectNetworkOptions>).await;
         if !remove().await? {
             continue;
@@ -329,22 +374,21 @@ async fn pick(docker: &Docker, names: &Names, namespace: &str) -> Result<String,
         doing,
         message: format!(
             "the engine does not remove networks like {}: restart it",
-            names.subnet_probe(namespace, 0)
+            names.subnet_probe(0)
         ),
     })
 }
 
 async fn create(
     docker: &Docker,
-    names: &Names,
-    namespace: &str,
+    labels: HashMap<String, String>,
     name: String,
     config: Vec<IpamConfig>,
 ) -> Result<(), bollard::errors::Error> {
     let request = NetworkCreateRequest {
         name,
         driver: Some("bridge".to_owned()),
-        labels: Some(names.made(names.namespace_labels(namespace))),
+        labels: Some(labels),
         ipam: (!config.is_empty()).then(|| Ipam {
             config: Some(config),
             ..Default::default()

@@ -4,6 +4,8 @@
 //! `curl`. A command is the engine's business, but the engine waits a whole interval (30 s by default) before it looks for
 //! the first time: until it has succeeded once we run it too, so that a deployment does not wait for the interval.
 
+mod run;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attempt::{self, Failure};
 use super::rollout::Health;
 use crate::model::AppId;
 use crate::runtime::{Probe, Workload};
+use run::Failure;
 
 /// How many checks are under way at once, over all containers.
 const AT_ONCE: usize = 32;
@@ -246,7 +248,7 @@ impl Watch {
             let Ok(permit) = self.at_once.acquire().await else {
                 return;
             };
-            let result = attempt::once(&self.docker, &self.target).await;
+            let result = run::once(&self.docker, &self.target).await;
             drop(permit);
             let excused = held % 2 == 1 || held != self.held.load(Ordering::SeqCst);
             match result {

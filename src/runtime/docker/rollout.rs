@@ -237,9 +237,12 @@ struct Plan<'a> {
 impl Plan<'_> {
     fn create(&mut self, seen: &[Seen], missing: usize) {
         let free = (0..).filter(|index| !seen.iter().any(|it| it.index == Some(*index)));
-        // Where nobody has the name there is nobody to keep it from, and joining later would only take time.
-        let nobody = !seen.iter().any(|it| it.named && it.active());
-        let named = nobody || self.want.strategy == Strategy::StopFirst;
+        // If no other container answers to the name, there are no requests to protect, and joining later would only take
+        // time: the container is away from the network meanwhile.
+        let serves = |it: &Seen| {
+            it.named && it.phase == Phase::Running && !matches!(it.health, Health::Unhealthy { .. })
+        };
+        let named = self.want.strategy == Strategy::StopFirst || !seen.iter().any(serves);
         self.steps
             .extend(free.take(missing).map(|index| Step::Create { index, named }));
     }

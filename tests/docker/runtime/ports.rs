@@ -109,3 +109,23 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
         "{refused}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn host_port_is_handed_over_to_a_container_that_starts_with_the_name() {
+    let mut rig = Rig::docker("rt");
+    let began = jiff::Timestamp::now().as_second().to_string();
+    let port = free_port();
+    for hash in ["h1", "h2"] {
+        let wanted = with_port(rig.workload("web", hash, Does::Serve), port, None, Protocol::Tcp);
+        rig.settle(&wanted).await;
+        let serving = rig.replicas(&wanted).await;
+        assert!(serving.len() == 1 && serving[0].serving, "{serving:?}");
+        // A running container that left its network and came back would be out of reach in between.
+        let until = (jiff::Timestamp::now().as_second() + 1).to_string();
+        let mut events = docker();
+        events.args(["events", "--since", &began, "--until", &until]);
+        events.args(["--filter", "type=network", "--filter", "event=disconnect"]);
+        let left = run(events.args(["--format", "{{.Actor.Attributes.container}}"]));
+        assert!(!left.contains(&serving[0].id), "{hash}: {left}");
+    }
+}

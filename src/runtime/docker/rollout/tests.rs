@@ -1,6 +1,6 @@
-//! Rows for what was thought of; [`worlds`] has a property for what was not.
+//! Rows for what was thought of; [`properties`] has a property for what was not.
 
-mod worlds;
+mod properties;
 
 use super::*;
 use crate::api::Strategy;
