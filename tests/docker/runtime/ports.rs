@@ -1,5 +1,7 @@
 //! Host ports at single addresses of the machine.
 
+use crate::common::docker::docker;
+use crate::common::run;
 use davit::api::{Protocol, Strategy};
 use davit::runtime::{PortBinding, RuntimeError, Workload};
 
