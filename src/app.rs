@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::builder::{BuilderOptions, DockerBuilder, Place};
+use crate::cli::RuntimeKind;
 use crate::cli::{Cli, Command};
 use crate::config::{Config, write_private};
 use crate::controller::Ctx;
@@ -35,6 +36,7 @@ use crate::redact::Secret;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
+use crate::runtime::swarm::SwarmRuntime;
 use crate::source::{Git, GitOptions};
 use davit_apiserver::{ApiServer, Identity, Options};
 
@@ -187,12 +189,17 @@ async fn work(
         stop.clone()
             .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
     );
-    let options = DockerOptions {
-        instance: config.instance.clone(),
-        installation: installation.clone(),
-        ..DockerOptions::default()
+    let runtime: Arc<dyn Runtime> = match config.runtime {
+        RuntimeKind::Docker => {
+            let options = DockerOptions {
+                instance: config.instance.clone(),
+                installation: installation.clone(),
+                ..DockerOptions::default()
+            };
+            Arc::new(DockerRuntime::new(docker.clone(), options))
+        }
+        RuntimeKind::Swarm => Arc::new(SwarmRuntime::new(docker.clone(), &config.instance, &installation)),
     };
-    let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::new(docker.clone(), options));
     let work_dir = config.data_dir.join("work");
     // What a job left behind when Davit was killed is of no use to anybody.
     let _ = std::fs::remove_dir_all(&work_dir);
@@ -308,6 +315,7 @@ pub async fn controller_loop(
     let ctx = Arc::new(Ctx {
         install: Install {
             key: config.key.clone(),
+            capabilities: runtime.capabilities(),
             image_prefix: crate::builder::image_prefix(&config.instance),
             image_mark: crate::builder::image_mark(installation),
         },

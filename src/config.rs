@@ -47,6 +47,8 @@ pub struct Config {
     pub key: Secret,
     /// The Docker Engine, where not the default.
     pub docker_host: Option<String>,
+    /// Where containers run.
+    pub runtime: cli::RuntimeKind,
     /// How many builds run at once.
     pub max_builds: usize,
     /// The bound of the Git cache, in bytes.
@@ -105,6 +107,7 @@ impl Config {
             data_dir,
             instance,
             docker_host,
+            runtime,
             max_builds,
             git_cache,
             allow_local_sources,
@@ -165,6 +168,7 @@ impl Config {
             instance,
             key,
             docker_host,
+            runtime,
             max_builds: usize::from(max_builds),
             git_cache: git_cache.saturating_mul(1024 * 1024),
             allow_local_sources,
@@ -335,6 +339,7 @@ mod tests {
             data_dir: Some(dir.to_path_buf()),
             instance: None,
             docker_host: None,
+            runtime: cli::RuntimeKind::Docker,
             max_builds: 1,
             git_cache: 1,
             allow_local_sources: false,

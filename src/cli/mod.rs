@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// kubectl apply an Application; Davit builds it, runs it, and says the truth about it.
 #[derive(Debug, Parser)]
@@ -51,6 +51,16 @@ pub struct Up {
     pub controller: Controller,
 }
 
+/// Where containers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeKind {
+    /// The Docker Engine.
+    #[default]
+    Docker,
+    /// A Docker Swarm.
+    Swarm,
+}
+
 /// What the controller needs, with or without an API server of its own.
 #[derive(Clone, Debug, Args)]
 pub struct Controller {
@@ -66,6 +76,9 @@ pub struct Controller {
     /// unix:///var/run/docker.sock. It may start later than Davit.
     #[arg(long, env = "DOCKER_HOST", value_name = "URL")]
     pub docker_host: Option<String>,
+    /// Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager.
+    #[arg(long, env = "DAVIT_RUNTIME", default_value = "docker", value_name = "RUNTIME")]
+    pub runtime: RuntimeKind,
     /// How many builds may run at once; the other Releases show their position in status.queue.
     #[arg(long, env = "DAVIT_MAX_BUILDS", default_value_t = 2, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub max_builds: u16,

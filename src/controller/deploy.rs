@@ -4,11 +4,11 @@ use jiff::Timestamp;
 
 use crate::api::{Reason, ReleasePhase, ReleaseStatus, Strategy};
 use crate::error::{Class, Problem};
-use crate::plan::desired::{container_hash, recorded_config, workload};
+use crate::plan::desired::{container_hash, deployment, recorded_config};
 use crate::plan::state::active;
 use crate::plan::{End, hash_of, release_status};
 use crate::redact::Masker;
-use crate::runtime::Workload;
+use crate::runtime::Deployment;
 
 use super::execute::Pass;
 
@@ -21,11 +21,10 @@ impl Pass<'_> {
         now: Timestamp,
     ) -> Result<(), Problem> {
         let Some(release) = release else {
-            let nothing = self.nothing();
             let stopped = self
                 .ctx
                 .runtime
-                .deploy(&nothing)
+                .stop(self.id)
                 .await
                 .map_err(|error| Problem::of(&error))?;
             self.progress = Some(stopped);
@@ -42,8 +41,8 @@ impl Pass<'_> {
             }
         };
         let left_alone = beside.and_then(|beside| self.hash_of(beside));
-        wanted.left_alone = left_alone.filter(|left_alone| *left_alone != wanted.hash);
-        if wanted.left_alone.is_some() && wanted.strategy == Strategy::StopFirst {
+        wanted.history.preserved = left_alone.filter(|left_alone| *left_alone != wanted.identity.hash);
+        if wanted.history.preserved.is_some() && wanted.policy.strategy == Strategy::StopFirst {
             return Ok(()); // What is looked at has the host ports, or has to be alone.
         }
         if !status.phase.has_ended() && release_status::step_began(&status, "Deploying").is_none() {
@@ -53,7 +52,7 @@ impl Pass<'_> {
             Ok(progress) => {
                 if !status.phase.has_ended() {
                     self.change(release, |status| {
-                        release_status::progress(status, &progress, wanted.replicas, now);
+                        release_status::progress(status, &progress, wanted.policy.replicas, now);
                     });
                     // What waited for its end, and what history leaves no room for now, is seen to at once.
                     self.again |= self
@@ -66,12 +65,9 @@ impl Pass<'_> {
             }
             Err(error) => {
                 // Engines repeat the command, which may hold the value of a Secret.
-                let given = wanted
-                    .env
-                    .iter()
-                    .filter(|(name, _)| wanted.secret_env.contains(name));
+                let given = wanted.spec.env.iter().filter(|variable| variable.confidential);
                 let hidden = self.values.iter().flat_map(|values| &values.confidential);
-                let masker = Masker::new(hidden.chain(given.map(|(_, value)| value)));
+                let masker = Masker::new(hidden.chain(given.map(|variable| &variable.value)));
                 let problem = Problem::masked(&error, |text| masker.mask(text).into_owned());
                 if problem.class == Class::Terminal && !status.phase.has_ended() {
                     let end = End::Failed {
@@ -90,15 +86,15 @@ impl Pass<'_> {
     }
 
     /// That nothing serves for a moment is told before it happens, and why.
-    async fn say_stop_first(&self, release: &str, wanted: &Workload) {
+    async fn say_stop_first(&self, release: &str, wanted: &Deployment) {
         let before = self
             .releases
             .iter()
             .any(|view| view.status.phase == ReleasePhase::Succeeded);
-        if wanted.strategy != Strategy::StopFirst || !before {
+        if wanted.policy.strategy != Strategy::StopFirst || !before {
             return;
         }
-        let why = if wanted.ports.iter().any(|port| port.host.is_some()) {
+        let why = if wanted.spec.ports.iter().any(|port| port.host.is_some()) {
             "spec.ports has a hostPort, which only one container can have"
         } else {
             "spec.rollout.strategy is StopFirst"
@@ -112,7 +108,7 @@ impl Pass<'_> {
     }
 
     /// What a Release runs: its own record of the configuration, with the values that it refers to as they are now.
-    async fn workload_of(&self, release: &str, status: &ReleaseStatus) -> Result<Workload, Problem> {
+    async fn workload_of(&self, release: &str, status: &ReleaseStatus) -> Result<Deployment, Problem> {
         let image = status.image.clone().ok_or_else(|| {
             let message = format!("status.image of release {release} is missing: create another Release");
             Problem::new(Class::Terminal, Reason::Internal, message)
@@ -122,27 +118,24 @@ impl Pass<'_> {
         // Rollout settings are no part of what a Release is: those of now count.
         spec.rollout.clone_from(&self.app.spec.rollout);
         let values = self.reader.values(&spec).await?;
-        let mut wanted = workload(self.id, release, &hash, &image, &spec, &values)?;
+        let mut wanted = deployment(self.id, release, &hash, &image, &spec, &values)?;
         let given_up = self.releases.iter().filter(|view| {
             view.name != release && (view.status.phase == ReleasePhase::Failed || view.spec.cancel)
         });
-        wanted.given_up = given_up.filter_map(|view| self.hash_of(&view.name)).collect();
+        wanted.history.abandoned = given_up.filter_map(|view| self.hash_of(&view.name)).collect();
         // What serves is not given up with a later Release of the same containers: it is the way back.
         let active = active(self.releases).and_then(|view| self.hash_of(&view.name));
         wanted
-            .given_up
+            .history
+            .abandoned
             .retain(|given_up| *given_up != hash && Some(given_up) != active.as_ref());
-        wanted.ended = status.ended.iter().map(|ended| ended.id.clone()).collect();
-        wanted.uid = self.app.metadata.uid.clone().unwrap_or_default();
+        wanted.history.completed = status.ended.iter().map(|ended| ended.id.clone()).collect();
+        wanted.identity.uid = self.app.metadata.uid.clone().unwrap_or_default();
         Ok(wanted)
     }
 
     /// The hash of a Release's containers, once it has an image.
     fn hash_of(&self, release: &str) -> Option<String> {
         hash_of(self.statuses.get(release)?)
-    }
-
-    fn nothing(&self) -> Workload {
-        Workload::nothing(self.id, self.app.metadata.uid.as_deref().unwrap_or_default())
     }
 }

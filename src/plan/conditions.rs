@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::api::{Application, ConditionType, Protocol, Reason, ReleasePhase, ReleaseStatus, condition};
 use crate::error::Problem;
 use crate::runtime::port::specific;
-use crate::runtime::{Ended, Replica, ReplicaState, Running};
+use crate::runtime::{ExitStatus, Replica, ReplicaState, Running};
 
 use super::count;
 use super::progress_deadline::{has_ended_for_good, hash_of, replicas_of, restart_of};
@@ -136,7 +136,7 @@ pub(super) fn healthy(
 }
 
 /// What is said of a container that the engine started again so often or more.
-pub(super) fn keeps_ending(name: &str, last: Option<Ended>, times: i64, message: &str) -> String {
+pub(super) fn keeps_ending(name: &str, last: Option<ExitStatus>, times: i64, message: &str) -> String {
     let how = last.map_or(String::new(), |last| how(last.code, last.oom));
     let text = if times > 1 {
         let last = if how.is_empty() { "" } else { ", last" };
@@ -230,7 +230,7 @@ pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Opti
 /// else.
 pub(super) fn urls(running: &Running, hash: &str) -> Vec<String> {
     let serving = running.of(hash).filter(|replica| replica.serving);
-    let ports = serving.flat_map(|replica| &replica.host_ports);
+    let ports = serving.flat_map(|replica| &replica.endpoints);
     let places: BTreeSet<(u16, Option<IpAddr>)> = ports
         .filter(|port| port.protocol == Protocol::Tcp)
         .filter_map(|port| Some((port.host?, port.host_ip.as_deref().and_then(specific))))
@@ -248,7 +248,7 @@ fn url(address: Option<IpAddr>, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::PortBinding;
+    use crate::runtime::Port;
 
     #[test]
     fn each_place_where_something_of_it_listens_is_an_url() {
@@ -264,9 +264,10 @@ mod tests {
             serving: true,
             draining: false,
             restarts: 0,
-            host_ports: places
+            endpoints: places
                 .iter()
-                .map(|(port, ip, protocol)| PortBinding {
+                .map(|(port, ip, protocol)| Port {
+                    name: None,
                     container: 80,
                     host: Some(*port),
                     host_ip: ip.map(str::to_owned),

@@ -10,7 +10,10 @@ use crate::builder::BuildType;
 use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::redact::Secret;
-use crate::runtime::{Mount, MountSource, Restart, Workload};
+use crate::runtime::{
+    Capabilities, Deployment, EnvVar, History, Identity, Mount, MountSource, PodSpec, Resources, Restart,
+    RolloutPolicy,
+};
 
 use super::env_expansion::{Expanded, expand, origin};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
@@ -28,6 +31,8 @@ pub struct Install {
     pub key: Secret,
     /// What the names of images begin with.
     pub image_prefix: String,
+    /// What the runtime supports.
+    pub capabilities: Capabilities,
     /// What the tags of pulled images end in, which have no labels to say which of several installations with one
     /// `image_prefix` pulled them. Empty: there is only one.
     pub image_mark: String,
@@ -183,6 +188,7 @@ pub fn validate(
     values: &Values,
     install: &Install,
 ) -> Result<Desired, Problem> {
+    super::capabilities::check(spec, &install.capabilities)?;
     let mut print = Fingerprint::new(&install.key);
     print.add(
         "source.repository",
@@ -225,7 +231,7 @@ pub fn validate(
         origins,
     };
     // What cannot run is refused before anything is built for it.
-    workload(app, "", "", "", spec, values)?;
+    deployment(app, "", "", "", spec, values)?;
     Ok(desired)
 }
 
@@ -344,67 +350,74 @@ pub fn container_hash(inputs: &Inputs, image: &str) -> String {
 ///
 /// # Errors
 /// A field that cannot work, by its name.
-pub fn workload(
+pub fn deployment(
     app: &AppId,
     release: &str,
     hash: &str,
     image: &str,
     spec: &ApplicationSpec,
     values: &Values,
-) -> Result<Workload, Problem> {
+) -> Result<Deployment, Problem> {
     check_names(values)?;
     let share = share(spec.resources.as_ref())?;
     let ports = bindings(&spec.ports)?;
     let has_host_port = ports.iter().any(|port| port.host.is_some());
     let rollout = spec.rollout.clone().unwrap_or_default();
-    Ok(Workload {
-        app: app.clone(),
-        uid: String::new(),
-        release: release.to_owned(),
-        hash: hash.to_owned(),
-        image: image.to_owned(),
-        replicas: u32::try_from(spec.replicas).unwrap_or_default(),
-        env: values.env.clone(),
-        command: arguments(&spec.command, "spec.command", values)?,
-        args: arguments(&spec.args, "spec.args", values)?,
-        ports,
-        cpu: share.cpu,
-        cpu_request: share.cpu_request,
-        memory: share.memory,
-        memory_reservation: share.memory_reservation,
-        health: spec
-            .health_check
-            .as_ref()
-            .map(|check| health(check, &spec.ports))
-            .transpose()?,
-        restart: restart(spec.restart_policy.clone()),
-        stop_grace: spec
-            .stop_grace_period
-            .as_ref()
-            .map_or(Duration::from_secs(10), |wanted| whole_seconds(wanted.get())),
-        mounts: mounts(spec, values)?,
-        strategy: if has_host_port {
-            Strategy::StopFirst
-        } else {
-            rollout.strategy.unwrap_or(Strategy::StartFirst)
+    Ok(Deployment {
+        identity: Identity {
+            app: app.clone(),
+            uid: String::new(),
+            release: release.to_owned(),
+            hash: hash.to_owned(),
         },
-        min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
-        secret_env: secret_env(values),
-        secret_files: spec.volumes.iter().any(|volume| volume.secret.is_some()),
-        given_up: Vec::new(),
-        ended: Vec::new(),
-        left_alone: None,
+        spec: PodSpec {
+            image: image.to_owned(),
+            env: environment(values),
+            command: arguments(&spec.command, "spec.command", values)?,
+            args: arguments(&spec.args, "spec.args", values)?,
+            ports,
+            resources: Resources {
+                cpu: share.cpu,
+                cpu_request: share.cpu_request,
+                memory: share.memory,
+                memory_request: share.memory_reservation,
+            },
+            health: spec
+                .health_check
+                .as_ref()
+                .map(|check| health(check, &spec.ports))
+                .transpose()?,
+            restart: restart(spec.restart_policy.clone()),
+            stop_grace: spec
+                .stop_grace_period
+                .as_ref()
+                .map_or(Duration::from_secs(10), |wanted| whole_seconds(wanted.get())),
+            mounts: mounts(spec, values)?,
+        },
+        policy: RolloutPolicy {
+            replicas: u32::try_from(spec.replicas).unwrap_or_default(),
+            strategy: if has_host_port {
+                Strategy::StopFirst
+            } else {
+                rollout.strategy.unwrap_or(Strategy::StartFirst)
+            },
+            min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
+        },
+        history: History::default(),
     })
 }
 
-/// The names of the variables whose value comes from a Secret, all or in part.
-fn secret_env(values: &Values) -> Vec<String> {
-    let from_secret = |name: &String| {
+/// The environment. A variable is confidential if its value comes from a Secret, at least in part.
+fn environment(values: &Values) -> Vec<EnvVar> {
+    let variable = |(name, value): &(String, Secret)| {
         let origin = values.origins.get(&format!("run.env.{name}"));
-        origin.is_some_and(|origin| origin.contains("Secret "))
+        EnvVar {
+            name: name.clone(),
+            value: value.clone(),
+            confidential: origin.is_some_and(|origin| origin.contains("Secret ")),
+        }
     };
-    let names = values.env.iter().map(|(name, _)| name);
-    names.filter(|name| from_secret(name)).cloned().collect()
+    values.env.iter().map(variable).collect()
 }
 
 /// What happens when a container ends by itself; without a policy it is started again, always.
@@ -476,6 +489,7 @@ fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem
                         .and_then(|mode| u32::try_from(mode).ok())
                         .unwrap_or(FILE_MODE)
                         & 0o777,
+                    confidential: volume.secret.is_some(),
                 }
             };
             Ok(Mount {
@@ -509,8 +523,8 @@ mod tests {
                 ..ApplicationSpec::default()
             };
             let app = AppId::new("ns", "shop");
-            let workload = workload(&app, "", "", "", &spec, &Values::default()).unwrap();
-            assert_eq!(workload.stop_grace, Duration::from_secs(given), "{wanted}");
+            let deployment = deployment(&app, "", "", "", &spec, &Values::default()).unwrap();
+            assert_eq!(deployment.spec.stop_grace, Duration::from_secs(given), "{wanted}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod action;
 pub mod application_status;
 pub mod backoff;
+mod capabilities;
 mod conditions;
 mod create_release;
 pub mod desired;

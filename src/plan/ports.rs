@@ -1,10 +1,10 @@
-//! Ports as they were asked for become [`PortBinding`]s that the machine can have.
+//! Ports as they were asked for become [`Port`]s that the machine can have.
 
 use std::collections::BTreeSet;
 
-use crate::api::{Port, Reason};
+use crate::api::{self, Reason};
 use crate::error::Problem;
-use crate::runtime::PortBinding;
+use crate::runtime::Port;
 
 use super::desired::invalid;
 
@@ -12,9 +12,9 @@ use super::desired::invalid;
 ///
 /// # Errors
 /// A name that two have, an address that is none, or a place on the machine that two want.
-pub(super) fn bindings(ports: &[Port]) -> Result<Vec<PortBinding>, Problem> {
+pub(super) fn bindings(ports: &[api::Port]) -> Result<Vec<Port>, Problem> {
     let mut names = BTreeSet::new();
-    let mut all: Vec<PortBinding> = Vec::new();
+    let mut all: Vec<Port> = Vec::new();
     for port in ports {
         if let Some(name) = &port.name
             && !names.insert(name)
@@ -33,7 +33,8 @@ pub(super) fn bindings(ports: &[Port]) -> Result<Vec<PortBinding>, Problem> {
             ));
         }
         let number = |value: i32| u16::try_from(value).unwrap_or_default();
-        let wanted = PortBinding {
+        let wanted = Port {
+            name: port.name.clone(),
             container: number(port.container_port),
             host: port.host_port.map(number),
             host_ip: port.host_ip.clone(),
@@ -58,7 +59,7 @@ pub(super) fn bindings(ports: &[Port]) -> Result<Vec<PortBinding>, Problem> {
     Ok(all)
 }
 
-fn address(port: &PortBinding) -> String {
+fn address(port: &Port) -> String {
     port.host_ip.as_deref().map_or_else(
         || "no hostIp, which is all addresses".to_owned(),
         |ip| format!("hostIp {ip}"),
@@ -70,8 +71,8 @@ mod tests {
     use super::*;
     use crate::api::Protocol;
 
-    fn port(container_port: i32, host_port: i32, host_ip: Option<&str>, protocol: Protocol) -> Port {
-        Port {
+    fn port(container_port: i32, host_port: i32, host_ip: Option<&str>, protocol: Protocol) -> api::Port {
+        api::Port {
             name: None,
             container_port,
             host_port: Some(host_port),

@@ -1,4 +1,4 @@
-//! An engine in memory for the loop's tests. It takes the same decisions as the real one ([`rollout`]), its containers do
+//! An engine in memory for the loop's tests. It takes the same decisions as the real one ([`rolling`]), its containers do
 //! what a test wrote down for their image, and nothing takes time unless a test holds it.
 
 mod state;
@@ -15,10 +15,12 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::docker::events::Hub;
-use super::docker::rollout::{self, Busy, Phase, Seen, Step, Want};
-use super::{Progress, RedactionPolicy, Restart, Running, Runtime, RuntimeError, RuntimeEvent, Workload};
-use crate::api::Strategy;
+use super::event_hub::EventHub;
+use super::rolling::{self, ContainerView, InProgress, Phase, RolloutSpec, Step};
+use super::{
+    Capabilities, Deployment, History, Identity, PodSpec, Progress, RedactionPolicy, RolloutPolicy, Running,
+    Runtime, RuntimeError, RuntimeEvent,
+};
 use crate::model::AppId;
 use state::State;
 
@@ -80,12 +82,12 @@ pub struct Calls {
 #[derive(Clone)]
 pub struct FakeRuntime {
     state: Arc<Mutex<State>>,
-    hub: Arc<Hub>,
+    hub: Arc<EventHub>,
 }
 
 impl Default for FakeRuntime {
     fn default() -> Self {
-        let hub = Hub::default();
+        let hub = EventHub::default();
         hub.connected(true);
         Self {
             state: Arc::default(),
@@ -104,11 +106,11 @@ impl FakeRuntime {
         for one in state
             .containers
             .iter_mut()
-            .filter(|one| one.workload.image == image)
+            .filter(|one| one.deployment.spec.image == image)
         {
             if matches!(one.seen.phase, Phase::Running | Phase::Restarting) {
                 one.behave(behaviour, now);
-                changed.insert(one.workload.app.clone());
+                changed.insert(one.deployment.identity.app.clone());
             }
         }
         drop(state);
@@ -191,11 +193,11 @@ impl FakeRuntime {
             .containers
             .iter()
             .filter(|one| busy(one))
-            .map(|one| one.workload.app.clone())
+            .map(|one| one.deployment.identity.app.clone())
             .collect();
         state
             .containers
-            .retain(|one| one.seen.busy != Some(Busy::Retiring));
+            .retain(|one| one.seen.busy != Some(InProgress::Retiring));
         for one in state.containers.iter_mut().filter(|one| busy(one)) {
             one.seen.busy = None;
             one.seen.phase = Phase::Exited(0);
@@ -220,13 +222,13 @@ impl FakeRuntime {
             .iter_mut()
             .filter(|one| one.seen.phase == Phase::Restarting)
         {
-            let behaviour = behaviours.get(&one.workload.image);
+            let behaviour = behaviours.get(&one.deployment.spec.image);
             one.behave(behaviour.unwrap_or(&Behaviour::Healthy), now);
         }
         let apps: BTreeSet<_> = state
             .containers
             .iter()
-            .map(|one| one.workload.app.clone())
+            .map(|one| one.deployment.identity.app.clone())
             .collect();
         drop(state);
         for app in apps {
@@ -241,7 +243,7 @@ impl FakeRuntime {
         let mut own: Vec<_> = state
             .containers
             .iter_mut()
-            .filter(|one| one.workload.app == *app)
+            .filter(|one| one.deployment.identity.app == *app)
             .collect();
         own.sort_by_key(|one| !one.seen.named);
         let Some(one) = own.into_iter().next() else {
@@ -253,10 +255,10 @@ impl FakeRuntime {
             Hand::Pause => one.seen.phase = Phase::Paused,
             Hand::Rename => {
                 one.seen.index = None;
-                one.seen.mend.name = true;
+                one.seen.drift.name = true;
             }
-            Hand::Update => one.seen.mend.limits = true,
-            Hand::Connect => one.seen.mend.networks = true,
+            Hand::Update => one.seen.drift.limits = true,
+            Hand::Connect => one.seen.drift.networks = true,
             Hand::Disconnect => (one.seen.attached, one.seen.named) = (false, false),
             Hand::Remove => state.containers.retain(|one| one.seen.id != id),
         }
@@ -271,7 +273,7 @@ impl FakeRuntime {
         state
             .containers
             .iter()
-            .filter(|one| one.workload.app == *app)
+            .filter(|one| one.deployment.identity.app == *app)
             .cloned()
             .collect()
     }
@@ -294,11 +296,18 @@ impl FakeRuntime {
 
 #[async_trait]
 impl Runtime for FakeRuntime {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::DOCKER
+    }
+
     async fn observe(&self, app: &AppId, redaction: &RedactionPolicy) -> Result<Running, RuntimeError> {
         let mut state = self.state.lock();
         state.calls.observe += 1;
         state.may_call()?;
-        let own = state.containers.iter().filter(|one| one.workload.app == *app);
+        let own = state
+            .containers
+            .iter()
+            .filter(|one| one.deployment.identity.app == *app);
         let redacted = |one: &FakeContainer| {
             let mut replica = one.replica();
             redaction.redact(&mut replica.state, &replica.hash, &one.given());
@@ -318,13 +327,17 @@ impl Runtime for FakeRuntime {
         let mut state = self.state.lock();
         state.may_call()?;
         let mut containers = state.containers.iter();
-        let found = containers.find(|one| one.workload.app == *app && one.seen.id == replica);
+        let found = containers.find(|one| one.deployment.identity.app == *app && one.seen.id == replica);
         Ok(found.map_or_else(String::new, |one| {
-            redaction.redact_log_tail(&one.output(&state.outputs), &one.workload.hash, &one.given())
+            redaction.redact_log_tail(
+                &one.output(&state.outputs),
+                &one.deployment.identity.hash,
+                &one.given(),
+            )
         }))
     }
 
-    async fn deploy(&self, workload: &Workload) -> Result<Progress, RuntimeError> {
+    async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {
         let now = self.now();
         let mut state = self.state.lock();
         state.calls.deploy += 1;
@@ -333,11 +346,11 @@ impl Runtime for FakeRuntime {
             let doing = "take a step";
             return Err(RuntimeError::Engine { doing, message });
         }
-        let mut want = Want {
-            replicas: workload.replicas,
-            strategy: workload.strategy,
-            min_ready: workload.min_ready.unwrap_or_default(),
-            restart: workload.restart,
+        let mut want = RolloutSpec {
+            replicas: deployment.policy.replicas,
+            strategy: deployment.policy.strategy,
+            min_ready: deployment.policy.min_ready.unwrap_or_default(),
+            restart: deployment.spec.restart,
             drain: state.drain,
         };
         let mut ended = false;
@@ -345,30 +358,34 @@ impl Runtime for FakeRuntime {
             let own = state
                 .containers
                 .iter()
-                .filter(|one| one.workload.app == workload.app)
-                .filter(|one| workload.left_alone.as_ref() != Some(&one.workload.hash));
+                .filter(|one| one.deployment.identity.app == deployment.identity.app)
+                .filter(|one| deployment.history.preserved.as_ref() != Some(&one.deployment.identity.hash));
             let seen: Vec<_> = own
                 .map(|one| {
-                    let same = one.workload.hash == workload.hash
-                        && one.workload.uid == workload.uid
-                        && !one.is_spent(workload);
+                    let same = one.deployment.identity.hash == deployment.identity.hash
+                        && one.deployment.identity.uid == deployment.identity.uid
+                        && !one.is_spent(deployment);
                     let index = one.seen.index.filter(|_| same);
-                    Seen {
+                    ContainerView {
                         current: same,
-                        given_up: workload.given_up.contains(&one.workload.hash),
+                        abandoned: deployment
+                            .history
+                            .abandoned
+                            .contains(&one.deployment.identity.hash),
                         over: matches!(one.seen.phase, Phase::Exited(_))
-                            && workload.ended.contains(&one.seen.id),
+                            && deployment.history.completed.contains(&one.seen.id),
                         index,
                         ..one.seen.clone()
                     }
                 })
                 .collect();
-            want.replicas = rollout::still_to_run(workload.replicas, &workload.ended, &seen);
-            let next = rollout::next(&seen, &want, now);
+            want.replicas =
+                rolling::still_to_run(deployment.policy.replicas, &deployment.history.completed, &seen);
+            let next = rolling::next(&seen, &want, now);
             if next.steps.is_empty() {
                 drop(state);
                 if ended {
-                    self.hub.changed(workload.app.clone());
+                    self.hub.changed(deployment.identity.app.clone());
                 }
                 return Ok(next.progress);
             }
@@ -377,25 +394,33 @@ impl Runtime for FakeRuntime {
                     Step::Start(id) => Some(id.clone()),
                     _ => None,
                 };
-                state.take(workload, step, now)?;
+                state.take(deployment, step, now)?;
                 // The engine tells of what ended by itself, as the real one does.
                 ended |= started.is_some_and(|id| !state.serves(&id));
             }
         }
     }
 
+    async fn stop(&self, app: &AppId) -> Result<Progress, RuntimeError> {
+        let mut state = self.state.lock();
+        state.calls.deploy += 1;
+        state.may_call()?;
+        if let Some(message) = state.broken.clone() {
+            let doing = "take a step";
+            return Err(RuntimeError::Engine { doing, message });
+        }
+        let left = state.retire_all(app);
+        Ok(match left {
+            0 => Progress::Complete,
+            left => Progress::stopping(left),
+        })
+    }
+
     async fn remove(&self, app: &AppId, volumes: bool) -> Result<bool, RuntimeError> {
         let mut state = self.state.lock();
         state.calls.remove += 1;
         state.may_call()?;
-        if state.slow_stops {
-            for one in state.containers.iter_mut().filter(|one| one.workload.app == *app) {
-                one.seen.busy = Some(Busy::Retiring);
-            }
-        } else {
-            state.containers.retain(|one| one.workload.app != *app);
-        }
-        let left = state.containers.iter().any(|one| one.workload.app == *app);
+        let left = state.retire_all(app) > 0;
         if volumes && !left {
             state.volumes.retain(|(owner, _)| owner != app);
         }
@@ -411,10 +436,12 @@ impl Runtime for FakeRuntime {
     async fn apps(&self) -> Result<Vec<(AppId, String)>, RuntimeError> {
         let mut state = self.state.lock();
         state.may_call()?;
-        let owners = state
-            .containers
-            .iter()
-            .map(|one| (one.workload.app.clone(), one.workload.uid.clone()));
+        let owners = state.containers.iter().map(|one| {
+            (
+                one.deployment.identity.app.clone(),
+                one.deployment.identity.uid.clone(),
+            )
+        });
         let owners: BTreeSet<_> = owners.collect();
         Ok(owners.into_iter().collect())
     }
@@ -424,15 +451,20 @@ impl Runtime for FakeRuntime {
     }
 }
 
-/// A small workload for tests: one container without ports, checks or mounts, healthy as soon as it runs.
-pub fn workload(namespace: &str, name: &str, hash: &str) -> Workload {
-    Workload {
-        release: format!("{name}-1"),
-        hash: hash.to_owned(),
-        image: "busybox:davit-test".to_owned(),
-        replicas: 1,
-        restart: Restart::Always,
-        strategy: Strategy::StartFirst,
-        ..Workload::nothing(&AppId::new(namespace, name), &format!("uid-{name}"))
+/// A small deployment for tests: one container without ports, checks or mounts, healthy as soon as it runs.
+pub fn deployment(namespace: &str, name: &str, hash: &str) -> Deployment {
+    Deployment {
+        identity: Identity {
+            app: AppId::new(namespace, name),
+            uid: format!("uid-{name}"),
+            release: format!("{name}-1"),
+            hash: hash.to_owned(),
+        },
+        spec: PodSpec {
+            image: "busybox:davit-test".to_owned(),
+            ..PodSpec::default()
+        },
+        policy: RolloutPolicy::default(),
+        history: History::default(),
     }
 }

@@ -7,18 +7,20 @@ use crate::api::Protocol;
 
 /// A port of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortBinding {
-    /// In the container.
+pub struct Port {
+    /// Its name in the spec, to which routes and health checks refer.
+    pub name: Option<String>,
+    /// The port in the container.
     pub container: u16,
-    /// On the machine.
+    /// The port of the machine, if it is published there.
     pub host: Option<u16>,
-    /// The machine's address; all of them where it is left out.
+    /// The address of the machine. `None`: all addresses.
     pub host_ip: Option<String>,
     /// TCP or UDP.
     pub protocol: Protocol,
 }
 
-impl PortBinding {
+impl Port {
     /// True where the machine cannot have both: one port of one protocol, at an address that both have.
     pub fn excludes(&self, other: &Self) -> bool {
         let at = |port: &Self| port.host_ip.as_deref().and_then(specific);
@@ -42,9 +44,9 @@ pub fn specific(address: &str) -> Option<IpAddr> {
     Some(address.to_canonical()).filter(|address| !address.is_unspecified())
 }
 
-/// A [`PortBinding`]'s place on the machine, as `127.0.0.1:53/UDP`; without the address where it has all, and without TCP.
+/// A [`Port`]'s place on the machine, as `127.0.0.1:53/UDP`; without the address where it has all, and without TCP.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a>(&'a PortBinding);
+pub struct Place<'a>(&'a Port);
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,8 +67,9 @@ impl fmt::Display for Place<'_> {
 mod tests {
     use super::*;
 
-    fn at(host_ip: Option<&str>, host: u16, protocol: Protocol) -> PortBinding {
-        PortBinding {
+    fn at(host_ip: Option<&str>, host: u16, protocol: Protocol) -> Port {
+        Port {
+            name: None,
             container: 80,
             host: Some(host),
             host_ip: host_ip.map(str::to_owned),
@@ -97,7 +100,7 @@ mod tests {
             assert!(!both[0].excludes(&at(other, 8081, Tcp)), "{both:?}");
             assert!(!both[0].excludes(&at(other, 8080, Udp)), "{both:?}");
         }
-        let inside = PortBinding {
+        let inside = Port {
             host: None,
             ..at(None, 1, Tcp)
         };

@@ -19,7 +19,7 @@ pub const MAX_LOG_TAIL: usize = 2048;
 pub struct RedactionPolicy {
     /// Values of the Secrets that the Application refers to now; `None` if they could not be read.
     pub confidential: Option<Vec<Secret>>,
-    /// [`Workload::hash`](super::Workload::hash) of containers whose mounted Secrets have the values in `confidential`.
+    /// [`Identity::hash`](super::Identity::hash) of containers whose mounted Secrets have the values in `confidential`.
     pub current_files: BTreeSet<String>,
 }
 

@@ -1,21 +1,24 @@
 //! The trait `Runtime` on the engine in memory and on a real Docker Engine: the same promises.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bollard::Docker;
+use bollard::{API_DEFAULT_VERSION, Docker};
 use davit::api::{Protocol, Strategy};
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
-use davit::runtime::fake::{Behaviour, FakeRuntime, Hand, workload};
+use davit::runtime::fake::{Behaviour, FakeRuntime, Hand, deployment};
+use davit::runtime::swarm::SwarmRuntime;
 use davit::runtime::{
-    Health, Mount, MountSource, PortBinding, Probe, Progress, RedactionPolicy, Replica, ReplicaState,
-    Restart, Runtime, RuntimeError, RuntimeEvent, Workload,
+    Deployment, EnvVar, Health, Mount, MountSource, Port, Probe, Progress, RedactionPolicy, Replica,
+    ReplicaState, Restart, Runtime, RuntimeError, RuntimeEvent,
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
-use crate::common::run;
+use crate::common::engine::Engine as OwnEngine;
+use crate::common::{run, unique};
 
 /// The longest that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,6 +37,7 @@ pub enum Does {
 pub enum Engine {
     Fake(FakeRuntime),
     Docker(Box<DockerScope>),
+    Swarm(Arc<OwnEngine>),
 }
 
 /// A runtime with the means to reach behind its back.
@@ -68,44 +72,66 @@ impl Rig {
         }
     }
 
-    pub fn workload(&self, name: &str, hash: &str, does: Does) -> Workload {
-        let mut workload = workload(&self.namespace, name, hash);
-        workload.stop_grace = Duration::from_secs(1);
+    /// One on a Swarm that several tests share.
+    pub fn swarm(engine: &Arc<OwnEngine>) -> Self {
+        let namespace = unique("t-sw");
+        let docker =
+            Docker::connect_with_unix(&engine.socket().display().to_string(), 60, API_DEFAULT_VERSION);
+        let runtime = SwarmRuntime::new(docker.expect("a client"), &namespace, "");
+        Self {
+            events: runtime.events(),
+            namespace,
+            runtime: Box::new(runtime),
+            engine: Engine::Swarm(Arc::clone(engine)),
+        }
+    }
+
+    pub fn workload(&self, name: &str, hash: &str, does: Does) -> Deployment {
+        let mut workload = deployment(&self.namespace, name, hash);
+        workload.spec.stop_grace = Duration::from_secs(1);
         if let Engine::Fake(fake) = &self.engine {
             match does {
-                Does::Serve => "good".clone_into(&mut workload.image),
-                Does::NeverGetWell => "sick".clone_into(&mut workload.image),
+                Does::Serve => "good".clone_into(&mut workload.spec.image),
+                Does::NeverGetWell => "sick".clone_into(&mut workload.spec.image),
                 Does::Exit(code) => {
-                    "ends".clone_into(&mut workload.image);
+                    "ends".clone_into(&mut workload.spec.image);
                     let message = "last words".to_owned();
                     fake.script("ends", &Behaviour::Exits { code, message });
                 }
             }
             return workload;
         }
-        BASE_IMAGE.clone_into(&mut workload.image);
+        BASE_IMAGE.clone_into(&mut workload.spec.image);
         let script = match does {
             Does::Serve => "mkdir /w; echo $MARK > /w/index.html; exec httpd -f -p 8080 -h /w".to_owned(),
             Does::NeverGetWell => "echo connecting; echo no database; exec sleep 1000".to_owned(),
             Does::Exit(code) => format!("echo last words; exit {code}"),
         };
-        workload.env = vec![("MARK".to_owned(), hash.into())];
-        workload.command = ["sh", "-c", &script].map(Into::into).into();
+        workload.spec.env = vec![EnvVar::plain("MARK", hash)];
+        workload.spec.command = ["sh", "-c", &script].map(Into::into).into();
         if !matches!(does, Does::Exit(_)) {
-            workload.health = Some(http_check());
+            workload.spec.health = Some(http_check());
+        }
+        if let Engine::Swarm(engine) = &self.engine {
+            let image = ["image", "inspect", "--format={{.Id}}", BASE_IMAGE];
+            workload.spec.image = run(engine.docker().args(image));
+            if let Some(health) = &mut workload.spec.health {
+                let check = ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/"];
+                health.probe = Probe::Exec(check.map(str::to_owned).into());
+            }
         }
         workload
     }
 
     /// Calls until the workload is complete, as the loop would: at events and when time has passed.
-    pub async fn settle(&mut self, workload: &Workload) {
+    pub async fn settle(&mut self, workload: &Deployment) {
         self.deploy_until(workload, |progress| *progress == Progress::Complete)
             .await;
     }
 
     pub async fn deploy_until(
         &mut self,
-        workload: &Workload,
+        workload: &Deployment,
         enough: impl Fn(&Progress) -> bool,
     ) -> Progress {
         let end = Instant::now() + PATIENCE;
@@ -126,9 +152,9 @@ impl Rig {
         }
     }
 
-    pub async fn replicas(&self, workload: &Workload) -> Vec<Replica> {
+    pub async fn replicas(&self, workload: &Deployment) -> Vec<Replica> {
         self.runtime
-            .observe(&workload.app, &RedactionPolicy::default())
+            .observe(&workload.identity.app, &RedactionPolicy::default())
             .await
             .expect("the containers are seen")
             .replicas
@@ -136,7 +162,7 @@ impl Rig {
 
     pub async fn replicas_until(
         &mut self,
-        workload: &Workload,
+        workload: &Deployment,
         enough: impl Fn(&[Replica]) -> bool,
     ) -> Vec<Replica> {
         let end = Instant::now() + PATIENCE;
@@ -150,11 +176,11 @@ impl Rig {
         }
     }
 
-    pub async fn remove(&mut self, workload: &Workload, volumes: bool) {
+    pub async fn remove(&mut self, workload: &Deployment, volumes: bool) {
         let end = Instant::now() + PATIENCE;
         while !self
             .runtime
-            .remove(&workload.app, volumes)
+            .remove(&workload.identity.app, volumes)
             .await
             .expect("it is removed")
         {
@@ -164,12 +190,17 @@ impl Rig {
     }
 
     /// Does it to a container that serves.
-    async fn by_hand(&self, workload: &Workload, hand: Hand) {
+    async fn by_hand(&self, workload: &Deployment, hand: Hand) {
         let replicas = self.replicas(workload).await;
         let serves = replicas.iter().find(|it| it.serving);
         let id = &serves.or(replicas.first()).expect("there is one").id;
         match &self.engine {
-            Engine::Fake(fake) => assert!(fake.by_hand(&workload.app, hand)),
+            Engine::Fake(fake) => assert!(fake.by_hand(&workload.identity.app, hand)),
+            Engine::Swarm(engine) => {
+                let format = "--format={{.Status.ContainerStatus.ContainerID}}";
+                let container = run(engine.docker().args(["inspect", "--type=task", format, id]));
+                run(engine.docker().args(["rm", "--force", &container]));
+            }
             Engine::Docker(_) => {
                 let renamed = format!("{}-by-hand", self.namespace);
                 let network = self.network();
@@ -190,6 +221,18 @@ impl Rig {
                 run(&mut command);
             }
         }
+    }
+
+    /// The volumes of this test on a Swarm.
+    fn swarm_volumes(&self) -> Vec<String> {
+        let Engine::Swarm(engine) = &self.engine else {
+            return Vec::new();
+        };
+        let label = format!("label=dev.davit.namespace={}", self.namespace);
+        let listed = run(engine
+            .docker()
+            .args(["volume", "ls", "--quiet", "--filter", &label]));
+        listed.lines().map(str::to_owned).collect()
     }
 
     pub fn network(&self) -> String {
@@ -233,8 +276,9 @@ pub fn ids(replicas: &[Replica]) -> BTreeSet<String> {
     replicas.iter().map(|it| it.id.clone()).collect()
 }
 
-fn host_port(port: u16) -> PortBinding {
-    PortBinding {
+fn host_port(port: u16) -> Port {
+    Port {
+        name: None,
         container: 8080,
         host: Some(port),
         host_ip: Some("127.0.0.1".to_owned()),
@@ -277,7 +321,7 @@ pub(crate) use runtime_contract;
 
 pub async fn replicas_serve_and_a_second_deploy_changes_nothing(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.replicas = 2;
+    wanted.policy.replicas = 2;
     rig.settle(&wanted).await;
     let replicas = rig.replicas(&wanted).await;
     assert_eq!(replicas.len(), 2);
@@ -290,7 +334,7 @@ pub async fn replicas_serve_and_a_second_deploy_changes_nothing(mut rig: Rig) {
     assert_eq!(ids(&rig.replicas(&wanted).await), ids(&replicas));
     assert_eq!(
         rig.runtime.apps().await.unwrap(),
-        [(wanted.app.clone(), wanted.uid.clone())]
+        [(wanted.identity.app.clone(), wanted.identity.uid.clone())]
     );
 }
 
@@ -339,16 +383,19 @@ pub async fn scaling_does_not_touch_other_replicas(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     rig.settle(&wanted).await;
     let first = ids(&rig.replicas(&wanted).await);
-    wanted.replicas = 3;
+    wanted.policy.replicas = 3;
     rig.settle(&wanted).await;
     let three = ids(&rig.replicas(&wanted).await);
     assert!(three.len() == 3 && three.is_superset(&first));
-    wanted.replicas = 2;
+    wanted.policy.replicas = 2;
     rig.settle(&wanted).await;
     let two = ids(&rig.replicas(&wanted).await);
     assert!(two.len() == 2 && two.is_subset(&three));
-    wanted.replicas = 0;
-    rig.settle(&wanted).await;
+    let end = Instant::now() + PATIENCE;
+    while rig.runtime.stop(&wanted.identity.app).await.unwrap() != Progress::Complete {
+        assert!(Instant::now() < end, "it does not stop");
+        let _ = tokio::time::timeout(Duration::from_secs(5), rig.events.next()).await;
+    }
     assert_eq!(rig.replicas(&wanted).await, []);
 }
 
@@ -370,7 +417,7 @@ pub async fn manual_change_is_repaired(mut rig: Rig) {
         let told = tokio::time::timeout(Duration::from_secs(10), rig.events.next()).await;
         assert_eq!(
             told,
-            Ok(Some(RuntimeEvent::Changed(wanted.app.clone()))),
+            Ok(Some(RuntimeEvent::Changed(wanted.identity.app.clone()))),
             "{hand:?}"
         );
         rig.settle(&wanted).await;
@@ -383,7 +430,7 @@ pub async fn manual_change_is_repaired(mut rig: Rig) {
 
 pub async fn completed_container_is_kept_and_reported(mut rig: Rig) {
     let mut wanted = rig.workload("job", "h1", Does::Exit(3));
-    wanted.restart = Restart::Never;
+    wanted.spec.restart = Restart::Never;
     rig.runtime.deploy(&wanted).await.unwrap();
     let ended = |all: &[Replica]| {
         all.iter()
@@ -406,12 +453,12 @@ pub async fn completed_container_is_kept_and_reported(mut rig: Rig) {
     assert!(waiting_for.contains("exit code 3"), "{waiting_for}");
     assert_eq!(ids(&rig.replicas(&wanted).await), ids(&replicas));
     // Once it is on record that this one ran to its end, nothing is missing, whether it is still there or not.
-    wanted.ended = ids(&replicas).into_iter().collect();
+    wanted.history.completed = ids(&replicas).into_iter().collect();
     assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
     rig.by_hand(&wanted, Hand::Remove).await;
     assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
     assert!(rig.replicas(&wanted).await.is_empty());
-    wanted.ended.clear();
+    wanted.history.completed.clear();
     rig.runtime.deploy(&wanted).await.unwrap();
     assert_eq!(rig.replicas(&wanted).await.len(), 1);
 }
@@ -428,29 +475,34 @@ pub async fn log_tail_of_a_failed_container_keeps_lines_and_hides_secrets(mut ri
             .any(|it| matches!(it.state, ReplicaState::Unhealthy(_)))
     };
     let replicas = rig.replicas_until(&sick, unwell).await;
-    let tail = rig.runtime.log_tail(&sick.app, &replicas[0].id, &redaction).await;
+    let tail = rig
+        .runtime
+        .log_tail(&sick.identity.app, &replicas[0].id, &redaction)
+        .await;
     assert_eq!(tail.unwrap(), "connecting\nno ***");
 
     // The container of another Application is not read.
-    let other = davit::model::AppId::new(&sick.app.namespace, "other");
+    let other = davit::model::AppId::new(&sick.identity.app.namespace, "other");
     let tail = rig.runtime.log_tail(&other, &replicas[0].id, &redaction).await;
     assert_eq!(tail.unwrap(), "");
 
     let mut ends = rig.workload("job", "h2", Does::Exit(3));
-    ends.restart = Restart::Never;
-    ends.env.push(("TOKEN".to_owned(), "words".into()));
-    ends.secret_env.push("TOKEN".to_owned());
+    ends.spec.restart = Restart::Never;
+    ends.spec.env.push(EnvVar::confidential("TOKEN", "words"));
     rig.runtime.deploy(&ends).await.unwrap();
     let ended = |all: &[Replica]| {
         all.iter()
             .any(|it| matches!(it.state, ReplicaState::Exited { .. }))
     };
     let replicas = rig.replicas_until(&ends, ended).await;
-    let tail = rig.runtime.log_tail(&ends.app, &replicas[0].id, &redaction).await;
+    let tail = rig
+        .runtime
+        .log_tail(&ends.identity.app, &replicas[0].id, &redaction)
+        .await;
     assert_eq!(tail.unwrap(), "last ***");
     let gone = rig
         .runtime
-        .log_tail(&ends.app, "0".repeat(64).as_str(), &redaction)
+        .log_tail(&ends.identity.app, "0".repeat(64).as_str(), &redaction)
         .await;
     assert_eq!(gone.unwrap(), "");
 }
@@ -473,15 +525,15 @@ pub async fn crash_loop_is_not_healthy(mut rig: Rig) {
 
 pub async fn host_port_moves_to_the_new_container_and_back(mut rig: Rig) {
     let port = free_port();
-    let with_port = |mut it: Workload| {
-        it.ports = vec![host_port(port)];
-        it.strategy = Strategy::StopFirst;
+    let with_port = |mut it: Deployment| {
+        it.spec.ports = vec![host_port(port)];
+        it.policy.strategy = Strategy::StopFirst;
         it
     };
     let first = with_port(rig.workload("web", "h1", Does::Serve));
     rig.settle(&first).await;
     let old = rig.replicas(&first).await;
-    assert_eq!(old[0].host_ports, [host_port(port)]);
+    assert_eq!(old[0].endpoints, [host_port(port)]);
 
     let sick = with_port(rig.workload("web", "h2", Does::NeverGetWell));
     rig.runtime.deploy(&sick).await.unwrap();
@@ -504,7 +556,7 @@ pub async fn host_port_moves_to_the_new_container_and_back(mut rig: Rig) {
     rig.settle(&third).await;
     let replicas = rig.replicas(&third).await;
     assert!(
-        replicas.len() == 1 && replicas[0].hash == "h3" && replicas[0].host_ports == [host_port(port)],
+        replicas.len() == 1 && replicas[0].hash == "h3" && replicas[0].endpoints == [host_port(port)],
         "{replicas:?}"
     );
 }
@@ -512,22 +564,22 @@ pub async fn host_port_moves_to_the_new_container_and_back(mut rig: Rig) {
 pub async fn taken_host_port_is_reported_and_stops_no_container(mut rig: Rig) {
     let port = free_port();
     let mut holder = rig.workload("holder", "h1", Does::Serve);
-    holder.ports = vec![host_port(port)];
-    holder.strategy = Strategy::StopFirst;
+    holder.spec.ports = vec![host_port(port)];
+    holder.policy.strategy = Strategy::StopFirst;
     rig.settle(&holder).await;
     let mut wanted = rig.workload("web", "h2", Does::Serve);
-    wanted.strategy = Strategy::StopFirst;
+    wanted.policy.strategy = Strategy::StopFirst;
     rig.settle(&wanted).await;
 
     let mut taken = rig.workload("web", "h3", Does::Serve);
-    taken.strategy = Strategy::StopFirst;
-    taken.ports = vec![host_port(port)];
+    taken.policy.strategy = Strategy::StopFirst;
+    taken.spec.ports = vec![host_port(port)];
     let refused = rig.runtime.deploy(&taken).await.unwrap_err();
     let RuntimeError::PortTaken { port: named, by } = &refused else {
         panic!("{refused}")
     };
     assert_eq!(*named, host_port(port));
-    assert!(by.contains(&holder.app.to_string()), "{by}");
+    assert!(by.contains(&holder.identity.app.to_string()), "{by}");
     if matches!(rig.engine, Engine::Docker(_)) {
         let serving = rig
             .replicas(&wanted)
@@ -540,7 +592,7 @@ pub async fn taken_host_port_is_reported_and_stops_no_container(mut rig: Rig) {
     let program = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = program.local_addr().unwrap().port();
     let mut taken = rig.workload("other", "h4", Does::Serve);
-    taken.ports = vec![host_port(port)];
+    taken.spec.ports = vec![host_port(port)];
     if let Engine::Fake(fake) = &rig.engine {
         fake.occupy(port, "a program on this machine");
     }
@@ -553,7 +605,7 @@ pub async fn taken_host_port_is_reported_and_stops_no_container(mut rig: Rig) {
 
 pub async fn container_that_cannot_start_reports_the_cause(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.command = vec!["/no/such/program".into()];
+    wanted.spec.command = vec!["/no/such/program".into()];
     if let Engine::Fake(fake) = &rig.engine {
         fake.script(
             "good",
@@ -575,17 +627,17 @@ pub async fn container_that_cannot_start_reports_the_cause(mut rig: Rig) {
     assert!(why.contains("/no/such/program"), "{why}");
 
     let mut wanted = rig.workload("lost", "h2", Does::Serve);
-    NO_IMAGE.clone_into(&mut wanted.image);
+    NO_IMAGE.clone_into(&mut wanted.spec.image);
     let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
     assert!(
-        matches!(&refused, RuntimeError::ImageMissing(image) if *image == wanted.image),
+        matches!(&refused, RuntimeError::ImageMissing(image) if *image == wanted.spec.image),
         "{refused}"
     );
 }
 
 pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.mounts = vec![Mount {
+    wanted.spec.mounts = vec![Mount {
         name: "data".to_owned(),
         path: "/data".to_owned(),
         source: MountSource::Volume,
@@ -598,11 +650,12 @@ pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
     assert_eq!(rig.replicas(&wanted).await, []);
     assert_eq!(
         rig.runtime.apps().await.unwrap(),
-        [(other.app.clone(), other.uid.clone())]
+        [(other.identity.app.clone(), other.identity.uid.clone())]
     );
     match &rig.engine {
-        Engine::Fake(fake) => assert_eq!(fake.volumes(), [(wanted.app.clone(), "data".to_owned())]),
+        Engine::Fake(fake) => assert_eq!(fake.volumes(), [(wanted.identity.app.clone(), "data".to_owned())]),
         Engine::Docker(scope) => assert_eq!(scope.list("volumes").len(), 1),
+        Engine::Swarm(_) => assert_eq!(rig.swarm_volumes().len(), 1),
     }
     rig.remove(&other, true).await;
     if let Engine::Docker(scope) = &rig.engine {
@@ -621,6 +674,7 @@ pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
     match &rig.engine {
         Engine::Fake(fake) => assert_eq!(fake.volumes(), []),
         Engine::Docker(scope) => assert_eq!(scope.leftovers(), Vec::<String>::new()),
+        Engine::Swarm(_) => assert_eq!(rig.swarm_volumes(), Vec::<String>::new()),
     }
     assert_eq!(rig.runtime.apps().await.unwrap(), []);
 }
@@ -630,7 +684,7 @@ pub async fn application_of_the_same_name_adopts_nothing(mut rig: Rig) {
     rig.settle(&first).await;
     let old = ids(&rig.replicas(&first).await);
     let mut second = first.clone();
-    "another".clone_into(&mut second.uid);
+    "another".clone_into(&mut second.identity.uid);
     rig.settle(&second).await;
     assert!(ids(&rig.replicas(&second).await).is_disjoint(&old));
     assert_eq!(

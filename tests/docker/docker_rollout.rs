@@ -13,8 +13,8 @@ use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::{run, try_run, wait_for};
 use bollard::Docker;
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
-use davit::runtime::fake::workload;
-use davit::runtime::{Health, Probe, Progress, Runtime, Workload};
+use davit::runtime::fake::deployment;
+use davit::runtime::{Deployment, Health, Probe, Progress, Runtime};
 use futures::StreamExt as _;
 
 const REDEPLOYS: u32 = 20;
@@ -42,7 +42,7 @@ async fn requests_during_successful_and_failing_redeploys_never_fail() {
     );
     let mut events = runtime.events();
     let mut good = release(&scope, 0, true);
-    good.replicas = 2;
+    good.policy.replicas = 2;
     roll(&runtime, &mut events, &good).await;
 
     let network = scope.list("networks").remove(0);
@@ -77,7 +77,7 @@ async fn requests_during_successful_and_failing_redeploys_never_fail() {
     for number in 1..=REDEPLOYS + FAILING {
         if number % 5 == 0 {
             let mut sick = release(&scope, number, false);
-            sick.replicas = 1 + number % 2;
+            sick.policy.replicas = 1 + number % 2;
             let end = Instant::now() + PATIENCE;
             // Long enough to be seen sick; then the way back, as the loop would go it.
             loop {
@@ -93,7 +93,7 @@ async fn requests_during_successful_and_failing_redeploys_never_fail() {
             continue;
         }
         good = release(&scope, number, true);
-        good.replicas = 1 + number % 2;
+        good.policy.replicas = 1 + number % 2;
         roll(&runtime, &mut events, &good).await;
         seen(number);
     }
@@ -114,7 +114,7 @@ async fn requests_during_successful_and_failing_redeploys_never_fail() {
         assert!(requests > enough, "only {requests} requests were made");
         eprintln!("{requests} requests, none failed");
     }
-    while !runtime.remove(&good.app, true).await.unwrap() {
+    while !runtime.remove(&good.identity.app, true).await.unwrap() {
         let _ = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
     }
 }
@@ -122,7 +122,7 @@ async fn requests_during_successful_and_failing_redeploys_never_fail() {
 async fn roll(
     runtime: &DockerRuntime,
     events: &mut (impl futures::Stream<Item = davit::runtime::RuntimeEvent> + Unpin),
-    wanted: &Workload,
+    wanted: &Deployment,
 ) {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -136,10 +136,10 @@ async fn roll(
 }
 
 /// A release whose page is its number, or one that never answers.
-fn release(scope: &DockerScope, number: u32, good: bool) -> Workload {
-    let mut release = workload(&scope.namespace, "web", &format!("hash{number}"));
-    BASE_IMAGE.clone_into(&mut release.image);
-    release.release = format!("web-{number}");
+fn release(scope: &DockerScope, number: u32, good: bool) -> Deployment {
+    let mut release = deployment(&scope.namespace, "web", &format!("hash{number}"));
+    BASE_IMAGE.clone_into(&mut release.spec.image);
+    release.identity.release = format!("web-{number}");
     let script = if good {
         format!(
             "mkdir -p /w/cgi-bin; echo {number} > /w/index.html; cd /w/cgi-bin; \
@@ -148,9 +148,9 @@ fn release(scope: &DockerScope, number: u32, good: bool) -> Workload {
     } else {
         "exec sleep 1000".to_owned()
     };
-    release.command = ["sh", "-c", &script].map(Into::into).into();
-    release.stop_grace = Duration::from_secs(2);
-    release.health = Some(Health {
+    release.spec.command = ["sh", "-c", &script].map(Into::into).into();
+    release.spec.stop_grace = Duration::from_secs(2);
+    release.spec.health = Some(Health {
         probe: Probe::Http {
             path: "/".to_owned(),
             port: 8080,

@@ -32,6 +32,7 @@ mod features;
 mod kubectl_session;
 mod outage;
 mod runtime;
+mod swarm;
 
 mod builder_contract {
     crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Bench::docker(

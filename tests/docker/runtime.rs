@@ -9,8 +9,8 @@ use davit::api::Strategy;
 use davit::redact::Secret;
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
 use davit::runtime::{
-    Ended, Health, Mount, MountSource, PortBinding, Probe, RedactionPolicy, Replica, ReplicaState, Restart,
-    Runtime as _, RuntimeError, RuntimeEvent, Workload,
+    Deployment, ExitStatus, Health, Mount, MountSource, Port, Probe, RedactionPolicy, Replica, ReplicaState,
+    Restart, Runtime as _, RuntimeError, RuntimeEvent,
 };
 use futures::StreamExt as _;
 use rand::Rng as _;
@@ -51,8 +51,8 @@ async fn exec_probe_is_run_before_the_first_interval_ends() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
     let script = "sleep 0.3; touch /ready; exec sleep 1000".to_owned();
-    wanted.command = vec!["sh".into(), "-c".into(), script.into()];
-    wanted.health = Some(Health {
+    wanted.spec.command = vec!["sh".into(), "-c".into(), script.into()];
+    wanted.spec.health = Some(Health {
         probe: Probe::Exec(["test", "-f", "/ready"].map(str::to_owned).into()),
         interval: PATIENCE,
         timeout: Duration::from_secs(5),
@@ -80,8 +80,8 @@ async fn mounted_files_are_read_only_and_removed_with_the_release() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     let files = |text: &str| files(&[("key", text), ("empty", "")]);
-    wanted.mounts = files("first");
-    wanted.replicas = 2;
+    wanted.spec.mounts = files("first");
+    wanted.policy.replicas = 2;
     rig.settle(&wanted).await;
     for it in rig.replicas(&wanted).await {
         for restart in [false, true] {
@@ -104,7 +104,7 @@ async fn mounted_files_are_read_only_and_removed_with_the_release() {
         }
     }
     let mut next = rig.workload("web", "h2", Does::Serve);
-    next.mounts = files("second");
+    next.spec.mounts = files("second");
     rig.settle(&next).await;
     let id = &rig.replicas(&next).await[0].id;
     assert_eq!(inside(id, &["cat", "/etc/conf/key"]).1, "second");
@@ -126,7 +126,11 @@ fn files(files: &[(&str, &str)]) -> Vec<Mount> {
     vec![Mount {
         name: "conf".to_owned(),
         path: "/etc/conf".to_owned(),
-        source: MountSource::Files { files, mode: 0o400 },
+        source: MountSource::Files {
+            files,
+            mode: 0o400,
+            confidential: true,
+        },
         read_only: true,
     }]
 }
@@ -135,12 +139,12 @@ fn files(files: &[(&str, &str)]) -> Vec<Mount> {
 async fn recreated_replica_does_not_change_files_of_its_sibling() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.mounts = files(&[("key", "first"), ("old", "")]);
-    wanted.replicas = 2;
+    wanted.spec.mounts = files(&[("key", "first"), ("old", "")]);
+    wanted.policy.replicas = 2;
     rig.settle(&wanted).await;
     let before = rig.replicas(&wanted).await;
     // The Secret has other keys and values by now, and the Release of before serves on.
-    wanted.mounts = files(&[("key", "second"), ("new", "")]);
+    wanted.spec.mounts = files(&[("key", "second"), ("new", "")]);
     let seen = |id: &str| inside(id, &["sh", "-c", "ls /etc/conf; cat /etc/conf/key"]).1;
     run(docker().args(["rm", "--force", &before[1].id]));
     rig.settle(&wanted).await;
@@ -164,7 +168,7 @@ async fn recreated_replica_does_not_change_files_of_its_sibling() {
 async fn half_copied_files_are_copied_again() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.mounts = files(&[("key", "whole")]);
+    wanted.spec.mounts = files(&[("key", "whole")]);
     rig.settle(&wanted).await;
     let volume = scope(&rig).list("volumes").remove(0);
     let labels = run(docker().args(["volume", "inspect", "--format={{json .Labels}}", &volume]));
@@ -186,7 +190,7 @@ async fn half_copied_files_are_copied_again() {
     let id = &rig.replicas(&wanted).await[0].id;
     assert_eq!(inside(id, &["ls", "/etc/conf"]).1, "key\n");
     assert_eq!(scope(&rig).list("containers").len(), 1, "the helper is gone");
-    while !rig.runtime.remove(&wanted.app, true).await.unwrap() {
+    while !rig.runtime.remove(&wanted.identity.app, true).await.unwrap() {
         let _ = tokio::time::timeout(PATIENCE, rig.events.next()).await;
     }
     assert_eq!(scope(&rig).leftovers(), Vec::<String>::new());
@@ -197,7 +201,7 @@ async fn name_resolves_only_in_the_network_of_its_namespace() {
     let mut rig = Rig::docker("rt");
     let mut other = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.replicas = 2;
+    wanted.policy.replicas = 2;
     rig.settle(&wanted).await;
     let peer = rig.workload("peer", "h2", Does::Serve);
     rig.settle(&peer).await;
@@ -243,11 +247,11 @@ async fn name_resolves_only_in_the_network_of_its_namespace() {
 async fn container_is_created_with_its_spec_and_limits() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.cpu = Some(250_000_000);
-    wanted.cpu_request = Some(100_000_000);
-    wanted.memory = Some(64 << 20);
-    wanted.memory_reservation = Some(32 << 20);
-    wanted.stop_grace = Duration::from_secs(7);
+    wanted.spec.resources.cpu = Some(250_000_000);
+    wanted.spec.resources.cpu_request = Some(100_000_000);
+    wanted.spec.resources.memory = Some(64 << 20);
+    wanted.spec.resources.memory_request = Some(32 << 20);
+    wanted.spec.stop_grace = Duration::from_secs(7);
     rig.settle(&wanted).await;
     let id = rig.replicas(&wanted).await[0].id.clone();
     for (format, expected) in [
@@ -300,8 +304,8 @@ async fn container_is_created_with_its_spec_and_limits() {
         inspect(&id, "{{.HostConfig.Memory}} {{.HostConfig.CpuShares}}"),
         "67108864 102"
     );
-    wanted.memory = None;
-    "h2".clone_into(&mut wanted.hash);
+    wanted.spec.resources.memory = None;
+    "h2".clone_into(&mut wanted.identity.hash);
     rig.settle(&wanted).await;
     let id = rig.replicas(&wanted).await[0].id.clone();
     run(docker().args(["update", "--memory=128m", "--memory-swap=128m", &id]));
@@ -344,7 +348,7 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
     };
     let (one, two) = (of("one"), of("two"));
     let mut wanted = rig.workload("web", "h1", Does::Serve);
-    wanted.mounts = vec![Mount {
+    wanted.spec.mounts = vec![Mount {
         name: "data".to_owned(),
         path: "/data".to_owned(),
         source: MountSource::Volume,
@@ -356,26 +360,26 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
 
     assert_eq!(two.apps().await.unwrap(), []);
     assert_eq!(
-        two.observe(&wanted.app, &RedactionPolicy::default())
+        two.observe(&wanted.identity.app, &RedactionPolicy::default())
             .await
             .unwrap()
             .replicas,
         []
     );
     let mut namesake = wanted.clone();
-    (namesake.uid, namesake.hash) = ("another".to_owned(), "h2".to_owned());
+    (namesake.identity.uid, namesake.identity.hash) = ("another".to_owned(), "h2".to_owned());
     let refused = two.deploy(&namesake).await.unwrap_err().to_string();
     assert!(
         refused.contains("volume") && refused.contains("dev.davit.installation=one"),
         "{refused}"
     );
-    namesake.mounts.clear();
+    namesake.spec.mounts.clear();
     let refused = two.deploy(&namesake).await.unwrap_err().to_string();
     assert!(
         refused.contains("network") && refused.contains("dev.davit.installation=one"),
         "{refused}"
     );
-    assert!(two.remove(&wanted.app, true).await.unwrap());
+    assert!(two.remove(&wanted.identity.app, true).await.unwrap());
     assert_eq!(rig.replicas(&wanted).await, before);
 
     // The one is no more: its network and its data are the other's.
@@ -383,7 +387,7 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
         assert!(inside(&it.id, &["touch", "/data/kept"]).0);
         run(docker().args(["rm", "--force", &it.id]));
     }
-    namesake.mounts.clone_from(&wanted.mounts);
+    namesake.spec.mounts.clone_from(&wanted.spec.mounts);
     (rig.events, rig.runtime) = (two.events(), two);
     rig.settle(&namesake).await;
     let id = &rig.replicas(&namesake).await[0].id;
@@ -455,7 +459,7 @@ async fn unhealthy_container_is_reported_until_it_is_healthy() {
 }
 
 /// What is told of a workload's only container until the engine has started it again so often, without repetition.
-async fn told_until(rig: &mut Rig, wanted: &Workload, restarts: i64) -> Vec<ReplicaState> {
+async fn told_until(rig: &mut Rig, wanted: &Deployment, restarts: i64) -> Vec<ReplicaState> {
     let end = Instant::now() + PATIENCE;
     let mut told: Vec<ReplicaState> = Vec::new();
     loop {
@@ -478,7 +482,7 @@ async fn crash_loop_is_reported_with_its_exit_code_and_rarely() {
     let mut wanted = rig.workload("loop", "h1", Does::Exit(3));
     // Its words are others each time, as those of programs that say the time are.
     let script = "date +%s; head -c 20 /dev/urandom | md5sum; exit 3";
-    wanted.command = ["sh", "-c", script].map(Into::into).into();
+    wanted.spec.command = ["sh", "-c", script].map(Into::into).into();
     rig.runtime.deploy(&wanted).await.unwrap();
     let told = told_until(&mut rig, &wanted, 6).await;
     // Started again 1, 2 and 4 times; once more where an event came late.
@@ -488,7 +492,7 @@ async fn crash_loop_is_reported_with_its_exit_code_and_rarely() {
             panic!("{told:#?}");
         };
         assert!(
-            last.is_none_or(|last| last == Ended { code: 3, oom: false }),
+            last.is_none_or(|last| last == ExitStatus { code: 3, oom: false }),
             "{told:#?}"
         );
         assert!(message.contains('-'), "{told:#?}");
@@ -514,8 +518,8 @@ async fn crash_loop_is_reported_with_its_exit_code_and_rarely() {
 async fn out_of_memory_kill_is_reported_after_the_restart() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("greedy", "h1", Does::Exit(0));
-    wanted.command = ["sh", "-c", "tail /dev/zero; exit $?"].map(Into::into).into();
-    wanted.memory = Some(16 << 20);
+    wanted.spec.command = ["sh", "-c", "tail /dev/zero; exit $?"].map(Into::into).into();
+    wanted.spec.resources.memory = Some(16 << 20);
     rig.runtime.deploy(&wanted).await.unwrap();
     let told = told_until(&mut rig, &wanted, 4).await;
     for state in &told {
@@ -527,7 +531,7 @@ async fn out_of_memory_kill_is_reported_after_the_restart() {
     let Some(ReplicaState::KeepsEnding { last, .. }) = told.last() else {
         panic!("{told:#?}");
     };
-    assert_eq!(*last, Some(Ended { code: 137, oom: true }), "{told:#?}");
+    assert_eq!(*last, Some(ExitStatus { code: 137, oom: true }), "{told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -536,13 +540,14 @@ async fn host_port_is_unavailable_only_during_the_switch() {
     let port = free_port();
     let release = |rig: &Rig, hash: &str| {
         let mut wanted = rig.workload("web", hash, Does::Serve);
-        wanted.ports = vec![PortBinding {
+        wanted.spec.ports = vec![Port {
+            name: None,
             container: 8080,
             host: Some(port),
             host_ip: Some("127.0.0.1".to_owned()),
             protocol: davit::api::Protocol::Tcp,
         }];
-        wanted.strategy = Strategy::StopFirst;
+        wanted.policy.strategy = Strategy::StopFirst;
         wanted
     };
     let first = release(&rig, "h1");

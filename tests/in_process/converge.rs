@@ -127,6 +127,7 @@ impl Machine {
         Self {
             install: Install {
                 key: Secret::from("key"),
+                capabilities: davit::runtime::Capabilities::DOCKER,
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
             },
@@ -533,7 +534,7 @@ impl Machine {
                 serving: false,
                 draining: false,
                 restarts: 0,
-                host_ports: Vec::new(),
+                endpoints: Vec::new(),
             });
         }
         let all: Vec<usize> = (0..self.containers.len())

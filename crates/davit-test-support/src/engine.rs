@@ -36,6 +36,24 @@ impl Engine {
         engine
     }
 
+    /// Starts one that is the only node of a Swarm. The Swarm's address is that of an interface pair of its own.
+    pub fn swarm() -> Self {
+        let engine = Self::start();
+        let pid = engine.child.as_ref().expect("it runs").id();
+        let ip = |args: &[&str]| {
+            let network = format!("--net=/proc/{pid}/ns/net");
+            run(Command::new("nsenter").args([&network, "--", "ip"]).args(args));
+        };
+        ip(&["link", "add", "swarm0", "type", "veth", "peer", "name", "swarm1"]);
+        ip(&["address", "add", "10.97.0.2/24", "dev", "swarm0"]);
+        ip(&["link", "set", "swarm0", "up"]);
+        ip(&["link", "set", "swarm1", "up"]);
+        run(engine
+            .docker()
+            .args(["swarm", "init", "--advertise-addr", "10.97.0.2"]));
+        engine
+    }
+
     fn new() -> Self {
         assert!(is_root(), "an engine of one's own is started as root only");
         Self {

@@ -1,4 +1,4 @@
-//! A workload as the engine wants to be told it. Pure.
+//! A deployment as the engine wants to be told it. Pure.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::labels::{self, HEALTH, Names};
 use super::observe::{limit, shares};
 use super::probe::Check;
 use crate::api::Protocol;
-use crate::runtime::{Health, MountSource, Probe, Restart, RuntimeError, Workload};
+use crate::runtime::{Deployment, EnvVar, Health, MountSource, Probe, Restart, RuntimeError};
 
 /// What a container's log may take on the disk: three files of ten megabytes.
 const LOG_BOUNDS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
@@ -36,29 +36,35 @@ pub fn endpoint(ip: Option<String>, mac: Option<String>, alias: Option<String>) 
 /// An environment variable that is not text: the engine takes nothing else.
 pub fn body(
     names: &Names,
-    workload: &Workload,
+    deployment: &Deployment,
     network: &str,
     end: EndpointSettings,
 ) -> Result<ContainerCreateBody, RuntimeError> {
-    let mut labels = names.made(names.workload_labels(workload));
-    if let Some(check) = Check::of(workload) {
+    let mut labels = names.made(names.deployment_labels(deployment));
+    if let Some(check) = Check::of(deployment) {
         labels.insert(HEALTH.to_owned(), check.to_label());
     }
-    labels.insert(labels::SECRET_ENV.to_owned(), workload.secret_env.join(","));
-    if workload.secret_files {
+    let confidential = deployment
+        .spec
+        .env
+        .iter()
+        .filter(|variable| variable.confidential);
+    let confidential: Vec<_> = confidential.map(|variable| variable.name.as_str()).collect();
+    labels.insert(labels::SECRET_ENV.to_owned(), confidential.join(","));
+    if deployment.spec.has_confidential_files() {
         labels.insert(labels::SECRET_FILES.to_owned(), "true".to_owned());
     }
     let network = network.to_owned();
     Ok(ContainerCreateBody {
-        image: Some(workload.image.clone()),
-        env: Some(env(workload)?),
-        entrypoint: filled(&workload.command, "spec.command")?,
-        cmd: filled(&workload.args, "spec.args")?,
-        exposed_ports: Some(workload.ports.iter().map(port_key).collect()),
+        image: Some(deployment.spec.image.clone()),
+        env: Some(env(deployment)?),
+        entrypoint: filled(&deployment.spec.command, "spec.command")?,
+        cmd: filled(&deployment.spec.args, "spec.args")?,
+        exposed_ports: Some(deployment.spec.ports.iter().map(port_key).collect()),
         labels: Some(labels),
-        healthcheck: workload.health.as_ref().map(health),
-        stop_timeout: Some(i64::try_from(workload.stop_grace.as_secs()).unwrap_or(i64::MAX)),
-        host_config: Some(host(names, workload, network.clone())),
+        healthcheck: deployment.spec.health.as_ref().map(health),
+        stop_timeout: Some(i64::try_from(deployment.spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
+        host_config: Some(host(names, deployment, network.clone())),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network, end)])),
         }),
@@ -66,9 +72,9 @@ pub fn body(
     })
 }
 
-fn host(names: &Names, workload: &Workload, network: String) -> HostConfig {
+fn host(names: &Names, deployment: &Deployment, network: String) -> HostConfig {
     let mut bindings: HashMap<String, Option<Vec<EnginePort>>> = HashMap::new();
-    for port in &workload.ports {
+    for port in &deployment.spec.ports {
         if let Some(host) = port.host {
             let binding = EnginePort {
                 host_ip: port.host_ip.clone(),
@@ -82,20 +88,21 @@ fn host(names: &Names, workload: &Workload, network: String) -> HostConfig {
         }
     }
     HostConfig {
-        nano_cpus: Some(limit(workload.cpu)),
-        cpu_shares: Some(limit(workload.cpu_request.map(shares))),
-        memory: Some(limit(workload.memory)),
+        nano_cpus: Some(limit(deployment.spec.resources.cpu)),
+        cpu_shares: Some(limit(deployment.spec.resources.cpu_request.map(shares))),
+        memory: Some(limit(deployment.spec.resources.memory)),
         // As much as memory: a limit that swap can stretch is none.
-        memory_swap: workload.memory.map(|bytes| limit(Some(bytes))),
-        memory_reservation: Some(limit(workload.memory_reservation)),
-        restart_policy: Some(restart(workload.restart)),
+        memory_swap: deployment.spec.resources.memory.map(|bytes| limit(Some(bytes))),
+        memory_reservation: Some(limit(deployment.spec.resources.memory_request)),
+        restart_policy: Some(restart(deployment.spec.restart)),
         network_mode: Some(network),
         port_bindings: Some(bindings),
         mounts: Some(
-            workload
+            deployment
+                .spec
                 .mounts
                 .iter()
-                .map(|mount| mounted(names, workload, mount))
+                .map(|mount| mounted(names, deployment, mount))
                 .collect(),
         ),
         // Reaps children and hands on signals, which few programs do as process 1.
@@ -113,10 +120,13 @@ fn host(names: &Names, workload: &Workload, network: String) -> HostConfig {
     }
 }
 
-fn mounted(names: &Names, workload: &Workload, mount: &crate::runtime::Mount) -> Mount {
+fn mounted(names: &Names, deployment: &Deployment, mount: &crate::runtime::Mount) -> Mount {
     let (source, read_only) = match &mount.source {
-        MountSource::Volume => (names.volume(&workload.app, &mount.name), mount.read_only),
-        MountSource::Files { .. } => (names.files(workload, &mount.name), true),
+        MountSource::Volume => (
+            names.volume(&deployment.identity.app, &mount.name),
+            mount.read_only,
+        ),
+        MountSource::Files { .. } => (names.files(deployment, &mount.name), true),
     };
     Mount {
         target: Some(mount.path.clone()),
@@ -133,14 +143,18 @@ fn mounted(names: &Names, workload: &Workload, mount: &crate::runtime::Mount) ->
 }
 
 /// What can be put right as a container runs.
-pub fn update(workload: &Workload) -> ContainerUpdateBody {
+pub fn update(deployment: &Deployment) -> ContainerUpdateBody {
     ContainerUpdateBody {
-        nano_cpus: workload.cpu.map(|it| limit(Some(it))),
-        cpu_shares: workload.cpu_request.map(|it| limit(Some(shares(it)))),
-        memory: workload.memory.map(|it| limit(Some(it))),
-        memory_swap: workload.memory.map(|it| limit(Some(it))),
-        memory_reservation: workload.memory_reservation.map(|it| limit(Some(it))),
-        restart_policy: Some(restart(workload.restart)),
+        nano_cpus: deployment.spec.resources.cpu.map(|it| limit(Some(it))),
+        cpu_shares: deployment
+            .spec
+            .resources
+            .cpu_request
+            .map(|it| limit(Some(shares(it)))),
+        memory: deployment.spec.resources.memory.map(|it| limit(Some(it))),
+        memory_swap: deployment.spec.resources.memory.map(|it| limit(Some(it))),
+        memory_reservation: deployment.spec.resources.memory_request.map(|it| limit(Some(it))),
+        restart_policy: Some(restart(deployment.spec.restart)),
         ..Default::default()
     }
 }
@@ -176,15 +190,18 @@ fn health(wanted: &Health) -> HealthConfig {
     }
 }
 
-fn env(workload: &Workload) -> Result<Vec<String>, RuntimeError> {
-    let pair = |(name, value): &(String, crate::redact::Secret)| match value.expose_str() {
-        Some(value) => Ok(format!("{name}={value}")),
+fn env(deployment: &Deployment) -> Result<Vec<String>, RuntimeError> {
+    let pair = |variable: &EnvVar| match variable.value.expose_str() {
+        Some(value) => Ok(format!("{}={value}", variable.name)),
         None => Err(RuntimeError::Rejected {
-            message: format!("the value of environment variable {name} is not UTF-8 text"),
+            message: format!(
+                "the value of environment variable {} is not UTF-8 text",
+                variable.name
+            ),
             fields: Some("spec.env and spec.envFrom"),
         }),
     };
-    workload.env.iter().map(pair).collect()
+    deployment.spec.env.iter().map(pair).collect()
 }
 
 fn filled(list: &[crate::redact::Secret], field: &'static str) -> Result<Option<Vec<String>>, RuntimeError> {
@@ -199,7 +216,7 @@ fn filled(list: &[crate::redact::Secret], field: &'static str) -> Result<Option<
     Ok(Some(list).filter(|list| !list.is_empty()))
 }
 
-fn port_key(port: &crate::runtime::PortBinding) -> String {
+fn port_key(port: &crate::runtime::Port) -> String {
     let protocol = match port.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

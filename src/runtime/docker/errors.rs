@@ -7,12 +7,12 @@ use regex::Regex;
 
 use crate::error::{chain, cut};
 use crate::runtime::port::specific;
-use crate::runtime::{PortBinding, RuntimeError, Workload};
+use crate::runtime::{Deployment, Port, RuntimeError};
 
 /// The longest text of the engine that is repeated, in bytes.
 const LONGEST: usize = 512;
 
-/// An error of the engine while we were `doing` something that has nothing to do with a workload's configuration.
+/// An error of the engine while we were `doing` something that has nothing to do with a deployment's configuration.
 pub fn error(doing: &'static str, error: &Error) -> RuntimeError {
     match error {
         Error::DockerResponseServerError { message, .. } if message.contains("no space left on device") => {
@@ -93,18 +93,18 @@ pub enum Refusal {
     /// The container cannot be started as it is any more (its network or its address is gone): make it anew.
     Anew,
     /// A host port is taken; by whom must be found out.
-    Port(PortBinding),
+    Port(Port),
     /// As it is.
     Error(RuntimeError),
 }
 
 /// Reads why a container was not made.
-pub fn creation(workload: &Workload, refusal: &Error) -> RuntimeError {
+pub fn creation(deployment: &Deployment, refusal: &Error) -> RuntimeError {
     match refusal {
         Error::DockerResponseServerError {
             status_code: 404,
             message,
-        } if message.contains("o such image") => RuntimeError::ImageMissing(workload.image.clone()),
+        } if message.contains("o such image") => RuntimeError::ImageMissing(deployment.spec.image.clone()),
         Error::DockerResponseServerError {
             status_code: 400,
             message,
@@ -115,13 +115,13 @@ pub fn creation(workload: &Workload, refusal: &Error) -> RuntimeError {
 }
 
 /// Reads why a container was not started.
-pub fn start(workload: &Workload, refusal: &Error) -> Refusal {
+pub fn start(deployment: &Deployment, refusal: &Error) -> Refusal {
     let Error::DockerResponseServerError { message, .. } = refusal else {
         return Refusal::Error(error("start a container", refusal));
     };
     let no_address = message.contains("cannot assign requested address");
-    let at_address = |port: &PortBinding| port.host_ip.as_deref().and_then(specific).is_some();
-    if no_address && let Some(port) = named_port(workload, message).filter(at_address) {
+    let at_address = |port: &Port| port.host_ip.as_deref().and_then(specific).is_some();
+    if no_address && let Some(port) = named_port(deployment, message).filter(at_address) {
         return Refusal::Error(RuntimeError::AddressMissing(port));
     }
     let port = [
@@ -130,7 +130,7 @@ pub fn start(workload: &Workload, refusal: &Error) -> Refusal {
         "failed to bind",
     ];
     if port.iter().any(|words| message.contains(words))
-        && let Some(port) = named_port(workload, message)
+        && let Some(port) = named_port(deployment, message)
     {
         return Refusal::Port(port);
     }
@@ -186,8 +186,8 @@ const EXEC_ERRORS: [&str; 7] = [
     "file name too long",
 ];
 
-/// The workload's host port that the message speaks of, with its address where several have that port.
-fn named_port(workload: &Workload, message: &str) -> Option<PortBinding> {
+/// The deployment's host port that the message speaks of, with its address where several have that port.
+fn named_port(deployment: &Deployment, message: &str) -> Option<Port> {
     let says = |needle: &str| {
         message.match_indices(needle).any(|(at, found)| {
             let before = message.get(..at).and_then(|text| text.chars().next_back());
@@ -198,15 +198,15 @@ fn named_port(workload: &Workload, message: &str) -> Option<PortBinding> {
             !after.is_some_and(|next| next.is_ascii_digit()) && (needle.starts_with(':') || !goes_on(before))
         })
     };
-    let ports = || workload.ports.iter().filter(|port| port.host.is_some());
-    let number = |port: &PortBinding| port.host.unwrap_or_default();
-    let at_address = |port: &&PortBinding| {
+    let ports = || deployment.spec.ports.iter().filter(|port| port.host.is_some());
+    let number = |port: &Port| port.host.unwrap_or_default();
+    let at_address = |port: &&Port| {
         let ip = port.host_ip.as_deref().and_then(specific);
         ip.is_some_and(|ip| {
             says(&format!("{ip}:{}", number(port))) || says(&format!("[{ip}]:{}", number(port)))
         })
     };
-    let of_number = |port: &&PortBinding| says(&format!(":{}", number(port)));
+    let of_number = |port: &&Port| says(&format!(":{}", number(port)));
     let named = ports().find(at_address).or_else(|| ports().find(of_number));
     named.or_else(|| ports().next()).cloned()
 }
@@ -271,7 +271,7 @@ mod tests {
     use super::*;
     use crate::api::Protocol;
     use crate::error::Problem;
-    use crate::runtime::fake::workload;
+    use crate::runtime::fake::deployment;
 
     fn refused(status_code: u16, message: &str) -> Error {
         Error::DockerResponseServerError {
@@ -282,14 +282,15 @@ mod tests {
 
     #[test]
     fn a_refused_start_is_told_in_our_words() {
-        let mut given = workload("shop", "web", "h1");
-        given.ports = [
+        let mut given = deployment("shop", "web", "h1");
+        given.spec.ports = [
             (80, None),
             (8080, Some("127.0.0.1")),
             (8080, Some("127.0.0.2")),
             (8080, Some("::1")),
         ]
-        .map(|(port, ip)| PortBinding {
+        .map(|(port, ip)| Port {
+            name: None,
             container: 80,
             host: Some(port),
             host_ip: ip.map(str::to_owned),

@@ -1,4 +1,4 @@
-//! Takes the steps that [`rollout`](super::rollout) decided on.
+//! Executes the steps that [`rolling`](crate::runtime::rolling) decided on.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
@@ -16,12 +16,12 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::network::Reserved;
-use super::observe::{Looked, left_alias};
-use super::rollout::{Busy, Step};
+use super::observe::{ContainerInfo, left_alias};
 use super::{Inner, create, errors, events, labels, network, volumes};
 use crate::api::Protocol;
 use crate::model::AppId;
-use crate::runtime::{PortBinding, RuntimeError, Workload};
+use crate::runtime::rolling::{InProgress, Step};
+use crate::runtime::{Deployment, Port, RuntimeError};
 
 /// How many steps of one kind are taken at once.
 const AT_ONCE: usize = 4;
@@ -37,19 +37,20 @@ impl Inner {
     /// Takes these steps. Those of one kind are taken at once; the first failure is told after all have ended.
     pub(super) async fn take(
         self: &Arc<Self>,
-        workload: &Workload,
-        looked: &[Looked],
+        deployment: &Deployment,
+        looked: &[ContainerInfo],
         steps: Vec<Step>,
     ) -> Result<(), RuntimeError> {
         if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
-            self.ports_are_free(workload).await?;
+            self.ports_are_free(deployment).await?;
         }
         let mut the_files_stay = None;
         if steps.iter().any(|step| matches!(step, Step::Create { .. })) {
-            let here = network::is_here(&self.docker, &self.names, &workload.app.namespace).await?;
-            self.image_fits(&workload.image, here).await?;
+            let here =
+                network::is_here(&self.docker, &self.names, &deployment.identity.app.namespace).await?;
+            self.image_fits(&deployment.spec.image, here).await?;
             the_files_stay = Some(self.using_files.read().await);
-            volumes::ensure(&self.docker, &self.names, workload).await?;
+            volumes::ensure(&self.docker, &self.names, deployment).await?;
         }
         let mut groups: Vec<Vec<Step>> = Vec::new();
         for step in steps {
@@ -67,7 +68,7 @@ impl Inner {
             .iter()
             .rposition(|group| group.iter().any(|step| matches!(step, Step::Create { .. })));
         for (number, group) in groups.into_iter().enumerate() {
-            let taken = group.into_iter().map(|step| self.step(workload, looked, step));
+            let taken = group.into_iter().map(|step| self.step(deployment, looked, step));
             let results: Vec<_> = futures::stream::iter(taken)
                 .buffer_unordered(AT_ONCE)
                 .collect()
@@ -86,22 +87,22 @@ impl Inner {
 
     async fn step(
         self: &Arc<Self>,
-        workload: &Workload,
-        looked: &[Looked],
+        deployment: &Deployment,
+        looked: &[ContainerInfo],
         step: Step,
     ) -> Result<Option<JoinHandle<()>>, RuntimeError> {
-        let app = || workload.app.clone();
+        let app = || deployment.identity.app.clone();
         let of = |id: &str| looked.iter().find(|one| one.id == id);
         match step {
-            Step::Create { index, named } => self.create(workload, index, named).await?,
-            Step::Start(id) => self.start(workload, &id, of(&id)).await?,
+            Step::Create { index, named } => self.create(deployment, index, named).await?,
+            Step::Start(id) => self.start(deployment, &id, of(&id)).await?,
             Step::Unpause(id) => {
                 let thawed = self.quietly(&id, self.docker.unpause_container(&id)).await;
                 errors::unless_gone("unpause a container", thawed)?;
             }
-            Step::Rename(id) => self.rename(workload, &id, of(&id)).await?,
+            Step::Rename(id) => self.rename(deployment, &id, of(&id)).await?,
             Step::Update(id) => {
-                let updated = self.docker.update_container(&id, create::update(workload));
+                let updated = self.docker.update_container(&id, create::update(deployment));
                 let updated = self.quietly(&id, updated).await;
                 errors::unless_gone("put a container's limits right", updated)?;
             }
@@ -114,14 +115,14 @@ impl Inner {
                     self.quietly(&id, left).await?;
                 }
             }
-            Step::Attach(id) => self.exchange(workload, &id, of(&id), None).await?,
+            Step::Attach(id) => self.exchange(deployment, &id, of(&id), None).await?,
             Step::Join(id) => {
-                let alias = Some(workload.app.name.clone());
-                self.exchange(workload, &id, of(&id), alias).await?;
+                let alias = Some(deployment.identity.app.name.clone());
+                self.exchange(deployment, &id, of(&id), alias).await?;
             }
             Step::Leave(id) => {
                 let alias = Some(left_alias(Timestamp::now()));
-                self.exchange(workload, &id, of(&id), alias).await?;
+                self.exchange(deployment, &id, of(&id), alias).await?;
             }
             Step::Stop(id) => {
                 if let Some(one) = of(&id) {
@@ -130,10 +131,10 @@ impl Inner {
                         self.rename_to(&id, &kept).await?;
                     }
                 }
-                return Ok(self.retire(&id, app(), Busy::Stopping));
+                return Ok(self.retire(&id, app(), InProgress::Stopping));
             }
             Step::Retire(id) => {
-                self.retire(&id, app(), Busy::Retiring);
+                self.retire(&id, app(), InProgress::Retiring);
             }
         }
         Ok(None)
@@ -147,31 +148,37 @@ impl Inner {
         result
     }
 
-    async fn create(&self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
+    async fn create(&self, deployment: &Deployment, index: u32, named: bool) -> Result<(), RuntimeError> {
         let _the_network_stays = self.using_networks.read().await;
         let Reserved { network, ip } = {
             let mut subnets = self.subnets.lock().await;
-            network::reserve(&self.docker, &self.names, &workload.app.namespace, &mut subnets).await?
+            network::reserve(
+                &self.docker,
+                &self.names,
+                &deployment.identity.app.namespace,
+                &mut subnets,
+            )
+            .await?
         };
-        let alias = named.then(|| workload.app.name.clone());
+        let alias = named.then(|| deployment.identity.app.name.clone());
         for index in index..index.saturating_add(OTHER_NAMES) {
             let body = create::body(
                 &self.names,
-                workload,
+                deployment,
                 &network,
                 create::endpoint(Some(ip.clone()), None, alias.clone()),
             )?;
-            let name = self.names.container(workload, index);
+            let name = self.names.container(deployment, index);
             let options = CreateContainerOptionsBuilder::new().name(&name).build();
             let Err(refusal) = self.docker.create_container(Some(options), body).await else {
                 return Ok(());
             };
             if errors::status(&refusal) != Some(409) {
-                return Err(errors::creation(workload, &refusal));
+                return Err(errors::creation(deployment, &refusal));
             }
             // The name is taken. By ourselves: a create whose answer we did not get. By others: take the next.
-            if let Some(there) = self.look_at(&name).await?
-                && there.labels.get(labels::CONFIG) == Some(&workload.hash)
+            if let Some(there) = self.inspect(&name).await?
+                && there.labels.get(labels::CONFIG) == Some(&deployment.identity.hash)
                 && self.names.ours(&there.labels)
             {
                 return Ok(());
@@ -185,37 +192,42 @@ impl Inner {
 
     async fn start(
         self: &Arc<Self>,
-        workload: &Workload,
+        deployment: &Deployment,
         id: &str,
-        one: Option<&Looked>,
+        one: Option<&ContainerInfo>,
     ) -> Result<(), RuntimeError> {
         if one.is_some_and(|one| one.name.ends_with(labels::KEPT)) {
-            self.rename(workload, id, one).await?;
+            self.rename(deployment, id, one).await?;
         }
         let started = self.docker.start_container(id, None::<StartContainerOptions>);
         let refusal = match self.quietly(id, started).await {
             Ok(()) => return Ok(()),
             Err(refusal) => refusal,
         };
-        match errors::start(workload, &refusal) {
+        match errors::start(deployment, &refusal) {
             errors::Refusal::Anew => {
                 tracing::info!(container = id, "its network or address is gone: it is made anew");
-                self.retire(id, workload.app.clone(), Busy::Retiring);
+                self.retire(id, deployment.identity.app.clone(), InProgress::Retiring);
                 Ok(())
             }
             errors::Refusal::Port(port) => Err(RuntimeError::PortTaken {
-                by: self.who_has(&port, id).await,
+                by: self.port_holder(&port, id).await,
                 port,
             }),
             errors::Refusal::Error(error) => Err(error),
         }
     }
 
-    async fn rename(&self, workload: &Workload, id: &str, one: Option<&Looked>) -> Result<(), RuntimeError> {
-        let index = one.and_then(|one| self.names.index(workload, &one.name));
+    async fn rename(
+        &self,
+        deployment: &Deployment,
+        id: &str,
+        one: Option<&ContainerInfo>,
+    ) -> Result<(), RuntimeError> {
+        let index = one.and_then(|one| self.names.index(deployment, &one.name));
         // Its number is lost with its name: any that is free will do.
         for index in index.map_or(0..OTHER_NAMES, |index| index..index + 1) {
-            let name = self.names.container(workload, index);
+            let name = self.names.container(deployment, index);
             let taken = self
                 .docker
                 .inspect_container(&name, None::<InspectContainerOptions>)
@@ -237,14 +249,14 @@ impl Inner {
     /// left between its two networks would be a broken one.
     async fn exchange(
         self: &Arc<Self>,
-        workload: &Workload,
+        deployment: &Deployment,
         id: &str,
-        one: Option<&Looked>,
+        one: Option<&ContainerInfo>,
         alias: Option<String>,
     ) -> Result<(), RuntimeError> {
         let endpoint = one.and_then(|one| one.endpoint.clone());
         let freeze = one.is_some_and(|one| one.check.is_none());
-        let namespace = workload.app.namespace.clone();
+        let namespace = deployment.identity.app.namespace.clone();
         let (inner, id) = (Arc::clone(self), id.to_owned());
         let work = tokio::spawn(async move {
             let _the_network_stays = inner.using_networks.read().await;
@@ -276,7 +288,7 @@ impl Inner {
 
     /// Stops a container, and removes it unless it is to be kept. Goes on in the background and tells when it has ended.
     /// What is under way already is not begun again.
-    pub(super) fn retire(self: &Arc<Self>, id: &str, app: AppId, what: Busy) -> Option<JoinHandle<()>> {
+    pub(super) fn retire(self: &Arc<Self>, id: &str, app: AppId, what: InProgress) -> Option<JoinHandle<()>> {
         if self.busy.lock().insert(id.to_owned(), what).is_some() {
             return None;
         }
@@ -296,18 +308,18 @@ impl Inner {
         }))
     }
 
-    async fn stop(&self, id: &str, what: Busy) -> Result<(), RuntimeError> {
-        let Some(looked) = self.look_at(id).await? else {
+    async fn stop(&self, id: &str, what: InProgress) -> Result<(), RuntimeError> {
+        let Some(looked) = self.inspect(id).await? else {
             return Ok(());
         };
         if looked.phase == super::Phase::Paused {
             errors::unless_gone("unpause a container", self.docker.unpause_container(id).await)?;
         }
-        // Without a time of ours the container's own counts, which is its workload's.
+        // Without a time of ours the container's own counts, which is its deployment's.
         let patient = self.docker.clone().with_timeout(STOP_PATIENCE);
         let stopped = patient.stop_container(id, None::<StopContainerOptions>).await;
         errors::unless_gone("stop a container", stopped)?;
-        if what == Busy::Stopping {
+        if what == InProgress::Stopping {
             return Ok(());
         }
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
@@ -331,16 +343,16 @@ impl Inner {
 
     /// Nothing is stopped for a host port that could not be had in the end. Of a machine that Davit does not run on only the
     /// engine's containers are known, and the start itself will tell the rest.
-    async fn ports_are_free(&self, workload: &Workload) -> Result<(), RuntimeError> {
+    async fn ports_are_free(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         let containers = self.publishing().await?;
-        let here = network::is_here(&self.docker, &self.names, &workload.app.namespace).await?;
-        for wanted in workload.ports.iter().filter(|port| port.host.is_some()) {
+        let here = network::is_here(&self.docker, &self.names, &deployment.identity.app.namespace).await?;
+        for wanted in deployment.spec.ports.iter().filter(|port| port.host.is_some()) {
             if here && is_elsewhere(wanted) {
                 return Err(RuntimeError::AddressMissing(wanted.clone()));
             }
             let own = |one: &ContainerSummary| {
                 let labels = one.labels.clone().unwrap_or_default();
-                self.names.ours(&labels) && events::app_of(&labels).as_ref() == Some(&workload.app)
+                self.names.ours(&labels) && events::app_of(&labels).as_ref() == Some(&deployment.identity.app)
             };
             let (ours, others): (Vec<_>, Vec<_>) = containers
                 .iter()
@@ -358,7 +370,7 @@ impl Inner {
     }
 
     /// Who has a host port, but for the container that was refused it.
-    async fn who_has(&self, port: &PortBinding, refused: &str) -> String {
+    async fn port_holder(&self, port: &Port, refused: &str) -> String {
         let containers = self.publishing().await.unwrap_or_default();
         let holder = containers
             .iter()
@@ -394,7 +406,7 @@ impl Inner {
 /// The holder of a port that no container publishes.
 const ON_THE_MACHINE: &str = "a program on this machine";
 
-fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
+fn publishes(container: &ContainerSummary, wanted: &Port) -> bool {
     let protocol = match wanted.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -402,7 +414,8 @@ fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
     let ports = container.ports.as_deref().unwrap_or_default().iter();
     let mut same_protocol = ports.filter(|port| port.typ.is_none_or(|kind| kind.to_string() == protocol));
     same_protocol.any(|port| {
-        let published = PortBinding {
+        let published = Port {
+            name: None,
             container: port.private_port,
             host: port.public_port,
             host_ip: port.ip.clone(),
@@ -413,17 +426,17 @@ fn publishes(container: &ContainerSummary, wanted: &PortBinding) -> bool {
 }
 
 /// Whether a program of this machine listens there.
-fn bound(wanted: &PortBinding) -> bool {
+fn bound(wanted: &Port) -> bool {
     let port = wanted.host.unwrap_or_default();
     listen(wanted, port).is_err_and(|refusal| refusal.kind() == ErrorKind::AddrInUse)
 }
 
 /// Whether this machine does not have the address.
-fn is_elsewhere(wanted: &PortBinding) -> bool {
+fn is_elsewhere(wanted: &Port) -> bool {
     listen(wanted, 0).is_err_and(|refusal| refusal.kind() == ErrorKind::AddrNotAvailable)
 }
 
-fn listen(wanted: &PortBinding, port: u16) -> io::Result<()> {
+fn listen(wanted: &Port, port: u16) -> io::Result<()> {
     let ip = wanted.host_ip.as_deref().and_then(|ip| ip.parse().ok());
     let ip: IpAddr = ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     match wanted.protocol {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::AppId;
-use crate::runtime::Workload;
+use crate::runtime::Deployment;
 
 /// Which Davit made it.
 pub const INSTANCE: &str = "dev.davit.instance";
@@ -23,9 +23,9 @@ pub const APPLICATION: &str = "dev.davit.application";
 pub const UID: &str = "dev.davit.uid";
 /// The Release that asked for it first.
 pub const RELEASE: &str = "dev.davit.release";
-/// [`Workload::hash`].
+/// [`Deployment::hash`].
 pub const CONFIG: &str = "dev.davit.config";
-/// The check that we make ourselves, as JSON: it must be found again without the workload after a restart of Davit.
+/// The check that we make ourselves, as JSON: it must be found again without the deployment after a restart of Davit.
 pub const HEALTH: &str = "dev.davit.health";
 /// What it is for, where it is not a replica.
 pub const ROLE: &str = "dev.davit.role";
@@ -38,6 +38,8 @@ pub const KEPT: &str = "-kept";
 
 /// How much of the instance is in every name; a longer one is in them as a hash.
 const SHORT_INSTANCE: usize = 12;
+/// The longest name of a Swarm service, in bytes.
+const LONGEST_SERVICE: usize = 63;
 /// The longest name, in bytes; volumes are directories, containers are host names to some tools.
 const LONGEST: usize = 128;
 
@@ -115,13 +117,13 @@ impl Names {
         labels
     }
 
-    /// The labels that all things of one workload bear.
-    pub fn workload_labels(&self, workload: &Workload) -> HashMap<String, String> {
-        let mut labels = self.app_labels(&workload.app);
+    /// The labels that all things of one deployment bear.
+    pub fn deployment_labels(&self, deployment: &Deployment) -> HashMap<String, String> {
+        let mut labels = self.app_labels(&deployment.identity.app);
         for (key, value) in [
-            (UID, &workload.uid),
-            (RELEASE, &workload.release),
-            (CONFIG, &workload.hash),
+            (UID, &deployment.identity.uid),
+            (RELEASE, &deployment.identity.release),
+            (CONFIG, &deployment.identity.hash),
         ] {
             labels.insert(key.to_owned(), value.clone());
         }
@@ -137,32 +139,48 @@ impl Names {
         HashMap::from([("label".to_owned(), pairs)])
     }
 
-    /// A container's name without its number. The hash is keyed over the whole workload, so no two Applications share
+    /// A container's name without its number. The hash is keyed over the whole deployment, so no two Applications share
     /// one, whatever the hyphens in their names.
-    fn stem(&self, workload: &Workload) -> String {
-        let hash: String = workload
+    fn stem(&self, deployment: &Deployment) -> String {
+        let hash: String = deployment
+            .identity
             .hash
             .chars()
             .filter(char::is_ascii_alphanumeric)
             .take(8)
             .collect();
-        let AppId { namespace, name } = &workload.app;
+        let AppId { namespace, name } = &deployment.identity.app;
         let mut stem = format!("{}{namespace}-{name}", self.prefix);
         stem.truncate(LONGEST - 24);
         format!("{stem}-{hash}-")
     }
 
     /// The name of the replica with this number.
-    pub fn container(&self, workload: &Workload, index: u32) -> String {
-        format!("{}{index}", self.stem(workload))
+    pub fn container(&self, deployment: &Deployment, index: u32) -> String {
+        format!("{}{index}", self.stem(deployment))
     }
 
-    /// The number in a replica's name, where it bears the workload's hash.
-    pub fn index(&self, workload: &Workload, name: &str) -> Option<u32> {
-        name.strip_prefix(&self.stem(workload))?
+    /// The number in a replica's name, where it bears the deployment's hash.
+    pub fn index(&self, deployment: &Deployment, name: &str) -> Option<u32> {
+        name.strip_prefix(&self.stem(deployment))?
             .trim_end_matches(KEPT)
             .parse()
             .ok()
+    }
+
+    /// The Swarm service of an Application. `_` cannot be in a Kubernetes name, so no two Applications share a service.
+    pub fn service(&self, app: &AppId) -> String {
+        let name = format!("{}{}_{}", self.prefix, app.namespace, app.name);
+        if name.len() <= LONGEST_SERVICE {
+            return name;
+        }
+        let hash = short_hash(name.as_bytes());
+        format!("{}{hash}", self.prefix)
+    }
+
+    /// A Swarm config or secret with this digest.
+    pub fn file(&self, digest: &str) -> String {
+        format!("{}{digest}", self.prefix)
     }
 
     /// The namespace's network.
@@ -205,8 +223,8 @@ impl Names {
     }
 
     /// The volume that holds one mount's files for the containers of one hash.
-    pub fn files(&self, workload: &Workload, mount: &str) -> String {
-        bounded(format!("{}files_{mount}", self.stem(workload)))
+    pub fn files(&self, deployment: &Deployment, mount: &str) -> String {
+        bounded(format!("{}files_{mount}", self.stem(deployment)))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::error::{cut, cut_beginning};
 use crate::redact::CUT;
-use crate::runtime::LONGEST_WORDS;
+use crate::runtime::MAX_OUTPUT;
 
 /// How many of its last lines a container is asked for.
 pub const LINES: usize = 20;
@@ -18,25 +18,25 @@ pub fn of_check(printed: &str) -> String {
     }
     // Cut within a character, perhaps, which is none any more.
     let kept = kept.trim_end_matches(char::REPLACEMENT_CHARACTER).trim();
-    cut(&format!("{kept}{CUT}"), LONGEST_WORDS)
+    cut(&format!("{kept}{CUT}"), MAX_OUTPUT)
 }
 
 /// Takes in what a container said last, and keeps no more than is handed on: a line can be as long as a log.
 #[derive(Debug, Default)]
-pub struct LastWords {
+pub struct LogTail {
     said: Vec<u8>,
     entries: usize,
     missing: bool,
 }
 
-impl LastWords {
+impl LogTail {
     /// One entry of the engine's log: a line, or a part of a long one.
     pub fn hear(&mut self, entry: &[u8]) {
         self.said.extend_from_slice(entry);
         self.entries += 1;
         // Twice as much, so that not each entry moves all.
-        if self.said.len() > 2 * LONGEST_WORDS {
-            self.said.drain(..self.said.len() - LONGEST_WORDS);
+        if self.said.len() > 2 * MAX_OUTPUT {
+            self.said.drain(..self.said.len() - MAX_OUTPUT);
             self.missing = true;
         }
     }
@@ -50,9 +50,9 @@ impl LastWords {
             text => text,
         };
         if missing && !text.is_empty() {
-            cut_beginning(&format!("{CUT}{text}"), LONGEST_WORDS)
+            cut_beginning(&format!("{CUT}{text}"), MAX_OUTPUT)
         } else {
-            cut_beginning(text, LONGEST_WORDS)
+            cut_beginning(text, MAX_OUTPUT)
         }
     }
 }
@@ -63,7 +63,7 @@ mod tests {
     use crate::redact::{Masker, Secret};
 
     fn told(entries: &[&[u8]]) -> String {
-        let mut words = LastWords::default();
+        let mut words = LogTail::default();
         for entry in entries {
             words.hear(entry);
         }
@@ -79,20 +79,20 @@ mod tests {
         assert_eq!(told(&[b"\xc3", b"\xa4\n"]), "ä");
         assert_eq!(told(&vec![line; LINES - 1]).len(), 5 * (LINES - 1) - 1);
         assert!(told(&vec![line; LINES]).starts_with("…line\n"));
-        let long = "ä".repeat(LONGEST_WORDS);
+        let long = "ä".repeat(MAX_OUTPUT);
         let text = told(&[long.as_bytes(), b"the end"]);
-        assert!(text.starts_with("…ä") && text.ends_with("äthe end") && text.len() <= LONGEST_WORDS);
+        assert!(text.starts_with("…ä") && text.ends_with("äthe end") && text.len() <= MAX_OUTPUT);
         let text = told(&[long.as_bytes(); 10]);
-        assert!(text.starts_with("…ä") && text.len() <= LONGEST_WORDS, "{text}");
+        assert!(text.starts_with("…ä") && text.len() <= MAX_OUTPUT, "{text}");
     }
 
     #[test]
     fn no_more_is_kept_than_is_handed_on() {
-        let mut words = LastWords::default();
+        let mut words = LogTail::default();
         for _ in 0..1000 {
             words.hear(&[b'x'; 16 * 1024]);
         }
-        assert!(words.said.len() <= 2 * LONGEST_WORDS && words.said.capacity() < 128 * 1024);
+        assert!(words.said.len() <= 2 * MAX_OUTPUT && words.said.capacity() < 128 * 1024);
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
             let text = format!("{}{secret}", "x".repeat(before)).into_bytes();
             let kept = String::from_utf8_lossy(&text[..ENGINE_KEEPS]).into_owned();
             let told = of_check(&format!("{kept}..."));
-            assert!(told.ends_with(CUT) && told.len() <= LONGEST_WORDS);
+            assert!(told.ends_with(CUT) && told.len() <= MAX_OUTPUT);
             let masked = masker.mask(&told);
             let left = masked
                 .trim_end_matches(CUT)

@@ -1,22 +1,21 @@
 //! Containers on a Docker Engine.
 //!
-//! [`rollout`] decides, and everything else only looks ([`observe`]) or does. Nothing is remembered that the containers'
+//! [`rolling`] decides; everything else observes ([`observe`]) or executes. Nothing is remembered that the containers'
 //! labels, names and aliases do not say, but for what is under way at this moment, so a restart of Davit goes on where it
 //! was. Two Davits share an engine when their instance differs: all names and labels contain it.
 
 mod architecture;
 mod create;
 pub mod docker_host;
-mod errors;
-pub(super) mod events;
+pub(super) mod errors;
+mod events;
 mod execute;
-mod labels;
-mod log_tail;
+pub(super) mod labels;
+pub(super) mod log_tail;
 mod network;
 mod observe;
 mod probe;
-pub(super) mod restart_history;
-pub mod rollout;
+mod restart_history;
 mod volumes;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -35,16 +34,19 @@ use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    LONGEST_WORDS, Progress, RedactionPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Workload,
+    Capabilities, Deployment, MAX_OUTPUT, Progress, RedactionPolicy, Running, Runtime, RuntimeError,
+    RuntimeEvent,
 };
 use crate::error::{chain, cut};
 use crate::model::AppId;
+use crate::runtime::event_hub::EventHub;
+use crate::runtime::rolling::{self, ContainerView, Health, InProgress, Phase, RolloutSpec, in_steps};
+pub(super) use events::app_of;
 use labels::Names;
-use log_tail::LastWords;
-use observe::{Looked, Since};
+use log_tail::LogTail;
+use observe::{ContainerInfo, Since};
 use probe::{Check, Probes, Target};
-use restart_history::Ends;
-use rollout::{Busy, Health, Phase, Seen, Want};
+use restart_history::RestartHistory;
 
 /// How often the next steps are asked for in one call of `deploy`; a rollout needs four at most.
 const ROUNDS: usize = 8;
@@ -85,11 +87,11 @@ struct Inner {
     docker: Docker,
     names: Names,
     options: DockerOptions,
-    hub: Arc<events::Hub>,
+    hub: Arc<EventHub>,
     probes: Probes,
     since: Since,
-    ends: Ends,
-    busy: Mutex<HashMap<String, Busy>>,
+    ends: RestartHistory,
+    busy: Mutex<HashMap<String, InProgress>>,
     changed: mpsc::UnboundedSender<AppId>,
     /// Read: containers are being made. Write: a network is being removed because no container is left.
     using_networks: RwLock<()>,
@@ -113,7 +115,7 @@ impl DockerRuntime {
             options,
             hub: Arc::default(),
             since: Since::default(),
-            ends: Ends::default(),
+            ends: RestartHistory::default(),
             busy: Mutex::default(),
             changed,
             using_networks: RwLock::default(),
@@ -133,6 +135,10 @@ impl DockerRuntime {
 
 #[async_trait]
 impl Runtime for DockerRuntime {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::DOCKER
+    }
+
     async fn observe(&self, app: &AppId, redaction: &RedactionPolicy) -> Result<Running, RuntimeError> {
         let mut running = Running::default();
         let all = self.inner.look(app).await?;
@@ -140,9 +146,9 @@ impl Runtime for DockerRuntime {
         for looked in all {
             let busy = self.inner.busy.lock().contains_key(&looked.id);
             let message = if looked.keeps_ending {
-                self.inner.words_of_many(&looked).await
+                self.inner.output_of_restarting(&looked).await
             } else if matches!(looked.phase, Phase::Exited(_)) {
-                self.inner.last_words(&looked).await
+                self.inner.last_output(&looked).await
             } else {
                 String::new()
             };
@@ -162,7 +168,7 @@ impl Runtime for DockerRuntime {
         redaction: &RedactionPolicy,
     ) -> Result<String, RuntimeError> {
         let inner = &self.inner;
-        let Some(looked) = inner.look_at(replica).await? else {
+        let Some(looked) = inner.inspect(replica).await? else {
             return Ok(String::new());
         };
         if !inner.names.ours(&looked.labels) || events::app_of(&looked.labels).as_ref() != Some(app) {
@@ -172,30 +178,32 @@ impl Runtime for DockerRuntime {
         Ok(redaction.redact_log_tail(&output, &looked.config(), &looked.given))
     }
 
-    async fn deploy(&self, workload: &Workload) -> Result<Progress, RuntimeError> {
+    async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {
         let inner = &self.inner;
         let mut last = None;
         for _ in 0..ROUNDS {
-            let mut looked = inner.look(&workload.app).await?;
+            let mut looked = inner.look(&deployment.identity.app).await?;
             looked.retain(|one| {
-                workload.left_alone.is_none()
-                    || one.labels.get(labels::CONFIG) != workload.left_alone.as_ref()
+                deployment.history.preserved.is_none()
+                    || one.labels.get(labels::CONFIG) != deployment.history.preserved.as_ref()
             });
-            inner.not_executed(workload, &looked).await?;
+            inner.not_executed(deployment, &looked).await?;
             let busy = inner.busy.lock().clone();
             let seen: Vec<_> = looked
                 .iter()
-                .map(|looked| looked.seen(workload, &inner.names, busy.get(&looked.id).copied()))
+                .map(|looked| looked.seen(deployment, &inner.names, busy.get(&looked.id).copied()))
                 .collect();
-            let want = inner.want(workload, &looked, &seen);
-            let next = rollout::next(&seen, &want, Timestamp::now());
+            let want = inner.want(deployment, &looked, &seen);
+            let next = rolling::next(&seen, &want, Timestamp::now());
             if next.steps.is_empty() {
-                if workload.replicas == 0 && next.progress == Progress::Complete {
-                    inner.tidy(&workload.app.namespace).await?;
+                if deployment.policy.replicas == 0 && next.progress == Progress::Complete {
+                    inner
+                        .remove_unused_network(&deployment.identity.app.namespace)
+                        .await?;
                 }
                 return Ok(next.progress);
             }
-            inner.take(workload, &looked, next.steps).await?;
+            inner.take(deployment, &looked, next.steps).await?;
             inner.prepare_subnet();
             last = Some(next.progress);
         }
@@ -215,12 +223,25 @@ impl Runtime for DockerRuntime {
         })
     }
 
+    async fn stop(&self, app: &AppId) -> Result<Progress, RuntimeError> {
+        let inner = &self.inner;
+        let replicas = inner.look(app).await?;
+        for replica in &replicas {
+            inner.retire(&replica.id, app.clone(), InProgress::Retiring);
+        }
+        if replicas.is_empty() {
+            inner.remove_unused_network(&app.namespace).await?;
+            return Ok(Progress::Complete);
+        }
+        Ok(Progress::stopping(replicas.len()))
+    }
+
     async fn remove(&self, app: &AppId, volumes: bool) -> Result<bool, RuntimeError> {
         let inner = &self.inner;
         let listed = inner.list(&inner.names.app_labels(app)).await?;
         for container in &listed {
             let id = container.id.as_deref().unwrap_or_default();
-            inner.retire(id, app.clone(), Busy::Retiring);
+            inner.retire(id, app.clone(), InProgress::Retiring);
         }
         if !listed.is_empty() {
             return Ok(false);
@@ -229,7 +250,7 @@ impl Runtime for DockerRuntime {
         if volumes {
             gone &= volumes::remove_data(&inner.docker, &inner.names, app).await?;
         }
-        inner.tidy(&app.namespace).await?;
+        inner.remove_unused_network(&app.namespace).await?;
         Ok(gone)
     }
 
@@ -249,7 +270,7 @@ impl Runtime for DockerRuntime {
         files.insert(labels::ROLE.to_owned(), labels::ROLE_FILES.to_owned());
         let containers = inner.list_all(&ours).await?.into_iter();
         let containers: Vec<_> = containers.filter_map(|container| container.labels).collect();
-        inner.tell_of_others(&containers);
+        inner.warn_of_others(&containers);
         let containers = containers.into_iter().filter(|labels| inner.names.ours(labels));
         let volumes = volumes::list(&inner.docker, &inner.names, &files).await?;
         let found: BTreeSet<_> = containers
@@ -282,7 +303,7 @@ impl Inner {
     }
 
     /// Two installations of one name on an engine are a mistake that somebody should hear of.
-    fn tell_of_others(&self, containers: &[HashMap<String, String>]) {
+    fn warn_of_others(&self, containers: &[HashMap<String, String>]) {
         let others: BTreeSet<&str> = containers
             .iter()
             .filter_map(|labels| self.names.of_another(labels))
@@ -310,13 +331,13 @@ impl Inner {
     }
 
     /// All replicas of an Application.
-    async fn look(&self, app: &AppId) -> Result<Vec<Looked>, RuntimeError> {
+    async fn look(&self, app: &AppId) -> Result<Vec<ContainerInfo>, RuntimeError> {
         let listed = self.list(&self.names.app_labels(app)).await?;
         let ids = listed.into_iter().filter_map(|container| container.id);
-        let all = futures::future::join_all(ids.map(|id| async move { self.look_at(&id).await })).await;
-        let mut looked: Vec<Looked> = Vec::new();
+        let all = futures::future::join_all(ids.map(|id| async move { self.inspect(&id).await })).await;
+        let mut looked: Vec<ContainerInfo> = Vec::new();
         for one in all {
-            looked.extend(one?.filter(Looked::is_replica));
+            looked.extend(one?.filter(ContainerInfo::is_replica));
         }
         let running = looked
             .iter()
@@ -327,7 +348,7 @@ impl Inner {
     }
 
     /// One container; nothing where it is gone.
-    async fn look_at(&self, id: &str) -> Result<Option<Looked>, RuntimeError> {
+    async fn inspect(&self, id: &str) -> Result<Option<ContainerInfo>, RuntimeError> {
         let answer = self
             .docker
             .inspect_container(id, None::<InspectContainerOptions>)
@@ -344,7 +365,7 @@ impl Inner {
     }
 
     /// What our own checks know better than the engine, which makes none or waits too long with its first.
-    fn check(&self, looked: &mut Looked) {
+    fn check(&self, looked: &mut ContainerInfo) {
         let ours = looked
             .labels
             .get(labels::HEALTH)
@@ -380,11 +401,11 @@ impl Inner {
         let options = ListContainersOptionsBuilder::new().filters(&filters).build();
         let listed = self.docker.list_containers(Some(options)).await;
         for container in listed.map_err(|refusal| errors::error("list containers", &refusal))? {
-            self.look_at(container.id.as_deref().unwrap_or_default()).await?;
+            self.inspect(container.id.as_deref().unwrap_or_default()).await?;
         }
         self.prepare_subnet();
         // What cannot be removed now is no reason not to look at what runs.
-        if let Err(error) = self.tidy_all().await {
+        if let Err(error) = self.remove_unused_networks().await {
             tracing::warn!(error = %chain(&error), "networks that nobody needs could not be removed");
         }
         Ok(())
@@ -411,34 +432,40 @@ impl Inner {
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(prepare));
     }
 
-    fn want(&self, workload: &Workload, looked: &[Looked], seen: &[Seen]) -> Want {
-        let of_this = |one: &&Looked| one.labels.get(labels::CONFIG) == Some(&workload.hash);
-        let checked = workload.health.is_some() || looked.iter().filter(of_this).any(|one| one.checked);
+    fn want(&self, deployment: &Deployment, looked: &[ContainerInfo], seen: &[ContainerView]) -> RolloutSpec {
+        let of_this =
+            |one: &&ContainerInfo| one.labels.get(labels::CONFIG) == Some(&deployment.identity.hash);
+        let checked =
+            deployment.spec.health.is_some() || looked.iter().filter(of_this).any(|one| one.checked);
         let default = if checked {
             Duration::ZERO
         } else {
             MIN_READY_UNCHECKED
         };
-        Want {
-            replicas: rollout::still_to_run(workload.replicas, &workload.ended, seen),
-            strategy: workload.strategy,
-            min_ready: workload.min_ready.unwrap_or(default),
-            restart: workload.restart,
+        RolloutSpec {
+            replicas: rolling::still_to_run(deployment.policy.replicas, &deployment.history.completed, seen),
+            strategy: deployment.policy.strategy,
+            min_ready: deployment.policy.min_ready.unwrap_or(default),
+            restart: deployment.spec.restart,
             drain: self.options.drain,
         }
     }
 
     /// Finds a container whose program could not be executed. Process 1 is the engine's init, so the engine reports a
     /// start, and the failure is seen only in the container's output.
-    async fn not_executed(&self, workload: &Workload, looked: &[Looked]) -> Result<(), RuntimeError> {
-        let ended = |one: &&Looked| {
-            workload.replicas > 0
+    async fn not_executed(
+        &self,
+        deployment: &Deployment,
+        looked: &[ContainerInfo],
+    ) -> Result<(), RuntimeError> {
+        let ended = |one: &&ContainerInfo| {
+            deployment.policy.replicas > 0
                 && matches!(one.phase, Phase::Exited(_) | Phase::Restarting)
                 && matches!(one.code, 1 | 2 | 126 | 127)
-                && one.labels.get(labels::CONFIG) == Some(&workload.hash)
+                && one.labels.get(labels::CONFIG) == Some(&deployment.identity.hash)
         };
         for one in looked.iter().filter(ended) {
-            let output = self.last_words(one).await;
+            let output = self.last_output(one).await;
             let refused = self.foreign_program(&one.id, one.code, &output).await;
             if let Some(error) = refused.or_else(|| errors::not_executed(&output)) {
                 return Err(error);
@@ -449,7 +476,7 @@ impl Inner {
 
     /// Removes the namespace's network, if no container of the namespace is left. One that is still held keeps nobody
     /// waiting: it goes with the namespace's next Application, or in [`Self::resume`].
-    async fn tidy(&self, namespace: &str) -> Result<(), RuntimeError> {
+    async fn remove_unused_network(&self, namespace: &str) -> Result<(), RuntimeError> {
         let _nobody_makes_containers = self.using_networks.write().await;
         if self
             .list(&self.names.namespace_labels(namespace))
@@ -464,28 +491,28 @@ impl Inner {
         Ok(())
     }
 
-    async fn tidy_all(&self) -> Result<(), RuntimeError> {
+    async fn remove_unused_networks(&self) -> Result<(), RuntimeError> {
         for namespace in network::namespaces(&self.docker, &self.names).await? {
-            self.tidy(&namespace).await?;
+            self.remove_unused_network(&namespace).await?;
         }
         Ok(())
     }
 
     /// What a container that keeps ending said last, as it was when that was first told.
-    async fn words_of_many(&self, looked: &Looked) -> String {
-        let (times, last) = (restart_history::in_steps(looked.restarts), looked.last);
+    async fn output_of_restarting(&self, looked: &ContainerInfo) -> String {
+        let (times, last) = (in_steps(looked.restarts), looked.last);
         if let Some(words) = self.ends.words(&looked.id, times, last) {
             return words;
         }
-        let words = self.last_words(looked).await;
+        let words = self.last_output(looked).await;
         self.ends.keep(&looked.id, times, last, &words);
         words
     }
 
     /// The last lines of a container's output, or the engine's error message if it wrote nothing.
-    async fn last_words(&self, looked: &Looked) -> String {
+    async fn last_output(&self, looked: &ContainerInfo) -> String {
         match self.output(&looked.id).await {
-            nothing if nothing.is_empty() => cut(looked.error.trim(), LONGEST_WORDS),
+            nothing if nothing.is_empty() => cut(looked.error.trim(), MAX_OUTPUT),
             words => words,
         }
     }
@@ -497,7 +524,7 @@ impl Inner {
             .stderr(true)
             .tail(&log_tail::LINES.to_string())
             .build();
-        let mut words = LastWords::default();
+        let mut words = LogTail::default();
         let mut entries = std::pin::pin!(self.docker.logs(id, Some(options)));
         while let Some(Ok(entry)) = entries.next().await {
             words.hear(&entry.into_bytes());

@@ -1,4 +1,4 @@
-//! Looks at containers: what the engine says of each, and how far it is from what a workload wants.
+//! Looks at containers: what the engine says of each, and how far it is from what a deployment wants.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,11 @@ use parking_lot::Mutex;
 use super::labels::{self, Names};
 use super::log_tail;
 use super::probe::Check;
-use super::restart_history::in_steps;
-use super::rollout::{Busy, Health, Mend, Phase, Seen};
 use crate::api::Protocol;
 use crate::redact::Secret;
 use crate::runtime::redaction::GivenSecrets;
-use crate::runtime::{Ended, PortBinding, Replica, ReplicaState, Restart, Workload};
+use crate::runtime::rolling::{ContainerView, Drift, Health, InProgress, Phase, in_steps};
+use crate::runtime::{Deployment, ExitStatus, Port, Replica, ReplicaState, Restart};
 
 /// What the alias of a container that has left the name begins and ends with; between stands when, in milliseconds.
 const LEFT: (&str, &str) = ("left-", ".davit");
@@ -49,7 +48,7 @@ pub struct Endpoint {
 
 /// What the engine says of one container, as far as it matters.
 #[derive(Clone, Debug)]
-pub struct Looked {
+pub struct ContainerInfo {
     /// The engine's id.
     pub id: String,
     /// Its name.
@@ -75,7 +74,7 @@ pub struct Looked {
     /// It ends by itself again and again.
     pub keeps_ending: bool,
     /// How it last ended, where that was seen.
-    pub last: Option<Ended>,
+    pub last: Option<ExitStatus>,
     /// Its end in the namespace's network.
     pub endpoint: Option<Endpoint>,
     /// Limits: nano-cores, shares of cpu, bytes, bytes; 0 for none.
@@ -85,7 +84,7 @@ pub struct Looked {
     /// Networks that it is in beside its namespace's.
     pub other_networks: Vec<String>,
     /// Its places on the machine as they are.
-    pub host_ports: Vec<PortBinding>,
+    pub endpoints: Vec<Port>,
     /// The secrets that it was given.
     pub given: GivenSecrets,
     /// It has a check, its image's or one of its own, that the engine makes.
@@ -133,7 +132,7 @@ fn given(env: &[String], labels: &HashMap<String, String>) -> Vec<Secret> {
 }
 
 /// Reads the engine's answer.
-pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now: Timestamp) -> Looked {
+pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now: Timestamp) -> ContainerInfo {
     let state = answer.state.unwrap_or_default();
     let config = answer.config.unwrap_or_default();
     let host = answer.host_config.unwrap_or_default();
@@ -197,8 +196,8 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         .first()
         .and_then(|name| Some(read_endpoint(name, networks.get(*name)?, application)));
     let other_networks = other_networks.into_iter().cloned().collect();
-    let host_ports = read_ports(settings.ports.unwrap_or_default());
-    Looked {
+    let endpoints = read_ports(settings.ports.unwrap_or_default());
+    ContainerInfo {
         name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         image: answer.image.unwrap_or_default(),
         phase,
@@ -220,7 +219,7 @@ pub fn read(answer: ContainerInspectResponse, names: &Names, since: &Since, now:
         .map(Option::unwrap_or_default),
         restart: read_restart(host.restart_policy.as_ref()),
         other_networks,
-        host_ports,
+        endpoints,
         checked,
         check: config.healthcheck.as_ref().and_then(Check::of_engine),
         labels,
@@ -253,7 +252,7 @@ fn read_phase(status: Option<ContainerStateStatusEnum>, code: i64) -> Phase {
     }
 }
 
-fn read_ports(bindings: PortMap) -> Vec<PortBinding> {
+fn read_ports(bindings: PortMap) -> Vec<Port> {
     let mut ports = Vec::new();
     for (inside, places) in bindings {
         let (number, protocol) = match inside.split_once('/') {
@@ -266,7 +265,8 @@ fn read_ports(bindings: PortMap) -> Vec<PortBinding> {
             continue;
         };
         ports.extend(places.into_iter().flatten().filter_map(|place| {
-            Some(PortBinding {
+            Some(Port {
+                name: None,
                 container,
                 host: Some(place.host_port?.parse().ok()?),
                 host_ip: place.host_ip.filter(|ip| !ip.is_empty()),
@@ -275,7 +275,7 @@ fn read_ports(bindings: PortMap) -> Vec<PortBinding> {
         }));
     }
     ports.sort_by(|one, two| {
-        let key = |port: &PortBinding| (port.host, port.host_ip.clone(), port.protocol == Protocol::Udp);
+        let key = |port: &Port| (port.host, port.host_ip.clone(), port.protocol == Protocol::Udp);
         key(one).cmp(&key(two))
     });
     ports
@@ -321,7 +321,7 @@ pub fn shares(nano_cores: u64) -> u64 {
     (nano_cores / 1_000_000 * 1024 / 1000).clamp(2, 262_144)
 }
 
-impl Looked {
+impl ContainerInfo {
     /// True where it is a replica, and not one of our helpers.
     pub fn is_replica(&self) -> bool {
         !self.labels.contains_key(labels::ROLE)
@@ -336,17 +336,17 @@ impl Looked {
         self.label(labels::CONFIG)
     }
 
-    /// How the rollout of `workload` sees it.
-    pub fn seen(&self, workload: &Workload, names: &Names, busy: Option<Busy>) -> Seen {
-        let made_for_it = self.labels.get(labels::CONFIG) == Some(&workload.hash)
-            && self.labels.get(labels::UID) == Some(&workload.uid);
-        let index = names.index(workload, &self.name);
+    /// How the rollout of `deployment` sees it.
+    pub fn seen(&self, deployment: &Deployment, names: &Names, busy: Option<InProgress>) -> ContainerView {
+        let made_for_it = self.labels.get(labels::CONFIG) == Some(&deployment.identity.hash)
+            && self.labels.get(labels::UID) == Some(&deployment.identity.uid);
+        let index = names.index(deployment, &self.name);
         let kept = index.is_some() && self.name.ends_with(labels::KEPT);
         let wanted = [
-            workload.cpu,
-            workload.cpu_request.map(shares),
-            workload.memory,
-            workload.memory_reservation,
+            deployment.spec.resources.cpu,
+            deployment.spec.resources.cpu_request.map(shares),
+            deployment.spec.resources.memory,
+            deployment.spec.resources.memory_request,
         ]
         .map(limit);
         let real = self.limits;
@@ -356,25 +356,25 @@ impl Looked {
             .zip(real)
             .any(|(wanted, real)| *wanted == 0 && real != 0);
         let endpoint = self.endpoint.as_ref();
-        Seen {
+        ContainerView {
             id: self.id.clone(),
             name: self.name.clone(),
             index,
-            current: made_for_it && !unmendable && !self.is_spent(workload),
-            given_up: self
+            current: made_for_it && !unmendable && !self.is_spent(deployment),
+            abandoned: self
                 .labels
                 .get(labels::CONFIG)
-                .is_some_and(|hash| workload.given_up.contains(hash)),
-            over: matches!(self.phase, Phase::Exited(_)) && workload.ended.contains(&self.id),
+                .is_some_and(|hash| deployment.history.abandoned.contains(hash)),
+            over: matches!(self.phase, Phase::Exited(_)) && deployment.history.completed.contains(&self.id),
             phase: self.phase,
             health: self.health.clone(),
             attached: endpoint.is_some(),
             named: endpoint.is_some_and(|endpoint| endpoint.named),
             left: endpoint.and_then(|endpoint| endpoint.left),
             kept,
-            mend: Mend {
-                name: !kept && index.is_none_or(|index| names.container(workload, index) != self.name),
-                limits: wanted != real || self.restart != Some(workload.restart),
+            drift: Drift {
+                name: !kept && index.is_none_or(|index| names.container(deployment, index) != self.name),
+                limits: wanted != real || self.restart != Some(deployment.spec.restart),
                 networks: !self.other_networks.is_empty(),
             },
             busy,
@@ -383,10 +383,10 @@ impl Looked {
     }
 
     /// Whether it ended for good under an earlier Release of the same containers: a new one runs what it deploys.
-    fn is_spent(&self, workload: &Workload) -> bool {
-        matches!(self.phase, Phase::Exited(code) if !workload.restart.starts_again(code, self.restarts))
+    fn is_spent(&self, deployment: &Deployment) -> bool {
+        matches!(self.phase, Phase::Exited(code) if !deployment.spec.restart.starts_again(code, self.restarts))
             && !self.name.ends_with(labels::KEPT)
-            && self.labels.get(labels::RELEASE) != Some(&workload.release)
+            && self.labels.get(labels::RELEASE) != Some(&deployment.identity.release)
     }
 
     /// How the loop sees it; `message`: its last words, where it has ended.
@@ -423,7 +423,7 @@ impl Looked {
             serving: running && endpoint.named,
             draining: busy || endpoint.left.is_some(),
             restarts: self.restarts,
-            host_ports: self.host_ports,
+            endpoints: self.endpoints,
         }
     }
 }

@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::rollout::Health;
 use crate::model::AppId;
-use crate::runtime::{Probe, Workload};
+use crate::runtime::rolling::Health;
+use crate::runtime::{Deployment, Probe};
 use run::Failure;
 
 /// How many checks are under way at once, over all containers.
@@ -60,9 +60,9 @@ pub struct Check {
 }
 
 impl Check {
-    /// The workload's, if it is one that we make.
-    pub fn of(workload: &Workload) -> Option<Self> {
-        let health = workload.health.as_ref()?;
+    /// The deployment's, if it is one that we make.
+    pub fn of(deployment: &Deployment) -> Option<Self> {
+        let health = deployment.spec.health.as_ref()?;
         let question = match &health.probe {
             Probe::Http { path, port } => Question::Http(path.clone(), *port),
             Probe::Tcp { port } => Question::Tcp(*port),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::observe::Looked;
-use super::rollout::{Health, Phase};
-use crate::runtime::Ended;
+use super::observe::ContainerInfo;
+use crate::runtime::ExitStatus;
+use crate::runtime::rolling::{Health, Phase};
 
 /// How long a container must run after the engine had to start it again until that is forgotten: the time after which the
 /// engine itself forgets that it failed.
@@ -21,14 +21,14 @@ const SAME_MOMENT: i64 = 5_000_000_000;
 
 /// The last end of each container, and its last words then.
 #[derive(Debug, Default)]
-pub struct Ends(Mutex<HashMap<String, Known>>);
+pub struct RestartHistory(Mutex<HashMap<String, Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    last: Option<Ended>,
+    last: Option<ExitStatus>,
     at: i64,
     starved_at: Option<i64>,
-    words: Option<((i64, Option<Ended>), String)>,
+    words: Option<((i64, Option<ExitStatus>), String)>,
 }
 
 impl Known {
@@ -42,12 +42,12 @@ impl Known {
     }
 }
 
-impl Ends {
+impl RestartHistory {
     /// A container ended with this code, at this time in nanoseconds.
     pub fn died(&self, id: &str, code: i64, at: i64) {
         let mut all = self.0.lock();
         let known = all.entry(id.to_owned()).or_default();
-        (known.last, known.at) = (Some(Ended { code, oom: false }), at);
+        (known.last, known.at) = (Some(ExitStatus { code, oom: false }), at);
         known.judge();
     }
 
@@ -65,20 +65,20 @@ impl Ends {
     }
 
     /// The last words of a container as they were told when it ended in this way and so often; nothing where it has not yet.
-    pub fn words(&self, id: &str, times: i64, last: Option<Ended>) -> Option<String> {
+    pub fn words(&self, id: &str, times: i64, last: Option<ExitStatus>) -> Option<String> {
         let all = self.0.lock();
         let (key, words) = all.get(id)?.words.as_ref()?;
         (*key == (times, last)).then(|| words.clone())
     }
 
-    /// Keeps these last words for [`Ends::words`].
-    pub fn keep(&self, id: &str, times: i64, last: Option<Ended>, words: &str) {
+    /// Keeps these last words for [`RestartHistory::words`].
+    pub fn keep(&self, id: &str, times: i64, last: Option<ExitStatus>, words: &str) {
         let mut all = self.0.lock();
         all.entry(id.to_owned()).or_default().words = Some(((times, last), words.to_owned()));
     }
 
     /// Sees whether a container ends again and again: the engine waits before it starts it again, or has only just done so.
-    pub fn judge(&self, looked: &mut Looked, now: Timestamp) {
+    pub fn judge(&self, looked: &mut ContainerInfo, now: Timestamp) {
         let started: Timestamp = looked.started.parse().unwrap_or(now);
         let calm = started.checked_add(CALM).unwrap_or(Timestamp::MAX);
         let checked = looked.checked && looked.restarts <= BELIEVED;
@@ -96,7 +96,7 @@ impl Ends {
                 let before = known.last.filter(|last| last.code == looked.code);
                 let oom = looked.oom || before.is_some_and(|last| last.oom);
                 let code = looked.code;
-                known.last = Some(Ended { code, oom });
+                known.last = Some(ExitStatus { code, oom });
             }
             Phase::Running if looked.keeps_ending => {
                 looked.health = Health::Unhealthy {
@@ -108,11 +108,6 @@ impl Ends {
         }
         looked.last = all.get(&looked.id).and_then(|known| known.last);
     }
-}
-
-/// How often it was started again, told in steps: each twice as far as the one before.
-pub fn in_steps(times: i64) -> i64 {
-    times.checked_ilog2().map_or(0, |power| 1 << power)
 }
 
 #[cfg(test)]
@@ -129,7 +124,7 @@ mod tests {
             (10 * second, 60 * second, false),
         ] {
             for swap in [false, true] {
-                let ends = Ends::default();
+                let ends = RestartHistory::default();
                 if swap {
                     ends.died("a", 137, died);
                     ends.starved("a", starved);
@@ -138,14 +133,12 @@ mod tests {
                     ends.died("a", 137, died);
                 }
                 let last = ends.0.lock().get("a").and_then(|known| known.last);
-                assert_eq!(last, Some(Ended { code: 137, oom }), "{starved} {died} {swap}");
+                assert_eq!(
+                    last,
+                    Some(ExitStatus { code: 137, oom }),
+                    "{starved} {died} {swap}"
+                );
             }
         }
-    }
-
-    #[test]
-    fn a_count_in_steps_changes_ever_more_seldom() {
-        let told: Vec<_> = [0, 1, 2, 3, 4, 7, 8, 15, 16, 1000].map(in_steps).into();
-        assert_eq!(told, [0, 1, 2, 2, 4, 4, 8, 8, 16, 512]);
     }
 }

@@ -22,7 +22,7 @@ use super::errors;
 use super::labels::{self, Names};
 use crate::model::AppId;
 use crate::redact::Secret;
-use crate::runtime::{MountSource, RuntimeError, Workload};
+use crate::runtime::{Deployment, MountSource, RuntimeError};
 
 /// Where the helper container has the volume; any path will do.
 const DOOR: &str = "/davit-files";
@@ -31,21 +31,21 @@ const HAND_OVER: &str = "hand over the files of a Secret or ConfigMap";
 /// A directory that everybody may enter and nobody but root may change.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// Makes every volume that the workload mounts.
-pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Result<(), RuntimeError> {
-    for mount in &workload.mounts {
+/// Makes every volume that the deployment mounts.
+pub async fn ensure(docker: &Docker, names: &Names, deployment: &Deployment) -> Result<(), RuntimeError> {
+    for mount in &deployment.spec.mounts {
         match &mount.source {
             MountSource::Volume => {
-                let mut labels = names.made(names.app_labels(&workload.app));
+                let mut labels = names.made(names.app_labels(&deployment.identity.app));
                 labels.insert(labels::ROLE.to_owned(), labels::ROLE_VOLUME.to_owned());
-                let volume = names.volume(&workload.app, &mount.name);
+                let volume = names.volume(&deployment.identity.app, &mount.name);
                 nobody_elses(docker, names, &volume).await?;
                 create(docker, volume, labels).await?;
             }
-            MountSource::Files { files, mode } => {
-                let mut labels = names.made(names.workload_labels(workload));
+            MountSource::Files { files, mode, .. } => {
+                let mut labels = names.made(names.deployment_labels(deployment));
                 labels.insert(labels::ROLE.to_owned(), labels::ROLE_FILES.to_owned());
-                let volume = names.files(workload, &mount.name);
+                let volume = names.files(deployment, &mount.name);
                 if is_used(docker, &volume).await? {
                     continue;
                 }
@@ -55,7 +55,7 @@ pub async fn ensure(docker: &Docker, names: &Names, workload: &Workload) -> Resu
                     doing: "pack the files of a Secret or ConfigMap",
                     message: refusal.to_string(),
                 })?;
-                fill(docker, workload, volume, labels, archive).await?;
+                fill(docker, deployment, volume, labels, archive).await?;
             }
         }
     }
@@ -122,13 +122,13 @@ async fn create(docker: &Docker, name: String, labels: HashMap<String, String>) 
 
 async fn fill(
     docker: &Docker,
-    workload: &Workload,
+    deployment: &Deployment,
     volume: String,
     labels: HashMap<String, String>,
     archive: Vec<u8>,
 ) -> Result<(), RuntimeError> {
     let helper = ContainerCreateBody {
-        image: Some(workload.image.clone()),
+        image: Some(deployment.spec.image.clone()),
         // Never run; an image without a command would be refused without one.
         entrypoint: Some(vec!["/davit-never-runs".to_owned()]),
         labels: Some(labels),
@@ -146,7 +146,7 @@ async fn fill(
     };
     let options = CreateContainerOptionsBuilder::new().name(&volume).build();
     let made = docker.create_container(Some(options), helper).await;
-    let made = made.map_err(|refusal| errors::creation(workload, &refusal))?;
+    let made = made.map_err(|refusal| errors::creation(deployment, &refusal))?;
     let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     let target = UploadToContainerOptionsBuilder::new().path(DOOR).build();
     let body = bollard::body_full(archive.into());

@@ -8,18 +8,18 @@ use jiff::Timestamp;
 use super::{Behaviour, Calls};
 use crate::api::Strategy;
 use crate::model::AppId;
-use crate::runtime::docker::restart_history::in_steps;
-use crate::runtime::docker::rollout::{Busy, Health, Mend, Phase, Seen, Step};
 use crate::runtime::redaction::GivenSecrets;
-use crate::runtime::{Ended, MountSource, Replica, ReplicaState, RuntimeError, Workload};
+use crate::runtime::rolling::in_steps;
+use crate::runtime::rolling::{ContainerView, Drift, Health, InProgress, Phase, Step};
+use crate::runtime::{Deployment, ExitStatus, MountSource, Port, Replica, ReplicaState, RuntimeError};
 
 /// One container of the fake engine.
 #[derive(Clone, Debug)]
 pub struct FakeContainer {
     /// How the rollout sees it.
-    pub seen: Seen,
+    pub seen: ContainerView,
     /// What it was made from, as it was then.
-    pub workload: Workload,
+    pub deployment: Deployment,
     code: i64,
     message: String,
 }
@@ -64,7 +64,7 @@ impl FakeContainer {
                 self.message.clone_from(message);
                 self.code = *code;
                 seen.health = Health::Starting(None);
-                let again = self.workload.restart.starts_again(*code, seen.restarts);
+                let again = self.deployment.spec.restart.starts_again(*code, seen.restarts);
                 seen.restarts += i64::from(again);
                 seen.phase = if again {
                     Phase::Restarting
@@ -76,28 +76,29 @@ impl FakeContainer {
     }
 
     /// Whether it ended for good under an earlier Release.
-    pub(super) fn is_spent(&self, wanted: &Workload) -> bool {
+    pub(super) fn is_spent(&self, wanted: &Deployment) -> bool {
         matches!(self.seen.phase, Phase::Exited(code) if !wanted.restart.starts_again(code, self.seen.restarts))
             && !self.seen.kept
-            && self.workload.release != wanted.release
+            && self.deployment.identity.release != wanted.release
     }
 
     pub(super) fn given(&self) -> GivenSecrets {
-        let workload = &self.workload;
-        let confidential = workload
+        let deployment = &self.deployment;
+        let confidential = deployment
+            .spec
             .env
             .iter()
-            .filter(|(name, _)| workload.secret_env.contains(name));
+            .filter(|variable| variable.confidential);
         GivenSecrets {
-            env: confidential.map(|(_, value)| value.clone()).collect(),
-            files: workload.secret_files,
+            env: confidential.map(|variable| variable.value.clone()).collect(),
+            files: deployment.spec.has_confidential_files(),
         }
     }
 
     /// What its containers wrote until now.
     pub(super) fn output(&self, outputs: &BTreeMap<String, String>) -> String {
         let more = outputs
-            .get(&self.workload.image)
+            .get(&self.deployment.spec.image)
             .map(String::as_str)
             .unwrap_or_default();
         format!("{more}{}", self.message)
@@ -118,7 +119,7 @@ impl FakeContainer {
                 message: self.message.clone(),
             },
             (Phase::Restarting, _) => ReplicaState::KeepsEnding {
-                last: Some(Ended {
+                last: Some(ExitStatus {
                     code: self.code,
                     oom: false,
                 }),
@@ -139,20 +140,24 @@ impl FakeContainer {
         Replica {
             id: seen.id.clone(),
             name: seen.name.clone(),
-            hash: self.workload.hash.clone(),
-            release: self.workload.release.clone(),
-            image: self.workload.image.clone(),
+            hash: self.deployment.identity.hash.clone(),
+            release: self.deployment.identity.release.clone(),
+            image: self.deployment.spec.image.clone(),
             state,
             healthy_since,
             serving: running && seen.named,
             draining: seen.left.is_some() || seen.busy.is_some(),
             restarts: seen.restarts,
-            host_ports: self
-                .workload
+            endpoints: self
+                .deployment
+                .spec
                 .ports
                 .iter()
                 .filter(|port| running && port.host.is_some())
-                .cloned()
+                .map(|port| Port {
+                    name: None, // An engine does not know it.
+                    ..port.clone()
+                })
                 .collect(),
         }
     }
@@ -166,24 +171,49 @@ impl State {
         self.failures.pop_front().map_or(Ok(()), Err)
     }
 
+    /// Stops and removes all containers of an Application. Returns how many are left, because stops are held.
+    pub(super) fn retire_all(&mut self, app: &AppId) -> usize {
+        let slow = self.slow_stops;
+        let of_app = |one: &FakeContainer| one.deployment.identity.app == *app;
+        let runs = |one: &FakeContainer| {
+            matches!(one.seen.phase, Phase::Running | Phase::Paused | Phase::Restarting)
+        };
+        let fresh = self
+            .containers
+            .iter()
+            .filter(|one| of_app(one) && one.seen.busy.is_none());
+        self.calls.stopped += fresh.filter(|one| runs(one)).count();
+        self.containers.retain(|one| !of_app(one) || slow && runs(one));
+        let mut left = 0;
+        for one in self
+            .containers
+            .iter_mut()
+            .filter(|one| one.deployment.identity.app == *app)
+        {
+            one.seen.busy = Some(InProgress::Retiring);
+            left += 1;
+        }
+        left
+    }
+
     pub(super) fn take(
         &mut self,
-        workload: &Workload,
+        deployment: &Deployment,
         step: Step,
         now: Timestamp,
     ) -> Result<(), RuntimeError> {
         match step {
-            Step::Create { index, named } => self.create(workload, index, named)?,
-            Step::Start(id) => self.start(workload, &id, now)?,
+            Step::Create { index, named } => self.create(deployment, index, named)?,
+            Step::Start(id) => self.start(deployment, &id, now)?,
             Step::Stop(id) | Step::Retire(id) if self.slow_stops && self.runs(&id) => {
                 self.calls.stopped += 1;
-                let what = if workload.strategy == Strategy::StopFirst {
-                    Busy::Stopping
+                let what = if deployment.policy.strategy == Strategy::StopFirst {
+                    InProgress::Stopping
                 } else {
-                    Busy::Retiring
+                    InProgress::Retiring
                 };
                 self.one(&id, |seen| {
-                    (seen.busy, seen.kept) = (Some(what), what == Busy::Stopping);
+                    (seen.busy, seen.kept) = (Some(what), what == InProgress::Stopping);
                 });
             }
             Step::Stop(id) => {
@@ -199,11 +229,11 @@ impl State {
                 let taken: Vec<_> = self.containers.iter().filter_map(|one| one.seen.index).collect();
                 let index = (0..=u32::MAX).find(|index| !taken.contains(index));
                 self.one(&id, |seen| {
-                    (seen.index, seen.mend.name, seen.kept) = (seen.index.or(index), false, false);
+                    (seen.index, seen.drift.name, seen.kept) = (seen.index.or(index), false, false);
                 });
             }
-            Step::Update(id) => self.one(&id, |seen| seen.mend.limits = false),
-            Step::Detach(id) => self.one(&id, |seen| seen.mend.networks = false),
+            Step::Update(id) => self.one(&id, |seen| seen.drift.limits = false),
+            Step::Detach(id) => self.one(&id, |seen| seen.drift.networks = false),
             Step::Attach(id) => self.one(&id, |seen| seen.attached = true),
             Step::Join(id) => {
                 self.one(&id, |seen| {
@@ -215,7 +245,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn one(&mut self, id: &str, change: impl FnOnce(&mut Seen)) {
+    pub(super) fn one(&mut self, id: &str, change: impl FnOnce(&mut ContainerView)) {
         if let Some(one) = self.containers.iter_mut().find(|one| one.seen.id == id) {
             change(&mut one.seen);
         }
@@ -231,26 +261,28 @@ impl State {
         one.is_some_and(|one| matches!(one.seen.phase, Phase::Running | Phase::Paused | Phase::Restarting))
     }
 
-    fn create(&mut self, workload: &Workload, index: u32, named: bool) -> Result<(), RuntimeError> {
-        if self.missing.contains(&workload.image) {
-            return Err(RuntimeError::ImageMissing(workload.image.clone()));
+    fn create(&mut self, deployment: &Deployment, index: u32, named: bool) -> Result<(), RuntimeError> {
+        if self.missing.contains(&deployment.spec.image) {
+            return Err(RuntimeError::ImageMissing(deployment.spec.image.clone()));
         }
-        for mount in workload
+        for mount in deployment
+            .spec
             .mounts
             .iter()
             .filter(|mount| mount.source == MountSource::Volume)
         {
-            self.volumes.insert((workload.app.clone(), mount.name.clone()));
+            self.volumes
+                .insert((deployment.identity.app.clone(), mount.name.clone()));
         }
         self.next_id += 1;
         self.calls.created += 1;
-        let AppId { namespace, name } = &workload.app;
-        let seen = Seen {
+        let AppId { namespace, name } = &deployment.identity.app;
+        let seen = ContainerView {
             id: format!("{:064x}", self.next_id),
-            name: format!("davit-{namespace}-{name}-{}-{index}", workload.hash),
+            name: format!("davit-{namespace}-{name}-{}-{index}", deployment.identity.hash),
             index: Some(index),
             current: true,
-            given_up: false,
+            abandoned: false,
             over: false,
             phase: Phase::Created,
             health: Health::Starting(None),
@@ -258,23 +290,23 @@ impl State {
             named,
             left: None,
             kept: false,
-            mend: Mend::default(),
+            drift: Drift::default(),
             busy: None,
             restarts: 0,
         };
         self.containers.push(FakeContainer {
             seen,
-            workload: workload.clone(),
+            deployment: deployment.clone(),
             code: 0,
             message: String::new(),
         });
         Ok(())
     }
 
-    fn start(&mut self, workload: &Workload, id: &str, now: Timestamp) -> Result<(), RuntimeError> {
+    fn start(&mut self, deployment: &Deployment, id: &str, now: Timestamp) -> Result<(), RuntimeError> {
         let behaviour = self
             .behaviours
-            .get(&workload.image)
+            .get(&deployment.spec.image)
             .cloned()
             .unwrap_or(Behaviour::Healthy);
         if let Behaviour::RefusesToStart(why) = &behaviour {
@@ -283,14 +315,18 @@ impl State {
                 fields: Some("spec.command"),
             });
         }
-        for port in &workload.ports {
+        for port in &deployment.spec.ports {
             let holder = self.containers.iter().find(|one| {
                 one.seen.id != id
                     && self.runs(&one.seen.id)
-                    && one.workload.ports.iter().any(|it| it.excludes(port))
+                    && one.deployment.spec.ports.iter().any(|it| it.excludes(port))
             });
-            let holder =
-                holder.map(|one| format!("Application {} (container {})", one.workload.app, one.seen.name));
+            let holder = holder.map(|one| {
+                format!(
+                    "Application {} (container {})",
+                    one.deployment.identity.app, one.seen.name
+                )
+            });
             let occupied = port.host.and_then(|host| self.occupied.get(&host).cloned());
             if let Some(by) = occupied.or(holder) {
                 let port = port.clone();

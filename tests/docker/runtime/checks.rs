@@ -1,5 +1,6 @@
 //! Checks that the engine makes.
 
+use davit::runtime::EnvVar;
 use davit::runtime::redaction::MAX_LOG_TAIL;
 
 use super::*;
@@ -17,7 +18,7 @@ async fn silent_exec_probe_is_reported_by_its_exit_code() {
         ("h3", &["sleep", "1000"], "exceeded timeout"),
     ] {
         let mut wanted = rig.workload("web", hash, Does::NeverGetWell);
-        wanted.health = Some(Health {
+        wanted.spec.health = Some(Health {
             probe: Probe::Exec(command.iter().map(|part| (*part).to_owned()).collect()),
             interval: Duration::from_millis(100),
             timeout: Duration::from_millis(500),
@@ -46,9 +47,8 @@ async fn secret_truncated_by_the_engine_is_redacted() {
     // The engine keeps 4096 bytes of a check's output, and twenty lines are asked for of the last words.
     let long = "head -c 4086 /dev/zero | tr '\\0' x; printf %s \"$TOK\"; exit 1";
     let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
-    wanted.env.push(("TOK".to_owned(), TOKEN.into()));
-    wanted.secret_env = vec!["TOK".to_owned()];
-    wanted.health = Some(Health {
+    wanted.spec.env.push(EnvVar::confidential("TOK", TOKEN));
+    wanted.spec.health = Some(Health {
         probe: Probe::Exec(["sh", "-c", long].map(str::to_owned).into()),
         interval: Duration::from_millis(100),
         timeout: Duration::from_secs(5),
@@ -66,10 +66,9 @@ async fn secret_truncated_by_the_engine_is_redacted() {
     // Its last words: the end of a line that began long ago.
     let script = "head -c 20000 /dev/zero | tr '\\0' y; printf %s \"$TOK\"; head -c 5105 /dev/zero | tr '\\0' z; exit 1";
     let mut wanted = rig.workload("web", "h2", Does::Exit(1));
-    wanted.env.push(("TOK".to_owned(), TOKEN.into()));
-    wanted.secret_env = vec!["TOK".to_owned()];
-    wanted.command = ["sh", "-c", script].map(Into::into).into();
-    wanted.restart = Restart::Never;
+    wanted.spec.env.push(EnvVar::confidential("TOK", TOKEN));
+    wanted.spec.command = ["sh", "-c", script].map(Into::into).into();
+    wanted.spec.restart = Restart::Never;
     rig.runtime.deploy(&wanted).await.unwrap();
     let of_it = |all: &[Replica]| all.iter().find(|one| one.hash == "h2").cloned();
     let ended =
@@ -81,7 +80,7 @@ async fn secret_truncated_by_the_engine_is_redacted() {
     };
     let tail = rig
         .runtime
-        .log_tail(&wanted.app, &one.id, &RedactionPolicy::default())
+        .log_tail(&wanted.identity.app, &one.id, &RedactionPolicy::default())
         .await;
     for shown in [message, &tail.unwrap()] {
         let left = shown.trim_start_matches('…').trim_end_matches('z');

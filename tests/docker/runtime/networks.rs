@@ -57,7 +57,7 @@ async fn network_that_cannot_be_removed_does_not_stop_the_releases_of_its_namesp
 
     for workload in [&next, &other] {
         let end = Instant::now() + PATIENCE;
-        while !rig.runtime.remove(&workload.app, true).await.unwrap() {
+        while !rig.runtime.remove(&workload.identity.app, true).await.unwrap() {
             assert!(Instant::now() < end, "it does not go");
             let _ = tokio::time::timeout(Duration::from_secs(1), rig.events.next()).await;
         }

@@ -3,16 +3,17 @@
 use crate::common::docker::docker;
 use crate::common::run;
 use davit::api::{Protocol, Strategy};
-use davit::runtime::{PortBinding, RuntimeError, Workload};
+use davit::runtime::{Deployment, Port, RuntimeError};
 
 use crate::contract::runtime_contract::{Does, Rig, free_port, ids};
 
 /// An address that no machine has (RFC 5737).
 const NOWHERE: &str = "192.0.2.1";
 
-fn with_port(mut workload: Workload, port: u16, ip: Option<&str>, protocol: Protocol) -> Workload {
-    workload.strategy = Strategy::StopFirst;
-    workload.ports = vec![PortBinding {
+fn with_port(mut workload: Deployment, port: u16, ip: Option<&str>, protocol: Protocol) -> Deployment {
+    workload.policy.strategy = Strategy::StopFirst;
+    workload.spec.ports = vec![Port {
+        name: None,
         container: 8080,
         host: Some(port),
         host_ip: ip.map(str::to_owned),
@@ -37,7 +38,7 @@ async fn unknown_host_ip_is_reported_and_stops_no_container() {
     rig.settle(&serves).await;
     let before = rig.replicas(&serves).await;
     let places: Vec<_> = before[0]
-        .host_ports
+        .endpoints
         .iter()
         .map(|at| (at.container, at.host, at.host_ip.as_deref(), at.protocol))
         .collect();
@@ -81,7 +82,7 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
         None,
         Protocol::Tcp,
     );
-    holder.health = None;
+    holder.spec.health = None;
     let mut elsewhere = elsewhere;
     elsewhere.settle(&holder).await;
     let wanted = with_port(rig.workload("web", "h2", Does::Serve), port, None, Protocol::Tcp);
@@ -91,7 +92,7 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
     };
     let instance = format!(
         "of Application {} of another Davit (--instance {})",
-        holder.app, elsewhere.namespace
+        holder.identity.app, elsewhere.namespace
     );
     assert!(by.starts_with("container ") && by.ends_with(&instance), "{by}");
 
@@ -101,13 +102,16 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
         None,
         Protocol::Tcp,
     );
-    neighbour.health = None;
+    neighbour.spec.health = None;
     rig.settle(&neighbour).await;
-    let port = neighbour.ports[0].host.unwrap();
+    let port = neighbour.spec.ports[0].host.unwrap();
     let wanted = with_port(rig.workload("web", "h4", Does::Serve), port, None, Protocol::Tcp);
     let refused = rig.runtime.deploy(&wanted).await.unwrap_err().to_string();
     assert!(
-        refused.contains(&format!("taken by Application {} (container ", neighbour.app)),
+        refused.contains(&format!(
+            "taken by Application {} (container ",
+            neighbour.identity.app
+        )),
         "{refused}"
     );
 }

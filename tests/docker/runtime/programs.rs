@@ -41,9 +41,9 @@ async fn program_for_another_architecture_is_reported_by_its_architecture() {
     let mut rig = Rig::docker("rt");
     for (shell, hash) in [(true, "h1"), (false, "h2")] {
         let mut wanted = rig.workload("web", hash, Does::Serve);
-        wanted.image = foreign_image(scope(&rig), shell);
-        wanted.command.clear();
-        wanted.health = None;
+        wanted.spec.image = foreign_image(scope(&rig), shell);
+        wanted.spec.command.clear();
+        wanted.spec.health = None;
         let end = Instant::now() + PATIENCE;
         let refused = loop {
             match rig.runtime.deploy(&wanted).await {
@@ -70,9 +70,9 @@ async fn command_longer_than_the_kernel_allows_is_reported_by_its_fields() {
     let mut rig = Rig::docker("rt");
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     // Each is below the limit for one string, all together are above the limit for all.
-    wanted.env.extend((0..40).map(|number| {
+    wanted.spec.env.extend((0..40).map(|number| {
         let value = "x".repeat(100_000);
-        (format!("LARGE_{number}"), Secret::from(value))
+        EnvVar::plain(format!("LARGE_{number}"), value)
     }));
     let end = Instant::now() + PATIENCE;
     let refused = loop {

@@ -119,7 +119,9 @@ async fn serving_containers_are_repaired_while_failed_ones_stay() {
     davit.wait_until_idle().await;
     let images = || {
         let all = davit.runtime.containers(&id("shop")).into_iter();
-        let mut all: Vec<_> = all.map(|one| (one.workload.image, one.seen.named)).collect();
+        let mut all: Vec<_> = all
+            .map(|one| (one.deployment.spec.image, one.seen.named))
+            .collect();
         all.sort();
         all
     };
@@ -168,7 +170,7 @@ async fn removed_image_of_a_pinned_revision_is_rebuilt_from_that_revision() {
     davit.wait_until_done("shop").await;
     davit.wait_until_idle().await;
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!((seen.len(), &seen[0].workload.image), (1, &image));
+    assert_eq!((seen.len(), &seen[0].deployment.spec.image), (1, &image));
     assert_eq!(davit.release_phases("shop").await.len(), 4);
 }
 

@@ -81,7 +81,7 @@ async fn release_name_that_is_taken_is_skipped() {
         .await;
     davit.wait_until_idle().await;
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+    assert_eq!(seen[0].deployment.spec.env[0].value.expose_str(), Some("1"));
     assert_eq!(
         davit.release_phases("shop").await,
         ["shop-1: Succeeded", "shop-3: Succeeded", "shop-4: Succeeded"]
@@ -119,7 +119,7 @@ async fn application_stopped_during_a_release_is_released_after_its_start() {
     );
     davit.wait_until_done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+    assert_eq!(seen[0].deployment.spec.env[0].value.expose_str(), Some("1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,13 +170,13 @@ async fn restored_secret_value_gets_new_containers() {
     davit.patch("shop", json!({"spec": {"rollout": null}})).await;
     davit.wait_until_idle().await;
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("bad"));
+    assert_eq!(seen[0].deployment.spec.env[0].value.expose_str(), Some("bad"));
     davit.set_database_secret("good").await;
     davit.wait_for_phase("shop-3", "Succeeded").await;
     davit.wait_until_done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
     assert_eq!(seen.len(), 1);
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("good"));
+    assert_eq!(seen[0].deployment.spec.env[0].value.expose_str(), Some("good"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +194,7 @@ async fn git_outage_does_not_delay_environment_changes_and_hides_no_source_chang
         "what is known of a commit is told also where nothing was fetched"
     );
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("1"));
+    assert_eq!(seen[0].deployment.spec.env[0].value.expose_str(), Some("1"));
 
     let other = json!({"git": {"url": "https://127.0.0.1:1/other.git"}});
     davit.patch("shop", json!({"spec": {"source": other}})).await;
@@ -261,7 +261,7 @@ async fn cancelled_release_ends_although_all_containers_are_unhealthy() {
     davit.wait_until_idle().await;
     let left = davit.runtime.containers(&id("shop"));
     assert_eq!(left.len(), 1, "{left:#?}");
-    assert_eq!(left[0].workload.release, "shop-1");
+    assert_eq!(left[0].deployment.identity.release, "shop-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,6 +89,7 @@ impl Harness {
                 instance: "loop".to_owned(),
                 key: Secret::from("the key of all digests"),
                 docker_host: None,
+                runtime: davit::cli::RuntimeKind::Docker,
                 max_builds: 2,
                 git_cache: 1 << 30,
                 allow_local_sources: true,
@@ -372,7 +373,7 @@ impl Harness {
     /// The images of its containers, sorted.
     pub fn images(&self, name: &str) -> Vec<String> {
         let all = self.runtime.containers(&id(name)).into_iter();
-        let mut all: Vec<String> = all.map(|one| one.workload.image).collect();
+        let mut all: Vec<String> = all.map(|one| one.deployment.spec.image).collect();
         all.sort();
         all
     }

@@ -29,7 +29,7 @@ async fn application_is_created_changed_and_deleted_completely() {
     assert!(
         containers
             .iter()
-            .all(|one| one.workload.image == FakeBuilder::id(first) && one.seen.named),
+            .all(|one| one.deployment.spec.image == FakeBuilder::id(first) && one.seen.named),
         "{containers:?}"
     );
 
@@ -306,7 +306,7 @@ async fn drift_is_repaired_without_a_release() {
         let good = containers.iter().all(|one| {
             one.seen.named
                 && one.seen.index.is_some()
-                && one.seen.mend == davit::runtime::docker::rollout::Mend::default()
+                && one.seen.drift == davit::runtime::rolling::Drift::default()
         });
         assert!(good && containers.len() == 2, "{hand:?}: {containers:#?}");
         davit.wait_until_done("shop").await;
@@ -605,13 +605,19 @@ async fn changed_secret_creates_one_release_that_names_it_without_its_value() {
     davit.set_database_secret("first-value").await;
     davit.wait_until_done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("first-value"));
+    assert_eq!(
+        seen[0].deployment.spec.env[0].value.expose_str(),
+        Some("first-value")
+    );
 
     davit.set_database_secret("second-value").await;
     davit.wait_for_phase("shop-2", "Succeeded").await;
     davit.wait_until_done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("second-value"));
+    assert_eq!(
+        seen[0].deployment.spec.env[0].value.expose_str(),
+        Some("second-value")
+    );
     let all = davit.releases("shop").await;
     assert_eq!(all.len(), 2);
     let told = format!("{all:?}{}", davit.application("shop").await);

@@ -193,7 +193,7 @@ async fn changed_environment_takes_over_the_running_build() {
         ["shop-1: Superseded", "shop-2: Superseded", "shop-3: Succeeded"]
     );
     let seen = davit.runtime.containers(&id("shop"));
-    assert_eq!(seen[0].workload.env[0].1.expose_str(), Some("3"));
+    assert_eq!(seen[0].deployment.spec.env[0].value.expose_str(), Some("3"));
     let last = davit.releases("shop").await.pop().unwrap();
     let steps = last["status"]["steps"].as_array().unwrap();
     let names: Vec<_> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
@@ -253,13 +253,10 @@ async fn variables_in_values_command_and_args_are_expanded() {
         )
         .await;
     davit.wait_until_done("shop").await;
-    let workload = davit.runtime.containers(&id("shop"))[0].workload.clone();
+    let pod = davit.runtime.containers(&id("shop"))[0].deployment.spec.clone();
     let shown = |secret: &davit::redact::Secret| secret.expose_str().unwrap().to_owned();
-    let env: Vec<String> = workload
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={}", shown(value)))
-        .collect();
+    let pair = |variable: &davit::runtime::EnvVar| format!("{}={}", variable.name, shown(&variable.value));
+    let env: Vec<String> = pod.env.iter().map(pair).collect();
     assert_eq!(
         env,
         [
@@ -271,15 +268,12 @@ async fn variables_in_values_command_and_args_are_expanded() {
             "URL2=//shop:hunter2@db/$(PW)?",
         ]
     );
-    let argv: Vec<String> = workload.command.iter().chain(&workload.args).map(shown).collect();
+    let argv: Vec<String> = pod.command.iter().chain(&pod.args).map(shown).collect();
     assert_eq!(
         argv,
         ["/bin/db", "--db=//shop:hunter2@db/$(PW)?", "$(NOPE)", "$(HOST)"]
     );
-    assert!(
-        !format!("{workload:?}").contains("hunter2"),
-        "it cannot be printed"
-    );
+    assert!(!format!("{pod:?}").contains("hunter2"), "it cannot be printed");
 
     // Another value is another release, in whose words the Secret is the reason, and no word tells the value.
     let patch = Patch::Merge(secret("correct horse"));

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::{Question, Target};
 use crate::error::{chain, cut};
-use crate::runtime::LONGEST_WORDS;
+use crate::runtime::MAX_OUTPUT;
 
 /// How much of an answer's body is read, so that the server sees an orderly client.
 const LONGEST_BODY: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub async fn once(docker: &Docker, target: &Target) -> Result<(), Failure> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => {
             let why = format!("{}: {why}", place(question));
-            Err(Failure::Refused(cut(&why, LONGEST_WORDS)))
+            Err(Failure::Refused(cut(&why, MAX_OUTPUT)))
         }
         Err(_) => Err(Failure::Late(format!(
             "{}: no answer within {limit:?}",
@@ -113,7 +113,7 @@ async fn run(docker: &Docker, id: &str, command: &[String]) -> Result<(), String
         docker.start_exec(&exec, None).await.map_err(said)?
     {
         while let Some(Ok(part)) = output.next().await {
-            if printed.len() < LONGEST_WORDS {
+            if printed.len() < MAX_OUTPUT {
                 printed.extend_from_slice(&part.into_bytes());
             }
         }

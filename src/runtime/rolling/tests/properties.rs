@@ -9,15 +9,16 @@ use crate::api::Strategy;
 
 /// An engine that refuses what a real one would refuse.
 struct World {
-    seen: Vec<Seen>,
+    seen: Vec<ContainerView>,
     now: Timestamp,
     port: bool,
 }
 
 impl World {
-    fn take(&mut self, step: &Step, want: &Want) {
+    fn take(&mut self, step: &Step, want: &RolloutSpec) {
         let now = self.now;
-        let active = |it: &Seen| matches!(it.phase, Phase::Running | Phase::Paused | Phase::Restarting);
+        let active =
+            |it: &ContainerView| matches!(it.phase, Phase::Running | Phase::Paused | Phase::Restarting);
         let others_active = |id: &str| {
             self.seen
                 .iter()
@@ -70,9 +71,9 @@ impl World {
                 assert_eq!(it.phase, Phase::Paused);
                 it.phase = Phase::Running;
             }
-            Step::Rename(_) => (it.mend.name, it.kept) = (false, false),
-            Step::Update(_) => it.mend.limits = false,
-            Step::Detach(_) => it.mend.networks = false,
+            Step::Rename(_) => (it.drift.name, it.kept) = (false, false),
+            Step::Update(_) => it.drift.limits = false,
+            Step::Detach(_) => it.drift.networks = false,
             Step::Attach(_) => {
                 assert!(!it.attached);
                 it.attached = true;
@@ -85,14 +86,14 @@ impl World {
                 assert!(it.named);
                 (it.named, it.left) = (false, Some(now));
             }
-            Step::Stop(_) => it.busy = Some(Busy::Stopping),
+            Step::Stop(_) => it.busy = Some(InProgress::Stopping),
             Step::Retire(_) => {
                 let served = it.named && it.phase == Phase::Running && want.replicas > 0;
                 assert!(
                     !served || want.strategy == Strategy::StopFirst,
                     "stopped before it left: {it:?}"
                 );
-                it.busy = Some(Busy::Retiring);
+                it.busy = Some(InProgress::Retiring);
             }
             Step::Create { .. } => unreachable!(),
         }
@@ -102,7 +103,7 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.now = later(self.now, time.max(Duration::from_millis(1)));
         self.seen
-            .retain(|it| it.busy != Some(Busy::Retiring) && it.phase != Phase::Removing);
+            .retain(|it| it.busy != Some(InProgress::Retiring) && it.phase != Phase::Removing);
         for it in &mut self.seen {
             if it.busy.take().is_some() {
                 (it.phase, it.kept) = (Phase::Exited(0), true);
@@ -136,17 +137,17 @@ fn any_phase() -> impl Strategy_<Value = Phase> {
 
 prop_compose! {
     fn any_seen()(
-        current: bool, given_up: bool, phase in any_phase(), healthy in prop::option::of(-20i64..0), attached: bool, named: bool,
+        current: bool, abandoned: bool, phase in any_phase(), healthy in prop::option::of(-20i64..0), attached: bool, named: bool,
         left in prop::option::of(-9i64..0), kept: bool, name: bool, limits: bool, networks: bool, busy in 0u8..8,
-    ) -> Seen {
-        Seen {
-            current, given_up, phase, kept, attached, over: false,
+    ) -> ContainerView {
+        ContainerView {
+            current, abandoned, phase, kept, attached, over: false,
             id: String::new(), name: String::new(), index: None,
             named: named && attached,
             left: left.filter(|_| !named && attached).map(at),
             health: healthy.map_or(Health::Starting(None), |since| Health::Healthy(at(since))),
-            mend: Mend { name, limits, networks },
-            busy: match busy { 0 => Some(Busy::Stopping), 1 => Some(Busy::Retiring), _ => None },
+            drift: Drift { name, limits, networks },
+            busy: match busy { 0 => Some(InProgress::Stopping), 1 => Some(InProgress::Retiring), _ => None },
             restarts: 0,
         }
     }
@@ -163,7 +164,7 @@ proptest! {
             it.index = it.current.then_some(u32::try_from(index).unwrap());
         }
         let strategy = if stop { Strategy::StopFirst } else { Strategy::StartFirst };
-        let want = Want { replicas, strategy, min_ready: Duration::from_secs(min_ready), ..want(0) };
+        let want = RolloutSpec { replicas, strategy, min_ready: Duration::from_secs(min_ready), ..want(0) };
         let mut world = World { seen, now: at(0), port: stop };
         // What was being stopped when we came may be the last that answers: not our decision.
         world.pass(Duration::ZERO);
@@ -190,6 +191,6 @@ proptest! {
             }
         }
         prop_assert_eq!(world.seen.len(), usize::try_from(replicas).unwrap());
-        prop_assert!(world.seen.iter().all(|it| it.current && it.named && it.mend == Mend::default()));
+        prop_assert!(world.seen.iter().all(|it| it.current && it.named && it.drift == Drift::default()));
     }
 }

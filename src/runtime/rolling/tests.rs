@@ -11,8 +11,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(NOW + seconds).unwrap()
 }
 
-fn want(replicas: u32) -> Want {
-    Want {
+fn want(replicas: u32) -> RolloutSpec {
+    RolloutSpec {
         replicas,
         strategy: Strategy::StartFirst,
         min_ready: Duration::from_secs(5),
@@ -21,24 +21,24 @@ fn want(replicas: u32) -> Want {
     }
 }
 
-fn stop_first(replicas: u32) -> Want {
-    Want {
+fn stop_first(replicas: u32) -> RolloutSpec {
+    RolloutSpec {
         strategy: Strategy::StopFirst,
         ..want(replicas)
     }
 }
 
 /// What ended is not started again.
-fn stop_first_once(replicas: u32) -> Want {
-    Want {
+fn stop_first_once(replicas: u32) -> RolloutSpec {
+    RolloutSpec {
         restart: Restart::Never,
         ..stop_first(replicas)
     }
 }
 
 /// A container that has served for long.
-fn serving(id: &str, current: bool) -> Seen {
-    Seen {
+fn serving(id: &str, current: bool) -> ContainerView {
+    ContainerView {
         id: id.to_owned(),
         name: id.to_owned(),
         index: current.then(|| {
@@ -47,7 +47,7 @@ fn serving(id: &str, current: bool) -> Seen {
                 .unwrap_or(0)
         }),
         current,
-        given_up: false,
+        abandoned: false,
         over: false,
         phase: Phase::Running,
         health: Health::Healthy(at(-100)),
@@ -55,13 +55,13 @@ fn serving(id: &str, current: bool) -> Seen {
         named: true,
         left: None,
         kept: false,
-        mend: Mend::default(),
+        drift: Drift::default(),
         busy: None,
         restarts: 0,
     }
 }
 
-fn with(seen: Seen, change: impl FnOnce(&mut Seen)) -> Seen {
+fn with(seen: ContainerView, change: impl FnOnce(&mut ContainerView)) -> ContainerView {
     let mut seen = seen;
     change(&mut seen);
     seen
@@ -78,7 +78,7 @@ fn the_next_steps_are_these() {
             it.health = Health::Healthy(at(healthy));
         })
     };
-    let rows: Vec<(&str, Vec<Seen>, Want, &str)> = vec![
+    let rows: Vec<(&str, Vec<ContainerView>, RolloutSpec, &str)> = vec![
         ("nothing is there", vec![], want(2), "Create0 Create1"),
         ("as wanted", vec![new()], want(1), "Complete"),
         (
@@ -189,19 +189,19 @@ fn the_next_steps_are_these() {
         ),
         (
             "renamed by hand",
-            vec![with(new(), |it| it.mend.name = true)],
+            vec![with(new(), |it| it.drift.name = true)],
             want(1),
             "Rename(new0)",
         ),
         (
             "brought into another network by hand",
-            vec![with(new(), |it| it.mend.networks = true)],
+            vec![with(new(), |it| it.drift.networks = true)],
             want(1),
             "Detach(new0)",
         ),
         (
             "limits changed by hand",
-            vec![with(new(), |it| it.mend.limits = true)],
+            vec![with(new(), |it| it.drift.limits = true)],
             want(1),
             "Update(new0)",
         ),
@@ -238,7 +238,7 @@ fn the_next_steps_are_these() {
         (
             "stop first: and not started before it has",
             vec![
-                with(old(), |it| it.busy = Some(Busy::Stopping)),
+                with(old(), |it| it.busy = Some(InProgress::Stopping)),
                 with(new(), |it| it.phase = Phase::Created),
             ],
             stop_first(1),
@@ -293,7 +293,7 @@ fn the_next_steps_are_these() {
             "stop first: what was given up stops",
             vec![
                 with(new(), |it| it.phase = Phase::Exited(0)),
-                with(old(), |it| it.given_up = true),
+                with(old(), |it| it.abandoned = true),
             ],
             stop_first_once(1),
             "Stop(old)",
@@ -303,7 +303,7 @@ fn the_next_steps_are_these() {
             vec![
                 with(new(), |it| it.phase = Phase::Exited(0)),
                 with(old(), |it| {
-                    (it.phase, it.kept, it.given_up) = (Phase::Exited(0), true, true);
+                    (it.phase, it.kept, it.abandoned) = (Phase::Exited(0), true, true);
                 }),
             ],
             stop_first_once(1),
@@ -375,7 +375,7 @@ fn what_ended_is_started_again_by_its_policy() {
         (Restart::OnFailure(3), 1, 3, false),
         (Restart::OnFailure(3), 0, 0, false),
     ] {
-        let want = Want { restart, ..want(1) };
+        let want = RolloutSpec { restart, ..want(1) };
         let next = next(&[ended(code, restarts)], &want, at(0));
         assert_eq!(
             !next.steps.is_empty(),
@@ -421,4 +421,10 @@ fn what_ran_to_its_end_stays_and_counts_for_good() {
     // Somebody started it again: it is a container like any other.
     let again = [serving("c-0", true)];
     assert_eq!(still_to_run(2, &ended, &again), 1);
+}
+
+#[test]
+fn reported_number_of_restarts_changes_ever_more_seldom() {
+    let steps: Vec<_> = [0, 1, 2, 3, 4, 7, 8, 15, 16, 1000].map(in_steps).into();
+    assert_eq!(steps, [0, 1, 2, 2, 4, 4, 8, 8, 16, 512]);
 }

@@ -13,7 +13,7 @@ const SAFETY_NET: Duration = Duration::from_secs(30);
 
 /// One container as the rollout sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct ContainerView {
     /// The engine's id.
     pub id: String,
     /// Its name.
@@ -23,7 +23,7 @@ pub struct Seen {
     /// It was made for the wanted hash of the same Application, and nothing about it must be made anew.
     pub current: bool,
     /// It was made for a Release that failed or was cancelled.
-    pub given_up: bool,
+    pub abandoned: bool,
     /// It ran to its end and counts as a replica for good: it stays as it is.
     pub over: bool,
     /// How it is.
@@ -39,9 +39,9 @@ pub struct Seen {
     /// It was stopped by us to be started again, should the way lead back.
     pub kept: bool,
     /// What of it a hand changed that can be put right as it runs.
-    pub mend: Mend,
+    pub drift: Drift,
     /// Something of ours is at work on it.
-    pub busy: Option<Busy>,
+    pub busy: Option<InProgress>,
     /// How often the engine started it again.
     pub restarts: i64,
 }
@@ -57,7 +57,7 @@ pub enum Phase {
     Paused,
     /// The engine waits before it starts it again.
     Restarting,
-    /// Ended with this code.
+    /// ExitStatus with this code.
     Exited(i64),
     /// The engine is removing it.
     Removing,
@@ -81,7 +81,7 @@ pub enum Health {
 
 /// What a hand changed that can be put right as the container runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mend {
+pub struct Drift {
     /// It has another name.
     pub name: bool,
     /// It has other limits or another restart policy.
@@ -92,7 +92,7 @@ pub struct Mend {
 
 /// What of ours is at work on a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Busy {
+pub enum InProgress {
     /// It is being stopped, and stays.
     Stopping,
     /// It is being stopped and removed.
@@ -101,7 +101,7 @@ pub enum Busy {
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Want {
+pub struct RolloutSpec {
     /// How many containers.
     pub replicas: u32,
     /// Which containers come first.
@@ -155,25 +155,25 @@ pub struct Next {
     pub progress: Progress,
 }
 
-impl Seen {
+impl ContainerView {
     fn active(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Paused | Phase::Restarting)
     }
 
     /// When it has been healthy long enough, where that is only a question of time.
-    fn ready_at(&self, want: &Want) -> Option<Timestamp> {
+    fn ready_at(&self, want: &RolloutSpec) -> Option<Timestamp> {
         match (self.phase, &self.health) {
             (Phase::Running, Health::Healthy(since)) => Some(later(*since, want.min_ready)),
             _ => None,
         }
     }
 
-    fn ready(&self, want: &Want, now: Timestamp) -> bool {
+    fn ready(&self, want: &RolloutSpec, now: Timestamp) -> bool {
         self.busy.is_none() && self.ready_at(want).is_some_and(|at| at <= now)
     }
 
     /// The best come first: what serves already is kept before what would have to be started.
-    fn rank(&self, want: &Want, now: Timestamp) -> u8 {
+    fn rank(&self, want: &RolloutSpec, now: Timestamp) -> u8 {
         match self.phase {
             Phase::Running if self.ready(want, now) => u8::from(!self.named),
             Phase::Running if matches!(self.health, Health::Unhealthy { .. }) => 4,
@@ -188,18 +188,23 @@ impl Seen {
 }
 
 /// How many containers are still to run of `replicas`, of which these have run to their end, unless they run again.
-pub fn still_to_run(replicas: u32, ended: &[String], seen: &[Seen]) -> u32 {
+pub fn still_to_run(replicas: u32, ended: &[String], seen: &[ContainerView]) -> u32 {
     let runs_again = |id: &&String| seen.iter().any(|it| it.id == **id && !it.over);
     let over = ended.iter().filter(|id| !runs_again(id)).count();
     replicas.saturating_sub(u32::try_from(over).unwrap_or(u32::MAX))
 }
 
+/// The number of restarts rounded down to a power of two, so that a report of it changes ever more seldom.
+pub fn in_steps(times: i64) -> i64 {
+    times.checked_ilog2().map_or(0, |power| 1 << power)
+}
+
 /// The next steps from what is there towards what is wanted, and how far it is.
-pub fn next(seen: &[Seen], want: &Want, now: Timestamp) -> Next {
-    let (mut kept, mut rest): (Vec<&Seen>, Vec<&Seen>) = seen
+pub fn next(seen: &[ContainerView], want: &RolloutSpec, now: Timestamp) -> Next {
+    let (mut kept, mut rest): (Vec<&ContainerView>, Vec<&ContainerView>) = seen
         .iter()
         .filter(|it| !it.over)
-        .partition(|it| it.current && it.phase != Phase::Removing && it.busy != Some(Busy::Retiring));
+        .partition(|it| it.current && it.phase != Phase::Removing && it.busy != Some(InProgress::Retiring));
     kept.sort_by_key(|it| (it.rank(want, now), it.index, &it.name));
     let wanted = usize::try_from(want.replicas).unwrap_or(usize::MAX);
     rest.extend(kept.split_off(wanted.min(kept.len())));
@@ -220,14 +225,14 @@ pub fn next(seen: &[Seen], want: &Want, now: Timestamp) -> Next {
         plan.bring(it, blocked && !settled);
     }
     for it in &rest {
-        plan.part(it, settled, it.current || it.given_up);
+        plan.part(it, settled, it.current || it.abandoned);
     }
     let ready = kept.iter().filter(|it| it.ready(want, now)).count();
     plan.finish(kept.len(), ready, settled && rest.is_empty())
 }
 
 struct Plan<'a> {
-    want: &'a Want,
+    want: &'a RolloutSpec,
     now: Timestamp,
     steps: Vec<Step>,
     waits: Vec<String>,
@@ -235,11 +240,11 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn create(&mut self, seen: &[Seen], missing: usize) {
+    fn create(&mut self, seen: &[ContainerView], missing: usize) {
         let free = (0..).filter(|index| !seen.iter().any(|it| it.index == Some(*index)));
         // If no other container answers to the name, there are no requests to protect, and joining later would only take
         // time: the container is away from the network meanwhile.
-        let serves = |it: &Seen| {
+        let serves = |it: &ContainerView| {
             it.named && it.phase == Phase::Running && !matches!(it.health, Health::Unhealthy { .. })
         };
         let named = self.want.strategy == Strategy::StopFirst || !seen.iter().any(serves);
@@ -248,7 +253,7 @@ impl Plan<'_> {
     }
 
     /// Brings a container that is wanted to where it serves.
-    fn bring(&mut self, it: &Seen, blocked: bool) {
+    fn bring(&mut self, it: &ContainerView, blocked: bool) {
         if it.busy.is_some() {
             return self.wait(
                 format!("{} is being stopped before it is started again", it.name),
@@ -275,13 +280,13 @@ impl Plan<'_> {
             }
             Phase::Running | Phase::Removing => {}
         }
-        if it.mend.name || it.kept {
+        if it.drift.name || it.kept {
             self.steps.push(Step::Rename(id()));
         }
-        if it.mend.limits {
+        if it.drift.limits {
             self.steps.push(Step::Update(id()));
         }
-        if it.mend.networks {
+        if it.drift.networks {
             self.steps.push(Step::Detach(id()));
         }
         let ready = it.ready(self.want, self.now);
@@ -294,7 +299,7 @@ impl Plan<'_> {
         }
     }
 
-    fn wait_for_health(&mut self, it: &Seen) {
+    fn wait_for_health(&mut self, it: &ContainerView) {
         match &it.health {
             Health::Starting(until) => {
                 self.wait(format!("{} has not been seen healthy yet", it.name), *until);
@@ -311,7 +316,7 @@ impl Plan<'_> {
 
     /// Sees a container off that is not wanted. `spare`: as long as it is well it may serve, but nobody waits for others
     /// in its place. It is of the wanted kind, and there are only too many; or its Release was given up.
-    fn part(&mut self, it: &Seen, settled: bool, spare: bool) {
+    fn part(&mut self, it: &ContainerView, settled: bool, spare: bool) {
         if it.busy.is_some() || it.phase == Phase::Removing {
             return self.wait(format!("{} to stop", it.name), None);
         }
@@ -324,7 +329,7 @@ impl Plan<'_> {
             Strategy::StopFirst if settled => self.steps.push(Step::Retire(id())),
             Strategy::StopFirst if it.active() => self.steps.push(Step::Stop(id())),
             // No way leads back to it, and where what is wanted has ended for good nothing would ever settle.
-            Strategy::StopFirst if it.given_up => self.steps.push(Step::Retire(id())),
+            Strategy::StopFirst if it.abandoned => self.steps.push(Step::Retire(id())),
             // Stopped and kept: the way back, until the new ones are seen to work.
             Strategy::StopFirst => {}
             Strategy::StartFirst if !it.active() => self.steps.push(Step::Retire(id())),

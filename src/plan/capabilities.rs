@@ -1,0 +1,109 @@
+//! Fields that the runtime of this installation cannot honour.
+
+use crate::api::{ApplicationSpec, Reason, RestartCondition};
+use crate::error::Problem;
+use crate::runtime::Capabilities;
+
+use super::desired::invalid;
+
+/// Refuses the first field that the runtime cannot honour.
+///
+/// # Errors
+/// `NotSupported` with the field and what to do instead.
+pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<(), Problem> {
+    let refuse = |field: &str, instead: &str| {
+        let name = runtime.name;
+        Err(invalid(
+            Reason::NotSupported,
+            format!("{field} cannot be used with --runtime {name}: {instead}"),
+        ))
+    };
+    if !runtime.host_ports && spec.ports.iter().any(|port| port.host_port.is_some()) {
+        return refuse(
+            "spec.ports.hostPort",
+            "remove it, and reach the Application by its Service",
+        );
+    }
+    if !runtime.host_ip && spec.ports.iter().any(|port| port.host_ip.is_some()) {
+        return refuse(
+            "spec.ports.hostIp",
+            "remove it; the port is published at all addresses",
+        );
+    }
+    let check = spec.health_check.as_ref();
+    if !runtime.network_probes && check.is_some_and(|check| check.exec.is_none()) {
+        return refuse(
+            "spec.healthCheck.http and spec.healthCheck.tcp",
+            "use spec.healthCheck.exec with a program of the image",
+        );
+    }
+    let condition = spec.restart_policy.as_ref().map(|policy| policy.condition);
+    if !runtime.run_to_completion && condition.is_some_and(|it| it != RestartCondition::Always) {
+        return refuse("spec.restartPolicy", "set its condition to Always");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const LEAST: Capabilities = Capabilities {
+        name: "least",
+        needs_registry: true,
+        host_ports: false,
+        host_ip: false,
+        network_probes: false,
+        run_to_completion: false,
+        min_memory: 0,
+    };
+
+    #[test]
+    fn field_that_the_runtime_cannot_honour_is_refused_with_its_name() {
+        let host_ip = Capabilities {
+            host_ports: true,
+            ..LEAST
+        };
+        for (field, spec, runtime) in [
+            ("", json!({"ports": [{"containerPort": 80}]}), LEAST),
+            ("", json!({"healthCheck": {"exec": {"command": ["true"]}}}), LEAST),
+            ("", json!({"restartPolicy": {"condition": "Always"}}), LEAST),
+            (
+                "spec.ports.hostPort",
+                json!({"ports": [{"containerPort": 80, "hostPort": 8080}]}),
+                LEAST,
+            ),
+            (
+                "spec.ports.hostIp",
+                json!({"ports": [{"containerPort": 80, "hostPort": 8080, "hostIp": "127.0.0.1"}]}),
+                host_ip,
+            ),
+            (
+                "spec.healthCheck.http",
+                json!({"healthCheck": {"tcp": {"port": 80}}}),
+                LEAST,
+            ),
+            (
+                "spec.restartPolicy",
+                json!({"restartPolicy": {"condition": "Never"}}),
+                LEAST,
+            ),
+        ] {
+            let parsed: ApplicationSpec = serde_json::from_value(spec.clone()).unwrap();
+            assert_eq!(check(&parsed, &Capabilities::DOCKER), Ok(()));
+            match check(&parsed, &runtime) {
+                Ok(()) => assert_eq!(field, "", "{spec}"),
+                Err(problem) => {
+                    assert_eq!(problem.reason, Reason::NotSupported);
+                    assert!(
+                        !field.is_empty() && problem.message.starts_with(field),
+                        "{problem:?}"
+                    );
+                    assert!(problem.message.contains("--runtime least"), "{problem:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a runtime supports. Validation refuses fields that the runtime of this installation cannot honour.
+
+/// What a runtime supports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The value of `--runtime` that selects it.
+    pub name: &'static str,
+    /// Whether containers run on other machines than the builder's engine, so that images must come from a registry.
+    pub needs_registry: bool,
+    /// Whether a container can publish a port of its machine (`hostPort`).
+    pub host_ports: bool,
+    /// Whether `hostPort` can be limited to one address (`hostIp`).
+    pub host_ip: bool,
+    /// Whether Davit or the runtime can check health over HTTP and TCP without a program in the image.
+    pub network_probes: bool,
+    /// Whether containers may run to completion (`restartPolicy` OnFailure and Never).
+    pub run_to_completion: bool,
+    /// The least limit of memory, in bytes.
+    pub min_memory: u64,
+}
+
+impl Capabilities {
+    /// The Docker Engine.
+    pub const DOCKER: Self = Self {
+        name: "docker",
+        needs_registry: false,
+        host_ports: true,
+        host_ip: true,
+        network_probes: true,
+        run_to_completion: true,
+        min_memory: 6 << 20,
+    };
+
+    /// A Docker Swarm. It checks health only by commands in the container.
+    pub const SWARM: Self = Self {
+        name: "swarm",
+        needs_registry: true,
+        host_ports: true,
+        host_ip: false,
+        network_probes: false,
+        run_to_completion: true,
+        min_memory: 6 << 20,
+    };
+}
