@@ -1,6 +1,7 @@
 //! An engine in memory for the loop's tests. It takes the same decisions as the real one ([`rolling`]), its containers do
 //! what a test wrote down for their image, and nothing takes time unless a test holds it.
 
+pub mod orchestrator;
 mod state;
 
 pub use state::FakeContainer;

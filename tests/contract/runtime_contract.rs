@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use davit::api::{Protocol, Strategy};
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
+use davit::runtime::fake::orchestrator::FakeOrchestrator;
 use davit::runtime::fake::{Behaviour, FakeRuntime, Hand, deployment};
 use davit::runtime::swarm::SwarmRuntime;
 use davit::runtime::{
@@ -38,6 +39,7 @@ pub enum Engine {
     Fake(FakeRuntime),
     Docker(Box<DockerScope>),
     Swarm(Arc<OwnEngine>),
+    Orchestrator(FakeOrchestrator),
 }
 
 /// A runtime with the means to reach behind its back.
@@ -72,6 +74,27 @@ impl Rig {
         }
     }
 
+    pub fn orchestrator() -> Self {
+        let fake = FakeOrchestrator::default();
+        fake.script("sick", &Behaviour::Unhealthy("connection refused".to_owned()));
+        fake.write_log("sick", "connecting\nno database\n");
+        Self {
+            events: fake.events(),
+            runtime: Box::new(fake.clone()),
+            engine: Engine::Orchestrator(fake),
+            namespace: "shop".to_owned(),
+        }
+    }
+
+    /// Sets what the containers of an image do, on the fakes.
+    fn script(&self, image: &str, behaviour: &Behaviour) {
+        match &self.engine {
+            Engine::Fake(fake) => fake.script(image, behaviour),
+            Engine::Orchestrator(fake) => fake.script(image, behaviour),
+            Engine::Docker(_) | Engine::Swarm(_) => {}
+        }
+    }
+
     /// One on a Swarm that several tests share.
     pub fn swarm(engine: &Arc<OwnEngine>) -> Self {
         let namespace = unique("t-sw");
@@ -89,14 +112,14 @@ impl Rig {
     pub fn workload(&self, name: &str, hash: &str, does: Does) -> Deployment {
         let mut workload = deployment(&self.namespace, name, hash);
         workload.spec.stop_grace = Duration::from_secs(1);
-        if let Engine::Fake(fake) = &self.engine {
+        if matches!(self.engine, Engine::Fake(_) | Engine::Orchestrator(_)) {
             match does {
                 Does::Serve => "good".clone_into(&mut workload.spec.image),
                 Does::NeverGetWell => "sick".clone_into(&mut workload.spec.image),
                 Does::Exit(code) => {
                     "ends".clone_into(&mut workload.spec.image);
                     let message = "last words".to_owned();
-                    fake.script("ends", &Behaviour::Exits { code, message });
+                    self.script("ends", &Behaviour::Exits { code, message });
                 }
             }
             return workload;
@@ -196,6 +219,10 @@ impl Rig {
         let id = &serves.or(replicas.first()).expect("there is one").id;
         match &self.engine {
             Engine::Fake(fake) => assert!(fake.by_hand(&workload.identity.app, hand)),
+            Engine::Orchestrator(fake) => {
+                assert_eq!(hand, Hand::Remove, "tasks are replaced, not repaired");
+                fake.remove_container(&workload.identity.app);
+            }
             Engine::Swarm(engine) => {
                 let format = "--format={{.Status.ContainerStatus.ContainerID}}";
                 let container = run(engine.docker().args(["inspect", "--type=task", format, id]));
@@ -606,12 +633,14 @@ pub async fn taken_host_port_is_reported_and_stops_no_container(mut rig: Rig) {
 pub async fn container_that_cannot_start_reports_the_cause(mut rig: Rig) {
     let mut wanted = rig.workload("web", "h1", Does::Serve);
     wanted.spec.command = vec!["/no/such/program".into()];
-    if let Engine::Fake(fake) = &rig.engine {
-        fake.script(
-            "good",
-            &Behaviour::RefusesToStart("exec: /no/such/program".to_owned()),
-        );
-        fake.lose_image(NO_IMAGE);
+    rig.script(
+        "good",
+        &Behaviour::RefusesToStart("exec: /no/such/program".to_owned()),
+    );
+    match &rig.engine {
+        Engine::Fake(fake) => fake.lose_image(NO_IMAGE),
+        Engine::Orchestrator(fake) => fake.lose_image(NO_IMAGE),
+        Engine::Docker(_) | Engine::Swarm(_) => {}
     }
     let end = Instant::now() + PATIENCE;
     let refused = loop {
@@ -656,6 +685,9 @@ pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
         Engine::Fake(fake) => assert_eq!(fake.volumes(), [(wanted.identity.app.clone(), "data".to_owned())]),
         Engine::Docker(scope) => assert_eq!(scope.list("volumes").len(), 1),
         Engine::Swarm(_) => assert_eq!(rig.swarm_volumes().len(), 1),
+        Engine::Orchestrator(fake) => {
+            assert_eq!(fake.volumes(), [(wanted.identity.app.clone(), "data".to_owned())]);
+        }
     }
     rig.remove(&other, true).await;
     if let Engine::Docker(scope) = &rig.engine {
@@ -675,6 +707,7 @@ pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
         Engine::Fake(fake) => assert_eq!(fake.volumes(), []),
         Engine::Docker(scope) => assert_eq!(scope.leftovers(), Vec::<String>::new()),
         Engine::Swarm(_) => assert_eq!(rig.swarm_volumes(), Vec::<String>::new()),
+        Engine::Orchestrator(fake) => assert_eq!(fake.volumes(), []),
     }
     assert_eq!(rig.runtime.apps().await.unwrap(), []);
 }
@@ -689,6 +722,6 @@ pub async fn application_of_the_same_name_adopts_nothing(mut rig: Rig) {
     assert!(ids(&rig.replicas(&second).await).is_disjoint(&old));
     assert_eq!(
         rig.runtime.apps().await.unwrap(),
-        [(second.app.clone(), "another".to_owned())]
+        [(second.identity.app.clone(), "another".to_owned())]
     );
 }

@@ -398,12 +398,12 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
 async fn rollout_interrupted_at_any_moment_completes_later() {
     let mut rig = Rig::docker("rt");
     let mut last = rig.workload("web", "h0", Does::Serve);
-    last.replicas = 2;
+    last.policy.replicas = 2;
     rig.settle(&last).await;
     for number in 1..=8 {
         let moment = Duration::from_millis(rand::rng().random_range(1..800));
         last = rig.workload("web", &format!("h{number}"), Does::Serve);
-        last.replicas = 2;
+        last.policy.replicas = 2;
         let _ = tokio::time::timeout(moment, rig.settle(&last)).await;
         rig.runtime = Box::new(docker_runtime(&rig.namespace));
         rig.events = rig.runtime.events();

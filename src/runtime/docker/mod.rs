@@ -171,7 +171,7 @@ impl Runtime for DockerRuntime {
         let Some(looked) = inner.inspect(replica).await? else {
             return Ok(String::new());
         };
-        if !inner.names.ours(&looked.labels) || events::app_of(&looked.labels).as_ref() != Some(app) {
+        if !inner.names.ours(&looked.labels) || app_of(&looked.labels).as_ref() != Some(app) {
             return Ok(String::new());
         }
         let output = inner.output(&looked.id).await;
@@ -275,7 +275,7 @@ impl Runtime for DockerRuntime {
         let volumes = volumes::list(&inner.docker, &inner.names, &files).await?;
         let found: BTreeSet<_> = containers
             .chain(volumes.into_iter().map(|(_, labels)| labels))
-            .filter_map(|labels| Some((events::app_of(&labels)?, labels.get(labels::UID)?.clone())))
+            .filter_map(|labels| Some((app_of(&labels)?, labels.get(labels::UID)?.clone())))
             .collect();
         Ok(found.into_iter().collect())
     }
@@ -376,7 +376,7 @@ impl Inner {
             // The engine knows: what we found before it did is of no use any more.
             self.probes.drop(&looked.id);
         }
-        if let (Some(check), Some(app)) = (ours.or(engines), events::app_of(&looked.labels)) {
+        if let (Some(check), Some(app)) = (ours.or(engines), app_of(&looked.labels)) {
             let ip = looked.endpoint.as_ref().and_then(|endpoint| endpoint.ip.clone());
             looked.checked = true;
             looked.health = self.probes.health(Target {

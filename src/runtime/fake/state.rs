@@ -77,9 +77,9 @@ impl FakeContainer {
 
     /// Whether it ended for good under an earlier Release.
     pub(super) fn is_spent(&self, wanted: &Deployment) -> bool {
-        matches!(self.seen.phase, Phase::Exited(code) if !wanted.restart.starts_again(code, self.seen.restarts))
+        matches!(self.seen.phase, Phase::Exited(code) if !wanted.spec.restart.starts_again(code, self.seen.restarts))
             && !self.seen.kept
-            && self.deployment.identity.release != wanted.release
+            && self.deployment.identity.release != wanted.identity.release
     }
 
     pub(super) fn given(&self) -> GivenSecrets {

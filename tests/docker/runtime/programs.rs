@@ -2,6 +2,8 @@
 
 use std::fs::File;
 
+use davit::runtime::EnvVar;
+
 use super::*;
 
 /// An image with a program for another architecture at `/app`, and with a shell if that is set.
