@@ -38,12 +38,10 @@ pub const CIRCLES: &[&str] = &[
     "src/plan/progress_deadline.rs -> src/plan/release_status.rs",
     "src/plan/quantities.rs -> src/plan/desired.rs",
     "src/plan/release_status.rs -> src/plan/progress_deadline.rs",
-    "src/runtime/docker/attempt.rs -> src/runtime/docker/probe.rs",
     "src/runtime/docker/events.rs -> src/runtime/docker/mod.rs",
     "src/runtime/docker/mod.rs -> src/runtime/docker/events.rs",
-    "src/runtime/docker/observe.rs -> src/runtime/docker/restart_history.rs",
-    "src/runtime/docker/probe.rs -> src/runtime/docker/attempt.rs",
-    "src/runtime/docker/restart_history.rs -> src/runtime/docker/observe.rs",
+    "src/runtime/docker/probe.rs -> src/runtime/docker/probe/run.rs",
+    "src/runtime/docker/probe/run.rs -> src/runtime/docker/probe.rs",
     "src/runtime/fake.rs -> src/runtime/fake/state.rs",
     "src/runtime/fake/state.rs -> src/runtime/fake.rs",
 ];
@@ -57,6 +55,8 @@ pub const LONGER: &[&str] = &[
     "src/plan/desired.rs",
     "src/plan/release_status.rs",
     "src/process.rs",
+    "src/runtime/docker/mod.rs",
     "src/runtime/docker/network.rs",
     "src/runtime/docker/observe.rs",
+    "src/runtime/swarm/mod.rs",
 ];
