@@ -475,6 +475,12 @@ impl Inner {
             {
                 Ok(false)
             }
+            // Swarm reports an unknown network with another status than 404.
+            Err(bollard::errors::Error::DockerResponseServerError { message, .. })
+                if message.ends_with("not found") =>
+            {
+                Ok(true)
+            }
             other => errors::unless_gone("remove the namespace's network", other).map(|_| true),
         }
     }
