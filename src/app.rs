@@ -54,8 +54,8 @@ const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     // Every TLS stack in the process uses ring; a second provider would leave the choice open.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // What is checked out becomes part of images as it is, and must be readable there for whoever runs. Files that are
-    // private are made so, one by one.
+    // Checked out files become part of images with their modes, and must be readable there for every user. Private files
+    // get their own modes.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match cli.command {
         Command::Crds => Ok(std::io::stdout().write_all(crds()?.as_bytes())?),
@@ -292,8 +292,8 @@ fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
         .to_vec()
 }
 
-/// The controller with everything it needs given, so that tests can give it fakes. `installation` sets it apart from
-/// another Davit with the same `--instance`; empty: there is none.
+/// The controller with its dependencies as arguments, so that tests can pass fakes. `installation` distinguishes it from
+/// another Davit with the same `--instance`; it may be empty.
 pub async fn controller_loop(
     config: &Config,
     installation: &str,

@@ -247,7 +247,7 @@ fn default_instance(user: rustix::process::Uid) -> String {
 }
 
 /// Lets only the owner into a directory that was there before and that others could read. One that is not ours, or that
-/// holds other things than Davit's (somebody gave `/srv`), is left as it is, and that is said.
+/// holds files that are not Davit's (such as `/srv`), is left unchanged, with a warning.
 fn close(dir: &Path, is_davits: bool) {
     let Ok(found) = fs::metadata(dir) else { return };
     let path = dir.display();
@@ -282,7 +282,7 @@ fn make_dir(path: &Path) -> Result<(), ConfigError> {
         })
 }
 
-/// What a file holds; nothing where it is not there, or empty.
+/// The content of a file; `None` if it does not exist or is empty.
 fn kept(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes).filter(|bytes| !bytes.is_empty())),
@@ -437,7 +437,7 @@ mod tests {
         open(dir.path());
         Config::new(args(dir.path()), None).unwrap();
         assert_eq!(mode(dir.path()), 0o700);
-        // What is somebody else's too stays as it is; what is private in it is closed all the same.
+        // A shared directory keeps its mode; the private directories in it are closed.
         let shared = tempfile::tempdir().unwrap();
         open(shared.path());
         fs::write(shared.path().join("letter"), "").unwrap();

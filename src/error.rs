@@ -1,24 +1,24 @@
-//! How an error becomes a condition: who must act ([`Class`]), in one word why ([`Reason`]), and what to do about it.
+//! How an error becomes a condition: the required action ([`Class`]), the cause in one word ([`Reason`]), and the solution.
 //! Pure. Every module has one error enum of its own and implements [`Explain`] for it with an exhaustive match.
 
 use std::error::Error;
 
 use crate::api::Reason;
 
-/// Who must act on an error; it decides the conditions and when the object is looked at again.
+/// The action that an error requires; it decides the conditions and the time of the next reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Only the user can help: `Stalled=True`, looked at again when the object or what it refers to changes.
     Terminal,
     /// Another object must come first: `Reconciling=True`, its watch wakes us.
     Waiting,
-    /// Nobody must act, it is tried again with backoff: `Reconciling=True` with `ProgressingWithRetry`.
+    /// No action is needed; the operation is retried with backoff: `Reconciling=True` with `ProgressingWithRetry`.
     Transient,
 }
 
 /// What every module's error can say of itself.
 pub trait Explain: Error {
-    /// Who must act.
+    /// The action that it requires.
     fn class(&self) -> Class;
     /// The one word shared by condition, event and metric.
     fn reason(&self) -> Reason;
@@ -38,7 +38,7 @@ pub const LONGEST_MESSAGE: usize = 1024;
 /// An error as plain data: what conditions, events and a Release's `failure` are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Who must act.
+    /// The action that it requires.
     pub class: Class,
     /// The one word.
     pub reason: Reason,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // Where standard error is closed nobody is there to read it.
+    // A closed standard error has no reader.
     let say = |text: &str| {
         let _ = writeln!(std::io::stderr(), "{text}");
     };

@@ -324,7 +324,7 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0.get() {
-            // The only failure is that nobody of it is left.
+            // It fails only if every process of the group has ended.
             kill_process_group(group, signal).ok();
         }
     }

@@ -47,7 +47,7 @@ impl Secret {
         &self.0
     }
 
-    /// The value as text, or nothing where it is not UTF-8.
+    /// The value as text, or `None` if it is not UTF-8.
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
@@ -152,9 +152,9 @@ pub const CUT: char = '…';
 const SHORTEST_PART: usize = 4;
 
 /// Replaces every known secret in text: as it is, each line of a value of several lines, and its base64 forms. Where text
-/// was cut before it was masked, and a [`CUT`] says so, also what is left there of a secret. So text may be cut first by
-/// those who do not know the secrets, on one side of each cut: of what was cut on both sides within one secret nothing is
-/// known any more.
+/// was cut before it was masked, and a [`CUT`] says so, also what is left there of a secret. So code that
+/// does not have the secrets may truncate text first, on one side only: the middle of a secret, without its beginning and
+/// end, is not recognised.
 #[derive(Clone, Default)]
 pub struct Masker(Option<Known>);
 
@@ -234,7 +234,7 @@ impl Masker {
     }
 }
 
-/// A masker knows what nobody may see.
+/// Prints a mask, because a masker holds secrets.
 impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
@@ -242,7 +242,7 @@ impl fmt::Debug for Masker {
 }
 
 impl Known {
-    /// Where in the text is what nobody may see, from character to character.
+    /// The ranges of the text to mask, at character boundaries.
     fn find(&self, text: &str) -> Vec<Range<usize>> {
         let whole = self.searcher.find_overlapping_iter(text);
         let mut hidden: Vec<Range<usize>> = whole.map(|found| found.range()).collect();
@@ -350,7 +350,7 @@ mod tests {
         for (text, masked) in [
             ("token S3cret-9f…", "token ***…"),
             ("…8e7d6c is no token", "…*** is no token"),
-            // Somebody added a hint to what was cut.
+            // Truncated text with a hint appended.
             ("S3cret-9f…; see spec.command", "***…; see spec.command"),
             ("correct hor…", "***…"),
             ("…cd\nstaple zebra\nend", "…***\nend"),

@@ -94,16 +94,16 @@ pub trait Builder: Send + Sync {
     /// again.
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError>;
 
-    /// Gives an image that Davit pulled (now, or at another time for somebody else) a tag of ours, by which it is found and
-    /// removed as one that was built. False where it is not there, or was there before any Davit pulled it: then it is
-    /// somebody else's, and stays as it is.
+    /// Gives an image that Davit pulled, for this or another Application, a tag of this installation, by which it is found and
+    /// removed like a built image. Returns false if the image does not exist or was on the engine before any pull by Davit:
+    /// such an image is not changed.
     async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError>;
 
     /// Every image tag that bears the labels of `app`, or that was given for it, by this installation; an image that lost
     /// its tag to a newer build by its id.
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError>;
 
-    /// Removes a tag of this installation, or such an id, and the name that the image was pulled by where nobody else needs
-    /// that; fine where it is gone already. An image that a container uses stays until that is gone.
+    /// Removes a tag or id of this installation, and the name under which the image was pulled if it is unused. Succeeds if the
+    /// tag does not exist. An image stays as long as a container uses it.
     async fn remove(&self, tag: &str) -> Result<(), BuildError>;
 }

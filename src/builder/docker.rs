@@ -24,8 +24,7 @@ pub struct BuilderOptions {
     pub engine: Place,
     /// The name of this Davit among those that share the engine: only images with it are seen.
     pub instance: String,
-    /// What sets it apart from another one of that name: only its own images are found and removed. Empty by default:
-    /// there is none.
+    /// What sets it apart from another one of that name: only its own images are found and removed. Empty by default.
     pub installation: String,
 }
 

@@ -19,8 +19,8 @@ pub fn prefix(instance: &str) -> String {
     format!("{ANY_DAVIT}{instance}")
 }
 
-/// What the tags of the images that this installation pulled end in: nobody can give a label to an image that is there, so
-/// only its tag can say whose it is. Nothing where there is only one installation.
+/// The end of the tags of images that this installation pulled. An existing image cannot get a label, so its tag records the
+/// owner. Empty without an installation.
 pub fn mark(installation: &str) -> String {
     if installation.is_empty() {
         return String::new();
@@ -34,7 +34,7 @@ pub fn mark(installation: &str) -> String {
 pub struct Owner<'a> {
     /// Its name.
     pub instance: &'a str,
-    /// What sets it apart from others of that name; empty: there is none.
+    /// Distinguishes instances of the same name; may be empty.
     pub installation: &'a str,
 }
 
@@ -93,7 +93,7 @@ mod tests {
             (format!("davit.local/i/ns/web:1-2{mine}"), pulled, true),
             (format!("davit.local/i/ns/web:1-2{theirs}"), pulled, false),
             (format!("davit.local/j/ns/web:1-2{mine}"), pulled, false),
-            // What somebody else built, and we pulled.
+            // Built by another installation, pulled by this one.
             (format!("davit.local/i/ns/web:1-2{mine}"), namesake, true),
             (format!("davit.local/i/ns/web:1-2{theirs}"), built, false),
             // Without a mark: older, or built.

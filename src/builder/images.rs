@@ -14,7 +14,7 @@ use super::image_ownership::{ANY_DAVIT, Owner, prefix};
 use super::labels::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
 use crate::model::AppId;
 
-/// The image that `tag` names, with its labels; nothing where it is not there.
+/// The image that `tag` names, with its labels; `None` if it does not exist.
 pub async fn inspect(
     docker: &Docker,
     tag: &str,
@@ -164,8 +164,8 @@ pub async fn remove(docker: &Docker, owner: Owner<'_>, tag: &str) -> Result<(), 
     remove_name(docker, tag).await
 }
 
-/// The names that an image was pulled by and that nobody needs when `tag` is gone: no other Application, and nobody who
-/// has a tag of the same repository.
+/// The names under which an image was pulled and that become unused with `tag`: no other Application and no other tag of the
+/// same repository needs them.
 fn pulled_by<'a>(tag: &str, tags: &[String], digests: &'a [String]) -> Vec<&'a str> {
     let others: Vec<&String> = tags.iter().filter(|other| *other != tag).collect();
     if others.iter().any(|other| other.starts_with(ANY_DAVIT)) {

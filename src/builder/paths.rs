@@ -67,7 +67,7 @@ impl Root {
         Ok(bytes)
     }
 
-    /// The content of a file that controls the build, or `None` if there is none.
+    /// The content of a file that controls the build, or `None` if it does not exist.
     ///
     /// # Errors
     /// The entry is no file, or a symbolic link that leads nowhere or out of the checkout. Ignoring it would build

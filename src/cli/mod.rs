@@ -99,7 +99,7 @@ pub struct Backup {
     /// The data directory whose kubeconfig reaches the running server; the default is that of `davit up`.
     #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
-    /// Another kubeconfig, for a server on another machine or a user who may `get` `/backup` and nothing else.
+    /// Another kubeconfig, for a server on another machine or a user whose only permission is `get` on `/backup`.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 }

@@ -61,7 +61,7 @@ pub trait Forge: Send + Sync {
         reach: Reach,
     ) -> Result<Expiring<GitCredential>, ForgeError>;
 
-    /// Drops the credential that is kept for a repository, because it was refused. Returns false if there is none.
+    /// Drops the credential that is kept for a repository, because it was refused. Returns false if no credential is kept.
     fn forget_credential(&self, repository: &RepositoryPath) -> bool {
         let _ = repository;
         false

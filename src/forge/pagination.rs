@@ -72,7 +72,7 @@ impl Cursor {
 pub(super) enum Paging {
     /// By `Link` alone.
     Links,
-    /// By `Link`, or if there is none by the number of the page: a server in between may drop the header.
+    /// By `Link`, or without that header by the number of the page: a proxy may drop the header.
     LinksOrNumbers,
 }
 

@@ -79,7 +79,7 @@ impl Explain for SecretError {
 /// What a Secret says about a Git server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GitAccess {
-    /// Who one is.
+    /// The credential.
     pub credential: GitCredential,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,

@@ -41,7 +41,7 @@ pub struct ResolvedImage {
 /// Where an image was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The name holds the digest already; nobody was asked.
+    /// The reference has a digest; no registry was asked.
     Pinned,
     /// The registry said so.
     Registry,
@@ -201,7 +201,7 @@ pub fn login_for(image: &str, logins: &RegistryLogins) -> Result<Option<Registry
 /// old image would run in silence.
 ///
 /// # Errors
-/// The image is nowhere, or nobody could be asked.
+/// The image does not exist, or neither registry nor engine could be asked.
 pub async fn resolve_image(
     docker: &Docker,
     image: &str,

@@ -111,7 +111,7 @@ impl Site {
         }
     }
 
-    /// A page in place of another; nothing where it is not there either.
+    /// A page in place of another; `None` if it does not exist.
     async fn page(&self, request: http::request::Builder, path: &'static str) -> Option<Response> {
         let response = self
             .file(request.uri(Uri::from_static(path)).body(Body::empty()).ok()?)

@@ -107,7 +107,7 @@ impl BuildKit {
         let answer = self.wire.post(&path, &[]).await?;
         let failed = read(answer.response.into_body(), &mut progress, log).await?;
         match session.unreadable.take() {
-            // A file that nobody can send, however often it is tried.
+            // Another attempt cannot send this file either.
             Some(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(BuildError::FileName(error.to_string()));
             }

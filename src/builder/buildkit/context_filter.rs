@@ -98,7 +98,7 @@ fn is_at_or_below(path: &str, top: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Adds the path, and every link on the way with what it leads to. Nothing where everything is meant.
+/// Adds the path, and every symbolic link on it with its target. Adds nothing if the whole context is included.
 fn reach(
     link: &impl Fn(&str) -> Option<String>,
     path: &str,

@@ -102,7 +102,7 @@ impl Wire {
             .await
             .map_err(|error| unavailable(&error))?;
         let connection = AbortOnDropHandle::new(tokio::spawn(async move {
-            // How it ended is seen by whoever reads the answer.
+            // The reader of the response sees how the connection ended.
             let _ = connection.with_upgrades().await;
         }));
         let response = sender

@@ -1,4 +1,4 @@
-//! What BuildKit's words mean: who must act on a build that did not succeed. Pure.
+//! Maps BuildKit's messages to errors: the class and the reason of a failed build. Pure.
 
 use super::progress::Failure;
 use crate::builder::error::BuildError;

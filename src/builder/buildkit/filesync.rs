@@ -130,7 +130,7 @@ fn tell(tree: &Tree, selection: &Selection, packets: &Packets, told: &Told, unre
             }))
             .is_ok()
     });
-    // An entry without content is the end of the list. Nobody waits for either where the receiver has gone.
+    // An entry without content ends the list. Sending fails only if the receiver was dropped.
     let _ = packets.blocking_send(match walked {
         Ok(()) => Ok(Packet {
             r#type: PacketType::PacketStat.into(),

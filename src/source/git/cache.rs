@@ -28,7 +28,7 @@ pub(super) struct Cache {
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// A repository that nobody else uses meanwhile. It may not exist yet.
+/// A repository that is locked for one job. It may not exist yet.
 pub(super) struct Entry {
     path: PathBuf,
     _lock: OwnedMutexGuard<()>,
@@ -45,7 +45,7 @@ impl Cache {
         })
     }
 
-    /// The repository for `remote`, as soon as nobody else uses it.
+    /// Locks the repository for `remote`, after other jobs have released it.
     pub(super) async fn lock(&self, remote: &GitRemote, commit: &CommitId) -> Entry {
         let key = key(remote, commit);
         let lock = self.locks.lock().entry(key.clone()).or_default().clone();
@@ -138,7 +138,7 @@ impl Entry {
         std::fs::write(self.path.join(USED), "").ok();
     }
 
-    /// Removes what a git that was ended has left: parts of packs, and locks that nobody holds.
+    /// Removes the files of a killed git process: partial packs and stale locks.
     pub(super) fn sweep(&self) {
         for dir in ["", "objects/pack", "refs/davit", "lfs"] {
             let Ok(files) = std::fs::read_dir(self.path.join(dir)) else {
@@ -155,8 +155,8 @@ impl Entry {
     }
 }
 
-/// A repository's name: its address together with the credential, so that who does not have the credential never
-/// reads what was fetched with it. The kind of hash goes in too, since one repository cannot hold both.
+/// A repository's name: its address and the credential, so that content is served from the cache only with the credential
+/// with which it was fetched. The kind of hash goes in too, since one repository cannot hold both.
 fn key(remote: &GitRemote, commit: &CommitId) -> String {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {

@@ -1,5 +1,5 @@
 //! The git executable as Davit runs it: a fixed configuration, a private directory for the time of one conversation,
-//! and a credential that reaches nobody but the server it is for.
+//! and a credential that reaches only its own server.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -80,7 +80,7 @@ impl Runner {
             .map_err(|error| SourceError::io("make a private directory for git", error))
     }
 
-    /// A command that talks to nobody.
+    /// A command without network access.
     pub(super) fn local(&self) -> Program {
         self.base().env("GIT_ALLOW_PROTOCOL", "none").timeout(LOCAL)
     }
@@ -104,7 +104,7 @@ impl Runner {
             .dir(&self.home)
     }
 
-    /// Runs a command that talks to nobody; what goes wrong is a failure of git or of the disk.
+    /// Runs a command without network access; it fails only because of git or the disk.
     pub(super) async fn run_local(
         &self,
         doing: &str,
@@ -228,7 +228,7 @@ impl<'a> Conversation<'a> {
         self.remote.url.expose().as_str()
     }
 
-    /// A command that may talk to the server, and to nobody else.
+    /// A command that may connect to the server of the source, and to no other.
     pub(super) fn git(&self) -> Program {
         self.runner.base().envs(self.env.iter().cloned())
     }

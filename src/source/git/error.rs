@@ -108,7 +108,7 @@ pub enum SourceError {
         /// What the tag names.
         commit: String,
     },
-    /// A submodule's server wants a credential, and there is none for it.
+    /// A submodule's server requires a credential, and the source has no credential for it.
     #[error(
         "sign in at {url}: it wants a credential, and that of {field} is for {server} only, where the repository is"
     )]
@@ -117,7 +117,7 @@ pub enum SourceError {
         field: &'static str,
         /// The submodule's repository.
         url: SafeUrl,
-        /// Whom the credential is for.
+        /// The server of the credential.
         server: String,
     },
     /// The server's certificate cannot be trusted.
@@ -140,7 +140,7 @@ pub enum SourceError {
         /// The repository.
         url: SafeUrl,
     },
-    /// The private key is none.
+    /// The private key is invalid.
     #[error("read the private key of {field} for {url}: ssh finds no key in it")]
     KeyInvalid {
         /// The field that names the Secret.

@@ -99,7 +99,7 @@ const SENTENCES: &[(&str, Kind)] = &[
     ("rpc failed", Kind::Unreachable),
 ];
 
-/// Lines that Git adds to every failure and that help nobody.
+/// Lines that Git adds to every failure and that do not help the user.
 const NOISE: &[&str] = &[
     "please make sure you have the correct access rights",
     "and the repository exists.",
@@ -113,7 +113,7 @@ const NOISE: &[&str] = &[
     "please contact your system administrator",
 ];
 
-/// A request for a credential that nobody answers, since nobody sits here: what that means is said in our words.
+/// Prompts for a credential. They fail without a terminal, and get a message of Davit's own.
 const PROMPTS: &[&str] = &[
     "fatal: could not read username",
     "fatal: could not read password",

@@ -201,8 +201,8 @@ impl Job<'_> {
     }
 }
 
-/// A line of a commit as a status may hold it: whoever may push writes what he likes there, of any length and with what
-/// a terminal takes for commands.
+/// A line of a commit for the status, shortened and without control characters: any user with permission to push chooses
+/// its content.
 fn shown(line: &str) -> String {
     let line: String = line
         .chars()

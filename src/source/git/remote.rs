@@ -49,7 +49,7 @@ impl Fields {
 pub struct GitRemote {
     /// Where it is: https, ssh, or (with the development flag) file. It holds no credential itself.
     pub url: SafeUrl,
-    /// Who one is there.
+    /// The credential for the server.
     pub credential: GitCredential,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,

@@ -14,8 +14,8 @@ pub(super) const LINK: &str = "davit-git-ssh";
 /// The name of the configuration beside it.
 pub(super) const CONFIG: &str = "ssh_config";
 
-/// Becomes ssh if Git has called us for that; `main` asks this first. Returns what went wrong, or nothing where we were
-/// called as ourselves.
+/// Becomes ssh if Git started this program as its ssh; `main` calls this first. Returns the error, or `None` if Davit was
+/// started under its own name.
 pub fn become_ssh_if_called_so() -> Option<io::Error> {
     let mut args = std::env::args_os();
     let name = args.next()?;

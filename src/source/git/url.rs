@@ -78,7 +78,7 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
     Ok(())
 }
 
-/// Checks that the credential is one for the transport, before Git says it in words that help nobody.
+/// Checks that the credential fits the transport, because Git's own message does not help the user.
 pub(super) fn check_credential(remote: &GitRemote) -> Result<(), SourceError> {
     let said = match (remote.url.expose().scheme(), &remote.credential) {
         (

@@ -16,10 +16,12 @@ pub const CIRCLES: &[&str] = &[
     "src/controller/resolve.rs -> src/controller/dereference.rs",
     "src/controller/resolve.rs -> src/controller/mod.rs",
     "src/controller/resolve.rs -> src/controller/origin.rs",
+    "src/plan/capabilities.rs -> src/plan/desired.rs",
     "src/plan/conditions.rs -> src/plan/mod.rs",
     "src/plan/conditions.rs -> src/plan/progress_deadline.rs",
     "src/plan/create_release.rs -> src/plan/mod.rs",
     "src/plan/create_release.rs -> src/plan/progress_deadline.rs",
+    "src/plan/desired.rs -> src/plan/capabilities.rs",
     "src/plan/desired.rs -> src/plan/env_expansion.rs",
     "src/plan/desired.rs -> src/plan/health.rs",
     "src/plan/desired.rs -> src/plan/ports.rs",
@@ -59,4 +61,5 @@ pub const LONGER: &[&str] = &[
     "src/runtime/docker/network.rs",
     "src/runtime/docker/observe.rs",
     "src/runtime/swarm/mod.rs",
+    "src/source/image.rs",
 ];
