@@ -1,4 +1,4 @@
-//! The real `davit up`: the program itself, a data directory and an instance name of its own, and kube's client.
+//! The harness for `davit up`: the program with its own data directory and instance name, and kube's client.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,11 +21,11 @@ const MANAGER: &str = "test";
 /// The label by which everything that this Davit made in the engine can be found.
 const INSTANCE_LABEL: &str = "dev.davit.instance";
 
-/// A running `davit up` with one namespace of the test's own.
+/// A running `davit up` with a namespace for the test.
 pub struct Davit {
-    /// What sets it apart on the engine.
+    /// Its instance name.
     pub instance: String,
-    /// The namespace that the tests' objects are in.
+    /// The namespace of the test's objects.
     pub namespace: String,
     dir: TempDir,
     data: PathBuf,
@@ -37,17 +37,17 @@ pub struct Davit {
 }
 
 impl Davit {
-    /// Starts one and waits until it is ready.
+    /// Starts Davit and waits until it is ready.
     pub fn up(test: &str) -> Self {
         Self::with_flags(test, &[])
     }
 
-    /// Starts one with further flags.
+    /// Starts Davit with further flags.
     pub fn with_flags(test: &str, flags: &[&str]) -> Self {
         Self::new(test, flags, None, None)
     }
 
-    /// Starts one on another engine than the machine's.
+    /// Starts Davit with this engine in place of the machine's.
     pub fn on_engine(test: &str, engine: &Engine) -> Self {
         Self::new(
             test,
@@ -57,7 +57,7 @@ impl Davit {
         )
     }
 
-    /// Starts one that keeps its data in `data`.
+    /// Starts Davit with this data directory.
     pub fn in_dir(test: &str, data: &Path, flags: &[&str]) -> Self {
         Self::new(test, flags, None, Some(data.to_owned()))
     }
@@ -119,7 +119,7 @@ impl Davit {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// Waits until its log has not grown for two seconds; false where that does not come within a minute.
+    /// Waits until its log has not grown for two seconds; returns false if that takes more than a minute.
     pub fn wait_until_log_idle(&self) -> bool {
         let end = std::time::Instant::now() + Duration::from_mins(1);
         let mut seen = (self.log().len(), std::time::Instant::now());
@@ -136,7 +136,7 @@ impl Davit {
         true
     }
 
-    /// Starts it (again) and waits until it says that it is ready.
+    /// Starts it (again) and waits until it reports that it is ready.
     pub fn start(&mut self) {
         let out = self.dir.path().join("out");
         let stdout = std::fs::File::create(&out).unwrap();
@@ -192,7 +192,7 @@ impl Davit {
         }
     }
 
-    /// SIGTERM, and waits for the end; true where it ended well.
+    /// Sends SIGTERM and waits for the end; returns whether it succeeded.
     pub fn stop(&mut self) -> bool {
         let mut child = self.child.take().expect("it runs");
         let pid = rustix::process::Pid::from_child(&child);
@@ -230,7 +230,7 @@ impl Davit {
         Api::namespaced(self.client(), &self.namespace)
     }
 
-    /// Makes an Application, or replaces its spec.
+    /// Creates an Application, or replaces its spec.
     pub fn apply(&self, name: &str, spec: impl Into<Value>) {
         let body = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": self.namespace}, "spec": spec.into()});
         let api = self.applications();
@@ -266,7 +266,7 @@ impl Davit {
         .unwrap();
     }
 
-    /// Asks for a look at the source now.
+    /// Requests a reconcile, by the annotation `davit.dev/requestedAt`.
     pub fn request_reconcile(&self, name: &str) {
         self.patch(
             name,
@@ -274,7 +274,7 @@ impl Davit {
         );
     }
 
-    /// Makes a Secret of the test's namespace.
+    /// Creates a Secret in the test's namespace, or replaces it.
     pub fn create_secret(&self, name: &str, data: &[(&str, &str)]) {
         let entries = data
             .iter()
@@ -294,7 +294,7 @@ impl Davit {
             .unwrap();
     }
 
-    /// Makes a ConfigMap of the test's namespace.
+    /// Creates a ConfigMap in the test's namespace, or replaces it.
     pub fn create_config_map(&self, name: &str, data: &[(&str, &str)]) {
         let entries = data
             .iter()
@@ -313,7 +313,7 @@ impl Davit {
         self.block_on(api.create(&PostParams::default(), &map)).unwrap();
     }
 
-    /// The Application as JSON; null where it is not there.
+    /// The Application as JSON; null if it does not exist.
     pub fn application(&self, name: &str) -> Value {
         let found = self.block_on(self.applications().get_opt(name)).unwrap();
         found.map_or(Value::Null, |app| serde_json::to_value(app).unwrap())
@@ -326,7 +326,7 @@ impl Davit {
         super::sorted_by_number(list.items)
     }
 
-    /// Waits until the Application is as `wanted` says; panics with its status and the log's end after `seconds`.
+    /// Waits until `wanted` holds for the Application; panics with its status and the end of the log after `seconds`.
     pub fn wait_until(&self, name: &str, seconds: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = std::time::Instant::now() + Duration::from_secs(seconds);
         loop {
@@ -350,7 +350,7 @@ impl Davit {
         }
     }
 
-    /// Waits until the newest generation is done.
+    /// Waits until the newest generation has the phase done.
     pub fn wait_until_done(&self, name: &str) -> Value {
         self.wait_until(name, 90, "done", |app| {
             app["status"]["phase"] == "done"
@@ -358,7 +358,7 @@ impl Davit {
         })
     }
 
-    /// Waits until the newest generation is an error for this reason, and returns the message of Ready.
+    /// Waits until the phase is error with this reason, and returns the message of Ready.
     pub fn wait_for_error(&self, name: &str, reason: &str) -> String {
         let app = self.wait_until(name, 60, reason, |app| {
             app["status"]["phase"] == "error" && condition(app, "Ready")["reason"] == reason
@@ -369,7 +369,7 @@ impl Davit {
             .to_owned()
     }
 
-    /// Waits until the Application is gone.
+    /// Deletes the Application and waits until it is removed.
     pub fn delete_and_wait(&self, name: &str) {
         let params = DeleteParams::default();
         let _ = self.block_on(self.applications().delete(name, &params));
@@ -378,7 +378,7 @@ impl Davit {
         });
     }
 
-    /// What this Davit has in the engine: `containers`, `networks`, `volumes` or `images`.
+    /// The ids of its `containers`, `networks`, `volumes` or `images` on the engine.
     pub fn list_in_engine(&self, kind: &str) -> Vec<String> {
         let list: &[&str] = match kind {
             "containers" => &["ps", "--all", "--quiet", "--no-trunc"],
@@ -425,7 +425,7 @@ impl Davit {
         command
     }
 
-    /// `davit up` of the same name with this data directory.
+    /// A command that runs `davit up` with the same instance name and this data directory.
     pub fn command_of_same_instance(&self, data: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
         command
@@ -447,7 +447,7 @@ impl Davit {
     }
 }
 
-/// A condition of an object, null where it is not there.
+/// A condition of an object; null if it is missing.
 pub fn condition(object: &Value, kind: &str) -> Value {
     let all = object["status"]["conditions"]
         .as_array()
@@ -458,7 +458,7 @@ pub fn condition(object: &Value, kind: &str) -> Value {
         .unwrap_or(Value::Null)
 }
 
-/// What `http://HOST/` (or `http://HOST/PATH`) answers to a client container in the namespace's network.
+/// The response of `http://HOST/` (or `http://HOST/PATH`) to a client container in the namespace's network.
 pub fn fetch_from_network(davit: &Davit, namespace: &str, host: &str) -> Result<String, String> {
     let networks = run(davit.docker().args([
         "network",

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{run, try_run};
 
-/// Where `scripts/build-peer` keeps it: its folder is named after its sources.
+/// The program that `scripts/build-peer` built; its folder is named after its sources.
 fn program() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/build-peer");
     let folder = run(Command::new(script).args(["--path", "clientgo"]));
@@ -21,7 +21,7 @@ fn program() -> PathBuf {
     file
 }
 
-/// Lets it write for that long, and gives its report; panics if anything went wrong for it.
+/// Runs the client for this duration and returns its report; panics if the client failed.
 pub fn writes_and_watches(kubeconfig: &Path, duration: Duration) -> Value {
     let (ok, report, log) = try_run(
         Command::new("timeout")

@@ -1,5 +1,5 @@
-//! The real Docker Engine: a base image that comes from no registry, and a namespace of one test's own, of which
-//! nothing is left when the test ends.
+//! The machine's Docker Engine: a base image without a registry, and a namespace per test, which is removed when the test
+//! ends.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -8,15 +8,15 @@ use std::process::Command;
 
 use super::{run, try_run};
 
-/// The image that everything in the tests is built from: busybox in an otherwise empty file system.
+/// The base image of all tests: busybox in an otherwise empty file system.
 pub const BASE_IMAGE: &str = "busybox:davit-test";
 
-/// The label by which Davit marks whatever it makes in an engine with the namespace it belongs to.
+/// The label with the namespace on every object that Davit creates on an engine.
 pub const NAMESPACE_LABEL: &str = "dev.davit.namespace";
-/// The label by which Davit marks whatever it makes in an engine with the installation that made it.
+/// The label with the instance on every object that Davit creates on an engine.
 pub const INSTANCE_LABEL: &str = "dev.davit.instance";
 
-/// `docker`, with nothing of the user's configuration.
+/// `docker`, without the user's configuration.
 pub fn docker() -> Command {
     docker_with(Path::new("/nonexistent"))
 }
@@ -28,7 +28,7 @@ pub fn docker_with(config: &Path) -> Command {
     command
 }
 
-/// Makes [`BASE_IMAGE`] if the engine does not have it, and returns its name.
+/// Creates [`BASE_IMAGE`] if the engine does not have it, and returns its name.
 pub fn base_image() -> &'static str {
     let lock = File::create(std::env::temp_dir().join("davit-test-base-image.lock")).unwrap();
     lock.lock().unwrap();
@@ -94,10 +94,10 @@ pub fn import(name: &str, labels: &[&str]) {
     run(command.arg(&file).arg(name));
 }
 
-/// What belongs to one test on the engine, known by a label. Dropping it removes every container, network, volume and
-/// image with the label, and nothing else: other tests use the same engine at the same time.
+/// The objects of one test on the engine, identified by a label. Dropping it removes every container, network, volume and
+/// image with the label and nothing else, because other tests use the same engine at the same time.
 pub struct DockerScope {
-    /// The label's value: a namespace of the test's own, fit for Kubernetes, or an instance.
+    /// The label's value: a namespace, valid in Kubernetes, or an instance.
     pub namespace: String,
     key: &'static str,
 }
@@ -137,7 +137,7 @@ impl DockerScope {
         }
     }
 
-    /// Everything that one installation of Davit makes, whatever the namespace.
+    /// The objects of one instance, in all namespaces.
     pub fn of_instance(instance: &str) -> Self {
         base_image();
         Self {
@@ -146,12 +146,12 @@ impl DockerScope {
         }
     }
 
-    /// The label of all that belongs to it, as `KEY=VALUE`.
+    /// The label, as `KEY=VALUE`.
     pub fn label(&self) -> String {
         format!("{}={}", self.key, self.namespace)
     }
 
-    /// What is there of `kind` (`containers`, `networks`, `volumes`, `images`), by id.
+    /// The ids of its objects of `kind` (`containers`, `networks`, `volumes`, `images`).
     pub fn list(&self, kind: &str) -> Vec<String> {
         let (_, list, _) = KINDS.iter().find(|(name, ..)| *name == kind).expect("a kind");
         let filter = format!("label={}", self.label());
@@ -164,7 +164,7 @@ impl DockerScope {
         ids
     }
 
-    /// Everything that is there, as `KIND ID`: empty when nothing was left behind.
+    /// All its objects, as `KIND ID`; empty if none is left.
     pub fn leftovers(&self) -> Vec<String> {
         KINDS
             .iter()

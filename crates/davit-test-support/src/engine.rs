@@ -1,4 +1,4 @@
-//! A Docker Engine of a test's own, that it may stop, kill and start again, and whose disk it may fill.
+//! A Docker Engine for one test, which may stop, kill and restart it and fill its disk.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,14 +19,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts one that has the base image.
+    /// Starts an engine with the base image.
     pub fn start() -> Self {
         let mut engine = Self::new();
         engine.up();
         engine
     }
 
-    /// Starts one whose data are on a disk of so many megabytes.
+    /// Starts an engine whose data directory is a disk of this size.
     pub fn with_disk(megabytes: u32) -> Self {
         let mut engine = Self::new();
         let data = engine.dir.path().join("data");
@@ -71,17 +71,17 @@ impl Engine {
         run(self.docker().args(["image", "inspect", BASE_IMAGE]));
     }
 
-    /// Where it listens.
+    /// The path of its socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("sock")
     }
 
-    /// The same, as Davit and `docker` want to be told it.
+    /// The address of its socket, for `--docker-host` and `DOCKER_HOST`.
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Where its data are.
+    /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -93,7 +93,7 @@ impl Engine {
         command
     }
 
-    /// Starts it (again) with the data that it has, and waits until it answers.
+    /// Starts it with its existing data, and waits until it answers.
     pub fn start_again(&mut self) {
         let dir = self.dir.path();
         let nothing = dir.join("config.json");
@@ -131,12 +131,12 @@ impl Engine {
         self.child = Some(child);
     }
 
-    /// Stops it as the machine's administrator would: containers stop with it.
+    /// Stops it with SIGTERM; its containers stop too.
     pub fn stop(&mut self) {
         self.end(rustix::process::Signal::TERM);
     }
 
-    /// `kill -9`: containers go on without it.
+    /// Kills it with SIGKILL; its containers keep running.
     pub fn kill(&mut self) {
         self.end(rustix::process::Signal::KILL);
         // Its containerd ends with it, but may remain as a zombie if init does not reap it; the next dockerd would take
@@ -160,7 +160,7 @@ impl Engine {
         }
     }
 
-    /// What it has said.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -190,20 +190,20 @@ impl Drop for Engine {
     }
 }
 
-/// A small disk, gone when it is dropped.
+/// A small disk, removed when dropped.
 pub struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    /// One of so many megabytes.
+    /// Creates a disk of this size.
     pub fn new(megabytes: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         mount(dir.path(), megabytes);
         Self { dir }
     }
 
-    /// Where it is.
+    /// Its mount point.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }

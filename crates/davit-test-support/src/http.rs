@@ -1,4 +1,4 @@
-//! HTTP as `curl` speaks it: a client that Davit did not write, for asking a rig or an application.
+//! HTTP requests by `curl`, a client independent of Davit, to test servers and applications.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,18 +1,18 @@
-//! Real things to test against: each helper starts one real program on loopback, proves that it answers, and takes
-//! everything away again when it is dropped. `tests/harness_selftest.rs` shows that each works and that each refuses.
+//! Real servers for tests: each helper starts one program on loopback, waits until it answers, and removes everything when it
+//! is dropped. `tests/harness_selftest.rs` shows what each serves and refuses.
 //!
 //! `scripts/install-tools --test` installs what these helpers start, `scripts/build-peer` builds what Debian lacks.
 #![allow(
     clippy::disallowed_methods,
-    reason = "a rig starts real programs and finds them by the environment"
+    reason = "a harness starts real programs and finds them by the environment"
 )]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a rig that fails is a failed test"
+    reason = "a harness that fails is a failed test"
 )]
-#![allow(clippy::print_stderr, reason = "a rig that cannot clean up says so")]
+#![allow(clippy::print_stderr, reason = "a harness reports what it cannot clean up")]
 
 pub mod clientgo;
 pub mod docker;
@@ -31,7 +31,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Calls `probe` until it answers with something, and panics with `what` once `limit` is over.
+/// Calls `probe` until it returns `Some`; panics with `what` after `limit`.
 pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {

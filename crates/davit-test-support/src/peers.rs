@@ -1,4 +1,4 @@
-//! Where `scripts/build-peer` keeps the real programs it builds.
+//! The folder of the programs that `scripts/build-peer` builds.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! A real program in the background, that never outlives the test process, and the loopback port it listens on.
+//! A real program in the background, which never outlives the test process, and the loopback port that it listens on.
 
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
@@ -36,8 +36,8 @@ pub fn command(program: impl AsRef<Path>, user: User) -> Command {
 
 type Job = (Command, mpsc::Sender<std::io::Result<Child>>);
 
-/// The signal of `setpriv` comes when the *thread* that started the program ends, and a test's thread ends with the
-/// test; a rig shared by several tests must outlive it. So one thread, which ends with the process, starts them all.
+/// The kernel sends the signal of `setpriv` when the *thread* that started the program ends, and a test's thread ends with the
+/// test. A server that several tests share must outlive it, so one thread, which ends with the process, starts all programs.
 static STARTER: LazyLock<Mutex<mpsc::Sender<Job>>> = LazyLock::new(|| {
     let (sender, jobs) = mpsc::channel::<Job>();
     std::thread::spawn(move || {
@@ -111,7 +111,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Everything the program has said.
+    /// The program's output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -149,15 +149,15 @@ impl Drop for Daemon {
     }
 }
 
-/// A loopback port that no other test of this machine gets as long as this lives: a lock on a file of its name holds
-/// it between the moment it is chosen and the moment the program binds it.
+/// A loopback port that is reserved for one test: a lock on a file of that name holds the port between its selection and the
+/// moment at which the program binds it.
 pub struct Port {
     number: u16,
     _lock: File,
 }
 
 impl Port {
-    /// Takes a free one, below the range from which the kernel takes ports for outgoing connections.
+    /// Reserves a free port below the kernel's range for outgoing connections.
     pub fn take() -> Self {
         let dir = std::env::temp_dir().join("davit-test-ports");
         std::fs::create_dir_all(&dir).expect("directory of port locks");

@@ -23,12 +23,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// One that wants a user and a password for everything.
+    /// Starts a registry that requires a user and a password.
     pub fn start() -> Self {
         Self::with(Some(("puller".to_owned(), "registry-pass-55e2".to_owned())))
     }
 
-    /// One that lets everybody in.
+    /// Starts a registry without authentication.
     pub fn start_open() -> Self {
         Self::with(None)
     }
@@ -76,7 +76,7 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
-    /// The text of a `kubernetes.io/dockerconfigjson` Secret that opens this registry.
+    /// The content of a `kubernetes.io/dockerconfigjson` Secret for this registry.
     pub fn docker_config(&self) -> String {
         let (user, password) = self.login.clone().unwrap_or_default();
         let auth = base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}"));
@@ -122,12 +122,12 @@ impl Registry {
         }
     }
 
-    /// Where it keeps what it has.
+    /// Its data directory.
     pub fn data(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Ends it: what a client sees when a registry is down.
+    /// Stops it, so that clients see an unreachable registry.
     pub fn stop(&mut self) {
         self.daemon.stop();
     }

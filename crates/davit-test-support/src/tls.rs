@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, which no machine trusts unless told to.
+//! A certificate authority for one test, which no machine trusts by default.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct TestCa {
 }
 
 impl TestCa {
-    /// Makes all of it new, with files in `dir`.
+    /// Creates the authority and the certificate, with files in `dir`.
     pub fn new(dir: &Path) -> Self {
         let mut ca = CertificateParams::default();
         ca.distinguished_name

@@ -1,5 +1,5 @@
-//! The rigs themselves: each really serves, and each really refuses. If one of these fails, look here before you
-//! look at a test that uses the rig.
+//! The test servers themselves: what each serves and what each refuses. If one of these tests fails, start here and not at a
+//! test that uses the server.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use davit_test_support::process::{Daemon, Port, User, command};
 use davit_test_support::registry::Registry;
 use davit_test_support::{http, is_root, run, try_run, wait_for};
 
-/// `git ls-remote` of `url` with these options; whether it worked, and all it said.
+/// Runs `git ls-remote` of `url` with these options; returns whether it succeeded, and its output.
 fn ls_remote(options: &[&str], environment: &[(&str, &str)], url: &str) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = git(dir.path());
