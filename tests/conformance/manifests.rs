@@ -176,13 +176,17 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     wait_for("the oldest Release to be pruned", Duration::from_mins(1), || {
         admin.get("rel/web-1").is_null().then_some(())
     });
-    // An Application through the GitProvider asks for the labels of its namespace; one that is refused twice for the same
-    // reason repeats its event.
-    for command in ["/nonexistent", "/nowhere"] {
-        let spec = json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": [command], "rollout": {"progressDeadline": "5s"}});
-        admin.apply(&[application("broken", &spec)]);
-        admin.wait("dapp/broken", "/status/phase", "error");
+    // What is reported once more is the same event with a higher count.
+    for (suspend, reason) in [(true, "Suspended"), (false, "Ready"), (true, "Suspended")] {
+        let mut spec = spec("green");
+        spec["suspend"] = json!(suspend);
+        admin.apply(&[application("web", &spec)]);
+        let wanted = format!("--for=jsonpath={{.status.conditions[?(@.type==\"Ready\")].reason}}={reason}");
+        run(server
+            .kubectl()
+            .args(["wait", &wanted, "--timeout=60s", "dapp/web"]));
     }
+    // An Application through the GitProvider asks for the labels of its namespace.
     run(server.kubectl().args(["create", "namespace", "elsewhere"]));
     let refused = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "guest", "namespace": "elsewhere"},
         "spec": {"source": {"gitea": {"provider": {"name": "forge", "namespace": "default"}, "owner": "a", "repository": "b"}}}});
