@@ -332,8 +332,38 @@ fn image_context_holds_what_cargo_reads() {
     run(Command::new("cargo")
         .args(["tree", "--locked", "--offline", "--workspace", "--depth", "0"])
         .current_dir(&context));
-    for left_out in [".git", "docs", "README.md", ".work", "target/debug"] {
-        assert!(!context.join(left_out).exists(), "{left_out} is in the context");
+    // A new file at the top must be let in, or be named here.
+    const LEFT_OUT: [&str; 21] = [
+        ".ci",
+        ".dockerignore",
+        ".gitignore",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Dockerfile",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "SECURITY.md",
+        "clippy.toml",
+        "deny.toml",
+        "docs",
+        "examples",
+        "manifests",
+        "packaging",
+        "proptest-regressions",
+        "rust-toolchain.toml",
+        "rustfmt.toml",
+        "scripts",
+    ];
+    let tracked = run(Command::new("git")
+        .args(["ls-tree", "--name-only", "HEAD"])
+        .current_dir(root()));
+    for name in tracked.lines() {
+        assert_ne!(context.join(name).exists(), LEFT_OUT.contains(&name), "{name}");
+    }
+    for name in [".git", ".work", "target/debug"] {
+        assert!(!context.join(name).exists(), "{name} is in the context");
     }
 }
 
