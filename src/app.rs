@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::builder::{BuilderOptions, DockerBuilder, Place};
 use crate::cli::RuntimeKind;
 use crate::cli::{Cli, Command};
-use crate::config::{Config, write_private};
+use crate::config::{Config, update_private, write_private};
 use crate::controller::Ctx;
 use crate::controller::build_job::Tools;
 use crate::controller::gc::Orphans;
@@ -38,12 +38,14 @@ use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::swarm::SwarmRuntime;
 use crate::source::{Git, GitOptions};
-use davit_apiserver::{ApiServer, Identity, Options};
+use davit_apiserver::{ApiServer, Identity, OpenError, Options, StoreError};
 
 /// How often it is asked whether the kubeconfig needs a new certificate.
 const DAY: Duration = Duration::from_hours(24);
 /// The pause before a cluster that does not answer is asked again which one it is.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// How long a start waits for a store that another process has open.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest that the engine may take to answer a ping before it is reported as away.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -99,12 +101,7 @@ pub fn crds() -> anyhow::Result<String> {
 async fn up(config: Config) -> anyhow::Result<()> {
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
-    let server = ApiServer::open(Options {
-        data_dir: Some(config.data_dir.join("apiserver")),
-        cluster_name: "davit".to_owned(),
-        ..Options::default()
-    })
-    .await?;
+    let server = open(&config).await?;
     let definitions: Vec<serde_json::Value> = crate::api::crds()
         .into_iter()
         .map(serde_json::to_value)
@@ -122,7 +119,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
     let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
     let kubeconfig = config.data_dir.join("kubeconfig");
     let text = server.kubeconfig(address);
-    write_private(&kubeconfig, text.as_bytes())?;
+    update_private(&kubeconfig, text.as_bytes())?;
     writeln!(
         std::io::stdout(),
         "davit is ready: export KUBECONFIG={}",
@@ -137,6 +134,26 @@ async fn up(config: Config) -> anyhow::Result<()> {
     served.await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the API server. A process that was just killed may hold the store for a moment after it has freed the data
+/// directory.
+async fn open(config: &Config) -> Result<ApiServer, OpenError> {
+    let end = tokio::time::Instant::now() + STORE_PATIENCE;
+    loop {
+        let opened = ApiServer::open(Options {
+            data_dir: Some(config.data_dir.join("apiserver")),
+            cluster_name: "davit".to_owned(),
+            ..Options::default()
+        })
+        .await;
+        match opened {
+            Err(OpenError::Store(StoreError::InUse { .. })) if tokio::time::Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Writes the kubeconfig again when it becomes another: its certificate is renewed every eleven months.

@@ -75,6 +75,12 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// The disk is full.
+    #[error("write {path}: no space left on its disk: free some and start davit again")]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// A name that cannot be used.
     #[error("use the instance name {0:?}: write 1 to 20 lower-case letters, digits and -")]
     Instance(String),
@@ -94,6 +100,16 @@ pub enum ConfigError {
     /// Another Davit uses the data directory.
     #[error("lock {0}: another Davit uses it; stop that, or give another --data-dir")]
     Locked(PathBuf),
+}
+
+impl ConfigError {
+    fn file(path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            _ => Self::File { path, source },
+        }
+    }
 }
 
 impl Config {
@@ -152,7 +168,7 @@ impl Config {
         }
         if kept.is_none() {
             let written = write_private(&file, instance.as_bytes());
-            written.map_err(|source| ConfigError::File { path: file, source })?;
+            written.map_err(|source| ConfigError::file(&file, source))?;
         }
         let random = || {
             [
@@ -276,10 +292,7 @@ fn make_dir(path: &Path) -> Result<(), ConfigError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| ConfigError::File {
-            path: path.to_path_buf(),
-            source,
-        })
+        .map_err(|source| ConfigError::file(path, source))
 }
 
 /// The content of a file; `None` if it does not exist or is empty.
@@ -287,10 +300,7 @@ fn kept(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes).filter(|bytes| !bytes.is_empty())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ConfigError::File {
-            path: path.to_path_buf(),
-            source,
-        }),
+        Err(source) => Err(ConfigError::file(path, source)),
     }
 }
 
@@ -302,11 +312,20 @@ fn keep(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, ConfigEr
     let bytes = make();
     match write_private(path, &bytes) {
         Ok(()) => Ok(bytes),
-        Err(source) => Err(ConfigError::File {
-            path: path.to_path_buf(),
-            source,
-        }),
+        Err(source) => Err(ConfigError::file(path, source)),
     }
+}
+
+/// Writes a file as [`write_private`] does, unless it holds these bytes already: a start with a full disk then succeeds.
+///
+/// # Errors
+/// It cannot be written.
+pub fn update_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
+    let is_private = fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0);
+    if is_private && fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    write_private(path, bytes).map_err(|source| ConfigError::file(path, source))
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

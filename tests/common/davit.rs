@@ -21,6 +21,9 @@ const MANAGER: &str = "test";
 /// The label by which everything that this Davit made in the engine can be found.
 const INSTANCE_LABEL: &str = "dev.davit.instance";
 
+/// Among the flags, the absence of `--allow-local-sources`.
+const REMOTE_SOURCES_ONLY: &str = "(without --allow-local-sources)";
+
 /// A running `davit up` with a namespace for the test.
 pub struct Davit {
     /// Its instance name.
@@ -40,6 +43,11 @@ impl Davit {
     /// Starts Davit and waits until it is ready.
     pub fn up(test: &str) -> Self {
         Self::with_flags(test, &[])
+    }
+
+    /// Starts Davit without `--allow-local-sources`.
+    pub fn without_local_sources(test: &str) -> Self {
+        Self::with_flags(test, &[REMOTE_SOURCES_ONLY])
     }
 
     /// Starts Davit with further flags.
@@ -156,13 +164,16 @@ impl Davit {
                 "up",
                 "--listen",
                 "127.0.0.1:0",
-                "--allow-local-sources",
                 "--instance",
                 &self.instance,
                 "--data-dir",
             ])
             .arg(self.data_dir())
-            .args(&self.flags)
+            .args(self.flags.iter().filter(|flag| *flag != REMOTE_SOURCES_ONLY))
+            .args(
+                (!self.flags.iter().any(|flag| flag == REMOTE_SOURCES_ONLY))
+                    .then_some("--allow-local-sources"),
+            )
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)

@@ -391,6 +391,73 @@ fn full_disk_of_the_data_directory_stops_only_writes() {
 }
 
 #[test]
+fn start_with_full_disk_serves_or_names_the_way_out() {
+    let disk = Disk::new(48);
+    let data = disk.path().join("data");
+    let port = davit_test_support::process::Port::take();
+    let listen = format!("127.0.0.1:{}", port.number());
+    let start = |data: &std::path::Path| {
+        let mut davit = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
+        davit.args([
+            "up",
+            "--listen",
+            &listen,
+            "--docker-host",
+            "unix:///nonexistent",
+            "--instance",
+            "fulldisk",
+        ]);
+        davit.arg("--data-dir").arg(data);
+        davit
+    };
+    let serve = || {
+        let out = disk
+            .path()
+            .parent()
+            .unwrap()
+            .join(crate::common::unique("full-out"));
+        let mut child = start(&data)
+            .stdout(std::fs::File::create(&out).unwrap())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for("davit to be ready", Duration::from_secs(20), || {
+            assert!(child.try_wait().unwrap().is_none(), "it ended");
+            std::fs::read_to_string(&out)
+                .unwrap()
+                .contains("davit is ready")
+                .then_some(())
+        });
+        std::fs::remove_file(&out).unwrap();
+        child
+    };
+    let end = |mut child: std::process::Child| {
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success());
+    };
+    end(serve());
+    fill(disk.path());
+
+    // What is there is served although nothing can be written.
+    let child = serve();
+    let mut kubectl = std::process::Command::new("kubectl");
+    run(kubectl
+        .arg("--kubeconfig")
+        .arg(data.join("kubeconfig"))
+        .args(["get", "davit"]));
+    end(child);
+
+    // A new data directory needs room.
+    let (ended_well, out, error) = crate::common::try_run(&mut start(&disk.path().join("new")));
+    assert!(!ended_well && out.is_empty(), "{out}");
+    assert!(
+        error.contains("no space left") && error.contains("free some and start davit again"),
+        "{error}"
+    );
+}
+
+#[test]
 fn full_disk_of_the_engine_is_reported_and_recovers() {
     let engine = Engine::with_disk(96);
     let davit = Davit::on_engine("narrow", &engine);

@@ -48,6 +48,57 @@ fn provider_says(davit: &Davit, name: &str, reason: &str) -> Value {
 }
 
 #[test]
+fn http_source_of_this_machine_needs_the_flag_everywhere() {
+    let gitea = Gitea::start();
+    gitea.create_repository("shop", &GitRepo::with(&[("index.html", "<p>Over http.")]));
+    let url = gitea.clone_url("shop");
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    let git = json!({"source": {"git": {"url": url, "secretRef": {"name": "login"}}}});
+    let through_provider = json!({"source": {"gitea": {"provider": {"name": "gitea"}, "owner": gitea.user, "repository": "shop"}}});
+    let start = |davit: &Davit| {
+        davit.create_secret("gitea", &[("token", &gitea.token)]);
+        davit.create_secret(
+            "login",
+            &[("username", &gitea.user), ("password", &gitea.password)],
+        );
+        make_provider(
+            davit,
+            "gitea",
+            &json!({"gitea": {"url": gitea.url, "tokenSecretRef": {"name": "gitea"}}}),
+        );
+        davit.apply("by-url", git.clone());
+        davit.apply("by-provider", through_provider.clone());
+    };
+
+    let with = Davit::up("local");
+    start(&with);
+    for name in ["by-url", "by-provider"] {
+        with.wait_until_done(name);
+    }
+
+    // Without it the GitProvider refuses its own URL, and its Application waits for the GitProvider.
+    let without = Davit::without_local_sources("remote");
+    start(&without);
+    without.apply(
+        "by-file",
+        json!({"source": {"git": {"url": "file:///nonexistent/shop.git"}}}),
+    );
+    for name in ["by-url", "by-file"] {
+        let message = without.wait_for_error(name, "GitTransportForbidden");
+        assert!(
+            message.contains("spec.source.git.url") && message.contains("--allow-local-sources"),
+            "{message}"
+        );
+    }
+    let refused = provider_says(&without, "gitea", "InvalidSpec");
+    let message = condition(&refused, "Ready")["message"].to_string();
+    assert!(message.contains("--allow-local-sources"), "{message}");
+    without.wait_until("by-provider", 30, "waiting for its GitProvider", |app| {
+        condition(app, "Ready")["reason"] == "ProviderNotReady"
+    });
+}
+
+#[test]
 fn private_gitea_repository_becomes_a_running_container() {
     let gitea = Gitea::start();
     let repo = repo();

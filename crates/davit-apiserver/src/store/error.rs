@@ -87,8 +87,7 @@ pub enum StoreError {
     },
     /// There is no room for the write.
     #[error(
-        "no room to write the store {path:?}: {source}; free space on its disk, then writes go on by themselves (reads \
-         go on meanwhile)"
+        "no room to write the store {path:?}: {source}; free space on its disk, then writes succeed again"
     )]
     Full {
         /// The store's file.
