@@ -9,7 +9,7 @@ export RUST_TEST_THREADS ?= $(shell n=$$(nproc); if [ "$$n" -gt 4 ]; then echo 4
 # The tests' kubectl is of one version, whatever the machine has (Debian 12 has 1.20, which they try too).
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo test test-peers lint fmt crds bench bench-peers
+.PHONY: help tools build install uninstall demo test test-peers lint fmt crds packaging bench bench-peers
 
 help: ## List these targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -19,6 +19,31 @@ tools: ## Install what building and running needs (Debian); starts a Docker Engi
 
 build: ## Build target/*/release/davit.
 	cargo build --release --locked
+
+# What `make install` puts where; a package sets PREFIX=/usr and DESTDIR.
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINARY ?= $(firstword $(wildcard target/*/release/davit))
+into := $(DESTDIR)$(PREFIX)
+
+install: ## Install davit, its systemd unit, man pages and completions below PREFIX (after `make build`, as root).
+	@[ -n "$(BINARY)" ] || { echo "there is no target/*/release/davit: run make build first"; exit 1; }
+	install -D -m 755 $(BINARY) $(into)/bin/davit
+	install -d $(into)/lib/systemd/system $(into)/share/man/man1
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/davit.service >$(into)/lib/systemd/system/davit.service
+	chmod 644 $(into)/lib/systemd/system/davit.service
+	install -D -m 644 packaging/davit.sysusers $(into)/lib/sysusers.d/davit.conf
+	install -m 644 packaging/man/*.1 $(into)/share/man/man1
+	install -D -m 644 packaging/completions/bash/davit $(into)/share/bash-completion/completions/davit
+	install -D -m 644 packaging/completions/zsh/_davit $(into)/share/zsh/site-functions/_davit
+	install -D -m 644 packaging/completions/fish/davit.fish $(into)/share/fish/vendor_completions.d/davit.fish
+	@[ -n "$(DESTDIR)" ] || echo "start it with: systemd-sysusers && systemctl daemon-reload && systemctl enable --now davit"
+
+uninstall: ## Remove what `make install` installed; the data directory stays.
+	rm -f $(into)/bin/davit $(into)/lib/systemd/system/davit.service $(into)/lib/sysusers.d/davit.conf
+	rm -f $(addprefix $(into)/share/man/man1/,$(notdir $(wildcard packaging/man/*.1)))
+	rm -f $(into)/share/bash-completion/completions/davit $(into)/share/zsh/site-functions/_davit
+	rm -f $(into)/share/fish/vendor_completions.d/davit.fish
 
 demo: tools ## From nothing to a running application: build, `davit up`, apply examples/, change one.
 	scripts/demo
@@ -44,6 +69,9 @@ fmt: ## Format all.
 
 crds: ## Write crds/ anew from the types in src/api.
 	UPDATE=1 cargo test --locked --test checks crds
+
+packaging: ## Write man pages and completions in packaging/ anew from src/cli.
+	UPDATE=1 cargo test --locked --test checks packaging
 
 bench: tools ## Measure what README's figures say, against git, docker and nothing.
 	cargo bench --locked -p davit

@@ -192,7 +192,9 @@ fn commands_of_pages_and_help_exist() {
         root(),
         davit_test_support::peers::file("kubectl-debian-1.20/kubectl"),
     );
-    let pages = pages().into_iter().map(|path| {
+    // The changelog names what older versions had.
+    let pages = pages().into_iter().filter(|path| !path.ends_with("CHANGELOG.md"));
+    let pages = pages.map(|path| {
         let name = path.strip_prefix(root()).unwrap().display().to_string();
         (name, std::fs::read_to_string(&path).unwrap())
     });

@@ -4,4 +4,5 @@ mod crds;
 mod docs;
 mod layering;
 mod manifests;
+mod packaging;
 mod wording;

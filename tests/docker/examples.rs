@@ -313,8 +313,8 @@ fn objects_of_the_pages_are_accepted() {
     let production = "kubectl config set-context --current --namespace=production >/dev/null; ";
     for page in ["application", "reasons", "operations", "release"] {
         let mut text = std::fs::read_to_string(root().join("docs").join(page).with_extension("md")).unwrap();
-        // The tests of the container image and of manifests/ follow these two sections.
-        if let Some((before, rest)) = text.split_once("\n### In a container\n") {
+        // The tests of packaging/, of the container image and of manifests/ follow these sections.
+        if let Some((before, rest)) = text.split_once("\n### As a service\n") {
             text = before.to_owned() + rest.split_once("\n## ").unwrap().1;
         }
         for line in text.lines().filter_map(|line| line.strip_prefix("$ kubectl ")) {

@@ -32,8 +32,8 @@ const TRUSTED: [&str; 14] = [
     "ssh-keygen",
     "ssh-keyscan",
     "stat",
-    "sudo",
     "systemctl",
+    "systemd-sysusers",
     "journalctl",
 ];
 
@@ -117,7 +117,10 @@ fn commands(shown: &Shown) -> Vec<Vec<String>> {
                 word.split_once('=')
                     .is_some_and(|(name, _)| name.bytes().all(|c| c.is_ascii_uppercase() || c == b'_'))
             };
-            let words = words.iter().skip_while(assigns);
+            let words = words
+                .iter()
+                .skip_while(assigns)
+                .skip_while(|word| *word == "sudo");
             // What is redirected is no argument.
             let mut kept = Vec::new();
             let mut target = false;

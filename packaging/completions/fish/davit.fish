@@ -1,0 +1,85 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_davit_global_optspecs
+    string join \n log= log-format= h/help V/version
+end
+
+function __fish_davit_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_davit_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_davit_using_subcommand
+    set -l cmd (__fish_davit_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c davit -n "__fish_davit_needs_command" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_needs_command" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
+json\t''"
+complete -c davit -n "__fish_davit_needs_command" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_needs_command" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_needs_command" -f -a "up" -d 'Run everything on this machine: API server, controller, and the local Docker Engine'
+complete -c davit -n "__fish_davit_needs_command" -f -a "controller" -d 'Run the controller against a cluster: KUBECONFIG, or the cluster it runs in'
+complete -c davit -n "__fish_davit_needs_command" -f -a "crds" -d 'Print the CustomResourceDefinitions as YAML'
+complete -c davit -n "__fish_davit_needs_command" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
+complete -c davit -n "__fish_davit_needs_command" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
+complete -c davit -n "__fish_davit_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c davit -n "__fish_davit_using_subcommand up" -l listen -d 'Where the API server listens; port 0 takes a free one, which is then in the kubeconfig' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l data-dir -d 'Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit' -r -F
+complete -c davit -n "__fish_davit_using_subcommand up" -l instance -d 'The name that distinguishes containers, networks, volumes and images of this Davit from those of another one on the same engine. Default: davit with the default data directory of root, davit-UID with that of another user, else a random name; the data directory keeps it' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l docker-host -d 'The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default: unix:///var/run/docker.sock. It may start later than Davit' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
+json\t''"
+complete -c davit -n "__fish_davit_using_subcommand up" -l allow-local-sources -d 'For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine'
+complete -c davit -n "__fish_davit_using_subcommand up" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand up" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand controller" -l data-dir -d 'Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit' -r -F
+complete -c davit -n "__fish_davit_using_subcommand controller" -l instance -d 'The name that distinguishes containers, networks, volumes and images of this Davit from those of another one on the same engine. Default: davit with the default data directory of root, davit-UID with that of another user, else a random name; the data directory keeps it' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l docker-host -d 'The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default: unix:///var/run/docker.sock. It may start later than Davit' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
+json\t''"
+complete -c davit -n "__fish_davit_using_subcommand controller" -l allow-local-sources -d 'For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine'
+complete -c davit -n "__fish_davit_using_subcommand controller" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand controller" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand crds" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand crds" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
+json\t''"
+complete -c davit -n "__fish_davit_using_subcommand crds" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand crds" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand backup" -l data-dir -d 'The data directory whose kubeconfig reaches the running server; the default is that of `davit up`' -r -F
+complete -c davit -n "__fish_davit_using_subcommand backup" -l kubeconfig -d 'Another kubeconfig, for a server on another machine or a user who may `get` `/backup` and nothing else' -r -F
+complete -c davit -n "__fish_davit_using_subcommand backup" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand backup" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
+json\t''"
+complete -c davit -n "__fish_davit_using_subcommand backup" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand backup" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand restore" -l data-dir -d 'The data directory to make; it must not have a store yet' -r -F
+complete -c davit -n "__fish_davit_using_subcommand restore" -l key -d 'The encryption.key with which the backup was made; it is copied into the data directory. Needed unless it is there already' -r -F
+complete -c davit -n "__fish_davit_using_subcommand restore" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand restore" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
+json\t''"
+complete -c davit -n "__fish_davit_using_subcommand restore" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand restore" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "up" -d 'Run everything on this machine: API server, controller, and the local Docker Engine'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "controller" -d 'Run the controller against a cluster: KUBECONFIG, or the cluster it runs in'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "crds" -d 'Print the CustomResourceDefinitions as YAML'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

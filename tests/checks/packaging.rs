@@ -1,0 +1,188 @@
+//! `packaging/`: man pages and completions are generated from the command line, and `make install` puts everything in place.
+//! `UPDATE=1 cargo test --test checks packaging` writes the generated files.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test starts programs, and panics if an expectation fails"
+)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::Shell;
+use davit::cli::Cli;
+use davit_test_support::{run, try_run};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The generated files by their path in packaging/.
+fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let dir = tempfile::tempdir().unwrap();
+    clap_mangen::generate_to(Cli::command(), dir.path()).unwrap();
+    for page in dir.path().read_dir().unwrap().flatten() {
+        files.insert(
+            Path::new("man").join(page.file_name()),
+            std::fs::read(page.path()).unwrap(),
+        );
+    }
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "davit", &mut text);
+        let name = match shell {
+            Shell::Zsh => "_davit".to_owned(),
+            Shell::Fish => "davit.fish".to_owned(),
+            _ => "davit".to_owned(),
+        };
+        files.insert(Path::new("completions").join(shell.to_string()).join(name), text);
+    }
+    files
+}
+
+/// Every file below `dir`, relative to it.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(next) = todo.pop() {
+        for entry in next.read_dir().into_iter().flatten().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                todo.push(entry.path());
+            } else {
+                files.push(entry.path().strip_prefix(dir).unwrap().to_owned());
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn man_pages_and_completions_are_those_of_the_command_line() {
+    let packaging = root().join("packaging");
+    let expected = generated();
+    assert!(expected.len() > 8, "{:?}", expected.keys());
+    if std::env::var_os("UPDATE").is_some() {
+        for folder in ["man", "completions"] {
+            let _ = std::fs::remove_dir_all(packaging.join(folder));
+        }
+        for (path, text) in &expected {
+            let path = packaging.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+    for (path, text) in &expected {
+        assert!(
+            std::fs::read(packaging.join(path)).is_ok_and(|found| found == *text),
+            "packaging/{} is out of date: run `UPDATE=1 cargo test --test checks packaging`",
+            path.display()
+        );
+    }
+    let found: Vec<_> = ["man", "completions"]
+        .iter()
+        .flat_map(|folder| {
+            below(&packaging.join(folder))
+                .into_iter()
+                .map(move |path| Path::new(folder).join(path))
+        })
+        .collect();
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+}
+
+#[test]
+fn installed_files_are_complete_and_uninstall_removes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |target: &str| {
+        run(Command::new("make")
+            .arg(target)
+            .arg(format!("DESTDIR={}", dir.path().display()))
+            .args(["PREFIX=/usr", &format!("BINARY={}", env!("CARGO_BIN_EXE_davit"))])
+            .current_dir(root()))
+    };
+    make("install");
+    let installed = below(dir.path());
+    for file in [
+        "usr/bin/davit",
+        "usr/lib/systemd/system/davit.service",
+        "usr/lib/sysusers.d/davit.conf",
+        "usr/share/bash-completion/completions/davit",
+        "usr/share/fish/vendor_completions.d/davit.fish",
+        "usr/share/man/man1/davit-up.1",
+        "usr/share/man/man1/davit.1",
+        "usr/share/zsh/site-functions/_davit",
+    ] {
+        assert!(
+            installed.contains(&PathBuf::from(file)),
+            "{file} is not in {installed:?}"
+        );
+    }
+    run(Command::new(dir.path().join("usr/bin/davit")).arg("--version"));
+    let unit = std::fs::read_to_string(dir.path().join("usr/lib/systemd/system/davit.service")).unwrap();
+    let start = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))
+        .unwrap();
+    assert_eq!(start.split(' ').next(), Some("/usr/bin/davit"));
+    Cli::try_parse_from(start.split(' ')).unwrap();
+    make("uninstall");
+    assert_eq!(below(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn unit_is_valid_and_hardened() {
+    let unit = std::fs::read_to_string(root().join("packaging/davit.service")).unwrap();
+    let environment = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("Environment="))
+        .unwrap();
+    let mut known = Cli::command();
+    known.build();
+    let up = known.find_subcommand("up").unwrap();
+    for assignment in environment.split(' ') {
+        let (name, _) = assignment.split_once('=').unwrap();
+        assert!(
+            up.get_arguments()
+                .any(|argument| argument.get_env().is_some_and(|env| env == name)),
+            "{name}"
+        );
+    }
+    for directive in [
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+        "StateDirectoryMode=0700",
+    ] {
+        assert!(unit.lines().any(|line| line == directive), "{directive}");
+    }
+    // Where systemd is installed, it reads the unit too.
+    if try_run(Command::new("sh").args(["-c", "command -v systemd-analyze"])).0 {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("davit.service");
+        std::fs::write(
+            &copy,
+            unit.replace("/usr/local/bin/davit", env!("CARGO_BIN_EXE_davit")),
+        )
+        .unwrap();
+        let (_, out, error) = try_run(
+            Command::new("systemd-analyze")
+                .args(["verify", "--man=no"])
+                .arg(&copy),
+        );
+        let said = out + &error;
+        let wrong: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("davit.service") && line.contains("nknown"))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}
