@@ -321,8 +321,8 @@ fn keep(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, ConfigEr
 /// # Errors
 /// It cannot be written.
 pub fn update_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
-    let is_private = fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0);
-    if is_private && fs::read(path).is_ok_and(|found| found == bytes) {
+    let of_others = fs::metadata(path).map_or(0, |found| found.mode() & 0o077);
+    if of_others == 0 && fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
     write_private(path, bytes).map_err(|source| ConfigError::file(path, source))
