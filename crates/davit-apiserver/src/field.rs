@@ -136,6 +136,11 @@ impl FieldError {
         Self::with_value(Cause::Duplicate, field, Some(value), "")
     }
 
+    /// `Duplicate value: SHOWN`, for a value of one of Go's types.
+    pub fn duplicate_shown(field: &str, shown: &str) -> Self {
+        Self::with_value(Cause::Duplicate, field, None, shown)
+    }
+
     /// `Duplicate value`, for objects and lists.
     pub fn duplicate_omitted(field: &str) -> Self {
         Self::with_value(Cause::Duplicate, field, None, "")

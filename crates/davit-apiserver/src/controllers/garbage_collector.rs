@@ -35,8 +35,21 @@ pub struct Worker {
     server: Arc<Server>,
     dependents: HashMap<Box<str>, HashSet<Place>>,
     owners: HashMap<Place, Box<[Owner]>>,
+    /// Namespaces that are being deleted, by uid: when their contents are deleted, and whether that has begun.
+    terminating: HashMap<Box<str>, Terminating>,
     /// Events in the order in which they were last written.
     expiries: VecDeque<Expiry>,
+}
+
+/// How long the contents of a deleted namespace stay, as upstream waits before it deletes them: `kubectl delete -f` of a
+/// file with the namespace and its objects finds the objects.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A namespace that is being deleted.
+struct Terminating {
+    key: ObjectKey,
+    when: Instant,
+    begun: bool,
 }
 
 /// How long an Event is kept after it was last written, as upstream keeps it.
@@ -56,18 +69,22 @@ pub async fn run(server: Arc<Server>, mut notices: mpsc::UnboundedReceiver<Notic
         server,
         dependents: HashMap::new(),
         owners: HashMap::new(),
+        terminating: HashMap::new(),
         expiries: VecDeque::new(),
     };
     let work = async {
         worker.look_at_everything().await;
         loop {
-            let next = worker.expiries.front().map(|expiry| expiry.when);
+            let waiting = worker.terminating.values().filter(|namespace| !namespace.begun);
+            let expiry = worker.expiries.front().map(|expiry| expiry.when);
+            let next = waiting.map(|namespace| namespace.when).chain(expiry).min();
             tokio::select! {
                 notice = notices.recv() => match notice {
                     Some(notice) => worker.hear(&notice).await,
                     None => return,
                 },
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    worker.empty_namespaces().await;
                     worker.expire().await;
                 }
             }
@@ -98,7 +115,57 @@ impl Worker {
         }
     }
 
+    /// Notes a namespace that is being deleted. Later writes to it, and to what is in it, are followed at once.
+    async fn terminate(&mut self, notice: &Notice) -> ApiResult<()> {
+        let namespace = &notice.object;
+        if !notice.collection.group.is_empty() || &*notice.collection.resource != "namespaces" {
+            return Ok(());
+        }
+        if notice.removed {
+            self.terminating.remove(&namespace.uid);
+        } else if namespace.deleting {
+            let known = self.terminating.entry(namespace.uid.clone());
+            let known = known.or_insert_with(|| Terminating {
+                key: namespace.key.clone(),
+                when: Instant::now() + GRACE,
+                begun: false,
+            });
+            if known.begun {
+                return namespaces::empty(&self.server, namespace).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the contents of the namespaces whose grace period is over.
+    async fn empty_namespaces(&mut self) {
+        let Some(resource) = self.resource(&GroupResource::new("", "namespaces")) else {
+            return;
+        };
+        let now = Instant::now();
+        let due = self.terminating.values_mut();
+        let due = due.filter(|namespace| !namespace.begun && namespace.when <= now);
+        let due: Vec<ObjectKey> = due
+            .map(|namespace| {
+                namespace.begun = true;
+                namespace.key.clone()
+            })
+            .collect();
+        for key in due {
+            let stored = self.server.store.view().get(&resource.collection, &key);
+            let Some(namespace) = stored.filter(|namespace| namespace.deleting) else {
+                continue;
+            };
+            if let Err(error) = namespaces::empty(&self.server, &namespace).await {
+                tracing::error!(%error, namespace = %key.name, "the namespace could not be emptied");
+            }
+        }
+    }
+
     async fn hear(&mut self, notice: &Notice) {
+        if let Err(error) = self.terminate(notice).await {
+            tracing::error!(%error, object = %notice.object.key.name, "the namespace could not be emptied");
+        }
         if notice.removed {
             self.forget(&(notice.collection.clone(), notice.object.key.clone()));
         } else {

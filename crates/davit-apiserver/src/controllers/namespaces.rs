@@ -121,8 +121,9 @@ pub async fn follow(server: &Server, notice: &Notice) -> ApiResult<()> {
     let object = &notice.object;
     let is_namespace = notice.collection.group.is_empty() && &*notice.collection.resource == "namespaces";
     if is_namespace && !notice.removed {
+        // The garbage collector empties it after a grace period.
         if object.deleting {
-            return empty(server, object).await;
+            return Ok(());
         }
         return furnish(server, &object.key.name).await;
     }
@@ -167,7 +168,8 @@ fn contents(server: &Server, namespace: &str) -> Vec<(Arc<Resource>, Vec<Arc<Obj
         .collect()
 }
 
-async fn empty(server: &Server, namespace: &Object) -> ApiResult<()> {
+/// Deletes the contents of a namespace that is being deleted, and the namespace if nothing is left.
+pub async fn empty(server: &Server, namespace: &Object) -> ApiResult<()> {
     for (resource, objects) in contents(server, &namespace.key.name) {
         let waiting = objects.into_iter().filter(|object| !object.deleting).collect();
         delete_all(server, &resource, waiting).await?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::{
     field::FieldError,
-    http::{negotiation::Shape, request::Match, response, selector::Selector},
+    http::{list_stream, negotiation::Shape, request::Match, response, selector::Selector},
     registry::builtin::Builtin,
     status::{ApiError, ApiResult},
     store::{Object, ObjectKey, Page},
@@ -39,7 +39,11 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
     if whole && metadata.get("continue").is_none() {
         metadata["continue"] = "".into();
     }
-    let body = call.presenter().list(&taken, &metadata);
+    let presenter = call.presenter();
+    if let Some(answer) = list_stream::answer(&presenter, &taken, &metadata, &call.warnings) {
+        return Ok(answer);
+    }
+    let body = presenter.list(&taken, &metadata);
     Ok(response::document(call.accept, 200, body, &call.warnings))
 }
 

@@ -5,6 +5,7 @@ pub mod duplicate_fields;
 pub mod flow_control;
 mod health;
 mod indent;
+pub mod list_stream;
 pub mod listener;
 pub mod negotiation;
 pub mod request;

@@ -141,21 +141,42 @@ impl Presenter {
         made.to_string().into()
     }
 
-    /// A list of objects.
-    pub fn list(&self, objects: &[Arc<Object>], metadata: &Value) -> Bytes {
-        let (kind, api_version) = match self.accept.shape {
-            Shape::Whole | Shape::Discovery(_) => (
-                self.resource.names.list_kind.clone(),
-                self.resource.api_version(&self.version.name),
-            ),
+    /// The kind and version of a list of objects or of their metadata.
+    fn list_type(&self) -> (String, String) {
+        match self.accept.shape {
             Shape::Metadata(version) => (
                 "PartialObjectMetadataList".to_owned(),
                 format!("meta.k8s.io/{version}"),
             ),
-            Shape::Table(version) => {
-                return self.rows(objects.iter().map(Arc::as_ref), version, metadata);
-            }
-        };
+            _ => (
+                self.resource.names.list_kind.clone(),
+                self.resource.api_version(&self.version.name),
+            ),
+        }
+    }
+
+    /// A list in JSON up to its first item; `]}` ends it.
+    pub fn list_head(&self, metadata: &Value) -> Vec<u8> {
+        let (kind, api_version) = self.list_type();
+        let head = json!({"kind": kind}).to_string();
+        let head = head.strip_suffix('}').unwrap_or_default();
+        format!("{head},\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[").into()
+    }
+
+    /// An item of a list in JSON.
+    pub fn list_item(&self, object: &Object, out: &mut BytesMut) {
+        match self.accept.shape {
+            Shape::Metadata(version) => out.put_slice(&partial(object, version)),
+            _ => self.item(object, out),
+        }
+    }
+
+    /// A list of objects.
+    pub fn list(&self, objects: &[Arc<Object>], metadata: &Value) -> Bytes {
+        if let Shape::Table(version) = self.accept.shape {
+            return self.rows(objects.iter().map(Arc::as_ref), version, metadata);
+        }
+        let (kind, api_version) = self.list_type();
         if self.accept.format == Format::Protobuf
             && let Some(bytes) = self.protobuf_list(objects, &api_version, &kind, metadata)
         {
@@ -163,19 +184,12 @@ impl Presenter {
         }
         let size: usize = objects.iter().map(|object| object.json().len() + 1).sum();
         let mut out = BytesMut::with_capacity(size + 256);
-        let head = json!({"kind": kind}).to_string();
-        out.put_slice(head.strip_suffix('}').unwrap_or_default().as_bytes());
-        out.put_slice(
-            format!(",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[").as_bytes(),
-        );
+        out.put_slice(&self.list_head(metadata));
         for (index, object) in objects.iter().enumerate() {
             if index > 0 {
                 out.put_u8(b',');
             }
-            match self.accept.shape {
-                Shape::Metadata(version) => out.put_slice(&partial(object, version)),
-                _ => self.item(object, &mut out),
-            }
+            self.list_item(object, &mut out);
         }
         out.put_slice(b"]}");
         out.freeze()

@@ -47,14 +47,23 @@ pub fn dns_subdomain(name: &str) -> Vec<String> {
     wrong
 }
 
+/// What is wrong with the name of a namespace.
+pub(super) fn namespace_name(name: &str) -> Vec<String> {
+    let mut wrong = dns_label(name);
+    if name.contains('.') {
+        wrong.retain(|why| why.contains("bytes"));
+        wrong.push("must not contain dots".to_owned());
+    }
+    wrong
+}
+
+/// What is wrong with a label of DNS.
 pub fn dns_label(name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 63 {
         wrong.push("must be no more than 63 bytes".to_owned());
     }
-    if name.contains('.') {
-        wrong.push("must not contain dots".to_owned());
-    } else if !LABEL.is_match(name) {
+    if !LABEL.is_match(name) {
         wrong.push(format!(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
              end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     fields::{FOREGROUND, Fields, NAMESPACE_FINALIZER, ORPHAN, finalizers, of},
-    names::{dns_label, dns_subdomain, label_value, path_segment, qualified_name},
+    names::{dns_label, dns_subdomain, label_value, namespace_name, path_segment, qualified_name},
 };
 use crate::{field::FieldError, registry::builtin::Builtin};
 
@@ -13,7 +13,8 @@ const ANNOTATION_BYTES: usize = 256 << 10;
 
 fn name_rules(builtin: Builtin) -> fn(&str) -> Vec<String> {
     match builtin {
-        Builtin::Namespace | Builtin::Service => dns_label,
+        Builtin::Namespace => namespace_name,
+        Builtin::Service => dns_label,
         Builtin::Role | Builtin::RoleBinding | Builtin::ClusterRole | Builtin::ClusterRoleBinding => {
             path_segment
         }
@@ -81,7 +82,7 @@ pub fn validate_embedded(metadata: &Fields) -> Vec<FieldError> {
         }
     }
     let namespace = metadata.get("namespace").and_then(Value::as_str);
-    for why in namespace.into_iter().flat_map(dns_label) {
+    for why in namespace.into_iter().flat_map(namespace_name) {
         let value = namespace.unwrap_or_default().into();
         errors.push(FieldError::invalid("metadata.namespace", &value, &why));
     }

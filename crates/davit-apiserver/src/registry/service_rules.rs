@@ -298,9 +298,11 @@ fn ports(spec: &Spec, headless: bool, errors: &mut Vec<FieldError>) {
         let number = port.get("port").and_then(Value::as_u64).unwrap_or_default();
         let protocol = text(port, "protocol");
         if !seen.insert((number, protocol)) {
-            let shown = json!({"Name": "", "Protocol": protocol, "AppProtocol": null, "Port": number,
-                "TargetPort": 0, "NodePort": 0});
-            errors.push(FieldError::duplicate(&format!("spec.ports[{at}]"), &shown));
+            let shown = format!(
+                "{{\"Name\":\"\",\"Protocol\":\"{protocol}\",\"AppProtocol\":null,\"Port\":{number},\"TargetPort\":0,\
+                 \"NodePort\":0}}"
+            );
+            errors.push(FieldError::duplicate_shown(&format!("spec.ports[{at}]"), &shown));
         }
     }
 }

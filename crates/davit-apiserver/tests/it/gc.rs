@@ -131,3 +131,30 @@ async fn a_deleted_namespace_is_emptied_first() {
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
     assert_eq!(send(&router, "POST", "/api/v1/namespaces", body).await.code, 201);
 }
+
+/// `kubectl delete -f` deletes the namespace first, then each object in it by name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_of_a_deleted_namespace_can_still_be_deleted_by_name() {
+    let server = server().await;
+    let router = api(&server);
+    let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
+    assert_eq!(send(&router, "POST", "/api/v1/namespaces", body).await.code, 201);
+    let maps = "/api/v1/namespaces/team/configmaps";
+    let names = ["a", "b", "c"];
+    for name in names {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        assert_eq!(send(&router, "POST", maps, map).await.code, 201);
+    }
+    let deleted = send(&router, "DELETE", "/api/v1/namespaces/team", Value::Null).await;
+    assert_eq!(deleted.code, 200);
+    // The garbage collector has seen the deletion when a later write has been followed.
+    let owned = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "orphaned",
+        "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "none"}]}});
+    assert_eq!(send(&router, "POST", MAPS, owned).await.code, 201);
+    until(&router, &format!("{MAPS}/orphaned"), |answer| answer.code == 404).await;
+    for name in names {
+        let deleted = send(&router, "DELETE", &format!("{maps}/{name}"), Value::Null).await;
+        assert_eq!(deleted.code, 200, "{name}");
+    }
+    until(&router, "/api/v1/namespaces/team", |answer| answer.code == 404).await;
+}

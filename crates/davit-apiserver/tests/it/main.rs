@@ -28,6 +28,7 @@ mod gc;
 mod kill;
 mod kubectl;
 mod kubectl_debian;
+mod large_lists;
 mod layering;
 mod limits;
 mod support;
