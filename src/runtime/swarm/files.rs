@@ -9,9 +9,9 @@ use bollard::models::{ConfigSpec, SecretSpec};
 use bollard::query_parameters::{ListConfigsOptionsBuilder, ListSecretsOptionsBuilder};
 use sha2::{Digest as _, Sha256};
 
-use super::super::docker::errors;
-use super::super::docker::labels::{self, Names};
 use crate::model::AppId;
+use crate::runtime::docker::errors;
+use crate::runtime::docker::labels::{self, Names};
 use crate::runtime::{Deployment, MountSource, RuntimeError};
 
 /// A config or secret that a service mounts.

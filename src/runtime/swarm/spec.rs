@@ -11,10 +11,10 @@ use bollard::models::{
 };
 use serde_json::Value;
 
-use super::super::docker::labels::{self, Names};
 use super::files::Attached;
 use crate::api::{Protocol, Strategy};
 use crate::redact::Secret;
+use crate::runtime::docker::labels::{self, Names};
 use crate::runtime::{Deployment, MountSource, Port, Probe, Restart, RuntimeError};
 
 /// Time before Swarm starts a task again, in nanoseconds.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models::{EndpointPortConfigProtocolEnum, Service, Task, TaskState};
 use jiff::Timestamp;
 
-use super::super::docker::labels;
 use crate::api::Protocol;
 use crate::redact::Secret;
+use crate::runtime::docker::labels;
 use crate::runtime::redaction::GivenSecrets;
 use crate::runtime::rolling::in_steps;
 use crate::runtime::{ExitStatus, Port, Replica, ReplicaState};
