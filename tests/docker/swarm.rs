@@ -15,12 +15,12 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[tokio::test(flavor = "multi_thread")]
 async fn swarm_runtime_keeps_the_contract() {
     let engine = Arc::new(OwnEngine::swarm());
-    contract::as_many_as_wanted_serve_and_nothing_changes_then(Rig::swarm(&engine)).await;
-    contract::replicas_come_and_go_without_touching_the_others(Rig::swarm(&engine)).await;
+    contract::replicas_serve_and_a_second_deploy_changes_nothing(Rig::swarm(&engine)).await;
+    contract::scaling_does_not_touch_other_replicas(Rig::swarm(&engine)).await;
     job_that_ends_is_not_started_again(Rig::swarm(&engine)).await;
-    contract::a_crash_loop_is_not_healthy(Rig::swarm(&engine)).await;
-    contract::removed_means_gone_but_for_volumes(Rig::swarm(&engine)).await;
-    contract::a_namesake_takes_nothing_over(Rig::swarm(&engine)).await;
+    contract::crash_loop_is_not_healthy(Rig::swarm(&engine)).await;
+    contract::removed_application_leaves_only_volumes(Rig::swarm(&engine)).await;
+    contract::application_of_the_same_name_adopts_nothing(Rig::swarm(&engine)).await;
     release_that_never_gets_healthy_replaces_nothing(Rig::swarm(&engine)).await;
     files_and_names_of_a_service_are_those_of_its_application(Rig::swarm(&engine), &engine).await;
     removed_container_is_replaced_and_reported(Rig::swarm(&engine), &engine).await;
