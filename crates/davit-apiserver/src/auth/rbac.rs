@@ -53,6 +53,15 @@ const DISCOVERY: &[&str] = &[
     "/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz",
 ];
 
+/// Paths that every service account may read, as upstream's `system:service-account-issuer-discovery` has it.
+const ISSUER_DISCOVERY: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/.well-known/openid-configuration/",
+    "/openid/v1/jwks",
+    "/openid/v1/jwks/",
+];
+const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Whether `subject` may do that.
@@ -103,7 +112,14 @@ fn implied(subject: &Identity, attributes: &Attributes) -> Option<&'static str> 
                 path.strip_prefix(*known)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
-            (verb == "get" && DISCOVERY.iter().any(beneath)).then_some("system:discovery")
+            let of_issuer = subject.groups.iter().any(|group| group == SERVICE_ACCOUNTS);
+            match verb.as_str() {
+                "get" if DISCOVERY.iter().any(beneath) => Some("system:discovery"),
+                "get" if of_issuer && ISSUER_DISCOVERY.contains(&path.as_str()) => {
+                    Some("system:service-account-issuer-discovery")
+                }
+                _ => None,
+            }
         }
         Attributes::Resource {
             verb,
@@ -138,6 +154,10 @@ pub fn rules(server: &Server, subject: &Identity, namespace: &str) -> Rules {
             json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]}),
         ],
     };
+    if subject.groups.iter().any(|group| group == SERVICE_ACCOUNTS) {
+        let issuer = json!({"verbs": ["get"], "nonResourceURLs": ISSUER_DISCOVERY});
+        found.paths.insert(0, issuer);
+    }
     // A master needs no role, but has one: `cluster-admin` is bound to its group.
     bound_rules(server, subject, namespace, &mut |_, _, rules| {
         for rule in rules {

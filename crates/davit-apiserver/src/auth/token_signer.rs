@@ -4,6 +4,7 @@ use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
+    digest::{SHA256, digest},
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
@@ -73,9 +74,27 @@ impl Keys {
         Ok(Self { pair, random })
     }
 
+    /// The public key as a JSON web key.
+    pub fn public(&self) -> Value {
+        // The uncompressed point: 4, x, y.
+        let point = self.pair.public_key().as_ref();
+        let (x, y) = point
+            .get(1..)
+            .unwrap_or_default()
+            .split_at_checked(32)
+            .unwrap_or_default();
+        json!({"use": "sig", "kty": "EC", "kid": self.id(), "alg": "ES256", "crv": "P-256",
+            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)})
+    }
+
+    /// The id of the key: the digest of its public part.
+    fn id(&self) -> String {
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, self.pair.public_key().as_ref()))
+    }
+
     /// A token that says `claims`.
     pub fn sign(&self, claims: &Value) -> ApiResult<String> {
-        let header = json!({"alg": "ES256", "typ": "JWT"});
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.id()});
         let text = format!(
             "{}.{}",
             URL_SAFE_NO_PAD.encode(header.to_string()),

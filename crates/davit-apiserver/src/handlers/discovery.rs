@@ -6,6 +6,7 @@ use http::{HeaderValue, Response, header, request::Parts};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
+use super::issuer_discovery;
 use crate::{
     http::{
         negotiation::{Accept, SPOKEN_BUILTIN, Shape},
@@ -30,6 +31,9 @@ pub fn answer(
 ) -> ApiResult<Response<Body>> {
     let registry = server.registry();
     if *path == Path::Other {
+        if let Some(answer) = issuer_discovery::answer(server, parts, &host(parts)) {
+            return Ok(answer);
+        }
         return other(&registry, parts, accept);
     }
     let accept = accept.map_err(|error| match error.details {

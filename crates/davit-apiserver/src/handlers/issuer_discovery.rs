@@ -20,7 +20,10 @@ pub fn answer(server: &Server, parts: &Parts, host: &str) -> Option<Response<Bod
                 "id_token_signing_alg_values_supported": ["ES256"]});
             Some(cacheable(&document, "application/json"))
         }
-        KEYS => Some(cacheable(&json!({"keys": [server.keys.public()]}), "application/jwk-set+json")),
+        KEYS => Some(cacheable(
+            &json!({"keys": [server.keys.public()]}),
+            "application/jwk-set+json",
+        )),
         _ => None,
     }
 }

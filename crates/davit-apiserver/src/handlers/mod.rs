@@ -7,6 +7,7 @@ mod create;
 mod delete;
 pub mod discovery;
 mod get;
+mod issuer_discovery;
 mod list;
 mod patch;
 mod reviews;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use davit_apiserver::ApiServer;
+use davit_apiserver::{ApiServer, Identity};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 
-use crate::support::{api, send, served, until};
+use crate::support::{api, get, send, served, server, until};
 
 /// A server and what asks it.
 struct Door {
@@ -224,4 +224,41 @@ async fn whoever_is_refused_while_he_still_writes_hears_it() {
         }
     }
     door.server.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn issuer_of_tokens_can_be_discovered_by_service_accounts_only() {
+    let server = server().await;
+    let group = ["system:serviceaccounts", "system:authenticated"];
+    let account = server.router_as(Identity::new("system:serviceaccount:default:default", &group));
+    let configuration = get(&account, "/.well-known/openid-configuration").await;
+    assert_eq!(configuration.code, 200);
+    assert_eq!(
+        configuration.text("/issuer"),
+        "https://kubernetes.default.svc.cluster.local"
+    );
+    assert!(configuration.text("/jwks_uri").ends_with("/openid/v1/jwks"));
+    let keys = get(&account, "/openid/v1/jwks").await;
+    let key = &keys.body["keys"][0];
+    assert_eq!(
+        (&key["kty"], &key["crv"], &key["alg"]),
+        (&json!("EC"), &json!("P-256"), &json!("ES256"))
+    );
+    // A token names the key that signed it, and the key verifies it.
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let made = send(&api(&server), "POST", path, request).await;
+    let token = made.text("/status/token").to_owned();
+    let decode =
+        |text: &str| base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text).unwrap();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let header: Value = serde_json::from_slice(&decode(signed.split('.').next().unwrap())).unwrap();
+    assert_eq!(header["kid"], key["kid"]);
+    let part = |name: &str| decode(key[name].as_str().unwrap());
+    let point = [vec![4], part("x"), part("y")].concat();
+    ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_FIXED, point)
+        .verify(signed.as_bytes(), &decode(signature))
+        .unwrap();
+    let jane = server.router_as(Identity::new("jane", &["system:authenticated"]));
+    assert_eq!(get(&jane, "/openid/v1/jwks").await.code, 403);
 }
