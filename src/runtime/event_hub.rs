@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
-use super::RuntimeEvent;
+use super::status::RuntimeEvent;
 use crate::model::AppId;
 
 /// How many events wait for a slow listener before they are replaced by one for everything.

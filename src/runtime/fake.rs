@@ -4,7 +4,7 @@
 pub mod orchestrator;
 mod state;
 
-pub use state::FakeContainer;
+pub use state::{Behaviour, Calls, FakeContainer};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,26 +25,6 @@ use super::{
 use crate::model::AppId;
 use state::State;
 
-/// What the containers of an image do once they are started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Behaviour {
-    /// They are healthy at once.
-    Healthy,
-    /// Their health is not known.
-    Starting,
-    /// They are not healthy.
-    Unhealthy(String),
-    /// They end by themselves, and do so again when they are started again.
-    Exits {
-        /// With this code.
-        code: i64,
-        /// And these last words.
-        message: String,
-    },
-    /// The engine refuses to start them: an entrypoint that is not there.
-    RefusesToStart(String),
-}
-
 /// What a hand can do to a container behind Davit's back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hand {
@@ -62,21 +42,6 @@ pub enum Hand {
     Disconnect,
     /// `docker network connect`.
     Connect,
-}
-
-/// How often each thing was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
-    /// Calls of [`Runtime::observe`].
-    pub observe: usize,
-    /// Calls of [`Runtime::deploy`].
-    pub deploy: usize,
-    /// Calls of [`Runtime::remove`].
-    pub remove: usize,
-    /// Containers made.
-    pub created: usize,
-    /// Containers stopped.
-    pub stopped: usize,
 }
 
 /// The engine in memory. A clone is the same engine.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ReplicaState;
+use super::status::ReplicaState;
 use crate::error::{cut, cut_beginning, one_line, printable};
 use crate::redact::{Masker, Secret};
 

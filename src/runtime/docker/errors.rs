@@ -362,6 +362,10 @@ mod tests {
             };
             assert!(said.contains(expected), "{message}: {said}");
         }
+    }
+
+    #[test]
+    fn output_of_a_program_that_was_not_executed_is_explained() {
         for (output, expected) in [
             (
                 "hello\n[FATAL tini (7)] exec /nope failed: No such file or directory",
@@ -391,6 +395,7 @@ mod tests {
             let said = error("find a free subnet", &refused(500, message)).to_string();
             assert!(said.contains("default-address-pools"), "{said}");
         }
+        let given = deployment("shop", "web", "h1");
         let missing = creation(&given, &refused(404, "No such image: sha256:1"));
         assert!(matches!(missing, RuntimeError::ImageMissing(_)), "{missing:?}");
         let none = creation(&given, &refused(400, "No command specified"));

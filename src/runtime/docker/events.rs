@@ -9,7 +9,7 @@ use bollard::query_parameters::EventsOptionsBuilder;
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
-use super::labels;
+use super::labels::{self, app_of};
 use super::{Inner, errors};
 use crate::model::AppId;
 
@@ -31,81 +31,78 @@ const NETWORK_EVENTS: [&str; 2] = ["disconnect", "connect"];
 const GATHER: Duration = Duration::from_millis(20);
 /// Pauses between tries to reach the engine: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Follows the engine's events until the runtime is dropped.
-pub(in crate::runtime::docker) async fn follow(inner: Weak<Inner>) {
-    let mut pause = BACKOFF.0;
-    loop {
-        let Some(strong) = inner.upgrade() else { return };
-        let types: Vec<String> = ["container", "network"].map(str::to_owned).into();
-        let events = CONTAINER_EVENTS.iter().chain(&NETWORK_EVENTS);
-        let filters = HashMap::from([
-            ("type".to_owned(), types),
-            (
-                "event".to_owned(),
-                events.map(|&event| event.to_owned()).collect(),
-            ),
-        ]);
-        // The request is only sent when the stream is first read, so that the engine is there must be asked otherwise; what
-        // happens between the two is seen because the stream goes back to before the question.
-        let since = jiff::Timestamp::now().as_second().saturating_sub(1).to_string();
-        let reached = strong.docker.ping().await;
-        if let Err(refusal) = reached {
-            tracing::debug!(error = %errors::error("reach the engine", &refusal), "the engine does not answer");
-            strong.hub.unanswered();
+impl Inner {
+    /// Follows the engine's events until the runtime is dropped.
+    pub(super) async fn follow(inner: Weak<Self>) {
+        let mut pause = BACKOFF.0;
+        loop {
+            let Some(strong) = inner.upgrade() else { return };
+            let types: Vec<String> = ["container", "network"].map(str::to_owned).into();
+            let events = CONTAINER_EVENTS.iter().chain(&NETWORK_EVENTS);
+            let filters = HashMap::from([
+                ("type".to_owned(), types),
+                (
+                    "event".to_owned(),
+                    events.map(|&event| event.to_owned()).collect(),
+                ),
+            ]);
+            // The request is only sent when the stream is first read, so that the engine is there must be asked otherwise; what
+            // happens between the two is seen because the stream goes back to before the question.
+            let since = jiff::Timestamp::now().as_second().saturating_sub(1).to_string();
+            let reached = strong.docker.ping().await;
+            if let Err(refusal) = reached {
+                tracing::debug!(error = %errors::error("reach the engine", &refusal), "the engine does not answer");
+                strong.hub.unanswered();
+                let hub = strong.hub.clone();
+                drop(strong);
+                hub.pause(pause).await;
+                pause = (pause * 2).min(BACKOFF.1);
+                continue;
+            }
+            let docker = strong.docker.clone();
+            let options = EventsOptionsBuilder::new()
+                .since(&since)
+                .filters(&filters)
+                .build();
+            let mut stream = std::pin::pin!(docker.events(Some(options)));
+            strong.hub.connected(true);
+            if let Err(refusal) = strong.resume().await {
+                tracing::debug!(error = %refusal, "looking at all containers");
+            }
+            drop(strong);
+            let begun = Instant::now();
+            while let Some(Ok(event)) = stream.next().await {
+                let Some(strong) = inner.upgrade() else { return };
+                strong.heard(&event).await;
+            }
+            let Some(strong) = inner.upgrade() else { return };
+            strong.hub.connected(false);
             let hub = strong.hub.clone();
             drop(strong);
+            if begun.elapsed() > BACKOFF.1 {
+                pause = BACKOFF.0;
+            }
             hub.pause(pause).await;
             pause = (pause * 2).min(BACKOFF.1);
-            continue;
         }
-        let docker = strong.docker.clone();
-        let options = EventsOptionsBuilder::new()
-            .since(&since)
-            .filters(&filters)
-            .build();
-        let mut stream = std::pin::pin!(docker.events(Some(options)));
-        strong.hub.connected(true);
-        if let Err(refusal) = strong.resume().await {
-            tracing::debug!(error = %refusal, "looking at all containers");
-        }
-        drop(strong);
-        let begun = Instant::now();
-        while let Some(Ok(event)) = stream.next().await {
+    }
+
+    /// Gathers what changed for a moment and tells it once.
+    pub(super) async fn gather(inner: Weak<Inner>, mut changed: mpsc::UnboundedReceiver<AppId>) {
+        while let Some(first) = changed.recv().await {
+            tokio::time::sleep(GATHER).await;
+            let mut apps = BTreeSet::from([first]);
+            while let Ok(app) = changed.try_recv() {
+                apps.insert(app);
+            }
             let Some(strong) = inner.upgrade() else { return };
-            strong.heard(&event).await;
-        }
-        let Some(strong) = inner.upgrade() else { return };
-        strong.hub.connected(false);
-        let hub = strong.hub.clone();
-        drop(strong);
-        if begun.elapsed() > BACKOFF.1 {
-            pause = BACKOFF.0;
-        }
-        hub.pause(pause).await;
-        pause = (pause * 2).min(BACKOFF.1);
-    }
-}
-
-/// Gathers what changed for a moment and tells it once.
-pub(in crate::runtime::docker) async fn gather(
-    inner: Weak<Inner>,
-    mut changed: mpsc::UnboundedReceiver<AppId>,
-) {
-    while let Some(first) = changed.recv().await {
-        tokio::time::sleep(GATHER).await;
-        let mut apps = BTreeSet::from([first]);
-        while let Ok(app) = changed.try_recv() {
-            apps.insert(app);
-        }
-        let Some(strong) = inner.upgrade() else { return };
-        for app in apps {
-            strong.hub.changed(app);
+            for app in apps {
+                strong.hub.changed(app);
+            }
         }
     }
-}
 
-impl Inner {
-    /// Takes in one event of the engine.
+    /// Handles one event of the engine.
     async fn heard(self: &Arc<Self>, event: &EventMessage) {
         let Some(actor) = &event.actor else { return };
         let none = HashMap::new();
@@ -164,12 +161,4 @@ impl Inner {
             let _ = self.changed.send(app);
         }
     }
-}
-
-/// Whose the thing with these labels is.
-pub fn app_of(labels: &HashMap<String, String>) -> Option<AppId> {
-    Some(AppId::new(
-        labels.get(labels::NAMESPACE)?,
-        labels.get(labels::APPLICATION)?,
-    ))
 }

@@ -15,9 +15,10 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
+use super::labels::app_of;
 use super::network::Reserved;
 use super::observe::{ContainerInfo, left_alias};
-use super::{Inner, create, errors, events, labels, network, volumes};
+use super::{Inner, create, endpoint, errors, labels, network, volumes};
 use crate::api::Protocol;
 use crate::model::AppId;
 use crate::runtime::rolling::{InProgress, Step};
@@ -111,7 +112,7 @@ impl Inner {
                     .map(|one| one.other_networks.as_slice())
                     .unwrap_or_default()
                 {
-                    let left = network::leave(&self.docker, network, &id);
+                    let left = endpoint::leave(&self.docker, network, &id);
                     self.quietly(&id, left).await?;
                 }
             }
@@ -272,7 +273,7 @@ impl Inner {
                 (reserved.network, reserved.ip)
             };
             let end = create::endpoint(Some(ip), mac, alias);
-            let work = network::replace(&inner.docker, &network, &id, left.as_deref(), freeze, end);
+            let work = endpoint::replace(&inner.docker, &network, &id, left.as_deref(), freeze, end);
             inner.probes.hold(&id);
             let exchanged = inner.quietly(&id, work).await;
             inner.probes.hold(&id);
@@ -334,7 +335,7 @@ impl Inner {
         self.probes.drop(id);
         self.since.forget(id);
         self.ends.forget(id);
-        if let Some(app) = events::app_of(&looked.labels) {
+        if let Some(app) = app_of(&looked.labels) {
             let _nobody_makes_containers = self.using_files.write().await;
             volumes::remove_files(&self.docker, &self.names, &app).await?;
         }
@@ -352,7 +353,7 @@ impl Inner {
             }
             let own = |one: &ContainerSummary| {
                 let labels = one.labels.clone().unwrap_or_default();
-                self.names.ours(&labels) && events::app_of(&labels).as_ref() == Some(&deployment.identity.app)
+                self.names.ours(&labels) && app_of(&labels).as_ref() == Some(&deployment.identity.app)
             };
             let (ours, others): (Vec<_>, Vec<_>) = containers
                 .iter()
@@ -387,7 +388,7 @@ impl Inner {
             .map(|name| name.trim_start_matches('/'))
             .unwrap_or_default();
         let labels = container.labels.clone().unwrap_or_default();
-        match (events::app_of(&labels), labels.get(labels::INSTANCE)) {
+        match (app_of(&labels), labels.get(labels::INSTANCE)) {
             (Some(app), _) if self.names.ours(&labels) => format!("Application {app} (container {name})"),
             (Some(app), Some(instance)) if !instance.is_empty() => {
                 format!("container {name} of Application {app} of another Davit (--instance {instance})")

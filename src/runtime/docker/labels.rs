@@ -228,6 +228,11 @@ impl Names {
     }
 }
 
+/// The Application that a thing with these labels belongs to.
+pub fn app_of(labels: &HashMap<String, String>) -> Option<AppId> {
+    Some(AppId::new(labels.get(NAMESPACE)?, labels.get(APPLICATION)?))
+}
+
 /// Who another installation of our name is, and what to do about it.
 pub fn another(installation: &str) -> String {
     format!(

@@ -7,15 +7,19 @@
 mod architecture;
 mod create;
 pub mod docker_host;
+mod endpoint;
 pub(super) mod errors;
 mod events;
 mod execute;
+mod healthy_since;
 pub(super) mod labels;
 pub(super) mod log_tail;
 mod network;
 mod observe;
+mod output;
 mod probe;
 mod restart_history;
+mod subnet;
 mod volumes;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -25,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
-use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder, LogsOptionsBuilder};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
@@ -34,17 +38,15 @@ use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Capabilities, Deployment, MAX_OUTPUT, Progress, RedactionPolicy, Running, Runtime, RuntimeError,
-    RuntimeEvent,
+    Capabilities, Deployment, Progress, RedactionPolicy, Running, Runtime, RuntimeError, RuntimeEvent,
 };
-use crate::error::{chain, cut};
+use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::event_hub::EventHub;
-use crate::runtime::rolling::{self, ContainerView, Health, InProgress, Phase, RolloutSpec, in_steps};
-pub(super) use events::app_of;
-use labels::Names;
-use log_tail::LogTail;
-use observe::{ContainerInfo, Since};
+use crate::runtime::rolling::{self, ContainerView, Health, InProgress, Phase, RolloutSpec};
+use healthy_since::Since;
+use labels::{Names, app_of};
+use observe::ContainerInfo;
 use probe::{Check, Probes, Target};
 use restart_history::RestartHistory;
 
@@ -124,7 +126,7 @@ impl DockerRuntime {
             following: Once::new(),
             stop: stop.clone(),
         });
-        let gather = events::gather(Arc::downgrade(&inner), receiver);
+        let gather = Inner::gather(Arc::downgrade(&inner), receiver);
         tokio::spawn(stop.clone().run_until_cancelled_owned(gather));
         Self {
             inner,
@@ -284,7 +286,7 @@ impl Runtime for DockerRuntime {
         let inner = &self.inner;
         let stream = inner.hub.listen();
         inner.following.call_once(|| {
-            let follow = events::follow(Arc::downgrade(inner));
+            let follow = Inner::follow(Arc::downgrade(inner));
             tokio::spawn(inner.stop.clone().run_until_cancelled_owned(follow));
         });
         stream.boxed()
@@ -451,29 +453,6 @@ impl Inner {
         }
     }
 
-    /// Finds a container whose program could not be executed. Process 1 is the engine's init, so the engine reports a
-    /// start, and the failure is seen only in the container's output.
-    async fn not_executed(
-        &self,
-        deployment: &Deployment,
-        looked: &[ContainerInfo],
-    ) -> Result<(), RuntimeError> {
-        let ended = |one: &&ContainerInfo| {
-            deployment.policy.replicas > 0
-                && matches!(one.phase, Phase::Exited(_) | Phase::Restarting)
-                && matches!(one.code, 1 | 2 | 126 | 127)
-                && one.labels.get(labels::CONFIG) == Some(&deployment.identity.hash)
-        };
-        for one in looked.iter().filter(ended) {
-            let output = self.last_output(one).await;
-            let refused = self.foreign_program(&one.id, one.code, &output).await;
-            if let Some(error) = refused.or_else(|| errors::not_executed(&output)) {
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
     /// Removes the namespace's network, if no container of the namespace is left. One that is still held keeps nobody
     /// waiting: it goes with the namespace's next Application, or in [`Self::resume`].
     async fn remove_unused_network(&self, namespace: &str) -> Result<(), RuntimeError> {
@@ -496,39 +475,5 @@ impl Inner {
             self.remove_unused_network(&namespace).await?;
         }
         Ok(())
-    }
-
-    /// What a container that keeps ending said last, as it was when that was first told.
-    async fn output_of_restarting(&self, looked: &ContainerInfo) -> String {
-        let (times, last) = (in_steps(looked.restarts), looked.last);
-        if let Some(words) = self.ends.words(&looked.id, times, last) {
-            return words;
-        }
-        let words = self.last_output(looked).await;
-        self.ends.keep(&looked.id, times, last, &words);
-        words
-    }
-
-    /// The last lines of a container's output, or the engine's error message if it wrote nothing.
-    async fn last_output(&self, looked: &ContainerInfo) -> String {
-        match self.output(&looked.id).await {
-            nothing if nothing.is_empty() => cut(looked.error.trim(), MAX_OUTPUT),
-            words => words,
-        }
-    }
-
-    /// The last lines of a container's output.
-    async fn output(&self, id: &str) -> String {
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .tail(&log_tail::LINES.to_string())
-            .build();
-        let mut words = LogTail::default();
-        let mut entries = std::pin::pin!(self.docker.logs(id, Some(options)));
-        while let Some(Ok(entry)) = entries.next().await {
-            words.hear(&entry.into_bytes());
-        }
-        words.tell()
     }
 }

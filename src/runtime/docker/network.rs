@@ -17,21 +17,19 @@
 //!   client that had just resolved the name still reaches it.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
 use std::path::Path;
 
 use bollard::Docker;
 use bollard::models::{
-    ContainerSummary, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
-    NetworkDisconnectRequest, NetworkInspect,
+    ContainerSummary, Ipam, IpamConfig, NetworkCreateRequest, NetworkDisconnectRequest, NetworkInspect,
 };
 use bollard::query_parameters::{
     InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
 };
-use rand::Rng as _;
 
 use super::errors;
 use super::labels::{self, Names};
+use super::subnet::Subnet;
 use crate::runtime::RuntimeError;
 
 /// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
@@ -40,43 +38,6 @@ const PICKS: usize = 5;
 const OTHER_NAMES: u32 = 8;
 /// How much of a network's id is in the name of its bridge.
 const BRIDGE_ID: usize = 12;
-
-/// A subnet of IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Subnet {
-    base: u32,
-    bits: u32,
-}
-
-impl Subnet {
-    fn parse(text: &str) -> Option<Self> {
-        let (base, bits) = text.split_once('/')?;
-        let (base, bits) = (base.parse::<Ipv4Addr>().ok()?, bits.parse::<u32>().ok()?);
-        (8..=29).contains(&bits).then(|| Self {
-            base: base.to_bits(),
-            bits,
-        })
-    }
-
-    fn half(self) -> u32 {
-        1 << (31 - self.bits)
-    }
-
-    /// What the engine hands out by itself.
-    fn lower(self) -> String {
-        format!("{}/{}", Ipv4Addr::from_bits(self.base), self.bits + 1)
-    }
-
-    /// An address of the upper half that is not taken: any, so that one that was just given back is not soon another's.
-    fn free(self, taken: &HashSet<String>) -> Option<String> {
-        // Without the broadcast address at the end.
-        let size = self.half() - 1;
-        let start = rand::rng().random_range(0..size);
-        (0..size)
-            .map(|offset| Ipv4Addr::from_bits(self.base + self.half() + (start + offset) % size).to_string())
-            .find(|ip| !taken.contains(ip))
-    }
-}
 
 /// The subnet of the next network, chosen in advance: the engine takes longer to choose than to create the network.
 #[derive(Debug, Default)]
@@ -398,55 +359,6 @@ async fn create(
     docker.create_network(request).await.map(drop)
 }
 
-/// Replaces a container's endpoint in `left` by one in `network`. The container is frozen meanwhile if `freeze` is set.
-pub async fn replace(
-    docker: &Docker,
-    network: &str,
-    id: &str,
-    left: Option<&str>,
-    freeze: bool,
-    end: EndpointSettings,
-) -> Result<(), RuntimeError> {
-    // A container that does not run, or an engine that cannot freeze it, is no failure.
-    let frozen = left.is_some() && freeze && docker.pause_container(id).await.is_ok();
-    let result = exchange(docker, network, id, left, end).await;
-    if frozen {
-        let thawed = docker.unpause_container(id).await;
-        errors::unless_gone("unpause a container", thawed)?;
-    }
-    result
-}
-
-/// Takes a container out of a network.
-pub async fn leave(docker: &Docker, network: &str, id: &str) -> Result<(), RuntimeError> {
-    let request = NetworkDisconnectRequest {
-        container: id.to_owned(),
-        force: None,
-    };
-    let left = docker.disconnect_network(network, request).await;
-    errors::unless_gone("take a container from a network", left).map(drop)
-}
-
-async fn exchange(
-    docker: &Docker,
-    network: &str,
-    id: &str,
-    left: Option<&str>,
-    end: EndpointSettings,
-) -> Result<(), RuntimeError> {
-    if let Some(left) = left {
-        leave(docker, left, id).await?;
-    }
-    let request = NetworkConnectRequest {
-        container: id.to_owned(),
-        endpoint_config: Some(end),
-    };
-    docker
-        .connect_network(network, request)
-        .await
-        .map_err(|refusal| errors::error("bring a container into its network", &refusal))
-}
-
 /// Removes the namespace's networks. False if one is held: by containers that are not Davit's, or by endpoints that an engine
 /// under load forgets late or never.
 pub async fn remove(docker: &Docker, names: &Names, namespace: &str) -> Result<bool, RuntimeError> {
@@ -555,21 +467,5 @@ mod tests {
             disconnected.is_some() && disconnected < position("DELETE"),
             "{requests:?}"
         );
-    }
-
-    #[test]
-    fn addresses_come_from_the_upper_half_until_it_is_full() {
-        let subnet = Subnet::parse("172.18.0.0/16").unwrap();
-        assert_eq!(subnet.lower(), "172.18.0.0/17");
-        let subnet = Subnet::parse("10.0.0.8/29").unwrap();
-        assert_eq!(subnet.lower(), "10.0.0.8/30");
-        let mut taken = HashSet::new();
-        while let Some(ip) = subnet.free(&taken) {
-            assert!(taken.insert(ip));
-        }
-        let all = ["10.0.0.12", "10.0.0.13", "10.0.0.14"].map(str::to_owned);
-        assert_eq!(taken, all.into());
-        assert_eq!(Subnet::parse("fd00::/64"), None);
-        assert_eq!(Subnet::parse("10.0.0.0/30"), None);
     }
 }

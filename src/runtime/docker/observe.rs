@@ -7,8 +7,8 @@ use bollard::models::{
     HealthcheckResult, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use jiff::Timestamp;
-use parking_lot::Mutex;
 
+use super::healthy_since::Since;
 use super::labels::{self, Names};
 use super::log_tail;
 use super::probe::Check;
@@ -91,31 +91,6 @@ pub struct ContainerInfo {
     pub checked: bool,
     /// That check.
     pub check: Option<Check>,
-}
-
-/// Since when the engine's own checks have succeeded, per container and start. The engine remembers only the last five
-/// results, so a longer time must be remembered here.
-#[derive(Debug, Default)]
-pub struct Since(Mutex<HashMap<String, (String, Timestamp)>>);
-
-impl Since {
-    /// Since when this start of the container has been healthy, where it is known to have been at `now`.
-    pub fn earliest(&self, id: &str, started: &str, now: Timestamp) -> Timestamp {
-        let mut known = self.0.lock();
-        let entry = known
-            .entry(id.to_owned())
-            .or_insert_with(|| (started.to_owned(), now));
-        if entry.0 != started {
-            *entry = (started.to_owned(), now);
-        }
-        entry.1 = entry.1.min(now);
-        entry.1
-    }
-
-    /// Forgets a container that is gone or not healthy.
-    pub fn forget(&self, id: &str) {
-        self.0.lock().remove(id);
-    }
 }
 
 /// The values of those variables that the labels name; of all where a container is older than that label.

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::Behaviour;
+use super::state::Behaviour;
 use crate::api::Strategy;
 use crate::model::AppId;
 use crate::runtime::event_hub::EventHub;

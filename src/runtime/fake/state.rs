@@ -5,13 +5,47 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Behaviour, Calls};
 use crate::api::Strategy;
 use crate::model::AppId;
 use crate::runtime::redaction::GivenSecrets;
 use crate::runtime::rolling::in_steps;
 use crate::runtime::rolling::{ContainerView, Drift, Health, InProgress, Phase, Step};
 use crate::runtime::{Deployment, ExitStatus, MountSource, Port, Replica, ReplicaState, RuntimeError};
+
+/// What the containers of an image do once they are started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// They are healthy at once.
+    Healthy,
+    /// Their health is not known.
+    Starting,
+    /// They are not healthy.
+    Unhealthy(String),
+    /// They end by themselves, and do so again when they are started again.
+    Exits {
+        /// With this code.
+        code: i64,
+        /// And these last words.
+        message: String,
+    },
+    /// The engine refuses to start them: an entrypoint that is not there.
+    RefusesToStart(String),
+}
+
+/// How often each thing was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls of `Runtime::observe`.
+    pub observe: usize,
+    /// Calls of `Runtime::deploy`.
+    pub deploy: usize,
+    /// Calls of `Runtime::remove`.
+    pub remove: usize,
+    /// Containers made.
+    pub created: usize,
+    /// Containers stopped.
+    pub stopped: usize,
+}
 
 /// One container of the fake engine.
 #[derive(Clone, Debug)]

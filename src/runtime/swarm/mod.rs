@@ -3,17 +3,18 @@
 //! Swarm performs the rollout: [`SwarmRuntime::deploy`] only compares the service with the deployment, updates it if they
 //! differ, and reports the progress of its tasks. Labels, as on a Docker Engine, are the only state.
 
+mod events;
 mod files;
+mod progress;
 mod spec;
 mod tasks;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Once, Weak};
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Once};
 
 use async_trait::async_trait;
 use bollard::Docker;
-use bollard::models::{NetworkCreateRequest, Service, ServiceUpdateStatusStateEnum, Task, TaskState};
+use bollard::models::{NetworkCreateRequest, Service, ServiceUpdateStatusStateEnum, Task};
 use bollard::query_parameters::{
     InspectContainerOptions, InspectNetworkOptions, InspectServiceOptions, ListServicesOptionsBuilder,
     ListTasksOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveVolumeOptions,
@@ -26,22 +27,16 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::docker::labels::{self, Names};
+use super::docker::errors;
+use super::docker::labels::{self, Names, app_of};
 use super::docker::log_tail::{self, LogTail};
-use super::docker::{app_of, errors};
 use super::event_hub::EventHub;
 use super::{
     Capabilities, Deployment, Progress, RedactionPolicy, ReplicaState, Restart, Running, Runtime,
     RuntimeError, RuntimeEvent,
 };
 use crate::model::AppId;
-
-/// How often the tasks are looked at: Swarm sends no events about tasks.
-const POLL: Duration = Duration::from_secs(2);
-/// How often a rollout is looked at.
-const ROLLING: Duration = Duration::from_secs(1);
-/// How long a task without any health check must run by default until it counts as ready.
-const MIN_READY_UNCHECKED: Duration = Duration::from_secs(1);
+use progress::{progress, rolling};
 
 /// Containers on a Docker Swarm, through one of its managers.
 pub struct SwarmRuntime {
@@ -220,78 +215,16 @@ impl Runtime for SwarmRuntime {
         let inner = &self.inner;
         let stream = inner.hub.listen();
         inner.following.call_once(|| {
-            let poll = poll(Arc::downgrade(inner));
+            let poll = Inner::poll(Arc::downgrade(inner));
             tokio::spawn(inner.stop.clone().run_until_cancelled_owned(poll));
         });
         stream.boxed()
     }
 }
 
-fn rolling(created: u32, ready: u32, waiting_for: String) -> Progress {
-    Progress::Rolling {
-        created,
-        ready,
-        check_in: Some(ROLLING),
-        waiting_for,
-    }
-}
-
 fn labels_of(service: &Service) -> HashMap<String, String> {
     let spec = service.spec.as_ref();
     spec.and_then(|spec| spec.labels.clone()).unwrap_or_default()
-}
-
-/// How far Swarm is with a service whose specification is the wanted one.
-fn progress(deployment: &Deployment, service: &Service, tasks: &[Task]) -> Progress {
-    let now = Timestamp::now();
-    let default = if deployment.spec.health.is_some() {
-        Duration::ZERO
-    } else {
-        MIN_READY_UNCHECKED
-    };
-    let min_ready = deployment.policy.min_ready.unwrap_or(default);
-    let seen = tasks::replicas(service, tasks, now);
-    let (own, others): (Vec<_>, Vec<_>) = seen
-        .iter()
-        .map(|seen| &seen.replica)
-        .partition(|replica| replica.hash == deployment.identity.hash && !replica.draining);
-    let mut waits = Vec::new();
-    let (mut ready, mut completed) = (0, 0);
-    for replica in &own {
-        let healthy = replica.healthy_since.map(|since| now.duration_since(since));
-        let healthy = healthy.and_then(|since| Duration::try_from(since).ok());
-        match (&replica.state, healthy) {
-            (_, Some(healthy)) if healthy >= min_ready => ready += 1,
-            (ReplicaState::Exited { code, .. }, _) => {
-                if deployment.history.completed.contains(&replica.id) {
-                    completed += 1;
-                } else if !deployment.spec.restart.starts_again(*code, replica.restarts) {
-                    let name = &replica.name;
-                    waits.push(format!(
-                        "{name} ended with exit code {code} and is not started again"
-                    ));
-                }
-            }
-            (ReplicaState::Unhealthy(why), _) => waits.push(format!("{} is unhealthy: {why}", replica.name)),
-            _ => waits.push(format!("{} has not been seen healthy yet", replica.name)),
-        }
-    }
-    if !others.is_empty() {
-        waits.push(format!("{} tasks to stop", others.len()));
-    }
-    let wanted = deployment.policy.replicas;
-    if ready + completed >= wanted && others.is_empty() && waits.is_empty() {
-        return Progress::Complete;
-    }
-    let created = u32::try_from(own.len()).unwrap_or(u32::MAX);
-    rolling(
-        created,
-        ready,
-        waits
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| "tasks to be created".to_owned()),
-    )
 }
 
 impl Inner {
@@ -544,64 +477,6 @@ impl Inner {
             .inspect_container(&container, None::<InspectContainerOptions>)
             .await;
         found.is_ok_and(|found| found.state.and_then(|state| state.oom_killed).unwrap_or_default())
-    }
-
-    /// A summary of each Application's service and tasks, which changes when they do.
-    async fn summaries(&self) -> Result<BTreeMap<AppId, String>, RuntimeError> {
-        let services = self.services(&self.names.instance_labels()).await?;
-        let listed = self
-            .docker
-            .list_tasks(None::<bollard::query_parameters::ListTasksOptions>)
-            .await;
-        let tasks = listed.map_err(|refusal| errors::error("list tasks", &refusal))?;
-        let mut summaries = BTreeMap::new();
-        for service in services {
-            let Some(app) = app_of(&labels_of(&service)) else {
-                continue;
-            };
-            let version = service.version.as_ref().and_then(|version| version.index);
-            let mut lines: Vec<String> = tasks
-                .iter()
-                .filter(|task| task.service_id == service.id)
-                .map(|task| {
-                    let state = task.status.as_ref().and_then(|status| status.state);
-                    let settled = state.filter(|state| *state != TaskState::REMOVE);
-                    format!("{:?} {settled:?} {:?}", task.id, task.desired_state)
-                })
-                .collect();
-            lines.sort();
-            summaries.insert(app, format!("{version:?} {lines:?}"));
-        }
-        Ok(summaries)
-    }
-}
-
-/// Polls the Swarm and sends an event for each Application whose tasks changed.
-async fn poll(inner: Weak<Inner>) {
-    let mut before: Option<BTreeMap<AppId, String>> = None;
-    loop {
-        let Some(strong) = inner.upgrade() else { return };
-        match strong.summaries().await {
-            Ok(now) => {
-                strong.hub.connected(true);
-                if let Some(before) = &before {
-                    let apps: BTreeSet<&AppId> = before.keys().chain(now.keys()).collect();
-                    for app in apps {
-                        if before.get(app) != now.get(app) {
-                            strong.hub.changed(app.clone());
-                        }
-                    }
-                }
-                before = Some(now);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the Swarm does not answer");
-                strong.hub.connected(false);
-                before = None;
-            }
-        }
-        drop(strong);
-        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -40,12 +40,6 @@ pub const CIRCLES: &[&str] = &[
     "src/plan/progress_deadline.rs -> src/plan/release_status.rs",
     "src/plan/quantities.rs -> src/plan/desired.rs",
     "src/plan/release_status.rs -> src/plan/progress_deadline.rs",
-    "src/runtime/docker/events.rs -> src/runtime/docker/mod.rs",
-    "src/runtime/docker/mod.rs -> src/runtime/docker/events.rs",
-    "src/runtime/docker/probe.rs -> src/runtime/docker/probe/run.rs",
-    "src/runtime/docker/probe/run.rs -> src/runtime/docker/probe.rs",
-    "src/runtime/fake.rs -> src/runtime/fake/state.rs",
-    "src/runtime/fake/state.rs -> src/runtime/fake.rs",
 ];
 
 /// The files of more than 500 lines.
@@ -57,9 +51,5 @@ pub const LONGER: &[&str] = &[
     "src/plan/desired.rs",
     "src/plan/release_status.rs",
     "src/process.rs",
-    "src/runtime/docker/mod.rs",
-    "src/runtime/docker/network.rs",
-    "src/runtime/docker/observe.rs",
-    "src/runtime/swarm/mod.rs",
     "src/source/image.rs",
 ];

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Question, Target};
+use super::check::{Question, Target};
 use crate::error::{chain, cut};
 use crate::runtime::MAX_OUTPUT;
 

@@ -1,0 +1,71 @@
+//! Reads what containers wrote, and what it explains.
+
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures::StreamExt as _;
+
+use super::labels;
+use super::log_tail::{self, LogTail};
+use super::observe::ContainerInfo;
+use super::{Inner, errors};
+use crate::error::cut;
+use crate::runtime::rolling::{Phase, in_steps};
+use crate::runtime::{Deployment, MAX_OUTPUT, RuntimeError};
+
+impl Inner {
+    /// Finds a container whose program could not be executed. Process 1 is the engine's init, so the engine reports a
+    /// start, and the failure is seen only in the container's output.
+    pub(super) async fn not_executed(
+        &self,
+        deployment: &Deployment,
+        looked: &[ContainerInfo],
+    ) -> Result<(), RuntimeError> {
+        let ended = |one: &&ContainerInfo| {
+            deployment.policy.replicas > 0
+                && matches!(one.phase, Phase::Exited(_) | Phase::Restarting)
+                && matches!(one.code, 1 | 2 | 126 | 127)
+                && one.labels.get(labels::CONFIG) == Some(&deployment.identity.hash)
+        };
+        for one in looked.iter().filter(ended) {
+            let output = self.last_output(one).await;
+            let refused = self.foreign_program(&one.id, one.code, &output).await;
+            if let Some(error) = refused.or_else(|| errors::not_executed(&output)) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a container that keeps ending said last, as it was when that was first told.
+    pub(super) async fn output_of_restarting(&self, looked: &ContainerInfo) -> String {
+        let (times, last) = (in_steps(looked.restarts), looked.last);
+        if let Some(words) = self.ends.words(&looked.id, times, last) {
+            return words;
+        }
+        let words = self.last_output(looked).await;
+        self.ends.keep(&looked.id, times, last, &words);
+        words
+    }
+
+    /// The last lines of a container's output, or the engine's error message if it wrote nothing.
+    pub(super) async fn last_output(&self, looked: &ContainerInfo) -> String {
+        match self.output(&looked.id).await {
+            nothing if nothing.is_empty() => cut(looked.error.trim(), MAX_OUTPUT),
+            words => words,
+        }
+    }
+
+    /// The last lines of a container's output.
+    pub(super) async fn output(&self, id: &str) -> String {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(&log_tail::LINES.to_string())
+            .build();
+        let mut words = LogTail::default();
+        let mut entries = std::pin::pin!(self.docker.logs(id, Some(options)));
+        while let Some(Ok(entry)) = entries.next().await {
+            words.hear(&entry.into_bytes());
+        }
+        words.tell()
+    }
+}

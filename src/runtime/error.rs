@@ -1,0 +1,106 @@
+//! Errors of runtimes.
+
+use super::port::Port;
+use crate::api::Reason;
+use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
+
+/// An error of a runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// A host port is taken.
+    #[error("bind host port {}: it is taken by {by}", port.place())]
+    PortTaken {
+        /// The port.
+        port: Port,
+        /// By whom, where that is known (another Application, or a program on the machine).
+        by: String,
+    },
+    /// The machine that the engine runs on does not have the address of a host port.
+    #[error("bind host port {}: spec.ports.hostIp {} is not an address of the engine's machine", .0.place(), .0.host_ip.as_deref().unwrap_or_default())]
+    AddressMissing(Port),
+    /// The image does not exist.
+    #[error("start a container: the image {0} is not in the engine")]
+    ImageMissing(String),
+    /// The runtime refuses the configuration: a missing entrypoint, a bad mount, a limit of the kernel.
+    #[error("start a container: {message}")]
+    Rejected {
+        /// The runtime's message.
+        message: String,
+        /// The fields of the spec that the message is about, if known.
+        fields: Option<&'static str>,
+    },
+    /// The image, or the program that it starts, is for another CPU architecture.
+    #[error("start a container: {subject} is for {program}, and the engine's machine is {machine}")]
+    WrongArchitecture {
+        /// The image or the path of the program.
+        subject: String,
+        /// Its architecture.
+        program: String,
+        /// The architecture of the engine's machine.
+        machine: String,
+    },
+    /// No space is left on the disk.
+    #[error("start a container: no space left on the engine's disk")]
+    DiskFull,
+    /// The engine does not answer.
+    #[error("reach the container engine: {0}")]
+    EngineUnavailable(String),
+    /// Any other error.
+    #[error("{doing}: {message}")]
+    Engine {
+        /// The attempted step.
+        doing: &'static str,
+        /// The engine's message.
+        message: String,
+    },
+}
+
+impl Explain for RuntimeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::PortTaken { .. }
+            | Self::AddressMissing(_)
+            | Self::Rejected { .. }
+            | Self::WrongArchitecture { .. } => Class::Terminal,
+            Self::ImageMissing(_) | Self::DiskFull | Self::EngineUnavailable(_) | Self::Engine { .. } => {
+                Class::Transient
+            }
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::PortTaken { .. } => Reason::PortTaken,
+            Self::AddressMissing(_) | Self::Rejected { .. } => Reason::ContainerConfigInvalid,
+            Self::WrongArchitecture { .. } => Reason::ArchitectureMismatch,
+            Self::ImageMissing(_) => Reason::ImageNotFound,
+            Self::DiskFull => Reason::DiskFull,
+            Self::EngineUnavailable(_) => Reason::EngineUnavailable,
+            Self::Engine { .. } => Reason::EngineFailed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::PortTaken { .. } => Some(
+                "set another hostPort in spec.ports, or free it and create a Release, or set the annotation \
+                 davit.dev/requestedAt to a new value: a release that has failed does not begin again by itself"
+                    .to_owned(),
+            ),
+            Self::AddressMissing(_) => Some(
+                "set hostIp to an address that `ip address` shows there, or leave it out to have the port at all of them"
+                    .to_owned(),
+            ),
+            Self::Rejected { fields, .. } => {
+                let fields = fields.unwrap_or("spec.command, spec.args and spec.volumes");
+                Some(format!("check {fields}"))
+            }
+            Self::WrongArchitecture { machine, .. } => Some(format!(
+                "build the image for linux/{machine}, or name an image of that platform"
+            )),
+            Self::DiskFull => Some("free space on the engine's disk; it is tried again".to_owned()),
+            Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
+            Self::ImageMissing(_) | Self::Engine { .. } => None,
+        }
+    }
+}
