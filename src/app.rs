@@ -20,14 +20,14 @@ use crate::builder::{BuilderOptions, DockerBuilder, Place};
 use crate::cli::RuntimeKind;
 use crate::cli::{Cli, Command};
 use crate::config::{Config, update_private, write_private};
-use crate::controller::Ctx;
-use crate::controller::build_job::Tools;
-use crate::controller::gc::Orphans;
+use crate::controller::context::Context;
 use crate::controller::job_queue::Jobs;
-use crate::controller::lookup::Lookups;
+use crate::controller::orphans::Orphans;
 use crate::controller::pull_journal::Pulls;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
+use crate::controller::resolve::single_flight::Lookups;
+use crate::controller::tools::Tools;
 use crate::controller::watch::{self, Stores};
 use crate::forge::{Forges, HttpOptions, HttpsProxy};
 use crate::metrics::Metrics;
@@ -329,7 +329,7 @@ pub async fn controller_loop(
         except: config.no_proxy.clone(),
     });
     let forges = Forges::new(http);
-    let ctx = Arc::new(Ctx {
+    let ctx = Arc::new(Context {
         install: Install {
             key: config.key.clone(),
             capabilities: runtime.capabilities(),

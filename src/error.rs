@@ -56,6 +56,11 @@ impl Problem {
         }
     }
 
+    /// Returns a problem of a spec that only the user can solve.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Class::Terminal, Reason::InvalidSpec, message)
+    }
+
     /// What `error` says of itself, with its sources.
     pub fn of(error: &(impl Explain + 'static)) -> Self {
         Self::masked(error, str::to_owned)

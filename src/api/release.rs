@@ -161,7 +161,10 @@ pub struct ReleaseStatus {
     pub queue: Option<QueuePlace>,
     /// What was done, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepStatus>,
+    /// What keeps the containers from being healthy, while the Release waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ReleaseProgress>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -286,7 +289,7 @@ pub struct QueuePlace {
 /// One step of a Release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Step {
+pub struct StepStatus {
     /// Fetching, Building, Deploying or Verifying.
     pub name: String,
     /// When it began.
@@ -312,6 +315,25 @@ pub struct EndedContainer {
     pub name: String,
     /// Its exit code.
     pub exit_code: i64,
+}
+
+/// What keeps the containers of a Release from being healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseProgress {
+    /// The kind of trouble. The message is written once for each kind.
+    pub reason: ProgressReason,
+    /// The trouble, with the name of the container.
+    pub message: String,
+}
+
+/// Kinds of trouble of containers that are not healthy yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProgressReason {
+    /// The health check of a container fails.
+    NotHealthyYet,
+    /// A container ended.
+    ContainerEnded,
 }
 
 /// Why a Release failed.

@@ -1,34 +1,22 @@
-//! What a job does: fetch and build, or pull. It runs beside the passes and ends only when nothing of it runs any more.
-
-use std::path::PathBuf;
-use std::sync::Arc;
+//! The work of a job: fetch and build, or pull. It ends only after all its processes and requests.
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
-use crate::builder::{BuildError, BuildRequest, Builder};
-use crate::error::{Class, Explain, Problem};
+use crate::builder::{BuildError, BuildRequest};
+use crate::error::{Class, Problem};
 use crate::job_log::JobLog;
 use crate::model::{CommitId, RefSpec, RegistryLogin};
+use crate::plan::Step;
 use crate::plan::state::{JobFailure, JobOutput};
-use crate::source::{CheckoutRequest, Fields, Git, GitRemote, image};
+use crate::source::{CheckoutRequest, Fields, GitRemote, image};
 
+use super::job_failure::{cancelled, ended, failed};
 use super::job_queue::Stage;
+use super::problem::io_problem;
 use super::pull_journal::Pulls;
-
-/// What a job needs of the outside.
-#[derive(Clone)]
-pub struct Tools {
-    /// Fetches commits.
-    pub git: Arc<Git>,
-    /// Makes images.
-    pub builder: Arc<dyn Builder>,
-    /// Pulls images; nothing where there is no engine of our own.
-    pub docker: Option<image::Docker>,
-    /// Where checkouts are made.
-    pub work_dir: PathBuf,
-}
+use super::tools::Tools;
 
 /// Fetches a commit and builds it.
 pub struct BuildWork {
@@ -48,7 +36,7 @@ pub struct BuildWork {
 pub struct PullWork {
     /// Pinned to a digest, or the id of a local image.
     pub image: String,
-    /// Who one is at the registry.
+    /// The credentials of the registry.
     pub login: Option<RegistryLogin>,
     /// The tag that it gets where it is Davit that pulls it.
     pub tag: Option<String>,
@@ -72,8 +60,8 @@ impl BuildWork {
         let fetched_at = Timestamp::now();
         let remote = match remote {
             Some(Ok(remote)) => remote,
-            Some(Err(problem)) => return Err(ended("Fetching", problem, false, &log)),
-            None => return Err(cancelled("Fetching")),
+            Some(Err(problem)) => return Err(ended(Step::Fetching, problem, false, &log)),
+            None => return Err(cancelled(Step::Fetching)),
         };
         let request = CheckoutRequest {
             remote: &remote,
@@ -85,11 +73,11 @@ impl BuildWork {
         let checkout = match tokio::time::timeout(self.request.timeout, fetching).await {
             Ok(Ok(checkout)) => checkout,
             Ok(Err(error)) => {
-                return Err(failed("Fetching", &error, cancel.is_cancelled(), &log));
+                return Err(failed(Step::Fetching, &error, cancel.is_cancelled(), &log));
             }
             Err(_) => {
                 let error = BuildError::Timeout(self.request.timeout);
-                return Err(failed("Fetching", &error, false, &log));
+                return Err(failed(Step::Fetching, &error, false, &log));
             }
         };
         stage.building();
@@ -111,7 +99,7 @@ impl BuildWork {
                 Err(JobFailure {
                     commit: Some((checkout.message.clone(), checkout.author.clone())),
                     built_at: Some(built_at),
-                    ..failed("Building", &error, cancelled, &log)
+                    ..failed(Step::Building, &error, cancelled, &log)
                 })
             }
         }
@@ -136,15 +124,15 @@ impl PullWork {
                 Reason::NotSupported,
                 "there is no engine here to pull images with",
             );
-            return Err(ended("Fetching", problem, false, &log));
+            return Err(ended(Step::Fetching, problem, false, &log));
         };
-        let stop = |error| failed("Fetching", &error, cancel.is_cancelled(), &log);
+        let stop = |error| failed(Step::Fetching, &error, cancel.is_cancelled(), &log);
         let is_there = image::is_there(engine, &self.image).await.map_err(stop)?;
         let begun = match &self.tag {
             Some(tag) if !is_there => {
                 let begun = self.pulls.begin(&self.image, tag);
-                let begun = begun.map_err(|error| super::io_problem("remember what is pulled", &error));
-                Some(begun.map_err(|problem| ended("Fetching", problem, false, &log))?)
+                let begun = begun.map_err(|error| io_problem("remember what is pulled", &error));
+                Some(begun.map_err(|problem| ended(Step::Fetching, problem, false, &log))?)
             }
             _ => None,
         };
@@ -155,7 +143,7 @@ impl PullWork {
             let adopted = tools.builder.adopt(&self.image, wanted, begun.is_some());
             let adopted = adopted
                 .await
-                .map_err(|error| failed("Fetching", &error, false, &log))?;
+                .map_err(|error| failed(Step::Fetching, &error, false, &log))?;
             tag = tag.filter(|_| adopted);
         }
         Ok(JobOutput {
@@ -164,76 +152,5 @@ impl PullWork {
             fetched_at: Some(fetched_at),
             ..JobOutput::default()
         })
-    }
-}
-
-fn failed(step: &'static str, error: &(impl Explain + 'static), cancelled: bool, log: &JobLog) -> JobFailure {
-    let problem = Problem::masked(error, |text| log.mask(text));
-    ended(step, problem, cancelled, log)
-}
-
-fn ended(step: &'static str, problem: Problem, cancelled: bool, log: &JobLog) -> JobFailure {
-    log.write(&format!("{step} failed: {}", problem.message));
-    JobFailure {
-        at: Timestamp::now(),
-        problem,
-        cancelled,
-        step,
-        log_tail: log.tail(),
-        commit: None,
-        built_at: None,
-    }
-}
-
-/// A job that was told to stop before it did anything.
-pub fn cancelled(step: &'static str) -> JobFailure {
-    let problem = Problem::new(Class::Terminal, Reason::Cancelled, "it was cancelled");
-    JobFailure {
-        at: Timestamp::now(),
-        problem,
-        cancelled: true,
-        step,
-        log_tail: String::new(),
-        commit: None,
-        built_at: None,
-    }
-}
-
-/// A job that panicked: a defect of ours, told as such.
-pub fn panicked(error: &tokio::task::JoinError) -> JobFailure {
-    tracing::error!(%error, "a job panicked");
-    let problem = Problem::new(
-        Class::Terminal,
-        Reason::Internal,
-        "a defect in Davit ended the job; see its log",
-    );
-    JobFailure {
-        at: Timestamp::now(),
-        problem,
-        cancelled: false,
-        step: "Building",
-        log_tail: String::new(),
-        commit: None,
-        built_at: None,
-    }
-}
-
-/// A log that cannot be opened.
-pub fn no_log(error: &std::io::Error) -> JobFailure {
-    let full = error.kind() == std::io::ErrorKind::StorageFull;
-    let reason = if full { Reason::DiskFull } else { Reason::Internal };
-    let problem = Problem::new(
-        Class::Transient,
-        reason,
-        format!("open the log of the release: {error}"),
-    );
-    JobFailure {
-        at: Timestamp::now(),
-        problem,
-        cancelled: false,
-        step: "Fetching",
-        log_tail: String::new(),
-        commit: None,
-        built_at: None,
     }
 }

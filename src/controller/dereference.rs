@@ -1,4 +1,4 @@
-//! I/O in: the Secrets and ConfigMaps that a spec refers to, as values.
+//! Reads the Secrets and ConfigMaps that a spec refers to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,10 @@ use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason};
 use crate::error::{Class, Problem};
 use crate::plan::desired::Values;
 use crate::plan::env_expansion::{self, Expanded, expand};
+use crate::plan::{Origins, ValueOrigin};
 use crate::redact::Secret;
+
+use super::problem::cluster_problem;
 
 /// The data of a Secret or ConfigMap, and the version it was read at.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ pub struct Reader {
     read: Mutex<Seen>,
 }
 
-/// What was read; nothing where it is not there.
+/// The objects that were read; `None` if an object does not exist.
 type Seen = HashMap<(Kind, String), Option<Arc<Data>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,9 +49,11 @@ impl Kind {
         }
     }
 
-    /// How `why` names an object.
-    fn origin(self, name: &str) -> String {
-        format!("{} {name}", self.name())
+    fn origin(self, name: &str) -> ValueOrigin {
+        match self {
+            Self::Secret => ValueOrigin::Secret(name.to_owned()),
+            Self::ConfigMap => ValueOrigin::ConfigMap(name.to_owned()),
+        }
     }
 
     fn missing(self) -> Reason {
@@ -148,7 +153,7 @@ impl Reader {
         let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
         api.get_opt(name)
             .await
-            .map_err(|error| super::cluster_problem("read what the spec refers to", &error))
+            .map_err(|error| cluster_problem("read what the spec refers to", &error))
     }
 
     async fn key(&self, kind: Kind, reference: &KeyRef, field: &str) -> Result<Option<Secret>, Problem> {
@@ -173,7 +178,7 @@ impl Reader {
         }
     }
 
-    /// One variable: its value, and whether no log may show it; nothing where an optional reference is missing.
+    /// Returns the value of a variable and whether it is confidential, or `None` if an optional reference is missing.
     async fn variable(&self, variable: &EnvVar, list: &str) -> Result<Option<(Secret, bool)>, Problem> {
         let field = |end: &str| format!("{list} {}: valueFrom.{end}", variable.name);
         let Some(from) = &variable.value_from else {
@@ -205,7 +210,7 @@ impl Reader {
             match self.object(kind, &reference.name).await? {
                 Some(data) => {
                     for (key, value) in &data.entries {
-                        let origin = Some(kind.origin(&reference.name));
+                        let origin = BTreeSet::from([kind.origin(&reference.name)]);
                         into.set(
                             format!("{prefix}{key}"),
                             value.clone(),
@@ -234,7 +239,8 @@ impl Reader {
             if variable.value_from.is_none() {
                 environment.literal(variable)?;
             } else if let Some((value, confidential)) = self.variable(variable, "spec.env").await? {
-                environment.set(variable.name.clone(), value, confidential, origin(variable));
+                let origins = origin(variable).into_iter().collect();
+                environment.set(variable.name.clone(), value, confidential, origins);
             }
         }
         let mut values = Values {
@@ -249,14 +255,14 @@ impl Reader {
                 if confidential {
                     values.confidential.push(value.clone());
                 }
-                values.come_from(format!("build.args.{}", variable.name), origin(variable));
+                values.record_origin(format!("build.args.{}", variable.name), origin(variable));
                 values.args.insert(variable.name.clone(), value);
             }
         }
         for variable in &build.secrets {
             if let Some((value, _)) = self.variable(variable, "spec.build.secrets").await? {
                 values.confidential.push(value.clone());
-                values.come_from(format!("build.secrets.{}", variable.name), origin(variable));
+                values.record_origin(format!("build.secrets.{}", variable.name), origin(variable));
                 values.secrets.insert(variable.name.clone(), value);
             }
         }
@@ -274,7 +280,7 @@ impl Reader {
                 if kind == Kind::Secret {
                     values.confidential.extend(data.entries.values().cloned());
                 }
-                values.come_from(
+                values.record_origin(
                     format!("run.volumes.{}", volume.name),
                     Some(kind.origin(&reference.name)),
                 );
@@ -286,7 +292,7 @@ impl Reader {
 }
 
 /// Which object a variable's value comes from.
-fn origin(variable: &EnvVar) -> Option<String> {
+fn origin(variable: &EnvVar) -> Option<ValueOrigin> {
     let from = variable.value_from.as_ref()?;
     let secret = from
         .secret_key_ref
@@ -305,7 +311,7 @@ struct Environment {
     confidential: Vec<Secret>,
     /// The names of those that no log may show.
     hidden: BTreeSet<String>,
-    origins: BTreeMap<String, String>,
+    origins: Origins,
 }
 
 impl Environment {
@@ -319,17 +325,18 @@ impl Environment {
         };
         let Expanded { text, used } = expand(text, &field, value_of)?;
         let confidential = used.iter().any(|name| self.hidden.contains(name));
-        let origin = env_expansion::origin(&used, &self.origins);
+        let origin = env_expansion::origins(&used, &self.origins);
         self.set(variable.name.clone(), text, confidential, origin);
         Ok(())
     }
 
-    fn set(&mut self, name: String, value: Secret, confidential: bool, origin: Option<String>) {
+    fn set(&mut self, name: String, value: Secret, confidential: bool, origins: BTreeSet<ValueOrigin>) {
         let field = field_of(&name);
-        match origin {
-            Some(origin) => self.origins.insert(field, origin),
-            None => self.origins.remove(&field),
-        };
+        if origins.is_empty() {
+            self.origins.remove(&field);
+        } else {
+            self.origins.insert(field, origins);
+        }
         if confidential {
             self.confidential.push(value.clone());
             self.hidden.insert(name.clone());

@@ -6,7 +6,23 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::api::FINALIZER;
+use crate::api::{Application, FINALIZER};
+
+/// Reports whether the Application is deleted and Davit's finalizer is removed.
+pub fn is_released(app: &Application) -> bool {
+    app.metadata.deletion_timestamp.is_some() && !app.finalizers().iter().any(|name| name == FINALIZER)
+}
+
+/// Adds the finalizer, unless the Application is deleted or suspended.
+///
+/// # Errors
+/// The API server cannot be reached.
+pub async fn ensure(client: &Client, app: &Application) -> Result<(), kube::Error> {
+    if app.metadata.deletion_timestamp.is_some() || app.spec.suspend {
+        return Ok(());
+    }
+    set(client, app, true).await
+}
 
 /// Adds or removes our finalizer, and only ours: refused where the list changed meanwhile. An object that is gone has
 /// none.

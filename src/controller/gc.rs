@@ -1,9 +1,7 @@
-//! What bears our labels and has no owner any more is swept: it was left behind by a crash or by a deletion that Davit
-//! did not see.
+//! Removes containers and networks with Davit's labels whose Application does not exist, after a crash or a deletion that
+//! Davit missed.
 
 use std::collections::HashSet;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::Api;
@@ -12,7 +10,7 @@ use crate::api::Application;
 use crate::error::chain;
 use crate::model::AppId;
 
-use super::Ctx;
+use super::context::Context;
 
 /// The pause between two looks at what is stopping.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -20,36 +18,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked at: longer than the grace that anybody gives a container, an hour.
 const ROUNDS: usize = 3700;
 
-/// UIDs of Applications whose containers were left to run without an owner (`deletionPolicy: Orphan`): a file each.
-#[derive(Clone, Debug)]
-pub struct Orphans {
-    dir: PathBuf,
-}
-
-impl Orphans {
-    /// Kept in `dir`, which is made when it is first needed.
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
-    }
-
-    /// Remembers one.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn add(&self, uid: &str) -> io::Result<()> {
-        std::fs::create_dir_all(&self.dir)?;
-        std::fs::File::create(self.dir.join(uid))?.sync_all()
-    }
-
-    /// True where it is remembered.
-    pub fn has(&self, uid: &str) -> bool {
-        !uid.is_empty() && self.dir.join(uid).exists()
-    }
-}
-
 /// Removes what no Application owns: called once the engine answers and the Applications are known. What is still
 /// stopping is asked for again until nothing is left of it.
-pub async fn sweep(ctx: &Ctx) {
+pub async fn sweep(ctx: &Context) {
     ctx.pulls.settle(&*ctx.tools.builder).await;
     let found = match ctx.runtime.apps().await {
         Ok(found) => found,
@@ -89,8 +60,8 @@ pub async fn sweep(ctx: &Ctx) {
     );
 }
 
-/// The Applications that there are; nothing where they could not be asked for.
-async fn owners(ctx: &Ctx) -> Option<HashSet<AppId>> {
+/// Returns the existing Applications, or `None` if they cannot be listed.
+async fn owners(ctx: &Context) -> Option<HashSet<AppId>> {
     let api: Api<Application> = Api::all(ctx.client.clone());
     match api.list(&kube::api::ListParams::default()).await {
         Ok(list) => Some(list.items.into_iter().filter_map(id).collect()),

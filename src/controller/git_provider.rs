@@ -1,4 +1,4 @@
-//! One pass over one GitProvider: sign in, count, say who uses it, and hold it while somebody does.
+//! Reconciles one GitProvider: signs in, counts repositories, and keeps it while Applications use it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,11 @@ use crate::error::{Class, Problem};
 use crate::forge::{self, Account};
 use crate::plan::backoff;
 
+use super::context::Context;
 use super::dereference::Reader;
-use super::origin::connection;
-use super::{Ctx, Error, finalizer};
+use super::finalizer;
+use super::problem::Error;
+use super::resolve::credentials::connection;
 
 /// How often a connection is checked by default.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -70,7 +72,7 @@ pub fn users_of_secret(
 ///
 /// # Errors
 /// The API server does not answer: tried again soon.
-pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Action, Error> {
     ctx.metrics.pass("GitProvider");
     let namespace = seen.namespace().unwrap_or_default();
     let api: Api<GitProvider> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -111,7 +113,7 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Ctx>) -> Result<Action, 
     })
 }
 
-/// The status of a GitProvider that is suspended: what was seen last stays, and Ready says that nobody looks.
+/// Returns the status of a suspended GitProvider: the last observation stays, and Ready is Suspended.
 fn suspended(provider: &GitProvider, now: Timestamp) -> GitProviderStatus {
     let generation = provider.metadata.generation.unwrap_or(1);
     let mut new = provider.status.clone().unwrap_or_default();
@@ -135,7 +137,7 @@ fn interval(provider: &GitProvider) -> Duration {
     wanted.max(Duration::from_secs(10))
 }
 
-async fn check(ctx: &Ctx, provider: &GitProvider, reader: &Reader) -> Result<Account, Problem> {
+async fn check(ctx: &Context, provider: &GitProvider, reader: &Reader) -> Result<Account, Problem> {
     let forge = connection(&ctx.forges, provider, reader).await?.0;
     forge.check().await.map_err(|error| Problem::of(&error))
 }
@@ -262,13 +264,13 @@ fn badly(all: &mut Vec<Condition>, problem: &Problem, generation: i64, now: Time
     condition::remove(all, calm);
 }
 
-async fn write(ctx: &Ctx, provider: &GitProvider, new: &GitProviderStatus) -> Result<(), Error> {
+async fn write(ctx: &Context, provider: &GitProvider, new: &GitProviderStatus) -> Result<(), Error> {
     let old = provider.status.as_ref();
-    Ok(ctx.report.tell(provider, None, old, new).await?)
+    Ok(ctx.report.report_status(provider, None, old, new).await?)
 }
 
-/// A GitProvider goes only when nothing uses it; until then its status says who does.
-async fn delete(ctx: &Ctx, provider: &GitProvider, users: &[String]) -> Result<Action, Error> {
+/// Deletes a GitProvider only if no Application uses it; until then the status names the users.
+async fn delete(ctx: &Context, provider: &GitProvider, users: &[String]) -> Result<Action, Error> {
     if users.is_empty() {
         ctx.forges.forget(&provider.uid().unwrap_or_default());
         finalizer::set(&ctx.client, provider, false).await?;

@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::AppId;
+use crate::plan::Step;
 use crate::plan::state::{JobFailure, JobOutput, JobOwner, JobState, JobView};
+
+use super::job_failure;
 
 /// How a job's work tells where it is.
 #[derive(Clone, Debug)]
@@ -112,7 +115,7 @@ impl Jobs {
             }
             table.next += 1;
             let id = table.next;
-            // Where one is free nobody is told to wait; none is free while somebody waits.
+            // If a slot is free, the job is never shown as queued. No slot is free while a job is queued.
             let place = Arc::clone(&self.shared.places).try_acquire_owned().ok();
             let state = if place.is_some() {
                 let since = Timestamp::now();
@@ -161,7 +164,7 @@ impl Jobs {
         // In a task of its own, so that a panic of one job is that job's failure and nothing else's.
         match self.shared.tasks.spawn(work(stage, cancel.clone())).await {
             Ok(result) => result,
-            Err(error) => Err(super::build_job::panicked(&error)),
+            Err(error) => Err(job_failure::panicked(&error)),
         }
     }
 
@@ -176,7 +179,7 @@ impl Jobs {
             () = cancel.cancelled() => None,
         };
         self.leave_queue(id);
-        let place = place.ok_or_else(|| super::build_job::cancelled("Pending"))?;
+        let place = place.ok_or_else(|| job_failure::cancelled(Step::Pending))?;
         let since = Timestamp::now();
         self.set(app, id, JobState::Fetching { since });
         Ok(place)
@@ -201,7 +204,7 @@ impl Jobs {
             && job.state != state
         {
             job.state = state;
-            // Nobody listens any more only while Davit stops.
+            // The receiver is gone only while Davit stops.
             let _ = self.shared.wake.send(app.clone());
         }
     }
@@ -254,7 +257,7 @@ mod tests {
         JobOwner {
             application: "uid".into(),
             release: release.into(),
-            work: "image".into(),
+            job_key: "image".into(),
         }
     }
 
@@ -314,7 +317,7 @@ mod tests {
         let jobs = Jobs::new(1, sender);
         jobs.start(&app("a"), owner("r1"), |_, cancel| async move {
             cancel.cancelled().await;
-            Err(super::super::build_job::cancelled("Fetching"))
+            Err(job_failure::cancelled(Step::Fetching))
         });
         until(&mut wake, || {
             matches!(jobs.view(&app("a")).unwrap().state, JobState::Fetching { .. })

@@ -1,5 +1,5 @@
-//! What is being pulled, so that an image that Davit pulled is known as its own whenever it ends: until the image has its
-//! tag of ours nothing in the engine tells it from one that somebody else pulled, who would miss it.
+//! Write-ahead record of image pulls. After a crash it distinguishes images pulled by Davit from images that were already on
+//! the engine.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

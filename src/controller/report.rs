@@ -40,7 +40,7 @@ impl Report {
     /// Writes what is different in `new`. True where something was.
     ///
     /// # Errors
-    /// The API server refuses or does not answer. An object that is gone is no error: there is nobody left to tell.
+    /// The API server refuses or cannot be reached. A 404 is ignored: the object was deleted in the meantime.
     pub async fn status<K, S>(&self, object: &K, old: Option<&S>, new: &S) -> Result<bool, kube::Error>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
@@ -113,7 +113,7 @@ impl Report {
     ///
     /// # Errors
     /// As [`Self::status`].
-    pub async fn tell<K, S>(
+    pub async fn report_status<K, S>(
         &self,
         object: &K,
         release: Option<&ObjectReference>,
@@ -153,7 +153,7 @@ impl Report {
             let Ok(reason) = now.reason.parse::<Reason>() else {
                 continue;
             };
-            let calm = is_calm(reason, new);
+            let calm = is_expected(reason, new);
             let under_way = condition::find(new, ConditionType::Reconciling)
                 .is_some_and(|reconciling| reconciling.reason == Reason::Progressing.as_str());
             if kind == ConditionType::Healthy
@@ -173,9 +173,9 @@ impl Report {
     }
 }
 
-/// Whether nobody need do anything about what is not ready: it is as it was asked for, or an answer or another object of
+/// Reports whether a state that is not ready needs no action of the user: it was asked for, or an answer or another object of
 /// the same `kubectl apply` is to come.
-fn is_calm(reason: Reason, new: &[Condition]) -> bool {
+fn is_expected(reason: Reason, new: &[Condition]) -> bool {
     match reason {
         Reason::Progressing
         | Reason::Stopped
@@ -202,7 +202,7 @@ fn is_ending(error: &kube::Error) -> bool {
         .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// The merge patch that makes `new` of `old`; nothing where they are equal. What is gone is patched to null.
+/// Returns the merge patch from `old` to `new`, or `None` if they are equal. Removed fields are patched to null.
 fn difference(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
@@ -284,7 +284,7 @@ mod tests {
             (Reason::Unhealthy, false, false),
             (Reason::GitUnreachable, false, false),
         ] {
-            assert_eq!(is_calm(reason, &stalled(is_stalled)), calm, "{reason}");
+            assert_eq!(is_expected(reason, &stalled(is_stalled)), calm, "{reason}");
         }
     }
 

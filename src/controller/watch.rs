@@ -1,4 +1,4 @@
-//! What wakes whom: watches, jobs and the runtime's events become references to Applications and GitProviders.
+//! Triggers of reconciles: watches, jobs and runtime events become references to Applications and GitProviders.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -20,7 +20,9 @@ use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
-use super::{Ctx, Error, application, dangling_release, dereference, gc, git_provider};
+use super::context::Context;
+use super::problem::Error;
+use super::{application, dangling_release, dereference, gc, git_provider};
 
 /// How many objects are worked on at once.
 const CONCURRENCY: u16 = 32;
@@ -62,7 +64,7 @@ impl Default for Stores {
 
 /// Runs both loops until `stop`: then passes end, jobs are stopped, and nothing of them runs any more.
 pub async fn run(
-    ctx: Arc<Ctx>,
+    ctx: Arc<Context>,
     stores: Stores,
     woken: mpsc::UnboundedReceiver<AppId>,
     stop: CancellationToken,
@@ -143,8 +145,8 @@ fn log<T, E: std::error::Error + 'static>(result: Result<T, E>) {
     }
 }
 
-/// The Release, where no pass will come by: it is open, and its Application is not known.
-fn without_application(ctx: &Ctx, release: &Release) -> Option<Release> {
+/// Returns the Release if no Application reconcile will handle it: it has not ended and its Application is not in the cache.
+fn without_application(ctx: &Context, release: &Release) -> Option<Release> {
     let namespace = release.namespace().unwrap_or_default();
     let app = ObjectRef::<Application>::new(&release.spec.application).within(&namespace);
     let ended = release
@@ -305,7 +307,7 @@ fn labels_of_namespaces(
     })
 }
 
-/// The Applications of a namespace whose GitProvider is of another one and selects who may use it.
+/// Returns the Applications of a namespace whose GitProvider belongs to another namespace and has a selector.
 fn selected(
     applications: &Store<Application>,
     providers: &Store<GitProvider>,
@@ -329,7 +331,7 @@ fn users_of(applications: &Store<Application>, provider: &GitProvider) -> Vec<Ob
 /// Jobs and containers that changed. When the engine is there (again), everything is looked at and what has no owner is
 /// swept.
 fn wakes(
-    ctx: Arc<Ctx>,
+    ctx: Arc<Context>,
     mut woken: mpsc::UnboundedReceiver<AppId>,
 ) -> impl Stream<Item = ObjectRef<Application>> + Send + 'static {
     let jobs = futures::stream::poll_fn(move |context| woken.poll_recv(context)).map(|app| vec![app]);

@@ -1,4 +1,4 @@
-//! What can be done: one call of a trait or of the API server each.
+//! Actions: one call of a trait or of the API server each.
 
 use std::time::Duration;
 
@@ -6,121 +6,123 @@ use crate::api::CauseKind;
 use crate::error::Problem;
 
 use super::desired::Desired;
+use super::job_spec::JobSpec;
 use super::state::JobOutput;
+use super::step::Step;
 
-/// One thing to do: one call of a trait or of the API server.
+/// One call of a trait or of the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Give a Release that somebody made its number.
+    /// Gives a number to a Release that a user created.
     Number {
-        /// Which.
+        /// The Release.
         release: String,
         /// Its number.
         number: i64,
     },
-    /// Give a Release that has no owner the Application, so that it goes with it.
+    /// Makes the Application the owner of a Release, so that both are deleted together.
     Adopt {
-        /// Which.
+        /// The Release.
         release: String,
     },
-    /// Make a Release for what is wanted now.
+    /// Creates a Release for what the Application wants now.
     Create {
-        /// Its number.
+        /// The number of the Release.
         number: i64,
-        /// What is wanted, boxed because it is large.
+        /// The state that the Release brings about, boxed because it is large.
         desired: Box<Desired>,
-        /// The commit or image that it asks for, where that is not the one that is wanted now.
+        /// The revision that the Release asks for, if that is not the current one.
         revision: Option<String>,
-        /// What makes it.
-        occasion: Occasion,
+        /// Why the Release is created.
+        reason: CreateReason,
     },
-    /// Record what a Release is pinned to, and why there is one.
+    /// Records what a Release is pinned to and why it exists.
     Begin {
-        /// Which.
+        /// The Release.
         release: String,
-        /// What it is pinned to.
+        /// The state that the Release brings about.
         desired: Box<Desired>,
     },
-    /// Fetch and build, or pull, for a Release.
+    /// Starts the job that builds or pulls the image of a Release.
     StartJob {
-        /// Which.
+        /// The Release.
         release: String,
-        /// What it is pinned to.
-        desired: Box<Desired>,
+        /// The work of the job, boxed because it is large.
+        job: Box<JobSpec>,
     },
-    /// Record why the work for a Release cannot begin yet.
+    /// Records why the work for a Release cannot begin yet.
     Wait {
         /// The Release.
         release: String,
         /// What must change first.
         problem: Problem,
     },
-    /// Stop the job; its end is observed later.
+    /// Cancels the job. Its end is observed by a later reconcile.
     CancelJob,
-    /// Let the job go on for this Release, which needs what it makes, in place of the one that it was begun for.
+    /// Lets the running job continue for this Release instead of the one that it was started for.
     HandOver {
-        /// Which.
+        /// The Release.
         release: String,
-        /// What it is pinned to.
-        desired: Box<Desired>,
+        /// The job, as this Release would start it.
+        job: Box<JobSpec>,
     },
-    /// Forget a job that has ended.
+    /// Removes an ended job from the queue.
     ForgetJob,
-    /// Record the image of a Release.
+    /// Records the image of a Release.
     RecordImage {
-        /// Which.
+        /// The Release.
         release: String,
         /// The image.
         output: JobOutput,
-        /// It was there already.
+        /// Whether the image existed already.
         reused: bool,
     },
-    /// Take the containers towards this Release; nothing: towards none at all.
+    /// Brings the containers closer to those of a Release.
     Deploy {
-        /// Which.
+        /// The Release; `None` stops all containers.
         release: Option<String>,
-        /// The Release whose containers nothing is done to meanwhile: it failed, and they are to be looked at.
-        beside: Option<String>,
+        /// A failed Release whose containers are left as they are, for inspection.
+        preserve: Option<String>,
     },
-    /// A Release has ended.
+    /// Records the end of a Release.
     End {
-        /// Which.
+        /// The Release.
         release: String,
-        /// How.
-        end: End,
+        /// How the Release ended.
+        outcome: ReleaseOutcome,
     },
-    /// Remove an ended Release from the history, with its log and, if no other needs it, its image.
+    /// Deletes an ended Release with its log and, unless another Release needs it, its image.
     Prune {
-        /// Which.
+        /// The Release.
         release: String,
         /// The image tag to remove.
         image_tag: Option<String>,
     },
-    /// Remove containers, network and, if asked, volumes.
+    /// Removes containers and network and, optionally, volumes.
     RemoveContainers {
-        /// Volumes too.
+        /// Whether to remove volumes.
         volumes: bool,
     },
-    /// Let everything of the Application run on without an owner.
+    /// Releases the finalizer and leaves everything running without an owner.
     Orphan,
-    /// Remove images, logs and caches, then let the object go.
+    /// Removes images, logs and caches, then releases the finalizer.
     Forget,
 }
 
-/// How a Release ends.
+/// How a Release ends without success.
 #[derive(Clone, Debug, PartialEq)]
-pub enum End {
-    /// Because it was asked to.
+pub enum ReleaseOutcome {
+    /// The user cancelled it.
     Cancelled,
-    /// Because a newer one came.
+    /// A newer Release replaced it.
     Superseded,
-    /// Because nothing is to run any more: what it was for is released again when something is.
-    Unwanted(Unwanted),
-    /// Because it failed in a step.
+    /// Nothing is to run any more. The same state is released again once something is to run.
+    NotNeeded(CancelReason),
+    /// A step failed.
     Failed {
         /// The step.
-        step: &'static str,
-        /// What went wrong.
+        step: Step,
+        /// The cause.
         problem: Problem,
         /// The last lines of the log.
         log_tail: String,
@@ -129,7 +131,7 @@ pub enum End {
 
 /// Why nothing is to run any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unwanted {
+pub enum CancelReason {
     /// `spec.stopped` became true.
     Stopped,
     /// `spec.source` was removed.
@@ -138,12 +140,12 @@ pub enum Unwanted {
     Deleted,
 }
 
-/// What to do now, and when to look again if nothing happens.
+/// The next actions, and the time of the next reconcile if no event triggers one earlier.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// In this order.
+    /// The actions, in order.
     pub actions: Vec<Action>,
-    /// Look again at the latest after this time.
+    /// The longest time until the next reconcile.
     pub check_in: Option<Duration>,
 }
 
@@ -152,29 +154,29 @@ impl Plan {
         self.actions.push(action);
     }
 
-    pub(super) fn look_again_in(&mut self, time: Duration) {
+    pub(super) fn requeue_in(&mut self, time: Duration) {
         self.check_in = Some(self.check_in.map_or(time, |already| already.min(time)));
     }
 }
 
-/// What makes a Release.
+/// Why Davit or a user creates a Release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Occasion {
-    /// What is wanted is another thing than before.
+pub enum CreateReason {
+    /// The desired state changed.
     #[default]
     Change,
-    /// Somebody created it.
+    /// A user created the Release.
     Created,
-    /// Somebody asked for a look now, and what is wanted had failed or was cancelled.
+    /// A user requested a reconcile after the desired state had failed or was cancelled.
     Requested,
-    /// What runs is of no Release that is recorded.
+    /// The running containers belong to no recorded Release.
     Unrecorded,
-    /// The image of what is to run is not in the engine any more.
+    /// The image that is to run is no longer in the engine.
     ImageLost,
 }
 
-impl Occasion {
-    /// What brought the Release about, where that is not what is different in it.
+impl CreateReason {
+    /// Returns the cause that is recorded, or `None` if the differences to the previous Release decide it.
     pub fn cause(self) -> Option<CauseKind> {
         match self {
             Self::Change => None,
@@ -183,7 +185,7 @@ impl Occasion {
         }
     }
 
-    /// Why there is a Release although nothing in it is different.
+    /// Returns the text of `status.why` for a Release without differences to the previous one.
     pub fn why(self) -> Option<&'static str> {
         match self {
             Self::Change => None,

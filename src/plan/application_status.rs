@@ -9,72 +9,96 @@ use crate::api::{
     ReleaseSummary, ResolvedSource, Retry, condition,
 };
 use crate::error::{Class, Problem};
-use crate::runtime::{ReplicaState, Running};
+use crate::runtime::Running;
 
-use super::conditions::{Verdict, built, ended_for_good, healthy, last_word, not_yet, phase_reason, urls};
+use super::action::{Action, Plan};
+use super::conditions::{ConditionValue, built, ended_for_good, healthy, last_word, phase_reason, urls};
+use super::containers::{count, hash_of, is_fully_rolled_out};
+use super::create_release::{newest_significant, release_name};
 use super::desired::PinnedSource;
-use super::progress_deadline::{has_arrived, hash_of};
-use super::{Action, Plan, count, newest_that_counts, release_status};
+use super::input::PlanInput;
+use super::record::Records;
+use super::state::request;
+use super::{release_status, retry};
 
-/// What was found out on one pass, after its actions.
+/// What the status is made from.
 #[derive(Clone, Debug)]
-pub struct Facts<'a> {
-    /// The Application.
-    pub app: &'a Application,
-    /// The source as it was resolved, or why it could not be; nothing where there is none.
-    pub source: Option<Result<PinnedSource, Problem>>,
-    /// Why what is wanted cannot be found out or done, other than through the source.
-    pub problem: Option<Problem>,
-    /// All Releases after this pass, in order.
-    pub releases: &'a [(String, ReleaseStatus)],
-    /// The containers.
-    pub running: Result<Running, Problem>,
-    /// What is retried, and when.
-    pub retry: Option<Retry>,
-    /// What is wanted now is known: it is what the newest Release is for.
-    pub known: bool,
-    /// The Release of which containers are to be made and whose image is not in the engine any more.
-    pub lost: Option<String>,
-    /// The request to look now that was acted on.
-    pub handled_request: Option<String>,
+struct StatusInput<'a> {
+    app: &'a Application,
+    /// The source as it was resolved, or the reason why it could not be; `None` without a source.
+    source: Option<&'a Result<PinnedSource, Problem>>,
+    /// Why the desired state is unknown or an action failed, other than because of the source.
+    problem: Option<&'a Problem>,
+    /// All Releases after the actions, in order.
+    releases: &'a [(String, ReleaseStatus)],
+    running: &'a Result<Running, Problem>,
+    retry: Option<Retry>,
+    /// Whether the desired state is the one of the newest Release.
+    desired_is_current: bool,
+    /// The Release that needs containers and whose image is no longer in the engine.
+    missing_image: Option<&'a str>,
+    /// The requested reconcile that was answered.
+    answered_request: Option<String>,
 }
 
-/// The status that says these facts. Times of what has not changed are kept.
-pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
-    let generation = facts.app.metadata.generation.unwrap_or(1);
-    let old = facts.app.status.clone().unwrap_or_default();
+/// Returns the status after the actions; `running` is observed again if containers were deployed.
+pub fn status(
+    input: &PlanInput<'_>,
+    records: &Records,
+    running: &Result<Running, Problem>,
+    now: Timestamp,
+) -> ApplicationStatus {
+    let releases = records.in_order();
+    let input = StatusInput {
+        app: input.app,
+        source: input.inputs.source.as_ref(),
+        problem: records.problem.as_ref().or_else(|| input.problem()),
+        releases: &releases,
+        running,
+        retry: retry::retry(input, now),
+        desired_is_current: input.desired_is_current,
+        missing_image: input.missing_image.as_deref(),
+        answered_request: request(input.app).filter(|_| !input.inputs.pending && !input.app.spec.suspend),
+    };
+    written(&input, now)
+}
+
+/// Returns the status. Times of conditions that did not change are kept.
+fn written(input: &StatusInput<'_>, now: Timestamp) -> ApplicationStatus {
+    let generation = input.app.metadata.generation.unwrap_or(1);
+    let old = input.app.status.clone().unwrap_or_default();
     let mut new = ApplicationStatus {
         conditions: old.conditions.clone(),
         ..ApplicationStatus::default()
     };
-    let active = facts
+    let active = input
         .releases
         .iter()
         .rev()
         .find(|(_, release)| release.phase == ReleasePhase::Succeeded);
-    let begun = newest_that_counts(facts.releases, |(_, release)| release);
-    let open = facts
+    let begun = newest_significant(input.releases, |(_, release)| release);
+    let open = input
         .releases
         .iter()
         .rev()
         .find(|(_, release)| !release.phase.has_ended());
 
-    new.source = resolved(facts, &old);
-    new.release = summary(facts, &old, active);
-    new.retry.clone_from(&facts.retry);
-    new.last_handled_reconcile_at = facts
-        .handled_request
+    new.source = resolved(input, &old);
+    new.release = summary(input, &old, active);
+    new.retry.clone_from(&input.retry);
+    new.last_handled_reconcile_at = input
+        .answered_request
         .clone()
         .or_else(|| old.last_handled_reconcile_at.clone());
 
     // What serves: from the moment that the new ones have the name, they do.
     let arrived = open.filter(|(_, release)| {
-        let running = facts.running.as_ref();
-        running.is_ok_and(|running| has_arrived(release, running))
+        let running = input.running.as_ref();
+        running.is_ok_and(|running| is_fully_rolled_out(release, running))
     });
     let serving = arrived.or(active).map(|(_, release)| release);
-    let mut verdicts = Verdicts::of(facts, serving, open, begun);
-    if let Ok(running) = &facts.running {
+    let mut verdicts = Summary::of(input, serving, open, begun);
+    if let Ok(running) = input.running {
         // While nothing serves yet, what is under way.
         let hash = serving.or(open.map(|(_, release)| release)).and_then(hash_of);
         let of = |hash: &String| count(running, hash);
@@ -84,10 +108,10 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> ApplicationStatus {
     } else {
         (new.replicas, new.ready_replicas) = (old.replicas, 0);
     }
-    let suspended = facts.app.spec.suspend && facts.app.metadata.deletion_timestamp.is_none();
+    let suspended = input.app.spec.suspend && input.app.metadata.deletion_timestamp.is_none();
     if suspended {
         new.source.clone_from(&old.source);
-        verdicts.suspend(facts, begun, open);
+        verdicts.suspend(input, begun, open);
     }
     write(&mut new.conditions, &verdicts, suspended, generation, now);
     new.phase = phase(&new.conditions);
@@ -122,7 +146,7 @@ pub fn announce(
     let generation = app.metadata.generation;
     let known = status.source.as_ref()?;
     // The source of an older generation is not used after a restart, and so cannot be wrong.
-    if known.revision == wanted.revision || known.observed_generation != generation {
+    if known.revision == wanted.revision.to_string() || known.observed_generation != generation {
         return None;
     }
     status.source = Some(ResolvedSource {
@@ -155,12 +179,7 @@ pub fn announce(
     Some(status)
 }
 
-/// The name of the Release of this number that Davit creates.
-pub fn release_name(app: &Application, number: i64) -> String {
-    format!("{}-{number}", app.metadata.name.as_deref().unwrap_or_default())
-}
-
-fn source_is_ready(source: &PinnedSource) -> Verdict {
+fn source_is_ready(source: &PinnedSource) -> ConditionValue {
     let what = if source.is_image() { "digest" } else { "commit" };
     let message = format!("{what} {} of {}", source.short_revision(), source.locator);
     (Some(true), Reason::Resolved, message)
@@ -168,10 +187,10 @@ fn source_is_ready(source: &PinnedSource) -> Verdict {
 
 /// The source as it was resolved, with what a Release has found out about it; as it was where it cannot be looked up. Of
 /// which spec it is tells whether it still counts while it cannot be looked up, also after a restart.
-fn resolved(facts: &Facts<'_>, old: &ApplicationStatus) -> Option<ResolvedSource> {
-    let generation = facts.app.metadata.generation;
-    let Ok(source) = facts.source.as_ref()? else {
-        let observed_generation = generation.filter(|_| facts.known);
+fn resolved(input: &StatusInput<'_>, old: &ApplicationStatus) -> Option<ResolvedSource> {
+    let generation = input.app.metadata.generation;
+    let Ok(source) = input.source? else {
+        let observed_generation = generation.filter(|_| input.desired_is_current);
         return old.source.clone().map(|source| ResolvedSource {
             observed_generation,
             ..source
@@ -181,7 +200,7 @@ fn resolved(facts: &Facts<'_>, old: &ApplicationStatus) -> Option<ResolvedSource
         observed_generation: generation,
         ..release_status::resolved(source)
     };
-    let mut known = facts
+    let mut known = input
         .releases
         .iter()
         .rev()
@@ -195,17 +214,17 @@ fn resolved(facts: &Facts<'_>, old: &ApplicationStatus) -> Option<ResolvedSource
 
 /// The Releases in short; their number is never forgotten.
 fn summary(
-    facts: &Facts<'_>,
+    input: &StatusInput<'_>,
     old: &ApplicationStatus,
     active: Option<&(String, ReleaseStatus)>,
 ) -> Option<ReleaseSummary> {
-    let Some((latest, _)) = facts.releases.last() else {
+    let Some((latest, _)) = input.releases.last() else {
         return old.release.as_ref().map(|release| ReleaseSummary {
             count: release.count,
             ..ReleaseSummary::default()
         });
     };
-    let numbers = facts.releases.iter().filter_map(|(_, release)| release.number);
+    let numbers = input.releases.iter().filter_map(|(_, release)| release.number);
     let counted = old.release.as_ref().map_or(0, |release| release.count);
     let source = active.and_then(|(_, release)| release.source.as_ref());
     Some(ReleaseSummary {
@@ -227,33 +246,33 @@ impl ApplicationStatus {
     }
 }
 
-struct Verdicts {
-    source: Option<Verdict>,
-    built: Option<Verdict>,
-    deployed: Verdict,
-    healthy: Verdict,
-    ready: Verdict,
+struct Summary {
+    source: Option<ConditionValue>,
+    built: Option<ConditionValue>,
+    deployed: ConditionValue,
+    healthy: ConditionValue,
+    ready: ConditionValue,
     reconciling: Option<(Reason, String)>,
-    /// Why what serves is over until somebody does something.
+    /// Why the serving Release needs the user.
     for_good: Option<String>,
     stalled: bool,
     idle: bool,
 }
 
-impl Verdicts {
+impl Summary {
     fn of(
-        facts: &Facts<'_>,
+        input: &StatusInput<'_>,
         serving: Option<&ReleaseStatus>,
         open: Option<&(String, ReleaseStatus)>,
         newest: Option<&(String, ReleaseStatus)>,
     ) -> Self {
-        let source = match &facts.source {
+        let source = match input.source {
             Some(Ok(source)) => Some(source_is_ready(source)),
             Some(Err(problem)) => Some((Some(false), problem.reason, problem.message.clone())),
             None => None,
         };
-        let built = newest.and_then(|(name, release)| built(name, release, facts.lost.as_deref()));
-        let for_good = facts
+        let built = newest.and_then(|(name, release)| built(name, release, input.missing_image));
+        let for_good = input
             .running
             .as_ref()
             .ok()
@@ -261,15 +280,14 @@ impl Verdicts {
             .and_then(|(running, serving)| ended_for_good(running, serving));
         // Of the newest one Davit makes it again by itself.
         let newest_name = newest.map(|(name, _)| name);
-        let lost = facts
-            .lost
-            .as_ref()
-            .filter(|lost| open.is_none() && newest_name != Some(lost));
-        let healthy = healthy(facts.app, &facts.running, serving, lost.map(String::as_str));
+        let missing = input
+            .missing_image
+            .filter(|missing| open.is_none() && newest_name.map(String::as_str) != Some(missing));
+        let healthy = healthy(input.app, input.running, serving, missing);
         let failed = newest
             .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
         let deployed = match (newest, open) {
-            _ if facts.app.spec.stopped => (
+            _ if input.app.spec.stopped => (
                 Some(false),
                 Reason::Stopped,
                 "nothing is to run: spec.stopped is true".to_owned(),
@@ -301,31 +319,31 @@ impl Verdicts {
             stalled: false,
             idle: false,
         };
-        all.summarise(facts, failed, open);
+        all.summarise(input, failed, open);
         all
     }
 
     /// The one place where Ready, Reconciling and Stalled are decided; the first that applies.
     fn summarise(
         &mut self,
-        facts: &Facts<'_>,
+        input: &StatusInput<'_>,
         failed: Option<&(String, ReleaseStatus)>,
         open: Option<&(String, ReleaseStatus)>,
     ) {
-        let spec = &facts.app.spec;
-        let empty = facts
+        let spec = &input.app.spec;
+        let empty = input
             .running
             .as_ref()
             .is_ok_and(|running| running.replicas.is_empty());
-        let source_problem = facts.source.as_ref().and_then(|source| source.as_ref().err());
+        let source_problem = input.source.and_then(|source| source.as_ref().err());
         let not_ready = |reason: Reason, message: &str| (Some(false), reason, message.to_owned());
-        if facts.app.metadata.deletion_timestamp.is_some() {
-            let held = facts.running.as_ref().err().or(facts.problem.as_ref());
+        if input.app.metadata.deletion_timestamp.is_some() {
+            let held = input.running.as_ref().err().or(input.problem);
             let message = held.map_or("what it made is being removed".to_owned(), |problem| {
                 format!("what it made is being removed; {}", problem.message)
             });
             self.progress(Reason::Deleting, &message);
-        } else if spec.stopped || facts.source.is_none() && facts.problem.is_none() {
+        } else if spec.stopped || input.source.is_none() && input.problem.is_none() {
             let (reason, message) = if spec.stopped {
                 (Reason::Stopped, "stopped: spec.stopped is true")
             } else {
@@ -347,7 +365,7 @@ impl Verdicts {
                 .iter()
                 .find(|c| c.type_ == "Succeeded")
                 .map_or("", |c| c.message.as_str());
-            if let Err(problem) = &facts.running {
+            if let Err(problem) = input.running {
                 self.problem(problem);
             } else if retry {
                 let reason = release
@@ -367,7 +385,7 @@ impl Verdicts {
                 ));
             } else if let Some(waits_for) = release_status::waits_for(release) {
                 // The same problem as it was observed, if it was, has the class that decides the conditions.
-                let observed = source_problem.into_iter().chain(&facts.problem);
+                let observed = source_problem.into_iter().chain(input.problem);
                 let class = observed
                     .filter(|problem| problem.reason == waits_for.reason)
                     .map(|problem| problem.class)
@@ -378,16 +396,15 @@ impl Verdicts {
                     format!("release {name}: {}", waits_for.message),
                 ));
             } else {
-                let message = under_way(facts, name, release);
+                let message = under_way(name, release);
                 self.progress(Reason::Progressing, &message);
             }
-        } else if let Some(problem) = facts
+        } else if let Some(problem) = input
             .problem
-            .as_ref()
-            .or(source_problem.filter(|problem| self.matters(problem, facts.known)))
+            .or(source_problem.filter(|problem| self.matters(problem, input.desired_is_current)))
         {
             self.problem(problem);
-        } else if let Err(problem) = &facts.running {
+        } else if let Err(problem) = input.running {
             self.problem(problem);
         } else if let Some((name, release)) = failed {
             let (reason, message) = last_word(release);
@@ -410,11 +427,11 @@ impl Verdicts {
         }
     }
 
-    /// What is said instead where spec.suspend is true: what runs is told as it is seen, and nobody acts on it. It is
-    /// ready where what runs is what was wanted last, since nobody looks what is wanted now.
+    /// Replaces the conditions while `spec.suspend` is set. Ready is True if the state that was desired last serves, because
+    /// the present one is not determined.
     fn suspend(
         &mut self,
-        facts: &Facts<'_>,
+        input: &StatusInput<'_>,
         newest: Option<&(String, ReleaseStatus)>,
         open: Option<&(String, ReleaseStatus)>,
     ) {
@@ -428,7 +445,7 @@ impl Verdicts {
             !works.contains(&release.phase) && release.queue.is_none()
         });
         if let Some((name, _)) = waits {
-            let what = if facts.app.spec.stopped {
+            let what = if input.app.spec.stopped {
                 "ends when spec.suspend is false, since spec.stopped is true"
             } else {
                 "goes on when spec.suspend is false"
@@ -436,10 +453,10 @@ impl Verdicts {
             let message = format!("release {name} {what}");
             self.deployed = (Some(false), Reason::Pending, message);
         } else if let Some((name, _)) = newest
-            && !facts.known
+            && !input.desired_is_current
             && self.deployed.0 == Some(true)
         {
-            let what = match &facts.problem {
+            let what = match input.problem {
                 Some(problem) => format!(
                     "whether release {name} is what is wanted now is not known: {}",
                     problem.message
@@ -450,7 +467,8 @@ impl Verdicts {
             };
             self.deployed = (Some(false), Reason::Pending, what);
         }
-        let message = "spec.suspend is true: what runs is told as it is seen, and nothing is done about it or about the source";
+        let message =
+            "reconciliation is suspended (spec.suspend is true); the status shows the running containers";
         let ready = self.deployed.0 == Some(true) && self.healthy.0 == Some(true);
         self.ready = (ready.then_some(true), Reason::Suspended, message.to_owned());
     }
@@ -483,29 +501,14 @@ impl Verdicts {
     }
 }
 
-/// That a Release is under way, and what keeps it: written once for each kind of trouble, though a check may answer
-/// otherwise each time.
-fn under_way(facts: &Facts<'_>, name: &str, release: &ReleaseStatus) -> String {
-    let text = format!("release {name} is under way");
-    let before = facts.app.status.as_ref();
-    let before = before.and_then(|status| condition::find(&status.conditions, ConditionType::Ready));
-    let before = before.filter(|before| before.message.starts_with(&format!("{text}; ")));
-    let running = facts.running.as_ref().ok();
-    let trouble = running.and_then(|running| not_yet(running, release));
-    let starts = running.is_some_and(|running| {
-        let mut all = running.replicas.iter();
-        all.any(|replica| matches!(replica.state, ReplicaState::Created | ReplicaState::Starting))
-    });
-    match (trouble, before) {
-        (Some((kind, _)), Some(before)) if before.message.contains(kind) => before.message.clone(),
-        (Some((_, said)), _) => format!("{text}; {said}"),
-        // One that is started again shows nothing for a moment.
-        (None, Some(before)) if starts => before.message.clone(),
-        (None, _) => text,
-    }
+/// Describes an open Release, and what keeps its containers from being healthy.
+fn under_way(name: &str, release: &ReleaseStatus) -> String {
+    let trouble = release.progress.as_ref();
+    let trouble = trouble.map_or(String::new(), |progress| format!("; {}", progress.message));
+    format!("release {name} is under way{trouble}")
 }
 
-fn write(all: &mut Vec<Condition>, verdicts: &Verdicts, suspended: bool, generation: i64, now: Timestamp) {
+fn write(all: &mut Vec<Condition>, verdicts: &Summary, suspended: bool, generation: i64, now: Timestamp) {
     let always = |verdict| Some(verdict);
     for (kind, verdict) in [
         (ConditionType::Ready, always(&verdicts.ready)),

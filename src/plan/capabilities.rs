@@ -1,10 +1,8 @@
 //! Fields that the runtime of this installation cannot honour.
 
 use crate::api::{ApplicationSpec, Reason, RestartCondition};
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 use crate::runtime::Capabilities;
-
-use super::desired::invalid;
 
 /// Refuses the first field that the runtime cannot honour.
 ///
@@ -13,7 +11,8 @@ use super::desired::invalid;
 pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<(), Problem> {
     let refuse = |field: &str, instead: &str| {
         let name = runtime.name;
-        Err(invalid(
+        Err(Problem::new(
+            Class::Terminal,
             Reason::NotSupported,
             format!("{field} cannot be used with --runtime {name}: {instead}"),
         ))

@@ -1,4 +1,4 @@
-//! What single things that were observed say of an Application: its image, its containers, where it can be reached.
+//! Conditions of an Application: its image, its containers and its URLs.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -6,15 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use crate::api::{Application, ConditionType, Protocol, Reason, ReleasePhase, ReleaseStatus, condition};
 use crate::error::Problem;
 use crate::runtime::port::specific;
-use crate::runtime::{ExitStatus, Replica, ReplicaState, Running};
+use crate::runtime::{ReplicaState, Running};
 
-use super::count;
-use super::progress_deadline::{has_ended_for_good, hash_of, replicas_of, restart_of};
+use super::containers::{count, has_ended_for_good, hash_of, replicas_of, restart_of};
+use super::describe::{exited, keeps_ending, made_room, with_output};
 
 /// A condition's status, reason and message.
-pub(super) type Verdict = (Option<bool>, Reason, String);
+pub(super) type ConditionValue = (Option<bool>, Reason, String);
 
-/// The reason of `Deployed` while a Release is in this phase.
+/// Returns the reason of `Deployed` while a Release is in this phase.
 pub(super) fn phase_reason(phase: ReleasePhase) -> Reason {
     match phase {
         ReleasePhase::Fetching | ReleasePhase::Building | ReleasePhase::Pushing => Reason::Progressing,
@@ -26,7 +26,7 @@ pub(super) fn phase_reason(phase: ReleasePhase) -> Reason {
     }
 }
 
-/// The reason and message that a Release ended with.
+/// Returns the reason and message that a Release ended with.
 pub(super) fn last_word(release: &ReleaseStatus) -> (Reason, String) {
     condition::find(&release.conditions, ConditionType::Succeeded).map_or(
         (Reason::Pending, String::new()),
@@ -39,8 +39,8 @@ pub(super) fn last_word(release: &ReleaseStatus) -> (Reason, String) {
     )
 }
 
-/// Whether the image of a Release is there.
-pub(super) fn built(name: &str, release: &ReleaseStatus, lost: Option<&str>) -> Option<Verdict> {
+/// Returns whether the image of a Release exists.
+pub(super) fn built(name: &str, release: &ReleaseStatus, lost: Option<&str>) -> Option<ConditionValue> {
     if lost == Some(name) {
         let message = format!("the image of release {name} is not in the engine any more");
         return Some((Some(false), Reason::ImageNotFound, message));
@@ -63,13 +63,13 @@ pub(super) fn built(name: &str, release: &ReleaseStatus, lost: Option<&str>) -> 
     })
 }
 
-/// Whether every replica of what serves is healthy.
+/// Returns whether every replica of the serving Release is healthy.
 pub(super) fn healthy(
     app: &Application,
     running: &Result<Running, Problem>,
     serving: Option<&ReleaseStatus>,
     lost: Option<&str>,
-) -> Verdict {
+) -> ConditionValue {
     let running = match running {
         Ok(running) => running,
         Err(problem) => return (None, problem.reason, problem.message.clone()),
@@ -135,78 +135,7 @@ pub(super) fn healthy(
     }
 }
 
-/// What is said of a container that the engine started again so often or more.
-pub(super) fn keeps_ending(name: &str, last: Option<ExitStatus>, times: i64, message: &str) -> String {
-    let how = last.map_or(String::new(), |last| how(last.code, last.oom));
-    let text = if times > 1 {
-        let last = if how.is_empty() { "" } else { ", last" };
-        format!("container {name} keeps ending{last}{how}; it was started again {times} times or more")
-    } else {
-        format!("container {name} ended{how} and is started again")
-    };
-    with_words(text, message)
-}
-
-/// What is said of a container that was stopped for others.
-fn made_room(running: &Running, kept: &Replica) -> String {
-    let mut others = running.replicas.iter().filter(|other| other.hash != kept.hash);
-    let whom = others
-        .find(|other| other.state != ReplicaState::Kept)
-        .map_or_else(
-            || "others".to_owned(),
-            |other| format!("release {}", other.release),
-        );
-    format!(
-        "container {} was stopped to make room for {whom} and has not been started again",
-        kept.name
-    )
-}
-
-/// What is said of a container that ended.
-fn exited(name: &str, code: i64, oom: bool, message: &str) -> String {
-    let how = how(code, oom);
-    with_words(format!("container {name} ended{how}"), message)
-}
-
-/// How a container ended, with the way out where its limit ended it.
-pub(super) fn how(code: i64, oom: bool) -> String {
-    let why = if oom {
-        ", killed for want of memory: raise spec.resources.limits.memory, or have it use less"
-    } else {
-        ""
-    };
-    format!(" with code {code}{why}")
-}
-
-/// A text with the last words of a container, if it said any.
-pub(super) fn with_words(text: String, words: &str) -> String {
-    if words.trim().is_empty() {
-        text
-    } else {
-        format!("{text}; {words}")
-    }
-}
-
-/// Why a Release that is under way is not there yet, where its containers have shown: what its health check answers, or
-/// how they ended. Nothing where they only need their time.
-pub(super) fn not_yet(running: &Running, release: &ReleaseStatus) -> Option<(&'static str, String)> {
-    let hash = hash_of(release)?;
-    running.of(&hash).find_map(|replica| match &replica.state {
-        ReplicaState::Unhealthy(said) => Some((
-            "not healthy yet",
-            format!("container {} is not healthy yet: {said}", replica.name),
-        )),
-        ReplicaState::KeepsEnding { last, times, message } => {
-            Some(("ended", keeps_ending(&replica.name, *last, *times, message)))
-        }
-        ReplicaState::Exited { code, oom, message } => {
-            Some(("ended", exited(&replica.name, *code, *oom, message)))
-        }
-        ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy | ReplicaState::Kept => None,
-    })
-}
-
-/// Why what serves is over until somebody does something: a container ended that by its policy is not started again.
+/// Returns why the serving Release needs the user: a container ended that `restartPolicy` does not restart.
 pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Option<String> {
     let (hash, restart) = (hash_of(serving)?, restart_of(serving));
     let ended = running
@@ -223,11 +152,10 @@ pub(super) fn ended_for_good(running: &Running, serving: &ReleaseStatus) -> Opti
         "container {name} ended with code {code} and is not started again by spec.restartPolicy: create a Release to run it \
          again"
     );
-    Some(with_words(text, words))
+    Some(with_output(text, words))
 }
 
-/// Where what serves can be reached on the machine, as it was observed: not where it should be, for there may be somebody
-/// else.
+/// Returns the URLs of the serving containers on this machine, as observed: another program may have the wanted port.
 pub(super) fn urls(running: &Running, hash: &str) -> Vec<String> {
     let serving = running.of(hash).filter(|replica| replica.serving);
     let ports = serving.flat_map(|replica| &replica.endpoints);
@@ -248,7 +176,7 @@ fn url(address: Option<IpAddr>, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Port;
+    use crate::runtime::{Port, Replica};
 
     #[test]
     fn each_place_where_something_of_it_listens_is_an_url() {

@@ -1,60 +1,71 @@
-//! When a Release is made, and which number it gets.
+//! When a Release is created, and its number.
 
 use std::time::Duration;
 
-use crate::api::{ConcurrencyPolicy, Reason, ReleasePhase, ReleaseStatus};
+use crate::api::{Application, ConcurrencyPolicy, Reason, ReleasePhase, ReleaseStatus};
 
-use super::action::{Action, Occasion, Plan};
-use super::state::{ReleaseView, World, active, last_handled};
-use super::{hash_of, lost};
+use super::action::{Action, CreateReason, Plan};
+use super::containers::hash_of;
+use super::input::{DesiredState, PlanInput};
+use super::state::{ReleaseView, active, last_handled};
 
-/// How many numbers the Application remembers to have given, also to Releases that are gone.
-fn counted(world: &World<'_>) -> i64 {
-    let status = world.app.status.as_ref();
+/// Returns the highest number that was ever given, also to Releases that were deleted.
+fn counted(input: &PlanInput<'_>) -> i64 {
+    let status = input.app.status.as_ref();
     let summary = status.and_then(|status| status.release.as_ref());
     summary.map_or(0, |release| release.count)
 }
 
-/// The number after the highest one that was ever given: to one of these Releases, or `counted`.
+/// Returns the number after the highest one of these Releases and `counted`.
 fn next_number(releases: &[ReleaseView], counted: i64) -> i64 {
     let highest = releases.iter().filter_map(|release| release.status.number).max();
     counted.max(highest.unwrap_or(0)) + 1
 }
 
-/// The numbers of those Releases, of all in their order, that have none yet, where `counted` were ever given.
+/// Returns the numbers for the Releases that have none yet; `counted` is the highest number given so far.
 pub fn numbers(releases: &[ReleaseView], counted: i64) -> impl Iterator<Item = (&ReleaseView, i64)> {
     let new = releases.iter().filter(|release| release.status.number.is_none());
     new.zip(next_number(releases, counted)..)
 }
 
-pub(super) fn number(world: &World<'_>, plan: &mut Plan) {
-    for (release, number) in numbers(&world.releases, counted(world)) {
+/// Returns the name of the Release of this number that Davit creates.
+pub fn release_name(app: &Application, number: i64) -> String {
+    format!("{}-{number}", app.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// Reports whether the image of this Release is missing in the engine.
+pub(super) fn is_missing_image(input: &PlanInput<'_>, release: Option<&str>) -> bool {
+    input.missing_image.is_some() && input.missing_image.as_deref() == release
+}
+
+pub(super) fn number(input: &PlanInput<'_>, plan: &mut Plan) {
+    for (release, number) in numbers(&input.releases, counted(input)) {
         if release.has_ended() {
-            // Cancelled before it was seen: nothing else wakes the pass that goes on from here.
-            plan.look_again_in(Duration::ZERO);
+            // The Release was cancelled before its first reconcile, and no event triggers the next one.
+            plan.requeue_in(Duration::ZERO);
         }
         plan.push(Action::Number {
             release: release.name.clone(),
             number,
         });
     }
-    // Those that somebody made, and those that an earlier Application of this name left (`--cascade=orphan`).
-    for release in world.releases.iter().filter(|release| !release.owned) {
+    // Releases that a user created, or that an earlier Application of this name left (`--cascade=orphan`).
+    for release in input.releases.iter().filter(|release| !release.owned) {
         plan.push(Action::Adopt {
             release: release.name.clone(),
         });
     }
 }
 
-/// Whether the containers that run are of a Release whose record somebody deleted, and of none that failed: to forget how
-/// something came to run is no reason to stop it.
-fn is_unrecorded(world: &World<'_>) -> bool {
-    let Ok(running) = &world.running else { return false };
-    let newest_is_good = world
+/// Reports whether the running containers belong to a deleted Release. Deleting the record stops no container, unless the
+/// newest Release failed.
+fn is_unrecorded(input: &PlanInput<'_>) -> bool {
+    let Ok(running) = &input.running else { return false };
+    let newest_is_good = input
         .releases
         .last()
         .is_none_or(|newest| newest.status.phase == ReleasePhase::Succeeded);
-    let known: Vec<String> = world
+    let known: Vec<String> = input
         .releases
         .iter()
         .filter_map(|release| hash_of(&release.status))
@@ -67,29 +78,29 @@ fn is_unrecorded(world: &World<'_>) -> bool {
             .any(|replica| known.contains(&replica.hash))
 }
 
-/// What would make a Release now, beside what is wanted being another thing.
-pub(super) fn occasion(world: &World<'_>, current: Option<&ReleaseView>) -> Occasion {
-    let newest = newest_that_counts(&world.releases, |release| &release.status);
-    let runs = active(&world.releases).map(|active| &active.status);
-    let failed = last_handled(&world.releases).is_some_and(|newest| {
+/// Returns why a Release would be created now if the desired state is the same.
+pub(super) fn create_reason(input: &PlanInput<'_>, current: Option<&ReleaseView>) -> CreateReason {
+    let newest = newest_significant(&input.releases, |release| &release.status);
+    let runs = active(&input.releases).map(|active| &active.status);
+    let failed = last_handled(&input.releases).is_some_and(|newest| {
         let phase = newest.status.phase;
-        matches!(phase, ReleasePhase::Failed | ReleasePhase::Cancelled) && !is_moot(&newest.status, runs)
+        matches!(phase, ReleasePhase::Failed | ReleasePhase::Cancelled) && !is_noop(&newest.status, runs)
     });
-    if current.is_none() && is_unrecorded(world) {
-        Occasion::Unrecorded
-    } else if lost(world, newest.map(|newest| newest.name.as_str())) {
-        // Of the newest only: where a newer one has failed, making it again would fail again.
-        Occasion::ImageLost
-    } else if world.requested && failed {
-        Occasion::Requested
+    if current.is_none() && is_unrecorded(input) {
+        CreateReason::Unrecorded
+    } else if is_missing_image(input, newest.map(|newest| newest.name.as_str())) {
+        // Only for the newest Release: if a newer one failed, building again would fail again.
+        CreateReason::ImageLost
+    } else if input.requested && failed {
+        CreateReason::Requested
     } else {
-        Occasion::Change
+        CreateReason::Change
     }
 }
 
-/// Whether a Release says anything of its Application: one that was refused, or ended because of another or because it was
-/// asked to before it began, does not. What was wanted then is still to be released, or runs.
-fn counts(release: &ReleaseStatus) -> bool {
+/// Reports whether a Release affects the Application's status. Releases that were rejected, superseded or cancelled before
+/// they started do not.
+fn is_significant(release: &ReleaseStatus) -> bool {
     let refused = match release.phase {
         ReleasePhase::Cancelled | ReleasePhase::Superseded => true,
         ReleasePhase::Failed => release
@@ -101,56 +112,67 @@ fn counts(release: &ReleaseStatus) -> bool {
     !(refused && release.handled.is_none())
 }
 
-/// Whether a Release that was called off was for nothing but what runs already: then it leaves nothing to be done.
-fn is_moot(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
+/// Reports whether a cancelled or superseded Release was for the state that serves already.
+fn is_noop(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
     let called_off = matches!(release.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
     called_off && release.handled.is_some() && runs.is_some_and(|runs| runs.handled == release.handled)
 }
 
-/// The newest Release that says how it is with its Application. One that was called off and was for what runs already leaves
-/// it to that.
-pub(super) fn newest_that_counts<R>(all: &[R], status_of: impl Fn(&R) -> &ReleaseStatus) -> Option<&R> {
+/// Returns the newest Release that affects the Application's status, or the serving one if the newest was cancelled and for
+/// the same state.
+pub(super) fn newest_significant<R>(all: &[R], status_of: impl Fn(&R) -> &ReleaseStatus) -> Option<&R> {
     let runs = all
         .iter()
         .rev()
         .find(|release| status_of(release).phase == ReleasePhase::Succeeded);
-    let newest = all.iter().rev().find(|release| counts(status_of(release)))?;
-    if is_moot(status_of(newest), runs.map(&status_of)) {
+    let newest = all
+        .iter()
+        .rev()
+        .find(|release| is_significant(status_of(release)))?;
+    if is_noop(status_of(newest), runs.map(&status_of)) {
         runs
     } else {
         Some(newest)
     }
 }
 
-/// Makes a Release where what is wanted is not what the newest one was made for, or there is another occasion.
-pub(super) fn create(world: &World<'_>, current: Option<&ReleaseView>, occasion: Occasion, plan: &mut Plan) {
-    let Ok(Some(wanted)) = &world.wanted else { return };
-    if current.is_some() && world.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede {
+/// Creates a Release if the desired state is not the one of the newest Release, or there is another reason.
+pub(super) fn create(
+    input: &PlanInput<'_>,
+    current: Option<&ReleaseView>,
+    reason: CreateReason,
+    plan: &mut Plan,
+) {
+    let DesiredState::Known(desired) = &input.desired else {
+        return;
+    };
+    if current.is_some() && input.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede {
         return;
     }
-    let newest = world.releases.last();
+    let newest = input.releases.last();
     if newest
         .is_some_and(|newest| newest.status.number.is_none() || !newest.has_begun() && !newest.has_ended())
     {
-        return; // Somebody just asked for one; it begins with what is wanted now.
+        return; // A user just created a Release, which begins with the desired state.
     }
-    let handled = last_handled(&world.releases).and_then(ReleaseView::handled);
-    let same = handled == Some(wanted.identity().as_str());
-    if same && occasion == Occasion::Change {
+    let handled = last_handled(&input.releases).and_then(ReleaseView::handled);
+    let same = handled == Some(desired.fingerprint().as_str());
+    if same && reason == CreateReason::Change {
         return;
     }
-    // What is made again is what was there, and not what the branch has come to meanwhile.
-    let mut all = world.releases.iter();
-    let lost =
-        all.find(|release| same && occasion == Occasion::ImageLost && lost(world, Some(&release.name)));
-    let revision = lost
-        .and_then(|lost| lost.status.source.as_ref())
+    // The lost image is built again from its own revision, not from the current one of the branch.
+    let mut all = input.releases.iter();
+    let missing = all.find(|release| {
+        same && reason == CreateReason::ImageLost && is_missing_image(input, Some(&release.name))
+    });
+    let revision = missing
+        .and_then(|missing| missing.status.source.as_ref())
         .map(|source| source.revision.clone())
-        .filter(|revision| *revision != wanted.source.revision);
+        .filter(|revision| *revision != desired.source.revision.to_string());
     plan.push(Action::Create {
-        number: next_number(&world.releases, counted(world)),
-        desired: Box::new(wanted.clone()),
+        number: next_number(&input.releases, counted(input)),
+        desired: desired.clone(),
         revision,
-        occasion: if same { occasion } else { Occasion::Change },
+        reason: if same { reason } else { CreateReason::Change },
     });
 }

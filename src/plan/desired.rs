@@ -1,27 +1,31 @@
-//! Spec and what it refers to become [`Desired`]: nothing optional is left undecided.
+//! The desired state: a spec and its references, with all defaults decided.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus, RestartCondition, RestartPolicy, Strategy};
+use crate::api::{
+    ApplicationSpec, Build, BuildKind, Reason, ReleaseStatus, RestartCondition, RestartPolicy, Strategy,
+};
 use crate::builder::BuildType;
 use crate::error::{Class, Problem};
-use crate::model::AppId;
+use crate::model::{AppId, ImageRef, Revision};
 use crate::redact::Secret;
 use crate::runtime::{
     Capabilities, Deployment, EnvVar, History, Identity, Mount, MountSource, PodSpec, Resources, Restart,
     RolloutPolicy,
 };
 
-use super::env_expansion::{Expanded, expand, origin};
+use super::capabilities;
+use super::env_expansion::{Expanded, expand, origins as env_origins};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::health::health;
 use super::ports::bindings;
 use super::quantities::{amounts, share};
+use super::value_origin::{Origins, ValueOrigin};
 
-/// The mode of the files of ConfigMaps and Secrets: the image's user, whoever that is, can read them.
+/// The default mode of the files of ConfigMaps and Secrets: every user of the image can read them.
 const FILE_MODE: u32 = 0o444;
 
 /// What this installation of Davit is.
@@ -41,28 +45,27 @@ pub struct Install {
 /// A source pinned to a commit or digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedSource {
-    /// git, gitea or docker.
+    /// The kind of the source, as the user writes it.
     pub kind: &'static str,
-    /// What it is called: the URL, `owner/repository`, or the image's name.
+    /// Where the source comes from: the URL, the repository's path, or the image's name.
     pub locator: String,
-    /// The commit's hash, or the image pinned by its digest or the engine's id.
-    pub revision: String,
+    /// The revision.
+    pub revision: Revision,
     /// The directory that is built; `/` for an image.
     pub path: String,
-    /// Submodules are fetched.
+    /// Whether submodules are fetched.
     pub submodules: bool,
 }
 
 impl PinnedSource {
     /// True where an image is run as it is and nothing is built.
     pub fn is_image(&self) -> bool {
-        self.kind == "docker"
+        matches!(self.revision, Revision::Image(_))
     }
 
     /// The revision, short enough for a column.
     pub fn short_revision(&self) -> String {
-        let digits = self.revision.rsplit(':').next().unwrap_or_default();
-        digits.chars().take(12).collect()
+        self.revision.short().to_owned()
     }
 }
 
@@ -79,15 +82,15 @@ pub struct Values {
     pub secrets: BTreeMap<String, Secret>,
     /// Those of the values that no log may show.
     pub confidential: Vec<Secret>,
-    /// Which Secret or ConfigMap a value comes from, as `Secret NAME`, by the field of [`Inputs`] that it decides.
-    pub origins: BTreeMap<String, String>,
+    /// The Secrets and ConfigMaps that a value comes from, by the field of [`Inputs`] that it decides.
+    pub origins: Origins,
 }
 
 impl Values {
-    /// Remembers where the value of a field comes from, if from an object.
-    pub fn come_from(&mut self, field: String, origin: Option<String>) {
+    /// Records the object that the value of a field comes from, if any.
+    pub fn record_origin(&mut self, field: String, origin: Option<ValueOrigin>) {
         if let Some(origin) = origin {
-            self.origins.insert(field, origin);
+            self.origins.insert(field, BTreeSet::from([origin]));
         }
     }
 }
@@ -107,7 +110,7 @@ pub struct BuildPlan {
     pub memory: Option<u64>,
 }
 
-/// What is wanted now, decided to the last detail.
+/// The desired state of an Application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
     /// The source.
@@ -120,21 +123,21 @@ pub struct Desired {
     pub tag: Option<String>,
     /// The part of the spec that a Release keeps.
     pub config: Value,
-    /// Which Secret or ConfigMap the value of a field comes from, as in [`Values`].
-    pub origins: BTreeMap<String, String>,
+    /// The Secrets and ConfigMaps that the value of a field comes from, as in [`Values`].
+    pub origins: Origins,
 }
 
 impl Desired {
     /// In one word, what is wanted: two that are equal need no new Release.
-    pub fn identity(&self) -> String {
+    pub fn fingerprint(&self) -> String {
         digest(&self.inputs, &[""], "", 16)
     }
 
     /// What a job makes of it: two that are equal need one job.
-    pub fn work(&self) -> String {
+    pub fn job_key(&self) -> String {
         match &self.build {
             Some(build) => format!("{:?} {} {:?}", self.tag, build.cache, build.timeout),
-            None => self.source.revision.clone(),
+            None => self.source.revision.to_string(),
         }
     }
 }
@@ -177,7 +180,7 @@ pub fn recorded_config(release: &str, status: &ReleaseStatus) -> Result<Applicat
     serde_json::from_value(recorded.0.clone()).map_err(|error| unreadable(&error))
 }
 
-/// Decides what is wanted.
+/// Returns the desired state.
 ///
 /// # Errors
 /// A field that cannot work, by its name.
@@ -188,39 +191,40 @@ pub fn validate(
     values: &Values,
     install: &Install,
 ) -> Result<Desired, Problem> {
-    super::capabilities::check(spec, &install.capabilities)?;
-    let mut print = Fingerprint::new(&install.key);
-    print.add(
+    capabilities::check(spec, &install.capabilities)?;
+    let mut fingerprint = Fingerprint::new(&install.key);
+    fingerprint.add(
         "source.repository",
         format!("{} {}", source.kind, source.locator).as_bytes(),
     );
-    print.add("source.revision", source.revision.as_bytes());
-    print.add("source.path", source.path.as_bytes());
-    print.add_json("source.submodules", &source.submodules);
+    fingerprint.add("source.revision", source.revision.to_string().as_bytes());
+    fingerprint.add("source.path", source.path.as_bytes());
+    fingerprint.add_json("source.submodules", &source.submodules);
     let build = spec.build.clone().unwrap_or_default();
     if !source.is_image() {
-        print_build(&mut print, &build, values);
+        add_build_inputs(&mut fingerprint, &build, values);
     }
     let (command, args) = (
         texts(&spec.command, "spec.command", values)?,
         texts(&spec.args, "spec.args", values)?,
     );
-    print_run(&mut print, spec, values, [&command, &args]);
+    add_run_inputs(&mut fingerprint, spec, values, [&command, &args]);
     let mut origins = values.origins.clone();
     for (field, texts) in [("run.command", &command), ("run.args", &args)] {
         let used = texts.iter().flat_map(|text| &text.used);
-        if let Some(origin) = origin(used, &values.origins) {
-            origins.insert(field.to_owned(), origin);
+        let found = env_origins(used, &values.origins);
+        if !found.is_empty() {
+            origins.insert(field.to_owned(), found);
         }
     }
-    let inputs = print.finish();
+    let inputs = fingerprint.finish();
     let plan = if source.is_image() {
         None
     } else {
         Some(build_plan(&build)?)
     };
     // An image that is named by its id is in the engine already.
-    let made = !source.is_image() || source.revision.contains('@');
+    let made = !matches!(source.revision, Revision::Image(ImageRef::Engine(_)));
     let tag = made.then(|| image_tag(app, &inputs, &source, install));
     let desired = Desired {
         source,
@@ -235,14 +239,14 @@ pub fn validate(
     Ok(desired)
 }
 
-fn print_build(print: &mut Fingerprint<'_>, build: &Build, values: &Values) {
-    print.add_json("build.dockerfile", &build.dockerfile);
-    print.add_json("build.static", &build.static_site);
+fn add_build_inputs(fingerprint: &mut Fingerprint<'_>, build: &Build, values: &Values) {
+    fingerprint.add_json("build.dockerfile", &build.dockerfile);
+    fingerprint.add_json("build.static", &build.static_site);
     for (name, value) in &values.args {
-        print.add(format!("build.args.{name}"), value.expose());
+        fingerprint.add(format!("build.args.{name}"), value.expose());
     }
     for (name, value) in &values.secrets {
-        print.add(format!("build.secrets.{name}"), value.expose());
+        fingerprint.add(format!("build.secrets.{name}"), value.expose());
     }
 }
 
@@ -261,14 +265,14 @@ fn arguments(given: &[String], field: &str, values: &Values) -> Result<Vec<Secre
     Ok(texts.into_iter().map(|text| text.text).collect())
 }
 
-fn print_run(
-    print: &mut Fingerprint<'_>,
+fn add_run_inputs(
+    fingerprint: &mut Fingerprint<'_>,
     spec: &ApplicationSpec,
     values: &Values,
     [command, args]: [&[Expanded]; 2],
 ) {
     for (name, value) in &values.env {
-        print.add(format!("run.env.{name}"), value.expose());
+        fingerprint.add(format!("run.env.{name}"), value.expose());
     }
     for volume in &spec.volumes {
         let field = format!("run.volumes.{}", volume.name);
@@ -279,7 +283,7 @@ fn print_run(
             text.extend_from_slice(&(content.expose().len() as u64).to_be_bytes());
             text.extend_from_slice(content.expose());
         }
-        print.add(field, &text);
+        fingerprint.add(field, &text);
     }
     let plain = |texts: &[Expanded]| -> Vec<String> {
         let bytes = texts.iter().map(|text| text.text.expose());
@@ -287,22 +291,21 @@ fn print_run(
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
             .collect()
     };
-    print.add_json("run.command", &plain(command));
-    print.add_json("run.args", &plain(args));
-    print.add_json("run.ports", &spec.ports);
-    print.add_json("run.resources", &spec.resources);
-    print.add_json("run.healthCheck", &spec.health_check);
-    print.add_json("run.restartPolicy", &spec.restart_policy);
-    print.add_json("run.stopGracePeriod", &spec.stop_grace_period);
-    print.add_json("scale.replicas", &spec.replicas);
+    fingerprint.add_json("run.command", &plain(command));
+    fingerprint.add_json("run.args", &plain(args));
+    fingerprint.add_json("run.ports", &spec.ports);
+    fingerprint.add_json("run.resources", &spec.resources);
+    fingerprint.add_json("run.healthCheck", &spec.health_check);
+    fingerprint.add_json("run.restartPolicy", &spec.restart_policy);
+    fingerprint.add_json("run.stopGracePeriod", &spec.stop_grace_period);
+    fingerprint.add_json("scale.replicas", &spec.replicas);
 }
 
 fn build_plan(build: &Build) -> Result<BuildPlan, Problem> {
-    let build_type = match (&build.dockerfile, &build.static_site) {
-        (Some(dockerfile), _) => Some(BuildType::Dockerfile(dockerfile.clone())),
-        (None, Some(site)) => Some(BuildType::Static(site.clone())),
-        (None, None) => None,
-    };
+    let build_type = build.kind().map(|kind| match kind {
+        BuildKind::Dockerfile(dockerfile) => BuildType::Dockerfile(dockerfile.clone()),
+        BuildKind::Static(site) => BuildType::Static(site.clone()),
+    });
     let limits = build
         .resources
         .as_ref()
@@ -410,11 +413,11 @@ pub fn deployment(
 /// The environment. A variable is confidential if its value comes from a Secret, at least in part.
 fn environment(values: &Values) -> Vec<EnvVar> {
     let variable = |(name, value): &(String, Secret)| {
-        let origin = values.origins.get(&format!("run.env.{name}"));
+        let origins = values.origins.get(&format!("run.env.{name}"));
         EnvVar {
             name: name.clone(),
             value: value.clone(),
-            confidential: origin.is_some_and(|origin| origin.contains("Secret ")),
+            confidential: origins.is_some_and(|origins| origins.iter().any(ValueOrigin::is_secret)),
         }
     };
     values.env.iter().map(variable).collect()
@@ -440,7 +443,8 @@ fn check_names(values: &Values) -> Result<(), Problem> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
         if !good {
-            return Err(invalid(
+            return Err(Problem::new(
+                Class::Terminal,
                 Reason::InvalidEnvName,
                 format!(
                     "{name:?} is not the name of an environment variable: use letters, digits, _, - and ., not beginning with a digit (see spec.env, spec.envFrom)"
@@ -448,10 +452,9 @@ fn check_names(values: &Values) -> Result<(), Problem> {
             ));
         }
         if value.expose().contains(&0) || value.expose_str().is_none() {
-            return Err(invalid(
-                Reason::InvalidSpec,
-                format!("env {name} has a value that is not text: mount it as a file with spec.volumes"),
-            ));
+            return Err(Problem::invalid(format!(
+                "env {name} has a value that is not text: mount it as a file with spec.volumes"
+            )));
         }
     }
     Ok(())
@@ -464,19 +467,15 @@ fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem
         .map(|volume| {
             let path = volume.mount_path.trim_end_matches('/');
             if path.is_empty() || path.split('/').any(|part| part == "..") {
-                return Err(invalid(
-                    Reason::InvalidSpec,
-                    format!(
-                        "spec.volumes {}: mountPath {:?} cannot be mounted: use an absolute path without ..",
-                        volume.name, volume.mount_path
-                    ),
-                ));
+                return Err(Problem::invalid(format!(
+                    "spec.volumes {}: mountPath {:?} cannot be mounted: use an absolute path without ..",
+                    volume.name, volume.mount_path
+                )));
             }
             if !paths.insert(path.to_owned()) {
-                return Err(invalid(
-                    Reason::InvalidSpec,
-                    format!("spec.volumes has mountPath {path:?} twice: set another one"),
-                ));
+                return Err(Problem::invalid(format!(
+                    "spec.volumes has mountPath {path:?} twice: set another one"
+                )));
             }
             let source = if volume.volume.is_some() {
                 MountSource::Volume
@@ -505,10 +504,6 @@ fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem
 /// Engines count this time in whole seconds; a part of one must not become none at all.
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
-}
-
-pub(super) fn invalid(reason: Reason, message: impl Into<String>) -> Problem {
-    Problem::new(Class::Terminal, reason, message)
 }
 
 #[cfg(test)]

@@ -1,94 +1,102 @@
-//! How Releases, and an Application, come to their end.
+//! How Releases and Applications end.
 
 use std::time::Duration;
 
 use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase};
 use crate::error::{Class, Problem};
 
-use super::action::{Action, End, Plan, Unwanted};
-use super::reuse_job::heir;
-use super::state::{ReleaseView, World, active, last_handled};
-use super::{BLIND, hash_of};
+use super::action::{Action, CancelReason, Plan, ReleaseOutcome};
+use super::containers::hash_of;
+use super::input::PlanInput;
+use super::reuse_job::reusable_job;
+use super::state::{ReleaseView, active, last_handled};
+use super::step::Step;
 
-pub(super) fn delete(world: &World<'_>, plan: &mut Plan) {
-    if let Some(job) = &world.job
+/// The time between two observations of containers that are being removed, or that cannot be observed. Usually an event
+/// of the runtime triggers the next reconcile earlier.
+pub(super) const BLIND: Duration = Duration::from_secs(5);
+
+pub(super) fn delete(input: &PlanInput<'_>, plan: &mut Plan) {
+    if let Some(job) = &input.job
         && !job.state.has_ended()
     {
         plan.push(Action::CancelJob);
         return;
     }
-    let mut open = world
+    let mut open = input
         .releases
         .iter()
         .filter(|release| !release.has_ended())
         .peekable();
     if open.peek().is_some() {
-        // They may be left behind (`--cascade=orphan`), and then nobody ends them any more.
+        // With `--cascade=orphan` the Releases stay, and no later reconcile ends them.
         for release in open {
             plan.push(Action::End {
                 release: release.name.clone(),
-                end: if release.spec.cancel {
-                    End::Cancelled
+                outcome: if release.spec.cancel {
+                    ReleaseOutcome::Cancelled
                 } else {
-                    End::Unwanted(Unwanted::Deleted)
+                    ReleaseOutcome::NotNeeded(CancelReason::Deleted)
                 },
             });
         }
-        plan.look_again_in(Duration::ZERO);
+        plan.requeue_in(Duration::ZERO);
         return;
     }
-    if world.app.spec.deletion_policy == DeletionPolicy::Orphan {
-        if world.job.is_some() {
+    if input.app.spec.deletion_policy == DeletionPolicy::Orphan {
+        if input.job.is_some() {
             plan.push(Action::ForgetJob);
         }
         plan.push(Action::Orphan);
         return;
     }
     plan.push(Action::RemoveContainers {
-        volumes: world.app.spec.deletion_policy == DeletionPolicy::DeleteWithVolumes,
+        volumes: input.app.spec.deletion_policy == DeletionPolicy::DeleteWithVolumes,
     });
     plan.push(Action::Forget);
 }
 
-/// Releases that are open beside the current one: superseded, refused or left waiting, as the policy says; and all of
-/// them cancelled where nothing is wanted.
-pub(super) fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
+/// Ends the open Releases besides the current one: `concurrencyPolicy` decides whether they are superseded, rejected or left
+/// waiting. All are cancelled if nothing is to run.
+pub(super) fn end_others(input: &PlanInput<'_>, current: Option<&ReleaseView>, plan: &mut Plan) {
     let is_current = |release: &ReleaseView| current.is_some_and(|current| current.name == release.name);
     let mut handed_over = false;
-    if let Some(job) = &world.job
-        && current.is_none_or(|current| world.job_of(current).is_none())
+    if let Some(job) = &input.job
+        && current.is_none_or(|current| input.job_of(current).is_none())
     {
-        if let Some((release, desired)) = current.and_then(|current| heir(world, job, current)) {
+        if let Some((release, reused)) = current.and_then(|current| reusable_job(input, job, current)) {
             handed_over = true;
             plan.push(Action::HandOver {
                 release: release.name.clone(),
-                desired: Box::new(desired.clone()),
+                job: Box::new(reused),
             });
         } else if job.state.has_ended() {
             plan.push(Action::ForgetJob);
-            // The current Release waited for this end.
-            plan.look_again_in(Duration::ZERO);
+            // The current Release waited for the end of the job.
+            plan.requeue_in(Duration::ZERO);
         } else {
             plan.push(Action::CancelJob);
         }
     }
-    for release in world
+    for release in input
         .releases
         .iter()
         .filter(|release| !release.has_ended() && !is_current(release))
     {
-        let works = world.job_of(release).is_some_and(|job| !job.state.has_ended());
+        let works = input.job_of(release).is_some_and(|job| !job.state.has_ended());
         if works && !handed_over {
-            continue; // It has ended only when its job has.
+            continue; // A Release ends only after its job.
         }
-        let end = match (current, world.app.spec.concurrency_policy) {
-            (None, _) | (Some(_), ConcurrencyPolicy::Queue) if release.spec.cancel => End::Cancelled,
-            (None, _) if world.app.spec.stopped => End::Unwanted(Unwanted::Stopped),
-            (None, _) => End::Unwanted(Unwanted::NoSource),
-            (Some(_), ConcurrencyPolicy::Supersede) => End::Superseded,
+        let outcome = match (current, input.app.spec.concurrency_policy) {
+            (None, _) | (Some(_), ConcurrencyPolicy::Queue) if release.spec.cancel => {
+                ReleaseOutcome::Cancelled
+            }
+            (None, _) if input.app.spec.stopped => ReleaseOutcome::NotNeeded(CancelReason::Stopped),
+            (None, _) => ReleaseOutcome::NotNeeded(CancelReason::NoSource),
+            (Some(_), ConcurrencyPolicy::Supersede) => ReleaseOutcome::Superseded,
             (Some(_), ConcurrencyPolicy::Queue) => continue,
-            (Some(current), ConcurrencyPolicy::Forbid) => End::Failed {
-                step: "Pending",
+            (Some(current), ConcurrencyPolicy::Forbid) => ReleaseOutcome::Failed {
+                step: Step::Pending,
                 problem: Problem::new(
                     Class::Terminal,
                     Reason::Concurrent,
@@ -102,36 +110,36 @@ pub(super) fn end_others(world: &World<'_>, current: Option<&ReleaseView>, plan:
         };
         plan.push(Action::End {
             release: release.name.clone(),
-            end,
+            outcome,
         });
     }
 }
 
-/// A Release is Cancelled only when its job has ended and none of its own containers is left.
-pub(super) fn cancel(world: &World<'_>, release: &ReleaseView, plan: &mut Plan) {
-    if world.job_of(release).is_some_and(|job| !job.state.has_ended()) {
+/// Cancels a Release once its job has ended and its own containers are removed.
+pub(super) fn cancel(input: &PlanInput<'_>, release: &ReleaseView, plan: &mut Plan) {
+    if input.job_of(release).is_some_and(|job| !job.state.has_ended()) {
         plan.push(Action::CancelJob);
         return;
     }
-    if has_left(world, release) {
-        // The runtime tells when they are gone, unless it lost its voice meanwhile.
-        plan.look_again_in(BLIND);
+    if has_containers(input, release) {
+        // A runtime event triggers the next reconcile; also poll, in case the event stream is down.
+        plan.requeue_in(BLIND);
         return;
     }
     plan.push(Action::End {
         release: release.name.clone(),
-        end: End::Cancelled,
+        outcome: ReleaseOutcome::Cancelled,
     });
-    if world.job.as_ref().is_some_and(|job| job.state.has_ended()) {
+    if input.job.as_ref().is_some_and(|job| job.state.has_ended()) {
         plan.push(Action::ForgetJob);
     }
 }
 
-/// Whether any container is left of a Release that is not also one of what should serve; where nobody can see, it may be.
-pub(super) fn has_left(world: &World<'_>, release: &ReleaseView) -> bool {
+/// Reports whether containers of a Release are left that do not serve. While the engine is away, they may be.
+pub(super) fn has_containers(input: &PlanInput<'_>, release: &ReleaseView) -> bool {
     let own = hash_of(&release.status);
-    let kept = active(&world.releases).and_then(|active| hash_of(&active.status));
-    match (&world.running, own) {
+    let kept = active(&input.releases).and_then(|active| hash_of(&active.status));
+    match (&input.running, own) {
         (Ok(running), Some(own)) if kept.as_ref() != Some(&own) => {
             running.replicas.iter().any(|replica| replica.hash == own)
         }
@@ -140,19 +148,19 @@ pub(super) fn has_left(world: &World<'_>, release: &ReleaseView) -> bool {
     }
 }
 
-/// Removes what the history limits leave no room for: never the active Release, never one that has not ended, never
-/// the newest, never the one that remembers what was handled.
-pub(super) fn prune(world: &World<'_>, plan: &mut Plan) {
-    let limits = world.app.spec.history.unwrap_or_default();
+/// Removes Releases over the history limits, except the active one, the newest one, the one with the last fingerprint, and
+/// those that have not ended.
+pub(super) fn prune(input: &PlanInput<'_>, plan: &mut Plan) {
+    let limits = input.app.spec.history.unwrap_or_default();
     let kept = [
-        active(&world.releases),
-        world.releases.last(),
-        last_handled(&world.releases),
+        active(&input.releases),
+        input.releases.last(),
+        last_handled(&input.releases),
     ];
     let mut succeeded = 0;
     let mut others = 0;
     let mut gone: Vec<&ReleaseView> = Vec::new();
-    for release in world.releases.iter().rev().filter(|release| release.has_ended()) {
+    for release in input.releases.iter().rev().filter(|release| release.has_ended()) {
         let (count, limit) = if release.status.phase == ReleasePhase::Succeeded {
             (&mut succeeded, limits.succeeded)
         } else {
@@ -165,7 +173,7 @@ pub(super) fn prune(world: &World<'_>, plan: &mut Plan) {
     }
     for release in gone.iter().rev() {
         let tag = release.status.image_tag.as_ref();
-        let shared = world.releases.iter().any(|other| {
+        let shared = input.releases.iter().any(|other| {
             other.status.image_tag.as_ref() == tag && !gone.iter().any(|gone| gone.name == other.name)
         });
         plan.push(Action::Prune {

@@ -1,13 +1,12 @@
 //! `$(NAME)` in the environment, the command and the arguments, replaced as Kubernetes replaces it: a variable that is
 //! known stands for its value, one that is not stays as it is written, and `$$` is one `$`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::api::Reason;
 use crate::error::Problem;
 use crate::redact::Secret;
 
-use super::desired::invalid;
+use super::value_origin::{Origins, ValueOrigin};
 
 /// The longest text that Linux hands to a program, in bytes. Texts that name others over and over could grow without end.
 const LONGEST: usize = 128 * 1024;
@@ -67,7 +66,7 @@ pub fn expand<'v>(
         let message = format!(
             "{field} is longer than {LONGEST} bytes with the values of its variables, more than a program takes: shorten it"
         );
-        return Err(invalid(Reason::InvalidSpec, message));
+        return Err(Problem::invalid(message));
     }
     used.sort();
     used.dedup();
@@ -77,17 +76,14 @@ pub fn expand<'v>(
     })
 }
 
-/// What the values of these variables come from, each object once; `origins` knows it by field.
-pub fn origin<'u>(
-    used: impl IntoIterator<Item = &'u String>,
-    origins: &BTreeMap<String, String>,
-) -> Option<String> {
-    let known = used
-        .into_iter()
-        .filter_map(|name| origins.get(&format!("run.env.{name}")));
-    let all: BTreeSet<&str> = known.flat_map(|origin| origin.split(", ")).collect();
-    let all: Vec<&str> = all.into_iter().collect();
-    Some(all.join(", ")).filter(|all| !all.is_empty())
+/// Returns the objects that the values of these variables come from; `origins` has them by field.
+pub fn origins<'u>(used: impl IntoIterator<Item = &'u String>, origins: &Origins) -> BTreeSet<ValueOrigin> {
+    let fields = used.into_iter().map(|name| format!("run.env.{name}"));
+    fields
+        .filter_map(|field| origins.get(&field))
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]

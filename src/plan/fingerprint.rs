@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::redact::Secret;
 
+use super::value_origin::Origins;
+
 /// Digests by field, such as `run.env.PORT`. They are keyed, so that they tell nothing of a short secret.
 pub type Inputs = BTreeMap<String, String>;
 
@@ -15,6 +17,8 @@ pub type Inputs = BTreeMap<String, String>;
 pub const SOURCE: &str = "source.";
 /// Fields that decide the image, other than the source.
 pub const BUILD: &str = "build.";
+/// The field of the revision.
+pub const REVISION: &str = "source.revision";
 /// Fields that decide a container.
 pub const RUN: &str = "run.";
 /// What a Release adds of itself, and no difference by itself: see `release_status::begin`.
@@ -110,7 +114,7 @@ pub fn why(
     new: &Inputs,
     old_revision: Option<&str>,
     new_revision: &str,
-    origins: &BTreeMap<String, String>,
+    origins: &Origins,
 ) -> Vec<String> {
     let Some(old) = old else {
         return vec!["first release".to_owned()];
@@ -120,21 +124,22 @@ pub fn why(
         let digits = text.rsplit(':').next().unwrap_or_default();
         digits.chars().take(12).collect::<String>()
     };
-    if old.get("source.revision") != new.get("source.revision") {
+    if old.get(REVISION) != new.get(REVISION) {
         lines.push(match old_revision {
             Some(was) => format!("revision {} (was {})", revision(new_revision), revision(was)),
             None => format!("revision {}", revision(new_revision)),
         });
     }
-    for field in changed(old, new).filter(|field| field.as_str() != "source.revision") {
+    for field in changed(old, new).filter(|field| field.as_str() != REVISION) {
         let what = match (old.get(field), new.get(field)) {
             (None, _) => "added",
             (_, None) => "removed",
             _ => "changed",
         };
-        let origin = origins
-            .get(field)
-            .map_or(String::new(), |origin| format!(" ({origin})"));
+        let origin = origins.get(field).map_or(String::new(), |origins| {
+            let origins: Vec<String> = origins.iter().map(ToString::to_string).collect();
+            format!(" ({})", origins.join(", "))
+        });
         lines.push(format!("{} {what}{origin}", spoken(field)));
     }
     lines
@@ -160,6 +165,7 @@ fn spoken(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::value_origin::ValueOrigin;
 
     fn inputs(fields: &[(&str, &str)]) -> Inputs {
         let key = Secret::from("k");
@@ -191,7 +197,10 @@ mod tests {
                 &new,
                 Some("aaaaaaaaaaaaaaaa"),
                 "bbbbbbbbbbbbbbbb",
-                &BTreeMap::from([("run.env.A".to_owned(), "Secret keys".to_owned())])
+                &Origins::from([(
+                    "run.env.A".to_owned(),
+                    [ValueOrigin::Secret("keys".to_owned())].into()
+                )])
             ),
             [
                 "revision bbbbbbbbbbbb (was aaaaaaaaaaaa)",

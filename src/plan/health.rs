@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use crate::api::{HealthCheck, Port, PortRef, Protocol, Reason};
+use crate::api::{HealthCheck, Port, PortRef, Protocol};
 use crate::error::Problem;
 use crate::runtime::{Health, Probe};
-
-use super::desired::invalid;
 
 /// The check as a runtime carries it out.
 ///
@@ -17,27 +15,18 @@ pub fn health(check: &HealthCheck, ports: &[Port]) -> Result<Health, Problem> {
         PortRef::Number(number) => u16::try_from(*number)
             .ok()
             .filter(|number| *number > 0)
-            .ok_or_else(|| {
-                invalid(
-                    Reason::InvalidSpec,
-                    format!("{field} is {number}: use a port from 1 to 65535"),
-                )
-            }),
+            .ok_or_else(|| Problem::invalid(format!("{field} is {number}: use a port from 1 to 65535"))),
         PortRef::Name(name) => {
             let named = ports.iter().find(|port| port.name.as_ref() == Some(name));
             let number = named.and_then(|port| u16::try_from(port.container_port).ok());
             match (named, number) {
-                (Some(port), _) if port.protocol == Protocol::Udp => Err(invalid(
-                    Reason::InvalidSpec,
-                    format!("{field} is {name:?}, which is a UDP port: name a TCP port"),
-                )),
+                (Some(port), _) if port.protocol == Protocol::Udp => Err(Problem::invalid(format!(
+                    "{field} is {name:?}, which is a UDP port: name a TCP port"
+                ))),
                 (_, Some(number)) => Ok(number),
-                (_, None) => Err(invalid(
-                    Reason::InvalidSpec,
-                    format!(
-                        "{field} is {name:?}, which is not a name in spec.ports: add it there, or write the number"
-                    ),
-                )),
+                (_, None) => Err(Problem::invalid(format!(
+                    "{field} is {name:?}, which is not a name in spec.ports: add it there, or write the number"
+                ))),
             }
         }
     };
@@ -53,10 +42,7 @@ pub fn health(check: &HealthCheck, ports: &[Port]) -> Result<Health, Problem> {
     } else if let Some(exec) = &check.exec {
         Probe::Exec(exec.command.clone())
     } else {
-        return Err(invalid(
-            Reason::InvalidSpec,
-            "spec.healthCheck needs one of http, tcp, exec",
-        ));
+        return Err(Problem::invalid("spec.healthCheck needs one of http, tcp, exec"));
     };
     let or = |value: &Option<crate::api::Duration>, default: u64| {
         value
@@ -66,8 +52,7 @@ pub fn health(check: &HealthCheck, ports: &[Port]) -> Result<Health, Problem> {
     let interval = or(&check.interval, 5);
     let timeout = or(&check.timeout, 2);
     if interval.is_zero() || timeout.is_zero() {
-        return Err(invalid(
-            Reason::InvalidSpec,
+        return Err(Problem::invalid(
             "spec.healthCheck.interval and timeout must be longer than 0s",
         ));
     }

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{self, Reason};
+use crate::api;
 use crate::error::Problem;
 use crate::runtime::Port;
 
-use super::desired::invalid;
-
-/// The container's ports.
+/// Returns the ports of the container.
 ///
 /// # Errors
-/// A name that two have, an address that is none, or a place on the machine that two want.
+/// Duplicate port name, invalid IP address, or two ports bound to the same host address.
 pub(super) fn bindings(ports: &[api::Port]) -> Result<Vec<Port>, Problem> {
     let mut names = BTreeSet::new();
     let mut all: Vec<Port> = Vec::new();
@@ -19,18 +17,16 @@ pub(super) fn bindings(ports: &[api::Port]) -> Result<Vec<Port>, Problem> {
         if let Some(name) = &port.name
             && !names.insert(name)
         {
-            return Err(invalid(
-                Reason::InvalidSpec,
-                format!("spec.ports has the name {name:?} twice: give each port a name of its own"),
-            ));
+            return Err(Problem::invalid(format!(
+                "spec.ports has the name {name:?} twice: give each port a name of its own"
+            )));
         }
         if let Some(ip) = &port.host_ip
             && ip.parse::<std::net::IpAddr>().is_err()
         {
-            return Err(invalid(
-                Reason::InvalidSpec,
-                format!("spec.ports.hostIp {ip:?} is not an IP address: write it as 127.0.0.1"),
-            ));
+            return Err(Problem::invalid(format!(
+                "spec.ports.hostIp {ip:?} is not an IP address: write it as 127.0.0.1"
+            )));
         }
         let number = |value: i32| u16::try_from(value).unwrap_or_default();
         let wanted = Port {
@@ -41,18 +37,15 @@ pub(super) fn bindings(ports: &[api::Port]) -> Result<Vec<Port>, Problem> {
             protocol: port.protocol,
         };
         if let Some(before) = all.iter().find(|before| before.excludes(&wanted)) {
-            return Err(invalid(
-                Reason::InvalidSpec,
-                format!(
-                    "spec.ports has hostPort {} twice at one address of the machine: for containerPort {} ({}) and for \
+            return Err(Problem::invalid(format!(
+                "spec.ports has hostPort {} twice at one address of the machine: for containerPort {} ({}) and for \
                      containerPort {} ({}); set another hostPort, or give each a hostIp of its own",
-                    wanted.host.unwrap_or_default(),
-                    before.container,
-                    address(before),
-                    wanted.container,
-                    address(&wanted),
-                ),
-            ));
+                wanted.host.unwrap_or_default(),
+                before.container,
+                address(before),
+                wanted.container,
+                address(&wanted),
+            )));
         }
         all.push(wanted);
     }
@@ -69,7 +62,7 @@ fn address(port: &Port) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Protocol;
+    use crate::api::{Protocol, Reason};
 
     fn port(container_port: i32, host_port: i32, host_ip: Option<&str>, protocol: Protocol) -> api::Port {
         api::Port {

@@ -1,9 +1,7 @@
 //! Kubernetes quantities of a spec as the numbers that engines take.
 
 use crate::api::{Amounts, Reason, Resources};
-use crate::error::Problem;
-
-use super::desired::invalid;
+use crate::error::{Class, Problem};
 
 /// What a container may use, and what is set aside for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +19,7 @@ pub struct Share {
 /// The share that `spec.resources` asks for.
 ///
 /// # Errors
-/// An amount that is none, and a request above its limit.
+/// An invalid amount, or a request above its limit.
 pub fn share(resources: Option<&Resources>) -> Result<Share, Problem> {
     let limits = resources.and_then(|resources| resources.limits.as_ref());
     let requests = resources.and_then(|resources| resources.requests.as_ref());
@@ -30,7 +28,8 @@ pub fn share(resources: Option<&Resources>) -> Result<Share, Problem> {
     if let (Some(limit), Some(request)) = (cpu, cpu_request)
         && request > limit
     {
-        return Err(invalid(
+        return Err(Problem::new(
+            Class::Terminal,
             Reason::InvalidQuantity,
             "spec.resources.requests.cpu is more than limits.cpu: lower it",
         ));
@@ -38,7 +37,8 @@ pub fn share(resources: Option<&Resources>) -> Result<Share, Problem> {
     if let (Some(limit), Some(request)) = (memory, memory_reservation)
         && request > limit
     {
-        return Err(invalid(
+        return Err(Problem::new(
+            Class::Terminal,
             Reason::InvalidQuantity,
             "spec.resources.requests.memory is more than limits.memory: lower it",
         ));
@@ -54,13 +54,14 @@ pub fn share(resources: Option<&Resources>) -> Result<Share, Problem> {
 /// Nano-cores and bytes.
 ///
 /// # Errors
-/// An amount that is none, with its field.
+/// The amount is invalid; the message names its field.
 pub fn amounts(amounts: Option<&Amounts>, field: &str) -> Result<(Option<u64>, Option<u64>), Problem> {
     let Some(amounts) = amounts else {
         return Ok((None, None));
     };
     let bad = |name: &str, text: &dyn std::fmt::Display, way_out: &str| {
-        invalid(
+        Problem::new(
+            Class::Terminal,
             Reason::InvalidQuantity,
             format!("{field}.{name} {text} {way_out}"),
         )

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::runtime::RedactionPolicy;
 
+use super::containers::hash_of;
 use super::desired::{Desired, Values};
 use super::fingerprint::changed;
-use super::hash_of;
 use super::state::ReleaseView;
 
 /// Returns the policy by which a runtime masks container output: the values that no log may show, and the containers whose

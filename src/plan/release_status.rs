@@ -6,16 +6,18 @@ mod begin;
 use jiff::Timestamp;
 
 use crate::api::{
-    BuilderUsed, ConditionType, EndedContainer, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus,
-    ResolvedSource, Step, condition,
+    BuilderUsed, ConditionType, EndedContainer, Failure, QueuePlace, Reason, ReleasePhase, ReleaseProgress,
+    ReleaseStatus, ResolvedSource, StepStatus, condition,
 };
 use crate::error::{Class, Problem, cut_beginning};
 use crate::runtime::{Progress, ReplicaState, Running};
 
+use super::action::{CancelReason, ReleaseOutcome};
+use super::containers::{has_ended_for_good, hash_of, replicas_of, restart_of};
+use super::describe::unhealthy;
 use super::desired::PinnedSource;
-use super::progress_deadline::{has_ended_for_good, hash_of, replicas_of, restart_of};
 use super::state::{JobFailure, JobOutput, JobState};
-use super::{End, Unwanted};
+use super::step::Step;
 
 pub use begin::{begin, recall};
 
@@ -23,7 +25,7 @@ pub use begin::{begin, recall};
 pub fn resolved(source: &PinnedSource) -> ResolvedSource {
     ResolvedSource {
         kind: source.kind.to_owned(),
-        revision: source.revision.clone(),
+        revision: source.revision.to_string(),
         short_revision: source.short_revision(),
         message: None,
         author: None,
@@ -39,7 +41,7 @@ pub fn job(status: &mut ReleaseStatus, job: &JobState, now: Timestamp) {
             status.queue = Some(QueuePlace {
                 position: i32::try_from(*position).unwrap_or(i32::MAX),
             });
-            let message = format!("waits for a place among the builds at once; its place is {position}");
+            let message = format!("queued for a build slot (position {position})");
             summarise(status, Reason::Queued, &message, now);
         }
         JobState::Fetching { since } => {
@@ -58,7 +60,7 @@ pub fn job(status: &mut ReleaseStatus, job: &JobState, now: Timestamp) {
 /// What was fetched, and that it came to building, is told also where nothing came of it.
 fn failed_of(status: &mut ReleaseStatus, failure: &JobFailure) {
     if let Some(at) = failure.built_at
-        && step_began(status, "Building") != Some(at)
+        && step_began(status, Step::Building) != Some(at)
     {
         enter(status, ReleasePhase::Building, at);
     }
@@ -83,7 +85,7 @@ pub fn retrying(status: &mut ReleaseStatus, failure: &JobFailure, now: Timestamp
     failed_of(status, failure);
     finish_step(status, failure.problem.reason, now);
     status.failure = Some(Failure {
-        step: failure.step.to_owned(),
+        step: failure.step.to_string(),
         reason: failure.problem.reason.to_string(),
         message: failure.problem.message.clone(),
         log_tail: Some(cut_beginning(&failure.log_tail, 2048)).filter(|tail| !tail.is_empty()),
@@ -130,7 +132,7 @@ pub fn waits(status: &ReleaseStatus) -> bool {
 /// The image of a Release is there.
 pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: Timestamp) {
     if let Some(at) = output.fetched_at
-        && step_began(status, "Fetching").is_none()
+        && step_began(status, Step::Fetching).is_none()
     {
         enter(status, ReleasePhase::Fetching, at);
     }
@@ -167,9 +169,7 @@ pub fn progress(status: &mut ReleaseStatus, progress: &Progress, replicas: u32, 
         return;
     }
     match progress {
-        Progress::Rolling {
-            created, waiting_for, ..
-        } => {
+        Progress::Rolling { created, .. } => {
             let phase = if *created >= replicas {
                 ReleasePhase::Verifying
             } else {
@@ -186,14 +186,13 @@ pub fn progress(status: &mut ReleaseStatus, progress: &Progress, replicas: u32, 
             if status.phase == ReleasePhase::Verifying && phase == ReleasePhase::Deploying {
                 return; // A container that is put right in the middle of it is no step back.
             }
-            if step_began(status, "Deploying").is_none() {
+            if step_began(status, Step::Deploying).is_none() {
                 enter(status, ReleasePhase::Deploying, now);
             }
             enter(status, phase, now);
-            let _ = waiting_for; // It changes with every check: told by events, not by a write for each.
         }
         Progress::Complete => {
-            if step_began(status, "Deploying").is_none() {
+            if step_began(status, Step::Deploying).is_none() {
                 enter(status, ReleasePhase::Deploying, now);
             }
             finish_step(status, Reason::Healthy, now);
@@ -208,6 +207,26 @@ pub fn progress(status: &mut ReleaseStatus, progress: &Progress, replicas: u32, 
     }
 }
 
+/// Records what keeps the containers of an open Release from being healthy: once for each kind of trouble, although the
+/// answer of a health check may differ each time.
+pub fn observe_progress(status: &mut ReleaseStatus, running: &Running) {
+    let Some(hash) = hash_of(status).filter(|_| is_rolling(status)) else {
+        status.progress = None;
+        return;
+    };
+    let is_starting = running
+        .replicas
+        .iter()
+        .any(|replica| matches!(replica.state, ReplicaState::Created | ReplicaState::Starting));
+    match (unhealthy(running, &hash), &status.progress) {
+        (Some((reason, _)), Some(known)) if known.reason == reason => {}
+        (Some((reason, message)), _) => status.progress = Some(ReleaseProgress { reason, message }),
+        // A container that is restarted shows nothing for a moment.
+        (None, Some(_)) if is_starting => {}
+        (None, _) => status.progress = None,
+    }
+}
+
 /// A step towards its containers could not be taken; it is tried again until the deadline, which counts from the first try.
 pub fn hindered(status: &mut ReleaseStatus, problem: &Problem, now: Timestamp) {
     if status.phase.has_ended() {
@@ -216,7 +235,7 @@ pub fn hindered(status: &mut ReleaseStatus, problem: &Problem, now: Timestamp) {
     if problem.reason == Reason::EngineUnavailable {
         return outage(status, Some(problem), now); // No fault of the Release, so its deadline does not count.
     }
-    if step_began(status, "Deploying").is_none() {
+    if step_began(status, Step::Deploying).is_none() {
         enter(status, ReleasePhase::Deploying, now);
     }
     summarise(status, problem.reason, &problem.message, now);
@@ -275,58 +294,58 @@ pub fn ended(status: &mut ReleaseStatus, running: &Running, stopped: bool) {
             });
         }
     }
-    // Somebody may have started the same ones over and over.
+    // The same containers may have been started manually many times.
     let most = usize::try_from(replicas_of(status)).unwrap_or_default();
     let surplus = status.ended.len().saturating_sub(most);
     status.ended.drain(..surplus);
 }
 
 /// A Release has ended otherwise than well.
-pub fn end(status: &mut ReleaseStatus, end: &End, now: Timestamp) {
+pub fn end(status: &mut ReleaseStatus, end: &ReleaseOutcome, now: Timestamp) {
     if status.phase.has_ended() {
         return;
     }
     match end {
-        End::Cancelled => close(
+        ReleaseOutcome::Cancelled => close(
             status,
             ReleasePhase::Cancelled,
             Reason::Cancelled,
             "it was cancelled; create another Release, or change the spec, to deploy again",
             now,
         ),
-        End::Superseded => close(
+        ReleaseOutcome::Superseded => close(
             status,
             ReleasePhase::Superseded,
             Reason::Superseded,
             "a newer release took its place",
             now,
         ),
-        End::Unwanted(why) => {
+        ReleaseOutcome::NotNeeded(why) => {
             // What it was for is not handled: it is released when something is to run again.
             status.handled = None;
             let (reason, message) = match why {
-                Unwanted::Stopped => (
+                CancelReason::Stopped => (
                     Reason::Stopped,
                     "spec.stopped of the Application became true before it ended",
                 ),
-                Unwanted::NoSource => (
+                CancelReason::NoSource => (
                     Reason::NoSource,
                     "spec.source of the Application was removed before it ended",
                 ),
-                Unwanted::Deleted => (Reason::Deleting, "the Application was deleted before it ended"),
+                CancelReason::Deleted => (Reason::Deleting, "the Application was deleted before it ended"),
             };
             close(status, ReleasePhase::Cancelled, reason, message, now);
         }
-        End::Failed {
+        ReleaseOutcome::Failed {
             step,
             problem,
             log_tail,
         } => {
-            if *step == "Deploying" && step_began(status, step).is_none() {
+            if *step == Step::Deploying && step_began(status, *step).is_none() {
                 enter(status, ReleasePhase::Deploying, now);
             }
             status.failure = Some(Failure {
-                step: (*step).to_owned(),
+                step: step.to_string(),
                 reason: problem.reason.to_string(),
                 message: problem.message.clone(),
                 log_tail: Some(cut_beginning(log_tail, 2048)).filter(|tail| !tail.is_empty()),
@@ -388,7 +407,7 @@ fn is_rolling(status: &ReleaseStatus) -> bool {
 /// Its containers can be worked on again: its deadline counts anew.
 fn roll_anew(status: &mut ReleaseStatus, now: Timestamp) {
     status.phase = ReleasePhase::Pending;
-    status.steps.retain(|step| step.name != "Verifying");
+    status.steps.retain(|step| step.name != Step::Verifying.as_str());
     enter(status, ReleasePhase::Deploying, now);
 }
 
@@ -402,6 +421,7 @@ pub fn cancelling(status: &mut ReleaseStatus, now: Timestamp) {
 fn close(status: &mut ReleaseStatus, phase: ReleasePhase, reason: Reason, message: &str, now: Timestamp) {
     finish_step(status, reason, now);
     status.queue = None;
+    status.progress = None;
     status.phase = phase;
     status.finished_at = Some(now.to_string());
     let began = status
@@ -422,24 +442,24 @@ fn enter(status: &mut ReleaseStatus, phase: ReleasePhase, at: Timestamp) {
         return;
     }
     if status.phase != phase || status.conditions.is_empty() {
-        let (name, reason) = match phase {
-            ReleasePhase::Pending => ("", Reason::Pending),
-            ReleasePhase::Fetching => ("Fetching", Reason::Fetching),
-            ReleasePhase::Building => ("Building", Reason::Building),
-            ReleasePhase::Pushing => ("Pushing", Reason::Progressing),
-            ReleasePhase::Deploying => ("Deploying", Reason::Deploying),
-            ReleasePhase::Verifying => ("Verifying", Reason::Verifying),
+        let (step, reason) = match phase {
+            ReleasePhase::Pending => (None, Reason::Pending),
+            ReleasePhase::Fetching => (Some(Step::Fetching), Reason::Fetching),
+            ReleasePhase::Building => (Some(Step::Building), Reason::Building),
+            ReleasePhase::Pushing => (Some(Step::Pushing), Reason::Progressing),
+            ReleasePhase::Deploying => (Some(Step::Deploying), Reason::Deploying),
+            ReleasePhase::Verifying => (Some(Step::Verifying), Reason::Verifying),
             ReleasePhase::Succeeded
             | ReleasePhase::Failed
             | ReleasePhase::Cancelled
             | ReleasePhase::Superseded => return,
         };
         finish_step(status, Reason::Succeeded, at);
-        if !name.is_empty() {
-            // A step that is tried again stands once, with the time of its latest try.
-            status.steps.retain(|step| step.name != name);
-            status.steps.push(Step {
-                name: name.to_owned(),
+        if let Some(step) = step {
+            // A step that is tried again is listed once, with the time of its latest try.
+            status.steps.retain(|known| known.name != step.as_str());
+            status.steps.push(StepStatus {
+                name: step.to_string(),
                 started_at: at.to_string(),
                 finished_at: None,
                 reason: None,
@@ -461,11 +481,11 @@ fn finish_step(status: &mut ReleaseStatus, reason: Reason, at: Timestamp) {
 }
 
 /// When a step began, if it has.
-pub fn step_began(status: &ReleaseStatus, name: &str) -> Option<Timestamp> {
+pub fn step_began(status: &ReleaseStatus, step: Step) -> Option<Timestamp> {
     status
         .steps
         .iter()
-        .find(|step| step.name == name)
+        .find(|known| known.name == step.as_str())
         .and_then(|step| step.started_at.parse().ok())
 }
 

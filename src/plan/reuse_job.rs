@@ -1,28 +1,26 @@
-//! When a job that was begun for one Release goes on for another.
+//! When a job that was started for one Release continues for another.
 
 use crate::api::ReleaseType;
 
-use super::desired::Desired;
-use super::state::{JobView, ReleaseView, World};
+use super::input::PlanInput;
+use super::job_spec::JobSpec;
+use super::state::{JobView, ReleaseView};
 
-/// The current Release, with what it is pinned to, where the job that was begun for another one makes just what it needs:
-/// what is under way already is not begun anew.
-pub fn heir<'w>(
-    world: &'w World<'_>,
+/// Returns the current Release and its job if the running job of another Release makes exactly the image that it needs.
+pub fn reusable_job<'i>(
+    input: &'i PlanInput<'_>,
     job: &JobView,
-    current: &'w ReleaseView,
-) -> Option<(&'w ReleaseView, &'w Desired)> {
-    let app = world.app.metadata.uid.as_deref().unwrap_or_default();
-    let mut others = world.releases.iter();
+    current: &'i ReleaseView,
+) -> Option<(&'i ReleaseView, JobSpec)> {
+    let mut others = input.releases.iter();
     let begun_for = others.find(|release| release.uid == job.owner.release)?;
-    let wants_it_anew = current.spec.kind == ReleaseType::Redeploy || current.spec.clean_cache;
-    let waits_for_an_image = current.status.image.is_none() && matches!(world.image, Ok(None));
-    let desired = world.target.as_ref()?.as_ref().ok()?;
-    let goes_on = !job.state.has_ended() && !job.stopping && !begun_for.spec.cancel && !current.spec.cancel;
-    (goes_on
-        && job.owner.application == app
-        && waits_for_an_image
-        && !wants_it_anew
-        && desired.work() == job.owner.work)
-        .then_some((current, desired))
+    let builds_again = current.spec.kind == ReleaseType::Redeploy || current.spec.clean_cache;
+    let needs_image = current.status.image.is_none() && matches!(input.image, Ok(None));
+    let continues = !job.state.has_ended() && !job.stopping && !begun_for.spec.cancel && !current.spec.cancel;
+    if !continues || job.owner.application != input.uid() || !needs_image || builds_again {
+        return None;
+    }
+    let (desired, values) = (input.target.known()?, input.inputs.values.as_ref().ok()?);
+    let wanted = JobSpec::new(input.uid(), current, desired, values).ok()?;
+    (wanted.owner.job_key == job.owner.job_key).then_some((current, wanted))
 }

@@ -3,13 +3,12 @@
 use jiff::Timestamp;
 
 use crate::api::{
-    Application, ConcurrencyPolicy, LABEL_MANAGED_BY, MANAGER, Release, ReleasePhase, ReleaseSpec,
-    ReleaseStatus, ReleaseType,
+    Application, ConcurrencyPolicy, LABEL_MANAGED_BY, MANAGER, REQUESTED_AT, Release, ReleasePhase,
+    ReleaseSpec, ReleaseStatus, ReleaseType,
 };
 use crate::error::{Class, Problem};
-use crate::runtime::Running;
 
-use super::desired::Desired;
+use super::step::Step;
 
 /// A Release as it was observed.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +27,7 @@ pub struct ReleaseView {
     pub created: i64,
     /// The version of the object, which orders those that were created in the same second.
     pub version: u64,
-    /// Somebody asked for it; Davit did not make it by itself.
+    /// Whether a user created it.
     pub by_hand: bool,
     /// An owner was set, so that it goes with its Application.
     pub owned: bool,
@@ -126,21 +125,22 @@ pub fn last_handled(releases: &[ReleaseView]) -> Option<&ReleaseView> {
     releases.iter().rev().find(|release| release.handled().is_some())
 }
 
-/// For whom a job works, and at what: by UID, since what it makes is nothing for a namesake that comes after a deletion.
+/// The Application and Release that a job works for, by UID: an object that is created again under the same name is another
+/// one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobOwner {
     /// The Application's UID.
     pub application: String,
     /// The Release's UID.
     pub release: String,
-    /// What it makes, as [`Desired::work`] has it: another Release that needs the same can have it.
-    pub work: String,
+    /// The result of the job, as `Desired::job_key` has it: another Release that needs the same can use the job.
+    pub job_key: String,
 }
 
 /// The job of an Application: at most one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobView {
-    /// For whom.
+    /// The Application and the Release that it works for.
     pub owner: JobOwner,
     /// How it stands.
     pub state: JobState,
@@ -182,7 +182,7 @@ impl JobState {
 pub struct JobOutput {
     /// The image: the engine's id or a digest.
     pub image: String,
-    /// Our tag of an image that Davit pulled; nothing where it is somebody else's. Of a build its own counts.
+    /// The tag that Davit gave a pulled image; `None` if the image existed before Davit pulled it.
     pub tag: Option<String>,
     /// What built it; nothing for a pull.
     pub builder: Option<String>,
@@ -205,8 +205,8 @@ pub struct JobFailure {
     pub problem: Problem,
     /// It ended because it was told to.
     pub cancelled: bool,
-    /// In which step.
-    pub step: &'static str,
+    /// The step that failed.
+    pub step: Step,
     /// The last lines of its log.
     pub log_tail: String,
     /// The commit's first line and its author, where it was fetched.
@@ -217,46 +217,29 @@ pub struct JobFailure {
 
 impl JobFailure {
     /// What went wrong may pass, so that it is tried again.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         self.problem.class == Class::Transient && !self.cancelled
     }
 }
 
-/// Everything that a plan is made from.
-#[derive(Clone, Debug)]
-pub struct World<'a> {
-    /// The Application.
-    pub app: &'a Application,
-    /// What it wants now; nothing where it has no source; a problem where that cannot be found out.
-    pub wanted: Result<Option<Desired>, Problem>,
-    /// The same for the Release that is worked on, pinned as that is.
-    pub target: Option<Result<Desired, Problem>>,
-    /// All its Releases, in order.
-    pub releases: Vec<ReleaseView>,
-    /// Its job.
-    pub job: Option<JobView>,
-    /// The image that the target's tag names, if it is there; a problem where the engine cannot be asked.
-    pub image: Result<Option<JobOutput>, Problem>,
-    /// Why a job could not get at the source, if so: a Secret or GitProvider that is missing or not ready.
-    pub access: Result<(), Problem>,
-    /// Its containers; a problem where the engine cannot be asked.
-    pub running: Result<Running, Problem>,
-    /// Whether work that failed for a passing reason must still wait.
-    pub retry_at: Option<Timestamp>,
-    /// The Release whose containers are to be made and whose image is not in the engine any more.
-    pub lost: Option<String>,
-    /// Somebody asked for a look now, and this is it.
-    pub requested: bool,
+/// Returns the requested reconcile that was not answered yet.
+pub fn request(app: &Application) -> Option<String> {
+    let answered = app
+        .status
+        .as_ref()
+        .and_then(|status| status.last_handled_reconcile_at.clone());
+    let annotations = app.metadata.annotations.as_ref()?;
+    REQUESTED_AT
+        .iter()
+        .filter_map(|key| annotations.get(*key))
+        .max()
+        .filter(|asked| Some(*asked) != answered.as_ref())
+        .cloned()
 }
 
-impl World<'_> {
-    /// The job, where it works for this very Release of this very Application.
-    pub fn job_of(&self, release: &ReleaseView) -> Option<&JobView> {
-        let app = self.app.metadata.uid.as_deref().unwrap_or_default();
-        self.job
-            .as_ref()
-            .filter(|job| job.owner.application == app && job.owner.release == release.uid)
-    }
+/// Returns the recorded time of the next try.
+pub fn retry_at(app: &Application) -> Option<Timestamp> {
+    app.status.as_ref()?.retry.as_ref()?.not_before.parse().ok()
 }
 
 #[cfg(test)]

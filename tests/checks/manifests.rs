@@ -27,7 +27,7 @@ const CALLS: [(&str, &str, &[&str], &str); 10] = [
     ("davit.dev", "applications/status", &["patch"], "controller/report.rs"),
     ("davit.dev", "gitproviders", &["get", "list", "watch", "patch"], "controller/git_provider.rs, finalizer.rs"),
     ("davit.dev", "gitproviders/status", &["patch"], "controller/report.rs"),
-    ("davit.dev", "releases", &["get", "list", "watch", "create", "patch", "delete"], "controller/execute.rs"),
+    ("davit.dev", "releases", &["get", "list", "watch", "create", "patch", "delete"], "controller/execute/"),
     ("davit.dev", "releases/status", &["patch"], "controller/report.rs"),
     ("", "secrets", &["get", "list", "watch"], "controller/watch.rs, values.rs"),
     ("", "configmaps", &["get", "list", "watch"], "controller/watch.rs, values.rs"),

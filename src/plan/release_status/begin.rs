@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{Cause, CauseKind, Reason, ReleasePhase, ReleaseStatus};
-use crate::plan::Occasion;
+use crate::plan::action::CreateReason;
 use crate::plan::desired::Desired;
-use crate::plan::fingerprint::{VALUES, changed, why};
+use crate::plan::fingerprint::{REVISION, VALUES, changed, why};
 use crate::plan::state::ReleaseView;
 
 use super::{enter, resolved, summarise};
@@ -17,26 +17,24 @@ pub fn begin(
     desired: &Desired,
     handled: Option<String>,
     before: Option<&ReleaseView>,
-    occasion: Occasion,
+    reason: CreateReason,
     now: Timestamp,
 ) {
     let old = before.map(|release| &release.status.inputs);
     let old_revision = before
         .and_then(|release| release.status.source.as_ref())
         .map(|source| source.revision.as_str());
-    let revision = &desired.source.revision;
-    status.why = why(old, &desired.inputs, old_revision, revision, &desired.origins);
+    let revision = desired.source.revision.to_string();
+    status.why = why(old, &desired.inputs, old_revision, &revision, &desired.origins);
     status.why.truncate(20);
     if status.why.is_empty() {
         let unfinished = before.filter(|before| before.status.phase != ReleasePhase::Succeeded);
         let again =
             || unfinished.map(|before| format!("release {} ended without being deployed", before.name));
-        status
-            .why
-            .extend(occasion.why().map(str::to_owned).or_else(again));
+        status.why.extend(reason.why().map(str::to_owned).or_else(again));
     }
-    let kind = occasion.cause().unwrap_or_else(|| match status.why.as_slice() {
-        [only] if only.starts_with("revision ") => CauseKind::Poll,
+    let kind = reason.cause().unwrap_or_else(|| match before {
+        Some(before) if only_revision(before, desired) => CauseKind::Poll,
         _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
         _ => CauseKind::Spec,
     });
@@ -101,6 +99,12 @@ fn was_literal(name: &str, release: &ReleaseView) -> bool {
         .find(|one| one.get("name").and_then(Value::as_str) == Some(name))
         .and_then(|one| one.get("value")?.as_str());
     text.is_some_and(|text| !text.contains("$("))
+}
+
+/// Reports whether the revision is the only difference.
+fn only_revision(before: &ReleaseView, desired: &Desired) -> bool {
+    let mut fields = changed(&before.status.inputs, &desired.inputs);
+    fields.next().is_some_and(|field| field == REVISION) && fields.next().is_none()
 }
 
 /// True where the spec is the same and something that it refers to is not.

@@ -49,7 +49,7 @@ fn a_release_passes_through_its_steps_and_then_never_changes() {
     );
     assert!(condition::is_true(&status.conditions, ConditionType::Succeeded));
     let before = status.clone();
-    end(&mut status, &End::Superseded, at(9));
+    end(&mut status, &ReleaseOutcome::Superseded, at(9));
     progress(&mut status, &rolling(0), 2, at(9));
     job(&mut status, &JobState::Building { since: at(9) }, at(9));
     cancelling(&mut status, at(9));
@@ -68,14 +68,14 @@ fn the_deadline_counts_anew_after_an_outage() {
     progress(&mut status, &rolling, 1, at(1));
     let problem = Problem::new(Class::Transient, Reason::EngineUnavailable, "it is away");
     outage(&mut status, None, at(2));
-    assert_eq!(step_began(&status, "Deploying"), Some(at(1)));
+    assert_eq!(step_began(&status, Step::Deploying), Some(at(1)));
     outage(&mut status, Some(&problem), at(3));
     let before = status.clone();
     outage(&mut status, Some(&problem), at(4));
     assert_eq!(status, before, "the same problem is written once");
     assert_eq!(status.phase, ReleasePhase::Verifying);
     outage(&mut status, None, at(9));
-    assert_eq!(step_began(&status, "Deploying"), Some(at(9)));
+    assert_eq!(step_began(&status, Step::Deploying), Some(at(9)));
     progress(&mut status, &rolling, 1, at(10));
     let before = status.clone();
     outage(&mut status, None, at(11));
@@ -90,8 +90,8 @@ fn a_failure_says_where_why_and_the_last_lines() {
     let problem = Problem::new(Class::Terminal, Reason::BuildFailed, "exit code: 1");
     end(
         &mut status,
-        &End::Failed {
-            step: "Building",
+        &ReleaseOutcome::Failed {
+            step: Step::Building,
             problem,
             log_tail: "boom".into(),
         },
@@ -118,7 +118,7 @@ fn a_release_that_failed_names_its_commit() {
         at: at(1),
         problem: Problem::new(Class::Terminal, Reason::BuildFailed, "exit code 1"),
         cancelled: false,
-        step: "Building",
+        step: Step::Building,
         log_tail: String::new(),
         commit: Some(("Break it".into(), "Jane <jane@example.com>".into())),
         built_at: Some(at(0)),
@@ -135,7 +135,7 @@ fn a_release_that_failed_names_its_commit() {
     assert_eq!(again.source, status.source);
     for status in [&status, &again] {
         assert!(
-            step_began(status, "Building").is_some(),
+            step_began(status, Step::Building).is_some(),
             "nobody looked while it was built"
         );
     }
@@ -150,8 +150,8 @@ fn release_that_fails_at_its_first_deploy_has_that_step() {
         phase: ReleasePhase::Pending,
         ..ReleaseStatus::default()
     };
-    let failed = End::Failed {
-        step: "Deploying",
+    let failed = ReleaseOutcome::Failed {
+        step: Step::Deploying,
         problem: Problem::new(Class::Terminal, Reason::PortTaken, "port 80 is taken"),
         log_tail: String::new(),
     };

@@ -2,7 +2,7 @@
 //! repositories it gives to installation tokens only.
 
 use davit::api::Reason;
-use davit::controller::remote::{ForgeRemote, Remote};
+use davit::controller::resolve::remote::{ForgeRemote, Remote};
 use davit::forge::Reach;
 use davit::model::RefSpec;
 use davit::source::{Fields, Git, GitOptions};

@@ -94,6 +94,12 @@ async fn controller_killed_after_any_write_keeps_the_newest_commit_while_git_is_
         davit.until("cut off", || davit.is_cut_off()).await;
         davit.kill();
         server.stop();
+        let known = davit.application("shop").await["status"]["source"]["revision"].clone();
+        let released = releases_by_commit(&davit).await;
+        assert!(
+            known == head.as_str() || released.iter().all(|(commit, _)| *commit != head),
+            "after {writes}: the Application is older than its newest Release"
+        );
         davit.start_controller();
         davit
             .wait_until("shop", "aware that Git is away", |app| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use davit::api::{Application, Release};
 use davit::builder::fake::FakeBuilder;
 use davit::config::Config;
-use davit::controller::build_job::Tools;
+use davit::controller::tools::Tools;
 use davit::metrics::Metrics;
 use davit::model::AppId;
 use davit::redact::Secret;

@@ -1,4 +1,4 @@
-//! I/O in: where a source is and what lets one in there: addresses from the spec, credentials from Secrets.
+//! Repository URLs and credentials of sources.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use crate::redact::SafeUrl;
 use crate::source::docker_config_json::registry_logins;
 use crate::source::{Fields, GitRemote, credential, image};
 
-use super::dereference::Reader;
 use super::remote::Remote;
+use crate::controller::dereference::Reader;
 
-/// Where a source comes from, with what lets one in.
+/// Where a source comes from, with its credentials.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// A repository.
     Git {
-        /// Its URL and credential.
+        /// The repository with its credentials.
         remote: Remote,
         /// Which commit.
         spec: RefSpec,
@@ -27,7 +27,7 @@ pub enum Origin {
     Image {
         /// Its reference.
         image: String,
-        /// Who one is at its registry.
+        /// The credentials of its registry.
         login: Option<RegistryLogin>,
     },
 }
@@ -154,7 +154,7 @@ async fn forge_secrets(provider: &GitProvider, reader: &Reader) -> Result<(Forge
 /// Which commit a source names.
 ///
 /// # Errors
-/// A commit that is none.
+/// `commit` is not a full hash.
 pub fn ref_spec(reference: Option<&GitRef>) -> Result<RefSpec, Problem> {
     let Some(reference) = reference else {
         return Ok(RefSpec::Default);

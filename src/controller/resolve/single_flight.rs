@@ -1,5 +1,4 @@
-//! Look-ups of sources beside the passes: a server that does not answer holds up nobody but who asked it, and an
-//! Application whose source is being looked up is still looked after.
+//! Resolves sources in background tasks, so that an unresponsive server delays only the Applications that use it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -24,14 +23,14 @@ const OF_ONE_SERVER: usize = 8;
 /// What a look-up found.
 pub type Answer = Result<PinnedSource, Problem>;
 
-/// What is looked up, and for whom. One that depends on something else, or was asked for by somebody else, is another.
+/// What is resolved. A question with another key or request is another question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// What the answer depends on.
     pub key: String,
     /// The server that is asked.
     pub server: String,
-    /// Who wants to know it as it is from now on; nobody where an answer of a moment ago does.
+    /// The request that needs a fresh answer; `None` if a recent answer is enough.
     pub asked: Option<String>,
 }
 
@@ -76,7 +75,7 @@ impl Lookups {
         self.known.lock().remove(app);
     }
 
-    /// The answer, once; nothing as long as it is not there. `look_up` is run where nobody has asked the question yet.
+    /// Returns the answer, once, or `None` while it is pending. Runs `look_up` if the question is new.
     pub async fn ask<F>(&self, app: &AppId, question: Question, look_up: F) -> Option<Answer>
     where
         F: Future<Output = Answer> + Send + 'static,

@@ -1,6 +1,10 @@
 //! I/O in: an Application's source as a commit or digest, looked up when the spec or a credential changed, when it was
 //! asked for, and every `trigger.pollInterval`; otherwise as it was found last.
 
+pub mod credentials;
+pub mod remote;
+pub mod single_flight;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -10,21 +14,24 @@ use parking_lot::Mutex;
 
 use crate::api::{
     AllowedFrom, Application, ApplicationSpec, ConditionType, FromForge, GitProvider, Reason, Source,
-    condition,
+    SourceKind, condition,
 };
 use crate::error::{Class, Problem};
 use crate::forge::{self, Forges, Reach, RepositoryPath};
-use crate::model::AppId;
+use crate::model::{AppId, Revision};
+use crate::plan::Inputs;
 use crate::plan::backoff;
-use crate::plan::desired::PinnedSource;
+use crate::plan::desired::{PinnedSource, Values};
+use crate::plan::pin::no_source;
+use crate::plan::source_kind::{kind, locator, pinned, poll_interval, revision};
 use crate::source::{Fields, image};
 
-use super::build_job::Tools;
 use super::dereference::Reader;
-use super::kinds::{kind, pinned, poll_interval};
-use super::lookup::{Lookups, Question};
-use super::origin::{Origin, connection, git_remote, image_login, ref_spec};
-use super::remote::{ForgeRemote, Remote};
+use super::problem::cluster_problem;
+use super::tools::Tools;
+use credentials::{Origin, connection, git_remote, image_login, ref_spec};
+use remote::{ForgeRemote, Remote};
+use single_flight::{Lookups, Question};
 
 /// What was found last.
 #[derive(Clone, Debug)]
@@ -45,13 +52,12 @@ struct Found {
 enum Pause {
     /// So long: it is tried again after a failure that may heal by itself.
     Backoff(Duration),
-    /// This share of the poll interval that the spec asks for at the time when somebody wants to know: the interval may
-    /// change, and then it counts at once.
+    /// This share of the present poll interval: a changed interval applies at once.
     Poll(f64),
 }
 
 impl Found {
-    /// How long it still holds by the spec as it is now; nothing where that is for ever.
+    /// Returns the remaining validity under the current poll interval; `None` if the result never expires.
     fn holds(&self, spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
         let pause = match self.pause {
             Pause::Backoff(pause) => pause,
@@ -75,7 +81,7 @@ impl Found {
 /// The source of an Application as it was resolved.
 #[derive(Clone, Debug, Default)]
 pub struct Resolution {
-    /// The source; nothing where there is none.
+    /// The source; `None` without a source.
     pub source: Option<Result<PinnedSource, Problem>>,
     /// Where it comes from, for the job that fetches it.
     pub origin: Option<Origin>,
@@ -88,6 +94,31 @@ pub struct Resolution {
     pub check_in: Option<Duration>,
     /// It is being looked up anew: what was found before stands here, if that will do.
     pub pending: bool,
+}
+
+impl Resolution {
+    /// Returns why a job could not reach the source, if so.
+    fn access(&self) -> Result<(), Problem> {
+        match (&self.origin, &self.source) {
+            (Some(_), _) => Ok(()),
+            (None, Some(Err(problem))) => Err(problem.clone()),
+            (None, _) => Err(no_source()),
+        }
+    }
+
+    /// Separates what a plan is made from from the credentials of the source.
+    pub fn into_inputs(self, values: Result<Values, Problem>) -> (Inputs, Option<Origin>) {
+        let inputs = Inputs {
+            access: self.access(),
+            source: self.source,
+            last: self.last,
+            pending: self.pending,
+            attempts: self.attempts,
+            check_in: self.check_in,
+            values,
+        };
+        (inputs, self.origin)
+    }
 }
 
 /// Resolves sources and remembers what it found.
@@ -129,7 +160,7 @@ impl Resolver {
         self.lookups.forget(app);
     }
 
-    /// The source of an Application; where somebody `asked`, as it is from then on.
+    /// Resolves the source of an Application; with `asked`, the answer is fresh.
     pub async fn resolve(
         &self,
         id: &AppId,
@@ -310,39 +341,29 @@ impl Resolver {
         source: &Source,
         reader: &Reader,
     ) -> Result<(Origin, String), Problem> {
-        if let Some(git) = &source.git {
-            let (remote, version) = git_remote(git, reader).await?;
-            Ok((
-                Origin::Git {
-                    remote: Remote::Fixed(remote),
-                    spec: ref_spec(git.git_ref.as_ref())?,
-                },
-                version,
-            ))
-        } else if let Some(found) = source.forge() {
-            let (remote, version) = self.forge_remote(id, &found).await?;
-            Ok((
-                Origin::Git {
-                    remote: Remote::Forge(remote),
-                    spec: ref_spec(found.git_ref)?,
-                },
-                version,
-            ))
-        } else if let Some(image) = &source.docker {
-            let (login, version) = image_login(image, reader).await?;
-            Ok((
-                Origin::Image {
-                    image: image.image.clone(),
-                    login,
-                },
-                version,
-            ))
-        } else {
-            Err(Problem::new(
-                Class::Terminal,
-                Reason::NotSupported,
-                "spec.source asks for something that this version of Davit does not do yet: use git, gitea or docker",
-            ))
+        let Some(kind) = source.kind() else {
+            return Err(no_source());
+        };
+        match kind {
+            SourceKind::Git(git) => {
+                let (remote, version) = git_remote(git, reader).await?;
+                let (remote, spec) = (Remote::Fixed(remote), ref_spec(git.git_ref.as_ref())?);
+                Ok((Origin::Git { remote, spec }, version))
+            }
+            SourceKind::GitHub(_)
+            | SourceKind::GitLab(_)
+            | SourceKind::Bitbucket(_)
+            | SourceKind::Gitea(_) => {
+                let found = source.forge().ok_or_else(no_source)?;
+                let (remote, version) = self.forge_remote(id, &found).await?;
+                let (remote, spec) = (Remote::Forge(remote), ref_spec(found.git_ref)?);
+                Ok((Origin::Git { remote, spec }, version))
+            }
+            SourceKind::Docker(image) => {
+                let (login, version) = image_login(image, reader).await?;
+                let image = image.image.clone();
+                Ok((Origin::Image { image, login }, version))
+            }
         }
     }
 
@@ -420,7 +441,7 @@ impl Resolver {
         Ok((remote, version))
     }
 
-    /// Who may use the connection; the answer tells nothing of what is behind it.
+    /// Checks that the namespace may use the connection. The error reveals nothing about the connection.
     async fn allowed(&self, id: &AppId, owner: &str, provider: &GitProvider) -> Result<(), Problem> {
         let rule = &provider.spec.allowed_namespaces;
         let allowed = id.namespace == owner
@@ -430,8 +451,7 @@ impl Resolver {
                 AllowedFrom::Selector => {
                     let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
                     let found = api.get_opt(&id.namespace).await;
-                    let namespace =
-                        found.map_err(|error| super::cluster_problem("read the namespace", &error))?;
+                    let namespace = found.map_err(|error| cluster_problem("read the namespace", &error))?;
                     let labels = namespace
                         .as_ref()
                         .map(|namespace| namespace.labels().clone())
@@ -461,22 +481,19 @@ fn recorded(app: &Application, source: &Source) -> Option<PinnedSource> {
     let found = app.status.as_ref()?.source.as_ref()?;
     let of_today =
         found.observed_generation.is_some() && found.observed_generation == app.metadata.generation;
-    pinned(source, found.revision.clone()).filter(|_| of_today)
+    pinned(source, revision(source, &found.revision)?).filter(|_| of_today)
 }
 
 /// What is said as long as a first answer is not there.
 fn looking_up(source: &Source) -> Problem {
-    let what = pinned(source, String::new()).map_or_else(String::new, |source| source.locator);
+    let what = locator(source).unwrap_or_default();
     let message = format!("spec.source is being looked up: no answer from {what} yet");
     Problem::new(Class::Waiting, Reason::Resolving, message)
 }
 
 async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedSource, Problem> {
-    let revision = match origin {
-        Origin::Git { remote, spec } => {
-            let commit = remote.resolve(&tools.git, &spec).await?;
-            commit.as_str().to_owned()
-        }
+    let found = match origin {
+        Origin::Git { remote, spec } => Revision::Commit(remote.resolve(&tools.git, &spec).await?),
         Origin::Image { image, login } => {
             let Some(engine) = &tools.docker else {
                 return Err(Problem::new(
@@ -486,10 +503,15 @@ async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedS
                 ));
             };
             let resolved = image::resolve_image(engine, &image, login.as_ref()).await;
-            resolved.map_err(|error| Problem::of(&error))?.reference
+            let reference = resolved.map_err(|error| Problem::of(&error))?.reference;
+            Revision::image(&reference).ok_or_else(|| {
+                let message =
+                    format!("the engine names the image {reference:?}, which is neither a digest nor an ID");
+                Problem::new(Class::Terminal, Reason::Internal, message)
+            })?
         }
     };
-    pinned(&source, revision)
+    pinned(&source, found)
         .ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
 }
 

@@ -1,0 +1,117 @@
+//! Starts jobs and hands them over.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::api::Reason;
+use crate::builder::BuildRequest;
+use crate::controller::build_job::{BuildWork, PullWork};
+use crate::controller::job_failure::no_log;
+use crate::controller::resolve::credentials::Origin;
+use crate::error::{Class, Problem};
+use crate::job_log::JobLog;
+use crate::plan::{ActionResult, BuildSpec, JobSpec, JobWork};
+use crate::redact::Masker;
+
+use super::Executor;
+
+impl Executor<'_> {
+    /// Starts a job.
+    ///
+    /// # Errors
+    /// The job does not fit the source.
+    pub(super) fn start_job(&self, release: &str, job: &JobSpec) -> Result<ActionResult, Problem> {
+        let path = self.log_path(release);
+        let tools = self.ctx.tools.clone();
+        let mut hidden = job.confidential.clone();
+        match (&job.work, self.origin.clone()) {
+            (JobWork::Pull { image, tag }, Some(Origin::Image { login, .. })) => {
+                hidden.extend(login.iter().map(|login| login.password.clone()));
+                let work = PullWork {
+                    image: image.clone(),
+                    login,
+                    tag: tag.clone(),
+                    pulls: self.ctx.pulls.clone(),
+                };
+                self.ctx
+                    .jobs
+                    .start(self.id, job.owner.clone(), move |_, cancel| async move {
+                        let log =
+                            JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                        work.run(tools, log, cancel).await
+                    });
+            }
+            (JobWork::Build(build), Some(Origin::Git { remote, spec })) => {
+                let work = BuildWork {
+                    fields: *remote.fields(),
+                    commit: build.commit.clone(),
+                    spec,
+                    submodules: build.submodules,
+                    request: self.request(release, build),
+                };
+                self.ctx
+                    .jobs
+                    .start(self.id, job.owner.clone(), move |stage, cancel| async move {
+                        // Here and not before, so that the credential is valid when Git starts.
+                        let remote = tokio::select! {
+                            remote = remote.open() => Some(remote),
+                            () = cancel.cancelled() => None,
+                        };
+                        if let Some(Ok(remote)) = &remote {
+                            hidden.extend(remote.credential.secrets());
+                        }
+                        let log =
+                            JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                        work.run(tools, remote, log, stage, cancel).await
+                    });
+            }
+            (JobWork::Pull { .. }, Some(Origin::Git { .. }) | None)
+            | (JobWork::Build(_), Some(Origin::Image { .. }) | None) => {
+                let message = format!("release {release} does not fit spec.source: create another Release");
+                return Err(Problem::new(Class::Terminal, Reason::Internal, message));
+            }
+        }
+        Ok(ActionResult::Job(
+            self.ctx.jobs.view(self.id).map(|job| job.state),
+        ))
+    }
+
+    fn request(&self, release: &str, build: &BuildSpec) -> BuildRequest {
+        BuildRequest {
+            app: self.id.clone(),
+            release: release.to_owned(),
+            root: PathBuf::new(),
+            path: build.path.clone(),
+            build_type: build.build_type.clone(),
+            tag: build.tag.clone(),
+            args: build.args.clone(),
+            secrets: build.secrets.clone(),
+            labels: build.labels.clone(),
+            registries: BTreeMap::new(),
+            no_cache: build.no_cache,
+            cpu: build.cpu,
+            memory: build.memory,
+            timeout: build.timeout,
+        }
+    }
+
+    /// Lets the running job and its log continue for another Release.
+    pub(super) fn hand_over(&self, release: &str, reused: &JobSpec) -> ActionResult {
+        let Some(job) = self.ctx.jobs.view(self.id) else {
+            return ActionResult::Job(None);
+        };
+        let mut releases = self.input.releases.iter();
+        let before = releases.find(|view| view.uid == job.owner.release);
+        let before = before.map(|view| self.log_path(&view.name));
+        if !self.ctx.jobs.hand_over(self.id, reused.owner.clone()) {
+            return ActionResult::Job(None);
+        }
+        // Both names refer to one file. A Release without a log is deployed all the same.
+        if let Some(before) = before
+            && let Err(error) = JobLog::share(&before, &self.log_path(release))
+        {
+            tracing::warn!(%error, app = %self.id, release, "the log of the build could not be shared");
+        }
+        ActionResult::Job(Some(job.state))
+    }
+}

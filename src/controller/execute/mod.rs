@@ -1,0 +1,240 @@
+//! Executes a plan: one call for each action. What the calls came to is recorded by [`record`].
+
+mod deploy;
+mod job;
+mod release;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource as _;
+
+use crate::api::{Reason, Release, ReleasePhase};
+use crate::error::Problem;
+use crate::model::AppId;
+use crate::plan::{
+    Action, ActionResult, Plan, PlanInput, Records, ReleaseOutcome, hash_of, record, redaction_policy,
+};
+use crate::runtime::ReplicaState;
+
+use super::context::Context;
+use super::dereference::Reader;
+use super::finalizer;
+use super::problem::{cluster_problem, io_problem};
+use super::resolve::credentials::Origin;
+
+/// Executes the plan of one Application.
+pub struct Executor<'a> {
+    ctx: &'a Context,
+    id: &'a AppId,
+    input: &'a PlanInput<'a>,
+    /// Where the source comes from, with its credentials.
+    origin: Option<Origin>,
+    reader: &'a Reader,
+    now: Timestamp,
+    records: Records,
+}
+
+impl<'a> Executor<'a> {
+    /// Returns an executor with the statuses as they are before the plan.
+    pub fn new(
+        ctx: &'a Context,
+        id: &'a AppId,
+        input: &'a PlanInput<'a>,
+        origin: Option<Origin>,
+        reader: &'a Reader,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            ctx,
+            id,
+            input,
+            origin,
+            reader,
+            now,
+            records: Records::new(input, now),
+        }
+    }
+
+    /// Executes all actions in order; a failed one does not stop the next.
+    pub async fn run(mut self, plan: &Plan) -> Records {
+        for action in &plan.actions {
+            let result = self.execute(action).await.unwrap_or_else(ActionResult::Failed);
+            if let ActionResult::Failed(problem) | ActionResult::Refused { problem, .. } = &result {
+                let (reason, message) = (problem.reason, &problem.message);
+                tracing::info!(app = %self.id, %reason, message, "an action failed");
+            }
+            let open: Vec<String> = self.open_releases().collect();
+            record(&mut self.records, self.input, action, result, self.now);
+            self.report_failures(&open).await;
+        }
+        self.records
+    }
+
+    async fn execute(&self, action: &Action) -> Result<ActionResult, Problem> {
+        match action {
+            Action::Number { .. }
+            | Action::Begin { .. }
+            | Action::Wait { .. }
+            | Action::RecordImage { .. } => {}
+            Action::End { release, outcome } => {
+                let output = match outcome {
+                    ReleaseOutcome::Failed { log_tail, .. } if log_tail.is_empty() => {
+                        self.container_output(release).await
+                    }
+                    _ => String::new(),
+                };
+                return Ok(ActionResult::Ended { output });
+            }
+            Action::Adopt { release } => self.adopt(release).await?,
+            Action::Create {
+                number,
+                desired,
+                revision,
+                reason,
+            } => return self.create(*number, desired, revision.as_deref(), *reason).await,
+            Action::StartJob { release, job } => return self.start_job(release, job),
+            Action::CancelJob => self.ctx.jobs.cancel(self.id),
+            Action::HandOver { release, job } => return Ok(self.hand_over(release, job)),
+            Action::ForgetJob => self.ctx.jobs.forget(self.id),
+            Action::Deploy { release, preserve } => {
+                return self.deploy(release.as_deref(), preserve.as_deref()).await;
+            }
+            Action::Prune { release, image_tag } => self.prune(release, image_tag.as_deref()).await?,
+            Action::RemoveContainers { volumes } => {
+                let removed = self.ctx.runtime.remove(self.id, *volumes).await;
+                return removed
+                    .map(ActionResult::Removed)
+                    .map_err(|error| Problem::of(&error));
+            }
+            Action::Orphan => return self.orphan().await,
+            Action::Forget => return self.forget().await,
+        }
+        Ok(ActionResult::Done)
+    }
+
+    fn open_releases(&self) -> impl Iterator<Item = String> {
+        let statuses = self.records.statuses.iter();
+        statuses
+            .filter(|(_, status)| !status.phase.has_ended())
+            .map(|(name, _)| name.clone())
+    }
+
+    /// Sends an event for each of these Releases that has failed.
+    async fn report_failures(&self, open: &[String]) {
+        for name in open {
+            let Some(status) = self.records.statuses.get(name) else {
+                continue;
+            };
+            if let Some(failure) = status
+                .failure
+                .as_ref()
+                .filter(|_| status.phase == ReleasePhase::Failed)
+                && let Ok(reason) = failure.reason.parse::<Reason>()
+            {
+                let about = about_release(&self.id.namespace, name);
+                self.ctx
+                    .report
+                    .event(&about, None, true, reason, &failure.message)
+                    .await;
+            }
+        }
+    }
+
+    /// Reads the end of the log of the container that a Release fails with, before the rollback removes it. Empty if the
+    /// Release has no container, or the runtime does not answer: the Release fails all the same.
+    async fn container_output(&self, release: &str) -> String {
+        let Some(hash) = self.records.statuses.get(release).and_then(hash_of) else {
+            return String::new();
+        };
+        let input = self.input;
+        let values = input.inputs.values.as_ref().ok();
+        let redaction = redaction_policy(values, input.desired.known(), &input.releases);
+        let runtime = &self.ctx.runtime;
+        let Ok(running) = runtime.observe(self.id, &redaction).await else {
+            return String::new();
+        };
+        let worst = running.replicas.iter().filter(|replica| replica.hash == hash);
+        let worst = worst.min_by_key(|replica| match replica.state {
+            ReplicaState::Exited { .. } | ReplicaState::KeepsEnding { .. } => 0,
+            ReplicaState::Unhealthy(_) => 1,
+            ReplicaState::Starting => 2,
+            ReplicaState::Healthy | ReplicaState::Kept | ReplicaState::Created => 3,
+        });
+        let Some(replica) = worst else {
+            return String::new();
+        };
+        let output = runtime.log_tail(self.id, &replica.id, &redaction).await;
+        output.unwrap_or_else(|error| {
+            tracing::warn!(app = %self.id, release, %error, "the log of a failed container could not be read");
+            String::new()
+        })
+    }
+
+    /// Returns the path of the log of a Release.
+    fn log_path(&self, release: &str) -> PathBuf {
+        let uid = self.input.app.metadata.uid.as_deref().unwrap_or("unknown");
+        self.ctx
+            .log_dir
+            .join(&self.id.namespace)
+            .join(uid)
+            .join(format!("{release}.log"))
+    }
+
+    async fn orphan(&self) -> Result<ActionResult, Problem> {
+        let uid = self.input.uid();
+        self.ctx
+            .orphans
+            .add(uid)
+            .map_err(|error| io_problem("record the orphaned Application", &error))?;
+        self.release_finalizer().await?;
+        Ok(ActionResult::Removed(true))
+    }
+
+    /// Removes images, logs and caches once the containers are removed, and then releases the object.
+    async fn forget(&self) -> Result<ActionResult, Problem> {
+        if !self.records.removed {
+            return Ok(ActionResult::Done);
+        }
+        let builder = &self.ctx.tools.builder;
+        let images = builder.images(self.id).await.map_err(|error| Problem::of(&error));
+        // Until all is removed, the Application stays.
+        let removed = async {
+            for image in images? {
+                let removed = builder.remove(&image.tag).await;
+                removed.map_err(|error| Problem::of(&error))?;
+            }
+            if let Some(dir) = self.log_path("x").parent() {
+                let _ = tokio::fs::remove_dir_all(dir).await;
+                if let Some(namespace) = dir.parent() {
+                    // Fails while another Application of the namespace has logs.
+                    let _ = tokio::fs::remove_dir(namespace).await;
+                }
+            }
+            self.ctx.jobs.forget(self.id);
+            self.ctx.resolver.forget(self.id);
+            self.release_finalizer().await
+        };
+        match removed.await {
+            Ok(()) => Ok(ActionResult::Removed(true)),
+            Err(problem) => Ok(ActionResult::NotRemoved(problem)),
+        }
+    }
+
+    async fn release_finalizer(&self) -> Result<(), Problem> {
+        let removed = finalizer::set(&self.ctx.client, self.input.app, false).await;
+        removed.map_err(|error| cluster_problem("change the finalizers", &error))
+    }
+}
+
+/// Returns the reference to a Release for an event.
+pub fn about_release(namespace: &str, release: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(Release::api_version(&()).into_owned()),
+        kind: Some("Release".to_owned()),
+        name: Some(release.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectReference::default()
+    }
+}

@@ -1,0 +1,20 @@
+//! What jobs need.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::builder::Builder;
+use crate::source::{Git, image};
+
+/// What jobs need.
+#[derive(Clone)]
+pub struct Tools {
+    /// Fetches commits.
+    pub git: Arc<Git>,
+    /// Builds images.
+    pub builder: Arc<dyn Builder>,
+    /// Pulls images; `None` without a Docker Engine.
+    pub docker: Option<image::Docker>,
+    /// The directory of checkouts.
+    pub work_dir: PathBuf,
+}

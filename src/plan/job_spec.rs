@@ -1,0 +1,127 @@
+//! What the job of a Release does, decided before it starts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::builder::BuildType;
+use crate::error::{Class, Problem};
+use crate::model::{CommitId, Revision};
+use crate::redact::Secret;
+
+use super::desired::{Desired, Values};
+use super::state::{JobOwner, ReleaseView};
+
+/// A job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSpec {
+    /// The Release that the job works for.
+    pub owner: JobOwner,
+    /// The work.
+    pub work: JobWork,
+    /// Values that the log must not show, besides the credentials of the source.
+    pub confidential: Vec<Secret>,
+}
+
+/// The work of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobWork {
+    /// Fetch a commit and build it.
+    Build(BuildSpec),
+    /// Pull an image.
+    Pull {
+        /// The image by its digest, or the ID of a local image.
+        image: String,
+        /// The tag that the image gets if Davit pulls it.
+        tag: Option<String>,
+    },
+}
+
+/// How a commit becomes an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildSpec {
+    /// The commit.
+    pub commit: CommitId,
+    /// Whether to fetch submodules.
+    pub submodules: bool,
+    /// The directory that is built.
+    pub path: String,
+    /// The build type; detected if `None`.
+    pub build_type: Option<BuildType>,
+    /// The tag of the image.
+    pub tag: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, Secret>,
+    /// Build secrets.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// Whether to ignore the build cache.
+    pub no_cache: bool,
+    /// CPU limit in nano-cores.
+    pub cpu: Option<u64>,
+    /// Memory limit in bytes.
+    pub memory: Option<u64>,
+    /// The longest duration of the job.
+    pub timeout: Duration,
+}
+
+impl JobSpec {
+    /// Returns the job that makes the image of `release`.
+    ///
+    /// # Errors
+    /// The revision does not fit the build, or its source kind has no job yet.
+    pub fn new(
+        application_uid: &str,
+        release: &ReleaseView,
+        desired: &Desired,
+        values: &Values,
+    ) -> Result<Self, Problem> {
+        let source = &desired.source;
+        let work = match (&source.revision, &desired.build, &desired.tag) {
+            (Revision::Image(image), _, tag) => JobWork::Pull {
+                image: image.to_string(),
+                tag: tag.clone(),
+            },
+            (Revision::Commit(commit), Some(build), Some(tag)) => JobWork::Build(BuildSpec {
+                commit: commit.clone(),
+                submodules: source.submodules,
+                path: source.path.clone(),
+                build_type: build.build_type.clone(),
+                tag: tag.clone(),
+                args: values.args.clone(),
+                secrets: values.secrets.clone(),
+                labels: BTreeMap::from([
+                    ("org.opencontainers.image.revision".to_owned(), commit.to_string()),
+                    (
+                        "org.opencontainers.image.source".to_owned(),
+                        source.locator.clone(),
+                    ),
+                ]),
+                no_cache: release.spec.clean_cache || !build.cache,
+                cpu: build.cpu,
+                memory: build.memory,
+                timeout: build.timeout,
+            }),
+            (Revision::Commit(_) | Revision::Archive(_), ..) => {
+                let message = format!(
+                    "revision {} cannot be built: create another Release",
+                    source.revision
+                );
+                return Err(Problem::new(
+                    Class::Terminal,
+                    crate::api::Reason::NotSupported,
+                    message,
+                ));
+            }
+        };
+        Ok(Self {
+            owner: JobOwner {
+                application: application_uid.to_owned(),
+                release: release.uid.clone(),
+                job_key: desired.job_key(),
+            },
+            work,
+            confidential: values.confidential.clone(),
+        })
+    }
+}
