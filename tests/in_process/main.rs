@@ -23,15 +23,15 @@ mod builder_contract {
 mod orchestrator_contract {
     crate::contract::runtime_contract::runtime_contract! {
         crate::contract::runtime_contract::Rig::orchestrator() =>
-        as_many_as_wanted_serve_and_nothing_changes_then
-        the_old_one_serves_until_the_new_one_is_well
-        replicas_come_and_go_without_touching_the_others
-        what_ended_by_its_policy_is_left_and_told
-        a_crash_loop_is_not_healthy
+        replicas_serve_and_a_second_deploy_changes_nothing
+        previous_container_serves_until_the_new_one_is_healthy
+        scaling_does_not_touch_other_replicas
+        completed_container_is_kept_and_reported
+        crash_loop_is_not_healthy
         log_tail_of_a_failed_container_keeps_lines_and_hides_secrets
-        what_cannot_run_says_why
-        removed_means_gone_but_for_volumes
-        a_namesake_takes_nothing_over
+        container_that_cannot_start_reports_the_cause
+        removed_application_leaves_only_volumes
+        application_of_the_same_name_adopts_nothing
     }
 }
 
