@@ -26,6 +26,8 @@ pub enum ConditionType {
     Succeeded,
     /// The forge accepted the credential.
     Authenticated,
+    /// The forge's rate limit is used up; present only when true.
+    RateLimited,
 }
 
 /// A status with conditions.

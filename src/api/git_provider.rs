@@ -159,7 +159,7 @@ pub struct GitProviderStatus {
     /// How many Applications use it.
     #[serde(default)]
     pub used_by: i64,
-    /// Ready, Reconciling, Stalled, Authenticated.
+    /// Ready, Reconciling, Stalled, Authenticated, RateLimited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -232,6 +232,7 @@ fn well(all: &mut Vec<Condition>, account: &Account, generation: i64, now: Times
     ] {
         condition::set(all, kind, Some(true), reason, message, generation, now);
     }
+    condition::remove(all, ConditionType::RateLimited);
     condition::remove(all, ConditionType::Reconciling);
     condition::remove(all, ConditionType::Stalled);
 }
@@ -262,6 +263,20 @@ fn badly(all: &mut Vec<Condition>, problem: &Problem, generation: i64, now: Time
         condition::set(all, kind, status, reason, &problem.message, generation, now);
     }
     condition::remove(all, calm);
+    let (limited, reason) = (ConditionType::RateLimited, Reason::ForgeRateLimited);
+    if problem.reason == reason {
+        condition::set(
+            all,
+            limited,
+            Some(true),
+            reason,
+            &problem.message,
+            generation,
+            now,
+        );
+    } else {
+        condition::remove(all, limited);
+    }
 }
 
 async fn write(ctx: &Context, provider: &GitProvider, new: &GitProviderStatus) -> Result<(), Error> {
@@ -315,6 +330,27 @@ async fn delete(ctx: &Context, provider: &GitProvider, users: &[String]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rate_limit_is_a_condition_until_it_ends() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let limited = |all: &[Condition]| condition::is_true(all, ConditionType::RateLimited);
+        let mut all = Vec::new();
+        let problem = |reason| Problem::new(Class::Transient, reason, "until then");
+        badly(&mut all, &problem(Reason::ForgeRateLimited), 1, now);
+        assert!(limited(&all) && condition::is_true(&all, ConditionType::Reconciling));
+        badly(&mut all, &problem(Reason::ForgeUnreachable), 1, now);
+        assert!(!limited(&all));
+        badly(&mut all, &problem(Reason::ForgeRateLimited), 1, now);
+        let account = Account {
+            name: "jane".to_owned(),
+            repositories: 1,
+            more: false,
+            expires_at: None,
+        };
+        well(&mut all, &account, 1, now);
+        assert!(!limited(&all));
+    }
 
     #[test]
     fn credential_is_reported_seven_days_before_it_expires() {

@@ -156,7 +156,7 @@ impl Bitbucket {
         cursor: &Cursor,
     ) -> Result<Page<T>, ForgeError> {
         let auth = self.auth().await?;
-        let reply: Reply<Values<T>> = self.api.send(&at(call, cursor), Some(&auth)).await?;
+        let reply: Reply<Listing<T>> = self.api.send(&at(call, cursor), Some(&auth)).await?;
         let next = reply.body.next.as_deref().and_then(query_of).map(|query| Cursor {
             query,
             seen: cursor.seen + reply.body.values.len() as u64,
@@ -176,7 +176,7 @@ impl Forge for Bitbucket {
         let auth = self.auth().await?;
         let name = self.account(&auth).await?;
         let first = at(&self.list(), &Cursor::first(&[("pagelen", "1")]));
-        let first: Reply<Values<Repo>> = self.api.send(&first, Some(&auth)).await?;
+        let first: Reply<Listing<Repo>> = self.api.send(&first, Some(&auth)).await?;
         let repositories = match first.body.size {
             Some(size) => size,
             None => self.all_repositories().await?.len() as u64,
@@ -284,7 +284,7 @@ struct User {
 }
 
 #[derive(Deserialize)]
-struct Values<T> {
+struct Listing<T> {
     #[serde(default = "Vec::new")]
     values: Vec<T>,
     next: Option<String>,

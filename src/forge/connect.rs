@@ -14,17 +14,17 @@ use crate::api::{ForgeKind, GitProviderSpec, LocalRef};
 /// A spec without a forge or with a URL that cannot be used; an invalid token, private key or CA.
 pub fn connect(
     spec: &GitProviderSpec,
-    secrets: ForgeSecrets,
+    secrets: &ForgeSecrets,
     options: &HttpOptions,
 ) -> Result<Arc<dyn Forge>, ForgeError> {
     let kind = spec.kind().ok_or_else(|| ForgeError::Spec {
         message: "no forge is set: set one of github, gitlab, bitbucket and gitea".to_owned(),
     })?;
     Ok(match kind {
-        ForgeKind::GitHub(spec) => Arc::new(github::GitHub::new(spec, &secrets, options)?),
-        ForgeKind::GitLab(spec) => Arc::new(gitlab::GitLab::new(spec, &secrets, options)?),
-        ForgeKind::Bitbucket(spec) => Arc::new(bitbucket::Bitbucket::new(spec, &secrets, options)?),
-        ForgeKind::Gitea(spec) => Arc::new(gitea::Gitea::new(spec, &secrets, options)?),
+        ForgeKind::GitHub(spec) => Arc::new(github::GitHub::new(spec, secrets, options)?),
+        ForgeKind::GitLab(spec) => Arc::new(gitlab::GitLab::new(spec, secrets, options)?),
+        ForgeKind::Bitbucket(spec) => Arc::new(bitbucket::Bitbucket::new(spec, secrets, options)?),
+        ForgeKind::Gitea(spec) => Arc::new(gitea::Gitea::new(spec, secrets, options)?),
     })
 }
 

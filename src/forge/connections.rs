@@ -46,7 +46,7 @@ impl Forges {
         &self,
         key: &ConnectionKey,
         spec: &GitProviderSpec,
-        secrets: ForgeSecrets,
+        secrets: &ForgeSecrets,
     ) -> Result<Arc<dyn Forge>, ForgeError> {
         let mut connections = self.connections.lock();
         if let Some((of, forge)) = connections.get(&key.uid)
@@ -86,7 +86,7 @@ mod tests {
                 credential: Some(Secret::from("token")),
                 ca: None,
             };
-            forges.get(&key, &spec, content).unwrap()
+            forges.get(&key, &spec, &content).unwrap()
         };
         let first = get(1, "7");
         assert!(Arc::ptr_eq(&first, &get(1, "7")));

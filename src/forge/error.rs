@@ -78,7 +78,7 @@ pub enum ForgeError {
         message: String,
     },
     /// The credential is refused.
-    #[error("sign in at {url}: the credential is refused{}", detail(.message))]
+    #[error("sign in at {url}: the credential is refused{}", detail(.message.as_deref()))]
     Auth {
         /// The forge.
         url: SafeUrl,
@@ -151,11 +151,8 @@ pub enum ForgeError {
     },
 }
 
-fn detail(message: &Option<String>) -> String {
-    message
-        .as_ref()
-        .map(|message| format!(": {message}"))
-        .unwrap_or_default()
+fn detail(message: Option<&str>) -> String {
+    message.map(|message| format!(": {message}")).unwrap_or_default()
 }
 
 impl Explain for ForgeError {

@@ -63,7 +63,7 @@ pub fn connect_with(url: &str, token: &str, ca: Option<&str>) -> Result<Arc<dyn 
         credential: Some(Secret::from(token)),
         ca: ca.map(|pem| pem.as_bytes().to_vec()),
     };
-    connect(&spec(url), secrets, &loopback_options())
+    connect(&spec(url), &secrets, &loopback_options())
 }
 
 /// What a user reads where connecting or the check fails.

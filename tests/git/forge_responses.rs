@@ -52,7 +52,7 @@ fn client(url: &str, options: &HttpOptions) -> Arc<dyn Forge> {
         credential: Some(Secret::from(TOKEN)),
         ca: None,
     };
-    connect(&spec(url), secrets, options).unwrap()
+    connect(&spec(url), &secrets, options).unwrap()
 }
 
 fn json_answer(value: &Value) -> Response {

@@ -114,7 +114,7 @@ pub async fn connection(
         secrets: version.clone(),
     };
     let ca = secrets.ca.clone();
-    let forge = forges.get(&key, &provider.spec, secrets);
+    let forge = forges.get(&key, &provider.spec, &secrets);
     let version = format!("{version} {}", key.generation);
     Ok((forge.map_err(|error| Problem::of(&error))?, ca, version))
 }

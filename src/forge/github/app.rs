@@ -328,6 +328,7 @@ fn read_key(key: &Secret) -> Result<RsaKeyPair, ForgeError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "openssl generates the keys of the test")]
 mod tests {
     use super::*;
     use std::process::Command;

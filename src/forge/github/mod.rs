@@ -36,7 +36,7 @@ pub(super) struct GitHub {
 
 enum Identity {
     Token { auth: Authorization, token: Secret },
-    App(App),
+    App(Box<App>),
 }
 
 impl GitHub {
@@ -45,7 +45,7 @@ impl GitHub {
         let secret = credential(secrets)?;
         let web = base_url(&spec.url, options.allow_loopback_http)?;
         let identity = match &spec.app_id {
-            Some(id) => Identity::App(App::new(id.to_string(), secret, spec.installation_id)?),
+            Some(id) => Identity::App(Box::new(App::new(id.to_string(), secret, spec.installation_id)?)),
             None => Identity::Token {
                 auth: Authorization::scheme("Bearer", secret)?,
                 token: secret.trimmed(),

@@ -20,6 +20,7 @@ pub fn key() -> (String, Vec<u8>) {
     KEY.get_or_init(new_key).clone()
 }
 
+#[expect(clippy::disallowed_methods, reason = "openssl generates the keys of the test")]
 fn new_key() -> (String, Vec<u8>) {
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::pki_types::pem::PemObject as _;

@@ -7,6 +7,7 @@ mod clone;
 mod contract;
 mod credentials;
 mod openapi;
+mod recorded;
 mod servers;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ fn try_connect(spec: &Value, secret: &str, options: &HttpOptions) -> Result<Arc<
         credential: Some(Secret::from(secret)),
         ca: None,
     };
-    connect(&spec, secrets, options)
+    connect(&spec, &secrets, options)
 }
 
 fn connected(spec: &Value, secret: &str) -> Arc<dyn Forge> {

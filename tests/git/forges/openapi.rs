@@ -227,18 +227,13 @@ impl Description {
             self.fill_object(part, object, depth);
         }
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            match object.remove(name) {
-                Some(value) => {
-                    object.insert(name.clone(), self.filled(property, value, depth + 1));
-                }
-                None => {
-                    let required = schema["required"]
-                        .as_array()
-                        .is_some_and(|all| all.contains(&json!(name)));
-                    if required && depth < 6 {
-                        object.insert(name.clone(), self.generated(property, depth + 1));
-                    }
-                }
+            let required = schema["required"]
+                .as_array()
+                .is_some_and(|all| all.contains(&json!(name)));
+            if let Some(value) = object.remove(name) {
+                object.insert(name.clone(), self.filled(property, value, depth + 1));
+            } else if required && depth < 6 {
+                object.insert(name.clone(), self.generated(property, depth + 1));
             }
         }
     }

@@ -29,7 +29,7 @@ pub async fn start() -> Server<Bitbucket> {
     .await
 }
 
-fn error(status: u16, message: &str, detail: Value) -> Answer {
+fn error(status: u16, message: &str, detail: &Value) -> Answer {
     Answer::new(
         status,
         json!({"type": "error", "error": {"message": message, "detail": detail}}),
@@ -42,7 +42,7 @@ fn authorize(asked: &Asked) -> Result<(), Answer> {
         error(
             401,
             "Token is invalid, expired, or not supported for this endpoint.",
-            Value::Null,
+            &Value::Null,
         )
     };
     match (asked.basic(), asked.bearer()) {
@@ -50,7 +50,7 @@ fn authorize(asked: &Asked) -> Result<(), Answer> {
         (Some((user, token)), _) if user == EMAIL && token == WEAK => Err(error(
             403,
             "Your credentials lack one or more required privilege scopes.",
-            json!({"required": ["read:repository:bitbucket"], "granted": ["read:user:bitbucket"]}),
+            &json!({"required": ["read:repository:bitbucket"], "granted": ["read:user:bitbucket"]}),
         )),
         (_, Some(ACCESS_TOKEN)) => Ok(()),
         (_, Some(token)) if token.starts_with("consumer-") => Ok(()),
@@ -89,32 +89,28 @@ impl Service for Bitbucket {
             let token = format!("consumer-{number}-{}", "x".repeat(2600));
             return Answer::ok(json!({"access_token": token, "expires_in": 7200, "token_type": "bearer"}));
         }
-        self.route(asked).unwrap_or_else(|refusal| refusal)
+        route(asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
-impl Bitbucket {
-    fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
-        authorize(asked)?;
-        Ok(match asked.segments().as_slice() {
-            ["2.0", "user"] => {
-                Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"}))
-            }
-            ["2.0", "repositories", "acme"] => {
-                let all: Vec<_> = repositories()
-                    .iter()
-                    .map(|path| {
-                        json!({"type": "repository", "full_name": path, "is_private": path == "acme/shop",
+fn route(asked: &Asked) -> Result<Answer, Answer> {
+    authorize(asked)?;
+    Ok(match asked.segments().as_slice() {
+        ["2.0", "user"] => Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"})),
+        ["2.0", "repositories", "acme"] => {
+            let all: Vec<_> = repositories()
+                .iter()
+                .map(|path| {
+                    json!({"type": "repository", "full_name": path, "is_private": path == "acme/shop",
                             "mainbranch": {"name": "main"}})
-                    })
-                    .collect();
-                page(asked, &all, true)
-            }
-            ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
-                let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
-                page(asked, &all, false)
-            }
-            _ => error(404, "There is no such repository", Value::Null),
-        })
-    }
+                })
+                .collect();
+            page(asked, &all, true)
+        }
+        ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
+            let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
+            page(asked, &all, false)
+        }
+        _ => error(404, "There is no such repository", &Value::Null),
+    })
 }

@@ -16,7 +16,7 @@ pub async fn start() -> Server<Gitea> {
 
 impl Service for Gitea {
     fn answer(&self, asked: &Asked) -> Answer {
-        self.route(asked).unwrap_or_else(|refusal| refusal)
+        route(asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
@@ -37,35 +37,33 @@ fn authorize(asked: &Asked) -> Result<(), Answer> {
     }
 }
 
-impl Gitea {
-    fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
-        let segments = asked.segments();
-        if segments == ["api", "v1", "version"] {
-            return Ok(Answer::ok(json!({"version": "1.27.3"})));
-        }
-        authorize(asked)?;
-        Ok(match segments.as_slice() {
-            ["api", "v1", "user"] => Answer::ok(json!({"login": "jane"})),
-            ["api", "v1", "user", "repos"] => {
-                let all = repositories();
-                let (items, next) = asked.page(&all, "limit", 50);
-                let items: Vec<_> = items
+fn route(asked: &Asked) -> Result<Answer, Answer> {
+    let segments = asked.segments();
+    if segments == ["api", "v1", "version"] {
+        return Ok(Answer::ok(json!({"version": "1.27.3"})));
+    }
+    authorize(asked)?;
+    Ok(match segments.as_slice() {
+        ["api", "v1", "user"] => Answer::ok(json!({"login": "jane"})),
+        ["api", "v1", "user", "repos"] => {
+            let all = repositories();
+            let (items, next) = asked.page(&all, "limit", 50);
+            let items: Vec<_> = items
                     .iter()
                     .map(|path| json!({"full_name": path, "private": path == "acme/shop", "default_branch": "main"}))
                     .collect();
-                Answer::ok(json!(items))
-                    .with("link", asked.link(next, all.len(), 50))
-                    .with("x-total-count", all.len().to_string())
-            }
-            ["api", "v1", "repos", "acme", "shop", "branches"] => {
-                let all = branches();
-                let (items, next) = asked.page(&all, "limit", 50);
-                let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
-                Answer::ok(json!(items))
-                    .with("link", asked.link(next, all.len(), 50))
-                    .with("x-total-count", all.len().to_string())
-            }
-            _ => not_found(),
-        })
-    }
+            Answer::ok(json!(items))
+                .with("link", asked.link(next, all.len(), 50))
+                .with("x-total-count", all.len().to_string())
+        }
+        ["api", "v1", "repos", "acme", "shop", "branches"] => {
+            let all = branches();
+            let (items, next) = asked.page(&all, "limit", 50);
+            let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
+            Answer::ok(json!(items))
+                .with("link", asked.link(next, all.len(), 50))
+                .with("x-total-count", all.len().to_string())
+        }
+        _ => not_found(),
+    })
 }

@@ -193,7 +193,10 @@ impl Service for GitHub {
 
     fn answer(&self, asked: &Asked) -> Answer {
         let segments = asked.segments();
-        if segments.get(1).is_some_and(|name| name.ends_with(".git")) {
+        if segments
+            .get(1)
+            .is_some_and(|name| name.strip_suffix(".git").is_some())
+        {
             return Answer::new(401, json!({})).with("www-authenticate", "Basic realm=\"GitHub\"");
         }
         assert_eq!(asked.header("x-github-api-version"), Some("2022-11-28"));

@@ -107,9 +107,10 @@ impl GitLab {
                 .map(|(index, path)| project(index, path));
             let items: Vec<_> = items.collect();
             let answer = Answer::ok(json!(items)).with("link", asked.link(None, all.len(), size));
-            return match self.uncounted {
-                true => answer,
-                false => answer.with("x-total", all.len().to_string()),
+            return if self.uncounted {
+                answer
+            } else {
+                answer.with("x-total", all.len().to_string())
             };
         }
         let items: Vec<_> = all
