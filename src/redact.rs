@@ -104,6 +104,19 @@ impl SafeUrl {
         url::Url::parse(text).map(|url| Self(Box::new(url)))
     }
 
+    /// Parses the address of a Git repository: an absolute URL, or `user@host:path`, which means `ssh://user@host/path`.
+    ///
+    /// # Errors
+    /// An address that is neither; it is not repeated, because it may hold a credential.
+    pub fn parse_git(text: &str) -> Result<Self, url::ParseError> {
+        match text.split_once(':') {
+            Some((place, path)) if place.contains('@') && !place.contains('/') && !path.starts_with("//") => {
+                Self::parse(&format!("ssh://{place}/{}", path.trim_start_matches('/')))
+            }
+            _ => Self::parse(text),
+        }
+    }
+
     /// The whole URL, for the one place that must hand it on.
     pub fn expose(&self) -> &url::Url {
         &self.0
@@ -303,6 +316,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn git_address_may_be_written_as_scp_does() {
+        for (text, url) in [
+            ("git@h.example:acme/shop.git", "ssh://git@h.example/acme/shop.git"),
+            ("git@h.example:/srv/shop.git", "ssh://git@h.example/srv/shop.git"),
+            ("ssh://git@h.example:22/a.git", "ssh://git@h.example:22/a.git"),
+            ("https://h.example/a@b:c.git", "https://h.example/a@b:c.git"),
+        ] {
+            assert_eq!(SafeUrl::parse_git(text).unwrap().expose().as_str(), url);
+        }
+        assert!(SafeUrl::parse_git("h.example/a.git").is_err());
+    }
 
     #[test]
     fn a_secret_shows_nothing() {

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::run::{EnvVar, Resources};
 use super::values::{Duration, Later, is_false};
 
-/// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files).
+/// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files, then railpack).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.dockerfile), has(self.static), has(self.nixpacks), has(self.railpack), has(self.herokuBuildpacks), has(self.paketoBuildpacks)].filter(x, x).size() <= 1")
-        .message("at most one of dockerfile, static may be set").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.nixpacks) && !has(self.railpack) && !has(self.herokuBuildpacks) && !has(self.paketoBuildpacks)")
-        .message("nixpacks, railpack, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile or static").reason(Reason::FieldValueForbidden),
+        .message("at most one of dockerfile, static, railpack may be set").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.nixpacks) && !has(self.herokuBuildpacks) && !has(self.paketoBuildpacks)")
+        .message("nixpacks, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile, static or railpack").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.static) || ((!has(self.args) || self.args.size() == 0) && (!has(self.secrets) || self.secrets.size() == 0))")
         .message("args and secrets do nothing with static, which runs no build steps: leave them out, or use dockerfile").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.resources)")
@@ -33,21 +33,21 @@ pub struct Build {
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nixpacks: Option<Later>,
-    /// Not in this version yet.
+    /// Whatever railpack recognises: Node, Python, Go, PHP, Ruby, Java, Rust and more. Needs the program `railpack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub railpack: Option<Later>,
+    pub railpack: Option<Railpack>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heroku_buildpacks: Option<Later>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paketo_buildpacks: Option<Later>,
-    /// Build arguments: visible in the image's history, so no place for secrets. Only a Dockerfile takes them.
+    /// Build arguments: visible in the image's history, so no place for secrets. A Dockerfile and railpack take them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub args: Vec<EnvVar>,
-    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME`, never the image.
+    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME` (with railpack as variables of its commands), never the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -74,6 +74,8 @@ pub enum BuildKind<'a> {
     Dockerfile(&'a Dockerfile),
     /// `spec.build.static`.
     Static(&'a StaticSite),
+    /// `spec.build.railpack`.
+    Railpack(&'a Railpack),
 }
 
 impl BuildKind<'_> {
@@ -82,6 +84,7 @@ impl BuildKind<'_> {
         match self {
             Self::Dockerfile(_) => "dockerfile",
             Self::Static(_) => "static",
+            Self::Railpack(_) => "railpack",
         }
     }
 }
@@ -95,7 +98,7 @@ impl Build {
             dockerfile,
             static_site,
             nixpacks: None | Some(Later(_)),
-            railpack: None | Some(Later(_)),
+            railpack,
             heroku_buildpacks: None | Some(Later(_)),
             paketo_buildpacks: None | Some(Later(_)),
             args: _,
@@ -106,7 +109,28 @@ impl Build {
             resources: _,
         } = self;
         let dockerfile = dockerfile.as_ref().map(BuildKind::Dockerfile);
-        dockerfile.or_else(|| static_site.as_ref().map(BuildKind::Static))
+        dockerfile
+            .or_else(|| static_site.as_ref().map(BuildKind::Static))
+            .or_else(|| railpack.as_ref().map(BuildKind::Railpack))
+    }
+
+    /// Returns the settings of every build type by the name of its field.
+    pub fn types(&self) -> [(&'static str, serde_json::Value); 3] {
+        // Part of a spec that was read from JSON, so writing it as JSON cannot fail.
+        [
+            (
+                "dockerfile",
+                serde_json::to_value(&self.dockerfile).unwrap_or_default(),
+            ),
+            (
+                "static",
+                serde_json::to_value(&self.static_site).unwrap_or_default(),
+            ),
+            (
+                "railpack",
+                serde_json::to_value(&self.railpack).unwrap_or_default(),
+            ),
+        ]
     }
 }
 
@@ -136,6 +160,16 @@ impl Default for Dockerfile {
             target: None,
         }
     }
+}
+
+/// Builds with railpack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Railpack {
+    /// The version that the installed `railpack` must have; any where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9A-Za-z.+-]+$"))]
+    pub version: Option<String>,
 }
 
 /// Serves a directory of the source with a small web server that Davit brings along, on port 8080.

@@ -101,9 +101,11 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("self.url.matches('^((https?|ssh|file)://[^ ]+|[A-Za-z0-9._-]+@[^ /:@]+:[^ ]+)$')")
+        .message("url must be https://host/path, ssh://user@host/path or user@host:path").reason(Reason::FieldValueInvalid).field_path(".url"),
     validation = Rule::new("!self.url.matches('^[a-z+]+://[^/@]*:[^/@]*@')")
         .message("url must not hold a password: put it in a Secret and name that in secretRef").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.insecureIgnoreHostKey) || !self.insecureIgnoreHostKey || self.url.startsWith('ssh://')")
+    validation = Rule::new("!has(self.insecureIgnoreHostKey) || !self.insecureIgnoreHostKey || self.url.startsWith('ssh://') || !self.url.contains('://')")
         .message("insecureIgnoreHostKey does nothing where url is not ssh://: leave it out; for a CA of one's own put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.secretRef) || !self.url.startsWith('file://')")
         .message("secretRef does nothing where url is file://: leave it out").reason(Reason::FieldValueForbidden).field_path(".secretRef"),
@@ -111,9 +113,9 @@ impl Source {
         .message("url must begin with https:// or ssh://: anybody on the way can read and change what comes over http, which is taken for this machine only").reason(Reason::FieldValueInvalid).field_path(".url")
 )]
 pub struct GitSource {
-    /// `https://host/path` or `ssh://user@host/path`. With davit's flag `--allow-local-sources` also
+    /// `https://host/path`, `ssh://user@host/path` or `user@host:path`. With davit's flag `--allow-local-sources` also
     /// `http://localhost/path` and `file:///path`.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^(https?|ssh|file)://[^\s]+$"))]
+    #[schemars(length(min = 1, max = 2048))]
     pub url: String,
     /// Which commit; the default branch where it is left out.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]

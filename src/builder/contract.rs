@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
-use crate::api::{Dockerfile, StaticSite};
+use crate::api::{BuildKind, Dockerfile, Railpack, StaticSite};
 use crate::job_log::JobLog;
 use crate::model::{AppId, RegistryLogin};
 use crate::redact::Secret;
@@ -20,6 +20,18 @@ pub enum BuildType {
     Dockerfile(Dockerfile),
     /// Files served as they are.
     Static(StaticSite),
+    /// What railpack recognises.
+    Railpack(Railpack),
+}
+
+impl From<BuildKind<'_>> for BuildType {
+    fn from(kind: BuildKind<'_>) -> Self {
+        match kind {
+            BuildKind::Dockerfile(settings) => Self::Dockerfile(settings.clone()),
+            BuildKind::Static(settings) => Self::Static(settings.clone()),
+            BuildKind::Railpack(settings) => Self::Railpack(settings.clone()),
+        }
+    }
 }
 
 impl BuildType {
@@ -28,6 +40,7 @@ impl BuildType {
         match self {
             Self::Dockerfile(_) => "dockerfile",
             Self::Static(_) => "static",
+            Self::Railpack(_) => "railpack",
         }
     }
 }

@@ -53,6 +53,7 @@ mod tests {
             let name = detect(|path| files.contains(&path)).map(|kind| match kind {
                 BuildType::Dockerfile(dockerfile) => dockerfile.path,
                 BuildType::Static(site) => site.publish_directory,
+                BuildType::Railpack(_) => unreachable!("detect() leaves railpack to its program"),
             });
             assert_eq!(name.as_deref().ok(), found, "{files:?}");
         }

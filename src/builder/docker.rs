@@ -13,7 +13,9 @@ use super::contract::{BuildRequest, BuildType, Builder, BuiltImage};
 use super::error::BuildError;
 use super::image_ownership::Owner;
 use super::paths::Root;
+use super::railpack::{self, Railpack};
 use super::{detect, dockerfile, images, labels, static_site};
+use crate::api;
 use crate::job_log::JobLog;
 use crate::model::AppId;
 
@@ -26,6 +28,8 @@ pub struct BuilderOptions {
     pub instance: String,
     /// What sets it apart from another one of that name: only its own images are found and removed. Empty by default.
     pub installation: String,
+    /// The railpack program. By default `railpack` in the directories where Linux systems keep programs.
+    pub railpack: Railpack,
 }
 
 impl BuilderOptions {
@@ -40,6 +44,11 @@ impl BuilderOptions {
             engine,
             instance: instance.into(),
             installation: String::new(),
+            railpack: Railpack {
+                program: "railpack".into(),
+                path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+                home: std::env::temp_dir().join("davit-railpack"),
+            },
         }
     }
 
@@ -99,13 +108,21 @@ impl Builder for DockerBuilder {
             request.path.clone(),
             request.build_type.clone(),
         );
-        let (root, kind) = blocking(move || {
+        let (root, found) = blocking(move || {
             let root = Root::open(&top, &path)?;
-            let detected = || detect::detect(|path| root.has_file(path)).map_err(BuildError::NotDetected);
-            let kind = given.map_or_else(detected, Ok)?;
-            Ok((root, kind))
+            let detected = || detect::detect(|path| root.has_file(path));
+            let found = given.map_or_else(detected, Ok);
+            Ok((root, found))
         })
         .await?;
+        let kind = match found {
+            Ok(kind) => kind,
+            // railpack says itself what it recognises.
+            Err(_) if railpack::is_installed(&self.options.railpack, cancel).await => {
+                BuildType::Railpack(api::Railpack::default())
+            }
+            Err(looked_for) => return Err(BuildError::NotDetected(looked_for)),
+        };
         if request.build_type.is_none() {
             log.write(&format!("build type: {}", kind.name()));
         }
@@ -124,12 +141,21 @@ impl Builder for DockerBuilder {
             deadline,
             limit: request.timeout,
         };
-        let planned = (kind.clone(), request.clone());
-        let solve = blocking(move || match &planned.0 {
-            BuildType::Dockerfile(settings) => dockerfile::plan(&root, settings, &planned.1),
-            BuildType::Static(site) => static_site::plan(&root, site, &planned.1),
-        })
-        .await?;
+        let planned = request.clone();
+        let solve = match kind.clone() {
+            BuildType::Dockerfile(settings) => {
+                blocking(move || dockerfile::plan(&root, &settings, &planned)).await?
+            }
+            BuildType::Static(site) => blocking(move || static_site::plan(&root, &site, &planned)).await?,
+            BuildType::Railpack(settings) => {
+                let tool = &self.options.railpack;
+                let plan = tool
+                    .prepare(&settings, request, request.timeout, log, cancel)
+                    .await?;
+                let key = format!("{}/{}", self.options.instance, self.options.installation);
+                blocking(move || railpack::solve(&root, &plan, &planned, &key)).await?
+            }
+        };
         self.buildkit.run(solve, &options, log, cancel).await?;
         let found = images::inspect(&self.docker, &request.tag).await?;
         let (id, _) =

@@ -46,6 +46,9 @@ pub enum BuildError {
     /// The build itself failed.
     #[error("build the image: {0}")]
     Failed(String),
+    /// A tool could not download what it needs.
+    #[error("{0}")]
+    Temporary(String),
     /// A field asks for what this builder cannot do.
     #[error("use {field}: {why}")]
     NotSupported {
@@ -116,6 +119,7 @@ impl Explain for BuildError {
             | Self::Timeout(_)
             | Self::Cancelled => Class::Terminal,
             Self::RegistryUnreachable(_)
+            | Self::Temporary(_)
             | Self::DiskFull
             | Self::EngineUnavailable(_)
             | Self::Engine(_)
@@ -128,7 +132,9 @@ impl Explain for BuildError {
             Self::NotDetected(_) => Reason::BuildTypeNotDetected,
             Self::PathNotFound { reason, .. } => *reason,
             Self::PathEscapes { .. } => Reason::PathEscapes,
-            Self::FileName(_) | Self::ControlFile { .. } | Self::Failed(_) => Reason::BuildFailed,
+            Self::FileName(_) | Self::ControlFile { .. } | Self::Failed(_) | Self::Temporary(_) => {
+                Reason::BuildFailed
+            }
             Self::NotSupported { .. } => Reason::NotSupported,
             Self::BaseImage(_) => Reason::ImagePullFailed,
             Self::BaseImageDenied(_) => Reason::ImagePullDenied,
@@ -143,7 +149,9 @@ impl Explain for BuildError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotDetected(_) => Some("set spec.build.dockerfile or spec.build.static".to_owned()),
+            Self::NotDetected(_) => {
+                Some("set spec.build.dockerfile, spec.build.static or spec.build.railpack".to_owned())
+            }
             Self::PathNotFound { field, .. } | Self::PathEscapes { field, .. } => {
                 Some(format!("set {field} to a path inside the repository"))
             }
@@ -163,7 +171,11 @@ impl Explain for BuildError {
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; the build is tried again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
-            Self::RegistryUnreachable(_) | Self::Cancelled | Self::Engine(_) | Self::Io(_) => None,
+            Self::RegistryUnreachable(_)
+            | Self::Temporary(_)
+            | Self::Cancelled
+            | Self::Engine(_)
+            | Self::Io(_) => None,
         }
     }
 }

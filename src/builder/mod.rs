@@ -15,6 +15,7 @@ mod image_ownership;
 mod images;
 mod labels;
 mod paths;
+mod railpack;
 mod static_site;
 
 pub use buildkit::Place;
@@ -23,3 +24,4 @@ pub use docker::{BuilderOptions, DockerBuilder};
 pub use error::BuildError;
 pub use image_ownership::{mark as image_mark, prefix as image_prefix};
 pub use labels::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
+pub use railpack::Railpack;

@@ -6,6 +6,7 @@ use std::path::Path;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use super::buildkit::Patterns;
 use super::error::{BuildError, SOURCE_PATH};
 use crate::api::Reason;
 
@@ -105,6 +106,32 @@ impl Root {
         self.dir
             .metadata(self.join(path))
             .is_ok_and(|metadata| metadata.is_file())
+    }
+
+    /// The files and directories that a path, or a glob in its last part, means.
+    pub fn find(&self, pattern: &str) -> Vec<String> {
+        let trimmed = pattern.trim_end_matches('/');
+        let (parent, last) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
+        if !last.contains(['*', '?', '[']) {
+            let exists = self.dir.metadata(self.join(pattern)).is_ok();
+            return exists.then(|| pattern.to_owned()).into_iter().collect();
+        }
+        let (Ok(glob), Ok(entries)) = (Patterns::new([last]), self.dir.read_dir(self.join(parent))) else {
+            return Vec::new();
+        };
+        let prefix = if parent.is_empty() {
+            String::new()
+        } else {
+            format!("{parent}/")
+        };
+        let mut found: Vec<_> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| glob.matches(name, None).meant)
+            .map(|name| format!("{prefix}{name}"))
+            .collect();
+        found.sort_unstable();
+        found
     }
 
     /// Relative to the checkout; what begins with `/` begins at the source's path, as in a URL.

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{
-    ApplicationSpec, Build, BuildKind, Reason, ReleaseStatus, RestartCondition, RestartPolicy, Strategy,
-};
+use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus, RestartCondition, RestartPolicy, Strategy};
 use crate::builder::BuildType;
 use crate::error::{Class, Problem};
 use crate::model::{AppId, ImageRef, Revision};
@@ -240,8 +238,9 @@ pub fn validate(
 }
 
 fn add_build_inputs(fingerprint: &mut Fingerprint<'_>, build: &Build, values: &Values) {
-    fingerprint.add_json("build.dockerfile", &build.dockerfile);
-    fingerprint.add_json("build.static", &build.static_site);
+    for (name, settings) in build.types() {
+        fingerprint.add_json(format!("build.{name}"), &settings);
+    }
     for (name, value) in &values.args {
         fingerprint.add(format!("build.args.{name}"), value.expose());
     }
@@ -302,10 +301,7 @@ fn add_run_inputs(
 }
 
 fn build_plan(build: &Build) -> Result<BuildPlan, Problem> {
-    let build_type = build.kind().map(|kind| match kind {
-        BuildKind::Dockerfile(dockerfile) => BuildType::Dockerfile(dockerfile.clone()),
-        BuildKind::Static(site) => BuildType::Static(site.clone()),
-    });
+    let build_type = build.kind().map(BuildType::from);
     let limits = build
         .resources
         .as_ref()

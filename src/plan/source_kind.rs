@@ -22,7 +22,7 @@ pub fn kind(source: &Source) -> Option<&'static str> {
 pub fn locator(source: &Source) -> Option<String> {
     Some(match source.kind()? {
         SourceKind::Git(git) => {
-            SafeUrl::parse(&git.url).map_or_else(|_| git.url.clone(), |url| url.to_string())
+            SafeUrl::parse_git(&git.url).map_or_else(|_| git.url.clone(), |url| url.to_string())
         }
         SourceKind::GitHub(_) | SourceKind::GitLab(_) | SourceKind::Bitbucket(_) | SourceKind::Gitea(_) => {
             source.forge()?.repository

@@ -48,8 +48,8 @@ impl Origin {
 /// # Errors
 /// An address that cannot be read, a Secret that is not there or does not fit.
 pub async fn git_remote(git: &GitSource, reader: &Reader) -> Result<(GitRemote, String), Problem> {
-    let url = SafeUrl::parse(&git.url).map_err(|error| {
-        let message = format!("spec.source.git.url cannot be read: {error}; write it as https://host/path or ssh://user@host/path");
+    let url = SafeUrl::parse_git(&git.url).map_err(|error| {
+        let message = format!("spec.source.git.url cannot be read: {error}; write it as https://host/path, ssh://user@host/path or user@host:path");
         Problem::new(Class::Terminal, Reason::InvalidSpec, message)
     })?;
     let Some(reference) = &git.secret_ref else {

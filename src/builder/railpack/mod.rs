@@ -1,0 +1,88 @@
+//! Builds with railpack: `railpack prepare` examines the source and writes a plan, which becomes a Dockerfile.
+
+mod dockerfile;
+mod plan;
+mod prepare;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use prepare::{Railpack, is_installed};
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::buildkit::{Generated, Patterns, SolveRequest, Tree, Trees, hex};
+use super::contract::BuildRequest;
+use super::error::BuildError;
+use super::paths::Root;
+use crate::api::Reason;
+use plan::Plan;
+
+/// The field that chooses this build type.
+const FIELD: &str = "spec.build.railpack";
+
+/// The build of a plan. Every command gets the arguments and secrets of the build as secret mounts: a plan names
+/// variables and does not say which of them are secret.
+///
+/// # Errors
+/// The plan cannot be converted, or the source has an unreadable `.dockerignore`.
+pub fn solve(
+    root: &Root,
+    plan: &Plan,
+    request: &BuildRequest,
+    key: &str,
+) -> Result<SolveRequest, BuildError> {
+    let mut secrets = request.args.clone();
+    secrets.extend(request.secrets.clone());
+    let app = [&*request.app.namespace, &*request.app.name];
+    let context = dockerfile::Context {
+        cache_key: &keyed(key, "cache", &app.map(str::as_bytes)),
+        secrets_hash: &keyed(
+            key,
+            "secrets",
+            &secrets
+                .iter()
+                .flat_map(|(name, value)| [name.as_bytes(), value.expose()])
+                .collect::<Vec<_>>(),
+        ),
+        find: &|pattern| root.find(pattern),
+    };
+    let text = dockerfile::convert(plan, &context)
+        .map_err(|why| BuildError::Failed(format!("railpack's plan cannot be built: {why}")))?;
+    let context = Tree::checkout(root.directory(FIELD, ".", Reason::PathNotFound)?);
+    let context = match root.control_file(".dockerignore")? {
+        Some(file) => context.without(Patterns::parse(&file).map_err(|why| BuildError::ControlFile {
+            path: ".dockerignore".to_owned(),
+            why: why.to_string(),
+        })?),
+        None => context,
+    };
+    Ok(SolveRequest {
+        trees: Trees::from([
+            (
+                "dockerfile".to_owned(),
+                Tree::default().with("Dockerfile", Generated::Text(text.into_bytes())),
+            ),
+            ("context".to_owned(), context),
+        ]),
+        dockerfile: "Dockerfile".to_owned(),
+        target: None,
+        args: BTreeMap::new(),
+        secrets,
+    })
+}
+
+/// A digest that nobody can compute without the key.
+fn keyed(key: &str, purpose: &str, parts: &[&[u8]]) -> String {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
+        return String::new();
+    };
+    for part in std::iter::once(&purpose.as_bytes()).chain(parts) {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    hex(&mac.finalize().into_bytes())
+}

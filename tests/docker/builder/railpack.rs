@@ -1,0 +1,169 @@
+//! railpack: a plan becomes an image on the real engine. The program that writes the plan is a stand-in, because the
+//! real one downloads what it plans with.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use davit::api::Railpack as Settings;
+use davit::builder::Railpack;
+
+use super::*;
+
+const PLAN: &str = include_str!("railpack_plan.json");
+/// A value that every step on the way could spoil.
+const ODD: &str = "a \"b\" 'c' $HOME \\ #d \u{fc}\n\n";
+
+const PROGRAM: &str = r#"#!/bin/sh
+dir=$(dirname "$0")
+if [ "$1" = --version ]; then echo "railpack version 0.9.0"; exit 0; fi
+printf '%s\n' "$@" > "$dir/args"
+while [ $# -gt 0 ]; do
+  case "$1" in --plan-out) plan=$2 ;; --info-out) info=$2 ;; esac
+  shift
+done
+cp "$dir/plan.json" "$plan"
+cp "$dir/info.json" "$info"
+exit "$(cat "$dir/code")"
+"#;
+
+struct Tool {
+    dir: tempfile::TempDir,
+    bench: Bench,
+}
+
+impl Tool {
+    fn new(test: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new(test);
+        let mut options = BuilderOptions::new(SOCKET, &bench.instance);
+        let program = dir.path().join("railpack");
+        std::fs::write(&program, PROGRAM).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        options.railpack = Railpack {
+            program: program.into(),
+            home: dir.path().join("home"),
+            ..options.railpack
+        };
+        let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
+        bench.builder = DockerBuilder::new(docker, options);
+        let tool = Self { dir, bench };
+        tool.write("plan.json", PLAN);
+        tool.write(
+            "info.json",
+            r#"{"detectedProviders":["node"],"resolvedPackages":{"node":{"resolvedVersion":"22.1.0"}}}"#,
+        );
+        tool.write("code", "0");
+        tool
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    fn request(&self) -> BuildRequest {
+        let mut request = self.bench.request();
+        request.build_type = Some(BuildType::Railpack(Settings::default()));
+        request
+    }
+}
+
+#[tokio::test]
+async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
+    let tool = Tool::new("railpack");
+    let bench = &tool.bench;
+    bench.write("main.txt", "source");
+    bench.write("node_modules/old", "x");
+    bench.write("deep/a.tmp", "x");
+    bench.write("ignored/secret", HIDDEN);
+    bench.write(".dockerignore", "ignored\n");
+    let token = format!("{HIDDEN}{ODD}");
+    let mut request = tool.request();
+    request.secrets = secrets(&[("TOKEN", &token)]);
+    request.args = secrets(&[("PLAIN", ODD)]);
+    let image = bench.built(&request).await;
+    assert_eq!(image.builder, "railpack");
+    let text = bench.text();
+    assert!(text.contains("railpack detected node (node 22.1.0)"), "{text}");
+
+    let run_image = |command: &[&str]| run(docker().args(["run", "--rm", &image.id]).args(command));
+    assert_eq!(run_image(&[]), "greet a \"b\" $HOME \\ #c");
+    assert_eq!(run_image(&["cat main.txt"]), "source");
+    assert_eq!(
+        run_image(&["ls -A /app"]),
+        "built\ncached\ndeep\nmain.txt\nplain\ntoken.sum"
+    );
+    assert_eq!(run_image(&["ls deep; echo $MODE"]), "production");
+    // Every value arrives byte by byte.
+    std::fs::write(bench.source.path().join("token"), &token).unwrap();
+    std::fs::write(bench.source.path().join("plain"), ODD).unwrap();
+    for (file, sum_file) in [("token", "token.sum"), ("plain", "plain")] {
+        let sum = run(Command::new("sha256sum").arg(bench.source.path().join(file)));
+        let theirs = run_image(&[&format!("cat {sum_file}")]);
+        assert_eq!(sum.split(' ').next(), theirs.split(' ').next(), "{file}");
+    }
+
+    let history = run(docker().args(["history", "--no-trunc", "--format", "{{.CreatedBy}}", &image.id]));
+    let config = run(docker().args(["image", "inspect", &image.id]));
+    let args = std::fs::read_to_string(tool.dir.path().join("args")).unwrap();
+    let saved = bench.source.path().join("saved.tar");
+    run(docker().args(["save", "--output"]).arg(&saved).arg(&image.id));
+    for place in [&history, &config, &args, &bench.text()] {
+        assert!(!place.contains(HIDDEN), "{place}");
+    }
+    assert!(!holds(&saved, HIDDEN));
+
+    // The cache directory outlives the build; a changed secret runs the step again, an unchanged one does not.
+    assert_eq!(run_image(&["cat cached"]), "1");
+    bench.built(&request).await;
+    let again = bench.built(&request).await;
+    assert_eq!(prints(&again.id, &["cat /app/cached"]), "1");
+    request.secrets = secrets(&[("TOKEN", "another")]);
+    let changed = bench.built(&request).await;
+    assert_eq!(prints(&changed.id, &["cat /app/cached"]), "2");
+}
+
+#[tokio::test]
+async fn railpack_that_cannot_prepare_names_the_reason() {
+    let tool = Tool::new("railpackfails");
+    let bench = &tool.bench;
+    bench.write("main.txt", "source");
+    let fails = async |request: &BuildRequest| bench.build(request).await.unwrap_err();
+    tool.write(
+        "info.json",
+        r#"{"success":false,"logs":[{"msg":"no provider matched"}]}"#,
+    );
+    tool.write("code", "1");
+    let error = fails(&tool.request()).await;
+    assert!(
+        matches!(error, BuildError::Failed(_)) && error.to_string().contains("no provider matched"),
+        "{error}"
+    );
+    // Without a build type, railpack is the last that is tried.
+    let error = fails(&bench.request()).await;
+    assert!(error.to_string().contains("no provider matched"), "{error}");
+    tool.write("code", "75");
+    let error = fails(&tool.request()).await;
+    assert!(matches!(error, BuildError::Temporary(_)), "{error}");
+    tool.write("code", "0");
+    tool.write(
+        "plan.json",
+        "{\"deploy\":{\"inputs\":[{\"step\":\"gone\",\"include\":[\".\"]}]}}",
+    );
+    let error = fails(&tool.request()).await;
+    assert!(error.to_string().contains("no step gone"), "{error}");
+    let mut request = tool.request();
+    request.build_type = Some(BuildType::Railpack(Settings {
+        version: Some("0.37.0".to_owned()),
+    }));
+    let error = fails(&request).await.to_string();
+    assert!(
+        error.contains("spec.build.railpack.version") && error.contains("is 0.9.0, not 0.37.0"),
+        "{error}"
+    );
+    std::fs::remove_file(tool.dir.path().join("railpack")).unwrap();
+    let error = fails(&tool.request()).await.to_string();
+    assert!(error.contains("railpack is not installed"), "{error}");
+    assert!(matches!(
+        fails(&bench.request()).await,
+        BuildError::NotDetected(_)
+    ));
+}
