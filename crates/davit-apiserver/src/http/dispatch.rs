@@ -159,19 +159,7 @@ async fn resource(
     }
     check_target(&resource, &version, &target).map_err(failed)?;
     let custom = resource.builtin == Builtin::Custom;
-    if resource.builtin.is_review() || target.subresource.as_deref() == Some("token") {
-        let table = matches!(
-            accept,
-            Ok(Accept {
-                shape: Shape::Table(_),
-                ..
-            })
-        );
-        if table && wanted == Some(Verb::Create) {
-            let spoken = super::negotiation::SPOKEN_BUILTIN;
-            return Err((ApiError::not_acceptable(spoken), form.plain()));
-        }
-    }
+    check_table(&resource, &target, wanted, &accept)?;
     let verb = wanted
         .filter(|verb| allowed(&resource, &target, *verb))
         .or_else(|| odd(&parts.method, &resource, &target))
@@ -223,6 +211,23 @@ async fn resource(
         duplicates: super::duplicate_fields::Again::default(),
     };
     Ok(call.run(verb).await)
+}
+
+/// Reviews and tokens have no table.
+fn check_table(
+    resource: &Resource,
+    target: &Target,
+    verb: Option<Verb>,
+    accept: &ApiResult<Accept>,
+) -> Result<(), Failed> {
+    let without = resource.builtin.is_review() || target.subresource.as_deref() == Some("token");
+    match accept {
+        Ok(accept) if without && verb == Some(Verb::Create) && matches!(accept.shape, Shape::Table(_)) => {
+            let spoken = super::negotiation::SPOKEN_BUILTIN;
+            Err((ApiError::not_acceptable(spoken), accept.plain()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// In which form a resource's answer is given.

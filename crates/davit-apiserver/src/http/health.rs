@@ -40,23 +40,26 @@ pub async fn answer(server: &Server, parts: &Parts) -> Option<Response<Body>> {
         .filter(|(key, _)| key == "exclude")
         .map(|(_, value)| value.as_str())
         .collect();
-    let (mut text, mut healthy) = (String::new(), true);
+    let (mut lines, mut healthy) = (Vec::new(), true);
     for check in checks {
         if excluded.contains(&check) {
             excluded.retain(|name| *name != check);
-            text += &format!("[+]{check} excluded: ok\n");
+            lines.push(format!("[+]{check} excluded: ok\n"));
         } else if passes(server, name, check).await {
-            text += &format!("[+]{check} ok\n");
+            lines.push(format!("[+]{check} ok\n"));
         } else {
             healthy = false;
-            text += &format!("[-]{check} failed: reason withheld\n");
+            lines.push(format!("[-]{check} failed: reason withheld\n"));
         }
     }
     if !excluded.is_empty() {
         let quoted: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
         let quoted = quoted.join(",");
-        text += &format!("warn: some health checks cannot be excluded: no matches for {quoted}\n");
+        lines.push(format!(
+            "warn: some health checks cannot be excluded: no matches for {quoted}\n"
+        ));
     }
+    let text = lines.concat();
     Some(match (healthy, verbose) {
         (false, _) => plain(500, format!("{text}{name} check failed\n")),
         (true, true) => plain(200, format!("{text}{name} check passed\n")),

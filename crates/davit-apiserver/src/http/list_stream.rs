@@ -1,6 +1,7 @@
 //! Large lists as a stream: an answer takes the memory of a chunk, not of the list.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write as _},
     sync::Arc,
 };
@@ -45,7 +46,7 @@ pub fn answer(
     let chunks = Chunks {
         presenter: presenter.clone(),
         head: presenter.list_head(metadata),
-        objects: objects.to_vec().into_iter(),
+        objects: objects.iter().cloned().collect(),
         gzip: accept
             .gzip
             .then(|| GzEncoder::new(Vec::new(), Compression::fast())),
@@ -65,7 +66,7 @@ enum State {
 struct Chunks {
     presenter: Presenter,
     head: Vec<u8>,
-    objects: std::vec::IntoIter<Arc<Object>>,
+    objects: VecDeque<Arc<Object>>,
     gzip: Option<GzEncoder<Vec<u8>>>,
     state: State,
 }
@@ -80,7 +81,7 @@ impl Chunks {
             (self.state, first) = (State::Items, true);
         }
         while out.len() < CHUNK {
-            let Some(object) = self.objects.next() else {
+            let Some(object) = self.objects.pop_front() else {
                 out.extend_from_slice(b"]}");
                 self.state = State::Ended;
                 break;

@@ -83,25 +83,25 @@ impl Builtin {
     pub fn retype(self, value: Value) -> Result<Value, String> {
         match self {
             Self::Custom => Ok(value),
-            Self::Namespace => through::<Namespace>(value),
-            Self::Secret => through::<Secret>(value),
-            Self::ConfigMap => through::<ConfigMap>(value),
-            Self::Event => through::<Event>(value),
-            Self::EventsEvent => through::<EventsEvent>(value),
-            Self::ServiceAccount => through::<ServiceAccount>(value),
+            Self::Namespace => through::<Namespace>(&value),
+            Self::Secret => through::<Secret>(&value),
+            Self::ConfigMap => through::<ConfigMap>(&value),
+            Self::Event => through::<Event>(&value),
+            Self::EventsEvent => through::<EventsEvent>(&value),
+            Self::ServiceAccount => through::<ServiceAccount>(&value),
             Self::Service => service(value),
-            Self::Lease => through::<Lease>(value),
-            Self::Crd => through::<CustomResourceDefinition>(value).map(whole_numbers),
-            Self::Role => through::<Role>(value),
-            Self::RoleBinding => through::<RoleBinding>(value),
-            Self::ClusterRole => through::<ClusterRole>(value),
-            Self::ClusterRoleBinding => through::<ClusterRoleBinding>(value),
-            Self::SelfAccessReview => through::<SelfSubjectAccessReview>(value),
-            Self::SelfRulesReview => through::<SelfSubjectRulesReview>(value),
-            Self::AccessReview => through::<SubjectAccessReview>(value),
-            Self::LocalAccessReview => through::<LocalSubjectAccessReview>(value),
-            Self::TokenReview => through::<TokenReview>(value),
-            Self::SelfReview => through::<SelfSubjectReview>(value),
+            Self::Lease => through::<Lease>(&value),
+            Self::Crd => through::<CustomResourceDefinition>(&value).map(whole_numbers),
+            Self::Role => through::<Role>(&value),
+            Self::RoleBinding => through::<RoleBinding>(&value),
+            Self::ClusterRole => through::<ClusterRole>(&value),
+            Self::ClusterRoleBinding => through::<ClusterRoleBinding>(&value),
+            Self::SelfAccessReview => through::<SelfSubjectAccessReview>(&value),
+            Self::SelfRulesReview => through::<SelfSubjectRulesReview>(&value),
+            Self::AccessReview => through::<SubjectAccessReview>(&value),
+            Self::LocalAccessReview => through::<LocalSubjectAccessReview>(&value),
+            Self::TokenReview => through::<TokenReview>(&value),
+            Self::SelfReview => through::<SelfSubjectReview>(&value),
         }
     }
 }
@@ -109,13 +109,13 @@ impl Builtin {
 fn service(mut value: Value) -> Result<Value, String> {
     let untimed = service_rules::untimed_conditions(&value);
     service_rules::set_times(&mut value, &untimed, &"0001-01-01T00:00:00Z".into());
-    let mut typed = through::<Service>(value)?;
+    let mut typed = through::<Service>(&value)?;
     service_rules::set_times(&mut typed, &untimed, &Value::Null);
     Ok(typed)
 }
 
-fn through<T: Serialize + DeserializeOwned>(value: Value) -> Result<Value, String> {
-    let typed: T = decode(&value).map_err(|error| {
+fn through<T: Serialize + DeserializeOwned>(value: &Value) -> Result<Value, String> {
+    let typed: T = decode(value).map_err(|error| {
         let text = error.to_string();
         match text.rsplit_once("offset ") {
             Some((_, at)) => format!("illegal base64 data at input byte {}", at.trim_end_matches('.')),

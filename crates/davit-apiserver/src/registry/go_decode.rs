@@ -111,7 +111,7 @@ impl<'a> Typed<'a> {
             other => return Err(self.place.mismatch(other, wanted)),
         };
         Ok(Entries {
-            entries: map.iter(),
+            rest: map.iter(),
             next: None,
             structure,
             place: self.place,
@@ -236,7 +236,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 }
 
 struct Entries<'a> {
-    entries: serde_json::map::Iter<'a>,
+    rest: serde_json::map::Iter<'a>,
     next: Option<(&'a str, &'a Value)>,
     /// The struct whose fields these are; `None` for a map.
     structure: Option<&'static str>,
@@ -247,7 +247,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = Mismatch;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
-        self.next = self.entries.next().map(|(name, value)| (name.as_str(), value));
+        self.next = self.rest.next().map(|(name, value)| (name.as_str(), value));
         self.next
             .map(|(name, _)| {
                 let key: StrDeserializer<'_, Mismatch> = name.into_deserializer();
