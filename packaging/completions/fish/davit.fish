@@ -39,24 +39,28 @@ complete -c davit -n "__fish_davit_using_subcommand up" -l listen -d 'Where the 
 complete -c davit -n "__fish_davit_using_subcommand up" -l data-dir -d 'Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit' -r -F
 complete -c davit -n "__fish_davit_using_subcommand up" -l instance -d 'The name that distinguishes containers, networks, volumes and images of this Davit from those of another one on the same engine. Default: davit with the default data directory of root, davit-UID with that of another user, else a random name; the data directory keeps it' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l docker-host -d 'The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default: unix:///var/run/docker.sock. It may start later than Davit' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l runtime -d 'Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager' -r -f -a "docker\t'The Docker Engine'
+swarm\t'A Docker Swarm'"
 complete -c davit -n "__fish_davit_using_subcommand up" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_using_subcommand up" -l allow-local-sources -d 'For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine'
-complete -c davit -n "__fish_davit_using_subcommand up" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand up" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c davit -n "__fish_davit_using_subcommand up" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand controller" -l data-dir -d 'Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit' -r -F
 complete -c davit -n "__fish_davit_using_subcommand controller" -l instance -d 'The name that distinguishes containers, networks, volumes and images of this Davit from those of another one on the same engine. Default: davit with the default data directory of root, davit-UID with that of another user, else a random name; the data directory keeps it' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l docker-host -d 'The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default: unix:///var/run/docker.sock. It may start later than Davit' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l runtime -d 'Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager' -r -f -a "docker\t'The Docker Engine'
+swarm\t'A Docker Swarm'"
 complete -c davit -n "__fish_davit_using_subcommand controller" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_using_subcommand controller" -l allow-local-sources -d 'For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine'
-complete -c davit -n "__fish_davit_using_subcommand controller" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand controller" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c davit -n "__fish_davit_using_subcommand controller" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand crds" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
 complete -c davit -n "__fish_davit_using_subcommand crds" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
@@ -64,7 +68,7 @@ json\t''"
 complete -c davit -n "__fish_davit_using_subcommand crds" -s h -l help -d 'Print help'
 complete -c davit -n "__fish_davit_using_subcommand crds" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand backup" -l data-dir -d 'The data directory whose kubeconfig reaches the running server; the default is that of `davit up`' -r -F
-complete -c davit -n "__fish_davit_using_subcommand backup" -l kubeconfig -d 'Another kubeconfig, for a server on another machine or a user who may `get` `/backup` and nothing else' -r -F
+complete -c davit -n "__fish_davit_using_subcommand backup" -l kubeconfig -d 'Another kubeconfig, for a server on another machine or a user whose only permission is `get` on `/backup`' -r -F
 complete -c davit -n "__fish_davit_using_subcommand backup" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
 complete -c davit -n "__fish_davit_using_subcommand backup" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
