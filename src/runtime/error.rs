@@ -12,7 +12,7 @@ pub enum RuntimeError {
     PortTaken {
         /// The port.
         port: Port,
-        /// By whom, where that is known (another Application, or a program on the machine).
+        /// The owner, if known: another Application, or a program on the machine.
         by: String,
     },
     /// The machine that the engine runs on does not have the address of a host port.

@@ -103,7 +103,7 @@ impl FakeRuntime {
         self.state.lock().missing.remove(image);
     }
 
-    /// A host port is taken by somebody else.
+    /// Marks a host port as taken.
     pub fn occupy(&self, port: u16, by: &str) {
         self.state.lock().occupied.insert(port, by.to_owned());
     }
@@ -202,8 +202,8 @@ impl FakeRuntime {
         }
     }
 
-    /// A hand does something to one of the Application's containers, the first that serves if one does. False where
-    /// there is none.
+    /// Changes one of the Application's containers manually, preferably a serving one. Returns false if the Application has no
+    /// container.
     pub fn by_hand(&self, app: &AppId, hand: Hand) -> bool {
         let mut state = self.state.lock();
         let mut own: Vec<_> = state

@@ -110,7 +110,7 @@ pub struct RolloutSpec {
     pub min_ready: Duration,
     /// What happens when a container ends by itself.
     pub restart: Restart,
-    /// How long a container that has left the name goes on answering those who had just resolved it.
+    /// How long a container that has left the name continues to answer clients that have just resolved it.
     pub drain: Duration,
 }
 
@@ -314,8 +314,8 @@ impl Plan<'_> {
         }
     }
 
-    /// Sees a container off that is not wanted. `spare`: as long as it is well it may serve, but nobody waits for others
-    /// in its place. It is of the wanted kind, and there are only too many; or its Release was given up.
+    /// Removes an unwanted container gracefully. `spare`: it may serve as long as it is healthy, but no replacement is
+    /// awaited. It is of the wanted kind, and there are only too many; or its Release was given up.
     fn part(&mut self, it: &ContainerView, settled: bool, spare: bool) {
         if it.busy.is_some() || it.phase == Phase::Removing {
             return self.wait(format!("{} to stop", it.name), None);
@@ -336,7 +336,7 @@ impl Plan<'_> {
             Strategy::StartFirst => match it.left.map(|left| later(left, self.want.drain)) {
                 Some(drained) if drained <= self.now => self.steps.push(Step::Retire(id())),
                 Some(drained) => self.wait(format!("{} to drain", it.name), Some(drained)),
-                // It never had the name, so nobody can be connected to it.
+                // It never had the name, so no client is connected to it.
                 None if !it.named => self.steps.push(Step::Retire(id())),
                 None if !(settled || spare && sick) => {}
                 None if it.phase == Phase::Restarting => self.steps.push(Step::Retire(id())),

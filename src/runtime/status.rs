@@ -70,7 +70,7 @@ pub enum ReplicaState {
     /// Exits again and again, and the runtime restarts it: it waits for its restart, or was just restarted. The report stays
     /// the same from one exit to the next of the same kind.
     KeepsEnding {
-        /// How it last ended; nothing where nobody saw it.
+        /// Its last exit status; `None` if it was not observed.
         last: Option<ExitStatus>,
         /// The number of restarts, rounded down to a power of two.
         times: i64,

@@ -91,7 +91,7 @@ fn host(names: &Names, deployment: &Deployment, network: String) -> HostConfig {
         nano_cpus: Some(limit(deployment.spec.resources.cpu)),
         cpu_shares: Some(limit(deployment.spec.resources.cpu_request.map(shares))),
         memory: Some(limit(deployment.spec.resources.memory)),
-        // As much as memory: a limit that swap can stretch is none.
+        // Equal to memory, so that swap does not extend the limit.
         memory_swap: deployment.spec.resources.memory.map(|bytes| limit(Some(bytes))),
         memory_reservation: Some(limit(deployment.spec.resources.memory_request)),
         restart_policy: Some(restart(deployment.spec.restart)),

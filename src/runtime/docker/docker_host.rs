@@ -37,7 +37,7 @@ impl std::fmt::Display for Host {
     }
 }
 
-/// An engine's address that nobody can use.
+/// An unusable address of an engine.
 #[derive(Debug, thiserror::Error)]
 #[error("use --docker-host (or DOCKER_HOST) {0:?}: write unix:///path or tcp://host:port")]
 pub struct BadHost(String);
@@ -46,7 +46,7 @@ impl Host {
     /// Reads `--docker-host`; nothing and an empty text mean the default, as they do for `docker`.
     ///
     /// # Errors
-    /// Another scheme than `unix` and `tcp`, a path that is not absolute, an address that is none.
+    /// Another scheme than `unix` and `tcp`, a path that is not absolute, an invalid address.
     pub fn parse(host: Option<&str>) -> Result<Self, BadHost> {
         let host = host.unwrap_or_default();
         let bad = || BadHost(host.to_owned());

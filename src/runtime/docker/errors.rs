@@ -92,7 +92,7 @@ fn unreachable(error: &Error) -> bool {
 pub enum Refusal {
     /// The container cannot be started as it is any more (its network or its address is gone): make it anew.
     Anew,
-    /// A host port is taken; by whom must be found out.
+    /// A host port is taken; its owner is looked up separately.
     Port(Port),
     /// As it is.
     Error(RuntimeError),

@@ -299,7 +299,7 @@ impl Inner {
         let (inner, id) = (Arc::clone(self), id.to_owned());
         Some(tokio::spawn(async move {
             if let Err(refusal) = inner.stop(&id, what).await {
-                // Whoever looks next finds it as it is and tries again.
+                // The next reconcile observes the container and tries again.
                 tracing::warn!(container = %id, error = %refusal, "stopping a container");
             }
             inner.hub.end(&id);
@@ -326,7 +326,7 @@ impl Inner {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removed = self.docker.remove_container(id, Some(options)).await;
         match removed {
-            // Somebody else is removing it at this moment.
+            // Another client is removing it.
             Err(refusal) if errors::status(&refusal) == Some(409) => {}
             other => {
                 errors::unless_gone("remove a container", other)?;
@@ -370,7 +370,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Who has a host port, but for the container that was refused it.
+    /// The owner of a host port, except the container that could not bind it.
     async fn port_holder(&self, port: &Port, refused: &str) -> String {
         let containers = self.publishing().await.unwrap_or_default();
         let holder = containers

@@ -233,7 +233,7 @@ pub fn app_of(labels: &HashMap<String, String>) -> Option<AppId> {
     Some(AppId::new(labels.get(NAMESPACE)?, labels.get(APPLICATION)?))
 }
 
-/// Who another installation of our name is, and what to do about it.
+/// Describes another installation of the same instance name, and the solution.
 pub fn another(installation: &str) -> String {
     format!(
         "another Davit with the same --instance: start one of the two with another one, or remove the containers of one that \

@@ -1,5 +1,5 @@
-//! What containers and their checks said, as much of it as is handed on. Which of it nobody may see is not known here, so an
-//! `…` stands wherever something is missing: half a secret can be told there. Pure.
+//! Truncates the output of containers and probes. Secrets are not known here, so an `…` marks every cut: redaction can then
+//! recognise half a secret. Pure.
 
 use crate::error::{cut, cut_beginning};
 use crate::redact::CUT;
@@ -16,7 +16,7 @@ pub fn of_check(printed: &str) -> String {
     if kept.len() < ENGINE_KEEPS {
         return printed.trim().to_owned();
     }
-    // Cut within a character, perhaps, which is none any more.
+    // The cut may have split a character.
     let kept = kept.trim_end_matches(char::REPLACEMENT_CHARACTER).trim();
     cut(&format!("{kept}{CUT}"), MAX_OUTPUT)
 }

@@ -60,10 +60,9 @@ const MIN_READY_UNCHECKED: Duration = Duration::from_secs(1);
 pub struct DockerOptions {
     /// Which Davit this is, where several share an engine; empty by default. Of letters and digits.
     pub instance: String,
-    /// What sets this Davit apart from another one of the same name: what that made is left alone. Empty by default: there
-    /// is none.
+    /// What sets this Davit apart from another one of the same name: what that made is left alone. Empty by default.
     pub installation: String,
-    /// How long a container that has left the Application's name still answers those who had just resolved it; 3 s by
+    /// How long a container that has left the Application's name still answers clients that have just resolved it; 3 s by
     /// default, because a SYN that was lost in the moment of leaving is sent again after 1 s.
     pub drain: Duration,
 }
@@ -304,7 +303,7 @@ impl Inner {
         Ok(listed)
     }
 
-    /// Two installations of one name on an engine are a mistake that somebody should hear of.
+    /// Warns about another installation with the same instance name on the engine.
     fn warn_of_others(&self, containers: &[HashMap<String, String>]) {
         let others: BTreeSet<&str> = containers
             .iter()
@@ -349,7 +348,7 @@ impl Inner {
         Ok(looked)
     }
 
-    /// One container; nothing where it is gone.
+    /// One container; `None` if it does not exist.
     async fn inspect(&self, id: &str) -> Result<Option<ContainerInfo>, RuntimeError> {
         let answer = self
             .docker
@@ -395,8 +394,8 @@ impl Inner {
         }
     }
 
-    /// Takes up the checks of all containers that have one of ours, and removes networks that nobody needs any more;
-    /// asked when the engine is reached (again).
+    /// Takes up the checks of all containers that have one of ours, and removes unused networks;
+    /// called whenever the engine is connected.
     async fn resume(self: &Arc<Self>) -> Result<(), RuntimeError> {
         let label = vec![self.names.instance_label(), labels::HEALTH.to_owned()];
         let filters = HashMap::from([("label".to_owned(), label)]);
@@ -453,8 +452,8 @@ impl Inner {
         }
     }
 
-    /// Removes the namespace's network, if no container of the namespace is left. One that is still held keeps nobody
-    /// waiting: it goes with the namespace's next Application, or in [`Self::resume`].
+    /// Removes the namespace's network, if no container of the namespace is left. A network that is still in use
+    /// causes no wait: it is removed with the namespace's next Application, or in [`Self::resume`].
     async fn remove_unused_network(&self, namespace: &str) -> Result<(), RuntimeError> {
         let _nobody_makes_containers = self.using_networks.write().await;
         if self

@@ -6,10 +6,10 @@
 //!
 //! - The network has a subnet that we named (one that the engine had picked), because only then may a container ask for
 //!   an address. Addresses that we ask for come from the upper half, those that the engine hands out from the lower, so
-//!   that nobody is given the address while its owner is away.
+//!   that no other container gets the address while its owner is disconnected.
 //! - To change a container's aliases it is frozen, disconnected, connected with the same address and the new aliases,
 //!   and thawed: some 150 ms. The engine derives the hardware address from the IP address (newer ones are told it), so
-//!   nobody's neighbour table is wrong. What others send meanwhile is lost and sent again by TCP after at most a second;
+//!   no neighbour table becomes wrong. What others send meanwhile is lost and sent again by TCP after at most a second;
 //!   what the container itself would have sent meanwhile (with "network is unreachable" as the answer) it cannot,
 //!   because it is frozen. A container whose health the engine itself checks is not frozen: the engine would call it
 //!   unhealthy until its next check, and others than Davit look at that.
@@ -32,7 +32,7 @@ use super::labels::{self, Names};
 use super::subnet::Subnet;
 use crate::runtime::RuntimeError;
 
-/// How often another free subnet is asked for when somebody else took the one that the engine had just picked.
+/// The number of attempts with another free subnet if the one that the engine picked is taken meanwhile.
 const PICKS: usize = 5;
 /// How many names are tried for a network while the engine does not remove those that have them.
 const OTHER_NAMES: u32 = 8;
@@ -68,7 +68,7 @@ pub struct Reserved {
     pub ip: String,
 }
 
-/// Reserves a free address in the namespace's network. Creates the network if there is none.
+/// Reserves a free address in the namespace's network. Creates the network if it is missing.
 pub async fn reserve(
     docker: &Docker,
     names: &Names,

@@ -79,7 +79,7 @@ pub struct ContainerInfo {
     pub endpoint: Option<Endpoint>,
     /// Limits: nano-cores, shares of cpu, bytes, bytes; 0 for none.
     pub limits: [i64; 4],
-    /// Its restart policy; nothing where it is one that we never give.
+    /// Its restart policy; `None` if Davit never sets such a policy.
     pub restart: Option<Restart>,
     /// Networks that it is in beside its namespace's.
     pub other_networks: Vec<String>,

@@ -176,7 +176,7 @@ impl Watch {
         let mut known = self.health.lock();
         if is_news(&known) {
             *known = health;
-            // Nobody listens once the runtime is gone, and so is this task then.
+            // Sending fails only after the runtime was dropped, which also ends this task.
             let _ = self.changed.send(self.target.app.clone());
         }
     }

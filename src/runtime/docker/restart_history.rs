@@ -64,7 +64,7 @@ impl RestartHistory {
         self.0.lock().remove(id);
     }
 
-    /// The last words of a container as they were told when it ended in this way and so often; nothing where it has not yet.
+    /// The cached log tail for this exit status and restart count, if any.
     pub fn words(&self, id: &str, times: i64, last: Option<ExitStatus>) -> Option<String> {
         let all = self.0.lock();
         let (key, words) = all.get(id)?.words.as_ref()?;

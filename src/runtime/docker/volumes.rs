@@ -28,7 +28,7 @@ use crate::runtime::{Deployment, MountSource, RuntimeError};
 const DOOR: &str = "/davit-files";
 /// What filling a volume is for.
 const HAND_OVER: &str = "hand over the files of a Secret or ConfigMap";
-/// A directory that everybody may enter and nobody but root may change.
+/// A directory that every user may enter and only root may change.
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// Makes every volume that the deployment mounts.

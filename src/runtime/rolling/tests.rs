@@ -418,7 +418,7 @@ fn what_ran_to_its_end_stays_and_counts_for_good() {
         let want = want(still_to_run(replicas, &ended, &seen));
         assert_eq!(next(&seen, &want, at(0)).steps, steps, "{replicas} of {seen:?}");
     }
-    // Somebody started it again: it is a container like any other.
+    // A user started it again: it counts like any other container.
     let again = [serving("c-0", true)];
     assert_eq!(still_to_run(2, &ended, &again), 1);
 }

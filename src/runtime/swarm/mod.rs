@@ -367,7 +367,7 @@ impl Inner {
         Ok(Progress::stopping(active.max(1)))
     }
 
-    /// The id of the namespace's network, which is created if there is none.
+    /// The id of the namespace's network, which is created if it is missing.
     async fn ensure_network(&self, namespace: &str) -> Result<String, RuntimeError> {
         let doing = "make the namespace's network";
         let name = self.names.network(namespace);

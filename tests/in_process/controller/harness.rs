@@ -31,13 +31,13 @@ use crate::common::{sorted_by_number, unique};
 /// The namespace of all objects.
 pub const NAMESPACE: &str = "default";
 
-/// A Dockerfile of which containers are well, where nothing else is said.
+/// A Dockerfile whose containers are healthy unless a test scripts otherwise.
 pub const GOOD: &str = "FROM scratch\n";
 
 /// A Dockerfile of the commit after.
 pub const NEXT: &str = "FROM scratch\nENV NEXT=1\n";
 
-/// The longest that anything in these tests may take.
+/// The deadline of every wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A controller that runs, and everything around it.
@@ -247,7 +247,7 @@ impl Harness {
             .unwrap();
     }
 
-    /// Asks for the end of a Release.
+    /// Cancels a Release.
     pub async fn cancel_release(&self, release: &str) {
         let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
         self.api::<Release>()
@@ -256,7 +256,7 @@ impl Harness {
             .unwrap();
     }
 
-    /// Asks for a look at the source now.
+    /// Requests a reconcile, by the annotation `davit.dev/requestedAt`.
     pub async fn request_reconcile(&self, name: &str) {
         let patch = json!({"metadata": {"annotations": {"davit.dev/requestedAt": unique("now")}}});
         self.patch(name, patch).await;
@@ -268,7 +268,7 @@ impl Harness {
         self.api::<Application>().delete(name, &params).await.unwrap();
     }
 
-    /// The Application, null where it is not there.
+    /// The Application; null if it does not exist.
     pub async fn application(&self, name: &str) -> Value {
         let found = self.api::<Application>().get_opt(name).await.unwrap();
         found.map_or(Value::Null, |app| serde_json::to_value(app).unwrap())
@@ -296,7 +296,7 @@ impl Harness {
             .collect()
     }
 
-    /// Waits until the Application is as `wanted` says.
+    /// Waits until `wanted` holds for the Application. It polls, because `wanted` may also read the fakes, which no watch reports.
     pub async fn wait_until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -332,7 +332,7 @@ impl Harness {
         .await
     }
 
-    /// Waits until a Release is as `wanted` says.
+    /// Waits until `wanted` holds for the Release.
     pub async fn wait_for_release(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -356,7 +356,7 @@ impl Harness {
             .await
     }
 
-    /// Waits until no pass has begun for a while: nothing is left to do.
+    /// Waits until no reconcile has started for 300 ms.
     pub async fn wait_until_idle(&self) {
         let end = Instant::now() + PATIENCE;
         let mut seen = (self.reconciles(), Instant::now());
@@ -392,12 +392,12 @@ impl Harness {
         std::fs::read_to_string(log).unwrap()
     }
 
-    /// Passes over Applications so far.
+    /// The number of reconciles of Applications so far.
     pub fn reconciles(&self) -> u64 {
         self.metrics.passes("Application")
     }
 
-    /// Writes of status so far.
+    /// The number of status writes so far.
     pub fn status_writes(&self) -> u64 {
         self.metrics.writes("Application") + self.metrics.writes("Release")
     }
@@ -463,7 +463,7 @@ pub fn url_of_db() -> Value {
     json!([{"name": "URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}])
 }
 
-/// A condition of an object, null where it is not there.
+/// A condition of an object; null if it is missing.
 pub fn condition(object: &Value, kind: &str) -> Value {
     crate::common::davit::condition(object, kind)
 }

@@ -1,4 +1,4 @@
-//! The loop in process: our API server in memory, an engine and a builder in memory, Git for real.
+//! The controller in process: the API server, a fake engine and a fake builder in memory, and real Git repositories.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A property for what was not thought of: every world settles, and nobody who asks for the name is ever turned away.
+//! The property of all rollouts: every state converges, and a request to the name is never refused.
 
 use proptest::prelude::*;
 // Two things of this name: ours is used by it, proptest's by its methods.
