@@ -100,8 +100,10 @@ pub fn replicas(service: &Service, tasks: &[Task], now: Timestamp) -> Vec<Seen> 
             let at = task.created_at.as_ref().map(|at| at.timestamp_nanos_opt());
             std::cmp::Reverse(at)
         });
+        // A newer task that failed leaves the slot to the one that still runs.
+        let is_occupied = tasks.iter().any(|task| is_active(task) && is_wanted(task));
         for (index, task) in tasks.iter().enumerate() {
-            let current = index == 0 && (is_wanted(task) || !is_active(task));
+            let current = index == 0 && (is_wanted(task) || !is_active(task) && !is_occupied);
             if current || is_active(task) {
                 let hash = label(task, labels::CONFIG);
                 let failed: Vec<&&Task> = tasks
