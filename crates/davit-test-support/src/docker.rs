@@ -190,5 +190,12 @@ impl Drop for DockerScope {
                 eprintln!("{kind} of {} are left on the engine: {err}", self.namespace);
             }
         }
+        // A runtime that was dropped while it chose a subnet leaves a network that belongs to no namespace.
+        let filter = format!("label={INSTANCE_LABEL}={}", self.namespace);
+        let list = ["network", "ls", "--quiet", "--no-trunc", "--filter", &filter];
+        let (_, networks, _) = try_run(docker().args(list));
+        for network in networks.lines() {
+            try_run(docker().args(["network", "rm", network]));
+        }
     }
 }

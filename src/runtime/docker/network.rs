@@ -302,7 +302,7 @@ async fn pick(docker: &Docker, names: &Names) -> Result<String, RuntimeError> {
     for number in 0..OTHER_NAMES {
         let name = names.subnet_probe(number);
         let remove = async || match docker.remove_network(&name).await {
-            Err(refusal) if is_held(&refusal) => Ok(false),
+            Err(refusal) if is_held(&refusal) || is_ambiguous(&refusal) => Ok(false),
             other => errors::unless_gone(doing, other).map(|_| true),
         };
         if !remove().await? {
@@ -377,6 +377,14 @@ fn is_held(refusal: &bollard::errors::Error) -> bool {
         refusal,
         bollard::errors::Error::DockerResponseServerError { status_code: 403 | 409, message }
             if message.contains("active endpoints")
+    )
+}
+
+/// Whether several networks have the name, which the engine does not prevent.
+fn is_ambiguous(refusal: &bollard::errors::Error) -> bool {
+    matches!(
+        refusal,
+        bollard::errors::Error::DockerResponseServerError { message, .. } if message.contains("is ambiguous")
     )
 }
 
