@@ -31,6 +31,9 @@ pub mod state;
 mod step;
 mod value_origin;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, CancelReason, CreateReason, Plan, ReleaseOutcome};
 pub use containers::{count, hash_of, is_fully_rolled_out, needs_containers};
 pub use create_release::{numbers, release_name};
