@@ -19,7 +19,7 @@ const PIECE: usize = 24 * 1024;
 
 /// What the plan itself does not contain.
 pub struct Context<'a> {
-    /// Begins the id of every cache mount. Whoever knows an id can use the cache, so it must not be guessable.
+    /// Begins the id of every cache mount. A build with this id can use the cache, so it must not be guessable.
     pub cache_key: &'a str,
     /// Changes if a secret changes.
     pub secrets_hash: &'a str,

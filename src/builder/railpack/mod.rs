@@ -75,7 +75,7 @@ pub fn solve(
     })
 }
 
-/// A digest that nobody can compute without the key.
+/// A digest that can only be computed with the key.
 fn keyed(key: &str, purpose: &str, parts: &[&[u8]]) -> String {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
         return String::new();

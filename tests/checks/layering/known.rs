@@ -10,5 +10,4 @@ pub const LONGER: &[&str] = &[
     "src/plan/desired.rs",
     "src/plan/release_status.rs",
     "src/process.rs",
-    "src/source/image.rs",
 ];
