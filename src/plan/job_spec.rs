@@ -25,8 +25,8 @@ pub struct JobSpec {
 /// The work of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobWork {
-    /// Fetch a commit and build it.
-    Build(BuildSpec),
+    /// Fetch a commit and build it. Boxed because it is large.
+    Build(Box<BuildSpec>),
     /// Pull an image.
     Pull {
         /// The image by its digest, or the ID of a local image.
@@ -82,7 +82,7 @@ impl JobSpec {
                 image: image.to_string(),
                 tag: tag.clone(),
             },
-            (Revision::Commit(commit), Some(build), Some(tag)) => JobWork::Build(BuildSpec {
+            (Revision::Commit(commit), Some(build), Some(tag)) => JobWork::Build(Box::new(BuildSpec {
                 commit: commit.clone(),
                 submodules: source.submodules,
                 path: source.path.clone(),
@@ -101,7 +101,7 @@ impl JobSpec {
                 cpu: build.cpu,
                 memory: build.memory,
                 timeout: build.timeout,
-            }),
+            })),
             (Revision::Commit(_) | Revision::Archive(_), ..) => {
                 let message = format!(
                     "revision {} cannot be built: create another Release",

@@ -107,7 +107,7 @@ impl Records {
         if let (Some(active), Ok(running)) = (active(&input.releases), &input.running) {
             let stopped = input.app.spec.stopped && !input.app.spec.suspend;
             all.change(&active.name, |status| {
-                release_status::ended(status, running, stopped)
+                release_status::ended(status, running, stopped);
             });
         }
         all
@@ -221,7 +221,7 @@ pub fn record(
                 _ => CreateReason::Change,
             };
             records.change(release, |status| {
-                begin(status, input, release, desired, reason, now)
+                begin(status, input, release, desired, reason, now);
             });
         }
         (Action::StartJob { release, .. } | Action::HandOver { release, .. }, result) => {

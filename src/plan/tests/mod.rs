@@ -23,7 +23,7 @@ fn plan_of_each_state_is_as_the_row_says() {
         found.push('\n');
         if let Some(given) = lines.iter().rev().find(|line| !line.starts_with('#')) {
             for line in outcome(given) {
-                found.push_str(&format!("  {line}\n"));
+                found.extend(["  ", &line, "\n"]);
             }
         }
         found.push('\n');
