@@ -1,5 +1,6 @@
-//! Wires everything; the only file that knows all modules.
+//! Wires everything; the only file that imports all modules.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -11,14 +12,13 @@ use std::time::Duration;
 use bollard::Docker;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{Application, ConditionType, GitProvider, condition};
 use crate::builder::{BuilderOptions, DockerBuilder, Place};
-use crate::cli::RuntimeKind;
-use crate::cli::{Cli, Command};
+use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
 use crate::controller::context::Context;
 use crate::controller::job_queue::Jobs;
@@ -30,7 +30,9 @@ use crate::controller::resolve::single_flight::Lookups;
 use crate::controller::tools::Tools;
 use crate::controller::watch::{self, Stores};
 use crate::forge::{Forges, HttpOptions, HttpsProxy};
-use crate::metrics::Metrics;
+use crate::http::health::{Check, Health};
+use crate::http::{self, Limits, Served};
+use crate::metrics::{Gauges, Metrics};
 use crate::plan::desired::Install;
 use crate::redact::Secret;
 use crate::runtime::Runtime;
@@ -40,67 +42,126 @@ use crate::runtime::swarm::SwarmRuntime;
 use crate::source::{Git, GitOptions};
 use davit_apiserver::{ApiServer, Identity, OpenError, Options, StoreError};
 
-/// How often it is asked whether the kubeconfig needs a new certificate.
+/// How often the kubeconfig's certificate is checked.
 const DAY: Duration = Duration::from_hours(24);
-/// The pause before a cluster that does not answer is asked again which one it is.
+/// The pause before the next request to an API server that did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a start waits for a store that another process has open.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest that the engine may take to answer a ping before it is reported as away.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Does what was typed.
-///
-/// # Errors
-/// What made it impossible, for the user.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
-    // Every TLS stack in the process uses ring; a second provider would leave the choice open.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    // Checked out files become part of images with their modes, and must be readable there for every user. Private files
-    // get their own modes.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    match cli.command {
-        Command::Crds => Ok(std::io::stdout().write_all(crds()?.as_bytes())?),
-        Command::Backup(args) => block_on(crate::backup::backup(args)),
-        Command::Restore(args) => crate::backup::restore(&args),
-        Command::Up(up) => {
-            crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
-            let (config, _held) = Config::new(up.controller, Some(up.listen))?;
-            block_on(self::up(config))
-        }
-        Command::Controller(controller) => {
-            crate::telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
-            let (config, _held) = Config::new(controller, None)?;
-            block_on(self::controller(config))
+/// Counters and the state of health checks. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Monitoring {
+    /// For `/metrics`.
+    pub metrics: Metrics,
+    /// For `/livez` and `/readyz`.
+    pub health: Health,
+}
+
+impl From<Metrics> for Monitoring {
+    fn from(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            health: Health::default(),
         }
     }
 }
 
-fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?
-        .block_on(work)
+impl Monitoring {
+    /// Serves health checks and metrics at `--health-listen`, if it is set, until the result is closed.
+    async fn serve(&self, config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Served>> {
+        let Some(address) = config.health_listen else {
+            return Ok(None);
+        };
+        let listener = http::bind("--health-listen", address).await?;
+        let router = self
+            .health
+            .clone()
+            .router()
+            .merge(http::metrics::router(self.metrics.clone()));
+        tracing::info!(address = %listener.local_addr()?, "serving health checks and metrics");
+        let (stop, health) = (stop.clone(), self.health.clone());
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            health.set(Check::Running, false);
+        });
+        Ok(Some(Served::start(listener, router, Limits::default())))
+    }
+
+    /// Reads gauges from the caches, and is ready once they are filled.
+    fn observe(&self, stores: &Stores, jobs: &Jobs) {
+        let ([applications, providers], health) = (stores.listed.clone(), self.health.clone());
+        tokio::spawn(async move {
+            futures::join!(applications.cancelled(), providers.cancelled());
+            health.set(Check::Caches, true);
+        });
+        let applications = stores.applications.clone();
+        self.metrics.add_gauges(Gauges::new(
+            "davit_applications",
+            "Applications by phase",
+            "phase",
+            move || {
+                let phase =
+                    |app: &Application| app.status.as_ref().map(|status| status.phase).unwrap_or_default();
+                count(
+                    applications
+                        .state()
+                        .iter()
+                        .map(|app| format!("{:?}", phase(app)).to_lowercase()),
+                )
+            },
+        ));
+        let providers = stores.providers.clone();
+        self.metrics.add_gauges(Gauges::new(
+            "davit_gitproviders",
+            "GitProviders by status of Ready",
+            "ready",
+            move || {
+                let ready = |provider: &GitProvider| {
+                    let conditions = provider
+                        .status
+                        .as_ref()
+                        .map(|status| status.conditions.as_slice());
+                    let ready = conditions.and_then(|all| condition::find(all, ConditionType::Ready));
+                    ready.map_or_else(|| "Unknown".to_owned(), |ready| ready.status.clone())
+                };
+                count(providers.state().iter().map(|provider| ready(provider)))
+            },
+        ));
+        let jobs = jobs.clone();
+        self.metrics.add_gauges(Gauges::new(
+            "davit_builds",
+            "Builds and pulls by state",
+            "state",
+            move || {
+                let (working, waiting) = jobs.counts();
+                [("working", working), ("waiting", waiting)]
+                    .map(|(state, number)| (state.to_owned(), i64::try_from(number).unwrap_or(i64::MAX)))
+                    .into()
+            },
+        ));
+    }
 }
 
-/// The CRDs as one YAML stream.
+fn count(values: impl Iterator<Item = String>) -> Vec<(String, i64)> {
+    let mut counts = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    counts.into_iter().collect()
+}
+
+/// Runs `davit up` until SIGTERM or SIGINT, and returns when everything has ended.
 ///
 /// # Errors
-/// None in practice: the types can be written.
-pub fn crds() -> anyhow::Result<String> {
-    let mut text = String::new();
-    for crd in crate::api::crds() {
-        text.push_str("---\n");
-        text.push_str(&serde_saphyr::to_string(&serde_json::to_value(crd)?)?);
-    }
-    Ok(text)
-}
-
-/// `davit up`: returns after SIGTERM or SIGINT, when nothing runs any more.
-async fn up(config: Config) -> anyhow::Result<()> {
+/// An address, a directory or the store cannot be used.
+pub async fn up(config: Config) -> anyhow::Result<()> {
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
+    let monitoring = Monitoring::default();
+    let monitored = monitoring.serve(&config, &stop).await?;
     let server = open(&config).await?;
     let definitions: Vec<serde_json::Value> = crate::api::crds()
         .into_iter()
@@ -111,9 +172,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
         .await
         .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
     let address = config.listen.unwrap_or_else(|| ([127, 0, 0, 1], 6443).into());
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| anyhow::anyhow!("listen on {address}: {error}; give another --listen"))?;
+    let listener = http::bind("--listen", address).await?;
     let address = listener.local_addr()?;
     let served = server.serve(listener)?;
     let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
@@ -127,11 +186,14 @@ async fn up(config: Config) -> anyhow::Result<()> {
     )?;
     tracing::info!(%address, data_dir = %config.data_dir.display(), instance = config.instance, "ready");
     tokio::select! {
-        worked = work(&config, &host, client, stop, Metrics::default()) => worked?,
+        worked = work(&config, &host, client, stop, monitoring) => worked?,
         never = renew(&kubeconfig, text, || server.kubeconfig(address)) => match never {},
     }
     server.close().await;
     served.await?;
+    if let Some(monitored) = monitored {
+        monitored.close().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -156,7 +218,7 @@ async fn open(config: &Config) -> Result<ApiServer, OpenError> {
     }
 }
 
-/// Writes the kubeconfig again when it becomes another: its certificate is renewed every eleven months.
+/// Writes the kubeconfig again when its certificate was renewed, every eleven months.
 async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> String) -> Infallible {
     loop {
         tokio::time::sleep(DAY).await;
@@ -173,34 +235,44 @@ async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> Str
     }
 }
 
-/// `davit controller`.
-async fn controller(config: Config) -> anyhow::Result<()> {
+/// Runs `davit controller` until SIGTERM or SIGINT.
+///
+/// # Errors
+/// An address or a directory cannot be used, or no cluster is configured.
+pub async fn controller(config: Config) -> anyhow::Result<()> {
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
+    let monitoring = Monitoring::default();
+    let monitored = monitoring.serve(&config, &stop).await?;
     let client = Client::try_default().await.map_err(|error| {
         anyhow::anyhow!(
-            "find the cluster: {}; set KUBECONFIG",
+            "cannot find a cluster: {}: set KUBECONFIG to the path of a kubeconfig",
             crate::error::chain(&error)
         )
     })?;
     tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
-    work(&config, &host, client, stop, Metrics::default()).await
+    work(&config, &host, client, stop, monitoring).await?;
+    if let Some(monitored) = monitored {
+        monitored.close().await;
+    }
+    Ok(())
 }
 
 /// Runs the controller until `stop`.
 ///
 /// # Errors
-/// A directory that cannot be used.
+/// A directory cannot be used.
 async fn work(
     config: &Config,
     host: &Host,
     client: Client,
     stop: CancellationToken,
-    metrics: Metrics,
+    monitoring: Monitoring,
 ) -> anyhow::Result<()> {
     let Some(installation) = stop.run_until_cancelled(installation(&client)).await else {
         return Ok(());
     };
+    monitoring.health.set(Check::Cluster, true);
     let docker = host.client()?;
     tokio::spawn(
         stop.clone()
@@ -218,7 +290,7 @@ async fn work(
         RuntimeKind::Swarm => Arc::new(SwarmRuntime::new(docker.clone(), &config.instance, &installation)),
     };
     let work_dir = config.data_dir.join("work");
-    // What a job left behind when Davit was killed is of no use to anybody.
+    // Files of jobs that ended with the previous process are useless.
     let _ = std::fs::remove_dir_all(&work_dir);
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -241,7 +313,7 @@ async fn work(
         docker: Some(docker),
         work_dir,
     };
-    controller_loop(config, &installation, client, stop, metrics, runtime, tools).await;
+    controller_loop(config, &installation, client, stop, monitoring, runtime, tools).await;
     Ok(())
 }
 
@@ -277,8 +349,8 @@ fn place(host: &Host) -> Place {
     }
 }
 
-/// What sets this Davit apart from another one that was given the same name: the cluster whose Applications it runs, which
-/// a backup keeps. As everybody does, the UID of the namespace `kube-system` is taken for that of the cluster.
+/// Returns the ID of the cluster, which distinguishes this Davit from another one with the same instance name. By
+/// convention that is the UID of the namespace `kube-system`; a backup keeps it.
 async fn installation(client: &Client) -> String {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     loop {
@@ -309,26 +381,27 @@ fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
         .to_vec()
 }
 
-/// The controller with its dependencies as arguments, so that tests can pass fakes. `installation` distinguishes it from
+/// Runs the controller with the given dependencies, so that tests can pass fakes. `installation` distinguishes it from
 /// another Davit with the same `--instance`; it may be empty.
 pub async fn controller_loop(
     config: &Config,
     installation: &str,
     client: Client,
     stop: CancellationToken,
-    metrics: Metrics,
+    monitoring: Monitoring,
     runtime: Arc<dyn Runtime>,
     tools: Tools,
 ) {
     let stores = Stores::new();
+    let metrics = monitoring.metrics.clone();
     let (wake, woken) = mpsc::unbounded_channel();
-    let mut http = HttpOptions::default();
-    http.allow_loopback_http = config.allow_local_sources;
-    http.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
+    let mut options = HttpOptions::default();
+    options.allow_loopback_http = config.allow_local_sources;
+    options.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
         url: url.clone(),
         except: config.no_proxy.clone(),
     });
-    let forges = Forges::new(http);
+    let forges = Forges::new(options);
     let ctx = Arc::new(Context {
         install: Install {
             key: config.key.clone(),
@@ -356,19 +429,20 @@ pub async fn controller_loop(
         metrics,
         forges,
     });
+    monitoring.observe(&stores, &ctx.jobs);
     watch::run(ctx, stores, woken, stop).await;
 }
 
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let told = stop.clone();
+    let stopping = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        told.cancel();
+        stopping.cancel();
     });
     Ok(stop)
 }
@@ -380,7 +454,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_kubeconfig_is_written_again_when_it_changes_and_only_then() {
+    async fn kubeconfig_is_written_again_only_when_it_changes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("kubeconfig");
         let days = Cell::new(0);

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::cli;
+use crate::cli::args;
 use crate::redact::Secret;
 
 /// The name of the installation in the default data directory, which is root's.
@@ -41,6 +41,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the API server listens; nothing for `davit controller`.
     pub listen: Option<SocketAddr>,
+    /// The address of health checks and metrics, if they are served.
+    pub health_listen: Option<SocketAddr>,
     /// This installation's name on the engine.
     pub instance: String,
     /// The key of all digests.
@@ -48,7 +50,7 @@ pub struct Config {
     /// The Docker Engine, where not the default.
     pub docker_host: Option<String>,
     /// Where containers run.
-    pub runtime: cli::RuntimeKind,
+    pub runtime: args::RuntimeKind,
     /// How many builds run at once.
     pub max_builds: usize,
     /// The bound of the Git cache, in bytes.
@@ -118,12 +120,13 @@ impl Config {
     ///
     /// # Errors
     /// A directory or file that cannot be used; another Davit has the directory.
-    pub fn new(args: cli::Controller, listen: Option<SocketAddr>) -> Result<(Self, fs::File), ConfigError> {
-        let cli::Controller {
+    pub fn new(args: args::Controller, listen: Option<SocketAddr>) -> Result<(Self, fs::File), ConfigError> {
+        let args::Controller {
             data_dir,
             instance,
             docker_host,
             runtime,
+            health_listen,
             max_builds,
             git_cache,
             allow_local_sources,
@@ -181,6 +184,7 @@ impl Config {
         let config = Self {
             data_dir,
             listen,
+            health_listen,
             instance,
             key,
             docker_host,
@@ -353,12 +357,13 @@ mod tests {
         assert!(of(u32::MAX - 1).len() <= 20);
     }
 
-    fn args(dir: &Path) -> cli::Controller {
-        cli::Controller {
+    fn args(dir: &Path) -> args::Controller {
+        args::Controller {
             data_dir: Some(dir.to_path_buf()),
             instance: None,
             docker_host: None,
-            runtime: cli::RuntimeKind::Docker,
+            runtime: args::RuntimeKind::Docker,
+            health_listen: None,
             max_builds: 1,
             git_cache: 1,
             allow_local_sources: false,
@@ -385,7 +390,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let start = |name: Option<&str>| {
             let instance = name.map(str::to_owned);
-            let args = cli::Controller {
+            let args = args::Controller {
                 instance,
                 ..args(dir.path())
             };
@@ -474,7 +479,7 @@ mod tests {
     fn a_bad_instance_name_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["", "A", "-a", "a_b", "a-very-long-name-indeed"] {
-            let args = cli::Controller {
+            let args = args::Controller {
                 instance: Some(name.to_owned()),
                 ..args(dir.path())
             };

@@ -4,13 +4,13 @@
 
 pub mod api;
 pub mod app;
-pub mod backup;
 pub mod builder;
 pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod error;
 pub mod forge;
+pub mod http;
 pub mod job_log;
 pub mod metrics;
 pub mod model;

@@ -6,19 +6,19 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // A closed standard error has no reader.
-    let say = |text: &str| {
+    // A closed standard error is ignored: there is no other place to report to.
+    let report = |text: &str| {
         let _ = writeln!(std::io::stderr(), "{text}");
     };
-    // Git calls davit as its ssh, by a link of that name.
+    // Git runs davit as its ssh, through a link of that name.
     if let Some(error) = davit::source::become_ssh_if_called_so() {
-        say(&format!("cannot run ssh: {error}"));
+        report(&format!("cannot run ssh: {error}"));
         return ExitCode::from(255);
     }
-    match davit::app::run(davit::cli::Cli::parse()) {
+    match davit::cli::run(davit::cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("davit: {error:#}"));
+            report(&format!("davit: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -115,7 +115,7 @@ reasons! {
     // The specification.
     InvalidSpec = "A field of the spec has a value that cannot work.",
     NotSupported = "A field asks for something that this version of Davit does not do yet.",
-    InvalidEnvName = "The name of an environment variable is not one.",
+    InvalidEnvName = "Keys of a Secret or ConfigMap in spec.envFrom are skipped, because they are not names of environment variables.",
     InvalidQuantity = "A quantity of cpu or memory cannot be read or is out of range.",
     ApplicationNotFound = "The Release names an Application that is not there.",
 

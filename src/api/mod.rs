@@ -10,6 +10,7 @@ mod build;
 pub mod condition;
 mod forge_source;
 mod forge_spec;
+mod formats;
 mod from_forge;
 mod git_provider;
 mod git_ref;
@@ -40,15 +41,15 @@ use kube::CustomResourceExt as _;
 
 /// The API group.
 pub const GROUP: &str = "davit.dev";
-/// The label with the Application's name on a Release and on everything made in an engine.
+/// The label of a Release with its Application's name. On the engine the labels are `dev.davit.*`.
 pub const LABEL_APPLICATION: &str = "davit.dev/application";
-/// Who Davit is where Kubernetes asks for a name: in managed fields, in events, and in [`LABEL_MANAGED_BY`].
+/// The name of Davit in managed fields, in events and in [`LABEL_MANAGED_BY`].
 pub const MANAGER: &str = "davit";
-/// The recommended label that tells what Davit made by itself from what somebody asked for: its value is [`MANAGER`].
+/// The recommended label of the objects that Davit created by itself: its value is [`MANAGER`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The finalizer that holds an object until what it made is gone.
+/// The finalizer that keeps an object until everything that Davit made for it is removed.
 pub const FINALIZER: &str = "davit.dev/finalizer";
-/// Annotations whose change asks for a look now: ours and Flux's.
+/// Annotations whose change requests a reconcile: Davit's and Flux's.
 pub const REQUESTED_AT: [&str; 2] = ["davit.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
 
 /// The CRDs of all kinds, in the order in which they are installed.
@@ -59,8 +60,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// Adds the default `status: {observedGeneration: -1}`, so that kstatus never takes an object for ready that the
-/// controller has not looked at.
+/// Adds the default `status: {observedGeneration: -1}`, so that kstatus does not report an object as ready before the
+/// controller has observed it.
 fn with_unseen_status(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let roots = crd
         .spec
@@ -68,7 +69,7 @@ fn with_unseen_status(mut crd: CustomResourceDefinition) -> CustomResourceDefini
         .iter_mut()
         .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
     for root in roots {
-        without_nulls(root);
+        complete(root);
         let status = root
             .properties
             .as_mut()
@@ -80,19 +81,20 @@ fn with_unseen_status(mut crd: CustomResourceDefinition) -> CustomResourceDefini
     crd
 }
 
-/// An optional field is left out and never null: an explicit null then counts as not set, in rules and for defaults
-/// too, where with `nullable` it would count as set.
-fn without_nulls(schema: &mut JSONSchemaProps) {
+/// Completes a schema and everything in it. Optional fields are not nullable: an explicit null then counts as not set, in
+/// rules and for defaults too. Patterns become rules with a message.
+fn complete(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    formats::explain(schema);
     for property in schema.properties.iter_mut().flat_map(BTreeMap::values_mut) {
-        without_nulls(property);
+        complete(property);
     }
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => without_nulls(items),
-        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(without_nulls),
+        Some(JSONSchemaPropsOrArray::Schema(items)) => complete(items),
+        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(complete),
         None => {}
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        without_nulls(values);
+        complete(values);
     }
 }

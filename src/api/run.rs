@@ -25,6 +25,17 @@ pub struct EnvVar {
     pub value_from: Option<EnvValueFrom>,
 }
 
+impl EnvVar {
+    /// Reports whether a variable may have this name. The CRD applies the same rule to `name`.
+    pub fn is_name(name: &str) -> bool {
+        !name.is_empty()
+            && !name.starts_with(|first: char| first.is_ascii_digit())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+    }
+}
+
 /// Where a variable's value comes from: exactly one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -39,7 +50,8 @@ pub struct EnvValueFrom {
     pub config_map_key_ref: Option<KeyRef>,
 }
 
-/// Every key of a Secret or ConfigMap as variables. A later source and `env` win over an earlier one.
+/// Every key of a Secret, or of the `data` of a ConfigMap, as variables. Keys that are not names of variables are skipped,
+/// with an event. A later source and `env` win over an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secretRef) != has(self.configMapRef)")

@@ -106,11 +106,11 @@ impl Source {
     validation = Rule::new("!self.url.matches('^[a-z+]+://[^/@]*:[^/@]*@')")
         .message("url must not hold a password: put it in a Secret and name that in secretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.insecureIgnoreHostKey) || !self.insecureIgnoreHostKey || self.url.startsWith('ssh://') || !self.url.contains('://')")
-        .message("insecureIgnoreHostKey does nothing where url is not ssh://: leave it out; for a CA of one's own put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden),
+        .message("insecureIgnoreHostKey has no effect unless url is ssh:// or user@host:path: remove it; to trust your own CA, put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.secretRef) || !self.url.startsWith('file://')")
         .message("secretRef does nothing where url is file://: leave it out").reason(Reason::FieldValueForbidden).field_path(".secretRef"),
     validation = Rule::new("!self.url.startsWith('http://') || self.url.matches('^http://(localhost|127[.][0-9.]+|\\\\[::1\\\\])(:[0-9]+)?/')")
-        .message("url must begin with https:// or ssh://: anybody on the way can read and change what comes over http, which is taken for this machine only").reason(Reason::FieldValueInvalid).field_path(".url")
+        .message("url must begin with https:// or ssh://: http:// is for this machine only, because the network could read and change the source").reason(Reason::FieldValueInvalid).field_path(".url")
 )]
 pub struct GitSource {
     /// `https://host/path`, `ssh://user@host/path` or `user@host:path`. With davit's flag `--allow-local-sources` also

@@ -7,13 +7,12 @@ use std::time::Duration as StdDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::formats::{DURATION, QUANTITY};
+
 /// A length of time as Kubernetes writes it: `90s`, `5m`, `1h30m`, `250ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Duration(String);
-
-/// What the schema demands of a duration.
-const DURATION_PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$";
 
 impl Duration {
     /// A duration of whole seconds.
@@ -82,7 +81,7 @@ impl JsonSchema for Duration {
         "Duration".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 32})
+        json_schema!({"type": "string", "pattern": DURATION, "maxLength": 32})
     }
 }
 
@@ -91,45 +90,59 @@ impl JsonSchema for Duration {
 #[serde(transparent)]
 pub struct Quantity(String);
 
-/// What the schema demands of a quantity (the pattern of controller-gen).
-const QUANTITY_PATTERN: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
-
 impl Quantity {
-    /// The amount in thousandths: milli-cores of a cpu, thousandths of a byte of memory. Nothing where the text is not
-    /// a quantity, is negative or is too large.
+    /// Returns the amount in thousandths (of a core or a byte), rounded up, or `None` if the text is not a quantity, is
+    /// negative or is too large.
     pub fn milli(&self) -> Option<u128> {
-        let text = self.0.trim_start_matches('+');
+        self.scaled(3)
+    }
+
+    /// Returns the whole amount, rounded up as Kubernetes does.
+    pub fn whole(&self) -> Option<u128> {
+        self.scaled(0)
+    }
+
+    /// Returns the amount times 10 to the power of `scale`, rounded up. Exact: a decimal has no exact binary form.
+    fn scaled(&self, scale: i32) -> Option<u128> {
+        let text = self.0.strip_prefix('+').unwrap_or(&self.0);
         let end = text
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .unwrap_or(text.len());
         let (number, suffix) = text.split_at(end);
-        let number: f64 = number.parse().ok()?;
-        let scale = match suffix {
-            "n" => 1e-9,
-            "u" => 1e-6,
-            "m" => 1e-3,
-            "" => 1.0,
-            "k" => 1e3,
-            "M" => 1e6,
-            "G" => 1e9,
-            "T" => 1e12,
-            "P" => 1e15,
-            "E" => 1e18,
-            "Ki" => 1024.0,
-            "Mi" => 1024.0_f64.powi(2),
-            "Gi" => 1024.0_f64.powi(3),
-            "Ti" => 1024.0_f64.powi(4),
-            "Pi" => 1024.0_f64.powi(5),
-            "Ei" => 1024.0_f64.powi(6),
-            exponent => 10.0_f64.powf(exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+        let (factor, exponent) = match suffix {
+            "n" => (1, -9),
+            "u" => (1, -6),
+            "m" => (1, -3),
+            "" => (1, 0),
+            "k" => (1, 3),
+            "M" => (1, 6),
+            "G" => (1, 9),
+            "T" => (1, 12),
+            "P" => (1, 15),
+            "E" => (1, 18),
+            "Ki" => (1 << 10, 0),
+            "Mi" => (1 << 20, 0),
+            "Gi" => (1 << 30, 0),
+            "Ti" => (1 << 40, 0),
+            "Pi" => (1 << 50, 0),
+            "Ei" => (1 << 60, 0),
+            exponent => (1, exponent.strip_prefix(['e', 'E'])?.parse::<i32>().ok()?),
         };
-        let milli = (number * scale * 1000.0).ceil();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the range is checked"
-        )]
-        (milli.is_finite() && (0.0..1e30).contains(&milli)).then_some(milli as u128)
+        let amount = digits.checked_mul(factor)?;
+        if amount == 0 {
+            return Some(0);
+        }
+        let exponent = exponent
+            .checked_add(scale)?
+            .checked_sub(i32::try_from(fraction.len()).ok()?)?;
+        match 10_u128.checked_pow(exponent.unsigned_abs()) {
+            Some(power) if exponent >= 0 => amount.checked_mul(power),
+            Some(power) => Some(amount.div_ceil(power)),
+            // Below any unit, rounded up.
+            None => (exponent < 0).then_some(1),
+        }
     }
 }
 
@@ -165,7 +178,7 @@ impl JsonSchema for Quantity {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": QUANTITY_PATTERN,
+            "pattern": QUANTITY,
             "maxLength": 32,
             "x-kubernetes-int-or-string": true,
         })
@@ -273,11 +286,27 @@ mod tests {
             ("512Mi", 536_870_912_000),
             ("1e3", 1_000_000),
             ("1k", 1_000_000),
+            ("0.05Gi", 53_687_091_200),
+            ("0.1Ki", 102_400),
+            ("0.0001", 1),
+            ("1n", 1),
+            (".5", 500),
+            ("1.", 1000),
+            ("9007199254740993", 9_007_199_254_740_993_000),
+            ("0e400", 0),
         ] {
             assert_eq!(Quantity::from(text).milli(), Some(milli), "{text}");
         }
-        for text in ["", "-1", "1Q", "abc", "1e999"] {
+        for text in ["", ".", "-1", "1Q", "128MB", "abc", "1e999", "1e2147483648"] {
             assert_eq!(Quantity::from(text).milli(), None, "{text}");
+        }
+        for (text, whole) in [
+            ("0.05Gi", 53_687_092),
+            ("0.5", 1),
+            ("128Mi", 134_217_728),
+            ("1.0001", 2),
+        ] {
+            assert_eq!(Quantity::from(text).whole(), Some(whole), "{text}");
         }
         let number: Quantity = serde_json::from_str("2").unwrap();
         assert_eq!(number.milli(), Some(2000));

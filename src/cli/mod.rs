@@ -1,120 +1,47 @@
-//! The command line: what can be typed, as types. Every flag is an environment variable too.
+//! The command line: one call for each command.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+pub mod args;
+mod backup;
+mod crds;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::io::Write as _;
 
-/// kubectl apply an Application; Davit builds it, runs it, and says the truth about it.
-#[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
-pub struct Cli {
-    /// What to log on standard error: error, warn, info, debug, or a filter such as davit=debug.
-    #[arg(long, env = "DAVIT_LOG", default_value = "info", global = true)]
-    pub log: String,
-    /// How to log: text or json.
-    #[arg(long, env = "DAVIT_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], global = true)]
-    pub log_format: String,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
+pub use args::{Cli, Command, RuntimeKind};
+
+use crate::config::Config;
+use crate::{app, telemetry};
+
+/// Runs the command.
+///
+/// # Errors
+/// The command failed; the message is for the user.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    // Every TLS stack in the process uses ring; a second provider would leave the choice open.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Files of a checkout become part of images with their modes, and any user of a container must be able to read them.
+    // Private files are created with a mode of their own.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    match cli.command {
+        Command::Crds => Ok(std::io::stdout().write_all(crds::yaml()?.as_bytes())?),
+        Command::Backup(args) => block_on(backup::backup(args)),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Up(up) => {
+            telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
+            let (config, _held) = Config::new(up.controller, Some(up.listen))?;
+            block_on(app::up(config))
+        }
+        Command::Controller(controller) => {
+            telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
+            let (config, _held) = Config::new(controller, None)?;
+            block_on(app::controller(config))
+        }
+    }
 }
 
-/// What can be done.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run everything on this machine: API server, controller, and the local Docker Engine.
-    Up(Up),
-    /// Run the controller against a cluster: KUBECONFIG, or the cluster it runs in.
-    Controller(Controller),
-    /// Print the CustomResourceDefinitions as YAML.
-    Crds,
-    /// Write everything that a running `davit up` stores to a file.
-    Backup(Backup),
-    /// Make the data directory of a new `davit up` from a backup.
-    Restore(Restore),
-}
-
-/// `davit up`.
-#[derive(Debug, Args)]
-pub struct Up {
-    /// Where the API server listens; port 0 takes a free one, which is then in the kubeconfig.
-    #[arg(
-        long,
-        env = "DAVIT_LISTEN",
-        default_value = "127.0.0.1:6443",
-        value_name = "ADDRESS:PORT"
-    )]
-    pub listen: SocketAddr,
-    /// What the controller needs.
-    #[command(flatten)]
-    pub controller: Controller,
-}
-
-/// Where containers run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum RuntimeKind {
-    /// The Docker Engine.
-    #[default]
-    Docker,
-    /// A Docker Swarm.
-    Swarm,
-}
-
-/// What the controller needs, with or without an API server of its own.
-#[derive(Clone, Debug, Args)]
-pub struct Controller {
-    /// Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit.
-    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
-    /// The name that distinguishes containers, networks, volumes and images of this Davit from those of another one on
-    /// the same engine. Default: davit with the default data directory of root, davit-UID with that of another user,
-    /// else a random name; the data directory keeps it.
-    #[arg(long, env = "DAVIT_INSTANCE", value_name = "NAME")]
-    pub instance: Option<String>,
-    /// The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default:
-    /// unix:///var/run/docker.sock. It may start later than Davit.
-    #[arg(long, env = "DOCKER_HOST", value_name = "URL")]
-    pub docker_host: Option<String>,
-    /// Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager.
-    #[arg(long, env = "DAVIT_RUNTIME", default_value = "docker", value_name = "RUNTIME")]
-    pub runtime: RuntimeKind,
-    /// How many builds may run at once; the other Releases show their position in status.queue.
-    #[arg(long, env = "DAVIT_MAX_BUILDS", default_value_t = 2, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub max_builds: u16,
-    /// The most that the cache of Git repositories may hold, in MiB.
-    #[arg(long, env = "DAVIT_GIT_CACHE", default_value_t = 2048, value_name = "MIB")]
-    pub git_cache: u64,
-    /// For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine.
-    #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
-    pub allow_local_sources: bool,
-}
-
-/// `davit backup`.
-#[derive(Debug, Args)]
-pub struct Backup {
-    /// The file to write, mode 0600; it is there when it is whole, and replaces an older one only then.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The data directory whose kubeconfig reaches the running server; the default is that of `davit up`.
-    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
-    /// Another kubeconfig, for a server on another machine or a user whose only permission is `get` on `/backup`.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-}
-
-/// `davit restore`.
-#[derive(Debug, Args)]
-pub struct Restore {
-    /// The backup.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The data directory to make; it must not have a store yet.
-    #[arg(long, env = "DAVIT_DATA_DIR", value_name = "DIRECTORY")]
-    pub data_dir: PathBuf,
-    /// The encryption.key with which the backup was made; it is copied into the data directory. Needed unless it is
-    /// there already.
-    #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(work)
 }

@@ -12,7 +12,7 @@ use crate::error::{Class, Problem};
 use crate::plan::desired::Values;
 use crate::plan::env_expansion::{self, Expanded, expand};
 use crate::plan::{Origins, ValueOrigin};
-use crate::redact::Secret;
+use crate::redact::{self, Secret};
 
 use super::problem::cluster_problem;
 
@@ -21,6 +21,8 @@ use super::problem::cluster_problem;
 pub struct Data {
     /// Value by key.
     pub entries: BTreeMap<String, Secret>,
+    /// The keys of a ConfigMap's `binaryData`.
+    pub binary: BTreeSet<String>,
     /// Its resourceVersion.
     pub version: String,
 }
@@ -109,6 +111,7 @@ impl Reader {
             Kind::Secret => {
                 let found: Option<KubeSecret> = self.get(name).await?;
                 found.map(|secret| Data {
+                    binary: BTreeSet::new(),
                     version: secret.metadata.resource_version.unwrap_or_default(),
                     entries: secret
                         .data
@@ -121,6 +124,7 @@ impl Reader {
             Kind::ConfigMap => {
                 let found: Option<ConfigMap> = self.get(name).await?;
                 found.map(|map| {
+                    let keys = map.binary_data.iter().flat_map(BTreeMap::keys).cloned().collect();
                     let text = map
                         .data
                         .into_iter()
@@ -132,6 +136,7 @@ impl Reader {
                         .flatten()
                         .map(|(key, value)| (key, Secret::new(value.0)));
                     Data {
+                        binary: keys,
                         version: map.metadata.resource_version.unwrap_or_default(),
                         entries: text.chain(binary).collect(),
                     }
@@ -139,6 +144,9 @@ impl Reader {
             }
         };
         let data = data.map(Arc::new);
+        if kind == Kind::Secret {
+            redact::log::hide(data.iter().flat_map(|data| data.entries.values()));
+        }
         read.insert((kind, name.to_owned()), data.clone());
         Ok(data)
     }
@@ -209,14 +217,17 @@ impl Reader {
             let Some(reference) = reference else { continue };
             match self.object(kind, &reference.name).await? {
                 Some(data) => {
-                    for (key, value) in &data.entries {
+                    // As in Kubernetes, only `data` becomes variables.
+                    let entries = data.entries.iter().filter(|(key, _)| !data.binary.contains(*key));
+                    for (key, value) in entries {
+                        let name = format!("{prefix}{key}");
+                        if !EnvVar::is_name(&name) {
+                            into.skipped
+                                .push(format!("{name:?} of {}", kind.origin(&reference.name)));
+                            continue;
+                        }
                         let origin = BTreeSet::from([kind.origin(&reference.name)]);
-                        into.set(
-                            format!("{prefix}{key}"),
-                            value.clone(),
-                            kind == Kind::Secret,
-                            origin,
-                        );
+                        into.set(name, value.clone(), kind == Kind::Secret, origin);
                     }
                 }
                 None if reference.optional => {}
@@ -247,6 +258,7 @@ impl Reader {
             env: environment.ordered,
             confidential: environment.confidential,
             origins: environment.origins,
+            skipped: environment.skipped,
             ..Values::default()
         };
         let build = spec.build.clone().unwrap_or_default();
@@ -312,6 +324,8 @@ struct Environment {
     /// The names of those that no log may show.
     hidden: BTreeSet<String>,
     origins: Origins,
+    /// Keys that are not names, with the object that they are from.
+    skipped: Vec<String>,
 }
 
 impl Environment {

@@ -81,6 +81,13 @@ impl Jobs {
         }
     }
 
+    /// Returns how many jobs work and how many wait.
+    pub fn counts(&self) -> (usize, usize) {
+        let table = self.shared.table.lock();
+        let open = table.jobs.values().filter(|job| !job.state.has_ended()).count();
+        (open.saturating_sub(table.waiting.len()), table.waiting.len())
+    }
+
     /// How the job of an Application stands.
     pub fn view(&self, app: &AppId) -> Option<JobView> {
         let table = self.shared.table.lock();

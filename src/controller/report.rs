@@ -1,6 +1,8 @@
 //! I/O out: the only writer of status and events. A status is written only when it differs from what is there, and then
 //! as the smallest merge patch.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
@@ -11,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::api::condition::{self, Conditions};
-use crate::api::{ConditionType, MANAGER, Reason};
+use crate::api::{ConditionType, MANAGER, Reason, ReleasePhase, ReleaseStatus};
 use crate::error::cut;
 use crate::metrics::Metrics;
 
@@ -68,11 +70,17 @@ impl Report {
         };
         self.metrics.status_write(&K::kind(&()));
         tracing::debug!(kind = %K::kind(&()), namespace, name, "status write");
+        let ended = released(&old, &new);
         match api
             .patch_status(&name, &params, &Patch::Merge(json!({"status": difference})))
             .await
         {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                if let Some((phase, reason, took)) = ended.filter(|_| K::kind(&()) == "Release") {
+                    self.metrics.release_ended(phase, reason, took);
+                }
+                Ok(true)
+            }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(error) => Err(error),
         }
@@ -88,6 +96,7 @@ impl Report {
         reason: Reason,
         message: &str,
     ) {
+        self.metrics.event(warning, reason);
         let event = Event {
             type_: if warning {
                 EventType::Warning
@@ -189,6 +198,22 @@ fn is_expected(reason: Reason, new: &[Condition]) -> bool {
         Reason::ProviderNotReady => !condition::is_true(new, ConditionType::Stalled),
         _ => false,
     }
+}
+
+/// Returns phase, reason and duration if this write of a Release's status records its end.
+fn released(old: &Value, new: &Value) -> Option<(ReleasePhase, Reason, Option<Duration>)> {
+    let new: ReleaseStatus = serde_json::from_value(new.clone()).ok()?;
+    let before: ReleaseStatus = serde_json::from_value(old.clone()).unwrap_or_default();
+    if !new.phase.has_ended() || before.phase.has_ended() {
+        return None;
+    }
+    let succeeded = condition::find(&new.conditions, ConditionType::Succeeded);
+    let reason = succeeded.and_then(|condition| condition.reason.parse().ok())?;
+    let time = |text: Option<&String>| text?.parse::<jiff::Timestamp>().ok();
+    let took = time(new.started_at.as_ref())
+        .zip(time(new.finished_at.as_ref()))
+        .and_then(|(start, end)| end.duration_since(start).try_into().ok());
+    Some((new.phase, reason, took))
 }
 
 /// Whether a namespace that is being deleted takes nothing new any more.

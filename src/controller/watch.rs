@@ -37,6 +37,9 @@ pub struct Stores {
     pub applications: Store<Application>,
     /// All GitProviders.
     pub providers: Store<GitProvider>,
+    /// Cancelled when all Applications, and all GitProviders, are in the caches. A task must not wait for the caches
+    /// themselves: only the last one that waits is woken, and the controllers wait too.
+    pub listed: [CancellationToken; 2],
     writers: (
         reflector::store::Writer<Application>,
         reflector::store::Writer<GitProvider>,
@@ -51,6 +54,7 @@ impl Stores {
         Self {
             applications,
             providers,
+            listed: Default::default(),
             writers: (application_writer, provider_writer),
         }
     }
@@ -73,7 +77,12 @@ pub async fn run(
     let client = ctx.client.clone();
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
 
-    let applications = objects(Api::<Application>::all(client.clone()), application_writer);
+    let [applications_listed, providers_listed] = stores.listed;
+    let applications = objects(
+        Api::<Application>::all(client.clone()),
+        application_writer,
+        applications_listed,
+    );
     let releases = changes(Api::<Release>::all(client.clone()), changed).inspect_ok({
         let ctx = ctx.clone();
         move |release: &Release| {
@@ -106,10 +115,18 @@ pub async fn run(
         })
         .reconcile_on(wakes(ctx.clone(), woken))
         .graceful_shutdown_on(stopped(stop.clone()))
-        .run(application::reconcile, |_, error, _| retry(error), ctx.clone())
+        .run(
+            application::reconcile,
+            |_, error, ctx| retry(&ctx, error),
+            ctx.clone(),
+        )
         .for_each(|result| async move { log(result) });
 
-    let providers = objects(Api::<GitProvider>::all(client.clone()), provider_writer);
+    let providers = objects(
+        Api::<GitProvider>::all(client.clone()),
+        provider_writer,
+        providers_listed,
+    );
     let used = changes(Api::<Application>::all(client.clone()), |app: &Application| {
         let mut hasher = DefaultHasher::new();
         git_provider::used_by(app).hash(&mut hasher);
@@ -123,7 +140,11 @@ pub async fn run(
         })
         .watches_stream(used, |app: Application| git_provider::used_by(&app))
         .graceful_shutdown_on(stopped(stop))
-        .run(git_provider::reconcile, |_, error, _| retry(error), ctx.clone())
+        .run(
+            git_provider::reconcile,
+            |_, error, ctx| retry(&ctx, error),
+            ctx.clone(),
+        )
         .for_each(|result| async move { log(result) });
 
     futures::join!(loop_of_applications, loop_of_providers);
@@ -134,7 +155,8 @@ async fn stopped(stop: CancellationToken) {
     stop.cancelled().await;
 }
 
-fn retry(error: &Error) -> Action {
+fn retry(ctx: &Context, error: &Error) -> Action {
+    ctx.metrics.reconcile_error();
     tracing::warn!(error = %chain(error), "a pass could not be finished");
     Action::requeue(RETRY)
 }
@@ -169,6 +191,7 @@ fn strip<K: Resource>(object: &mut K) {
 fn objects<K>(
     api: Api<K>,
     writer: reflector::store::Writer<K>,
+    listed: CancellationToken,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = ()>
@@ -183,6 +206,11 @@ where
         .default_backoff()
         .modify(strip)
         .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                listed.cancel();
+            }
+        })
         .applied_objects()
         .predicate_filter(|object: &K| Some(changed(object)), PredicateConfig::default())
 }

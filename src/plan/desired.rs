@@ -19,6 +19,7 @@ use super::capabilities;
 use super::env_expansion::{Expanded, expand, origins as env_origins};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::health::health;
+use super::limits;
 use super::ports::bindings;
 use super::quantities::{amounts, share};
 use super::value_origin::{Origins, ValueOrigin};
@@ -82,6 +83,8 @@ pub struct Values {
     pub confidential: Vec<Secret>,
     /// The Secrets and ConfigMaps that a value comes from, by the field of [`Inputs`] that it decides.
     pub origins: Origins,
+    /// Keys of `envFrom` that are not names of variables, as `"KEY" of Secret NAME`.
+    pub skipped: Vec<String>,
 }
 
 impl Values {
@@ -357,7 +360,18 @@ pub fn deployment(
     spec: &ApplicationSpec,
     values: &Values,
 ) -> Result<Deployment, Problem> {
-    check_names(values)?;
+    let (command, args) = (
+        arguments(&spec.command, "spec.command", values)?,
+        arguments(&spec.args, "spec.args", values)?,
+    );
+    let start = limits::Start {
+        env: &values.env,
+        build_args: &values.args,
+        origins: &values.origins,
+        command: &command,
+        args: &args,
+    };
+    limits::check(spec, &start)?;
     let share = share(spec.resources.as_ref())?;
     let ports = bindings(&spec.ports)?;
     let has_host_port = ports.iter().any(|port| port.host.is_some());
@@ -372,8 +386,8 @@ pub fn deployment(
         spec: PodSpec {
             image: image.to_owned(),
             env: environment(values),
-            command: arguments(&spec.command, "spec.command", values)?,
-            args: arguments(&spec.args, "spec.args", values)?,
+            command,
+            args,
             ports,
             resources: Resources {
                 cpu: share.cpu,
@@ -429,31 +443,6 @@ pub fn restart(policy: Option<RestartPolicy>) -> Restart {
         }
         RestartCondition::Never => Restart::Never,
     }
-}
-
-fn check_names(values: &Values) -> Result<(), Problem> {
-    for (name, value) in &values.env {
-        let first = name.bytes().next();
-        let good = first.is_some_and(|byte| !byte.is_ascii_digit())
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-        if !good {
-            return Err(Problem::new(
-                Class::Terminal,
-                Reason::InvalidEnvName,
-                format!(
-                    "{name:?} is not the name of an environment variable: use letters, digits, _, - and ., not beginning with a digit (see spec.env, spec.envFrom)"
-                ),
-            ));
-        }
-        if value.expose().contains(&0) || value.expose_str().is_none() {
-            return Err(Problem::invalid(format!(
-                "env {name} has a value that is not text: mount it as a file with spec.volumes"
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem> {

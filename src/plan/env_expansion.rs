@@ -8,8 +8,8 @@ use crate::redact::Secret;
 
 use super::value_origin::{Origins, ValueOrigin};
 
-/// The longest text that Linux hands to a program, in bytes. Texts that name others over and over could grow without end.
-const LONGEST: usize = 128 * 1024;
+/// The longest text that Linux passes to a program, in bytes. Texts that refer to others repeatedly could grow without end.
+const LONGEST: usize = super::limits::LONGEST_STRING;
 
 /// A text in which variables were replaced.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ mod tests {
     fn what_no_program_takes_is_refused() {
         let long = Secret::from("x".repeat(LONGEST / 2));
         let twice = expand("$(X)$(X)", "spec.env Y", |_| Some(&long)).unwrap();
-        assert_eq!(twice.text.expose().len(), LONGEST);
+        assert_eq!(twice.text.expose().len(), LONGEST / 2 * 2);
         let problem = expand("$(X)$(X)$(X)$(X)", "spec.env Y", |_| Some(&long)).unwrap_err();
         assert!(problem.message.contains("spec.env Y"), "{}", problem.message);
     }

@@ -15,6 +15,7 @@ pub mod fingerprint;
 mod health;
 mod input;
 mod job_spec;
+mod limits;
 pub mod pin;
 mod planner;
 mod ports;

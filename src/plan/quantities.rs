@@ -86,7 +86,7 @@ pub fn amounts(amounts: Option<&Amounts>, field: &str) -> Result<(Option<u64>, O
         .memory
         .as_ref()
         .map(|quantity| {
-            let bytes = quantity.milli().map(|milli| milli / 1000).and_then(|bytes| u64::try_from(bytes).ok());
+            let bytes = quantity.whole().and_then(|bytes| u64::try_from(bytes).ok());
             // The engine refuses less than 6 MiB.
             bytes
                 .filter(|bytes| *bytes >= 6 * 1024 * 1024 && *bytes < 1 << 50)

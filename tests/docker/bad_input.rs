@@ -48,7 +48,9 @@ fn invalid_application_has_its_reason_and_a_solution() {
     let page = GitRepo::with(&[("index.html", "<p>hello</p>")]);
     davit.create_secret("half", &[("username", "jane")]);
     davit.create_secret("some", &[("there", "x")]);
-    davit.create_config_map("bad-names", &[("1st", "x")]);
+    let long = "x".repeat(200_000);
+    davit.create_config_map("long", &[("VALUE", &long)]);
+    davit.create_secret("long", &[("VALUE", &long)]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
 
@@ -72,10 +74,25 @@ fn invalid_application_has_its_reason_and_a_solution() {
             &["spec.envFrom", "create it"],
         ),
         (
-            "bad-env-name",
-            json!({"source": here, "envFrom": [{"configMapRef": {"name": "bad-names"}}]}),
-            "InvalidEnvName",
-            &["1st", "spec.envFrom"],
+            "long-env",
+            json!({"source": here, "env": [{"name": "LONG", "value": "x".repeat(131_067)}]}),
+            "InvalidSpec",
+            &[
+                "environment variable LONG in spec.env is 131072 bytes",
+                "spec.volumes",
+            ],
+        ),
+        (
+            "long-env-from",
+            json!({"source": here, "envFrom": [{"configMapRef": {"name": "long"}}]}),
+            "InvalidSpec",
+            &["environment variable VALUE from ConfigMap long", "spec.volumes"],
+        ),
+        (
+            "long-build-arg",
+            json!({"source": here, "build": {"args": [{"name": "ARG", "valueFrom": {"secretKeyRef": {"name": "long", "key": "VALUE"}}}]}}),
+            "InvalidSpec",
+            &["build argument ARG from Secret long", "spec.volumes"],
         ),
         (
             "half-secret",

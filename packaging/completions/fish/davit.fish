@@ -24,7 +24,7 @@ function __fish_davit_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c davit -n "__fish_davit_needs_command" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_needs_command" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_needs_command" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_needs_command" -s h -l help -d 'Print help'
@@ -41,9 +41,10 @@ complete -c davit -n "__fish_davit_using_subcommand up" -l instance -d 'The name
 complete -c davit -n "__fish_davit_using_subcommand up" -l docker-host -d 'The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default: unix:///var/run/docker.sock. It may start later than Davit' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l runtime -d 'Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager' -r -f -a "docker\t'The Docker Engine'
 swarm\t'A Docker Swarm'"
+complete -c davit -n "__fish_davit_using_subcommand up" -l health-listen -d 'Where /livez, /readyz and /metrics are served, over plain HTTP; nothing is opened by default' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
-complete -c davit -n "__fish_davit_using_subcommand up" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_using_subcommand up" -l allow-local-sources -d 'For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine'
@@ -54,29 +55,30 @@ complete -c davit -n "__fish_davit_using_subcommand controller" -l instance -d '
 complete -c davit -n "__fish_davit_using_subcommand controller" -l docker-host -d 'The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default: unix:///var/run/docker.sock. It may start later than Davit' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l runtime -d 'Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager' -r -f -a "docker\t'The Docker Engine'
 swarm\t'A Docker Swarm'"
+complete -c davit -n "__fish_davit_using_subcommand controller" -l health-listen -d 'Where /livez, /readyz and /metrics are served, over plain HTTP; nothing is opened by default' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
-complete -c davit -n "__fish_davit_using_subcommand controller" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_using_subcommand controller" -l allow-local-sources -d 'For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine'
 complete -c davit -n "__fish_davit_using_subcommand controller" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c davit -n "__fish_davit_using_subcommand controller" -s V -l version -d 'Print version'
-complete -c davit -n "__fish_davit_using_subcommand crds" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand crds" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand crds" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_using_subcommand crds" -s h -l help -d 'Print help'
 complete -c davit -n "__fish_davit_using_subcommand crds" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand backup" -l data-dir -d 'The data directory whose kubeconfig reaches the running server; the default is that of `davit up`' -r -F
 complete -c davit -n "__fish_davit_using_subcommand backup" -l kubeconfig -d 'Another kubeconfig, for a server on another machine or a user whose only permission is `get` on `/backup`' -r -F
-complete -c davit -n "__fish_davit_using_subcommand backup" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand backup" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand backup" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_using_subcommand backup" -s h -l help -d 'Print help'
 complete -c davit -n "__fish_davit_using_subcommand backup" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand restore" -l data-dir -d 'The data directory to make; it must not have a store yet' -r -F
 complete -c davit -n "__fish_davit_using_subcommand restore" -l key -d 'The encryption.key with which the backup was made; it is copied into the data directory. Needed unless it is there already' -r -F
-complete -c davit -n "__fish_davit_using_subcommand restore" -l log -d 'What to log on standard error: error, warn, info, debug, or a filter such as davit=debug' -r
+complete -c davit -n "__fish_davit_using_subcommand restore" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand restore" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
 complete -c davit -n "__fish_davit_using_subcommand restore" -s h -l help -d 'Print help'

@@ -30,7 +30,7 @@ impl Executor<'_> {
             let message = format!("release {release} was deleted before its containers were created");
             return Err(Problem::new(Class::Transient, Reason::Internal, message));
         };
-        let mut wanted = self.deployment_of(release, status).await?;
+        let (mut wanted, skipped) = self.deployment_of(release, status).await?;
         let preserved = preserve.and_then(|preserve| self.hash_of(preserve));
         wanted.history.preserved = preserved.filter(|preserved| *preserved != wanted.identity.hash);
         if wanted.history.preserved.is_some() && wanted.policy.strategy == Strategy::StopFirst {
@@ -38,6 +38,7 @@ impl Executor<'_> {
         }
         if !status.phase.has_ended() && step_began(status, Step::Deploying).is_none() {
             self.report_stop_first(release, &wanted).await;
+            self.report_skipped(release, &skipped).await;
         }
         match self.ctx.runtime.deploy(&wanted).await {
             Ok(progress) => Ok(ActionResult::Progress {
@@ -85,8 +86,30 @@ impl Executor<'_> {
             .await;
     }
 
-    /// Returns what a Release runs: the configuration that it recorded, with the present values of its references.
-    async fn deployment_of(&self, release: &str, status: &ReleaseStatus) -> Result<Deployment, Problem> {
+    /// Sends an event about keys of `envFrom` that do not become variables.
+    async fn report_skipped(&self, release: &str, skipped: &[String]) {
+        if skipped.is_empty() {
+            return;
+        }
+        let message = format!(
+            "spec.envFrom: skipped {}: not the name of an environment variable (letters, digits, _, - and ., not beginning \
+             with a digit): rename the key, or set a prefix",
+            skipped.join(", ")
+        );
+        let about = about_release(&self.id.namespace, release);
+        self.ctx
+            .report
+            .event(&about, None, true, Reason::InvalidEnvName, &message)
+            .await;
+    }
+
+    /// Returns what a Release runs, and the keys of `envFrom` that are skipped: the configuration that it recorded, with the
+    /// present values of its references.
+    async fn deployment_of(
+        &self,
+        release: &str,
+        status: &ReleaseStatus,
+    ) -> Result<(Deployment, Vec<String>), Problem> {
         let image = status.image.clone().ok_or_else(|| {
             let message = format!("status.image of release {release} is missing: create another Release");
             Problem::new(Class::Terminal, Reason::Internal, message)
@@ -109,7 +132,7 @@ impl Executor<'_> {
             .collect();
         wanted.history.completed = status.ended.iter().map(|ended| ended.id.clone()).collect();
         self.input.uid().clone_into(&mut wanted.identity.uid);
-        Ok(wanted)
+        Ok((wanted, values.skipped))
     }
 
     /// Returns the hash of the containers of a Release, once it has an image.

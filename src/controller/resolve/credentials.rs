@@ -95,6 +95,8 @@ pub async fn image_login(
         .await?;
     let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
     let login = image::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
+    // Within the Secret it is encoded.
+    crate::redact::log::hide(login.iter().map(|login| &login.password));
     Ok((login, data.version.clone()))
 }
 

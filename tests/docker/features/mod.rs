@@ -7,6 +7,8 @@
     reason = "a test tells one story from its beginning to its end"
 )]
 
+mod log_redaction;
+mod monitoring;
 mod releases;
 mod running;
 mod sources_builds;

@@ -376,3 +376,43 @@ fn second_davit_with_the_same_instance_removes_nothing() {
     assert!(!said.contains("no Application owns"), "{said}");
     assert_eq!(davit.containers("web"), before);
 }
+
+#[test]
+fn env_from_skips_binary_data_and_keys_that_are_not_names() {
+    let davit = Davit::up("env-from");
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "keys"},
+        "data": {"1st": "x", "GOOD": "yes", "also.good-1": "yes"}, "binaryData": {"BINARY": "AAEC"}});
+    let map: k8s_openapi::api::core::v1::ConfigMap = serde_json::from_value(map).unwrap();
+    let api: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
+        kube::Api::namespaced(davit.client(), &davit.namespace);
+    davit
+        .block_on(api.create(&kube::api::PostParams::default(), &map))
+        .unwrap();
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "10000"],
+            "envFrom": [{"configMapRef": {"name": "keys"}}, {"configMapRef": {"name": "keys"}, "prefix": "P_"}]}),
+    );
+    davit.wait_until_done("shop");
+    let env = inspect(&davit, "shop")["Config"]["Env"].to_string();
+    for present in ["\"GOOD=yes\"", "\"also.good-1=yes\"", "\"P_1st=x\""] {
+        assert!(env.contains(present), "{present} is not in {env}");
+    }
+    assert!(!env.contains("\"1st") && !env.contains("BINARY"), "{env}");
+    let events: kube::Api<k8s_openapi::api::events::v1::Event> =
+        kube::Api::namespaced(davit.client(), &davit.namespace);
+    let events = davit
+        .block_on(events.list(&kube::api::ListParams::default()))
+        .unwrap();
+    let notes: Vec<String> = events
+        .items
+        .into_iter()
+        .filter(|event| event.reason.as_deref() == Some("InvalidEnvName"))
+        .filter_map(|event| event.note)
+        .collect();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(
+        notes[0].contains("skipped \"1st\" of ConfigMap keys"),
+        "{notes:?}"
+    );
+}

@@ -86,6 +86,7 @@ impl Harness {
             config: Config {
                 data_dir: dir.path().to_owned(),
                 listen: None,
+                health_listen: None,
                 instance: "loop".to_owned(),
                 key: Secret::from("the key of all digests"),
                 docker_host: None,
@@ -158,7 +159,8 @@ impl Harness {
             let connection = connection.clone();
             async move {
                 let client = Client::new(connection, "default");
-                davit::app::controller_loop(&config, "", client, told, metrics, containers, tools).await;
+                davit::app::controller_loop(&config, "", client, told, metrics.into(), containers, tools)
+                    .await;
             }
         });
         self.runs = Some(Running {

@@ -1,6 +1,6 @@
 //! `davit backup` and `davit restore`: everything that `davit up` stores, in a file and back.
 //!
-//! The data directory belongs to the running process, so a backup is asked of that process, over its API.
+//! The data directory belongs to the running process, so the backup is requested from that process, over its API.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,7 +11,8 @@ use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::{cli, config};
+use super::args::{Backup, Restore};
+use crate::config;
 use davit_apiserver::{restore_backup, verify_backup};
 
 /// The API server's part of a data directory.
@@ -20,8 +21,8 @@ const STORE_DIR: &str = "apiserver";
 /// `davit backup`.
 ///
 /// # Errors
-/// No server answers, it refuses, or the file cannot be written whole.
-pub async fn backup(args: cli::Backup) -> anyhow::Result<()> {
+/// The server does not answer or refuses, or the file cannot be written.
+pub async fn backup(args: Backup) -> anyhow::Result<()> {
     let kubeconfig = match args.kubeconfig {
         Some(path) => path,
         None => args
@@ -32,15 +33,15 @@ pub async fn backup(args: cli::Backup) -> anyhow::Result<()> {
     };
     let client = client(&kubeconfig).await?;
     let target = std::path::absolute(&args.file)?;
-    let wrong = |error: io::Error| anyhow::anyhow!("write {}: {error}", target.display());
+    let wrong = |error: io::Error| anyhow::anyhow!("cannot write {}: {error}", target.display());
     let dir = target.parent().unwrap_or(Path::new("/"));
-    // A temporary file has mode 0600, and goes away by itself where the backup does not become whole.
+    // A temporary file has mode 0600, and is removed if the backup is not complete.
     let mut file = tempfile::Builder::new()
         .prefix(".davit-backup")
         .tempfile_in(dir)
         .map_err(wrong)?;
     let failed = |error: &(dyn std::error::Error + 'static)| {
-        anyhow::anyhow!("take a backup: {}", crate::error::chain(error))
+        anyhow::anyhow!("cannot take a backup: {}", crate::error::chain(error))
     };
     let request = http::Request::get("/backup").body(kube::client::Body::empty())?;
     let response = client.send(request).await.map_err(|error| failed(&error))?;
@@ -53,7 +54,7 @@ pub async fn backup(args: cli::Backup) -> anyhow::Result<()> {
             .map_err(|error| failed(&error))?;
         let answer: serde_json::Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
         let message = answer["message"].as_str().unwrap_or("no message");
-        anyhow::bail!("take a backup: the server answered {status}: {message}");
+        anyhow::bail!("cannot take a backup: the server answered {status}: {message}");
     }
     let mut chunks = response.into_body().into_data_stream();
     while let Some(chunk) = chunks.try_next().await.map_err(|error| failed(&error))? {
@@ -74,7 +75,7 @@ pub async fn backup(args: cli::Backup) -> anyhow::Result<()> {
 async fn client(kubeconfig: &PathBuf) -> anyhow::Result<Client> {
     let unusable = |why: &(dyn std::error::Error + 'static)| {
         anyhow::anyhow!(
-            "use {}: {}; is davit up running with this data directory? else give --data-dir or --kubeconfig",
+            "cannot connect with {}: {}: start davit up with this data directory, or set --data-dir or --kubeconfig",
             kubeconfig.display(),
             crate::error::chain(why)
         )
@@ -89,11 +90,16 @@ async fn client(kubeconfig: &PathBuf) -> anyhow::Result<Client> {
 /// `davit restore`.
 ///
 /// # Errors
-/// A backup that is not whole, another key, a directory that has a store already.
-pub fn restore(args: &cli::Restore) -> anyhow::Result<()> {
+/// The backup is incomplete, the key is another one, or the directory contains a store already.
+pub fn restore(args: &Restore) -> anyhow::Result<()> {
     let dir = std::path::absolute(&args.data_dir)?;
-    let objects = restore_backup(&args.file, &dir.join(STORE_DIR), args.key.as_deref())
-        .map_err(|error| anyhow::anyhow!("restore: {}", crate::error::chain(&error)))?;
+    let objects = restore_backup(&args.file, &dir.join(STORE_DIR), args.key.as_deref()).map_err(|error| {
+        anyhow::anyhow!(
+            "cannot restore {}: {}",
+            args.file.display(),
+            crate::error::chain(&error)
+        )
+    })?;
     writeln!(
         io::stdout(),
         "{}: {objects} objects; start it with davit up --data-dir {}",
