@@ -139,7 +139,7 @@ impl Writer<'_> {
         for command in &step.commands {
             self.command(step, command, &mut environment)?;
         }
-        self.parents(&step.name)?;
+        self.parents(&step.name);
         self.environments.insert(index, environment);
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Writer<'_> {
     }
 
     /// Creates the parents of what others copy from the step: a source may be missing, but not its parent.
-    fn parents(&mut self, name: &str) -> Result<(), String> {
+    fn parents(&mut self, name: &str) {
         let of_steps = self.plan.steps.iter().flat_map(|step| &step.inputs);
         let parents: BTreeSet<String> = of_steps
             .chain(&self.plan.deploy.inputs)
@@ -276,7 +276,6 @@ impl Writer<'_> {
             words.extend(parents);
             self.line(&format!("RUN {}", serde_json::json!(words)));
         }
-        Ok(())
     }
 
     fn variables(&mut self, variables: &BTreeMap<String, String>) -> Result<(), String> {

@@ -167,7 +167,7 @@ async fn run(program: Program, limit: Duration, cancel: &CancellationToken) -> R
             field: FIELD,
             why: "the program railpack is not installed on Davit's machine".to_owned(),
         },
-        other => BuildError::Engine(crate::error::chain(&other)),
+        other @ ProcessError::Io { .. } => BuildError::Engine(crate::error::chain(&other)),
     })
 }
 

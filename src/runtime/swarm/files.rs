@@ -2,6 +2,7 @@
 //! does not change the content of one.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use bollard::Docker;
@@ -53,7 +54,10 @@ pub async fn ensure(
                 .chain_update([0])
                 .chain_update(file.as_bytes())
                 .finalize();
-            let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            let digest: String = digest.iter().take(16).fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            });
             let name = names.file(&digest);
             let labels = names.made(names.deployment_labels(deployment));
             let data = base64::engine::general_purpose::STANDARD.encode(content.expose());

@@ -153,7 +153,7 @@ impl Runtime for SwarmRuntime {
             created.map_err(|refusal| errors::creation(deployment, &refusal))?;
             return Ok(rolling(0, 0, "the tasks of the new service".to_owned()));
         };
-        inner.keep_release(deployment, &existing, &mut wanted);
+        Inner::keep_release(deployment, &existing, &mut wanted);
         let update = existing.update_status.as_ref().and_then(|status| status.state);
         if matches!(
             update,
@@ -270,12 +270,7 @@ impl Inner {
 
     /// Containers keep the label of the Release that created them, unless the new one must run to completion again: a changed
     /// label would replace them.
-    fn keep_release(
-        &self,
-        deployment: &Deployment,
-        existing: &Service,
-        wanted: &mut bollard::models::ServiceSpec,
-    ) {
+    fn keep_release(deployment: &Deployment, existing: &Service, wanted: &mut bollard::models::ServiceSpec) {
         let task = existing
             .spec
             .as_ref()

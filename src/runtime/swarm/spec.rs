@@ -58,7 +58,6 @@ pub fn service(
             // connections.
             mode: Some(EndpointSpecModeEnum::DNSRR),
             ports: Some(deployment.spec.ports.iter().filter_map(published).collect()),
-            ..Default::default()
         }),
         ..Default::default()
     })

@@ -97,7 +97,10 @@ pub fn replicas(service: &Service, tasks: &[Task], now: Timestamp) -> Vec<Seen> 
     let mut seen = Vec::new();
     for (slot, mut tasks) in slots {
         tasks.sort_by_key(|task| {
-            let at = task.created_at.as_ref().map(|at| at.timestamp_nanos_opt());
+            let at = task
+                .created_at
+                .as_ref()
+                .map(bollard::models::BollardDate::timestamp_nanos_opt);
             std::cmp::Reverse(at)
         });
         // A newer task that failed leaves the slot to the one that still runs.
@@ -147,7 +150,7 @@ fn replica(service: &Service, name: &str, task: &Task, failed: &[&&Task], now: T
         TaskState::FAILED | TaskState::REJECTED | TaskState::COMPLETE | TaskState::SHUTDOWN
             if !keeps_ending || !is_wanted(task) =>
         {
-            explained_by = task.id.clone();
+            explained_by.clone_from(&task.id);
             ReplicaState::Exited {
                 code: exit_code(task),
                 oom: false,
