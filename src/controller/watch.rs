@@ -139,7 +139,7 @@ pub async fn run(
             move |object| git_provider::users_of_secret(&providers, &object)
         })
         .watches_stream(used, |app: Application| git_provider::used_by(&app))
-        .graceful_shutdown_on(stopped(stop))
+        .graceful_shutdown_on(stopped(stop.clone()))
         .run(
             git_provider::reconcile,
             |_, error, ctx| retry(&ctx, error),
@@ -147,8 +147,31 @@ pub async fn run(
         )
         .for_each(|result| async move { log(result) });
 
-    futures::join!(loop_of_applications, loop_of_providers);
+    let loops = async {
+        futures::join!(loop_of_applications, loop_of_providers);
+    };
+    tokio::select! {
+        () = loops => {}
+        () = stopped_early(&stores.applications, &stores.providers, &stop) => {}
+    }
     ctx.jobs.shutdown().await;
+}
+
+/// Returns if `stop` is requested before both caches are filled. A controller starts no reconcile before that, and after
+/// the request it would wait forever for its cache, because the watch that fills the cache has ended.
+async fn stopped_early(
+    applications: &Store<Application>,
+    providers: &Store<GitProvider>,
+    stop: &CancellationToken,
+) {
+    let filled = async {
+        let _ = futures::join!(applications.wait_until_ready(), providers.wait_until_ready());
+    };
+    tokio::select! {
+        biased;
+        () = filled => std::future::pending().await,
+        () = stop.cancelled() => {}
+    }
 }
 
 async fn stopped(stop: CancellationToken) {
