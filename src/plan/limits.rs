@@ -129,7 +129,7 @@ fn paths(spec: &ApplicationSpec) -> Result<(), Problem> {
         .filter_map(|source| source.git.as_ref())
         .map(|git| ("spec.source.git.path".to_owned(), git.path.as_str()));
     let forge = source
-        .filter_map(|source| source.forge())
+        .filter_map(crate::api::Source::forge)
         .map(|found| (found.path_field.to_owned(), found.path));
     let build = spec.build.iter();
     let dockerfile = build

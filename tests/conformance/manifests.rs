@@ -191,7 +191,7 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     let refused = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "guest", "namespace": "elsewhere"},
         "spec": {"source": {"gitea": {"provider": {"name": "forge", "namespace": "default"}, "owner": "a", "repository": "b"}}}});
     admin.apply(&[refused]);
-    wait_for("the guest to be refused", Duration::from_secs(60), || {
+    wait_for("the guest to be refused", Duration::from_mins(1), || {
         let (_, text, _) = try_run(server.kubectl().args([
             "get",
             "dapp",

@@ -641,6 +641,7 @@ impl Machine {
         let Some((job, spec)) = self.job.as_mut().filter(|(job, _)| !job.state.has_ended()) else {
             return;
         };
+        #[allow(clippy::result_large_err, reason = "the job queue has this type")]
         let failed = |class, reason, cancelled| {
             Err(JobFailure {
                 at: self.now,

@@ -95,6 +95,7 @@ fn readiness_of_the_controller_fails_while_the_cluster_does_not_answer() {
         .collect::<String>();
     std::fs::write(dir.path().join("kubeconfig"), unreachable).unwrap();
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    #[allow(clippy::disallowed_methods, reason = "the test starts davit controller")]
     let mut child = Command::new(env!("CARGO_BIN_EXE_davit"))
         .args(["controller", "--health-listen", "127.0.0.1:0", "--data-dir"])
         .arg(dir.path().join("data"))
