@@ -198,6 +198,23 @@ fn deployment_agrees_with_command_line_and_image() {
     // Arguments and variables are those of davit.
     let arguments = texts(&container["args"]);
     Cli::try_parse_from(["davit"].iter().chain(&arguments)).unwrap();
+    let listen = arguments
+        .iter()
+        .find_map(|word| word.strip_prefix("--health-listen="))
+        .unwrap();
+    let port = &container["ports"][0];
+    assert_eq!(
+        listen.rsplit(':').next().unwrap(),
+        port["containerPort"].to_string()
+    );
+    for (probe, path) in [
+        ("startupProbe", "/livez"),
+        ("livenessProbe", "/livez"),
+        ("readinessProbe", "/readyz"),
+    ] {
+        assert_eq!(container[probe]["httpGet"]["path"], path, "{probe}");
+        assert_eq!(container[probe]["httpGet"]["port"], port["name"], "{probe}");
+    }
     assert_eq!(container["env"][0]["name"], "DAVIT_DATA_DIR");
     let engine = find(&objects, "ConfigMap", "davit-engine");
     assert_eq!(
