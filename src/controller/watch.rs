@@ -77,7 +77,7 @@ pub async fn run(
     let client = ctx.client.clone();
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
 
-    let [applications_listed, providers_listed] = stores.listed;
+    let [applications_listed, providers_listed] = stores.listed.clone();
     let applications = objects(
         Api::<Application>::all(client.clone()),
         application_writer,
@@ -152,20 +152,16 @@ pub async fn run(
     };
     tokio::select! {
         () = loops => {}
-        () = stopped_early(&stores.applications, &stores.providers, &stop) => {}
+        () = stopped_early(&stores.listed, &stop) => {}
     }
     ctx.jobs.shutdown().await;
 }
 
 /// Returns if `stop` is requested before both caches are filled. A controller starts no reconcile before that, and after
 /// the request it would wait forever for its cache, because the watch that fills the cache has ended.
-async fn stopped_early(
-    applications: &Store<Application>,
-    providers: &Store<GitProvider>,
-    stop: &CancellationToken,
-) {
+async fn stopped_early(listed: &[CancellationToken; 2], stop: &CancellationToken) {
     let filled = async {
-        let _ = futures::join!(applications.wait_until_ready(), providers.wait_until_ready());
+        futures::join!(listed[0].cancelled(), listed[1].cancelled());
     };
     tokio::select! {
         biased;
