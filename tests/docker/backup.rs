@@ -58,7 +58,10 @@ async fn restore_of_a_backup_creates_a_data_directory() {
     let (good, said) = davit(&["backup", &path("file"), "--data-dir", &path("old")]);
     assert!(!good && said.contains("take a backup"), "{said}");
     let (good, said) = davit(&["backup", &path("file"), "--data-dir", &path("nowhere")]);
-    assert!(!good && said.contains("is davit up running"), "{said}");
+    assert!(
+        !good && said.contains("start davit up with this data directory"),
+        "{said}"
+    );
 
     let (good, said) = davit(&["restore", &path("file"), "--data-dir", &path("new")]);
     assert!(!good && said.contains("encryption.key"), "{said}");

@@ -51,7 +51,7 @@ fn deployment_on_the_engine_stays_within_its_budget_of_reconciles_and_writes() {
         });
         let quiet = davit.wait_until_log_idle();
         assert!(quiet, "it goes on and on");
-        let now = (count(" pass app="), count("status write"));
+        let now = (count(" reconcile app="), count("status write"));
         let cost = (now.0 - before.0, now.1 - before.1);
         before = now;
         assert!(cost.0 > 0 && cost.0 <= 15, "{} passes in round {round}", cost.0);

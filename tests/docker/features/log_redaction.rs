@@ -19,8 +19,14 @@ fn forms(part: &str) -> Vec<String> {
     forms
 }
 
-fn assert_no_secret(place: &str, text: &str) {
-    for form in PARTS.iter().flat_map(|part| forms(part)) {
+/// The parts of one Davit's own values. Tests run beside each other on one engine, and a Davit whose user asks for the
+/// entries of the engine's client also sees what the engine answers about the containers of another.
+fn parts(test: &str) -> [String; 4] {
+    PARTS.map(|part| format!("{part}{}", test.replace('-', "")))
+}
+
+fn assert_no_secret(parts: &[String], place: &str, text: &str) {
+    for form in parts.iter().flat_map(|part| forms(part)) {
         let found: Vec<&str> = text.lines().filter(|line| line.contains(&form)).take(3).collect();
         assert!(found.is_empty(), "{form} is in {place}: {found:#?}");
     }
@@ -29,7 +35,8 @@ fn assert_no_secret(place: &str, text: &str) {
 /// Deploys an Application that uses Secrets in every way, and searches everything that Davit wrote.
 fn deploy_and_search(test: &str, flags: &[&str]) -> String {
     let davit = Davit::with_flags(test, flags);
-    let [env, file, arg, build] = PARTS;
+    let parts = parts(test);
+    let [env, file, arg, build] = &parts;
     davit.create_secret(
         "values",
         &[
@@ -66,18 +73,22 @@ fn deploy_and_search(test: &str, flags: &[&str]) -> String {
     davit.wait_until("ends", 60, "failed", |app| app["status"]["phase"] == "error");
     assert!(davit.wait_until_log_idle());
     let log = davit.log();
-    assert_no_secret("the log", &log);
+    assert_no_secret(&parts, "the log", &log);
     for name in ["shop", "ends"] {
-        assert_no_secret("an Application", &davit.application(name)["status"].to_string());
+        assert_no_secret(
+            &parts,
+            "an Application",
+            &davit.application(name)["status"].to_string(),
+        );
         for release in davit.releases_of(name) {
-            assert_no_secret("a Release", &release.to_string());
+            assert_no_secret(&parts, "a Release", &release.to_string());
         }
     }
     let events: kube::Api<k8s_openapi::api::core::v1::Event> = kube::Api::all(davit.client());
     let events = davit
         .block_on(events.list(&kube::api::ListParams::default()))
         .unwrap();
-    assert_no_secret("an Event", &serde_json::to_string(&events.items).unwrap());
+    assert_no_secret(&parts, "an Event", &serde_json::to_string(&events.items).unwrap());
     let mut pending = vec![davit.data_dir().join("logs")];
     while let Some(path) = pending.pop() {
         if path.is_dir() {
@@ -88,7 +99,7 @@ fn deploy_and_search(test: &str, flags: &[&str]) -> String {
             );
         } else {
             let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
-            assert_no_secret(path.to_str().unwrap(), &text);
+            assert_no_secret(&parts, path.to_str().unwrap(), &text);
         }
     }
     log
