@@ -15,7 +15,7 @@ fn kube_apiserver_accepts_and_rejects_the_same_objects() {
     let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     run(server
         .kubectl()
-        .args(["apply", "--server-side", "--filename"])
+        .args(["apply", "--server-side", "--kustomize"])
         .arg(crds));
     run(server.kubectl().args([
         "wait",
