@@ -287,7 +287,7 @@ fn application(name: &str, url: &str, secret: &[(&str, &str)], more: &str) -> St
         .collect();
     let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
     format!(
-        "{secret}\n---\napiVersion: davit.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}}}\nspec:\n  \
+        "---\n{secret}\n---\napiVersion: davit.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}}}\nspec:\n  \
          source: {{git: {{url: '{url}', secretRef: {{name: {name}}}}}}}\n{more}"
     )
 }
