@@ -43,6 +43,10 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// The address of health checks and metrics, if they are served.
     pub health_listen: Option<SocketAddr>,
+    /// The address where deliveries of webhooks are received, if they are.
+    pub webhook_listen: Option<SocketAddr>,
+    /// The URL under which forges reach that address, without a slash at its end.
+    pub public_url: Option<String>,
     /// This installation's name on the engine.
     pub instance: String,
     /// The key of all digests.
@@ -127,6 +131,8 @@ impl Config {
             docker_host,
             runtime,
             health_listen,
+            webhook_listen,
+            public_url,
             max_builds,
             git_cache,
             allow_local_sources,
@@ -185,6 +191,8 @@ impl Config {
             data_dir,
             listen,
             health_listen,
+            webhook_listen,
+            public_url,
             instance,
             key,
             docker_host,
@@ -364,6 +372,8 @@ mod tests {
             docker_host: None,
             runtime: args::RuntimeKind::Docker,
             health_listen: None,
+            webhook_listen: None,
+            public_url: None,
             max_builds: 1,
             git_cache: 1,
             allow_local_sources: false,

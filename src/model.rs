@@ -29,6 +29,15 @@ impl fmt::Display for AppId {
     }
 }
 
+/// Strings in a commit message that keep the commit from being deployed, in lower case.
+const SKIP: [&str; 4] = ["[skip ci]", "[ci skip]", "[no ci]", "[skip davit]"];
+
+/// Reports whether a commit message asks for no deployment.
+pub fn is_skipped(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    SKIP.iter().any(|marker| message.contains(marker))
+}
+
 /// A full commit hash: 40 or 64 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommitId(String);

@@ -8,6 +8,7 @@
 mod application;
 mod build;
 pub mod condition;
+mod delivery;
 mod forge_source;
 mod forge_spec;
 mod formats;
@@ -22,6 +23,7 @@ mod values;
 pub use application::*;
 pub use build::*;
 pub use condition::{ConditionType, Reason};
+pub use delivery::{DELIVERY, Delivery};
 pub use forge_source::*;
 pub use forge_spec::*;
 pub use from_forge::*;

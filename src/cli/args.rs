@@ -84,6 +84,14 @@ pub struct Controller {
     /// Where /livez, /readyz and /metrics are served, over plain HTTP; nothing is opened by default.
     #[arg(long, env = "DAVIT_HEALTH_LISTEN", value_name = "ADDRESS:PORT")]
     pub health_listen: Option<SocketAddr>,
+    /// Where deliveries of webhooks are received, over plain HTTP; nothing is opened by default. A reverse proxy adds
+    /// HTTPS.
+    #[arg(long, env = "DAVIT_WEBHOOK_LISTEN", value_name = "ADDRESS:PORT")]
+    pub webhook_listen: Option<SocketAddr>,
+    /// The URL under which forges reach --webhook-listen, such as https://davit.example.com. It is shown in
+    /// status.webhookUrl, and registered at forges if a GitProvider's webhook.manage is true.
+    #[arg(long, env = "DAVIT_PUBLIC_URL", value_name = "URL", requires = "webhook_listen", value_parser = public_url)]
+    pub public_url: Option<String>,
     /// How many builds may run at once; the other Releases show their position in status.queue.
     #[arg(long, env = "DAVIT_MAX_BUILDS", default_value_t = 2, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub max_builds: u16,
@@ -93,6 +101,25 @@ pub struct Controller {
     /// For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine.
     #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
     pub allow_local_sources: bool,
+}
+
+/// A URL that paths can be appended to.
+fn public_url(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text)
+        .map_err(|error| format!("{error}: write https://host, or https://host/path"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("it must begin with https:// or http://".to_owned());
+    }
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        return Err(
+            "it has a user, a query or a fragment: write https://host, or https://host/path".to_owned(),
+        );
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// `davit backup`.

@@ -42,6 +42,8 @@ complete -c davit -n "__fish_davit_using_subcommand up" -l docker-host -d 'The D
 complete -c davit -n "__fish_davit_using_subcommand up" -l runtime -d 'Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager' -r -f -a "docker\t'The Docker Engine'
 swarm\t'A Docker Swarm'"
 complete -c davit -n "__fish_davit_using_subcommand up" -l health-listen -d 'Where /livez, /readyz and /metrics are served, over plain HTTP; nothing is opened by default' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l webhook-listen -d 'Where deliveries of webhooks are received, over plain HTTP; nothing is opened by default. A reverse proxy adds HTTPS' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l public-url -d 'The URL under which forges reach --webhook-listen, such as https://davit.example.com. It is shown in status.webhookUrl, and registered at forges if a GitProvider\'s webhook.manage is true' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
@@ -56,6 +58,8 @@ complete -c davit -n "__fish_davit_using_subcommand controller" -l docker-host -
 complete -c davit -n "__fish_davit_using_subcommand controller" -l runtime -d 'Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager' -r -f -a "docker\t'The Docker Engine'
 swarm\t'A Docker Swarm'"
 complete -c davit -n "__fish_davit_using_subcommand controller" -l health-listen -d 'Where /livez, /readyz and /metrics are served, over plain HTTP; nothing is opened by default' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l webhook-listen -d 'Where deliveries of webhooks are received, over plain HTTP; nothing is opened by default. A reverse proxy adds HTTPS' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l public-url -d 'The URL under which forges reach --webhook-listen, such as https://davit.example.com. It is shown in status.webhookUrl, and registered at forges if a GitProvider\'s webhook.manage is true' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r

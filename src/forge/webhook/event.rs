@@ -1,15 +1,18 @@
 //! Senders, events, and why a delivery is refused.
 
+use std::fmt;
+
 use http::HeaderMap;
 
 use crate::api::ForgeKind;
 use crate::forge::RepositoryPath;
+use crate::model;
 
 /// The largest body of a delivery that is read, in bytes.
 pub const MAX_BODY: usize = 3 << 20;
 
-/// Strings in a commit message that keep it from being deployed.
-const SKIP: [&str; 4] = ["[skip ci]", "[ci skip]", "[no ci]", "[skip davit]"];
+/// The longest ID of a delivery that is kept, in bytes.
+const LONGEST_ID: usize = 128;
 
 /// The kind of program that sent a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,30 @@ impl Sender {
             ForgeKind::Gitea(_) => self == Self::Gitea,
         }
     }
+
+    /// The ID that the sender gave to a delivery; a repeated delivery has the same one.
+    pub fn delivery_id(self, headers: &HeaderMap) -> Option<String> {
+        let names: &[&str] = match self {
+            Self::Gitea => &["x-forgejo-delivery", "x-gitea-delivery"],
+            Self::GitLab => &["idempotency-key", "webhook-id", "x-gitlab-event-uuid"],
+            Self::Bitbucket => &["x-request-uuid"],
+            Self::GitHub => &["x-github-delivery"],
+            Self::Other => &[],
+        };
+        let text = |name: &&str| headers.get(*name)?.to_str().ok().filter(|text| !text.is_empty());
+        let id = names.iter().find_map(text)?;
+        (id.len() <= LONGEST_ID).then(|| id.to_owned())
+    }
+
+    /// True if a delivery only asks whether it arrives.
+    pub fn is_ping(self, headers: &HeaderMap) -> bool {
+        let is = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);
+        match self {
+            Self::GitHub => is("x-github-event", "ping"),
+            Self::Bitbucket => is("x-event-key", "diagnostics:ping"),
+            Self::Gitea | Self::GitLab | Self::Other => false,
+        }
+    }
 }
 
 /// What a delivery reports.
@@ -66,6 +93,8 @@ pub enum Event {
         /// The tag.
         tag: String,
     },
+    /// A script asks to look at the source now.
+    Request,
 }
 
 /// A branch or a tag that was moved, created or deleted.
@@ -73,6 +102,10 @@ pub enum Event {
 pub struct Push {
     /// The repository.
     pub repository: RepositoryPath,
+    /// Its number at the forge, if a source may name it by that.
+    pub id: Option<String>,
+    /// Its default branch, if the delivery has it.
+    pub default_branch: Option<String>,
     /// The branch or the tag.
     pub reference: PushedRef,
     /// The commit that it names now; `None` if it was deleted.
@@ -103,11 +136,19 @@ impl PushedRef {
     }
 }
 
+impl fmt::Display for PushedRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Branch(name) => write!(f, "refs/heads/{name}"),
+            Self::Tag(name) => write!(f, "refs/tags/{name}"),
+        }
+    }
+}
+
 impl Push {
     /// True if the commit message asks for no deployment.
     pub fn is_skipped(&self) -> bool {
-        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-        SKIP.iter().any(|marker| message.contains(marker))
+        self.message.as_deref().is_some_and(model::is_skipped)
     }
 }
 

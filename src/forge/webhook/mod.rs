@@ -6,4 +6,4 @@ mod verify;
 
 pub use self::event::{Event, MAX_BODY, Push, PushedRef, Refusal, Sender};
 pub use self::parse::parse;
-pub use self::verify::verify;
+pub use self::verify::{is_signed, verify, verify_token};

@@ -66,6 +66,7 @@ impl Account {
 #[derive(Deserialize)]
 struct FullName {
     full_name: String,
+    default_branch: Option<String>,
 }
 
 /// A push of GitHub, Gitea or Forgejo.
@@ -88,6 +89,8 @@ fn github_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     let exists = commit(Some(body.after.clone())).is_some();
     Ok(vec![Event::Push(Push {
         repository: path(&body.repository.full_name)?,
+        id: None,
+        default_branch: body.repository.default_branch,
         reference,
         commit: exists.then(|| head.unwrap_or(body.after)),
         message: message.flatten(),
@@ -109,7 +112,9 @@ fn gitlab_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     }
     #[derive(Deserialize)]
     struct Project {
+        id: Option<u64>,
         path_with_namespace: String,
+        default_branch: Option<String>,
     }
     let body: Body = read(body)?;
     let Some(reference) = PushedRef::parse(&body.reference) else {
@@ -123,6 +128,8 @@ fn gitlab_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         .find(|head| Some(&head.id) == commit.as_ref());
     Ok(vec![Event::Push(Push {
         repository: path(&body.project.path_with_namespace)?,
+        id: body.project.id.map(|id| id.to_string()),
+        default_branch: body.project.default_branch,
         reference,
         commit,
         message: head.and_then(|head| head.message),
@@ -174,6 +181,8 @@ fn bitbucket_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         let (hash, message) = changed.target.map(|target| (target.hash, target.message)).unzip();
         events.push(Event::Push(Push {
             repository: repository.clone(),
+            id: None,
+            default_branch: None,
             reference,
             commit: hash.filter(|_| exists),
             message: message.flatten(),
@@ -220,14 +229,13 @@ fn github_package(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     Ok(vec![Event::Image { repository, tag }])
 }
 
-/// An image in Docker Hub or a distribution registry; anything else reports nothing.
+/// An image in Docker Hub or a distribution registry. Any other body is that of a script.
 fn registry(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     #[derive(Deserialize)]
     struct Body {
         push_data: Option<PushData>,
         repository: Option<Repository>,
-        #[serde(default)]
-        events: Vec<Notification>,
+        events: Option<Vec<Notification>>,
     }
     #[derive(Deserialize)]
     struct PushData {
@@ -253,15 +261,18 @@ fn registry(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         host: Option<String>,
     }
     if body.trim_ascii().is_empty() {
-        return Ok(Vec::new());
+        return Ok(vec![Event::Request]);
     }
     let body: Body = read(body)?;
+    if body.push_data.is_none() && body.events.is_none() {
+        return Ok(vec![Event::Request]);
+    }
     let hub = body
         .push_data
         .and_then(|data| data.tag)
         .zip(body.repository.and_then(|found| found.repo_name));
     let hub = hub.map(|(tag, repository)| Event::Image { repository, tag });
-    let pushed = body.events.into_iter().filter_map(|event| {
+    let pushed = body.events.into_iter().flatten().filter_map(|event| {
         let target = event.target.filter(|_| event.action.as_deref() == Some("push"))?;
         let name = target.repository?;
         let host = event.request.and_then(|request| request.host);
@@ -294,6 +305,8 @@ mod tests {
     fn push(reference: PushedRef, commit: Option<&str>, message: Option<&str>) -> Event {
         Event::Push(Push {
             repository: RepositoryPath::parse("acme/shop").unwrap(),
+            id: None,
+            default_branch: None,
             reference,
             commit: commit.map(str::to_owned),
             message: message.map(str::to_owned),
@@ -438,15 +451,43 @@ mod tests {
             Ok(Vec::new()),
             "one platform of several"
         );
-        assert_eq!(parsed(("", ""), &json!({})), Ok(Vec::new()));
+        let pulls = json!({"events": [{"action": "pull"}]});
+        assert_eq!(parsed(("", ""), &pulls), Ok(Vec::new()));
         assert_eq!(parsed(("", ""), &json!([])), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn any_other_body_is_a_request_of_a_script() {
+        assert_eq!(parsed(("", ""), &json!({"by": "CI"})), Ok(vec![Event::Request]));
+        let empty = parse(Sender::Other, &HeaderMap::new(), b"\n");
+        assert_eq!(empty, Ok(vec![Event::Request]));
+    }
+
+    #[test]
+    fn push_knows_the_default_branch_and_the_number_of_its_project() {
+        let commit = "a1".repeat(20);
+        let github = json!({"ref": "refs/heads/main", "after": commit, "head_commit": null,
+            "repository": {"full_name": "acme/shop", "default_branch": "trunk"}});
+        let gitlab = json!({"ref": "refs/heads/main", "checkout_sha": commit,
+            "project": {"id": 15, "path_with_namespace": "acme/shop", "default_branch": "trunk"}});
+        for (header, body, id) in [
+            (("x-github-event", "push"), github, None),
+            (("x-gitlab-event", "Push Hook"), gitlab, Some("15")),
+        ] {
+            let events = parsed(header, &body).unwrap();
+            let [Event::Push(push)] = events.as_slice() else {
+                panic!("one push: {events:?}");
+            };
+            assert_eq!(push.default_branch.as_deref(), Some("trunk"));
+            assert_eq!(push.id.as_deref(), id);
+        }
     }
 
     #[test]
     fn skip_markers_are_read_in_any_case() {
         let skipped = |message: &str| match push(branch("main"), None, Some(message)) {
             Event::Push(push) => push.is_skipped(),
-            Event::Image { .. } => unreachable!(),
+            Event::Image { .. } | Event::Request => unreachable!(),
         };
         for message in ["Mend [skip ci]", "[CI SKIP] x", "a\n\n[no ci]", "[skip davit]"] {
             assert!(skipped(message), "{message}");

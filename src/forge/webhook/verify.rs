@@ -41,6 +41,38 @@ pub fn verify(
     result
 }
 
+/// True if a delivery has what [`verify`] checks, so that one without it is refused before its body is read.
+pub fn is_signed(sender: Sender, headers: &HeaderMap) -> bool {
+    let names: &[&str] = match sender {
+        Sender::GitHub => &["x-hub-signature-256"],
+        Sender::Bitbucket => &["x-hub-signature"],
+        Sender::Gitea => &["x-forgejo-signature", "x-gitea-signature", "x-hub-signature-256"],
+        Sender::GitLab => &["webhook-signature", "x-gitlab-token"],
+        Sender::Other => &["authorization", "x-hub-signature-256"],
+    };
+    let has = |name: &&str| headers.get(*name).is_some_and(|value| !value.is_empty());
+    names.iter().any(has)
+}
+
+/// Checks a token that is part of the URL, for senders that can neither sign nor send a header.
+///
+/// # Errors
+/// [`Refusal::NoSecret`], [`Refusal::WrongSignature`].
+pub fn verify_token(token: &str, secrets: &[Secret]) -> Result<(), Refusal> {
+    let mut result = Err(Refusal::NoSecret);
+    for secret in secrets
+        .iter()
+        .map(Secret::trimmed)
+        .filter(|secret| !secret.is_empty())
+    {
+        result = equal(token.as_bytes(), secret.expose());
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
 fn with_one(
     sender: Sender,
     headers: &HeaderMap,
@@ -288,6 +320,55 @@ mod tests {
             check(Sender::GitHub, &bearer, "{}", "secret"),
             Err(Refusal::Unsigned)
         );
+    }
+
+    #[test]
+    fn token_of_the_url_is_compared_whole() {
+        let secrets = [Secret::from("new"), Secret::from("old\n")];
+        assert_eq!(verify_token("new", &secrets), Ok(()));
+        assert_eq!(verify_token("old", &secrets), Ok(()));
+        for wrong in ["", "ne", "newer", "New"] {
+            assert_eq!(
+                verify_token(wrong, &secrets),
+                Err(Refusal::WrongSignature),
+                "{wrong}"
+            );
+        }
+        assert_eq!(verify_token("", &[Secret::from(" ")]), Err(Refusal::NoSecret));
+    }
+
+    #[test]
+    fn delivery_is_signed_only_by_the_headers_of_its_sender() {
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
+        };
+        let all = [
+            Sender::GitHub,
+            Sender::GitLab,
+            Sender::Bitbucket,
+            Sender::Gitea,
+            Sender::Other,
+        ];
+        for (name, signed) in [
+            (
+                "x-hub-signature-256",
+                vec![Sender::GitHub, Sender::Gitea, Sender::Other],
+            ),
+            ("x-hub-signature", vec![Sender::Bitbucket]),
+            ("x-gitea-signature", vec![Sender::Gitea]),
+            ("x-gitlab-token", vec![Sender::GitLab]),
+            ("webhook-signature", vec![Sender::GitLab]),
+            ("authorization", vec![Sender::Other]),
+        ] {
+            for sender in all {
+                assert_eq!(
+                    is_signed(sender, &headers(name, "x")),
+                    signed.contains(&sender),
+                    "{name} {sender:?}"
+                );
+                assert!(!is_signed(sender, &headers(name, "")), "{name} {sender:?}");
+            }
+        }
     }
 
     #[test]

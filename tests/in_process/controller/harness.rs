@@ -87,6 +87,8 @@ impl Harness {
                 data_dir: dir.path().to_owned(),
                 listen: None,
                 health_listen: None,
+                webhook_listen: None,
+                public_url: None,
                 instance: "loop".to_owned(),
                 key: Secret::from("the key of all digests"),
                 docker_host: None,
