@@ -179,13 +179,7 @@ impl Config {
             let written = write_private(&file, instance.as_bytes());
             written.map_err(|source| ConfigError::file(&file, source))?;
         }
-        let random = || {
-            [
-                uuid::Uuid::new_v4().into_bytes(),
-                uuid::Uuid::new_v4().into_bytes(),
-            ]
-            .concat()
-        };
+        let random = || [(); 2].map(|()| uuid::Uuid::new_v4().into_bytes()).concat();
         let key = Secret::new(keep(&data_dir.join("digest.key"), random)?);
         let config = Self {
             data_dir,

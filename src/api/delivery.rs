@@ -23,7 +23,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Reads the annotation. An annotation that a user wrote by hand may be invalid, and then counts as absent.
+    /// Reads the annotation. An annotation that a user wrote may be invalid, and then counts as absent.
     pub fn parse(annotation: &str) -> Option<Self> {
         serde_json::from_str(annotation).ok()
     }
