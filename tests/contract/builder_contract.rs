@@ -19,7 +19,7 @@ use crate::common::docker::DockerScope;
 use crate::common::{unique, wait_for};
 use crate::contract::SOCKET;
 
-pub struct Bench {
+pub struct Harness {
     builder: Arc<dyn Builder>,
     source: tempfile::TempDir,
     log: PathBuf,
@@ -27,7 +27,7 @@ pub struct Bench {
     _scope: Option<DockerScope>,
 }
 
-impl Bench {
+impl Harness {
     fn new(builder: Arc<dyn Builder>, namespace: &str, scope: Option<DockerScope>) -> Self {
         let source = tempfile::tempdir().unwrap();
         std::fs::create_dir(source.path().join("root")).unwrap();
@@ -83,62 +83,66 @@ impl Bench {
     }
 }
 
-pub async fn image_after_its_build_is_found_listed_and_removed(bench: Bench) {
-    let request = bench.request("RUN echo hello > /said");
+pub async fn image_after_its_build_is_found_listed_and_removed(harness: Harness) {
+    let request = harness.request("RUN echo hello > /said");
     let none = CancellationToken::new();
-    assert_eq!(bench.builder.find(&request.tag).await.unwrap(), None);
-    let image = bench.builder.build(&request, &bench.log(), &none).await.unwrap();
+    assert_eq!(harness.builder.find(&request.tag).await.unwrap(), None);
+    let image = harness
+        .builder
+        .build(&request, &harness.log(), &none)
+        .await
+        .unwrap();
     assert!(
         image.id.starts_with("sha256:") && image.id.len() == 71,
         "{image:?}"
     );
     assert_eq!((&image.tag, image.builder.as_str()), (&request.tag, "dockerfile"));
     assert_eq!(
-        bench.builder.find(&request.tag).await.unwrap().as_ref(),
+        harness.builder.find(&request.tag).await.unwrap().as_ref(),
         Some(&image)
     );
     assert_eq!(
-        bench.builder.images(&request.app).await.unwrap(),
+        harness.builder.images(&request.app).await.unwrap(),
         std::slice::from_ref(&image)
     );
-    let other = AppId::new(&bench.namespace, "other");
-    assert_eq!(bench.builder.images(&other).await.unwrap(), []);
-    let log = std::fs::read_to_string(&bench.log).unwrap();
+    let other = AppId::new(&harness.namespace, "other");
+    assert_eq!(harness.builder.images(&other).await.unwrap(), []);
+    let log = std::fs::read_to_string(&harness.log).unwrap();
     assert!(log.contains("RUN echo hello"), "{log}");
     for _ in 0..2 {
-        bench.builder.remove(&request.tag).await.unwrap();
-        assert_eq!(bench.builder.find(&request.tag).await.unwrap(), None);
+        harness.builder.remove(&request.tag).await.unwrap();
+        assert_eq!(harness.builder.find(&request.tag).await.unwrap(), None);
     }
-    assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
+    assert_eq!(harness.builder.images(&request.app).await.unwrap(), []);
 }
 
-pub async fn failed_build_leaves_no_image(bench: Bench) {
-    let request = bench.request("RUN false");
+pub async fn failed_build_leaves_no_image(harness: Harness) {
+    let request = harness.request("RUN false");
     let none = CancellationToken::new();
-    let error = bench
+    let error = harness
         .builder
-        .build(&request, &bench.log(), &none)
+        .build(&request, &harness.log(), &none)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), Reason::BuildFailed);
     assert!(error.to_string().contains("RUN false"), "{error}");
-    assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
+    assert_eq!(harness.builder.images(&request.app).await.unwrap(), []);
 }
 
-pub async fn build_ends_when_cancelled_and_at_its_timeout(bench: Bench) {
+pub async fn build_ends_when_cancelled_and_at_its_timeout(harness: Harness) {
     let early = CancellationToken::new();
     early.cancel();
-    let request = bench.request("RUN sleep 3600");
-    let refused = bench.builder.build(&request, &bench.log(), &early).await;
+    let request = harness.request("RUN sleep 3600");
+    let refused = harness.builder.build(&request, &harness.log(), &early).await;
     assert_eq!(refused.unwrap_err().reason(), Reason::Cancelled);
 
     let cancel = CancellationToken::new();
     let task = {
-        let (builder, log, cancel) = (Arc::clone(&bench.builder), bench.log(), cancel.clone());
+        let (builder, log, cancel) = (Arc::clone(&harness.builder), harness.log(), cancel.clone());
         let request = request.clone();
         tokio::spawn(async move { builder.build(&request, &log, &cancel).await })
     };
-    let log = bench.log.clone();
+    let log = harness.log.clone();
     tokio::task::spawn_blocking(move || {
         wait_for("the step", Duration::from_mins(1), || {
             std::fs::read_to_string(&log)
@@ -153,46 +157,46 @@ pub async fn build_ends_when_cancelled_and_at_its_timeout(bench: Bench) {
     cancel.cancel();
     assert_eq!(task.await.unwrap().unwrap_err().reason(), Reason::Cancelled);
 
-    let mut hasty = bench.request("RUN sleep 3601");
+    let mut hasty = harness.request("RUN sleep 3601");
     hasty.timeout = Duration::from_secs(3);
     let none = CancellationToken::new();
-    let late = bench.builder.build(&hasty, &bench.log(), &none).await;
+    let late = harness.builder.build(&hasty, &harness.log(), &none).await;
     assert_eq!(late.unwrap_err().reason(), Reason::BuildTimeout);
-    assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
+    assert_eq!(harness.builder.images(&request.app).await.unwrap(), []);
 }
 
-pub async fn missing_dockerfile_is_reported(bench: Bench) {
-    let mut request = bench.request("");
+pub async fn missing_dockerfile_is_reported(harness: Harness) {
+    let mut request = harness.request("");
     let settings = davit::api::Dockerfile {
         path: "else/Dockerfile".to_owned(),
         ..davit::api::Dockerfile::default()
     };
     request.build_type = Some(davit::builder::BuildType::Dockerfile(settings));
     let none = CancellationToken::new();
-    let error = bench
+    let error = harness
         .builder
-        .build(&request, &bench.log(), &none)
+        .build(&request, &harness.log(), &none)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), Reason::DockerfileNotFound);
     assert!(error.to_string().contains("else/Dockerfile"), "{error}");
 }
 
-/// Makes each function of the contract a test on the builder that the expression `$bench` makes.
+/// Makes each function of the contract a test on the builder that the expression `$harness` makes.
 macro_rules! builder_contract {
-    ($bench:expr) => {
+    ($harness:expr) => {
         crate::contract::builder_contract::builder_contract! {
-            $bench =>
+            $harness =>
             image_after_its_build_is_found_listed_and_removed
             failed_build_leaves_no_image
             build_ends_when_cancelled_and_at_its_timeout
             missing_dockerfile_is_reported
         }
     };
-    ($bench:expr => $($name:ident)*) => {
+    ($harness:expr => $($name:ident)*) => {
         $(#[tokio::test(flavor = "multi_thread")]
         async fn $name() {
-            crate::contract::builder_contract::$name($bench).await;
+            crate::contract::builder_contract::$name($harness).await;
         })*
     };
 }

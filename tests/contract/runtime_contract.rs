@@ -43,14 +43,14 @@ pub enum Engine {
 }
 
 /// A runtime with the means to reach behind its back.
-pub struct Rig {
+pub struct Harness {
     pub runtime: Box<dyn Runtime>,
     pub engine: Engine,
     pub events: BoxStream<'static, RuntimeEvent>,
     pub namespace: String,
 }
 
-impl Rig {
+impl Harness {
     pub fn fake() -> Self {
         let fake = FakeRuntime::default();
         fake.script("sick", &Behaviour::Unhealthy("connection refused".to_owned()));
@@ -318,11 +318,11 @@ pub fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// Makes each function of the contract a test on the runtime that the expression `$rig` starts.
+/// Makes each function of the contract a test on the runtime that the expression `$harness` starts.
 macro_rules! runtime_contract {
-    ($rig:expr) => {
+    ($harness:expr) => {
         crate::contract::runtime_contract::runtime_contract! {
-            $rig =>
+            $harness =>
             replicas_serve_and_a_second_deploy_changes_nothing
             previous_container_serves_until_the_new_one_is_healthy
             scaling_does_not_touch_other_replicas
@@ -337,44 +337,44 @@ macro_rules! runtime_contract {
             application_of_the_same_name_adopts_nothing
         }
     };
-    ($rig:expr => $($name:ident)*) => {
+    ($harness:expr => $($name:ident)*) => {
         $(#[tokio::test(flavor = "multi_thread")]
         async fn $name() {
-            crate::contract::runtime_contract::$name($rig).await;
+            crate::contract::runtime_contract::$name($harness).await;
         })*
     };
 }
 pub(crate) use runtime_contract;
 
-pub async fn replicas_serve_and_a_second_deploy_changes_nothing(mut rig: Rig) {
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+pub async fn replicas_serve_and_a_second_deploy_changes_nothing(mut harness: Harness) {
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.policy.replicas = 2;
-    rig.settle(&wanted).await;
-    let replicas = rig.replicas(&wanted).await;
+    harness.settle(&wanted).await;
+    let replicas = harness.replicas(&wanted).await;
     assert_eq!(replicas.len(), 2);
     for it in &replicas {
         assert_eq!((&*it.hash, &*it.release), ("h1", "web-1"));
         assert_eq!(it.state, ReplicaState::Healthy, "{it:?}");
         assert!(it.serving && !it.draining && it.healthy_since.is_some(), "{it:?}");
     }
-    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
-    assert_eq!(ids(&rig.replicas(&wanted).await), ids(&replicas));
+    assert_eq!(harness.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    assert_eq!(ids(&harness.replicas(&wanted).await), ids(&replicas));
     assert_eq!(
-        rig.runtime.apps().await.unwrap(),
+        harness.runtime.apps().await.unwrap(),
         [(wanted.identity.app.clone(), wanted.identity.uid.clone())]
     );
 }
 
-pub async fn previous_container_serves_until_the_new_one_is_healthy(mut rig: Rig) {
-    let first = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&first).await;
-    let old = ids(&rig.replicas(&first).await);
+pub async fn previous_container_serves_until_the_new_one_is_healthy(mut harness: Harness) {
+    let first = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&first).await;
+    let old = ids(&harness.replicas(&first).await);
 
-    let sick = rig.workload("web", "h2", Does::NeverGetWell);
-    rig.runtime.deploy(&sick).await.unwrap();
+    let sick = harness.workload("web", "h2", Does::NeverGetWell);
+    harness.runtime.deploy(&sick).await.unwrap();
     let unwell = |it: &Replica| it.hash == "h2" && matches!(it.state, ReplicaState::Unhealthy(_));
-    let replicas = rig.replicas_until(&sick, |all| all.iter().any(unwell)).await;
-    let progress = rig.runtime.deploy(&sick).await.unwrap();
+    let replicas = harness.replicas_until(&sick, |all| all.iter().any(unwell)).await;
+    let progress = harness.runtime.deploy(&sick).await.unwrap();
     let Progress::Rolling {
         created,
         ready,
@@ -392,44 +392,44 @@ pub async fn previous_container_serves_until_the_new_one_is_healthy(mut rig: Rig
     let serving: Vec<_> = replicas.into_iter().filter(|it| it.serving).collect();
     assert_eq!(ids(&serving), old, "only the old one serves");
 
-    rig.settle(&first).await;
+    harness.settle(&first).await;
     assert_eq!(
-        ids(&rig.replicas(&first).await),
+        ids(&harness.replicas(&first).await),
         old,
         "the way back is the old container itself"
     );
 
-    let third = rig.workload("web", "h3", Does::Serve);
-    rig.settle(&third).await;
-    let replicas = rig.replicas(&third).await;
+    let third = harness.workload("web", "h3", Does::Serve);
+    harness.settle(&third).await;
+    let replicas = harness.replicas(&third).await;
     assert_eq!(replicas.len(), 1);
     assert!(replicas.iter().all(|it| it.hash == "h3" && it.serving));
 }
 
-pub async fn scaling_does_not_touch_other_replicas(mut rig: Rig) {
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&wanted).await;
-    let first = ids(&rig.replicas(&wanted).await);
+pub async fn scaling_does_not_touch_other_replicas(mut harness: Harness) {
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&wanted).await;
+    let first = ids(&harness.replicas(&wanted).await);
     wanted.policy.replicas = 3;
-    rig.settle(&wanted).await;
-    let three = ids(&rig.replicas(&wanted).await);
+    harness.settle(&wanted).await;
+    let three = ids(&harness.replicas(&wanted).await);
     assert!(three.len() == 3 && three.is_superset(&first));
     wanted.policy.replicas = 2;
-    rig.settle(&wanted).await;
-    let two = ids(&rig.replicas(&wanted).await);
+    harness.settle(&wanted).await;
+    let two = ids(&harness.replicas(&wanted).await);
     assert!(two.len() == 2 && two.is_subset(&three));
     let end = Instant::now() + PATIENCE;
-    while rig.runtime.stop(&wanted.identity.app).await.unwrap() != Progress::Complete {
+    while harness.runtime.stop(&wanted.identity.app).await.unwrap() != Progress::Complete {
         assert!(Instant::now() < end, "it does not stop");
-        let _ = tokio::time::timeout(Duration::from_secs(5), rig.events.next()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), harness.events.next()).await;
     }
-    assert_eq!(rig.replicas(&wanted).await, []);
+    assert_eq!(harness.replicas(&wanted).await, []);
 }
 
-pub async fn manual_change_is_repaired(mut rig: Rig) {
-    let wanted = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&wanted).await;
-    let before = rig.replicas(&wanted).await;
+pub async fn manual_change_is_repaired(mut harness: Harness) {
+    let wanted = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&wanted).await;
+    let before = harness.replicas(&wanted).await;
     for hand in [
         Hand::Stop,
         Hand::Pause,
@@ -439,31 +439,31 @@ pub async fn manual_change_is_repaired(mut rig: Rig) {
         Hand::Connect,
         Hand::Remove,
     ] {
-        rig.forget_events().await;
-        rig.by_hand(&wanted, hand).await;
-        let told = tokio::time::timeout(Duration::from_secs(10), rig.events.next()).await;
+        harness.forget_events().await;
+        harness.by_hand(&wanted, hand).await;
+        let told = tokio::time::timeout(Duration::from_secs(10), harness.events.next()).await;
         assert_eq!(
             told,
             Ok(Some(RuntimeEvent::Changed(wanted.identity.app.clone()))),
             "{hand:?}"
         );
-        rig.settle(&wanted).await;
-        let after = rig.replicas(&wanted).await;
+        harness.settle(&wanted).await;
+        let after = harness.replicas(&wanted).await;
         assert!(after.len() == 1 && after[0].serving, "{hand:?}: {after:?}");
         assert_eq!(after[0].name, before[0].name, "{hand:?}");
         assert_eq!(ids(&after) == ids(&before), hand != Hand::Remove, "{hand:?}");
     }
 }
 
-pub async fn completed_container_is_kept_and_reported(mut rig: Rig) {
-    let mut wanted = rig.workload("job", "h1", Does::Exit(3));
+pub async fn completed_container_is_kept_and_reported(mut harness: Harness) {
+    let mut wanted = harness.workload("job", "h1", Does::Exit(3));
     wanted.spec.restart = Restart::Never;
-    rig.runtime.deploy(&wanted).await.unwrap();
+    harness.runtime.deploy(&wanted).await.unwrap();
     let ended = |all: &[Replica]| {
         all.iter()
             .any(|it| matches!(it.state, ReplicaState::Exited { .. }))
     };
-    let replicas = rig.replicas_until(&wanted, ended).await;
+    let replicas = harness.replicas_until(&wanted, ended).await;
     let ReplicaState::Exited {
         code: 3,
         oom: false,
@@ -473,36 +473,36 @@ pub async fn completed_container_is_kept_and_reported(mut rig: Rig) {
         panic!("{replicas:?}")
     };
     assert_eq!(message, "last words");
-    let progress = rig.runtime.deploy(&wanted).await.unwrap();
+    let progress = harness.runtime.deploy(&wanted).await.unwrap();
     let Progress::Rolling { waiting_for, .. } = progress else {
         panic!("{progress:?}")
     };
     assert!(waiting_for.contains("exit code 3"), "{waiting_for}");
-    assert_eq!(ids(&rig.replicas(&wanted).await), ids(&replicas));
+    assert_eq!(ids(&harness.replicas(&wanted).await), ids(&replicas));
     // Once it is on record that this one ran to its end, nothing is missing, whether it is still there or not.
     wanted.history.completed = ids(&replicas).into_iter().collect();
-    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
-    rig.by_hand(&wanted, Hand::Remove).await;
-    assert_eq!(rig.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
-    assert!(rig.replicas(&wanted).await.is_empty());
+    assert_eq!(harness.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    harness.by_hand(&wanted, Hand::Remove).await;
+    assert_eq!(harness.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
+    assert!(harness.replicas(&wanted).await.is_empty());
     wanted.history.completed.clear();
-    rig.runtime.deploy(&wanted).await.unwrap();
-    assert_eq!(rig.replicas(&wanted).await.len(), 1);
+    harness.runtime.deploy(&wanted).await.unwrap();
+    assert_eq!(harness.replicas(&wanted).await.len(), 1);
 }
 
-pub async fn log_tail_of_a_failed_container_keeps_lines_and_hides_secrets(mut rig: Rig) {
+pub async fn log_tail_of_a_failed_container_keeps_lines_and_hides_secrets(mut harness: Harness) {
     let redaction = RedactionPolicy {
         confidential: Some(vec!["database".into()]),
         ..RedactionPolicy::default()
     };
-    let sick = rig.workload("web", "h1", Does::NeverGetWell);
-    rig.runtime.deploy(&sick).await.unwrap();
+    let sick = harness.workload("web", "h1", Does::NeverGetWell);
+    harness.runtime.deploy(&sick).await.unwrap();
     let unwell = |all: &[Replica]| {
         all.iter()
             .any(|it| matches!(it.state, ReplicaState::Unhealthy(_)))
     };
-    let replicas = rig.replicas_until(&sick, unwell).await;
-    let tail = rig
+    let replicas = harness.replicas_until(&sick, unwell).await;
+    let tail = harness
         .runtime
         .log_tail(&sick.identity.app, &replicas[0].id, &redaction)
         .await;
@@ -510,63 +510,66 @@ pub async fn log_tail_of_a_failed_container_keeps_lines_and_hides_secrets(mut ri
 
     // The container of another Application is not read.
     let other = davit::model::AppId::new(&sick.identity.app.namespace, "other");
-    let tail = rig.runtime.log_tail(&other, &replicas[0].id, &redaction).await;
+    let tail = harness
+        .runtime
+        .log_tail(&other, &replicas[0].id, &redaction)
+        .await;
     assert_eq!(tail.unwrap(), "");
 
-    let mut ends = rig.workload("job", "h2", Does::Exit(3));
+    let mut ends = harness.workload("job", "h2", Does::Exit(3));
     ends.spec.restart = Restart::Never;
     ends.spec.env.push(EnvVar::confidential("TOKEN", "words"));
-    rig.runtime.deploy(&ends).await.unwrap();
+    harness.runtime.deploy(&ends).await.unwrap();
     let ended = |all: &[Replica]| {
         all.iter()
             .any(|it| matches!(it.state, ReplicaState::Exited { .. }))
     };
-    let replicas = rig.replicas_until(&ends, ended).await;
-    let tail = rig
+    let replicas = harness.replicas_until(&ends, ended).await;
+    let tail = harness
         .runtime
         .log_tail(&ends.identity.app, &replicas[0].id, &redaction)
         .await;
     assert_eq!(tail.unwrap(), "last ***");
-    let gone = rig
+    let gone = harness
         .runtime
         .log_tail(&ends.identity.app, "0".repeat(64).as_str(), &redaction)
         .await;
     assert_eq!(gone.unwrap(), "");
 }
 
-pub async fn crash_loop_is_not_healthy(mut rig: Rig) {
-    let wanted = rig.workload("loop", "h1", Does::Exit(1));
-    rig.runtime.deploy(&wanted).await.unwrap();
+pub async fn crash_loop_is_not_healthy(mut harness: Harness) {
+    let wanted = harness.workload("loop", "h1", Does::Exit(1));
+    harness.runtime.deploy(&wanted).await.unwrap();
     let again = |all: &[Replica]| all.iter().any(|it| it.restarts > 0);
-    let replicas = rig.replicas_until(&wanted, again).await;
+    let replicas = harness.replicas_until(&wanted, again).await;
     assert!(
         matches!(replicas[0].state, ReplicaState::KeepsEnding { .. }),
         "{replicas:?}"
     );
-    let progress = rig.runtime.deploy(&wanted).await.unwrap();
+    let progress = harness.runtime.deploy(&wanted).await.unwrap();
     assert!(
         matches!(progress, Progress::Rolling { ready: 0, .. }),
         "{progress:?}"
     );
 }
 
-pub async fn host_port_moves_to_the_new_container_and_back(mut rig: Rig) {
+pub async fn host_port_moves_to_the_new_container_and_back(mut harness: Harness) {
     let port = free_port();
     let with_port = |mut it: Deployment| {
         it.spec.ports = vec![host_port(port)];
         it.policy.strategy = Strategy::StopFirst;
         it
     };
-    let first = with_port(rig.workload("web", "h1", Does::Serve));
-    rig.settle(&first).await;
-    let old = rig.replicas(&first).await;
+    let first = with_port(harness.workload("web", "h1", Does::Serve));
+    harness.settle(&first).await;
+    let old = harness.replicas(&first).await;
     assert_eq!(old[0].endpoints, [host_port(port)]);
 
-    let sick = with_port(rig.workload("web", "h2", Does::NeverGetWell));
-    rig.runtime.deploy(&sick).await.unwrap();
+    let sick = with_port(harness.workload("web", "h2", Does::NeverGetWell));
+    harness.runtime.deploy(&sick).await.unwrap();
     let unwell = |it: &Replica| it.hash == "h2" && matches!(it.state, ReplicaState::Unhealthy(_));
-    rig.deploy_until(&sick, |progress| matches!(progress, Progress::Rolling { waiting_for, .. } if waiting_for.contains("unhealthy"))).await;
-    let replicas = rig.replicas(&sick).await;
+    harness.deploy_until(&sick, |progress| matches!(progress, Progress::Rolling { waiting_for, .. } if waiting_for.contains("unhealthy"))).await;
+    let replicas = harness.replicas(&sick).await;
     assert!(
         replicas.iter().any(unwell) && ids(&replicas).is_superset(&ids(&old)),
         "{replicas:?}"
@@ -574,41 +577,41 @@ pub async fn host_port_moves_to_the_new_container_and_back(mut rig: Rig) {
     let kept = replicas.iter().find(|it| it.id == old[0].id).unwrap();
     assert_eq!(kept.state, ReplicaState::Kept, "it did not end by itself");
 
-    rig.settle(&first).await;
-    let back = rig.replicas(&first).await;
+    harness.settle(&first).await;
+    let back = harness.replicas(&first).await;
     assert_eq!(ids(&back), ids(&old), "the old one was kept and started again");
     assert_eq!((&back[0].name, back[0].serving), (&old[0].name, true));
 
-    let third = with_port(rig.workload("web", "h3", Does::Serve));
-    rig.settle(&third).await;
-    let replicas = rig.replicas(&third).await;
+    let third = with_port(harness.workload("web", "h3", Does::Serve));
+    harness.settle(&third).await;
+    let replicas = harness.replicas(&third).await;
     assert!(
         replicas.len() == 1 && replicas[0].hash == "h3" && replicas[0].endpoints == [host_port(port)],
         "{replicas:?}"
     );
 }
 
-pub async fn taken_host_port_is_reported_and_stops_no_container(mut rig: Rig) {
+pub async fn taken_host_port_is_reported_and_stops_no_container(mut harness: Harness) {
     let port = free_port();
-    let mut holder = rig.workload("holder", "h1", Does::Serve);
+    let mut holder = harness.workload("holder", "h1", Does::Serve);
     holder.spec.ports = vec![host_port(port)];
     holder.policy.strategy = Strategy::StopFirst;
-    rig.settle(&holder).await;
-    let mut wanted = rig.workload("web", "h2", Does::Serve);
+    harness.settle(&holder).await;
+    let mut wanted = harness.workload("web", "h2", Does::Serve);
     wanted.policy.strategy = Strategy::StopFirst;
-    rig.settle(&wanted).await;
+    harness.settle(&wanted).await;
 
-    let mut taken = rig.workload("web", "h3", Does::Serve);
+    let mut taken = harness.workload("web", "h3", Does::Serve);
     taken.policy.strategy = Strategy::StopFirst;
     taken.spec.ports = vec![host_port(port)];
-    let refused = rig.runtime.deploy(&taken).await.unwrap_err();
+    let refused = harness.runtime.deploy(&taken).await.unwrap_err();
     let RuntimeError::PortTaken { port: named, by } = &refused else {
         panic!("{refused}")
     };
     assert_eq!(*named, host_port(port));
     assert!(by.contains(&holder.identity.app.to_string()), "{by}");
-    if matches!(rig.engine, Engine::Docker(_)) {
-        let serving = rig
+    if matches!(harness.engine, Engine::Docker(_)) {
+        let serving = harness
             .replicas(&wanted)
             .await
             .into_iter()
@@ -618,79 +621,79 @@ pub async fn taken_host_port_is_reported_and_stops_no_container(mut rig: Rig) {
 
     let program = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = program.local_addr().unwrap().port();
-    let mut taken = rig.workload("other", "h4", Does::Serve);
+    let mut taken = harness.workload("other", "h4", Does::Serve);
     taken.spec.ports = vec![host_port(port)];
-    if let Engine::Fake(fake) = &rig.engine {
+    if let Engine::Fake(fake) = &harness.engine {
         fake.occupy(port, "a program on this machine");
     }
-    let refused = rig.runtime.deploy(&taken).await.unwrap_err();
+    let refused = harness.runtime.deploy(&taken).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
         format!("bind host port 127.0.0.1:{port}: it is taken by a program on this machine")
     );
 }
 
-pub async fn container_that_cannot_start_reports_the_cause(mut rig: Rig) {
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+pub async fn container_that_cannot_start_reports_the_cause(mut harness: Harness) {
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.command = vec!["/no/such/program".into()];
-    rig.script(
+    harness.script(
         "good",
         &Behaviour::RefusesToStart("exec: /no/such/program".to_owned()),
     );
-    match &rig.engine {
+    match &harness.engine {
         Engine::Fake(fake) => fake.lose_image(NO_IMAGE),
         Engine::Orchestrator(fake) => fake.lose_image(NO_IMAGE),
         Engine::Docker(_) | Engine::Swarm(_) => {}
     }
     let end = Instant::now() + PATIENCE;
     let refused = loop {
-        match rig.runtime.deploy(&wanted).await {
+        match harness.runtime.deploy(&wanted).await {
             Err(refused) => break refused,
             Ok(progress) => assert!(Instant::now() < end, "{progress:?}"),
         }
-        let _ = tokio::time::timeout(PATIENCE, rig.events.next()).await;
+        let _ = tokio::time::timeout(PATIENCE, harness.events.next()).await;
     };
     let RuntimeError::Rejected { message: why, .. } = &refused else {
         panic!("{refused}")
     };
     assert!(why.contains("/no/such/program"), "{why}");
 
-    let mut wanted = rig.workload("lost", "h2", Does::Serve);
+    let mut wanted = harness.workload("lost", "h2", Does::Serve);
     NO_IMAGE.clone_into(&mut wanted.spec.image);
-    let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
+    let refused = harness.runtime.deploy(&wanted).await.unwrap_err();
     assert!(
         matches!(&refused, RuntimeError::ImageMissing(image) if *image == wanted.spec.image),
         "{refused}"
     );
 }
 
-pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+pub async fn removed_application_leaves_only_volumes(mut harness: Harness) {
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.mounts = vec![Mount {
         name: "data".to_owned(),
         path: "/data".to_owned(),
         source: MountSource::Volume,
         read_only: false,
     }];
-    let other = rig.workload("other", "h2", Does::Serve);
-    rig.settle(&wanted).await;
-    rig.settle(&other).await;
-    rig.remove(&wanted, false).await;
-    assert_eq!(rig.replicas(&wanted).await, []);
+    let other = harness.workload("other", "h2", Does::Serve);
+    harness.settle(&wanted).await;
+    harness.settle(&other).await;
+    harness.remove(&wanted, false).await;
+    assert_eq!(harness.replicas(&wanted).await, []);
     assert_eq!(
-        rig.runtime.apps().await.unwrap(),
+        harness.runtime.apps().await.unwrap(),
         [(other.identity.app.clone(), other.identity.uid.clone())]
     );
-    match &rig.engine {
+    match &harness.engine {
         Engine::Fake(fake) => assert_eq!(fake.volumes(), [(wanted.identity.app.clone(), "data".to_owned())]),
         Engine::Docker(scope) => assert_eq!(scope.list("volumes").len(), 1),
-        Engine::Swarm(_) => assert_eq!(rig.swarm_volumes().len(), 1),
+        Engine::Swarm(_) => assert_eq!(harness.swarm_volumes().len(), 1),
         Engine::Orchestrator(fake) => {
             assert_eq!(fake.volumes(), [(wanted.identity.app.clone(), "data".to_owned())]);
         }
     }
-    rig.remove(&other, true).await;
-    if let Engine::Docker(scope) = &rig.engine {
+    harness.remove(&other, true).await;
+    if let Engine::Docker(scope) = &harness.engine {
         assert_eq!(
             scope.list("networks").len(),
             0,
@@ -702,26 +705,26 @@ pub async fn removed_application_leaves_only_volumes(mut rig: Rig) {
             "another Application's volume stays"
         );
     }
-    rig.remove(&wanted, true).await;
-    match &rig.engine {
+    harness.remove(&wanted, true).await;
+    match &harness.engine {
         Engine::Fake(fake) => assert_eq!(fake.volumes(), []),
         Engine::Docker(scope) => assert_eq!(scope.leftovers(), Vec::<String>::new()),
-        Engine::Swarm(_) => assert_eq!(rig.swarm_volumes(), Vec::<String>::new()),
+        Engine::Swarm(_) => assert_eq!(harness.swarm_volumes(), Vec::<String>::new()),
         Engine::Orchestrator(fake) => assert_eq!(fake.volumes(), []),
     }
-    assert_eq!(rig.runtime.apps().await.unwrap(), []);
+    assert_eq!(harness.runtime.apps().await.unwrap(), []);
 }
 
-pub async fn application_of_the_same_name_adopts_nothing(mut rig: Rig) {
-    let first = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&first).await;
-    let old = ids(&rig.replicas(&first).await);
+pub async fn application_of_the_same_name_adopts_nothing(mut harness: Harness) {
+    let first = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&first).await;
+    let old = ids(&harness.replicas(&first).await);
     let mut second = first.clone();
     "another".clone_into(&mut second.identity.uid);
-    rig.settle(&second).await;
-    assert!(ids(&rig.replicas(&second).await).is_disjoint(&old));
+    harness.settle(&second).await;
+    assert!(ids(&harness.replicas(&second).await).is_disjoint(&old));
     assert_eq!(
-        rig.runtime.apps().await.unwrap(),
+        harness.runtime.apps().await.unwrap(),
         [(second.identity.app.clone(), "another".to_owned())]
     );
 }

@@ -36,7 +36,7 @@ mod railpack;
 const HIDDEN: &str = "s3cret-build-token-9d41";
 
 /// A builder of one test's own, with a source to build from.
-struct Bench {
+struct Harness {
     builder: DockerBuilder,
     instance: String,
     scope: DockerScope,
@@ -44,7 +44,7 @@ struct Bench {
     log: JobLog,
 }
 
-impl Bench {
+impl Harness {
     fn new(test: &str) -> Self {
         let scope = DockerScope::new(test);
         let source = tempfile::tempdir().unwrap();
@@ -134,7 +134,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Harness {
     fn drop(&mut self) {
         let filter = format!("label={INSTANCE}={}", self.instance);
         let (_, ids, _) = try_run(docker().args(["image", "ls", "--all", "--quiet", "--filter", &filter]));
@@ -179,9 +179,9 @@ fn runs(marker: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn image_after_its_build_is_found_listed_and_removed() {
-    let bench = Bench::new("build");
-    bench.write("app/Dockerfile", "FROM busybox:davit-test AS one\nARG WHO=nobody\nRUN echo hello $WHO > /said\nFROM one AS two\nRUN false\n");
-    let mut request = bench.request();
+    let harness = Harness::new("build");
+    harness.write("app/Dockerfile", "FROM busybox:davit-test AS one\nARG WHO=nobody\nRUN echo hello $WHO > /said\nFROM one AS two\nRUN false\n");
+    let mut request = harness.request();
     request.path = "/app".to_owned();
     request.build_type = Some(BuildType::Dockerfile(Dockerfile {
         target: Some("one".to_owned()),
@@ -192,8 +192,8 @@ async fn image_after_its_build_is_found_listed_and_removed() {
         .labels
         .insert("org.example".to_owned(), "a=b&c".to_owned());
 
-    assert_eq!(bench.builder.find(&request.tag).await.unwrap(), None);
-    let image = bench.built(&request).await;
+    assert_eq!(harness.builder.find(&request.tag).await.unwrap(), None);
+    let image = harness.built(&request).await;
     assert_eq!(
         (image.tag.as_str(), image.builder.as_str()),
         (request.tag.as_str(), "dockerfile")
@@ -215,9 +215,9 @@ async fn image_after_its_build_is_found_listed_and_removed() {
     ]));
     let labels: BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
     for (name, value) in [
-        ("dev.davit.namespace", bench.scope.namespace.as_str()),
+        ("dev.davit.namespace", harness.scope.namespace.as_str()),
         ("dev.davit.application", "shop"),
-        ("dev.davit.instance", &bench.instance),
+        ("dev.davit.instance", &harness.instance),
         ("dev.davit.builder", "dockerfile"),
         ("org.example", "a=b&c"),
     ] {
@@ -225,20 +225,20 @@ async fn image_after_its_build_is_found_listed_and_removed() {
     }
 
     assert_eq!(
-        bench.builder.find(&request.tag).await.unwrap(),
+        harness.builder.find(&request.tag).await.unwrap(),
         Some(image.clone())
     );
     assert_eq!(
-        bench.builder.images(&request.app).await.unwrap(),
+        harness.builder.images(&request.app).await.unwrap(),
         std::slice::from_ref(&image)
     );
-    let other = AppId::new(&bench.scope.namespace, "other");
-    assert_eq!(bench.builder.images(&other).await.unwrap(), []);
+    let other = AppId::new(&harness.scope.namespace, "other");
+    assert_eq!(harness.builder.images(&other).await.unwrap(), []);
     // What bears none of our labels is neither seen nor removed.
-    let foreign = format!("davit-test/{}:foreign", bench.scope.namespace);
+    let foreign = format!("davit-test/{}:foreign", harness.scope.namespace);
     run(docker().args(["tag", "busybox:davit-test", &foreign]));
-    assert_eq!(bench.builder.find(&foreign).await.unwrap(), None);
-    bench.builder.remove(&foreign).await.unwrap();
+    assert_eq!(harness.builder.find(&foreign).await.unwrap(), None);
+    harness.builder.remove(&foreign).await.unwrap();
     run(docker().args(["rmi", &foreign]));
 
     // A container that runs keeps its image.
@@ -251,33 +251,33 @@ async fn image_after_its_build_is_found_listed_and_removed() {
         "sleep",
         "600",
     ]));
-    bench.builder.remove(&request.tag).await.unwrap();
-    let kept = bench.builder.images(&request.app).await.unwrap();
+    harness.builder.remove(&request.tag).await.unwrap();
+    let kept = harness.builder.images(&request.app).await.unwrap();
     run(docker().args(["rm", "--force", &container]));
     assert_eq!(kept, [image]);
-    bench.builder.remove(&request.tag).await.unwrap();
-    bench.builder.remove(&request.tag).await.unwrap();
-    assert_eq!(bench.builder.images(&request.app).await.unwrap(), []);
+    harness.builder.remove(&request.tag).await.unwrap();
+    harness.builder.remove(&request.tag).await.unwrap();
+    assert_eq!(harness.builder.images(&request.app).await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn build_secret_reaches_only_its_step() {
-    let bench = Bench::new("secret");
-    bench.dockerfile(&[
+    let harness = Harness::new("secret");
+    harness.dockerfile(&[
         "RUN --mount=type=secret,id=TOKEN,required=true cat /run/secrets/TOKEN && wc -c < /run/secrets/TOKEN > /length",
         "RUN test ! -s /run/secrets/TOKEN",
     ]);
-    let mut request = bench.request();
+    let mut request = harness.request();
     request.secrets = secrets(&[("TOKEN", HIDDEN)]);
     request.no_cache = true;
-    let image = bench.built(&request).await;
+    let image = harness.built(&request).await;
     assert_eq!(prints(&image.id, &["cat", "/length"]), HIDDEN.len().to_string());
     assert!(
-        bench.text().contains("***"),
+        harness.text().contains("***"),
         "the step printed it: {}",
-        bench.text()
+        harness.text()
     );
-    let saved = bench.source.path().join("saved.tar");
+    let saved = harness.source.path().join("saved.tar");
     run(docker().args(["save", "--output"]).arg(&saved).arg(&image.id));
     for (place, content) in [
         (
@@ -285,13 +285,13 @@ async fn build_secret_reaches_only_its_step() {
             run(docker().args(["history", "--no-trunc", &image.id])),
         ),
         ("inspect", run(docker().args(["image", "inspect", &image.id]))),
-        ("log", bench.text()),
+        ("log", harness.text()),
     ] {
         assert!(!content.contains(HIDDEN), "in the {place}");
     }
     assert!(holds(&saved, "cat /run/secrets/TOKEN") && !holds(&saved, HIDDEN));
     request.secrets.clear();
-    let error = bench.build(&request).await.unwrap_err();
+    let error = harness.build(&request).await.unwrap_err();
     assert_eq!(error.reason(), Reason::BuildFailed);
     assert!(error.to_string().contains("TOKEN"), "{error}");
 }
@@ -302,15 +302,15 @@ async fn stopped(
     stop: impl AsyncFnOnce(tokio::task::JoinHandle<Result<BuiltImage, BuildError>>, CancellationToken),
     timeout: Duration,
 ) {
-    let bench = std::sync::Arc::new(Bench::new(test));
+    let harness = std::sync::Arc::new(Harness::new(test));
     let marker = format!("MARK={}", unique("mark"));
-    bench.dockerfile(&[&format!("RUN {marker}; sleep 3600; echo $MARK")]);
-    let mut request = bench.request();
+    harness.dockerfile(&[&format!("RUN {marker}; sleep 3600; echo $MARK")]);
+    let mut request = harness.request();
     request.timeout = timeout;
     let cancel = CancellationToken::new();
     let task = {
-        let (bench, cancel) = (std::sync::Arc::clone(&bench), cancel.clone());
-        tokio::spawn(async move { bench.builder.build(&request, &bench.log, &cancel).await })
+        let (harness, cancel) = (std::sync::Arc::clone(&harness), cancel.clone());
+        tokio::spawn(async move { harness.builder.build(&request, &harness.log, &cancel).await })
     };
     let running = marker.clone();
     tokio::task::spawn_blocking(move || {
@@ -337,11 +337,11 @@ async fn stopped(
         }
         true
     });
-    assert!(ended.await.unwrap(), "the step still runs\n{}", bench.text());
+    assert!(ended.await.unwrap(), "the step still runs\n{}", harness.text());
     assert_eq!(
-        bench
+        harness
             .builder
-            .images(&AppId::new(&bench.scope.namespace, "shop"))
+            .images(&AppId::new(&harness.scope.namespace, "shop"))
             .await
             .unwrap(),
         []
@@ -390,14 +390,14 @@ async fn build_after_its_timeout_ends_in_the_engine() {
 
 #[tokio::test]
 async fn build_cancelled_before_its_start_has_no_effect() {
-    let bench = Bench::new("early");
-    bench.dockerfile(&["RUN sleep 60"]);
+    let harness = Harness::new("early");
+    harness.dockerfile(&["RUN sleep 60"]);
     let cancel = CancellationToken::new();
     cancel.cancel();
     let begun = std::time::Instant::now();
-    let error = bench
+    let error = harness
         .builder
-        .build(&bench.request(), &bench.log, &cancel)
+        .build(&harness.request(), &harness.log, &cancel)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), Reason::Cancelled);
@@ -406,22 +406,22 @@ async fn build_cancelled_before_its_start_has_no_effect() {
 
 #[tokio::test]
 async fn second_build_uses_the_cache_unless_no_cache() {
-    let bench = Bench::new("cache");
+    let harness = Harness::new("cache");
     let text = unique("content");
-    bench.dockerfile(&["COPY . /files", "RUN cp /files/a /copied"]);
-    bench.write("a", &text);
-    bench.write("b/c", &text);
-    let first = bench.built(&bench.request()).await;
-    assert_eq!(bench.cached(), 0, "{}", bench.text());
+    harness.dockerfile(&["COPY . /files", "RUN cp /files/a /copied"]);
+    harness.write("a", &text);
+    harness.write("b/c", &text);
+    let first = harness.built(&harness.request()).await;
+    assert_eq!(harness.cached(), 0, "{}", harness.text());
 
     // The same files, written again and later, in another directory.
-    let mut request = bench.request();
-    request.root = bench.source.path().join("again");
+    let mut request = harness.request();
+    request.root = harness.source.path().join("again");
     std::fs::create_dir_all(request.root.join("b")).unwrap();
     for file in ["b/c", "a", "Dockerfile"] {
         std::fs::write(
             request.root.join(file),
-            std::fs::read(bench.root().join(file)).unwrap(),
+            std::fs::read(harness.root().join(file)).unwrap(),
         )
         .unwrap();
         let file = std::fs::File::options()
@@ -431,8 +431,8 @@ async fn second_build_uses_the_cache_unless_no_cache() {
         file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000))
             .unwrap();
     }
-    let second = bench.built(&request).await;
-    assert_eq!(bench.cached(), 2, "{}", bench.text());
+    let second = harness.built(&request).await;
+    assert_eq!(harness.cached(), 2, "{}", harness.text());
     assert_eq!(first.id, second.id);
 
     // Same length and same time, another content: what is transferred must not be mistaken for what was.
@@ -444,10 +444,10 @@ async fn second_build_uses_the_cache_unless_no_cache() {
         .unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000))
         .unwrap();
-    let third = bench.built(&request).await;
+    let third = harness.built(&request).await;
     assert_eq!(prints(&third.id, &["cat", "/copied"]), changed);
     // The one that lost its tag is still listed, by its id, so that it can be removed.
-    let mut listed: Vec<_> = bench
+    let mut listed: Vec<_> = harness
         .builder
         .images(&request.app)
         .await
@@ -459,27 +459,27 @@ async fn second_build_uses_the_cache_unless_no_cache() {
     let mut expected = [request.tag.clone(), first.id.clone()];
     expected.sort();
     assert_eq!(listed, expected);
-    bench.builder.remove(&first.id).await.unwrap();
-    assert_eq!(bench.builder.images(&request.app).await.unwrap(), [third]);
+    harness.builder.remove(&first.id).await.unwrap();
+    assert_eq!(harness.builder.images(&request.app).await.unwrap(), [third]);
 
-    bench.built(&request).await;
-    assert_eq!(bench.cached(), 4, "{}", bench.text());
+    harness.built(&request).await;
+    assert_eq!(harness.cached(), 4, "{}", harness.text());
     request.no_cache = true;
-    bench.built(&request).await;
-    assert_eq!(bench.cached(), 4, "{}", bench.text());
+    harness.built(&request).await;
+    assert_eq!(harness.cached(), 4, "{}", harness.text());
 }
 
 #[tokio::test]
 async fn file_changed_with_equal_length_is_built_again() {
-    let bench = Bench::new("length");
+    let harness = Harness::new("length");
     let text = unique("x");
-    bench.write("index.html", &text);
+    harness.write("index.html", &text);
     for (ignored, kept) in [("a", "b"), ("b", "a"), ("a", "b")] {
-        bench.write(ignored, &text);
-        bench.write(kept, &text);
-        bench.write(".dockerignore", &format!("{ignored}\n"));
-        bench.dockerfile(&["COPY . /files", &format!("RUN echo {kept} > /kept")]);
-        let image = bench.built(&bench.request()).await;
+        harness.write(ignored, &text);
+        harness.write(kept, &text);
+        harness.write(".dockerignore", &format!("{ignored}\n"));
+        harness.dockerfile(&["COPY . /files", &format!("RUN echo {kept} > /kept")]);
+        let image = harness.built(&harness.request()).await;
         assert_eq!(prints(&image.id, &["cat", "/kept"]), kept);
         let files = prints(&image.id, &["ls", "/files"]);
         assert!(
@@ -488,21 +488,21 @@ async fn file_changed_with_equal_length_is_built_again() {
         );
     }
     // A site's instructions are made by us, and a switch of the image changes them alone.
-    let mut request = bench.request();
+    let mut request = harness.request();
     for path in ["/srv/a", "/srv/b", "/srv/a"] {
         request.build_type = Some(BuildType::Static(StaticSite {
             image: Some("busybox:davit-test".to_owned()),
             image_path: Some(path.to_owned()),
             ..StaticSite::default()
         }));
-        let image = bench.built(&request).await;
+        let image = harness.built(&request).await;
         assert_eq!(prints(&image.id, &["cat", &format!("{path}/index.html")]), text);
     }
 }
 
 #[tokio::test]
 async fn dockerignore_excludes_the_same_files_as_docker() {
-    let bench = Bench::new("ignore");
+    let harness = Harness::new("ignore");
     for file in [
         "a.md",
         "README.md",
@@ -526,14 +526,14 @@ async fn dockerignore_excludes_the_same_files_as_docker() {
         "dir/3",
         "sp ace/f",
     ] {
-        bench.write(file, file);
+        harness.write(file, file);
     }
-    std::os::unix::fs::symlink("src", bench.root().join("linked")).unwrap();
-    bench.dockerfile(&[
+    std::os::unix::fs::symlink("src", harness.root().join("linked")).unwrap();
+    harness.dockerfile(&[
         "COPY . /files",
         "RUN cd /files && find . ! -type d | sort | sed 's/^/file=/'",
     ]);
-    let client = format!("davit-test/{}:client", bench.scope.namespace);
+    let client = format!("davit-test/{}:client", harness.scope.namespace);
     for patterns in [
         "",
         "*.md\n!README.md\n",
@@ -551,45 +551,45 @@ async fn dockerignore_excludes_the_same_files_as_docker() {
         "**\n!src\n!Dockerfile\n",
         "sp ace\nlinked\n\\[x\\]\n",
     ] {
-        bench.write(".dockerignore", patterns);
+        harness.write(".dockerignore", patterns);
         let build = docker()
             .env("DOCKER_BUILDKIT", "0")
             .args(["build", "--no-cache", "--force-rm", "--tag", &client, "--label"])
-            .arg(format!("{NAMESPACE_LABEL}={}", bench.scope.namespace))
-            .arg(bench.root())
+            .arg(format!("{NAMESPACE_LABEL}={}", harness.scope.namespace))
+            .arg(harness.root())
             .output()
             .unwrap();
         let printed = String::from_utf8_lossy(&build.stdout).into_owned();
         let theirs = files(&printed);
         assert!(build.status.success() && !theirs.is_empty(), "{build:?}");
-        std::fs::write(bench.log.path(), "").unwrap();
-        let mut request = bench.request();
+        std::fs::write(harness.log.path(), "").unwrap();
+        let mut request = harness.request();
         request.no_cache = true;
-        bench.built(&request).await;
-        assert_eq!(files(&bench.text()), theirs, "{patterns:?}");
+        harness.built(&request).await;
+        assert_eq!(files(&harness.text()), theirs, "{patterns:?}");
     }
 }
 
 #[tokio::test]
 async fn dockerignore_names_any_file_and_may_be_a_link_within_the_repository() {
-    let bench = Bench::new("ignored");
-    bench.write("gr\u{fc}n.key", HIDDEN);
-    bench.write(
+    let harness = Harness::new("ignored");
+    harness.write("gr\u{fc}n.key", HIDDEN);
+    harness.write(
         "config/ignore",
         "\u{feff}*.pem\ngr\u{fc}n*\n!gr\u{fc}n-kept\n# *\n",
     );
-    bench.write("gr\u{fc}n-kept", "1");
-    bench.write("other.pem", HIDDEN);
-    bench.dockerfile(&["COPY . /files"]);
+    harness.write("gr\u{fc}n-kept", "1");
+    harness.write("other.pem", HIDDEN);
+    harness.dockerfile(&["COPY . /files"]);
     // A link out of the context is followed too, as long as it stays in the repository.
     for path in ["", "app"] {
-        let mut request = bench.request();
+        let mut request = harness.request();
         request.path = path.to_owned();
-        let dir = bench.root().join(path);
+        let dir = harness.root().join(path);
         if path == "app" {
             std::fs::create_dir(&dir).unwrap();
             for file in ["gr\u{fc}n.key", "gr\u{fc}n-kept", "other.pem", "Dockerfile"] {
-                std::fs::copy(bench.root().join(file), dir.join(file)).unwrap();
+                std::fs::copy(harness.root().join(file), dir.join(file)).unwrap();
             }
         }
         let target = if path == "app" {
@@ -598,7 +598,7 @@ async fn dockerignore_names_any_file_and_may_be_a_link_within_the_repository() {
             "config/ignore"
         };
         std::os::unix::fs::symlink(target, dir.join(".dockerignore")).unwrap();
-        let image = bench.built(&request).await;
+        let image = harness.built(&request).await;
         let files = prints(&image.id, &["ls", "/files"]);
         let kept = files.contains("-kept") && !files.contains(".key") && !files.contains(".pem");
         assert!(kept, "{path}: {files}");
@@ -607,11 +607,11 @@ async fn dockerignore_names_any_file_and_may_be_a_link_within_the_repository() {
 
 #[tokio::test]
 async fn dockerignore_that_cannot_be_read_fails_the_build() {
-    let bench = Bench::new("unreadable");
-    bench.dockerfile(&["COPY . /files"]);
-    bench.write("secret.key", HIDDEN);
-    let ignore = bench.root().join(".dockerignore");
-    let outside = bench.source.path().join("ignore");
+    let harness = Harness::new("unreadable");
+    harness.dockerfile(&["COPY . /files"]);
+    harness.write("secret.key", HIDDEN);
+    let ignore = harness.root().join(".dockerignore");
+    let outside = harness.source.path().join("ignore");
     std::fs::write(&outside, "*.key").unwrap();
     for (name, make) in [
         ("line 2 is not UTF-8", &|| {
@@ -630,7 +630,7 @@ async fn dockerignore_that_cannot_be_read_fails_the_build() {
     ] as [(&str, &dyn Fn() -> std::io::Result<()>); 5]
     {
         make().unwrap();
-        let error = bench.build(&bench.request()).await.unwrap_err();
+        let error = harness.build(&harness.request()).await.unwrap_err();
         let told = error.to_string();
         assert!(
             matches!(error, BuildError::ControlFile { .. })
@@ -656,31 +656,31 @@ fn files(text: &str) -> Vec<&str> {
 
 #[tokio::test]
 async fn dockerfile_outside_of_the_context_is_built() {
-    let bench = Bench::new("outside");
-    bench.write(
+    let harness = Harness::new("outside");
+    harness.write(
         "docker/web.Dockerfile",
         "FROM busybox:davit-test\nCOPY . /files\n",
     );
-    bench.write("docker/web.Dockerfile.dockerignore", "b\n");
-    bench.write("apps/web/.dockerignore", "a\n");
-    bench.write("apps/web/a", "1");
-    bench.write("apps/web/b", "2");
-    let mut request = bench.request();
+    harness.write("docker/web.Dockerfile.dockerignore", "b\n");
+    harness.write("apps/web/.dockerignore", "a\n");
+    harness.write("apps/web/a", "1");
+    harness.write("apps/web/b", "2");
+    let mut request = harness.request();
     request.path = "apps".to_owned();
     request.build_type = Some(BuildType::Dockerfile(Dockerfile {
         path: "../docker/web.Dockerfile".to_owned(),
         context: "web".to_owned(),
         target: None,
     }));
-    let image = bench.built(&request).await;
+    let image = harness.built(&request).await;
     // The one beside the Dockerfile counts, and the Dockerfile is not in the context.
     assert_eq!(prints(&image.id, &["ls", "-A", "/files"]), ".dockerignore\na");
 }
 
 #[tokio::test]
 async fn symbolic_link_out_of_the_context_is_not_followed() {
-    let bench = Bench::new("links");
-    let outside = bench.source.path().join("outside");
+    let harness = Harness::new("links");
+    let outside = harness.source.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("Dockerfile"), "FROM scratch").unwrap();
     for (target, link) in [
@@ -689,11 +689,11 @@ async fn symbolic_link_out_of_the_context_is_not_followed() {
         ("real", "linked"),
         ("missing", "dangling"),
     ] {
-        std::os::unix::fs::symlink(target, bench.root().join(link)).unwrap();
+        std::os::unix::fs::symlink(target, harness.root().join(link)).unwrap();
     }
-    bench.write("real/x", "x");
-    bench.dockerfile(&["COPY . /files", "COPY linked/x /followed"]);
-    let image = bench.built(&bench.request()).await;
+    harness.write("real/x", "x");
+    harness.dockerfile(&["COPY . /files", "COPY linked/x /followed"]);
+    let image = harness.built(&harness.request()).await;
     for (link, target) in [
         ("out", "../outside"),
         ("passwd", "/etc/passwd"),
@@ -779,9 +779,9 @@ async fn symbolic_link_out_of_the_context_is_not_followed() {
         ("apps", None, Reason::PathNotFound, "apps"),
         ("real", None, Reason::BuildTypeNotDetected, "index.html"),
     ] {
-        let mut request = bench.request();
+        let mut request = harness.request();
         (request.path, request.build_type) = (path.to_owned(), build_type.clone());
-        let error = bench.build(&request).await.unwrap_err();
+        let error = harness.build(&request).await.unwrap_err();
         assert_eq!(error.reason(), reason, "{path} {build_type:?}: {error}");
         assert!(error.to_string().contains(words), "{error}");
     }
@@ -789,7 +789,7 @@ async fn symbolic_link_out_of_the_context_is_not_followed() {
 
 #[tokio::test]
 async fn failed_build_reports_its_step_and_cause() {
-    let bench = Bench::new("fail");
+    let harness = Harness::new("fail");
     for (lines, reason, words) in [
         (
             &["RUN echo last words && exit 7"][..],
@@ -804,8 +804,8 @@ async fn failed_build_reports_its_step_and_cause() {
             "missing",
         ),
     ] {
-        bench.dockerfile(lines);
-        let error = bench.build(&bench.request()).await.unwrap_err();
+        harness.dockerfile(lines);
+        let error = harness.build(&harness.request()).await.unwrap_err();
         // A machine with a way to the internet learns that the image is not there.
         let reasons = if reason == Reason::RegistryUnreachable {
             vec![reason, Reason::ImagePullDenied, Reason::ImagePullFailed]
@@ -815,37 +815,37 @@ async fn failed_build_reports_its_step_and_cause() {
         assert!(reasons.contains(&error.reason()), "{lines:?}: {error}");
         assert!(error.to_string().contains(words), "{lines:?}: {error}");
     }
-    assert!(bench.text().contains("last words"), "{}", bench.text());
-    bench.write("Dockerfile", "");
+    assert!(harness.text().contains("last words"), "{}", harness.text());
+    harness.write("Dockerfile", "");
     assert_eq!(
-        bench.build(&bench.request()).await.unwrap_err().reason(),
+        harness.build(&harness.request()).await.unwrap_err().reason(),
         Reason::BuildFailed
     );
-    bench.dockerfile(&[]);
-    let mut request = bench.request();
+    harness.dockerfile(&[]);
+    let mut request = harness.request();
     request.build_type = Some(BuildType::Dockerfile(Dockerfile {
         target: Some("gone".to_owned()),
         ..Dockerfile::default()
     }));
-    let error = bench.build(&request).await.unwrap_err();
+    let error = harness.build(&request).await.unwrap_err();
     assert!(
         error.reason() == Reason::BuildFailed && error.to_string().contains("gone"),
         "{error}"
     );
     let odd: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![b'x', 0xff]);
-    std::fs::create_dir_all(bench.root().join("deep")).unwrap();
-    std::fs::write(bench.root().join("deep").join(&odd), "x").unwrap();
-    bench.dockerfile(&["COPY . /files"]);
-    let error = bench.build(&bench.request()).await.unwrap_err();
+    std::fs::create_dir_all(harness.root().join("deep")).unwrap();
+    std::fs::write(harness.root().join("deep").join(&odd), "x").unwrap();
+    harness.dockerfile(&["COPY . /files"]);
+    let error = harness.build(&harness.request()).await.unwrap_err();
     assert!(
         error.reason() == Reason::BuildFailed && error.to_string().contains(r"deep/x\xff is not UTF-8"),
         "{error}"
     );
     assert!(error.hint().unwrap().contains("rename it in the repository"));
-    std::fs::remove_file(bench.root().join("deep").join(&odd)).unwrap();
-    request = bench.request();
+    std::fs::remove_file(harness.root().join("deep").join(&odd)).unwrap();
+    request = harness.request();
     request.memory = Some(1 << 30);
-    let error = bench.build(&request).await.unwrap_err();
+    let error = harness.build(&request).await.unwrap_err();
     assert!(
         error.reason() == Reason::NotSupported && error.to_string().contains("spec.build.resources"),
         "{error}"
@@ -854,14 +854,14 @@ async fn failed_build_reports_its_step_and_cause() {
 
 #[tokio::test]
 async fn base_image_of_a_private_registry_is_pulled_with_credentials() {
-    let bench = Bench::new("base");
+    let harness = Harness::new("base");
     let mut registry = Registry::start();
     let image = format!("{}:1", unique("base"));
     registry.push("busybox:davit-test", &image);
     let from = registry.image(&image);
-    bench.write("Dockerfile", &format!("FROM {from}\nRUN true\n"));
-    let mut request = bench.request();
-    let error = bench.build(&request).await.unwrap_err();
+    harness.write("Dockerfile", &format!("FROM {from}\nRUN true\n"));
+    let mut request = harness.request();
+    let error = harness.build(&request).await.unwrap_err();
     assert_eq!(error.reason(), Reason::ImagePullDenied, "{error}");
     let (user, password) = registry.login.clone().unwrap();
     let login = |password: &str| RegistryLogin {
@@ -872,35 +872,35 @@ async fn base_image_of_a_private_registry_is_pulled_with_credentials() {
         .registries
         .insert(registry.address.clone(), login("wrong"));
     assert_eq!(
-        bench.build(&request).await.unwrap_err().reason(),
+        harness.build(&request).await.unwrap_err().reason(),
         Reason::ImagePullDenied
     );
     request
         .registries
         .insert(registry.address.clone(), login(&password));
-    let built = bench.built(&request).await;
+    let built = harness.built(&request).await;
     assert_eq!(prints(&built.id, &["echo", "runs"]), "runs");
-    assert!(!bench.text().contains(&password));
+    assert!(!harness.text().contains(&password));
 
-    bench.write("Dockerfile", &format!("FROM {}\n", registry.image("nothing:1")));
-    let error = bench.build(&request).await.unwrap_err();
+    harness.write("Dockerfile", &format!("FROM {}\n", registry.image("nothing:1")));
+    let error = harness.build(&request).await.unwrap_err();
     assert_eq!(error.reason(), Reason::ImagePullFailed, "{error}");
     assert!(error.to_string().contains("nothing:1"), "{error}");
     registry.stop();
-    bench.write("Dockerfile", &format!("FROM {}\n", registry.image("other:1")));
-    let error = bench.build(&request).await.unwrap_err();
+    harness.write("Dockerfile", &format!("FROM {}\n", registry.image("other:1")));
+    let error = harness.build(&request).await.unwrap_err();
     assert_eq!(error.reason(), Reason::RegistryUnreachable, "{error}");
 }
 
 #[tokio::test]
 async fn missing_engine_is_reported() {
-    let bench = Bench::new("gone");
-    bench.dockerfile(&[]);
-    let socket = bench.source.path().join("no.sock");
+    let harness = Harness::new("gone");
+    harness.dockerfile(&[]);
+    let socket = harness.source.path().join("no.sock");
     let docker = Docker::connect_with_unix(SOCKET, 5, bollard::API_DEFAULT_VERSION).unwrap();
-    let builder = DockerBuilder::new(docker, BuilderOptions::new(&socket, &bench.instance));
+    let builder = DockerBuilder::new(docker, BuilderOptions::new(&socket, &harness.instance));
     let error = builder
-        .build(&bench.request(), &bench.log, &CancellationToken::new())
+        .build(&harness.request(), &harness.log, &CancellationToken::new())
         .await
         .unwrap_err();
     assert_eq!(error.reason(), Reason::EngineUnavailable, "{error}");
@@ -942,7 +942,7 @@ impl Drop for Served {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn static_site_without_image_is_served_by_davits_server() {
-    let bench = Bench::new("static");
+    let harness = Harness::new("static");
     for (file, text) in [
         ("public/index.html", "<h1>home</h1>"),
         ("public/a/page.html", "page"),
@@ -953,10 +953,10 @@ async fn static_site_without_image_is_served_by_davits_server() {
         ("public/Dockerfile", HIDDEN),
         ("secret.txt", HIDDEN),
     ] {
-        bench.write(file, text);
+        harness.write(file, text);
     }
-    std::os::unix::fs::symlink("../secret.txt", bench.root().join("public/out")).unwrap();
-    let mut request = bench.request();
+    std::os::unix::fs::symlink("../secret.txt", harness.root().join("public/out")).unwrap();
+    let mut request = harness.request();
     request.build_type = Some(BuildType::Static(StaticSite {
         publish_directory: "public".to_owned(),
         spa: true,
@@ -964,14 +964,14 @@ async fn static_site_without_image_is_served_by_davits_server() {
     }));
     // Two sites at once, both the first.
     let mut second = request.clone();
-    second.tag = format!("davit-test/{}:2", bench.scope.namespace);
-    let (image, other) = tokio::join!(bench.built(&request), bench.built(&second));
+    second.tag = format!("davit-test/{}:2", harness.scope.namespace);
+    let (image, other) = tokio::join!(harness.built(&request), harness.built(&second));
     assert_eq!(image.builder, "static");
     // The server is a layer that both share, and no image of its own is left behind.
     let layers =
         |id: &str| run(docker().args(["image", "inspect", "--format", "{{index .RootFS.Layers 0}}", id]));
     assert_eq!(layers(&image.id), layers(&other.id));
-    let filter = format!("label={INSTANCE}={}", bench.instance);
+    let filter = format!("label={INSTANCE}={}", harness.instance);
     let left = run(docker().args(["image", "ls", "--format", "{{.Repository}}", "--filter", &filter]));
     assert!(left.lines().all(|name| name.starts_with("davit-test/")), "{left}");
     let size: u64 = run(docker().args(["image", "inspect", "--format", "{{.Size}}", &image.id]))
@@ -982,7 +982,7 @@ async fn static_site_without_image_is_served_by_davits_server() {
         run(docker().args(["image", "inspect", "--format", "{{.Config.User}}", &image.id])),
         "65532:65532"
     );
-    let saved = bench.source.path().join("saved.tar");
+    let saved = harness.source.path().join("saved.tar");
     run(docker().args(["save", "--output"]).arg(&saved).arg(&image.id));
     assert!(holds(&saved, "<h1>home</h1>") && !holds(&saved, HIDDEN));
 
@@ -1035,20 +1035,20 @@ async fn static_site_without_image_is_served_by_davits_server() {
 
 #[tokio::test]
 async fn static_site_with_image_is_copied_into_it() {
-    let bench = Bench::new("own");
-    bench.write("dist/index.html", "home");
-    let mut request = bench.request();
+    let harness = Harness::new("own");
+    harness.write("dist/index.html", "home");
+    let mut request = harness.request();
     request.build_type = Some(BuildType::Static(StaticSite {
         publish_directory: "dist".to_owned(),
         image: Some("busybox:davit-test".to_owned()),
         image_path: Some("/var/www".to_owned()),
         spa: false,
     }));
-    let image = bench.built(&request).await;
+    let image = harness.built(&request).await;
     assert_eq!(prints(&image.id, &["cat", "/var/www/index.html"]), "home");
     // Detection finds the same site.
     request.build_type = None;
-    assert_eq!(bench.built(&request).await.builder, "static");
+    assert_eq!(harness.built(&request).await.builder, "static");
 }
 
 #[tokio::test]
@@ -1056,9 +1056,9 @@ async fn large_context_is_not_held_in_memory() {
     if !in_own_process(concat!(module_path!(), "::large_context_is_not_held_in_memory")) {
         return;
     }
-    let bench = Bench::new("large");
-    bench.dockerfile(&["COPY big /big", "RUN sha256sum /big"]);
-    let big = bench.root().join("big");
+    let harness = Harness::new("large");
+    harness.dockerfile(&["COPY big /big", "RUN sha256sum /big"]);
+    let big = harness.root().join("big");
     let piece: Vec<u8> = (0..1 << 20_u32)
         .map(|number| u8::try_from(number % 251).unwrap())
         .collect();
@@ -1067,12 +1067,12 @@ async fn large_context_is_not_held_in_memory() {
         std::io::Write::write_all(&mut file, &piece).unwrap();
     }
     let before = peak();
-    let mut request = bench.request();
+    let mut request = harness.request();
     request.no_cache = true;
-    bench.built(&request).await;
+    harness.built(&request).await;
     let grown = peak() - before;
     assert!(grown < 64 * 1024, "the peak of memory grew by {grown} KiB");
-    assert!(bench.text().contains(&sum(&big)), "{}", bench.text());
+    assert!(harness.text().contains(&sum(&big)), "{}", harness.text());
 }
 
 fn sum(path: &Path) -> String {
@@ -1095,24 +1095,24 @@ fn peak() -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn build_cancelled_at_any_moment_ends_in_the_engine() {
-    let bench = std::sync::Arc::new(Bench::new("moment"));
+    let harness = std::sync::Arc::new(Harness::new("moment"));
     let marker = format!("MARK={}", unique("moment"));
-    bench.dockerfile(&[&format!("RUN {marker}; sleep 3600; echo $MARK")]);
+    harness.dockerfile(&[&format!("RUN {marker}; sleep 3600; echo $MARK")]);
     let builds = (0..12).map(|step: u64| {
-        let bench = std::sync::Arc::clone(&bench);
+        let harness = std::sync::Arc::clone(&harness);
         tokio::spawn(async move {
-            let mut request = bench.request();
+            let mut request = harness.request();
             request.app.name = format!("shop-{step}");
-            request.tag = format!("davit-test/{}:{step}", bench.scope.namespace);
+            request.tag = format!("davit-test/{}:{step}", harness.scope.namespace);
             let cancel = CancellationToken::new();
             let moment = cancel.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(step * step * 6)).await;
                 moment.cancel();
             });
-            let error = bench
+            let error = harness
                 .builder
-                .build(&request, &bench.log, &cancel)
+                .build(&request, &harness.log, &cancel)
                 .await
                 .unwrap_err();
             assert_eq!(error.reason(), Reason::Cancelled, "{step}: {error}");
@@ -1121,10 +1121,10 @@ async fn build_cancelled_at_any_moment_ends_in_the_engine() {
     for build in futures::future::join_all(builds).await {
         build.unwrap();
     }
-    assert!(!runs(&marker), "{}", bench.text());
+    assert!(!runs(&marker), "{}", harness.text());
     assert!(
-        !bench.text().contains("did not say that it has stopped"),
+        !harness.text().contains("did not say that it has stopped"),
         "{}",
-        bench.text()
+        harness.text()
     );
 }

@@ -35,13 +35,13 @@ mod runtime;
 mod swarm;
 
 mod builder_contract {
-    crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Bench::docker(
+    crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Harness::docker(
         "promise"
     ));
 }
 
 mod runtime_contract {
-    crate::contract::runtime_contract::runtime_contract!(crate::contract::runtime_contract::Rig::docker(
+    crate::contract::runtime_contract::runtime_contract!(crate::contract::runtime_contract::Harness::docker(
         "rt"
     ));
 }

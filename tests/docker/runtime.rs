@@ -19,7 +19,7 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::{run, try_run};
-use crate::contract::runtime_contract::{Does, Engine, Rig, docker_runtime, free_port, ids};
+use crate::contract::runtime_contract::{Does, Engine, Harness, docker_runtime, free_port, ids};
 
 mod checks;
 mod networks;
@@ -29,8 +29,8 @@ mod programs;
 /// Long enough for anything on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn scope(rig: &Rig) -> &DockerScope {
-    let Engine::Docker(scope) = &rig.engine else {
+fn scope(harness: &Harness) -> &DockerScope {
+    let Engine::Docker(scope) = &harness.engine else {
         panic!("these tests are about Docker")
     };
     scope
@@ -48,8 +48,8 @@ fn inspect(id: &str, format: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_probe_is_run_before_the_first_interval_ends() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("web", "h1", Does::NeverGetWell);
     let script = "sleep 0.3; touch /ready; exec sleep 1000".to_owned();
     wanted.spec.command = vec!["sh".into(), "-c".into(), script.into()];
     wanted.spec.health = Some(Health {
@@ -60,14 +60,14 @@ async fn exec_probe_is_run_before_the_first_interval_ends() {
         start_period: Duration::ZERO,
     });
     let begun = Instant::now();
-    rig.settle(&wanted).await;
+    harness.settle(&wanted).await;
     let took = begun.elapsed();
     assert!(
         took > Duration::from_millis(300),
         "it was not asked at all: {took:?}"
     );
     assert!(took < PATIENCE / 2, "it waited for the engine: {took:?}");
-    let id = &rig.replicas(&wanted).await[0].id;
+    let id = &harness.replicas(&wanted).await[0].id;
     assert_eq!(
         inspect(id, "{{.State.Health.Status}}"),
         "starting",
@@ -77,13 +77,13 @@ async fn exec_probe_is_run_before_the_first_interval_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mounted_files_are_read_only_and_removed_with_the_release() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     let files = |text: &str| files(&[("key", text), ("empty", "")]);
     wanted.spec.mounts = files("first");
     wanted.policy.replicas = 2;
-    rig.settle(&wanted).await;
-    for it in rig.replicas(&wanted).await {
+    harness.settle(&wanted).await;
+    for it in harness.replicas(&wanted).await {
         for restart in [false, true] {
             if restart {
                 run(docker().args(["restart", "--time=1", &it.id]));
@@ -103,12 +103,12 @@ async fn mounted_files_are_read_only_and_removed_with_the_release() {
             assert!(!written && said.contains("Read-only"), "{said}");
         }
     }
-    let mut next = rig.workload("web", "h2", Does::Serve);
+    let mut next = harness.workload("web", "h2", Does::Serve);
     next.spec.mounts = files("second");
-    rig.settle(&next).await;
-    let id = &rig.replicas(&next).await[0].id;
+    harness.settle(&next).await;
+    let id = &harness.replicas(&next).await[0].id;
     assert_eq!(inside(id, &["cat", "/etc/conf/key"]).1, "second");
-    let scope = scope(&rig);
+    let scope = scope(&harness);
     assert_eq!(
         scope.list("volumes").len(),
         1,
@@ -137,18 +137,18 @@ fn files(files: &[(&str, &str)]) -> Vec<Mount> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recreated_replica_does_not_change_files_of_its_sibling() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.mounts = files(&[("key", "first"), ("old", "")]);
     wanted.policy.replicas = 2;
-    rig.settle(&wanted).await;
-    let before = rig.replicas(&wanted).await;
+    harness.settle(&wanted).await;
+    let before = harness.replicas(&wanted).await;
     // The Secret has other keys and values by now, and the Release of before serves on.
     wanted.spec.mounts = files(&[("key", "second"), ("new", "")]);
     let seen = |id: &str| inside(id, &["sh", "-c", "ls /etc/conf; cat /etc/conf/key"]).1;
     run(docker().args(["rm", "--force", &before[1].id]));
-    rig.settle(&wanted).await;
-    let replicas = rig.replicas(&wanted).await;
+    harness.settle(&wanted).await;
+    let replicas = harness.replicas(&wanted).await;
     assert_eq!(replicas.len(), 2);
     assert!(ids(&replicas).contains(&before[0].id), "the sibling is the same");
     for it in &replicas {
@@ -158,26 +158,26 @@ async fn recreated_replica_does_not_change_files_of_its_sibling() {
     for it in &replicas {
         run(docker().args(["rm", "--force", &it.id]));
     }
-    rig.settle(&wanted).await;
-    for it in rig.replicas(&wanted).await {
+    harness.settle(&wanted).await;
+    for it in harness.replicas(&wanted).await {
         assert_eq!(seen(&it.id), "key\nnew\nsecond", "{}", it.name);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_copied_files_are_copied_again() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.mounts = files(&[("key", "whole")]);
-    rig.settle(&wanted).await;
-    let volume = scope(&rig).list("volumes").remove(0);
+    harness.settle(&wanted).await;
+    let volume = scope(&harness).list("volumes").remove(0);
     let labels = run(docker().args(["volume", "inspect", "--format={{json .Labels}}", &volume]));
     let labels: BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
     let labels: Vec<_> = labels
         .iter()
         .map(|(key, value)| format!("--label={key}={value}"))
         .collect();
-    let id = rig.replicas(&wanted).await.remove(0).id;
+    let id = harness.replicas(&wanted).await.remove(0).id;
     run(docker().args(["rm", "--force", &id]));
     run(docker().args(["volume", "rm", &volume]));
     // As after `kill -9` while the files were on their way: the volume, and the helper that had some of them.
@@ -186,38 +186,38 @@ async fn half_copied_files_are_copied_again() {
     helper.args(["run", "--name", &volume, "--volume", &format!("{volume}:/f")]);
     helper.args(&labels).args([BASE_IMAGE, "touch", "/f/half"]);
     run(&mut helper);
-    rig.settle(&wanted).await;
-    let id = &rig.replicas(&wanted).await[0].id;
+    harness.settle(&wanted).await;
+    let id = &harness.replicas(&wanted).await[0].id;
     assert_eq!(inside(id, &["ls", "/etc/conf"]).1, "key\n");
-    assert_eq!(scope(&rig).list("containers").len(), 1, "the helper is gone");
-    while !rig.runtime.remove(&wanted.identity.app, true).await.unwrap() {
-        let _ = tokio::time::timeout(PATIENCE, rig.events.next()).await;
+    assert_eq!(scope(&harness).list("containers").len(), 1, "the helper is gone");
+    while !harness.runtime.remove(&wanted.identity.app, true).await.unwrap() {
+        let _ = tokio::time::timeout(PATIENCE, harness.events.next()).await;
     }
-    assert_eq!(scope(&rig).leftovers(), Vec::<String>::new());
+    assert_eq!(scope(&harness).leftovers(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn name_resolves_only_in_the_network_of_its_namespace() {
-    let mut rig = Rig::docker("rt");
-    let mut other = Rig::docker("rt");
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let mut harness = Harness::docker("rt");
+    let mut other = Harness::docker("rt");
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.policy.replicas = 2;
-    rig.settle(&wanted).await;
-    let peer = rig.workload("peer", "h2", Does::Serve);
-    rig.settle(&peer).await;
+    harness.settle(&wanted).await;
+    let peer = harness.workload("peer", "h2", Does::Serve);
+    harness.settle(&peer).await;
     let stranger = other.workload("stranger", "h3", Does::Serve);
     other.settle(&stranger).await;
 
     let url = "http://web:8080/";
-    let peer = &rig.replicas(&peer).await[0].id;
+    let peer = &harness.replicas(&peer).await[0].id;
     assert_eq!(inside(peer, &["wget", "-qO-", url]), (true, "h1\n".to_owned()));
-    let network = rig.network();
+    let network = harness.network();
     let mut guest = docker();
     guest.args([
         "run",
         "--rm",
         "--label",
-        &scope(&rig).label(),
+        &scope(&harness).label(),
         "--network",
         &network,
         BASE_IMAGE,
@@ -233,7 +233,7 @@ async fn name_resolves_only_in_the_network_of_its_namespace() {
         "another namespace resolves the name"
     );
     let address = inspect(
-        &rig.replicas(&wanted).await[0].id,
+        &harness.replicas(&wanted).await[0].id,
         "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
     );
     let (reached, _) = inside(
@@ -245,15 +245,15 @@ async fn name_resolves_only_in_the_network_of_its_namespace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn container_is_created_with_its_spec_and_limits() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.resources.cpu = Some(250_000_000);
     wanted.spec.resources.cpu_request = Some(100_000_000);
     wanted.spec.resources.memory = Some(64 << 20);
     wanted.spec.resources.memory_request = Some(32 << 20);
     wanted.spec.stop_grace = Duration::from_secs(7);
-    rig.settle(&wanted).await;
-    let id = rig.replicas(&wanted).await[0].id.clone();
+    harness.settle(&wanted).await;
+    let id = harness.replicas(&wanted).await[0].id.clone();
     for (format, expected) in [
         (
             "{{.HostConfig.NanoCpus}} {{.HostConfig.CpuShares}} {{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}",
@@ -279,7 +279,7 @@ async fn container_is_created_with_its_spec_and_limits() {
         assert_eq!(inspect(&id, format), expected);
     }
     // What a hand changed can be put right as it runs; a limit that a hand added where none is wanted cannot.
-    rig.settle(&wanted).await;
+    harness.settle(&wanted).await;
     run(docker().args([
         "update",
         "--memory=128m",
@@ -289,8 +289,8 @@ async fn container_is_created_with_its_spec_and_limits() {
         &id,
     ]));
     run(docker().args(["network", "connect", "bridge", &id]));
-    rig.settle(&wanted).await;
-    let network = rig.network();
+    harness.settle(&wanted).await;
+    let network = harness.network();
     for (format, expected) in [
         ("{{.HostConfig.RestartPolicy.Name}}", "always"),
         (
@@ -306,11 +306,11 @@ async fn container_is_created_with_its_spec_and_limits() {
     );
     wanted.spec.resources.memory = None;
     "h2".clone_into(&mut wanted.identity.hash);
-    rig.settle(&wanted).await;
-    let id = rig.replicas(&wanted).await[0].id.clone();
+    harness.settle(&wanted).await;
+    let id = harness.replicas(&wanted).await[0].id.clone();
     run(docker().args(["update", "--memory=128m", "--memory-swap=128m", &id]));
-    rig.settle(&wanted).await;
-    let after = rig.replicas(&wanted).await;
+    harness.settle(&wanted).await;
+    let after = harness.replicas(&wanted).await;
     assert!(
         after.len() == 1 && after[0].id != id && after[0].serving,
         "{after:?}"
@@ -319,25 +319,25 @@ async fn container_is_created_with_its_spec_and_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn container_left_in_the_middle_of_a_step_is_repaired() {
-    let mut rig = Rig::docker("rt");
-    let wanted = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&wanted).await;
-    let before = rig.replicas(&wanted).await;
+    let mut harness = Harness::docker("rt");
+    let wanted = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&wanted).await;
+    let before = harness.replicas(&wanted).await;
     // As after `kill -9` between the two networks.
     run(docker().args(["pause", &before[0].id]));
-    run(docker().args(["network", "disconnect", &rig.network(), &before[0].id]));
-    rig.runtime = Box::new(docker_runtime(&rig.namespace));
-    rig.events = rig.runtime.events();
-    rig.settle(&wanted).await;
-    assert_eq!(ids(&rig.replicas(&wanted).await), ids(&before));
+    run(docker().args(["network", "disconnect", &harness.network(), &before[0].id]));
+    harness.runtime = Box::new(docker_runtime(&harness.namespace));
+    harness.events = harness.runtime.events();
+    harness.settle(&wanted).await;
+    assert_eq!(ids(&harness.replicas(&wanted).await), ids(&before));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn installations_of_one_instance_name_do_not_touch_each_other() {
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     let of = |installation: &str| {
         let options = DockerOptions {
-            instance: rig.namespace.clone(),
+            instance: harness.namespace.clone(),
             installation: installation.to_owned(),
             ..DockerOptions::default()
         };
@@ -347,16 +347,16 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
         ))
     };
     let (one, two) = (of("one"), of("two"));
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.mounts = vec![Mount {
         name: "data".to_owned(),
         path: "/data".to_owned(),
         source: MountSource::Volume,
         read_only: false,
     }];
-    (rig.events, rig.runtime) = (one.events(), one);
-    rig.settle(&wanted).await;
-    let before = rig.replicas(&wanted).await;
+    (harness.events, harness.runtime) = (one.events(), one);
+    harness.settle(&wanted).await;
+    let before = harness.replicas(&wanted).await;
 
     assert_eq!(two.apps().await.unwrap(), []);
     assert_eq!(
@@ -380,7 +380,7 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
         "{refused}"
     );
     assert!(two.remove(&wanted.identity.app, true).await.unwrap());
-    assert_eq!(rig.replicas(&wanted).await, before);
+    assert_eq!(harness.replicas(&wanted).await, before);
 
     // The one is no more: its network and its data are the other's.
     for it in &before {
@@ -388,33 +388,33 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
         run(docker().args(["rm", "--force", &it.id]));
     }
     namesake.spec.mounts.clone_from(&wanted.spec.mounts);
-    (rig.events, rig.runtime) = (two.events(), two);
-    rig.settle(&namesake).await;
-    let id = &rig.replicas(&namesake).await[0].id;
+    (harness.events, harness.runtime) = (two.events(), two);
+    harness.settle(&namesake).await;
+    let id = &harness.replicas(&namesake).await[0].id;
     assert_eq!(inside(id, &["ls", "/data"]).1, "kept\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rollout_interrupted_at_any_moment_completes_later() {
-    let mut rig = Rig::docker("rt");
-    let mut last = rig.workload("web", "h0", Does::Serve);
+    let mut harness = Harness::docker("rt");
+    let mut last = harness.workload("web", "h0", Does::Serve);
     last.policy.replicas = 2;
-    rig.settle(&last).await;
+    harness.settle(&last).await;
     for number in 1..=8 {
         let moment = Duration::from_millis(rand::rng().random_range(1..800));
-        last = rig.workload("web", &format!("h{number}"), Does::Serve);
+        last = harness.workload("web", &format!("h{number}"), Does::Serve);
         last.policy.replicas = 2;
-        let _ = tokio::time::timeout(moment, rig.settle(&last)).await;
-        rig.runtime = Box::new(docker_runtime(&rig.namespace));
-        rig.events = rig.runtime.events();
+        let _ = tokio::time::timeout(moment, harness.settle(&last)).await;
+        harness.runtime = Box::new(docker_runtime(&harness.namespace));
+        harness.events = harness.runtime.events();
     }
-    rig.settle(&last).await;
-    let replicas = rig.replicas(&last).await;
+    harness.settle(&last).await;
+    let replicas = harness.replicas(&last).await;
     assert!(
         replicas.len() == 2 && replicas.iter().all(|it| it.hash == "h8" && it.serving),
         "{replicas:?}"
     );
-    let scope = scope(&rig);
+    let scope = scope(&harness);
     assert_eq!(
         (scope.list("containers").len(), scope.list("networks").len()),
         (2, 1)
@@ -423,12 +423,12 @@ async fn rollout_interrupted_at_any_moment_completes_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn own_actions_cause_no_event() {
-    let mut rig = Rig::docker("rt");
-    let first = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&first).await;
-    let mut events = rig.runtime.events();
-    let second = rig.workload("web", "h2", Does::Serve);
-    rig.settle(&second).await;
+    let mut harness = Harness::docker("rt");
+    let first = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&first).await;
+    let mut events = harness.runtime.events();
+    let second = harness.workload("web", "h2", Does::Serve);
+    harness.settle(&second).await;
     let mut told = Vec::new();
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), events.next()).await {
         told.push(event);
@@ -445,25 +445,25 @@ async fn own_actions_cause_no_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unhealthy_container_is_reported_until_it_is_healthy() {
-    let mut rig = Rig::docker("rt");
-    let wanted = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&wanted).await;
-    let id = rig.replicas(&wanted).await[0].id.clone();
+    let mut harness = Harness::docker("rt");
+    let wanted = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&wanted).await;
+    let id = harness.replicas(&wanted).await[0].id.clone();
     assert!(inside(&id, &["mv", "/w/index.html", "/w/away"]).0);
     let sick = |all: &[Replica]| matches!(&all[0].state, ReplicaState::Unhealthy(why) if why.contains("404"));
-    let replicas = rig.replicas_until(&wanted, sick).await;
+    let replicas = harness.replicas_until(&wanted, sick).await;
     assert_eq!(replicas[0].healthy_since, None);
     assert!(inside(&id, &["mv", "/w/away", "/w/index.html"]).0);
-    rig.settle(&wanted).await;
-    assert_eq!(rig.replicas(&wanted).await[0].id, id);
+    harness.settle(&wanted).await;
+    assert_eq!(harness.replicas(&wanted).await[0].id, id);
 }
 
 /// What is told of a workload's only container until the engine has started it again so often, without repetition.
-async fn told_until(rig: &mut Rig, wanted: &Deployment, restarts: i64) -> Vec<ReplicaState> {
+async fn told_until(harness: &mut Harness, wanted: &Deployment, restarts: i64) -> Vec<ReplicaState> {
     let end = Instant::now() + PATIENCE;
     let mut told: Vec<ReplicaState> = Vec::new();
     loop {
-        for it in rig.replicas(wanted).await {
+        for it in harness.replicas(wanted).await {
             if it.restarts > 0 && told.last() != Some(&it.state) {
                 told.push(it.state);
             }
@@ -472,19 +472,19 @@ async fn told_until(rig: &mut Rig, wanted: &Deployment, restarts: i64) -> Vec<Re
             }
         }
         assert!(Instant::now() < end, "waited in vain: {told:?}");
-        let _ = tokio::time::timeout(Duration::from_millis(50), rig.events.next()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(50), harness.events.next()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_loop_is_reported_with_its_exit_code_and_rarely() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("loop", "h1", Does::Exit(3));
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("loop", "h1", Does::Exit(3));
     // Its words are others each time, as those of programs that say the time are.
     let script = "date +%s; head -c 20 /dev/urandom | md5sum; exit 3";
     wanted.spec.command = ["sh", "-c", script].map(Into::into).into();
-    rig.runtime.deploy(&wanted).await.unwrap();
-    let told = told_until(&mut rig, &wanted, 6).await;
+    harness.runtime.deploy(&wanted).await.unwrap();
+    let told = told_until(&mut harness, &wanted, 6).await;
     // Started again 1, 2 and 4 times; once more where an event came late.
     assert!((3..=4).contains(&told.len()), "{told:#?}");
     for state in &told {
@@ -506,8 +506,8 @@ async fn crash_loop_is_reported_with_its_exit_code_and_rarely() {
         panic!("{told:#?}");
     };
     // A Davit that did not see it end claims no end.
-    rig.runtime = Box::new(docker_runtime(&rig.namespace));
-    let replicas = rig.replicas(&wanted).await;
+    harness.runtime = Box::new(docker_runtime(&harness.namespace));
+    let replicas = harness.replicas(&wanted).await;
     let ReplicaState::KeepsEnding { last, .. } = replicas[0].state else {
         panic!("{replicas:?}");
     };
@@ -516,12 +516,12 @@ async fn crash_loop_is_reported_with_its_exit_code_and_rarely() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn out_of_memory_kill_is_reported_after_the_restart() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("greedy", "h1", Does::Exit(0));
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("greedy", "h1", Does::Exit(0));
     wanted.spec.command = ["sh", "-c", "tail /dev/zero; exit $?"].map(Into::into).into();
     wanted.spec.resources.memory = Some(16 << 20);
-    rig.runtime.deploy(&wanted).await.unwrap();
-    let told = told_until(&mut rig, &wanted, 4).await;
+    harness.runtime.deploy(&wanted).await.unwrap();
+    let told = told_until(&mut harness, &wanted, 4).await;
     for state in &told {
         let ReplicaState::KeepsEnding { last, .. } = state else {
             panic!("{told:#?}");
@@ -536,10 +536,10 @@ async fn out_of_memory_kill_is_reported_after_the_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn host_port_is_unavailable_only_during_the_switch() {
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     let port = free_port();
-    let release = |rig: &Rig, hash: &str| {
-        let mut wanted = rig.workload("web", hash, Does::Serve);
+    let release = |harness: &Harness, hash: &str| {
+        let mut wanted = harness.workload("web", hash, Does::Serve);
         wanted.spec.ports = vec![Port {
             name: None,
             container: 8080,
@@ -550,8 +550,8 @@ async fn host_port_is_unavailable_only_during_the_switch() {
         wanted.policy.strategy = Strategy::StopFirst;
         wanted
     };
-    let first = release(&rig, "h1");
-    rig.settle(&first).await;
+    let first = release(&harness, "h1");
+    harness.settle(&first).await;
     let watch = tokio::spawn(async move {
         let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
         loop {
@@ -565,8 +565,8 @@ async fn host_port_is_unavailable_only_during_the_switch() {
             }
         }
     });
-    let second = release(&rig, "h2");
-    rig.settle(&second).await;
+    let second = release(&harness, "h2");
+    harness.settle(&second).await;
     let away = tokio::time::timeout(PATIENCE, watch)
         .await
         .expect("the new page comes")
@@ -590,43 +590,43 @@ async fn page(port: u16) -> std::io::Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engine_connection_lost_and_restored_is_reported() {
-    let rig = Rig::docker("rt");
+    let harness = Harness::docker("rt");
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("engine.sock");
     let door = open_door(&socket);
     let docker = Docker::connect_with_unix(socket.to_str().unwrap(), 10, API_DEFAULT_VERSION).unwrap();
     let options = DockerOptions {
-        instance: rig.namespace.clone(),
+        instance: harness.namespace.clone(),
         ..DockerOptions::default()
     };
     let runtime = DockerRuntime::new(docker, options);
-    let mut rig = Rig {
+    let mut harness = Harness {
         events: runtime.events(),
         runtime: Box::new(runtime),
-        ..rig
+        ..harness
     };
-    let wanted = rig.workload("web", "h1", Does::Serve);
-    rig.settle(&wanted).await;
-    let before = ids(&rig.replicas(&wanted).await);
+    let wanted = harness.workload("web", "h1", Does::Serve);
+    harness.settle(&wanted).await;
+    let before = ids(&harness.replicas(&wanted).await);
 
     door.abort();
     let _ = door.await;
     std::fs::remove_file(&socket).unwrap();
-    until(&mut rig, RuntimeEvent::Disconnected).await;
-    let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
+    until(&mut harness, RuntimeEvent::Disconnected).await;
+    let refused = harness.runtime.deploy(&wanted).await.unwrap_err();
     assert!(
         matches!(refused, RuntimeError::EngineUnavailable(_)),
         "{refused:?}"
     );
 
     let _door = open_door(&socket);
-    until(&mut rig, RuntimeEvent::Connected).await;
-    rig.settle(&wanted).await;
-    assert_eq!(ids(&rig.replicas(&wanted).await), before);
+    until(&mut harness, RuntimeEvent::Connected).await;
+    harness.settle(&wanted).await;
+    assert_eq!(ids(&harness.replicas(&wanted).await), before);
 }
 
-async fn until(rig: &mut Rig, wanted: RuntimeEvent) {
-    let heard = async { while rig.events.next().await.as_ref() != Some(&wanted) {} };
+async fn until(harness: &mut Harness, wanted: RuntimeEvent) {
+    let heard = async { while harness.events.next().await.as_ref() != Some(&wanted) {} };
     tokio::time::timeout(PATIENCE, heard)
         .await
         .unwrap_or_else(|_| panic!("waited in vain for {wanted:?}"));

@@ -15,14 +15,14 @@ mod controller;
 mod converge;
 
 mod builder_contract {
-    crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Bench::fake(
+    crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Harness::fake(
         "promise"
     ));
 }
 
 mod orchestrator_contract {
     crate::contract::runtime_contract::runtime_contract! {
-        crate::contract::runtime_contract::Rig::orchestrator() =>
+        crate::contract::runtime_contract::Harness::orchestrator() =>
         replicas_serve_and_a_second_deploy_changes_nothing
         previous_container_serves_until_the_new_one_is_healthy
         scaling_does_not_touch_other_replicas
@@ -36,5 +36,5 @@ mod orchestrator_contract {
 }
 
 mod runtime_contract {
-    crate::contract::runtime_contract::runtime_contract!(crate::contract::runtime_contract::Rig::fake());
+    crate::contract::runtime_contract::runtime_contract!(crate::contract::runtime_contract::Harness::fake());
 }

@@ -5,7 +5,7 @@ use davit::builder::image_mark;
 use super::*;
 use crate::common::docker::import;
 
-impl Bench {
+impl Harness {
     /// Another builder of the same name.
     fn namesake(&self, installation: &str) -> DockerBuilder {
         let mut options = BuilderOptions::new(SOCKET, &self.instance);
@@ -21,29 +21,37 @@ fn is_there(name: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_of_one_name_remove_only_their_own_images() {
-    let bench = Bench::new("owners");
-    let (one, two) = (bench.namesake("one"), bench.namesake("two"));
-    bench.dockerfile(&[&format!("ENV MADE={}", unique("made"))]);
-    let app = bench.request().app;
-    let named = |version: &str| format!("davit.local/{}/{}/shop:{version}", bench.instance, app.namespace);
+    let harness = Harness::new("owners");
+    let (one, two) = (harness.namesake("one"), harness.namesake("two"));
+    harness.dockerfile(&[&format!("ENV MADE={}", unique("made"))]);
+    let app = harness.request().app;
+    let named = |version: &str| {
+        format!(
+            "davit.local/{}/{}/shop:{version}",
+            harness.instance, app.namespace
+        )
+    };
     let build = async |builder: &DockerBuilder, tag: &str| {
-        let mut request = bench.request();
+        let mut request = harness.request();
         request.tag = tag.to_owned();
         let cancel = CancellationToken::new();
-        builder.build(&request, &bench.log, &cancel).await.unwrap()
+        builder.build(&request, &harness.log, &cancel).await.unwrap()
     };
 
     // Both build, and one of them twice under one tag.
     let lost = build(&two, &named("c0-2")).await;
-    bench.dockerfile(&[&format!("ENV MADE={}", unique("made"))]);
+    harness.dockerfile(&[&format!("ENV MADE={}", unique("made"))]);
     let built = [
         build(&one, &named("c0-1")).await,
         build(&two, &named("c0-2")).await,
     ];
     assert_ne!(lost.id, built[1].id);
     // Both pull the same image; one of them did when there were no marks yet.
-    let image = format!("davit-test/{}:pulled", bench.scope.namespace);
-    import(&image, &[&format!("{NAMESPACE_LABEL}={}", bench.scope.namespace)]);
+    let image = format!("davit-test/{}:pulled", harness.scope.namespace);
+    import(
+        &image,
+        &[&format!("{NAMESPACE_LABEL}={}", harness.scope.namespace)],
+    );
     let [by_one, by_two] = ["one", "two"].map(|by| named(&format!("d1-1{}", image_mark(by))));
     let older = named("d0-0");
     for (builder, tag) in [(&one, &older), (&one, &by_one), (&two, &by_two)] {

@@ -27,14 +27,14 @@ exit "$(cat "$dir/code")"
 
 struct Tool {
     dir: tempfile::TempDir,
-    bench: Bench,
+    harness: Harness,
 }
 
 impl Tool {
     fn new(test: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut bench = Bench::new(test);
-        let mut options = BuilderOptions::new(SOCKET, &bench.instance);
+        let mut harness = Harness::new(test);
+        let mut options = BuilderOptions::new(SOCKET, &harness.instance);
         let program = dir.path().join("railpack");
         std::fs::write(&program, PROGRAM).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -44,8 +44,8 @@ impl Tool {
             ..options.railpack
         };
         let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
-        bench.builder = DockerBuilder::new(docker, options);
-        let tool = Self { dir, bench };
+        harness.builder = DockerBuilder::new(docker, options);
+        let tool = Self { dir, harness };
         tool.write("plan.json", PLAN);
         tool.write(
             "info.json",
@@ -60,7 +60,7 @@ impl Tool {
     }
 
     fn request(&self) -> BuildRequest {
-        let mut request = self.bench.request();
+        let mut request = self.harness.request();
         request.build_type = Some(BuildType::Railpack(Settings::default()));
         request
     }
@@ -69,19 +69,19 @@ impl Tool {
 #[tokio::test]
 async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     let tool = Tool::new("railpack");
-    let bench = &tool.bench;
-    bench.write("main.txt", "source");
-    bench.write("node_modules/old", "x");
-    bench.write("deep/a.tmp", "x");
-    bench.write("ignored/secret", HIDDEN);
-    bench.write(".dockerignore", "ignored\n");
+    let harness = &tool.harness;
+    harness.write("main.txt", "source");
+    harness.write("node_modules/old", "x");
+    harness.write("deep/a.tmp", "x");
+    harness.write("ignored/secret", HIDDEN);
+    harness.write(".dockerignore", "ignored\n");
     let token = format!("{HIDDEN}{ODD}");
     let mut request = tool.request();
     request.secrets = secrets(&[("TOKEN", &token)]);
     request.args = secrets(&[("PLAIN", ODD)]);
-    let image = bench.built(&request).await;
+    let image = harness.built(&request).await;
     assert_eq!(image.builder, "railpack");
-    let text = bench.text();
+    let text = harness.text();
     assert!(text.contains("railpack detected node (node 22.1.0)"), "{text}");
 
     let run_image = |command: &[&str]| run(docker().args(["run", "--rm", &image.id]).args(command));
@@ -93,10 +93,10 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     );
     assert_eq!(run_image(&["ls deep; echo $MODE"]), "production");
     // Every value arrives byte by byte.
-    std::fs::write(bench.source.path().join("token"), &token).unwrap();
-    std::fs::write(bench.source.path().join("plain"), ODD).unwrap();
+    std::fs::write(harness.source.path().join("token"), &token).unwrap();
+    std::fs::write(harness.source.path().join("plain"), ODD).unwrap();
     for (file, sum_file) in [("token", "token.sum"), ("plain", "plain")] {
-        let sum = run(Command::new("sha256sum").arg(bench.source.path().join(file)));
+        let sum = run(Command::new("sha256sum").arg(harness.source.path().join(file)));
         let theirs = run_image(&[&format!("cat {sum_file}")]);
         assert_eq!(sum.split(' ').next(), theirs.split(' ').next(), "{file}");
     }
@@ -104,29 +104,29 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     let history = run(docker().args(["history", "--no-trunc", "--format", "{{.CreatedBy}}", &image.id]));
     let config = run(docker().args(["image", "inspect", &image.id]));
     let args = std::fs::read_to_string(tool.dir.path().join("args")).unwrap();
-    let saved = bench.source.path().join("saved.tar");
+    let saved = harness.source.path().join("saved.tar");
     run(docker().args(["save", "--output"]).arg(&saved).arg(&image.id));
-    for place in [&history, &config, &args, &bench.text()] {
+    for place in [&history, &config, &args, &harness.text()] {
         assert!(!place.contains(HIDDEN), "{place}");
     }
     assert!(!holds(&saved, HIDDEN));
 
     // The cache directory outlives the build; a changed secret runs the step again, an unchanged one does not.
     assert_eq!(run_image(&["cat cached"]), "1");
-    bench.built(&request).await;
-    let again = bench.built(&request).await;
+    harness.built(&request).await;
+    let again = harness.built(&request).await;
     assert_eq!(prints(&again.id, &["cat /app/cached"]), "1");
     request.secrets = secrets(&[("TOKEN", "another")]);
-    let changed = bench.built(&request).await;
+    let changed = harness.built(&request).await;
     assert_eq!(prints(&changed.id, &["cat /app/cached"]), "2");
 }
 
 #[tokio::test]
 async fn railpack_that_cannot_prepare_names_the_reason() {
     let tool = Tool::new("railpackfails");
-    let bench = &tool.bench;
-    bench.write("main.txt", "source");
-    let fails = async |request: &BuildRequest| bench.build(request).await.unwrap_err();
+    let harness = &tool.harness;
+    harness.write("main.txt", "source");
+    let fails = async |request: &BuildRequest| harness.build(request).await.unwrap_err();
     tool.write(
         "info.json",
         r#"{"success":false,"logs":[{"msg":"no provider matched"}]}"#,
@@ -138,7 +138,7 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
         "{error}"
     );
     // Without a build type, railpack is the last that is tried.
-    let error = fails(&bench.request()).await;
+    let error = fails(&harness.request()).await;
     assert!(error.to_string().contains("no provider matched"), "{error}");
     tool.write("code", "75");
     let error = fails(&tool.request()).await;
@@ -163,7 +163,7 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
     let error = fails(&tool.request()).await.to_string();
     assert!(error.contains("railpack is not installed"), "{error}");
     assert!(matches!(
-        fails(&bench.request()).await,
+        fails(&harness.request()).await,
         BuildError::NotDetected(_)
     ));
 }

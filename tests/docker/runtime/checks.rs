@@ -7,7 +7,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_exec_probe_is_reported_by_its_exit_code() {
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     for (hash, command, expected) in [
         (
             "h1",
@@ -17,7 +17,7 @@ async fn silent_exec_probe_is_reported_by_its_exit_code() {
         ("h2", &["sh", "-c", "echo no database; exit 1"], "no database"),
         ("h3", &["sleep", "1000"], "exceeded timeout"),
     ] {
-        let mut wanted = rig.workload("web", hash, Does::NeverGetWell);
+        let mut wanted = harness.workload("web", hash, Does::NeverGetWell);
         wanted.spec.health = Some(Health {
             probe: Probe::Exec(command.iter().map(|part| (*part).to_owned()).collect()),
             interval: Duration::from_millis(100),
@@ -25,14 +25,14 @@ async fn silent_exec_probe_is_reported_by_its_exit_code() {
             retries: 1,
             start_period: Duration::ZERO,
         });
-        rig.runtime.deploy(&wanted).await.unwrap();
+        harness.runtime.deploy(&wanted).await.unwrap();
         let of_it = |all: &[Replica]| {
             all.iter()
                 .find(|one| one.hash == hash)
                 .map(|one| one.state.clone())
         };
         let sick = |all: &[Replica]| matches!(of_it(all), Some(ReplicaState::Unhealthy(_)));
-        let told = of_it(&rig.replicas_until(&wanted, sick).await);
+        let told = of_it(&harness.replicas_until(&wanted, sick).await);
         let Some(ReplicaState::Unhealthy(why)) = told else {
             panic!("{told:?}");
         };
@@ -43,10 +43,10 @@ async fn silent_exec_probe_is_reported_by_its_exit_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secret_truncated_by_the_engine_is_redacted() {
     const TOKEN: &str = "S3cretValue-9f8e7d6c5b4a";
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     // The engine keeps 4096 bytes of a check's output, and twenty lines are asked for of the last words.
     let long = "head -c 4086 /dev/zero | tr '\\0' x; printf %s \"$TOK\"; exit 1";
-    let mut wanted = rig.workload("web", "h1", Does::NeverGetWell);
+    let mut wanted = harness.workload("web", "h1", Does::NeverGetWell);
     wanted.spec.env.push(EnvVar::confidential("TOK", TOKEN));
     wanted.spec.health = Some(Health {
         probe: Probe::Exec(["sh", "-c", long].map(str::to_owned).into()),
@@ -55,9 +55,9 @@ async fn secret_truncated_by_the_engine_is_redacted() {
         retries: 1,
         start_period: Duration::ZERO,
     });
-    rig.runtime.deploy(&wanted).await.unwrap();
+    harness.runtime.deploy(&wanted).await.unwrap();
     let sick = |all: &[Replica]| matches!(all[0].state, ReplicaState::Unhealthy(_));
-    let all = rig.replicas_until(&wanted, sick).await;
+    let all = harness.replicas_until(&wanted, sick).await;
     let ReplicaState::Unhealthy(why) = &all[0].state else {
         panic!("{all:?}");
     };
@@ -65,20 +65,20 @@ async fn secret_truncated_by_the_engine_is_redacted() {
 
     // Its last words: the end of a line that began long ago.
     let script = "head -c 20000 /dev/zero | tr '\\0' y; printf %s \"$TOK\"; head -c 5105 /dev/zero | tr '\\0' z; exit 1";
-    let mut wanted = rig.workload("web", "h2", Does::Exit(1));
+    let mut wanted = harness.workload("web", "h2", Does::Exit(1));
     wanted.spec.env.push(EnvVar::confidential("TOK", TOKEN));
     wanted.spec.command = ["sh", "-c", script].map(Into::into).into();
     wanted.spec.restart = Restart::Never;
-    rig.runtime.deploy(&wanted).await.unwrap();
+    harness.runtime.deploy(&wanted).await.unwrap();
     let of_it = |all: &[Replica]| all.iter().find(|one| one.hash == "h2").cloned();
     let ended =
         |all: &[Replica]| of_it(all).is_some_and(|one| matches!(one.state, ReplicaState::Exited { .. }));
-    let all = rig.replicas_until(&wanted, ended).await;
+    let all = harness.replicas_until(&wanted, ended).await;
     let one = of_it(&all).unwrap();
     let ReplicaState::Exited { message, .. } = &one.state else {
         panic!("{one:?}");
     };
-    let tail = rig
+    let tail = harness
         .runtime
         .log_tail(&wanted.identity.app, &one.id, &RedactionPolicy::default())
         .await;

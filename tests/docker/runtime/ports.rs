@@ -5,7 +5,7 @@ use crate::common::run;
 use davit::api::{Protocol, Strategy};
 use davit::runtime::{Deployment, Port, RuntimeError};
 
-use crate::contract::runtime_contract::{Does, Rig, free_port, ids};
+use crate::contract::runtime_contract::{Does, Harness, free_port, ids};
 
 /// An address that no machine has (RFC 5737).
 const NOWHERE: &str = "192.0.2.1";
@@ -24,7 +24,7 @@ fn with_port(mut workload: Deployment, port: u16, ip: Option<&str>, protocol: Pr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_host_ip_is_reported_and_stops_no_container() {
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     let port = free_port();
     let told = |refused: RuntimeError| {
         let said = refused.to_string();
@@ -34,9 +34,14 @@ async fn unknown_host_ip_is_reported_and_stops_no_container() {
             "{said}"
         );
     };
-    let serves = with_port(rig.workload("web", "h1", Does::Serve), port, None, Protocol::Tcp);
-    rig.settle(&serves).await;
-    let before = rig.replicas(&serves).await;
+    let serves = with_port(
+        harness.workload("web", "h1", Does::Serve),
+        port,
+        None,
+        Protocol::Tcp,
+    );
+    harness.settle(&serves).await;
+    let before = harness.replicas(&serves).await;
     let places: Vec<_> = before[0]
         .endpoints
         .iter()
@@ -46,36 +51,36 @@ async fn unknown_host_ip_is_reported_and_stops_no_container() {
     assert!(places.contains(&everywhere), "{places:?}");
     for (hash, protocol) in [("h2", Protocol::Tcp), ("h3", Protocol::Udp)] {
         let moved = with_port(
-            rig.workload("web", hash, Does::Serve),
+            harness.workload("web", hash, Does::Serve),
             port,
             Some(NOWHERE),
             protocol,
         );
-        told(rig.runtime.deploy(&moved).await.unwrap_err());
-        let after = rig.replicas(&serves).await;
+        told(harness.runtime.deploy(&moved).await.unwrap_err());
+        let after = harness.replicas(&serves).await;
         let still = after.iter().any(|it| it.id == before[0].id && it.serving);
         assert!(still, "the old one was stopped for nothing: {after:?}");
     }
-    rig.settle(&serves).await;
-    assert_eq!(ids(&rig.replicas(&serves).await), ids(&before));
+    harness.settle(&serves).await;
+    assert_eq!(ids(&harness.replicas(&serves).await), ids(&before));
 
     // Where nothing is to be stopped it is the engine that says so, and each time in the same words.
     let alone = with_port(
-        rig.workload("alone", "h4", Does::Serve),
+        harness.workload("alone", "h4", Does::Serve),
         port,
         Some(NOWHERE),
         Protocol::Tcp,
     );
     for _ in 0..2 {
-        told(rig.runtime.deploy(&alone).await.unwrap_err());
+        told(harness.runtime.deploy(&alone).await.unwrap_err());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn port_of_another_instance_is_reported_as_another_davits() {
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     let port = free_port();
-    let elsewhere = Rig::docker("rt");
+    let elsewhere = Harness::docker("rt");
     let mut holder = with_port(
         elsewhere.workload("holder", "h1", Does::Serve),
         port,
@@ -85,8 +90,13 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
     holder.spec.health = None;
     let mut elsewhere = elsewhere;
     elsewhere.settle(&holder).await;
-    let wanted = with_port(rig.workload("web", "h2", Does::Serve), port, None, Protocol::Tcp);
-    let refused = rig.runtime.deploy(&wanted).await.unwrap_err();
+    let wanted = with_port(
+        harness.workload("web", "h2", Does::Serve),
+        port,
+        None,
+        Protocol::Tcp,
+    );
+    let refused = harness.runtime.deploy(&wanted).await.unwrap_err();
     let RuntimeError::PortTaken { by, .. } = &refused else {
         panic!("{refused}")
     };
@@ -97,16 +107,21 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
     assert!(by.starts_with("container ") && by.ends_with(&instance), "{by}");
 
     let mut neighbour = with_port(
-        rig.workload("other", "h3", Does::Serve),
+        harness.workload("other", "h3", Does::Serve),
         free_port(),
         None,
         Protocol::Tcp,
     );
     neighbour.spec.health = None;
-    rig.settle(&neighbour).await;
+    harness.settle(&neighbour).await;
     let port = neighbour.spec.ports[0].host.unwrap();
-    let wanted = with_port(rig.workload("web", "h4", Does::Serve), port, None, Protocol::Tcp);
-    let refused = rig.runtime.deploy(&wanted).await.unwrap_err().to_string();
+    let wanted = with_port(
+        harness.workload("web", "h4", Does::Serve),
+        port,
+        None,
+        Protocol::Tcp,
+    );
+    let refused = harness.runtime.deploy(&wanted).await.unwrap_err().to_string();
     assert!(
         refused.contains(&format!(
             "taken by Application {} (container ",
@@ -118,13 +133,18 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn host_port_is_handed_over_to_a_container_that_starts_with_the_name() {
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     let began = jiff::Timestamp::now().as_second().to_string();
     let port = free_port();
     for hash in ["h1", "h2"] {
-        let wanted = with_port(rig.workload("web", hash, Does::Serve), port, None, Protocol::Tcp);
-        rig.settle(&wanted).await;
-        let serving = rig.replicas(&wanted).await;
+        let wanted = with_port(
+            harness.workload("web", hash, Does::Serve),
+            port,
+            None,
+            Protocol::Tcp,
+        );
+        harness.settle(&wanted).await;
+        let serving = harness.replicas(&wanted).await;
         assert!(serving.len() == 1 && serving[0].serving, "{serving:?}");
         // A running container that left its network and came back would be out of reach in between.
         let until = (jiff::Timestamp::now().as_second() + 1).to_string();

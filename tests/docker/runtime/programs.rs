@@ -40,19 +40,19 @@ fn foreign_image(scope: &DockerScope, shell: bool) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn program_for_another_architecture_is_reported_by_its_architecture() {
-    let mut rig = Rig::docker("rt");
+    let mut harness = Harness::docker("rt");
     for (shell, hash) in [(true, "h1"), (false, "h2")] {
-        let mut wanted = rig.workload("web", hash, Does::Serve);
-        wanted.spec.image = foreign_image(scope(&rig), shell);
+        let mut wanted = harness.workload("web", hash, Does::Serve);
+        wanted.spec.image = foreign_image(scope(&harness), shell);
         wanted.spec.command.clear();
         wanted.spec.health = None;
         let end = Instant::now() + PATIENCE;
         let refused = loop {
-            match rig.runtime.deploy(&wanted).await {
+            match harness.runtime.deploy(&wanted).await {
                 Err(refused) => break refused,
                 Ok(progress) => assert!(Instant::now() < end, "{progress:?}"),
             }
-            let _ = tokio::time::timeout(Duration::from_millis(200), rig.events.next()).await;
+            let _ = tokio::time::timeout(Duration::from_millis(200), harness.events.next()).await;
         };
         let RuntimeError::WrongArchitecture {
             subject,
@@ -69,8 +69,8 @@ async fn program_for_another_architecture_is_reported_by_its_architecture() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_longer_than_the_kernel_allows_is_reported_by_its_fields() {
-    let mut rig = Rig::docker("rt");
-    let mut wanted = rig.workload("web", "h1", Does::Serve);
+    let mut harness = Harness::docker("rt");
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
     // Each is below the limit for one string, all together are above the limit for all.
     wanted.spec.env.extend((0..40).map(|number| {
         let value = "x".repeat(100_000);
@@ -78,11 +78,11 @@ async fn command_longer_than_the_kernel_allows_is_reported_by_its_fields() {
     }));
     let end = Instant::now() + PATIENCE;
     let refused = loop {
-        match rig.runtime.deploy(&wanted).await {
+        match harness.runtime.deploy(&wanted).await {
             Err(refused) => break refused,
             Ok(progress) => assert!(Instant::now() < end, "{progress:?}"),
         }
-        let _ = tokio::time::timeout(Duration::from_millis(200), rig.events.next()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(200), harness.events.next()).await;
     };
     let message = davit::error::Problem::of(&refused).message;
     assert!(

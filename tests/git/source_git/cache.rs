@@ -12,7 +12,7 @@ use davit::model::{GitCredential, RefSpec};
 use davit::redact::Secret;
 use davit::source::GitRemote;
 
-use super::{World, branch, commit, expect, file_remote, read, remote};
+use super::{Harness, branch, commit, expect, file_remote, read, remote};
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps};
 
@@ -22,7 +22,7 @@ async fn cached_commit_is_not_fetched_again() {
     let repo = GitRepo::with(&[("index.html", "one")]);
     let first = commit(&repo.head());
     server.publish("shop.git", &repo);
-    let world = World::new();
+    let harness = Harness::new();
     let shop = GitRemote {
         ca: Some(server.ca.ca_pem.clone().into_bytes()),
         ..remote(&server.url(Access::Anonymous, "shop.git"))
@@ -31,20 +31,20 @@ async fn cached_commit_is_not_fetched_again() {
         let fetch = |line: &&String| line.contains("git-upload-pack") && line.starts_with("POST");
         server.requests().iter().filter(fetch).count()
     };
-    world.checkout(&shop, &first, &branch("main")).await.unwrap();
+    harness.checkout(&shop, &first, &branch("main")).await.unwrap();
     let before = posts(&server);
     assert!(before > 0);
-    world.checkout(&shop, &first, &branch("main")).await.unwrap();
+    harness.checkout(&shop, &first, &branch("main")).await.unwrap();
     assert_eq!(posts(&server), before);
-    assert!(world.log().contains("is in the cache"), "{}", world.log());
+    assert!(harness.log().contains("is in the cache"), "{}", harness.log());
 
     let second = commit(&repo.commit("second", &[("index.html", "two")]));
     server.publish("shop.git", &repo);
-    let checkout = world.checkout(&shop, &second, &branch("main")).await.unwrap();
+    let checkout = harness.checkout(&shop, &second, &branch("main")).await.unwrap();
     assert_eq!(read(&checkout, "index.html"), "two");
-    assert_eq!(world.repositories().len(), 1);
+    assert_eq!(harness.repositories().len(), 1);
     server.stop();
-    let checkout = world.checkout(&shop, &first, &branch("main")).await.unwrap();
+    let checkout = harness.checkout(&shop, &first, &branch("main")).await.unwrap();
     assert_eq!(read(&checkout, "index.html"), "one");
 }
 
@@ -52,18 +52,18 @@ async fn cached_commit_is_not_fetched_again() {
 async fn concurrent_fetches_of_one_commit_are_shared() {
     let repo = GitRepo::with(&[("index.html", "one")]);
     let (local, tip) = (file_remote(repo.path()), commit(&repo.head()));
-    let world = World::development();
+    let harness = Harness::development();
     let spec = branch("main");
-    let four = futures::future::join_all((0..4).map(|_| world.checkout(&local, &tip, &spec))).await;
+    let four = futures::future::join_all((0..4).map(|_| harness.checkout(&local, &tip, &spec))).await;
     for checkout in four {
         assert_eq!(read(&checkout.unwrap(), "index.html"), "one");
     }
-    assert_eq!(world.log().matches("Fetching ").count(), 1, "{}", world.log());
+    assert_eq!(harness.log().matches("Fetching ").count(), 1, "{}", harness.log());
     assert_eq!(
-        world.log().matches("is in the cache").count(),
+        harness.log().matches("is in the cache").count(),
         3,
         "{}",
-        world.log()
+        harness.log()
     );
 }
 
@@ -75,10 +75,10 @@ async fn broken_cache_is_discarded() {
     let repo = GitRepo::with(&[("index.html", "one"), ("data", &"x".repeat(10_000))]);
     let first = commit(&repo.head());
     let local = file_remote(repo.path());
-    let world = World::development();
-    world.checkout(&local, &first, &branch("main")).await.unwrap();
+    let harness = Harness::development();
+    harness.checkout(&local, &first, &branch("main")).await.unwrap();
 
-    let repository = world.repositories().remove(0);
+    let repository = harness.repositories().remove(0);
     let broken: [Damage; 4] = [
         ("a pack cut short", |dir| {
             for file in std::fs::read_dir(dir.join("objects/pack")).unwrap() {
@@ -100,15 +100,15 @@ async fn broken_cache_is_discarded() {
     ];
     for (what, damage) in broken {
         damage(&repository);
-        let checkout = world.checkout(&local, &first, &branch("main")).await;
+        let checkout = harness.checkout(&local, &first, &branch("main")).await;
         assert_eq!(read(&checkout.expect(what), "index.html"), "one", "{what}");
-        assert!(world.log().contains("fetching it anew"), "{what}");
+        assert!(harness.log().contains("fetching it anew"), "{what}");
     }
 }
 
 #[tokio::test]
 async fn cache_beyond_its_limit_is_pruned() {
-    let world = World::with(|options| {
+    let harness = Harness::with(|options| {
         options.allow_file = true;
         options.max_cache_bytes = 400_000;
     });
@@ -125,28 +125,28 @@ async fn cache_beyond_its_limit_is_pruned() {
         .collect();
     for repo in &repos {
         let local = file_remote(repo.path());
-        world
+        harness
             .checkout(&local, &commit(&repo.head()), &branch("main"))
             .await
             .unwrap();
     }
-    let left = world.repositories().len();
+    let left = harness.repositories().len();
     assert!((1..5).contains(&left), "{left} of 5 repositories of about 120 kB");
     // The newest is still there, the oldest is fetched again.
-    let log = world.log().len();
+    let log = harness.log().len();
     for (repo, sentence) in [(&repos[4], "is in the cache"), (&repos[0], "Fetching")] {
         let local = file_remote(repo.path());
-        world
+        harness
             .checkout(&local, &commit(&repo.head()), &branch("main"))
             .await
             .unwrap();
-        assert!(world.log()[log..].contains(sentence), "{}", world.log());
+        assert!(harness.log()[log..].contains(sentence), "{}", harness.log());
     }
 }
 
-/// A world whose git speaks the old protocol, in which a server gives only what a ref names.
-fn old_protocol() -> World {
-    World::with(|options| {
+/// A harness whose git speaks the old protocol, in which a server gives only what a ref names.
+fn old_protocol() -> Harness {
+    Harness::with(|options| {
         options.allow_file = true;
         options
             .environment
@@ -170,7 +170,7 @@ async fn server_without_fetch_by_hash_is_asked_for_the_ref() {
             &format!("empty {number}"),
         ]);
     }
-    let world = old_protocol();
+    let harness = old_protocol();
     // The tip itself, then commits that the branch has left behind near and far, then one that only a hash names.
     for (wanted, spec, content) in [
         (commit(&repo.head()), branch("main"), "two"),
@@ -178,14 +178,14 @@ async fn server_without_fetch_by_hash_is_asked_for_the_ref() {
         (second, RefSpec::Default, "two"),
         (first.clone(), RefSpec::Commit(first.clone()), "one"),
     ] {
-        let checkout = world.checkout(&local, &wanted, &spec).await.unwrap();
+        let checkout = harness.checkout(&local, &wanted, &spec).await.unwrap();
         assert_eq!(read(&checkout, "index.html"), content);
         assert_eq!(checkout.commit, wanted);
     }
     assert!(
-        world.log().contains("gives no commit by its hash"),
+        harness.log().contains("gives no commit by its hash"),
         "{}",
-        world.log()
+        harness.log()
     );
 
     let fresh = old_protocol();
@@ -242,13 +242,13 @@ async fn git_process_has_no_secret_argument_and_ends_when_cancelled() {
         ..remote(&format!("ssh://git@127.0.0.1:{port}/shop.git"))
     };
     for (remote, program) in [(https, "git-remote-https"), (ssh, "ssh")] {
-        let world = std::sync::Arc::new(World::new());
+        let harness = std::sync::Arc::new(Harness::new());
         let task = tokio::spawn({
-            let world = world.clone();
-            async move { world.resolve(&remote, &RefSpec::Default).await }
+            let harness = harness.clone();
+            async move { harness.resolve(&remote, &RefSpec::Default).await }
         });
         let mark = format!("127.0.0.1:{port}");
-        let cache = world.dir.path().join("cache").display().to_string();
+        let cache = harness.dir.path().join("cache").display().to_string();
         let ours = || {
             let mut lines = processes(&mark);
             lines.extend(processes(&cache));
@@ -273,20 +273,20 @@ async fn git_process_has_no_secret_argument_and_ends_when_cancelled() {
             ours()
         );
 
-        world.cancel.cancel();
+        harness.cancel.cancel();
         let error = task.await.unwrap().unwrap_err();
         expect(&error, Cancelled, Terminal, &[]);
         assert_eq!(ours(), Vec::<String>::new(), "git has ended");
-        world.is_clean();
+        harness.is_clean();
     }
 }
 
 #[tokio::test]
 async fn server_that_never_answers_times_out() {
     let (_listener, port) = silent();
-    let world = World::with(|options| options.resolve_timeout = Duration::from_millis(200));
+    let harness = Harness::with(|options| options.resolve_timeout = Duration::from_millis(200));
     let silent = remote(&format!("https://127.0.0.1:{port}/shop.git"));
-    world
+    harness
         .refuses(
             &silent,
             &RefSpec::Default,
@@ -339,16 +339,16 @@ async fn full_disk_has_its_own_reason_and_leaves_no_partial_files() {
 
     // The place for the files is too small: the cache works.
     let disk = SmallDisk::new();
-    let world = World::development();
+    let harness = Harness::development();
     let request = davit::source::CheckoutRequest {
         remote: &local,
         commit: &tip,
         spec: &RefSpec::Default,
         submodules: false,
     };
-    let error = world
+    let error = harness
         .git
-        .checkout(request, disk.0.path(), &world.log, &world.cancel)
+        .checkout(request, disk.0.path(), &harness.log, &harness.cancel)
         .await
         .unwrap_err();
     expect(&error, DiskFull, Transient, &["no space left"]);
@@ -357,7 +357,7 @@ async fn full_disk_has_its_own_reason_and_leaves_no_partial_files() {
 
     // The cache is too small.
     let disk = SmallDisk::new();
-    let world = World::with(|options| {
+    let harness = Harness::with(|options| {
         options.allow_file = true;
         options.cache_dir = disk.0.path().join("cache");
     });
@@ -368,11 +368,14 @@ async fn full_disk_has_its_own_reason_and_leaves_no_partial_files() {
     };
     let repo = GitRepo::with(&[("noise", &noisy)]);
     let (local, tip) = (file_remote(repo.path()), commit(&repo.head()));
-    let error = world.checkout(&local, &tip, &RefSpec::Default).await.unwrap_err();
+    let error = harness
+        .checkout(&local, &tip, &RefSpec::Default)
+        .await
+        .unwrap_err();
     expect(&error, DiskFull, Transient, &["no space left"]);
     assert_eq!(
         super::names(&disk.0.path().join("cache/repositories")),
         Vec::<String>::new()
     );
-    assert_eq!(super::names(&world.work()), Vec::<String>::new());
+    assert_eq!(super::names(&harness.work()), Vec::<String>::new());
 }

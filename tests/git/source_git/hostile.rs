@@ -8,7 +8,7 @@ use davit::api::Reason::GitFailed;
 use davit::error::Class::Terminal;
 use davit::model::RefSpec;
 
-use super::{World, branch, commit, expect, file_remote, names, read};
+use super::{Harness, branch, commit, expect, file_remote, names, read};
 use crate::common::git_repo::{GitRepo, git};
 use crate::common::run;
 
@@ -27,8 +27,8 @@ async fn checkout_keeps_links_modes_and_names() {
     std::os::unix::fs::symlink("bin/run", repo.path().join("link")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", repo.path().join("outside")).unwrap();
     repo.commit("links", &[]);
-    let world = World::development();
-    let checkout = world
+    let harness = Harness::development();
+    let checkout = harness
         .fetch(&file_remote(repo.path()), &RefSpec::Default)
         .await
         .unwrap();
@@ -58,7 +58,7 @@ async fn commit_message_is_shortened_to_plain_text() {
     );
     let head = object(&repo, "commit", content.as_bytes());
     repo.git(["update-ref", "refs/heads/main", &head]);
-    let checkout = World::development()
+    let checkout = Harness::development()
         .fetch(&file_remote(repo.path()), &branch("main"))
         .await
         .unwrap();
@@ -93,8 +93,8 @@ async fn content_of_a_repository_is_never_executed() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     repo.git(["config", "core.fsmonitor", &touch]);
-    let world = World::development();
-    let checkout = world
+    let harness = Harness::development();
+    let checkout = harness
         .fetch(&file_remote(repo.path()), &branch("main"))
         .await
         .unwrap();
@@ -127,8 +127,8 @@ async fn git_configuration_of_the_user_is_ignored() {
             .env("GIT_ALLOW_PROTOCOL", "https"));
         return;
     }
-    let world = World::development();
-    let checkout = world
+    let harness = Harness::development();
+    let checkout = harness
         .fetch(&file_remote(repo.path()), &RefSpec::Default)
         .await
         .unwrap();
@@ -141,13 +141,13 @@ async fn repository_around_the_cache_is_ignored() {
     let around = GitRepo::new();
     around.git(["config", "url.https://evil.invalid/.insteadOf", "file://"]);
     let cache = around.path().join("cache");
-    let world = World::with(|options| {
+    let harness = Harness::with(|options| {
         options.allow_file = true;
         options.cache_dir = cache;
     });
     let local = file_remote(repo.path());
-    let tip = world.resolve(&local, &RefSpec::Default).await.unwrap();
-    let checkout = world.checkout(&local, &tip, &RefSpec::Default).await.unwrap();
+    let tip = harness.resolve(&local, &RefSpec::Default).await.unwrap();
+    let checkout = harness.checkout(&local, &tip, &RefSpec::Default).await.unwrap();
     assert_eq!(read(&checkout, "file"), "x");
 }
 
@@ -164,8 +164,8 @@ async fn repository_with_sha256_hashes_is_checked_out() {
     std::fs::write(dir.path().join("file"), "x").unwrap();
     run(git(dir.path()).args(["add", "file"]));
     run(git(dir.path()).args(["commit", "--quiet", "--message", "first"]));
-    let world = World::development();
-    let checkout = world
+    let harness = Harness::development();
+    let checkout = harness
         .fetch(&file_remote(dir.path()), &branch("main"))
         .await
         .unwrap();
@@ -196,7 +196,7 @@ fn entry(mode: &str, name: &str, id: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn tree_that_writes_outside_is_rejected() {
-    let world = World::development();
+    let harness = Harness::development();
     for name in ["..", ".git", ".GIT", "a/b"] {
         let repo = GitRepo::with(&[("file", "x")]);
         let blob = object(&repo, "blob", b"evil");
@@ -204,11 +204,11 @@ async fn tree_that_writes_outside_is_rejected() {
         let tree = object(&repo, "tree", &entry("40000", name, &inner));
         let head = repo.git(["commit-tree", "-m", "evil", &tree]);
         repo.git(["update-ref", "refs/heads/evil", &head]);
-        let error = world
+        let error = harness
             .checkout(&file_remote(repo.path()), &commit(&head), &branch("evil"))
             .await
             .unwrap_err();
         expect(&error, GitFailed, Terminal, &["accept the content"]);
-        world.is_clean();
+        harness.is_clean();
     }
 }

@@ -8,7 +8,7 @@ use davit::model::{GitCredential, RefSpec};
 use davit::redact::Secret;
 use davit::source::GitRemote;
 
-use super::{World, branch, commit, expect, file_remote, names, read, remote, tag};
+use super::{Harness, branch, commit, expect, file_remote, names, read, remote, tag};
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps};
 
@@ -40,7 +40,7 @@ async fn ref_of_each_kind_resolves_to_its_commit() {
     repo.git(["branch", "other/main", &first]);
     server.publish("shop.git", &repo);
     let shop = at(&server, Access::Anonymous, "shop.git");
-    let world = World::new();
+    let harness = Harness::new();
 
     for (spec, wanted, content) in [
         (RefSpec::Default, &third, "three"),
@@ -50,18 +50,18 @@ async fn ref_of_each_kind_resolves_to_its_commit() {
         (tag("v1"), &first, "one"),
         (RefSpec::Commit(commit(&second)), &second, "two"),
     ] {
-        let checkout = world.fetch(&shop, &spec).await.unwrap();
+        let checkout = harness.fetch(&shop, &spec).await.unwrap();
         assert_eq!(checkout.commit.as_str(), wanted, "{spec:?}");
         assert_eq!(read(&checkout, "index.html"), content, "{spec:?}");
         assert_eq!(names(&checkout.root()), ["index.html"], "no .git");
         assert_eq!(checkout.author, "Jane Doe <jane@example.com>");
     }
-    let checkout = world.fetch(&shop, &branch("feature/x")).await.unwrap();
+    let checkout = harness.fetch(&shop, &branch("feature/x")).await.unwrap();
     assert_eq!(checkout.message, "second line");
     let root = checkout.root();
     drop(checkout);
     assert!(!root.exists());
-    world.is_clean();
+    harness.is_clean();
 
     let missing = "0123456789012345678901234567890123456789";
     for (spec, words) in [
@@ -84,11 +84,13 @@ async fn ref_of_each_kind_resolves_to_its_commit() {
             &[missing, "spec.source.git.ref.commit"],
         ),
     ] {
-        world.refuses(&shop, &spec, GitRefNotFound, Terminal, words).await;
+        harness
+            .refuses(&shop, &spec, GitRefNotFound, Terminal, words)
+            .await;
     }
-    let (world, empty) = (World::development(), GitRepo::new());
+    let (harness, empty) = (Harness::development(), GitRepo::new());
     let empty = file_remote(empty.path());
-    world
+    harness
         .refuses(
             &empty,
             &RefSpec::Default,
@@ -104,7 +106,7 @@ async fn repository_is_fetched_only_with_its_credential() {
     let mut server = GitHttps::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     server.publish("shop.git", &repo);
-    let world = World::new();
+    let harness = Harness::new();
     let bearer = |token: &str| GitCredential::Bearer(Secret::from(token));
 
     let with = |access, credential| GitRemote {
@@ -115,7 +117,7 @@ async fn repository_is_fetched_only_with_its_credential() {
         with(Access::Basic, basic(&server.user, &server.password)),
         with(Access::Bearer, bearer(&server.bearer)),
     ] {
-        let checkout = world.fetch(&remote, &branch("main")).await.unwrap();
+        let checkout = harness.fetch(&remote, &branch("main")).await.unwrap();
         assert_eq!(read(&checkout, "index.html"), "one");
     }
     let (wants, refused) = (
@@ -129,11 +131,11 @@ async fn repository_is_fetched_only_with_its_credential() {
         (with(Access::Bearer, bearer("hunter2")), refused),
     ] {
         let field = &["spec.source.git.secretRef", said];
-        world
+        harness
             .refuses(&remote, &branch("main"), GitAuthFailed, Terminal, field)
             .await;
         // The commit is in the cache, but under another credential.
-        let error = world
+        let error = harness
             .checkout(&remote, &commit(&repo.head()), &branch("main"))
             .await
             .unwrap_err();
@@ -142,7 +144,7 @@ async fn repository_is_fetched_only_with_its_credential() {
     }
 
     let nothing = at(&server, Access::Anonymous, "nothing.git");
-    world
+    harness
         .refuses(
             &nothing,
             &RefSpec::Default,
@@ -155,12 +157,12 @@ async fn repository_is_fetched_only_with_its_credential() {
         ca: None,
         ..at(&server, Access::Anonymous, "shop.git")
     };
-    world
+    harness
         .refuses(&stranger, &RefSpec::Default, GitTlsFailed, Terminal, &["ca.crt"])
         .await;
     let shop = at(&server, Access::Anonymous, "shop.git");
     server.stop();
-    world
+    harness
         .refuses(
             &shop,
             &RefSpec::Default,
@@ -170,7 +172,7 @@ async fn repository_is_fetched_only_with_its_credential() {
         )
         .await;
     let nowhere = remote("https://nowhere.invalid/shop.git");
-    world
+    harness
         .refuses(
             &nowhere,
             &RefSpec::Default,
@@ -185,7 +187,7 @@ async fn repository_is_fetched_only_with_its_credential() {
 async fn url_scheme_other_than_https_and_ssh_needs_a_flag() {
     let repo = GitRepo::with(&[("index.html", "one")]);
     let local = file_remote(repo.path());
-    let production = World::new();
+    let production = Harness::new();
     for remote in [
         &local,
         &remote("http://127.0.0.1:1/shop.git"),
@@ -202,7 +204,7 @@ async fn url_scheme_other_than_https_and_ssh_needs_a_flag() {
             )
             .await;
     }
-    let development = World::development();
+    let development = Harness::development();
     let checkout = development.fetch(&local, &RefSpec::Default).await.unwrap();
     assert_eq!(read(&checkout, "index.html"), "one");
     drop(checkout);
@@ -234,14 +236,14 @@ async fn hash_of_a_tag_object_is_rejected_as_commit() {
     let of_tag = commit(repo.git(["rev-parse", "v1"]).trim());
     let head = repo.head();
     assert_ne!(of_tag.as_str(), head);
-    let world = World::development();
+    let harness = Harness::development();
     let spec = RefSpec::Commit(of_tag.clone());
     let way_out = format!("set spec.source.git.ref.commit to {head}");
     let says = [of_tag.as_str(), "annotated tag", way_out.as_str()];
-    world
+    harness
         .refuses(&file_remote(repo.path()), &spec, GitRefNotFound, Terminal, &says)
         .await;
-    let asked = world
+    let asked = harness
         .checkout(&file_remote(repo.path()), &of_tag, &RefSpec::Default)
         .await;
     expect(

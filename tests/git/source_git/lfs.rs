@@ -10,7 +10,7 @@ use davit::redact::Secret;
 use davit::source::GitRemote;
 use sha2::{Digest as _, Sha256};
 
-use super::{World, commit, expect, file_remote, read, remote};
+use super::{Harness, commit, expect, file_remote, read, remote};
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::GitSsh;
 use crate::common::gitea::Gitea;
@@ -63,10 +63,10 @@ async fn lfs_files_are_fetched_with_the_credential_and_cached() {
     for content in [art.as_str(), tool] {
         gitea.upload_lfs("art", &oid(content), content);
     }
-    let world = World::development();
+    let harness = Harness::development();
     let remote = basic(&gitea, &url);
     for round in 0..2 {
-        let checkout = world
+        let checkout = harness
             .checkout(&remote, &commit(&head), &RefSpec::Default)
             .await
             .unwrap();
@@ -80,7 +80,7 @@ async fn lfs_files_are_fetched_with_the_credential_and_cached() {
             std::fs::metadata(path).unwrap().permissions().mode() & 0o777
         };
         assert_eq!((mode("tool.bin"), mode("again.bin")), (0o755, 0o644));
-        let log = world.log();
+        let log = harness.log();
         let count = if round == 0 {
             "downloading 2 objects"
         } else {
@@ -90,7 +90,7 @@ async fn lfs_files_are_fetched_with_the_credential_and_cached() {
         // The second round needs no server.
         gitea.stop();
     }
-    world.is_clean();
+    harness.is_clean();
 }
 
 #[tokio::test]
@@ -98,11 +98,11 @@ async fn lfs_content_that_cannot_be_had_fails_with_a_reason() {
     let gitea = Gitea::start();
     let repo = GitRepo::with(&[ATTRIBUTES, ("art/big.bin", &pointer("never pushed"))]);
     let url = gitea.create_repository("missing", &repo);
-    let world = World::development();
+    let harness = Harness::development();
     let fails = async |remote: &GitRemote, reason, words: &[&str]| {
-        let error = world.fetch(remote, &RefSpec::Default).await.unwrap_err();
+        let error = harness.fetch(remote, &RefSpec::Default).await.unwrap_err();
         expect(&error, reason, Terminal, words);
-        world.is_clean();
+        harness.is_clean();
     };
     fails(
         &basic(&gitea, &url),
@@ -152,7 +152,7 @@ async fn lfs_over_ssh_uses_what_the_server_names() {
     gitea.upload_lfs("shop", &oid("content"), "content");
     let server = GitSsh::start();
     server.publish("shop.git", &repo);
-    let world = World::development();
+    let harness = Harness::development();
     let over_ssh = GitRemote {
         credential: GitCredential::Ssh {
             key: Secret::from(server.client_key.as_str()),
@@ -161,7 +161,7 @@ async fn lfs_over_ssh_uses_what_the_server_names() {
         },
         ..remote(&server.url("shop.git"))
     };
-    let error = world.fetch(&over_ssh, &RefSpec::Default).await.unwrap_err();
+    let error = harness.fetch(&over_ssh, &RefSpec::Default).await.unwrap_err();
     expect(&error, GitLfsFailed, Terminal, &["git-lfs-authenticate"]);
     let pair = format!("{}:{}", gitea.user, gitea.token);
     let pair = base64::engine::general_purpose::STANDARD.encode(pair);
@@ -170,7 +170,7 @@ async fn lfs_over_ssh_uses_what_the_server_names() {
         "header": {"Authorization": format!("Basic {pair}")},
     });
     server.answer_lfs_authenticate(&answer.to_string());
-    let checkout = world.fetch(&over_ssh, &RefSpec::Default).await.unwrap();
+    let checkout = harness.fetch(&over_ssh, &RefSpec::Default).await.unwrap();
     assert_eq!(read(&checkout, "big.bin"), "content");
 }
 
@@ -194,12 +194,12 @@ async fn submodules_and_filters_that_are_left_out_are_logged() {
         &format!("160000,{},lib", repo.head()),
     ]);
     repo.git(["commit", "--quiet", "--message", "a submodule"]);
-    let world = World::development();
-    world
+    let harness = Harness::development();
+    harness
         .fetch(&file_remote(repo.path()), &RefSpec::Default)
         .await
         .unwrap();
-    let log = world.log();
+    let log = harness.log();
     assert!(
         log.contains("1 submodules are not fetched (lib, …)")
             && log.contains("set spec.source.git.submodules to true"),

@@ -10,7 +10,7 @@ use davit::model::{GitCredential, RefSpec};
 use davit::redact::Secret;
 use davit::source::GitRemote;
 
-use super::{World, remote};
+use super::{Harness, remote};
 
 /// Gives every request the same answer; what was asked comes out of the channel.
 fn server(answer: String) -> (u16, Receiver<String>) {
@@ -57,7 +57,7 @@ fn at(port: u16) -> GitRemote {
 
 #[tokio::test]
 async fn malformed_response_is_mapped_to_its_reason() {
-    let world = World::development();
+    let harness = Harness::development();
     for (status, reason, class) in [
         ("401 Unauthorized", GitAuthFailed, Terminal),
         ("403 Forbidden", GitAuthFailed, Terminal),
@@ -68,7 +68,7 @@ async fn malformed_response_is_mapped_to_its_reason() {
     ] {
         let (port, requests) = server(answer(status, ""));
         let shop = at(port);
-        world
+        harness
             .refuses(&shop, &RefSpec::Default, reason, class, &["127.0.0.1"])
             .await;
         let asked = requests.recv().unwrap();
@@ -80,7 +80,7 @@ async fn malformed_response_is_mapped_to_its_reason() {
     // A page for people.
     let (port, _requests) =
         server("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>\nWelcome\n</html>\n".to_owned());
-    world
+    harness
         .refuses(
             &at(port),
             &RefSpec::Default,
@@ -91,7 +91,7 @@ async fn malformed_response_is_mapped_to_its_reason() {
         .await;
     // One that hangs up in the middle of its answer.
     let (port, _requests) = server("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n001e# ser".to_owned());
-    world
+    harness
         .refuses(
             &at(port),
             &RefSpec::Default,
@@ -117,7 +117,7 @@ async fn credential_in_a_server_message_is_redacted() {
             body.len()
         )
     });
-    let error = World::development()
+    let error = Harness::development()
         .resolve(&at(port), &RefSpec::Default)
         .await
         .unwrap_err();
@@ -142,8 +142,8 @@ async fn redirect_receives_no_credential() {
         let to =
             format!("Location: http://127.0.0.1:{elsewhere}/shop.git/info/refs?service=git-upload-pack\r\n");
         let (port, _requests) = server(answer(status, &to));
-        let world = World::development();
-        world
+        let harness = Harness::development();
+        harness
             .refuses(
                 &at(port),
                 &RefSpec::Default,
@@ -173,8 +173,8 @@ async fn url_without_git_suffix_is_completed() {
             )
         }
     });
-    let world = World::development();
-    let commit = world.resolve(&at(port), &super::branch("main")).await.unwrap();
+    let harness = Harness::development();
+    let commit = harness.resolve(&at(port), &super::branch("main")).await.unwrap();
     assert_eq!(commit.as_str(), hash);
     let asked: Vec<_> = requests.try_iter().collect();
     assert!(

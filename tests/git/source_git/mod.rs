@@ -30,14 +30,14 @@ use davit::source::{Checkout, CheckoutRequest, Fields, Git, GitOptions, GitRemot
 use tokio_util::sync::CancellationToken;
 
 /// A git with a cache of its own.
-struct World {
+struct Harness {
     dir: tempfile::TempDir,
     git: Git,
     log: JobLog,
     cancel: CancellationToken,
 }
 
-impl World {
+impl Harness {
     fn new() -> Self {
         Self::with(|_| {})
     }

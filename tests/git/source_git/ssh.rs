@@ -8,7 +8,7 @@ use davit::model::{GitCredential, RefSpec};
 use davit::redact::Secret;
 use davit::source::GitRemote;
 
-use super::{World, branch, read, remote};
+use super::{Harness, branch, read, remote};
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::GitSsh;
 
@@ -35,21 +35,21 @@ async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
     let mut server = GitSsh::start();
     let repo = GitRepo::with(&[("index.html", "one")]);
     server.publish("shop.git", &repo);
-    let world = World::new();
+    let harness = Harness::new();
     let known = server.known_hosts();
     let key = server.client_key.clone();
 
     let good = at(&server, &key, Some(known.clone()));
-    let checkout = world.fetch(&good, &branch("main")).await.unwrap();
+    let checkout = harness.fetch(&good, &branch("main")).await.unwrap();
     assert_eq!(read(&checkout, "index.html"), "one");
     drop(checkout);
     let open = careless(at(&server, &key, None));
-    world.fetch(&open, &RefSpec::Default).await.unwrap();
-    world.is_clean();
+    harness.fetch(&open, &RefSpec::Default).await.unwrap();
+    harness.is_clean();
 
     let secret = &["spec.source.git.secretRef"];
     let stranger = at(&server, &server.stranger_key, Some(known.clone()));
-    world
+    harness
         .refuses(&stranger, &RefSpec::Default, GitAuthFailed, Terminal, secret)
         .await;
     let broken = at(
@@ -57,11 +57,11 @@ async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
         "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\n",
         Some(known.clone()),
     );
-    world
+    harness
         .refuses(&broken, &RefSpec::Default, SecretInvalid, Terminal, secret)
         .await;
     let unnamed = at(&server, &key, None);
-    world
+    harness
         .refuses(
             &unnamed,
             &RefSpec::Default,
@@ -71,7 +71,7 @@ async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
         )
         .await;
     let other = at(&server, &key, Some(known.replace("127.0.0.1", "127.0.0.2")));
-    world
+    harness
         .refuses(
             &other,
             &RefSpec::Default,
@@ -82,7 +82,7 @@ async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
         .await;
     let mut nothing = good.clone();
     nothing.url = remote(&server.url("nothing.git")).url;
-    world
+    harness
         .refuses(
             &nothing,
             &RefSpec::Default,
@@ -92,7 +92,7 @@ async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
         )
         .await;
     let anonymous = remote(&server.url("shop.git"));
-    world
+    harness
         .refuses(
             &anonymous,
             &RefSpec::Default,
@@ -103,7 +103,7 @@ async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
         .await;
 
     server.change_host_key();
-    world
+    harness
         .refuses(
             &good,
             &RefSpec::Default,
@@ -112,11 +112,11 @@ async fn ssh_fetch_requires_the_key_and_a_known_host_key() {
             &["known_hosts"],
         )
         .await;
-    let changed = world.resolve(&good, &RefSpec::Default).await.unwrap_err();
+    let changed = harness.resolve(&good, &RefSpec::Default).await.unwrap_err();
     assert!(!changed.to_string().contains("call-"), "{changed}");
-    world.fetch(&open, &RefSpec::Default).await.unwrap();
+    harness.fetch(&open, &RefSpec::Default).await.unwrap();
     drop(server);
-    world
+    harness
         .refuses(
             &good,
             &RefSpec::Default,

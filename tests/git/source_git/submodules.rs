@@ -8,7 +8,7 @@ use davit::model::{GitCredential, RefSpec};
 use davit::redact::Secret;
 use davit::source::GitRemote;
 
-use super::{World, commit, expect, file_remote, names, read, remote};
+use super::{Harness, commit, expect, file_remote, names, read, remote};
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps};
 
@@ -56,9 +56,9 @@ async fn submodule_is_checked_out_at_its_pinned_commit() {
         credential,
         ..remote(&server.url(Access::Basic, "shop.git"))
     };
-    let world = World::new();
+    let harness = Harness::new();
     let tip = commit(&shop.head());
-    let checkout = world.with_submodules(&remote, &tip).await.unwrap();
+    let checkout = harness.with_submodules(&remote, &tip).await.unwrap();
     assert_eq!(read(&checkout, "vendor/lib/README"), "parent");
     assert_eq!(read(&checkout, "vendor/lib/deep/inner/inner"), "inner");
     assert_eq!(read(&checkout, "vendor/new/README"), "later");
@@ -68,7 +68,7 @@ async fn submodule_is_checked_out_at_its_pinned_commit() {
         [".gitmodules", "README", "deep"]
     );
 
-    let without = world.checkout(&remote, &tip, &RefSpec::Default).await.unwrap();
+    let without = harness.checkout(&remote, &tip, &RefSpec::Default).await.unwrap();
     assert_eq!(names(&without.root().join("vendor/lib")), Vec::<String>::new());
 }
 
@@ -91,8 +91,8 @@ async fn submodule_on_another_host_receives_no_credential() {
         },
         ..remote(&server.url(Access::Basic, "shop.git"))
     };
-    let world = World::new();
-    let error = world
+    let harness = Harness::new();
+    let error = harness
         .with_submodules(&remote, &commit(&shop.head()))
         .await
         .unwrap_err();
@@ -107,14 +107,14 @@ async fn submodule_on_another_host_receives_no_credential() {
             "relative url",
         ],
     );
-    world.is_clean();
+    harness.is_clean();
 
     let public = server
         .url(Access::Anonymous, "lib.git")
         .replace("127.0.0.1", "localhost");
     let shop = parent("lib", &public, &lib.head());
     server.publish("shop.git", &shop);
-    let checkout = world
+    let checkout = harness
         .with_submodules(&remote, &commit(&shop.head()))
         .await
         .unwrap();
@@ -126,7 +126,7 @@ async fn submodule_with_a_forbidden_url_is_rejected() {
     let server = GitHttps::start();
     let lib = GitRepo::with(&[("lib", "lib")]);
     server.publish("lib.git", &lib);
-    let world = World::new();
+    let harness = Harness::new();
     let head = lib.head();
     let local = format!("file://{}", lib.path().display());
     let path = lib.path().display().to_string();
@@ -180,7 +180,7 @@ async fn submodule_with_a_forbidden_url_is_rejected() {
             ca: Some(server.ca.ca_pem.clone().into_bytes()),
             ..remote(&server.url(Access::Anonymous, "shop.git"))
         };
-        let error = world
+        let error = harness
             .with_submodules(&remote, &commit(&shop.head()))
             .await
             .unwrap_err();
@@ -190,7 +190,7 @@ async fn submodule_with_a_forbidden_url_is_rejected() {
         let told = davit::error::Problem::of(&error).message;
         assert!(!told.contains("spec.source.git.url"), "{told}");
         assert!(!told.contains("spec.source.git.ref"), "{told}");
-        world.is_clean();
+        harness.is_clean();
     }
 }
 
@@ -203,13 +203,13 @@ async fn recursive_submodules_are_limited() {
         let next = parent("s", &format!("file://{}", child.path().display()), &child.head());
         all.push(std::mem::replace(&mut child, next));
     }
-    let world = World::development();
-    let error = world
+    let harness = Harness::development();
+    let error = harness
         .with_submodules(&file_remote(child.path()), &commit(&child.head()))
         .await
         .unwrap_err();
     expect(&error, SubmoduleFailed, Terminal, &["nested deeper than 8"]);
-    world.is_clean();
+    harness.is_clean();
 
     // Few levels, but each has many.
     let leaf = GitRepo::with(&[("file", "x")]);
@@ -224,10 +224,10 @@ async fn recursive_submodules_are_limited() {
         .unwrap();
     }
     many.commit("many", &[(".gitmodules", &text)]);
-    let error = world
+    let error = harness
         .with_submodules(&file_remote(many.path()), &commit(&many.head()))
         .await
         .unwrap_err();
     expect(&error, SubmoduleFailed, Terminal, &["more than 100"]);
-    world.is_clean();
+    harness.is_clean();
 }
