@@ -48,7 +48,7 @@ impl Cause {
         }
     }
 
-    const fn words(self) -> &'static str {
+    const fn text(self) -> &'static str {
         match self {
             Self::Invalid | Self::TypeInvalid => "Invalid value",
             Self::Required => "Required value",
@@ -84,7 +84,7 @@ impl fmt::Display for FieldError {
 
 impl FieldError {
     fn with_value(reason: Cause, field: &str, value: Option<&Value>, detail: &str) -> Self {
-        let mut message = reason.words().to_owned();
+        let mut message = reason.text().to_owned();
         if let Some(value) = value {
             message.push_str(": ");
             message.push_str(&printed(value));

@@ -4,7 +4,7 @@ pub use crate::schema::Schema;
 
 /// Server-side apply.
 pub mod fieldmanager {
-    pub use crate::fieldmanager::{ApplyError, Conflict, Target, apply, settle, update};
+    pub use crate::fieldmanager::{ApplyError, Conflict, Target, apply, keep_times, update};
 }
 
 /// Patches.

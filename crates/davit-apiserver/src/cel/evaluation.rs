@@ -82,7 +82,7 @@ impl Rule {
 
     fn detail(&self, node: &Node, context: &Context<'_>, known: Known<'_>, report: &mut Report) -> String {
         let computed = self.parsed(node).message.as_ref().and_then(|expression| {
-            report.afford(runtime::bound(expression, &known)).ok()?;
+            report.charge(runtime::bound(expression, &known)).ok()?;
             match resolve(expression, context) {
                 Ok(Cel::String(text)) => Some(text.trim().to_owned()),
                 _ => None,
@@ -103,27 +103,27 @@ type Known<'a> = [(&'static str, &'a Value); 2];
 /// What was found so far, and how much may still be spent on finding more.
 struct Report {
     errors: Vec<FieldError>,
-    /// None once something was too dear: no further rule is run.
+    /// `None` after a limit was exceeded: no further rule is run.
     left: Option<u64>,
 }
 
-/// What is too dear.
-enum Dear {
+/// Which cost limit was exceeded: that of one rule, or that of the object.
+enum OverBudget {
     Call,
     All,
 }
 
 impl Report {
-    fn afford(&mut self, cost: u64) -> Result<(), Dear> {
+    fn charge(&mut self, cost: u64) -> Result<(), OverBudget> {
         if cost > runtime::PER_CALL {
-            return Err(Dear::Call);
+            return Err(OverBudget::Call);
         }
         match self.left.and_then(|left| left.checked_sub(cost)) {
             Some(left) => {
                 self.left = Some(left);
                 Ok(())
             }
-            None => Err(Dear::All),
+            None => Err(OverBudget::All),
         }
     }
 }
@@ -267,14 +267,14 @@ fn run(
             .unwrap_or(&context);
         let known = [("self", value), ("oldSelf", old.unwrap_or(&Value::Null))];
         if let Ok(program) = &rule.parsed(node).program
-            && let Err(dear) = report.afford(runtime::bound(program, &known))
+            && let Err(dear) = report.charge(runtime::bound(program, &known))
         {
             let detail = match dear {
-                Dear::Call => format!(
+                OverBudget::Call => format!(
                     "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {}",
                     rule.named()
                 ),
-                Dear::All => "validation failed due to running out of cost budget, no further validation rules will be run"
+                OverBudget::All => "validation failed due to running out of cost budget, no further validation rules will be run"
                     .to_owned(),
             };
             let typed = Value::from(node.types.names());

@@ -138,7 +138,7 @@ fn one(rule: &Map<String, Value>, declared: &Rc<Declared>, at: &str, scope: &Sco
     let text = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or_default();
     let optional = rule.get("optionalOldSelf").and_then(Value::as_bool) == Some(true);
     let (place, source) = (child(at, "rule"), text("rule").trim());
-    let looked = look(source, declared, optional);
+    let looked = compile(source, declared, optional);
     let price = looked.as_ref().map_or(0, |looked| looked.cost);
     let cost = price.saturating_mul(scope.places.unwrap_or_else(|| declared.cardinality()));
     if cost > PER_RULE {
@@ -185,7 +185,7 @@ fn message(rule: &Map<String, Value>, declared: &Rc<Declared>, at: &str, found: 
     };
     let optional = rule.get("optionalOldSelf").and_then(Value::as_bool) == Some(true);
     let place = child(at, "messageExpression");
-    let why = match look(source, declared, optional) {
+    let why = match compile(source, declared, optional) {
         Err(why) => format!("messageExpression compilation failed: {why}"),
         Ok(looked) if !matches!(looked.gives, Type::Plain("string")) => {
             "messageExpression must evaluate to a string".to_owned()
@@ -204,19 +204,19 @@ fn message(rule: &Map<String, Value>, declared: &Rc<Declared>, at: &str, found: 
         .push(FieldError::invalid_shown(&place, &internal(rule), &why));
 }
 
-/// What is known of an expression that makes sense.
-struct Looked {
+/// A rule that parses and passes the type check.
+struct CompiledRule {
     gives: Type,
     cost: u64,
     uses_old_self: bool,
 }
 
-fn look(source: &str, declared: &Rc<Declared>, optional: bool) -> Result<Looked, String> {
+fn compile(source: &str, declared: &Rc<Declared>, optional: bool) -> Result<CompiledRule, String> {
     let expression = expression::parse(source)?;
     stacker::maybe_grow(STACK / 2, STACK, || {
         let variables = checker::variables(declared, optional);
         let checked = checker::check(source, &expression, &variables)?;
-        Ok(Looked {
+        Ok(CompiledRule {
             cost: estimate(&expression, &checked, declared),
             uses_old_self: expression.references().has_variable("oldSelf"),
             gives: checked.gives,

@@ -80,7 +80,7 @@ pub async fn run(server: Arc<Server>, mut notices: mpsc::UnboundedReceiver<Notic
             let next = waiting.map(|namespace| namespace.when).chain(expiry).min();
             tokio::select! {
                 notice = notices.recv() => match notice {
-                    Some(notice) => worker.hear(&notice).await,
+                    Some(notice) => worker.handle(&notice).await,
                     None => return,
                 },
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
@@ -111,7 +111,7 @@ impl Worker {
         }
         for notice in all {
             // An Event of before the start lives for its whole life again, which is harmless.
-            self.hear(&notice).await;
+            self.handle(&notice).await;
         }
     }
 
@@ -162,7 +162,7 @@ impl Worker {
         }
     }
 
-    async fn hear(&mut self, notice: &Notice) {
+    async fn handle(&mut self, notice: &Notice) {
         if let Err(error) = self.terminate(notice).await {
             tracing::error!(%error, object = %notice.object.key.name, "the namespace could not be emptied");
         }

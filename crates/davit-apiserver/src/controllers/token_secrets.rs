@@ -57,12 +57,12 @@ pub async fn follow(server: &Server, notice: &Notice) -> ApiResult<()> {
         return Ok(());
     }
     match (&*notice.collection.resource, notice.removed) {
-        ("secrets", false) if !notice.object.deleting => look_at(server, &notice.object).await,
+        ("secrets", false) if !notice.object.deleting => sync_secret(server, &notice.object).await,
         ("serviceaccounts", true) => {
             let secrets = GroupResource::new("", "secrets");
             let namespace = Some(&*notice.object.key.namespace);
             for secret in server.store.view().list(&secrets, namespace).objects {
-                look_at(server, &secret).await?;
+                sync_secret(server, &secret).await?;
             }
             Ok(())
         }
@@ -71,7 +71,7 @@ pub async fn follow(server: &Server, notice: &Notice) -> ApiResult<()> {
 }
 
 /// Fills a Secret that has an account, and removes one that has none any more.
-async fn look_at(server: &Server, secret: &Object) -> ApiResult<()> {
+async fn sync_secret(server: &Server, secret: &Object) -> ApiResult<()> {
     let Some((name, uid)) = account(secret) else {
         return Ok(());
     };

@@ -137,7 +137,7 @@ fn updated(
 /// Applies `config` as `manager`. `live` is what is stored, none if the object is to be created.
 ///
 /// The result has its `managedFields`; defaults and validation are the caller's. It equals `live` where nothing
-/// changed (see [`settle`] for the times).
+/// changed (see [`keep_times`] for the times).
 pub fn apply(
     target: &Target<'_>,
     live: Option<&Value>,
@@ -368,7 +368,7 @@ fn conflict(conflicts: &Conflicts) -> ApplyError {
 }
 
 /// Restores the old times if only the times of `managedFields` differ, so that the write changes nothing.
-pub fn settle(old: &Value, new: &mut Value) {
+pub fn keep_times(old: &Value, new: &mut Value) {
     if same_but(old, new, &["metadata", "managedFields"]) && timeless(old) == timeless(new) {
         new.clone_from(old);
     }

@@ -235,9 +235,9 @@ impl Call {
     }
 
     /// Gives the old times of the owners back where nothing else has changed.
-    pub(super) fn settle(old: &Value, new: Fields) -> Fields {
+    pub(super) fn keep_times(old: &Value, new: Fields) -> Fields {
         let mut new = Value::Object(new);
-        pure::settle(old, &mut new);
+        pure::keep_times(old, &mut new);
         match new {
             Value::Object(settled) => settled,
             _ => Fields::new(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     auth::{identity::Identity, rbac_escalation},
     http::{
-        duplicate_fields::Again,
+        duplicate_fields::DuplicateFields,
         negotiation::Accept,
         request::{FieldValidation, Query, Target},
         response::{self, Presenter, parse_body},
@@ -51,7 +51,7 @@ pub struct Call {
     /// Whether the body is a definition that was checked before.
     pub known: bool,
     /// What the body gives more than once.
-    pub duplicates: Again,
+    pub duplicates: DuplicateFields,
 }
 
 /// What a [`Scope`] borrows, held where the request has gone elsewhere.
@@ -63,7 +63,7 @@ pub(super) struct SharedScope {
     field_validation: FieldValidation,
     applied: bool,
     known: bool,
-    duplicates: Again,
+    duplicates: DuplicateFields,
 }
 
 impl SharedScope {

@@ -32,7 +32,7 @@ pub(super) async fn change(
         call.may_grant(&new, Some(object_meta::fields(&old)))?;
         call.scope().prepare_update(&mut new, &old)?;
         object_meta::set(&mut new, "resourceVersion", current.revision.to_string());
-        let new = Call::settle(&old, call.track(Some(&old), new));
+        let new = Call::keep_times(&old, call.track(Some(&old), new));
         if new == *object_meta::fields(&old) {
             return Ok(call.answer(200, &current));
         }

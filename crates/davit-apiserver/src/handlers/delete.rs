@@ -124,7 +124,7 @@ pub(super) async fn delete_collection(call: &mut Call) -> ApiResult<Response<Bod
     let page = super::list::page(call)?;
     let options = options(call)?;
     let rest = page.objects.get(page.skipped..).unwrap_or_default();
-    let (taken, next, remaining) = super::list::take(rest, &selector, page.limit);
+    let (taken, next, remaining) = super::list::first_matching(rest, &selector, page.limit);
     let mut touched = Vec::new();
     for object in &taken {
         call.target.name = Some(object.key.name.to_string());

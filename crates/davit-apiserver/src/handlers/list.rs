@@ -27,7 +27,7 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
     let selector = call.selector()?;
     let page = page(call)?;
     let rest = page.objects.get(page.skipped..).unwrap_or_default();
-    let (taken, next, remaining) = take(rest, &selector, page.limit);
+    let (taken, next, remaining) = first_matching(rest, &selector, page.limit);
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(next) = next {
         metadata["continue"] = encode(Some(page.revision), &next.key).into();
@@ -48,7 +48,7 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
 }
 
 /// The first `limit` selected objects (all for 0), the object where the next page begins, and how many are left.
-pub(super) fn take<'a>(
+pub(super) fn first_matching<'a>(
     objects: &'a [Arc<Object>],
     selector: &Selector,
     limit: usize,

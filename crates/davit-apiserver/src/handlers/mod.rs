@@ -19,7 +19,7 @@ mod watch;
 use axum::body::Body;
 use http::Response;
 
-use crate::http::{duplicate_fields::Again, request::FieldValidation, response};
+use crate::http::{duplicate_fields::DuplicateFields, request::FieldValidation, response};
 
 pub use call::{Call, Verb};
 
@@ -29,7 +29,7 @@ impl Call {
             self.warnings.push(warning.clone());
         }
         if self.query.field_validation != FieldValidation::Ignore {
-            self.duplicates = Again::of(&self.content_type, &self.body);
+            self.duplicates = DuplicateFields::of(&self.content_type, &self.body);
         }
         let done = match verb {
             Verb::Get => get::get(&mut self),

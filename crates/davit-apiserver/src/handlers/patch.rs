@@ -50,8 +50,8 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
             let why = format!("error strict decoding YAML: error converting YAML to JSON: {first}");
             return Err(ApiError::bad_request(why));
         }
-        let again = std::mem::take(&mut call.duplicates);
-        call.warnings.extend_from_slice(again.warnings());
+        let duplicates = std::mem::take(&mut call.duplicates);
+        call.warnings.extend_from_slice(duplicates.warnings());
         return super::apply::apply(call, body).await;
     }
     // A patch that names a resourceVersion is meant for exactly that state.

@@ -208,7 +208,7 @@ async fn resource(
         user_agent,
         tracked: false,
         known: parts.extensions.get::<crd::Known>().is_some(),
-        duplicates: super::duplicate_fields::Again::default(),
+        duplicates: super::duplicate_fields::DuplicateFields::default(),
     };
     Ok(call.run(verb).await)
 }

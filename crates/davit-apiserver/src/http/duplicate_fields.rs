@@ -10,14 +10,14 @@ use serde::{
 /// How many are named at most, as upstream bounds it.
 const MOST: usize = 100;
 
-/// What a body gives more than once, in upstream's words, in the order of the body.
+/// The fields that a body contains more than once, as upstream words the warnings, in the order of the body.
 #[derive(Debug, Clone, Default)]
-pub struct Again {
+pub struct DuplicateFields {
     texts: Vec<String>,
     yaml: bool,
 }
 
-impl Again {
+impl DuplicateFields {
     /// Of a body of that media type; of what is no JSON and no YAML there is nothing to say.
     pub fn of(content_type: &str, body: &[u8]) -> Self {
         match content_type {
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn lines_of_yaml() {
         let body = "a: 1\nb: {c: 1, c: 2}\na:\n  - d: 1\n    d: 2\n";
-        let again = Again::of("application/yaml", body.as_bytes());
+        let again = DuplicateFields::of("application/yaml", body.as_bytes());
         let wanted = [
             "line 2: key \"c\" already set in map",
             "line 3: key \"a\" already set in map",
@@ -301,13 +301,17 @@ mod tests {
         ];
         assert_eq!(again.warnings(), wanted);
         assert_eq!(again.faults().len(), 1);
-        assert!(Again::of("application/yaml", b"a: {").warnings().is_empty());
+        assert!(
+            DuplicateFields::of("application/yaml", b"a: {")
+                .warnings()
+                .is_empty()
+        );
         for (body, wanted) in [
             (&b" {\"a\": 1, \"b\": {\"a\": 2}}"[..], &[][..]),
             (b"{\"a\": 1, \"a\": 2}", &["line 1: key \"a\" already set in map"]),
             (b"{a: 1, a: 2}", &["line 1: key \"a\" already set in map"]),
         ] {
-            assert_eq!(Again::of("application/yaml", body).warnings(), wanted);
+            assert_eq!(DuplicateFields::of("application/yaml", body).warnings(), wanted);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     field::FieldError,
-    http::{duplicate_fields::Again, request::FieldValidation},
+    http::{duplicate_fields::DuplicateFields, request::FieldValidation},
     object_meta::{self, Fields},
     status::{ApiError, ApiResult},
 };
@@ -30,7 +30,7 @@ pub struct Scope<'a> {
     /// Whether the body is a definition that was checked before.
     pub known: bool,
     /// What the body gives more than once.
-    pub duplicates: &'a Again,
+    pub duplicates: &'a DuplicateFields,
 }
 
 impl Scope<'_> {

@@ -16,7 +16,7 @@ pub(super) fn prune(value: &mut Value, root: &Node) -> Vec<String> {
     };
     // The root of a resource keeps its type and metadata, like an embedded one.
     if root.preserve_unknown {
-        walk.keep(value, Some(root), true);
+        walk.keep_known(value, Some(root), true);
     } else {
         walk.visit(value, Some(root), true);
     }
@@ -32,7 +32,7 @@ struct Walk {
 impl Walk {
     fn enter(&mut self, value: &mut Value, node: Option<&Node>) {
         match node {
-            Some(node) if node.preserve_unknown => self.keep(value, Some(node), node.embedded),
+            Some(node) if node.preserve_unknown => self.keep_known(value, Some(node), node.embedded),
             _ => self.visit(value, node, node.is_some_and(|node| node.embedded)),
         }
     }
@@ -78,7 +78,7 @@ impl Walk {
     }
 
     /// Below a place that preserves unknown fields only what has a schema of its own is looked at.
-    fn keep(&mut self, value: &mut Value, node: Option<&Node>, resource: bool) {
+    fn keep_known(&mut self, value: &mut Value, node: Option<&Node>, resource: bool) {
         let Some(node) = node else { return };
         let length = self.path.len();
         match value {
@@ -100,7 +100,7 @@ impl Walk {
             Value::Array(list) => {
                 let items = node.items.as_deref();
                 self.each(list, |walk, item| {
-                    walk.keep(item, items, items.is_some_and(|items| items.embedded));
+                    walk.keep_known(item, items, items.is_some_and(|items| items.embedded));
                 });
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

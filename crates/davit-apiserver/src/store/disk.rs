@@ -136,7 +136,7 @@ impl Disk {
     }
 
     /// Gives the table everything that is newer, and `more`, and begins the log anew, except the `last` time.
-    fn settle(&mut self, revision: u64, more: &[Record], last: bool) -> Result<(), StoreError> {
+    fn checkpoint(&mut self, revision: u64, more: &[Record], last: bool) -> Result<(), StoreError> {
         let awaits = if last {
             None
         } else {
@@ -202,7 +202,7 @@ impl Backend for Disk {
                 return Ok(());
             }
         }
-        self.settle(revision, records, false)
+        self.checkpoint(revision, records, false)
     }
 
     fn recover(&mut self) -> Result<u64, StoreError> {
@@ -212,7 +212,7 @@ impl Backend for Disk {
             self.settled(self.table.state.revision);
         } else {
             // How much of the failed batch is in the log is unknown: the log is begun anew.
-            self.settle(self.revision, &[], false)?;
+            self.checkpoint(self.revision, &[], false)?;
         }
         Ok(self.revision)
     }
@@ -225,7 +225,7 @@ impl Backend for Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let settled = match self.table.awaits {
-            Some(_) => self.settle(self.revision, &[], true),
+            Some(_) => self.checkpoint(self.revision, &[], true),
             None => Ok(()),
         };
         let closed = self.table.close();
@@ -277,7 +277,7 @@ fn put(out: &mut Vec<u8>, part: Option<&[u8]>) {
 }
 
 /// What [`put`] wrote at the beginning of `bytes`, and the rest.
-fn take(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+fn get(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     match u32::from_be_bytes(*length) {
         REMOVED => Some((None, rest)),
@@ -293,8 +293,8 @@ fn parse(batch: &[u8]) -> Option<(u64, Vec<Row>)> {
     let (revision, mut rest) = batch.split_first_chunk()?;
     let mut rows = Vec::new();
     while !rest.is_empty() {
-        let (name, after) = take(rest)?;
-        let (body, after) = take(after)?;
+        let (name, after) = get(rest)?;
+        let (body, after) = get(after)?;
         rows.push((name?.to_vec(), body.map(<[u8]>::to_vec)));
         rest = after;
     }

@@ -29,38 +29,42 @@ pub(super) fn run(
 ) {
     let mut waiting = Vec::with_capacity(BATCH);
     // The changes of a commit that failed: whether they are durable is known when the backend works again.
-    let mut doubtful: Option<Doubtful> = None;
+    let mut uncertain: Option<UncertainCommit> = None;
     while commands.blocking_recv_many(&mut waiting, BATCH) > 0 {
-        if let Some(doubt) = doubtful.take() {
+        if let Some(doubt) = uncertain.take() {
             match backend.recover() {
-                Ok(durable) if durable == doubt.revision => show(view, notices, doubt),
+                Ok(durable) if durable == doubt.revision => publish(view, notices, doubt),
                 Ok(_) => {}
                 Err(error) => {
                     let text = chain(&error);
                     for command in waiting.drain(..) {
                         let _ = command.reply.send(Err(Refused::Failed(text.clone())));
                     }
-                    doubtful = Some(doubt);
+                    uncertain = Some(doubt);
                     continue;
                 }
             }
         }
         let mut batch = Batch::new(view);
         for command in waiting.drain(..) {
-            batch.take(command);
+            batch.add(command);
         }
-        doubtful = batch.finish(backend, notices);
-        failing.store(doubtful.is_some(), Ordering::Relaxed);
+        uncertain = batch.finish(backend, notices);
+        failing.store(uncertain.is_some(), Ordering::Relaxed);
     }
 }
 
-struct Doubtful {
+struct UncertainCommit {
     revision: u64,
     events: Vec<Event>,
 }
 
 /// Lets readers, watchers and the lifecycle worker see what is durable.
-fn show(view: &View, notices: &mpsc::UnboundedSender<Notice>, Doubtful { revision, events }: Doubtful) {
+fn publish(
+    view: &View,
+    notices: &mpsc::UnboundedSender<Notice>,
+    UncertainCommit { revision, events }: UncertainCommit,
+) {
     let told: Vec<Notice> = events
         .iter()
         .map(|event| Notice {
@@ -97,7 +101,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn take(&mut self, command: Command) {
+    fn add(&mut self, command: Command) {
         let Command {
             collection,
             key,
@@ -158,7 +162,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Makes the batch durable, shows it and answers; gives the changes back where the commit failed.
-    fn finish(self, backend: &mut impl Backend, notices: &mpsc::UnboundedSender<Notice>) -> Option<Doubtful> {
+    fn finish(
+        self,
+        backend: &mut impl Backend,
+        notices: &mpsc::UnboundedSender<Notice>,
+    ) -> Option<UncertainCommit> {
         if self.events.is_empty() {
             return None;
         }
@@ -171,7 +179,7 @@ impl<'a> Batch<'a> {
                 object,
             })
             .collect();
-        let made = Doubtful {
+        let made = UncertainCommit {
             revision: self.revision,
             events: self.events,
         };
@@ -183,7 +191,7 @@ impl<'a> Batch<'a> {
             }
             return Some(made);
         }
-        show(self.view, notices, made);
+        publish(self.view, notices, made);
         for (reply, object) in self.replies {
             let _ = reply.send(Ok(object));
         }

@@ -217,7 +217,7 @@ fn managed(source: &mut Source<'_>) {
             // The same again, by the same: nothing changes.
             let again = fieldmanager::apply(&target, Some(&applied), &wanted, manager, false, now);
             if let Ok(mut again) = again {
-                fieldmanager::settle(&applied, &mut again);
+                fieldmanager::keep_times(&applied, &mut again);
                 assert_eq!(again, applied, "{wanted} applied twice by {manager:?}");
             }
             live = Some(applied);
