@@ -25,9 +25,9 @@ use super::{
 use crate::model::AppId;
 use state::State;
 
-/// What a hand can do to a container behind Davit's back.
+/// A change that a user makes to a container without Davit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hand {
+pub enum ManualAction {
     /// `docker stop`.
     Stop,
     /// `docker rm --force`.
@@ -204,7 +204,7 @@ impl FakeRuntime {
 
     /// Changes one of the Application's containers manually, preferably a serving one. Returns false if the Application has no
     /// container.
-    pub fn by_hand(&self, app: &AppId, hand: Hand) -> bool {
+    pub fn manually(&self, app: &AppId, action: ManualAction) -> bool {
         let mut state = self.state.lock();
         let mut own: Vec<_> = state
             .containers
@@ -216,17 +216,17 @@ impl FakeRuntime {
             return false;
         };
         let id = one.seen.id.clone();
-        match hand {
-            Hand::Stop => one.seen.phase = Phase::Exited(137),
-            Hand::Pause => one.seen.phase = Phase::Paused,
-            Hand::Rename => {
+        match action {
+            ManualAction::Stop => one.seen.phase = Phase::Exited(137),
+            ManualAction::Pause => one.seen.phase = Phase::Paused,
+            ManualAction::Rename => {
                 one.seen.index = None;
                 one.seen.drift.name = true;
             }
-            Hand::Update => one.seen.drift.limits = true,
-            Hand::Connect => one.seen.drift.networks = true,
-            Hand::Disconnect => (one.seen.attached, one.seen.named) = (false, false),
-            Hand::Remove => state.containers.retain(|one| one.seen.id != id),
+            ManualAction::Update => one.seen.drift.limits = true,
+            ManualAction::Connect => one.seen.drift.networks = true,
+            ManualAction::Disconnect => (one.seen.attached, one.seen.named) = (false, false),
+            ManualAction::Remove => state.containers.retain(|one| one.seen.id != id),
         }
         drop(state);
         self.hub.changed(app.clone());
@@ -360,7 +360,7 @@ impl Runtime for FakeRuntime {
                     Step::Start(id) => Some(id.clone()),
                     _ => None,
                 };
-                state.take(deployment, step, now)?;
+                state.apply(deployment, step, now)?;
                 // The engine tells of what ended by itself, as the real one does.
                 ended |= started.is_some_and(|id| !state.serves(&id));
             }

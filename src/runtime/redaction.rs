@@ -54,7 +54,7 @@ impl RedactionPolicy {
                 return;
             }
         };
-        *output = show(output, self.masker(hash, given).as_ref(), limit);
+        *output = redact(output, self.masker(hash, given).as_ref(), limit);
     }
 
     /// What may be shown of the end of a container's log, with its line breaks.
@@ -62,12 +62,12 @@ impl RedactionPolicy {
         if output.trim().is_empty() {
             return String::new();
         }
-        show(output, self.masker(hash, given).as_ref(), Some(MAX_LOG_TAIL))
+        redact(output, self.masker(hash, given).as_ref(), Some(MAX_LOG_TAIL))
     }
 }
 
 /// Masks `output`, then cuts it: to the last `lines` bytes with line breaks, else to one line.
-fn show(output: &str, masker: Option<&Masker>, lines: Option<usize>) -> String {
+fn redact(output: &str, masker: Option<&Masker>, lines: Option<usize>) -> String {
     let Some(masker) = masker else {
         return "output hidden: a Secret mounted in this container has changed".to_owned();
     };

@@ -8,7 +8,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use davit::api::{Protocol, Strategy};
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
 use davit::runtime::fake::orchestrator::FakeOrchestrator;
-use davit::runtime::fake::{Behaviour, FakeRuntime, Hand, deployment};
+use davit::runtime::fake::{Behaviour, FakeRuntime, ManualAction, deployment};
 use davit::runtime::swarm::SwarmRuntime;
 use davit::runtime::{
     Deployment, EnvVar, Health, Mount, MountSource, Port, Probe, Progress, RedactionPolicy, Replica,
@@ -147,7 +147,7 @@ impl Harness {
     }
 
     /// Calls until the workload is complete, as the loop would: at events and when time has passed.
-    pub async fn settle(&mut self, workload: &Deployment) {
+    pub async fn deploy_until_complete(&mut self, workload: &Deployment) {
         self.deploy_until(workload, |progress| *progress == Progress::Complete)
             .await;
     }
@@ -213,14 +213,14 @@ impl Harness {
     }
 
     /// Does it to a container that serves.
-    async fn by_hand(&self, workload: &Deployment, hand: Hand) {
+    async fn manually(&self, workload: &Deployment, action: ManualAction) {
         let replicas = self.replicas(workload).await;
         let serves = replicas.iter().find(|it| it.serving);
         let id = &serves.or(replicas.first()).expect("there is one").id;
         match &self.engine {
-            Engine::Fake(fake) => assert!(fake.by_hand(&workload.identity.app, hand)),
+            Engine::Fake(fake) => assert!(fake.manually(&workload.identity.app, action)),
             Engine::Orchestrator(fake) => {
-                assert_eq!(hand, Hand::Remove, "tasks are replaced, not repaired");
+                assert_eq!(action, ManualAction::Remove, "tasks are replaced, not repaired");
                 fake.remove_container(&workload.identity.app);
             }
             Engine::Swarm(engine) => {
@@ -229,20 +229,20 @@ impl Harness {
                 run(engine.docker().args(["rm", "--force", &container]));
             }
             Engine::Docker(_) => {
-                let renamed = format!("{}-by-hand", self.namespace);
+                let renamed = format!("{}-by-action", self.namespace);
                 let network = self.network();
-                let args: &[&str] = match hand {
-                    Hand::Stop => &["stop", "--time=1"],
-                    Hand::Remove => &["rm", "--force"],
-                    Hand::Pause => &["pause"],
-                    Hand::Rename => &["rename"],
-                    Hand::Update => &["update", "--restart=no"],
-                    Hand::Disconnect => &["network", "disconnect", &network],
-                    Hand::Connect => &["network", "connect", "bridge"],
+                let args: &[&str] = match action {
+                    ManualAction::Stop => &["stop", "--time=1"],
+                    ManualAction::Remove => &["rm", "--force"],
+                    ManualAction::Pause => &["pause"],
+                    ManualAction::Rename => &["rename"],
+                    ManualAction::Update => &["update", "--restart=no"],
+                    ManualAction::Disconnect => &["network", "disconnect", &network],
+                    ManualAction::Connect => &["network", "connect", "bridge"],
                 };
                 let mut command = docker();
                 command.args(args).arg(id);
-                if hand == Hand::Rename {
+                if action == ManualAction::Rename {
                     command.arg(renamed);
                 }
                 run(&mut command);
@@ -349,7 +349,7 @@ pub(crate) use runtime_contract;
 pub async fn replicas_serve_and_a_second_deploy_changes_nothing(mut harness: Harness) {
     let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.policy.replicas = 2;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let replicas = harness.replicas(&wanted).await;
     assert_eq!(replicas.len(), 2);
     for it in &replicas {
@@ -367,7 +367,7 @@ pub async fn replicas_serve_and_a_second_deploy_changes_nothing(mut harness: Har
 
 pub async fn previous_container_serves_until_the_new_one_is_healthy(mut harness: Harness) {
     let first = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     let old = ids(&harness.replicas(&first).await);
 
     let sick = harness.workload("web", "h2", Does::NeverGetWell);
@@ -392,7 +392,7 @@ pub async fn previous_container_serves_until_the_new_one_is_healthy(mut harness:
     let serving: Vec<_> = replicas.into_iter().filter(|it| it.serving).collect();
     assert_eq!(ids(&serving), old, "only the old one serves");
 
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     assert_eq!(
         ids(&harness.replicas(&first).await),
         old,
@@ -400,7 +400,7 @@ pub async fn previous_container_serves_until_the_new_one_is_healthy(mut harness:
     );
 
     let third = harness.workload("web", "h3", Does::Serve);
-    harness.settle(&third).await;
+    harness.deploy_until_complete(&third).await;
     let replicas = harness.replicas(&third).await;
     assert_eq!(replicas.len(), 1);
     assert!(replicas.iter().all(|it| it.hash == "h3" && it.serving));
@@ -408,14 +408,14 @@ pub async fn previous_container_serves_until_the_new_one_is_healthy(mut harness:
 
 pub async fn scaling_does_not_touch_other_replicas(mut harness: Harness) {
     let mut wanted = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let first = ids(&harness.replicas(&wanted).await);
     wanted.policy.replicas = 3;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let three = ids(&harness.replicas(&wanted).await);
     assert!(three.len() == 3 && three.is_superset(&first));
     wanted.policy.replicas = 2;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let two = ids(&harness.replicas(&wanted).await);
     assert!(two.len() == 2 && two.is_subset(&three));
     let end = Instant::now() + PATIENCE;
@@ -428,30 +428,34 @@ pub async fn scaling_does_not_touch_other_replicas(mut harness: Harness) {
 
 pub async fn manual_change_is_repaired(mut harness: Harness) {
     let wanted = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let before = harness.replicas(&wanted).await;
-    for hand in [
-        Hand::Stop,
-        Hand::Pause,
-        Hand::Rename,
-        Hand::Update,
-        Hand::Disconnect,
-        Hand::Connect,
-        Hand::Remove,
+    for action in [
+        ManualAction::Stop,
+        ManualAction::Pause,
+        ManualAction::Rename,
+        ManualAction::Update,
+        ManualAction::Disconnect,
+        ManualAction::Connect,
+        ManualAction::Remove,
     ] {
         harness.forget_events().await;
-        harness.by_hand(&wanted, hand).await;
+        harness.manually(&wanted, action).await;
         let told = tokio::time::timeout(Duration::from_secs(10), harness.events.next()).await;
         assert_eq!(
             told,
             Ok(Some(RuntimeEvent::Changed(wanted.identity.app.clone()))),
-            "{hand:?}"
+            "{action:?}"
         );
-        harness.settle(&wanted).await;
+        harness.deploy_until_complete(&wanted).await;
         let after = harness.replicas(&wanted).await;
-        assert!(after.len() == 1 && after[0].serving, "{hand:?}: {after:?}");
-        assert_eq!(after[0].name, before[0].name, "{hand:?}");
-        assert_eq!(ids(&after) == ids(&before), hand != Hand::Remove, "{hand:?}");
+        assert!(after.len() == 1 && after[0].serving, "{action:?}: {after:?}");
+        assert_eq!(after[0].name, before[0].name, "{action:?}");
+        assert_eq!(
+            ids(&after) == ids(&before),
+            action != ManualAction::Remove,
+            "{action:?}"
+        );
     }
 }
 
@@ -482,7 +486,7 @@ pub async fn completed_container_is_kept_and_reported(mut harness: Harness) {
     // Once it is on record that this one ran to its end, nothing is missing, whether it is still there or not.
     wanted.history.completed = ids(&replicas).into_iter().collect();
     assert_eq!(harness.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
-    harness.by_hand(&wanted, Hand::Remove).await;
+    harness.manually(&wanted, ManualAction::Remove).await;
     assert_eq!(harness.runtime.deploy(&wanted).await.unwrap(), Progress::Complete);
     assert!(harness.replicas(&wanted).await.is_empty());
     wanted.history.completed.clear();
@@ -561,7 +565,7 @@ pub async fn host_port_moves_to_the_new_container_and_back(mut harness: Harness)
         it
     };
     let first = with_port(harness.workload("web", "h1", Does::Serve));
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     let old = harness.replicas(&first).await;
     assert_eq!(old[0].endpoints, [host_port(port)]);
 
@@ -577,13 +581,13 @@ pub async fn host_port_moves_to_the_new_container_and_back(mut harness: Harness)
     let kept = replicas.iter().find(|it| it.id == old[0].id).unwrap();
     assert_eq!(kept.state, ReplicaState::Kept, "it did not end by itself");
 
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     let back = harness.replicas(&first).await;
     assert_eq!(ids(&back), ids(&old), "the old one was kept and started again");
     assert_eq!((&back[0].name, back[0].serving), (&old[0].name, true));
 
     let third = with_port(harness.workload("web", "h3", Does::Serve));
-    harness.settle(&third).await;
+    harness.deploy_until_complete(&third).await;
     let replicas = harness.replicas(&third).await;
     assert!(
         replicas.len() == 1 && replicas[0].hash == "h3" && replicas[0].endpoints == [host_port(port)],
@@ -596,10 +600,10 @@ pub async fn taken_host_port_is_reported_and_stops_no_container(mut harness: Har
     let mut holder = harness.workload("holder", "h1", Does::Serve);
     holder.spec.ports = vec![host_port(port)];
     holder.policy.strategy = Strategy::StopFirst;
-    harness.settle(&holder).await;
+    harness.deploy_until_complete(&holder).await;
     let mut wanted = harness.workload("web", "h2", Does::Serve);
     wanted.policy.strategy = Strategy::StopFirst;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
 
     let mut taken = harness.workload("web", "h3", Does::Serve);
     taken.policy.strategy = Strategy::StopFirst;
@@ -676,8 +680,8 @@ pub async fn removed_application_leaves_only_volumes(mut harness: Harness) {
         read_only: false,
     }];
     let other = harness.workload("other", "h2", Does::Serve);
-    harness.settle(&wanted).await;
-    harness.settle(&other).await;
+    harness.deploy_until_complete(&wanted).await;
+    harness.deploy_until_complete(&other).await;
     harness.remove(&wanted, false).await;
     assert_eq!(harness.replicas(&wanted).await, []);
     assert_eq!(
@@ -717,11 +721,11 @@ pub async fn removed_application_leaves_only_volumes(mut harness: Harness) {
 
 pub async fn application_of_the_same_name_adopts_nothing(mut harness: Harness) {
     let first = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     let old = ids(&harness.replicas(&first).await);
     let mut second = first.clone();
     "another".clone_into(&mut second.identity.uid);
-    harness.settle(&second).await;
+    harness.deploy_until_complete(&second).await;
     assert!(ids(&harness.replicas(&second).await).is_disjoint(&old));
     assert_eq!(
         harness.runtime.apps().await.unwrap(),

@@ -60,7 +60,7 @@ async fn exec_probe_is_run_before_the_first_interval_ends() {
         start_period: Duration::ZERO,
     });
     let begun = Instant::now();
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let took = begun.elapsed();
     assert!(
         took > Duration::from_millis(300),
@@ -82,7 +82,7 @@ async fn mounted_files_are_read_only_and_removed_with_the_release() {
     let files = |text: &str| files(&[("key", text), ("empty", "")]);
     wanted.spec.mounts = files("first");
     wanted.policy.replicas = 2;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     for it in harness.replicas(&wanted).await {
         for restart in [false, true] {
             if restart {
@@ -105,7 +105,7 @@ async fn mounted_files_are_read_only_and_removed_with_the_release() {
     }
     let mut next = harness.workload("web", "h2", Does::Serve);
     next.spec.mounts = files("second");
-    harness.settle(&next).await;
+    harness.deploy_until_complete(&next).await;
     let id = &harness.replicas(&next).await[0].id;
     assert_eq!(inside(id, &["cat", "/etc/conf/key"]).1, "second");
     let scope = scope(&harness);
@@ -141,13 +141,13 @@ async fn recreated_replica_does_not_change_files_of_its_sibling() {
     let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.mounts = files(&[("key", "first"), ("old", "")]);
     wanted.policy.replicas = 2;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let before = harness.replicas(&wanted).await;
     // The Secret has other keys and values by now, and the Release of before serves on.
     wanted.spec.mounts = files(&[("key", "second"), ("new", "")]);
     let seen = |id: &str| inside(id, &["sh", "-c", "ls /etc/conf; cat /etc/conf/key"]).1;
     run(docker().args(["rm", "--force", &before[1].id]));
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let replicas = harness.replicas(&wanted).await;
     assert_eq!(replicas.len(), 2);
     assert!(ids(&replicas).contains(&before[0].id), "the sibling is the same");
@@ -158,7 +158,7 @@ async fn recreated_replica_does_not_change_files_of_its_sibling() {
     for it in &replicas {
         run(docker().args(["rm", "--force", &it.id]));
     }
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     for it in harness.replicas(&wanted).await {
         assert_eq!(seen(&it.id), "key\nnew\nsecond", "{}", it.name);
     }
@@ -169,7 +169,7 @@ async fn half_copied_files_are_copied_again() {
     let mut harness = Harness::docker("rt");
     let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.spec.mounts = files(&[("key", "whole")]);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let volume = scope(&harness).list("volumes").remove(0);
     let labels = run(docker().args(["volume", "inspect", "--format={{json .Labels}}", &volume]));
     let labels: BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
@@ -186,7 +186,7 @@ async fn half_copied_files_are_copied_again() {
     helper.args(["run", "--name", &volume, "--volume", &format!("{volume}:/f")]);
     helper.args(&labels).args([BASE_IMAGE, "touch", "/f/half"]);
     run(&mut helper);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let id = &harness.replicas(&wanted).await[0].id;
     assert_eq!(inside(id, &["ls", "/etc/conf"]).1, "key\n");
     assert_eq!(scope(&harness).list("containers").len(), 1, "the helper is gone");
@@ -202,11 +202,11 @@ async fn name_resolves_only_in_the_network_of_its_namespace() {
     let mut other = Harness::docker("rt");
     let mut wanted = harness.workload("web", "h1", Does::Serve);
     wanted.policy.replicas = 2;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let peer = harness.workload("peer", "h2", Does::Serve);
-    harness.settle(&peer).await;
+    harness.deploy_until_complete(&peer).await;
     let stranger = other.workload("stranger", "h3", Does::Serve);
-    other.settle(&stranger).await;
+    other.deploy_until_complete(&stranger).await;
 
     let url = "http://web:8080/";
     let peer = &harness.replicas(&peer).await[0].id;
@@ -252,7 +252,7 @@ async fn container_is_created_with_its_spec_and_limits() {
     wanted.spec.resources.memory = Some(64 << 20);
     wanted.spec.resources.memory_request = Some(32 << 20);
     wanted.spec.stop_grace = Duration::from_secs(7);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let id = harness.replicas(&wanted).await[0].id.clone();
     for (format, expected) in [
         (
@@ -279,7 +279,7 @@ async fn container_is_created_with_its_spec_and_limits() {
         assert_eq!(inspect(&id, format), expected);
     }
     // What a hand changed can be put right as it runs; a limit that a hand added where none is wanted cannot.
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     run(docker().args([
         "update",
         "--memory=128m",
@@ -289,7 +289,7 @@ async fn container_is_created_with_its_spec_and_limits() {
         &id,
     ]));
     run(docker().args(["network", "connect", "bridge", &id]));
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let network = harness.network();
     for (format, expected) in [
         ("{{.HostConfig.RestartPolicy.Name}}", "always"),
@@ -306,10 +306,10 @@ async fn container_is_created_with_its_spec_and_limits() {
     );
     wanted.spec.resources.memory = None;
     "h2".clone_into(&mut wanted.identity.hash);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let id = harness.replicas(&wanted).await[0].id.clone();
     run(docker().args(["update", "--memory=128m", "--memory-swap=128m", &id]));
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let after = harness.replicas(&wanted).await;
     assert!(
         after.len() == 1 && after[0].id != id && after[0].serving,
@@ -321,14 +321,14 @@ async fn container_is_created_with_its_spec_and_limits() {
 async fn container_left_in_the_middle_of_a_step_is_repaired() {
     let mut harness = Harness::docker("rt");
     let wanted = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let before = harness.replicas(&wanted).await;
     // As after `kill -9` between the two networks.
     run(docker().args(["pause", &before[0].id]));
     run(docker().args(["network", "disconnect", &harness.network(), &before[0].id]));
     harness.runtime = Box::new(docker_runtime(&harness.namespace));
     harness.events = harness.runtime.events();
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     assert_eq!(ids(&harness.replicas(&wanted).await), ids(&before));
 }
 
@@ -355,7 +355,7 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
         read_only: false,
     }];
     (harness.events, harness.runtime) = (one.events(), one);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let before = harness.replicas(&wanted).await;
 
     assert_eq!(two.apps().await.unwrap(), []);
@@ -389,7 +389,7 @@ async fn installations_of_one_instance_name_do_not_touch_each_other() {
     }
     namesake.spec.mounts.clone_from(&wanted.spec.mounts);
     (harness.events, harness.runtime) = (two.events(), two);
-    harness.settle(&namesake).await;
+    harness.deploy_until_complete(&namesake).await;
     let id = &harness.replicas(&namesake).await[0].id;
     assert_eq!(inside(id, &["ls", "/data"]).1, "kept\n");
 }
@@ -399,16 +399,16 @@ async fn rollout_interrupted_at_any_moment_completes_later() {
     let mut harness = Harness::docker("rt");
     let mut last = harness.workload("web", "h0", Does::Serve);
     last.policy.replicas = 2;
-    harness.settle(&last).await;
+    harness.deploy_until_complete(&last).await;
     for number in 1..=8 {
         let moment = Duration::from_millis(rand::rng().random_range(1..800));
         last = harness.workload("web", &format!("h{number}"), Does::Serve);
         last.policy.replicas = 2;
-        let _ = tokio::time::timeout(moment, harness.settle(&last)).await;
+        let _ = tokio::time::timeout(moment, harness.deploy_until_complete(&last)).await;
         harness.runtime = Box::new(docker_runtime(&harness.namespace));
         harness.events = harness.runtime.events();
     }
-    harness.settle(&last).await;
+    harness.deploy_until_complete(&last).await;
     let replicas = harness.replicas(&last).await;
     assert!(
         replicas.len() == 2 && replicas.iter().all(|it| it.hash == "h8" && it.serving),
@@ -425,10 +425,10 @@ async fn rollout_interrupted_at_any_moment_completes_later() {
 async fn own_actions_cause_no_event() {
     let mut harness = Harness::docker("rt");
     let first = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     let mut events = harness.runtime.events();
     let second = harness.workload("web", "h2", Does::Serve);
-    harness.settle(&second).await;
+    harness.deploy_until_complete(&second).await;
     let mut told = Vec::new();
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), events.next()).await {
         told.push(event);
@@ -447,14 +447,14 @@ async fn own_actions_cause_no_event() {
 async fn unhealthy_container_is_reported_until_it_is_healthy() {
     let mut harness = Harness::docker("rt");
     let wanted = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let id = harness.replicas(&wanted).await[0].id.clone();
     assert!(inside(&id, &["mv", "/w/index.html", "/w/away"]).0);
     let sick = |all: &[Replica]| matches!(&all[0].state, ReplicaState::Unhealthy(why) if why.contains("404"));
     let replicas = harness.replicas_until(&wanted, sick).await;
     assert_eq!(replicas[0].healthy_since, None);
     assert!(inside(&id, &["mv", "/w/away", "/w/index.html"]).0);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     assert_eq!(harness.replicas(&wanted).await[0].id, id);
 }
 
@@ -551,7 +551,7 @@ async fn host_port_is_unavailable_only_during_the_switch() {
         wanted
     };
     let first = release(&harness, "h1");
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     let watch = tokio::spawn(async move {
         let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
         loop {
@@ -566,7 +566,7 @@ async fn host_port_is_unavailable_only_during_the_switch() {
         }
     });
     let second = release(&harness, "h2");
-    harness.settle(&second).await;
+    harness.deploy_until_complete(&second).await;
     let away = tokio::time::timeout(PATIENCE, watch)
         .await
         .expect("the new page comes")
@@ -606,7 +606,7 @@ async fn engine_connection_lost_and_restored_is_reported() {
         ..harness
     };
     let wanted = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let before = ids(&harness.replicas(&wanted).await);
 
     door.abort();
@@ -621,7 +621,7 @@ async fn engine_connection_lost_and_restored_is_reported() {
 
     let _door = open_door(&socket);
     until(&mut harness, RuntimeEvent::Connected).await;
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     assert_eq!(ids(&harness.replicas(&wanted).await), before);
 }
 

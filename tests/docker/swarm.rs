@@ -57,7 +57,7 @@ async fn job_that_ends_is_not_started_again(mut harness: Harness) {
 
 async fn release_that_never_gets_healthy_replaces_nothing(mut harness: Harness) {
     let first = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     let old = ids(&harness.replicas(&first).await);
     let sick = harness.workload("web", "h2", Does::NeverGetWell);
     harness.runtime.deploy(&sick).await.unwrap();
@@ -74,10 +74,10 @@ async fn release_that_never_gets_healthy_replaces_nothing(mut harness: Harness) 
         "{progress:?}"
     );
 
-    harness.settle(&first).await;
+    harness.deploy_until_complete(&first).await;
     assert_eq!(ids(&harness.replicas(&first).await), old, "the old one was kept");
     let third = harness.workload("web", "h3", Does::Serve);
-    harness.settle(&third).await;
+    harness.deploy_until_complete(&third).await;
     let replicas = harness.replicas(&third).await;
     assert!(
         replicas.len() == 1 && replicas.iter().all(|it| it.hash == "h3" && it.serving),
@@ -100,10 +100,10 @@ async fn files_and_names_of_a_service_are_those_of_its_application(mut harness: 
     };
     wanted.spec.mounts = vec![file("conf", "/etc/shop", false), file("token", "/run/shop", true)];
     wanted.spec.env.push(EnvVar::confidential("TOKEN", "hunter2"));
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let mut client = harness.workload("client", "h2", Does::Serve);
     client.spec.restart = Restart::Always;
-    harness.settle(&client).await;
+    harness.deploy_until_complete(&client).await;
     let task = harness.replicas(&client).await.remove(0).id;
     let format = "--format={{.Status.ContainerStatus.ContainerID}}";
     let container = |task: &str| run(engine.docker().args(["inspect", "--type=task", format, task]));
@@ -129,7 +129,7 @@ async fn files_and_names_of_a_service_are_those_of_its_application(mut harness: 
 
 async fn removed_container_is_replaced_and_reported(mut harness: Harness, engine: &OwnEngine) {
     let wanted = harness.workload("web", "h1", Does::Serve);
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let before = harness.replicas(&wanted).await.remove(0);
     let format = "--format={{.Status.ContainerStatus.ContainerID}}";
     let container = run(engine

@@ -1,7 +1,6 @@
 //! How the engine is reached: by what `--docker-host` says. Nothing is asked of it yet, so an engine that is not there, or
 //! whose socket is not (as while the machine starts), is one that does not answer and may come at any moment.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
@@ -9,6 +8,8 @@ use futures::TryFutureExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use hyperlocal::UnixConnector;
+
+use crate::model::hex;
 
 /// Where the engine listens where nothing is said.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -85,13 +86,7 @@ impl Host {
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build(UnixConnector);
-        let name = path
-            .to_string_lossy()
-            .bytes()
-            .fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
+        let name = hex(path.to_string_lossy().as_bytes());
         Docker::connect_with_custom_transport(
             move |request: BollardRequest| client.request(request).map_err(Into::into),
             Some(format!("unix://{name}")),

@@ -123,7 +123,7 @@ impl Inner {
                     // Each start brings it into its own network.
                     && !(joined && looked.other_networks.is_empty())
                 {
-                    self.tell(&looked.labels);
+                    self.notify(&looked.labels);
                 }
             }
             return;
@@ -153,10 +153,10 @@ impl Inner {
         if ours || attributes.contains_key(labels::ROLE) {
             return;
         }
-        self.tell(attributes);
+        self.notify(attributes);
     }
 
-    fn tell(&self, labels: &HashMap<String, String>) {
+    fn notify(&self, labels: &HashMap<String, String>) {
         if let Some(app) = app_of(labels) {
             let _ = self.changed.send(app);
         }

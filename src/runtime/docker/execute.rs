@@ -35,8 +35,8 @@ const SWAP_PATIENCE: Duration = Duration::from_secs(1);
 const OTHER_NAMES: u32 = 16;
 
 impl Inner {
-    /// Takes these steps. Those of one kind are taken at once; the first failure is told after all have ended.
-    pub(super) async fn take(
+    /// Executes these steps, those of one kind concurrently. Returns the first error after all have ended.
+    pub(super) async fn execute(
         self: &Arc<Self>,
         deployment: &Deployment,
         looked: &[ContainerInfo],

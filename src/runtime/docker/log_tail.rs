@@ -21,29 +21,29 @@ pub fn of_check(printed: &str) -> String {
     cut(&format!("{kept}{CUT}"), MAX_OUTPUT)
 }
 
-/// Takes in what a container said last, and keeps no more than is handed on: a line can be as long as a log.
+/// The last bytes of a container's output, at most twice [`MAX_OUTPUT`]: a line can be as long as a log.
 #[derive(Debug, Default)]
 pub struct LogTail {
-    said: Vec<u8>,
+    bytes: Vec<u8>,
     entries: usize,
     missing: bool,
 }
 
 impl LogTail {
     /// One entry of the engine's log: a line, or a part of a long one.
-    pub fn hear(&mut self, entry: &[u8]) {
-        self.said.extend_from_slice(entry);
+    pub fn push(&mut self, entry: &[u8]) {
+        self.bytes.extend_from_slice(entry);
         self.entries += 1;
         // Twice as much, so that not each entry moves all.
-        if self.said.len() > 2 * MAX_OUTPUT {
-            self.said.drain(..self.said.len() - MAX_OUTPUT);
+        if self.bytes.len() > 2 * MAX_OUTPUT {
+            self.bytes.drain(..self.bytes.len() - MAX_OUTPUT);
             self.missing = true;
         }
     }
 
-    /// Its end, which says more than its beginning; empty where it said nothing.
-    pub fn tell(&self) -> String {
-        let text = String::from_utf8_lossy(&self.said);
+    /// Returns the end of the output, which explains more than its beginning; empty if there is no output.
+    pub fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.bytes);
         let missing = self.missing || self.entries >= LINES;
         let text = match text.trim() {
             text if missing => text.trim_start_matches(char::REPLACEMENT_CHARACTER),
@@ -63,11 +63,11 @@ mod tests {
     use crate::redact::{Masker, Secret};
 
     fn told(entries: &[&[u8]]) -> String {
-        let mut words = LogTail::default();
+        let mut tail = LogTail::default();
         for entry in entries {
-            words.hear(entry);
+            tail.push(entry);
         }
-        words.tell()
+        tail.text()
     }
 
     #[test]
@@ -88,11 +88,11 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_is_handed_on() {
-        let mut words = LogTail::default();
+        let mut tail = LogTail::default();
         for _ in 0..1000 {
-            words.hear(&[b'x'; 16 * 1024]);
+            tail.push(&[b'x'; 16 * 1024]);
         }
-        assert!(words.said.len() <= 2 * MAX_OUTPUT && words.said.capacity() < 128 * 1024);
+        assert!(tail.bytes.len() <= 2 * MAX_OUTPUT && tail.bytes.capacity() < 128 * 1024);
     }
 
     #[test]

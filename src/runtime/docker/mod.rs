@@ -142,7 +142,7 @@ impl Runtime for DockerRuntime {
 
     async fn observe(&self, app: &AppId, redaction: &RedactionPolicy) -> Result<Running, RuntimeError> {
         let mut running = Running::default();
-        let all = self.inner.look(app).await?;
+        let all = self.inner.containers(app).await?;
         self.inner.hub.reached();
         for looked in all {
             let busy = self.inner.busy.lock().contains_key(&looked.id);
@@ -183,7 +183,7 @@ impl Runtime for DockerRuntime {
         let inner = &self.inner;
         let mut last = None;
         for _ in 0..ROUNDS {
-            let mut looked = inner.look(&deployment.identity.app).await?;
+            let mut looked = inner.containers(&deployment.identity.app).await?;
             looked.retain(|one| {
                 deployment.history.preserved.is_none()
                     || one.labels.get(labels::CONFIG) != deployment.history.preserved.as_ref()
@@ -204,7 +204,7 @@ impl Runtime for DockerRuntime {
                 }
                 return Ok(next.progress);
             }
-            inner.take(deployment, &looked, next.steps).await?;
+            inner.execute(deployment, &looked, next.steps).await?;
             inner.prepare_subnet();
             last = Some(next.progress);
         }
@@ -226,7 +226,7 @@ impl Runtime for DockerRuntime {
 
     async fn stop(&self, app: &AppId) -> Result<Progress, RuntimeError> {
         let inner = &self.inner;
-        let replicas = inner.look(app).await?;
+        let replicas = inner.containers(app).await?;
         for replica in &replicas {
             inner.retire(&replica.id, app.clone(), InProgress::Retiring);
         }
@@ -332,7 +332,7 @@ impl Inner {
     }
 
     /// All replicas of an Application.
-    async fn look(&self, app: &AppId) -> Result<Vec<ContainerInfo>, RuntimeError> {
+    async fn containers(&self, app: &AppId) -> Result<Vec<ContainerInfo>, RuntimeError> {
         let listed = self.list(&self.names.app_labels(app)).await?;
         let ids = listed.into_iter().filter_map(|container| container.id);
         let all = futures::future::join_all(ids.map(|id| async move { self.inspect(&id).await })).await;
@@ -407,7 +407,7 @@ impl Inner {
         self.prepare_subnet();
         // What cannot be removed now is no reason not to look at what runs.
         if let Err(error) = self.remove_unused_networks().await {
-            tracing::warn!(error = %chain(&error), "networks that nobody needs could not be removed");
+            tracing::warn!(error = %chain(&error), "unused networks could not be removed");
         }
         Ok(())
     }

@@ -38,19 +38,19 @@ impl Inner {
     /// What a container that keeps ending said last, as it was when that was first told.
     pub(super) async fn output_of_restarting(&self, looked: &ContainerInfo) -> String {
         let (times, last) = (in_steps(looked.restarts), looked.last);
-        if let Some(words) = self.ends.words(&looked.id, times, last) {
-            return words;
+        if let Some(output) = self.ends.output(&looked.id, times, last) {
+            return output;
         }
-        let words = self.last_output(looked).await;
-        self.ends.keep(&looked.id, times, last, &words);
-        words
+        let output = self.last_output(looked).await;
+        self.ends.cache(&looked.id, times, last, &output);
+        output
     }
 
     /// The last lines of a container's output, or the engine's error message if it wrote nothing.
     pub(super) async fn last_output(&self, looked: &ContainerInfo) -> String {
         match self.output(&looked.id).await {
             nothing if nothing.is_empty() => cut(looked.error.trim(), MAX_OUTPUT),
-            words => words,
+            output => output,
         }
     }
 
@@ -61,11 +61,11 @@ impl Inner {
             .stderr(true)
             .tail(&log_tail::LINES.to_string())
             .build();
-        let mut words = LogTail::default();
+        let mut output = LogTail::default();
         let mut entries = std::pin::pin!(self.docker.logs(id, Some(options)));
         while let Some(Ok(entry)) = entries.next().await {
-            words.hear(&entry.into_bytes());
+            output.push(&entry.into_bytes());
         }
-        words.tell()
+        output.text()
     }
 }

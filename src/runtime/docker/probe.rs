@@ -139,7 +139,7 @@ impl Watch {
                     failures = 0;
                     known = true;
                     let now = Timestamp::now();
-                    self.tell(Health::Healthy(now), |before| {
+                    self.report(Health::Healthy(now), |before| {
                         !matches!(before, Health::Healthy(_))
                     });
                     if matches!(check.question, Question::Command(_)) {
@@ -160,7 +160,7 @@ impl Watch {
                     known |= enough;
                     if enough {
                         let news = Health::Unhealthy { why, until: None };
-                        self.tell(news.clone(), |before| *before != news);
+                        self.report(news.clone(), |before| *before != news);
                     }
                 }
             }
@@ -172,7 +172,7 @@ impl Watch {
         }
     }
 
-    fn tell(&self, health: Health, is_news: impl FnOnce(&Health) -> bool) {
+    fn report(&self, health: Health, is_news: impl FnOnce(&Health) -> bool) {
         let mut known = self.health.lock();
         if is_news(&known) {
             *known = health;

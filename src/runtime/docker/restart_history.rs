@@ -19,7 +19,7 @@ const BELIEVED: i64 = 1;
 /// Between what the engine says of want of memory and what it says of the end that came of it: no more nanoseconds than this.
 const SAME_MOMENT: i64 = 5_000_000_000;
 
-/// The last end of each container, and its last words then.
+/// The last end of each container, and its log tail then.
 #[derive(Debug, Default)]
 pub struct RestartHistory(Mutex<HashMap<String, Known>>);
 
@@ -28,7 +28,7 @@ struct Known {
     last: Option<ExitStatus>,
     at: i64,
     starved_at: Option<i64>,
-    words: Option<((i64, Option<ExitStatus>), String)>,
+    output: Option<((i64, Option<ExitStatus>), String)>,
 }
 
 impl Known {
@@ -65,16 +65,16 @@ impl RestartHistory {
     }
 
     /// The cached log tail for this exit status and restart count, if any.
-    pub fn words(&self, id: &str, times: i64, last: Option<ExitStatus>) -> Option<String> {
+    pub fn output(&self, id: &str, times: i64, last: Option<ExitStatus>) -> Option<String> {
         let all = self.0.lock();
-        let (key, words) = all.get(id)?.words.as_ref()?;
-        (*key == (times, last)).then(|| words.clone())
+        let (key, output) = all.get(id)?.output.as_ref()?;
+        (*key == (times, last)).then(|| output.clone())
     }
 
-    /// Keeps these last words for [`RestartHistory::words`].
-    pub fn keep(&self, id: &str, times: i64, last: Option<ExitStatus>, words: &str) {
+    /// Caches this log tail for [`RestartHistory::output`].
+    pub fn cache(&self, id: &str, times: i64, last: Option<ExitStatus>, output: &str) {
         let mut all = self.0.lock();
-        all.entry(id.to_owned()).or_default().words = Some(((times, last), words.to_owned()));
+        all.entry(id.to_owned()).or_default().output = Some(((times, last), output.to_owned()));
     }
 
     /// Sees whether a container ends again and again: the engine waits before it starts it again, or has only just done so.

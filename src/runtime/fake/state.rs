@@ -230,7 +230,7 @@ impl State {
         left
     }
 
-    pub(super) fn take(
+    pub(super) fn apply(
         &mut self,
         deployment: &Deployment,
         step: Step,

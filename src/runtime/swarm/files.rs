@@ -2,7 +2,6 @@
 //! does not change the content of one.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use bollard::Docker;
@@ -10,7 +9,7 @@ use bollard::models::{ConfigSpec, SecretSpec};
 use bollard::query_parameters::{ListConfigsOptionsBuilder, ListSecretsOptionsBuilder};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::AppId;
+use crate::model::{AppId, hex};
 use crate::runtime::docker::errors;
 use crate::runtime::docker::labels::{self, Names};
 use crate::runtime::{Deployment, MountSource, RuntimeError};
@@ -54,10 +53,8 @@ pub async fn ensure(
                 .chain_update([0])
                 .chain_update(file.as_bytes())
                 .finalize();
-            let digest: String = digest.iter().take(16).fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            });
+            let mut digest = hex(&digest);
+            digest.truncate(32);
             let name = names.file(&digest);
             let labels = names.made(names.deployment_labels(deployment));
             let data = base64::engine::general_purpose::STANDARD.encode(content.expose());

@@ -448,9 +448,9 @@ impl Inner {
         let mut tail = LogTail::default();
         let mut entries = std::pin::pin!(self.docker.task_logs(task, Some(options)));
         while let Some(Ok(entry)) = entries.next().await {
-            tail.hear(&entry.into_bytes());
+            tail.push(&entry.into_bytes());
         }
-        tail.tell()
+        tail.text()
     }
 
     /// Whether the kernel ended the task's container for lack of memory, if the container is on this node.

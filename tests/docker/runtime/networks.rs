@@ -7,7 +7,7 @@ async fn network_that_cannot_be_removed_does_not_stop_the_releases_of_its_namesp
     let mut harness = Harness::docker("rt");
     let wanted = harness.workload("web", "h1", Does::Serve);
     // An earlier installation left the network, and a container that is not Davit's keeps it.
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let name = harness.network();
     harness.remove(&wanted, true).await;
     let labels = [
@@ -39,15 +39,15 @@ async fn network_that_cannot_be_removed_does_not_stop_the_releases_of_its_namesp
     };
     let runtime = DockerRuntime::new(Docker::connect_with_local_defaults().unwrap(), options);
     (harness.events, harness.runtime) = (runtime.events(), Box::new(runtime));
-    harness.settle(&wanted).await;
+    harness.deploy_until_complete(&wanted).await;
     let first = harness.replicas(&wanted).await;
     assert!(first[0].serving, "{first:?}");
 
     // Other Applications and Releases of the namespace use the same network.
     let other = harness.workload("other", "h2", Does::Serve);
-    harness.settle(&other).await;
+    harness.deploy_until_complete(&other).await;
     let next = harness.workload("web", "h3", Does::Serve);
-    harness.settle(&next).await;
+    harness.deploy_until_complete(&next).await;
     let replicas = harness.replicas(&next).await;
     let (reached, output) = inside(
         &harness.replicas(&other).await[0].id,

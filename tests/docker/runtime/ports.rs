@@ -40,7 +40,7 @@ async fn unknown_host_ip_is_reported_and_stops_no_container() {
         None,
         Protocol::Tcp,
     );
-    harness.settle(&serves).await;
+    harness.deploy_until_complete(&serves).await;
     let before = harness.replicas(&serves).await;
     let places: Vec<_> = before[0]
         .endpoints
@@ -61,7 +61,7 @@ async fn unknown_host_ip_is_reported_and_stops_no_container() {
         let still = after.iter().any(|it| it.id == before[0].id && it.serving);
         assert!(still, "the old one was stopped for nothing: {after:?}");
     }
-    harness.settle(&serves).await;
+    harness.deploy_until_complete(&serves).await;
     assert_eq!(ids(&harness.replicas(&serves).await), ids(&before));
 
     // Where nothing is to be stopped it is the engine that says so, and each time in the same words.
@@ -89,7 +89,7 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
     );
     holder.spec.health = None;
     let mut elsewhere = elsewhere;
-    elsewhere.settle(&holder).await;
+    elsewhere.deploy_until_complete(&holder).await;
     let wanted = with_port(
         harness.workload("web", "h2", Does::Serve),
         port,
@@ -113,7 +113,7 @@ async fn port_of_another_instance_is_reported_as_another_davits() {
         Protocol::Tcp,
     );
     neighbour.spec.health = None;
-    harness.settle(&neighbour).await;
+    harness.deploy_until_complete(&neighbour).await;
     let port = neighbour.spec.ports[0].host.unwrap();
     let wanted = with_port(
         harness.workload("web", "h4", Does::Serve),
@@ -143,7 +143,7 @@ async fn host_port_is_handed_over_to_a_container_that_starts_with_the_name() {
             None,
             Protocol::Tcp,
         );
-        harness.settle(&wanted).await;
+        harness.deploy_until_complete(&wanted).await;
         let serving = harness.replicas(&wanted).await;
         assert!(serving.len() == 1 && serving[0].serving, "{serving:?}");
         // A running container that left its network and came back would be out of reach in between.

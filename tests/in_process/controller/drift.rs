@@ -2,7 +2,7 @@
 
 use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
-use davit::runtime::fake::{Behaviour, Hand};
+use davit::runtime::fake::{Behaviour, ManualAction};
 use serde_json::{Value, json};
 
 use super::harness::{GOOD, Harness, NEXT, condition, id, repo, source};
@@ -16,7 +16,7 @@ async fn manually_removed_image_is_rebuilt() {
     davit.runtime.lose_image(&image);
     davit.builder.lose(&image);
     davit.builder.hold();
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     let release = davit.wait_for_phase("shop-2", "Building").await;
     assert_eq!(release["status"]["cause"]["kind"], "Drift", "{release:#}");
     assert_eq!(
@@ -48,7 +48,7 @@ async fn image_that_cannot_be_rebuilt_is_attempted_once_and_reported() {
     davit
         .builder
         .fail_next(BuildError::Failed("no route to the registry".to_owned()));
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit.wait_for_phase("shop-2", "Failed").await;
     davit.wait_until_idle().await;
     let app = davit.application("shop").await;
@@ -128,7 +128,7 @@ async fn serving_containers_are_repaired_while_failed_ones_stay() {
     let mut both = vec![(FakeBuilder::id(GOOD), true), (FakeBuilder::id(bad), false)];
     both.sort();
     assert_eq!(images(), both);
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit.wait_until_idle().await;
     assert_eq!(images(), both, "what serves is put right, what failed stays");
 
@@ -159,7 +159,7 @@ async fn removed_image_of_a_pinned_revision_is_rebuilt_from_that_revision() {
     davit.runtime.lose_image(&image);
     davit.builder.lose(&image);
     davit.builder.hold();
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     let release = davit.wait_for_phase("shop-4", "Building").await;
     assert_eq!(release["spec"]["revision"], first, "{release:#}");
     assert_eq!(release["status"]["source"]["revision"], first, "{release:#}");
@@ -186,7 +186,7 @@ async fn lost_image_of_the_serving_release_is_reported_after_a_failed_release() 
     let image = FakeBuilder::id(GOOD);
     davit.runtime.lose_image(&image);
     davit.builder.lose(&image);
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     let said = |app: &Value| {
         let healthy = condition(app, "Healthy");
         let said = healthy["message"].as_str().unwrap_or_default();
@@ -221,7 +221,7 @@ async fn pruned_completed_container_is_not_run_again() {
                 .is_some_and(|said| said.contains("ended with code 0"))
     };
     davit.wait_until("shop", "over", over).await;
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit.wait_until_idle().await;
     davit.request_reconcile("shop").await;
     davit.wait_until_idle().await;
@@ -243,7 +243,7 @@ async fn pruned_completed_container_is_not_run_again() {
     davit.wait_until_done("shop").await;
     assert_eq!(davit.runtime.calls().created, 2);
     // What a hand stops in the middle is drift as ever.
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit
         .wait_until("shop", "put right", |_| davit.runtime.calls().created == 3)
         .await;
@@ -313,7 +313,7 @@ async fn completed_container_is_never_run_again_without_a_release() {
 async fn replicas_with_restart_never_run_once_each() {
     let (davit, _repo) = after_a_job(2).await;
     assert_eq!(davit.runtime.calls().created, 2);
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit.wait_until_idle().await;
     assert_eq!(davit.images("shop").len(), 1);
     // A change of what is no part of a container makes a Release of the same containers, and that runs what it deploys.
@@ -346,7 +346,7 @@ async fn cancelled_redeploy_does_not_stop_repairs() {
     davit.runtime.lose_image(&image);
     davit.builder.lose(&image);
     davit.builder.hold();
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     let release = davit.wait_for_phase("shop-3", "Building").await;
     assert_eq!(release["status"]["cause"]["kind"], "Drift", "{release:#}");
     davit.runtime.gain_image(&image);
@@ -380,7 +380,7 @@ async fn removed_failed_container_frees_the_host_port_for_the_previous_one() {
         "it is there to be looked at"
     );
     while !davit.runtime.containers(&id("shop")).is_empty() {
-        davit.runtime.by_hand(&id("shop"), Hand::Remove);
+        davit.runtime.manually(&id("shop"), ManualAction::Remove);
     }
     let healthy = |app: &Value| condition(app, "Healthy")["status"] == "True";
     davit.wait_until("shop", "served again", healthy).await;

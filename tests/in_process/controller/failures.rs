@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit::api::{GitProvider, Release};
 use davit::builder::fake::FakeBuilder;
 use davit::runtime::RuntimeError;
-use davit::runtime::fake::{Behaviour, Hand};
+use davit::runtime::fake::{Behaviour, ManualAction};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::{Value, json};
@@ -166,7 +166,7 @@ async fn restored_secret_value_gets_new_containers() {
     davit.wait_for_phase("shop-2", "Verifying").await;
     davit.cancel_release("shop-2").await;
     davit.wait_for_phase("shop-2", "Cancelled").await;
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit.patch("shop", json!({"spec": {"rollout": null}})).await;
     davit.wait_until_idle().await;
     let seen = davit.runtime.containers(&id("shop"));
@@ -531,7 +531,7 @@ async fn release_whose_recorded_configuration_is_unreadable_is_never_run_with_th
         .patch_status("shop-1", &PatchParams::default(), &Patch::Merge(broken))
         .await
         .unwrap();
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     let app = davit
         .wait_until("shop", "told that the record cannot be read", |app| {
             condition(app, "Ready")["message"]

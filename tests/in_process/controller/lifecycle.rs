@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit::api::{Application, GitProvider, Release};
 use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
-use davit::runtime::fake::Hand;
+use davit::runtime::fake::ManualAction;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -292,15 +292,15 @@ async fn drift_is_repaired_without_a_release() {
         .await;
     davit.wait_until_done("shop").await;
     for hand in [
-        Hand::Stop,
-        Hand::Remove,
-        Hand::Pause,
-        Hand::Rename,
-        Hand::Update,
-        Hand::Disconnect,
-        Hand::Connect,
+        ManualAction::Stop,
+        ManualAction::Remove,
+        ManualAction::Pause,
+        ManualAction::Rename,
+        ManualAction::Update,
+        ManualAction::Disconnect,
+        ManualAction::Connect,
     ] {
-        assert!(davit.runtime.by_hand(&id("shop"), hand));
+        assert!(davit.runtime.manually(&id("shop"), hand));
         davit.wait_until_idle().await;
         let containers = davit.runtime.containers(&id("shop"));
         let good = containers.iter().all(|one| {
@@ -391,7 +391,7 @@ async fn unresponsive_server_delays_neither_other_applications_nor_repairs() {
             condition(app, "SourceReady")["reason"] == "Resolving"
         })
         .await;
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit
         .wait_until("shop", "put right", |_| {
             davit.runtime.containers(&id("shop")).len() == 1

@@ -5,7 +5,7 @@ use std::time::Duration;
 use davit::api::Release;
 use davit::builder::BuildError;
 use davit::builder::fake::FakeBuilder;
-use davit::runtime::fake::{Behaviour, Hand};
+use davit::runtime::fake::{Behaviour, ManualAction};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn stopped_removes_containers_and_suspended_keeps_them() {
     davit.wait_until_idle().await;
     repo.commit("Two", &[("Dockerfile", "FROM scratch\nENV A=2\n")]);
     davit.request_reconcile("shop").await;
-    davit.runtime.by_hand(&id("shop"), Hand::Remove);
+    davit.runtime.manually(&id("shop"), ManualAction::Remove);
     davit.wait_until_idle().await;
     let app = davit.application("shop").await;
     assert_eq!(app["status"]["phase"], "error", "what is seen is told: {app:#}");

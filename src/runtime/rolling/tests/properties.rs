@@ -8,14 +8,14 @@ use super::*;
 use crate::api::Strategy;
 
 /// An engine that refuses what a real one would refuse.
-struct World {
+struct Engine {
     seen: Vec<ContainerView>,
     now: Timestamp,
     port: bool,
 }
 
-impl World {
-    fn take(&mut self, step: &Step, want: &RolloutSpec) {
+impl Engine {
+    fn apply(&mut self, step: &Step, want: &RolloutSpec) {
         let now = self.now;
         let active =
             |it: &ContainerView| matches!(it.phase, Phase::Running | Phase::Paused | Phase::Restarting);
@@ -165,20 +165,20 @@ proptest! {
         }
         let strategy = if stop { Strategy::StopFirst } else { Strategy::StartFirst };
         let want = RolloutSpec { replicas, strategy, min_ready: Duration::from_secs(min_ready), ..want(0) };
-        let mut world = World { seen, now: at(0), port: stop };
+        let mut engine = Engine { seen, now: at(0), port: stop };
         // What was being stopped when we came may be the last that answers: not our decision.
-        world.pass(Duration::ZERO);
-        let mut answered = world.answers();
+        engine.pass(Duration::ZERO);
+        let mut answered = engine.answers();
         let mut rounds = 0;
         loop {
             rounds += 1;
-            prop_assert!(rounds < 100, "it does not settle: {:?}", world.seen);
-            let plan = next(&world.seen, &want, world.now);
+            prop_assert!(rounds < 100, "it does not settle: {:?}", engine.seen);
+            let plan = next(&engine.seen, &want, engine.now);
             for step in &plan.steps {
-                world.take(step, &want);
+                engine.apply(step, &want);
                 if strategy == Strategy::StartFirst && replicas > 0 {
-                    prop_assert!(!answered || world.answers(), "nobody answers after {step:?}: {:?}", world.seen);
-                    answered |= world.answers();
+                    prop_assert!(!answered || engine.answers(), "nobody answers after {step:?}: {:?}", engine.seen);
+                    answered |= engine.answers();
                 }
             }
             match plan.progress {
@@ -186,11 +186,11 @@ proptest! {
                     prop_assert!(plan.steps.is_empty());
                     break;
                 }
-                Progress::Rolling { check_in, .. } if plan.steps.is_empty() => world.pass(check_in.unwrap()),
+                Progress::Rolling { check_in, .. } if plan.steps.is_empty() => engine.pass(check_in.unwrap()),
                 Progress::Rolling { .. } => {}
             }
         }
-        prop_assert_eq!(world.seen.len(), usize::try_from(replicas).unwrap());
-        prop_assert!(world.seen.iter().all(|it| it.current && it.named && it.drift == Drift::default()));
+        prop_assert_eq!(engine.seen.len(), usize::try_from(replicas).unwrap());
+        prop_assert!(engine.seen.iter().all(|it| it.current && it.named && it.drift == Drift::default()));
     }
 }
