@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::buildkit::hex;
 use super::labels::{INSTALLATION, INSTANCE};
+use crate::model::hex;
 
 /// What the names of all images that any Davit made or pulled begin with.
 pub const ANY_DAVIT: &str = "davit.local/";

@@ -37,21 +37,21 @@ impl Refused<'_> {
     /// The error; `mask` hides the credential in what the forge wrote.
     pub fn error(&self, mask: impl Fn(&str) -> String, now: Timestamp) -> ForgeError {
         let json: Option<Value> = serde_json::from_slice(self.body).ok();
-        let words = json
+        let message = json
             .as_ref()
-            .and_then(words)
-            .map(|words| cut(&mask(&words), LONGEST_TEXT));
-        let text = words.as_ref().map_or_else(
+            .and_then(message)
+            .map(|message| cut(&mask(&message), LONGEST_TEXT));
+        let text = message.as_ref().map_or_else(
             || self.status.to_string(),
-            |words| format!("{}: {words}", self.status),
+            |message| format!("{}: {message}", self.status),
         );
         let (url, doing) = (self.url.clone(), self.call.doing);
         match self.status.as_u16() {
-            401 => match self.clock_skew(words.as_deref().unwrap_or_default(), now) {
+            401 => match self.clock_skew(message.as_deref().unwrap_or_default(), now) {
                 Some(seconds) => ForgeError::Clock { url, seconds },
-                None => ForgeError::Auth { url, message: words },
+                None => ForgeError::Auth { url, message },
             },
-            403 => match self.missing_scope(json.as_ref(), words.as_deref().unwrap_or_default()) {
+            403 => match self.missing_scope(json.as_ref(), message.as_deref().unwrap_or_default()) {
                 Some(scope) => ForgeError::Scope { doing, url, scope },
                 None => ForgeError::Forbidden {
                     doing,
@@ -72,8 +72,8 @@ impl Refused<'_> {
     }
 
     /// How far this machine's clock is ahead of the forge's, in seconds, if the forge refused the times in a JWT.
-    fn clock_skew(&self, words: &str, now: Timestamp) -> Option<i64> {
-        if !words.contains("claim ('exp')") && !words.contains("claim ('iat')") {
+    fn clock_skew(&self, message: &str, now: Timestamp) -> Option<i64> {
+        if !message.contains("claim ('exp')") && !message.contains("claim ('iat')") {
             return None;
         }
         let date = self.headers.get(DATE)?.to_str().ok()?;
@@ -83,14 +83,14 @@ impl Refused<'_> {
     }
 
     /// The scope that a 403 is about, in the way of each forge.
-    fn missing_scope(&self, json: Option<&Value>, words: &str) -> Option<String> {
+    fn missing_scope(&self, json: Option<&Value>, message: &str) -> Option<String> {
         let header = |name: &str| {
             let value = self.headers.get(name)?.to_str().ok()?.trim();
             (!value.is_empty()).then(|| value.to_owned())
         };
         let known = (!self.call.scope.is_empty()).then(|| self.call.scope.to_owned());
         // GitHub: an App or a fine-grained token, then a classic one.
-        if words.contains("not accessible by") {
+        if message.contains("not accessible by") {
             return header("x-accepted-github-permissions").or(known);
         }
         if let Some(needed) = header("x-accepted-oauth-scopes")
@@ -119,17 +119,17 @@ impl Refused<'_> {
             };
         }
         // Gitea names it in its text.
-        if let Some((_, rest)) = words.split_once("required=[") {
+        if let Some((_, rest)) = message.split_once("required=[") {
             return rest.split_once(']').map(|(scope, _)| scope.to_owned());
         }
-        (words.contains("scope") || words.contains("privilege"))
+        (message.contains("scope") || message.contains("privilege"))
             .then_some(known)
             .flatten()
     }
 }
 
 /// The forge's own words, if there are any.
-fn words(json: &Value) -> Option<String> {
+fn message(json: &Value) -> Option<String> {
     let found = [
         "/message",
         "/error/message",
@@ -289,8 +289,8 @@ mod tests {
             "{found}"
         );
         let date = ("date", "Sun, 09 Sep 2001 01:36:40 GMT");
-        let words = r#"{"message":"'Expiration time' claim ('exp') is too far in the future"}"#;
-        let found = error(401, &[date], words);
+        let message = r#"{"message":"'Expiration time' claim ('exp') is too far in the future"}"#;
+        let found = error(401, &[date], message);
         assert!(
             found.to_string().contains("is 600 s ahead of that of the forge"),
             "{found}"

@@ -1,4 +1,4 @@
-//! Sends files to BuildKit as it asks for them. Its protocol: we tell every entry in order, each with the next number;
+//! Sends files to BuildKit as it asks for them. Its protocol: we list every entry in order, each with the next number;
 //! the receiver asks by number for the files that it lacks; we send their bytes and, for each, an empty packet as its
 //! end; when it has all, it says so and we repeat it. What is in memory at a time: paths, and a few pieces of files.
 
@@ -32,12 +32,12 @@ const WAITING: usize = 8;
 pub struct FirstError(Arc<Mutex<Option<io::Error>>>);
 
 impl FirstError {
-    /// What was kept, once.
+    /// Returns the first error, once.
     pub fn take(&self) -> Option<io::Error> {
         self.0.lock().take()
     }
 
-    fn keep(&self, error: io::Error) -> Status {
+    fn set(&self, error: io::Error) -> Status {
         let status = Status::internal(error.to_string());
         self.0.lock().get_or_insert(error);
         status
@@ -89,17 +89,19 @@ impl FileSync for Files {
         };
         let (packets, outgoing) = mpsc::channel(WAITING);
         let (asked, to_send) = mpsc::unbounded_channel();
-        let told = Told::default();
-        let teller = (
+        let paths = Paths::default();
+        let sender = (
             tree.clone(),
             packets.clone(),
-            told.clone(),
+            paths.clone(),
             self.unreadable.clone(),
         );
-        tokio::task::spawn_blocking(move || tell(&teller.0, &selection, &teller.1, &teller.2, &teller.3));
+        tokio::task::spawn_blocking(move || {
+            send_stats(&sender.0, &selection, &sender.1, &sender.2, &sender.3)
+        });
         let sender = (packets.clone(), self.unreadable.clone());
         tokio::task::spawn_blocking(move || send(&tree, to_send, &sender.0, &sender.1));
-        tokio::spawn(listen(request.into_inner(), told, asked, packets));
+        tokio::spawn(listen(request.into_inner(), paths, asked, packets));
         let outgoing = futures::stream::unfold(outgoing, |mut outgoing| async move {
             outgoing.recv().await.map(|packet| (packet, outgoing))
         });
@@ -114,14 +116,14 @@ impl FileSync for Files {
     }
 }
 
-/// The paths of what was told, by number; nothing for what has no bytes.
+/// The paths of the listed entries, by number; `None` for an entry without content.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Option<Box<str>>>>>);
+struct Paths(Arc<Mutex<Vec<Option<Box<str>>>>>);
 
-fn tell(tree: &Tree, selection: &Selection, packets: &Packets, told: &Told, unreadable: &FirstError) {
+fn send_stats(tree: &Tree, selection: &Selection, packets: &Packets, paths: &Paths, unreadable: &FirstError) {
     let walked = tree.walk(selection, |stat| {
         let has_bytes = stat.mode & !0o777 == 0;
-        told.0.lock().push(has_bytes.then(|| stat.path.as_str().into()));
+        paths.0.lock().push(has_bytes.then(|| stat.path.as_str().into()));
         packets
             .blocking_send(Ok(Packet {
                 r#type: PacketType::PacketStat.into(),
@@ -136,7 +138,7 @@ fn tell(tree: &Tree, selection: &Selection, packets: &Packets, told: &Told, unre
             r#type: PacketType::PacketStat.into(),
             ..Packet::default()
         }),
-        Err(error) => Err(unreadable.keep(error)),
+        Err(error) => Err(unreadable.set(error)),
     });
 }
 
@@ -166,7 +168,7 @@ fn send(
         });
         if let Err(error) = sent {
             let error = io::Error::new(error.kind(), format!("{path}: {error}"));
-            let _ = packets.blocking_send(Err(unreadable.keep(error)));
+            let _ = packets.blocking_send(Err(unreadable.set(error)));
             return;
         }
     }
@@ -174,14 +176,14 @@ fn send(
 
 async fn listen(
     mut incoming: Streaming<Packet>,
-    told: Told,
+    paths: Paths,
     asked: mpsc::UnboundedSender<(u32, Box<str>)>,
     packets: Packets,
 ) {
     while let Some(Ok(packet)) = incoming.next().await {
         match packet.r#type() {
             PacketType::PacketReq => {
-                let path = told.0.lock().get(packet.id as usize).cloned().flatten();
+                let path = paths.0.lock().get(packet.id as usize).cloned().flatten();
                 let Some(path) = path else {
                     let _ = packets.send(Err(Status::invalid_argument("no such file"))).await;
                     return;

@@ -19,4 +19,4 @@ pub use dockerignore::Patterns;
 pub use engine_http::Place;
 pub use errors::engine as engine_error;
 pub use filesync::Trees;
-pub use options::{BuildOptions, SolveRequest, hex, shared_key};
+pub use options::{BuildOptions, SolveRequest, shared_key};

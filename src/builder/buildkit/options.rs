@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant};
 
 use super::filesync::Trees;
 use crate::builder::error::BuildError;
-use crate::model::{AppId, RegistryLogin};
+use crate::model::{AppId, RegistryLogin, hex};
 use crate::redact::Secret;
 
 /// What BuildKit is given.
@@ -90,13 +90,4 @@ pub fn shared_key(instance: &str, app: &AppId) -> String {
         hash.update([0]);
     }
     hex(&hash.finalize())
-}
-
-/// In hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::buildkit::{Generated, Patterns, SolveRequest, Tree, Trees, hex};
+use super::buildkit::{Generated, Patterns, SolveRequest, Tree, Trees};
 use super::contract::BuildRequest;
 use super::error::BuildError;
 use super::paths::Root;
 use crate::api::Reason;
+use crate::model::hex;
 use plan::Plan;
 
 /// The field that chooses this build type.

@@ -2,7 +2,6 @@
 //! used go when there is too much. Losing one is never an error, only work.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedMutexGuard;
 
 use super::remote::GitRemote;
-use crate::model::{CommitId, GitCredential};
+use crate::model::{CommitId, GitCredential, hex};
 
 /// More packs than this make every command slow; the repository is then fetched anew.
 const MOST_PACKS: usize = 64;
@@ -187,13 +186,9 @@ fn key(remote: &GitRemote, commit: &CommitId) -> String {
             add(&[u8::from(*ignore_host_key)]);
         }
     }
-    hash.finalize()
-        .iter()
-        .take(20)
-        .fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").ok();
-            text
-        })
+    let mut key = hex(&hash.finalize());
+    key.truncate(40);
+    key
 }
 
 /// The bytes beneath a directory; what vanishes meanwhile counts nothing.

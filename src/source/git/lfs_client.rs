@@ -19,6 +19,7 @@ use super::options::GitOptions;
 use super::remote::GitRemote;
 use super::url::is_loopback;
 use crate::error::{chain, cut};
+use crate::model::hex;
 
 /// The media type of the batch API.
 const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
@@ -346,12 +347,4 @@ pub(super) fn authorization(value: &str) -> Option<HeaderMap> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);
     Some(HeaderMap::from_iter([(AUTHORIZATION, value)]))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
