@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 
 use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason};
 use crate::error::{Class, Problem};
-use crate::plan::desired::Values;
 use crate::plan::env_expansion::{self, Expanded, expand};
+use crate::plan::values::Values;
 use crate::plan::{Origins, ValueOrigin};
 use crate::redact::{self, Secret};
 

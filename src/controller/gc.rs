@@ -21,7 +21,7 @@ const ROUNDS: usize = 3700;
 /// Removes what no Application owns: called once the engine answers and the Applications are known. What is still
 /// stopping is asked for again until nothing is left of it.
 pub async fn sweep(ctx: &Context) {
-    ctx.pulls.settle(&*ctx.tools.builder).await;
+    ctx.pulls.recover(&*ctx.tools.builder).await;
     let found = match ctx.runtime.apps().await {
         Ok(found) => found,
         Err(error) => {

@@ -96,7 +96,7 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
     let old = provider.status.clone().unwrap_or_default();
     let reader = Reader::new(ctx.client.clone(), &namespace);
     let checked = check(&ctx, &provider, &reader).await;
-    let mut new = said(&provider, &old, &checked, now);
+    let mut new = status_after_check(&provider, &old, &checked, now);
     new.used_by = count(&users);
     write(&ctx, &provider, &new).await?;
     Ok(match (&checked, &new.retry) {
@@ -157,8 +157,8 @@ fn count(users: &[String]) -> i64 {
     i64::try_from(users.len()).unwrap_or(i64::MAX)
 }
 
-/// What the status says after a check.
-fn said(
+/// Returns the status after a check.
+fn status_after_check(
     provider: &GitProvider,
     old: &GitProviderStatus,
     checked: &Result<Account, Problem>,

@@ -34,8 +34,8 @@ impl Pulls {
         Ok(file)
     }
 
-    /// Gives what was pulled when Davit last ended its tag.
-    pub async fn settle(&self, builder: &dyn Builder) {
+    /// Tags the images whose pull was interrupted by the last end of Davit.
+    pub async fn recover(&self, builder: &dyn Builder) {
         // Where nothing was ever pulled there is nothing.
         let Ok(entries) = std::fs::read_dir(&self.dir) else {
             return;

@@ -2,7 +2,8 @@
 
 use crate::api::{Reason, ReleasePhase, ReleaseStatus, Strategy};
 use crate::error::{Class, Problem};
-use crate::plan::desired::{container_hash, deployment, recorded_config};
+use crate::plan::deployment::deployment;
+use crate::plan::desired::{container_hash, recorded_config};
 use crate::plan::release_status::step_began;
 use crate::plan::state::active;
 use crate::plan::{ActionResult, Step, hash_of};

@@ -1,82 +1,34 @@
 //! I/O in: an Application's source as a commit or digest, looked up when the spec or a credential changed, when it was
 //! asked for, and every `trigger.pollInterval`; otherwise as it was found last.
 
+mod cache;
 pub mod credentials;
+mod provider;
 pub mod remote;
 pub mod single_flight;
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, ResourceExt as _};
-use parking_lot::Mutex;
+use kube::Client;
+use kube::runtime::reflector::Store;
 
-use crate::api::{
-    AllowedFrom, Application, ApplicationSpec, ConditionType, FromForge, GitProvider, Reason, Source,
-    SourceKind, condition,
-};
+use crate::api::{Application, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
-use crate::forge::{self, Forges, Reach, RepositoryPath};
+use crate::forge::Forges;
 use crate::model::{AppId, Revision};
 use crate::plan::Inputs;
-use crate::plan::backoff;
-use crate::plan::desired::{PinnedSource, Values};
+use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
-use crate::plan::source_kind::{kind, locator, pinned, poll_interval, revision};
-use crate::source::{Fields, image};
+use crate::plan::source_kind::{kind, locator, pinned};
+use crate::plan::values::Values;
+use crate::source::image;
 
 use super::dereference::Reader;
-use super::problem::cluster_problem;
 use super::tools::Tools;
-use credentials::{Origin, connection, git_remote, image_login, ref_spec};
-use remote::{ForgeRemote, Remote};
+use cache::Cache;
+use credentials::{Origin, git_remote, image_login, ref_spec};
+use remote::Remote;
 use single_flight::{Lookups, Question};
-
-/// What was found last.
-#[derive(Clone, Debug)]
-struct Found {
-    /// What it depends on; another one makes it worthless.
-    key: String,
-    result: Result<PinnedSource, Problem>,
-    /// What was found last in place of an error, of the same source.
-    good: Option<(String, PinnedSource)>,
-    attempts: u32,
-    /// When it was found.
-    at: Instant,
-    pause: Pause,
-}
-
-/// How long what was found holds.
-#[derive(Clone, Copy, Debug)]
-enum Pause {
-    /// So long: it is tried again after a failure that may heal by itself.
-    Backoff(Duration),
-    /// This share of the present poll interval: a changed interval applies at once.
-    Poll(f64),
-}
-
-impl Found {
-    /// Returns the remaining validity under the current poll interval; `None` if the result never expires.
-    fn holds(&self, spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
-        let pause = match self.pause {
-            Pause::Backoff(pause) => pause,
-            Pause::Poll(share) => poll_interval(spec, salt(id))?.mul_f64(share),
-        };
-        Some(pause.saturating_sub(self.at.elapsed()))
-    }
-
-    /// What was found last, where that was of this source and is not known to be gone.
-    fn last(&self, source: &str) -> Option<PinnedSource> {
-        let passes = self
-            .result
-            .as_ref()
-            .err()
-            .is_none_or(|problem| problem.class != Class::Terminal);
-        let good = self.good.as_ref().filter(|(of, _)| passes && of == source);
-        good.map(|(_, good)| good.clone())
-    }
-}
 
 /// The source of an Application as it was resolved.
 #[derive(Clone, Debug, Default)]
@@ -127,9 +79,7 @@ pub struct Resolver {
     tools: Tools,
     providers: Store<GitProvider>,
     forges: Forges,
-    found: Mutex<HashMap<AppId, Found>>,
-    /// Failures in a row to find out where a source is, and when it is tried again.
-    missed: Mutex<HashMap<AppId, (u32, tokio::time::Instant)>>,
+    cache: Cache,
     lookups: Lookups,
 }
 
@@ -147,16 +97,14 @@ impl Resolver {
             tools,
             providers,
             forges,
-            found: Mutex::default(),
-            missed: Mutex::default(),
+            cache: Cache::default(),
             lookups,
         }
     }
 
     /// Forgets an Application.
     pub fn forget(&self, app: &AppId) {
-        self.found.lock().remove(app);
-        self.missed.lock().remove(app);
+        self.cache.forget(app);
         self.lookups.forget(app);
     }
 
@@ -177,14 +125,17 @@ impl Resolver {
         let (origin, version) = match self.origin(id, source, reader).await {
             Ok(origin) => origin,
             Err(problem) => {
-                let last = self.last(id, app, source, &text).filter(|_| asked.is_none());
+                let last = self
+                    .cache
+                    .last(id, app, source, &text)
+                    .filter(|_| asked.is_none());
                 return self.without_origin(id, problem, last);
             }
         };
-        self.missed(id, false);
+        self.cache.missed(id, false);
         let key = format!("{text} {version}");
         if asked.is_none()
-            && let Some(known) = self.known(id, app, source, &key)
+            && let Some(known) = self.cache.known(id, app, source, &key)
         {
             return Resolution {
                 origin: Some(origin),
@@ -202,9 +153,9 @@ impl Resolver {
             asked,
         };
         let look_up = look_up(self.tools.clone(), source.clone(), origin.clone());
-        let Some(result) = self.lookups.ask(id, question, look_up).await else {
-            let last = self.last(id, app, source, &text);
-            let before = self.found.lock().get(id).cloned();
+        let Some(result) = self.lookups.look_up(id, question, look_up).await else {
+            let last = self.cache.last(id, app, source, &text);
+            let before = self.cache.found(id);
             let before = before.filter(|found| found.key == key && !waits_for_now);
             return Resolution {
                 source: Some(
@@ -222,8 +173,8 @@ impl Resolver {
         let transient = result
             .as_ref()
             .is_err_and(|problem| problem.class != Class::Terminal);
-        let last = self.last(id, app, source, &text);
-        let found = self.keep(id, key, text, result.clone(), last.clone());
+        let last = self.cache.last(id, app, source, &text);
+        let found = self.cache.store(id, key, text, result.clone(), last.clone());
         let check_in = found.holds(&app.spec, id);
         Resolution {
             last: last.filter(|_| transient && !waits_for_now),
@@ -235,53 +186,9 @@ impl Resolver {
         }
     }
 
-    /// Keeps what was found, for as long as it holds.
-    fn keep(
-        &self,
-        id: &AppId,
-        key: String,
-        text: String,
-        result: Result<PinnedSource, Problem>,
-        last: Option<PinnedSource>,
-    ) -> Found {
-        let transient = result
-            .as_ref()
-            .is_err_and(|problem| problem.class != Class::Terminal);
-        let mut all = self.found.lock();
-        let before = all.get(id).filter(|found| found.key == key);
-        let attempts = if transient {
-            before.map_or(0, |found| found.attempts) + 1
-        } else {
-            0
-        };
-        let pause = if transient {
-            Pause::Backoff(backoff::pause(attempts, salt(id)))
-        } else {
-            Pause::Poll(1.0)
-        };
-        let found = Found {
-            key,
-            good: result.clone().ok().or(last).map(|good| (text, good)),
-            result,
-            attempts,
-            at: Instant::now(),
-            pause,
-        };
-        all.insert(id.clone(), found.clone());
-        found
-    }
-
-    /// What was found last of this source: in memory, or after a restart in the status.
-    fn last(&self, id: &AppId, app: &Application, source: &Source, text: &str) -> Option<PinnedSource> {
-        let found = self.found.lock();
-        found
-            .get(id)
-            .map_or_else(|| recorded(app, source), |found| found.last(text))
-    }
-
     /// It is not known where the source is: an outage holds up nothing that needs no server.
     fn without_origin(&self, id: &AppId, problem: Problem, last: Option<PinnedSource>) -> Resolution {
-        let (attempts, check_in) = self.missed(id, problem.class == Class::Transient);
+        let (attempts, check_in) = self.cache.missed(id, problem.class == Class::Transient);
         Resolution {
             last: last.filter(|_| problem.class != Class::Terminal),
             source: Some(Err(problem)),
@@ -290,48 +197,6 @@ impl Resolver {
             check_in,
             pending: false,
         }
-    }
-
-    /// Failures in a row to find out where a source is, and when to try again: not more of them with every pass.
-    fn missed(&self, id: &AppId, failed: bool) -> (u32, Option<Duration>) {
-        let mut missed = self.missed.lock();
-        if !failed {
-            missed.remove(id);
-            return (0, None);
-        }
-        let now = tokio::time::Instant::now();
-        let (attempts, next) = missed.entry(id.clone()).or_insert((0, now));
-        if *next <= now {
-            *attempts += 1;
-            *next = now + backoff::pause(*attempts, salt(id));
-        }
-        (*attempts, Some(*next - now))
-    }
-
-    /// What was found before, if it still holds: in memory, or after a restart in the status.
-    fn known(&self, id: &AppId, app: &Application, source: &Source, key: &str) -> Option<Found> {
-        let mut found = self.found.lock();
-        if let Some(known) = found.get(id) {
-            let due = known.holds(&app.spec, id).is_some_and(|left| left.is_zero());
-            return (known.key == key && !due).then(|| known.clone());
-        }
-        let conditions = &app.status.as_ref()?.conditions;
-        if !condition::is_true(conditions, ConditionType::SourceReady) {
-            return None;
-        }
-        let found_then = recorded(app, source)?;
-        let text = serde_json::to_string(source).unwrap_or_default();
-        let known = Found {
-            key: key.to_owned(),
-            result: Ok(found_then.clone()),
-            good: Some((text, found_then)),
-            attempts: 0,
-            at: Instant::now(),
-            // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
-            pause: Pause::Poll(fraction(salt(id))),
-        };
-        found.insert(id.clone(), known.clone());
-        Some(known)
     }
 
     /// Where the source comes from, and the versions of the objects that say so.
@@ -366,122 +231,6 @@ impl Resolver {
             }
         }
     }
-
-    /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
-    async fn forge_remote(
-        &self,
-        id: &AppId,
-        found: &FromForge<'_>,
-    ) -> Result<(ForgeRemote, String), Problem> {
-        let namespace = found.provider.namespace.as_deref().unwrap_or(&id.namespace);
-        let name = &found.provider.name;
-        let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
-        let provider = self.providers.get(&reference).ok_or_else(|| {
-            let message = format!(
-                "spec.source names the GitProvider {namespace}/{name}, which is not there: create it"
-            );
-            Problem::new(Class::Terminal, Reason::ProviderNotFound, message)
-        })?;
-        self.allowed(id, namespace, &provider).await?;
-        if let Some((kind, _)) = forge::describe(&provider.spec)
-            && kind != found.kind
-        {
-            let message = format!(
-                "{} names the GitProvider {namespace}/{name}, which connects to {kind}: name one that connects to {}, or use spec.source.{kind}",
-                found.provider_field, found.kind
-            );
-            return Err(Problem::new(Class::Terminal, Reason::InvalidSpec, message));
-        }
-        if provider.spec.suspend {
-            let message = format!(
-                "the GitProvider {namespace}/{name} is suspended, and nothing new is looked up through it: set spec.suspend there to false"
-            );
-            return Err(Problem::new(Class::Waiting, Reason::ProviderNotReady, message));
-        }
-        let status = provider.status.clone().unwrap_or_default();
-        let ready = condition::find(&status.conditions, ConditionType::Ready);
-        if ready.is_none_or(|ready| ready.status != "True") {
-            let said = ready.map_or("it was not looked at yet", |ready| ready.message.as_str());
-            let message = format!("the GitProvider {namespace}/{name} is not ready: {said}");
-            // Where only the user can help the GitProvider, only the user can help this one.
-            let class = if condition::is_true(&status.conditions, ConditionType::Stalled) {
-                Class::Terminal
-            } else {
-                Class::Waiting
-            };
-            return Err(Problem::new(class, Reason::ProviderNotReady, message));
-        }
-        let reader = Reader::new(self.client.clone(), namespace);
-        let (forge, ca, version) = connection(&self.forges, &provider, &reader).await?;
-        let path = RepositoryPath::parse(&found.repository).ok_or_else(|| {
-            let message = format!(
-                "{} is {:?}, which is not the path of a repository: write it as in the forge's address",
-                found.repository_field, found.repository
-            );
-            Problem::new(Class::Terminal, Reason::InvalidSpec, message)
-        })?;
-        let url = forge::describe(&provider.spec).map_or("", |(_, url)| url);
-        let remote = ForgeRemote {
-            forge,
-            repository: path,
-            reach: if found.submodules {
-                Reach::Connection
-            } else {
-                Reach::Repository
-            },
-            ca,
-            server: url.trim_end_matches('/').to_owned(),
-            fields: Fields {
-                url: found.repository_field,
-                git_ref: found.ref_field,
-                credential: found.provider_field,
-                path: found.path_field,
-            },
-        };
-        Ok((remote, version))
-    }
-
-    /// Checks that the namespace may use the connection. The error reveals nothing about the connection.
-    async fn allowed(&self, id: &AppId, owner: &str, provider: &GitProvider) -> Result<(), Problem> {
-        let rule = &provider.spec.allowed_namespaces;
-        let allowed = id.namespace == owner
-            || match rule.from {
-                AllowedFrom::Same => false,
-                AllowedFrom::All => true,
-                AllowedFrom::Selector => {
-                    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
-                    let found = api.get_opt(&id.namespace).await;
-                    let namespace = found.map_err(|error| cluster_problem("read the namespace", &error))?;
-                    let labels = namespace
-                        .as_ref()
-                        .map(|namespace| namespace.labels().clone())
-                        .unwrap_or_default();
-                    rule.selector.as_ref().is_some_and(|selector| {
-                        selector
-                            .match_labels
-                            .iter()
-                            .all(|(key, value)| labels.get(key) == Some(value))
-                    })
-                }
-            };
-        if allowed {
-            return Ok(());
-        }
-        let message = format!(
-            "the GitProvider {owner}/{} does not allow namespace {} to use it: add it to spec.allowedNamespaces there",
-            provider.name_any(),
-            id.namespace
-        );
-        Err(Problem::new(Class::Terminal, Reason::AccessDenied, message))
-    }
-}
-
-/// The source as the status has it, where that is of the spec as it is now.
-fn recorded(app: &Application, source: &Source) -> Option<PinnedSource> {
-    let found = app.status.as_ref()?.source.as_ref()?;
-    let of_today =
-        found.observed_generation.is_some() && found.observed_generation == app.metadata.generation;
-    pinned(source, revision(source, &found.revision)?).filter(|_| of_today)
 }
 
 /// What is said as long as a first answer is not there.
@@ -513,20 +262,6 @@ async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedS
     };
     pinned(&source, found)
         .ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
-}
-
-/// A number that differs from Application to Application and from time to time.
-fn salt(id: &AppId) -> u64 {
-    use std::hash::BuildHasher as _;
-    // Seeded anew in each process: jitter need not be the same after a restart.
-    static SEED: std::sync::OnceLock<std::hash::RandomState> = std::sync::OnceLock::new();
-
-    SEED.get_or_init(std::hash::RandomState::new).hash_one(id)
-}
-
-/// A number from 0 to 1.
-fn fraction(salt: u64) -> f64 {
-    f64::from(u32::try_from(salt >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

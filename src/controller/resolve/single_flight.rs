@@ -76,7 +76,7 @@ impl Lookups {
     }
 
     /// Returns the answer, once, or `None` while it is pending. Runs `look_up` if the question is new.
-    pub async fn ask<F>(&self, app: &AppId, question: Question, look_up: F) -> Option<Answer>
+    pub async fn look_up<F>(&self, app: &AppId, question: Question, look_up: F) -> Option<Answer>
     where
         F: Future<Output = Answer> + Send + 'static,
     {
@@ -191,7 +191,7 @@ mod tests {
         let app = AppId::new("shop", "web");
         let quick = async { no("quick") };
         assert_eq!(
-            said(lookups.ask(&app, question("a", None), quick).await).unwrap(),
+            said(lookups.look_up(&app, question("a", None), quick).await).unwrap(),
             "quick"
         );
         assert!(woken.try_recv().is_err(), "nobody needs to be told");
@@ -201,11 +201,21 @@ mod tests {
             no("slow")
         };
         let never = || async { panic!("it is being looked up already") };
-        assert!(lookups.ask(&app, question("a", Some("me")), slow).await.is_none());
-        assert!(lookups.ask(&app, question("a", None), never()).await.is_none());
+        assert!(
+            lookups
+                .look_up(&app, question("a", Some("me")), slow)
+                .await
+                .is_none()
+        );
+        assert!(
+            lookups
+                .look_up(&app, question("a", None), never())
+                .await
+                .is_none()
+        );
         assert_eq!(woken.recv().await.unwrap(), app);
         assert_eq!(
-            said(lookups.ask(&app, question("a", Some("me")), never()).await).unwrap(),
+            said(lookups.look_up(&app, question("a", Some("me")), never()).await).unwrap(),
             "slow"
         );
         assert!(lookups.known.lock().is_empty(), "an answer is given once");
@@ -221,9 +231,14 @@ mod tests {
             let _held = held;
             std::future::pending().await
         };
-        assert!(lookups.ask(&app, question("a", None), forever).await.is_none());
+        assert!(
+            lookups
+                .look_up(&app, question("a", None), forever)
+                .await
+                .is_none()
+        );
         let other = lookups
-            .ask(&app, question("a", Some("me")), async { no("newer") })
+            .look_up(&app, question("a", Some("me")), async { no("newer") })
             .await;
         assert_eq!(said(other).unwrap(), "newer");
         assert!(ended.await.is_err(), "what nobody waits for is ended");
@@ -236,16 +251,24 @@ mod tests {
         for number in 0..=OF_ONE_SERVER {
             let app = AppId::new("shop", format!("deaf-{number}"));
             let never = std::future::pending();
-            assert!(lookups.ask(&app, question("deaf", None), never).await.is_none());
+            assert!(
+                lookups
+                    .look_up(&app, question("deaf", None), never)
+                    .await
+                    .is_none()
+            );
         }
         let app = AppId::new("shop", "web");
         let other = lookups
-            .ask(&app, question("other", None), async { no("other") })
+            .look_up(&app, question("other", None), async { no("other") })
             .await;
         assert_eq!(said(other).unwrap(), "other");
         let same = async { no("deaf") };
         assert!(
-            lookups.ask(&app, question("deaf", None), same).await.is_none(),
+            lookups
+                .look_up(&app, question("deaf", None), same)
+                .await
+                .is_none(),
             "it has no more places"
         );
         for number in 0..=OF_ONE_SERVER {

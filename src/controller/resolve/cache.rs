@@ -1,0 +1,187 @@
+//! What the sources of all Applications were resolved to last, and for how long that holds.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::api::{Application, ApplicationSpec, ConditionType, Source, condition};
+use crate::error::{Class, Problem};
+use crate::model::AppId;
+use crate::plan::backoff;
+use crate::plan::desired::PinnedSource;
+use crate::plan::source_kind::{pinned, poll_interval, revision};
+
+/// What was found last.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it depends on; another one makes it worthless.
+    pub key: String,
+    pub result: Result<PinnedSource, Problem>,
+    /// What was found last in place of an error, of the same source.
+    good: Option<(String, PinnedSource)>,
+    pub attempts: u32,
+    /// When it was found.
+    at: Instant,
+    pause: Pause,
+}
+
+/// How long what was found holds.
+#[derive(Clone, Copy, Debug)]
+enum Pause {
+    /// So long: it is tried again after a failure that may heal by itself.
+    Backoff(Duration),
+    /// This share of the present poll interval: a changed interval applies at once.
+    Poll(f64),
+}
+
+impl Found {
+    /// Returns the remaining validity under the current poll interval; `None` if the result never expires.
+    pub fn holds(&self, spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
+        let pause = match self.pause {
+            Pause::Backoff(pause) => pause,
+            Pause::Poll(share) => poll_interval(spec, salt(id))?.mul_f64(share),
+        };
+        Some(pause.saturating_sub(self.at.elapsed()))
+    }
+
+    /// What was found last, where that was of this source and is not known to be gone.
+    pub fn last(&self, source: &str) -> Option<PinnedSource> {
+        let passes = self
+            .result
+            .as_ref()
+            .err()
+            .is_none_or(|problem| problem.class != Class::Terminal);
+        let good = self.good.as_ref().filter(|(of, _)| passes && of == source);
+        good.map(|(_, good)| good.clone())
+    }
+}
+
+/// The latest result of each Application.
+#[derive(Debug, Default)]
+pub struct Cache {
+    found: Mutex<HashMap<AppId, Found>>,
+    /// Failures in a row to find out where a source is, and when it is tried again.
+    missed: Mutex<HashMap<AppId, (u32, tokio::time::Instant)>>,
+}
+
+impl Cache {
+    /// Forgets an Application.
+    pub fn forget(&self, app: &AppId) {
+        self.found.lock().remove(app);
+        self.missed.lock().remove(app);
+    }
+
+    /// Returns the latest result.
+    pub fn found(&self, app: &AppId) -> Option<Found> {
+        self.found.lock().get(app).cloned()
+    }
+
+    /// Keeps what was found, for as long as it holds.
+    pub fn store(
+        &self,
+        id: &AppId,
+        key: String,
+        text: String,
+        result: Result<PinnedSource, Problem>,
+        last: Option<PinnedSource>,
+    ) -> Found {
+        let transient = result
+            .as_ref()
+            .is_err_and(|problem| problem.class != Class::Terminal);
+        let mut all = self.found.lock();
+        let before = all.get(id).filter(|found| found.key == key);
+        let attempts = if transient {
+            before.map_or(0, |found| found.attempts) + 1
+        } else {
+            0
+        };
+        let pause = if transient {
+            Pause::Backoff(backoff::pause(attempts, salt(id)))
+        } else {
+            Pause::Poll(1.0)
+        };
+        let found = Found {
+            key,
+            good: result.clone().ok().or(last).map(|good| (text, good)),
+            result,
+            attempts,
+            at: Instant::now(),
+            pause,
+        };
+        all.insert(id.clone(), found.clone());
+        found
+    }
+
+    /// What was found last of this source: in memory, or after a restart in the status.
+    pub fn last(&self, id: &AppId, app: &Application, source: &Source, text: &str) -> Option<PinnedSource> {
+        let found = self.found.lock();
+        found
+            .get(id)
+            .map_or_else(|| recorded(app, source), |found| found.last(text))
+    }
+
+    /// Failures in a row to find out where a source is, and when to try again: not more of them with every pass.
+    pub fn missed(&self, id: &AppId, failed: bool) -> (u32, Option<Duration>) {
+        let mut missed = self.missed.lock();
+        if !failed {
+            missed.remove(id);
+            return (0, None);
+        }
+        let now = tokio::time::Instant::now();
+        let (attempts, next) = missed.entry(id.clone()).or_insert((0, now));
+        if *next <= now {
+            *attempts += 1;
+            *next = now + backoff::pause(*attempts, salt(id));
+        }
+        (*attempts, Some(*next - now))
+    }
+
+    /// What was found before, if it still holds: in memory, or after a restart in the status.
+    pub fn known(&self, id: &AppId, app: &Application, source: &Source, key: &str) -> Option<Found> {
+        let mut found = self.found.lock();
+        if let Some(known) = found.get(id) {
+            let due = known.holds(&app.spec, id).is_some_and(|left| left.is_zero());
+            return (known.key == key && !due).then(|| known.clone());
+        }
+        let conditions = &app.status.as_ref()?.conditions;
+        if !condition::is_true(conditions, ConditionType::SourceReady) {
+            return None;
+        }
+        let found_then = recorded(app, source)?;
+        let text = serde_json::to_string(source).unwrap_or_default();
+        let known = Found {
+            key: key.to_owned(),
+            result: Ok(found_then.clone()),
+            good: Some((text, found_then)),
+            attempts: 0,
+            at: Instant::now(),
+            // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
+            pause: Pause::Poll(fraction(salt(id))),
+        };
+        found.insert(id.clone(), known.clone());
+        Some(known)
+    }
+}
+
+/// The source as the status has it, where that is of the spec as it is now.
+fn recorded(app: &Application, source: &Source) -> Option<PinnedSource> {
+    let found = app.status.as_ref()?.source.as_ref()?;
+    let of_today =
+        found.observed_generation.is_some() && found.observed_generation == app.metadata.generation;
+    pinned(source, revision(source, &found.revision)?).filter(|_| of_today)
+}
+
+/// A number that differs from Application to Application and from time to time.
+fn salt(id: &AppId) -> u64 {
+    use std::hash::BuildHasher as _;
+    // Seeded anew in each process: jitter need not be the same after a restart.
+    static SEED: std::sync::OnceLock<std::hash::RandomState> = std::sync::OnceLock::new();
+
+    SEED.get_or_init(std::hash::RandomState::new).hash_one(id)
+}
+
+/// A number from 0 to 1.
+fn fraction(salt: u64) -> f64 {
+    f64::from(u32::try_from(salt >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}

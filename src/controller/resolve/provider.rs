@@ -1,0 +1,126 @@
+//! The repository of a source that names a GitProvider.
+
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt as _};
+
+use crate::api::{AllowedFrom, ConditionType, FromForge, GitProvider, Reason, condition};
+use crate::controller::dereference::Reader;
+use crate::controller::problem::cluster_problem;
+use crate::error::{Class, Problem};
+use crate::forge::{self, Reach, RepositoryPath};
+use crate::model::AppId;
+use crate::source::Fields;
+
+use super::Resolver;
+use super::credentials::connection;
+use super::remote::ForgeRemote;
+
+impl Resolver {
+    /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
+    pub(super) async fn forge_remote(
+        &self,
+        id: &AppId,
+        found: &FromForge<'_>,
+    ) -> Result<(ForgeRemote, String), Problem> {
+        let namespace = found.provider.namespace.as_deref().unwrap_or(&id.namespace);
+        let name = &found.provider.name;
+        let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
+        let provider = self.providers.get(&reference).ok_or_else(|| {
+            let message = format!(
+                "spec.source names the GitProvider {namespace}/{name}, which is not there: create it"
+            );
+            Problem::new(Class::Terminal, Reason::ProviderNotFound, message)
+        })?;
+        self.allowed(id, namespace, &provider).await?;
+        if let Some((kind, _)) = forge::describe(&provider.spec)
+            && kind != found.kind
+        {
+            let message = format!(
+                "{} names the GitProvider {namespace}/{name}, which connects to {kind}: name one that connects to {}, or use spec.source.{kind}",
+                found.provider_field, found.kind
+            );
+            return Err(Problem::new(Class::Terminal, Reason::InvalidSpec, message));
+        }
+        if provider.spec.suspend {
+            let message = format!(
+                "the GitProvider {namespace}/{name} is suspended, and nothing new is looked up through it: set spec.suspend there to false"
+            );
+            return Err(Problem::new(Class::Waiting, Reason::ProviderNotReady, message));
+        }
+        let status = provider.status.clone().unwrap_or_default();
+        let ready = condition::find(&status.conditions, ConditionType::Ready);
+        if ready.is_none_or(|ready| ready.status != "True") {
+            let said = ready.map_or("it was not looked at yet", |ready| ready.message.as_str());
+            let message = format!("the GitProvider {namespace}/{name} is not ready: {said}");
+            // Where only the user can help the GitProvider, only the user can help this one.
+            let class = if condition::is_true(&status.conditions, ConditionType::Stalled) {
+                Class::Terminal
+            } else {
+                Class::Waiting
+            };
+            return Err(Problem::new(class, Reason::ProviderNotReady, message));
+        }
+        let reader = Reader::new(self.client.clone(), namespace);
+        let (forge, ca, version) = connection(&self.forges, &provider, &reader).await?;
+        let path = RepositoryPath::parse(&found.repository).ok_or_else(|| {
+            let message = format!(
+                "{} is {:?}, which is not the path of a repository: write it as in the forge's address",
+                found.repository_field, found.repository
+            );
+            Problem::new(Class::Terminal, Reason::InvalidSpec, message)
+        })?;
+        let url = forge::describe(&provider.spec).map_or("", |(_, url)| url);
+        let remote = ForgeRemote {
+            forge,
+            repository: path,
+            reach: if found.submodules {
+                Reach::Connection
+            } else {
+                Reach::Repository
+            },
+            ca,
+            server: url.trim_end_matches('/').to_owned(),
+            fields: Fields {
+                url: found.repository_field,
+                git_ref: found.ref_field,
+                credential: found.provider_field,
+                path: found.path_field,
+            },
+        };
+        Ok((remote, version))
+    }
+
+    /// Checks that the namespace may use the connection. The error reveals nothing about the connection.
+    async fn allowed(&self, id: &AppId, owner: &str, provider: &GitProvider) -> Result<(), Problem> {
+        let rule = &provider.spec.allowed_namespaces;
+        let allowed = id.namespace == owner
+            || match rule.from {
+                AllowedFrom::Same => false,
+                AllowedFrom::All => true,
+                AllowedFrom::Selector => {
+                    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+                    let found = api.get_opt(&id.namespace).await;
+                    let namespace = found.map_err(|error| cluster_problem("read the namespace", &error))?;
+                    let labels = namespace
+                        .as_ref()
+                        .map(|namespace| namespace.labels().clone())
+                        .unwrap_or_default();
+                    rule.selector.as_ref().is_some_and(|selector| {
+                        selector
+                            .match_labels
+                            .iter()
+                            .all(|(key, value)| labels.get(key) == Some(value))
+                    })
+                }
+            };
+        if allowed {
+            return Ok(());
+        }
+        let message = format!(
+            "the GitProvider {owner}/{} does not allow namespace {} to use it: add it to spec.allowedNamespaces there",
+            provider.name_any(),
+            id.namespace
+        );
+        Err(Problem::new(Class::Terminal, Reason::AccessDenied, message))
+    }
+}
