@@ -11,8 +11,40 @@ use crate::runtime::{ReplicaState, Running};
 use super::containers::{count, has_ended_for_good, hash_of, replicas_of, restart_of};
 use super::describe::{exited, keeps_ending, made_room, with_output};
 
-/// A condition's status, reason and message.
-pub(super) type ConditionValue = (Option<bool>, Reason, String);
+/// The status, reason and message of a condition.
+#[derive(Clone, Debug)]
+pub(super) struct ConditionValue {
+    /// True, False, or Unknown if `None`.
+    pub status: Option<bool>,
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl ConditionValue {
+    pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of(Some(true), reason, message.into())
+    }
+
+    pub fn no(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of(Some(false), reason, message.into())
+    }
+
+    pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of(None, reason, message.into())
+    }
+
+    fn of(status: Option<bool>, reason: Reason, message: String) -> Self {
+        Self {
+            status,
+            reason,
+            message,
+        }
+    }
+
+    pub fn is_true(&self) -> bool {
+        self.status == Some(true)
+    }
+}
 
 /// Returns the reason of `Deployed` while a Release is in this phase.
 pub(super) fn phase_reason(phase: ReleasePhase) -> Reason {
@@ -43,7 +75,7 @@ pub(super) fn last_word(release: &ReleaseStatus) -> (Reason, String) {
 pub(super) fn built(name: &str, release: &ReleaseStatus, lost: Option<&str>) -> Option<ConditionValue> {
     if lost == Some(name) {
         let message = format!("the image of release {name} is not in the engine any more");
-        return Some((Some(false), Reason::ImageNotFound, message));
+        return Some(ConditionValue::no(Reason::ImageNotFound, message));
     }
     if release.image.is_some() {
         let reused = release.builder.as_ref().is_some_and(|builder| builder.reused);
@@ -52,14 +84,12 @@ pub(super) fn built(name: &str, release: &ReleaseStatus, lost: Option<&str>) -> 
         } else {
             (Reason::Built, "is there")
         };
-        return Some((Some(true), reason, format!("the image of release {name} {how}")));
+        let message = format!("the image of release {name} {how}");
+        return Some(ConditionValue::yes(reason, message));
     }
     release.failure.as_ref().map(|failure| {
-        (
-            Some(false),
-            failure.reason.parse().unwrap_or(Reason::BuildFailed),
-            failure.message.clone(),
-        )
+        let reason = failure.reason.parse().unwrap_or(Reason::BuildFailed);
+        ConditionValue::no(reason, &failure.message)
     })
 }
 
@@ -72,37 +102,29 @@ pub(super) fn healthy(
 ) -> ConditionValue {
     let running = match running {
         Ok(running) => running,
-        Err(problem) => return (None, problem.reason, problem.message.clone()),
+        Err(problem) => return ConditionValue::unknown(problem.reason, &problem.message),
     };
     if app.spec.stopped && (!app.spec.suspend || running.replicas.is_empty()) {
-        let message = "nothing is to run: spec.stopped is true";
-        return (Some(false), Reason::Stopped, message.to_owned());
+        return ConditionValue::no(Reason::Stopped, "nothing is to run: spec.stopped is true");
     }
     let Some(hash) = serving.and_then(hash_of) else {
-        return (
-            Some(false),
-            Reason::Pending,
-            "nothing has been seen healthy yet".to_owned(),
-        );
+        return ConditionValue::no(Reason::Pending, "nothing has been seen healthy yet");
     };
     let wanted = serving.map_or(1, replicas_of);
     let mut kept = None;
     for replica in running.of(&hash) {
         match &replica.state {
-            ReplicaState::Unhealthy(said) => {
-                return (
-                    Some(false),
-                    Reason::Unhealthy,
-                    format!("container {} is not healthy: {said}", replica.name),
-                );
+            ReplicaState::Unhealthy(output) => {
+                let text = format!("container {} is not healthy: {output}", replica.name);
+                return ConditionValue::no(Reason::Unhealthy, text);
             }
             ReplicaState::KeepsEnding { last, times, message } => {
                 let text = keeps_ending(&replica.name, *last, *times, message);
-                return (Some(false), Reason::ContainerExited, text);
+                return ConditionValue::no(Reason::ContainerExited, text);
             }
             ReplicaState::Exited { code, oom, message } => {
                 let text = exited(&replica.name, *code, *oom, message);
-                return (Some(false), Reason::ContainerExited, text);
+                return ConditionValue::no(Reason::ContainerExited, text);
             }
             ReplicaState::Kept => kept = kept.or(Some(replica)),
             ReplicaState::Created | ReplicaState::Starting | ReplicaState::Healthy => {}
@@ -110,8 +132,7 @@ pub(super) fn healthy(
     }
     let (_, ready) = count(running, &hash);
     if i64::from(ready) >= wanted {
-        (
-            Some(true),
+        ConditionValue::yes(
             Reason::Healthy,
             format!("{ready} of {wanted} replicas are healthy"),
         )
@@ -120,15 +141,14 @@ pub(super) fn healthy(
             "{ready} of {wanted} replicas are healthy; {}",
             made_room(running, kept)
         );
-        (Some(false), Reason::ReplicasMissing, text)
+        ConditionValue::no(Reason::ReplicasMissing, text)
     } else {
         let gone = lost.map_or(String::new(), |name| {
             let source = serving.and_then(|serving| serving.source.as_ref());
             let revision = source.map_or("its revision", |source| &source.revision);
             format!("; the image of release {name} is not in the engine any more: create a Release with the spec.revision {revision} to make it again")
         });
-        (
-            Some(false),
+        ConditionValue::no(
             Reason::ReplicasMissing,
             format!("{ready} of {wanted} replicas are healthy{gone}"),
         )

@@ -3,7 +3,8 @@
 use crate::api::{ConcurrencyPolicy, EndedContainer, ReleaseStatus};
 use crate::runtime::{Replica, ReplicaState, Restart, Running};
 
-use super::desired::{container_hash, restart};
+use super::deployment::restart;
+use super::desired::container_hash;
 use super::state::{ReleaseView, active, target};
 
 /// Returns the hash of a Release's containers, once it has an image.

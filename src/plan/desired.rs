@@ -1,31 +1,23 @@
 //! The desired state: a spec and its references, with all defaults decided.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus, RestartCondition, RestartPolicy, Strategy};
+use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus};
 use crate::builder::BuildType;
 use crate::error::{Class, Problem};
 use crate::model::{AppId, ImageRef, Revision};
 use crate::redact::Secret;
-use crate::runtime::{
-    Capabilities, Deployment, EnvVar, History, Identity, Mount, MountSource, PodSpec, Resources, Restart,
-    RolloutPolicy,
-};
+use crate::runtime::Capabilities;
 
 use super::capabilities;
-use super::env_expansion::{Expanded, expand, origins as env_origins};
+use super::deployment::deployment;
+use super::env_expansion::{Expanded, origins as env_origins};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
-use super::health::health;
-use super::limits;
-use super::ports::bindings;
-use super::quantities::{amounts, share};
-use super::value_origin::{Origins, ValueOrigin};
-
-/// The default mode of the files of ConfigMaps and Secrets: every user of the image can read them.
-const FILE_MODE: u32 = 0o444;
+use super::quantities::amounts;
+use super::value_origin::Origins;
+use super::values::{Values, texts};
 
 /// What this installation of Davit is.
 #[derive(Clone, Debug)]
@@ -65,34 +57,6 @@ impl PinnedSource {
     /// The revision, short enough for a column.
     pub fn short_revision(&self) -> String {
         self.revision.short().to_owned()
-    }
-}
-
-/// The values that a spec refers to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Values {
-    /// The environment, in order, each name once.
-    pub env: Vec<(String, Secret)>,
-    /// The files of a volume, by the volume's name.
-    pub files: BTreeMap<String, BTreeMap<String, Secret>>,
-    /// Build arguments.
-    pub args: BTreeMap<String, Secret>,
-    /// Build secrets.
-    pub secrets: BTreeMap<String, Secret>,
-    /// Those of the values that no log may show.
-    pub confidential: Vec<Secret>,
-    /// The Secrets and ConfigMaps that a value comes from, by the field of [`Inputs`] that it decides.
-    pub origins: Origins,
-    /// Keys of `envFrom` that are not names of variables, as `"KEY" of Secret NAME`.
-    pub skipped: Vec<String>,
-}
-
-impl Values {
-    /// Records the object that the value of a field comes from, if any.
-    pub fn record_origin(&mut self, field: String, origin: Option<ValueOrigin>) {
-        if let Some(origin) = origin {
-            self.origins.insert(field, BTreeSet::from([origin]));
-        }
     }
 }
 
@@ -252,21 +216,6 @@ fn add_build_inputs(fingerprint: &mut Fingerprint<'_>, build: &Build, values: &V
     }
 }
 
-/// Texts with the values of the variables that they name.
-fn texts(given: &[String], field: &str, values: &Values) -> Result<Vec<Expanded>, Problem> {
-    let value_of = |name: &str| {
-        let known = values.env.iter().find(|(known, _)| known == name);
-        known.map(|(_, value)| value)
-    };
-    given.iter().map(|text| expand(text, field, value_of)).collect()
-}
-
-/// The same, as a program gets them.
-fn arguments(given: &[String], field: &str, values: &Values) -> Result<Vec<Secret>, Problem> {
-    let texts = texts(given, field, values)?;
-    Ok(texts.into_iter().map(|text| text.text).collect())
-}
-
 fn add_run_inputs(
     fingerprint: &mut Fingerprint<'_>,
     spec: &ApplicationSpec,
@@ -346,165 +295,4 @@ fn image_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, install: &Inst
 /// The identity of a release's containers: its image and everything that decides a container.
 pub fn container_hash(inputs: &Inputs, image: &str) -> String {
     digest(inputs, &[RUN], image, 16)
-}
-
-/// What a runtime needs to run `spec` with `image`.
-///
-/// # Errors
-/// A field that cannot work, by its name.
-pub fn deployment(
-    app: &AppId,
-    release: &str,
-    hash: &str,
-    image: &str,
-    spec: &ApplicationSpec,
-    values: &Values,
-) -> Result<Deployment, Problem> {
-    let (command, args) = (
-        arguments(&spec.command, "spec.command", values)?,
-        arguments(&spec.args, "spec.args", values)?,
-    );
-    let start = limits::Start {
-        env: &values.env,
-        build_args: &values.args,
-        origins: &values.origins,
-        command: &command,
-        args: &args,
-    };
-    limits::check(spec, &start)?;
-    let share = share(spec.resources.as_ref())?;
-    let ports = bindings(&spec.ports)?;
-    let has_host_port = ports.iter().any(|port| port.host.is_some());
-    let rollout = spec.rollout.clone().unwrap_or_default();
-    Ok(Deployment {
-        identity: Identity {
-            app: app.clone(),
-            uid: String::new(),
-            release: release.to_owned(),
-            hash: hash.to_owned(),
-        },
-        spec: PodSpec {
-            image: image.to_owned(),
-            env: environment(values),
-            command,
-            args,
-            ports,
-            resources: Resources {
-                cpu: share.cpu,
-                cpu_request: share.cpu_request,
-                memory: share.memory,
-                memory_request: share.memory_reservation,
-            },
-            health: spec
-                .health_check
-                .as_ref()
-                .map(|check| health(check, &spec.ports))
-                .transpose()?,
-            restart: restart(spec.restart_policy.clone()),
-            stop_grace: spec
-                .stop_grace_period
-                .as_ref()
-                .map_or(Duration::from_secs(10), |wanted| whole_seconds(wanted.get())),
-            mounts: mounts(spec, values)?,
-        },
-        policy: RolloutPolicy {
-            replicas: u32::try_from(spec.replicas).unwrap_or_default(),
-            strategy: if has_host_port {
-                Strategy::StopFirst
-            } else {
-                rollout.strategy.unwrap_or(Strategy::StartFirst)
-            },
-            min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
-        },
-        history: History::default(),
-    })
-}
-
-/// The environment. A variable is confidential if its value comes from a Secret, at least in part.
-fn environment(values: &Values) -> Vec<EnvVar> {
-    let variable = |(name, value): &(String, Secret)| {
-        let origins = values.origins.get(&format!("run.env.{name}"));
-        EnvVar {
-            name: name.clone(),
-            value: value.clone(),
-            confidential: origins.is_some_and(|origins| origins.iter().any(ValueOrigin::is_secret)),
-        }
-    };
-    values.env.iter().map(variable).collect()
-}
-
-/// What happens when a container ends by itself; without a policy it is started again, always.
-pub fn restart(policy: Option<RestartPolicy>) -> Restart {
-    let policy = policy.unwrap_or_default();
-    match policy.condition {
-        RestartCondition::Always => Restart::Always,
-        RestartCondition::OnFailure => {
-            Restart::OnFailure(u32::try_from(policy.max_retries.unwrap_or(0)).unwrap_or_default())
-        }
-        RestartCondition::Never => Restart::Never,
-    }
-}
-
-fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem> {
-    let mut paths = BTreeSet::new();
-    spec.volumes
-        .iter()
-        .map(|volume| {
-            let path = volume.mount_path.trim_end_matches('/');
-            if path.is_empty() || path.split('/').any(|part| part == "..") {
-                return Err(Problem::invalid(format!(
-                    "spec.volumes {}: mountPath {:?} cannot be mounted: use an absolute path without ..",
-                    volume.name, volume.mount_path
-                )));
-            }
-            if !paths.insert(path.to_owned()) {
-                return Err(Problem::invalid(format!(
-                    "spec.volumes has mountPath {path:?} twice: set another one"
-                )));
-            }
-            let source = if volume.volume.is_some() {
-                MountSource::Volume
-            } else {
-                let given = volume.secret.as_ref().or(volume.config_map.as_ref());
-                let mode = given.and_then(|files| files.default_mode);
-                MountSource::Files {
-                    files: values.files.get(&volume.name).cloned().unwrap_or_default(),
-                    mode: mode
-                        .and_then(|mode| u32::try_from(mode).ok())
-                        .unwrap_or(FILE_MODE)
-                        & 0o777,
-                    confidential: volume.secret.is_some(),
-                }
-            };
-            Ok(Mount {
-                name: volume.name.clone(),
-                path: path.to_owned(),
-                source,
-                read_only: volume.read_only,
-            })
-        })
-        .collect()
-}
-
-/// Engines count this time in whole seconds; a part of one must not become none at all.
-fn whole_seconds(time: Duration) -> Duration {
-    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_of_a_second_is_not_no_time_at_all() {
-        for (wanted, given) in [("0s", 0), ("200ms", 1), ("1500ms", 2), ("90s", 90)] {
-            let spec = ApplicationSpec {
-                stop_grace_period: crate::api::Duration::parse(wanted).ok(),
-                ..ApplicationSpec::default()
-            };
-            let app = AppId::new("ns", "shop");
-            let deployment = deployment(&app, "", "", "", &spec, &Values::default()).unwrap();
-            assert_eq!(deployment.spec.stop_grace, Duration::from_secs(given), "{wanted}");
-        }
-    }
 }

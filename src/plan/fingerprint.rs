@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::model::hex;
 use crate::redact::Secret;
 
 use super::value_origin::Origins;
@@ -68,7 +69,7 @@ fn keyed(key: &Secret, parts: &[&[u8]]) -> String {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
     }
-    hex(&mac.finalize().into_bytes(), 16)
+    first_digits(&mac.finalize().into_bytes(), 16)
 }
 
 /// A digest over those inputs whose field begins with one of `prefixes`, and over `extra`, as `digits` hexadecimal
@@ -85,16 +86,11 @@ pub fn digest(inputs: &Inputs, prefixes: &[&str], extra: &str, digits: usize) ->
         hasher.update([1]);
         hasher.update(value.as_bytes());
     }
-    hex(&hasher.finalize(), digits)
+    first_digits(&hasher.finalize(), digits)
 }
 
-fn hex(bytes: &[u8], digits: usize) -> String {
-    use std::fmt::Write as _;
-    let mut text = bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+fn first_digits(bytes: &[u8], digits: usize) -> String {
+    let mut text = hex(bytes);
     text.truncate(digits);
     text
 }

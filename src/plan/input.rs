@@ -8,9 +8,10 @@ use crate::api::Application;
 use crate::error::Problem;
 use crate::runtime::Running;
 
-use super::desired::{Desired, PinnedSource, Values};
+use super::desired::{Desired, PinnedSource};
 use super::release_status;
 use super::state::{JobFailure, JobOutput, JobState, JobView, ReleaseView, request, retry_at};
+use super::values::Values;
 
 /// A state that the spec asks for, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]

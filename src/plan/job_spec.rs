@@ -8,8 +8,9 @@ use crate::error::{Class, Problem};
 use crate::model::{CommitId, Revision};
 use crate::redact::Secret;
 
-use super::desired::{Desired, Values};
+use super::desired::Desired;
 use super::state::{JobOwner, ReleaseView};
+use super::values::Values;
 
 /// A job.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,7 @@ mod capabilities;
 mod conditions;
 mod containers;
 mod create_release;
+pub mod deployment;
 mod describe;
 pub mod desired;
 mod end_release;
@@ -31,6 +32,7 @@ pub mod source_kind;
 pub mod state;
 mod step;
 mod value_origin;
+pub mod values;
 
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,12 @@ use crate::api::{Application, Reason, ReleasePhase, ReleaseType, Source, SourceK
 use crate::error::{Class, Problem};
 use crate::model::AppId;
 
-use super::desired::{Desired, Install, PinnedSource, Values, validate};
+use super::desired::{Desired, Install, PinnedSource, validate};
 use super::fingerprint::changed;
 use super::input::{Decision, DesiredState, Inputs};
 use super::source_kind;
 use super::state::{ReleaseView, request, target};
+use super::values::Values;
 
 /// Decides what the spec and the current Release ask for.
 pub fn decide(

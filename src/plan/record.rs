@@ -215,7 +215,7 @@ pub fn record(
         (Action::Begin { release, desired }, _) => {
             let view = input.releases.iter().find(|view| view.name == *release);
             let reason = match view {
-                Some(view) if view.by_hand => CreateReason::Created,
+                Some(view) if view.manual => CreateReason::Created,
                 // Davit asks for a revision only to build a lost image again.
                 Some(view) if view.spec.revision.is_some() => CreateReason::ImageLost,
                 _ => CreateReason::Change,

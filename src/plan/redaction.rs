@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use crate::runtime::RedactionPolicy;
 
 use super::containers::hash_of;
-use super::desired::{Desired, Values};
+use super::desired::Desired;
 use super::fingerprint::changed;
 use super::state::ReleaseView;
+use super::values::Values;
 
 /// Returns the policy by which a runtime masks container output: the values that no log may show, and the containers whose
 /// mounted files still have these values.

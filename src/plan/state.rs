@@ -28,7 +28,7 @@ pub struct ReleaseView {
     /// The version of the object, which orders those that were created in the same second.
     pub version: u64,
     /// Whether a user created it.
-    pub by_hand: bool,
+    pub manual: bool,
     /// An owner was set, so that it goes with its Application.
     pub owned: bool,
 }
@@ -52,7 +52,7 @@ impl ReleaseView {
                 .as_ref()
                 .and_then(|version| version.parse().ok())
                 .unwrap_or_default(),
-            by_hand: meta
+            manual: meta
                 .labels
                 .as_ref()
                 .and_then(|labels| labels.get(LABEL_MANAGED_BY))
@@ -69,13 +69,13 @@ impl ReleaseView {
         self.status.phase.has_ended()
     }
 
-    /// What it is called: as who asked for it says, or by what was asked for, or else the commit's first line, which
-    /// `status` has once it was fetched.
+    /// Returns the title: `spec.title`, or a name for the type of the Release, or the first line of the commit's message,
+    /// which `status` contains after the fetch.
     pub fn title(&self, status: &ReleaseStatus) -> Option<String> {
         let by_kind = || match self.spec.kind {
             ReleaseType::Redeploy => Some("Rebuild deployment".to_owned()),
             ReleaseType::Deploy | ReleaseType::Rollback => {
-                self.by_hand.then(|| "Manual deployment".to_owned())
+                self.manual.then(|| "Manual deployment".to_owned())
             }
         };
         let first_line = || status.source.as_ref()?.message.clone();
@@ -259,7 +259,7 @@ mod tests {
             generation: 1,
             created,
             version,
-            by_hand: true,
+            manual: true,
             owned: false,
         };
         let mut all = [
@@ -275,11 +275,11 @@ mod tests {
 
     #[test]
     fn a_release_is_called_as_it_was_asked_for_or_as_its_commit() {
-        let view = |spec: serde_json::Value, by_hand: bool| {
+        let view = |spec: serde_json::Value, manual: bool| {
             let release = serde_json::json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release",
                 "metadata": {"name": "r"}, "spec": spec});
             let view = ReleaseView::of(&serde_json::from_value(release).unwrap());
-            ReleaseView { by_hand, ..view }
+            ReleaseView { manual, ..view }
         };
         let plain = serde_json::json!({"application": "shop"});
         let mut status = ReleaseStatus::default();
@@ -288,7 +288,7 @@ mod tests {
             message: Some("Mend it".to_owned()),
             ..crate::api::ResolvedSource::default()
         });
-        for (spec, by_hand, title) in [
+        for (spec, manual, title) in [
             (plain.clone(), false, "Mend it"),
             (plain, true, "Manual deployment"),
             (
@@ -302,13 +302,13 @@ mod tests {
                 "Now",
             ),
         ] {
-            assert_eq!(view(spec, by_hand).title(&status).as_deref(), Some(title));
+            assert_eq!(view(spec, manual).title(&status).as_deref(), Some(title));
         }
     }
 
     #[test]
     fn a_release_that_another_manager_applied_was_asked_for() {
-        for (manager, by_hand) in [
+        for (manager, manual) in [
             (None, true),
             (Some("Helm"), true),
             (Some("flux"), true),
@@ -321,7 +321,7 @@ mod tests {
             let mut release: Release = serde_json::from_value(release).unwrap();
             release.metadata.labels =
                 manager.map(|name| [(LABEL_MANAGED_BY.to_owned(), name.to_owned())].into());
-            assert_eq!(ReleaseView::of(&release).by_hand, by_hand, "{manager:?}");
+            assert_eq!(ReleaseView::of(&release).manual, manual, "{manager:?}");
         }
     }
 }

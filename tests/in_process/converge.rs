@@ -20,8 +20,9 @@ use davit::api::{
 use davit::error::{Class, Problem};
 use davit::model::{AppId, Revision};
 use davit::plan::application_status::{announce, status};
-use davit::plan::desired::{Install, PinnedSource, Values, container_hash};
+use davit::plan::desired::{Install, PinnedSource, container_hash};
 use davit::plan::state::{JobFailure, JobOutput, JobState, JobView, ReleaseView, active, sort, target};
+use davit::plan::values::Values;
 use davit::plan::{
     Action, ActionResult, Decision, Inputs, JobSpec, JobWork, Observed, Plan, PlanInput, Records,
     ReleaseOutcome, Step, created, needs_containers, pin, plan, record, release_name, requeue, source_kind,
@@ -99,7 +100,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// A machine, an engine and an API server with one Application.
-struct Machine {
+struct Simulation {
     install: Install,
     id: AppId,
     app: Application,
@@ -119,7 +120,7 @@ struct Machine {
     now: Timestamp,
 }
 
-impl Machine {
+impl Simulation {
     fn new() -> Self {
         let git = GitSource {
             url: "https://example.com/a.git".into(),
@@ -460,7 +461,7 @@ impl Machine {
         }
     }
 
-    fn create(&mut self, name: &str, kind: ReleaseType, revision: Option<String>, by_hand: bool) {
+    fn create(&mut self, name: &str, kind: ReleaseType, revision: Option<String>, manual: bool) {
         self.created += 1;
         self.releases.push(ReleaseView {
             uid: format!("{name}-{}", self.created),
@@ -474,8 +475,8 @@ impl Machine {
             generation: 1,
             created: self.now.as_second(),
             version: u64::from(self.created),
-            by_hand,
-            owned: !by_hand,
+            manual,
+            owned: !manual,
         });
     }
 
@@ -678,7 +679,7 @@ impl Machine {
     }
 
     /// Lets everything succeed from here on. Returns whether a reconcile changes nothing any more.
-    fn settle(&mut self) -> bool {
+    fn reconcile_until_idle(&mut self) -> bool {
         (self.git_away, self.engine_away) = (false, false);
         if self.app.spec.suspend {
             self.spec(|spec| spec.suspend = false);
@@ -688,12 +689,12 @@ impl Machine {
             self.tick(400);
             self.finish_job(None);
             self.heal();
-            let state = |machine: &Self| {
+            let state = |simulation: &Self| {
                 (
-                    machine.releases.clone(),
-                    machine.containers.clone(),
-                    machine.job.clone(),
-                    machine.app.status.clone(),
+                    simulation.releases.clone(),
+                    simulation.containers.clone(),
+                    simulation.job.clone(),
+                    simulation.app.status.clone(),
                 )
             };
             let before = state(self);
@@ -748,41 +749,41 @@ proptest! {
 
     #[test]
     fn application_after_any_events_settles(events in prop::collection::vec(event(), 0..60)) {
-        let mut machine = Machine::new();
+        let mut simulation = Simulation::new();
         for event in &events {
-            machine.happen(event);
+            simulation.happen(event);
         }
-        prop_assert!(machine.settle(), "it does not settle: {:?}", machine.reconcile());
-        let status = machine.app.status.clone().unwrap();
-        prop_assert!(machine.releases.iter().all(ReleaseView::has_ended), "a Release stays open");
-        prop_assert!(machine.job.is_none(), "a job is left behind");
-        prop_assert!(machine.releases.iter().all(|release| release.owned), "a Release has no owner");
+        prop_assert!(simulation.reconcile_until_idle(), "it does not settle: {:?}", simulation.reconcile());
+        let status = simulation.app.status.clone().unwrap();
+        prop_assert!(simulation.releases.iter().all(ReleaseView::has_ended), "a Release stays open");
+        prop_assert!(simulation.job.is_none(), "a job is left behind");
+        prop_assert!(simulation.releases.iter().all(|release| release.owned), "a Release has no owner");
         prop_assert!(status.retry.is_none(), "a retry is left behind: {:?}", status);
-        let nothing_wanted = machine.app.spec.stopped || machine.app.spec.source.is_none();
+        let nothing_wanted = simulation.app.spec.stopped || simulation.app.spec.source.is_none();
         if nothing_wanted {
-            prop_assert!(machine.containers.is_empty());
+            prop_assert!(simulation.containers.is_empty());
             prop_assert_eq!(status.phase, Phase::Idle);
         } else {
             // A Release that was cancelled before it began, or for the state that serves, does not count.
-            let runs = active(&machine.releases).and_then(ReleaseView::handled);
+            let runs = active(&simulation.releases).and_then(ReleaseView::handled);
             let is_void = |release: &&ReleaseView| {
                 let called_off = matches!(release.status.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
                 release.status.phase != ReleasePhase::Succeeded
                     && (release.handled().is_none() || called_off && release.handled() == runs)
             };
-            let newest = machine.releases.iter().rev().find(|release| !is_void(release)).unwrap();
+            let newest = simulation.releases.iter().rev().find(|release| !is_void(release)).unwrap();
             if newest.status.phase == ReleasePhase::Succeeded {
                 prop_assert_eq!(status.phase, Phase::Done, "{:?}", status);
                 let hash = container_hash(&newest.status.inputs, newest.status.image.as_ref().unwrap());
-                prop_assert!(machine.containers.iter().all(|replica| replica.hash == hash && replica.serving));
+                prop_assert!(simulation.containers.iter().all(|replica| replica.hash == hash && replica.serving));
             } else {
                 prop_assert_eq!(status.phase, Phase::Error, "{:?}", status);
             }
         }
-        for (tag, times) in &machine.builds {
+        for (tag, times) in &simulation.builds {
             prop_assert!(*times <= 1, "{tag} was built {times} times");
         }
-        let ended = |phase| machine.releases.iter().filter(|release| (release.status.phase == ReleasePhase::Succeeded) == phase).count();
+        let ended = |phase| simulation.releases.iter().filter(|release| (release.status.phase == ReleasePhase::Succeeded) == phase).count();
         prop_assert!(ended(true) <= 3 && ended(false) <= 3, "the history is bounded");
     }
 }

@@ -1,5 +1,9 @@
 use super::*;
-use crate::error::Class;
+use crate::api::QueuePlace;
+use crate::error::{Class, Problem};
+use crate::plan::action::ReleaseOutcome;
+use crate::plan::state::{JobFailure, JobOutput, JobState};
+use crate::runtime::Progress;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

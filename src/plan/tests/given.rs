@@ -22,10 +22,11 @@ use crate::error::{Class, Problem};
 use crate::model::{AppId, Revision};
 use crate::plan::action::CreateReason;
 use crate::plan::containers::hash_of;
-use crate::plan::desired::{Desired, Install, Values, validate};
+use crate::plan::desired::{Desired, Install, validate};
 use crate::plan::input::{Inputs, Observed, PlanInput};
 use crate::plan::state::{JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
 use crate::plan::step::Step;
+use crate::plan::values::Values;
 use crate::plan::{pin, release_status, source_kind};
 use crate::redact::Secret;
 use crate::runtime::{Progress, Replica, ReplicaState, Running};
@@ -199,7 +200,7 @@ impl Given {
             generation: 1,
             created: i64::from(number),
             version: 1,
-            by_hand: by_user,
+            manual: by_user,
             owned: !has("unowned"),
         });
     }
