@@ -92,8 +92,8 @@ pub enum ConfigError {
     Instance(String),
     /// The data directory is that of another name.
     #[error(
-        "use the instance name {given:?}: what was made from this data directory bears the name {kept:?}, and nobody would \
-         own it any more; leave --instance out, or delete the Applications first, and then the file {file}"
+        "use the instance name {given:?}: the objects of this data directory belong to the instance {kept:?}, and would be \
+         left behind; leave --instance out, or delete the Applications first, and then the file {file}"
     )]
     OtherInstance {
         /// The one that was given.
@@ -180,7 +180,7 @@ impl Config {
             written.map_err(|source| ConfigError::file(&file, source))?;
         }
         let random = || [(); 2].map(|()| uuid::Uuid::new_v4().into_bytes()).concat();
-        let key = Secret::new(keep(&data_dir.join("digest.key"), random)?);
+        let key = Secret::new(read_or_create(&data_dir.join("digest.key"), random)?);
         let config = Self {
             data_dir,
             listen,
@@ -310,8 +310,8 @@ fn kept(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     }
 }
 
-/// What a file holds, or what is made up for it the first time.
-fn keep(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, ConfigError> {
+/// Returns the content of a file, which is created with `make` if it does not exist or is empty.
+fn read_or_create(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, ConfigError> {
     if let Some(bytes) = kept(path)? {
         return Ok(bytes);
     }

@@ -198,7 +198,7 @@ pub struct ApplicationStatus {
     /// Its releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseSummary>,
-    /// Containers that exist for the active release; while there is none yet, for the one under way.
+    /// Containers of the active release; before the first one, of the release in progress.
     #[serde(default)]
     pub replicas: i32,
     /// Those of them that are healthy.

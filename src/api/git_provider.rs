@@ -67,7 +67,7 @@ pub struct GitProviderSpec {
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Later>,
-    /// Who may use the connection; nobody sees the credential.
+    /// The namespaces that may use the connection. They cannot read its credential.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
     /// How often the connection is checked; at least 10s. Default 10m.
@@ -113,7 +113,7 @@ pub struct AllowedNamespaces {
     pub selector: Option<LabelSelector>,
 }
 
-/// Who may use it.
+/// The namespaces that may use a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AllowedFrom {
     /// Only the GitProvider's own namespace.

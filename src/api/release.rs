@@ -168,8 +168,8 @@ pub struct ReleaseStatus {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// Its containers that ran to their end and by `spec.restartPolicy` are not run again, also where somebody removed
-    /// them; forgotten when the Application is stopped.
+    /// Containers that ran to completion and are not restarted by `spec.restartPolicy`, also after they were removed.
+    /// Cleared when the Application is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<EndedContainer>,
     /// When work began.
@@ -241,7 +241,7 @@ impl ReleasePhase {
 pub struct Cause {
     /// What kind.
     pub kind: CauseKind,
-    /// Who, where that is known.
+    /// The user, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
@@ -257,9 +257,9 @@ pub enum CauseKind {
     Tag,
     /// Polling found a new commit or digest.
     Poll,
-    /// Somebody created the Release.
+    /// A user created the Release.
     Manual,
-    /// Somebody asked for an earlier Release.
+    /// A user requested an earlier Release.
     Rollback,
     /// A Secret or ConfigMap changed.
     Secret,

@@ -272,8 +272,8 @@ pub struct Files {
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The mode of each file, which root owns; YAML reads `0400` as octal. Default 0444, so that whatever user the image
-    /// runs as can read them; nobody can write to them.
+    /// The mode of each file, which root owns; YAML reads `0400` as octal. Default 0444: every user
+    /// of the image can read them, none can write to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 511))]
     pub default_mode: Option<i32>,

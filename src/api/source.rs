@@ -131,7 +131,7 @@ pub struct GitSource {
     /// `known_hosts`; `ca.crt` for a CA of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
-    /// Accept any ssh host key. Whoever sits on the way can then replace the source. Default false.
+    /// Accept any ssh host key: every machine between Davit and the server can then replace the source. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub insecure_ignore_host_key: bool,
 }

@@ -266,7 +266,7 @@ mod tests {
         for (text, masked) in [
             ("token S3cret-9f…", "token ***…"),
             ("…8e7d6c is no token", "…*** is no token"),
-            // Somebody added a hint to what was cut.
+            // A hint was appended after the cut.
             ("S3cret-9f…; see spec.command", "***…; see spec.command"),
             ("correct hor…", "***…"),
             ("…cd\nstaple zebra\nend", "…***\nend"),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 /// Comment lines that break the rule today. This number may only fall.
-const MOST: usize = 14;
+const MOST: usize = 0;
 
 /// Words that leave the actor or the object of a sentence unnamed.
 const UNNAMED: &str = r"(?i)\b(who|whom|whoever|nobody|somebody|is none|nothing where|by hand)\b";
