@@ -97,7 +97,7 @@ impl FileSync for Files {
             self.unreadable.clone(),
         );
         tokio::task::spawn_blocking(move || {
-            send_stats(&sender.0, &selection, &sender.1, &sender.2, &sender.3)
+            send_stats(&sender.0, &selection, &sender.1, &sender.2, &sender.3);
         });
         let sender = (packets.clone(), self.unreadable.clone());
         tokio::task::spawn_blocking(move || send(&tree, to_send, &sender.0, &sender.1));
