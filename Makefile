@@ -26,9 +26,10 @@ DESTDIR ?=
 BINARY ?= $(firstword $(wildcard target/*/release/davit))
 into := $(DESTDIR)$(PREFIX)
 
-install: ## Install davit, its systemd unit, man pages and completions below PREFIX (after `make build`, as root).
+install: ## Install davit, its link as a plugin of kubectl, its systemd unit, man pages and completions below PREFIX (after `make build`, as root).
 	@[ -n "$(BINARY)" ] || { echo "there is no target/*/release/davit: run make build first"; exit 1; }
 	install -D -m 755 $(BINARY) $(into)/bin/davit
+	ln -sf davit $(into)/bin/kubectl-davit
 	install -d $(into)/lib/systemd/system $(into)/share/man/man1
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/davit.service >$(into)/lib/systemd/system/davit.service
 	chmod 644 $(into)/lib/systemd/system/davit.service
@@ -40,7 +41,7 @@ install: ## Install davit, its systemd unit, man pages and completions below PRE
 	@[ -n "$(DESTDIR)" ] || echo "start it with: systemd-sysusers && systemctl daemon-reload && systemctl enable --now davit"
 
 uninstall: ## Remove what `make install` installed; the data directory stays.
-	rm -f $(into)/bin/davit $(into)/lib/systemd/system/davit.service $(into)/lib/sysusers.d/davit.conf
+	rm -f $(into)/bin/davit $(into)/bin/kubectl-davit $(into)/lib/systemd/system/davit.service $(into)/lib/sysusers.d/davit.conf
 	rm -f $(addprefix $(into)/share/man/man1/,$(notdir $(wildcard packaging/man/*.1)))
 	rm -f $(into)/share/bash-completion/completions/davit $(into)/share/zsh/site-functions/_davit
 	rm -f $(into)/share/fish/vendor_completions.d/davit.fish

@@ -1,5 +1,7 @@
 //! Flags and environment become [`Config`], validated; nothing else reads the environment.
 
+mod client;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::cli::args;
 use crate::redact::Secret;
+
+pub use client::{kubeconfig_files, wants_color};
 
 /// The name of the installation in the default data directory, which is root's.
 const DEFAULT_INSTANCE: &str = "davit";

@@ -3,8 +3,6 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     // A closed standard error is ignored: there is no other place to report to.
     let report = |text: &str| {
@@ -15,11 +13,13 @@ fn main() -> ExitCode {
         report(&format!("cannot run ssh: {error}"));
         return ExitCode::from(255);
     }
-    match davit::cli::run(davit::cli::Cli::parse()) {
+    match davit::cli::run(davit::cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&format!("davit: {error:#}"));
-            ExitCode::FAILURE
+        Err(failure) => {
+            if !failure.message().is_empty() {
+                report(failure.message());
+            }
+            failure.code.into()
         }
     }
 }

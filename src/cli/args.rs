@@ -5,18 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::client::ClientCommand;
+
 /// kubectl apply an Application; Davit builds it, runs it, and says the truth about it.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
-    /// What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level
-    /// applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of
-    /// Secrets are masked at every level.
-    #[arg(long, env = "DAVIT_LOG", default_value = "info", global = true)]
-    pub log: String,
-    /// How to log: text or json.
-    #[arg(long, env = "DAVIT_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], global = true)]
-    pub log_format: String,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -28,13 +22,29 @@ pub enum Command {
     /// Run everything on this machine: API server, controller, and the local Docker Engine.
     Up(Up),
     /// Run the controller against a cluster: KUBECONFIG, or the cluster it runs in.
-    Controller(Controller),
+    Controller(InCluster),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
     /// Write everything that a running `davit up` stores to a file.
     Backup(Backup),
     /// Make the data directory of a new `davit up` from a backup.
     Restore(Restore),
+    /// Commands of daily use.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// What is logged.
+#[derive(Clone, Debug, Args)]
+pub struct Logging {
+    /// What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level
+    /// applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of
+    /// Secrets are masked at every level.
+    #[arg(long, env = "DAVIT_LOG", default_value = "info")]
+    pub log: String,
+    /// How to log: text or json.
+    #[arg(long, env = "DAVIT_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub log_format: String,
 }
 
 /// `davit up`.
@@ -51,6 +61,20 @@ pub struct Up {
     /// What the controller needs.
     #[command(flatten)]
     pub controller: Controller,
+    /// What is logged.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// `davit controller`.
+#[derive(Debug, Args)]
+pub struct InCluster {
+    /// What the controller needs.
+    #[command(flatten)]
+    pub controller: Controller,
+    /// What is logged.
+    #[command(flatten)]
+    pub logging: Logging,
 }
 
 /// Where containers run.

@@ -2,20 +2,44 @@
 
 pub mod args;
 mod backup;
+mod client;
 mod crds;
+mod failure;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::path::Path;
 
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use args::Logging;
 pub use args::{Cli, Command, RuntimeKind};
+pub use failure::{Code, Failure};
 
 use crate::config::Config;
 use crate::{app, telemetry};
+
+/// The name under which kubectl starts the program, as `kubectl davit`.
+const PLUGIN: &str = "kubectl-davit";
+
+/// Reads the command line. The program ends here after `--help`, and with code 2 after wrong usage.
+pub fn parse() -> Cli {
+    let name = std::env::args_os().next();
+    let is_plugin = name.as_deref().map(Path::new).and_then(Path::file_name) == Some(OsStr::new(PLUGIN));
+    let command = Cli::command();
+    let command = if is_plugin {
+        command.name(PLUGIN).bin_name("kubectl davit")
+    } else {
+        command
+    };
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// The command failed; the message is for the user.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+pub fn run(cli: Cli) -> Result<(), Failure> {
     // Every TLS stack in the process uses ring; a second provider would leave the choice open.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Files of a checkout become part of images with their modes, and any user of a container must be able to read them.
@@ -23,19 +47,27 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match cli.command {
         Command::Crds => Ok(std::io::stdout().write_all(crds::yaml()?.as_bytes())?),
-        Command::Backup(args) => block_on(backup::backup(args)),
-        Command::Restore(args) => backup::restore(&args),
+        Command::Backup(args) => Ok(block_on(backup::backup(args))?),
+        Command::Restore(args) => Ok(backup::restore(&args)?),
         Command::Up(up) => {
-            telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
-            let (config, _held) = Config::new(up.controller, Some(up.listen))?;
-            block_on(app::up(config))
+            start_log(&up.logging)?;
+            let (config, _held) = Config::new(up.controller, Some(up.listen)).map_err(anyhow::Error::new)?;
+            Ok(block_on(app::up(config))?)
         }
-        Command::Controller(controller) => {
-            telemetry::init(&cli.log, cli.log_format == "json").map_err(anyhow::Error::msg)?;
-            let (config, _held) = Config::new(controller, None)?;
-            block_on(app::controller(config))
+        Command::Controller(args) => {
+            start_log(&args.logging)?;
+            let (config, _held) = Config::new(args.controller, None).map_err(anyhow::Error::new)?;
+            Ok(block_on(app::controller(config))?)
         }
+        Command::Client(command) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(client::run(command)),
     }
+}
+
+fn start_log(logging: &Logging) -> anyhow::Result<()> {
+    telemetry::init(&logging.log, logging.log_format == "json").map_err(anyhow::Error::msg)
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

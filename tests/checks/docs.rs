@@ -75,6 +75,7 @@ fn generated(what: &str, page: &str) -> String {
     match what.split_once(' ') {
         Some(("generated:", "reasons")) => reasons(),
         Some(("generated:", "flags")) => flags::table(),
+        Some(("generated:", "cli")) => flags::commands(),
         Some(("generated:", fields)) => fields::table(fields, page),
         _ => panic!("what is {what:?}?"),
     }

@@ -110,6 +110,7 @@ fn installed_files_are_complete_and_uninstall_removes_them() {
     let installed = below(dir.path());
     for file in [
         "usr/bin/davit",
+        "usr/bin/kubectl-davit",
         "usr/lib/systemd/system/davit.service",
         "usr/lib/sysusers.d/davit.conf",
         "usr/share/bash-completion/completions/davit",
@@ -123,7 +124,9 @@ fn installed_files_are_complete_and_uninstall_removes_them() {
             "{file} is not in {installed:?}"
         );
     }
-    run(Command::new(dir.path().join("usr/bin/davit")).arg("--version"));
+    for name in ["davit", "kubectl-davit"] {
+        run(Command::new(dir.path().join("usr/bin").join(name)).arg("--version"));
+    }
     let unit = std::fs::read_to_string(dir.path().join("usr/lib/systemd/system/davit.service")).unwrap();
     let start = unit
         .lines()

@@ -24,6 +24,7 @@ mod backup;
 mod bad_input;
 mod builder;
 mod chaos;
+mod cli;
 mod container_image;
 mod docker_rollout;
 mod end_to_end;

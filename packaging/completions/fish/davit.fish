@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_davit_global_optspecs
-    string join \n log= log-format= h/help V/version
+    string join \n h/help V/version
 end
 
 function __fish_davit_needs_command
@@ -24,9 +24,6 @@ function __fish_davit_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c davit -n "__fish_davit_needs_command" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
-complete -c davit -n "__fish_davit_needs_command" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
-json\t''"
 complete -c davit -n "__fish_davit_needs_command" -s h -l help -d 'Print help'
 complete -c davit -n "__fish_davit_needs_command" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_needs_command" -f -a "up" -d 'Run everything on this machine: API server, controller, and the local Docker Engine'
@@ -34,6 +31,8 @@ complete -c davit -n "__fish_davit_needs_command" -f -a "controller" -d 'Run the
 complete -c davit -n "__fish_davit_needs_command" -f -a "crds" -d 'Print the CustomResourceDefinitions as YAML'
 complete -c davit -n "__fish_davit_needs_command" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
 complete -c davit -n "__fish_davit_needs_command" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
+complete -c davit -n "__fish_davit_needs_command" -f -a "status" -d 'Show what runs, since when, why, and what to do next'
+complete -c davit -n "__fish_davit_needs_command" -f -a "deploy" -d 'Deploy what the spec asks for now, or another commit'
 complete -c davit -n "__fish_davit_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c davit -n "__fish_davit_using_subcommand up" -l listen -d 'Where the API server listens; port 0 takes a free one, which is then in the kubeconfig' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l data-dir -d 'Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit' -r -F
@@ -68,28 +67,53 @@ json\t''"
 complete -c davit -n "__fish_davit_using_subcommand controller" -l allow-local-sources -d 'For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine'
 complete -c davit -n "__fish_davit_using_subcommand controller" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c davit -n "__fish_davit_using_subcommand controller" -s V -l version -d 'Print version'
-complete -c davit -n "__fish_davit_using_subcommand crds" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
-complete -c davit -n "__fish_davit_using_subcommand crds" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
-json\t''"
 complete -c davit -n "__fish_davit_using_subcommand crds" -s h -l help -d 'Print help'
 complete -c davit -n "__fish_davit_using_subcommand crds" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand backup" -l data-dir -d 'The data directory whose kubeconfig reaches the running server; the default is that of `davit up`' -r -F
 complete -c davit -n "__fish_davit_using_subcommand backup" -l kubeconfig -d 'Another kubeconfig, for a server on another machine or a user whose only permission is `get` on `/backup`' -r -F
-complete -c davit -n "__fish_davit_using_subcommand backup" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
-complete -c davit -n "__fish_davit_using_subcommand backup" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
-json\t''"
 complete -c davit -n "__fish_davit_using_subcommand backup" -s h -l help -d 'Print help'
 complete -c davit -n "__fish_davit_using_subcommand backup" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand restore" -l data-dir -d 'The data directory to make; it must not have a store yet' -r -F
 complete -c davit -n "__fish_davit_using_subcommand restore" -l key -d 'The encryption.key with which the backup was made; it is copied into the data directory. Needed unless it is there already' -r -F
-complete -c davit -n "__fish_davit_using_subcommand restore" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
-complete -c davit -n "__fish_davit_using_subcommand restore" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
-json\t''"
 complete -c davit -n "__fish_davit_using_subcommand restore" -s h -l help -d 'Print help'
 complete -c davit -n "__fish_davit_using_subcommand restore" -s V -l version -d 'Print version'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "up" -d 'Run everything on this machine: API server, controller, and the local Docker Engine'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "controller" -d 'Run the controller against a cluster: KUBECONFIG, or the cluster it runs in'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "crds" -d 'Print the CustomResourceDefinitions as YAML'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c davit -n "__fish_davit_using_subcommand status" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand status" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand status" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand status" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand status" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand status" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand status" -s A -l all-namespaces -d 'The Applications of all namespaces'
+complete -c davit -n "__fish_davit_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand status" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l title -d 'The title of the Release. Default: Manual deployment' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l description -d 'More about the Release' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l revision -d 'A full commit hash or image digest in place of what the ref names now' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand deploy" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand deploy" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand deploy" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand deploy" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "up" -d 'Run everything on this machine: API server, controller, and the local Docker Engine'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "controller" -d 'Run the controller against a cluster: KUBECONFIG, or the cluster it runs in'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "crds" -d 'Print the CustomResourceDefinitions as YAML'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "status" -d 'Show what runs, since when, why, and what to do next'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "deploy" -d 'Deploy what the spec asks for now, or another commit'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -134,6 +134,10 @@ fn commands(shown: &Shown) -> Vec<Vec<String>> {
                 }
                 kept.push(word.trim_end_matches(';').to_owned());
             }
+            // As a plugin of kubectl.
+            if kept.starts_with(&["kubectl".to_owned(), "davit".to_owned()]) {
+                kept.remove(0);
+            }
             kept
         })
         .filter(|words| !words.is_empty())

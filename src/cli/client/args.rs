@@ -1,0 +1,175 @@
+//! The arguments of the commands that need only the API server.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::api::Duration;
+
+/// Commands for daily use. They also work as `kubectl davit COMMAND`.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Show what runs, since when, why, and what to do next.
+    #[command(after_help = "Examples:
+  davit status                 # every Application of the namespace
+  davit status shop            # one Application on one screen
+  davit status shop -o json    # the object itself")]
+    Status(Status),
+    /// Deploy what the spec asks for now, or another commit.
+    #[command(after_help = "Examples:
+  davit deploy shop --wait
+  davit deploy shop --title 'Version 2.1.0' --description 'The new cart'
+  davit deploy shop --revision 3f2c1a90b7d64e5f8a1b2c3d4e5f60718293a4b5")]
+    Deploy(Deploy),
+}
+
+/// The API server and the namespace.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct Connection {
+    /// The namespace. Default: the one of the context.
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// The context of the kubeconfig. Default: the current one.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The user to impersonate.
+    #[arg(long = "as", value_name = "USER")]
+    pub impersonate: Option<String>,
+    /// When to use colours.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// When output has colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb.
+    #[default]
+    Auto,
+    /// Also in a pipe.
+    Always,
+    /// Without colours.
+    Never,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Output {
+    /// The form of the output.
+    #[arg(short = 'o', long = "output", value_name = "FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// Forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table with more columns.
+    Wide,
+    /// Kind and name only, for scripts.
+    Name,
+    /// The object as JSON.
+    Json,
+    /// The object as YAML.
+    Yaml,
+}
+
+/// Whether a command waits for the end of what it asked for.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Wait {
+    /// Wait for the end, and show the steps meanwhile.
+    #[arg(short, long)]
+    pub wait: bool,
+    /// With --wait: the longest to wait, such as 90s or 5m. Default: without a limit.
+    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, requires = "wait")]
+    pub timeout: Option<Duration>,
+}
+
+/// `davit status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The Application. Default: all of the namespace.
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: Option<String>,
+    /// The Applications of all namespaces.
+    #[arg(short = 'A', long, conflicts_with_all = ["application", "namespace"])]
+    pub all_namespaces: bool,
+    /// The form of the output.
+    #[command(flatten)]
+    pub output: Output,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `davit deploy`.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// The Application.
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: String,
+    /// The title of the Release. Default: Manual deployment.
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+    /// More about the Release.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A full commit hash or image digest in place of what the ref names now.
+    #[arg(long, value_name = "COMMIT")]
+    pub revision: Option<String>,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: Wait,
+    /// The form of the output.
+    #[command(flatten)]
+    pub output: Output,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// Reads the name of an Application: `shop`, `application/shop`, `applications.davit.dev/shop` or `dapp/shop`.
+fn application(text: &str) -> Result<String, String> {
+    name(text, "Application", &["application", "applications", "dapp"])
+}
+
+/// Reads a name that may have a kind, as in kubectl.
+fn name(text: &str, kind: &str, words: &[&str]) -> Result<String, String> {
+    let Some((given, name)) = text.split_once('/') else {
+        return Ok(text.to_owned());
+    };
+    let word = given.strip_suffix(".davit.dev").unwrap_or(given);
+    if words.contains(&word) && !name.is_empty() {
+        return Ok(name.to_owned());
+    }
+    Err(format!(
+        "the command needs the name of {kind}: write NAME or {}/NAME",
+        words[0]
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_may_have_its_kind() {
+        for text in [
+            "shop",
+            "application/shop",
+            "applications.davit.dev/shop",
+            "dapp/shop",
+        ] {
+            assert_eq!(application(text).as_deref(), Ok("shop"), "{text}");
+        }
+        for text in ["deployment/shop", "dapp/", "release/shop"] {
+            assert!(
+                application(text).unwrap_err().contains("application/NAME"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `davit deploy`: creates a Release.
+
+use kube::ResourceExt as _;
+use kube::api::{ObjectMeta, PostParams};
+
+use super::args::{Deploy, Format, Output, Wait};
+use super::connect::{Access, Cluster, MANAGER};
+use super::output::{object, say};
+use super::release_wait::{outcome, wait_for_release};
+use crate::api::{Release, ReleaseSpec};
+use crate::cli::failure::Failure;
+
+/// `davit deploy`.
+///
+/// # Errors
+/// The Release cannot be created, or with `--wait` it did not succeed.
+pub async fn deploy(args: Deploy) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    cluster.application(&args.application).await?;
+    let spec = ReleaseSpec {
+        title: args.title,
+        description: args.description,
+        revision: args.revision,
+        ..ReleaseSpec::deploy(&args.application)
+    };
+    create_release(&cluster, spec, args.output, &args.wait).await
+}
+
+/// Creates a Release, reports it, and waits for its end if the user asks for that.
+///
+/// # Errors
+/// The API server does not answer or refuses, or with `--wait` the Release did not succeed.
+pub async fn create_release(
+    cluster: &Cluster,
+    spec: ReleaseSpec,
+    output: Output,
+    wait: &Wait,
+) -> Result<(), Failure> {
+    let release = Release {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}-", spec.application)),
+            ..ObjectMeta::default()
+        },
+        spec,
+        status: None,
+    };
+    let params = PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let made = cluster.releases().create(&params, &release).await;
+    let made = made.map_err(|error| cluster.refused(&error, Access::Edit))?;
+    // With --wait, JSON and YAML are of the Release after its end.
+    let only_the_end = wait.wait && matches!(output.format, Some(Format::Json | Format::Yaml));
+    if !only_the_end {
+        object(output.format, &made, "created")?;
+    }
+    if !wait.wait {
+        return Ok(());
+    }
+    let ended = wait_for_release(cluster, &made.name_any(), wait).await?;
+    match output.format {
+        None | Some(Format::Wide) => say(outcome(&ended)),
+        Some(Format::Name) => Ok(()),
+        Some(_) => object(output.format, &ended, ""),
+    }
+}

@@ -1,0 +1,292 @@
+//! `davit status`: what runs, since when, why, and what to do next.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+
+use super::args::{Format, Output, Status};
+use super::connect::Cluster;
+use super::output::{list, object, say};
+use super::release_wait::{quoted_log, step};
+use super::terminal::{tone_of, wrap};
+use super::times::{ago, short};
+use crate::api::{
+    Application, ApplicationStatus, ConditionType, GROUP, Phase, Release, ReleasePhase, ReleaseStatus,
+    condition,
+};
+use crate::cli::failure::Failure;
+
+/// The column in which values begin.
+const INDENT: usize = 12;
+
+/// The width of a value that is wrapped where the terminal's width is unknown.
+const WIDTH: usize = 100;
+
+/// The width that a value has also on a narrower terminal.
+const NARROWEST: usize = 20;
+
+/// `davit status`.
+///
+/// # Errors
+/// The Application does not exist, or the API server does not answer or refuses.
+pub async fn status(args: Status) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    let Some(name) = &args.application else {
+        let prefix = format!("/apis/{GROUP}/v1alpha1");
+        let path = if args.all_namespaces {
+            format!("{prefix}/applications")
+        } else {
+            format!("{prefix}/namespaces/{}/applications", cluster.namespace)
+        };
+        return list(&cluster, &path, args.output.format, args.all_namespaces).await;
+    };
+    let application = cluster.application(name).await?;
+    if let Output {
+        format: Some(format @ (Format::Name | Format::Json | Format::Yaml)),
+    } = args.output
+    {
+        return object(Some(format), &application, "");
+    }
+    let releases = cluster.releases_of(name).await?;
+    let screen = Screen {
+        cluster: &cluster,
+        application: &application,
+        releases: &releases,
+        now: Timestamp::now(),
+    };
+    say(screen.text(args.output.format == Some(Format::Wide)).trim_end())
+}
+
+/// One Application on one screen.
+struct Screen<'a> {
+    cluster: &'a Cluster,
+    application: &'a Application,
+    releases: &'a [Release],
+    now: Timestamp,
+}
+
+impl Screen<'_> {
+    fn text(&self, wide: bool) -> String {
+        let mut lines = Lines {
+            width: self.cluster.terminal.width.unwrap_or(WIDTH),
+            text: String::new(),
+        };
+        let status = self.application.status.clone().unwrap_or_default();
+        lines.add("Name", &self.application.name_any());
+        lines.add("Namespace", &self.application.namespace().unwrap_or_default());
+        self.phase(&status, &mut lines);
+        if let Some(active) = self.active(&status) {
+            self.running(&status, active, wide, &mut lines);
+        }
+        for url in &status.urls {
+            lines.add("URL", url);
+        }
+        self.latest(&mut lines);
+        lines.add("Next", &self.next(&status));
+        lines.text
+    }
+
+    /// The phase with the message of Ready, and since when.
+    fn phase(&self, status: &ApplicationStatus, lines: &mut Lines) {
+        let phase = format!("{:?}", status.phase).to_lowercase();
+        let ready = condition::find(&status.conditions, ConditionType::Ready);
+        let since = ready
+            .map(|ready| format!(" since {}", self.since(ready)))
+            .unwrap_or_default();
+        let message = ready.map(|ready| ready.message.as_str()).unwrap_or_default();
+        let message = match status.observed_generation {
+            -1 => "the controller has not observed it yet: is davit up or davit controller running?",
+            _ => message,
+        };
+        lines.add_with(
+            "Status",
+            &format!("{phase}{since}: {message}"),
+            &self.painted(&phase),
+        );
+    }
+
+    /// A word, and the same in its colour.
+    fn painted(&self, word: &str) -> (String, String) {
+        (word.to_owned(), self.cluster.terminal.paint(tone_of(word), word))
+    }
+
+    fn since(&self, condition: &Condition) -> String {
+        let time = condition.last_transition_time.0;
+        let passed = std::time::Duration::try_from(self.now.duration_since(time)).unwrap_or_default();
+        short(passed)
+    }
+
+    fn active(&self, status: &ApplicationStatus) -> Option<&Release> {
+        let name = status.release.as_ref()?.active.as_ref()?;
+        self.releases.iter().find(|release| release.name_any() == *name)
+    }
+
+    /// The Release that runs, and why it was deployed.
+    fn running(&self, status: &ApplicationStatus, active: &Release, wide: bool, lines: &mut Lines) {
+        let release = active.status.clone().unwrap_or_default();
+        let title = release
+            .title
+            .as_deref()
+            .map(|title| format!(" \"{title}\""))
+            .unwrap_or_default();
+        let finished = release
+            .finished_at
+            .as_deref()
+            .and_then(|time| ago(time, self.now));
+        let since = finished
+            .map(|time| format!(", deployed {time}"))
+            .unwrap_or_default();
+        lines.add("Running", &format!("{}{title}{since}", active.name_any()));
+        let healthy = condition::find(&status.conditions, ConditionType::Healthy);
+        let trouble = healthy
+            .filter(|healthy| healthy.status != "True")
+            .map(|healthy| format!(": {}", healthy.message));
+        lines.add(
+            "Replicas",
+            &format!(
+                "{}/{} ready{}",
+                status.ready_replicas,
+                status.replicas,
+                trouble.unwrap_or_default()
+            ),
+        );
+        if let Some(source) = &release.source {
+            let revision = if wide {
+                &source.revision
+            } else {
+                &source.short_revision
+            };
+            let message = source
+                .message
+                .as_deref()
+                .map(|message| format!(" \"{message}\""))
+                .unwrap_or_default();
+            let author = source
+                .author
+                .as_deref()
+                .map(|author| format!(" by {author}"))
+                .unwrap_or_default();
+            lines.add("Revision", &format!("{revision}{message}{author}"));
+        }
+        if let Some(image) = release.image.as_ref().filter(|_| wide) {
+            lines.add("Image", image);
+        }
+        let cause = release.cause.as_ref().map(|cause| match &cause.actor {
+            Some(actor) => format!("{:?} by {actor}", cause.kind),
+            None => format!("{:?}", cause.kind),
+        });
+        let why: Vec<String> = cause.into_iter().chain(release.why.clone()).collect();
+        lines.add("Why", &why.join("; "));
+    }
+
+    /// The newest Release, unless it is the one that runs.
+    fn latest(&self, lines: &mut Lines) {
+        let Some(latest) = self.releases.last() else {
+            return;
+        };
+        let status = latest.status.clone().unwrap_or_default();
+        let name = latest.name_any();
+        match status.phase {
+            ReleasePhase::Succeeded => {}
+            phase if !phase.has_ended() => {
+                let begun = status.started_at.as_deref().and_then(|time| ago(time, self.now));
+                let begun = begun.map(|time| format!(", begun {time}")).unwrap_or_default();
+                lines.add("Under way", &format!("{name}: {}{begun}", step(&status)));
+            }
+            _ => self.ended(&name, &status, lines),
+        }
+    }
+
+    fn ended(&self, name: &str, status: &ReleaseStatus, lines: &mut Lines) {
+        let when = status
+            .finished_at
+            .as_deref()
+            .and_then(|time| ago(time, self.now))
+            .unwrap_or_default();
+        let phase = format!("{:?}", status.phase);
+        let failure = status
+            .failure
+            .as_ref()
+            .map(|failure| format!(" in step {}: {}", failure.step, failure.reason));
+        let text = format!("{name}: {phase} {when}{}", failure.unwrap_or_default());
+        lines.add_with("Latest", &text, &self.painted(&phase));
+        let log = status
+            .failure
+            .as_ref()
+            .and_then(|failure| failure.log_tail.as_deref());
+        lines
+            .text
+            .push_str(quoted_log(self.cluster, log).trim_start_matches('\n'));
+        if log.is_some() {
+            lines.text.push('\n');
+        }
+    }
+
+    /// What the user can do next.
+    fn next(&self, status: &ApplicationStatus) -> String {
+        let name = self.application.name_any();
+        let spec = &self.application.spec;
+        let namespace = &self.cluster.namespace;
+        if spec.suspend {
+            return format!(
+                "reconcile it again: set spec.suspend to false (kubectl edit dapp {name} -n {namespace})"
+            );
+        }
+        if spec.stopped {
+            return format!("start it: set spec.stopped to false (kubectl edit dapp {name} -n {namespace})");
+        }
+        match status.phase {
+            Phase::Running => {
+                format!("wait for its end: kubectl wait dapp/{name} -n {namespace} --for=condition=Ready")
+            }
+            Phase::Done => "nothing: it is as the spec asks for".to_owned(),
+            Phase::Idle => "set spec.source, so that there is something to run".to_owned(),
+            Phase::Error => {
+                let latest = self
+                    .releases
+                    .last()
+                    .map(ResourceExt::name_any)
+                    .unwrap_or_default();
+                format!(
+                    "solve what the status names, then deploy: davit deploy {name} -n {namespace} (details: kubectl describe \
+                     rel {latest} -n {namespace})"
+                )
+            }
+        }
+    }
+}
+
+/// Labels with their values.
+struct Lines {
+    width: usize,
+    text: String,
+}
+
+impl Lines {
+    fn add(&mut self, label: &str, value: &str) {
+        self.add_with(label, value, &(String::new(), String::new()));
+    }
+
+    /// Adds a value in which the first occurrence of a word is painted. Escape sequences have no width, so they are
+    /// added after the lines are broken.
+    fn add_with(&mut self, label: &str, value: &str, (word, painted): &(String, String)) {
+        if value.is_empty() {
+            return;
+        }
+        let lines = wrap(value, self.width.saturating_sub(INDENT).max(NARROWEST));
+        for (at, line) in lines.iter().enumerate() {
+            let label = if at == 0 {
+                format!("{label}:")
+            } else {
+                String::new()
+            };
+            let line = if at == 0 {
+                line.replacen(word, painted, 1)
+            } else {
+                line.clone()
+            };
+            self.text
+                .extend([&format!("{label:INDENT$}"), line.as_str(), "\n"]);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The commands of daily use against a real `davit up`: what the user types, what is printed, and the exit code. The
+//! snapshots are what a user reads; what differs from run to run is replaced first.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test tells one story from its beginning to its end"
+)]
+
+use std::fmt::Write as _;
+use std::process::{Command, Stdio};
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::common::davit::Davit;
+use crate::common::docker::BASE_IMAGE;
+
+/// A terminal in which a user types commands.
+struct Session {
+    davit: Davit,
+    transcript: String,
+    /// How many lines of progress were printed.
+    steps: usize,
+}
+
+impl Session {
+    fn new(test: &str) -> Self {
+        Self {
+            davit: Davit::up(test),
+            transcript: String::new(),
+            steps: 0,
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("KUBECONFIG", self.davit.kubeconfig())
+            .env_remove("NO_COLOR")
+            .current_dir(self.davit.dir())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `davit` in the test's namespace, adds what it prints to the transcript, and checks the exit code.
+    fn types(&mut self, args: &[&str], code: i32) -> String {
+        let mut command = self.command(env!("CARGO_BIN_EXE_davit"));
+        command.args(args).args(["-n", &self.davit.namespace]);
+        let output = command.output().unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        let (out, error) = (plain(&out), plain(&error));
+        let progress = Regex::new(r"^[a-z]+-XXXXX: [A-Z][a-z]+(,|:|$)").unwrap();
+        self.steps += error.lines().filter(|line| progress.is_match(line)).count();
+        write!(self.transcript, "$ davit {}\n{out}", args.join(" ")).unwrap();
+        // How many steps are seen depends on the machine.
+        for line in error.lines().filter(|line| !progress.is_match(line)) {
+            writeln!(self.transcript, "! {line}").unwrap();
+        }
+        let given = output.status.code().unwrap();
+        if given != 0 {
+            writeln!(self.transcript, "exit code {given}").unwrap();
+        }
+        self.transcript.push('\n');
+        assert_eq!(given, code, "davit {args:?}\n{}", self.transcript);
+        out
+    }
+
+    fn apply(&self, name: &str, more: &Value) {
+        let mut spec = json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "1000"],
+            "stopGracePeriod": "0s"});
+        for (field, value) in more.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        self.davit.apply(name, spec);
+    }
+}
+
+/// Replaces what differs from run to run: generated names, digests, lengths of time and addresses.
+fn plain(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (pattern, stands_for) in [
+        (r"\n {12}", " "),
+        (r"davit-t[0-9]+-cli-([a-z]+)-[0-9a-f]{8}-", "davit-cli-$1-"),
+        (
+            r"timed out after [0-9a-z]+: .*; it goes on",
+            "timed out after TIME: STATE; it goes on",
+        ),
+        (r"/tmp/[^/]+/", "DIR/"),
+        (r"\b(\d+m)?\d+(s|m|h)( ago|\b)", "TIME$3"),
+        (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
+        (r"\b[0-9a-f]{12}\b", "REVISION"),
+        (r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-XXXXX"),
+        (r"https?://127\.0\.0\.1:\d+", "URL"),
+        (r"[0-9a-z.-]+/[a-z0-9/-]*davit[a-z0-9/.-]*", "IMAGE"),
+        (r" +\n", "\n"),
+    ] {
+        text = Regex::new(pattern)
+            .unwrap()
+            .replace_all(&text, stands_for)
+            .into_owned();
+    }
+    text
+}
+
+#[test]
+fn status_and_deploy_show_what_runs_and_why() {
+    let mut session = Session::new("cli");
+    session.types(&["status"], 0);
+    session.apply("shop", &json!({}));
+    session.davit.wait_until_done("shop");
+    session.types(&["status"], 0);
+    session.types(
+        &[
+            "deploy",
+            "shop",
+            "--title",
+            "Once more",
+            "--wait",
+            "--timeout",
+            "1m",
+        ],
+        0,
+    );
+    session.types(&["status", "application/shop"], 0);
+    let object: Value = serde_json::from_str(&session.types(&["status", "shop", "-o", "json"], 0)).unwrap();
+    assert_eq!(object["kind"], "Application");
+    assert!(object["metadata"]["managedFields"].is_null());
+    session.transcript = session
+        .transcript
+        .split("$ davit status shop -o json")
+        .next()
+        .unwrap()
+        .to_owned();
+    let names = session.types(&["status", "-o", "name"], 0);
+    assert_eq!(names, "application.davit.dev/shop\n");
+
+    // What goes wrong.
+    session.types(&["status", "shpo"], 1);
+    session.types(&["deploy", "nothing-like-it"], 1);
+    session.types(&["deploy", "deployment/shop"], 2);
+    session.types(&["deploy", "shop", "--timeout", "1m"], 2);
+    session.types(&["deploy", "shop", "--as", "jane"], 1);
+    session.types(&["status", "shop", "--context", "davti"], 1);
+    session.apply(
+        "broken",
+        &json!({"command": ["sh", "-c", "echo no database; exit 3"], "restartPolicy": {"condition": "Never"}}),
+    );
+    session.davit.wait_for_error("broken", "ContainerExited");
+    session.types(&["deploy", "broken", "--wait"], 1);
+    session.types(&["status", "broken"], 0);
+    session.apply(
+        "slow",
+        &json!({"healthCheck": {"exec": {"command": ["false"]}, "interval": "200ms"}}),
+    );
+    session.types(&["deploy", "slow", "--wait", "--timeout", "1500ms"], 4);
+    assert!(session.steps > 3, "{}", session.transcript);
+    insta::assert_snapshot!(session.transcript);
+}
+
+#[test]
+fn kubectl_runs_the_program_as_a_plugin() {
+    let session = Session::new("plugin");
+    let dir = session.davit.dir().join("bin");
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_davit"), dir.join("kubectl-davit")).unwrap();
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+    let mut kubectl = session.command("kubectl");
+    let output = kubectl
+        .args(["davit", "status", "-n", "plugin"])
+        .env("PATH", &path)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "No resources found in plugin namespace.\n"
+    );
+    let mut kubectl = session.command("kubectl");
+    let output = kubectl
+        .args(["davit", "status", "--help"])
+        .env("PATH", &path)
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        help.contains("Usage: kubectl davit status [OPTIONS] [APPLICATION]"),
+        "{help}"
+    );
+}
+
+#[test]
+fn kubeconfig_is_found_as_kubectl_finds_it() {
+    let session = Session::new("kubeconfig");
+    let home = session.davit.dir().join("home");
+    std::fs::create_dir_all(home.join(".kube")).unwrap();
+    std::fs::copy(session.davit.kubeconfig(), home.join(".kube/config")).unwrap();
+    let run = |variable: &str, args: &[&str]| {
+        let mut command = session.command(env!("CARGO_BIN_EXE_davit"));
+        let output = command
+            .env("KUBECONFIG", variable)
+            .env("HOME", &home)
+            .args(args)
+            .output()
+            .unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let found = "No resources found in default namespace.\n";
+    assert_eq!(run("", &["status"]), (0, found.to_owned()));
+    let listed = format!("/nowhere/config:{}", session.davit.kubeconfig().display());
+    assert_eq!(run(&listed, &["status"]), (0, found.to_owned()));
+    let (code, error) = run("/nowhere/config", &["status"]);
+    assert!(
+        code == 1 && error.contains("there is no /nowhere/config"),
+        "{error}"
+    );
+    let (code, error) = run("", &["status", "--kubeconfig", "/nowhere/config"]);
+    assert!(
+        code == 1 && error.contains("cannot read the kubeconfig /nowhere/config"),
+        "{error}"
+    );
+
+    // The namespace of the context, and a server that does not answer.
+    let text = std::fs::read_to_string(session.davit.kubeconfig()).unwrap();
+    let file = home.join("other");
+    let mut config: Value = serde_yaml::from_str(&text).unwrap();
+    config["contexts"][0]["context"]["namespace"] = json!("kubeconfig");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let name = file.display().to_string();
+    let (code, error) = run("", &["status", "--kubeconfig", &name]);
+    assert_eq!(
+        (code, error.as_str()),
+        (0, "No resources found in kubeconfig namespace.\n")
+    );
+    config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let (code, error) = run("", &["status", "--kubeconfig", &name]);
+    assert!(
+        code == 1 && error.contains("cannot reach the API server at https://127.0.0.1:1"),
+        "{error}"
+    );
+}
