@@ -66,8 +66,12 @@ pub fn commands() -> String {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         let usage = command.clone().render_usage().to_string();
         let usage = usage.trim_start_matches("Usage: ");
-        write!(page, "\n## {}\n\n{about}.\n\n```text\n{usage}\n```\n\n", command.get_name())
-            .expect("a text takes everything");
+        write!(
+            page,
+            "\n## {}\n\n{about}.\n\n```text\n{usage}\n```\n\n",
+            command.get_name()
+        )
+        .expect("a text takes everything");
         page.push_str("| argument | meaning |\n|---|---|\n");
         for (name, meaning) in command.get_arguments().map(row) {
             if name != "`-h, --help`" && name != "`-V, --version`" && !shared.contains_key(&name) {
