@@ -243,6 +243,8 @@ pub enum RefSpec {
     Branch(String),
     /// The commit of a tag.
     Tag(String),
+    /// The commit of the highest tag that matches a pattern.
+    HighestTag(String),
     /// A commit.
     Commit(CommitId),
 }

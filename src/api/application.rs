@@ -39,6 +39,10 @@ use super::values::{Duration, Later, is_false};
         .message("build does nothing with source.docker, whose image is run as it is: leave build out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".build"),
     validation = Rule::new("!has(self.stopGracePeriod) || duration(self.stopGracePeriod) <= duration('24h')")
         .message("stopGracePeriod is at most 24h: a container that does not heed SIGTERM holds up the next release for so long").reason(Reason::FieldValueInvalid).field_path(".stopGracePeriod"),
+    validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.docker) || !(has(self.trigger.on) && self.trigger.on == 'Tag' || has(self.trigger.tagPattern) || has(self.trigger.watchPaths))")
+        .message("trigger.on: Tag, trigger.tagPattern and trigger.watchPaths do nothing with source.docker, which has no commits: leave them out; an image's tag is followed with trigger.on: Push").reason(Reason::FieldValueForbidden).field_path(".trigger"),
+    validation = Rule::new("!has(self.trigger) || !has(self.trigger.on) || self.trigger.on != 'Tag' || !has(self.source) || !(has(self.source.git) && has(self.source.git.ref) || has(self.source.github) && has(self.source.github.ref) || has(self.source.gitlab) && has(self.source.gitlab.ref) || has(self.source.bitbucket) && has(self.source.bitbucket.ref) || has(self.source.gitea) && has(self.source.gitea.ref))")
+        .message("ref of the source does nothing with trigger.on: Tag, which follows the tags that match trigger.tagPattern: leave ref out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
@@ -249,6 +253,13 @@ pub struct ResolvedSource {
     /// The commit's author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
+    /// The tag that names the commit, with `trigger.on: Tag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Of an Application's: the newest commit, if it changes nothing in `trigger.watchPaths` and no release was created for
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwatched_revision: Option<String>,
     /// Of an Application's: the newest generation of its spec that has this source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

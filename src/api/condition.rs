@@ -135,6 +135,8 @@ reasons! {
     GitHostKeyUnknown = "The ssh server's host key is not the one in known_hosts.",
     GitRepositoryNotFound = "The repository is not there, or the credential may not see it.",
     GitRefNotFound = "The branch, tag or commit is not in the repository.",
+    NoMatchingTag = "No tag of the repository matches spec.trigger.tagPattern.",
+    NoWatchedChange = "A newer commit changes nothing in spec.trigger.watchPaths, so no release is created for it.",
     GitTransportForbidden = "The URL's transport is not allowed: only https and ssh are.",
     GitTlsFailed = "The Git server's certificate cannot be trusted.",
     GitUnreachable = "The Git server cannot be reached.",

@@ -244,6 +244,9 @@ pub struct Cause {
     /// The user, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// The ID of the delivery that announced it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
 }
 
 /// Kinds of cause.
@@ -253,7 +256,7 @@ pub enum CauseKind {
     Spec,
     /// A push was announced.
     Push,
-    /// A tag was announced.
+    /// Another tag is the highest that matches.
     Tag,
     /// Polling found a new commit or digest.
     Poll,

@@ -152,39 +152,47 @@ pub struct DockerSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.on) || self.on != 'Tag'").message("on: Tag is not in this version of Davit yet: use Push or Manual").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.tagPattern) && !has(self.watchPaths) && !has(self.requireChecks)")
-        .message("tagPattern, watchPaths and requireChecks are not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.tagPattern) || has(self.on) && self.on == 'Tag'")
+        .message("tagPattern does nothing unless on is Tag: set on to Tag, or leave tagPattern out").reason(Reason::FieldValueForbidden).field_path(".tagPattern"),
+    validation = Rule::new("!has(self.watchPaths) || !has(self.on) || self.on == 'Push'")
+        .message("watchPaths does nothing unless on is Push: a tag, or a release that is asked for, is deployed whatever it changes; leave watchPaths out").reason(Reason::FieldValueForbidden).field_path(".watchPaths"),
+    validation = Rule::new("!has(self.requireChecks)")
+        .message("requireChecks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.pollInterval) || !has(self.on) || self.on != 'Manual' || duration(self.pollInterval) == duration('0s')")
         .message("pollInterval does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".pollInterval")
 )]
 pub struct Trigger {
-    /// `Push` (default): when the branch or image tag moves. `Manual`: only when a Release asks for it.
+    /// `Push` (default): when the branch or image tag moves. `Tag`: when another tag is the highest that matches
+    /// `tagPattern`. `Manual`: only when a Release asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<TriggerOn>,
     /// How often the branch or tag is looked at, at most once a second. Default 5m; 0s never. A source that names a
     /// commit or digest itself never moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<super::values::Duration>,
-    /// Not in this version yet.
+    /// Which tags are followed with `on: Tag`, such as `v*` or `web/v[0-9]*`; `*` stands for any characters but `/`. The
+    /// highest by semantic version is deployed; tags that are none are below those, in the order of their numbers. Default
+    /// every tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub tag_pattern: Option<String>,
-    /// Not in this version yet.
+    /// Deploy a commit only if it changes one of these files since the last one that was deployed. Patterns as in a
+    /// .gitignore: `src`, `src/` and `/src/**` mean a directory, a later `!src/docs` excludes. Default every file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 1024)))]
     pub watch_paths: Option<Vec<String>>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_checks: Option<bool>,
 }
 
-/// What makes a new commit or image deploy by itself: `Push` that the branch or tag moves, `Manual` nothing but a Release
-/// that asks for it; `Tag` is not in this version of Davit yet and is refused. Default Push. Write it with quotes, `"on": Manual`: kubectl takes a bare `on` for `true`.
+/// What makes a new commit or image deploy by itself: `Push` that the branch or image tag moves, `Tag` that another tag is
+/// the highest, `Manual` nothing but a Release that asks for it. Default Push. Write it with quotes, `"on": Manual`: kubectl takes a bare `on` for `true`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TriggerOn {
     /// The branch or image tag moved.
     Push,
-    /// A new tag.
+    /// Another tag is the highest that matches.
     Tag,
     /// Only a Release that asks for it.
     Manual,

@@ -10,7 +10,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, query_of};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Reach, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
 use crate::api::BitbucketSpec;
 use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -225,7 +225,6 @@ impl Forge for Bitbucket {
     async fn clone_credential(
         &self,
         _: &RepositoryPath,
-        _: Reach,
     ) -> Result<Expiring<GitCredential>, ForgeError> {
         let token = self.token().await?;
         let username = match self.identity {

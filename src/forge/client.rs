@@ -22,15 +22,6 @@ pub struct Account {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What a credential for Git must be valid for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// One repository.
-    Repository,
-    /// Every repository of the connection: submodules may be private too.
-    Connection,
-}
-
 /// A forge, connected with one credential.
 #[async_trait]
 pub trait Forge: Send + Sync {
@@ -54,11 +45,10 @@ pub trait Forge: Send + Sync {
     /// The repository that a clone URL of this forge names; `None` for a URL of another server.
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath>;
 
-    /// The credential for Git. With [`Reach::Repository`] it may be valid for this repository only.
+    /// The credential for Git. It may be valid for this repository only.
     async fn clone_credential(
         &self,
         repository: &RepositoryPath,
-        reach: Reach,
     ) -> Result<Expiring<GitCredential>, ForgeError>;
 
     /// Drops the credential that is kept for a repository, because it was refused. Returns false if no credential is kept.

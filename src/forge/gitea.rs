@@ -9,7 +9,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, total};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Reach, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
 use crate::api::GiteaSpec;
 use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -130,7 +130,6 @@ impl Forge for Gitea {
     async fn clone_credential(
         &self,
         _: &RepositoryPath,
-        _: Reach,
     ) -> Result<Expiring<GitCredential>, ForgeError> {
         Ok(Expiring::never(GitCredential::Basic {
             username: TOKEN_USER.to_owned(),

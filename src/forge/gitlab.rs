@@ -17,7 +17,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, total};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Reach, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
 use crate::api::GitLabSpec;
 use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -192,7 +192,6 @@ impl Forge for GitLab {
     async fn clone_credential(
         &self,
         _: &RepositoryPath,
-        _: Reach,
     ) -> Result<Expiring<GitCredential>, ForgeError> {
         Ok(Expiring::never(GitCredential::Basic {
             username: TOKEN_USER.to_owned(),

@@ -18,7 +18,7 @@ mod refusal;
 mod repository;
 pub mod webhook;
 
-pub use self::client::{Account, Forge, ForgeSecrets, Reach};
+pub use self::client::{Account, Forge, ForgeSecrets};
 pub use self::connect::{CredentialRef, SecretRefs, connect, describe, secret_refs};
 pub use self::connections::{ConnectionKey, Forges};
 pub use self::error::ForgeError;

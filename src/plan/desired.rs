@@ -46,6 +46,10 @@ pub struct PinnedSource {
     pub path: String,
     /// Whether submodules are fetched.
     pub submodules: bool,
+    /// The tag of the revision, where tags are followed.
+    pub tag: Option<String>,
+    /// The newest revision, if it changes nothing in `spec.trigger.watchPaths` and is therefore not deployed by itself.
+    pub unwatched: Option<Revision>,
 }
 
 impl PinnedSource {

@@ -119,11 +119,17 @@ impl<'a> PlanInput<'a> {
     pub fn new(
         app: &'a Application,
         mut releases: Vec<ReleaseView>,
-        inputs: Inputs,
+        mut inputs: Inputs,
         decision: Decision,
         observed: Observed,
         now: Timestamp,
     ) -> Self {
+        // The newest commit is deployed although it changes no watched file, because something else is wanted anew.
+        if let (Some(Ok(source)), Some(desired)) = (&mut inputs.source, decision.desired.known())
+            && source.unwatched.as_ref() == Some(&desired.source.revision)
+        {
+            source.clone_from(&desired.source);
+        }
         for release in &mut releases {
             release_status::outage(&mut release.status, observed.running.as_ref().err(), now);
             if !app.spec.suspend && !release.has_ended() {

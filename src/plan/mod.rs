@@ -31,8 +31,10 @@ mod reuse_job;
 pub mod source_kind;
 pub mod state;
 mod step;
+pub mod trigger;
 mod value_origin;
 pub mod values;
+pub mod watch_paths;
 
 #[cfg(test)]
 mod tests;

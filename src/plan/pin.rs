@@ -8,7 +8,7 @@ use super::desired::{Desired, Install, PinnedSource, validate};
 use super::fingerprint::changed;
 use super::input::{Decision, DesiredState, Inputs};
 use super::source_kind;
-use super::state::{ReleaseView, request, target};
+use super::state::{ReleaseView, last_handled, request, target};
 use super::values::Values;
 
 /// Decides what the spec and the current Release ask for.
@@ -22,7 +22,7 @@ pub fn decide(
     let validated = |source: PinnedSource| validated(id, app, source, &inputs.values, install);
     let desired = match (&inputs.source, &inputs.last) {
         (None, _) => DesiredState::None,
-        (Some(Ok(source)), _) => validated(source.clone()),
+        (Some(Ok(source)), _) => wanted(source, releases, validated),
         // An outage of the source's server does not stop what needs no server.
         (Some(Err(_)), Some(last)) => validated(last.clone()),
         (Some(Err(problem)), None) => DesiredState::Unknown(problem.clone()),
@@ -48,6 +48,28 @@ pub fn decide(
         desired,
         target: target.unwrap_or(DesiredState::None),
     }
+}
+
+/// Returns the state that a resolved source asks for. A newer commit without watched changes is deployed only with another
+/// change.
+fn wanted(
+    source: &PinnedSource,
+    releases: &[ReleaseView],
+    validated: impl Fn(PinnedSource) -> DesiredState,
+) -> DesiredState {
+    let desired = validated(source.clone());
+    let (Some(newest), Some(known)) = (&source.unwatched, desired.known()) else {
+        return desired;
+    };
+    let handled = last_handled(releases).and_then(ReleaseView::handled);
+    if handled == Some(known.fingerprint().as_str()) {
+        return desired;
+    }
+    validated(PinnedSource {
+        revision: newest.clone(),
+        unwatched: None,
+        ..source.clone()
+    })
 }
 
 /// Decides what a suspended Application asks for, without its source: whether the spec is still the one that the newest

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::api::{Reason, ReleaseStatus};
+use crate::api::{CauseKind, Reason, ReleaseStatus};
 use crate::error::{Class, Problem};
 use crate::runtime::{Progress, Running};
 
@@ -14,6 +14,7 @@ use super::input::PlanInput;
 use super::release_status;
 use super::state::{JobState, ReleaseView, active};
 use super::step::Step;
+use super::trigger;
 
 /// The result of an action.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,6 +180,11 @@ fn begin(
     let before = others.find(|release| release.name != name && release.has_begun());
     let handled = input.desired.known().unwrap_or(desired).fingerprint();
     release_status::begin(status, desired, Some(handled), before, reason, now);
+    if let Some(cause) = &mut status.cause
+        && cause.kind == CauseKind::Poll
+    {
+        *cause = trigger::cause(input.app, desired, input.requested);
+    }
     release_status::recall(status, &input.releases);
 }
 

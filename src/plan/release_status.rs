@@ -28,6 +28,8 @@ pub fn resolved(source: &PinnedSource) -> ResolvedSource {
         short_revision: source.short_revision(),
         message: None,
         author: None,
+        tag: source.tag.clone(),
+        unwatched_revision: source.unwatched.as_ref().map(ToString::to_string),
         observed_generation: None,
     }
 }

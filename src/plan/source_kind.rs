@@ -59,6 +59,8 @@ pub fn pinned(source: &Source, revision: Revision) -> Option<PinnedSource> {
         revision,
         path: path.to_owned(),
         submodules,
+        tag: None,
+        unwatched: None,
     })
 }
 

@@ -141,6 +141,30 @@ fn example_dockerfile_works_as_its_readme_says() {
 }
 
 #[test]
+fn example_triggers_works_as_its_readme_says() {
+    let terminal = Terminal::new("ex-triggers");
+    let repo = GitRepo::with(&[("apps/web/index.html", "web 1"), ("apps/api/index.html", "api 1")]);
+    let tagged = repo.head();
+    repo.git(["tag", "api/v1.9.0"]);
+    repo.git(["tag", "api/v1.10.0"]);
+    let newest = repo.commit("later", &[("apps/api/index.html", "api 2")]);
+    let said = terminal.follow(
+        "10-triggers",
+        &[("https://git.example.com/acme/shop.git", &repo.url())],
+    );
+    assert!(said.contains(&newest[..12]), "{said}");
+    let api = terminal.get("dapp/api");
+    assert_eq!(api["status"]["source"]["tag"], "api/v1.10.0");
+    assert_eq!(api["status"]["source"]["revision"], tagged);
+    repo.commit("notes", &[("apps/web/NOTES.md", "1"), ("apps/api/index.html", "api 3")]);
+    terminal.davit.request_reconcile("web");
+    terminal.davit.wait_until("web", 30, "unwatched", |app| {
+        condition(app, "SourceReady")["reason"] == "NoWatchedChange"
+    });
+    assert_eq!(terminal.davit.releases_of("web").len(), 1);
+}
+
+#[test]
 fn example_image_works_as_its_readme_says() {
     let terminal = Terminal::new("ex-image");
     let registry = Registry::start_open();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use davit::api::{GitProviderSpec, Reason};
 use davit::error::{Class, Explain as _, Problem};
-use davit::forge::{Account, Forge, ForgeError, ForgeSecrets, HttpOptions, Reach, RepositoryPath, connect};
+use davit::forge::{Account, Forge, ForgeError, ForgeSecrets, HttpOptions, RepositoryPath, connect};
 use davit::model::GitCredential;
 use davit::redact::Secret;
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ async fn clones(forge: &dyn Forge, owner: &str, repository: &str) {
     let repository = path(owner, repository);
     let url = forge.clone_url(&repository).await.unwrap();
     let credential = forge
-        .clone_credential(&repository, Reach::Repository)
+        .clone_credential(&repository)
         .await
         .unwrap()
         .value;

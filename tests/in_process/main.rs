@@ -13,6 +13,7 @@ mod common;
 mod contract;
 mod controller;
 mod converge;
+mod deliveries;
 
 mod builder_contract {
     crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Harness::fake(

@@ -20,6 +20,8 @@ pub struct Found {
     pub result: Result<PinnedSource, Problem>,
     /// What was found last in place of an error, of the same source.
     good: Option<(String, PinnedSource)>,
+    /// The newest revision of the same source that was chosen, whatever was found since.
+    accepted: Option<(String, PinnedSource)>,
     pub attempts: u32,
     /// When it was found.
     at: Instant,
@@ -84,7 +86,7 @@ impl Cache {
         key: String,
         text: String,
         result: Result<PinnedSource, Problem>,
-        last: Option<PinnedSource>,
+        [last, accepted]: [Option<PinnedSource>; 2],
     ) -> Found {
         let transient = result
             .as_ref()
@@ -103,7 +105,8 @@ impl Cache {
         };
         let found = Found {
             key,
-            good: result.clone().ok().or(last).map(|good| (text, good)),
+            good: result.clone().ok().or(last).map(|good| (text.clone(), good)),
+            accepted: result.clone().ok().or(accepted).map(|accepted| (text, accepted)),
             result,
             attempts,
             at: Instant::now(),
@@ -119,6 +122,22 @@ impl Cache {
         found
             .get(id)
             .map_or_else(|| recorded(app, source), |found| found.last(text))
+    }
+
+    /// The newest revision of this source that was chosen: the next one is compared with it.
+    pub fn accepted(
+        &self,
+        id: &AppId,
+        app: &Application,
+        source: &Source,
+        text: &str,
+    ) -> Option<PinnedSource> {
+        let found = self.found.lock();
+        let Some(found) = found.get(id) else {
+            return recorded(app, source);
+        };
+        let accepted = found.accepted.as_ref().filter(|(of, _)| of == text);
+        accepted.map(|(_, accepted)| accepted.clone())
     }
 
     /// Failures in a row to find out where a source is, and when to try again: not more of them with every pass.
@@ -153,7 +172,8 @@ impl Cache {
         let known = Found {
             key: key.to_owned(),
             result: Ok(found_then.clone()),
-            good: Some((text, found_then)),
+            good: Some((text.clone(), found_then.clone())),
+            accepted: Some((text, found_then)),
             attempts: 0,
             at: Instant::now(),
             // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
@@ -169,7 +189,13 @@ fn recorded(app: &Application, source: &Source) -> Option<PinnedSource> {
     let found = app.status.as_ref()?.source.as_ref()?;
     let of_today =
         found.observed_generation.is_some() && found.observed_generation == app.metadata.generation;
-    pinned(source, revision(source, &found.revision)?).filter(|_| of_today)
+    let pinned = pinned(source, revision(source, &found.revision)?).filter(|_| of_today)?;
+    let unwatched = found.unwatched_revision.as_ref();
+    Some(PinnedSource {
+        tag: found.tag.clone(),
+        unwatched: unwatched.and_then(|text| revision(source, text)),
+        ..pinned
+    })
 }
 
 /// A number that differs from Application to Application and from time to time.

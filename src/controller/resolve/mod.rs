@@ -3,6 +3,7 @@
 
 mod cache;
 pub mod credentials;
+mod look_up;
 mod provider;
 pub mod remote;
 pub mod single_flight;
@@ -12,21 +13,23 @@ use std::time::Duration;
 use kube::Client;
 use kube::runtime::reflector::Store;
 
-use crate::api::{Application, GitProvider, Reason, Source, SourceKind};
+use crate::api::{Application, ApplicationSpec, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
 use crate::forge::Forges;
-use crate::model::{AppId, Revision};
+use crate::model::AppId;
 use crate::plan::Inputs;
 use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
-use crate::plan::source_kind::{kind, locator, pinned};
+use crate::plan::source_kind::{kind, locator};
+use crate::plan::state::request;
+use crate::plan::trigger;
 use crate::plan::values::Values;
-use crate::source::image;
 
 use super::dereference::Reader;
 use super::tools::Tools;
 use cache::Cache;
 use credentials::{Origin, git_remote, image_login, ref_spec};
+use look_up::{Rules, look_up};
 use remote::Remote;
 use single_flight::{Lookups, Question};
 
@@ -122,7 +125,7 @@ impl Resolver {
             return nothing;
         };
         let text = serde_json::to_string(source).unwrap_or_default();
-        let (origin, version) = match self.origin(id, source, reader).await {
+        let (origin, version) = match self.origin(id, &app.spec, source, reader).await {
             Ok(origin) => origin,
             Err(problem) => {
                 let last = self
@@ -133,7 +136,7 @@ impl Resolver {
             }
         };
         self.cache.missed(id, false);
-        let key = format!("{text} {version}");
+        let key = format!("{text} {version} {}", trigger::rules(&app.spec));
         if asked.is_none()
             && let Some(known) = self.cache.known(id, app, source, &key)
         {
@@ -152,7 +155,9 @@ impl Resolver {
             server: origin.server(),
             asked,
         };
-        let look_up = look_up(self.tools.clone(), source.clone(), origin.clone());
+        let accepted = self.cache.accepted(id, app, source, &text);
+        let rules = rules(app, &origin, question.asked.as_deref(), accepted.clone());
+        let look_up = look_up(self.tools.clone(), source.clone(), origin.clone(), rules);
         let Some(result) = self.lookups.look_up(id, question, look_up).await else {
             let last = self.cache.last(id, app, source, &text);
             let before = self.cache.found(id);
@@ -174,7 +179,9 @@ impl Resolver {
             .as_ref()
             .is_err_and(|problem| problem.class != Class::Terminal);
         let last = self.cache.last(id, app, source, &text);
-        let found = self.cache.store(id, key, text, result.clone(), last.clone());
+        let found = self
+            .cache
+            .store(id, key, text, result.clone(), [last.clone(), accepted]);
         let check_in = found.holds(&app.spec, id);
         Resolution {
             last: last.filter(|_| transient && !waits_for_now),
@@ -203,6 +210,7 @@ impl Resolver {
     async fn origin(
         &self,
         id: &AppId,
+        application: &ApplicationSpec,
         source: &Source,
         reader: &Reader,
     ) -> Result<(Origin, String), Problem> {
@@ -213,6 +221,7 @@ impl Resolver {
             SourceKind::Git(git) => {
                 let (remote, version) = git_remote(git, reader).await?;
                 let (remote, spec) = (Remote::Fixed(remote), ref_spec(git.git_ref.as_ref())?);
+                let spec = trigger::followed(application, spec);
                 Ok((Origin::Git { remote, spec }, version))
             }
             SourceKind::GitHub(_)
@@ -222,6 +231,7 @@ impl Resolver {
                 let found = source.forge().ok_or_else(no_source)?;
                 let (remote, version) = self.forge_remote(id, &found).await?;
                 let (remote, spec) = (Remote::Forge(remote), ref_spec(found.git_ref)?);
+                let spec = trigger::followed(application, spec);
                 Ok((Origin::Git { remote, spec }, version))
             }
             SourceKind::Docker(image) => {
@@ -233,35 +243,30 @@ impl Resolver {
     }
 }
 
+/// What the choice of a commit depends on. A Release that a user created takes the tip of the branch as it is.
+fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<PinnedSource>) -> Rules {
+    let request = request(app);
+    let by_release = asked.is_some() && asked != request.as_deref();
+    let Origin::Git { spec, .. } = origin else {
+        return Rules::default();
+    };
+    if by_release {
+        return Rules::default();
+    }
+    let delivery = trigger::delivery(app).filter(|_| asked.is_some());
+    let trigger = app.spec.trigger.clone().unwrap_or_default();
+    Rules {
+        watch_paths: trigger.watch_paths.unwrap_or_default(),
+        pushed: delivery.and_then(|delivery| trigger::pushed(&delivery, spec)),
+        last,
+    }
+}
+
 /// What is said as long as a first answer is not there.
 fn looking_up(source: &Source) -> Problem {
     let what = locator(source).unwrap_or_default();
     let message = format!("spec.source is being looked up: no answer from {what} yet");
     Problem::new(Class::Waiting, Reason::Resolving, message)
-}
-
-async fn look_up(tools: Tools, source: Source, origin: Origin) -> Result<PinnedSource, Problem> {
-    let found = match origin {
-        Origin::Git { remote, spec } => Revision::Commit(remote.resolve(&tools.git, &spec).await?),
-        Origin::Image { image, login } => {
-            let Some(engine) = &tools.docker else {
-                return Err(Problem::new(
-                    Class::Terminal,
-                    Reason::NotSupported,
-                    "there is no engine here to resolve images with",
-                ));
-            };
-            let resolved = image::resolve_image(engine, &image, login.as_ref()).await;
-            let reference = resolved.map_err(|error| Problem::of(&error))?.reference;
-            Revision::image(&reference).ok_or_else(|| {
-                let message =
-                    format!("the engine names the image {reference:?}, which is neither a digest nor an ID");
-                Problem::new(Class::Terminal, Reason::Internal, message)
-            })?
-        }
-    };
-    pinned(&source, found)
-        .ok_or_else(|| Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::api::{AllowedFrom, ConditionType, FromForge, GitProvider, Reason, con
 use crate::controller::dereference::Reader;
 use crate::controller::problem::cluster_problem;
 use crate::error::{Class, Problem};
-use crate::forge::{self, Reach, RepositoryPath};
+use crate::forge::{self, RepositoryPath};
 use crate::model::AppId;
 use crate::source::Fields;
 
@@ -73,11 +73,11 @@ impl Resolver {
         let remote = ForgeRemote {
             forge,
             repository: path,
-            reach: if found.submodules {
-                Reach::Connection
-            } else {
-                Reach::Repository
-            },
+            identity: format!(
+                "{} {version} {}",
+                provider.uid().unwrap_or_default(),
+                status.account.as_deref().unwrap_or_default()
+            ),
             ca,
             server: url.trim_end_matches('/').to_owned(),
             fields: Fields {

@@ -4,13 +4,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
 use crate::error::Problem;
-use crate::forge::{Forge, Reach, RepositoryPath};
-use crate::model::{CommitId, RefSpec};
-use crate::source::{Fields, Git, GitRemote, ResolvedRef};
+use crate::forge::{Forge, ForgeError, RepositoryPath};
+use crate::model::{GitCredential, RefSpec};
+use crate::redact::SafeUrl;
+use crate::source::{Connection, CredentialSource, Fields, Git, GitRemote, ResolvedRef};
 
 /// A repository, and how Git gets its URL and its credential.
 #[derive(Clone, Debug)]
@@ -28,8 +30,9 @@ pub struct ForgeRemote {
     pub forge: Arc<dyn Forge>,
     /// The repository.
     pub repository: RepositoryPath,
-    /// What the credential must be valid for.
-    pub reach: Reach,
+    /// What identifies the connection for as long as it belongs to the same account: the cache of repositories knows it
+    /// by this text.
+    pub identity: String,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,
     /// The forge's address, to bound the requests to one server.
@@ -86,8 +89,8 @@ impl Remote {
     ///
     /// # Errors
     /// The server cannot be asked, or has no such ref.
-    pub async fn resolve(&self, git: &Git, spec: &RefSpec) -> Result<CommitId, Problem> {
-        let resolved = match (self.resolve_once(git, spec).await, self) {
+    pub async fn resolve(&self, git: &Git, spec: &RefSpec) -> Result<ResolvedRef, Problem> {
+        match (self.resolve_once(git, spec).await, self) {
             (Err(problem), Self::Forge(remote)) if problem.reason == Reason::GitAuthFailed => {
                 if !remote.forge.forget_credential(&remote.repository) {
                     return Err(problem);
@@ -95,8 +98,7 @@ impl Remote {
                 self.resolve_once(git, spec).await
             }
             (result, _) => result,
-        };
-        Ok(resolved?.commit)
+        }
     }
 
     async fn resolve_once(&self, git: &Git, spec: &RefSpec) -> Result<ResolvedRef, Problem> {
@@ -115,13 +117,32 @@ impl ForgeRemote {
             Problem::new(problem.class, problem.reason, message)
         };
         let url = self.forge.clone_url(&self.repository).await.map_err(problem)?;
-        let credential = self.forge.clone_credential(&self.repository, self.reach).await;
+        let credential = self.forge.clone_credential(&self.repository).await;
         Ok(GitRemote {
             url,
             credential: credential.map_err(problem)?.value,
             ca: self.ca.clone(),
             fields: self.fields,
+            connection: Some(Connection(Arc::new(self.clone()))),
         })
+    }
+}
+
+#[async_trait]
+impl CredentialSource for ForgeRemote {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    async fn credential(&self, url: &SafeUrl) -> Result<Option<GitCredential>, Problem> {
+        let Some(repository) = self.forge.repository_at(url) else {
+            return Ok(None);
+        };
+        match self.forge.clone_credential(&repository).await {
+            Ok(credential) => Ok(Some(credential.value)),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Problem::of(&error)),
+        }
     }
 }
 
@@ -135,9 +156,10 @@ mod tests {
         let server = |url: &str| {
             let remote = GitRemote {
                 url: SafeUrl::parse(url).unwrap(),
-                credential: crate::model::GitCredential::Anonymous,
+                credential: GitCredential::Anonymous,
                 ca: None,
                 fields: Fields::GIT,
+                connection: None,
             };
             Remote::Fixed(remote).server()
         };

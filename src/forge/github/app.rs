@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::forge::api::{Api, Authorization, Reply};
 use crate::forge::call::Call;
 use crate::forge::pagination::{Cursor, PAGE_SIZE};
-use crate::forge::{ForgeError, Reach, RepositoryPath};
+use crate::forge::{ForgeError, RepositoryPath};
 use crate::model::Expiring;
 use crate::redact::Secret;
 
@@ -46,8 +46,6 @@ enum Purpose {
     List,
     /// Cloning one repository.
     Clone(RepositoryPath),
-    /// Cloning every repository of the installation.
-    CloneAll,
 }
 
 /// Held while a token is requested, so that concurrent builds share one request.
@@ -191,22 +189,17 @@ impl App {
         Authorization::scheme("Bearer", &token.value)
     }
 
-    /// A token that reads one repository and nothing else, or what the installation reaches.
+    /// A token that reads one repository and nothing else.
     pub async fn repository_token(
         &self,
         api: &Api,
         repository: &RepositoryPath,
-        reach: Reach,
     ) -> Result<Expiring<Secret>, ForgeError> {
         let (owner, _) = repository
             .owner_and_name()
             .ok_or_else(|| api.not_found(format!("the repository {repository}")))?;
         let (id, remembered) = self.installation_of(api, repository, owner).await?;
-        let purpose = match reach {
-            Reach::Repository => Purpose::Clone(repository.clone()),
-            Reach::Connection => Purpose::CloneAll,
-        };
-        let key = |id| (id, purpose.clone());
+        let key = |id| (id, Purpose::Clone(repository.clone()));
         match self.token(api, key(id)).await {
             // The App was removed from the account and installed again.
             Err(ForgeError::NotFound { .. }) if remembered => {
@@ -229,7 +222,6 @@ impl App {
         let before = tokens.len();
         tokens.retain(|(_, purpose), _| match purpose {
             Purpose::Clone(of) => of != repository,
-            Purpose::CloneAll => false,
             Purpose::List => true,
         });
         tokens.len() < before
@@ -278,7 +270,6 @@ impl App {
                 let name = repository.segments().last();
                 json!({"repositories": [name], "permissions": {"contents": "read"}})
             }
-            Purpose::CloneAll => json!({"permissions": {"contents": "read"}}),
             Purpose::List => json!({"permissions": {"metadata": "read"}}),
         };
         let call = Call::post("create an installation token", path)

@@ -15,7 +15,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, last_page, next};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Reach, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
 use crate::api::GitHubSpec;
 use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -87,7 +87,7 @@ impl GitHub {
             Identity::Token { auth, .. } => Ok(auth.clone()),
             Identity::App(app) => {
                 let token = app
-                    .repository_token(&self.api, repository, Reach::Repository)
+                    .repository_token(&self.api, repository)
                     .await?;
                 Authorization::scheme("Bearer", &token.value)
             }
@@ -221,11 +221,10 @@ impl Forge for GitHub {
     async fn clone_credential(
         &self,
         repository: &RepositoryPath,
-        reach: Reach,
     ) -> Result<Expiring<GitCredential>, ForgeError> {
         let token = match &self.identity {
             Identity::Token { token, .. } => Expiring::never(token.clone()),
-            Identity::App(app) => app.repository_token(&self.api, repository, reach).await?,
+            Identity::App(app) => app.repository_token(&self.api, repository).await?,
         };
         Ok(Expiring {
             value: GitCredential::Basic {

@@ -291,6 +291,16 @@ fn under_way(name: &str, release: &ReleaseStatus) -> String {
 /// Returns the value of `SourceReady` for a source that was resolved.
 pub fn source_is_ready(source: &PinnedSource) -> ConditionValue {
     let what = if source.is_image() { "digest" } else { "commit" };
-    let message = format!("{what} {} of {}", source.short_revision(), source.locator);
-    ConditionValue::yes(Reason::Resolved, message)
+    let tag = source.tag.as_ref().map_or_else(String::new, |tag| format!("tag {tag}, "));
+    let message = format!("{tag}{what} {} of {}", source.short_revision(), source.locator);
+    match &source.unwatched {
+        None => ConditionValue::yes(Reason::Resolved, message),
+        Some(newest) => {
+            let message = format!(
+                "{message}; the newest commit {} changes nothing in spec.trigger.watchPaths since then",
+                newest.short()
+            );
+            ConditionValue::yes(Reason::NoWatchedChange, message)
+        }
+    }
 }

@@ -38,7 +38,11 @@ pub fn begin(
         _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
         _ => CauseKind::Spec,
     });
-    status.cause = Some(Cause { kind, actor: None });
+    status.cause = Some(Cause {
+        kind,
+        actor: None,
+        delivery: None,
+    });
     status.source = Some(resolved(&desired.source));
     status.inputs.clone_from(&desired.inputs);
     if let Some(values) = values_mark(status, before, desired) {

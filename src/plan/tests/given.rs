@@ -6,6 +6,7 @@
 //! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` | appended to a Release; `+old` began ten minutes ago |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
 //! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release |
+//! | `unwatched:N` | commit N is newer and changes no watched file |
 //! | `commit:N` | the branch is at commit N; by default at that of the newest Release |
 //! | `image:yes` `image:unknown` `lost:N` | the image exists, cannot be looked up, or is lost |
 //! | `engine:away` `git:away` `git:gone` `secret:missing` `provider:waits` | what cannot be reached |
@@ -22,7 +23,7 @@ use crate::error::{Class, Problem};
 use crate::model::{AppId, Revision};
 use crate::plan::action::CreateReason;
 use crate::plan::containers::hash_of;
-use crate::plan::desired::{Desired, Install, validate};
+use crate::plan::desired::{Desired, Install, PinnedSource, validate};
 use crate::plan::input::{Inputs, Observed, PlanInput};
 use crate::plan::state::{JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
 use crate::plan::step::Step;
@@ -43,6 +44,7 @@ pub struct Given {
     app: Application,
     releases: Vec<ReleaseView>,
     commit: Option<u32>,
+    unwatched: Option<u32>,
     job: Option<JobView>,
     containers: Vec<Replica>,
     image: Result<bool, Problem>,
@@ -71,6 +73,7 @@ impl Given {
             app: serde_json::from_value(app).unwrap(),
             releases: Vec::new(),
             commit: None,
+            unwatched: None,
             job: None,
             containers: Vec::new(),
             image: Ok(false),
@@ -110,6 +113,7 @@ impl Given {
             ["restart", "never"] => {
                 spec.restart_policy = Some(serde_json::from_value(json!({"condition": "Never"})).unwrap());
             }
+            ["unwatched", number] => self.unwatched = Some(number.parse().unwrap()),
             ["commit", number] => self.commit = Some(number.parse().unwrap()),
             ["image", "yes"] => self.image = Ok(true),
             ["image", "unknown"] => {
@@ -278,6 +282,10 @@ impl Given {
         });
         let source = self.app.spec.source.as_ref().filter(|_| !self.app.spec.suspend);
         let pinned = source.and_then(|source| source_kind::pinned(source, commit(number)));
+        let pinned = pinned.map(|pinned| PinnedSource {
+            unwatched: self.unwatched.map(commit),
+            ..pinned
+        });
         let last = pinned
             .clone()
             .filter(|_| self.last && self.source.is_some() && newest > 0);

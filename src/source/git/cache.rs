@@ -46,7 +46,15 @@ impl Cache {
 
     /// Locks the repository for `remote`, after other jobs have released it.
     pub(super) async fn lock(&self, remote: &GitRemote, commit: &CommitId) -> Entry {
-        let key = key(remote, commit);
+        self.lock_key(key(remote, commit)).await
+    }
+
+    /// Locks the repository with the history for `remote`: commits without their files.
+    pub(super) async fn lock_history(&self, remote: &GitRemote, commit: &CommitId) -> Entry {
+        self.lock_key(format!("{}-history", key(remote, commit))).await
+    }
+
+    async fn lock_key(&self, key: String) -> Entry {
         let lock = self.locks.lock().entry(key.clone()).or_default().clone();
         Entry {
             path: self.dir.join(key),
@@ -155,7 +163,8 @@ impl Entry {
 }
 
 /// A repository's name: its address and the credential, so that content is served from the cache only with the credential
-/// with which it was fetched. The kind of hash goes in too, since one repository cannot hold both.
+/// with which it was fetched. In place of a credential that a connection replaces every hour stands the connection. The
+/// kind of hash goes in too, since one repository cannot hold both.
 fn key(remote: &GitRemote, commit: &CommitId) -> String {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -164,22 +173,29 @@ fn key(remote: &GitRemote, commit: &CommitId) -> String {
     };
     add(remote.url.expose().as_str().as_bytes());
     add(&commit.as_str().len().to_be_bytes());
-    match &remote.credential {
-        GitCredential::Anonymous => add(b"anonymous"),
-        GitCredential::Basic { username, password } => {
+    match (&remote.credential, &remote.connection) {
+        (GitCredential::Anonymous, _) => add(b"anonymous"),
+        (_, Some(connection)) => {
+            add(b"connection");
+            add(connection.0.identity().as_bytes());
+        }
+        (GitCredential::Basic { username, password }, None) => {
             add(b"basic");
             add(username.as_bytes());
             add(password.expose());
         }
-        GitCredential::Bearer(token) => {
+        (GitCredential::Bearer(token), None) => {
             add(b"bearer");
             add(token.expose());
         }
-        GitCredential::Ssh {
-            key,
-            known_hosts,
-            ignore_host_key,
-        } => {
+        (
+            GitCredential::Ssh {
+                key,
+                known_hosts,
+                ignore_host_key,
+            },
+            None,
+        ) => {
             add(b"ssh");
             add(key.expose());
             add(known_hosts.as_deref().unwrap_or_default().as_bytes());
@@ -209,8 +225,9 @@ fn size(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Problem;
     use crate::redact::{SafeUrl, Secret};
-    use crate::source::Fields;
+    use crate::source::{Connection, CredentialSource, Fields};
 
     fn remote(url: &str, token: Option<&str>) -> GitRemote {
         GitRemote {
@@ -220,6 +237,7 @@ mod tests {
             }),
             ca: None,
             fields: Fields::GIT,
+            connection: None,
         }
     }
 
@@ -246,6 +264,42 @@ mod tests {
         paths.sort();
         paths.dedup();
         assert_eq!(paths.len(), 4);
+    }
+
+    struct Hourly(&'static str);
+
+    #[async_trait::async_trait]
+    impl CredentialSource for Hourly {
+        fn identity(&self) -> &str {
+            self.0
+        }
+
+        async fn credential(&self, _: &SafeUrl) -> Result<Option<GitCredential>, Problem> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_of_one_connection_share_a_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path().join("r"), 1).unwrap();
+        let mut paths = Vec::new();
+        for (token, connection) in [
+            (Some("x"), "acme"),
+            (Some("y"), "acme"),
+            (Some("y"), "other"),
+            // A submodule that the connection does not reach is fetched without a credential.
+            (None, "acme"),
+        ] {
+            let remote = GitRemote {
+                connection: Some(Connection(Arc::new(Hourly(connection)))),
+                ..remote("https://h/a", token)
+            };
+            paths.push(cache.lock(&remote, &commit()).await.path().to_owned());
+        }
+        assert_eq!(paths[0], paths[1]);
+        paths.dedup();
+        assert_eq!(paths.len(), 3);
     }
 
     #[tokio::test]

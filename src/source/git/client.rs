@@ -20,7 +20,7 @@ use crate::source::checkout::Checkout;
 #[derive(Debug)]
 pub struct Git {
     pub(super) runner: Runner,
-    cache: Arc<Cache>,
+    pub(super) cache: Arc<Cache>,
 }
 
 impl Git {

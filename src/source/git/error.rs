@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::api::Reason;
-use crate::error::{Class, Explain};
+use crate::error::{Class, Explain, Problem};
 use crate::process::ProcessError;
 use crate::redact::SafeUrl;
 
@@ -174,6 +174,32 @@ pub enum SourceError {
         /// What is wrong.
         why: String,
     },
+    /// No tag matches.
+    #[error("find a tag that matches {pattern:?} in {url}: {}", if *.tags == 0 { "it has no tags".to_owned() } else { format!("none of its {} tags does", .tags) })]
+    NoMatchingTag {
+        /// The pattern.
+        pattern: String,
+        /// The repository.
+        url: SafeUrl,
+        /// How many tags the repository has.
+        tags: usize,
+    },
+    /// The pattern of tags is invalid.
+    #[error("read spec.trigger.tagPattern {pattern:?}: {why}")]
+    TagPatternInvalid {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The connection gives no credential.
+    #[error("request a credential for {url}: {}", .problem.message)]
+    Credential {
+        /// The repository.
+        url: SafeUrl,
+        /// What the connection answered.
+        problem: Problem,
+    },
     /// A submodule failed.
     #[error("fetch submodule {path}")]
     Submodule {
@@ -255,6 +281,8 @@ impl Explain for SourceError {
             | Self::RepositoryNotFound { .. }
             | Self::Redirected { .. }
             | Self::RefNotFound { .. }
+            | Self::NoMatchingTag { .. }
+            | Self::TagPatternInvalid { .. }
             | Self::IsATag { .. }
             | Self::NoCredential { .. }
             | Self::Empty { .. }
@@ -265,6 +293,7 @@ impl Explain for SourceError {
             | Self::Lfs { .. }
             | Self::Cancelled => Class::Terminal,
             Self::Submodule { source, .. } => source.class(),
+            Self::Credential { problem, .. } => problem.class,
             Self::Unreachable { .. }
             | Self::DiskFull { .. }
             | Self::Failed { .. }
@@ -275,7 +304,8 @@ impl Explain for SourceError {
 
     fn reason(&self) -> Reason {
         match self {
-            Self::UrlInvalid { .. } | Self::RefInvalid { .. } => Reason::InvalidSpec,
+            Self::UrlInvalid { .. } | Self::RefInvalid { .. } | Self::TagPatternInvalid { .. } => Reason::InvalidSpec,
+            Self::NoMatchingTag { .. } => Reason::NoMatchingTag,
             Self::TransportForbidden { .. } => Reason::GitTransportForbidden,
             Self::AuthFailed { .. } | Self::NoCredential { .. } => Reason::GitAuthFailed,
             Self::HostKeyMissing { .. } => Reason::GitHostKeyMissing,
@@ -286,6 +316,7 @@ impl Explain for SourceError {
             Self::Tls { .. } => Reason::GitTlsFailed,
             Self::Unreachable { .. } => Reason::GitUnreachable,
             Self::SubmoduleInvalid { .. } => Reason::SubmoduleFailed,
+            Self::Credential { problem, .. } => problem.reason,
             Self::Lfs { .. } => Reason::GitLfsFailed,
             // The user's disk and the user's wish are no fault of the submodule.
             Self::Submodule { source, .. } => match source.reason() {
@@ -349,7 +380,14 @@ impl Explain for SourceError {
             Self::Unreachable { field, .. } => {
                 format!("check {field}, and whether its server can be reached from here; it is tried again")
             }
+            Self::NoMatchingTag { .. } => {
+                "push a tag that matches, or change spec.trigger.tagPattern; the tags are looked at again every spec.trigger.pollInterval".to_owned()
+            }
+            Self::TagPatternInvalid { .. } => {
+                "write it like v* or release-[0-9]*, where * stands for any characters but /".to_owned()
+            }
             Self::Cancelled
+            | Self::Credential { .. }
             | Self::Failed { .. }
             | Self::Program(_)
             | Self::Io { .. } => return None,

@@ -270,6 +270,7 @@ mod tests {
             credential: GitCredential::Anonymous,
             ca: None,
             fields: Fields::GIT,
+            connection: None,
         };
         classify(&remote, "fetch", stderr)
     }

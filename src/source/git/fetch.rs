@@ -1,33 +1,51 @@
 //! Brings one commit into the cache.
 
 use super::cache::Entry;
-use super::command::in_repository;
+use super::command::{Runner, in_repository};
 use super::error::SourceError;
 use super::errors::{has_no_such_object, refused_by_hash};
 use super::job::Job;
 use super::options::CheckoutRequest;
 use super::url::{full_name, not_there};
-use crate::model::RefSpec;
+use crate::model::{CommitId, RefSpec};
 use crate::process::Program;
 
 /// The depth that means everything.
 const ALL: &str = "2147483647";
 
+/// The command that makes an empty repository for commits of this kind of hash.
+pub(super) fn init(runner: &Runner, entry: &Entry, commit: &CommitId) -> Program {
+    let format = if commit.as_str().len() == 64 {
+        "sha256"
+    } else {
+        "sha1"
+    };
+    runner
+        .local()
+        .args(["init", "--quiet", "--bare", "--template="])
+        .arg(format!("--object-format={format}"))
+        .arg("--end-of-options")
+        .arg(entry.path())
+}
+
 impl Job<'_> {
     async fn init(&self) -> Result<(), SourceError> {
-        let format = if self.request.commit.as_str().len() == 64 {
-            "sha256"
-        } else {
-            "sha1"
-        };
-        let program = self
-            .runner
-            .local()
-            .args(["init", "--quiet", "--bare", "--template="])
-            .arg(format!("--object-format={format}"))
-            .arg("--end-of-options")
-            .arg(self.entry.path());
+        let program = init(self.runner, &self.entry, self.request.commit);
         self.run("make a cache for", program).await.map(drop)
+    }
+
+    /// Fetches the commit by its hash alone. Returns false if the server does not give it.
+    pub(super) async fn fetch_by_hash(&self) -> Result<bool, SourceError> {
+        let commit = self.request.commit;
+        let by_hash = format!("+{commit}:{}", Entry::ref_of(commit));
+        let output = self
+            .conversation
+            .try_run(self.fetching("1", &[&by_hash]), self.cancel)
+            .await?;
+        if !output.ok() && !refused_by_hash(&output.err()) {
+            return Err(self.conversation.failure("fetch", &output));
+        }
+        Ok(output.ok())
     }
 
     /// Fetches the commit alone, with no history; where the server does not give a commit by its hash, as much of the

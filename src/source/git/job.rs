@@ -66,6 +66,24 @@ impl Job<'_> {
         self.try_lay_out(dest).await
     }
 
+    /// True where the commit is in the cache.
+    pub(super) fn has(&self) -> bool {
+        self.entry.exists() && self.entry.has(self.request.commit)
+    }
+
+    /// Fetches the commit if it is not in the cache.
+    pub(super) async fn have(&self) -> Result<(), SourceError> {
+        self.entry.sweep();
+        if self.entry.is_worn() {
+            self.discard()?;
+        }
+        if !self.has() {
+            self.fetch().await?;
+        }
+        self.entry.touch();
+        Ok(())
+    }
+
     fn discard(&self) -> Result<(), SourceError> {
         let removed = self.entry.discard();
         removed.map_err(|error| SourceError::io("remove a repository from the cache", error))
@@ -73,7 +91,7 @@ impl Job<'_> {
 
     async fn try_lay_out(&self, dest: &Path) -> Result<(Head, Vec<Module>), SourceError> {
         let CheckoutRequest { remote, commit, .. } = self.request;
-        if self.entry.exists() && self.entry.has(commit) {
+        if self.has() {
             self.log
                 .write(&format!("Commit {commit} of {} is in the cache", remote.url));
         } else {

@@ -3,6 +3,7 @@
 mod cache;
 mod client;
 mod command;
+mod compare;
 mod error;
 mod errors;
 mod fetch;
@@ -16,10 +17,12 @@ mod remote;
 mod resolve;
 mod ssh;
 mod submodules;
+mod tags;
 mod url;
 
 pub use client::Git;
+pub use compare::Changes;
 pub use error::SourceError;
 pub use options::{CheckoutRequest, GitOptions};
-pub use remote::{Fields, GitRemote, ResolvedRef};
+pub use remote::{Connection, CredentialSource, Fields, GitRemote, ResolvedRef};
 pub use ssh::become_ssh_if_called_so;

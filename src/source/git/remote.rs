@@ -1,5 +1,11 @@
 //! A Git repository as the specification names it: address, credential and the fields that messages name.
 
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::Problem;
 use crate::model::{CommitId, GitCredential, RefSpec};
 use crate::redact::SafeUrl;
 
@@ -44,6 +50,39 @@ impl Fields {
     }
 }
 
+/// The credentials of a connection to a server. A credential is requested when Git starts, and may be valid for one
+/// repository and one hour only.
+#[async_trait]
+pub trait CredentialSource: Send + Sync {
+    /// Returns the text that identifies the connection: it is the same for all its credentials, and another one for
+    /// another account.
+    fn identity(&self) -> &str;
+
+    /// Requests the credential for the repository at `url`. `None` if the connection reaches no such repository.
+    ///
+    /// # Errors
+    /// The server that hands out credentials does not.
+    async fn credential(&self, url: &SafeUrl) -> Result<Option<GitCredential>, Problem>;
+}
+
+/// The connection that a repository is reached through.
+#[derive(Clone)]
+pub struct Connection(pub Arc<dyn CredentialSource>);
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+impl PartialEq for Connection {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.identity() == other.0.identity()
+    }
+}
+
+impl Eq for Connection {}
+
 /// A repository and how to be let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitRemote {
@@ -55,6 +94,9 @@ pub struct GitRemote {
     pub ca: Option<Vec<u8>>,
     /// What messages name.
     pub fields: Fields,
+    /// The connection that gave the credential; `None` if the credential is fixed. The cache knows the repository by it,
+    /// and submodules get credentials of their own from it.
+    pub connection: Option<Connection>,
 }
 
 /// A ref that was looked up at the remote.
@@ -64,4 +106,6 @@ pub struct ResolvedRef {
     pub commit: CommitId,
     /// The ref that was asked for.
     pub spec: RefSpec,
+    /// The tag, where the highest one was asked for.
+    pub tag: Option<String>,
 }

@@ -6,6 +6,7 @@ use super::client::{Git, better, with_suffix};
 use super::command::Conversation;
 use super::error::SourceError;
 use super::remote::{GitRemote, ResolvedRef};
+use super::tags::Tags;
 use super::url::{describe, full_name, not_there};
 use crate::model::{CommitId, RefSpec};
 
@@ -36,6 +37,9 @@ impl Git {
         cancel: &CancellationToken,
     ) -> Result<ResolvedRef, SourceError> {
         let conversation = Conversation::open(&self.runner, remote)?;
+        if let RefSpec::HighestTag(pattern) = spec {
+            return self.highest_tag(&conversation, remote, pattern, cancel).await;
+        }
         let Some(name) = full_name(remote, spec)? else {
             let RefSpec::Commit(commit) = spec else {
                 return Err(not_there(remote, spec, None));
@@ -43,13 +47,14 @@ impl Git {
             return Ok(ResolvedRef {
                 commit: commit.clone(),
                 spec: spec.clone(),
+                tag: None,
             });
         };
         let peeled = format!("{name}^{{}}");
         let (kind, patterns) = match spec {
             RefSpec::Branch(_) => (Some("--heads"), vec![name.as_str()]),
             RefSpec::Tag(_) => (Some("--tags"), vec![name.as_str(), peeled.as_str()]),
-            RefSpec::Default | RefSpec::Commit(_) => (None, vec![name.as_str()]),
+            RefSpec::Default | RefSpec::Commit(_) | RefSpec::HighestTag(_) => (None, vec![name.as_str()]),
         };
         let listed = self.ls_remote(&conversation, kind, &patterns, cancel).await?;
         // An annotated tag is an object of its own; what it names is listed as `^{}` beside it.
@@ -58,10 +63,11 @@ impl Git {
             return Ok(ResolvedRef {
                 commit,
                 spec: spec.clone(),
+                tag: None,
             });
         }
         let default = match spec {
-            RefSpec::Default | RefSpec::Commit(_) => None,
+            RefSpec::Default | RefSpec::Commit(_) | RefSpec::HighestTag(_) => None,
             RefSpec::Branch(_) | RefSpec::Tag(_) => {
                 let listed = self.ls_remote(&conversation, None, &["HEAD"], cancel).await;
                 listed.ok().and_then(|listed| listed.default_branch())
@@ -79,6 +85,37 @@ impl Git {
             }
         }
         Err(not_there(remote, spec, default))
+    }
+
+    /// The commit of the highest tag that matches.
+    async fn highest_tag(
+        &self,
+        conversation: &Conversation<'_>,
+        remote: &GitRemote,
+        pattern: &str,
+        cancel: &CancellationToken,
+    ) -> Result<ResolvedRef, SourceError> {
+        let no_tag = |tags| SourceError::NoMatchingTag {
+            pattern: pattern.to_owned(),
+            url: remote.url.clone(),
+            tags,
+        };
+        let matcher = Tags::new(pattern).map_err(|why| SourceError::TagPatternInvalid {
+            pattern: pattern.to_owned(),
+            why,
+        })?;
+        let listed = self.ls_remote(conversation, Some("--tags"), &[], cancel).await?;
+        let names: Vec<&str> = listed.tags().collect();
+        let Some(tag) = matcher.highest(names.iter().copied()) else {
+            return Err(no_tag(names.len()));
+        };
+        let name = format!("refs/tags/{tag}");
+        let commit = listed.commit(&format!("{name}^{{}}")).or_else(|| listed.commit(&name));
+        Ok(ResolvedRef {
+            commit: commit.ok_or_else(|| no_tag(names.len()))?,
+            spec: RefSpec::HighestTag(pattern.to_owned()),
+            tag: Some(tag.to_owned()),
+        })
     }
 
     async fn ls_remote(
@@ -111,6 +148,14 @@ impl Listing {
             .filter_map(|line| line.split_once('\t'))
             .find(|(hash, listed)| *listed == name && !hash.starts_with("ref: "))
             .and_then(|(hash, _)| CommitId::parse(hash))
+    }
+
+    /// The names of all tags.
+    fn tags(&self) -> impl Iterator<Item = &str> {
+        let lines = self.0.lines().filter_map(|line| line.split_once('\t'));
+        lines
+            .filter_map(|(_, name)| name.strip_prefix("refs/tags/"))
+            .filter(|name| !name.ends_with("^{}"))
     }
 
     fn default_branch(&self) -> Option<String> {

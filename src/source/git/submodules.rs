@@ -12,7 +12,7 @@ use super::options::CheckoutRequest;
 use super::remote::GitRemote;
 use super::url;
 use crate::job_log::JobLog;
-use crate::model::RefSpec;
+use crate::model::{GitCredential, RefSpec};
 
 impl Job<'_> {
     /// The submodules of a commit that was laid out in `dest`.
@@ -71,6 +71,35 @@ fn place(dest: &Path, path: &str) -> Result<std::path::PathBuf, SourceError> {
     }
 }
 
+/// The credential for a submodule on its parent's connection: one of its own, since the parent's may be valid for the
+/// parent only. A submodule that the connection does not reach may be public. `None` if the parent's is fixed.
+async fn own_credential(
+    module: &GitRemote,
+    cancel: &CancellationToken,
+) -> Result<Option<GitCredential>, SourceError> {
+    let Some(connection) = &module.connection else {
+        return Ok(None);
+    };
+    let credential = tokio::select! {
+        credential = connection.0.credential(&module.url) => credential,
+        () = cancel.cancelled() => return Err(SourceError::Cancelled),
+    };
+    match credential {
+        Ok(credential) => Ok(Some(credential.unwrap_or(GitCredential::Anonymous))),
+        Err(problem) => Err(SourceError::Credential {
+            url: module.url.clone(),
+            problem,
+        }),
+    }
+}
+
+fn of_module(path: &str, source: SourceError) -> SourceError {
+    SourceError::Submodule {
+        path: path.to_owned(),
+        source: Box::new(source),
+    }
+}
+
 impl Git {
     pub(super) async fn lay_out_submodules(
         &self,
@@ -96,7 +125,11 @@ impl Git {
                 .checked_sub(1)
                 .ok_or_else(|| invalid(&module.path, format!("there are more than {MOST} submodules")))?;
             let path = &module.path;
-            let remote = url::submodule(parent, &module.url).map_err(|why| invalid(path, why))?;
+            let mut remote = url::submodule(parent, &module.url).map_err(|why| invalid(path, why))?;
+            let credential = own_credential(&remote, cancel).await;
+            if let Some(credential) = credential.map_err(|error| of_module(path, error))? {
+                remote.credential = credential;
+            }
             let place = place(dest, path)?;
             log.write(&format!("Submodule {path}: {} at {}", remote.url, module.commit));
             let request = CheckoutRequest {
@@ -108,10 +141,7 @@ impl Git {
             // Boxed, because a submodule may have submodules.
             Box::pin(self.lay_out(request, &place, budget, log, cancel))
                 .await
-                .map_err(|source| SourceError::Submodule {
-                    path: path.clone(),
-                    source: Box::new(url::without_credential(parent, &remote, source)),
-                })?;
+                .map_err(|error| of_module(path, url::without_credential(parent, &remote, error)))?;
         }
         budget.depth += 1;
         Ok(())

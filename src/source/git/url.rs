@@ -118,6 +118,10 @@ pub(super) fn describe(remote: &GitRemote, spec: &RefSpec) -> (String, String) {
         RefSpec::Branch(name) => (fields.in_ref("branch"), format!("branch {name}")),
         RefSpec::Tag(name) => (fields.in_ref("tag"), format!("tag {name}")),
         RefSpec::Commit(commit) => (fields.in_ref("commit"), format!("commit {commit}")),
+        RefSpec::HighestTag(pattern) => (
+            "spec.trigger.tagPattern".to_owned(),
+            format!("the highest tag that matches {pattern}"),
+        ),
     }
 }
 
@@ -139,7 +143,7 @@ pub(super) fn not_there(remote: &GitRemote, spec: &RefSpec, default_branch: Opti
 pub(super) fn full_name(remote: &GitRemote, spec: &RefSpec) -> Result<Option<String>, SourceError> {
     let (prefix, name) = match spec {
         RefSpec::Default => return Ok(Some("HEAD".to_owned())),
-        RefSpec::Commit(_) => return Ok(None),
+        RefSpec::Commit(_) | RefSpec::HighestTag(_) => return Ok(None),
         RefSpec::Branch(name) => ("refs/heads/", name),
         RefSpec::Tag(name) => ("refs/tags/", name),
     };
@@ -191,7 +195,8 @@ pub(super) fn submodule(parent: &GitRemote, text: &str) -> Result<GitRemote, Str
     } else {
         return Err("its url is a path of this machine or has no scheme".to_owned());
     };
-    let credential = if origin(&url) == origin(parent.url.expose()) {
+    let same = origin(&url) == origin(parent.url.expose());
+    let credential = if same {
         parent.credential.clone()
     } else {
         GitCredential::Anonymous
@@ -201,6 +206,7 @@ pub(super) fn submodule(parent: &GitRemote, text: &str) -> Result<GitRemote, Str
         credential,
         ca: parent.ca.clone(),
         fields: Fields::of_submodule(&parent.fields),
+        connection: parent.connection.clone().filter(|_| same),
     })
 }
 
@@ -306,6 +312,7 @@ mod tests {
             credential,
             ca: None,
             fields: Fields::GIT,
+            connection: None,
         }
     }
 

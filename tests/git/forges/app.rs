@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use davit::api::Reason;
 use davit::error::{Class, Explain as _};
-use davit::forge::{Forge, Reach};
+use davit::forge::Forge;
 use davit::model::GitCredential;
 use ring::signature::{KeyPair as _, RsaKeyPair};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn created(server: &Server<GitHub>) -> usize {
 
 async fn password(forge: &dyn Forge, repository: &str) -> String {
     match forge
-        .clone_credential(&path(repository), Reach::Repository)
+        .clone_credential(&path(repository))
         .await
         .unwrap()
         .value
@@ -78,17 +78,6 @@ async fn app_token_is_shared_until_shortly_before_it_expires() {
         "another repository, another token"
     );
     assert_eq!(created(&server), 2);
-    let both = [path("acme/shop"), path("acme/repo-001")];
-    let mut wide = Vec::new();
-    for repository in &both {
-        let credential = forge
-            .clone_credential(repository, Reach::Connection)
-            .await
-            .unwrap();
-        wide.push(credential.value);
-    }
-    assert_eq!(wide[0], wide[1], "submodules share the token of the installation");
-    assert_eq!(created(&server), 3);
     assert!(forge.forget_credential(&path("acme/shop")), "a token was kept");
     assert_ne!(
         password(forge.as_ref(), "acme/shop").await,
@@ -118,7 +107,7 @@ async fn app_finds_the_installation_of_each_owner() {
     assert!(password(forge.as_ref(), "jane/only").await.starts_with("ghs_2."));
     assert!(password(forge.as_ref(), "acme/shop").await.starts_with("ghs_1."));
     let error = forge
-        .clone_credential(&path("other/shop"), Reach::Repository)
+        .clone_credential(&path("other/shop"))
         .await
         .unwrap_err();
     assert_eq!(
@@ -132,7 +121,7 @@ async fn app_finds_the_installation_of_each_owner() {
         "{error}"
     );
     let error = forge
-        .clone_credential(&path("acme/hidden"), Reach::Repository)
+        .clone_credential(&path("acme/hidden"))
         .await
         .unwrap_err();
     assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");

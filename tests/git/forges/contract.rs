@@ -2,7 +2,7 @@
 
 use davit::api::Reason;
 use davit::error::{Class, Explain as _};
-use davit::forge::{Account, Forge, Reach};
+use davit::forge::{Account, Forge};
 use davit::model::GitCredential;
 use davit::redact::SafeUrl;
 use serde_json::json;
@@ -63,7 +63,7 @@ async fn obeys(forge: &dyn Forge, web: &str, account: &str) {
     assert!(error.to_string().contains("acme/not-there"), "{error}");
 
     let credential = forge
-        .clone_credential(&path("acme/shop"), Reach::Repository)
+        .clone_credential(&path("acme/shop"))
         .await
         .unwrap();
     let GitCredential::Basic { username, password } = &credential.value else {
@@ -158,7 +158,7 @@ async fn bitbucket_obeys_the_contract_with_each_credential() {
         let forge = try_connect(&json!({"bitbucket": spec}), secret, &options).unwrap();
         obeys(forge.as_ref(), &server.url, account).await;
         let credential = forge
-            .clone_credential(&path("acme/shop"), Reach::Repository)
+            .clone_credential(&path("acme/shop"))
             .await
             .unwrap();
         let GitCredential::Basic { username, .. } = &credential.value else {

@@ -12,6 +12,7 @@
 )]
 
 mod cache;
+mod compare;
 mod hostile;
 mod https;
 mod lfs;
@@ -166,6 +167,7 @@ fn remote(url: &str) -> GitRemote {
         credential: GitCredential::Anonymous,
         ca: None,
         fields: Fields::GIT,
+        connection: None,
     }
 }
 

@@ -15,5 +15,6 @@ mod lifecycle;
 mod redaction;
 mod rollouts;
 mod suspended;
+mod triggers;
 mod validation;
 mod write_budget;

@@ -1,0 +1,135 @@
+//! Looks a source up: what its ref or tag names now, and which commit the trigger chooses.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Reason, Source};
+use crate::controller::tools::Tools;
+use crate::error::{Class, Problem};
+use crate::model::{CommitId, RefSpec, Revision};
+use crate::plan::desired::PinnedSource;
+use crate::plan::source_kind::pinned;
+use crate::plan::trigger;
+use crate::plan::watch_paths::WatchPaths;
+use crate::source::{Changes, image};
+
+use super::credentials::Origin;
+use super::remote::Remote;
+
+/// What the choice of a commit depends on, beside the repository.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// `spec.trigger.watchPaths`.
+    pub watch_paths: Vec<String>,
+    /// The commit that a delivery announces.
+    pub pushed: Option<CommitId>,
+    /// The source as it was chosen last.
+    pub last: Option<PinnedSource>,
+}
+
+/// Looks a source up.
+///
+/// # Errors
+/// The server cannot be asked, or does not have what the source names.
+pub async fn look_up(
+    tools: Tools,
+    source: Source,
+    origin: Origin,
+    rules: Rules,
+) -> Result<PinnedSource, Problem> {
+    let no_source = || Problem::new(Class::Terminal, Reason::NoSource, "spec.source is empty");
+    match origin {
+        Origin::Git { remote, spec } => {
+            let resolved = remote.resolve(&tools.git, &spec).await?;
+            let last = rules.last.as_ref().and_then(trigger::commit);
+            let repository = Repository {
+                tools: &tools,
+                remote: &remote,
+                spec: &spec,
+            };
+            let commit = repository
+                .before_tip(rules.pushed.as_ref(), last, resolved.commit)
+                .await?;
+            let found = Revision::Commit(commit.clone());
+            if let Some(last) = last
+                && !repository.is_watched(&rules.watch_paths, last, &commit).await?
+            {
+                let last = pinned(&source, Revision::Commit(last.clone())).ok_or_else(no_source)?;
+                return Ok(PinnedSource {
+                    unwatched: Some(found),
+                    ..last
+                });
+            }
+            let found = pinned(&source, found).ok_or_else(no_source)?;
+            Ok(PinnedSource {
+                tag: resolved.tag,
+                ..found
+            })
+        }
+        Origin::Image { image, login } => {
+            let Some(engine) = &tools.docker else {
+                return Err(Problem::new(
+                    Class::Terminal,
+                    Reason::NotSupported,
+                    "there is no engine here to resolve images with",
+                ));
+            };
+            let resolved = image::resolve_image(engine, &image, login.as_ref()).await;
+            let reference = resolved.map_err(|error| Problem::of(&error))?.reference;
+            let found = Revision::image(&reference).ok_or_else(|| {
+                let message =
+                    format!("the engine names the image {reference:?}, which is neither a digest nor an ID");
+                Problem::new(Class::Terminal, Reason::Internal, message)
+            })?;
+            pinned(&source, found).ok_or_else(no_source)
+        }
+    }
+}
+
+/// The repository of a source.
+struct Repository<'a> {
+    tools: &'a Tools,
+    remote: &'a Remote,
+    spec: &'a RefSpec,
+}
+
+impl Repository<'_> {
+    /// Returns the pushed commit if the history of the branch leads from the last one to it, and otherwise the tip.
+    async fn before_tip(
+        &self,
+        pushed: Option<&CommitId>,
+        last: Option<&CommitId>,
+        tip: CommitId,
+    ) -> Result<CommitId, Problem> {
+        let Some([last, pushed]) = trigger::before_tip(pushed, last, &tip) else {
+            return Ok(tip);
+        };
+        let remote = self.remote.open().await?;
+        let cancel = CancellationToken::new();
+        let between = self.tools.git.is_between(&remote, [last, pushed, &tip], &cancel);
+        match between.await.map_err(|error| Problem::of(&error)) {
+            Ok(true) => Ok(pushed.clone()),
+            Ok(false) => Ok(tip),
+            Err(problem) if problem.class == Class::Terminal => {
+                // The tip is what polling would find.
+                tracing::warn!(%pushed, %tip, problem = problem.message, "the history of the branch cannot be read");
+                Ok(tip)
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Reports whether a watched file differs between two commits. It counts as one if that cannot be decided.
+    async fn is_watched(&self, patterns: &[String], old: &CommitId, new: &CommitId) -> Result<bool, Problem> {
+        if patterns.is_empty() || old == new {
+            return Ok(true);
+        }
+        let watch = WatchPaths::new(patterns)?;
+        let remote = self.remote.open().await?;
+        let cancel = CancellationToken::new();
+        let changes = self.tools.git.changes(&remote, self.spec, [old, new], &cancel);
+        Ok(match changes.await.map_err(|error| Problem::of(&error))? {
+            Changes::Paths(paths) => watch.watches_any(paths.iter()),
+            Changes::Unknown => true,
+        })
+    }
+}
