@@ -157,11 +157,13 @@ fn example_triggers_works_as_its_readme_says() {
     assert_eq!(api["status"]["source"]["tag"], "api/v1.10.0");
     assert_eq!(api["status"]["source"]["revision"], tagged);
     repo.commit("notes", &[("apps/web/NOTES.md", "1"), ("apps/api/index.html", "api 3")]);
-    terminal.davit.request_reconcile("web");
-    terminal.davit.wait_until("web", 30, "unwatched", |app| {
-        condition(app, "SourceReady")["reason"] == "NoWatchedChange"
+    terminal.type_in("kubectl annotate dapp web davit.dev/requestedAt=now");
+    wait_for("an unwatched commit", Duration::from_secs(30), || {
+        let web = terminal.get("dapp/web");
+        (condition(&web, "SourceReady")["reason"] == "NoWatchedChange").then_some(())
     });
-    assert_eq!(terminal.davit.releases_of("web").len(), 1);
+    let releases = terminal.type_in("kubectl get rel -o name");
+    assert_eq!(releases.matches("web-").count(), 1, "{releases}");
 }
 
 #[test]

@@ -53,10 +53,6 @@ async fn trees_are_compared_and_nothing_is_fetched_twice() {
     // A commit that undoes the one before has no difference to the one before that.
     repo.git(["revert", "--no-edit", &second]);
     let reverted = repo.head();
-    // A force push: another history with the same files but one.
-    repo.git(["checkout", "--quiet", "--orphan", "again"]);
-    let forced = repo.commit("again", &[("docs/b", "3")]);
-    repo.git(["branch", "--force", "main", "again"]);
     server.publish("shop.git", &repo);
     let remote = GitRemote {
         ca: Some(server.ca.ca_pem.clone().into_bytes()),
@@ -72,6 +68,11 @@ async fn trees_are_compared_and_nothing_is_fetched_twice() {
         paths(&[".env", "docs/new ü", "src/a"])
     );
     assert_eq!(world.changes(&remote, &first, &reverted).await, paths(&[]));
+    // A force push: another history with the same files but one. The server has none of the commits before.
+    repo.git(["checkout", "--quiet", "--orphan", "again"]);
+    let forced = repo.commit("again", &[("docs/b", "3")]);
+    repo.git(["branch", "--force", "main", "again"]);
+    server.publish("shop.git", &repo);
     assert_eq!(world.changes(&remote, &first, &forced).await, paths(&["docs/b"]));
     let before = fetched();
     assert!(before > 0);
@@ -143,6 +144,7 @@ async fn highest_tag_is_peeled_to_its_own_commit() {
     assert_eq!(world.highest_tag(&remote, "v1.9.*").await, tagged("v1.9.0", &first));
     let checkout = world.fetch(&remote, &highest("v*")).await.unwrap();
     assert_eq!(super::read(&checkout, "a"), "2");
+    drop(checkout);
 
     // The tag is moved, and then deleted.
     repo.git(["tag", "--force", "v1.10.0", &first]);
