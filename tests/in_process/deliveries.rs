@@ -14,8 +14,9 @@ use davit::api::{
     ResolvedSource,
 };
 use davit::model::{AppId, CommitId, RefSpec, Revision};
-use davit::plan::desired::{Install, PinnedSource, Values};
+use davit::plan::desired::{Install, PinnedSource};
 use davit::plan::state::ReleaseView;
+use davit::plan::values::Values;
 use davit::plan::{Action, Inputs, Observed, PlanInput, created, pin, plan, release_name, source_kind, trigger};
 use davit::redact::Secret;
 use davit::runtime::Running;
@@ -186,7 +187,7 @@ impl Model {
                 generation: 1,
                 created: number,
                 version: 1,
-                by_hand: false,
+                manual: false,
                 owned: true,
             });
         }

@@ -5,7 +5,7 @@ use davit::error::Class::Terminal;
 use davit::model::{CommitId, RefSpec};
 use davit::source::{Changes, GitRemote};
 
-use super::{World, branch, commit, expect, file_remote};
+use super::{Harness, branch, commit, expect, file_remote};
 use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps};
 
@@ -13,7 +13,7 @@ fn highest(pattern: &str) -> RefSpec {
     RefSpec::HighestTag(pattern.to_owned())
 }
 
-impl World {
+impl Harness {
     async fn changes(&self, remote: &GitRemote, old: &str, new: &str) -> Changes {
         let (old, new) = (commit(old), commit(new));
         let main = branch("main");
@@ -58,7 +58,7 @@ async fn trees_are_compared_and_nothing_is_fetched_twice() {
         ca: Some(server.ca.ca_pem.clone().into_bytes()),
         ..super::remote(&server.url(Access::Anonymous, "shop.git"))
     };
-    let world = World::new();
+    let world = Harness::new();
     let fetched = || {
         let is_fetch = |line: &&String| line.contains("git-upload-pack") && line.starts_with("POST");
         server.requests().iter().filter(is_fetch).count()
@@ -99,7 +99,7 @@ async fn history_tells_a_pushed_commit_from_an_older_and_from_a_foreign_one() {
     let foreign = repo.commit("foreign", &[("c", "1")]);
     repo.git(["checkout", "--quiet", "main"]);
     let remote = file_remote(repo.path());
-    let world = World::development();
+    let world = Harness::development();
     let gone = "0123456789012345678901234567890123456789";
     for (old, middle, head, between) in [
         (&first, &second, &merged, true),
@@ -138,7 +138,7 @@ async fn highest_tag_is_peeled_to_its_own_commit() {
     repo.commit("three", &[("a", "3")]);
     repo.git(["tag", "web/v9.0.0"]);
     let remote = file_remote(repo.path());
-    let world = World::development();
+    let world = Harness::development();
     let tagged = |tag: &str, hash: &str| (tag.to_owned(), commit(hash));
     assert_eq!(world.highest_tag(&remote, "v*").await, tagged("v1.10.0", &second));
     assert_eq!(world.highest_tag(&remote, "v1.9.*").await, tagged("v1.9.0", &first));
