@@ -222,10 +222,7 @@ impl Forge for Bitbucket {
         RepositoryPath::at(&self.web, url)
     }
 
-    async fn clone_credential(
-        &self,
-        _: &RepositoryPath,
-    ) -> Result<Expiring<GitCredential>, ForgeError> {
+    async fn clone_credential(&self, _: &RepositoryPath) -> Result<Expiring<GitCredential>, ForgeError> {
         let token = self.token().await?;
         let username = match self.identity {
             Identity::ApiToken { .. } => "x-bitbucket-api-token-auth",

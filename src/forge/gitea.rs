@@ -127,10 +127,7 @@ impl Forge for Gitea {
         RepositoryPath::at(&self.base, url)
     }
 
-    async fn clone_credential(
-        &self,
-        _: &RepositoryPath,
-    ) -> Result<Expiring<GitCredential>, ForgeError> {
+    async fn clone_credential(&self, _: &RepositoryPath) -> Result<Expiring<GitCredential>, ForgeError> {
         Ok(Expiring::never(GitCredential::Basic {
             username: TOKEN_USER.to_owned(),
             password: self.token.clone(),

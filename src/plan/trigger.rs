@@ -38,7 +38,9 @@ pub fn pushed(delivery: &Delivery, followed: &RefSpec) -> Option<CommitId> {
     let reference = delivery.reference.as_deref();
     let concerns = match followed {
         RefSpec::Default => reference.is_none_or(|name| name.starts_with("refs/heads/")),
-        RefSpec::Branch(branch) => reference.is_none_or(|name| name.strip_prefix("refs/heads/") == Some(branch)),
+        RefSpec::Branch(branch) => {
+            reference.is_none_or(|name| name.strip_prefix("refs/heads/") == Some(branch))
+        }
         RefSpec::Tag(_) | RefSpec::HighestTag(_) | RefSpec::Commit(_) => false,
     };
     delivery
@@ -118,7 +120,11 @@ mod tests {
             (None, branch("main"), true),
             (Some("refs/heads/main"), RefSpec::Default, true),
             (Some("refs/tags/v1"), RefSpec::Default, false),
-            (Some("refs/heads/main"), RefSpec::HighestTag("v*".to_owned()), false),
+            (
+                Some("refs/heads/main"),
+                RefSpec::HighestTag("v*".to_owned()),
+                false,
+            ),
             (Some("refs/tags/v1"), RefSpec::Tag("v1".to_owned()), false),
         ] {
             let delivery = Delivery {
@@ -139,10 +145,17 @@ mod tests {
     #[test]
     fn history_is_asked_only_if_the_tip_is_not_the_answer() {
         let (last, pushed, tip) = (commit('1'), commit('2'), commit('3'));
-        assert_eq!(before_tip(Some(&pushed), Some(&last), &tip), Some([&last, &pushed]));
+        assert_eq!(
+            before_tip(Some(&pushed), Some(&last), &tip),
+            Some([&last, &pushed])
+        );
         assert_eq!(before_tip(Some(&tip), Some(&last), &tip), None, "it is the tip");
         assert_eq!(before_tip(Some(&last), Some(&last), &tip), None, "it is deployed");
-        assert_eq!(before_tip(Some(&pushed), Some(&tip), &tip), None, "the tip is deployed");
+        assert_eq!(
+            before_tip(Some(&pushed), Some(&tip), &tip),
+            None,
+            "the tip is deployed"
+        );
         assert_eq!(before_tip(Some(&pushed), None, &tip), None, "nothing is deployed");
         assert_eq!(before_tip(None, Some(&last), &tip), None, "nothing was announced");
     }

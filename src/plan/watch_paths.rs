@@ -76,16 +76,32 @@ mod tests {
     #[test]
     fn pattern_matches_as_in_a_gitignore() {
         let rows: &[(&[&str], &[&str], &[&str])] = &[
-            (&["src"], &["src/a", "src/b/.env", "src", "lib/src/a"], &["srcs/a", "a"]),
+            (
+                &["src"],
+                &["src/a", "src/b/.env", "src", "lib/src/a"],
+                &["srcs/a", "a"],
+            ),
             (&["src/"], &["src/a", "src/b/c", "lib/src/a"], &["src", "other/a"]),
-            (&["/src/**"], &["src/a", "src/.hidden/b"], &["lib/src/a", "src.txt"]),
+            (
+                &["/src/**"],
+                &["src/a", "src/.hidden/b"],
+                &["lib/src/a", "src.txt"],
+            ),
             (&["./src/**"], &["src/a", "src/.hidden/b"], &["lib/src/a"]),
             (&["./src"], &["src/a", "src"], &["lib/src/a"]),
             (&["src/**"], &["src/a", "src/b/c"], &["lib/src/a"]),
             (&["*.md"], &["a.md", "docs/.x.md"], &["a.txt"]),
             (&["/*.md"], &["a.md"], &["docs/a.md"]),
-            (&["apps/*/package.json"], &["apps/web/package.json"], &["apps/web/x/package.json"]),
-            (&["**/Dockerfile"], &["Dockerfile", "a/b/Dockerfile"], &["Dockerfile2"]),
+            (
+                &["apps/*/package.json"],
+                &["apps/web/package.json"],
+                &["apps/web/x/package.json"],
+            ),
+            (
+                &["**/Dockerfile"],
+                &["Dockerfile", "a/b/Dockerfile"],
+                &["Dockerfile2"],
+            ),
             (
                 &["apps/web/**", "!apps/web/docs/**"],
                 &["apps/web/a", "apps/web/.github/x"],
@@ -94,7 +110,11 @@ mod tests {
             (&["src", "!src/docs"], &["src/a"], &["src/docs/a"]),
             (&["src", "!*.md"], &["src/a"], &["src/a.md", "a.md"]),
             (&["!*.md", "src"], &["src/a.md"], &["a.txt"]),
-            (&["src", "!src/docs", "src/docs/keep"], &["src/docs/keep"], &["src/docs/a"]),
+            (
+                &["src", "!src/docs", "src/docs/keep"],
+                &["src/docs/keep"],
+                &["src/docs/a"],
+            ),
             (&["!docs/**"], &["a", "src/b", ".env"], &["docs/a"]),
             (&["!./docs"], &["a", "src/docs/b"], &["docs/a"]),
             (&[], &["a", ".env"], &[]),

@@ -9,6 +9,6 @@ mod image_reference;
 
 pub use checkout::Checkout;
 pub use git::{
-    Changes, CheckoutRequest, Connection, CredentialSource, Fields, Git, GitOptions, GitRemote, ResolvedRef, SourceError,
-    become_ssh_if_called_so,
+    Changes, CheckoutRequest, Connection, CredentialSource, Fields, Git, GitOptions, GitRemote, ResolvedRef,
+    SourceError, become_ssh_if_called_so,
 };

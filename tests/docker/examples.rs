@@ -156,7 +156,10 @@ fn example_triggers_works_as_its_readme_says() {
     let api = terminal.get("dapp/api");
     assert_eq!(api["status"]["source"]["tag"], "api/v1.10.0");
     assert_eq!(api["status"]["source"]["revision"], tagged);
-    repo.commit("notes", &[("apps/web/NOTES.md", "1"), ("apps/api/index.html", "api 3")]);
+    repo.commit(
+        "notes",
+        &[("apps/web/NOTES.md", "1"), ("apps/api/index.html", "api 3")],
+    );
     terminal.type_in("kubectl annotate dapp web davit.dev/requestedAt=now");
     wait_for("an unwatched commit", Duration::from_secs(30), || {
         let web = terminal.get("dapp/web");

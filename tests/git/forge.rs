@@ -140,11 +140,7 @@ fn path(owner: &str, repository: &str) -> RepositoryPath {
 async fn clones(forge: &dyn Forge, owner: &str, repository: &str) {
     let repository = path(owner, repository);
     let url = forge.clone_url(&repository).await.unwrap();
-    let credential = forge
-        .clone_credential(&repository)
-        .await
-        .unwrap()
-        .value;
+    let credential = forge.clone_credential(&repository).await.unwrap().value;
     let GitCredential::Basic { username, password } = credential else {
         panic!("a token is a password");
     };

@@ -17,7 +17,9 @@ use davit::model::{AppId, CommitId, RefSpec, Revision};
 use davit::plan::desired::{Install, PinnedSource};
 use davit::plan::state::ReleaseView;
 use davit::plan::values::Values;
-use davit::plan::{Action, Inputs, Observed, PlanInput, created, pin, plan, release_name, source_kind, trigger};
+use davit::plan::{
+    Action, Inputs, Observed, PlanInput, created, pin, plan, release_name, source_kind, trigger,
+};
 use davit::redact::Secret;
 use davit::runtime::Running;
 use jiff::Timestamp;
@@ -226,7 +228,11 @@ impl Model {
                 let is_newer = last != pushed && self.is_ancestor(last, pushed);
                 if is_newer && self.is_ancestor(pushed, self.tip()) {
                     let new = self.released();
-                    assert_eq!(new.last(), Some(&pushed), "the pushed commit is deployed, not a later one");
+                    assert_eq!(
+                        new.last(),
+                        Some(&pushed),
+                        "the pushed commit is deployed, not a later one"
+                    );
                     assert_eq!(new.len(), before.len() + 1);
                     let cause = self.releases.last().unwrap().status.cause.clone().unwrap();
                     assert_eq!(
@@ -245,10 +251,17 @@ impl Model {
         let mut once = released.clone();
         once.sort_unstable();
         once.dedup();
-        assert_eq!(once.len(), released.len(), "a commit has two Releases: {released:?}");
+        assert_eq!(
+            once.len(),
+            released.len(),
+            "a commit has two Releases: {released:?}"
+        );
         for pair in released.windows(2) {
             let [before, after] = *pair else { unreachable!() };
-            assert!(!self.is_ancestor(after, before), "commit {after} is older than {before}");
+            assert!(
+                !self.is_ancestor(after, before),
+                "commit {after} is older than {before}"
+            );
         }
     }
 }

@@ -86,9 +86,7 @@ impl GitHub {
         match &self.identity {
             Identity::Token { auth, .. } => Ok(auth.clone()),
             Identity::App(app) => {
-                let token = app
-                    .repository_token(&self.api, repository)
-                    .await?;
+                let token = app.repository_token(&self.api, repository).await?;
                 Authorization::scheme("Bearer", &token.value)
             }
         }

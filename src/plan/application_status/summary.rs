@@ -291,7 +291,10 @@ fn under_way(name: &str, release: &ReleaseStatus) -> String {
 /// Returns the value of `SourceReady` for a source that was resolved.
 pub fn source_is_ready(source: &PinnedSource) -> ConditionValue {
     let what = if source.is_image() { "digest" } else { "commit" };
-    let tag = source.tag.as_ref().map_or_else(String::new, |tag| format!("tag {tag}, "));
+    let tag = source
+        .tag
+        .as_ref()
+        .map_or_else(String::new, |tag| format!("tag {tag}, "));
     let message = format!("{tag}{what} {} of {}", source.short_revision(), source.locator);
     match &source.unwatched {
         None => ConditionValue::yes(Reason::Resolved, message),

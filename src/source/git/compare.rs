@@ -100,7 +100,10 @@ impl Git {
         if output.stdout_cut {
             return Ok(Changes::Unknown);
         }
-        let paths = output.stdout.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        let paths = output
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter(|path| !path.is_empty());
         let paths = paths.map(|path| String::from_utf8_lossy(path).into_owned());
         Ok(Changes::Paths(paths.collect()))
     }

@@ -304,7 +304,9 @@ impl Explain for SourceError {
 
     fn reason(&self) -> Reason {
         match self {
-            Self::UrlInvalid { .. } | Self::RefInvalid { .. } | Self::TagPatternInvalid { .. } => Reason::InvalidSpec,
+            Self::UrlInvalid { .. } | Self::RefInvalid { .. } | Self::TagPatternInvalid { .. } => {
+                Reason::InvalidSpec
+            }
             Self::NoMatchingTag { .. } => Reason::NoMatchingTag,
             Self::TransportForbidden { .. } => Reason::GitTransportForbidden,
             Self::AuthFailed { .. } | Self::NoCredential { .. } => Reason::GitAuthFailed,

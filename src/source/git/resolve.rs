@@ -110,7 +110,9 @@ impl Git {
             return Err(no_tag(names.len()));
         };
         let name = format!("refs/tags/{tag}");
-        let commit = listed.commit(&format!("{name}^{{}}")).or_else(|| listed.commit(&name));
+        let commit = listed
+            .commit(&format!("{name}^{{}}"))
+            .or_else(|| listed.commit(&name));
         Ok(ResolvedRef {
             commit: commit.ok_or_else(|| no_tag(names.len()))?,
             spec: RefSpec::HighestTag(pattern.to_owned()),

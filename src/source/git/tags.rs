@@ -115,7 +115,9 @@ fn by_numbers(one: &str, other: &str) -> Ordering {
         }
         let (a, rest_a) = part(one);
         let (b, rest_b) = part(other);
-        let both_numbers = [a, b].iter().all(|part| part.starts_with(|c: char| c.is_ascii_digit()));
+        let both_numbers = [a, b]
+            .iter()
+            .all(|part| part.starts_with(|c: char| c.is_ascii_digit()));
         let order = if both_numbers {
             let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
             a.len().cmp(&b.len()).then_with(|| a.cmp(b))
@@ -144,25 +146,49 @@ mod tests {
     fn highest_tag_is_that_of_the_newest_version_that_matches() {
         let rows: &[(&str, &[&str], Option<&str>)] = &[
             ("v*", &["v1.9.0", "v1.10.0", "v1.2.0"], Some("v1.10.0")),
-            ("v*", &["v2.0.0-rc.2", "v2.0.0-rc.10", "v1.9.9"], Some("v2.0.0-rc.10")),
+            (
+                "v*",
+                &["v2.0.0-rc.2", "v2.0.0-rc.10", "v1.9.9"],
+                Some("v2.0.0-rc.10"),
+            ),
             ("v*", &["v2.0.0-rc.1", "v2.0.0", "v2.0.0-alpha"], Some("v2.0.0")),
-            ("v*", &["v1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-1"], Some("v1.0.0-alpha.beta")),
+            (
+                "v*",
+                &["v1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-1"],
+                Some("v1.0.0-alpha.beta"),
+            ),
             ("v*", &["v1", "v1.1", "v0.9.9"], Some("v1.1")),
             ("v1.*", &["v1.2.3", "v1.10.0", "v2.0.0"], Some("v1.10.0")),
             ("*", &["1.0.0", "v2.0.0", "latest"], Some("v2.0.0")),
             ("*", &["nightly-9", "nightly-10", "weekly"], Some("weekly")),
-            ("nightly-*", &["nightly-9", "nightly-10", "weekly"], Some("nightly-10")),
-            ("web/v*", &["web/v1.2.0", "web/v1.10.0", "api/v9.0.0"], Some("web/v1.10.0")),
+            (
+                "nightly-*",
+                &["nightly-9", "nightly-10", "weekly"],
+                Some("nightly-10"),
+            ),
+            (
+                "web/v*",
+                &["web/v1.2.0", "web/v1.10.0", "api/v9.0.0"],
+                Some("web/v1.10.0"),
+            ),
             ("*", &["web/v1.2.0", "v0.1.0"], Some("v0.1.0")),
             ("**", &["web/v1.2.0", "v0.1.0"], Some("v0.1.0")),
-            ("release-[0-9]*", &["release-2026.9.1", "release-2026.10.1", "release-x"], Some("release-2026.10.1")),
+            (
+                "release-[0-9]*",
+                &["release-2026.9.1", "release-2026.10.1", "release-x"],
+                Some("release-2026.10.1"),
+            ),
             ("{v,rel-}*", &["rel-3.0.0", "v2.0.0"], Some("v2.0.0")),
             ("v*", &["1.0.0"], None),
             ("v*", &[], None),
             // More parts than a semantic version has: by its numbers, and below those.
             ("v*", &["v1.2.3.4", "v1.2.3.10", "v1.0.0"], Some("v1.0.0")),
             ("v*", &["v1.2.3.4", "v1.2.3.10"], Some("v1.2.3.10")),
-            ("v*", &["v1.0.0+build.1", "v1.0.0+build.2"], Some("v1.0.0+build.2")),
+            (
+                "v*",
+                &["v1.0.0+build.1", "v1.0.0+build.2"],
+                Some("v1.0.0+build.2"),
+            ),
             ("v*", &["v2026.01.05", "v2026.1.10"], Some("v2026.1.10")),
             ("v*", &["v1.0.0", "v99999999999999999999.0.0"], Some("v1.0.0")),
         ];
@@ -170,7 +196,11 @@ mod tests {
             let matcher = Tags::new(pattern).unwrap();
             let mut tags = tags.to_vec();
             for _ in 0..=tags.len() {
-                assert_eq!(matcher.highest(tags.iter().copied()), *highest, "{pattern} {tags:?}");
+                assert_eq!(
+                    matcher.highest(tags.iter().copied()),
+                    *highest,
+                    "{pattern} {tags:?}"
+                );
                 let by = tags.len().min(1);
                 tags.rotate_left(by);
             }

@@ -53,12 +53,7 @@ fn created(server: &Server<GitHub>) -> usize {
 }
 
 async fn password(forge: &dyn Forge, repository: &str) -> String {
-    match forge
-        .clone_credential(&path(repository))
-        .await
-        .unwrap()
-        .value
-    {
+    match forge.clone_credential(&path(repository)).await.unwrap().value {
         GitCredential::Basic { password, .. } => password.expose_str().unwrap().to_owned(),
         other => panic!("{other:?}"),
     }
@@ -106,10 +101,7 @@ async fn app_finds_the_installation_of_each_owner() {
     assert_eq!(all.len(), MANY + 1, "those of both installations");
     assert!(password(forge.as_ref(), "jane/only").await.starts_with("ghs_2."));
     assert!(password(forge.as_ref(), "acme/shop").await.starts_with("ghs_1."));
-    let error = forge
-        .clone_credential(&path("other/shop"))
-        .await
-        .unwrap_err();
+    let error = forge.clone_credential(&path("other/shop")).await.unwrap_err();
     assert_eq!(
         (error.reason(), error.class()),
         (Reason::GitRepositoryNotFound, Class::Terminal)
@@ -120,10 +112,7 @@ async fn app_finds_the_installation_of_each_owner() {
             .contains("installation of the App that includes other/shop"),
         "{error}"
     );
-    let error = forge
-        .clone_credential(&path("acme/hidden"))
-        .await
-        .unwrap_err();
+    let error = forge.clone_credential(&path("acme/hidden")).await.unwrap_err();
     assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");
     server.assert_legal();
 }

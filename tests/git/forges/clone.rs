@@ -152,7 +152,9 @@ async fn submodule_gets_a_token_of_its_own_and_the_cache_outlives_the_tokens() {
     assert!(first > 0);
     // An hour later the tokens are others.
     server.service.revoke_tokens();
-    let Remote::Forge(at) = &remote else { unreachable!() };
+    let Remote::Forge(at) = &remote else {
+        unreachable!()
+    };
     assert!(at.forge.forget_credential(&path("acme/shop")));
     assert!(at.forge.forget_credential(&path("acme/repo-001")));
     assert_eq!(check_out().await, "the submodule");

@@ -62,10 +62,7 @@ async fn obeys(forge: &dyn Forge, web: &str, account: &str) {
     );
     assert!(error.to_string().contains("acme/not-there"), "{error}");
 
-    let credential = forge
-        .clone_credential(&path("acme/shop"))
-        .await
-        .unwrap();
+    let credential = forge.clone_credential(&path("acme/shop")).await.unwrap();
     let GitCredential::Basic { username, password } = &credential.value else {
         panic!("a token is a password");
     };
@@ -157,10 +154,7 @@ async fn bitbucket_obeys_the_contract_with_each_credential() {
     ] {
         let forge = try_connect(&json!({"bitbucket": spec}), secret, &options).unwrap();
         obeys(forge.as_ref(), &server.url, account).await;
-        let credential = forge
-            .clone_credential(&path("acme/shop"))
-            .await
-            .unwrap();
+        let credential = forge.clone_credential(&path("acme/shop")).await.unwrap();
         let GitCredential::Basic { username, .. } = &credential.value else {
             panic!("a token is a password");
         };

@@ -141,7 +141,10 @@ async fn highest_tag_is_peeled_to_its_own_commit() {
     let world = Harness::development();
     let tagged = |tag: &str, hash: &str| (tag.to_owned(), commit(hash));
     assert_eq!(world.highest_tag(&remote, "v*").await, tagged("v1.10.0", &second));
-    assert_eq!(world.highest_tag(&remote, "v1.9.*").await, tagged("v1.9.0", &first));
+    assert_eq!(
+        world.highest_tag(&remote, "v1.9.*").await,
+        tagged("v1.9.0", &first)
+    );
     let checkout = world.fetch(&remote, &highest("v*")).await.unwrap();
     assert_eq!(super::read(&checkout, "a"), "2");
     drop(checkout);
@@ -153,12 +156,19 @@ async fn highest_tag_is_peeled_to_its_own_commit() {
     assert_eq!(world.highest_tag(&remote, "v*").await, tagged("v1.9.0", &first));
 
     let error = world.fetch(&remote, &highest("release-*")).await.unwrap_err();
-    let words = ["matches \"release-*\"", "none of its 2 tags", "spec.trigger.tagPattern"];
+    let words = [
+        "matches \"release-*\"",
+        "none of its 2 tags",
+        "spec.trigger.tagPattern",
+    ];
     expect(&error, NoMatchingTag, Terminal, &words);
     let error = world.fetch(&remote, &highest("v[")).await.unwrap_err();
     expect(&error, InvalidSpec, Terminal, &["spec.trigger.tagPattern"]);
     let empty = GitRepo::with(&[("a", "1")]);
-    let error = world.fetch(&file_remote(empty.path()), &highest("v*")).await.unwrap_err();
+    let error = world
+        .fetch(&file_remote(empty.path()), &highest("v*"))
+        .await
+        .unwrap_err();
     expect(&error, NoMatchingTag, Terminal, &["it has no tags"]);
     world.is_clean();
 }

@@ -9,7 +9,8 @@ use crate::common::unique;
 impl Harness {
     /// Records a delivery on an Application, as the webhook receiver does.
     async fn deliver(&self, name: &str, delivery: &Value) {
-        let annotations = json!({"davit.dev/requestedAt": unique("at"), "davit.dev/delivery": delivery.to_string()});
+        let annotations =
+            json!({"davit.dev/requestedAt": unique("at"), "davit.dev/delivery": delivery.to_string()});
         self.patch(name, json!({"metadata": {"annotations": annotations}}))
             .await;
     }
@@ -17,7 +18,11 @@ impl Harness {
     /// The revisions of the Releases of `shop`, in order.
     async fn revisions(&self) -> Vec<String> {
         let all = self.releases("shop").await;
-        let revision = |release: &Value| release["status"]["source"]["revision"].as_str().map(str::to_owned);
+        let revision = |release: &Value| {
+            release["status"]["source"]["revision"]
+                .as_str()
+                .map(str::to_owned)
+        };
         all.iter().filter_map(revision).collect()
     }
 
@@ -29,8 +34,7 @@ impl Harness {
 
     async fn wait_until_answered(&self, name: &str) -> Value {
         self.wait_until(name, "answered", |app| {
-            app["status"]["lastHandledReconcileAt"]
-                == app["metadata"]["annotations"]["davit.dev/requestedAt"]
+            app["status"]["lastHandledReconcileAt"] == app["metadata"]["annotations"]["davit.dev/requestedAt"]
         })
         .await
     }
@@ -58,8 +62,15 @@ async fn commit_without_watched_changes_creates_no_release_but_a_changed_spec_de
     let unwatched = repo.commit("Two", &[("src/docs/a", "2"), ("README", "2")]);
     let app = davit.request_and_wait("shop").await;
     let source = condition(&app, "SourceReady");
-    assert_eq!((&source["status"], &source["reason"]), (&json!("True"), &json!("NoWatchedChange")), "{app:#}");
-    assert!(source["message"].as_str().unwrap().contains(&unwatched[..12]), "{source}");
+    assert_eq!(
+        (&source["status"], &source["reason"]),
+        (&json!("True"), &json!("NoWatchedChange")),
+        "{app:#}"
+    );
+    assert!(
+        source["message"].as_str().unwrap().contains(&unwatched[..12]),
+        "{source}"
+    );
     assert_eq!(app["status"]["source"]["revision"], json!(first));
     assert_eq!(app["status"]["source"]["unwatchedRevision"], json!(unwatched));
     assert_eq!(condition(&app, "Ready")["status"], "True");
@@ -69,7 +80,11 @@ async fn commit_without_watched_changes_creates_no_release_but_a_changed_spec_de
     davit.stop_controller().await;
     davit.start_controller();
     let app = davit.request_and_wait("shop").await;
-    assert_eq!(condition(&app, "SourceReady")["reason"], "NoWatchedChange", "{app:#}");
+    assert_eq!(
+        condition(&app, "SourceReady")["reason"],
+        "NoWatchedChange",
+        "{app:#}"
+    );
     assert_eq!(davit.revisions().await, [first.as_str()]);
 
     davit
@@ -91,7 +106,11 @@ async fn commit_without_watched_changes_creates_no_release_but_a_changed_spec_de
     davit.wait_for_phase("shop-4", "Succeeded").await;
     repo.git(["commit", "--quiet", "--amend", "--message", "Five"]);
     let app = davit.request_and_wait("shop").await;
-    assert_eq!(condition(&app, "SourceReady")["reason"], "NoWatchedChange", "{app:#}");
+    assert_eq!(
+        condition(&app, "SourceReady")["reason"],
+        "NoWatchedChange",
+        "{app:#}"
+    );
     davit.wait_until_idle().await;
     let all = [&first, &unwatched, &watched, &forced].map(String::as_str);
     assert_eq!(davit.revisions().await, all);
@@ -118,9 +137,15 @@ async fn highest_matching_tag_is_deployed_at_its_own_commit() {
     let repo = repo(GOOD);
     let davit = shop_with_trigger(&repo, json!({"on": "Tag", "tagPattern": "v*"})).await;
     let app = davit
-        .wait_until("shop", "stalled", |app| condition(app, "Stalled")["status"] == "True")
+        .wait_until("shop", "stalled", |app| {
+            condition(app, "Stalled")["status"] == "True"
+        })
         .await;
-    assert_eq!(condition(&app, "SourceReady")["reason"], "NoMatchingTag", "{app:#}");
+    assert_eq!(
+        condition(&app, "SourceReady")["reason"],
+        "NoMatchingTag",
+        "{app:#}"
+    );
 
     let first = repo.head();
     repo.git(["tag", "v1.9.0"]);
@@ -164,7 +189,13 @@ async fn delivery_deploys_the_pushed_commit_and_never_leads_back() {
     davit.deliver("shop", &push(&fourth, "3")).await;
     davit.wait_for_phase("shop-3", "Succeeded").await;
     // Late, repeated, of an older commit, and of a commit that does not exist.
-    for (revision, id) in [(&third, "2"), (&second, "1"), (&first, "0"), (&"1".repeat(40), "9"), (&fourth, "3")] {
+    for (revision, id) in [
+        (&third, "2"),
+        (&second, "1"),
+        (&first, "0"),
+        (&"1".repeat(40), "9"),
+        (&fourth, "3"),
+    ] {
         davit.deliver("shop", &push(revision, id)).await;
         davit.wait_until_answered("shop").await;
     }
@@ -179,7 +210,10 @@ async fn delivery_deploys_the_pushed_commit_and_never_leads_back() {
     let forced = repo.commit("Forced", &[("a", "5")]);
     davit.request_and_wait("shop").await;
     let release = davit.wait_for_phase("shop-4", "Succeeded").await;
-    assert_eq!(release["status"]["cause"]["kind"], "Poll", "the delivery is of another commit");
+    assert_eq!(
+        release["status"]["cause"]["kind"], "Poll",
+        "the delivery is of another commit"
+    );
     davit.deliver("shop", &push(&fourth, "3")).await;
     davit.wait_until_answered("shop").await;
     davit.wait_until_idle().await;
