@@ -40,6 +40,7 @@ use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::swarm::SwarmRuntime;
 use crate::source::{Git, GitOptions};
+use crate::subresources::{self, Subresources};
 use davit_apiserver::{ApiServer, Identity, OpenError, Options, StoreError};
 
 /// How often the kubeconfig's certificate is checked.
@@ -51,9 +52,11 @@ const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest that the engine may take to answer a ping before it is reported as away.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Counters and the state of health checks. Clones share them.
+/// What endpoints show of the controller: counters, the state of health checks, and subresources. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Monitoring {
+    /// For the API group of subresources.
+    pub subresources: Subresources,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// For `/livez` and `/readyz`.
@@ -64,7 +67,7 @@ impl From<Metrics> for Monitoring {
     fn from(metrics: Metrics) -> Self {
         Self {
             metrics,
-            health: Health::default(),
+            ..Self::default()
         }
     }
 }
@@ -171,11 +174,19 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
         .install_known_crds(&definitions)
         .await
         .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
+    server
+        .mount(
+            subresources::GROUP,
+            subresources::VERSION,
+            monitoring.subresources.router(),
+        )
+        .await?;
     let address = config.listen.unwrap_or_else(|| ([127, 0, 0, 1], 6443).into());
     let listener = http::bind("--listen", address).await?;
     let address = listener.local_addr()?;
     let served = server.serve(listener)?;
     let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
+    subresources::roles::install(&client).await?;
     let kubeconfig = config.data_dir.join("kubeconfig");
     let text = server.kubeconfig(address);
     update_private(&kubeconfig, text.as_bytes())?;
@@ -430,6 +441,7 @@ pub async fn controller_loop(
         forges,
     });
     monitoring.observe(&stores, &ctx.jobs);
+    monitoring.subresources.start(Arc::clone(&ctx));
     watch::run(ctx, stores, woken, stop).await;
 }
 

@@ -11,6 +11,7 @@ pub mod gc;
 pub mod git_provider;
 mod job_failure;
 pub mod job_queue;
+pub mod logs;
 pub mod observe;
 pub mod orphans;
 pub mod problem;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use davit::api::{Application, Release};
+use davit::app::Monitoring;
 use davit::builder::fake::FakeBuilder;
 use davit::config::Config;
 use davit::controller::tools::Tools;
@@ -15,6 +16,7 @@ use davit::model::AppId;
 use davit::redact::Secret;
 use davit::runtime::fake::FakeRuntime;
 use davit::source::{Git, GitOptions};
+use davit::subresources::{self, Subresources};
 use davit_apiserver::{ApiServer, Identity, Options};
 use futures::future::BoxFuture;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -46,6 +48,7 @@ pub struct Harness {
     pub runtime: FakeRuntime,
     pub builder: FakeBuilder,
     pub metrics: Metrics,
+    subresources: Subresources,
     config: Config,
     server: ApiServer,
     _dir: tempfile::TempDir,
@@ -77,8 +80,14 @@ impl Harness {
             .map(|crd| serde_json::to_value(crd).unwrap())
             .collect();
         server.install_crds(&definitions).await.unwrap();
+        let subresources = Subresources::default();
+        server
+            .mount(subresources::GROUP, subresources::VERSION, subresources.router())
+            .await
+            .unwrap();
         let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
         let mut started = Self {
+            subresources,
             client,
             runtime: FakeRuntime::default(),
             builder: FakeBuilder::default(),
@@ -149,7 +158,9 @@ impl Harness {
             work_dir,
         };
         let stop = CancellationToken::new();
-        let (config, metrics) = (self.config.clone(), self.metrics.clone());
+        let config = self.config.clone();
+        let mut monitoring = Monitoring::from(self.metrics.clone());
+        monitoring.subresources = self.subresources.clone();
         let (containers, told) = (Arc::new(self.runtime.clone()), stop.clone());
         let connection = Connection::new(self.server.router_as(Identity::trusted("system:davit")));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -161,8 +172,7 @@ impl Harness {
             let connection = connection.clone();
             async move {
                 let client = Client::new(connection, "default");
-                davit::app::controller_loop(&config, "", client, told, metrics.into(), containers, tools)
-                    .await;
+                davit::app::controller_loop(&config, "", client, told, monitoring, containers, tools).await;
             }
         });
         self.runs = Some(Running {
@@ -171,6 +181,11 @@ impl Harness {
             connection,
             runtime: Some(runtime),
         });
+    }
+
+    /// The API as this user sees it.
+    pub fn router_as(&self, identity: Identity) -> axum::Router {
+        self.server.router_as(identity)
     }
 
     /// Lets the controller write `writes` times from now on; then none of its requests is answered any more.

@@ -10,7 +10,7 @@
 mod crashes;
 mod drift;
 mod failures;
-mod harness;
+pub mod harness;
 mod lifecycle;
 mod redaction;
 mod rollouts;
