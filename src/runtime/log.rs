@@ -179,13 +179,13 @@ mod tests {
         Lines::new(masker, None, None)
     }
 
-    fn known(secret: &str) -> Option<Masker> {
-        Some(Masker::new(&[Secret::from(secret)]))
+    fn known(secret: &str) -> Masker {
+        Masker::new(&[Secret::from(secret)])
     }
 
     #[test]
     fn parts_become_masked_lines_per_stream() {
-        let mut lines = lines(known("hunter2"));
+        let mut lines = lines(Some(known("hunter2")));
         let mut push = |stream, second, text: &str| {
             let entry = format!("{} {text}", at(second));
             lines.push(stream, entry.as_bytes()).map(|line| line.text)
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn times_bound_the_lines_exactly() {
         let time = |second| Some(at(second).parse().unwrap());
-        let mut lines = Lines::new(known("x"), time(2), time(4));
+        let mut lines = Lines::new(Some(known("x")), time(2), time(4));
         let shown: Vec<u32> = (1..=5)
             .filter(|second| {
                 let entry = format!("{} line\n", at(*second));
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn endless_line_is_passed_on_in_pieces_that_cut_no_secret() {
         let secret = "correct-horse-battery-staple";
-        let mut lines = lines(known(secret));
+        let mut lines = lines(Some(known(secret)));
         let mut shown = String::new();
         let mut most = 0;
         let text = format!("{}{secret}", "x".repeat(997)).repeat(2000);

@@ -114,7 +114,7 @@ pub(super) async fn log(
         last: HashMap::new(),
         begun: false,
     };
-    let body = Body::from_stream(stream::unfold(State::Past(past), State::next));
+    let body = Body::from_stream(stream::unfold(State::Past(Box::new(past)), State::next));
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 
@@ -206,7 +206,7 @@ fn is_named(replica: &Replica, name: &str) -> bool {
 }
 
 enum State {
-    Past(Past),
+    Past(Box<Past>),
     Now(Box<Now>),
     End,
 }
@@ -221,7 +221,7 @@ impl State {
                 Self::Past(mut past) => match past.chunk().await {
                     Ok(chunk) if !chunk.is_empty() => return Some((Ok(chunk.into()), Self::Past(past))),
                     Ok(_) if past.source.wanted.follow && !past.source.wanted.previous => {
-                        self = Self::Now(Box::new(Now::after(past)));
+                        self = Self::Now(Box::new(Now::after(*past)));
                     }
                     Ok(_) => return None,
                     Err(error) => return Some((Err(ended(&error)), Self::End)),

@@ -144,7 +144,7 @@ async fn list(
         Some(limit) => Ok(one_page(&listing, &start, first, limit, |token| {
             token.sign(key, &scope)
         })),
-        None => Ok(whole(listing, start, first)),
+        None => Ok(whole(listing, &start, first)),
     }
 }
 
@@ -202,7 +202,7 @@ enum Next {
 }
 
 /// Everything from `start` on, page by page as the client reads.
-fn whole(listing: Listing, start: PageToken, first: Page<Value>) -> Response {
+fn whole(listing: Listing, start: &PageToken, first: Page<Value>) -> Response {
     let head = head(listing.what.kind(), &json!({})).to_string();
     let mut opening = head.strip_suffix('}').unwrap_or_default().to_owned();
     opening.push_str(",\"items\":[");

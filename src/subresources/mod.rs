@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http::Method;
 use parking_lot::RwLock;
@@ -84,5 +84,5 @@ async fn answer(
             Subresource::ReleaseLog => release_log::log(&controller, &target, &parameters).await,
         }
     };
-    answered.await.unwrap_or_else(|failure| failure.into_response())
+    answered.await.unwrap_or_else(IntoResponse::into_response)
 }

@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use http::header;
 use kube::api::ListParams;
 use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -50,7 +50,7 @@ pub(super) async fn log(
     let Some(release) = lookup::read(&api, target).await? else {
         let all = api.list_metadata(&ListParams::default()).await;
         let all = all.map_err(|error| cluster_problem("list the Releases", &error))?;
-        let names: Vec<String> = all.iter().map(|known| known.name_any()).collect();
+        let names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
         return Err(lookup::not_found::<Release>(target, &names));
     };
     let path = path(controller, &release, target).await?;
