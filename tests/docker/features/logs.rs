@@ -63,7 +63,7 @@ impl Follower {
     /// All lines until the end of the log.
     fn rest(self) -> Vec<String> {
         let mut rest = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(60)) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_mins(1)) {
             rest.push(line);
         }
         rest
@@ -196,7 +196,7 @@ fn reader_that_stands_still_holds_no_memory_and_delays_nobody() {
         json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", print]}),
     );
     davit.wait_until_done("shop");
-    wait_for("the whole output", Duration::from_secs(60), || {
+    wait_for("the whole output", Duration::from_mins(1), || {
         (log(&davit, "applications/shop/log?tailLines=1") == "end\n").then_some(())
     });
     let resident = || {
