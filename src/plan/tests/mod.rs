@@ -2,14 +2,20 @@
 
 mod given;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::application_status::status;
 use super::{Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, plan, record};
+use crate::api::ApplicationStatus;
 use given::{Given, NOW};
 
-/// The rows. `UPDATE=1 cargo test --lib plan::tests` writes the expected lines anew.
+/// The rows. `UPDATE=1 cargo test --lib plan::tests` writes the expected lines, and the messages, anew.
 const ROWS: &str = include_str!("rows.txt");
+/// Every message of a condition, a failure or a cause that a row leads to.
+const MESSAGES: &str = include_str!("messages.txt");
 
 #[test]
 fn plan_of_each_state_is_as_the_row_says() {
@@ -29,9 +35,8 @@ fn plan_of_each_state_is_as_the_row_says() {
         found.push('\n');
     }
     let found = format!("{}\n", found.trim_end());
-    let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/tests/rows.txt");
     if found != ROWS && update() {
-        std::fs::write(&rows, &found).unwrap();
+        write("rows.txt", &found);
     } else {
         for (row, (expected, got)) in ROWS.split("\n\n").zip(found.split("\n\n")).enumerate() {
             assert_eq!(expected.trim_end(), got.trim_end(), "row {row}");
@@ -40,13 +45,66 @@ fn plan_of_each_state_is_as_the_row_says() {
     }
 }
 
+#[test]
+fn messages_of_all_states_are_as_recorded() {
+    let mut messages = BTreeSet::new();
+    for given in ROWS
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ' ']))
+    {
+        let (_, records, status) = reconcile(given);
+        messages.extend(described_conditions("Application", &status.conditions));
+        for (_, release) in records.in_order() {
+            messages.extend(described_conditions("Release", &release.conditions));
+            let failure = release.failure.iter();
+            messages.extend(
+                failure.map(|it| format!("Release failure in {} {}: {}", it.step, it.reason, it.message)),
+            );
+            let progress = release.progress.iter();
+            messages.extend(progress.map(|it| format!("Release progress {}: {}", it.reason, it.message)));
+            messages.extend(release.why.iter().map(|why| format!("Release why: {why}")));
+            messages.extend(
+                release
+                    .title
+                    .iter()
+                    .map(|title| format!("Release title: {title}")),
+            );
+        }
+    }
+    let found: String = messages
+        .into_iter()
+        .flat_map(|message| [message, "\n".to_owned()])
+        .collect();
+    if found != MESSAGES && update() {
+        write("messages.txt", &found);
+    } else {
+        for (expected, got) in MESSAGES.lines().zip(found.lines()) {
+            assert_eq!(expected, got);
+        }
+        assert_eq!(found, MESSAGES);
+    }
+}
+
+fn described_conditions(object: &str, conditions: &[Condition]) -> Vec<String> {
+    let describe = |condition: &Condition| {
+        let (kind, status, reason) = (&condition.type_, &condition.status, &condition.reason);
+        format!("{object} {kind}={status} {reason}: {}", condition.message)
+    };
+    conditions.iter().map(describe).collect()
+}
+
+fn write(name: &str, text: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/tests");
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
 #[allow(clippy::disallowed_methods, reason = "rows are written anew by request")]
 fn update() -> bool {
     std::env::var_os("UPDATE").is_some()
 }
 
-/// Returns the actions and the status as lines.
-fn outcome(given: &str) -> Vec<String> {
+/// Plans and records one reconcile, in which every action succeeds.
+fn reconcile(given: &str) -> (Plan, Records, ApplicationStatus) {
     let given = Given::parse(given);
     let input = given.input();
     let plan = plan(&input, NOW);
@@ -63,6 +121,14 @@ fn outcome(given: &str) -> Vec<String> {
     }
     records.finish(&input, &input.running);
     let status = status(&input, &records, &input.running, NOW);
+    (plan, records, status)
+}
+
+/// Returns the actions and the status as lines.
+fn outcome(text: &str) -> Vec<String> {
+    let given = Given::parse(text);
+    let input = given.input();
+    let (plan, records, status) = reconcile(text);
     let mut lines = described(&plan);
     for (name, release) in records.in_order() {
         let before = input.releases.iter().find(|view| view.name == name);
@@ -83,6 +149,41 @@ fn outcome(given: &str) -> Vec<String> {
     let conditions: Vec<String> = conditions.collect();
     let phase = format!("{:?}", status.phase).to_lowercase();
     lines.push(format!("{phase}: {}", conditions.join(" ")));
+    lines.extend(details(&status, input.app.status.as_ref()));
+    lines
+}
+
+/// Returns what else the status contains, as lines.
+fn details(status: &ApplicationStatus, before: Option<&ApplicationStatus>) -> Vec<String> {
+    let mut lines = Vec::new();
+    if (status.replicas, status.ready_replicas) != (0, 0) || !status.urls.is_empty() {
+        let urls = status.urls.join(" ");
+        lines.push(
+            format!(
+                "{} replicas, {} ready {urls}",
+                status.replicas, status.ready_replicas
+            )
+            .trim_end()
+            .to_owned(),
+        );
+    }
+    if let Some(release) = &status.release {
+        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
+        lines.push(format!(
+            "active {}, latest {}, {} in all",
+            name(&release.active),
+            name(&release.latest),
+            release.count
+        ));
+    }
+    if let Some(retry) = &status.retry {
+        lines.push(format!("retry: {}", serde_json::to_string(retry).unwrap()));
+    }
+    if before.is_none_or(|before| before.last_handled_reconcile_at != status.last_handled_reconcile_at)
+        && let Some(request) = &status.last_handled_reconcile_at
+    {
+        lines.push(format!("answers the request {request}"));
+    }
     lines
 }
 
