@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::validation::{at_most, cpu, ip_address, memory, mount_path, tcp_port};
+use super::validation::{at_most, cpu_amount, ip_address, memory_amount, mount_directory, tcp_port};
 use super::values::{Duration, KeyRef, PortRef, Quantity, is_false};
 
 /// A variable: a value, or a key of a Secret or ConfigMap.
@@ -151,11 +151,11 @@ pub struct Resources {
 pub struct Amounts {
     /// Cores: `1`, `250m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[garde(custom(cpu))]
+    #[garde(custom(cpu_amount))]
     pub cpu: Option<Quantity>,
     /// Bytes: `128Mi`, `1G`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[garde(custom(memory))]
+    #[garde(custom(memory_amount))]
     pub memory: Option<Quantity>,
 }
 
@@ -168,7 +168,8 @@ pub struct Amounts {
     .message("interval must be longer than 0s: remove it for the default, 5s").reason(Reason::FieldValueInvalid).field_path(".interval"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
     .message("timeout must be longer than 0s: remove it for the default, 2s").reason(Reason::FieldValueInvalid).field_path(".timeout"))]
-#[garde(allow_unvalidated, context(Vec<Port>))]
+#[garde(allow_unvalidated)]
+#[garde(context(Vec<Port>))]
 pub struct HealthCheck {
     /// GET answers with a status below 400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,7 +199,8 @@ pub struct HealthCheck {
 
 /// An HTTP check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
-#[garde(allow_unvalidated, context(Vec<Port>))]
+#[garde(allow_unvalidated)]
+#[garde(context(Vec<Port>))]
 pub struct HttpCheck {
     /// The path to GET. Default `/`.
     #[serde(default = "slash")]
@@ -211,7 +213,8 @@ pub struct HttpCheck {
 
 /// A TCP check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
-#[garde(allow_unvalidated, context(Vec<Port>))]
+#[garde(allow_unvalidated)]
+#[garde(context(Vec<Port>))]
 pub struct TcpCheck {
     /// The container port, by number or name.
     #[garde(custom(tcp_port))]
@@ -268,7 +271,7 @@ pub struct VolumeMount {
     pub name: String,
     /// Where it is in the container.
     #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[^:\s]+$"))]
-    #[garde(custom(mount_path))]
+    #[garde(custom(mount_directory))]
     pub mount_path: String,
     /// Storage that outlives containers and releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -86,7 +86,7 @@ fn invalid(message: impl fmt::Display) -> garde::Result {
 
 /// Checks an amount of cpu.
 #[expect(clippy::ref_option, reason = "garde passes the field by reference")]
-pub(super) fn cpu(amount: &Option<Quantity>, (): &()) -> garde::Result {
+pub(super) fn cpu_amount(amount: &Option<Quantity>, (): &()) -> garde::Result {
     match amount {
         Some(amount) if amount.nano_cores().is_none() => invalid(format!(
             "{amount} is not an amount of cpu: write cores from 1m to 1000, as 250m, 1 or 1.5"
@@ -97,7 +97,7 @@ pub(super) fn cpu(amount: &Option<Quantity>, (): &()) -> garde::Result {
 
 /// Checks an amount of memory.
 #[expect(clippy::ref_option, reason = "garde passes the field by reference")]
-pub(super) fn memory(amount: &Option<Quantity>, (): &()) -> garde::Result {
+pub(super) fn memory_amount(amount: &Option<Quantity>, (): &()) -> garde::Result {
     match amount {
         Some(amount) if amount.bytes().is_none() => invalid(format!(
             "{amount} is not an amount of memory: write bytes, as 128Mi or 1G"
@@ -195,7 +195,7 @@ pub(super) fn distinct_mount_paths(volumes: &[VolumeMount], (): &()) -> garde::R
 }
 
 /// Checks a directory that a volume is mounted at.
-pub(super) fn mount_path(path: &str, (): &()) -> garde::Result {
+pub(super) fn mount_directory(path: &str, (): &()) -> garde::Result {
     if path.trim_end_matches('/').is_empty() || path.split('/').any(|name| name == "..") {
         return invalid(format!(
             "{path:?} cannot be mounted: use an absolute path other than /, without .."

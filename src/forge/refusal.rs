@@ -275,7 +275,7 @@ mod tests {
         let found = error(403, &rows, r#"{"message":"Account suspended"}"#);
         assert_eq!(
             found.to_string(),
-            "read the repository at https://forge.example/: 403 Forbidden: Account suspended"
+            "cannot read the repository at https://forge.example/: 403 Forbidden: Account suspended"
         );
         let found = error(
             401,

@@ -61,7 +61,7 @@ fn messages_of_all_states_are_as_recorded() {
                 failure.map(|it| format!("Release failure in {} {}: {}", it.step, it.reason, it.message)),
             );
             let progress = release.progress.iter();
-            messages.extend(progress.map(|it| format!("Release progress {}: {}", it.reason, it.message)));
+            messages.extend(progress.map(|it| format!("Release progress {:?}: {}", it.reason, it.message)));
             messages.extend(release.why.iter().map(|why| format!("Release why: {why}")));
             messages.extend(
                 release

@@ -328,7 +328,7 @@ mod tests {
             ),
             (
                 "driver failed: listen tcp6 [::]:80: bind: cannot assign requested address",
-                "the container cannot be started: driver failed",
+                "cannot start a container: driver failed",
             ),
             ("network davit-x not found", "Anew"),
             ("Address already in use", "Anew"),
@@ -353,10 +353,7 @@ mod tests {
                 "the USER of the image",
             ),
             ("write /var/lib/x: no space left on device", "no space left"),
-            (
-                "something else",
-                "the container cannot be started: something else",
-            ),
+            ("something else", "cannot start a container: something else"),
         ] {
             let said = match start(&given, &refused(500, message)) {
                 Refusal::Port(port) => format!("Port {}", port.place()),
