@@ -49,7 +49,7 @@ pub enum SourceError {
         said: String,
     },
     /// No known_hosts, and no opt-out.
-    #[error("the host key of {url} cannot be checked: the Secret has no known_hosts")]
+    #[error("the host key of {url} cannot be checked, because the Secret has no known_hosts")]
     HostKeyMissing {
         /// The field that names the Secret.
         field: &'static str,
@@ -220,7 +220,7 @@ pub enum SourceError {
         doing: String,
     },
     /// It was cancelled, and Git has ended.
-    #[error("fetching the source was cancelled")]
+    #[error("the fetch was cancelled")]
     Cancelled,
     /// Git fails in a way that is not known.
     #[error("cannot {doing}: {said}")]
@@ -231,7 +231,7 @@ pub enum SourceError {
         said: String,
     },
     /// Git cannot be run.
-    #[error("git cannot be run")]
+    #[error("Git cannot be run")]
     Program(#[source] ProcessError),
     /// The cache or the destination cannot be used.
     #[error("cannot {doing}")]
@@ -341,7 +341,7 @@ impl Explain for SourceError {
                 format!("check the credential of {field}, and whether it may read the repository")
             }
             Self::HostKeyMissing { field, .. } => format!(
-                "add known_hosts to the Secret of {field} (ssh-keyscan prints the lines; compare them with what the server's owner publishes)"
+                "add it to the Secret of {field} (ssh-keyscan prints the lines; compare them with what the server's owner publishes)"
             ),
             Self::HostKeyUnknown { field, .. } => format!(
                 "put the server's present host key into known_hosts of the Secret of {field}, if its owner confirms the change"
