@@ -7,9 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
-use super::run::{EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount};
+use super::run::{
+    EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
+    distinct_port_names,
+};
 use super::source::{Source, Trigger};
-use super::validation::{distinct_mount_paths, distinct_port_names};
+use super::validation::{InvalidField, field_path};
 use super::values::{Duration, Later, is_false};
 
 /// What should run: source, build, environment and runtime shape.
@@ -300,6 +303,25 @@ pub struct Retry {
     pub attempts: i32,
     /// Not tried again before this time.
     pub not_before: String,
+}
+
+impl ApplicationSpec {
+    /// Checks the rules that the schema of the CRD cannot express.
+    ///
+    /// # Errors
+    /// The first field whose value cannot work.
+    pub fn check(&self) -> Result<(), InvalidField> {
+        let Err(report) = self.validate() else {
+            return Ok(());
+        };
+        let first = report.into_inner().into_iter().next();
+        first.map_or(Ok(()), |(path, error)| {
+            Err(InvalidField {
+                path: field_path(&path.to_string()),
+                message: error.message().to_owned(),
+            })
+        })
+    }
 }
 
 fn one() -> i32 {

@@ -19,6 +19,8 @@ mod release;
 mod run;
 mod source;
 mod validation;
+#[cfg(test)]
+mod validation_tests;
 mod values;
 
 pub use application::*;

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::validation::{at_most, cpu_amount, ip_address, memory_amount, mount_directory, tcp_port};
+use super::validation::{cpu_amount, first_duplicate, invalid, ip_address, memory_amount, mount_directory};
 use super::values::{Duration, KeyRef, PortRef, Quantity, is_false};
 
 /// A variable: a value, or a key of a Secret or ConfigMap.
@@ -336,6 +336,83 @@ pub enum Strategy {
     StartFirst,
     /// Old ones are stopped before new ones start.
     StopFirst,
+}
+
+/// Checks that no request is above its limit.
+fn at_most(limits: Option<&Amounts>) -> impl FnOnce(&Option<Amounts>, &()) -> garde::Result + '_ {
+    move |requests, ()| {
+        let (Some(requests), Some(limits)) = (requests, limits) else {
+            return Ok(());
+        };
+        let cpu = |amounts: &Amounts| amounts.cpu.as_ref().and_then(Quantity::nano_cores);
+        let memory = |amounts: &Amounts| amounts.memory.as_ref().and_then(Quantity::bytes);
+        for (name, request, limit) in [
+            ("cpu", cpu(requests), cpu(limits)),
+            ("memory", memory(requests), memory(limits)),
+        ] {
+            if request.zip(limit).is_some_and(|(request, limit)| request > limit) {
+                return invalid(format!(
+                    "has more {name} than limits.{name}: lower it, or raise the limit"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that no two ports have one name.
+pub(super) fn distinct_port_names(ports: &[Port], (): &()) -> garde::Result {
+    let names = ports.iter().filter_map(|port| port.name.as_deref());
+    match first_duplicate(names) {
+        Some(name) => invalid(format!(
+            "has the name {name:?} twice: give each port a name of its own"
+        )),
+        None => Ok(()),
+    }
+}
+
+impl PortRef {
+    /// Returns the number of the TCP port that a health check refers to.
+    ///
+    /// # Errors
+    /// What is wrong with the reference, and the solution; the message continues the path of the field.
+    pub fn number(&self, ports: &[Port]) -> Result<u16, String> {
+        match self {
+            Self::Number(number) => u16::try_from(*number)
+                .ok()
+                .filter(|number| *number > 0)
+                .ok_or_else(|| format!("{number} is not a port: use a number from 1 to 65535")),
+            Self::Name(name) => match ports.iter().find(|port| port.name.as_ref() == Some(name)) {
+                Some(port) if port.protocol == Protocol::Udp => {
+                    Err(format!("{name:?} is a UDP port: use the name of a TCP port"))
+                }
+                Some(port) => u16::try_from(port.container_port)
+                    .map_err(|_| format!("{name:?} has no number from 1 to 65535: change its containerPort")),
+                None => Err(format!(
+                    "{name:?} is not a name in spec.ports: add it there, or use the number"
+                )),
+            },
+        }
+    }
+}
+
+/// Checks that the port of a health check exists.
+#[expect(clippy::ptr_arg, reason = "garde passes the context by reference")]
+fn tcp_port(port: &PortRef, ports: &Vec<Port>) -> garde::Result {
+    port.number(ports).map_or_else(invalid, |_| Ok(()))
+}
+
+/// Checks that no two volumes are mounted at one path.
+pub(super) fn distinct_mount_paths(volumes: &[VolumeMount], (): &()) -> garde::Result {
+    let paths = volumes
+        .iter()
+        .map(|volume| volume.mount_path.trim_end_matches('/'));
+    match first_duplicate(paths) {
+        Some(path) => invalid(format!(
+            "has the mountPath {path:?} twice: give each volume a path of its own"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn slash() -> String {

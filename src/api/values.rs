@@ -108,7 +108,7 @@ impl Quantity {
         u64::try_from(milli * 1_000_000).ok()
     }
 
-    /// Returns an amount of memory in bytes, or `None` if it is none or 1Pi and more.
+    /// Returns an amount of memory in bytes, or `None` if it is 0, or 1Pi and more.
     pub fn bytes(&self) -> Option<u64> {
         let bytes = u64::try_from(self.whole()?).ok()?;
         (1..1 << 50).contains(&bytes).then_some(bytes)

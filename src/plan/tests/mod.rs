@@ -3,9 +3,12 @@
 mod given;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::application_status::status;
 use super::{Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, plan, record};
@@ -16,6 +19,8 @@ use given::{Given, NOW};
 const ROWS: &str = include_str!("rows.txt");
 /// Every message of a condition, a failure or a cause that a row leads to.
 const MESSAGES: &str = include_str!("messages.txt");
+/// The fields of the statuses that the reconcile of each row changes, except for conditions.
+const STATUSES: &str = include_str!("statuses.txt");
 
 #[test]
 fn plan_of_each_state_is_as_the_row_says() {
@@ -75,14 +80,68 @@ fn messages_of_all_states_are_as_recorded() {
         .into_iter()
         .flat_map(|message| [message, "\n".to_owned()])
         .collect();
-    if found != MESSAGES && update() {
-        write("messages.txt", &found);
-    } else {
-        for (expected, got) in MESSAGES.lines().zip(found.lines()) {
-            assert_eq!(expected, got);
+    compare("messages.txt", MESSAGES, &found);
+}
+
+#[test]
+fn statuses_of_all_states_are_as_recorded() {
+    let mut found = String::new();
+    for row in ROWS
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with(' '))
+    {
+        if row.starts_with('#') {
+            found.extend([row, "\n"]);
+            continue;
         }
-        assert_eq!(found, MESSAGES);
+        let given = Given::parse(row);
+        let input = given.input();
+        let (_, records, status) = reconcile(row);
+        let mut objects = vec![(
+            "shop".to_owned(),
+            changes(input.app.status.as_ref(), Some(&status)),
+        )];
+        for (name, status) in &records.statuses {
+            let before = input.releases.iter().find(|view| view.name == *name);
+            let before = before.map(|view| &view.status);
+            objects.push((name.clone(), changes(before, Some(status))));
+        }
+        for (name, changed) in objects.iter().filter(|(_, changed)| *changed != json!({})) {
+            writeln!(found, "  {name} {changed}").unwrap();
+        }
     }
+    compare("statuses.txt", STATUSES, &found);
+}
+
+/// Returns the fields that differ, with their new values. Digests depend on the key of the installation, so only the names
+/// of the inputs are shown.
+fn changes<T: Serialize>(before: Option<&T>, after: Option<&T>) -> Value {
+    let [before, after] = [before, after].map(|status| serde_json::to_value(status).unwrap());
+    let mut changed = json!({});
+    for (name, _) in [&before, &after]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flatten()
+    {
+        if name != "conditions" && before[name] != after[name] {
+            changed[name] = match after[name].as_object() {
+                Some(map) if matches!(name.as_str(), "inputs" | "config") => map.keys().cloned().collect(),
+                _ => after[name].clone(),
+            };
+        }
+    }
+    changed
+}
+
+/// Compares a text with its file, or writes the file by request.
+fn compare(name: &str, recorded: &str, found: &str) {
+    if found != recorded && update() {
+        return write(name, found);
+    }
+    for (expected, got) in recorded.lines().zip(found.lines()) {
+        assert_eq!(expected, got, "{name}");
+    }
+    assert_eq!(found, recorded, "{name}");
 }
 
 fn described_conditions(object: &str, conditions: &[Condition]) -> Vec<String> {
