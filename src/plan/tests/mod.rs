@@ -1,6 +1,7 @@
 //! Rows of the planner: a state in a few words, and the actions and the status that follow from it.
 
 mod given;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +12,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::application_status::status;
-use super::{Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, plan, record};
+use super::pin::fresh_source;
+use super::{
+    Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, plan, record, redaction_policy,
+    requeue,
+};
 use crate::api::ApplicationStatus;
 use given::{Given, NOW};
 
@@ -96,7 +101,19 @@ fn statuses_of_all_states_are_as_recorded() {
         }
         let given = Given::parse(row);
         let input = given.input();
-        let (_, records, status) = reconcile(row);
+        let (plan, records, status) = reconcile(row);
+        let next = requeue(&input, &plan, &records, status.retry.as_ref(), NOW);
+        let policy = redaction_policy(None, input.desired.known(), &input.releases);
+        let fresh = fresh_source(input.app, &input.releases);
+        let fresh = fresh.map_or(String::new(), |request| {
+            format!("; source resolved anew for {request}")
+        });
+        let files = policy.current_files.len();
+        writeln!(
+            found,
+            "  next after {next:?}{fresh}; {files} hashes with current files"
+        )
+        .unwrap();
         let mut objects = vec![(
             "shop".to_owned(),
             changes(input.app.status.as_ref(), Some(&status)),
@@ -173,7 +190,7 @@ fn reconcile(given: &str) -> (Plan, Records, ApplicationStatus) {
             Action::StartJob { .. } => {
                 ActionResult::Job(Some(super::state::JobState::Fetching { since: NOW }))
             }
-            Action::Deploy { .. } => ActionResult::Skipped,
+            Action::Deploy { .. } => given.deployed(),
             _ => ActionResult::Done,
         };
         record(&mut records, &input, action, result, NOW);

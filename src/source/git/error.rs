@@ -171,7 +171,7 @@ pub enum SourceError {
         why: String,
     },
     /// No tag matches.
-    #[error("find a tag that matches {pattern:?} in {url}: {}", if *.tags == 0 { "it has no tags".to_owned() } else { format!("none of its {} tags does", .tags) })]
+    #[error("no tag of {url} matches {pattern:?}: {}", if *.tags == 0 { "it has no tags".to_owned() } else { format!("it has {} tags", .tags) })]
     NoMatchingTag {
         /// The pattern.
         pattern: String,
@@ -181,7 +181,7 @@ pub enum SourceError {
         tags: usize,
     },
     /// The pattern of tags is invalid.
-    #[error("read spec.trigger.tagPattern {pattern:?}: {why}")]
+    #[error("the pattern {pattern:?} is invalid: {why}")]
     TagPatternInvalid {
         /// The pattern.
         pattern: String,
@@ -189,7 +189,7 @@ pub enum SourceError {
         why: String,
     },
     /// The connection gives no credential.
-    #[error("request a credential for {url}: {}", .problem.message)]
+    #[error("no credential for {url}: {}", .problem.message)]
     Credential {
         /// The repository.
         url: SafeUrl,
@@ -388,10 +388,10 @@ impl Explain for SourceError {
                 format!("check {field}, and whether Davit can reach its server; Davit tries again")
             }
             Self::NoMatchingTag { .. } => {
-                "push a tag that matches, or change spec.trigger.tagPattern; the tags are looked at again every spec.trigger.pollInterval".to_owned()
+                "push a tag that matches, or change spec.trigger.tagPattern; Davit tries again after spec.trigger.pollInterval".to_owned()
             }
             Self::TagPatternInvalid { .. } => {
-                "write it like v* or release-[0-9]*, where * stands for any characters but /".to_owned()
+                "set spec.trigger.tagPattern to a pattern such as v* or release-[0-9]*, where * stands for any characters except /".to_owned()
             }
             Self::Cancelled
             | Self::Credential { .. }

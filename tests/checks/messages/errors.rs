@@ -7,6 +7,7 @@ use std::time::Duration;
 use davit::api::{Protocol, Reason};
 use davit::builder::BuildError;
 use davit::config::ConfigError;
+use davit::error::{Class, Problem};
 use davit::forge::ForgeError;
 use davit::forge::webhook::Refusal;
 use davit::process::ProcessError;
@@ -96,6 +97,16 @@ fn source() -> Vec<(&'static str, SourceError)> {
             url: url(), said: "object a1: zeroPaddedFilemode".to_owned(),
         },
         SourceError::Lfs { .. } => SourceError::Lfs { url: url(), why: "object a1 does not exist".to_owned() },
+        SourceError::NoMatchingTag { .. } => SourceError::NoMatchingTag {
+            pattern: "v*".to_owned(), url: url(), tags: 3,
+        },
+        SourceError::TagPatternInvalid { .. } => SourceError::TagPatternInvalid {
+            pattern: "[".to_owned(), why: "a bracket is not closed".to_owned(),
+        },
+        SourceError::Credential { .. } => SourceError::Credential {
+            url: url(),
+            problem: Problem::new(Class::Transient, Reason::ForgeUnreachable, "connection refused"),
+        },
         SourceError::Submodule { .. } => SourceError::Submodule {
             path: "lib".to_owned(),
             source: Box::new(SourceError::RefNotFound {
