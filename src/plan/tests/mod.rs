@@ -1,6 +1,7 @@
 //! Rows of the planner: a state in a few words, and the actions and the status that follow from it.
 
 mod given;
+mod parts;
 mod whole;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,8 @@ use super::{
     requeue,
 };
 use crate::api::ApplicationStatus;
-use given::{Given, NOW};
+use given::Given;
+use parts::NOW;
 
 /// The rows. `UPDATE=1 cargo test --lib plan::tests` writes the expected lines, and the messages, anew.
 const ROWS: &str = include_str!("rows.txt");

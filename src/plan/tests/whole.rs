@@ -14,7 +14,7 @@ use crate::plan::values::Values;
 use crate::redact::Secret;
 use crate::runtime::MountSource;
 
-use super::given::install;
+use super::parts::install;
 
 fn spec() -> Value {
     json!({
@@ -68,6 +68,7 @@ fn pinned() -> PinnedSource {
         revision: Revision::commit(&"a1".repeat(20)).unwrap(),
         path: "/".to_owned(),
         submodules: false,
+        tag: None,
         unwatched: None,
     }
 }
