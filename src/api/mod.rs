@@ -18,6 +18,9 @@ mod git_ref;
 mod release;
 mod run;
 mod source;
+mod validation;
+#[cfg(test)]
+mod validation_tests;
 mod values;
 
 pub use application::*;
@@ -32,6 +35,7 @@ pub use git_ref::GitRef;
 pub use release::*;
 pub use run::*;
 pub use source::*;
+pub use validation::InvalidField;
 pub use values::*;
 
 use std::collections::BTreeMap;
