@@ -22,6 +22,7 @@ mod validation;
 #[cfg(test)]
 mod validation_tests;
 mod values;
+mod webhook;
 
 pub use application::*;
 pub use build::*;
@@ -37,6 +38,7 @@ pub use run::*;
 pub use source::*;
 pub use validation::InvalidField;
 pub use values::*;
+pub use webhook::*;
 
 use std::collections::BTreeMap;
 
