@@ -24,6 +24,7 @@ use crate::controller::context::Context;
 use crate::controller::job_queue::Jobs;
 use crate::controller::orphans::Orphans;
 use crate::controller::pull_journal::Pulls;
+use crate::controller::registries::Registries;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
@@ -32,6 +33,7 @@ use crate::controller::watch::{self, Stores};
 use crate::forge::{Forges, HttpOptions, HttpsProxy};
 use crate::http::health::{Check, Health};
 use crate::http::{self, Limits, Served};
+use crate::image::RegistryOptions;
 use crate::metrics::{Gauges, Metrics};
 use crate::plan::desired::Install;
 use crate::redact::Secret;
@@ -304,6 +306,9 @@ async fn work(
     })?;
     let options = BuilderOptions {
         installation: installation.clone(),
+        registries: RegistryOptions {
+            plain_http: config.insecure_registries.clone(),
+        },
         ..BuilderOptions::at(place(host), &config.instance)
     };
     let builder = DockerBuilder::new(docker.clone(), options);
@@ -408,6 +413,7 @@ pub async fn controller_loop(
             capabilities: runtime.capabilities(),
             image_prefix: crate::builder::image_prefix(&config.instance),
             image_mark: crate::builder::image_mark(installation),
+            registry: config.registry.clone(),
         },
         resolver: Resolver::new(
             client.clone(),
@@ -428,6 +434,10 @@ pub async fn controller_loop(
         runtime,
         metrics,
         forges,
+        registries: Registries {
+            default: config.registry.clone(),
+            config: config.registry_config.clone(),
+        },
     });
     monitoring.observe(&stores, &ctx.jobs);
     watch::run(ctx, stores, woken, stop).await;

@@ -15,6 +15,7 @@ use crate::runtime::Runtime;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
 use super::pull_journal::Pulls;
+use super::registries::Registries;
 use super::report::Report;
 use super::resolve::Resolver;
 use super::tools::Tools;
@@ -49,4 +50,6 @@ pub struct Context {
     pub providers: Store<GitProvider>,
     /// The connections to forges.
     pub forges: Forges,
+    /// The registries of built images.
+    pub registries: Registries,
 }

@@ -15,6 +15,7 @@ pub mod observe;
 pub mod orphans;
 pub mod problem;
 pub mod pull_journal;
+pub mod registries;
 pub mod report;
 pub mod resolve;
 pub mod tools;

@@ -151,6 +151,7 @@ impl Simulation {
                 capabilities: davit::runtime::Capabilities::DOCKER,
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
+                registry: None,
             },
             id: AppId::new("ns", "app"),
             app,
@@ -652,6 +653,7 @@ impl Simulation {
                 log_tail: String::new(),
                 commit: None,
                 built_at: None,
+                pushed_at: None,
             })
         };
         job.state = JobState::Ended(match failure {

@@ -333,6 +333,7 @@ fn install() -> Install {
         capabilities: crate::runtime::Capabilities::DOCKER,
         image_prefix: "davit.local/test".to_owned(),
         image_mark: String::new(),
+        registry: None,
     }
 }
 
@@ -354,6 +355,7 @@ fn failure(class: Class, cancelled: bool) -> JobFailure {
         log_tail: String::new(),
         commit: None,
         built_at: None,
+        pushed_at: None,
     }
 }
 

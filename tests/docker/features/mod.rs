@@ -9,6 +9,7 @@
 
 mod log_redaction;
 mod monitoring;
+mod registries;
 mod releases;
 mod running;
 mod sources_builds;
