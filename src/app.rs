@@ -26,6 +26,7 @@ use crate::controller::hooks::Hooks;
 use crate::controller::job_queue::Jobs;
 use crate::controller::orphans::Orphans;
 use crate::controller::pull_journal::Pulls;
+use crate::controller::registries::Registries;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
@@ -34,6 +35,7 @@ use crate::controller::watch::{self, Stores};
 use crate::forge::{Forges, HttpOptions, HttpsProxy};
 use crate::http;
 use crate::http::health::Check;
+use crate::image::RegistryOptions;
 use crate::plan::desired::Install;
 use crate::plan::endpoint::Endpoint;
 use crate::redact::Secret;
@@ -213,6 +215,9 @@ async fn work(
     })?;
     let options = BuilderOptions {
         installation: installation.clone(),
+        registries: RegistryOptions {
+            plain_http: config.insecure_registries.clone(),
+        },
         ..BuilderOptions::at(place(host), &config.instance)
     };
     let builder = DockerBuilder::new(docker.clone(), options);
@@ -321,6 +326,7 @@ pub async fn controller_loop(
                 is_served: config.webhook_listen.is_some(),
                 public_url: config.public_url.clone(),
             },
+            registry: config.registry.clone(),
         },
         resolver: Resolver::new(
             client.clone(),
@@ -342,6 +348,10 @@ pub async fn controller_loop(
         metrics,
         forges,
         hooks: Hooks::default(),
+        registries: Registries {
+            default: config.registry.clone(),
+            config: config.registry_config.clone(),
+        },
     });
     monitoring.observe(&stores, &ctx.jobs);
     monitoring.subresources.start(Arc::clone(&ctx));

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
+use super::image::Image;
 use super::run::{
     EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
     distinct_port_names,
@@ -52,7 +53,8 @@ use super::values::{Duration, Later, is_false};
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.image)").message("image is not in this version of Davit yet: images stay in the local engine").reason(Reason::FieldValueForbidden)
+    validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
+        .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
 )]
 pub struct ApplicationSpec {
     /// Where it comes from; nothing runs without one.
@@ -66,9 +68,9 @@ pub struct ApplicationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub build: Option<Build>,
-    /// Not in this version yet.
+    /// Where built images are pushed to; without it they stay in the engine, or go to `--registry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Later>,
+    pub image: Option<Image>,
     /// Environment of the containers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512))]

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod provider_use;
 pub mod provider_webhook;
 pub mod pull_journal;
+pub mod registries;
 pub mod report;
 pub mod resolve;
 pub mod tools;

@@ -2,6 +2,7 @@
 
 mod deploy;
 mod job;
+mod pushed;
 mod release;
 
 use std::path::PathBuf;
@@ -95,7 +96,7 @@ impl<'a> Executor<'a> {
                 revision,
                 reason,
             } => return self.create(*number, desired, revision.as_deref(), *reason).await,
-            Action::StartJob { release, job } => return self.start_job(release, job),
+            Action::StartJob { release, job } => return self.start_job(release, job).await,
             Action::CancelJob => self.ctx.jobs.cancel(self.id),
             Action::HandOver { release, job } => return Ok(self.hand_over(release, job)),
             Action::ForgetJob => self.ctx.jobs.forget(self.id),
@@ -198,6 +199,7 @@ impl<'a> Executor<'a> {
         let images = builder.images(self.id).await.map_err(|error| Problem::of(&error));
         // Until all is removed, the Application stays.
         let removed = async {
+            self.delete_all_pushed().await;
             for image in images? {
                 let removed = builder.remove(&image.tag).await;
                 removed.map_err(|error| Problem::of(&error))?;

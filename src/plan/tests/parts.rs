@@ -64,6 +64,7 @@ pub fn install() -> Install {
         image_prefix: "davit.local/test".to_owned(),
         image_mark: String::new(),
         webhooks: crate::plan::endpoint::Endpoint::default(),
+        registry: None,
     }
 }
 

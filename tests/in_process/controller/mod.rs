@@ -13,6 +13,7 @@ mod failures;
 pub mod harness;
 mod lifecycle;
 mod redaction;
+mod registries;
 mod rollouts;
 mod suspended;
 mod triggers;
