@@ -37,6 +37,8 @@ use super::values::{Duration, Later, is_false};
         .message("replicas is at most 1 with a hostPort: only one container can listen on it").reason(Reason::FieldValueInvalid).field_path(".replicas"),
     validation = Rule::new("!has(self.build) || !has(self.source) || !has(self.source.docker)")
         .message("build does nothing with source.docker, whose image is run as it is: leave build out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".build"),
+    validation = Rule::new("!has(self.trigger) || !has(self.trigger.webhook) || !has(self.source) || has(self.source.git) || has(self.source.docker)")
+        .message("trigger.webhook is for the sources git and docker: set webhook of the GitProvider instead").reason(Reason::FieldValueForbidden).field_path(".trigger.webhook"),
     validation = Rule::new("!has(self.stopGracePeriod) || duration(self.stopGracePeriod) <= duration('24h')")
         .message("stopGracePeriod is at most 24h: a container that does not heed SIGTERM holds up the next release for so long").reason(Reason::FieldValueInvalid).field_path(".stopGracePeriod"),
     validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.docker) || !(has(self.trigger.on) && self.trigger.on == 'Tag' || has(self.trigger.tagPattern) || has(self.trigger.watchPaths))")
@@ -192,7 +194,7 @@ pub struct ApplicationStatus {
     /// idle, running, done or error: a pure function of the conditions.
     #[serde(default)]
     pub phase: Phase,
-    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy.
+    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -211,6 +213,9 @@ pub struct ApplicationStatus {
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// The URL for a webhook, if `spec.trigger.webhook` is set and this Davit has a public URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
     /// Failures in a row of what is being retried; gone when it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,

@@ -19,6 +19,7 @@ mod release;
 mod run;
 mod source;
 mod values;
+mod webhook;
 
 pub use application::*;
 pub use build::*;
@@ -33,6 +34,7 @@ pub use release::*;
 pub use run::*;
 pub use source::*;
 pub use values::*;
+pub use webhook::*;
 
 use std::collections::BTreeMap;
 

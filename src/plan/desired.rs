@@ -13,6 +13,7 @@ use crate::runtime::Capabilities;
 
 use super::capabilities;
 use super::deployment::deployment;
+use super::endpoint::Endpoint;
 use super::env_expansion::{Expanded, origins as env_origins};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::quantities::amounts;
@@ -31,6 +32,8 @@ pub struct Install {
     /// What the tags of pulled images end in, which have no labels to say which of several installations with one
     /// `image_prefix` pulled them. Empty: there is only one.
     pub image_mark: String,
+    /// Where deliveries of webhooks arrive.
+    pub webhooks: Endpoint,
 }
 
 /// A source pinned to a commit or digest.

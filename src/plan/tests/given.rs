@@ -333,6 +333,7 @@ fn install() -> Install {
         capabilities: crate::runtime::Capabilities::DOCKER,
         image_prefix: "davit.local/test".to_owned(),
         image_mark: String::new(),
+        webhooks: crate::plan::endpoint::Endpoint::default(),
     }
 }
 

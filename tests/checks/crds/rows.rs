@@ -155,7 +155,11 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "appPassword": "ATBBx"}}), Some("create an API token with scopes")),
         ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "appPasswordSecretRef": {"name": "bb"}}}), Some("Bitbucket removed app passwords on 2026-07-28")),
         ("GitProvider", json!({"gitea": {"url": "https://token@git.example.com"}}), Some("url must not hold a credential")),
-        ("GitProvider", json!({"webhook": {"manage": true}}), Some("webhook is not in this version")),
+        ("GitProvider", json!({"webhook": {"manage": true, "secretRef": {"name": "hook"}}}), None),
+        ("Application", json!({"trigger": {"webhook": {"secretRef": {"name": "hook"}}}}), None),
+        ("Application", json!({"trigger": {"on": "Manual", "webhook": {"secretRef": {"name": "hook"}}}}), Some("webhook does nothing with on: Manual")),
+        ("Application", json!({"source": {"git": null, "docker": {"image": "shop:1"}}, "trigger": {"webhook": {"secretRef": {"name": "hook"}}}}), None),
+        ("Application", json!({"source": {"git": null, "gitea": {"provider": {"name": "g"}, "owner": "acme", "repository": "shop"}}, "trigger": {"webhook": {"secretRef": {"name": "hook"}}}}), Some("set webhook of the GitProvider instead")),
     ]
 }
 

@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use davit::api::{Application, Release};
+use davit::app::Monitoring;
 use davit::builder::fake::FakeBuilder;
 use davit::config::Config;
 use davit::controller::tools::Tools;
+use davit::http::webhook::Door;
 use davit::metrics::Metrics;
 use davit::model::AppId;
 use davit::redact::Secret;
@@ -46,6 +48,8 @@ pub struct Harness {
     pub runtime: FakeRuntime,
     pub builder: FakeBuilder,
     pub metrics: Metrics,
+    /// The receiver of webhooks of the controller that runs.
+    pub webhooks: Door,
     config: Config,
     server: ApiServer,
     _dir: tempfile::TempDir,
@@ -83,12 +87,13 @@ impl Harness {
             runtime: FakeRuntime::default(),
             builder: FakeBuilder::default(),
             metrics: Metrics::default(),
+            webhooks: Door::default(),
             config: Config {
                 data_dir: dir.path().to_owned(),
                 listen: None,
                 health_listen: None,
-                webhook_listen: None,
-                public_url: None,
+                webhook_listen: Some(([127, 0, 0, 1], 0).into()),
+                public_url: Some("https://davit.example.com".to_owned()),
                 instance: "loop".to_owned(),
                 key: Secret::from("the key of all digests"),
                 docker_host: None,
@@ -149,7 +154,9 @@ impl Harness {
             work_dir,
         };
         let stop = CancellationToken::new();
-        let (config, metrics) = (self.config.clone(), self.metrics.clone());
+        let monitoring = Monitoring::from(self.metrics.clone());
+        self.webhooks = monitoring.webhooks.clone();
+        let config = self.config.clone();
         let (containers, told) = (Arc::new(self.runtime.clone()), stop.clone());
         let connection = Connection::new(self.server.router_as(Identity::trusted("system:davit")));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -161,8 +168,7 @@ impl Harness {
             let connection = connection.clone();
             async move {
                 let client = Client::new(connection, "default");
-                davit::app::controller_loop(&config, "", client, told, metrics.into(), containers, tools)
-                    .await;
+                davit::app::controller_loop(&config, "", client, told, monitoring, containers, tools).await;
             }
         });
         self.runs = Some(Running {

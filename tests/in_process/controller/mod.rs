@@ -17,4 +17,5 @@ mod rollouts;
 mod suspended;
 mod triggers;
 mod validation;
+mod webhooks;
 mod write_budget;
