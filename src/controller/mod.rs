@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod build_job;
+pub mod commit_statuses;
 pub mod context;
 pub mod dangling_release;
 pub mod dereference;

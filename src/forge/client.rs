@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::error::ForgeError;
 use super::pagination::{Cursor, Page};
 use super::repository::{Repository, RepositoryPath};
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The account behind a credential, and what it reaches.
@@ -56,6 +56,17 @@ pub trait Forge: Send + Sync {
         let _ = repository;
         false
     }
+
+    /// The checks of a commit: the newest of each name, Davit's own included.
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError>;
+
+    /// Reports the status of a commit. The same status twice is no error.
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError>;
 
     /// The most pages of one list that are read.
     fn most_pages(&self) -> u32;

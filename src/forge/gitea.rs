@@ -1,5 +1,7 @@
 //! Gitea and Forgejo, over the API that both have: `/api/v1`.
 
+mod checks;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 use url::Url;
@@ -11,7 +13,7 @@ use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, total};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
 use crate::api::GiteaSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The user name for Git. Gitea reads the token from the password, and this name marks it as one.
@@ -132,6 +134,19 @@ impl Forge for Gitea {
             username: TOKEN_USER.to_owned(),
             password: self.token.clone(),
         }))
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
     }
 
     fn most_pages(&self) -> u32 {

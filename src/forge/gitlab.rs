@@ -1,5 +1,7 @@
 //! GitLab.com and self-managed GitLab, with personal, project and group access tokens.
 
+mod checks;
+
 use std::collections::HashMap;
 
 use async_trait::async_trait;
@@ -19,7 +21,7 @@ use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, total};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
 use crate::api::GitLabSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The user name for Git. GitLab accepts any with a token as the password.
@@ -194,6 +196,19 @@ impl Forge for GitLab {
             username: TOKEN_USER.to_owned(),
             password: self.token.clone(),
         }))
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
     }
 
     fn most_pages(&self) -> u32 {

@@ -17,3 +17,4 @@ mod forges;
 mod source_git;
 mod source_image;
 mod sources;
+mod triggers;

@@ -10,7 +10,7 @@ use crate::redact::SafeUrl;
 use crate::source::docker_config_json::registry_logins;
 use crate::source::{Fields, GitRemote, credential, image};
 
-use super::remote::Remote;
+use super::remote::{ForgeRemote, Remote};
 use crate::controller::dereference::Reader;
 
 /// Where a source comes from, with its credentials.
@@ -33,6 +33,17 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The repository at a forge, if it is one.
+    pub fn forge(&self) -> Option<&ForgeRemote> {
+        match self {
+            Self::Git {
+                remote: Remote::Forge(remote),
+                ..
+            } => Some(remote),
+            Self::Git { .. } | Self::Image { .. } => None,
+        }
+    }
+
     /// The server that is asked: scheme, host and port of a repository's, since a host may have several; host and port
     /// of a registry.
     pub fn server(&self) -> String {

@@ -61,7 +61,10 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", json!({"trigger": {"watchPaths": ["a/**", "!a/b"]}}), None),
         ("Application", json!({"trigger": {"on": "Tag", "watchPaths": ["a"]}}), Some("watchPaths does nothing unless on is Push")),
         ("Application", json!({"trigger": {"on": "Manual", "watchPaths": ["a"]}}), Some("watchPaths does nothing unless on is Push")),
-        ("Application", json!({"trigger": {"requireChecks": false}}), Some("requireChecks is not in this version")),
+        ("Application", json!({"trigger": {"requireChecks": {}}}), Some("trigger.requireChecks needs a forge")),
+        ("Application", json!({"trigger": {"on": "Manual", "requireChecks": {}}}), Some("requireChecks does nothing with on: Manual")),
+        ("Application", json!({"source": {"git": null, "gitea": {"provider": {"name": "gt"}, "owner": "a", "repository": "b"}}, "trigger": {"requireChecks": {}}}), None),
+        ("Application", json!({"source": {"git": null, "gitea": {"provider": {"name": "gt"}, "owner": "a", "repository": "b"}}, "trigger": {"on": "Tag", "requireChecks": {"names": ["build"]}}}), None),
         // How it is built.
         ("Application", json!({"build": {"dockerfile": {}}}), None),
         ("Application", json!({"build": {"static": {"publishDirectory": "public", "spa": true}}}), None),

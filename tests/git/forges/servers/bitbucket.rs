@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Server, Service, branches, repositories, serve};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const EMAIL: &str = "jane@example.com";
@@ -18,6 +18,7 @@ pub const CLIENT: (&str, &str) = ("key4d0f", "secret4d0f");
 pub struct Bitbucket {
     /// How many tokens the consumer got.
     pub signed_in: AtomicUsize,
+    reported: Reported,
 }
 
 pub async fn start() -> Server<Bitbucket> {
@@ -89,11 +90,11 @@ impl Service for Bitbucket {
             let token = format!("consumer-{number}-{}", "x".repeat(2600));
             return Answer::ok(json!({"access_token": token, "expires_in": 7200, "token_type": "bearer"}));
         }
-        route(asked).unwrap_or_else(|refusal| refusal)
+        route(self, asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
-fn route(asked: &Asked) -> Result<Answer, Answer> {
+fn route(bitbucket: &Bitbucket, asked: &Asked) -> Result<Answer, Answer> {
     authorize(asked)?;
     Ok(match asked.segments().as_slice() {
         ["2.0", "user"] => Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"})),
@@ -110,6 +111,41 @@ fn route(asked: &Asked) -> Result<Answer, Answer> {
         ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
             let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
             page(asked, &all, false)
+        }
+        [
+            "2.0",
+            "repositories",
+            "acme",
+            "shop",
+            "commit",
+            COMMIT,
+            "statuses",
+        ] => {
+            let others = [
+                ("build", "SUCCESSFUL"),
+                ("test", "INPROGRESS"),
+                ("lint", "FAILED"),
+                ("docs", "STOPPED"),
+            ];
+            let all = bitbucket.reported.with(&others);
+            let status = |(name, state): &(String, String)| json!({"type": "build", "key": name, "name": name, "state": state});
+            let all: Vec<_> = all.iter().map(status).collect();
+            page(asked, &all, false)
+        }
+        [
+            "2.0",
+            "repositories",
+            "acme",
+            "shop",
+            "commit",
+            COMMIT,
+            "statuses",
+            "build",
+        ] => {
+            assert!(asked.body["url"].as_str().unwrap().starts_with("http"));
+            assert!(asked.body["key"].as_str().unwrap().len() <= 40);
+            bitbucket.reported.set(&asked.body["name"], &asked.body["state"]);
+            Answer::new(201, json!({"type": "build"}))
         }
         _ => error(404, "There is no such repository", &Value::Null),
     })

@@ -2,21 +2,24 @@
 
 use serde_json::json;
 
-use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "good4d0f";
 pub const WEAK: &str = "weak4d0f";
 
-pub struct Gitea;
+#[derive(Default)]
+pub struct Gitea {
+    reported: Reported,
+}
 
 pub async fn start() -> Server<Gitea> {
-    serve(Gitea, Description::load("gitea", "", &[])).await
+    serve(Gitea::default(), Description::load("gitea", "", &[])).await
 }
 
 impl Service for Gitea {
     fn answer(&self, asked: &Asked) -> Answer {
-        route(asked).unwrap_or_else(|refusal| refusal)
+        route(self, asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
@@ -37,7 +40,7 @@ fn authorize(asked: &Asked) -> Result<(), Answer> {
     }
 }
 
-fn route(asked: &Asked) -> Result<Answer, Answer> {
+fn route(gitea: &Gitea, asked: &Asked) -> Result<Answer, Answer> {
     let segments = asked.segments();
     if segments == ["api", "v1", "version"] {
         return Ok(Answer::ok(json!({"version": "1.27.3"})));
@@ -63,6 +66,25 @@ fn route(asked: &Asked) -> Result<Answer, Answer> {
             Answer::ok(json!(items))
                 .with("link", asked.link(next, all.len(), 50))
                 .with("x-total-count", all.len().to_string())
+        }
+        ["api", "v1", "repos", "acme", "shop", "commits", COMMIT, "status"] => {
+            let others = [
+                ("build", "success"),
+                ("test", "pending"),
+                ("lint", "failure"),
+                ("docs", "skipped"),
+            ];
+            let all = gitea.reported.with(&others);
+            let (items, _) = asked.page(&all, "limit", 50);
+            let items: Vec<_> = items
+                .iter()
+                .map(|(context, state)| json!({"context": context, "status": state}))
+                .collect();
+            Answer::ok(json!({"state": "pending", "total_count": items.len(), "statuses": items}))
+        }
+        ["api", "v1", "repos", "acme", "shop", "statuses", COMMIT] => {
+            gitea.reported.set(&asked.body["context"], &asked.body["state"]);
+            Answer::new(201, json!({}))
         }
         _ => not_found(),
     })

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "ghp_good4d0f";
@@ -42,10 +42,13 @@ pub struct GitHub {
     pub suspended: bool,
     /// Repositories by installation token; `None` for all of the installation.
     tokens: Mutex<HashMap<String, (usize, Option<String>)>>,
+    /// What the App may do with statuses and checks.
+    pub statuses: Option<&'static str>,
+    reported: Reported,
 }
 
 pub async fn start(service: GitHub) -> Server<GitHub> {
-    let undescribed = &[][..];
+    let undescribed = &["/api/v3/repos/acme/shop/actions/runs"][..];
     serve(service, Description::load("github", "/api/v3", undescribed)).await
 }
 
@@ -56,6 +59,7 @@ impl GitHub {
             lifetime: 3600,
             accounts: vec!["acme"],
             contents: Some("read"),
+            statuses: Some("write"),
             ..Self::default()
         }
     }
@@ -134,6 +138,10 @@ impl GitHub {
                 422,
                 json!({"message": "There is at least one repository that does not exist"}),
             );
+        }
+        if body["permissions"].get("statuses").is_some() && self.statuses.is_none() {
+            let message = "The permissions requested are not granted to this installation.";
+            return Answer::new(422, json!({"message": message}));
         }
         let mut tokens = self.tokens.lock().unwrap();
         let token = format!("ghs_{id}.{}_4d0f", tokens.len());
@@ -287,6 +295,38 @@ impl GitHub {
                 let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
                 let link = asked.link(next, all.len(), asked.number("per_page", 30));
                 Answer::ok(json!(items)).with("link", link)
+            }
+            ["repos", "acme", "shop", "commits", COMMIT, "status"] => {
+                self.reach(asked)?;
+                let all = self.reported.with(&[("build", "success"), ("lint", "error")]);
+                let (items, _) = asked.page(&all, "per_page", 100);
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(context, state)| json!({"context": context, "state": state}))
+                    .collect();
+                Answer::ok(json!({"state": "pending", "total_count": all.len(), "statuses": items}))
+            }
+            ["repos", "acme", "shop", "commits", COMMIT, "check-runs"] => {
+                self.reach(asked)?;
+                if asked.bearer() == Some(FINE_GRAINED) {
+                    let message = "Resource not accessible by personal access token";
+                    return Err(Answer::new(403, json!({"message": message})));
+                }
+                let runs = json!([{"name": "test", "status": "queued", "conclusion": null},
+                    {"name": "docs", "status": "completed", "conclusion": "skipped"}]);
+                Answer::ok(json!({"total_count": 2, "check_runs": runs}))
+            }
+            ["repos", "acme", "shop", "actions", "runs"] => {
+                self.reach(asked)?;
+                assert_eq!(asked.query("head_sha"), Some(COMMIT));
+                let runs = json!([{"name": "test", "status": "in_progress", "conclusion": null},
+                    {"name": "docs", "status": "completed", "conclusion": "neutral"}]);
+                Answer::ok(json!({"total_count": 2, "workflow_runs": runs}))
+            }
+            ["repos", "acme", "shop", "statuses", COMMIT] => {
+                self.reach(asked)?;
+                self.reported.set(&asked.body["context"], &asked.body["state"]);
+                Answer::new(201, json!({}))
             }
             _ => not_found(),
         })

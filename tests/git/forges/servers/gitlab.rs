@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "glpat-good4d0f";
@@ -15,6 +15,7 @@ pub const GRANULAR: &str = "glpat-granular4d0f";
 pub struct GitLab {
     /// The list is too long to be counted.
     pub uncounted: bool,
+    pub reported: Reported,
 }
 
 pub async fn start(service: GitLab) -> Server<GitLab> {
@@ -91,6 +92,40 @@ impl GitLab {
                 let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
                 let link = asked.link(next, all.len(), asked.number("per_page", 20));
                 Answer::ok(json!(items)).with("link", link)
+            }
+            [
+                "projects",
+                "acme/shop",
+                "repository",
+                "commits",
+                COMMIT,
+                "statuses",
+            ] => {
+                let others = [
+                    ("build", "success"),
+                    ("test", "running"),
+                    ("lint", "failed"),
+                    ("docs", "skipped"),
+                ];
+                let all = self.reported.with(&others);
+                let (items, next) = asked.page(&all, "per_page", 100);
+                let mut items: Vec<_> = items
+                    .iter()
+                    .map(|(name, status)| json!({"name": name, "status": status, "allow_failure": false}))
+                    .collect();
+                items.push(json!({"name": "flaky", "status": "failed", "allow_failure": true}));
+                let link = asked.link(next, all.len(), asked.number("per_page", 20));
+                Answer::ok(json!(items)).with("link", link)
+            }
+            ["projects", "acme/shop", "statuses", COMMIT] => {
+                let (name, state) = (&asked.body["name"], &asked.body["state"]);
+                let known = self.reported.with(&[]);
+                if known.iter().any(|(context, was)| name == context && state == was) {
+                    let message = "Cannot transition status via :enqueue from :pending (Reason(s): Status cannot transition)";
+                    return Ok(Answer::new(400, json!({"message": message})));
+                }
+                self.reported.set(name, state);
+                Answer::new(201, json!({}))
             }
             _ => Answer::new(404, json!({"message": "404 Project Not Found"})),
         })

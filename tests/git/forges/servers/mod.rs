@@ -243,6 +243,31 @@ pub fn repositories() -> Vec<String> {
     std::iter::once("acme/shop".to_owned()).chain(more).collect()
 }
 
+/// The commit of `acme/shop` that has checks.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// The statuses that were reported of [`COMMIT`], by their context: the state as the forge has it.
+#[derive(Default)]
+pub struct Reported(Mutex<Vec<(String, String)>>);
+
+impl Reported {
+    /// Takes a status; a later one of the same context takes the place of the earlier.
+    pub fn set(&self, context: &Value, state: &Value) {
+        let (context, state) = (context.as_str().unwrap(), state.as_str().unwrap());
+        let mut all = self.0.lock().unwrap();
+        all.retain(|(known, _)| known != context);
+        all.push((context.to_owned(), state.to_owned()));
+    }
+
+    /// All of them, after those of other programs.
+    pub fn with(&self, others: &[(&str, &str)]) -> Vec<(String, String)> {
+        let others = others
+            .iter()
+            .map(|(name, state)| ((*name).to_owned(), (*state).to_owned()));
+        others.chain(self.0.lock().unwrap().iter().cloned()).collect()
+    }
+}
+
 /// The branches of `acme/shop`, with names that are hard to write.
 pub fn branches() -> Vec<String> {
     let hard = ["main", "feature/a/b", "grün", "fix#7", "-dash"].map(str::to_owned);
