@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn checks_that_are_not_named_have_to_be_the_same_for_a_while() {
-        let at = |second| Timestamp::from_second(1_000_000 + second).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
         let look = |digit, found: &str, before: Option<&Passing>, second| {
             decide(&commit(digit), &checks(found), &rule(&[]), before, at(second))
         };

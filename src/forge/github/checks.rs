@@ -26,7 +26,7 @@ impl GitHub {
             Identity::App(app) => app.checks_token(&self.api, repository).await?,
         };
         let list = |list: &[&str], scope| {
-            let path = ["repos", owner, name].iter().chain(list).copied();
+            let path = ["repos", owner, name].into_iter().chain(list.iter().copied());
             Call::get("read the checks", path)
                 .scope(scope)
                 .what(format!("the commit {commit} of {repository}"))
