@@ -7,9 +7,11 @@ use kube::runtime::controller::Action as Requeue;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::api::{Application, ApplicationStatus, Reason, Release};
+use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::application_status::{self, status};
 use crate::plan::commit_status;
+use crate::plan::endpoint;
 use crate::plan::state::ReleaseView;
 use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue};
 
@@ -51,7 +53,9 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     }
     let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
     commit_status_ended(&ctx, &id, &input, &mut records).await; // client
-    let new = status(&input, &records, &running, now); // pure
+    let mut new = status(&input, &records, &running, now); // pure
+    let secret = webhook_secret(&app, &reader).await; // client
+    endpoint::report(&app, &ctx.install.webhooks, secret, &mut new, now); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
     if let Some((forge, due)) = forge.zip(commit_status::due(&id, &input, &records, &new.urls)) {
         ctx.commit_statuses.begin(&id, &forge, due); // in the background
@@ -96,6 +100,16 @@ async fn commit_status_ended(ctx: &Context, id: &AppId, input: &PlanInput<'_>, r
     ctx.report
         .event(&about, Some(&release), true, reason, &message)
         .await;
+}
+
+/// Checks the Secret of the Application's own webhook, if it has one.
+async fn webhook_secret(app: &Application, reader: &Reader) -> Result<(), Problem> {
+    let trigger = app.spec.trigger.as_ref();
+    let Some(webhook) = trigger.and_then(|trigger| trigger.webhook.as_ref()) else {
+        return Ok(());
+    };
+    let secret = reader.webhook_secret(&webhook.secret_ref, "spec.trigger.webhook.secretRef");
+    secret.await.map(|_| ())
 }
 
 fn decide(

@@ -50,6 +50,8 @@ enum Purpose {
     Checks(RepositoryPath),
     /// Reporting the statuses of one repository's commits.
     Statuses(RepositoryPath),
+    /// Managing the hooks of one repository.
+    Hooks(RepositoryPath),
 }
 
 /// Held while a token is requested, so that concurrent builds share one request.
@@ -225,6 +227,17 @@ impl App {
         Authorization::scheme("Bearer", &token.value)
     }
 
+    /// A token that manages the hooks of one repository and nothing else.
+    pub async fn hook_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+    ) -> Result<Authorization, ForgeError> {
+        let purpose = Purpose::Hooks(repository.clone());
+        let token = self.purposeful_token(api, repository, purpose).await?;
+        Authorization::scheme("Bearer", &token.value)
+    }
+
     /// A token of the installation on a repository's account.
     async fn purposeful_token(
         &self,
@@ -258,7 +271,9 @@ impl App {
         let mut tokens = self.tokens.lock();
         let before = tokens.len();
         tokens.retain(|(_, purpose), _| match purpose {
-            Purpose::Clone(of) | Purpose::Checks(of) | Purpose::Statuses(of) => of != repository,
+            Purpose::Clone(of) | Purpose::Checks(of) | Purpose::Statuses(of) | Purpose::Hooks(of) => {
+                of != repository
+            }
             Purpose::List => true,
         });
         tokens.len() < before
@@ -316,6 +331,10 @@ impl App {
                 json!({"repositories": [name], "permissions": {"statuses": "write"}})
             }
             Purpose::List => json!({"permissions": {"metadata": "read"}}),
+            Purpose::Hooks(repository) => {
+                let name = repository.segments().last();
+                json!({"repositories": [name], "permissions": {"repository_hooks": "write"}})
+            }
         };
         let call = Call::post("create an installation token", path)
             .what(format!("the installation {id} of the App {}", self.id))
@@ -340,9 +359,21 @@ impl App {
                     "Commit statuses: write (an owner must accept new permissions)",
                 ));
             }
+            (Err(ForgeError::Other { message, .. }), Purpose::Hooks(_))
+                if message.starts_with("422") && message.contains("permissions requested") =>
+            {
+                return Err(api.scope_missing(
+                    "manage webhooks",
+                    "Webhooks: write (an owner of each account must accept it), or leave webhook.manage out and set the App's own \
+                     webhook to status.webhookUrl",
+                ));
+            }
             (
                 Err(ForgeError::Other { message, .. }),
-                Purpose::Clone(repository) | Purpose::Checks(repository) | Purpose::Statuses(repository),
+                Purpose::Clone(repository)
+                | Purpose::Checks(repository)
+                | Purpose::Statuses(repository)
+                | Purpose::Hooks(repository),
             ) if message.starts_with("422") => {
                 return Err(api.not_found(format!(
                     "the repository {repository} in the installation {id} of the App ({message})"

@@ -2,6 +2,7 @@
 
 mod app;
 mod checks;
+mod hooks;
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, HeaderMap};
@@ -16,7 +17,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, last_page, next};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GitHubSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -252,6 +253,31 @@ impl Forge for GitHub {
         status: &CommitStatus,
     ) -> Result<(), ForgeError> {
         self.report(repository, commit, status).await
+    }
+
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        self.list_hooks(repository).await
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        self.write_hook(repository, None, wanted).await
+    }
+
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        self.write_hook(repository, Some(id), wanted).await
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        self.remove_hook(repository, id).await
     }
 
     fn most_pages(&self) -> u32 {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 
+use super::hooks::{Dialect, Hooks};
 use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
@@ -25,8 +26,10 @@ pub struct Backend {
     pub token: String,
 }
 
-#[derive(Default)]
 pub struct GitHub {
+    pub hooks: Hooks,
+    /// Whether the installations may manage hooks.
+    pub manages_hooks: bool,
     /// Where Git is served from.
     pub backend: Option<Backend>,
     /// The App's public key.
@@ -45,6 +48,25 @@ pub struct GitHub {
     /// What the App may do with statuses and checks.
     pub statuses: Option<&'static str>,
     reported: Reported,
+}
+
+impl Default for GitHub {
+    fn default() -> Self {
+        Self {
+            hooks: Hooks::new(Dialect::GitHub),
+            manages_hooks: true,
+            backend: None,
+            key: Vec::new(),
+            clock_ahead: 0,
+            lifetime: 0,
+            accounts: Vec::new(),
+            contents: None,
+            suspended: false,
+            tokens: Mutex::default(),
+            statuses: None,
+            reported: Reported::default(),
+        }
+    }
 }
 
 pub async fn start(service: GitHub) -> Server<GitHub> {
@@ -139,7 +161,9 @@ impl GitHub {
                 json!({"message": "There is at least one repository that does not exist"}),
             );
         }
-        if body["permissions"].get("statuses").is_some() && self.statuses.is_none() {
+        let asks_for_hooks = body["permissions"].get("repository_hooks").is_some();
+        let asks_for_statuses = body["permissions"].get("statuses").is_some();
+        if asks_for_hooks && !self.manages_hooks || asks_for_statuses && self.statuses.is_none() {
             let message = "The permissions requested are not granted to this installation.";
             return Answer::new(422, json!({"message": message}));
         }
@@ -327,6 +351,12 @@ impl GitHub {
                 self.reach(asked)?;
                 self.reported.set(&asked.body["context"], &asked.body["state"]);
                 Answer::new(201, json!({}))
+            }
+            ["repos", "acme", "shop", "hooks", id @ ..] => {
+                if !self.reach(asked)?.contains(&"acme/shop".to_owned()) {
+                    return Ok(not_found());
+                }
+                self.hooks.answer(asked, id.first().copied())
             }
             _ => not_found(),
         })
