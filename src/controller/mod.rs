@@ -23,5 +23,6 @@ pub mod pull_journal;
 pub mod registries;
 pub mod report;
 pub mod resolve;
+mod token_secret;
 pub mod tools;
 pub mod watch;

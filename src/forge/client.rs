@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::error::ForgeError;
+use super::oauth::TokenWriter;
 use super::pagination::{Cursor, Page};
 use super::repository::{Repository, RepositoryPath};
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
@@ -147,12 +148,14 @@ pub trait Forge: Send + Sync {
 }
 
 /// The content of the Secrets that [`secret_refs`] names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ForgeSecrets {
     /// The token, the private key, or the secret of an OAuth client.
     pub credential: Option<Secret>,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,
+    /// The tokens of an OAuth application.
+    pub tokens: Option<TokenWriter>,
 }
 
 /// The credential in the secrets.

@@ -40,7 +40,7 @@ impl Gitea {
         for page in 1..=MOST_PAGES {
             let (page, limit) = (page.to_string(), PAGE.to_string());
             let call = at(&call, &Cursor::first(&[("page", &page), ("limit", &limit)]));
-            let reply: Reply<Combined> = self.api.send(&call, Some(&self.auth)).await?;
+            let reply: Reply<Combined> = self.api.send(&call, Some(&self.auth().await?)).await?;
             let statuses = reply.body.statuses.unwrap_or_default();
             let length = statuses.len();
             checks.extend(statuses.into_iter().map(|status| Check {
@@ -78,7 +78,7 @@ impl Gitea {
                 "description": status.description,
                 "target_url": status.url.as_deref().unwrap_or_default(),
             }));
-        self.api.raw(&call, Some(&self.auth)).await.map(drop)
+        self.api.raw(&call, Some(&self.auth().await?)).await.map(drop)
     }
 }
 

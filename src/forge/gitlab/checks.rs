@@ -33,10 +33,11 @@ impl GitLab {
         let call = Call::get("read the checks", path)
             .scope("read_api")
             .what(format!("the commit {commit} of {repository}"));
+        let auth = self.auth().await?;
         let mut cursor = Cursor::first(&[("per_page", PAGE_SIZE)]);
         let mut checks = Vec::new();
         for _ in 0..MOST_PAGES {
-            let page: Page<Status> = self.api.page(&call, &cursor, &self.auth).await?;
+            let page: Page<Status> = self.api.page(&call, &cursor, &auth).await?;
             checks.extend(page.items.into_iter().map(|status| Check {
                 state: status.state(),
                 name: status.name,
@@ -76,7 +77,7 @@ impl GitLab {
                 "the commit {commit} of {repository}, or the right to write to it"
             ))
             .json(body);
-        match self.api.raw(&call, Some(&self.auth)).await {
+        match self.api.raw(&call, Some(&self.auth().await?)).await {
             // The status is the same already.
             Err(ForgeError::Other { message, .. }) if message.contains("Cannot transition status") => Ok(()),
             result => result.map(drop),

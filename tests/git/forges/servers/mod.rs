@@ -26,6 +26,8 @@ pub struct Asked {
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body as a form.
+    pub form: Vec<(String, String)>,
     /// The server's base URL.
     pub base: String,
 }
@@ -37,6 +39,11 @@ impl Asked {
 
     pub fn query(&self, key: &str) -> Option<&str> {
         let found = self.query.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn form(&self, key: &str) -> Option<&str> {
+        let found = self.form.iter().find(|(name, _)| name == key);
         found.map(|(_, value)| value.as_str())
     }
 
@@ -189,6 +196,7 @@ pub async fn serve<S: Service>(service: S, description: Option<Description>) -> 
                 query: query.into_owned().collect(),
                 headers: parts.headers,
                 body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+                form: url::form_urlencoded::parse(&bytes).into_owned().collect(),
                 base,
             };
             if let Some((url, user, password)) = service.forward(&asked) {
