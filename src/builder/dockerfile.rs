@@ -66,16 +66,24 @@ pub fn base_images(text: &str) -> Vec<ImageName> {
         if let Some(comment) = line.strip_prefix('#') {
             names.extend(comment.trim().strip_prefix("syntax=").map(str::trim));
         } else if lower.starts_with("from ") {
-            names.extend(line.split_whitespace().skip(1).find(|word| !word.starts_with("--")));
+            names.extend(
+                line.split_whitespace()
+                    .skip(1)
+                    .find(|word| !word.starts_with("--")),
+            );
         } else {
             let words = line.split(|char: char| char.is_whitespace() || char == ',');
             names.extend(words.filter_map(|word| {
                 let word = word.trim_start_matches("--mount=");
-                word.strip_prefix("--from=").or_else(|| word.strip_prefix("from="))
+                word.strip_prefix("--from=")
+                    .or_else(|| word.strip_prefix("from="))
             }));
         }
     }
-    names.into_iter().filter_map(|name| ImageName::parse(name).ok()).collect()
+    names
+        .into_iter()
+        .filter_map(|name| ImageName::parse(name).ok())
+        .collect()
 }
 
 /// Path and content of the `.dockerignore` that applies: the one of this Dockerfile, else that of the context. Symbolic

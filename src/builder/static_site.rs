@@ -58,7 +58,11 @@ pub fn plan(root: &Root, site: &StaticSite, request: &BuildRequest) -> Result<So
         target: None,
         args: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        images: site.image.iter().filter_map(|image| ImageName::parse(image).ok()).collect(),
+        images: site
+            .image
+            .iter()
+            .filter_map(|image| ImageName::parse(image).ok())
+            .collect(),
     })
 }
 

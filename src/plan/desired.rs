@@ -332,11 +332,7 @@ fn image_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, install: &Inst
 }
 
 /// The repository that the image of an Application is pushed to, if it is pushed.
-fn repository(
-    app: &AppId,
-    spec: &ApplicationSpec,
-    install: &Install,
-) -> Result<Option<String>, Problem> {
+fn repository(app: &AppId, spec: &ApplicationSpec, install: &Install) -> Result<Option<String>, Problem> {
     let (field, repository) = match (&spec.image, &install.registry) {
         (Some(image), _) => ("spec.image.repository", image.repository.clone()),
         (None, Some(registry)) => {

@@ -19,8 +19,8 @@ use davit::builder::{
     BuildError, BuildRequest, BuildType, Builder as _, BuilderOptions, BuiltImage, DockerBuilder, INSTANCE,
 };
 use davit::error::Explain as _;
-use davit::job_log::JobLog;
 use davit::image::RegistryLogins;
+use davit::job_log::JobLog;
 use davit::model::{AppId, RegistryLogin};
 use davit::redact::{Masker, Secret};
 use tokio_util::sync::CancellationToken;
