@@ -50,6 +50,8 @@ use super::values::{Duration, Later, is_false};
         .message("trigger.on: Tag, trigger.tagPattern and trigger.watchPaths do nothing with source.docker, which has no commits: leave them out; an image's tag is followed with trigger.on: Push").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.on) || self.trigger.on != 'Tag' || !has(self.source) || !(has(self.source.git) && has(self.source.git.ref) || has(self.source.github) && has(self.source.github.ref) || has(self.source.gitlab) && has(self.source.gitlab.ref) || has(self.source.bitbucket) && has(self.source.bitbucket.ref) || has(self.source.gitea) && has(self.source.gitea.ref))")
         .message("ref of the source does nothing with trigger.on: Tag, which follows the tags that match trigger.tagPattern: leave ref out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
+    validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
+        .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),

@@ -181,6 +181,9 @@ pub struct ReleaseStatus {
     /// How long it took, for the column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// The status that was reported of its commit, if the source is a repository of a GitProvider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_status: Option<CommitReport>,
     /// Keyed digests of every input, by field: what `why` is computed from. They tell nothing of the values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
@@ -247,6 +250,17 @@ pub struct Cause {
     /// The ID of the delivery that announced it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<String>,
+}
+
+/// The status of a commit at its forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CommitReport {
+    /// The Release is under way.
+    Pending,
+    /// The Release is deployed.
+    Success,
+    /// The Release failed, was cancelled, or a newer one took its place.
+    Failure,
 }
 
 /// Kinds of cause.

@@ -4,6 +4,8 @@ mod action;
 pub mod application_status;
 pub mod backoff;
 mod capabilities;
+pub mod checks;
+pub mod commit_status;
 mod conditions;
 mod containers;
 mod create_release;

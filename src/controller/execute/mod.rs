@@ -213,6 +213,7 @@ impl<'a> Executor<'a> {
             }
             self.ctx.jobs.forget(self.id);
             self.ctx.resolver.forget(self.id);
+            self.ctx.commit_statuses.forget(self.id);
             self.release_finalizer().await
         };
         match removed.await {
