@@ -8,6 +8,7 @@ mod contract;
 mod credentials;
 mod hooks;
 mod openapi;
+mod payloads;
 mod recorded;
 mod servers;
 
