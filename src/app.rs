@@ -26,6 +26,7 @@ use crate::controller::hooks::Hooks;
 use crate::controller::job_queue::Jobs;
 use crate::controller::orphans::Orphans;
 use crate::controller::pull_journal::Pulls;
+use crate::controller::registries::Registries;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
@@ -34,6 +35,7 @@ use crate::controller::watch::{self, Stores};
 use crate::forge::{Forges, HttpOptions, HttpsProxy};
 use crate::http;
 use crate::http::health::Check;
+use crate::image::RegistryOptions;
 use crate::plan::desired::Install;
 use crate::plan::endpoint::Endpoint;
 use crate::redact::Secret;
@@ -42,6 +44,7 @@ use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::swarm::SwarmRuntime;
 use crate::source::{Git, GitOptions};
+use crate::subresources;
 use davit_apiserver::{ApiServer, Identity, OpenError, Options, StoreError};
 
 /// How often the kubeconfig's certificate is checked.
@@ -71,11 +74,19 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
         .install_known_crds(&definitions)
         .await
         .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
+    server
+        .mount(
+            subresources::GROUP,
+            subresources::VERSION,
+            monitoring.subresources.router(),
+        )
+        .await?;
     let address = config.listen.unwrap_or_else(|| ([127, 0, 0, 1], 6443).into());
     let listener = http::bind("--listen", address).await?;
     let address = listener.local_addr()?;
     let served = server.serve(listener)?;
     let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
+    subresources::roles::install(&client).await?;
     let kubeconfig = config.data_dir.join("kubeconfig");
     let text = server.kubeconfig(address);
     update_private(&kubeconfig, text.as_bytes())?;
@@ -204,6 +215,9 @@ async fn work(
     })?;
     let options = BuilderOptions {
         installation: installation.clone(),
+        registries: RegistryOptions {
+            plain_http: config.insecure_registries.clone(),
+        },
         ..BuilderOptions::at(place(host), &config.instance)
     };
     let builder = DockerBuilder::new(docker.clone(), options);
@@ -312,6 +326,7 @@ pub async fn controller_loop(
                 is_served: config.webhook_listen.is_some(),
                 public_url: config.public_url.clone(),
             },
+            registry: config.registry.clone(),
         },
         resolver: Resolver::new(
             client.clone(),
@@ -333,8 +348,13 @@ pub async fn controller_loop(
         metrics,
         forges,
         hooks: Hooks::default(),
+        registries: Registries {
+            default: config.registry.clone(),
+            config: config.registry_config.clone(),
+        },
     });
     monitoring.observe(&stores, &ctx.jobs);
+    monitoring.subresources.start(Arc::clone(&ctx));
     monitoring.receive(&mut stores, &ctx.client);
     watch::run(ctx, stores, woken, stop).await;
 }

@@ -47,9 +47,9 @@ use super::webhook::ProviderWebhook;
     validation = Rule::new("[has(self.gitea), has(self.github), has(self.gitlab), has(self.bitbucket)].filter(x, x).size() == 1")
         .message("exactly one of github, gitlab, bitbucket and gitea must be set").reason(Reason::FieldValueInvalid),
     validation = Rule::new("has(self.gitea) == has(oldSelf.gitea) && has(self.github) == has(oldSelf.github) && has(self.gitlab) == has(oldSelf.gitlab) && has(self.bitbucket) == has(oldSelf.bitbucket)")
-        .message("the kind of forge cannot change: create another GitProvider").reason(Reason::FieldValueForbidden),
+        .message("the kind of forge cannot be changed: create another GitProvider").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.interval) || duration(self.interval) >= duration('10s')")
-        .message("interval is at least 10s, so that no forge is asked all the time").reason(Reason::FieldValueInvalid).field_path(".interval")
+        .message("interval must be at least 10s: raise it").reason(Reason::FieldValueInvalid).field_path(".interval")
 )]
 pub struct GitProviderSpec {
     /// GitHub or GitHub Enterprise Server.
@@ -103,7 +103,7 @@ impl GitProviderSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.from) && self.from == 'Selector') == has(self.selector)")
-    .message("selector goes with from: Selector, and only with it").reason(Reason::FieldValueInvalid))]
+    .message("selector must be set with from: Selector, and only then: set both, or remove selector").reason(Reason::FieldValueInvalid))]
 pub struct AllowedNamespaces {
     /// Same (default), All, or Selector.
     #[serde(default)]

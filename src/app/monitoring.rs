@@ -1,4 +1,4 @@
-//! The endpoints of the controller itself: health checks, metrics, and the receiver of webhooks.
+//! The endpoints of the controller itself: health checks, metrics, subresources, and the receiver of webhooks.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,10 +14,13 @@ use crate::http::health::{Check, Health};
 use crate::http::webhook::{self, Door, Index};
 use crate::http::{self, Limits, Served};
 use crate::metrics::{Gauges, Metrics};
+use crate::subresources::Subresources;
 
-/// Counters, the state of health checks, and the receiver of webhooks. Clones share them.
+/// Counters, the state of health checks, subresources, and the receiver of webhooks. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Monitoring {
+    /// For the API group of subresources.
+    pub subresources: Subresources,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// For `/livez` and `/readyz`.

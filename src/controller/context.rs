@@ -16,6 +16,7 @@ use super::hooks::Hooks;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
 use super::pull_journal::Pulls;
+use super::registries::Registries;
 use super::report::Report;
 use super::resolve::Resolver;
 use super::tools::Tools;
@@ -52,4 +53,6 @@ pub struct Context {
     pub forges: Forges,
     /// The hooks that are registered at forges.
     pub hooks: Hooks,
+    /// The registries of built images.
+    pub registries: Registries,
 }

@@ -17,6 +17,7 @@ use davit::model::AppId;
 use davit::redact::Secret;
 use davit::runtime::fake::FakeRuntime;
 use davit::source::{Git, GitOptions};
+use davit::subresources::{self, Subresources};
 use davit_apiserver::{ApiServer, Identity, Options};
 use futures::future::BoxFuture;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -48,6 +49,7 @@ pub struct Harness {
     pub runtime: FakeRuntime,
     pub builder: FakeBuilder,
     pub metrics: Metrics,
+    subresources: Subresources,
     /// The receiver of webhooks of the controller that runs.
     pub webhooks: Door,
     config: Config,
@@ -81,8 +83,14 @@ impl Harness {
             .map(|crd| serde_json::to_value(crd).unwrap())
             .collect();
         server.install_crds(&definitions).await.unwrap();
+        let subresources = Subresources::default();
+        server
+            .mount(subresources::GROUP, subresources::VERSION, subresources.router())
+            .await
+            .unwrap();
         let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
         let mut started = Self {
+            subresources,
             client,
             runtime: FakeRuntime::default(),
             builder: FakeBuilder::default(),
@@ -100,6 +108,9 @@ impl Harness {
                 runtime: davit::cli::RuntimeKind::Docker,
                 max_builds: 2,
                 git_cache: 1 << 30,
+                registry: None,
+                registry_config: None,
+                insecure_registries: Vec::new(),
                 allow_local_sources: true,
                 https_proxy: None,
                 no_proxy: String::new(),
@@ -154,9 +165,10 @@ impl Harness {
             work_dir,
         };
         let stop = CancellationToken::new();
-        let monitoring = Monitoring::from(self.metrics.clone());
-        self.webhooks = monitoring.webhooks.clone();
         let config = self.config.clone();
+        let mut monitoring = Monitoring::from(self.metrics.clone());
+        monitoring.subresources = self.subresources.clone();
+        self.webhooks = monitoring.webhooks.clone();
         let (containers, told) = (Arc::new(self.runtime.clone()), stop.clone());
         let connection = Connection::new(self.server.router_as(Identity::trusted("system:davit")));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -177,6 +189,11 @@ impl Harness {
             connection,
             runtime: Some(runtime),
         });
+    }
+
+    /// The API as this user sees it.
+    pub fn router_as(&self, identity: Identity) -> axum::Router {
+        self.server.router_as(identity)
     }
 
     /// Lets the controller write `writes` times from now on; then none of its requests is answered any more.

@@ -10,9 +10,10 @@
 mod crashes;
 mod drift;
 mod failures;
-mod harness;
+pub mod harness;
 mod lifecycle;
 mod redaction;
+mod registries;
 mod rollouts;
 mod suspended;
 mod triggers;
