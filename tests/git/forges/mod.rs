@@ -9,6 +9,7 @@ mod credentials;
 mod hooks;
 mod oauth;
 mod openapi;
+mod payloads;
 mod recorded;
 mod servers;
 
