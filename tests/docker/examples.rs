@@ -72,10 +72,18 @@ impl Terminal {
     fn type_in(&self, lines: &str) -> String {
         assert!(!lines.trim().is_empty(), "there is nothing to do");
         let kubectl = crate::common::peers::file("kubectl-debian-1.20/kubectl");
+        let davit = Path::new(env!("CARGO_BIN_EXE_davit")).parent().unwrap();
         let path = std::env::var("PATH").unwrap();
         run(Command::new("bash")
             .args(["-euo", "pipefail", "-c", lines])
-            .env("PATH", format!("{}:{path}", kubectl.parent().unwrap().display()))
+            .env(
+                "PATH",
+                format!(
+                    "{}:{}:{path}",
+                    kubectl.parent().unwrap().display(),
+                    davit.display()
+                ),
+            )
             .env("KUBECONFIG", self.davit.kubeconfig())
             .current_dir(self.davit.dir()))
     }
@@ -192,6 +200,28 @@ fn example_image_works_as_its_readme_says() {
         let app = terminal.get("dapp/hello-image");
         let image = app["status"]["release"]["image"].as_str().unwrap_or_default();
         (image.ends_with(&second) && app["status"]["phase"] == "done").then_some(())
+    });
+}
+
+#[test]
+fn example_rollback_works_as_its_readme_says() {
+    let terminal = Terminal::new("ex-rollback");
+    let said = terminal.follow("10-rollback", &[("busybox:1.36", BASE_IMAGE)]);
+    assert!(
+        said.contains("goes back to greeting-1") && said.contains("Held:"),
+        "{said}"
+    );
+    let app = terminal.get("dapp/greeting");
+    assert_eq!(app["status"]["phase"], "done");
+    let back = app["status"]["release"]["active"].as_str().unwrap().to_owned();
+    let rollback = terminal.get(&format!("rel/{back}"));
+    assert_eq!(rollback["status"]["rollback"]["release"], "greeting-1");
+    // The same by the file, which names the Release.
+    terminal.type_in("kubectl create -f examples/10-rollback/rollback.yaml");
+    wait_for("the second rollback", Duration::from_mins(1), || {
+        let app = terminal.get("dapp/greeting");
+        let held_by = app["status"]["release"]["heldBy"].as_str();
+        held_by.is_some_and(|held_by| held_by != back).then_some(())
     });
 }
 

@@ -32,7 +32,18 @@ complete -c davit -n "__fish_davit_needs_command" -f -a "crds" -d 'Print the Cus
 complete -c davit -n "__fish_davit_needs_command" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
 complete -c davit -n "__fish_davit_needs_command" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
 complete -c davit -n "__fish_davit_needs_command" -f -a "status" -d 'Show what runs, since when, why, and what to do next'
+complete -c davit -n "__fish_davit_needs_command" -f -a "history" -d 'List the Releases of an Application, the oldest first'
 complete -c davit -n "__fish_davit_needs_command" -f -a "deploy" -d 'Deploy what the spec asks for now, or another commit'
+complete -c davit -n "__fish_davit_needs_command" -f -a "redeploy" -d 'Build the newest commit that was deployed again, and deploy it'
+complete -c davit -n "__fish_davit_needs_command" -f -a "rollback" -d 'Run the image and the configuration of an earlier Release again, and hold automatic deployments'
+complete -c davit -n "__fish_davit_needs_command" -f -a "cancel" -d 'Cancel the Releases that are under way, or one of them'
+complete -c davit -n "__fish_davit_needs_command" -f -a "stop" -d 'Stop the containers; everything else stays'
+complete -c davit -n "__fish_davit_needs_command" -f -a "start" -d 'Start the containers again, as many as before'
+complete -c davit -n "__fish_davit_needs_command" -f -a "restart" -d 'Replace the containers by new ones of the same Release, without a gap'
+complete -c davit -n "__fish_davit_needs_command" -f -a "suspend" -d 'Leave everything as it is: nothing is deployed, repaired or removed until `davit resume`'
+complete -c davit -n "__fish_davit_needs_command" -f -a "resume" -d 'End a suspension, and the hold of a rollback: what was held is deployed'
+complete -c davit -n "__fish_davit_needs_command" -f -a "clear" -d 'Remove Releases that ended, with their logs and images; what runs, and what a rollback refers to, stays'
+complete -c davit -n "__fish_davit_needs_command" -f -a "init" -d 'Inspect a directory and write the Application for it'
 complete -c davit -n "__fish_davit_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c davit -n "__fish_davit_using_subcommand up" -l listen -d 'Where the API server listens; port 0 takes a free one, which is then in the kubeconfig' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l data-dir -d 'Where everything is kept. Default: /var/lib/davit for root, else $XDG_DATA_HOME/davit or ~/.local/share/davit' -r -F
@@ -91,9 +102,22 @@ never\t'Without colours'"
 complete -c davit -n "__fish_davit_using_subcommand status" -s A -l all-namespaces -d 'The Applications of all namespaces'
 complete -c davit -n "__fish_davit_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c davit -n "__fish_davit_using_subcommand status" -s V -l version -d 'Print version'
-complete -c davit -n "__fish_davit_using_subcommand deploy" -l title -d 'The title of the Release. Default: Manual deployment' -r
-complete -c davit -n "__fish_davit_using_subcommand deploy" -l description -d 'More about the Release' -r
+complete -c davit -n "__fish_davit_using_subcommand history" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand history" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand history" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand history" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand history" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand history" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand history" -s V -l version -d 'Print version'
 complete -c davit -n "__fish_davit_using_subcommand deploy" -l revision -d 'A full commit hash or image digest in place of what the ref names now' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l title -d 'The title of the Release. Default: Manual deployment, Rebuild deployment or Rollback to RELEASE' -r
+complete -c davit -n "__fish_davit_using_subcommand deploy" -l description -d 'More about the Release' -r
 complete -c davit -n "__fish_davit_using_subcommand deploy" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
 complete -c davit -n "__fish_davit_using_subcommand deploy" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
 name\t'Kind and name only, for scripts'
@@ -109,11 +133,170 @@ never\t'Without colours'"
 complete -c davit -n "__fish_davit_using_subcommand deploy" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
 complete -c davit -n "__fish_davit_using_subcommand deploy" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c davit -n "__fish_davit_using_subcommand deploy" -s V -l version -d 'Print version'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "up" -d 'Run everything on this machine: API server, controller, and the local Docker Engine'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "controller" -d 'Run the controller against a cluster: KUBECONFIG, or the cluster it runs in'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "crds" -d 'Print the CustomResourceDefinitions as YAML'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "status" -d 'Show what runs, since when, why, and what to do next'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "deploy" -d 'Deploy what the spec asks for now, or another commit'
-complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status deploy help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l title -d 'The title of the Release. Default: Manual deployment, Rebuild deployment or Rollback to RELEASE' -r
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l description -d 'More about the Release' -r
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -l clean -d 'Build without the cache'
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand redeploy" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand rollback" -l title -d 'The title of the Release. Default: Manual deployment, Rebuild deployment or Rollback to RELEASE' -r
+complete -c davit -n "__fish_davit_using_subcommand rollback" -l description -d 'More about the Release' -r
+complete -c davit -n "__fish_davit_using_subcommand rollback" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand rollback" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand rollback" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand rollback" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand rollback" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand rollback" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand rollback" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand rollback" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand rollback" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand rollback" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand cancel" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand cancel" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand cancel" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand cancel" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand cancel" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand cancel" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand cancel" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand cancel" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand cancel" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand stop" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand stop" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand stop" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand stop" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand stop" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand stop" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand stop" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand stop" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand stop" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand start" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand start" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand start" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand start" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand start" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand start" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand start" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand start" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand start" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand restart" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand restart" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand restart" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand restart" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand restart" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand restart" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand restart" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand restart" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand restart" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand restart" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand suspend" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand suspend" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand suspend" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand suspend" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand suspend" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand suspend" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand suspend" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand suspend" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand suspend" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand suspend" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand resume" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand resume" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand resume" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand resume" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand resume" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand resume" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand resume" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand resume" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand resume" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand clear" -l timeout -d 'With --wait: the longest to wait, such as 90s or 5m. Default: without a limit' -r
+complete -c davit -n "__fish_davit_using_subcommand clear" -s o -l output -d 'The form of the output' -r -f -a "wide\t'A table with more columns'
+name\t'Kind and name only, for scripts'
+json\t'The object as JSON'
+yaml\t'The object as YAML'"
+complete -c davit -n "__fish_davit_using_subcommand clear" -s n -l namespace -d 'The namespace. Default: the one of the context' -r
+complete -c davit -n "__fish_davit_using_subcommand clear" -l context -d 'The context of the kubeconfig. Default: the current one' -r
+complete -c davit -n "__fish_davit_using_subcommand clear" -l kubeconfig -d 'The kubeconfig. Default: the files in KUBECONFIG, else ~/.kube/config, else that of `davit up` on this machine' -r -F
+complete -c davit -n "__fish_davit_using_subcommand clear" -l as -d 'The user to impersonate' -r
+complete -c davit -n "__fish_davit_using_subcommand clear" -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is dumb'
+always\t'Also in a pipe'
+never\t'Without colours'"
+complete -c davit -n "__fish_davit_using_subcommand clear" -l dry-run -d 'List what would be removed, and remove nothing'
+complete -c davit -n "__fish_davit_using_subcommand clear" -s w -l wait -d 'Wait for the end, and show the steps meanwhile'
+complete -c davit -n "__fish_davit_using_subcommand clear" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c davit -n "__fish_davit_using_subcommand clear" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand init" -l name -d 'The name of the Application. Default: the name of the repository or of the directory' -r
+complete -c davit -n "__fish_davit_using_subcommand init" -l port -d 'The port on which the container listens. Default: EXPOSE of the Dockerfile' -r
+complete -c davit -n "__fish_davit_using_subcommand init" -s f -l file -d 'The file to write, in the directory' -r -F
+complete -c davit -n "__fish_davit_using_subcommand init" -l force -d 'Replace the file if it exists'
+complete -c davit -n "__fish_davit_using_subcommand init" -l dry-run -d 'Print the YAML, and write nothing'
+complete -c davit -n "__fish_davit_using_subcommand init" -s h -l help -d 'Print help'
+complete -c davit -n "__fish_davit_using_subcommand init" -s V -l version -d 'Print version'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "up" -d 'Run everything on this machine: API server, controller, and the local Docker Engine'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "controller" -d 'Run the controller against a cluster: KUBECONFIG, or the cluster it runs in'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "crds" -d 'Print the CustomResourceDefinitions as YAML'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "backup" -d 'Write everything that a running `davit up` stores to a file'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "restore" -d 'Make the data directory of a new `davit up` from a backup'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "status" -d 'Show what runs, since when, why, and what to do next'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "history" -d 'List the Releases of an Application, the oldest first'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "deploy" -d 'Deploy what the spec asks for now, or another commit'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "redeploy" -d 'Build the newest commit that was deployed again, and deploy it'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "rollback" -d 'Run the image and the configuration of an earlier Release again, and hold automatic deployments'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "cancel" -d 'Cancel the Releases that are under way, or one of them'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "stop" -d 'Stop the containers; everything else stays'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "start" -d 'Start the containers again, as many as before'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "restart" -d 'Replace the containers by new ones of the same Release, without a gap'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "suspend" -d 'Leave everything as it is: nothing is deployed, repaired or removed until `davit resume`'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "resume" -d 'End a suspension, and the hold of a rollback: what was held is deployed'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "clear" -d 'Remove Releases that ended, with their logs and images; what runs, and what a rollback refers to, stays'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "init" -d 'Inspect a directory and write the Application for it'
+complete -c davit -n "__fish_davit_using_subcommand help; and not __fish_seen_subcommand_from up controller crds backup restore status history deploy redeploy rollback cancel stop start restart suspend resume clear init help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -13,6 +13,7 @@ mod failures;
 mod harness;
 mod lifecycle;
 mod redaction;
+mod rollback;
 mod rollouts;
 mod suspended;
 mod triggers;
