@@ -310,6 +310,27 @@ fn init_writes_an_application_that_can_be_applied() {
 }
 
 #[test]
+fn completion_offers_names_from_the_api_server() {
+    let session = Session::new("completion");
+    session.apply("shop", &json!({}));
+    session.apply("blog", &json!({}));
+    session.davit.wait_until_done("shop");
+    let complete = |words: &[&str]| {
+        let mut command = session.command(env!("CARGO_BIN_EXE_davit"));
+        run(command.args(["__complete", "--"]).args(words))
+    };
+    assert_eq!(complete(&["status", "-n", "completion", ""]), "blog\nshop\n:4");
+    assert_eq!(
+        complete(&["rollback", "-n=completion", "shop", "sh"]),
+        "shop-1\n:4\n"
+    );
+    assert_eq!(complete(&["status", "-n", "comp"]), "completion\n:4");
+    assert_eq!(complete(&["status", "--context", ""]), "davit\n:4");
+    // Without an answer there are no candidates, and no error in the middle of the line.
+    assert_eq!(complete(&["status", "--kubeconfig", "/nowhere", ""]), ":4");
+}
+
+#[test]
 fn kubectl_runs_the_program_as_a_plugin() {
     let session = Session::new("plugin");
     let dir = session.davit.dir().join("bin");

@@ -226,6 +226,59 @@ fn example_rollback_works_as_its_readme_says() {
 }
 
 #[test]
+fn example_environments_works_as_its_readme_says() {
+    let terminal = Terminal::new("ex-env-promote");
+    let dockerfile = |text: &str| {
+        format!(
+            "FROM {BASE_IMAGE}\nRUN mkdir /w && echo {text} > /w/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/w\"]\n"
+        )
+    };
+    let repo = GitRepo::with(&[("Dockerfile", &dockerfile("main"))]);
+    repo.git(["checkout", "--quiet", "-b", "next"]);
+    repo.commit("Next", &[("Dockerfile", &dockerfile("next"))]);
+    repo.git(["checkout", "--quiet", "main"]);
+    let to = terminal.davit.dir().join("examples");
+    std::fs::create_dir_all(&to).unwrap();
+    run(Command::new("cp")
+        .arg("-R")
+        .arg(root().join("examples/11-environments"))
+        .arg(&to));
+    let base = to.join("11-environments/base/application.yaml");
+    let text = std::fs::read_to_string(&base).unwrap();
+    assert!(text.contains("https://git.example.com/me/shop.git"));
+    std::fs::write(
+        &base,
+        text.replace("https://git.example.com/me/shop.git", &repo.url()),
+    )
+    .unwrap();
+    let readme = std::fs::read_to_string(to.join("11-environments/README.md")).unwrap();
+    let said = terminal.type_in(&commands(&readme));
+    assert!(
+        said.lines()
+            .filter(|line| line.contains("done") && line.contains("shop"))
+            .count()
+            == 3,
+        "{said}"
+    );
+    for (environment, page) in [("staging", "main"), ("preview", "next"), ("production", "main")] {
+        assert_eq!(
+            fetch_from_network(&terminal.davit, environment, "shop:8080").unwrap(),
+            page,
+            "{environment}"
+        );
+    }
+    // The image of production is the one of staging, and was not built there.
+    let image = |environment: &str| {
+        terminal.get(&format!("-n {environment} dapp/shop"))["status"]["release"]["image"].clone()
+    };
+    assert_eq!(image("staging"), image("production"));
+    assert_ne!(image("staging"), image("preview"));
+    let production = terminal.get("-n production dapp/shop");
+    assert_eq!(production["status"]["source"]["type"], "docker");
+    assert_eq!(production["status"]["readyReplicas"], 2);
+}
+
+#[test]
 fn example_gitea_works_as_its_readme_says() {
     let gitea = Gitea::start();
     gitea.create_repository(

@@ -1,5 +1,6 @@
 //! The commands that need only the API server, with their arguments.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -73,6 +74,17 @@ pub enum ClientCommand {
   davit init ./shop --dry-run   # prints it
   davit init --name shop --port 3000")]
     Init(Init),
+    /// Print what can come next on the command line: for completion.
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete(Complete),
+}
+
+/// `davit __complete`.
+#[derive(Debug, Args)]
+pub struct Complete {
+    /// The words after the program; the last one is being typed.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<OsString>,
 }
 
 /// `davit status`.

@@ -4,6 +4,7 @@ pub mod args;
 mod cancel;
 mod changes;
 pub mod commands;
+mod complete;
 mod connect;
 mod deploy;
 mod follow;
@@ -22,11 +23,11 @@ pub use commands::ClientCommand;
 
 use super::failure::Failure;
 
-/// Runs the command.
+/// Runs the command. `root` is the definition of the command line.
 ///
 /// # Errors
 /// The command failed; the message is for the user.
-pub async fn run(command: ClientCommand) -> Result<(), Failure> {
+pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Failure> {
     match command {
         ClientCommand::Status(args) => status::status(args).await,
         ClientCommand::History(args) => history::history(args).await,
@@ -41,5 +42,6 @@ pub async fn run(command: ClientCommand) -> Result<(), Failure> {
         ClientCommand::Resume(args) => changes::resume(args).await,
         ClientCommand::Clear(args) => history::clear(args).await,
         ClientCommand::Init(args) => init::init(&args),
+        ClientCommand::Complete(args) => complete::complete(root, &args.words).await,
     }
 }
