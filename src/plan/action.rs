@@ -197,8 +197,8 @@ impl CreateReason {
     pub fn why(self) -> Option<&'static str> {
         match self {
             Self::Change => None,
-            Self::Created => Some("asked for by hand"),
-            Self::RolledBack => Some("what runs already was asked for again"),
+            Self::Created => Some("requested by a user"),
+            Self::RolledBack => Some("requested by a user: what runs already"),
             Self::Requested => Some("asked for by the annotation davit.dev/requestedAt"),
             Self::Unrecorded => Some("what runs is of no recorded release"),
             Self::ImageLost => Some("the image was not in the engine any more"),

@@ -3,6 +3,7 @@
 use crate::api::{
     Application, ApplicationSpec, RESUME, Reason, ReleasePhase, ReleaseStatus, ReleaseType, RolledBack,
 };
+use crate::builder::Export;
 use crate::error::{Class, Problem};
 use crate::model::{AppId, Revision};
 
@@ -130,6 +131,7 @@ pub fn desired(
         },
         inputs,
         build: None,
+        export: Export::Engine,
         tag: origin.status.image_tag.clone(),
         config: config(&spec),
         origins,
