@@ -40,22 +40,19 @@ pub(super) fn begin(status: &mut ReleaseStatus, app: &Application) {
     status.ended.clear();
 }
 
-/// Returns the mark of the containers that serve while a restart of a Release is not complete.
-fn mark_before<'a>(app: &'a Application, release: &ReleaseStatus) -> Option<Option<&'a String>> {
+/// Returns a Release with the mark of its containers before the restart, if a restart is under way.
+pub(super) fn before(app: &Application, release: &ReleaseStatus) -> Option<ReleaseStatus> {
     let mark = release.inputs.get(RESTARTED)?;
     let complete = app
         .status
         .as_ref()
         .and_then(|status| status.restarted_at.as_ref());
-    (complete != Some(mark)).then_some(complete)
-}
-
-/// Returns a Release with the mark of its containers before the restart, if a restart is under way.
-pub(super) fn before(app: &Application, release: &ReleaseStatus) -> Option<ReleaseStatus> {
-    let mark = mark_before(app, release)?;
+    if complete == Some(mark) {
+        return None;
+    }
     let mut before = release.clone();
-    match mark {
-        Some(mark) => before.inputs.insert(RESTARTED.to_owned(), mark.clone()),
+    match complete {
+        Some(complete) => before.inputs.insert(RESTARTED.to_owned(), complete.clone()),
         None => before.inputs.remove(RESTARTED),
     };
     Some(before)

@@ -10,4 +10,3 @@ pub use git::{
     Changes, CheckoutRequest, Connection, CredentialSource, Fields, Git, GitOptions, GitRemote, ResolvedRef,
     SourceError, become_ssh_if_called_so,
 };
-pub use image_reference::ImageName;

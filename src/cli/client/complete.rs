@@ -64,8 +64,10 @@ struct Wanted {
 fn wanted(mut root: Command, before: &[String], typed: &str) -> Wanted {
     root.build();
     let mut command = &root;
-    let mut connection = Connection::default();
-    connection.color = Color::Never;
+    let mut connection = Connection {
+        color: Color::Never,
+        ..Connection::default()
+    };
     let mut positional: Vec<String> = Vec::new();
     let mut words = before.iter();
     let mut open: Option<&Arg> = None;

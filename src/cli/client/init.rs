@@ -265,15 +265,17 @@ fn yaml(found: &Found) -> String {
         "  source:".to_owned(),
         "    git:".to_owned(),
     ];
-    match &found.url {
-        Some(url) => lines.push(format!(
+    if let Some(url) = &found.url {
+        lines.push(format!(
             "      url: {}",
             serde_json::to_string(url).unwrap_or_default()
-        )),
-        None => {
-            lines.push("      # The directory is in no Git repository with a remote: push it to one, and write its URL here.".to_owned());
-            lines.push("      url: https://git.example.com/CHANGE/ME.git".to_owned());
-        }
+        ));
+    } else {
+        let advice = "push it to one, and write its URL here.";
+        lines.push(format!(
+            "      # The directory is in no Git repository with a remote: {advice}"
+        ));
+        lines.push("      url: https://git.example.com/CHANGE/ME.git".to_owned());
     }
     if let Some(branch) = &found.branch {
         lines.push(format!("      ref: {{branch: {}}}", quoted(branch)));

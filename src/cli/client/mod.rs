@@ -29,19 +29,19 @@ use super::failure::Failure;
 /// The command failed; the message is for the user.
 pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Failure> {
     match command {
-        ClientCommand::Status(args) => status::status(args).await,
-        ClientCommand::History(args) => history::history(args).await,
-        ClientCommand::Deploy(args) => deploy::deploy(args).await,
-        ClientCommand::Redeploy(args) => deploy::redeploy(args).await,
-        ClientCommand::Rollback(args) => deploy::rollback(args).await,
-        ClientCommand::Cancel(args) => cancel::cancel(args).await,
-        ClientCommand::Stop(args) => changes::stop(args).await,
-        ClientCommand::Start(args) => changes::start(args).await,
-        ClientCommand::Restart(args) => changes::restart(args).await,
-        ClientCommand::Suspend(args) => changes::suspend(args).await,
-        ClientCommand::Resume(args) => changes::resume(args).await,
-        ClientCommand::Clear(args) => history::clear(args).await,
+        ClientCommand::Status(args) => Box::pin(status::status(args)).await,
+        ClientCommand::History(args) => Box::pin(history::history(args)).await,
+        ClientCommand::Deploy(args) => Box::pin(deploy::deploy(args)).await,
+        ClientCommand::Redeploy(args) => Box::pin(deploy::redeploy(args)).await,
+        ClientCommand::Rollback(args) => Box::pin(deploy::rollback(args)).await,
+        ClientCommand::Cancel(args) => Box::pin(cancel::cancel(args)).await,
+        ClientCommand::Stop(args) => Box::pin(changes::stop(args)).await,
+        ClientCommand::Start(args) => Box::pin(changes::start(args)).await,
+        ClientCommand::Restart(args) => Box::pin(changes::restart(args)).await,
+        ClientCommand::Suspend(args) => Box::pin(changes::suspend(args)).await,
+        ClientCommand::Resume(args) => Box::pin(changes::resume(args)).await,
+        ClientCommand::Clear(args) => Box::pin(history::clear(args)).await,
         ClientCommand::Init(args) => init::init(&args),
-        ClientCommand::Complete(args) => complete::complete(root, &args.words).await,
+        ClientCommand::Complete(args) => Box::pin(complete::complete(root, &args.words)).await,
     }
 }

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn release(number: i64, image: &str, more: Value) -> Release {
+    fn release(number: i64, image: &str, more: &Value) -> Release {
         let mut status =
             json!({"number": number, "phase": "Succeeded", "image": image, "config": {"replicas": 1}});
         for (field, value) in more.as_object().unwrap() {
@@ -96,14 +96,14 @@ mod tests {
     #[test]
     fn rollback_goes_to_the_newest_release_that_differs() {
         let back = |number: i64, to: &str, image: &str| {
-            release(number, image, json!({"rollback": {"release": to, "spec": "s"}}))
+            release(number, image, &json!({"rollback": {"release": to, "spec": "s"}}))
         };
         let releases = [
-            release(1, "a", json!({})),
-            release(2, "b", json!({})),
-            release(3, "c", json!({"phase": "Failed"})),
-            release(4, "d", json!({})),
-            release(5, "d", json!({})),
+            release(1, "a", &json!({})),
+            release(2, "b", &json!({})),
+            release(3, "c", &json!({"phase": "Failed"})),
+            release(4, "d", &json!({})),
+            release(5, "d", &json!({})),
             back(6, "shop-2", "b"),
         ];
         for (active, expected) in [("shop-5", "shop-2"), ("shop-6", "shop-1"), ("shop-2", "shop-1")] {
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn release_is_chosen_by_name_or_number() {
-        let releases = [release(1, "a", json!({})), release(2, "b", json!({}))];
+        let releases = [release(1, "a", &json!({})), release(2, "b", &json!({}))];
         for given in ["2", "shop-2"] {
             assert_eq!(pick(given, "shop", &releases).unwrap().name_any(), "shop-2");
         }

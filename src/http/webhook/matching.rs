@@ -2,8 +2,8 @@
 
 use crate::api::{Application, Delivery, GitRef, SourceKind, TriggerOn};
 use crate::forge::webhook::{Event, Push, PushedRef};
+use crate::image::ImageName;
 use crate::model::CommitId;
-use crate::source::ImageName;
 
 /// The longest name of an account that is recorded, in bytes.
 const LONGEST_ACTOR: usize = 255;

@@ -88,6 +88,7 @@ pub fn failure(class: Class, cancelled: bool) -> JobFailure {
         log_tail: "error: it is so".to_owned(),
         commit: Some(("Sell shoes".to_owned(), "Jane".to_owned())),
         built_at: Some(ago(2)),
+        pushed_at: None,
     }
 }
 
