@@ -84,6 +84,7 @@ impl Model {
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
                 webhooks: davit::plan::endpoint::Endpoint::default(),
+                registry: None,
             },
             releases: Vec::new(),
             parents: vec![None],

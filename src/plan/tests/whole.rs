@@ -21,7 +21,7 @@ fn spec() -> Value {
         "source": {"git": {"url": "https://h.example/shop.git"}},
         "build": {"dockerfile": {"path": "Dockerfile", "context": "."}},
         "env": [{"name": "PORT", "value": "80"}, {"name": "TOKEN", "value": "s"}],
-        "envFrom": [{"secretRef": {"name": "keys", "optional": false}}],
+        "envFrom": [{"secretRef": {"name": "keys"}}],
         "replicas": 2,
         "command": ["serve", "$(PORT)"],
         "args": ["--token", "$(TOKEN)"],
