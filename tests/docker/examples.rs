@@ -246,9 +246,9 @@ fn example_environments_works_as_its_readme_says() {
     std::fs::create_dir_all(&to).unwrap();
     run(Command::new("cp")
         .arg("-R")
-        .arg(root().join("examples/11-environments"))
+        .arg(root().join("examples/12-environments"))
         .arg(&to));
-    let base = to.join("11-environments/base/application.yaml");
+    let base = to.join("12-environments/base/application.yaml");
     let text = std::fs::read_to_string(&base).unwrap();
     assert!(text.contains("https://git.example.com/me/shop.git"));
     std::fs::write(
@@ -256,7 +256,7 @@ fn example_environments_works_as_its_readme_says() {
         text.replace("https://git.example.com/me/shop.git", &repo.url()),
     )
     .unwrap();
-    let readme = std::fs::read_to_string(to.join("11-environments/README.md")).unwrap();
+    let readme = std::fs::read_to_string(to.join("12-environments/README.md")).unwrap();
     let said = terminal.type_in(&commands(&readme));
     assert!(
         said.lines()
