@@ -207,7 +207,7 @@ pub struct ApplicationStatus {
     /// idle, running, done or error: a pure function of the conditions.
     #[serde(default)]
     pub phase: Phase,
-    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady.
+    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady, AutoDeployHeld.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -232,6 +232,9 @@ pub struct ApplicationStatus {
     /// Failures in a row of what is being retried; gone when it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// The value of the annotation `davit.dev/restartedAt` whose restart is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<String>,
     /// The value of the annotation `davit.dev/requestedAt` (or Flux's) that was acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -302,6 +305,9 @@ pub struct ReleaseSummary {
     /// How many releases there have been.
     #[serde(default)]
     pub count: i64,
+    /// The Release of type Rollback that holds automatic deployments, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
 }
 
 /// Failures in a row, kept in status so that they survive a restart.

@@ -13,7 +13,7 @@ use crate::plan::application_status::{self, status};
 use crate::plan::commit_status;
 use crate::plan::endpoint;
 use crate::plan::state::ReleaseView;
-use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue};
+use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue, rollback};
 
 use super::context::Context;
 use super::dereference::Reader;
@@ -78,7 +78,11 @@ async fn dereference(
         let fresh = pin::fresh_source(app, releases);
         ctx.resolver.resolve(id, app, reader, fresh).await
     };
-    resolution.into_inputs(reader.values(&app.spec).await)
+    let (mut inputs, origin) = resolution.into_inputs(reader.values(&app.spec).await);
+    if let Some(config) = rollback::current_config(app, releases) {
+        inputs.rollback = Some(reader.values(&config).await);
+    }
+    (inputs, origin)
 }
 
 /// Records the report of a commit's status that has ended, and tells of a failure as an event.

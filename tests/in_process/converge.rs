@@ -195,6 +195,7 @@ impl Simulation {
                 env: vec![("E".into(), Secret::from(self.env.to_string()))],
                 ..Values::default()
             }),
+            rollback: None,
         }
     }
 
@@ -312,6 +313,7 @@ impl Simulation {
             Action::Number { number, .. } => {
                 assert!(self.numbers.insert(*number), "number {number} is given twice");
             }
+            Action::Restart { .. } => {}
             Action::Adopt { release } => {
                 let release = self.release(release);
                 assert!(!release.owned, "a Release with an owner is adopted");

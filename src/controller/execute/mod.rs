@@ -79,6 +79,7 @@ impl<'a> Executor<'a> {
             Action::Number { .. }
             | Action::Begin { .. }
             | Action::Wait { .. }
+            | Action::Restart { .. }
             | Action::RecordImage { .. } => {}
             Action::End { release, outcome } => {
                 let output = match outcome {

@@ -71,6 +71,7 @@ impl Resolution {
             attempts: self.attempts,
             check_in: self.check_in,
             values,
+            rollback: None,
         };
         (inputs, self.origin)
     }

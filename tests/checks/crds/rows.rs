@@ -128,10 +128,12 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         // A Release.
         ("Release", json!({}), None),
         ("Release", json!({"type": "Redeploy", "cleanCache": true, "title": "again"}), None),
-        ("Release", json!({"type": "Rollback", "rollbackTo": "shop-1"}), Some("Rollback is not in this version")),
+        ("Release", json!({"type": "Rollback", "rollbackTo": "shop-1"}), None),
+        ("Release", json!({"type": "Rollback", "rollbackTo": "shop-1", "cleanCache": true}), Some("cleanCache has no effect with type Rollback")),
+        ("Release", json!({"type": "Rollback", "rollbackTo": "shop-1", "revision": "0".repeat(40)}), Some("revision has no effect with type Rollback")),
         ("Release", json!({"revision": "0".repeat(64)}), None),
-        ("Release", json!({"type": "Rollback"}), Some("Rollback is not in this version")),
-        ("Release", json!({"rollbackTo": "shop-1"}), Some("Rollback is not in this version")),
+        ("Release", json!({"type": "Rollback"}), Some("rollbackTo is required with type Rollback")),
+        ("Release", json!({"rollbackTo": "shop-1"}), Some("rollbackTo has an effect only with type Rollback")),
         // A GitProvider.
         ("GitProvider", json!({}), None),
         ("GitProvider", json!({"allowedNamespaces": {"from": "All"}, "interval": "1h"}), None),
