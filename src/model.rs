@@ -201,11 +201,38 @@ fn is_hexadecimal(text: &str) -> bool {
 
 /// Credentials of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegistryLogin {
-    /// The account.
-    pub username: String,
-    /// Its password or token.
-    pub password: Secret,
+pub enum RegistryLogin {
+    /// An account with its password, or with a token in place of it.
+    Basic {
+        /// The account.
+        username: String,
+        /// Its password or token.
+        password: Secret,
+    },
+    /// A refresh token, which the registry's token server exchanges for access tokens.
+    Identity(Secret),
+    /// An access token that the registry takes as it is.
+    Bearer(Secret),
+}
+
+impl RegistryLogin {
+    /// An account with its password.
+    pub fn basic(username: impl Into<String>, password: impl Into<Secret>) -> Self {
+        Self::Basic {
+            username: username.into(),
+            password: password.into(),
+        }
+    }
+
+    /// Returns the secrets to mask, also as a registry may repeat them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Basic { username, password } => {
+                vec![password.clone(), Secret::pair(username, password)]
+            }
+            Self::Identity(token) | Self::Bearer(token) => vec![token.clone()],
+        }
+    }
 }
 
 /// Credentials of a Git server.

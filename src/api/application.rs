@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
+use super::image::Image;
 use super::run::{
     EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
     distinct_port_names,
@@ -41,6 +42,8 @@ use super::values::{Duration, Later, is_false};
         .message("replicas must be at most 1 with a hostPort, because only one container can listen on it: set replicas to 1, or remove hostPort").reason(Reason::FieldValueInvalid).field_path(".replicas"),
     validation = Rule::new("!has(self.build) || !has(self.source) || !has(self.source.docker)")
         .message("build has no effect with source.docker: remove build, or use source.git").reason(Reason::FieldValueForbidden).field_path(".build"),
+    validation = Rule::new("!has(self.trigger) || !has(self.trigger.webhook) || !has(self.source) || has(self.source.git) || has(self.source.docker)")
+        .message("trigger.webhook is for the sources git and docker: set webhook of the GitProvider instead").reason(Reason::FieldValueForbidden).field_path(".trigger.webhook"),
     validation = Rule::new("!has(self.stopGracePeriod) || duration(self.stopGracePeriod) <= duration('24h')")
         .message("stopGracePeriod must be at most 24h, because it can delay the next release: shorten it").reason(Reason::FieldValueInvalid).field_path(".stopGracePeriod"),
     validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.docker) || !(has(self.trigger.on) && self.trigger.on == 'Tag' || has(self.trigger.tagPattern) || has(self.trigger.watchPaths))")
@@ -50,7 +53,8 @@ use super::values::{Duration, Later, is_false};
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.image)").message("image is not in this version of Davit yet: images stay in the local engine").reason(Reason::FieldValueForbidden)
+    validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
+        .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
 )]
 pub struct ApplicationSpec {
     /// Where it comes from; nothing runs without one.
@@ -64,9 +68,9 @@ pub struct ApplicationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub build: Option<Build>,
-    /// Not in this version yet.
+    /// Where built images are pushed to; without it they stay in the engine, or go to `--registry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Later>,
+    pub image: Option<Image>,
     /// Environment of the containers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512))]
@@ -201,7 +205,7 @@ pub struct ApplicationStatus {
     /// idle, running, done or error: a pure function of the conditions.
     #[serde(default)]
     pub phase: Phase,
-    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy.
+    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -220,6 +224,9 @@ pub struct ApplicationStatus {
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// The URL for a webhook, if `spec.trigger.webhook` is set and this Davit has a public URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
     /// Failures in a row of what is being retried; gone when it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,

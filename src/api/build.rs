@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{EnvVar, Resources};
 use super::validation::{file_path, optional_file_path};
-use super::values::{Duration, Later, is_false};
+use super::values::{Duration, Later, LocalRef, is_false};
 
 /// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files, then railpack).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema, Validate)]
@@ -19,6 +19,8 @@ use super::values::{Duration, Later, is_false};
         .message("nixpacks, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile, static or railpack").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.static) || ((!has(self.args) || self.args.size() == 0) && (!has(self.secrets) || self.secrets.size() == 0))")
         .message("args and secrets do nothing with static, which runs no build steps: leave them out, or use dockerfile").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.pullSecretRef) || !has(self.static) || has(self.static.image)")
+        .message("pullSecretRef does nothing with static without image, which pulls nothing: leave it out").reason(Reason::FieldValueForbidden).field_path(".pullSecretRef"),
     validation = Rule::new("!has(self.resources)")
         .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
@@ -60,6 +62,9 @@ pub struct Build {
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env_file: Option<bool>,
+    /// The Secret of type `kubernetes.io/dockerconfigjson` with credentials for base images in private registries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret_ref: Option<LocalRef>,
     /// Use the build cache. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<bool>,
@@ -110,6 +115,7 @@ impl Build {
             args: _,
             secrets: _,
             env_file: _,
+            pull_secret_ref: _,
             cache: _,
             timeout: _,
             resources: _,

@@ -28,6 +28,8 @@ pub enum ConditionType {
     Authenticated,
     /// The forge's rate limit is used up; present only when true.
     RateLimited,
+    /// Deliveries of webhooks can arrive, and are verified; present only if a webhook is configured.
+    WebhookReady,
 }
 
 /// A status with conditions.
@@ -90,6 +92,7 @@ reasons! {
     Queued = "The release waits for a place among the builds that may run at once.",
     Fetching = "The source is being fetched.",
     Building = "The image is being built.",
+    Pushing = "The image is being pushed to its registry.",
     Deploying = "The containers of the release are being started.",
     Verifying = "The containers run and are watched until they have been healthy for minReady.",
     Progressing = "Work is under way.",
@@ -97,6 +100,7 @@ reasons! {
     Resolving = "The source is being looked up and has not answered yet.",
     Resolved = "The source was resolved to a commit or digest.",
     Built = "The image was built.",
+    Pushed = "The image was pushed to its registry.",
     ImageReused = "An image of the same commit and the same build inputs was there already and was not built again.",
     Deployed = "The newest wanted release is what runs.",
     Healthy = "Every replica is healthy.",
@@ -155,6 +159,9 @@ reasons! {
     ImageNotFound = "The image is neither in its registry nor in the local engine.",
     ImagePullDenied = "The registry refused the credential, or wants one.",
     ImagePullFailed = "The image could not be pulled.",
+    ImagePushDenied = "The registry refused the credential for pushing, or wants one.",
+    ImagePushFailed = "The image could not be pushed.",
+    RegistryTlsFailed = "The registry's certificate cannot be trusted, or it speaks plain HTTP.",
     RegistryUnreachable = "The registry cannot be reached.",
 
     // Running.
@@ -188,6 +195,11 @@ reasons! {
     ForgeAppNotInstalled = "No account has installed the App.",
     ForgeRateLimited = "The rate limit of the forge is used up; the message names its end.",
     ForgeFailed = "The forge failed in a way that is not known.",
+    WebhookReady = "Deliveries of the webhook are received and verified.",
+    HooksRegistered = "Davit registered one hook for each repository in use at the forge.",
+    WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
+    HookFailed = "A hook could not be registered or repaired at the forge.",
+    HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

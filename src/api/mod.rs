@@ -15,6 +15,7 @@ mod formats;
 mod from_forge;
 mod git_provider;
 mod git_ref;
+mod image;
 mod release;
 mod run;
 mod source;
@@ -22,6 +23,7 @@ mod validation;
 #[cfg(test)]
 mod validation_tests;
 mod values;
+mod webhook;
 
 pub use application::*;
 pub use build::*;
@@ -32,11 +34,13 @@ pub use forge_spec::*;
 pub use from_forge::*;
 pub use git_provider::*;
 pub use git_ref::GitRef;
+pub use image::Image;
 pub use release::*;
 pub use run::*;
 pub use source::*;
 pub use validation::InvalidField;
 pub use values::*;
+pub use webhook::*;
 
 use std::collections::BTreeMap;
 

@@ -361,6 +361,10 @@ fn at_most(limits: Option<&Amounts>) -> impl FnOnce(&Option<Amounts>, &()) -> ga
 }
 
 /// Checks that no two ports have one name.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes a reference to its context"
+)]
 pub(super) fn distinct_port_names(ports: &[Port], (): &()) -> garde::Result {
     let names = ports.iter().filter_map(|port| port.name.as_deref());
     match first_duplicate(names) {
@@ -403,6 +407,10 @@ fn tcp_port(port: &PortRef, ports: &Vec<Port>) -> garde::Result {
 }
 
 /// Checks that no two volumes are mounted at one path.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes a reference to its context"
+)]
 pub(super) fn distinct_mount_paths(volumes: &[VolumeMount], (): &()) -> garde::Result {
     let paths = volumes
         .iter()

@@ -9,6 +9,7 @@ use super::forge_source::{BitbucketRepository, GitLabProject, OwnedRepository};
 use super::git_ref::{GitRef, is_root, root};
 use super::validation::file_path;
 use super::values::{Later, LocalRef, is_false};
+use super::webhook::TriggerWebhook;
 
 /// Where the Application comes from: exactly one, or none to run nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema, Validate)]
@@ -169,7 +170,9 @@ pub struct DockerSource {
     validation = Rule::new("!has(self.requireChecks)")
         .message("requireChecks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.pollInterval) || !has(self.on) || self.on != 'Manual' || duration(self.pollInterval) == duration('0s')")
-        .message("pollInterval does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".pollInterval")
+        .message("pollInterval does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".pollInterval"),
+    validation = Rule::new("!has(self.webhook) || !has(self.on) || self.on != 'Manual'")
+        .message("webhook does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".webhook")
 )]
 pub struct Trigger {
     /// `Push` (default): when the branch or image tag moves. `Tag`: when another tag is the highest that matches
@@ -180,6 +183,9 @@ pub struct Trigger {
     /// commit or digest itself never moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<super::values::Duration>,
+    /// A URL of the Application's own, in `status.webhookUrl`, for sources without a GitProvider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<TriggerWebhook>,
     /// Which tags are followed with `on: Tag`, such as `v*` or `web/v[0-9]*`; `*` stands for any characters but `/`. The
     /// highest by semantic version is deployed; tags that are none are below those, in the order of their numbers. Default
     /// every tag.

@@ -2,6 +2,11 @@
 //!
 //! A message continues the path of its field: `spec.ports[1].hostIp "localhost" is not an IP address: …`.
 
+#![expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes a reference to its context"
+)]
+
 use std::collections::BTreeSet;
 use std::fmt;
 

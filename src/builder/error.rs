@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
+use crate::image::{ImageError, PushError};
 
 /// The field that stands for the source's directory until [`BuildError::with_source_path`] replaces it.
 pub(super) const SOURCE_PATH: &str = "spec.source.git.path";
@@ -66,6 +67,12 @@ pub enum BuildError {
     /// The registry of a base image cannot be reached.
     #[error("the registry of a base image cannot be reached: {0}")]
     RegistryUnreachable(String),
+    /// The image is not at its registry.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// An image of a registry cannot be pulled.
+    #[error(transparent)]
+    Pull(#[from] ImageError),
     /// It took too long.
     #[error("the build took longer than {0:?}")]
     Timeout(Duration),
@@ -107,6 +114,8 @@ impl BuildError {
 impl Explain for BuildError {
     fn class(&self) -> Class {
         match self {
+            Self::Push(error) => error.class(),
+            Self::Pull(error) => error.class(),
             Self::NotDetected(_)
             | Self::PathNotFound { .. }
             | Self::PathEscapes { .. }
@@ -129,6 +138,8 @@ impl Explain for BuildError {
 
     fn reason(&self) -> Reason {
         match self {
+            Self::Push(error) => error.reason(),
+            Self::Pull(error) => error.reason(),
             Self::NotDetected(_) => Reason::BuildTypeNotDetected,
             Self::PathNotFound { reason, .. } => *reason,
             Self::PathEscapes { .. } => Reason::PathEscapes,
@@ -149,6 +160,8 @@ impl Explain for BuildError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Push(error) => error.hint(),
+            Self::Pull(error) => error.hint(),
             Self::NotDetected(_) => {
                 Some("set spec.build.dockerfile, spec.build.static or spec.build.railpack".to_owned())
             }
@@ -165,7 +178,7 @@ impl Explain for BuildError {
             Self::NotSupported { .. } => Some("remove the field".to_owned()),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {
-                Some("check the FROM lines and the registry's credentials".to_owned())
+                Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())
             }
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),

@@ -108,6 +108,9 @@ async fn image(
     let (Some(_), Some(tag)) = (&desired.build, &desired.tag) else {
         return Ok(None);
     };
+    if desired.export.is_pushed() {
+        return Ok(None); // The job asks the registry, once.
+    }
     let found = ctx.tools.builder.find(tag).await;
     let found = found.map_err(|error| Problem::of(&error))?;
     Ok(found.map(|image| JobOutput {

@@ -89,6 +89,7 @@ pub fn deployment(
             min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
         },
         history: History::default(),
+        registry: None,
     })
 }
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus};
-use crate::builder::BuildType;
+use crate::builder::{BuildType, Export};
 use crate::error::{Class, Problem};
+use crate::image::ImageName;
 use crate::model::{AppId, ImageRef, Revision};
 use crate::redact::Secret;
 use crate::runtime::Capabilities;
 
 use super::capabilities;
 use super::deployment::deployment;
+use super::endpoint::Endpoint;
 use super::env_expansion::{Expanded, origins as env_origins};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::quantities::amounts;
@@ -28,9 +30,13 @@ pub struct Install {
     pub image_prefix: String,
     /// What the runtime supports.
     pub capabilities: Capabilities,
+    /// The registry and the beginning of the path of the repositories of Applications without `spec.image`.
+    pub registry: Option<String>,
     /// What the tags of pulled images end in, which have no labels to say which of several installations with one
     /// `image_prefix` pulled them. Empty: there is only one.
     pub image_mark: String,
+    /// Where deliveries of webhooks arrive.
+    pub webhooks: Endpoint,
 }
 
 /// A source pinned to a commit or digest.
@@ -90,6 +96,8 @@ pub struct Desired {
     pub build: Option<BuildPlan>,
     /// The tag that Davit gives the image that it builds, or pulls where it is not in the engine yet.
     pub tag: Option<String>,
+    /// Where the image is wanted.
+    pub export: Export,
     /// The part of the spec that a Release keeps.
     pub config: Value,
     /// The Secrets and ConfigMaps that the value of a field comes from, as in [`Values`].
@@ -196,11 +204,25 @@ pub fn validate(
     };
     // An image that is named by its id is in the engine already.
     let made = !matches!(source.revision, Revision::Image(ImageRef::Engine(_)));
-    let tag = made.then(|| image_tag(app, &inputs, &source, install));
+    let repository = if source.is_image() {
+        None
+    } else {
+        repository(app, spec, install)?
+    };
+    let export = match &repository {
+        None => Export::Engine,
+        Some(_) if install.capabilities.needs_registry => Export::Registry,
+        Some(_) => Export::EngineAndRegistry,
+    };
+    let tag = made.then(|| match &repository {
+        Some(repository) => pushed_tag(app, &inputs, &source, repository),
+        None => image_tag(app, &inputs, &source, install),
+    });
     let desired = Desired {
         source,
         inputs,
         tag,
+        export,
         build: plan,
         config: config(spec),
         origins,
@@ -307,6 +329,36 @@ fn image_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, install: &Inst
         "{}/{}/{}:{revision}-{digest}{mark}",
         install.image_prefix, app.namespace, app.name
     )
+}
+
+/// The repository that the image of an Application is pushed to, if it is pushed.
+fn repository(app: &AppId, spec: &ApplicationSpec, install: &Install) -> Result<Option<String>, Problem> {
+    let (field, repository) = match (&spec.image, &install.registry) {
+        (Some(image), _) => ("spec.image.repository", image.repository.clone()),
+        (None, Some(registry)) => {
+            let registry = registry.trim_end_matches('/');
+            ("--registry", format!("{registry}/{}/{}", app.namespace, app.name))
+        }
+        (None, None) => return Ok(None),
+    };
+    let invalid = |why: &str| {
+        Problem::invalid(format!(
+            "{field}: {repository:?} is not a repository of a registry: {why}; write it as registry.example.com/acme/shop"
+        ))
+    };
+    let name = ImageName::parse(&repository).map_err(|error| invalid(&error.to_string()))?;
+    if name.digest().is_some() || name.to_string() != format!("{repository}:latest") {
+        return Err(invalid("it has a tag or a digest, or names no registry"));
+    }
+    Ok(Some(repository))
+}
+
+/// The name of an image in a registry. The Application is part of the digest, so that two Applications with one repository
+/// do not share, and prune, one tag.
+fn pushed_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, repository: &str) -> String {
+    let fields = [super::fingerprint::SOURCE, super::fingerprint::BUILD];
+    let digest = digest(inputs, &fields, &app.to_string(), 12);
+    format!("{repository}:{}-{digest}", source.short_revision())
 }
 
 /// The identity of a release's containers: its image and everything that decides a container.

@@ -89,7 +89,8 @@ fn suspended(input: &PlanInput<'_>, plan: &mut Plan) {
             Some(JobState::Ended(end)) => finish_job(&release.name, end, plan),
             // The job has not begun, and must not begin now.
             Some(JobState::Queued { .. }) => plan.push(Action::CancelJob),
-            Some(JobState::Fetching { .. } | JobState::Building { .. }) | None => {}
+            Some(JobState::Fetching { .. } | JobState::Building { .. } | JobState::Pushing { .. }) | None => {
+            }
         }
     }
 }
@@ -103,7 +104,7 @@ fn finish_job(release: &str, end: &Result<JobOutput, JobFailure>, plan: &mut Pla
         Ok(output) => plan.push(Action::RecordImage {
             release: release.to_owned(),
             output: output.clone(),
-            reused: false,
+            reused: output.reused,
         }),
         Err(failure) => fail(
             plan,
@@ -208,7 +209,12 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
             finish_job(&name, end, plan);
             return if end.is_ok() { Some(name) } else { before };
         }
-        Some(JobState::Queued { .. } | JobState::Fetching { .. } | JobState::Building { .. }) => {}
+        Some(
+            JobState::Queued { .. }
+            | JobState::Fetching { .. }
+            | JobState::Building { .. }
+            | JobState::Pushing { .. },
+        ) => {}
         None if input.job.is_some() => {} // The job of another Release must end first.
         None => match &input.image {
             Err(problem) => wait(plan, &name, problem),

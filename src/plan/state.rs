@@ -166,6 +166,11 @@ pub enum JobState {
         /// Since when.
         since: Timestamp,
     },
+    /// The image is being pushed to its registry.
+    Pushing {
+        /// Since when.
+        since: Timestamp,
+    },
     /// It has ended and nothing of it runs any more.
     Ended(Result<JobOutput, JobFailure>),
 }
@@ -182,7 +187,7 @@ impl JobState {
 pub struct JobOutput {
     /// The image: the engine's id or a digest.
     pub image: String,
-    /// The tag that Davit gave a pulled image; `None` if the image existed before Davit pulled it.
+    /// The tag of an image that Davit built or pulled; `None` if a pulled image existed before.
     pub tag: Option<String>,
     /// What built it; nothing for a pull.
     pub builder: Option<String>,
@@ -194,6 +199,10 @@ pub struct JobOutput {
     pub fetched_at: Option<Timestamp>,
     /// When building began.
     pub built_at: Option<Timestamp>,
+    /// When pushing began.
+    pub pushed_at: Option<Timestamp>,
+    /// Whether the image existed already.
+    pub reused: bool,
 }
 
 /// Why a job made nothing.
@@ -213,6 +222,8 @@ pub struct JobFailure {
     pub commit: Option<(String, String)>,
     /// When building began, if it did.
     pub built_at: Option<Timestamp>,
+    /// When pushing began, if it did.
+    pub pushed_at: Option<Timestamp>,
 }
 
 impl JobFailure {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 
 use crate::api::Reason;
 use crate::error::{Class, Explain};
-use crate::model::{GitCredential, RegistryLogin};
+use crate::model::GitCredential;
 use crate::redact::{SafeUrl, Secret};
 
 /// The data of a Secret, decoded.
@@ -195,23 +195,17 @@ fn is_encrypted(pem: &str) -> bool {
 }
 
 fn basic(secret: &str, data: &SecretData) -> Result<GitCredential, SecretError> {
-    let login = basic_auth(secret, data)?;
-    Ok(GitCredential::Basic {
-        username: login.username,
-        password: login.password,
-    })
+    let (username, password) = basic_auth(secret, data)?;
+    Ok(GitCredential::Basic { username, password })
 }
 
 /// The `username` and `password` of a `kubernetes.io/basic-auth` Secret.
-pub(super) fn basic_auth(secret: &str, data: &SecretData) -> Result<RegistryLogin, SecretError> {
+pub(super) fn basic_auth(secret: &str, data: &SecretData) -> Result<(String, Secret), SecretError> {
     let (key, user) = first(data, &["username"]).ok_or_else(|| SecretError::missing(secret, "username"))?;
     let username = user_name(secret, key, user)?;
     let (key, password) =
         first(data, &["password"]).ok_or_else(|| SecretError::missing(secret, "password"))?;
-    Ok(RegistryLogin {
-        username,
-        password: header_value(secret, key, password)?,
-    })
+    Ok((username, header_value(secret, key, password)?))
 }
 
 /// A user name: what stands before the colon of a basic authentication.

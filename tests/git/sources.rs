@@ -31,7 +31,7 @@ fn provider(davit: &Davit, name: &str) -> Value {
     found.map_or(Value::Null, |provider| serde_json::to_value(provider).unwrap())
 }
 
-fn make_provider(davit: &Davit, name: &str, spec: &Value) {
+pub fn make_provider(davit: &Davit, name: &str, spec: &Value) {
     let object = serde_json::from_value(json!({
         "apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": name}, "spec": spec,
     }));
@@ -40,7 +40,7 @@ fn make_provider(davit: &Davit, name: &str, spec: &Value) {
         .unwrap();
 }
 
-fn provider_says(davit: &Davit, name: &str, reason: &str) -> Value {
+pub fn provider_says(davit: &Davit, name: &str, reason: &str) -> Value {
     wait_for(reason, Duration::from_secs(30), || {
         let object = provider(davit, name);
         (condition(&object, "Ready")["reason"] == reason).then_some(object)

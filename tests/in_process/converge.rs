@@ -151,6 +151,8 @@ impl Simulation {
                 capabilities: davit::runtime::Capabilities::DOCKER,
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
+                webhooks: davit::plan::endpoint::Endpoint::default(),
+                registry: None,
             },
             id: AppId::new("ns", "app"),
             app,
@@ -652,6 +654,7 @@ impl Simulation {
                 log_tail: String::new(),
                 commit: None,
                 built_at: None,
+                pushed_at: None,
             })
         };
         job.state = JobState::Ended(match failure {

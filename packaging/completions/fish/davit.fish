@@ -45,6 +45,9 @@ complete -c davit -n "__fish_davit_using_subcommand up" -l webhook-listen -d 'Wh
 complete -c davit -n "__fish_davit_using_subcommand up" -l public-url -d 'The URL under which forges reach --webhook-listen, such as https://davit.example.com. It is shown in status.webhookUrl, and registered at forges if a GitProvider\'s webhook.manage is true' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l registry -d 'The registry, with the beginning of a path if it has one, to which every built image is pushed: registry.example.com/davit. The repository is below it, NAMESPACE/NAME; spec.image of an Application names another one' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l registry-config -d 'The credentials of --registry: a Docker configuration, such as config.json of docker login. It is read at each use' -r -F
+complete -c davit -n "__fish_davit_using_subcommand up" -l insecure-registry -d 'A registry where Davit deletes old images over plain HTTP; may be given several times. The engine, which pushes and pulls, needs the same registry in its insecure-registries' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
@@ -61,6 +64,9 @@ complete -c davit -n "__fish_davit_using_subcommand controller" -l webhook-liste
 complete -c davit -n "__fish_davit_using_subcommand controller" -l public-url -d 'The URL under which forges reach --webhook-listen, such as https://davit.example.com. It is shown in status.webhookUrl, and registered at forges if a GitProvider\'s webhook.manage is true' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l max-builds -d 'How many builds may run at once; the other Releases show their position in status.queue' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l git-cache -d 'The most that the cache of Git repositories may hold, in MiB' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l registry -d 'The registry, with the beginning of a path if it has one, to which every built image is pushed: registry.example.com/davit. The repository is below it, NAMESPACE/NAME; spec.image of an Application names another one' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l registry-config -d 'The credentials of --registry: a Docker configuration, such as config.json of docker login. It is read at each use' -r -F
+complete -c davit -n "__fish_davit_using_subcommand controller" -l insecure-registry -d 'A registry where Davit deletes old images over plain HTTP; may be given several times. The engine, which pushes and pulls, needs the same registry in its insecure-registries' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"

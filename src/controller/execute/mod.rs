@@ -2,6 +2,7 @@
 
 mod deploy;
 mod job;
+mod pushed;
 mod release;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::runtime::ReplicaState;
 use super::context::Context;
 use super::dereference::Reader;
 use super::finalizer;
+use super::logs;
 use super::problem::{cluster_problem, io_problem};
 use super::resolve::credentials::Origin;
 
@@ -94,7 +96,7 @@ impl<'a> Executor<'a> {
                 revision,
                 reason,
             } => return self.create(*number, desired, revision.as_deref(), *reason).await,
-            Action::StartJob { release, job } => return self.start_job(release, job),
+            Action::StartJob { release, job } => return self.start_job(release, job).await,
             Action::CancelJob => self.ctx.jobs.cancel(self.id),
             Action::HandOver { release, job } => return Ok(self.hand_over(release, job)),
             Action::ForgetJob => self.ctx.jobs.forget(self.id),
@@ -175,11 +177,7 @@ impl<'a> Executor<'a> {
     /// Returns the path of the log of a Release.
     fn log_path(&self, release: &str) -> PathBuf {
         let uid = self.input.app.metadata.uid.as_deref().unwrap_or("unknown");
-        self.ctx
-            .log_dir
-            .join(&self.id.namespace)
-            .join(uid)
-            .join(format!("{release}.log"))
+        logs::path(&self.ctx.log_dir, &self.id.namespace, uid, release)
     }
 
     async fn orphan(&self) -> Result<ActionResult, Problem> {
@@ -201,6 +199,7 @@ impl<'a> Executor<'a> {
         let images = builder.images(self.id).await.map_err(|error| Problem::of(&error));
         // Until all is removed, the Application stays.
         let removed = async {
+            self.delete_all_pushed().await;
             for image in images? {
                 let removed = builder.remove(&image.tag).await;
                 removed.map_err(|error| Problem::of(&error))?;

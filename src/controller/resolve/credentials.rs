@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::api::{DockerSource, GitProvider, GitRef, GitSource, Reason};
 use crate::error::{Class, Problem};
 use crate::forge::{self, ConnectionKey, Forge, ForgeSecrets, Forges};
+use crate::image;
 use crate::model::{CommitId, RefSpec, RegistryLogin};
 use crate::redact::SafeUrl;
 use crate::source::docker_config_json::registry_logins;
-use crate::source::{Fields, GitRemote, credential, image};
+use crate::source::{Fields, GitRemote, credential};
 
 use super::remote::Remote;
 use crate::controller::dereference::Reader;
@@ -38,7 +39,7 @@ impl Origin {
     pub fn server(&self) -> String {
         match self {
             Self::Git { remote, .. } => remote.server(),
-            Self::Image { image, .. } => image::registry(image),
+            Self::Image { image, .. } => image::registry_of(image),
         }
     }
 }
@@ -98,7 +99,8 @@ pub async fn image_login(
     let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
     let login = image::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
     // Within the Secret it is encoded.
-    crate::redact::log::hide(login.iter().map(|login| &login.password));
+    let secrets: Vec<_> = login.iter().flat_map(RegistryLogin::secrets).collect();
+    crate::redact::log::hide(&secrets);
     Ok((login, data.version.clone()))
 }
 

@@ -5,12 +5,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Reason, Source};
 use crate::controller::tools::Tools;
 use crate::error::{Class, Problem};
+use crate::image;
 use crate::model::{CommitId, RefSpec, Revision};
 use crate::plan::desired::PinnedSource;
 use crate::plan::source_kind::pinned;
 use crate::plan::trigger;
 use crate::plan::watch_paths::WatchPaths;
-use crate::source::{Changes, image};
+use crate::source::Changes;
 
 use super::credentials::Origin;
 use super::remote::Remote;

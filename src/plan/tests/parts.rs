@@ -63,6 +63,8 @@ pub fn install() -> Install {
         capabilities: crate::runtime::Capabilities::DOCKER,
         image_prefix: "davit.local/test".to_owned(),
         image_mark: String::new(),
+        webhooks: crate::plan::endpoint::Endpoint::default(),
+        registry: None,
     }
 }
 
@@ -86,6 +88,7 @@ pub fn failure(class: Class, cancelled: bool) -> JobFailure {
         log_tail: "error: it is so".to_owned(),
         commit: Some(("Sell shoes".to_owned(), "Jane".to_owned())),
         built_at: Some(ago(2)),
+        pushed_at: None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod events;
 mod files;
+mod log;
 mod progress;
 mod spec;
 mod tasks;
@@ -32,9 +33,10 @@ use super::docker::labels::{self, Names, app_of};
 use super::docker::log_tail::{self, LogTail};
 use super::event_hub::EventHub;
 use super::{
-    Capabilities, Deployment, Progress, RedactionPolicy, ReplicaState, Restart, Running, Runtime,
-    RuntimeError, RuntimeEvent,
+    Capabilities, Deployment, LogLine, LogOptions, Progress, RedactionPolicy, ReplicaState, Restart, Running,
+    Runtime, RuntimeError, RuntimeEvent,
 };
+use crate::image::credentials;
 use crate::model::AppId;
 use progress::{progress, rolling};
 
@@ -136,6 +138,16 @@ impl Runtime for SwarmRuntime {
         Ok(redaction.redact_log_tail(&output, &seen.replica.hash, &seen.given))
     }
 
+    async fn log(
+        &self,
+        app: &AppId,
+        replica: &str,
+        options: &LogOptions,
+        redaction: &RedactionPolicy,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        self.inner.log(app, replica, options, redaction).await
+    }
+
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {
         let inner = &self.inner;
         let app = &deployment.identity.app;
@@ -148,8 +160,9 @@ impl Runtime for SwarmRuntime {
         let network = inner.ensure_network(&app.namespace).await?;
         let files = files::ensure(&inner.docker, &inner.names, deployment).await?;
         let mut wanted = spec::service(&inner.names, deployment, &network, &files)?;
+        let login = deployment.registry.as_ref().map(credentials);
         let Some(existing) = existing else {
-            let created = inner.docker.create_service(wanted, None).await;
+            let created = inner.docker.create_service(wanted, login).await;
             created.map_err(|refusal| errors::creation(deployment, &refusal))?;
             return Ok(rolling(0, 0, "the tasks of the new service".to_owned()));
         };
@@ -326,9 +339,10 @@ impl Inner {
         let options = UpdateServiceOptionsBuilder::new()
             .version(i32::try_from(version).unwrap_or(i32::MAX))
             .build();
+        let login = deployment.registry.as_ref().map(credentials);
         let updated = self
             .docker
-            .update_service(&id, wanted.clone(), options, None)
+            .update_service(&id, wanted.clone(), options, login)
             .await;
         match updated {
             // The service was changed meanwhile; the next call reads it again.

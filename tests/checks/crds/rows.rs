@@ -118,7 +118,10 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", json!({"routes": [{"host": "shop.example.com"}]}), Some("routes is not in this version")),
         ("Application", json!({"hooks": {}}), Some("hooks is not in this version")),
         ("Application", json!({"previews": {"enabled": false}}), Some("previews is not in this version")),
-        ("Application", json!({"image": {"repository": "a/b"}}), Some("image is not in this version")),
+        ("Application", json!({"image": {"repository": "registry.example.com:5000/acme/shop_web"}}), None),
+        ("Application", json!({"source": {"git": null, "docker": {"image": "nginx:1"}}, "image": {"repository": "r.example/shop"}}), Some("image does nothing with source.docker")),
+        ("Application", json!({"build": {"static": {}, "pullSecretRef": {"name": "registry"}}}), Some("pullSecretRef does nothing with static")),
+        ("Application", json!({"build": {"static": {"image": "nginx:1"}, "pullSecretRef": {"name": "registry"}}}), None),
         // A Release.
         ("Release", json!({}), None),
         ("Release", json!({"type": "Redeploy", "cleanCache": true, "title": "again"}), None),
@@ -155,7 +158,11 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "appPassword": "ATBBx"}}), Some("create an API token with scopes")),
         ("GitProvider", json!({"gitea": null, "bitbucket": {"workspace": "acme", "appPasswordSecretRef": {"name": "bb"}}}), Some("Bitbucket removed app passwords on 2026-07-28")),
         ("GitProvider", json!({"gitea": {"url": "https://token@git.example.com"}}), Some("url must not contain a credential")),
-        ("GitProvider", json!({"webhook": {"manage": true}}), Some("webhook is not in this version")),
+        ("GitProvider", json!({"webhook": {"manage": true, "secretRef": {"name": "hook"}}}), None),
+        ("Application", json!({"trigger": {"webhook": {"secretRef": {"name": "hook"}}}}), None),
+        ("Application", json!({"trigger": {"on": "Manual", "webhook": {"secretRef": {"name": "hook"}}}}), Some("webhook does nothing with on: Manual")),
+        ("Application", json!({"source": {"git": null, "docker": {"image": "shop:1"}}, "trigger": {"webhook": {"secretRef": {"name": "hook"}}}}), None),
+        ("Application", json!({"source": {"git": null, "gitea": {"provider": {"name": "g"}, "owner": "acme", "repository": "shop"}}, "trigger": {"webhook": {"secretRef": {"name": "hook"}}}}), Some("set webhook of the GitProvider instead")),
     ]
 }
 
@@ -196,6 +203,8 @@ pub fn fields() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", gitlab("acme//shop"), Some("project")),
         ("Application", gitlab("../shop"), Some("project")),
         ("Application", json!({"source": {"git": null, "docker": {"image": "--privileged"}}}), Some("image")),
+        ("Application", json!({"image": {"repository": "registry.example.com/shop:1"}}), Some("repository")),
+        ("Application", json!({"image": {"repository": "shop"}}), Some("repository")),
         ("Application", json!({"source": {"git": null, "docker": {"image": "registry.example.com:5000/a/b:1@sha256:0"}}}), None),
         ("Application", env("A_b-c.d"), None),
         ("Application", env("1A"), Some("spec.env[0].name")),

@@ -10,12 +10,12 @@ use davit::config::ConfigError;
 use davit::error::{Class, Problem};
 use davit::forge::ForgeError;
 use davit::forge::webhook::Refusal;
+use davit::image::{ImageError, PushError};
 use davit::process::ProcessError;
 use davit::redact::SafeUrl;
 use davit::runtime::{Port, RuntimeError};
 use davit::source::SourceError;
 use davit::source::credential::SecretError;
-use davit::source::image::ImageError;
 
 use super::{chained, explained, samples};
 
@@ -175,6 +175,10 @@ fn build() -> Vec<(&'static str, BuildError)> {
         BuildError::BaseImage(_) => BuildError::BaseImage("docker.io/library/nope:1: not found".to_owned()),
         BuildError::BaseImageDenied(_) => BuildError::BaseImageDenied("registry.example.com/base: unauthorized".to_owned()),
         BuildError::RegistryUnreachable(_) => BuildError::RegistryUnreachable("connection refused".to_owned()),
+        BuildError::Push(_) => BuildError::Push(PushError::Denied {
+            image: "registry.example.com/shop:1".to_owned(), said: "unauthorized".to_owned(),
+        }),
+        BuildError::Pull(_) => BuildError::Pull(ImageError::Cancelled),
         BuildError::Timeout(_) => BuildError::Timeout(Duration::from_mins(30)),
         BuildError::Cancelled => BuildError::Cancelled,
         BuildError::DiskFull => BuildError::DiskFull,

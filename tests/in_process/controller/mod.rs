@@ -10,11 +10,13 @@
 mod crashes;
 mod drift;
 mod failures;
-mod harness;
+pub mod harness;
 mod lifecycle;
 mod redaction;
+mod registries;
 mod rollouts;
 mod suspended;
 mod triggers;
 mod validation;
+mod webhooks;
 mod write_budget;

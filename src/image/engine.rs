@@ -10,8 +10,8 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::docker_config_json::{RegistryLogins, registry_name};
-use super::image_reference::ImageName;
+use super::login::{RegistryLogins, registry_name};
+use super::name::ImageName;
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain, cut};
 use crate::job_log::JobLog;
@@ -180,7 +180,7 @@ impl Name {
 }
 
 /// The host of the registry that an image's name is looked up at; empty for one that has none.
-pub fn registry(image: &str) -> String {
+pub fn registry_of(image: &str) -> String {
     match Name::parse(image) {
         Ok(Name::At(name)) => registry_name(name.registry()),
         Ok(Name::Id(_)) | Err(_) => String::new(),
@@ -359,19 +359,25 @@ pub async fn pull(
     }
 }
 
-fn credentials(login: &RegistryLogin) -> DockerCredentials {
-    DockerCredentials {
-        username: Some(login.username.clone()),
-        password: login.password.expose_str().map(str::to_owned),
-        ..DockerCredentials::default()
+/// The credential as the engine takes it.
+pub fn credentials(login: &RegistryLogin) -> DockerCredentials {
+    let text = |secret: &Secret| secret.expose_str().map(str::to_owned);
+    let mut credentials = DockerCredentials::default();
+    match login {
+        RegistryLogin::Basic { username, password } => {
+            credentials.username = Some(username.clone());
+            credentials.password = text(password);
+        }
+        RegistryLogin::Identity(token) => credentials.identitytoken = text(token),
+        RegistryLogin::Bearer(token) => credentials.registrytoken = text(token),
     }
+    credentials
 }
 
 /// What hides a login in what a registry says: that may repeat what it was sent.
-fn masker(login: Option<&RegistryLogin>) -> Masker {
-    login.map_or_else(Masker::default, |login| {
-        Masker::new([&login.password, &Secret::pair(&login.username, &login.password)])
-    })
+pub(super) fn masker(login: Option<&RegistryLogin>) -> Masker {
+    let secrets = login.map(RegistryLogin::secrets).unwrap_or_default();
+    Masker::new(&secrets)
 }
 
 /// What the engine's answer means. It passes a registry's answer on mostly as a sentence, so the sentence decides.
