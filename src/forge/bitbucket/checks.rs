@@ -96,7 +96,7 @@ fn key(context: &str) -> String {
         return context.to_owned();
     }
     let digest = Sha256::digest(context.as_bytes());
-    let digest: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let digest = crate::model::hex(digest.get(..6).unwrap_or_default());
     let mut end = LONGEST_KEY - digest.len() - 1;
     while !context.is_char_boundary(end) {
         end -= 1;

@@ -88,14 +88,15 @@ impl GitLab {
 #[derive(Deserialize)]
 struct Status {
     name: String,
-    status: String,
+    #[serde(rename = "status")]
+    value: String,
     #[serde(default)]
     allow_failure: bool,
 }
 
 impl Status {
     fn state(&self) -> CheckState {
-        match self.status.as_str() {
+        match self.value.as_str() {
             "success" | "skipped" => CheckState::Passed,
             "failed" | "canceled" | "manual" if self.allow_failure => CheckState::Passed,
             "failed" | "canceled" => CheckState::Failed,
