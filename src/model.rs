@@ -273,7 +273,7 @@ pub struct Check {
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckState {
-    /// There is none yet.
+    /// The check has not ended.
     Pending,
     /// It passed, or does not matter.
     Passed,

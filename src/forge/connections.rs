@@ -41,7 +41,7 @@ impl Forges {
         }
     }
 
-    /// The only writer of the OAuth tokens in a Secret; `store` makes it if there is none.
+    /// The only writer of the OAuth tokens in a Secret; `store` makes the first one.
     pub fn writer(
         &self,
         namespace: &str,

@@ -152,7 +152,7 @@ impl OAuth {
 
     /// The access token: the stored one, or a new one shortly before that expires.
     pub async fn token(&self) -> Result<Expiring<Secret>, ForgeError> {
-        // Held while a pair is requested and stored, so that there is one request for all who wait.
+        // Held while a pair is requested and stored, so that concurrent builds share one request.
         let mut state = self.writer.state.lock().await;
         if let Some((tokens, used)) = state.unsaved.clone() {
             self.writer.save(&tokens, &used).await?;

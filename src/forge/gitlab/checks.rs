@@ -100,7 +100,7 @@ impl Status {
             "success" | "skipped" => CheckState::Passed,
             "failed" | "canceled" | "manual" if self.allow_failure => CheckState::Passed,
             "failed" | "canceled" => CheckState::Failed,
-            // A job that is started by hand, and others that have not ended.
+            // A job that a user starts, and others that have not ended.
             _ => CheckState::Pending,
         }
     }
