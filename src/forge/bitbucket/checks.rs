@@ -1,5 +1,7 @@
 //! Checks of commits, and the status that Davit reports: both are build statuses here, also those of Pipelines.
 
+use std::fmt::Write as _;
+
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -96,7 +98,10 @@ fn key(context: &str) -> String {
         return context.to_owned();
     }
     let digest = Sha256::digest(context.as_bytes());
-    let digest: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest.iter().take(6).fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").ok();
+        text
+    });
     let mut end = LONGEST_KEY - digest.len() - 1;
     while !context.is_char_boundary(end) {
         end -= 1;
