@@ -49,7 +49,7 @@ fn example_webhooks_deploys_a_push_and_leaves_no_hook_behind() {
     // A push, as a person makes it, is a running container without a poll.
     let second = repo.commit("Second", &[("index.html", "<p>Second.")]);
     gitea.push("shop", &repo);
-    let app = wait_for("the push to run", Duration::from_secs(60), || {
+    let app = wait_for("the push to run", Duration::from_mins(1), || {
         let app = terminal.get("-n shop dapp/shop");
         let active = &app["status"]["release"]["active"];
         (*active == "shop-2" && app["status"]["phase"] == "done").then_some(app)
@@ -83,7 +83,7 @@ fn example_webhooks_deploys_a_push_and_leaves_no_hook_behind() {
     // Its secret is right too.
     let third = repo.commit("Third", &[("index.html", "<p>Third.")]);
     gitea.push("shop", &repo);
-    wait_for("the next push to run", Duration::from_secs(60), || {
+    wait_for("the next push to run", Duration::from_mins(1), || {
         let app = terminal.get("-n shop dapp/shop");
         (app["status"]["source"]["revision"] == third.as_str() && app["status"]["phase"] == "done")
             .then_some(())

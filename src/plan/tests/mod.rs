@@ -324,6 +324,7 @@ fn describe(action: &Action) -> String {
             super::JobWork::Build(_) => format!("build {release}"),
             super::JobWork::Pull { .. } => format!("pull {release}"),
         },
+        Action::Restart { release } => format!("restart {release}"),
         Action::Wait { release, problem } => format!("{release} waits: {:?}", problem.reason),
         Action::CancelJob => "cancel the job".to_owned(),
         Action::HandOver { release, .. } => format!("hand the job over to {release}"),

@@ -108,6 +108,16 @@ fn source() -> Vec<(&'static str, SourceError)> {
             url: url(),
             problem: Problem::new(Class::Transient, Reason::ForgeUnreachable, "connection refused"),
         },
+        SourceError::NoMatchingTag { .. } => SourceError::NoMatchingTag {
+            pattern: "v*".to_owned(), url: url(), tags: 2,
+        },
+        SourceError::TagPatternInvalid { .. } => SourceError::TagPatternInvalid {
+            pattern: "v[".to_owned(), why: "unclosed character class".to_owned(),
+        },
+        SourceError::Credential { .. } => SourceError::Credential {
+            url: url(),
+            problem: Problem::new(Class::Transient, Reason::ForgeUnreachable, "reach https://forge.example.com: it is down"),
+        },
         SourceError::Submodule { .. } => SourceError::Submodule {
             path: "lib".to_owned(),
             source: Box::new(SourceError::RefNotFound {
@@ -260,6 +270,9 @@ fn forge_errors() -> Vec<(&'static str, ForgeError)> {
         ForgeError::RateLimited { .. } => ForgeError::RateLimited {
             url: forge(), until: "2026-01-01T00:00:00Z".parse().unwrap(),
         },
+        ForgeError::Store(_) => ForgeError::Store(Problem::new(
+            Class::Transient, Reason::ClusterUnavailable, "store the new OAuth tokens: the API server is away",
+        )),
         ForgeError::Other { .. } => ForgeError::Other { doing, url: forge(), message: "502 Bad Gateway".to_owned() },
     }
 }
