@@ -41,6 +41,7 @@ pub fn all() -> Vec<String> {
         explained("SourceError", source()),
         explained("SecretError", secret()),
         explained("ImageError", image()),
+        explained("PushError", push()),
         explained("BuildError", build()),
         explained("RuntimeError", runtime()),
         explained("ForgeError", forge_errors()),
@@ -161,6 +162,22 @@ fn image() -> Vec<(&'static str, ImageError)> {
         ImageError::DiskFull { .. } => ImageError::DiskFull { image: shop() },
         ImageError::EngineUnavailable(_) => ImageError::EngineUnavailable(denied().into()),
         ImageError::Cancelled => ImageError::Cancelled,
+    }
+}
+
+fn push() -> Vec<(&'static str, PushError)> {
+    let (image, said) = (
+        || "registry.example.com/shop:1".to_owned(),
+        |text: &str| text.to_owned(),
+    );
+    samples! { PushError:
+        PushError::Denied { .. } => PushError::Denied { image: image(), said: said("unauthorized") },
+        PushError::NoRepository { .. } => PushError::NoRepository { image: image(), said: said("name unknown") },
+        PushError::Unreachable { .. } => PushError::Unreachable { image: image(), said: said("connection refused") },
+        PushError::Tls { .. } => PushError::Tls { image: image(), said: said("unknown authority") },
+        PushError::Failed { .. } => PushError::Failed { image: image(), said: said("unexpected EOF") },
+        PushError::EngineUnavailable(_) => PushError::EngineUnavailable(denied().into()),
+        PushError::Cancelled => PushError::Cancelled,
     }
 }
 
