@@ -108,16 +108,6 @@ fn source() -> Vec<(&'static str, SourceError)> {
             url: url(),
             problem: Problem::new(Class::Transient, Reason::ForgeUnreachable, "connection refused"),
         },
-        SourceError::NoMatchingTag { .. } => SourceError::NoMatchingTag {
-            pattern: "v*".to_owned(), url: url(), tags: 2,
-        },
-        SourceError::TagPatternInvalid { .. } => SourceError::TagPatternInvalid {
-            pattern: "v[".to_owned(), why: "unclosed character class".to_owned(),
-        },
-        SourceError::Credential { .. } => SourceError::Credential {
-            url: url(),
-            problem: Problem::new(Class::Transient, Reason::ForgeUnreachable, "reach https://forge.example.com: it is down"),
-        },
         SourceError::Submodule { .. } => SourceError::Submodule {
             path: "lib".to_owned(),
             source: Box::new(SourceError::RefNotFound {

@@ -223,6 +223,14 @@ async fn pair_of_a_user_who_signed_in_meanwhile_is_kept() {
     assert_eq!(issued(&server), 1);
 }
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn form(pairs: &[(&str, String)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish()
+}
+
 /// The pair that a user of Gitea gets by authorising an application in the browser.
 async fn authorise(gitea: &Gitea, client_id: &str, client_secret: &str, redirect: &str) -> Value {
     let client = reqwest::Client::builder()
@@ -259,7 +267,13 @@ async fn authorise(gitea: &Gitea, client_id: &str, client_secret: &str, redirect
         ("user_name", gitea.user.clone()),
         ("password", gitea.password.clone()),
     ];
-    send(client.post(format!("{}/user/login", gitea.url)).form(&login)).await;
+    send(
+        client
+            .post(format!("{}/user/login", gitea.url))
+            .header("content-type", FORM)
+            .body(form(&login)),
+    )
+    .await;
     let query = [
         ("client_id", client_id),
         ("redirect_uri", redirect),
@@ -284,7 +298,8 @@ async fn authorise(gitea: &Gitea, client_id: &str, client_secret: &str, redirect
     let (location, page) = send(
         client
             .post(format!("{}/login/oauth/grant", gitea.url))
-            .form(&grant),
+            .header("content-type", FORM)
+            .body(form(&grant)),
     )
     .await;
     let location = location.unwrap_or_else(|| panic!("no redirection, but {page}"));

@@ -243,7 +243,49 @@ impl Service for GitHub {
 }
 
 impl GitHub {
+    /// What is known of the checks of a commit; `None` for another path.
+    fn checks(&self, asked: &Asked, path: &[&str]) -> Result<Option<Answer>, Answer> {
+        Ok(Some(match path {
+            ["repos", "acme", "shop", "commits", COMMIT, "status"] => {
+                self.reach(asked)?;
+                let all = self.reported.with(&[("build", "success"), ("lint", "error")]);
+                let (items, _) = asked.page(&all, "per_page", 100);
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(context, state)| json!({"context": context, "state": state}))
+                    .collect();
+                Answer::ok(json!({"state": "pending", "total_count": all.len(), "statuses": items}))
+            }
+            ["repos", "acme", "shop", "commits", COMMIT, "check-runs"] => {
+                self.reach(asked)?;
+                if asked.bearer() == Some(FINE_GRAINED) {
+                    let message = "Resource not accessible by personal access token";
+                    return Err(Answer::new(403, json!({"message": message})));
+                }
+                let runs = json!([{"name": "test", "status": "queued", "conclusion": null},
+                    {"name": "docs", "status": "completed", "conclusion": "skipped"}]);
+                Answer::ok(json!({"total_count": 2, "check_runs": runs}))
+            }
+            ["repos", "acme", "shop", "actions", "runs"] => {
+                self.reach(asked)?;
+                assert_eq!(asked.query("head_sha"), Some(COMMIT));
+                let runs = json!([{"name": "test", "status": "in_progress", "conclusion": null},
+                    {"name": "docs", "status": "completed", "conclusion": "neutral"}]);
+                Answer::ok(json!({"total_count": 2, "workflow_runs": runs}))
+            }
+            ["repos", "acme", "shop", "statuses", COMMIT] => {
+                self.reach(asked)?;
+                self.reported.set(&asked.body["context"], &asked.body["state"]);
+                Answer::new(201, json!({}))
+            }
+            _ => return Ok(None),
+        }))
+    }
+
     fn route(&self, asked: &Asked, path: &[&str]) -> Result<Answer, Answer> {
+        if let Some(answer) = self.checks(asked, path)? {
+            return Ok(answer);
+        }
         Ok(match path {
             ["meta"] => Answer::ok(json!({"verifiable_password_authentication": false})),
             ["user"] => {
@@ -319,38 +361,6 @@ impl GitHub {
                 let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
                 let link = asked.link(next, all.len(), asked.number("per_page", 30));
                 Answer::ok(json!(items)).with("link", link)
-            }
-            ["repos", "acme", "shop", "commits", COMMIT, "status"] => {
-                self.reach(asked)?;
-                let all = self.reported.with(&[("build", "success"), ("lint", "error")]);
-                let (items, _) = asked.page(&all, "per_page", 100);
-                let items: Vec<_> = items
-                    .iter()
-                    .map(|(context, state)| json!({"context": context, "state": state}))
-                    .collect();
-                Answer::ok(json!({"state": "pending", "total_count": all.len(), "statuses": items}))
-            }
-            ["repos", "acme", "shop", "commits", COMMIT, "check-runs"] => {
-                self.reach(asked)?;
-                if asked.bearer() == Some(FINE_GRAINED) {
-                    let message = "Resource not accessible by personal access token";
-                    return Err(Answer::new(403, json!({"message": message})));
-                }
-                let runs = json!([{"name": "test", "status": "queued", "conclusion": null},
-                    {"name": "docs", "status": "completed", "conclusion": "skipped"}]);
-                Answer::ok(json!({"total_count": 2, "check_runs": runs}))
-            }
-            ["repos", "acme", "shop", "actions", "runs"] => {
-                self.reach(asked)?;
-                assert_eq!(asked.query("head_sha"), Some(COMMIT));
-                let runs = json!([{"name": "test", "status": "in_progress", "conclusion": null},
-                    {"name": "docs", "status": "completed", "conclusion": "neutral"}]);
-                Answer::ok(json!({"total_count": 2, "workflow_runs": runs}))
-            }
-            ["repos", "acme", "shop", "statuses", COMMIT] => {
-                self.reach(asked)?;
-                self.reported.set(&asked.body["context"], &asked.body["state"]);
-                Answer::new(201, json!({}))
             }
             ["repos", "acme", "shop", "hooks", id @ ..] => {
                 if !self.reach(asked)?.contains(&"acme/shop".to_owned()) {
