@@ -68,6 +68,7 @@ fn wanted(
     validated(PinnedSource {
         revision: newest.clone(),
         unwatched: None,
+        skipped: false,
         ..source.clone()
     })
 }
