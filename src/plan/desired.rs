@@ -54,8 +54,11 @@ pub struct PinnedSource {
     pub submodules: bool,
     /// The tag of the revision, where tags are followed.
     pub tag: Option<String>,
-    /// The newest revision, if it changes nothing in `spec.trigger.watchPaths` and is therefore not deployed by itself.
+    /// The newest revision, if it is not deployed by itself: it changes nothing in `spec.trigger.watchPaths`, or its message
+    /// asks for no deployment.
     pub unwatched: Option<Revision>,
+    /// Whether `unwatched` is not deployed because its message asks for that.
+    pub skipped: bool,
 }
 
 impl PinnedSource {

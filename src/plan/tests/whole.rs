@@ -70,6 +70,7 @@ fn pinned() -> PinnedSource {
         submodules: false,
         tag: None,
         unwatched: None,
+        skipped: false,
     }
 }
 
