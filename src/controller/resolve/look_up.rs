@@ -136,7 +136,6 @@ impl Repository<'_> {
         }
     }
 
-<<<<<<< HEAD
     /// Fails unless the checks of a commit have passed.
     async fn await_checks(
         &self,
@@ -162,7 +161,9 @@ impl Repository<'_> {
                 ..problem
             },
             _ => problem,
-=======
+        })
+    }
+
     /// Returns `None` if a commit is deployed by itself, and otherwise whether its message is the reason.
     async fn left_out(&self, rules: &Rules, old: &CommitId, new: &CommitId) -> Result<Option<bool>, Problem> {
         if !self.is_watched(&rules.watch_paths, old, new).await? {
@@ -185,7 +186,6 @@ impl Repository<'_> {
         skipped.unwrap_or_else(|error| {
             tracing::debug!(commit = %new, %error, "the message of the commit cannot be read yet");
             false
->>>>>>> hooks
         })
     }
 
