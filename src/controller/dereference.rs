@@ -299,10 +299,15 @@ impl Reader {
                 values.secrets.insert(variable.name.clone(), value);
             }
         }
-        let push = spec.image.as_ref().and_then(|image| image.push_secret_ref.as_ref());
+        let push = spec
+            .image
+            .as_ref()
+            .and_then(|image| image.push_secret_ref.as_ref());
         if let Some(reference) = push {
             // Read here too, so that a missing one is reported before anything is built.
-            let logins = self.registry_logins(&reference.name, "spec.image.pushSecretRef").await?;
+            let logins = self
+                .registry_logins(&reference.name, "spec.image.pushSecretRef")
+                .await?;
             values.confidential.extend(logins.secrets());
         }
         if let Some(reference) = &build.pull_secret_ref {
@@ -435,8 +440,15 @@ pub fn references(spec: &ApplicationSpec) -> (Vec<&str>, Vec<&str>) {
         maps.extend(volume.config_map.iter().map(|reference| reference.name.as_str()));
     }
     let pull = build.and_then(|build| build.pull_secret_ref.as_ref());
-    let push = spec.image.as_ref().and_then(|image| image.push_secret_ref.as_ref());
-    secrets.extend(pull.into_iter().chain(push).map(|reference| reference.name.as_str()));
+    let push = spec
+        .image
+        .as_ref()
+        .and_then(|image| image.push_secret_ref.as_ref());
+    secrets.extend(
+        pull.into_iter()
+            .chain(push)
+            .map(|reference| reference.name.as_str()),
+    );
     if let Some(source) = &spec.source {
         let git = source.git.as_ref().and_then(|git| git.secret_ref.as_ref());
         let docker = source

@@ -72,7 +72,10 @@ impl Registries {
         let source = spec.source.as_ref().and_then(|source| source.docker.as_ref());
         if let Some(source) = source {
             let reference = source.pull_secret_ref.as_ref()?;
-            let data = reader.secret(&reference.name, "spec.source.docker.pullSecretRef").await.ok()?;
+            let data = reader
+                .secret(&reference.name, "spec.source.docker.pullSecretRef")
+                .await
+                .ok()?;
             let logins = registry_logins(&reference.name, &data.entries).ok()?;
             return login_for(image, &logins).ok()?;
         }

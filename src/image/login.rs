@@ -110,10 +110,11 @@ impl HostLogins {
         }
         // An image that a variable names: the credential of the host, or the only one for a part of it.
         self.all.find(&host, "").or_else(|| {
-            let of_host = self.all.by_place.iter().filter(|(key, _)| {
-                key.split_once('/')
-                    .is_some_and(|(of, _)| host_matches(of, &host))
-            });
+            let of_host = self
+                .all
+                .by_place
+                .iter()
+                .filter(|(key, _)| key.split_once('/').is_some_and(|(of, _)| host_matches(of, &host)));
             let mut logins = of_host.map(|(_, login)| login);
             let first = logins.next()?;
             logins.all(|other| other == first).then_some(first)
@@ -261,11 +262,18 @@ mod tests {
         };
         let chosen = all.for_build(&images(&["r.example/two/x:1", "nginx"])).unwrap();
         assert_eq!(user(chosen.get("r.example")), Some("two"));
-        assert_eq!(user(chosen.get("https://q.example/v2/")), Some("q"), "the only one");
+        assert_eq!(
+            user(chosen.get("https://q.example/v2/")),
+            Some("q"),
+            "the only one"
+        );
         assert_eq!(user(chosen.get("docker.io")), None);
         // Several that differ, of which a variable hides the one that is meant.
         assert_eq!(user(all.for_build(&[]).unwrap().get("r.example")), None);
         let why = all.for_build(&images(&["r.example/one/x", "r.example/two/x"]));
-        assert!(why.unwrap_err().contains("one/x and two/x need different credentials of r.example"));
+        assert!(
+            why.unwrap_err()
+                .contains("one/x and two/x need different credentials of r.example")
+        );
     }
 }

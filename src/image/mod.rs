@@ -7,7 +7,8 @@ mod push;
 mod registry;
 
 pub use engine::{
-    Docker, Found, ImageError, ResolvedImage, credentials, is_there, login_for, pull, registry_of, resolve_image,
+    Docker, Found, ImageError, ResolvedImage, credentials, is_there, login_for, pull, registry_of,
+    resolve_image,
 };
 pub use login::{HostLogins, RegistryLogins, place as login_place, registry_name};
 pub use name::{ImageName, NotAName};

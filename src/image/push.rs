@@ -178,8 +178,11 @@ pub async fn push(
     let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
     log.write(&format!("Pushing {image}"));
     let options = PushImageOptionsBuilder::default().tag(tag).build();
-    let mut progress =
-        std::pin::pin!(docker.push_image(repository, Some(options), Some(login.map(credentials).unwrap_or_default())));
+    let mut progress = std::pin::pin!(docker.push_image(
+        repository,
+        Some(options),
+        Some(login.map(credentials).unwrap_or_default())
+    ));
     let (mut lines, mut digest) = (0, None);
     loop {
         let next = tokio::select! {
@@ -197,7 +200,9 @@ pub async fn push(
         let found = status.split_once("digest: ").map(|(_, rest)| rest);
         let found = found.and_then(|rest| rest.split_whitespace().next());
         digest = found.map(str::to_owned).or(digest);
-        let counting = step.progress_detail.is_some_and(|detail| detail.current.is_some());
+        let counting = step
+            .progress_detail
+            .is_some_and(|detail| detail.current.is_some());
         if !counting && lines < MOST_LINES {
             lines += 1;
             log.write(&status);
@@ -225,12 +230,29 @@ pub(super) fn classify(image: &str, status: u16, said: &str) -> PushError {
     let lower = said.to_ascii_lowercase();
     let says = |sentences: &[&str]| sentences.iter().any(|sentence| lower.contains(sentence));
     // Before `certificate`, because a registry may refuse a client's certificate.
-    if says(&["x509", "certificate", "http response to https", "tls:", "tls handshake"]) && status != 401 {
+    if says(&[
+        "x509",
+        "certificate",
+        "http response to https",
+        "tls:",
+        "tls handshake",
+    ]) && status != 401
+    {
         PushError::Tls { image, said }
-    } else if says(&["name unknown", "name_unknown", "repository does not exist", "does not exist in the registry"]) {
+    } else if says(&[
+        "name unknown",
+        "name_unknown",
+        "repository does not exist",
+        "does not exist in the registry",
+    ]) {
         PushError::NoRepository { image, said }
-    } else if says(&["denied", "unauthorized", "authentication required", "no basic auth", "forbidden"])
-        || matches!(status, 401 | 403)
+    } else if says(&[
+        "denied",
+        "unauthorized",
+        "authentication required",
+        "no basic auth",
+        "forbidden",
+    ]) || matches!(status, 401 | 403)
     {
         PushError::Denied { image, said }
     } else if says(&["manifest unknown", "not found"]) || status == 404 {
@@ -264,17 +286,62 @@ mod tests {
     fn refusal_of_a_registry_has_its_reason_and_a_way_out() {
         let image = "r.example:5000/acme/shop:1";
         for (status, said, reason, class, words) in [
-            (0, "denied: requested access to the resource is denied", Reason::ImagePushDenied, Class::Terminal, "pushSecretRef"),
-            (500, "Get https://r.example:5000/v2/: no basic auth credentials", Reason::ImagePushDenied, Class::Terminal, "pushSecretRef"),
-            (0, "name unknown: The repository with name 'shop' does not exist in the registry", Reason::ImagePushFailed, Class::Terminal, "create the repository"),
-            (500, "Get \"https://r.example:5000/v2/\": x509: certificate signed by unknown authority", Reason::RegistryTlsFailed, Class::Transient, "/etc/docker/certs.d/r.example:5000/ca.crt"),
-            (500, "http: server gave HTTP response to HTTPS client", Reason::RegistryTlsFailed, Class::Transient, "insecure-registries"),
-            (500, "dial tcp 10.0.0.1:5000: connect: connection refused", Reason::RegistryUnreachable, Class::Transient, "tried again"),
-            (0, "blob upload invalid", Reason::ImagePushFailed, Class::Transient, "blob upload invalid"),
+            (
+                0,
+                "denied: requested access to the resource is denied",
+                Reason::ImagePushDenied,
+                Class::Terminal,
+                "pushSecretRef",
+            ),
+            (
+                500,
+                "Get https://r.example:5000/v2/: no basic auth credentials",
+                Reason::ImagePushDenied,
+                Class::Terminal,
+                "pushSecretRef",
+            ),
+            (
+                0,
+                "name unknown: The repository with name 'shop' does not exist in the registry",
+                Reason::ImagePushFailed,
+                Class::Terminal,
+                "create the repository",
+            ),
+            (
+                500,
+                "Get \"https://r.example:5000/v2/\": x509: certificate signed by unknown authority",
+                Reason::RegistryTlsFailed,
+                Class::Transient,
+                "/etc/docker/certs.d/r.example:5000/ca.crt",
+            ),
+            (
+                500,
+                "http: server gave HTTP response to HTTPS client",
+                Reason::RegistryTlsFailed,
+                Class::Transient,
+                "insecure-registries",
+            ),
+            (
+                500,
+                "dial tcp 10.0.0.1:5000: connect: connection refused",
+                Reason::RegistryUnreachable,
+                Class::Transient,
+                "tried again",
+            ),
+            (
+                0,
+                "blob upload invalid",
+                Reason::ImagePushFailed,
+                Class::Transient,
+                "blob upload invalid",
+            ),
         ] {
             let problem = Problem::of(&classify(image, status, said));
             assert_eq!((problem.reason, problem.class), (reason, class), "{said}");
-            assert!(problem.message.contains(words) && problem.message.contains(image), "{problem:?}");
+            assert!(
+                problem.message.contains(words) && problem.message.contains(image),
+                "{problem:?}"
+            );
         }
     }
 }

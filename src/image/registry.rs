@@ -59,7 +59,11 @@ pub async fn delete(
         return Err(failed("its digest is not known".to_owned()));
     };
     let host = registry_name(name.registry());
-    let scheme = if options.plain_http.contains(&host) { "http" } else { "https" };
+    let scheme = if options.plain_http.contains(&host) {
+        "http"
+    } else {
+        "https"
+    };
     let api = if host == "docker.io" { HUB_API } else { &host };
     let url = format!("{scheme}://{api}/v2/{}/manifests/{digest}", name.repository());
     let client = client(&host, access, scheme == "http").map_err(failed)?;
@@ -72,7 +76,10 @@ pub async fn delete(
     let mut answer = call.send(client.delete(&url)).await?;
     if answer.status() == StatusCode::UNAUTHORIZED {
         let challenge = answer.headers().get(WWW_AUTHENTICATE);
-        let challenge = challenge.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let challenge = challenge
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
         let scope = format!("repository:{}:pull,delete", name.repository());
         let Some(request) = call.authorized(client.delete(&url), &challenge, &scope).await? else {
             return Ok(Deleted::NotAllowed);
@@ -88,7 +95,11 @@ pub async fn delete(
         | StatusCode::FORBIDDEN
         | StatusCode::BAD_REQUEST
         | StatusCode::NOT_IMPLEMENTED => Ok(Deleted::NotAllowed),
-        status => Err(classify(image, status.as_u16(), &format!("received unexpected HTTP status: {status}"))),
+        status => Err(classify(
+            image,
+            status.as_u16(),
+            &format!("received unexpected HTTP status: {status}"),
+        )),
     }
 }
 
@@ -171,7 +182,10 @@ impl Call<'_> {
                 self.client.post(realm).header("content-type", kind).body(form)
             }
             login => {
-                let request = self.client.get(realm).query(&[("service", service.as_str()), ("scope", scope)]);
+                let request = self
+                    .client
+                    .get(realm)
+                    .query(&[("service", service.as_str()), ("scope", scope)]);
                 match login {
                     Some(RegistryLogin::Basic { username, password }) => {
                         request.basic_auth(username, password.expose_str())
@@ -181,20 +195,31 @@ impl Call<'_> {
             }
         };
         let answer = self.send(request).await?;
-        if !answer.status().is_success() || answer.content_length().is_some_and(|size| size > LARGEST_ANSWER) {
+        if !answer.status().is_success() || answer.content_length().is_some_and(|size| size > LARGEST_ANSWER)
+        {
             return Ok(None);
         }
-        let Ok(body) = answer.bytes().await else { return Ok(None) };
+        let Ok(body) = answer.bytes().await else {
+            return Ok(None);
+        };
         let token = serde_json::from_slice::<Token>(&body).ok();
-        Ok(token.and_then(|token| token.token.or(token.access_token)).map(Secret::from))
+        Ok(token
+            .and_then(|token| token.token.or(token.access_token))
+            .map(Secret::from))
     }
 }
 
 fn error_is_tls(said: &str) -> bool {
     let lower = said.to_ascii_lowercase();
-    ["certificate", "unknownissuer", "tls", "invalidcontenttype", "corrupt message"]
-        .iter()
-        .any(|word| lower.contains(word))
+    [
+        "certificate",
+        "unknownissuer",
+        "tls",
+        "invalidcontenttype",
+        "corrupt message",
+    ]
+    .iter()
+    .any(|word| lower.contains(word))
 }
 
 fn client(host: &str, access: &RegistryAccess, plain: bool) -> Result<Client, String> {

@@ -89,7 +89,8 @@ fn suspended(input: &PlanInput<'_>, plan: &mut Plan) {
             Some(JobState::Ended(end)) => finish_job(&release.name, end, plan),
             // The job has not begun, and must not begin now.
             Some(JobState::Queued { .. }) => plan.push(Action::CancelJob),
-            Some(JobState::Fetching { .. } | JobState::Building { .. } | JobState::Pushing { .. }) | None => {}
+            Some(JobState::Fetching { .. } | JobState::Building { .. } | JobState::Pushing { .. }) | None => {
+            }
         }
     }
 }

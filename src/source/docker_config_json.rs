@@ -38,7 +38,9 @@ pub fn registry_logins(name: &str, data: &SecretData) -> Result<RegistryLogins, 
         (key, parse(name, key, json)?)
     } else if data.contains_key("username") || data.contains_key("password") {
         let (username, password) = basic_auth(name, data)?;
-        return Ok(RegistryLogins::everywhere(RegistryLogin::basic(username, password)));
+        return Ok(RegistryLogins::everywhere(RegistryLogin::basic(
+            username, password,
+        )));
     } else {
         return Err(SecretError::missing(
             name,
@@ -129,7 +131,11 @@ mod tests {
             ("gcr.io", "a/b", "_json_key", "a:b"),
         ] {
             let login = logins.find(registry, repository).unwrap();
-            assert_eq!(login, &RegistryLogin::basic(user, password), "{registry}/{repository}");
+            assert_eq!(
+                login,
+                &RegistryLogin::basic(user, password),
+                "{registry}/{repository}"
+            );
         }
         let exact = config(r#"{"r.example/team/shop": {"auth": "dTpw"}}"#);
         assert!(

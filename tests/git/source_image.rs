@@ -9,11 +9,11 @@
 use bollard::Docker;
 use davit::api::Reason;
 use davit::error::{Class, Problem};
+use davit::image::{Found, ImageError, ResolvedImage, login_for, pull, resolve_image};
 use davit::job_log::JobLog;
 use davit::model::RegistryLogin;
 use davit::redact::{Masker, Secret};
 use davit::source::docker_config_json::registry_logins;
-use davit::image::{Found, ImageError, ResolvedImage, login_for, pull, resolve_image};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::docker::{DockerScope, docker};

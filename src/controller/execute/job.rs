@@ -45,7 +45,11 @@ impl Executor<'_> {
             (JobWork::Build(build), Some(Origin::Git { remote, spec })) => {
                 let mut push_login = None;
                 if build.export.is_pushed() {
-                    let access = self.ctx.registries.access(&self.input.app.spec, self.reader).await?;
+                    let access = self
+                        .ctx
+                        .registries
+                        .access(&self.input.app.spec, self.reader)
+                        .await?;
                     hidden.extend(access.logins.secrets());
                     let name = ImageName::parse(&build.tag);
                     push_login = name.ok().and_then(|name| access.login(&name).cloned());
@@ -98,6 +102,7 @@ impl Executor<'_> {
             args: build.args.clone(),
             secrets: build.secrets.clone(),
             labels: build.labels.clone(),
+            env_file: build.env_file.clone(),
             registries: build.registries.clone(),
             no_cache: build.no_cache,
             cpu: build.cpu,

@@ -68,7 +68,11 @@ impl Executor<'_> {
     }
 
     async fn delete_image(&self, image: &str) -> Result<(), Problem> {
-        let access = self.ctx.registries.access(&self.input.app.spec, self.reader).await?;
+        let access = self
+            .ctx
+            .registries
+            .access(&self.input.app.spec, self.reader)
+            .await?;
         let deleted = self.ctx.tools.builder.delete_pushed(image, &access).await;
         if deleted.map_err(|error| Problem::of(&error))? == Deleted::NotAllowed {
             tracing::warn!(app = %self.id, image, "the registry does not let Davit delete the image");

@@ -45,26 +45,41 @@ async fn built_image_is_pushed_found_pulled_and_deleted() {
     // Another machine, or this one after its images were removed.
     builder.remove(&request.tag).await.unwrap();
     assert!(!is_in_engine(&request.tag) && !is_in_engine(&pushed.id));
-    let elsewhere = builder.find_pushed(&request.tag, Export::Registry, login, log, &none).await;
+    let elsewhere = builder
+        .find_pushed(&request.tag, Export::Registry, login, log, &none)
+        .await;
     assert_eq!(elsewhere.unwrap().unwrap().id, pushed.id);
     assert!(!is_in_engine(&pushed.id), "it is not needed here");
     let again = builder.find_pushed(&request.tag, both, login, log, &none).await;
-    assert_eq!(again.unwrap(), Some(pushed.clone()));
+    let again = again.unwrap().unwrap();
+    assert_eq!(
+        (&again.id, &again.tag, &again.builder),
+        (&pushed.id, &pushed.tag, &pushed.builder)
+    );
     assert_eq!(prints(&pushed.id, &["cat", "/said"]), "pushed");
     let images = builder.images(&request.app).await.unwrap();
     assert!(images.iter().any(|image| image.tag == request.tag), "{images:?}");
 
     // With `Registry` the engine does not keep it.
-    let moved = builder.push(&built, Export::Registry, login, log, &none).await.unwrap();
+    let moved = builder
+        .push(&built, Export::Registry, login, log, &none)
+        .await
+        .unwrap();
     assert_eq!(moved.id, pushed.id);
     assert!(!is_in_engine(&request.tag) && !is_in_engine(&pushed.id));
 
-    assert_eq!(builder.delete_pushed(&pushed.id, &access).await.unwrap(), Deleted::Done);
+    assert_eq!(
+        builder.delete_pushed(&pushed.id, &access).await.unwrap(),
+        Deleted::Done
+    );
     assert_eq!(registry.digest(&repository, "c0ffee-1"), None);
     let gone = builder.delete_pushed(&pushed.id, &access).await;
     assert_eq!(gone.unwrap(), Deleted::Done, "it is gone already");
     let wrong = self::access(&registry, "wrong");
-    assert_eq!(builder.delete_pushed(&pushed.id, &wrong).await.unwrap(), Deleted::NotAllowed);
+    assert_eq!(
+        builder.delete_pushed(&pushed.id, &wrong).await.unwrap(),
+        Deleted::NotAllowed
+    );
     assert!(!harness.text().contains(&password));
 }
 
@@ -74,7 +89,10 @@ async fn registry_that_refuses_is_untrusted_or_away_has_its_reason() {
     harness.dockerfile(&[]);
     let mut registry = Registry::start_untrusted();
     let access_with = |password: &str| access(&registry, password);
-    let (good, wrong) = (access_with(&registry.login.clone().unwrap().1), access_with("wrong-pass-77"));
+    let (good, wrong) = (
+        access_with(&registry.login.clone().unwrap().1),
+        access_with("wrong-pass-77"),
+    );
     let mut request = harness.request();
     request.tag = registry.image(&format!("{}:1", unique("acme/shop")));
     let built = harness.built(&request).await;
@@ -82,7 +100,10 @@ async fn registry_that_refuses_is_untrusted_or_away_has_its_reason() {
     let none = CancellationToken::new();
     let push = async |access: &RegistryAccess| {
         let both = Export::EngineAndRegistry;
-        harness.builder.push(&built, both, access.login(&name), &harness.log, &none).await
+        harness
+            .builder
+            .push(&built, both, access.login(&name), &harness.log, &none)
+            .await
     };
     let reason = |result: Result<_, BuildError>| {
         let error: BuildError = result.map(|_: BuiltImage| ()).unwrap_err();
@@ -90,7 +111,10 @@ async fn registry_that_refuses_is_untrusted_or_away_has_its_reason() {
     };
     let (why, message) = reason(push(&good).await);
     assert_eq!(why, Reason::RegistryTlsFailed, "{message}");
-    assert!(message.contains(&format!("/etc/docker/certs.d/{}/ca.crt", registry.address)), "{message}");
+    assert!(
+        message.contains(&format!("/etc/docker/certs.d/{}/ca.crt", registry.address)),
+        "{message}"
+    );
     let image = format!("{}@sha256:{}", request.tag, "0".repeat(64));
     let strangers = RegistryAccess {
         ca: None,

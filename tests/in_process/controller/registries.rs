@@ -28,7 +28,10 @@ async fn image_is_pushed_run_by_digest_and_deleted_with_its_release() {
     davit.wait_until_done("shop").await;
     let release = davit.wait_for_phase("shop-1", "Succeeded").await;
     let tag = release["status"]["imageTag"].as_str().unwrap().to_owned();
-    assert!(tag.starts_with(&format!("{REPOSITORY}:{}-", &repo.head()[..12])), "{tag}");
+    assert!(
+        tag.starts_with(&format!("{REPOSITORY}:{}-", &repo.head()[..12])),
+        "{tag}"
+    );
     let image = format!("{tag}@{}", FakeBuilder::id(GOOD));
     assert_eq!(release["status"]["image"], image);
     assert_eq!(davit.images("shop"), [image]);
@@ -67,7 +70,9 @@ async fn image_that_the_registry_has_is_not_built_again_and_a_redeploy_has_a_tag
     davit.builder.hold();
     davit.runtime.manually(&id("shop"), ManualAction::Remove);
     let release = davit
-        .wait_for_release("shop-2", "with its image", |release| release["status"]["image"].is_string())
+        .wait_for_release("shop-2", "with its image", |release| {
+            release["status"]["image"].is_string()
+        })
         .await;
     assert_eq!(release["status"]["image"], image.as_str());
     assert_eq!(davit.builder.built(), ["shop-1"]);
@@ -98,7 +103,10 @@ async fn push_that_is_denied_fails_the_release_in_its_step() {
     davit.apply("shop", spec(&repo)).await;
     let release = davit.wait_for_phase("shop-1", "Failed").await;
     let failure = &release["status"]["failure"];
-    assert_eq!((&failure["step"], &failure["reason"]), (&json!("Pushing"), &json!("ImagePushDenied")));
+    assert_eq!(
+        (&failure["step"], &failure["reason"]),
+        (&json!("Pushing"), &json!("ImagePushDenied"))
+    );
     let message = failure["message"].as_str().unwrap();
     assert!(message.contains("spec.image.pushSecretRef"), "{message}");
     assert_eq!(step_names(&release), ["Fetching", "Building", "Pushing"]);
@@ -108,7 +116,9 @@ async fn push_that_is_denied_fails_the_release_in_its_step() {
     davit.apply("other", other).await;
     let message = "spec.image.pushSecretRef names the Secret";
     davit
-        .wait_until("other", "an error", |app| app["status"].to_string().contains(message))
+        .wait_until("other", "an error", |app| {
+            app["status"].to_string().contains(message)
+        })
         .await;
     assert_eq!(davit.builder.pushed(), [String::new(); 0]);
 }

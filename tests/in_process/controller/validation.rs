@@ -247,7 +247,10 @@ async fn pull_secret_of_a_build_reaches_the_builder_or_is_reported() {
     assert_eq!(logins.find("registry.example.com", "base"), Some(&login));
     assert_eq!(logins.find("registry.example.org", "base"), None);
     for (name, message) in [
-        ("bare", "spec.build.pullSecretRef: the Secret \"bare\" names no registry"),
+        (
+            "bare",
+            "spec.build.pullSecretRef: the Secret \"bare\" names no registry",
+        ),
         ("none", "spec.build.pullSecretRef names the Secret \"none\""),
     ] {
         davit.apply(name, spec(name)).await;
