@@ -9,6 +9,7 @@ mod engine_http;
 mod errors;
 mod filesend;
 mod filesync;
+mod long_target;
 mod options;
 mod progress;
 mod session;

@@ -35,6 +35,8 @@ pub struct Work<'a> {
     pub build_id: &'a str,
     /// The names of the variables of the build, which are ids of secrets.
     pub variables: &'a [&'a str],
+    /// The names of the variables without a value. BuildKit makes no file of an empty secret.
+    pub empty: &'a [&'a str],
     /// The commit.
     pub revision: &'a str,
     /// The repository.
@@ -65,8 +67,12 @@ pub fn work(work: &Work<'_>) -> String {
         work.builder, work.platform_api
     );
     let project = project_metadata(work.revision, work.repository);
+    let empty = work.empty.iter().fold(String::new(), |mut text, name| {
+        let _ = write!(text, " : > /platform/env/{name};");
+        text
+    });
     let script = format!(
-        "set -e; mkdir -p /layers /platform/env /out; printf '%s' {} > /layers/project-metadata.toml; chown -R {owner} /layers",
+        "set -e; mkdir -p /layers /platform/env /out;{empty} printf '%s' {} > /layers/project-metadata.toml; chown -R {owner} /layers",
         shell_quoted(&project)
     );
     let _ = writeln!(text, "RUN {}", serde_json::json!(["/bin/sh", "-c", script]));
@@ -195,6 +201,7 @@ mod tests {
             cache_id: "CACHE",
             build_id: "BUILD",
             variables: &["NPM_TOKEN"],
+            empty: &["NOTHING"],
             revision: "c0ffee",
             repository: "https://git.example.com/it's",
         })

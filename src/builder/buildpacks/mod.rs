@@ -63,6 +63,12 @@ pub async fn plan(
     secrets.extend(request.secrets.clone());
     let app = [&*request.app.namespace, &*request.app.name];
     let label = |name: &str| request.labels.get(name).cloned().unwrap_or_default();
+    let names = |empty: bool| -> Vec<&str> {
+        let named = secrets
+            .iter()
+            .filter(|(_, value)| value.expose().is_empty() == empty);
+        named.map(|(name, _)| name.as_str()).collect()
+    };
     let work = dockerfile::work(&Work {
         builder: &builder.reference,
         user: builder.user,
@@ -72,7 +78,8 @@ pub async fn plan(
         cache_id: &keyed(key, "buildpacks cache", &app.map(str::as_bytes)),
         // Another value for each build, or the phases would be cache hits; the same in both Dockerfiles.
         build_id: &Uuid::new_v4().simple().to_string(),
-        variables: &secrets.keys().map(String::as_str).collect::<Vec<_>>(),
+        variables: &names(false),
+        empty: &names(true),
         revision: &label("org.opencontainers.image.revision"),
         repository: &label("org.opencontainers.image.source"),
     });
