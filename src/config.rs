@@ -83,10 +83,10 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no home to keep anything in.
-    #[error("find a data directory: HOME is not set; give --data-dir")]
+    #[error("there is no data directory, because HOME is not set: use --data-dir")]
     NoHome,
     /// A file or directory cannot be used.
-    #[error("use {path}")]
+    #[error("{path} cannot be used")]
     File {
         /// Which.
         path: PathBuf,
@@ -94,18 +94,18 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The disk is full.
-    #[error("write {path}: no space left on its disk: free some and start davit again")]
+    #[error("{path} cannot be written: no space left on its disk: free space and start davit again")]
     Full {
         /// The file.
         path: PathBuf,
     },
     /// A name that cannot be used.
-    #[error("use the instance name {0:?}: write 1 to 20 lower-case letters, digits and -")]
+    #[error("{0:?} is not an instance name: use 1 to 20 lower-case letters, digits and - in --instance")]
     Instance(String),
     /// The data directory is that of another name.
     #[error(
-        "use the instance name {given:?}: the objects of this data directory belong to the instance {kept:?}, and would be \
-         left behind; leave --instance out, or delete the Applications first, and then the file {file}"
+        "the data directory belongs to the instance {kept:?}, not {given:?}: remove --instance, or delete all Applications \
+         and then the file {file}"
     )]
     OtherInstance {
         /// The one that was given.
@@ -116,7 +116,7 @@ pub enum ConfigError {
         file: PathBuf,
     },
     /// Another Davit uses the data directory.
-    #[error("lock {0}: another Davit uses it; stop that, or give another --data-dir")]
+    #[error("{0} is locked by another Davit: stop that, or use another --data-dir")]
     Locked(PathBuf),
 }
 

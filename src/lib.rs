@@ -20,4 +20,5 @@ pub mod process;
 pub mod redact;
 pub mod runtime;
 pub mod source;
+pub mod subresources;
 pub mod telemetry;

@@ -1,14 +1,16 @@
 //! `spec.build` of an Application: how the source becomes an image.
 
+use garde::Validate;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::run::{EnvVar, Resources};
+use super::validation::{file_path, optional_file_path};
 use super::values::{Duration, Later, LocalRef, is_false};
 
 /// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files, then railpack).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.dockerfile), has(self.static), has(self.nixpacks), has(self.railpack), has(self.herokuBuildpacks), has(self.paketoBuildpacks)].filter(x, x).size() <= 1")
@@ -26,12 +28,15 @@ use super::values::{Duration, Later, LocalRef, is_false};
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
         .message("timeout must be longer than 0s: leave it out for 30m").reason(Reason::FieldValueInvalid).field_path(".timeout")
 )]
+#[garde(allow_unvalidated)]
 pub struct Build {
     /// A Dockerfile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub dockerfile: Option<Dockerfile>,
     /// Files that are served as they are.
     #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub static_site: Option<StaticSite>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +75,7 @@ pub struct Build {
     pub timeout: Option<Duration>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub resources: Option<Resources>,
 }
 
@@ -147,16 +153,19 @@ impl Build {
 }
 
 /// Builds with a Dockerfile of the source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
 pub struct Dockerfile {
     /// The Dockerfile, relative to `source.…path`. Default `Dockerfile`.
     #[serde(default = "dockerfile")]
     #[schemars(length(min = 1, max = 1024))]
+    #[garde(custom(file_path))]
     pub path: String,
     /// The build context, relative to `source.…path`. Default `.`.
     #[serde(default = "here")]
     #[schemars(length(min = 1, max = 1024))]
+    #[garde(custom(file_path))]
     pub context: String,
     /// The stage to build; the last one where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,18 +241,20 @@ fn paketo() -> String {
 }
 
 /// Serves a directory of the source with a small web server that Davit brings along, on port 8080.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.imagePath) || has(self.image)")
-        .message("imagePath does nothing without image: Davit's own server knows where the files are").reason(Reason::FieldValueForbidden).field_path(".imagePath"),
+        .message("imagePath has no effect without image: remove it, or set image").reason(Reason::FieldValueForbidden).field_path(".imagePath"),
     validation = Rule::new("!has(self.image) || !has(self.spa) || !self.spa")
-        .message("spa does nothing with image, only Davit's own server does it: configure your image's server instead").reason(Reason::FieldValueForbidden).field_path(".spa")
+        .message("spa has no effect with image: remove it, and configure the server of the image").reason(Reason::FieldValueForbidden).field_path(".spa")
 )]
+#[garde(allow_unvalidated)]
 pub struct StaticSite {
     /// The directory to serve, relative to `source.…path`. Default `.`.
     #[serde(default = "here")]
     #[schemars(length(min = 1, max = 1024))]
+    #[garde(custom(file_path))]
     pub publish_directory: String,
     /// Answer paths that are not there with `/index.html`, for applications that route in the browser. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -255,6 +266,7 @@ pub struct StaticSite {
     /// Where the files go in `image`. Default `/usr/share/nginx/html`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^\s]*$"))]
+    #[garde(custom(optional_file_path))]
     pub image_path: Option<String>,
 }
 

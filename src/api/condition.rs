@@ -28,6 +28,8 @@ pub enum ConditionType {
     Authenticated,
     /// The forge's rate limit is used up; present only when true.
     RateLimited,
+    /// Deliveries of webhooks can arrive, and are verified; present only if a webhook is configured.
+    WebhookReady,
 }
 
 /// A status with conditions.
@@ -193,6 +195,11 @@ reasons! {
     ForgeAppNotInstalled = "No account has installed the App.",
     ForgeRateLimited = "The rate limit of the forge is used up; the message names its end.",
     ForgeFailed = "The forge failed in a way that is not known.",
+    WebhookReady = "Deliveries of the webhook are received and verified.",
+    HooksRegistered = "Davit registered one hook for each repository in use at the forge.",
+    WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
+    HookFailed = "A hook could not be registered or repaired at the forge.",
+    HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

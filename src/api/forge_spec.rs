@@ -39,15 +39,15 @@ impl ForgeKind<'_> {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-        .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
+        .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("has(self.appId) != has(self.tokenSecretRef)")
         .message("set either appId with privateKeySecretRef, or tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("has(self.appId) == has(self.privateKeySecretRef)")
-        .message("an App needs both appId and privateKeySecretRef: set both").reason(Reason::FieldValueInvalid),
+        .message("a GitHub App needs both appId and privateKeySecretRef: set both").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.installationId) || has(self.appId)")
-        .message("installationId does nothing without appId: leave it out").reason(Reason::FieldValueForbidden).field_path(".installationId"),
+        .message("installationId has no effect without appId: remove it").reason(Reason::FieldValueForbidden).field_path(".installationId"),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
-        .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
+        .message("caSecretRef has no effect unless url begins with https://: remove caSecretRef, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
 )]
 pub struct GitHubSpec {
     /// The base URL as in a browser. Default `https://github.com`; a GitHub Enterprise Server has its own.
@@ -77,9 +77,9 @@ pub struct GitHubSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-        .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
+        .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
-        .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
+        .message("caSecretRef has no effect unless url begins with https://: remove caSecretRef, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
 )]
 pub struct GitLabSpec {
     /// The base URL as in a browser, with its path if GitLab is installed below one. Default `https://gitlab.com`.
@@ -107,9 +107,9 @@ pub struct GitLabSpec {
     validation = Rule::new("[has(self.apiTokenSecretRef), has(self.accessTokenSecretRef), has(self.oauth)].filter(x, x).size() == 1 || has(self.appPassword) || has(self.appPasswordSecretRef)")
         .message("set exactly one of apiTokenSecretRef (with email), accessTokenSecretRef and oauth").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.apiTokenSecretRef) || has(self.email)")
-        .message("an API token needs the e-mail address of its Atlassian account: set email").reason(Reason::FieldValueInvalid),
+        .message("apiTokenSecretRef needs the e-mail address of the Atlassian account: set email").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.email) || has(self.apiTokenSecretRef)")
-        .message("email does nothing without apiTokenSecretRef: leave it out").reason(Reason::FieldValueForbidden).field_path(".email"),
+        .message("email has no effect without apiTokenSecretRef: remove it").reason(Reason::FieldValueForbidden).field_path(".email"),
     validation = Rule::new("!has(self.appPassword) && !has(self.appPasswordSecretRef)")
         .message("Bitbucket removed app passwords on 2026-07-28: create an API token with scopes at id.atlassian.com and name its Secret in apiTokenSecretRef, with email")
         .reason(Reason::FieldValueForbidden)
@@ -157,9 +157,9 @@ pub struct OAuthConsumer {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-    .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
+    .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
-    .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef"))]
+    .message("caSecretRef has no effect unless url begins with https://: remove caSecretRef, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef"))]
 pub struct GiteaSpec {
     /// The base URL as in a browser.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]

@@ -19,7 +19,11 @@ mod image;
 mod release;
 mod run;
 mod source;
+mod validation;
+#[cfg(test)]
+mod validation_tests;
 mod values;
+mod webhook;
 
 pub use application::*;
 pub use build::*;
@@ -34,7 +38,9 @@ pub use image::Image;
 pub use release::*;
 pub use run::*;
 pub use source::*;
+pub use validation::InvalidField;
 pub use values::*;
+pub use webhook::*;
 
 use std::collections::BTreeMap;
 

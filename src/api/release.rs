@@ -50,9 +50,9 @@ use super::values::is_false;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.application == oldSelf.application && self.type == oldSelf.type && has(self.title) == has(oldSelf.title) && (!has(self.title) || self.title == oldSelf.title) && has(self.description) == has(oldSelf.description) && (!has(self.description) || self.description == oldSelf.description) && has(self.revision) == has(oldSelf.revision) && (!has(self.revision) || self.revision == oldSelf.revision) && has(self.rollbackTo) == has(oldSelf.rollbackTo) && (!has(self.rollbackTo) || self.rollbackTo == oldSelf.rollbackTo) && (has(self.cleanCache) && self.cleanCache) == (has(oldSelf.cleanCache) && oldSelf.cleanCache)")
-        .message("a Release is immutable but for cancel: create another one").reason(Reason::FieldValueForbidden),
+        .message("only cancel can be changed in the spec of a Release: create another Release").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
-        .message("cancel cannot be taken back: create another Release").reason(Reason::FieldValueForbidden),
+        .message("cancel cannot be set back to false: create another Release").reason(Reason::FieldValueForbidden),
     validation = Rule::new("self.type != 'Rollback' && !has(self.rollbackTo)")
         .message("Rollback is not in this version of Davit yet: create a Release of type Deploy with the revision to go back to").reason(Reason::FieldValueForbidden)
 )]

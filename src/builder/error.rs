@@ -13,10 +13,10 @@ pub(super) const SOURCE_PATH: &str = "spec.source.git.path";
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No type given and none fits.
-    #[error("find out how to build {0}")]
+    #[error("no build type was detected for {0}")]
     NotDetected(String),
     /// A path that the spec names is not there.
-    #[error("find {field}: {path} is not in the source")]
+    #[error("{path} not found in the source")]
     PathNotFound {
         /// The field that names it.
         field: &'static str,
@@ -26,7 +26,7 @@ pub enum BuildError {
         reason: Reason,
     },
     /// A path leads out of the source.
-    #[error("read {field}: {path} leads out of the source")]
+    #[error("{path} is outside of the source")]
     PathEscapes {
         /// The field that names it.
         field: &'static str,
@@ -34,10 +34,10 @@ pub enum BuildError {
         path: String,
     },
     /// A file of the source has a name that the engine's protocol cannot carry.
-    #[error("send the source to the engine: the name of the file {0} is not UTF-8")]
+    #[error("the name of the file {0} is not UTF-8")]
     FileName(String),
     /// A file that controls the build cannot be used.
-    #[error("read {path}: {why}")]
+    #[error("{path} cannot be read: {why}")]
     ControlFile {
         /// The file.
         path: String,
@@ -45,10 +45,10 @@ pub enum BuildError {
         why: String,
     },
     /// The build itself failed.
-    #[error("build the image: {0}")]
+    #[error("the build failed: {0}")]
     Failed(String),
     /// A step of the build ended with an exit code.
-    #[error("build the image: {step} ended with exit code {code}")]
+    #[error("the build failed: {step} ended with exit code {code}")]
     Exit {
         /// The step.
         step: String,
@@ -56,7 +56,7 @@ pub enum BuildError {
         code: u32,
     },
     /// No buildpack fits the source.
-    #[error("find out how to build the source: {why}")]
+    #[error("no build type was detected: {why}")]
     NoBuildpack {
         /// The field of the builder.
         field: &'static str,
@@ -67,7 +67,7 @@ pub enum BuildError {
     #[error("{0}")]
     Temporary(String),
     /// A field asks for what this builder cannot do.
-    #[error("use {field}: {why}")]
+    #[error("{field} is not supported: {why}")]
     NotSupported {
         /// The field.
         field: &'static str,
@@ -75,13 +75,13 @@ pub enum BuildError {
         why: String,
     },
     /// A base image is not there.
-    #[error("pull a base image: {0}")]
+    #[error("a base image was not found: {0}")]
     BaseImage(String),
     /// A registry does not let us have a base image.
-    #[error("pull a base image: {0}")]
+    #[error("the registry refused to send a base image: {0}")]
     BaseImageDenied(String),
     /// The registry of a base image cannot be reached.
-    #[error("pull a base image: {0}")]
+    #[error("the registry of a base image cannot be reached: {0}")]
     RegistryUnreachable(String),
     /// The image is not at its registry.
     #[error(transparent)]
@@ -90,22 +90,22 @@ pub enum BuildError {
     #[error(transparent)]
     Pull(#[from] ImageError),
     /// It took too long.
-    #[error("build the image within {0:?}")]
+    #[error("the build took longer than {0:?}")]
     Timeout(Duration),
     /// It was cancelled, and the engine has stopped.
     #[error("the build was cancelled")]
     Cancelled,
     /// No space.
-    #[error("build the image: no space left on the engine's disk")]
+    #[error("the build failed: no space left on the engine's disk")]
     DiskFull,
     /// The engine does not answer.
-    #[error("reach the container engine: {0}")]
+    #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
     /// Anything else.
-    #[error("build the image: {0}")]
+    #[error("the engine failed to build the image: {0}")]
     Engine(String),
     /// A file of the source cannot be read.
-    #[error("read the source")]
+    #[error("the source cannot be read")]
     Io(#[source] std::io::Error),
 }
 
@@ -189,26 +189,23 @@ impl Explain for BuildError {
             Self::PathNotFound { field, .. } | Self::PathEscapes { field, .. } => {
                 Some(format!("set {field} to a path inside the repository"))
             }
-            Self::FileName(_) => Some(
-                "rename it in the repository, or leave the directory that it is in out with .dockerignore"
-                    .to_owned(),
-            ),
+            Self::FileName(_) => {
+                Some("rename it in the repository, or exclude its directory in .dockerignore".to_owned())
+            }
             Self::ControlFile { path, .. } => Some(format!(
                 "make {path} a UTF-8 file of the repository, or a link to one"
             )),
             Self::NoBuildpack { field, .. } => Some(format!(
                 "add what the buildpacks look for, set another builder in {field}, or use another build type; the log lists what each buildpack looked for"
             )),
-            Self::Failed(_) | Self::Exit { .. } => {
-                Some("its last lines are in status.failure.logTail of the Release".to_owned())
-            }
-            Self::NotSupported { field, .. } => Some(format!("remove {field}")),
+            Self::Failed(_) | Self::Exit { .. } => Some("read status.failure.logTail of the Release".to_owned()),
+            Self::NotSupported { .. } => Some("remove the field".to_owned()),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {
                 Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())
             }
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
-            Self::DiskFull => Some("free space on the engine's disk; the build is tried again".to_owned()),
+            Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::RegistryUnreachable(_)
             | Self::Temporary(_)

@@ -7,8 +7,10 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action as Requeue;
 
 use crate::api::{Application, ApplicationStatus, Release};
+use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::application_status::{self, status};
+use crate::plan::endpoint;
 use crate::plan::state::ReleaseView;
 use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue};
 
@@ -48,7 +50,9 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
         return Ok(Requeue::await_change());
     }
     let (records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
-    let new = status(&input, &records, &running, now); // pure
+    let mut new = status(&input, &records, &running, now); // pure
+    let secret = webhook_secret(&app, &reader).await; // client
+    endpoint::report(&app, &ctx.install.webhooks, secret, &mut new, now); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
     let next = requeue(&input, &plan, &records, new.retry.as_ref(), now); // pure
     Ok(Requeue::requeue(next))
@@ -69,6 +73,16 @@ async fn dereference(
         ctx.resolver.resolve(id, app, reader, fresh).await
     };
     resolution.into_inputs(reader.values(&app.spec).await)
+}
+
+/// Checks the Secret of the Application's own webhook, if it has one.
+async fn webhook_secret(app: &Application, reader: &Reader) -> Result<(), Problem> {
+    let trigger = app.spec.trigger.as_ref();
+    let Some(webhook) = trigger.and_then(|trigger| trigger.webhook.as_ref()) else {
+        return Ok(());
+    };
+    let secret = reader.webhook_secret(&webhook.secret_ref, "spec.trigger.webhook.secretRef");
+    secret.await.map(|_| ())
 }
 
 fn decide(

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::plan::desired::Install;
 use crate::runtime::Runtime;
 
+use super::hooks::Hooks;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
 use super::pull_journal::Pulls;
@@ -50,6 +51,8 @@ pub struct Context {
     pub providers: Store<GitProvider>,
     /// The connections to forges.
     pub forges: Forges,
+    /// The hooks that are registered at forges.
+    pub hooks: Hooks,
     /// The registries of built images.
     pub registries: Registries,
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret as KubeSecret};
 use kube::{Api, Client};
 use tokio::sync::Mutex;
 
-use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason};
+use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason, WebhookSecretRef};
 use crate::error::{Class, Problem};
 use crate::image::RegistryLogins;
 use crate::plan::env_expansion::{self, Expanded, expand};
@@ -93,6 +93,28 @@ impl Reader {
         self.object(Kind::Secret, name)
             .await?
             .ok_or_else(|| self.not_found(Kind::Secret, name, field))
+    }
+
+    /// The secret of a webhook that `field` names.
+    ///
+    /// # Errors
+    /// It is missing or empty, or the API server does not answer.
+    pub async fn webhook_secret(&self, reference: &WebhookSecretRef, field: &str) -> Result<Secret, Problem> {
+        let key = KeyRef {
+            name: reference.name.clone(),
+            key: reference.key.clone(),
+            optional: false,
+        };
+        let secret = self.key(Kind::Secret, &key, field).await?;
+        let secret = secret.map_or_else(|| Secret::from(""), |secret| secret.trimmed());
+        if secret.expose_str().is_none_or(str::is_empty) {
+            let message = format!(
+                "{field}: the key {:?} of the Secret {:?} is empty or not text: put a long random word into it",
+                reference.key, reference.name
+            );
+            return Err(Problem::new(Class::Terminal, Reason::SecretInvalid, message));
+        }
+        Ok(secret)
     }
 
     fn not_found(&self, kind: Kind, name: &str, field: &str) -> Problem {
@@ -461,5 +483,7 @@ pub fn references(spec: &ApplicationSpec) -> (Vec<&str>, Vec<&str>) {
                 .map(|reference| reference.name.as_str()),
         );
     }
+    let webhook = spec.trigger.as_ref().and_then(|trigger| trigger.webhook.as_ref());
+    secrets.extend(webhook.map(|webhook| webhook.secret_ref.name.as_str()));
     (secrets, maps)
 }

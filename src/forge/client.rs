@@ -22,6 +22,26 @@ pub struct Account {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What a hook of Davit's should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedHook {
+    /// Where it delivers to.
+    pub url: String,
+    /// What deliveries are signed with.
+    pub secret: Secret,
+}
+
+/// A hook of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its ID at the forge.
+    pub id: String,
+    /// Where it delivers to.
+    pub url: String,
+    /// Whether it is enabled, reports all pushes, and checks certificates. No forge shows its secret.
+    pub is_intact: bool,
+}
+
 /// A forge, connected with one credential.
 #[async_trait]
 pub trait Forge: Send + Sync {
@@ -56,6 +76,27 @@ pub trait Forge: Send + Sync {
         let _ = repository;
         false
     }
+
+    /// All hooks of a repository.
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError>;
+
+    /// Registers a hook for pushes of branches and tags, and returns its ID.
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError>;
+
+    /// Makes a hook what it should be, and returns its ID: some forges can only replace it.
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError>;
+
+    /// Removes a hook. One that does not exist is removed.
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError>;
 
     /// The most pages of one list that are read.
     fn most_pages(&self) -> u32;

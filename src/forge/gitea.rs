@@ -1,7 +1,9 @@
 //! Gitea and Forgejo, over the API that both have: `/api/v1`.
 
 use async_trait::async_trait;
+use http::Method;
 use serde::Deserialize;
+use serde_json::json;
 use url::Url;
 
 use super::api::{Api, Authorization, Reply};
@@ -9,7 +11,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, total};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GiteaSpec;
 use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -134,6 +136,61 @@ impl Forge for Gitea {
         }))
     }
 
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
+        let mut cursor = Cursor::first(&[("limit", PAGE_SIZE)]);
+        let mut all = Vec::new();
+        for _ in 0..self.most_pages {
+            let page: Page<RepositoryHook> = self.api.page(&call, &cursor, &self.auth).await?;
+            all.extend(page.items.into_iter().map(RepositoryHook::hook));
+            match page.next {
+                Some(next) if next != cursor => cursor = next,
+                _ => return Ok(all),
+            }
+        }
+        Err(self.too_long(call.doing))
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = self
+            .hook_call(Method::POST, "create a webhook", repository, None)?
+            .json(json!({
+                "type": "gitea",
+                // A hook is inactive by default.
+                "active": true,
+                "events": ["push"],
+                "branch_filter": "*",
+                "config": {
+                    "url": wanted.url,
+                    "content_type": "json",
+                    "secret": wanted.secret.expose_str().unwrap_or_default(),
+                },
+            }));
+        let created: Reply<RepositoryHook> = self.api.send(&call, Some(&self.auth)).await?;
+        Ok(created.body.id.to_string())
+    }
+
+    /// An update ignores the secret, so a new hook takes the place of the old one.
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let new = self.create_hook(repository, wanted).await?;
+        self.delete_hook(repository, id).await?;
+        Ok(new)
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        let call = self.hook_call(Method::DELETE, "remove the webhook", repository, Some(id))?;
+        self.api.gone(&call, &self.auth).await
+    }
+
     fn most_pages(&self) -> u32 {
         self.most_pages
     }
@@ -145,6 +202,21 @@ impl Forge for Gitea {
 }
 
 impl Gitea {
+    fn hook_call(
+        &self,
+        method: Method,
+        doing: &'static str,
+        repository: &RepositoryPath,
+        id: Option<&str>,
+    ) -> Result<Call, ForgeError> {
+        let (owner, name) = self.owner_and_name(repository)?;
+        let path = ["api", "v1", "repos", owner, name, "hooks"].into_iter().chain(id);
+        let call = Call::new(method, doing, path).scope("write:repository");
+        Ok(call.what(format!(
+            "the repository {repository}, or the right to administer it"
+        )))
+    }
+
     fn owner_and_name<'r>(&self, repository: &'r RepositoryPath) -> Result<(&'r str, &'r str), ForgeError> {
         repository
             .owner_and_name()
@@ -195,4 +267,38 @@ impl Repo {
 #[derive(Deserialize)]
 struct Branch {
     name: String,
+}
+
+#[derive(Deserialize)]
+struct RepositoryHook {
+    id: i64,
+    #[serde(default)]
+    active: bool,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    branch_filter: String,
+    #[serde(default)]
+    config: HookConfig,
+}
+
+#[derive(Default, Deserialize)]
+struct HookConfig {
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    content_type: String,
+}
+
+impl RepositoryHook {
+    fn hook(self) -> Hook {
+        Hook {
+            id: self.id.to_string(),
+            is_intact: self.active
+                && self.events.iter().any(|event| event == "push")
+                && matches!(self.branch_filter.as_str(), "" | "*")
+                && self.config.content_type == "json",
+            url: self.config.url,
+        }
+    }
 }

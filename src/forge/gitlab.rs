@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use http::Method;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::api::{Api, Authorization, Reply};
@@ -17,7 +18,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, total};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GitLabSpec;
 use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -196,6 +197,53 @@ impl Forge for GitLab {
         }))
     }
 
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        let call = hook_call(Method::GET, "list the webhooks", repository, None);
+        let mut cursor = Cursor::first(&[("per_page", PAGE_SIZE)]);
+        let mut all = Vec::new();
+        for _ in 0..self.most_pages {
+            let page: Page<ProjectHook> = self.api.page(&call, &cursor, &self.auth).await?;
+            all.extend(page.items.into_iter().map(ProjectHook::hook));
+            match page.next {
+                Some(next) if next != cursor => cursor = next,
+                _ => return Ok(all),
+            }
+        }
+        Err(self.too_long(call.doing))
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = hook_call(Method::POST, "create a webhook", repository, None);
+        self.write_hook(call, repository, wanted).await
+    }
+
+    /// GitLab revives a hook that it disabled only when the hook is created anew.
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = hook_call(Method::GET, "read the webhook", repository, Some(id));
+        let found: Reply<ProjectHook> = self.api.send(&call, Some(&self.auth)).await?;
+        if found.body.is_disabled() {
+            let new = self.create_hook(repository, wanted).await?;
+            self.delete_hook(repository, id).await?;
+            return Ok(new);
+        }
+        let call = hook_call(Method::PUT, "repair the webhook", repository, Some(id));
+        self.write_hook(call, repository, wanted).await
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        let call = hook_call(Method::DELETE, "remove the webhook", repository, Some(id));
+        self.api.gone(&call, &self.auth).await
+    }
+
     fn most_pages(&self) -> u32 {
         self.most_pages
     }
@@ -203,6 +251,89 @@ impl Forge for GitLab {
     fn too_long(&self, doing: &'static str) -> ForgeError {
         let message = format!("the list has more than {} pages", self.most_pages);
         self.api.other(doing, &message)
+    }
+}
+
+impl GitLab {
+    /// Writes everything, because GitLab drops the token of a hook whose URL changes. A secret that begins with `whsec_` is
+    /// a signing token, which GitLab knows from version 19.0 on; an older one gets it as the plain token.
+    async fn write_hook(
+        &self,
+        call: Call,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let secret = wanted.secret.expose_str().unwrap_or_default();
+        let body = |field: &str| {
+            json!({
+                "url": wanted.url,
+                "push_events": true,
+                "tag_push_events": true,
+                "push_events_branch_filter": "",
+                "enable_ssl_verification": true,
+                field: secret,
+            })
+        };
+        let signs = secret.starts_with("whsec_");
+        let written = call
+            .clone()
+            .json(body(if signs { "signing_token" } else { "token" }));
+        let written: Reply<ProjectHook> = self.api.send(&written, Some(&self.auth)).await?;
+        let id = written.body.id.to_string();
+        if signs && written.body.signing_token_present != Some(true) {
+            let call = hook_call(Method::PUT, call.doing, repository, Some(&id)).json(body("token"));
+            let _: Reply<ProjectHook> = self.api.send(&call, Some(&self.auth)).await?;
+        }
+        Ok(id)
+    }
+}
+
+fn hook_call(method: Method, doing: &'static str, repository: &RepositoryPath, id: Option<&str>) -> Call {
+    let project = repository.to_string();
+    let path = ["projects", project.as_str(), "hooks"].into_iter().chain(id);
+    Call::new(method, doing, path)
+        .what(format!("the project {project}, or the role Maintainer in it"))
+        .scope("api")
+}
+
+#[derive(Deserialize)]
+struct ProjectHook {
+    id: i64,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    push_events: bool,
+    #[serde(default)]
+    tag_push_events: bool,
+    #[serde(default)]
+    push_events_branch_filter: Option<String>,
+    #[serde(default)]
+    enable_ssl_verification: bool,
+    #[serde(default)]
+    alert_status: Option<String>,
+    #[serde(default)]
+    signing_token_present: Option<bool>,
+}
+
+impl ProjectHook {
+    fn is_disabled(&self) -> bool {
+        self.alert_status.as_deref() == Some("disabled")
+    }
+
+    fn hook(self) -> Hook {
+        Hook {
+            id: self.id.to_string(),
+            is_intact: self.push_events
+                && self.tag_push_events
+                && self.enable_ssl_verification
+                && self
+                    .push_events_branch_filter
+                    .as_deref()
+                    .unwrap_or_default()
+                    .is_empty()
+                && !self.is_disabled(),
+            url: self.url,
+        }
     }
 }
 

@@ -189,7 +189,7 @@ impl CreateReason {
     pub fn why(self) -> Option<&'static str> {
         match self {
             Self::Change => None,
-            Self::Created => Some("asked for by hand"),
+            Self::Created => Some("requested by a user"),
             Self::Requested => Some("asked for by the annotation davit.dev/requestedAt"),
             Self::Unrecorded => Some("what runs is of no recorded release"),
             Self::ImageLost => Some("the image was not in the engine any more"),

@@ -14,6 +14,7 @@ use crate::runtime::Capabilities;
 
 use super::capabilities;
 use super::deployment::deployment;
+use super::endpoint::Endpoint;
 use super::env_expansion::{Expanded, origins as env_origins};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::quantities::amounts;
@@ -34,6 +35,8 @@ pub struct Install {
     /// What the tags of pulled images end in, which have no labels to say which of several installations with one
     /// `image_prefix` pulled them. Empty: there is only one.
     pub image_mark: String,
+    /// Where deliveries of webhooks arrive.
+    pub webhooks: Endpoint,
 }
 
 /// A source pinned to a commit or digest.
@@ -167,6 +170,8 @@ pub fn validate(
     values: &Values,
     install: &Install,
 ) -> Result<Desired, Problem> {
+    // What cannot run is refused before anything is built for it.
+    check(spec)?;
     capabilities::check(spec, &install.capabilities)?;
     let mut fingerprint = Fingerprint::new(&install.key);
     fingerprint.add(
@@ -197,7 +202,7 @@ pub fn validate(
     let plan = if source.is_image() {
         None
     } else {
-        Some(build_plan(&build)?)
+        Some(build_plan(&build))
     };
     // An image that is named by its id is in the engine already.
     let made = !matches!(source.revision, Revision::Image(ImageRef::Engine(_)));
@@ -224,9 +229,20 @@ pub fn validate(
         config: config(spec),
         origins,
     };
-    // What cannot run is refused before anything is built for it.
     deployment(app, "", "", "", spec, values)?;
     Ok(desired)
+}
+
+/// Checks what the schema of the CRD cannot express.
+fn check(spec: &ApplicationSpec) -> Result<(), Problem> {
+    spec.check().map_err(|invalid| {
+        let reason = if invalid.is_quantity() {
+            Reason::InvalidQuantity
+        } else {
+            Reason::InvalidSpec
+        };
+        Problem::new(Class::Terminal, reason, invalid.to_string())
+    })
 }
 
 fn add_build_inputs(fingerprint: &mut Fingerprint<'_>, build: &Build, values: &Values) {
@@ -281,14 +297,14 @@ fn add_run_inputs(
     fingerprint.add_json("scale.replicas", &spec.replicas);
 }
 
-fn build_plan(build: &Build) -> Result<BuildPlan, Problem> {
+fn build_plan(build: &Build) -> BuildPlan {
     let build_type = build.kind().map(BuildType::from);
     let limits = build
         .resources
         .as_ref()
         .and_then(|resources| resources.limits.as_ref());
-    let (cpu, memory) = amounts(limits, "spec.build.resources.limits")?;
-    Ok(BuildPlan {
+    let (cpu, memory) = amounts(limits);
+    BuildPlan {
         build_type,
         cache: build.cache.unwrap_or(true),
         env_file: build.env_file,
@@ -298,7 +314,7 @@ fn build_plan(build: &Build) -> Result<BuildPlan, Problem> {
             .map_or(Duration::from_mins(30), crate::api::Duration::get),
         cpu,
         memory,
-    })
+    }
 }
 
 /// The image's name: from the commit and a digest of all build inputs, so that a repeated step finds its own work.

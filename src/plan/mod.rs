@@ -11,6 +11,7 @@ pub mod deployment;
 mod describe;
 pub mod desired;
 mod end_release;
+pub mod endpoint;
 pub mod env_expansion;
 pub mod fingerprint;
 mod health;

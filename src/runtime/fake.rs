@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use super::event_hub::EventHub;
 use super::rolling::{self, ContainerView, InProgress, Phase, RolloutSpec, Step};
 use super::{
-    Capabilities, Deployment, History, Identity, PodSpec, Progress, RedactionPolicy, RolloutPolicy, Running,
-    Runtime, RuntimeError, RuntimeEvent,
+    Capabilities, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress, RedactionPolicy,
+    RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, log,
 };
 use crate::model::AppId;
 use state::State;
@@ -301,6 +301,25 @@ impl Runtime for FakeRuntime {
                 &one.given(),
             )
         }))
+    }
+
+    async fn log(
+        &self,
+        app: &AppId,
+        replica: &str,
+        options: &LogOptions,
+        redaction: &RedactionPolicy,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.may_call()?;
+        let mut containers = state.containers.iter();
+        let found = containers.find(|one| one.deployment.identity.app == *app && one.seen.id == replica);
+        let Some(one) = found.filter(|_| !options.previous) else {
+            return Ok(futures::stream::empty().boxed());
+        };
+        let masker = redaction.masker(&one.deployment.identity.hash, &one.given());
+        Ok(log::written(&one.output(&state.outputs), now, masker, options))
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {

@@ -6,6 +6,7 @@ pub mod docker;
 pub mod error;
 mod event_hub;
 pub mod fake;
+mod log;
 pub mod port;
 pub mod redaction;
 pub mod rolling;
@@ -23,6 +24,7 @@ pub use deployment::{
     RolloutPolicy,
 };
 pub use error::RuntimeError;
+pub use log::{LogLine, LogOptions};
 pub use port::Port;
 pub use redaction::RedactionPolicy;
 pub use status::{ExitStatus, MAX_OUTPUT, Progress, Replica, ReplicaState, Running, RuntimeEvent};
@@ -45,6 +47,16 @@ pub trait Runtime: Send + Sync {
         replica: &str,
         redaction: &RedactionPolicy,
     ) -> Result<String, RuntimeError>;
+
+    /// Streams a part of one container's log, masked line by line; empty if the container does not exist. The engine is read
+    /// as fast as the stream is polled.
+    async fn log(
+        &self,
+        app: &AppId,
+        replica: &str,
+        options: &LogOptions,
+        redaction: &RedactionPolicy,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError>;
 
     /// Takes the next steps towards `deployment` and returns the progress. Does not wait for health or for containers to
     /// stop: the controller calls again after an event or `check_in`. For a rollback it is called with the earlier

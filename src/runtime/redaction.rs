@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::log::HIDDEN;
 use super::status::ReplicaState;
 use crate::error::{cut, cut_beginning, one_line, printable};
 use crate::redact::{Masker, Secret};
@@ -34,7 +35,7 @@ pub(super) struct GivenSecrets {
 
 impl RedactionPolicy {
     /// A masker for the output of one container; `None` if a secret in its files is unknown, so nothing may be shown.
-    fn masker(&self, hash: &str, given: &GivenSecrets) -> Option<Masker> {
+    pub(super) fn masker(&self, hash: &str, given: &GivenSecrets) -> Option<Masker> {
         let files_are_known = self.confidential.is_some() && self.current_files.contains(hash);
         if given.files && !files_are_known {
             return None;
@@ -69,7 +70,7 @@ impl RedactionPolicy {
 /// Masks `output`, then cuts it: to the last `lines` bytes with line breaks, else to one line.
 fn redact(output: &str, masker: Option<&Masker>, lines: Option<usize>) -> String {
     let Some(masker) = masker else {
-        return "output hidden: a Secret mounted in this container has changed".to_owned();
+        return HIDDEN.to_owned();
     };
     let masked = masker.mask(output);
     let shown = match lines {

@@ -17,7 +17,7 @@ pub type SecretData = BTreeMap<String, Secret>;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// A key that is needed is not there.
-    #[error("read Secret {secret}: it has no key {key}")]
+    #[error("Secret {secret} has no key {key}")]
     Missing {
         /// The Secret's name.
         secret: String,
@@ -25,7 +25,7 @@ pub enum SecretError {
         key: String,
     },
     /// A key does not hold what it should.
-    #[error("read key {key} of Secret {secret}: {why}")]
+    #[error("key {key} of Secret {secret} is invalid: {why}")]
     Invalid {
         /// The Secret's name.
         secret: String,
@@ -70,7 +70,7 @@ impl Explain for SecretError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { key, .. } => Some(format!("add {key} to it")),
+            Self::Missing { key, .. } => Some(format!("add {key} to the Secret")),
             Self::Invalid { hint, .. } => hint.map(str::to_owned),
         }
     }

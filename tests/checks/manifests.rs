@@ -181,6 +181,12 @@ fn user_roles_cover_every_kind_and_subresource() {
             assert!(has(&edit, &format!("{plural}/scale"), "patch"));
         }
     }
+    for (resource, verb) in davit::subresources::discovery::permissions() {
+        resources += 1;
+        let right = (davit::subresources::GROUP.to_owned(), resource, verb.to_owned());
+        let role = if verb == "get" { &view } else { &edit };
+        assert!(role.contains(&right), "{right:?}");
+    }
     let named: BTreeSet<_> = view.union(&edit).map(|(_, resource, _)| resource).collect();
     assert_eq!(named.len(), resources, "{named:?}");
 }

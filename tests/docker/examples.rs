@@ -30,20 +30,25 @@ fn root() -> &'static Path {
 }
 
 /// A person's terminal beside a running Davit: the repository's files around it, with [`Instead`] applied.
-struct Terminal {
-    davit: Davit,
+pub struct Terminal {
+    pub davit: Davit,
 }
 
 impl Terminal {
     fn new(test: &str) -> Self {
+        Self::with_flags(test, &[])
+    }
+
+    /// Beside a Davit with further flags.
+    pub fn with_flags(test: &str, flags: &[&str]) -> Self {
         Self {
-            davit: Davit::up(test),
+            davit: Davit::with_flags(test, flags),
         }
     }
 
     /// Copies an example and runs what its README tells to do, line by line. Every replacement must be of use, so that
     /// none stays behind when the example changes.
-    fn follow(&self, example: &str, instead: Instead<'_>) -> String {
+    pub fn follow(&self, example: &str, instead: Instead<'_>) -> String {
         let from = root().join("examples").join(example);
         let to = self.davit.dir().join("examples").join(example);
         std::fs::create_dir_all(&to).unwrap();
@@ -69,7 +74,7 @@ impl Terminal {
 
     /// Runs these lines as a user would, with the oldest kubectl that the pages promise to work with, and returns what
     /// they print.
-    fn type_in(&self, lines: &str) -> String {
+    pub fn type_in(&self, lines: &str) -> String {
         assert!(!lines.trim().is_empty(), "there is nothing to do");
         let kubectl = crate::common::peers::file("kubectl-debian-1.20/kubectl");
         let path = std::env::var("PATH").unwrap();
@@ -80,7 +85,7 @@ impl Terminal {
             .current_dir(self.davit.dir()))
     }
 
-    fn get(&self, what: &str) -> Value {
+    pub fn get(&self, what: &str) -> Value {
         let text = self.type_in(&format!("kubectl get {what} -o json"));
         serde_json::from_str(&text).unwrap()
     }

@@ -21,11 +21,11 @@ use crate::common::tls::TestCa;
 use crate::common::{try_run, unique};
 
 /// More than a page, and more than a Gitea gives at once.
-const MANY: usize = 53;
+pub const MANY: usize = 53;
 
 /// One Gitea for all tests of this file that run at the same time, with `MANY` repositories, the first of which has
 /// `MANY` branches. The last test that holds it takes it away.
-fn gitea() -> Arc<Gitea> {
+pub fn gitea() -> Arc<Gitea> {
     static SHARED: Mutex<Weak<Gitea>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(gitea) = shared.upgrade() {

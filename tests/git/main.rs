@@ -14,6 +14,7 @@ mod common;
 mod forge;
 mod forge_responses;
 mod forges;
+mod listing;
 mod source_git;
 mod source_image;
 mod sources;

@@ -151,6 +151,7 @@ impl Simulation {
                 capabilities: davit::runtime::Capabilities::DOCKER,
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
+                webhooks: davit::plan::endpoint::Endpoint::default(),
                 registry: None,
             },
             id: AppId::new("ns", "app"),

@@ -83,6 +83,7 @@ impl Model {
                 capabilities: davit::runtime::Capabilities::DOCKER,
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
+                webhooks: davit::plan::endpoint::Endpoint::default(),
                 registry: None,
             },
             releases: Vec::new(),

@@ -14,6 +14,7 @@ mod contract;
 mod controller;
 mod converge;
 mod deliveries;
+mod subresources;
 
 mod builder_contract {
     crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Harness::fake(

@@ -22,6 +22,7 @@ use crate::{
         flow_control::{Flow, Limits},
         listener,
     },
+    mounts::{Mount, MountError},
     registry::crd,
     state::Server,
     status::ApiError,
@@ -119,6 +120,32 @@ impl ApiServer {
     /// only read the health.
     pub fn router(&self) -> Router {
         Router::new().fallback(answer).with_state(self.server.clone())
+    }
+
+    /// Serves one version of an API group with a router of the embedding program. The router describes the group itself:
+    /// `GET /apis/GROUP/VERSION` answers an APIResourceList. A request reaches it with its whole path, authenticated and
+    /// authorized: RBAC permitted the verb on the resource and subresource in the namespace of the path. Its [`Identity`]
+    /// extension is the caller.
+    pub async fn mount(&self, group: &str, version: &str, router: Router) -> Result<(), MountError> {
+        let path = Mount::path(group, version);
+        let registry = self.server.registry();
+        let is_mounted = self.server.mounts.read().iter().any(|mount| mount.group == group);
+        if is_mounted || registry.groups().iter().any(|(known, _)| known == group) {
+            return Err(MountError::Taken(group.to_owned()));
+        }
+        let (code, list) = call(&router, "GET", &path, None)
+            .await
+            .map_err(MountError::Unreadable)?;
+        if code != 200 || list.get("kind").and_then(Value::as_str) != Some("APIResourceList") {
+            return Err(MountError::NotDescribed { path, code });
+        }
+        let (group, version) = (group.to_owned(), version.to_owned());
+        self.server.mounts.write().add(Mount {
+            group,
+            version,
+            list,
+            router,
+        })
     }
 
     /// The whole API, with every request made as `identity`: for `kube::Client::new` in the same process.

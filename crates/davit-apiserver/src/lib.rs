@@ -54,6 +54,7 @@ mod http;
 pub mod internals;
 mod json_pointer;
 mod merge_strategy;
+mod mounts;
 mod object_meta;
 mod openapi;
 mod patch;
@@ -73,6 +74,7 @@ pub use crate::{
     },
     backup::{restore_backup, verify_backup},
     http::flow_control::Limits,
+    mounts::MountError,
     status::ApiError,
     store::StoreError,
 };

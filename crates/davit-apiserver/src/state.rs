@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::token_signer::Keys,
+    mounts::Mounts,
     object_meta::Fields,
     registry::{Registry, Resource, builtin, crd, resources},
     status::{ApiError, ApiResult},
@@ -18,6 +19,8 @@ use crate::{
 pub struct Server {
     pub store: Store,
     registry: RwLock<Arc<Registry>>,
+    /// The API groups that the embedding program serves.
+    pub mounts: RwLock<Mounts>,
     /// Held while CRDs are turned into resources, so that the last one to look wins.
     reloading: Mutex<()>,
     /// The certificate of the authority, for `kube-root-ca.crt`.
@@ -33,6 +36,7 @@ impl Server {
         let server = Self {
             store,
             registry: RwLock::new(Arc::new(Registry::new(resources::resources()))),
+            mounts: RwLock::default(),
             reloading: Mutex::new(()),
             ca_pem,
             keys,

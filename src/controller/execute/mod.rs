@@ -22,6 +22,7 @@ use crate::runtime::ReplicaState;
 use super::context::Context;
 use super::dereference::Reader;
 use super::finalizer;
+use super::logs;
 use super::problem::{cluster_problem, io_problem};
 use super::resolve::credentials::Origin;
 
@@ -176,11 +177,7 @@ impl<'a> Executor<'a> {
     /// Returns the path of the log of a Release.
     fn log_path(&self, release: &str) -> PathBuf {
         let uid = self.input.app.metadata.uid.as_deref().unwrap_or("unknown");
-        self.ctx
-            .log_dir
-            .join(&self.id.namespace)
-            .join(uid)
-            .join(format!("{release}.log"))
+        logs::path(&self.ctx.log_dir, &self.id.namespace, uid, release)
     }
 
     async fn orphan(&self) -> Result<ActionResult, Problem> {

@@ -46,6 +46,8 @@ enum Purpose {
     List,
     /// Cloning one repository.
     Clone(RepositoryPath),
+    /// Managing the hooks of one repository.
+    Hooks(RepositoryPath),
 }
 
 /// Held while a token is requested, so that concurrent builds share one request.
@@ -195,11 +197,33 @@ impl App {
         api: &Api,
         repository: &RepositoryPath,
     ) -> Result<Expiring<Secret>, ForgeError> {
+        let purpose = Purpose::Clone(repository.clone());
+        self.purposeful_token(api, repository, purpose).await
+    }
+
+    /// A token that manages the hooks of one repository and nothing else.
+    pub async fn hook_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+    ) -> Result<Authorization, ForgeError> {
+        let purpose = Purpose::Hooks(repository.clone());
+        let token = self.purposeful_token(api, repository, purpose).await?;
+        Authorization::scheme("Bearer", &token.value)
+    }
+
+    /// A token of the installation on a repository's account.
+    async fn purposeful_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+        purpose: Purpose,
+    ) -> Result<Expiring<Secret>, ForgeError> {
         let (owner, _) = repository
             .owner_and_name()
             .ok_or_else(|| api.not_found(format!("the repository {repository}")))?;
         let (id, remembered) = self.installation_of(api, repository, owner).await?;
-        let key = |id| (id, Purpose::Clone(repository.clone()));
+        let key = |id| (id, purpose.clone());
         match self.token(api, key(id)).await {
             // The App was removed from the account and installed again.
             Err(ForgeError::NotFound { .. }) if remembered => {
@@ -221,7 +245,7 @@ impl App {
         let mut tokens = self.tokens.lock();
         let before = tokens.len();
         tokens.retain(|(_, purpose), _| match purpose {
-            Purpose::Clone(of) => of != repository,
+            Purpose::Clone(of) | Purpose::Hooks(of) => of != repository,
             Purpose::List => true,
         });
         tokens.len() < before
@@ -271,6 +295,10 @@ impl App {
                 json!({"repositories": [name], "permissions": {"contents": "read"}})
             }
             Purpose::List => json!({"permissions": {"metadata": "read"}}),
+            Purpose::Hooks(repository) => {
+                let name = repository.segments().last();
+                json!({"repositories": [name], "permissions": {"repository_hooks": "write"}})
+            }
         };
         let call = Call::post("create an installation token", path)
             .what(format!("the installation {id} of the App {}", self.id))
@@ -279,9 +307,19 @@ impl App {
         let reply: Result<Reply<Token>, ForgeError> = api.send(&call, Some(&self.jwt(now)?)).await;
         let token = match (reply, purpose) {
             (Ok(reply), _) => reply.body,
-            (Err(ForgeError::Other { message, .. }), Purpose::Clone(repository))
-                if message.starts_with("422") =>
+            (Err(ForgeError::Other { message, .. }), Purpose::Hooks(_))
+                if message.starts_with("422") && message.contains("permissions requested") =>
             {
+                return Err(api.scope_missing(
+                    "manage webhooks",
+                    "Webhooks: write (an owner of each account must accept it), or leave webhook.manage out and set the App's own \
+                     webhook to status.webhookUrl",
+                ));
+            }
+            (
+                Err(ForgeError::Other { message, .. }),
+                Purpose::Clone(repository) | Purpose::Hooks(repository),
+            ) if message.starts_with("422") => {
                 return Err(api.not_found(format!(
                     "the repository {repository} in the installation {id} of the App ({message})"
                 )));

@@ -1,6 +1,7 @@
 //! GitHub and GitHub Enterprise Server, with an App or a personal access token.
 
 mod app;
+mod hooks;
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, HeaderMap};
@@ -15,7 +16,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, last_page, next};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GitHubSpec;
 use crate::model::{Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -238,6 +239,31 @@ impl Forge for GitHub {
             Identity::Token { .. } => false,
             Identity::App(app) => app.forget(repository),
         }
+    }
+
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        self.list_hooks(repository).await
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        self.write_hook(repository, None, wanted).await
+    }
+
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        self.write_hook(repository, Some(id), wanted).await
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        self.remove_hook(repository, id).await
     }
 
     fn most_pages(&self) -> u32 {

@@ -70,7 +70,7 @@ impl Summary {
             .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
         let deployed = match (newest, open) {
             _ if input.app.spec.stopped => {
-                ConditionValue::no(Reason::Stopped, "nothing is to run: spec.stopped is true")
+                ConditionValue::no(Reason::Stopped, "no container runs, because spec.stopped is true")
             }
             (None, _) => ConditionValue::no(Reason::Pending, "no release yet"),
             (Some((name, release)), _) if release.phase == ReleasePhase::Succeeded => {
@@ -115,9 +115,15 @@ impl Summary {
         let source_problem = input.source.and_then(|source| source.as_ref().err());
         if input.app.metadata.deletion_timestamp.is_some() {
             let held = input.running.as_ref().err().or(input.problem);
-            let message = held.map_or("what it made is being removed".to_owned(), |problem| {
-                format!("what it made is being removed; {}", problem.message)
-            });
+            let message = held.map_or(
+                "all objects that Davit created for it are being removed".to_owned(),
+                |problem| {
+                    format!(
+                        "all objects that Davit created for it are being removed; {}",
+                        problem.message
+                    )
+                },
+            );
             self.progress(Reason::Deleting, &message);
         } else if spec.stopped || input.source.is_none() && input.problem.is_none() {
             let (reason, message) = if spec.stopped {
@@ -185,13 +191,13 @@ impl Summary {
         } else if let Some((name, release)) = failed {
             let (reason, message) = last_word(release);
             let rolled = if self.healthy.is_true() {
-                "; the release before serves"
+                "; the previous release serves"
             } else {
                 ""
             };
             self.stall(reason, &format!("release {name}: {message}{rolled}"));
         } else if !self.deployed.is_true() {
-            self.progress(Reason::Progressing, "work is under way");
+            self.progress(Reason::Progressing, "the next step is being decided");
         } else if !self.healthy.is_true() {
             let ConditionValue { reason, message, .. } = self.healthy.clone();
             match self.for_good.take() {
@@ -222,9 +228,9 @@ impl Summary {
         });
         if let Some((name, _)) = waits {
             let what = if input.app.spec.stopped {
-                "ends when spec.suspend is false, since spec.stopped is true"
+                "ends when spec.suspend is false, because spec.stopped is true"
             } else {
-                "goes on when spec.suspend is false"
+                "continues when spec.suspend is false"
             };
             let message = format!("release {name} {what}");
             self.deployed = ConditionValue::no(Reason::Pending, message);

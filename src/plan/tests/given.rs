@@ -11,33 +11,32 @@
 //! | `image:yes` `image:unknown` `lost:N` | the image exists, cannot be looked up, or is lost |
 //! | `engine:away` `git:away` `git:gone` `secret:missing` `provider:waits` | what cannot be reached |
 //! | `policy:P` `stopped` `suspend` `deleted` `source:none` `rollback:off` `delete:P` `history:N` `replicas:N` `restart:never` | the spec |
+//! | `kind:docker` `kind:gitea` `kind:gitlab` `kind:github` `kind:bitbucket` | the kind of the source |
+//! | `deploy:RESULT` | what deploying comes to: `complete`, `rolling`, `refused`, `failed`, `away`; by default nothing is recorded |
+//! | `attempts:N` | failures in a row to resolve the source |
 //! | `retry:later` `retry:due` `requested` | the status and annotations |
 
-use jiff::Timestamp;
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationStatus, Reason, ReleasePhase, ReleaseSpec, ReleaseStatus, ReleaseType, Retry,
+    Application, ApplicationStatus, Protocol, Reason, ReleaseSpec, ReleaseStatus, ReleaseType, Retry, Source,
+    SourceKind,
 };
 use crate::error::{Class, Problem};
 use crate::model::{AppId, Revision};
 use crate::plan::action::CreateReason;
 use crate::plan::containers::hash_of;
-use crate::plan::desired::{Desired, Install, PinnedSource, validate};
+use crate::plan::desired::{Desired, PinnedSource, validate};
 use crate::plan::input::{Inputs, Observed, PlanInput};
-use crate::plan::state::{JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
-use crate::plan::step::Step;
+use crate::plan::record::ActionResult;
+use crate::plan::state::{JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
 use crate::plan::values::Values;
 use crate::plan::{pin, release_status, source_kind};
-use crate::redact::Secret;
-use crate::runtime::{Progress, Replica, ReplicaState, Running};
+use crate::runtime::{ExitStatus, Port, Progress, Replica, ReplicaState, Running};
 
-/// The time of the reconcile.
-pub const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
-
-fn ago(seconds: i64) -> Timestamp {
-    Timestamp::from_second(1_000_000 - seconds).unwrap()
-}
+use super::parts::{NOW, advance, ago, commit, failure, install, k8s_time, problem, rolling, source};
 
 /// A state.
 pub struct Given {
@@ -53,14 +52,8 @@ pub struct Given {
     source: Option<Problem>,
     last: bool,
     access: Option<Problem>,
-}
-
-fn commit(number: u32) -> Revision {
-    Revision::commit(&format!("{number:0>40}")).unwrap()
-}
-
-fn problem(class: Class, reason: Reason) -> Problem {
-    Problem::new(class, reason, "it is so")
+    attempts: u32,
+    deploy: String,
 }
 
 impl Given {
@@ -82,6 +75,8 @@ impl Given {
             source: None,
             last: true,
             access: None,
+            attempts: 0,
+            deploy: String::new(),
         };
         for word in text.split_whitespace() {
             given.word(word);
@@ -147,6 +142,9 @@ impl Given {
                     not_before: ago(seconds).to_string(),
                 });
             }
+            ["kind", kind] => spec.source = Some(source(kind)),
+            ["deploy", result] => (*result).clone_into(&mut self.deploy),
+            ["attempts", number] => self.attempts = number.parse().unwrap(),
             ["requested"] => {
                 let annotations = self.app.metadata.annotations.get_or_insert_default();
                 annotations.insert("davit.dev/requestedAt".to_owned(), "now".to_owned());
@@ -158,10 +156,21 @@ impl Given {
         }
     }
 
+    /// Returns revision N of the source: a commit, or a digest of an image.
+    fn revision(&self, number: u32) -> Revision {
+        match self.app.spec.source.as_ref().and_then(Source::kind) {
+            Some(SourceKind::Docker(_)) => {
+                let name = "registry.example.com:5000/team/shop";
+                Revision::image(&format!("{name}@sha256:{number:0>64}")).unwrap()
+            }
+            _ => commit(number),
+        }
+    }
+
     fn desired(&self, number: u32) -> Desired {
         let git = Given::parse("").app.spec.source;
         let source = self.app.spec.source.as_ref().or(git.as_ref()).unwrap();
-        let pinned = source_kind::pinned(source, commit(number)).unwrap();
+        let pinned = source_kind::pinned(source, self.revision(number)).unwrap();
         let id = AppId::new("ns", "shop");
         validate(&id, &self.app.spec, pinned, &Values::default(), &install()).unwrap()
     }
@@ -179,7 +188,12 @@ impl Given {
         spec.clean_cache = has("clean");
         spec.cancel = has("cancel");
         let pinned = words.iter().find_map(|word| word.strip_prefix("rev="));
-        spec.revision = pinned.map(|number| commit(number.parse().unwrap()).to_string());
+        spec.revision = pinned.map(|number| {
+            let revision = self.revision(number.parse().unwrap()).to_string();
+            revision
+                .split_once('@')
+                .map_or_else(|| revision.clone(), |(_, digest)| digest.to_owned())
+        });
         let began = if has("old") { ago(600) } else { ago(10) };
         let mut status = ReleaseStatus::default();
         if phase != "User" {
@@ -218,6 +232,10 @@ impl Given {
             "done" => ended(Ok(JobOutput {
                 image: format!("image-{number}"),
                 builder: Some("dockerfile".to_owned()),
+                message: Some("Sell shoes".to_owned()),
+                author: Some("Jane".to_owned()),
+                fetched_at: Some(ago(5)),
+                built_at: Some(ago(4)),
                 ..JobOutput::default()
             })),
             "failed" => ended(Err(failure(Class::Terminal, false))),
@@ -251,6 +269,30 @@ impl Given {
             "starting" => (ReplicaState::Starting, 0),
             "unhealthy" => (ReplicaState::Unhealthy("no".to_owned()), 0),
             "exited" => (exited(1), 0),
+            "oom" => {
+                let state = ReplicaState::Exited {
+                    code: 137,
+                    oom: true,
+                    message: String::new(),
+                };
+                (state, 0)
+            }
+            "looping" => {
+                let state = ReplicaState::KeepsEnding {
+                    last: Some(ExitStatus { code: 2, oom: false }),
+                    times: 4,
+                    message: "boom".to_owned(),
+                };
+                (state, 4)
+            }
+            "ending" => {
+                let state = ReplicaState::KeepsEnding {
+                    last: None,
+                    times: 1,
+                    message: String::new(),
+                };
+                (state, 1)
+            }
             "crashing" => (exited(1), 3),
             "kept" => (ReplicaState::Kept, 0),
             other => panic!("unknown state {other:?} of a container"),
@@ -266,8 +308,36 @@ impl Given {
             healthy_since: None,
             draining: false,
             restarts,
-            endpoints: Vec::new(),
+            endpoints: vec![Port {
+                name: None,
+                container: 80,
+                host: Some(8080),
+                host_ip: None,
+                protocol: Protocol::Tcp,
+            }],
         });
+    }
+
+    /// Returns the result of deploying.
+    pub fn deployed(&self) -> ActionResult {
+        let refused = || problem(Class::Terminal, Reason::ContainerConfigInvalid);
+        match self.deploy.as_str() {
+            "complete" => ActionResult::Progress {
+                progress: Progress::Complete,
+                replicas: 1,
+            },
+            "rolling" => ActionResult::Progress {
+                progress: rolling(1),
+                replicas: 1,
+            },
+            "refused" => ActionResult::Refused {
+                problem: refused(),
+                output: "last line".to_owned(),
+            },
+            "failed" => ActionResult::Failed(problem(Class::Transient, Reason::EngineFailed)),
+            "away" => ActionResult::Failed(problem(Class::Transient, Reason::EngineUnavailable)),
+            _ => ActionResult::Skipped,
+        }
     }
 
     /// Returns the input of the plan.
@@ -281,7 +351,7 @@ impl Given {
             self.releases.iter().filter_map(revision).next_back().unwrap_or(1)
         });
         let source = self.app.spec.source.as_ref().filter(|_| !self.app.spec.suspend);
-        let pinned = source.and_then(|source| source_kind::pinned(source, commit(number)));
+        let pinned = source.and_then(|source| source_kind::pinned(source, self.revision(number)));
         let pinned = pinned.map(|pinned| PinnedSource {
             unwatched: self.unwatched.map(commit),
             ..pinned
@@ -294,8 +364,8 @@ impl Given {
             last,
             access: self.access.clone().map_or(Ok(()), Err),
             pending: false,
-            attempts: 0,
-            check_in: None,
+            attempts: self.attempts,
+            check_in: (self.attempts > 0).then_some(Duration::from_secs(20)),
             values: Ok(Values::default()),
         };
         let id = AppId::new("ns", "shop");
@@ -324,79 +394,5 @@ impl Given {
             missing_image: self.lost.clone(),
         };
         PlanInput::new(&self.app, self.releases.clone(), inputs, decision, observed, NOW)
-    }
-}
-
-fn install() -> Install {
-    Install {
-        key: Secret::from("key"),
-        capabilities: crate::runtime::Capabilities::DOCKER,
-        image_prefix: "davit.local/test".to_owned(),
-        image_mark: String::new(),
-        registry: None,
-    }
-}
-
-fn k8s_time() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
-    serde_json::from_value(json!("1970-01-12T13:46:40Z")).unwrap()
-}
-
-fn failure(class: Class, cancelled: bool) -> JobFailure {
-    let reason = if cancelled {
-        Reason::Cancelled
-    } else {
-        Reason::BuildFailed
-    };
-    JobFailure {
-        at: ago(1),
-        problem: problem(class, reason),
-        cancelled,
-        step: Step::Building,
-        log_tail: String::new(),
-        commit: None,
-        built_at: None,
-        pushed_at: None,
-    }
-}
-
-/// Brings the status of a Release into a phase.
-fn advance(status: &mut ReleaseStatus, phase: &str, number: u32, at: Timestamp) {
-    use crate::plan::ReleaseOutcome;
-    let phase: ReleasePhase = serde_json::from_value(json!(phase)).unwrap();
-    let output = JobOutput {
-        image: format!("image-{number}"),
-        builder: Some("dockerfile".to_owned()),
-        ..JobOutput::default()
-    };
-    let rolling = |created| Progress::Rolling {
-        created,
-        ready: 0,
-        check_in: None,
-        waiting_for: String::new(),
-    };
-    let failed = |step| ReleaseOutcome::Failed {
-        step,
-        problem: problem(Class::Terminal, Reason::ContainerExited),
-        log_tail: String::new(),
-    };
-    match phase {
-        ReleasePhase::Pending | ReleasePhase::Pushing => {}
-        ReleasePhase::Fetching => release_status::job(status, &JobState::Fetching { since: at }, at),
-        ReleasePhase::Building => release_status::job(status, &JobState::Building { since: at }, at),
-        ReleasePhase::Cancelled => release_status::end(status, &ReleaseOutcome::Cancelled, at),
-        ReleasePhase::Superseded => release_status::end(status, &ReleaseOutcome::Superseded, at),
-        ReleasePhase::Deploying
-        | ReleasePhase::Verifying
-        | ReleasePhase::Succeeded
-        | ReleasePhase::Failed => {
-            release_status::image(status, &output, false, at);
-            release_status::progress(status, &rolling(0), 1, at);
-            match phase {
-                ReleasePhase::Verifying => release_status::progress(status, &rolling(1), 1, at),
-                ReleasePhase::Succeeded => release_status::progress(status, &Progress::Complete, 1, at),
-                ReleasePhase::Failed => release_status::end(status, &failed(Step::Verifying), at),
-                _ => {}
-            }
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! was. Two Davits share an engine when their instance differs: all names and labels contain it.
 
 mod architecture;
+pub(super) mod container_log;
 mod create;
 pub mod docker_host;
 mod endpoint;
@@ -38,7 +39,8 @@ use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Capabilities, Deployment, Progress, RedactionPolicy, Running, Runtime, RuntimeError, RuntimeEvent,
+    Capabilities, Deployment, LogLine, LogOptions, Progress, RedactionPolicy, Running, Runtime, RuntimeError,
+    RuntimeEvent,
 };
 use crate::error::chain;
 use crate::model::AppId;
@@ -177,6 +179,16 @@ impl Runtime for DockerRuntime {
         }
         let output = inner.output(&looked.id).await;
         Ok(redaction.redact_log_tail(&output, &looked.config(), &looked.given))
+    }
+
+    async fn log(
+        &self,
+        app: &AppId,
+        replica: &str,
+        options: &LogOptions,
+        redaction: &RedactionPolicy,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        self.inner.log(app, replica, options, redaction).await
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {

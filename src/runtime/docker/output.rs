@@ -2,14 +2,17 @@
 
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
-use super::labels;
+use super::container_log;
+use super::labels::{self, app_of};
 use super::log_tail::{self, LogTail};
 use super::observe::ContainerInfo;
 use super::{Inner, errors};
 use crate::error::cut;
+use crate::model::AppId;
 use crate::runtime::rolling::{Phase, in_steps};
-use crate::runtime::{Deployment, MAX_OUTPUT, RuntimeError};
+use crate::runtime::{Deployment, LogLine, LogOptions, MAX_OUTPUT, RedactionPolicy, RuntimeError};
 
 impl Inner {
     /// Finds a container whose program could not be executed. Process 1 is the engine's init, so the engine reports a
@@ -33,6 +36,31 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// A part of a container's log; empty if the container is not one of the Application.
+    pub(super) async fn log(
+        &self,
+        app: &AppId,
+        replica: &str,
+        options: &LogOptions,
+        redaction: &RedactionPolicy,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        let found = self.inspect(replica).await?;
+        let own = |looked: &ContainerInfo| {
+            self.names.ours(&looked.labels) && app_of(&looked.labels).as_ref() == Some(app)
+        };
+        let Some(looked) = found.filter(own) else {
+            return Ok(futures::stream::empty().boxed());
+        };
+        let until = options
+            .previous
+            .then(|| looked.started.parse().unwrap_or_default());
+        let masker = redaction.masker(&looked.config(), &looked.given);
+        let entries = self
+            .docker
+            .logs(&looked.id, Some(container_log::request(options)));
+        Ok(container_log::lines(entries, masker, options, until))
     }
 
     /// What a container that keeps ending said last, as it was when that was first told.

@@ -17,8 +17,8 @@ use crate::runtime::event_hub::EventHub;
 use crate::runtime::redaction::GivenSecrets;
 use crate::runtime::rolling::in_steps;
 use crate::runtime::{
-    Capabilities, Deployment, ExitStatus, MountSource, Progress, RedactionPolicy, Replica, ReplicaState,
-    Running, Runtime, RuntimeError, RuntimeEvent,
+    Capabilities, Deployment, ExitStatus, LogLine, LogOptions, MountSource, Progress, RedactionPolicy,
+    Replica, ReplicaState, Running, Runtime, RuntimeError, RuntimeEvent, log,
 };
 
 /// One task.
@@ -279,6 +279,27 @@ impl Runtime for FakeOrchestrator {
             output.push_str(message);
         }
         Ok(redaction.redact_log_tail(&output, &task.deployment.identity.hash, &State::given(task)))
+    }
+
+    async fn log(
+        &self,
+        app: &AppId,
+        replica: &str,
+        options: &LogOptions,
+        redaction: &RedactionPolicy,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        let state = self.state.lock();
+        let mut own = state
+            .tasks
+            .iter()
+            .filter(|task| task.deployment.identity.app == *app);
+        let Some(task) = own.find(|task| task.id == replica && !options.previous) else {
+            return Ok(futures::stream::empty().boxed());
+        };
+        let output = state.outputs.get(&task.deployment.spec.image);
+        let masker = redaction.masker(&task.deployment.identity.hash, &State::given(task));
+        let output = output.map(String::as_str).unwrap_or_default();
+        Ok(log::written(output, task.since, masker, options))
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {

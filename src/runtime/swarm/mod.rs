@@ -5,6 +5,7 @@
 
 mod events;
 mod files;
+mod log;
 mod progress;
 mod spec;
 mod tasks;
@@ -32,8 +33,8 @@ use super::docker::labels::{self, Names, app_of};
 use super::docker::log_tail::{self, LogTail};
 use super::event_hub::EventHub;
 use super::{
-    Capabilities, Deployment, Progress, RedactionPolicy, ReplicaState, Restart, Running, Runtime,
-    RuntimeError, RuntimeEvent,
+    Capabilities, Deployment, LogLine, LogOptions, Progress, RedactionPolicy, ReplicaState, Restart, Running,
+    Runtime, RuntimeError, RuntimeEvent,
 };
 use crate::image::credentials;
 use crate::model::AppId;
@@ -135,6 +136,16 @@ impl Runtime for SwarmRuntime {
         };
         let output = inner.output(seen.failed.as_deref().unwrap_or(replica)).await;
         Ok(redaction.redact_log_tail(&output, &seen.replica.hash, &seen.given))
+    }
+
+    async fn log(
+        &self,
+        app: &AppId,
+        replica: &str,
+        options: &LogOptions,
+        redaction: &RedactionPolicy,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        self.inner.log(app, replica, options, redaction).await
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {

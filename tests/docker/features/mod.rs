@@ -8,6 +8,7 @@
 )]
 
 mod log_redaction;
+mod logs;
 mod monitoring;
 mod registries;
 mod releases;

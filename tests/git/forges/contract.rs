@@ -192,7 +192,11 @@ async fn gitlab_lists_the_projects_of_its_group_only() {
 
 #[tokio::test]
 async fn gitlab_without_a_count_reports_more_than_it_counted() {
-    let server = gitlab::start(gitlab::GitLab { uncounted: true }).await;
+    let server = gitlab::start(gitlab::GitLab {
+        uncounted: true,
+        ..gitlab::GitLab::default()
+    })
+    .await;
     let spec = json!({"gitlab": {"url": format!("{}/sub", server.url), "tokenSecretRef": {"name": "gl"}}});
     let account = connected(&spec, gitlab::TOKEN).check().await.unwrap();
     assert_eq!((account.repositories, account.more), (10_000, true));

@@ -6,6 +6,7 @@ mod bad_answers;
 mod clone;
 mod contract;
 mod credentials;
+mod hooks;
 mod openapi;
 mod recorded;
 mod servers;

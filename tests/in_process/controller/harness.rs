@@ -7,14 +7,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use davit::api::{Application, Release};
+use davit::app::Monitoring;
 use davit::builder::fake::FakeBuilder;
 use davit::config::Config;
 use davit::controller::tools::Tools;
+use davit::http::webhook::Door;
 use davit::metrics::Metrics;
 use davit::model::AppId;
 use davit::redact::Secret;
 use davit::runtime::fake::FakeRuntime;
 use davit::source::{Git, GitOptions};
+use davit::subresources::{self, Subresources};
 use davit_apiserver::{ApiServer, Identity, Options};
 use futures::future::BoxFuture;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -46,6 +49,9 @@ pub struct Harness {
     pub runtime: FakeRuntime,
     pub builder: FakeBuilder,
     pub metrics: Metrics,
+    subresources: Subresources,
+    /// The receiver of webhooks of the controller that runs.
+    pub webhooks: Door,
     config: Config,
     server: ApiServer,
     _dir: tempfile::TempDir,
@@ -77,18 +83,25 @@ impl Harness {
             .map(|crd| serde_json::to_value(crd).unwrap())
             .collect();
         server.install_crds(&definitions).await.unwrap();
+        let subresources = Subresources::default();
+        server
+            .mount(subresources::GROUP, subresources::VERSION, subresources.router())
+            .await
+            .unwrap();
         let client = Client::new(server.router_as(Identity::trusted("system:davit")), "default");
         let mut started = Self {
+            subresources,
             client,
             runtime: FakeRuntime::default(),
             builder: FakeBuilder::default(),
             metrics: Metrics::default(),
+            webhooks: Door::default(),
             config: Config {
                 data_dir: dir.path().to_owned(),
                 listen: None,
                 health_listen: None,
-                webhook_listen: None,
-                public_url: None,
+                webhook_listen: Some(([127, 0, 0, 1], 0).into()),
+                public_url: Some("https://davit.example.com".to_owned()),
                 instance: "loop".to_owned(),
                 key: Secret::from("the key of all digests"),
                 docker_host: None,
@@ -153,7 +166,10 @@ impl Harness {
             work_dir,
         };
         let stop = CancellationToken::new();
-        let (config, metrics) = (self.config.clone(), self.metrics.clone());
+        let config = self.config.clone();
+        let mut monitoring = Monitoring::from(self.metrics.clone());
+        monitoring.subresources = self.subresources.clone();
+        self.webhooks = monitoring.webhooks.clone();
         let (containers, told) = (Arc::new(self.runtime.clone()), stop.clone());
         let connection = Connection::new(self.server.router_as(Identity::trusted("system:davit")));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -165,8 +181,7 @@ impl Harness {
             let connection = connection.clone();
             async move {
                 let client = Client::new(connection, "default");
-                davit::app::controller_loop(&config, "", client, told, metrics.into(), containers, tools)
-                    .await;
+                davit::app::controller_loop(&config, "", client, told, monitoring, containers, tools).await;
             }
         });
         self.runs = Some(Running {
@@ -175,6 +190,11 @@ impl Harness {
             connection,
             runtime: Some(runtime),
         });
+    }
+
+    /// The API as this user sees it.
+    pub fn router_as(&self, identity: Identity) -> axum::Router {
+        self.server.router_as(identity)
     }
 
     /// Lets the controller write `writes` times from now on; then none of its requests is answered any more.

@@ -10,7 +10,7 @@
 mod crashes;
 mod drift;
 mod failures;
-mod harness;
+pub mod harness;
 mod lifecycle;
 mod redaction;
 mod registries;
@@ -18,4 +18,5 @@ mod rollouts;
 mod suspended;
 mod triggers;
 mod validation;
+mod webhooks;
 mod write_budget;

@@ -101,6 +101,30 @@ pub fn decide(server: &Server, subject: &Identity, attributes: &Attributes) -> D
     }
 }
 
+/// The role among those of users that permits this with the least rights besides; otherwise the first by name that was not
+/// made for the system.
+pub fn granting_role(server: &Server, attributes: &Attributes) -> Option<String> {
+    const USERS: [&str; 3] = ["view", "edit", "admin"];
+    let roles = server
+        .store
+        .view()
+        .list(&GroupResource::new(RBAC, "clusterroles"), None)
+        .objects;
+    let permits = |name: &str| {
+        let role = roles.iter().find(|role| role.key.name.as_ref() == name);
+        let rules = role.and_then(|role| role.value().remove("rules"));
+        let rules = rules
+            .as_ref()
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        rules.iter().any(|rule| rule_allows(rule, attributes))
+    };
+    let others = roles.iter().map(|role| role.key.name.as_ref());
+    let others = others.filter(|name| !name.starts_with("system:") && *name != "cluster-admin");
+    let found = USERS.into_iter().chain(others).find(|name| permits(name));
+    found.map(str::to_owned)
+}
+
 /// What every authenticated caller may do: read discovery, and ask about itself; the role that allows it.
 fn implied(subject: &Identity, attributes: &Attributes) -> Option<&'static str> {
     if !subject.groups.iter().any(|group| group == "system:authenticated") {

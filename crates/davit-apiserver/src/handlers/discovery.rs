@@ -1,5 +1,7 @@
 //! Discovery: what is served, in the plain and in the aggregated form; the version; OpenAPI.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header, request::Parts};
@@ -13,6 +15,7 @@ use crate::{
         request::Path,
         response::{document, etag, plain, with_etag},
     },
+    mounts::Mount,
     openapi::handler,
     registry::{Registry, Resource, Version, api_version, builtin::Builtin},
     state::Server,
@@ -51,18 +54,18 @@ pub fn answer(
         }
         _ => accept,
     };
+    let mounts: Vec<Arc<Mount>> = server.mounts.read().iter().cloned().collect();
     let body = match (path, accept.shape) {
         (Path::CoreVersions, Shape::Discovery(version)) => {
-            return Ok(aggregated(&registry, accept, version, true, parts));
+            return Ok(aggregated(&registry, &[], accept, version, true, parts));
         }
         (Path::Groups, Shape::Discovery(version)) => {
-            return Ok(aggregated(&registry, accept, version, false, parts));
+            return Ok(aggregated(&registry, &mounts, accept, version, false, parts));
         }
         (Path::CoreVersions, _) => json!({"kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host(parts)}]}),
         (Path::Groups, _) => {
-            let groups: Vec<Value> = registry
-                .groups()
+            let groups: Vec<Value> = groups(&registry, &mounts)
                 .iter()
                 .filter(|(name, _)| !name.is_empty())
                 .map(group)
@@ -70,8 +73,7 @@ pub fn answer(
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         (Path::Group(name), _) => {
-            let found = registry
-                .groups()
+            let found = groups(&registry, &mounts)
                 .into_iter()
                 .find(|(group, _)| group == name && !name.is_empty());
             let Some(found) = found else {
@@ -83,6 +85,9 @@ pub fn answer(
             body
         }
         (Path::Resources(group, version), _) => {
+            if let Some(mount) = server.mounts.read().find(group, version) {
+                return Ok(document(accept.plain(), 200, mount.list.to_string().into(), &[]));
+            }
             if !registry.serves(group, version) {
                 if group.is_empty() {
                     return Err(ApiError::no_such_path());
@@ -162,6 +167,18 @@ fn architecture() -> &'static str {
     }
 }
 
+/// Each group with its versions: those of the registry and those that are mounted, by name.
+fn groups(registry: &Registry, mounts: &[Arc<Mount>]) -> Vec<(String, Vec<String>)> {
+    let mut all = registry.groups();
+    all.extend(
+        mounts
+            .iter()
+            .map(|mount| (mount.group.clone(), vec![mount.version.clone()])),
+    );
+    all.sort();
+    all
+}
+
 fn group((name, versions): &(String, Vec<String>)) -> Value {
     let listed: Vec<Value> = versions
         .iter()
@@ -175,7 +192,7 @@ fn served<'a>(
     registry: &'a Registry,
     group: &'a str,
     version: &'a str,
-) -> impl Iterator<Item = (&'a std::sync::Arc<Resource>, std::sync::Arc<Version>)> {
+) -> impl Iterator<Item = (&'a Arc<Resource>, Arc<Version>)> {
     registry
         .iter()
         .filter(move |resource| resource.group == group)
@@ -266,22 +283,28 @@ fn hash(resource: &Resource) -> String {
 
 fn aggregated(
     registry: &Registry,
+    mounts: &[Arc<Mount>],
     accept: Accept,
     list_version: &str,
     core: bool,
     parts: &Parts,
 ) -> Response<Body> {
-    let items: Vec<Value> = registry
-        .groups()
+    let items: Vec<Value> = groups(registry, mounts)
         .iter()
         .filter(|(name, _)| name.is_empty() == core)
         .map(|(name, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|version| {
-                    let resources: Vec<Value> = served(registry, name, version)
-                        .map(|(resource, served)| aggregated_resource(resource, &served, name, version))
-                        .collect();
+                    let mounted = mounts
+                        .iter()
+                        .find(|mount| mount.group == *name && mount.version == *version);
+                    let resources: Vec<Value> = match mounted {
+                        Some(mount) => mount.discovered(),
+                        None => served(registry, name, version)
+                            .map(|(resource, served)| aggregated_resource(resource, &served, name, version))
+                            .collect(),
+                    };
                     json!({"version": version, "freshness": "Current", "resources": resources})
                 })
                 .collect();

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 
 use super::{
-    health,
+    authorization::authorize,
+    health, mounted,
     negotiation::{Accept, JSON, Shape},
     request::{Path, Query, Target, parse_path},
     request_body,
     response::{error_response, plain},
-    selector,
 };
 use crate::{
     auth::{
@@ -59,7 +59,13 @@ async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<
         }
     };
     let answered = match parse_path(parts.uri.path()) {
-        Path::Resource(target) => resource(&server, &parts, body, identity, target, accept).await,
+        Path::Resource(target) => {
+            let mount = server.mounts.read().find(&target.group, &target.version);
+            match mount {
+                Some(mount) => mounted::answer(&server, parts, body, identity, &target, &mount, accept).await,
+                None => resource(&server, &parts, body, identity, target, accept).await,
+            }
+        }
         other => discover(&server, &parts, &identity, &other, accept),
     };
     answered.unwrap_or_else(|(error, accept)| turned_away(&error, accept))
@@ -331,56 +337,4 @@ fn allowed(resource: &Resource, target: &Target, verb: Verb) -> bool {
         }
         None => resource.verbs().contains(&verb.as_str()),
     }
-}
-
-fn authorize(
-    server: &Server,
-    identity: &Identity,
-    target: &Target,
-    query: &Query,
-    verb: Option<Verb>,
-) -> ApiResult<()> {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    // A list that can only be of one object is a matter of that object.
-    let name = match (&target.name, verb) {
-        (Some(name), _) => name.as_str(),
-        (None, Some(Verb::List | Verb::Watch)) => {
-            selector::exact_name(&query.field_selector).unwrap_or_default()
-        }
-        (None, _) => "",
-    };
-    let verb = verb.map_or("", Verb::as_str);
-    // A namespace itself is looked at from within: a role there may allow to read it.
-    let namespace = match (&target.namespace, target.resource.as_str(), &target.name) {
-        (None, "namespaces", Some(name)) if target.group.is_empty() => name.clone(),
-        (namespace, _, _) => text(namespace),
-    };
-    let attributes = Attributes::Resource {
-        verb: verb.to_owned(),
-        group: target.group.clone(),
-        resource: target.resource.clone(),
-        subresource: text(&target.subresource),
-        namespace,
-        name: name.to_owned(),
-    };
-    if rbac::decide(server, identity, &attributes).allowed {
-        return Ok(());
-    }
-    let full = match &target.subresource {
-        Some(sub) => format!("{}/{sub}", target.resource),
-        None => target.resource.clone(),
-    };
-    let within = (target.resource == "namespaces")
-        .then_some(target.name.as_ref())
-        .flatten();
-    let place = match target.namespace.as_ref().or(within) {
-        Some(namespace) => format!("in the namespace \"{namespace}\""),
-        None => "at the cluster scope".to_owned(),
-    };
-    let why = format!(
-        "User \"{}\" cannot {verb} resource \"{full}\" in API group \"{}\" {place}",
-        identity.user, target.group
-    );
-    let gr = crate::store::GroupResource::new(&target.group, &target.resource);
-    Err(ApiError::forbidden(&gr, name, &why))
 }

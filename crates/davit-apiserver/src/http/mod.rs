@@ -1,5 +1,6 @@
 //! The HTTP side of the API: connections, requests, content negotiation, responses.
 
+mod authorization;
 pub mod dispatch;
 pub mod duplicate_fields;
 pub mod flow_control;
@@ -7,6 +8,7 @@ mod health;
 mod indent;
 pub mod list_stream;
 pub mod listener;
+mod mounted;
 pub mod negotiation;
 pub mod request;
 pub mod request_body;

@@ -80,6 +80,15 @@ pub fn parse_path(path: &str) -> Path {
     })
 }
 
+/// Whether a raw query asks for a watch.
+pub fn asks_to_watch(query: Option<&str>) -> bool {
+    query.is_some_and(|query| {
+        query
+            .split('&')
+            .any(|pair| matches!(pair, "watch" | "watch=1" | "watch=true"))
+    })
+}
+
 fn percent_decode(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());

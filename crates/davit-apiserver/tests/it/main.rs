@@ -31,6 +31,7 @@ mod kubectl_debian;
 mod large_lists;
 mod layering;
 mod limits;
+mod mounted;
 mod support;
 mod truth;
 mod watch;

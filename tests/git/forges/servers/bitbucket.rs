@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use super::hooks::{Dialect, Hooks};
 use super::{Answer, Asked, Server, Service, branches, repositories, serve};
 use crate::forges::openapi::Description;
 
@@ -14,8 +15,8 @@ pub const EXPIRED: &str = "ATATT3xexpired4d0f";
 pub const WEAK: &str = "ATATT3xweak4d0f";
 pub const CLIENT: (&str, &str) = ("key4d0f", "secret4d0f");
 
-#[derive(Default)]
 pub struct Bitbucket {
+    pub hooks: Hooks,
     /// How many tokens the consumer got.
     pub signed_in: AtomicUsize,
 }
@@ -23,7 +24,10 @@ pub struct Bitbucket {
 pub async fn start() -> Server<Bitbucket> {
     let undescribed = &["/site/oauth2/access_token"];
     serve(
-        Bitbucket::default(),
+        Bitbucket {
+            hooks: Hooks::new(Dialect::Bitbucket),
+            signed_in: AtomicUsize::new(0),
+        },
         Description::load("bitbucket", "", undescribed),
     )
     .await
@@ -89,28 +93,35 @@ impl Service for Bitbucket {
             let token = format!("consumer-{number}-{}", "x".repeat(2600));
             return Answer::ok(json!({"access_token": token, "expires_in": 7200, "token_type": "bearer"}));
         }
-        route(asked).unwrap_or_else(|refusal| refusal)
+        self.route(asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
-fn route(asked: &Asked) -> Result<Answer, Answer> {
-    authorize(asked)?;
-    Ok(match asked.segments().as_slice() {
-        ["2.0", "user"] => Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"})),
-        ["2.0", "repositories", "acme"] => {
-            let all: Vec<_> = repositories()
-                .iter()
-                .map(|path| {
-                    json!({"type": "repository", "full_name": path, "is_private": path == "acme/shop",
+impl Bitbucket {
+    fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
+        authorize(asked)?;
+        Ok(match asked.segments().as_slice() {
+            ["2.0", "user"] => {
+                Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"}))
+            }
+            ["2.0", "repositories", "acme"] => {
+                let all: Vec<_> = repositories()
+                    .iter()
+                    .map(|path| {
+                        json!({"type": "repository", "full_name": path, "is_private": path == "acme/shop",
                             "mainbranch": {"name": "main"}})
-                })
-                .collect();
-            page(asked, &all, true)
-        }
-        ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
-            let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
-            page(asked, &all, false)
-        }
-        _ => error(404, "There is no such repository", &Value::Null),
-    })
+                    })
+                    .collect();
+                page(asked, &all, true)
+            }
+            ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
+                let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
+                page(asked, &all, false)
+            }
+            ["2.0", "repositories", "acme", "shop", "hooks", id @ ..] => {
+                self.hooks.answer(asked, id.first().copied())
+            }
+            _ => error(404, "There is no such repository", &Value::Null),
+        })
+    }
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 
+use super::hooks::{Dialect, Hooks};
 use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
@@ -25,8 +26,10 @@ pub struct Backend {
     pub token: String,
 }
 
-#[derive(Default)]
 pub struct GitHub {
+    pub hooks: Hooks,
+    /// Whether the installations may manage hooks.
+    pub manages_hooks: bool,
     /// Where Git is served from.
     pub backend: Option<Backend>,
     /// The App's public key.
@@ -42,6 +45,23 @@ pub struct GitHub {
     pub suspended: bool,
     /// Repositories by installation token; `None` for all of the installation.
     tokens: Mutex<HashMap<String, (usize, Option<String>)>>,
+}
+
+impl Default for GitHub {
+    fn default() -> Self {
+        Self {
+            hooks: Hooks::new(Dialect::GitHub),
+            manages_hooks: true,
+            backend: None,
+            key: Vec::new(),
+            clock_ahead: 0,
+            lifetime: 0,
+            accounts: Vec::new(),
+            contents: None,
+            suspended: false,
+            tokens: Mutex::default(),
+        }
+    }
 }
 
 pub async fn start(service: GitHub) -> Server<GitHub> {
@@ -134,6 +154,11 @@ impl GitHub {
                 422,
                 json!({"message": "There is at least one repository that does not exist"}),
             );
+        }
+        let asks_for_hooks = body["permissions"].get("repository_hooks").is_some();
+        if asks_for_hooks && !self.manages_hooks {
+            let message = "The permissions requested are not granted to this installation.";
+            return Answer::new(422, json!({"message": message}));
         }
         let mut tokens = self.tokens.lock().unwrap();
         let token = format!("ghs_{id}.{}_4d0f", tokens.len());
@@ -287,6 +312,12 @@ impl GitHub {
                 let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
                 let link = asked.link(next, all.len(), asked.number("per_page", 30));
                 Answer::ok(json!(items)).with("link", link)
+            }
+            ["repos", "acme", "shop", "hooks", id @ ..] => {
+                if !self.reach(asked)?.contains(&"acme/shop".to_owned()) {
+                    return Ok(not_found());
+                }
+                self.hooks.answer(asked, id.first().copied())
             }
             _ => not_found(),
         })

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::hooks::{Dialect, Hooks};
 use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
@@ -11,10 +12,19 @@ pub const WEAK: &str = "glpat-weak4d0f";
 /// May read the API but nothing about itself, as fine-grained tokens.
 pub const GRANULAR: &str = "glpat-granular4d0f";
 
-#[derive(Default)]
 pub struct GitLab {
+    pub hooks: Hooks,
     /// The list is too long to be counted.
     pub uncounted: bool,
+}
+
+impl Default for GitLab {
+    fn default() -> Self {
+        Self {
+            hooks: Hooks::new(Dialect::GitLab),
+            uncounted: false,
+        }
+    }
 }
 
 pub async fn start(service: GitLab) -> Server<GitLab> {
@@ -92,6 +102,7 @@ impl GitLab {
                 let link = asked.link(next, all.len(), asked.number("per_page", 20));
                 Answer::ok(json!(items)).with("link", link)
             }
+            ["projects", "acme/shop", "hooks", id @ ..] => self.hooks.answer(asked, id.first().copied()),
             _ => Answer::new(404, json!({"message": "404 Project Not Found"})),
         })
     }

@@ -5,6 +5,7 @@ pub mod bitbucket;
 pub mod gitea;
 pub mod github;
 pub mod gitlab;
+pub mod hooks;
 
 use std::sync::{Arc, Mutex};
 

@@ -32,6 +32,7 @@ use self::{
 };
 use super::{
     negotiation::{Accept, JSON},
+    request::{Path, asks_to_watch, parse_path},
     request_body::{drain, read},
     response::error_response,
 };
@@ -141,7 +142,7 @@ impl Flow {
         };
         let user: Arc<str> = user;
         let accept = Accept::parse(request.headers()).unwrap_or(JSON);
-        let long = is_watch(&request) || path == crate::backup::PATH;
+        let long = is_long(&request);
         let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
         let deadline = Instant::now() + self.limits.request;
         let (request, _held) = if writes {
@@ -220,13 +221,19 @@ fn infallible(answered: Result<Response<Body>, std::convert::Infallible>) -> Res
     }
 }
 
-fn is_watch(request: &Request<Body>) -> bool {
-    *request.method() == Method::GET
-        && request.uri().query().is_some_and(|query| {
-            query
-                .split('&')
-                .any(|pair| matches!(pair, "watch" | "watch=1" | "watch=true"))
-        })
+/// The subresources whose answers upstream lets go on for as long as the client wants, in any group.
+const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+fn is_long(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    let subresource = |path| match parse_path(path) {
+        Path::Resource(target) => target.subresource,
+        _ => None,
+    };
+    (*request.method() == Method::GET && asks_to_watch(request.uri().query()))
+        || path == crate::backup::PATH
+        || (LONG.iter().any(|name| path.ends_with(name))
+            && subresource(path).is_some_and(|name| LONG.contains(&name.as_str())))
 }
 
 fn too_many() -> ApiError {

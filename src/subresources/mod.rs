@@ -1,0 +1,88 @@
+//! The API group `subresources.davit.dev`: what flows through the controller, or is asked of a forge, and therefore is no
+//! object. An API server has authenticated and authorized every request that arrives here: the embedded one, which mounts
+//! the router, or that of a cluster.
+
+mod closest;
+mod container_log;
+pub mod discovery;
+mod failure;
+mod group;
+mod listing;
+mod lookup;
+mod page_token;
+mod parameters;
+mod release_log;
+pub mod roles;
+mod target;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::Method;
+use parking_lot::RwLock;
+
+use self::discovery::Subresource;
+use self::failure::Failure;
+pub use self::group::{GROUP, VERSION};
+use self::parameters::Parameters;
+use self::target::Target;
+use crate::controller::context::Context;
+
+/// The group, served while a controller runs. Clones share it.
+#[derive(Clone, Default)]
+pub struct Subresources(Arc<RwLock<Option<Arc<Context>>>>);
+
+impl fmt::Debug for Subresources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subresources")
+            .field(&self.0.read().is_some())
+            .finish()
+    }
+}
+
+impl Subresources {
+    /// Answers with this controller from now on.
+    pub fn start(&self, controller: Arc<Context>) {
+        *self.0.write() = Some(controller);
+    }
+
+    /// The whole group. Its description is answered before the controller runs, too.
+    pub fn router(&self) -> Router {
+        let root = format!("/apis/{GROUP}/{VERSION}");
+        Router::new()
+            .route(&root, get(|| std::future::ready(discovery::list())))
+            .route(
+                &format!("{root}/namespaces/{{namespace}}/{{resource}}/{{name}}/{{subresource}}"),
+                any(answer),
+            )
+            .fallback(|| std::future::ready(Failure::no_such_path()))
+            .with_state(self.clone())
+    }
+}
+
+async fn answer(
+    State(group): State<Subresources>,
+    method: Method,
+    Path(target): Path<Target>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let answered = async {
+        let entry = discovery::entry(&target)?;
+        if !entry.accepts(&method) {
+            return Err(Failure::method_not_allowed());
+        }
+        let controller = group.0.read().clone().ok_or_else(Failure::starting)?;
+        let parameters = Parameters::parse(query.as_deref().unwrap_or_default());
+        match entry.subresource {
+            Subresource::ContainerLog => container_log::log(&controller, &target, &parameters).await,
+            Subresource::Repositories => listing::repositories(&controller, &target, &parameters).await,
+            Subresource::Branches => listing::branches(&controller, &target, &parameters).await,
+            Subresource::ReleaseLog => release_log::log(&controller, &target, &parameters).await,
+        }
+    };
+    answered.await.unwrap_or_else(IntoResponse::into_response)
+}

@@ -1,0 +1,235 @@
+//! Logs through the API server of a real `davit up`: of containers and of builds, live and afterwards.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc;
+
+use super::*;
+use crate::common::try_run;
+
+fn path(davit: &Davit, rest: &str) -> String {
+    let namespace = &davit.namespace;
+    format!("/apis/subresources.davit.dev/v1alpha1/namespaces/{namespace}/{rest}")
+}
+
+/// What `kubectl get --raw` prints.
+fn log(davit: &Davit, rest: &str) -> String {
+    let (success, log, refusal) = try_run(davit.kubectl().args(["get", "--raw", &path(davit, rest)]));
+    assert!(success, "{rest}: {refusal}");
+    log
+}
+
+/// `kubectl get --raw` that goes on; its lines come as they are read.
+struct Follower {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Follower {
+    fn start(davit: &Davit, rest: &str) -> Self {
+        let mut kubectl = davit.kubectl();
+        kubectl.args(["get", "--raw", &path(davit, rest)]);
+        let mut child = kubectl
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let output: ChildStdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line.
+    fn next(&self) -> String {
+        let line = self.lines.recv_timeout(Duration::from_secs(30));
+        line.expect("a line of the log")
+    }
+
+    /// Waits for a line that ends so, and returns it.
+    fn wait_for(&self, end: &str) -> String {
+        loop {
+            let line = self.next();
+            if line.ends_with(end) {
+                return line;
+            }
+        }
+    }
+
+    /// All lines until the end of the log.
+    fn rest(self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_mins(1)) {
+            rest.push(line);
+        }
+        rest
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Prints whatever a test writes into `/say` of the container.
+const ECHOES: &str = "echo \"key=$KEY\"; echo oops >&2; while :; do if [ -e /say ]; then mv /say /said; cat /said; fi; usleep 50000; done";
+
+#[test]
+fn log_of_replicas_is_merged_masked_and_followed_into_the_next_release() {
+    let davit = Davit::up("logs");
+    davit.create_secret("key", &[("key", "s3cr3t-value")]);
+    let env = json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "key", "key": "key"}}}]);
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", ECHOES], "env": env, "replicas": 2}),
+    );
+    davit.wait_until_done("shop");
+    let all = log(&davit, "applications/shop/log?prefix=true");
+    let mut lines: Vec<&str> = all.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "[shop-1.0] key=***",
+        "[shop-1.0] oops",
+        "[shop-1.1] key=***",
+        "[shop-1.1] oops",
+    ];
+    assert_eq!(lines, expected);
+
+    let say = |container: &str, text: &str| {
+        let command = format!("echo '{text}' > /tmp.say && mv /tmp.say /say");
+        run(davit.docker().args(["exec", container, "sh", "-c", &command]));
+    };
+    let follower = Follower::start(
+        &davit,
+        "applications/shop/log?follow=true&prefix=true&tailLines=0",
+    );
+    let containers = davit.containers("shop");
+    for (index, container) in containers.iter().enumerate() {
+        say(container, &format!("hello {index}"));
+        let line = follower.wait_for(&format!("hello {index}"));
+        assert!(line.starts_with("[shop-1."), "{line}");
+    }
+    // In the order of time, with its times, of one replica, from then on.
+    let timed = log(&davit, "applications/shop/log?timestamps=true");
+    let times: Vec<&str> = timed.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(times.is_sorted() && times.len() == 6, "{timed}");
+    let last = log(&davit, "applications/shop/log?tailLines=1&replica=shop-1.1");
+    assert!(last.starts_with("hello ") && last.lines().count() == 1, "{last}");
+    let since = format!("applications/shop/log?sinceTime={}", times[4]);
+    assert_eq!(log(&davit, &since), "hello 1\n");
+
+    // The containers of the next release are followed as they start.
+    davit.patch(
+        "shop",
+        json!({"spec": {"env": env.as_array().unwrap().iter().cloned()
+        .chain([json!({"name": "NEXT", "value": "1"})]).collect::<Vec<_>>()}}),
+    );
+    assert!(follower.wait_for("key=***").starts_with("[shop-2."));
+    active(&davit, "shop", 2);
+    let container = davit.containers("shop").remove(0);
+    say(&container, "from the next release");
+    let line = follower.wait_for("from the next release");
+    assert!(line.starts_with("[shop-2."), "{line}");
+}
+
+#[test]
+fn log_of_a_crash_loop_is_available_before_and_after_its_last_start() {
+    let davit = Davit::up("logs-crash");
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", "echo dying; exit 3"],
+            "rollout": {"progressDeadline": "4s", "autoRollback": false}}),
+    );
+    davit.wait_until("shop", 60, "failed", |app| app["status"]["phase"] == "error");
+    assert!(log(&davit, "applications/shop/log").starts_with("dying\n"));
+    wait_for("output of an earlier start", Duration::from_secs(30), || {
+        (log(&davit, "applications/shop/log?previous=true").contains("dying\n")).then_some(())
+    });
+}
+
+#[test]
+fn log_of_a_build_is_followed_live_and_kept_over_a_restart() {
+    let mut davit = Davit::up("logs-build");
+    let repo = GitRepo::with(&[(
+        "Dockerfile",
+        &dockerfile("RUN for i in 1 2 3 4; do echo step-$i; sleep 1; done\nCMD [\"sleep\", \"10000\"]"),
+    )]);
+    davit.apply("shop", json!({"source": git(&repo)}));
+    wait_for("the release", Duration::from_secs(30), || {
+        (!davit.releases_of("shop").is_empty()).then_some(())
+    });
+    let follower = Follower::start(&davit, "releases/shop-1/log?follow=true");
+    follower.wait_for("step-1");
+    let release = davit.releases_of("shop").remove(0);
+    assert_eq!(
+        phase(&release),
+        "Building",
+        "the line came while the image was built"
+    );
+    let rest = follower.rest();
+    assert!(rest.iter().any(|line| line.ends_with("step-4")), "{rest:?}");
+    davit.wait_until_done("shop");
+    davit.stop();
+    davit.start();
+    let kept = log(&davit, "releases/shop-1/log");
+    for number in 1..=4 {
+        assert!(kept.contains(&format!("step-{number}\n")), "{kept}");
+    }
+    assert!(kept.ends_with(&log(&davit, "releases/shop-1/log?tailLines=1")));
+}
+
+#[test]
+fn reader_that_stands_still_holds_no_memory_and_delays_nobody() {
+    // As much as the engine keeps; lines are long, since it also keeps a time for each.
+    let line = "0123456789".repeat(100);
+    let bytes = 18_000 * (line.len() + 1);
+    let davit = Davit::up("logs-stuck");
+    let print = format!("yes {line} | head -c {bytes}; echo end; sleep 10000");
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", print]}),
+    );
+    davit.wait_until_done("shop");
+    wait_for("the whole output", Duration::from_mins(1), || {
+        (log(&davit, "applications/shop/log?tailLines=1") == "end\n").then_some(())
+    });
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", davit.pid())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap()
+            .to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let mut stuck = davit.kubectl();
+    stuck.args(["get", "--raw", &path(&davit, "applications/shop/log?follow=true")]);
+    let mut stuck = stuck
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 1];
+    stuck.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut kubectl = davit.kubectl();
+            kubectl.args(["get", "--raw", &path(&davit, "applications/shop/log")]);
+            std::thread::spawn(move || try_run(&mut kubectl).1.len())
+        })
+        .collect();
+    for reader in readers {
+        assert_eq!(reader.join().unwrap(), bytes + "end\n".len(), "nothing is lost");
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 24 << 10, "{grown} KiB for five readers of {bytes} bytes");
+    stuck.kill().unwrap();
+    stuck.wait().unwrap();
+}
