@@ -48,6 +48,7 @@ complete -c davit -n "__fish_davit_using_subcommand up" -l git-cache -d 'The mos
 complete -c davit -n "__fish_davit_using_subcommand up" -l registry -d 'The registry, with the beginning of a path if it has one, to which every built image is pushed: registry.example.com/davit. The repository is below it, NAMESPACE/NAME; spec.image of an Application names another one' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l registry-config -d 'The credentials of --registry: a Docker configuration, such as config.json of docker login. It is read at each use' -r -F
 complete -c davit -n "__fish_davit_using_subcommand up" -l insecure-registry -d 'A registry where Davit deletes old images over plain HTTP; may be given several times. The engine, which pushes and pulls, needs the same registry in its insecure-registries' -r
+complete -c davit -n "__fish_davit_using_subcommand up" -l railpack -d 'The railpack program, for Applications that are built with it. Default: railpack in the usual directories for programs' -r -F
 complete -c davit -n "__fish_davit_using_subcommand up" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand up" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"
@@ -67,6 +68,7 @@ complete -c davit -n "__fish_davit_using_subcommand controller" -l git-cache -d 
 complete -c davit -n "__fish_davit_using_subcommand controller" -l registry -d 'The registry, with the beginning of a path if it has one, to which every built image is pushed: registry.example.com/davit. The repository is below it, NAMESPACE/NAME; spec.image of an Application names another one' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l registry-config -d 'The credentials of --registry: a Docker configuration, such as config.json of docker login. It is read at each use' -r -F
 complete -c davit -n "__fish_davit_using_subcommand controller" -l insecure-registry -d 'A registry where Davit deletes old images over plain HTTP; may be given several times. The engine, which pushes and pulls, needs the same registry in its insecure-registries' -r
+complete -c davit -n "__fish_davit_using_subcommand controller" -l railpack -d 'The railpack program, for Applications that are built with it. Default: railpack in the usual directories for programs' -r -F
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log -d 'What to log on standard error: error, warn, info, debug, trace, or a filter such as davit::plan=debug. A level applies to Davit; libraries log errors only, unless the filter names them, such as info,bollard=debug. Values of Secrets are masked at every level' -r
 complete -c davit -n "__fish_davit_using_subcommand controller" -l log-format -d 'How to log: text or json' -r -f -a "text\t''
 json\t''"

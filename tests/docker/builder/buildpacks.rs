@@ -27,7 +27,7 @@ layer=$1/app
 mkdir -p "$layer"
 (cd "$2/env" && for name in *; do sha256sum < "$name" > "$layer/$name"; done)
 echo "app: printed $(cat "$2/env/TOKEN")"
-for file in /root/.docker/config.json /var/run/docker.sock /cache /run/secrets; do
+for file in /root/.docker/config.json /var/run/docker.sock /cache/layers /run/secrets; do
   if [ -e "$file" ]; then echo "app: can see $file"; fi
 done
 printf '[types]\nlaunch = true\n' > "$1/app.toml"
@@ -178,7 +178,7 @@ async fn buildpacks_make_an_image_with_a_cache_and_no_secret_in_it() {
     for place in [&log, &history, &inspected] {
         assert!(!place.contains(HIDDEN) && !place.contains("TOKEN="), "{place}");
     }
-    assert!(!holds(&saved, HIDDEN) && !holds(&saved, &odd[..40]));
+    assert!(!holds(&saved, HIDDEN) && !holds(&saved, &odd[..18]));
 
     // Again, with other content: the cached layer returns, and the image has the new content.
     harness.write("words.txt", "other words");
