@@ -21,6 +21,7 @@ pub use self::monitoring::Monitoring;
 use crate::builder::{BuilderOptions, DockerBuilder, Place};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
+use crate::controller::commit_statuses::CommitStatuses;
 use crate::controller::context::Context;
 use crate::controller::hooks::Hooks;
 use crate::controller::job_queue::Jobs;
@@ -340,6 +341,7 @@ pub async fn controller_loop(
             forges.clone(),
             Lookups::new(wake.clone()),
         ),
+        commit_statuses: CommitStatuses::new(wake.clone()),
         jobs: Jobs::new(config.max_builds, wake),
         report: Report::new(client.clone(), &config.instance, metrics.clone()),
         log_dir: config.data_dir.join("logs"),

@@ -261,6 +261,50 @@ pub enum GitCredential {
     },
 }
 
+/// A check of a commit at its forge: a status, or a run of a workflow or pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Its result.
+    pub state: CheckState,
+}
+
+/// The result of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckState {
+    /// The check has not ended.
+    Pending,
+    /// It passed, or does not matter.
+    Passed,
+    /// It failed.
+    Failed,
+}
+
+/// The status of a commit that is reported to its forge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitStatus {
+    /// What tells it from the statuses of others.
+    pub context: String,
+    /// The state.
+    pub state: CommitState,
+    /// The state in words, at most 140 characters.
+    pub description: String,
+    /// Where the result can be seen.
+    pub url: Option<String>,
+}
+
+/// The state of a commit, as every forge has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitState {
+    /// It is being deployed.
+    Pending,
+    /// It is deployed.
+    Success,
+    /// It is not deployed.
+    Failure,
+}
+
 /// A ref of a repository that a user names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RefSpec {

@@ -50,6 +50,8 @@ use super::values::{Duration, Later, is_false};
         .message("trigger.on: Tag, trigger.tagPattern and trigger.watchPaths do nothing with source.docker, which has no commits: leave them out; an image's tag is followed with trigger.on: Push").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.on) || self.trigger.on != 'Tag' || !has(self.source) || !(has(self.source.git) && has(self.source.git.ref) || has(self.source.github) && has(self.source.github.ref) || has(self.source.gitlab) && has(self.source.gitlab.ref) || has(self.source.bitbucket) && has(self.source.bitbucket.ref) || has(self.source.gitea) && has(self.source.gitea.ref))")
         .message("ref of the source does nothing with trigger.on: Tag, which follows the tags that match trigger.tagPattern: leave ref out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
+    validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
+        .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
@@ -205,7 +207,7 @@ pub struct ApplicationStatus {
     /// idle, running, done or error: a pure function of the conditions.
     #[serde(default)]
     pub phase: Phase,
-    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady.
+    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady, AutoDeployHeld.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -230,6 +232,9 @@ pub struct ApplicationStatus {
     /// Failures in a row of what is being retried; gone when it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// The value of the annotation `davit.dev/restartedAt` whose restart is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<String>,
     /// The value of the annotation `davit.dev/requestedAt` (or Flux's) that was acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -300,6 +305,9 @@ pub struct ReleaseSummary {
     /// How many releases there have been.
     #[serde(default)]
     pub count: i64,
+    /// The Release of type Rollback that holds automatic deployments, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
 }
 
 /// Failures in a row, kept in status so that they survive a restart.

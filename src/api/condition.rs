@@ -22,6 +22,8 @@ pub enum ConditionType {
     Deployed,
     /// Every replica of what runs is healthy.
     Healthy,
+    /// A rollback holds automatic deployments; present only when true.
+    AutoDeployHeld,
     /// A Release has ended well (True) or badly (False).
     Succeeded,
     /// The forge accepted the credential.
@@ -116,11 +118,17 @@ reasons! {
     Deleting = "The object is being deleted and what it made is being removed.",
     Concurrent = "Another release of the same Application is under way and concurrencyPolicy says to wait or to refuse.",
 
+    Restarting = "New containers of the same release take the place of the old ones.",
+    RestartFailed = "The new containers of a restart did not become healthy in time; those from before serve.",
+    RolledBack = "A rollback holds automatic deployments until the spec changes or davit resume is called.",
+
     // The specification.
     InvalidSpec = "A field of the spec has a value that cannot work.",
     NotSupported = "A field asks for something that this version of Davit does not do yet.",
     InvalidEnvName = "Keys of a Secret or ConfigMap in spec.envFrom are skipped, because they are not names of environment variables.",
     InvalidQuantity = "A quantity of cpu or memory cannot be read or is out of range.",
+    ReleaseNotFound = "spec.rollbackTo names a Release that does not exist.",
+    ReleaseNeverServed = "spec.rollbackTo names a Release that did not succeed, so there is nothing to go back to.",
     ApplicationNotFound = "The Release names an Application that is not there.",
 
     // What it refers to.
@@ -140,6 +148,9 @@ reasons! {
     GitRepositoryNotFound = "The repository is not there, or the credential may not see it.",
     GitRefNotFound = "The branch, tag or commit is not in the repository.",
     NoMatchingTag = "No tag of the repository matches spec.trigger.tagPattern.",
+    ChecksPending = "The commit waits for its checks at the forge, as spec.trigger.requireChecks asks.",
+    ChecksFailed = "Checks of the commit failed, so it is not deployed.",
+    CommitStatusFailed = "The status of the commit could not be reported to its forge; the release goes on.",
     NoWatchedChange = "A newer commit changes nothing in spec.trigger.watchPaths, so no release is created for it.",
     GitTransportForbidden = "The URL's transport is not allowed: only https and ssh are.",
     GitTlsFailed = "The Git server's certificate cannot be trusted.",

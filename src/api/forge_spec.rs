@@ -72,10 +72,12 @@ pub struct GitHubSpec {
     pub ca_secret_ref: Option<LocalRef>,
 }
 
-/// GitLab.com or a self-managed GitLab, with a personal, project or group access token.
+/// GitLab.com or a self-managed GitLab, with a personal, project or group access token or an OAuth application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("has(self.tokenSecretRef) != has(self.oauth)")
+        .message("set exactly one of tokenSecretRef and oauth").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
         .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
@@ -94,7 +96,11 @@ pub struct GitLabSpec {
     )]
     pub group: Option<String>,
     /// The Secret with a personal, project or group access token; scopes `read_api` and `read_repository`.
-    pub token_secret_ref: TokenRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<TokenRef>,
+    /// An OAuth application with the scopes `read_api` and `read_repository` that a user has authorised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthApp>,
     /// A Secret with `ca.crt`, if the certificate of the server is signed by a private CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<LocalRef>,
@@ -152,10 +158,12 @@ pub struct OAuthConsumer {
     pub client_secret_ref: ClientSecretRef,
 }
 
-/// A Gitea or Forgejo, with an access token.
+/// A Gitea or Forgejo, with an access token or an OAuth application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("has(self.tokenSecretRef) != has(self.oauth)")
+        .message("set exactly one of tokenSecretRef and oauth").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
     .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
@@ -165,10 +173,29 @@ pub struct GiteaSpec {
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
     pub url: String,
     /// The Secret with the access token; scopes `read:repository` and `read:user`.
-    pub token_secret_ref: TokenRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<TokenRef>,
+    /// An OAuth application that a user has authorised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthApp>,
     /// A Secret with `ca.crt`, if the certificate of the server is signed by a private CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<LocalRef>,
+}
+
+/// An OAuth application that a user has authorised. Its tokens are replaced before they expire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OAuthApp {
+    /// The application's ID.
+    #[schemars(length(min = 1, max = 255))]
+    pub client_id: String,
+    /// The Secret with the application's secret. A public application has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_ref: Option<ClientSecretRef>,
+    /// The Secret with `accessToken`, `refreshToken` and `expiresAt` (RFC 3339). The controller writes each new pair into it,
+    /// before it is used.
+    pub tokens_secret_ref: LocalRef,
 }
 
 /// A key of a Secret that holds a token.

@@ -62,6 +62,14 @@ pub const FINALIZER: &str = "davit.dev/finalizer";
 /// Annotations whose change requests a reconcile: Davit's and Flux's.
 pub const REQUESTED_AT: [&str; 2] = ["davit.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
 
+/// The annotation of an Application that ends the hold of a rollback: its value is the name of that Release.
+pub const RESUME: &str = "davit.dev/resume";
+
+/// The annotation of an Application whose change replaces the containers of the serving Release.
+pub const RESTARTED_AT: &str = "davit.dev/restartedAt";
+/// The annotation of an Application up to whose number Releases that ended are removed.
+pub const CLEARED: &str = "davit.dev/cleared";
+
 /// The CRDs of all kinds, in the order in which they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     [Application::crd(), Release::crd(), GitProvider::crd()]

@@ -167,8 +167,8 @@ pub struct DockerSource {
         .message("tagPattern does nothing unless on is Tag: set on to Tag, or leave tagPattern out").reason(Reason::FieldValueForbidden).field_path(".tagPattern"),
     validation = Rule::new("!has(self.watchPaths) || !has(self.on) || self.on == 'Push'")
         .message("watchPaths does nothing unless on is Push: a tag, or a release that is asked for, is deployed whatever it changes; leave watchPaths out").reason(Reason::FieldValueForbidden).field_path(".watchPaths"),
-    validation = Rule::new("!has(self.requireChecks)")
-        .message("requireChecks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.requireChecks) || !has(self.on) || self.on != 'Manual'")
+        .message("requireChecks does nothing with on: Manual, which deploys no commit by itself: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".requireChecks"),
     validation = Rule::new("!has(self.pollInterval) || !has(self.on) || self.on != 'Manual' || duration(self.pollInterval) == duration('0s')")
         .message("pollInterval does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".pollInterval"),
     validation = Rule::new("!has(self.webhook) || !has(self.on) || self.on != 'Manual'")
@@ -197,9 +197,19 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 1024)))]
     pub watch_paths: Option<Vec<String>>,
-    /// Not in this version yet.
+    /// Deploy a commit only when its checks at the forge have passed. For sources of a GitProvider. Default not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub require_checks: Option<bool>,
+    pub require_checks: Option<RequireChecks>,
+}
+
+/// Which checks of a commit must have passed: statuses, and runs of workflows and pipelines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequireChecks {
+    /// The checks by name. Default all that the forge reports, unchanged for 30 seconds: later jobs of a workflow appear only
+    /// when earlier ones have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    pub names: Vec<String>,
 }
 
 /// What makes a new commit or image deploy by itself: `Push` that the branch or image tag moves, `Tag` that another tag is

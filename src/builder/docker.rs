@@ -119,7 +119,7 @@ impl Builder for DockerBuilder {
         );
         let (root, found) = blocking(move || {
             let root = Root::open(&top, &path)?;
-            let detected = || detect::detect(|path| root.has_file(path));
+            let detected = || detect(|path| root.has_file(path));
             let found = given.map_or_else(detected, Ok);
             Ok((root, found))
         })

@@ -24,6 +24,7 @@ mod words;
 
 pub use buildkit::Place;
 pub use contract::{BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export};
+pub use detect::detect;
 pub use docker::{BuilderOptions, DockerBuilder};
 pub use error::BuildError;
 pub use image_ownership::{mark as image_mark, prefix as image_prefix};

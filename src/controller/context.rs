@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::plan::desired::Install;
 use crate::runtime::Runtime;
 
+use super::commit_statuses::CommitStatuses;
 use super::hooks::Hooks;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
@@ -29,6 +30,8 @@ pub struct Context {
     pub install: Install,
     /// Resolves sources.
     pub resolver: Resolver,
+    /// Reports the statuses of commits.
+    pub commit_statuses: CommitStatuses,
     /// Builds and pulls.
     pub jobs: Jobs,
     /// What jobs need.

@@ -85,6 +85,11 @@ impl Reader {
         }
     }
 
+    /// The client that it reads with.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// The Secret that `field` names.
     ///
     /// # Errors

@@ -42,7 +42,9 @@ pub fn users_of_secret(
         let refs = forge::secret_refs(&provider.spec);
         let webhook = provider.spec.webhook.as_ref();
         let named = [
-            refs.map(|refs| refs.credential.name),
+            refs.and_then(|refs| refs.credential)
+                .map(|reference| reference.name),
+            refs.and_then(|refs| refs.tokens).map(|(name, _)| name),
             refs.and_then(|refs| refs.ca)
                 .map(|reference| reference.name.as_str()),
             webhook.map(|webhook| webhook.secret_ref.name.as_str()),

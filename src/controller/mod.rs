@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod build_job;
+pub mod commit_statuses;
 pub mod context;
 pub mod dangling_release;
 pub mod dereference;
@@ -22,5 +23,6 @@ pub mod pull_journal;
 pub mod registries;
 pub mod report;
 pub mod resolve;
+mod token_secret;
 pub mod tools;
 pub mod watch;

@@ -9,6 +9,7 @@ use crate::model::AppId;
 use crate::plan::state::{JobOutput, ReleaseView, sort, target};
 use crate::plan::{
     Decision, DesiredState, Inputs, Observed, PlanInput, Records, needs_containers, redaction_policy,
+    rollback,
 };
 use crate::runtime::Running;
 
@@ -100,6 +101,15 @@ async fn image(
     releases: &[ReleaseView],
     wanted: &DesiredState,
 ) -> Result<Option<JobOutput>, Problem> {
+    if let Some(origin) = rollback::current(app, releases) {
+        let Ok(output) = origin.map(rollback::image_of) else {
+            return Ok(None);
+        };
+        let exists = ctx.runtime.has_image(&output.image).await;
+        return exists
+            .map(|exists| exists.then_some(output))
+            .map_err(|error| Problem::of(&error));
+    }
     let current = target(releases, app.spec.concurrency_policy);
     let needs_image = current.is_some_and(|release| release.status.image.is_none());
     let Some(desired) = wanted.known().filter(|_| needs_image) else {

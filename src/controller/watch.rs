@@ -15,7 +15,9 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{AllowedFrom, Application, GitProvider, REQUESTED_AT, Release};
+use crate::api::{
+    AllowedFrom, Application, CLEARED, GitProvider, REQUESTED_AT, RESTARTED_AT, RESUME, Release,
+};
 use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
@@ -298,7 +300,7 @@ fn changed<K: Resource>(object: &K) -> u64 {
     meta.generation.hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     meta.uid.hash(&mut hasher);
-    for key in REQUESTED_AT {
+    for key in REQUESTED_AT.into_iter().chain([RESUME, RESTARTED_AT, CLEARED]) {
         object.annotations().get(key).hash(&mut hasher);
     }
     hasher.finish()

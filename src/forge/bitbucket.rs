@@ -1,5 +1,7 @@
 //! Bitbucket Cloud, with an API token, an access token or an OAuth consumer.
 
+mod checks;
+
 use async_trait::async_trait;
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +16,7 @@ use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, query_of};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::BitbucketSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// A consumer's token is replaced when it expires within this time. It is valid for one or two hours.
@@ -248,6 +250,19 @@ impl Forge for Bitbucket {
             // A token that is being requested is a new one.
             Identity::Consumer { slot, .. } => slot.try_lock().is_ok_and(|mut slot| slot.take().is_some()),
         }
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
     }
 
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::error::ForgeError;
+use super::oauth::TokenWriter;
 use super::pagination::{Cursor, Page};
 use super::repository::{Repository, RepositoryPath};
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The account behind a credential, and what it reaches.
@@ -77,6 +78,17 @@ pub trait Forge: Send + Sync {
         false
     }
 
+    /// The checks of a commit: the newest of each name, Davit's own included.
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError>;
+
+    /// Reports the status of a commit. The same status twice is no error.
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError>;
+
     /// All hooks of a repository.
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError>;
 
@@ -136,12 +148,14 @@ pub trait Forge: Send + Sync {
 }
 
 /// The content of the Secrets that [`secret_refs`] names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ForgeSecrets {
     /// The token, the private key, or the secret of an OAuth client.
     pub credential: Option<Secret>,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,
+    /// The tokens of an OAuth application.
+    pub tokens: Option<TokenWriter>,
 }
 
 /// The credential in the secrets.

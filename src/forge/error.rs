@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::Reason;
-use crate::error::{Class, Explain};
+use crate::error::{Class, Explain, Problem};
 use crate::redact::SafeUrl;
 
 /// Why a forge cannot be used.
@@ -141,6 +141,9 @@ pub enum ForgeError {
         /// When the forge answers again.
         until: Timestamp,
     },
+    /// The tokens of an OAuth application cannot be read or stored.
+    #[error("{}", .0.message)]
+    Store(Problem),
     /// Anything else.
     #[error("cannot {doing} at {url}: {message}")]
     Other {
@@ -170,6 +173,7 @@ impl Explain for ForgeError {
             | Self::Forbidden { .. }
             | Self::NotInstalled { .. }
             | Self::NotFound { .. } => Class::Terminal,
+            Self::Store(problem) => problem.class,
             Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::InvalidResponse { .. }
@@ -195,6 +199,7 @@ impl Explain for ForgeError {
             Self::NotInstalled { .. } => Reason::ForgeAppNotInstalled,
             Self::NotFound { .. } => Reason::GitRepositoryNotFound,
             Self::RateLimited { .. } => Reason::ForgeRateLimited,
+            Self::Store(problem) => problem.reason,
             Self::Other { .. } => Reason::ForgeFailed,
         }
     }
@@ -218,7 +223,11 @@ impl Explain for ForgeError {
             Self::Timeout { .. } | Self::InvalidResponse { .. } => {
                 "check the forge and the proxies on the way to it; Davit tries again"
             }
-            Self::Spec { .. } | Self::Secret { .. } | Self::RateLimited { .. } | Self::Other { .. } => {
+            Self::Spec { .. }
+            | Self::Secret { .. }
+            | Self::RateLimited { .. }
+            | Self::Store(_)
+            | Self::Other { .. } => {
                 return None;
             }
         };

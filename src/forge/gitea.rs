@@ -1,5 +1,7 @@
 //! Gitea and Forgejo, over the API that both have: `/api/v1`.
 
+mod checks;
+
 use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
@@ -10,37 +12,62 @@ use super::api::{Api, Authorization, Reply};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
+use super::oauth::OAuth;
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, total};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GiteaSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The user name for Git. Gitea reads the token from the password, and this name marks it as one.
 const TOKEN_USER: &str = "oauth2";
 
-/// A Gitea with a token.
+/// The token endpoint.
+const TOKEN_PATH: &[&str] = &["login", "oauth", "access_token"];
+
+/// A Gitea with one identity.
 pub(super) struct Gitea {
     api: Api,
     base: Url,
-    auth: Authorization,
-    token: Secret,
+    identity: Identity,
     most_pages: u32,
+}
+
+enum Identity {
+    Token { auth: Authorization, token: Secret },
+    OAuth(Box<OAuth>),
 }
 
 impl Gitea {
     /// The connection that a spec describes.
     pub fn new(spec: &GiteaSpec, secrets: &ForgeSecrets, options: &HttpOptions) -> Result<Self, ForgeError> {
-        let token = credential(secrets)?;
         let base = base_url(&spec.url, options.allow_loopback_http)?;
+        let api = Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?;
+        let identity = match &spec.oauth {
+            Some(app) => {
+                let sign_in = Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?;
+                let (secret, tokens) = (secrets.credential.as_ref(), secrets.tokens.as_ref());
+                Identity::OAuth(Box::new(OAuth::new(app, secret, tokens, sign_in, TOKEN_PATH)?))
+            }
+            None => Identity::Token {
+                auth: Authorization::scheme("token", credential(secrets)?)?,
+                token: credential(secrets)?.trimmed(),
+            },
+        };
         Ok(Self {
-            auth: Authorization::scheme("token", token)?,
-            api: Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?
-                .paging(Paging::LinksOrNumbers),
+            api: api.paging(Paging::LinksOrNumbers),
             base,
-            token: token.trimmed(),
+            identity,
             most_pages: options.most_pages,
         })
+    }
+
+    /// The header for requests to the API.
+    async fn auth(&self) -> Result<Authorization, ForgeError> {
+        match &self.identity {
+            Identity::Token { auth, .. } => Ok(auth.clone()),
+            Identity::OAuth(app) => app.auth().await,
+        }
     }
 
     /// Asks for the version, which every Gitea and Forgejo reports: first without the token, so that a wrong URL never
@@ -49,7 +76,7 @@ impl Gitea {
         let call = Call::get("ask for the version", ["api", "v1", "version"]);
         let reply: Result<Reply<Version>, ForgeError> = match self.api.send(&call, None).await {
             Err(ForgeError::Auth { .. } | ForgeError::Forbidden { .. } | ForgeError::Scope { .. }) => {
-                self.api.send(&call, Some(&self.auth)).await
+                self.api.send(&call, Some(&self.auth().await?)).await
             }
             reply => reply,
         };
@@ -77,9 +104,9 @@ impl Forge for Gitea {
         let call = Call::get("read the account", ["api", "v1", "user"])
             .scope("read:user")
             .what("the account");
-        let user: Reply<User> = self.api.send(&call, Some(&self.auth)).await?;
+        let user: Reply<User> = self.api.send(&call, Some(&self.auth().await?)).await?;
         let first = at(&Self::list_repositories(), &Cursor::first(&[("limit", "1")]));
-        let first: Reply<Option<Vec<Repo>>> = self.api.send(&first, Some(&self.auth)).await?;
+        let first: Reply<Option<Vec<Repo>>> = self.api.send(&first, Some(&self.auth().await?)).await?;
         let repositories = match total(&first.headers) {
             Some(total) => total,
             None => self.all_repositories().await?.len() as u64,
@@ -97,7 +124,7 @@ impl Forge for Gitea {
         let cursor = cursor.unwrap_or(&first);
         let page: Page<Repo> = self
             .api
-            .page(&Self::list_repositories(), cursor, &self.auth)
+            .page(&Self::list_repositories(), cursor, &self.auth().await?)
             .await?;
         // The clone URL in the answer is made from the server's own idea of its address.
         page.try_map(|repo| repo.repository(&self.base))
@@ -116,7 +143,10 @@ impl Forge for Gitea {
         .scope("read:repository")
         .what(format!("the repository {repository}"));
         let first = Cursor::first(&[("limit", PAGE_SIZE)]);
-        let page: Page<Branch> = self.api.page(&call, cursor.unwrap_or(&first), &self.auth).await?;
+        let page: Page<Branch> = self
+            .api
+            .page(&call, cursor.unwrap_or(&first), &self.auth().await?)
+            .await?;
         Ok(page.map(|branch| branch.name))
     }
 
@@ -130,10 +160,30 @@ impl Forge for Gitea {
     }
 
     async fn clone_credential(&self, _: &RepositoryPath) -> Result<Expiring<GitCredential>, ForgeError> {
-        Ok(Expiring::never(GitCredential::Basic {
-            username: TOKEN_USER.to_owned(),
-            password: self.token.clone(),
-        }))
+        let token = match &self.identity {
+            Identity::Token { token, .. } => Expiring::never(token.clone()),
+            Identity::OAuth(app) => app.token().await?,
+        };
+        Ok(Expiring {
+            value: GitCredential::Basic {
+                username: TOKEN_USER.to_owned(),
+                password: token.value,
+            },
+            expires_at: token.expires_at,
+        })
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
     }
 
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
@@ -141,7 +191,7 @@ impl Forge for Gitea {
         let mut cursor = Cursor::first(&[("limit", PAGE_SIZE)]);
         let mut all = Vec::new();
         for _ in 0..self.most_pages {
-            let page: Page<RepositoryHook> = self.api.page(&call, &cursor, &self.auth).await?;
+            let page: Page<RepositoryHook> = self.api.page(&call, &cursor, &self.auth().await?).await?;
             all.extend(page.items.into_iter().map(RepositoryHook::hook));
             match page.next {
                 Some(next) if next != cursor => cursor = next,
@@ -170,7 +220,7 @@ impl Forge for Gitea {
                     "secret": wanted.secret.expose_str().unwrap_or_default(),
                 },
             }));
-        let created: Reply<RepositoryHook> = self.api.send(&call, Some(&self.auth)).await?;
+        let created: Reply<RepositoryHook> = self.api.send(&call, Some(&self.auth().await?)).await?;
         Ok(created.body.id.to_string())
     }
 
@@ -188,7 +238,7 @@ impl Forge for Gitea {
 
     async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
         let call = self.hook_call(Method::DELETE, "remove the webhook", repository, Some(id))?;
-        self.api.gone(&call, &self.auth).await
+        self.api.gone(&call, &self.auth().await?).await
     }
 
     fn most_pages(&self) -> u32 {

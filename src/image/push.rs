@@ -43,7 +43,7 @@ impl RegistryAccess {
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The registry refused the credential.
-    #[error("push {image}: {said}")]
+    #[error("the registry refused to accept {image}: {said}")]
     Denied {
         /// The image.
         image: String,
@@ -51,7 +51,7 @@ pub enum PushError {
         said: String,
     },
     /// The registry has no such repository and makes none.
-    #[error("push {image}: {said}")]
+    #[error("the registry has no repository for {image}: {said}")]
     NoRepository {
         /// The image.
         image: String,
@@ -59,7 +59,7 @@ pub enum PushError {
         said: String,
     },
     /// The registry cannot be reached.
-    #[error("push {image}: {said}")]
+    #[error("the registry of {image} cannot be reached: {said}")]
     Unreachable {
         /// The image.
         image: String,
@@ -67,7 +67,7 @@ pub enum PushError {
         said: String,
     },
     /// The registry's certificate is not trusted, or it speaks plain HTTP.
-    #[error("push {image}: {said}")]
+    #[error("the registry of {image} cannot be trusted: {said}")]
     Tls {
         /// The image.
         image: String,
@@ -75,7 +75,7 @@ pub enum PushError {
         said: String,
     },
     /// Anything else that a registry answers.
-    #[error("push {image}: {said}")]
+    #[error("{image} cannot be pushed: {said}")]
     Failed {
         /// The image.
         image: String,
@@ -83,10 +83,10 @@ pub enum PushError {
         said: String,
     },
     /// The engine does not answer.
-    #[error("reach the container engine")]
+    #[error("the container engine cannot be reached")]
     EngineUnavailable(#[source] Error),
     /// The push was cancelled.
-    #[error("pushing the image was cancelled")]
+    #[error("the push was cancelled")]
     Cancelled,
 }
 
@@ -115,21 +115,21 @@ impl Explain for PushError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Denied { .. } => Some(
-                "name a Secret with credentials that may push there in spec.image.pushSecretRef (or in --registry-config, if the repository is that of --registry)"
+                "set spec.image.pushSecretRef to a Secret whose credentials may push there (or correct --registry-config, if the repository is that of --registry)"
                     .to_owned(),
             ),
             Self::NoRepository { .. } => {
                 Some("create the repository at the registry, or correct spec.image.repository".to_owned())
             }
             Self::Unreachable { .. } => Some(
-                "check spec.image.repository, and whether the engine can reach its registry; it is tried again"
+                "check spec.image.repository, and whether the engine can reach its registry; Davit tries again"
                     .to_owned(),
             ),
             Self::Tls { image, .. } => {
                 let host = ImageName::parse(image).map(|name| name.registry().to_owned());
                 let host = host.unwrap_or_default();
                 Some(format!(
-                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the engine's machine, or name the registry in insecure-registries of the engine if it must be plain HTTP; it is tried again"
+                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the engine's machine, or name the registry in insecure-registries of the engine if it must be plain HTTP; Davit tries again"
                 ))
             }
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
@@ -326,7 +326,7 @@ mod tests {
                 "dial tcp 10.0.0.1:5000: connect: connection refused",
                 Reason::RegistryUnreachable,
                 Class::Transient,
-                "tried again",
+                "Davit tries again",
             ),
             (
                 0,

@@ -185,20 +185,9 @@ pub fn validate(
     if !source.is_image() {
         add_build_inputs(&mut fingerprint, &build, values);
     }
-    let (command, args) = (
-        texts(&spec.command, "spec.command", values)?,
-        texts(&spec.args, "spec.args", values)?,
-    );
-    add_run_inputs(&mut fingerprint, spec, values, [&command, &args]);
-    let mut origins = values.origins.clone();
-    for (field, texts) in [("run.command", &command), ("run.args", &args)] {
-        let used = texts.iter().flat_map(|text| &text.used);
-        let found = env_origins(used, &values.origins);
-        if !found.is_empty() {
-            origins.insert(field.to_owned(), found);
-        }
-    }
-    let inputs = fingerprint.finish();
+    let (run, origins) = run_inputs(&install.key, spec, values)?;
+    let mut inputs = fingerprint.finish();
+    inputs.extend(run);
     let plan = if source.is_image() {
         None
     } else {
@@ -231,6 +220,32 @@ pub fn validate(
     };
     deployment(app, "", "", "", spec, values)?;
     Ok(desired)
+}
+
+/// Returns the digests of everything that decides a container, and the objects that their values come from.
+///
+/// # Errors
+/// `command` or `args` names a variable that does not exist.
+pub(super) fn run_inputs(
+    key: &Secret,
+    spec: &ApplicationSpec,
+    values: &Values,
+) -> Result<(Inputs, Origins), Problem> {
+    let (command, args) = (
+        texts(&spec.command, "spec.command", values)?,
+        texts(&spec.args, "spec.args", values)?,
+    );
+    let mut fingerprint = Fingerprint::new(key);
+    add_run_inputs(&mut fingerprint, spec, values, [&command, &args]);
+    let mut origins = values.origins.clone();
+    for (field, texts) in [("run.command", &command), ("run.args", &args)] {
+        let used = texts.iter().flat_map(|text| &text.used);
+        let found = env_origins(used, &values.origins);
+        if !found.is_empty() {
+            origins.insert(field.to_owned(), found);
+        }
+    }
+    Ok((fingerprint.finish(), origins))
 }
 
 /// Checks what the schema of the CRD cannot express.

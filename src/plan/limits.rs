@@ -217,4 +217,37 @@ mod tests {
             "{message}"
         );
     }
+
+    #[test]
+    fn largest_environment_that_linux_takes_is_accepted() {
+        // 2 MiB less 64 KiB. Each of 20 variables takes its name, `=`, its value, a NUL and a pointer; `sh` takes 11 bytes.
+        let made = |total: usize| {
+            let names: Vec<String> = (0..20).map(|index| format!("V{index:02}")).collect();
+            let each = total / 20 - 13;
+            let first = each + total - 20 * (each + 13);
+            let lengths = std::iter::once(first).chain(std::iter::repeat(each));
+            let env: Vec<_> = names.iter().map(String::as_str).zip(lengths).collect();
+            let env: Vec<_> = env.iter().map(|(name, length)| (*name, None, *length)).collect();
+            environment(&env)
+        };
+        let most = 2_031_616 - 11;
+        assert_eq!(message(json!({"command": ["sh"]}), &made(most)), None);
+        let refused = message(json!({"command": ["sh"]}), &made(most + 1)).unwrap();
+        assert!(
+            refused.contains("2031617 bytes") && refused.contains("2031616"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn variable_that_is_not_text_is_refused() {
+        for value in [b"a\0b".to_vec(), vec![0xff]] {
+            let env = (vec![("A".to_owned(), Secret::new(value))], Origins::new());
+            let refused = message(json!({}), &env).unwrap();
+            assert!(
+                refused.contains("variable A in spec.env is not UTF-8 text without NUL"),
+                "{refused}"
+            );
+        }
+    }
 }

@@ -75,9 +75,11 @@ impl ReleaseView {
     pub fn title(&self, status: &ReleaseStatus) -> Option<String> {
         let by_kind = || match self.spec.kind {
             ReleaseType::Redeploy => Some("Rebuild deployment".to_owned()),
-            ReleaseType::Deploy | ReleaseType::Rollback => {
-                self.manual.then(|| "Manual deployment".to_owned())
+            ReleaseType::Rollback => {
+                let origin = self.spec.rollback_to.as_deref().unwrap_or_default();
+                Some(format!("Rollback to {origin}"))
             }
+            ReleaseType::Deploy => self.manual.then(|| "Manual deployment".to_owned()),
         };
         let first_line = || status.source.as_ref()?.message.clone();
         self.spec.title.clone().or_else(by_kind).or_else(first_line)

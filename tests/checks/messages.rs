@@ -3,6 +3,8 @@
 //! An error enum gives a sample of each variant through [`samples`], whose match is exhaustive: a new variant does not compile
 //! until it has one. The messages of the planner are in `src/plan/tests/messages.txt`.
 
+#![allow(clippy::unwrap_used, reason = "a test panics if an expectation fails")]
+
 mod errors;
 
 use std::collections::BTreeMap;

@@ -51,6 +51,7 @@ fn client(url: &str, options: &HttpOptions) -> Arc<dyn Forge> {
     let secrets = ForgeSecrets {
         credential: Some(Secret::from(TOKEN)),
         ca: None,
+        tokens: None,
     };
     connect(&spec(url), &secrets, options).unwrap()
 }

@@ -18,3 +18,4 @@ mod listing;
 mod source_git;
 mod source_image;
 mod sources;
+mod triggers;

@@ -158,6 +158,7 @@ impl Model {
             attempts: 0,
             check_in: None,
             values: Ok(Values::default()),
+            rollback: None,
         };
         let decision = pin::decide(&self.id, &app, &self.releases, &inputs, &self.install);
         let observed = Observed {

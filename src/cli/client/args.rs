@@ -1,27 +1,10 @@
-//! The arguments of the commands that need only the API server.
+//! The arguments that the commands that need only the API server share.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
 use crate::api::Duration;
-
-/// Commands for daily use. They also work as `kubectl davit COMMAND`.
-#[derive(Debug, Subcommand)]
-pub enum ClientCommand {
-    /// Show what runs, since when, why, and what to do next.
-    #[command(after_help = "Examples:
-  davit status                 # every Application of the namespace
-  davit status shop            # one Application on one screen
-  davit status shop -o json    # the object itself")]
-    Status(Status),
-    /// Deploy what the spec asks for now, or another commit.
-    #[command(after_help = "Examples:
-  davit deploy shop --wait
-  davit deploy shop --title 'Version 2.1.0' --description 'The new cart'
-  davit deploy shop --revision 3f2c1a90b7d64e5f8a1b2c3d4e5f60718293a4b5")]
-    Deploy(Deploy),
-}
 
 /// The API server and the namespace.
 #[derive(Clone, Debug, Default, Args)]
@@ -88,52 +71,20 @@ pub struct Wait {
     pub timeout: Option<Duration>,
 }
 
-/// `davit status`.
-#[derive(Debug, Args)]
-pub struct Status {
-    /// The Application. Default: all of the namespace.
-    #[arg(value_name = "APPLICATION", value_parser = application)]
-    pub application: Option<String>,
-    /// The Applications of all namespaces.
-    #[arg(short = 'A', long, conflicts_with_all = ["application", "namespace"])]
-    pub all_namespaces: bool,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-/// `davit deploy`.
-#[derive(Debug, Args)]
-pub struct Deploy {
-    /// The Application.
-    #[arg(value_name = "APPLICATION", value_parser = application)]
-    pub application: String,
-    /// The title of the Release. Default: Manual deployment.
-    #[arg(long, value_name = "TEXT")]
-    pub title: Option<String>,
-    /// More about the Release.
-    #[arg(long, value_name = "TEXT")]
-    pub description: Option<String>,
-    /// A full commit hash or image digest in place of what the ref names now.
-    #[arg(long, value_name = "COMMIT")]
-    pub revision: Option<String>,
-    /// Waiting.
-    #[command(flatten)]
-    pub wait: Wait,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
 /// Reads the name of an Application: `shop`, `application/shop`, `applications.davit.dev/shop` or `dapp/shop`.
-fn application(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// The text names an object of another kind.
+pub fn application(text: &str) -> Result<String, String> {
     name(text, "Application", &["application", "applications", "dapp"])
+}
+
+/// Reads the name or the number of a Release: `shop-11`, `11` or `release/shop-11`.
+///
+/// # Errors
+/// The text names an object of another kind.
+pub fn release(text: &str) -> Result<String, String> {
+    name(text, "Release", &["release", "releases", "rel"])
 }
 
 /// Reads a name that may have a kind, as in kubectl.
@@ -146,7 +97,7 @@ fn name(text: &str, kind: &str, words: &[&str]) -> Result<String, String> {
         return Ok(name.to_owned());
     }
     Err(format!(
-        "the command needs the name of {kind}: write NAME or {}/NAME",
+        "the command needs the name of a {kind}: write NAME or {}/NAME",
         words[0]
     ))
 }

@@ -1,27 +1,47 @@
 //! The commands that need only the API server: those of daily use.
 
 pub mod args;
+mod cancel;
+mod changes;
+pub mod commands;
+mod complete;
 mod connect;
 mod deploy;
+mod follow;
+mod history;
+mod init;
 mod lookup;
 mod nearest;
 mod output;
+mod pick;
 mod release_wait;
 mod status;
 mod terminal;
 mod times;
 
-pub use args::ClientCommand;
+pub use commands::ClientCommand;
 
 use super::failure::Failure;
 
-/// Runs the command.
+/// Runs the command. `root` is the definition of the command line.
 ///
 /// # Errors
 /// The command failed; the message is for the user.
-pub async fn run(command: ClientCommand) -> Result<(), Failure> {
+pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Failure> {
     match command {
-        ClientCommand::Status(args) => status::status(args).await,
-        ClientCommand::Deploy(args) => deploy::deploy(args).await,
+        ClientCommand::Status(args) => Box::pin(status::status(args)).await,
+        ClientCommand::History(args) => Box::pin(history::history(args)).await,
+        ClientCommand::Deploy(args) => Box::pin(deploy::deploy(args)).await,
+        ClientCommand::Redeploy(args) => Box::pin(deploy::redeploy(args)).await,
+        ClientCommand::Rollback(args) => Box::pin(deploy::rollback(args)).await,
+        ClientCommand::Cancel(args) => Box::pin(cancel::cancel(args)).await,
+        ClientCommand::Stop(args) => Box::pin(changes::stop(args)).await,
+        ClientCommand::Start(args) => Box::pin(changes::start(args)).await,
+        ClientCommand::Restart(args) => Box::pin(changes::restart(args)).await,
+        ClientCommand::Suspend(args) => Box::pin(changes::suspend(args)).await,
+        ClientCommand::Resume(args) => Box::pin(changes::resume(args)).await,
+        ClientCommand::Clear(args) => Box::pin(history::clear(args)).await,
+        ClientCommand::Init(args) => init::init(&args),
+        ClientCommand::Complete(args) => Box::pin(complete::complete(root, &args.words)).await,
     }
 }

@@ -79,6 +79,7 @@ impl<'a> Executor<'a> {
             Action::Number { .. }
             | Action::Begin { .. }
             | Action::Wait { .. }
+            | Action::Restart { .. }
             | Action::RecordImage { .. } => {}
             Action::End { release, outcome } => {
                 let output = match outcome {
@@ -213,6 +214,7 @@ impl<'a> Executor<'a> {
             }
             self.ctx.jobs.forget(self.id);
             self.ctx.resolver.forget(self.id);
+            self.ctx.commit_statuses.forget(self.id);
             self.release_finalizer().await
         };
         match removed.await {

@@ -46,6 +46,10 @@ enum Purpose {
     List,
     /// Cloning one repository.
     Clone(RepositoryPath),
+    /// Reading the checks of one repository.
+    Checks(RepositoryPath),
+    /// Reporting the statuses of one repository's commits.
+    Statuses(RepositoryPath),
     /// Managing the hooks of one repository.
     Hooks(RepositoryPath),
 }
@@ -201,6 +205,28 @@ impl App {
         self.purposeful_token(api, repository, purpose).await
     }
 
+    /// A token that reads the checks of one repository and nothing else.
+    pub async fn checks_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+    ) -> Result<Authorization, ForgeError> {
+        let purpose = Purpose::Checks(repository.clone());
+        let token = self.purposeful_token(api, repository, purpose).await?;
+        Authorization::scheme("Bearer", &token.value)
+    }
+
+    /// A token that reports the statuses of one repository's commits and nothing else.
+    pub async fn status_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+    ) -> Result<Authorization, ForgeError> {
+        let purpose = Purpose::Statuses(repository.clone());
+        let token = self.purposeful_token(api, repository, purpose).await?;
+        Authorization::scheme("Bearer", &token.value)
+    }
+
     /// A token that manages the hooks of one repository and nothing else.
     pub async fn hook_token(
         &self,
@@ -245,7 +271,9 @@ impl App {
         let mut tokens = self.tokens.lock();
         let before = tokens.len();
         tokens.retain(|(_, purpose), _| match purpose {
-            Purpose::Clone(of) | Purpose::Hooks(of) => of != repository,
+            Purpose::Clone(of) | Purpose::Checks(of) | Purpose::Statuses(of) | Purpose::Hooks(of) => {
+                of != repository
+            }
             Purpose::List => true,
         });
         tokens.len() < before
@@ -294,6 +322,14 @@ impl App {
                 let name = repository.segments().last();
                 json!({"repositories": [name], "permissions": {"contents": "read"}})
             }
+            Purpose::Checks(repository) => {
+                let name = repository.segments().last();
+                json!({"repositories": [name], "permissions": {"checks": "read", "statuses": "read"}})
+            }
+            Purpose::Statuses(repository) => {
+                let name = repository.segments().last();
+                json!({"repositories": [name], "permissions": {"statuses": "write"}})
+            }
             Purpose::List => json!({"permissions": {"metadata": "read"}}),
             Purpose::Hooks(repository) => {
                 let name = repository.segments().last();
@@ -307,6 +343,22 @@ impl App {
         let reply: Result<Reply<Token>, ForgeError> = api.send(&call, Some(&self.jwt(now)?)).await;
         let token = match (reply, purpose) {
             (Ok(reply), _) => reply.body,
+            (Err(ForgeError::Other { message, .. }), Purpose::Checks(_))
+                if message.starts_with("422") && message.contains("permissions requested") =>
+            {
+                return Err(api.scope_missing(
+                    "read the checks",
+                    "Checks: read and Commit statuses: read (an owner must accept new permissions)",
+                ));
+            }
+            (Err(ForgeError::Other { message, .. }), Purpose::Statuses(_))
+                if message.starts_with("422") && message.contains("permissions requested") =>
+            {
+                return Err(api.scope_missing(
+                    "report the status of a commit",
+                    "Commit statuses: write (an owner must accept new permissions)",
+                ));
+            }
             (Err(ForgeError::Other { message, .. }), Purpose::Hooks(_))
                 if message.starts_with("422") && message.contains("permissions requested") =>
             {
@@ -318,7 +370,10 @@ impl App {
             }
             (
                 Err(ForgeError::Other { message, .. }),
-                Purpose::Clone(repository) | Purpose::Hooks(repository),
+                Purpose::Clone(repository)
+                | Purpose::Checks(repository)
+                | Purpose::Statuses(repository)
+                | Purpose::Hooks(repository),
             ) if message.starts_with("422") => {
                 return Err(api.not_found(format!(
                     "the repository {repository} in the installation {id} of the App ({message})"

@@ -1,6 +1,7 @@
 //! GitHub and GitHub Enterprise Server, with an App or a personal access token.
 
 mod app;
+mod checks;
 mod hooks;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, last_page, next};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GitHubSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The user name for Git with any kind of token.
@@ -239,6 +240,19 @@ impl Forge for GitHub {
             Identity::Token { .. } => false,
             Identity::App(app) => app.forget(repository),
         }
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
     }
 
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {

@@ -3,10 +3,12 @@
 //! | word | meaning |
 //! |---|---|
 //! | `N:PHASE` | Release `shop-N` of commit N in this phase; `N:New` has not begun, `N:User` was just created by a user |
+//! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then |
+//! | `+restarted` | appended to a Release whose containers have the mark of the restart |
 //! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` | appended to a Release; `+old` began ten minutes ago |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
-//! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
+//! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release, `run:old1:…` from before a restart |
 //! | `commit:N` | the branch is at commit N; by default at that of the newest Release |
 //! | `image:yes` `image:unknown` `lost:N` | the image exists, cannot be looked up, or is lost |
 //! | `engine:away` `git:away` `git:gone` `secret:missing` `provider:waits` | what cannot be reached |
@@ -14,7 +16,7 @@
 //! | `kind:docker` `kind:gitea` `kind:gitlab` `kind:github` `kind:bitbucket` | the kind of the source |
 //! | `deploy:RESULT` | what deploying comes to: `complete`, `rolling`, `refused`, `failed`, `away`; by default nothing is recorded |
 //! | `attempts:N` | failures in a row to resolve the source |
-//! | `retry:later` `retry:due` `requested` | the status and annotations |
+//! | `retry:later` `retry:due` `requested` `resumed:N` `cleared:N` `restart:SECONDS` (so long ago) | the status and annotations |
 
 use std::time::Duration;
 
@@ -29,11 +31,12 @@ use crate::model::{AppId, Revision};
 use crate::plan::action::CreateReason;
 use crate::plan::containers::hash_of;
 use crate::plan::desired::{Desired, PinnedSource, validate};
+use crate::plan::fingerprint::RESTARTED;
 use crate::plan::input::{Inputs, Observed, PlanInput};
 use crate::plan::record::ActionResult;
 use crate::plan::state::{JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
 use crate::plan::values::Values;
-use crate::plan::{pin, release_status, source_kind};
+use crate::plan::{pin, release_status, rollback, source_kind};
 use crate::runtime::{ExitStatus, Port, Progress, Replica, ReplicaState, Running};
 
 use super::parts::{NOW, advance, ago, commit, failure, install, k8s_time, problem, rolling, source};
@@ -142,6 +145,19 @@ impl Given {
                     not_before: ago(seconds).to_string(),
                 });
             }
+            ["resumed", number] => {
+                let annotations = self.app.metadata.annotations.get_or_insert_default();
+                annotations.insert("davit.dev/resume".to_owned(), format!("shop-{number}"));
+            }
+            ["cleared", number] => {
+                let annotations = self.app.metadata.annotations.get_or_insert_default();
+                annotations.insert("davit.dev/cleared".to_owned(), (*number).to_owned());
+            }
+            ["restart", seconds] => {
+                let annotations = self.app.metadata.annotations.get_or_insert_default();
+                let begun = ago(seconds.parse().unwrap()).to_string();
+                annotations.insert("davit.dev/restartedAt".to_owned(), begun);
+            }
             ["kind", kind] => spec.source = Some(source(kind)),
             ["deploy", result] => (*result).clone_into(&mut self.deploy),
             ["attempts", number] => self.attempts = number.parse().unwrap(),
@@ -185,6 +201,12 @@ impl Given {
         if has("redeploy") {
             spec.kind = ReleaseType::Redeploy;
         }
+        let origin = words.iter().find_map(|word| word.strip_prefix("to="));
+        if let Some(origin) = origin {
+            spec.kind = ReleaseType::Rollback;
+            spec.rollback_to = Some(format!("shop-{origin}"));
+        }
+        let made_of = origin.map_or(number, |origin| origin.parse().unwrap());
         spec.clean_cache = has("clean");
         spec.cancel = has("cancel");
         let pinned = words.iter().find_map(|word| word.strip_prefix("rev="));
@@ -200,11 +222,32 @@ impl Given {
             status.number = Some(i64::from(number));
         }
         if !["User", "New"].contains(&phase) {
-            let desired = self.desired(number);
+            let desired = self.desired(made_of);
             let reason = CreateReason::Change;
             let handled = Some(desired.fingerprint());
             release_status::begin(&mut status, &desired, handled, None, reason, began);
-            advance(&mut status, phase, number, began);
+            if let Some(origin) = origin {
+                let handled = self
+                    .releases
+                    .iter()
+                    .rev()
+                    .find_map(|release| release.status.handled.clone());
+                status.handled = handled;
+                let origin = self
+                    .releases
+                    .iter()
+                    .find(|release| release.name == format!("shop-{origin}"));
+                rollback::begin(&mut status, origin, &self.app);
+            }
+            advance(&mut status, phase, made_of, began);
+            if let Some(rollback) = status.rollback.as_mut().filter(|_| has("changed")) {
+                rollback.spec = "another".to_owned();
+            }
+        }
+        if has("restarted") {
+            let annotations = self.app.metadata.annotations.as_ref();
+            let asked = annotations.and_then(|all| all.get("davit.dev/restartedAt"));
+            status.inputs.insert(RESTARTED.to_owned(), asked.unwrap().clone());
         }
         if has("waits") {
             let failure = failure(Class::Transient, false);
@@ -256,9 +299,16 @@ impl Given {
     }
 
     fn container(&mut self, number: &str, state: &str) {
+        let is_old = number.starts_with("old");
+        let number = number.trim_start_matches("old");
         let name = format!("shop-{number}");
         let release = self.releases.iter().find(|release| release.name == name);
-        let hash = release.and_then(|release| hash_of(&release.status));
+        let mut status = release.map(|release| release.status.clone()).unwrap_or_default();
+        // `run:old1:…` is a container from before a restart.
+        if is_old {
+            status.inputs.remove(RESTARTED);
+        }
+        let hash = hash_of(&status);
         let exited = |code| ReplicaState::Exited {
             code,
             oom: false,
@@ -367,6 +417,7 @@ impl Given {
             attempts: self.attempts,
             check_in: (self.attempts > 0).then_some(Duration::from_secs(20)),
             values: Ok(Values::default()),
+            rollback: None,
         };
         let id = AppId::new("ns", "shop");
         let decide = if self.app.spec.suspend {

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use super::application_status::status;
 use super::pin::fresh_source;
 use super::{
-    Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, plan, record, redaction_policy,
-    requeue,
+    Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, created, plan, record,
+    redaction_policy, release_name, requeue,
 };
 use crate::api::ApplicationStatus;
 use given::Given;
@@ -132,8 +132,7 @@ fn statuses_of_all_states_are_as_recorded() {
     compare("statuses.txt", STATUSES, &found);
 }
 
-/// Returns the fields that differ, with their new values. Digests depend on the key of the installation, so only the names
-/// of the inputs are shown.
+/// Returns the fields that differ, with their new values. Digests are left out: they change with every new kind of build.
 fn changes<T: Serialize>(before: Option<&T>, after: Option<&T>) -> Value {
     let [before, after] = [before, after].map(|status| serde_json::to_value(status).unwrap());
     let mut changed = json!({});
@@ -142,12 +141,20 @@ fn changes<T: Serialize>(before: Option<&T>, after: Option<&T>) -> Value {
         .filter_map(Value::as_object)
         .flatten()
     {
-        if name != "conditions" && before[name] != after[name] {
-            changed[name] = match after[name].as_object() {
-                Some(map) if matches!(name.as_str(), "inputs" | "config") => map.keys().cloned().collect(),
-                _ => after[name].clone(),
-            };
+        if name == "conditions" || before[name] == after[name] {
+            continue;
         }
+        let value = &after[name];
+        changed[name] = match name.as_str() {
+            "inputs" | "config" | "handled" => json!(!value.is_null()),
+            "imageTag" => json!(
+                value
+                    .as_str()
+                    .and_then(|tag| tag.rsplit_once('-'))
+                    .map(|(tag, _)| tag)
+            ),
+            _ => value.clone(),
+        };
     }
     changed
 }
@@ -193,6 +200,21 @@ fn reconcile(given: &str) -> (Plan, Records, ApplicationStatus) {
                 ActionResult::Job(Some(super::state::JobState::Fetching { since: NOW }))
             }
             Action::Deploy { .. } => given.deployed(),
+            Action::Create {
+                number,
+                desired,
+                revision,
+                reason,
+            } => {
+                let name = release_name(input.app, *number);
+                let revision = revision.as_deref();
+                let status = created(&input, &name, *number, desired, revision, *reason, NOW);
+                let status = Box::new(status);
+                ActionResult::Created { name, status }
+            }
+            Action::End { .. } => ActionResult::Ended {
+                output: "last line".to_owned(),
+            },
             _ => ActionResult::Done,
         };
         record(&mut records, &input, action, result, NOW);
@@ -302,6 +324,7 @@ fn describe(action: &Action) -> String {
             super::JobWork::Build(_) => format!("build {release}"),
             super::JobWork::Pull { .. } => format!("pull {release}"),
         },
+        Action::Restart { release } => format!("restart {release}"),
         Action::Wait { release, problem } => format!("{release} waits: {:?}", problem.reason),
         Action::CancelJob => "cancel the job".to_owned(),
         Action::HandOver { release, .. } => format!("hand the job over to {release}"),

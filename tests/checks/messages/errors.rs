@@ -41,6 +41,7 @@ pub fn all() -> Vec<String> {
         explained("SourceError", source()),
         explained("SecretError", secret()),
         explained("ImageError", image()),
+        explained("PushError", push()),
         explained("BuildError", build()),
         explained("RuntimeError", runtime()),
         explained("ForgeError", forge_errors()),
@@ -154,6 +155,22 @@ fn image() -> Vec<(&'static str, ImageError)> {
     }
 }
 
+fn push() -> Vec<(&'static str, PushError)> {
+    let (image, said) = (
+        || "registry.example.com/shop:1".to_owned(),
+        |text: &str| text.to_owned(),
+    );
+    samples! { PushError:
+        PushError::Denied { .. } => PushError::Denied { image: image(), said: said("unauthorized") },
+        PushError::NoRepository { .. } => PushError::NoRepository { image: image(), said: said("name unknown") },
+        PushError::Unreachable { .. } => PushError::Unreachable { image: image(), said: said("connection refused") },
+        PushError::Tls { .. } => PushError::Tls { image: image(), said: said("unknown authority") },
+        PushError::Failed { .. } => PushError::Failed { image: image(), said: said("unexpected EOF") },
+        PushError::EngineUnavailable(_) => PushError::EngineUnavailable(denied().into()),
+        PushError::Cancelled => PushError::Cancelled,
+    }
+}
+
 fn build() -> Vec<(&'static str, BuildError)> {
     samples! { BuildError:
         BuildError::NotDetected(_) => BuildError::NotDetected("the repository".to_owned()),
@@ -247,6 +264,9 @@ fn forge_errors() -> Vec<(&'static str, ForgeError)> {
         ForgeError::RateLimited { .. } => ForgeError::RateLimited {
             url: forge(), until: "2026-01-01T00:00:00Z".parse().unwrap(),
         },
+        ForgeError::Store(_) => ForgeError::Store(Problem::new(
+            Class::Transient, Reason::ClusterUnavailable, "store the new OAuth tokens: the API server is away",
+        )),
         ForgeError::Other { .. } => ForgeError::Other { doing, url: forge(), message: "502 Bad Gateway".to_owned() },
     }
 }

@@ -154,12 +154,7 @@ async fn submodule_with_a_forbidden_url_is_rejected() {
             "it contains a user name or password",
         ),
         ("lib", "../lib.git", missing, missing),
-        (
-            "lib",
-            "../lib.git",
-            missing,
-            "push that commit of it, or have the repository name one that is there",
-        ),
+        ("lib", "../lib.git", missing, "push that commit to the submodule"),
         ("lib", "../gone.git", head.as_str(), "gone.git"),
         (
             "lib",

@@ -14,6 +14,7 @@ pub mod harness;
 mod lifecycle;
 mod redaction;
 mod registries;
+mod rollback;
 mod rollouts;
 mod suspended;
 mod triggers;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::hooks::{Dialect, Hooks};
-use super::{Answer, Asked, Server, Service, branches, repositories, serve};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const EMAIL: &str = "jane@example.com";
@@ -19,6 +19,7 @@ pub struct Bitbucket {
     pub hooks: Hooks,
     /// How many tokens the consumer got.
     pub signed_in: AtomicUsize,
+    reported: Reported,
 }
 
 pub async fn start() -> Server<Bitbucket> {
@@ -27,6 +28,7 @@ pub async fn start() -> Server<Bitbucket> {
         Bitbucket {
             hooks: Hooks::new(Dialect::Bitbucket),
             signed_in: AtomicUsize::new(0),
+            reported: Reported::default(),
         },
         Description::load("bitbucket", "", undescribed),
     )
@@ -120,6 +122,41 @@ impl Bitbucket {
             }
             ["2.0", "repositories", "acme", "shop", "hooks", id @ ..] => {
                 self.hooks.answer(asked, id.first().copied())
+            }
+            [
+                "2.0",
+                "repositories",
+                "acme",
+                "shop",
+                "commit",
+                COMMIT,
+                "statuses",
+            ] => {
+                let others = [
+                    ("build", "SUCCESSFUL"),
+                    ("test", "INPROGRESS"),
+                    ("lint", "FAILED"),
+                    ("docs", "STOPPED"),
+                ];
+                let all = self.reported.with(&others);
+                let status = |(name, state): &(String, String)| json!({"type": "build", "key": name, "name": name, "state": state});
+                let all: Vec<_> = all.iter().map(status).collect();
+                page(asked, &all, false)
+            }
+            [
+                "2.0",
+                "repositories",
+                "acme",
+                "shop",
+                "commit",
+                COMMIT,
+                "statuses",
+                "build",
+            ] => {
+                assert!(asked.body["url"].as_str().unwrap().starts_with("http"));
+                assert!(asked.body["key"].as_str().unwrap().len() <= 40);
+                self.reported.set(&asked.body["name"], &asked.body["state"]);
+                Answer::new(201, json!({"type": "build"}))
             }
             _ => error(404, "There is no such repository", &Value::Null),
         })

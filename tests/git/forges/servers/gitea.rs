@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::hooks::{Dialect, Hooks};
-use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "good4d0f";
@@ -11,11 +11,13 @@ pub const WEAK: &str = "weak4d0f";
 
 pub struct Gitea {
     pub hooks: Hooks,
+    reported: Reported,
 }
 
 pub async fn start() -> Server<Gitea> {
     let service = Gitea {
         hooks: Hooks::new(Dialect::Gitea),
+        reported: Reported::default(),
     };
     serve(service, Description::load("gitea", "", &[])).await
 }
@@ -73,6 +75,25 @@ impl Gitea {
             }
             ["api", "v1", "repos", "acme", "shop", "hooks", id @ ..] => {
                 self.hooks.answer(asked, id.first().copied())
+            }
+            ["api", "v1", "repos", "acme", "shop", "commits", COMMIT, "status"] => {
+                let others = [
+                    ("build", "success"),
+                    ("test", "pending"),
+                    ("lint", "failure"),
+                    ("docs", "skipped"),
+                ];
+                let all = self.reported.with(&others);
+                let (items, _) = asked.page(&all, "limit", 50);
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(context, state)| json!({"context": context, "status": state}))
+                    .collect();
+                Answer::ok(json!({"state": "pending", "total_count": items.len(), "statuses": items}))
+            }
+            ["api", "v1", "repos", "acme", "shop", "statuses", COMMIT] => {
+                self.reported.set(&asked.body["context"], &asked.body["state"]);
+                Answer::new(201, json!({}))
             }
             _ => not_found(),
         })
