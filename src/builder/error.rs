@@ -198,7 +198,9 @@ impl Explain for BuildError {
             Self::NoBuildpack { field, .. } => Some(format!(
                 "add what the buildpacks look for, set another builder in {field}, or use another build type; the log lists what each buildpack looked for"
             )),
-            Self::Failed(_) | Self::Exit { .. } => Some("read status.failure.logTail of the Release".to_owned()),
+            Self::Failed(_) | Self::Exit { .. } => {
+                Some("read status.failure.logTail of the Release".to_owned())
+            }
             Self::NotSupported { .. } => Some("remove the field".to_owned()),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {
