@@ -12,6 +12,7 @@ mod gitea;
 mod github;
 mod gitlab;
 pub mod http;
+pub mod onboarding;
 mod pagination;
 mod rate_limit;
 mod refusal;

@@ -12,6 +12,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod aggregation;
 mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]
