@@ -276,10 +276,12 @@ pub async fn controller(
         None => None,
     };
     tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
-    work(&config, &host, client, stop, monitoring).await?;
+    let worked = work(&config, &host, client, stop.clone(), monitoring).await;
+    stop.cancel();
     if let Some(aggregated) = aggregated {
         aggregated.await??;
     }
+    worked?;
     if let Some(monitored) = monitored {
         monitored.close().await;
     }
