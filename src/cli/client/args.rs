@@ -205,7 +205,7 @@ pub struct Connect {
     /// The address of the forge as in a browser. Default: the hosted one, if there is one.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// The organization that shall own the App. Default: the user who registers it.
+    /// The organization that shall own the App. Default: the account of the browser.
     #[arg(long, value_name = "NAME")]
     pub organization: Option<String>,
     /// List only the projects of this group.

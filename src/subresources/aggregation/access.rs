@@ -1,4 +1,4 @@
-//! Who makes a request, and whether the API server lets that user.
+//! The user of a request, and whether the API server permits the request.
 
 use std::collections::HashMap;
 use std::sync::Arc;

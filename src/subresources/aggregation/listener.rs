@@ -58,7 +58,7 @@ pub async fn serve(
                 let config = known.and_then(|known| config(&known, Arc::clone(&identity)));
                 let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
-                    // Before the API server's way to sign in is known, nobody can sign in.
+                    // Before the API server publishes its way to sign in, no client can sign in.
                     if let Some(config) = config {
                         connection(stream, router, config, stop).await;
                     }
