@@ -10,9 +10,9 @@
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 
+mod aggregation;
 #[path = "../common/mod.rs"]
 mod common;
-mod aggregation;
 mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]

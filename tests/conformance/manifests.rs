@@ -127,8 +127,17 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     );
 
     // Nothing routes to a Service here.
-    let local = json!({"spec": {"type": "ExternalName", "externalName": "localhost", "selector": null}}).to_string();
-    run(server.kubectl().args(["--namespace", "davit-system", "patch", "service", "davit", "--patch", &local]));
+    let local =
+        json!({"spec": {"type": "ExternalName", "externalName": "localhost", "selector": null}}).to_string();
+    run(server.kubectl().args([
+        "--namespace",
+        "davit-system",
+        "patch",
+        "service",
+        "davit",
+        "--patch",
+        &local,
+    ]));
     let port = Port::take();
 
     let first = server.requests_of(ACCOUNT).len();
@@ -189,7 +198,9 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     // The API server forwards the log of a build.
     let log = "/apis/subresources.davit.dev/v1alpha1/namespaces/default/releases/web-3/log";
     wait_for("the API group of subresources", Duration::from_mins(1), || {
-        try_run(server.kubectl().args(["get", "--raw", log])).0.then_some(())
+        try_run(server.kubectl().args(["get", "--raw", log]))
+            .0
+            .then_some(())
     });
     // A Release of a user is adopted; the oldest one is pruned.
     let manual = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release", "metadata": {"name": "by-hand"},

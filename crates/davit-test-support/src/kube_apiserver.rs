@@ -79,7 +79,10 @@ impl KubeApiserver {
         std::fs::write(root.join("proxy.crt"), certificate).unwrap();
         std::fs::write(root.join("proxy.key"), key).unwrap();
         serve
-            .arg(format!("--requestheader-client-ca-file={}", authority.ca_file.display()))
+            .arg(format!(
+                "--requestheader-client-ca-file={}",
+                authority.ca_file.display()
+            ))
             .arg("--requestheader-allowed-names=front-proxy-client")
             .arg("--requestheader-username-headers=X-Remote-User")
             .arg("--requestheader-group-headers=X-Remote-Group")

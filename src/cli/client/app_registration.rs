@@ -64,7 +64,10 @@ pub async fn register(wish: &Wish, options: &HttpOptions) -> Result<Converted, F
         }
     };
     let code = tokio::time::timeout(PATIENCE, waited).await.map_err(|_| {
-        Failure::with_code(Code::TimedOut, "nothing was registered within an hour: begin anew")
+        Failure::with_code(
+            Code::TimedOut,
+            "nothing was registered within an hour: begin anew",
+        )
     })?;
     let converted = manifest.convert(&code, options).await;
     served.close().await;

@@ -27,7 +27,10 @@ const LONGEST_TOKEN: u64 = 64 * 1024;
 /// # Errors
 /// The forge or the API server does not answer or refuses, or the user gave up.
 pub async fn connect(args: Connect) -> Result<(), Failure> {
-    let name = args.name.clone().unwrap_or_else(|| args.forge.as_str().to_owned());
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| args.forge.as_str().to_owned());
     let wish = Wish {
         name: name.clone(),
         url: args.url.clone(),
@@ -38,7 +41,11 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
     };
     onboarding::check_wish(args.forge, &wish).map_err(Failure::new)?;
     let prints = matches!(args.output.format, Some(Format::Json | Format::Yaml));
-    let cluster = if prints { None } else { Some(Cluster::new(&args.connection).await?) };
+    let cluster = if prints {
+        None
+    } else {
+        Some(Cluster::new(&args.connection).await?)
+    };
     if let Some(cluster) = &cluster {
         // What the API server will refuse is known before anything exists at the forge.
         let rehearsal = onboarding::with_token(args.forge, &wish, Secret::from("rehearsal"));
@@ -48,8 +55,14 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
     let options = http_options();
     let (connection, next) = if args.token_stdin || !args.forge.registers_an_app() {
         let connection = onboarding::with_token(args.forge, &wish, token()?).map_err(Failure::new)?;
-        let account = connection.check(&options).await.map_err(|error| forge_failure(&error))?;
-        let next = format!("Signed in as {}; it reaches {} repositories.", account.name, account.repositories);
+        let account = connection
+            .check(&options)
+            .await
+            .map_err(|error| forge_failure(&error))?;
+        let next = format!(
+            "Signed in as {}; it reaches {} repositories.",
+            account.name, account.repositories
+        );
         (connection, next)
     } else {
         let registered = app_registration::register(&wish, &options).await?;
@@ -65,11 +78,17 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
         Some(cluster) => {
             if let Err(failure) = create(cluster, &objects, false).await {
                 // A credential that is shown once must not be lost.
-                note("The objects could not be created, so they follow; keep them, they contain the credential:");
+                note(
+                    "The objects could not be created, so they follow; keep them, they contain the credential:",
+                );
                 print(Some(Format::Yaml), &objects)?;
                 return Err(failure);
             }
-            let created = if args.output.format == Some(Format::Name) { "" } else { " created" };
+            let created = if args.output.format == Some(Format::Name) {
+                ""
+            } else {
+                " created"
+            };
             say(format!("secret/{name}{created}"))?;
             say(format!("{}{created}", full_name(&objects.1)))?;
         }
@@ -106,7 +125,12 @@ fn objects(args: &Connect, name: &str, connection: &Connection) -> Objects {
     let data: BTreeMap<String, String> = connection
         .secret
         .iter()
-        .map(|(key, value)| ((*key).to_owned(), String::from_utf8_lossy(value.expose()).into_owned()))
+        .map(|(key, value)| {
+            (
+                (*key).to_owned(),
+                String::from_utf8_lossy(value.expose()).into_owned(),
+            )
+        })
         .collect();
     let secret = KubeSecret {
         metadata: metadata(),
@@ -153,7 +177,10 @@ fn print(format: Option<Format>, (secret, provider): &Objects) -> Result<(), Fai
         .filter_map(Result::ok)
         .collect();
     if format == Some(Format::Json) {
-        return serialized(Format::Json, json!({"apiVersion": "v1", "kind": "List", "items": all}));
+        return serialized(
+            Format::Json,
+            json!({"apiVersion": "v1", "kind": "List", "items": all}),
+        );
     }
     for object in all {
         write("---\n")?;

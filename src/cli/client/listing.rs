@@ -22,8 +22,15 @@ pub async fn repos(args: Repos) -> Result<(), Failure> {
     show(&cluster, &args.listing, "RepositoryList", all, |format, item| {
         let text = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
         let flags = [("private", "private"), ("archived", "archived")];
-        let flags = flags.iter().filter(|(key, _)| item[*key] == true).map(|(_, word)| *word);
-        let mut cells = vec![text("name"), text("defaultBranch"), flags.collect::<Vec<_>>().join(", ")];
+        let flags = flags
+            .iter()
+            .filter(|(key, _)| item[*key] == true)
+            .map(|(_, word)| *word);
+        let mut cells = vec![
+            text("name"),
+            text("defaultBranch"),
+            flags.collect::<Vec<_>>().join(", "),
+        ];
         if format == Some(Format::Wide) {
             cells.push(text("cloneUrl"));
         }
@@ -62,7 +69,10 @@ async fn all(cluster: &Cluster, path: &str, what: &str, listing: &Listing) -> Re
                 return Err(failure);
             }
         };
-        let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let items = page["items"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
         read += items.len();
         all.extend(items.into_iter().filter(|item| {
             let name = item["name"].as_str().unwrap_or_default();
@@ -75,7 +85,9 @@ async fn all(cluster: &Cluster, path: &str, what: &str, listing: &Listing) -> Re
         // In a pipe the list itself is the output, and a line for each page would be noise.
         if cluster.terminal.progress_width.is_some() {
             let rest = page["metadata"]["remainingItemCount"].as_u64();
-            let of = rest.map(|rest| format!(" of {}", read as u64 + rest)).unwrap_or_default();
+            let of = rest
+                .map(|rest| format!(" of {}", read as u64 + rest))
+                .unwrap_or_default();
             cluster.terminal.show(&format!("{read}{of} {what}"));
         }
         next = format!("{first}&continue={token}");
@@ -101,8 +113,14 @@ fn show(
             .try_for_each(|item| say(item["name"].as_str().unwrap_or_default())),
         None | Some(Format::Wide) if items.is_empty() => {
             let filtered = listing.filter.as_ref();
-            let matching = filtered.map(|text| format!(" that contains {text:?}")).unwrap_or_default();
-            let word = if kind == "BranchList" { "branch" } else { "repository" };
+            let matching = filtered
+                .map(|text| format!(" that contains {text:?}"))
+                .unwrap_or_default();
+            let word = if kind == "BranchList" {
+                "branch"
+            } else {
+                "repository"
+            };
             note(&format!("No {word}{matching} found."));
             Ok(())
         }

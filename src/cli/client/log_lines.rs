@@ -139,7 +139,10 @@ mod tests {
         assert_eq!(split.push(b"[a.0] 1 one\n[b.0] 2 t").len(), 1);
         let lines = split.push(b"w o\n\n[c.0] 3 \n");
         assert_eq!(lines.len(), 2);
-        assert_eq!((lines[0].replica.as_str(), lines[0].text.as_slice()), ("b.0", &b"tw o"[..]));
+        assert_eq!(
+            (lines[0].replica.as_str(), lines[0].text.as_slice()),
+            ("b.0", &b"tw o"[..])
+        );
         assert_eq!(lines[1].text, b"");
     }
 
@@ -150,10 +153,16 @@ mod tests {
             let new = lines(text).into_iter().filter(|line| seen.is_new(line));
             new.map(|line| line.time).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(shown(&mut seen, "[a] 1 x\n[a] 1 y\n[b] 2 x\n[a] 3 x\n"), "1 1 2 3");
+        assert_eq!(
+            shown(&mut seen, "[a] 1 x\n[a] 1 y\n[b] 2 x\n[a] 3 x\n"),
+            "1 1 2 3"
+        );
         assert_eq!(seen.earliest(), Some("2"), "b may have written since");
         // The API server repeats what a wrote after 2.
-        assert_eq!(shown(&mut seen, "[a] 3 x\n[b] 3 y\n[a] 4 x\n[a] 4 y\n[c] 1 x\n"), "3 4 4 1");
+        assert_eq!(
+            shown(&mut seen, "[a] 3 x\n[b] 3 y\n[a] 4 x\n[a] 4 y\n[c] 1 x\n"),
+            "3 4 4 1"
+        );
     }
 
     #[test]
@@ -172,7 +181,10 @@ mod tests {
             String::from_utf8(text).unwrap()
         };
         assert_eq!(paint(true, false, false), "one\ntwo\nthree\n");
-        assert_eq!(paint(false, true, true), "[a.0] 1 one\n[b.0] 2 two\n[a.0] 3 three\n");
+        assert_eq!(
+            paint(false, true, true),
+            "[a.0] 1 one\n[b.0] 2 two\n[a.0] 3 three\n"
+        );
         assert_eq!(
             paint(true, true, false),
             "\u{1b}[36m[a.0]\u{1b}[0m one\n\u{1b}[33m[b.0]\u{1b}[0m two\n\u{1b}[36m[a.0]\u{1b}[0m three\n"

@@ -24,9 +24,13 @@ pub async fn logs(args: Logs) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
     let app = cluster.application(&args.application).await?;
     if args.build {
-        let newest = app.status.as_ref().and_then(|status| status.release.latest.clone());
+        let status = app.status.as_ref();
+        let newest = status.and_then(|status| status.release.as_ref()?.latest.clone());
         let Some(release) = args.release.clone().or(newest) else {
-            let message = format!("Application {:?} has no Release yet: davit status {0} shows why", args.application);
+            let message = format!(
+                "Application {:?} has no Release yet: davit status {0} shows why",
+                args.application
+            );
             return Err(Failure::new(message));
         };
         return build_log(&cluster, &args, &release).await;
@@ -72,7 +76,10 @@ async fn build_log(cluster: &Cluster, args: &Logs, release: &str) -> Result<(), 
 async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(), Failure> {
     let base = subresource::path(&cluster.namespace, "applications", &args.application, "log");
     // Replica and time tell where each log ended.
-    let mut first = format!("{base}?prefix=true&timestamps=true&follow={}&previous={}", args.follow, args.previous);
+    let mut first = format!(
+        "{base}?prefix=true&timestamps=true&follow={}&previous={}",
+        args.follow, args.previous
+    );
     if let Some(replica) = &args.replica {
         first.push_str(&format!("&replica={}", encoded(replica)));
     }
@@ -100,7 +107,10 @@ async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(
             return Err(problem);
         }
         let after = seen.earliest();
-        note(&format!("{}; continuing", problem.message().trim_start_matches("error: ")));
+        note(&format!(
+            "{}; continuing",
+            problem.message().trim_start_matches("error: ")
+        ));
         tokio::time::sleep(PAUSE).await;
         path.clone_from(&first);
         match after {
@@ -143,6 +153,8 @@ async fn print(
 }
 
 fn lost(error: &io::Error) -> Failure {
-    Failure::new(format!("the connection to the API server was lost: {}", crate::error::chain(error)))
+    Failure::new(format!(
+        "the connection to the API server was lost: {}",
+        crate::error::chain(error)
+    ))
 }
-

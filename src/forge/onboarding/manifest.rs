@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{Connection, ForgeName, Wish, check_wish, spec};
+use crate::forge::ForgeError;
 use crate::forge::api::{Api, Reply};
 use crate::forge::call::Call;
 use crate::forge::github::api_address;
 use crate::forge::http::{HttpOptions, base_url, beneath};
-use crate::forge::ForgeError;
 use crate::redact::Secret;
 
 /// The longest name of an App.
@@ -51,7 +51,10 @@ impl AppManifest {
         let url = wish.url.as_deref().unwrap_or("https://github.com");
         let web = base_url(url, options.allow_loopback_http).map_err(|error| error.to_string())?;
         // The names of Apps are global.
-        let suffix = state.expose_str().and_then(|state| state.get(..6)).unwrap_or_default();
+        let suffix = state
+            .expose_str()
+            .and_then(|state| state.get(..6))
+            .unwrap_or_default();
         let mut name = format!("davit-{}", wish.name);
         name.truncate(LONGEST_NAME - 7);
         let manifest = json!({
@@ -92,7 +95,10 @@ impl AppManifest {
 
     fn action(&self) -> Url {
         let mut action = match &self.wish.organization {
-            Some(organization) => beneath(&self.web, &["organizations", organization, "settings", "apps", "new"]),
+            Some(organization) => beneath(
+                &self.web,
+                &["organizations", organization, "settings", "apps", "new"],
+            ),
             None => beneath(&self.web, &["settings", "apps", "new"]),
         };
         let state = self.state.expose_str().unwrap_or_default();
@@ -105,10 +111,15 @@ impl AppManifest {
     /// # Errors
     /// GitHub reports an error, or the query does not belong to this registration.
     pub fn code(&self, query: &str) -> Result<String, String> {
-        let pairs: BTreeMap<_, _> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let pairs: BTreeMap<_, _> = url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
         let state = Secret::from(pairs.get("state").map_or("", String::as_str));
         if state != self.state {
-            return Err("the state in the address is not that of this registration: begin anew at the address above".to_owned());
+            return Err(
+                "the state in the address is not that of this registration: begin anew at the address above"
+                    .to_owned(),
+            );
         }
         match pairs.get("code").filter(|code| is_code(code)) {
             Some(code) => Ok(code.clone()),
@@ -128,7 +139,10 @@ impl AppManifest {
         if is_code(text) {
             return Ok(text.to_owned());
         }
-        Err(format!("this is neither an address that begins with {} nor a code: paste it again", self.callback))
+        Err(format!(
+            "this is neither an address that begins with {} nor a code: paste it again",
+            self.callback
+        ))
     }
 
     /// Exchanges the code for the App's credentials. GitHub accepts a code once, within an hour.
@@ -151,7 +165,10 @@ impl AppManifest {
             ("clientSecret", app.client_secret),
             ("webhookSecret", app.webhook_secret),
         ];
-        secret.extend(more.into_iter().filter_map(|(key, value)| Some((key, Secret::from(value?)))));
+        secret.extend(
+            more.into_iter()
+                .filter_map(|(key, value)| Some((key, Secret::from(value?)))),
+        );
         Ok(Converted {
             connection: Connection { secret, spec },
             install_url: format!("{}/installations/new", app.html_url.trim_end_matches('/')),
@@ -173,7 +190,9 @@ struct App {
 /// Whether a text can be a code: it becomes a segment of a path.
 fn is_code(text: &str) -> bool {
     (1..=255).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn escaped(text: &str) -> String {
@@ -203,18 +222,42 @@ mod tests {
             organization: organization.map(str::to_owned),
             ..Wish::default()
         };
-        AppManifest::new(&wish, CALLBACK, Secret::from("0123456789abcdef"), &HttpOptions::default()).unwrap()
+        AppManifest::new(
+            &wish,
+            CALLBACK,
+            Secret::from("0123456789abcdef"),
+            &HttpOptions::default(),
+        )
+        .unwrap()
     }
 
     #[test]
     fn page_sends_the_manifest_to_the_user_or_the_organization() {
         let page = manifest(None).page();
-        assert!(page.contains("action=\"https://github.com/settings/apps/new?state=0123456789abcdef\""), "{page}");
-        assert!(page.contains("&quot;redirect_url&quot;:&quot;http://127.0.0.1:4321/callback&quot;"), "{page}");
+        assert!(
+            page.contains("action=\"https://github.com/settings/apps/new?state=0123456789abcdef\""),
+            "{page}"
+        );
+        assert!(
+            page.contains("&quot;redirect_url&quot;:&quot;http://127.0.0.1:4321/callback&quot;"),
+            "{page}"
+        );
         let page = manifest(Some("a\"b")).page();
-        assert!(page.contains("https://github.com/organizations/a%22b/settings/apps/new?state="), "{page}");
-        let long = Wish { name: "x".repeat(60), ..Wish::default() };
-        let long = AppManifest::new(&long, CALLBACK, Secret::from("0123456789abcdef"), &HttpOptions::default()).unwrap();
+        assert!(
+            page.contains("https://github.com/organizations/a%22b/settings/apps/new?state="),
+            "{page}"
+        );
+        let long = Wish {
+            name: "x".repeat(60),
+            ..Wish::default()
+        };
+        let long = AppManifest::new(
+            &long,
+            CALLBACK,
+            Secret::from("0123456789abcdef"),
+            &HttpOptions::default(),
+        )
+        .unwrap();
         assert_eq!(long.manifest["name"].as_str().unwrap().len(), LONGEST_NAME);
     }
 
@@ -222,13 +265,32 @@ mod tests {
     fn code_is_taken_with_the_state_of_this_registration_only() {
         let manifest = manifest(None);
         let state = "state=0123456789abcdef";
-        assert_eq!(manifest.code(&format!("code=abc-1_2&{state}")).unwrap(), "abc-1_2");
-        for query in ["code=abc", "code=abc&state=", "code=abc&state=0123456789abcdeF", state, &format!("code=../x&{state}")] {
+        assert_eq!(
+            manifest.code(&format!("code=abc-1_2&{state}")).unwrap(),
+            "abc-1_2"
+        );
+        for query in [
+            "code=abc",
+            "code=abc&state=",
+            "code=abc&state=0123456789abcdeF",
+            state,
+            &format!("code=../x&{state}"),
+        ] {
             assert!(manifest.code(query).is_err(), "{query}");
         }
-        assert_eq!(manifest.pasted(&format!(" {CALLBACK}?code=abc&{state}\n")).unwrap(), "abc");
+        assert_eq!(
+            manifest
+                .pasted(&format!(" {CALLBACK}?code=abc&{state}\n"))
+                .unwrap(),
+            "abc"
+        );
         assert_eq!(manifest.pasted("abc").unwrap(), "abc");
-        for text in ["", "a b", "https://evil.example/callback?code=abc", &format!("{CALLBACK}?code=abc&state=x")] {
+        for text in [
+            "",
+            "a b",
+            "https://evil.example/callback?code=abc",
+            &format!("{CALLBACK}?code=abc&state=x"),
+        ] {
             assert!(manifest.pasted(text).is_err(), "{text}");
         }
     }

@@ -107,7 +107,9 @@ pub fn with_token(forge: ForgeName, wish: &Wish, token: Secret) -> Result<Connec
                 json!({"workspace": wish.workspace, "email": email,
                     "apiTokenSecretRef": {"name": wish.name, "key": "token"}})
             }
-            None => json!({"workspace": wish.workspace, "accessTokenSecretRef": {"name": wish.name, "key": "token"}}),
+            None => {
+                json!({"workspace": wish.workspace, "accessTokenSecretRef": {"name": wish.name, "key": "token"}})
+            }
         },
         ForgeName::Gitea => json!({"url": wish.url, "tokenSecretRef": reference}),
     };
@@ -125,11 +127,26 @@ pub fn check_wish(forge: ForgeName, wish: &Wish) -> Result<(), String> {
     let name = forge.as_str();
     let is = |wanted: &[ForgeName]| wanted.contains(&forge);
     for (flag, value, allowed, required) in [
-        ("--organization", &wish.organization, is(&[ForgeName::Github]), false),
+        (
+            "--organization",
+            &wish.organization,
+            is(&[ForgeName::Github]),
+            false,
+        ),
         ("--group", &wish.group, is(&[ForgeName::Gitlab]), false),
-        ("--workspace", &wish.workspace, is(&[ForgeName::Bitbucket]), is(&[ForgeName::Bitbucket])),
+        (
+            "--workspace",
+            &wish.workspace,
+            is(&[ForgeName::Bitbucket]),
+            is(&[ForgeName::Bitbucket]),
+        ),
         ("--email", &wish.email, is(&[ForgeName::Bitbucket]), false),
-        ("--url", &wish.url, !is(&[ForgeName::Bitbucket]), is(&[ForgeName::Gitea])),
+        (
+            "--url",
+            &wish.url,
+            !is(&[ForgeName::Bitbucket]),
+            is(&[ForgeName::Gitea]),
+        ),
     ] {
         if value.is_some() && !allowed {
             return Err(format!("{flag} is not for {name}: leave it out"));
@@ -145,7 +162,8 @@ fn spec(forge: ForgeName, mut fields: Value) -> Result<GitProviderSpec, String> 
     if let Some(fields) = fields.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
-    serde_json::from_value(json!({forge.as_str(): fields})).map_err(|error| format!("make the GitProvider: {error}"))
+    serde_json::from_value(json!({forge.as_str(): fields}))
+        .map_err(|error| format!("make the GitProvider: {error}"))
 }
 
 #[cfg(test)]
@@ -163,17 +181,49 @@ mod tests {
     fn token_becomes_a_secret_and_a_spec_that_names_it() {
         let text = |text: &str| Some(text.to_owned());
         let rows = [
-            (ForgeName::Github, wish(), json!({"github": {"url": "https://github.com",
-                "tokenSecretRef": {"name": "acme", "key": "token"}}})),
-            (ForgeName::Gitlab, Wish { group: text("a/b"), ..wish() }, json!({"gitlab": {"url": "https://gitlab.com",
-                "group": "a/b", "tokenSecretRef": {"name": "acme", "key": "token"}}})),
-            (ForgeName::Bitbucket, Wish { workspace: text("w"), email: text("a@b.c"), ..wish() },
+            (
+                ForgeName::Github,
+                wish(),
+                json!({"github": {"url": "https://github.com",
+                "tokenSecretRef": {"name": "acme", "key": "token"}}}),
+            ),
+            (
+                ForgeName::Gitlab,
+                Wish {
+                    group: text("a/b"),
+                    ..wish()
+                },
+                json!({"gitlab": {"url": "https://gitlab.com",
+                "group": "a/b", "tokenSecretRef": {"name": "acme", "key": "token"}}}),
+            ),
+            (
+                ForgeName::Bitbucket,
+                Wish {
+                    workspace: text("w"),
+                    email: text("a@b.c"),
+                    ..wish()
+                },
                 json!({"bitbucket": {"workspace": "w", "email": "a@b.c",
-                "apiTokenSecretRef": {"name": "acme", "key": "token"}}})),
-            (ForgeName::Bitbucket, Wish { workspace: text("w"), ..wish() }, json!({"bitbucket": {"workspace": "w",
-                "accessTokenSecretRef": {"name": "acme", "key": "token"}}})),
-            (ForgeName::Gitea, Wish { url: text("https://g.example"), ..wish() }, json!({"gitea":
-                {"url": "https://g.example", "tokenSecretRef": {"name": "acme", "key": "token"}}})),
+                "apiTokenSecretRef": {"name": "acme", "key": "token"}}}),
+            ),
+            (
+                ForgeName::Bitbucket,
+                Wish {
+                    workspace: text("w"),
+                    ..wish()
+                },
+                json!({"bitbucket": {"workspace": "w",
+                "accessTokenSecretRef": {"name": "acme", "key": "token"}}}),
+            ),
+            (
+                ForgeName::Gitea,
+                Wish {
+                    url: text("https://g.example"),
+                    ..wish()
+                },
+                json!({"gitea":
+                {"url": "https://g.example", "tokenSecretRef": {"name": "acme", "key": "token"}}}),
+            ),
         ];
         for (forge, wish, expected) in rows {
             let made = with_token(forge, &wish, Secret::from("t0ken")).unwrap();
@@ -191,9 +241,27 @@ mod tests {
         let text = Some("x".to_owned());
         for (forge, wish, expected) in [
             (ForgeName::Gitea, wish(), "gitea needs --url: set it"),
-            (ForgeName::Bitbucket, wish(), "bitbucket needs --workspace: set it"),
-            (ForgeName::Gitlab, Wish { organization: text.clone(), ..wish() }, "--organization is not for gitlab: leave it out"),
-            (ForgeName::Github, Wish { email: text, ..wish() }, "--email is not for github: leave it out"),
+            (
+                ForgeName::Bitbucket,
+                wish(),
+                "bitbucket needs --workspace: set it",
+            ),
+            (
+                ForgeName::Gitlab,
+                Wish {
+                    organization: text.clone(),
+                    ..wish()
+                },
+                "--organization is not for gitlab: leave it out",
+            ),
+            (
+                ForgeName::Github,
+                Wish {
+                    email: text,
+                    ..wish()
+                },
+                "--email is not for github: leave it out",
+            ),
         ] {
             let refused = with_token(forge, &wish, Secret::from("t")).unwrap_err();
             assert_eq!(refused, expected);

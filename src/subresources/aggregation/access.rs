@@ -9,9 +9,7 @@ use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{Method, Request};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
@@ -55,18 +53,20 @@ impl Access {
         }
     }
 
-    async fn decide(&self, request: &Request<Body>) -> Result<(), Failure> {
+    /// What a request of the front proxy asks for; `None` for discovery, which is open to every user and answered without
+    /// asking.
+    fn question(&self, request: &Request<Body>) -> Result<Option<Question>, Failure> {
         let proxy = self.proxy.borrow().clone().ok_or_else(Failure::starting)?;
         let name = request.extensions().get::<CommonName>();
         if !name.is_some_and(|name| proxy.is_allowed(&name.0)) {
             return Err(Failure::unauthorized());
         }
         let user = proxy.user(request.headers()).ok_or_else(Failure::unauthorized)?;
-        // Discovery is open to every user, and answered without asking.
-        let Some(question) = question(request.method(), request.uri().path(), user) else {
-            return Ok(());
-        };
-        if self.may(&question).await? {
+        Ok(question(request.method(), request.uri().path(), user))
+    }
+
+    async fn decide(&self, question: &Question) -> Result<(), Failure> {
+        if self.may(question).await? {
             return Ok(());
         }
         Err(Failure::forbidden(format!(
@@ -92,7 +92,9 @@ impl Access {
         let review = api.create(&PostParams::default(), &review(question)).await;
         let review = review.map_err(|error| {
             let why = crate::error::chain(&error);
-            Failure::unavailable(format!("the API server does not tell whether the user may do this: {why}"))
+            Failure::unavailable(format!(
+                "the API server does not tell whether the user may do this: {why}"
+            ))
         })?;
         let allowed = review.status.is_some_and(|status| status.allowed);
         let mut answers = self.answers.lock();
@@ -109,7 +111,14 @@ impl Access {
 
 /// Lets requests through that the API server permits.
 pub async fn check(State(access): State<Arc<Access>>, request: Request<Body>, next: Next) -> Response {
-    match access.decide(&request).await {
+    // The body cannot be shared between threads, so the request is not held while the API server is asked.
+    let question = access.question(&request);
+    let permitted = match question {
+        Ok(Some(question)) => access.decide(&question).await,
+        Ok(None) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    match permitted {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     }
@@ -170,7 +179,11 @@ mod tests {
         let ask = |method, path: &str| question(&method, path, User::default());
         let root = "/apis/subresources.davit.dev/v1alpha1";
         assert_eq!(ask(Method::GET, root), None);
-        let asked = ask(Method::POST, &format!("{root}/namespaces/a/applications/shop/exec")).unwrap();
+        let asked = ask(
+            Method::POST,
+            &format!("{root}/namespaces/a/applications/shop/exec"),
+        )
+        .unwrap();
         let attributes = review(&asked).spec.resource_attributes.unwrap();
         assert_eq!(attributes.verb.as_deref(), Some("create"));
         assert_eq!(attributes.resource.as_deref(), Some("applications"));

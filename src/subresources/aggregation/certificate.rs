@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
@@ -22,7 +25,9 @@ impl Certificate {
     /// The name cannot be in a certificate.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "davit aggregated API");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "davit aggregated API");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate()?;
@@ -34,8 +39,8 @@ impl Certificate {
         let key = KeyPair::generate()?;
         let certificate: CertificateDer<'static> = params.signed_by(&key, &issuer)?.der().clone();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = CryptoProvider::get_default()
-            .ok_or_else(|| anyhow::anyhow!("no cryptography was chosen"))?;
+        let provider =
+            CryptoProvider::get_default().ok_or_else(|| anyhow::anyhow!("no cryptography was chosen"))?;
         let key = provider.key_provider.load_private_key(key)?;
         Ok(Self {
             authority,

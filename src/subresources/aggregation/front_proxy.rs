@@ -41,7 +41,8 @@ impl FrontProxy {
     pub fn read(data: &BTreeMap<String, String>) -> Result<Self, String> {
         let list = |key: &str| -> Result<Vec<String>, String> {
             let text = data.get(key).map_or("[]", String::as_str);
-            serde_json::from_str(text).map_err(|error| format!("{key} of its ConfigMap is not a list: {error}"))
+            serde_json::from_str(text)
+                .map_err(|error| format!("{key} of its ConfigMap is not a list: {error}"))
         };
         let key = "requestheader-client-ca-file";
         let Some(authority) = data.get(key).filter(|text| !text.trim().is_empty()) else {
@@ -61,7 +62,9 @@ impl FrontProxy {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
             let certificate = certificate.map_err(|error| format!("{key} of its ConfigMap: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("{key} of its ConfigMap: {error}"))?;
+            roots
+                .add(certificate)
+                .map_err(|error| format!("{key} of its ConfigMap: {error}"))?;
         }
         if roots.is_empty() {
             return Err(format!("{key} of its ConfigMap has no certificate"));
@@ -85,7 +88,8 @@ impl FrontProxy {
     pub fn user(&self, headers: &HeaderMap) -> Option<User> {
         let values = |names: &[String]| -> Vec<String> {
             let all = names.iter().flat_map(|name| headers.get_all(name));
-            all.filter_map(|value| Some(value.to_str().ok()?.to_owned())).collect()
+            all.filter_map(|value| Some(value.to_str().ok()?.to_owned()))
+                .collect()
         };
         let first = |names: &[String]| values(names).into_iter().find(|value| !value.is_empty());
         let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -154,14 +158,24 @@ mod tests {
         let ca = ("requestheader-client-ca-file", own.as_str());
         for (rows, expected) in [
             (vec![], "has no aggregation"),
-            (vec![("requestheader-client-ca-file", "text")], "has no certificate"),
-            (vec![ca, ("client-ca-file", own.as_str())], "every user could pose"),
+            (
+                vec![("requestheader-client-ca-file", "text")],
+                "has no certificate",
+            ),
+            (
+                vec![ca, ("client-ca-file", own.as_str())],
+                "every user could pose",
+            ),
             (vec![ca, ("requestheader-allowed-names", "x")], "is not a list"),
         ] {
             let refused = FrontProxy::read(&data(&rows)).unwrap_err();
             assert!(refused.contains(expected), "{refused}");
         }
-        let named = data(&[ca, ("client-ca-file", own.as_str()), ("requestheader-allowed-names", "[\"proxy\"]")]);
+        let named = data(&[
+            ca,
+            ("client-ca-file", own.as_str()),
+            ("requestheader-allowed-names", "[\"proxy\"]"),
+        ]);
         let proxy = FrontProxy::read(&named).unwrap();
         assert!(proxy.is_allowed("proxy") && !proxy.is_allowed("jane"));
         let any = FrontProxy::read(&data(&[ca, ("client-ca-file", "another")])).unwrap();
@@ -195,7 +209,10 @@ mod tests {
             // The API server does not name a header for it, so it may be the client's.
             uid: None,
             groups: vec!["staff".to_owned(), "system:authenticated".to_owned()],
-            extra: BTreeMap::from([("example.com/scopes".to_owned(), vec!["a".to_owned(), "b".to_owned()])]),
+            extra: BTreeMap::from([(
+                "example.com/scopes".to_owned(),
+                vec!["a".to_owned(), "b".to_owned()],
+            )]),
         };
         assert_eq!(proxy.user(&headers), Some(expected));
     }

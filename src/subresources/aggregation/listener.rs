@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
-use rustls::server::{ResolvesServerCert, SingleCertAndKey, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -55,7 +55,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, place)) => {
                 let known = proxy.borrow().clone();
-                let config = known.and_then(|known| config(&known, Arc::clone(&identity)));
+                let config = known.and_then(|known| config(&known, &identity));
                 let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
                     // Before the API server publishes its way to sign in, no client can sign in.
@@ -79,7 +79,7 @@ pub async fn serve(
 }
 
 /// A client must have a certificate of the front proxy's authority.
-fn config(proxy: &FrontProxy, identity: Arc<CertifiedKey>) -> Option<Arc<ServerConfig>> {
+fn config(proxy: &FrontProxy, identity: &CertifiedKey) -> Option<Arc<ServerConfig>> {
     let verifier = WebPkiClientVerifier::builder(Arc::new(proxy.roots.clone())).build();
     let verifier = match verifier {
         Ok(verifier) => verifier,
@@ -88,7 +88,7 @@ fn config(proxy: &FrontProxy, identity: Arc<CertifiedKey>) -> Option<Arc<ServerC
             return None;
         }
     };
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(identity));
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(identity.clone()));
     let mut config = ServerConfig::builder()
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(resolver);

@@ -46,7 +46,10 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let certificate = Certificate::new(&service.dns_name())?;
     let (sender, proxy) = watch::channel(None);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(follow(client.clone(), sender)));
+    tokio::spawn(
+        stop.clone()
+            .run_until_cancelled_owned(follow(client.clone(), sender)),
+    );
     let access = Access::new(client.clone(), proxy.clone());
     let router = group.layer(middleware::from_fn_with_state(Arc::new(access), access::check));
     let served = tokio::spawn(listener::serve(

@@ -52,7 +52,9 @@ impl FromStr for ServiceName {
         let is_label = |text: &str| {
             !text.is_empty()
                 && text.len() <= 63
-                && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         };
         if !is_label(namespace) || !is_label(name) || port == 0 {
             return Err(advice());
@@ -117,21 +119,29 @@ impl Registration {
     pub async fn ensure(&self) -> Result<(), kube::Error> {
         let found = self.api.get_opt(self.name()).await?;
         let same = |found: &APIService| {
-            let services = [found, &self.wanted].map(|one| one.spec.as_ref().and_then(|spec| spec.service.clone()));
+            let services =
+                [found, &self.wanted].map(|one| one.spec.as_ref().and_then(|spec| spec.service.clone()));
             self.is_own(found) && services[0] == services[1]
         };
         if found.as_ref().is_some_and(same) {
             return Ok(());
         }
         let params = PatchParams::apply(MANAGER).force();
-        self.api.patch(self.name(), &params, &Patch::Apply(&self.wanted)).await?;
+        self.api
+            .patch(self.name(), &params, &Patch::Apply(&self.wanted))
+            .await?;
         Ok(())
     }
 
     /// Removes the APIService unless another process has registered since.
     pub async fn remove(&self) {
         let removed = async {
-            let Some(found) = self.api.get_opt(self.name()).await?.filter(|found| self.is_own(found)) else {
+            let Some(found) = self
+                .api
+                .get_opt(self.name())
+                .await?
+                .filter(|found| self.is_own(found))
+            else {
                 return Ok(());
             };
             let params = DeleteParams {
@@ -166,7 +176,13 @@ mod tests {
         let service: ServiceName = "a/b:8443".parse().unwrap();
         assert_eq!(service.to_string(), "a/b:8443");
         for wrong in ["davit", "a/b/c", "a/b:0", "a/b:x", "A/b", "/b", "a/", "a.b/c"] {
-            assert!(wrong.parse::<ServiceName>().unwrap_err().contains("NAMESPACE/NAME"), "{wrong}");
+            assert!(
+                wrong
+                    .parse::<ServiceName>()
+                    .unwrap_err()
+                    .contains("NAMESPACE/NAME"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -80,7 +80,10 @@ impl Drop for Follower {
 /// What `davit logs` prints: whether it succeeded, standard output and standard error.
 fn cli(davit: &Davit, args: &[&str]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
-    command.env("KUBECONFIG", davit.kubeconfig()).arg("logs").args(args);
+    command
+        .env("KUBECONFIG", davit.kubeconfig())
+        .arg("logs")
+        .args(args);
     try_run(command.args(["-n", &davit.namespace]))
 }
 
@@ -134,16 +137,39 @@ fn log_of_replicas_is_merged_masked_and_followed_into_the_next_release() {
     // The command.
     let (_, printed, _) = cli(&davit, &["shop"]);
     assert_eq!(printed, log(&davit, "applications/shop/log?prefix=true"));
-    let (_, printed, _) = cli(&davit, &["dapp/shop", "--replica", "shop-1.0", "--tail", "1", "--since", "1h"]);
-    assert_eq!(printed, log(&davit, "applications/shop/log?replica=shop-1.0&tailLines=1"));
+    let (_, printed, _) = cli(
+        &davit,
+        &[
+            "dapp/shop",
+            "--replica",
+            "shop-1.0",
+            "--tail",
+            "1",
+            "--since",
+            "1h",
+        ],
+    );
+    assert_eq!(
+        printed,
+        log(&davit, "applications/shop/log?replica=shop-1.0&tailLines=1")
+    );
     let (_, printed, _) = cli(&davit, &["shop", "--timestamps", "--replica", "shop-1.0"]);
-    assert_eq!(printed, log(&davit, "applications/shop/log?replica=shop-1.0&timestamps=true"));
+    assert_eq!(
+        printed,
+        log(&davit, "applications/shop/log?replica=shop-1.0&timestamps=true")
+    );
     let (_, printed, _) = cli(&davit, &["shop", "--color", "always"]);
     assert!(printed.starts_with("\u{1b}[36m[shop-1."), "{printed}");
     for (args, expected) in [
         (&["shpo"][..], "did you mean \"shop\"?"),
-        (&["shop", "--replica", "shop-1.9"], "Application \"shop\" has shop-1.0, shop-1.1"),
-        (&["shop", "--build", "--release", "shop-9"], "did you mean \"shop-1\"?"),
+        (
+            &["shop", "--replica", "shop-1.9"],
+            "Application \"shop\" has shop-1.0, shop-1.1",
+        ),
+        (
+            &["shop", "--build", "--release", "shop-9"],
+            "did you mean \"shop-1\"?",
+        ),
     ] {
         let (success, _, error) = cli(&davit, args);
         assert!(!success && error.contains(expected), "{args:?}: {error}");
