@@ -30,6 +30,7 @@ install: ## Install davit, its link as a plugin of kubectl, its systemd unit, ma
 	@[ -n "$(BINARY)" ] || { echo "there is no target/*/release/davit: run make build first"; exit 1; }
 	install -D -m 755 $(BINARY) $(into)/bin/davit
 	ln -sf davit $(into)/bin/kubectl-davit
+	install -m 755 packaging/completions/kubectl_complete-davit $(into)/bin/kubectl_complete-davit
 	install -d $(into)/lib/systemd/system $(into)/share/man/man1
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/davit.service >$(into)/lib/systemd/system/davit.service
 	chmod 644 $(into)/lib/systemd/system/davit.service
@@ -41,7 +42,7 @@ install: ## Install davit, its link as a plugin of kubectl, its systemd unit, ma
 	@[ -n "$(DESTDIR)" ] || echo "start it with: systemd-sysusers && systemctl daemon-reload && systemctl enable --now davit"
 
 uninstall: ## Remove what `make install` installed; the data directory stays.
-	rm -f $(into)/bin/davit $(into)/bin/kubectl-davit $(into)/lib/systemd/system/davit.service $(into)/lib/sysusers.d/davit.conf
+	rm -f $(into)/bin/davit $(into)/bin/kubectl-davit $(into)/bin/kubectl_complete-davit $(into)/lib/systemd/system/davit.service $(into)/lib/sysusers.d/davit.conf
 	rm -f $(addprefix $(into)/share/man/man1/,$(notdir $(wildcard packaging/man/*.1)))
 	rm -f $(into)/share/bash-completion/completions/davit $(into)/share/zsh/site-functions/_davit
 	rm -f $(into)/share/fish/vendor_completions.d/davit.fish
@@ -52,7 +53,7 @@ demo: tools ## From nothing to a running application: build, `davit up`, apply e
 test: ## Everything but the real Kubernetes: lints, pure tests, and the whole loop on real servers (20 to 30 minutes at first).
 	scripts/install-tools --test
 	$(MAKE) --no-print-directory lint
-	scripts/build-peer gitea kubectl kubectl-debian clientgo
+	scripts/build-peer gitea kubectl kubectl-debian clientgo webhooks-examples
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --workspace --no-fail-fast
 
 test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
@@ -71,7 +72,7 @@ fmt: ## Format all.
 crds: ## Write crds/ anew from the types in src/api.
 	UPDATE=1 cargo test --locked --test checks crds
 
-packaging: ## Write man pages and completions in packaging/ anew from src/cli.
+packaging: ## Write the man pages in packaging/ anew from src/cli.
 	UPDATE=1 cargo test --locked --test checks packaging
 
 bench: tools ## Measure what README's figures say, against git, docker and nothing.

@@ -158,13 +158,17 @@ fn handover() {
         ]);
         run(command.args(["--env", &env, "--publish", &port, BASE_IMAGE, "sh", "-c", SCRIPT]));
     };
-    let mut first = Vec::new();
-    for mark in 0..3 {
-        let port = free_port();
-        let began = Instant::now();
-        davit.apply(&format!("first-{mark}"), spec(mark, port));
-        wait_for_page(port, mark);
-        first.push(began.elapsed());
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    for round in 0..5 {
+        // A namespace of its own, with a network that is not there yet.
+        let davit = Davit::up(&format!("first-{round}"));
+        for (mark, times) in [&mut first, &mut later].into_iter().enumerate() {
+            let port = free_port();
+            let began = Instant::now();
+            davit.apply(&format!("web-{mark}"), spec(mark, port));
+            wait_for_page(port, mark);
+            times.push(began.elapsed());
+        }
     }
     davit.apply("web", spec(0, ours_at));
     wait_for_page(ours_at, 0);
@@ -188,11 +192,10 @@ fn handover() {
         "docker stop and run  {raw:>7.0} ms (median of {PAIRS}), difference {:.0} ms",
         ours - raw
     );
+    let (first, later) = (ms(median(first)), ms(median(later)));
     println!(
-        "first Application    {:>7.0} ms, the next two {:.0} and {:.0} ms",
-        ms(first[0]),
-        ms(first[1]),
-        ms(first[2])
+        "first Application    {first:>7.0} ms, the next {later:.0} ms (medians of 5), difference {:.0} ms",
+        first - later
     );
 }
 

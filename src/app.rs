@@ -1,6 +1,7 @@
 //! Wires everything; the only file that imports all modules.
 
-use std::collections::BTreeMap;
+mod monitoring;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -17,32 +18,36 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Application, ConditionType, GitProvider, condition};
+pub use self::monitoring::Monitoring;
 use crate::builder::{BuilderOptions, DockerBuilder, Place};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
+use crate::controller::commit_statuses::CommitStatuses;
 use crate::controller::context::Context;
+use crate::controller::hooks::Hooks;
 use crate::controller::job_queue::Jobs;
 use crate::controller::orphans::Orphans;
 use crate::controller::pull_journal::Pulls;
+use crate::controller::registries::Registries;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
 use crate::controller::tools::Tools;
 use crate::controller::watch::{self, Stores};
 use crate::forge::{Forges, HttpOptions, HttpsProxy};
-use crate::http::health::{Check, Health};
-use crate::http::{self, Limits, Served};
-use crate::metrics::{Gauges, Metrics};
+use crate::http;
+use crate::http::health::Check;
+use crate::image::RegistryOptions;
 use crate::plan::desired::Install;
+use crate::plan::endpoint::Endpoint;
 use crate::redact::Secret;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::swarm::SwarmRuntime;
 use crate::source::{Git, GitOptions};
+use crate::subresources;
 use crate::subresources::aggregation::{self, ServiceName};
-use crate::subresources::{self, Subresources};
 use davit_apiserver::{ApiServer, Identity, OpenError, Options, StoreError};
 
 /// How often the kubeconfig's certificate is checked.
@@ -53,110 +58,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest that the engine may take to answer a ping before it is reported as away.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What endpoints show of the controller: counters, the state of health checks, and subresources. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct Monitoring {
-    /// For the API group of subresources.
-    pub subresources: Subresources,
-    /// For `/metrics`.
-    pub metrics: Metrics,
-    /// For `/livez` and `/readyz`.
-    pub health: Health,
-}
-
-impl From<Metrics> for Monitoring {
-    fn from(metrics: Metrics) -> Self {
-        Self {
-            metrics,
-            ..Self::default()
-        }
-    }
-}
-
-impl Monitoring {
-    /// Serves health checks and metrics at `--health-listen`, if it is set, until the result is closed.
-    async fn serve(&self, config: &Config, stop: &CancellationToken) -> anyhow::Result<Option<Served>> {
-        let Some(address) = config.health_listen else {
-            return Ok(None);
-        };
-        let listener = http::bind("--health-listen", address).await?;
-        let router = self
-            .health
-            .clone()
-            .router()
-            .merge(http::metrics::router(self.metrics.clone()));
-        tracing::info!(address = %listener.local_addr()?, "serving health checks and metrics");
-        let (stop, health) = (stop.clone(), self.health.clone());
-        tokio::spawn(async move {
-            stop.cancelled().await;
-            health.set(Check::Running, false);
-        });
-        Ok(Some(Served::start(listener, router, Limits::default())))
-    }
-
-    /// Reads gauges from the caches, and is ready once they are filled.
-    fn observe(&self, stores: &Stores, jobs: &Jobs) {
-        let ([applications, providers], health) = (stores.listed.clone(), self.health.clone());
-        tokio::spawn(async move {
-            futures::join!(applications.cancelled(), providers.cancelled());
-            health.set(Check::Caches, true);
-        });
-        let applications = stores.applications.clone();
-        self.metrics.add_gauges(Gauges::new(
-            "davit_applications",
-            "Applications by phase",
-            "phase",
-            move || {
-                let phase =
-                    |app: &Application| app.status.as_ref().map(|status| status.phase).unwrap_or_default();
-                count(
-                    applications
-                        .state()
-                        .iter()
-                        .map(|app| format!("{:?}", phase(app)).to_lowercase()),
-                )
-            },
-        ));
-        let providers = stores.providers.clone();
-        self.metrics.add_gauges(Gauges::new(
-            "davit_gitproviders",
-            "GitProviders by status of Ready",
-            "ready",
-            move || {
-                let ready = |provider: &GitProvider| {
-                    let conditions = provider
-                        .status
-                        .as_ref()
-                        .map(|status| status.conditions.as_slice());
-                    let ready = conditions.and_then(|all| condition::find(all, ConditionType::Ready));
-                    ready.map_or_else(|| "Unknown".to_owned(), |ready| ready.status.clone())
-                };
-                count(providers.state().iter().map(|provider| ready(provider)))
-            },
-        ));
-        let jobs = jobs.clone();
-        self.metrics.add_gauges(Gauges::new(
-            "davit_builds",
-            "Builds and pulls by state",
-            "state",
-            move || {
-                let (working, waiting) = jobs.counts();
-                [("working", working), ("waiting", waiting)]
-                    .map(|(state, number)| (state.to_owned(), i64::try_from(number).unwrap_or(i64::MAX)))
-                    .into()
-            },
-        ));
-    }
-}
-
-fn count(values: impl Iterator<Item = String>) -> Vec<(String, i64)> {
-    let mut counts = BTreeMap::new();
-    for value in values {
-        *counts.entry(value).or_default() += 1;
-    }
-    counts.into_iter().collect()
-}
 
 /// Runs `davit up` until SIGTERM or SIGINT, and returns when everything has ended.
 ///
@@ -204,7 +105,7 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
     }
     server.close().await;
     served.await?;
-    if let Some(monitored) = monitored {
+    for monitored in monitored {
         monitored.close().await;
     }
     tracing::info!("stopped");
@@ -282,7 +183,7 @@ pub async fn controller(
         aggregated.await??;
     }
     worked?;
-    if let Some(monitored) = monitored {
+    for monitored in monitored {
         monitored.close().await;
     }
     Ok(())
@@ -334,6 +235,9 @@ async fn work(
     })?;
     let options = BuilderOptions {
         installation: installation.clone(),
+        registries: RegistryOptions {
+            plain_http: config.insecure_registries.clone(),
+        },
         ..BuilderOptions::at(place(host), &config.instance)
     };
     let builder = DockerBuilder::new(docker.clone(), options);
@@ -422,7 +326,7 @@ pub async fn controller_loop(
     runtime: Arc<dyn Runtime>,
     tools: Tools,
 ) {
-    let stores = Stores::new();
+    let mut stores = Stores::new();
     let metrics = monitoring.metrics.clone();
     let (wake, woken) = mpsc::unbounded_channel();
     let mut options = HttpOptions::default();
@@ -438,6 +342,11 @@ pub async fn controller_loop(
             capabilities: runtime.capabilities(),
             image_prefix: crate::builder::image_prefix(&config.instance),
             image_mark: crate::builder::image_mark(installation),
+            webhooks: Endpoint {
+                is_served: config.webhook_listen.is_some(),
+                public_url: config.public_url.clone(),
+            },
+            registry: config.registry.clone(),
         },
         resolver: Resolver::new(
             client.clone(),
@@ -446,6 +355,7 @@ pub async fn controller_loop(
             forges.clone(),
             Lookups::new(wake.clone()),
         ),
+        commit_statuses: CommitStatuses::new(wake.clone()),
         jobs: Jobs::new(config.max_builds, wake),
         report: Report::new(client.clone(), &config.instance, metrics.clone()),
         log_dir: config.data_dir.join("logs"),
@@ -458,9 +368,15 @@ pub async fn controller_loop(
         runtime,
         metrics,
         forges,
+        hooks: Hooks::default(),
+        registries: Registries {
+            default: config.registry.clone(),
+            config: config.registry_config.clone(),
+        },
     });
     monitoring.observe(&stores, &ctx.jobs);
     monitoring.subresources.start(Arc::clone(&ctx));
+    monitoring.receive(&mut stores, &ctx.client);
     watch::run(ctx, stores, woken, stop).await;
 }
 

@@ -63,6 +63,12 @@ pub struct Config {
     pub max_builds: usize,
     /// The bound of the Git cache, in bytes.
     pub git_cache: u64,
+    /// The registry and the beginning of the path of repositories of built images.
+    pub registry: Option<String>,
+    /// A Docker configuration with the credentials of `registry`.
+    pub registry_config: Option<PathBuf>,
+    /// The registries where images are deleted over plain HTTP.
+    pub insecure_registries: Vec<String>,
     /// file:// and loopback http:// sources are allowed.
     pub allow_local_sources: bool,
     /// `HTTPS_PROXY`, for forges and Git. It may hold a password.
@@ -75,10 +81,10 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no home to keep anything in.
-    #[error("find a data directory: HOME is not set; give --data-dir")]
+    #[error("there is no data directory, because HOME is not set: use --data-dir")]
     NoHome,
     /// A file or directory cannot be used.
-    #[error("use {path}")]
+    #[error("{path} cannot be used")]
     File {
         /// Which.
         path: PathBuf,
@@ -86,18 +92,18 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The disk is full.
-    #[error("write {path}: no space left on its disk: free some and start davit again")]
+    #[error("{path} cannot be written: no space left on its disk: free space and start davit again")]
     Full {
         /// The file.
         path: PathBuf,
     },
     /// A name that cannot be used.
-    #[error("use the instance name {0:?}: write 1 to 20 lower-case letters, digits and -")]
+    #[error("{0:?} is not an instance name: use 1 to 20 lower-case letters, digits and - in --instance")]
     Instance(String),
     /// The data directory is that of another name.
     #[error(
-        "use the instance name {given:?}: the objects of this data directory belong to the instance {kept:?}, and would be \
-         left behind; leave --instance out, or delete the Applications first, and then the file {file}"
+        "the data directory belongs to the instance {kept:?}, not {given:?}: remove --instance, or delete all Applications \
+         and then the file {file}"
     )]
     OtherInstance {
         /// The one that was given.
@@ -108,7 +114,7 @@ pub enum ConfigError {
         file: PathBuf,
     },
     /// Another Davit uses the data directory.
-    #[error("lock {0}: another Davit uses it; stop that, or give another --data-dir")]
+    #[error("{0} is locked by another Davit: stop that, or use another --data-dir")]
     Locked(PathBuf),
 }
 
@@ -139,6 +145,9 @@ impl Config {
             public_url,
             max_builds,
             git_cache,
+            registry,
+            registry_config,
+            insecure_registry,
             allow_local_sources,
         } = args;
         let default_dir = default_data_dir();
@@ -197,6 +206,9 @@ impl Config {
             runtime,
             max_builds: usize::from(max_builds),
             git_cache: git_cache.saturating_mul(1024 * 1024),
+            registry,
+            registry_config,
+            insecure_registries: insecure_registry,
             allow_local_sources,
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
@@ -352,149 +364,4 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_who_share_an_engine_do_not_share_an_instance() {
-        let of = |uid| default_instance(rustix::process::Uid::from_raw(uid));
-        assert_eq!(of(0), "davit");
-        assert_eq!(of(1000), "davit-1000");
-        assert!(of(u32::MAX - 1).len() <= 20);
-    }
-
-    fn args(dir: &Path) -> args::Controller {
-        args::Controller {
-            data_dir: Some(dir.to_path_buf()),
-            instance: None,
-            docker_host: None,
-            runtime: args::RuntimeKind::Docker,
-            health_listen: None,
-            webhook_listen: None,
-            public_url: None,
-            max_builds: 1,
-            git_cache: 1,
-            allow_local_sources: false,
-        }
-    }
-
-    #[test]
-    fn key_and_name_are_kept_and_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, held) = Config::new(args(dir.path()), None).unwrap();
-        drop(held);
-        let (two, _held) = Config::new(args(dir.path()), None).unwrap();
-        assert_eq!((&one.instance, &one.key), (&two.instance, &two.key));
-        assert_eq!(one.instance.len(), 8);
-        let mode = fs::metadata(dir.path().join("digest.key"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_data_directory_keeps_the_name_that_it_was_first_given() {
-        let dir = tempfile::tempdir().unwrap();
-        let start = |name: Option<&str>| {
-            let instance = name.map(str::to_owned);
-            let args = args::Controller {
-                instance,
-                ..args(dir.path())
-            };
-            Config::new(args, None).map(|(config, _)| config.instance)
-        };
-        assert_eq!(start(Some("one")).unwrap(), "one");
-        assert_eq!(start(None).unwrap(), "one");
-        assert_eq!(start(Some("one")).unwrap(), "one");
-        let said = start(Some("two")).unwrap_err().to_string();
-        let file = dir.path().join("instance");
-        for word in ["one", "two", "--instance", file.to_str().unwrap()] {
-            assert!(said.contains(word), "{word} in {said}");
-        }
-        // The way out.
-        fs::remove_file(file).unwrap();
-        assert_eq!(start(Some("two")).unwrap(), "two");
-        assert_eq!(start(None).unwrap(), "two");
-    }
-
-    #[test]
-    fn two_never_share_a_data_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = Config::new(args(dir.path()), None).unwrap();
-        assert!(matches!(
-            Config::new(args(dir.path()), None),
-            Err(ConfigError::Locked(_))
-        ));
-        drop(first);
-        Config::new(args(dir.path()), None).unwrap();
-    }
-
-    #[test]
-    fn data_directory_freed_during_start_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = lock(dir.path()).unwrap();
-        let start = std::thread::scope(|scope| {
-            let start = scope.spawn(|| Config::new(args(dir.path()), None));
-            // The other start has met the lock; now the process that held it ends.
-            std::thread::sleep(3 * LOCK_PAUSE);
-            drop(held);
-            start.join().unwrap()
-        });
-        start.unwrap();
-    }
-
-    #[test]
-    fn whoever_has_not_got_the_data_directory_writes_nothing_in_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = lock(dir.path()).unwrap();
-        assert!(Config::new(args(dir.path()), None).is_err());
-        for name in ["instance", "digest.key"] {
-            assert!(!dir.path().join(name).exists(), "{name} was made");
-        }
-        drop(held);
-        let (config, _held) = Config::new(args(dir.path()), None).unwrap();
-        let kept = fs::read_to_string(dir.path().join("instance")).unwrap();
-        assert_eq!(config.instance, kept);
-    }
-
-    #[test]
-    fn only_the_owner_can_read_a_data_directory_that_was_there_before() {
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let open = |path: &Path| {
-            fs::create_dir_all(path).unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        };
-        let dir = tempfile::tempdir().unwrap();
-        open(dir.path());
-        Config::new(args(dir.path()), None).unwrap();
-        assert_eq!(mode(dir.path()), 0o700);
-        // A shared directory keeps its mode; the private directories in it are closed.
-        let shared = tempfile::tempdir().unwrap();
-        open(shared.path());
-        fs::write(shared.path().join("letter"), "").unwrap();
-        for name in DIRECTORIES {
-            open(&shared.path().join(name));
-        }
-        Config::new(args(shared.path()), None).unwrap();
-        assert_eq!(mode(shared.path()), 0o755);
-        for name in DIRECTORIES {
-            assert_eq!(mode(&shared.path().join(name)), 0o700, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_bad_instance_name_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["", "A", "-a", "a_b", "a-very-long-name-indeed"] {
-            let args = args::Controller {
-                instance: Some(name.to_owned()),
-                ..args(dir.path())
-            };
-            assert!(
-                matches!(Config::new(args, None), Err(ConfigError::Instance(_))),
-                "{name}"
-            );
-        }
-    }
-}
+mod tests;

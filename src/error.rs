@@ -30,7 +30,7 @@ pub trait Explain: Error {
 
 /// The way out when the container engine does not answer, for builder, source and runtime alike.
 pub const ENGINE_UNAVAILABLE: &str =
-    "start the container engine, or set davit's --docker-host to one that runs; it is tried again by itself";
+    "start the container engine, or set davit's --docker-host to a running one; Davit tries again";
 
 /// The longest message of a condition, in bytes.
 pub const LONGEST_MESSAGE: usize = 1024;
@@ -70,7 +70,7 @@ impl Problem {
     pub fn masked(error: &(impl Explain + 'static), mask: impl Fn(&str) -> String) -> Self {
         let mut message = mask(&chain(error));
         if let Some(hint) = error.hint() {
-            message.push_str("; ");
+            message.push_str(": ");
             message.push_str(&hint);
         }
         Self::new(error.class(), error.reason(), message)

@@ -11,6 +11,7 @@ pub mod controller;
 pub mod error;
 pub mod forge;
 pub mod http;
+pub mod image;
 pub mod job_log;
 pub mod metrics;
 pub mod model;

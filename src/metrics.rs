@@ -44,6 +44,12 @@ struct PhaseLabel {
     phase: String,
 }
 
+/// What became of a delivery of a webhook.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeliveryLabel {
+    result: &'static str,
+}
+
 /// What the controller counts. Clones share the counters.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -53,6 +59,7 @@ pub struct Metrics {
     events: Family<EventLabels, Counter>,
     releases: Family<OutcomeLabels, Counter>,
     release_duration: Family<PhaseLabel, Histogram>,
+    deliveries: Family<DeliveryLabel, Counter>,
     registry: Arc<Mutex<Registry>>,
 }
 
@@ -69,6 +76,7 @@ impl Default for Metrics {
             release_duration: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.5, 2.0, 13))
             }),
+            deliveries: Family::default(),
         };
         metrics.register(&mut metrics.registry.lock());
         metrics
@@ -125,6 +133,11 @@ impl Metrics {
             "Time from the start to the end of a Release, by the phase that it ended in",
             self.release_duration.clone(),
         );
+        registry.register(
+            "davit_webhook_deliveries",
+            "Deliveries of webhooks that arrived, by result",
+            self.deliveries.clone(),
+        );
     }
 
     /// Counts a reconcile of an object of this kind.
@@ -149,6 +162,11 @@ impl Metrics {
             reason: reason.to_string(),
         };
         self.events.get_or_create(&labels).inc();
+    }
+
+    /// Counts a delivery of a webhook.
+    pub fn delivery(&self, result: &'static str) {
+        self.deliveries.get_or_create(&DeliveryLabel { result }).inc();
     }
 
     /// Counts a Release that ended, and how long it took if it began.

@@ -201,11 +201,38 @@ fn is_hexadecimal(text: &str) -> bool {
 
 /// Credentials of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegistryLogin {
-    /// The account.
-    pub username: String,
-    /// Its password or token.
-    pub password: Secret,
+pub enum RegistryLogin {
+    /// An account with its password, or with a token in place of it.
+    Basic {
+        /// The account.
+        username: String,
+        /// Its password or token.
+        password: Secret,
+    },
+    /// A refresh token, which the registry's token server exchanges for access tokens.
+    Identity(Secret),
+    /// An access token that the registry takes as it is.
+    Bearer(Secret),
+}
+
+impl RegistryLogin {
+    /// An account with its password.
+    pub fn basic(username: impl Into<String>, password: impl Into<Secret>) -> Self {
+        Self::Basic {
+            username: username.into(),
+            password: password.into(),
+        }
+    }
+
+    /// Returns the secrets to mask, also as a registry may repeat them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::Basic { username, password } => {
+                vec![password.clone(), Secret::pair(username, password)]
+            }
+            Self::Identity(token) | Self::Bearer(token) => vec![token.clone()],
+        }
+    }
 }
 
 /// Credentials of a Git server.
@@ -232,6 +259,50 @@ pub enum GitCredential {
         /// Accept any host key: the explicit insecure opt-out.
         ignore_host_key: bool,
     },
+}
+
+/// A check of a commit at its forge: a status, or a run of a workflow or pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Its result.
+    pub state: CheckState,
+}
+
+/// The result of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckState {
+    /// The check has not ended.
+    Pending,
+    /// It passed, or does not matter.
+    Passed,
+    /// It failed.
+    Failed,
+}
+
+/// The status of a commit that is reported to its forge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitStatus {
+    /// What tells it from the statuses of others.
+    pub context: String,
+    /// The state.
+    pub state: CommitState,
+    /// The state in words, at most 140 characters.
+    pub description: String,
+    /// Where the result can be seen.
+    pub url: Option<String>,
+}
+
+/// The state of a commit, as every forge has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitState {
+    /// It is being deployed.
+    Pending,
+    /// It is deployed.
+    Success,
+    /// It is not deployed.
+    Failure,
 }
 
 /// A ref of a repository that a user names.

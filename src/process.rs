@@ -60,7 +60,7 @@ pub struct Output {
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The program is not there or may not be run.
-    #[error("start {program}")]
+    #[error("{program} cannot be started")]
     Start {
         /// Its name.
         program: String,
@@ -83,7 +83,7 @@ pub enum ProcessError {
         program: String,
     },
     /// Its pipes or its state could not be read.
-    #[error("follow {program}")]
+    #[error("the output of {program} cannot be read")]
     Io {
         /// Its name.
         program: String,

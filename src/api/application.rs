@@ -7,8 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::build::Build;
-use super::run::{EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount};
+use super::image::Image;
+use super::run::{
+    EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
+    distinct_port_names,
+};
 use super::source::{Source, Trigger};
+use super::validation::{InvalidField, field_path};
 use super::values::{Duration, Later, is_false};
 
 /// What should run: source, build, environment and runtime shape.
@@ -27,40 +32,47 @@ use super::values::{Duration, Later, is_false};
     printcolumn(name = "Image", type_ = "string", json_path = ".status.release.image", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas"),
-    validation = Rule::new("self.metadata.name.size() <= 52").message("name is at most 52 characters, so that its releases' names fit too"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')").message("name is a DNS label: lower-case letters, digits and -, beginning with a letter, because others reach it by that name"),
+    validation = Rule::new("self.metadata.name.size() <= 52").message("name must have at most 52 characters, because the names of Releases are longer: shorten it"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')").message("name must be a DNS label, because other containers reach the Application by it: use lower-case letters, digits and -, and begin with a letter"),
 )]
 #[serde(rename_all = "camelCase")]
 #[garde(allow_unvalidated)]
 #[x_kube(
     validation = Rule::new("!has(self.ports) || !self.ports.exists(p, has(p.hostPort)) || !has(self.replicas) || self.replicas <= 1")
-        .message("replicas is at most 1 with a hostPort: only one container can listen on it").reason(Reason::FieldValueInvalid).field_path(".replicas"),
+        .message("replicas must be at most 1 with a hostPort, because only one container can listen on it: set replicas to 1, or remove hostPort").reason(Reason::FieldValueInvalid).field_path(".replicas"),
     validation = Rule::new("!has(self.build) || !has(self.source) || !has(self.source.docker)")
-        .message("build does nothing with source.docker, whose image is run as it is: leave build out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".build"),
+        .message("build has no effect with source.docker: remove build, or use source.git").reason(Reason::FieldValueForbidden).field_path(".build"),
+    validation = Rule::new("!has(self.trigger) || !has(self.trigger.webhook) || !has(self.source) || has(self.source.git) || has(self.source.docker)")
+        .message("trigger.webhook is for the sources git and docker: set webhook of the GitProvider instead").reason(Reason::FieldValueForbidden).field_path(".trigger.webhook"),
     validation = Rule::new("!has(self.stopGracePeriod) || duration(self.stopGracePeriod) <= duration('24h')")
-        .message("stopGracePeriod is at most 24h: a container that does not heed SIGTERM holds up the next release for so long").reason(Reason::FieldValueInvalid).field_path(".stopGracePeriod"),
+        .message("stopGracePeriod must be at most 24h, because it can delay the next release: shorten it").reason(Reason::FieldValueInvalid).field_path(".stopGracePeriod"),
     validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.docker) || !(has(self.trigger.on) && self.trigger.on == 'Tag' || has(self.trigger.tagPattern) || has(self.trigger.watchPaths))")
         .message("trigger.on: Tag, trigger.tagPattern and trigger.watchPaths do nothing with source.docker, which has no commits: leave them out; an image's tag is followed with trigger.on: Push").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.on) || self.trigger.on != 'Tag' || !has(self.source) || !(has(self.source.git) && has(self.source.git.ref) || has(self.source.github) && has(self.source.github.ref) || has(self.source.gitlab) && has(self.source.gitlab.ref) || has(self.source.bitbucket) && has(self.source.bitbucket.ref) || has(self.source.gitea) && has(self.source.gitea.ref))")
         .message("ref of the source does nothing with trigger.on: Tag, which follows the tags that match trigger.tagPattern: leave ref out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
+    validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
+        .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.image)").message("image is not in this version of Davit yet: images stay in the local engine").reason(Reason::FieldValueForbidden)
+    validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
+        .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
 )]
 pub struct ApplicationSpec {
     /// Where it comes from; nothing runs without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub source: Option<Source>,
     /// When a new commit or digest is deployed by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
     /// How the source becomes an image; detected where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub build: Option<Build>,
-    /// Not in this version yet.
+    /// Where built images are pushed to; without it they stay in the engine, or go to `--registry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Later>,
+    pub image: Option<Image>,
     /// Environment of the containers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512))]
@@ -73,7 +85,6 @@ pub struct ApplicationSpec {
     /// How many containers. Default 1.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100))]
-    #[garde(range(min = 0, max = 100))]
     pub replicas: i32,
     /// Replaces the image's entrypoint; no shell. `$(NAME)` stands for a variable of `env` or `envFrom`, `$$` for one `$`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -87,12 +98,15 @@ pub struct ApplicationSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["containerPort".into(), "protocol".into()]))]
+    #[garde(custom(distinct_port_names), dive)]
     pub ports: Vec<Port>,
     /// What a container may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub resources: Option<Resources>,
     /// How it is known that a replica works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive(&self.ports))]
     pub health_check: Option<HealthCheck>,
     /// What happens when a container ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +118,7 @@ pub struct ApplicationSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[garde(custom(distinct_mount_paths), dive)]
     pub volumes: Vec<VolumeMount>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,7 +207,7 @@ pub struct ApplicationStatus {
     /// idle, running, done or error: a pure function of the conditions.
     #[serde(default)]
     pub phase: Phase,
-    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy.
+    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady, AutoDeployHeld.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -211,9 +226,15 @@ pub struct ApplicationStatus {
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// The URL for a webhook, if `spec.trigger.webhook` is set and this Davit has a public URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
     /// Failures in a row of what is being retried; gone when it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// The value of the annotation `davit.dev/restartedAt` whose restart is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<String>,
     /// The value of the annotation `davit.dev/requestedAt` (or Flux's) that was acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -284,6 +305,9 @@ pub struct ReleaseSummary {
     /// How many releases there have been.
     #[serde(default)]
     pub count: i64,
+    /// The Release of type Rollback that holds automatic deployments, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
 }
 
 /// Failures in a row, kept in status so that they survive a restart.
@@ -294,6 +318,25 @@ pub struct Retry {
     pub attempts: i32,
     /// Not tried again before this time.
     pub not_before: String,
+}
+
+impl ApplicationSpec {
+    /// Checks the rules that the schema of the CRD cannot express.
+    ///
+    /// # Errors
+    /// The first field whose value cannot work.
+    pub fn check(&self) -> Result<(), InvalidField> {
+        let Err(report) = self.validate() else {
+            return Ok(());
+        };
+        let first = report.into_inner().into_iter().next();
+        first.map_or(Ok(()), |(path, error)| {
+            Err(InvalidField {
+                path: field_path(&path.to_string()),
+                message: error.message().to_owned(),
+            })
+        })
+    }
 }
 
 fn one() -> i32 {

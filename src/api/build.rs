@@ -1,14 +1,16 @@
 //! `spec.build` of an Application: how the source becomes an image.
 
+use garde::Validate;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::run::{EnvVar, Resources};
-use super::values::{Duration, Later, is_false};
+use super::validation::{file_path, optional_file_path};
+use super::values::{Duration, Later, LocalRef, is_false};
 
 /// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files, then railpack).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.dockerfile), has(self.static), has(self.nixpacks), has(self.railpack), has(self.herokuBuildpacks), has(self.paketoBuildpacks)].filter(x, x).size() <= 1")
@@ -17,18 +19,23 @@ use super::values::{Duration, Later, is_false};
         .message("nixpacks, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile, static or railpack").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.static) || ((!has(self.args) || self.args.size() == 0) && (!has(self.secrets) || self.secrets.size() == 0))")
         .message("args and secrets do nothing with static, which runs no build steps: leave them out, or use dockerfile").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.pullSecretRef) || !has(self.static) || has(self.static.image)")
+        .message("pullSecretRef does nothing with static without image, which pulls nothing: leave it out").reason(Reason::FieldValueForbidden).field_path(".pullSecretRef"),
     validation = Rule::new("!has(self.resources)")
         .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
         .message("timeout must be longer than 0s: leave it out for 30m").reason(Reason::FieldValueInvalid).field_path(".timeout")
 )]
+#[garde(allow_unvalidated)]
 pub struct Build {
     /// A Dockerfile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub dockerfile: Option<Dockerfile>,
     /// Files that are served as they are.
     #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub static_site: Option<StaticSite>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +62,9 @@ pub struct Build {
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env_file: Option<bool>,
+    /// The Secret of type `kubernetes.io/dockerconfigjson` with credentials for base images in private registries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret_ref: Option<LocalRef>,
     /// Use the build cache. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<bool>,
@@ -63,6 +73,7 @@ pub struct Build {
     pub timeout: Option<Duration>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub resources: Option<Resources>,
 }
 
@@ -104,6 +115,7 @@ impl Build {
             args: _,
             secrets: _,
             env_file: _,
+            pull_secret_ref: _,
             cache: _,
             timeout: _,
             resources: _,
@@ -135,16 +147,19 @@ impl Build {
 }
 
 /// Builds with a Dockerfile of the source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
 pub struct Dockerfile {
     /// The Dockerfile, relative to `source.…path`. Default `Dockerfile`.
     #[serde(default = "dockerfile")]
     #[schemars(length(min = 1, max = 1024))]
+    #[garde(custom(file_path))]
     pub path: String,
     /// The build context, relative to `source.…path`. Default `.`.
     #[serde(default = "here")]
     #[schemars(length(min = 1, max = 1024))]
+    #[garde(custom(file_path))]
     pub context: String,
     /// The stage to build; the last one where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,18 +188,20 @@ pub struct Railpack {
 }
 
 /// Serves a directory of the source with a small web server that Davit brings along, on port 8080.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.imagePath) || has(self.image)")
-        .message("imagePath does nothing without image: Davit's own server knows where the files are").reason(Reason::FieldValueForbidden).field_path(".imagePath"),
+        .message("imagePath has no effect without image: remove it, or set image").reason(Reason::FieldValueForbidden).field_path(".imagePath"),
     validation = Rule::new("!has(self.image) || !has(self.spa) || !self.spa")
-        .message("spa does nothing with image, only Davit's own server does it: configure your image's server instead").reason(Reason::FieldValueForbidden).field_path(".spa")
+        .message("spa has no effect with image: remove it, and configure the server of the image").reason(Reason::FieldValueForbidden).field_path(".spa")
 )]
+#[garde(allow_unvalidated)]
 pub struct StaticSite {
     /// The directory to serve, relative to `source.…path`. Default `.`.
     #[serde(default = "here")]
     #[schemars(length(min = 1, max = 1024))]
+    #[garde(custom(file_path))]
     pub publish_directory: String,
     /// Answer paths that are not there with `/index.html`, for applications that route in the browser. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -196,6 +213,7 @@ pub struct StaticSite {
     /// Where the files go in `image`. Default `/usr/share/nginx/html`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^\s]*$"))]
+    #[garde(custom(optional_file_path))]
     pub image_path: Option<String>,
 }
 

@@ -22,12 +22,16 @@ pub enum ConditionType {
     Deployed,
     /// Every replica of what runs is healthy.
     Healthy,
+    /// A rollback holds automatic deployments; present only when true.
+    AutoDeployHeld,
     /// A Release has ended well (True) or badly (False).
     Succeeded,
     /// The forge accepted the credential.
     Authenticated,
     /// The forge's rate limit is used up; present only when true.
     RateLimited,
+    /// Deliveries of webhooks can arrive, and are verified; present only if a webhook is configured.
+    WebhookReady,
 }
 
 /// A status with conditions.
@@ -90,6 +94,7 @@ reasons! {
     Queued = "The release waits for a place among the builds that may run at once.",
     Fetching = "The source is being fetched.",
     Building = "The image is being built.",
+    Pushing = "The image is being pushed to its registry.",
     Deploying = "The containers of the release are being started.",
     Verifying = "The containers run and are watched until they have been healthy for minReady.",
     Progressing = "Work is under way.",
@@ -97,6 +102,7 @@ reasons! {
     Resolving = "The source is being looked up and has not answered yet.",
     Resolved = "The source was resolved to a commit or digest.",
     Built = "The image was built.",
+    Pushed = "The image was pushed to its registry.",
     ImageReused = "An image of the same commit and the same build inputs was there already and was not built again.",
     Deployed = "The newest wanted release is what runs.",
     Healthy = "Every replica is healthy.",
@@ -112,11 +118,17 @@ reasons! {
     Deleting = "The object is being deleted and what it made is being removed.",
     Concurrent = "Another release of the same Application is under way and concurrencyPolicy says to wait or to refuse.",
 
+    Restarting = "New containers of the same release take the place of the old ones.",
+    RestartFailed = "The new containers of a restart did not become healthy in time; those from before serve.",
+    RolledBack = "A rollback holds automatic deployments until the spec changes or davit resume is called.",
+
     // The specification.
     InvalidSpec = "A field of the spec has a value that cannot work.",
     NotSupported = "A field asks for something that this version of Davit does not do yet.",
     InvalidEnvName = "Keys of a Secret or ConfigMap in spec.envFrom are skipped, because they are not names of environment variables.",
     InvalidQuantity = "A quantity of cpu or memory cannot be read or is out of range.",
+    ReleaseNotFound = "spec.rollbackTo names a Release that does not exist.",
+    ReleaseNeverServed = "spec.rollbackTo names a Release that did not succeed, so there is nothing to go back to.",
     ApplicationNotFound = "The Release names an Application that is not there.",
 
     // What it refers to.
@@ -136,6 +148,9 @@ reasons! {
     GitRepositoryNotFound = "The repository is not there, or the credential may not see it.",
     GitRefNotFound = "The branch, tag or commit is not in the repository.",
     NoMatchingTag = "No tag of the repository matches spec.trigger.tagPattern.",
+    ChecksPending = "The commit waits for its checks at the forge, as spec.trigger.requireChecks asks.",
+    ChecksFailed = "Checks of the commit failed, so it is not deployed.",
+    CommitStatusFailed = "The status of the commit could not be reported to its forge; the release goes on.",
     NoWatchedChange = "A newer commit changes nothing in spec.trigger.watchPaths, so no release is created for it.",
     GitTransportForbidden = "The URL's transport is not allowed: only https and ssh are.",
     GitTlsFailed = "The Git server's certificate cannot be trusted.",
@@ -155,6 +170,9 @@ reasons! {
     ImageNotFound = "The image is neither in its registry nor in the local engine.",
     ImagePullDenied = "The registry refused the credential, or wants one.",
     ImagePullFailed = "The image could not be pulled.",
+    ImagePushDenied = "The registry refused the credential for pushing, or wants one.",
+    ImagePushFailed = "The image could not be pushed.",
+    RegistryTlsFailed = "The registry's certificate cannot be trusted, or it speaks plain HTTP.",
     RegistryUnreachable = "The registry cannot be reached.",
 
     // Running.
@@ -188,6 +206,11 @@ reasons! {
     ForgeAppNotInstalled = "No account has installed the App.",
     ForgeRateLimited = "The rate limit of the forge is used up; the message names its end.",
     ForgeFailed = "The forge failed in a way that is not known.",
+    WebhookReady = "Deliveries of the webhook are received and verified.",
+    HooksRegistered = "Davit registered one hook for each repository in use at the forge.",
+    WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
+    HookFailed = "A hook could not be registered or repaired at the forge.",
+    HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

@@ -1,15 +1,18 @@
 //! `spec.source.github`, `gitlab`, `bitbucket` and `gitea` of an Application: repositories that are reached through a
 //! GitProvider.
 
+use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::git_ref::{GitRef, is_root, root};
+use super::validation::file_path;
 use super::values::is_false;
 
 /// A repository of a user or an organization.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
 pub struct OwnedRepository {
     /// The GitProvider.
     pub provider: ProviderRef,
@@ -31,6 +34,7 @@ pub struct OwnedRepository {
     /// The directory of the repository that is built. Default: its root.
     #[serde(default = "root", skip_serializing_if = "is_root")]
     #[schemars(length(max = 1024))]
+    #[garde(custom(file_path))]
     pub path: String,
     /// Fetch submodules too; those of the same connection with the same credential. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -38,8 +42,9 @@ pub struct OwnedRepository {
 }
 
 /// A GitLab project.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
 pub struct GitLabProject {
     /// The GitProvider.
     pub provider: ProviderRef,
@@ -55,6 +60,7 @@ pub struct GitLabProject {
     /// The directory of the repository that is built. Default: its root.
     #[serde(default = "root", skip_serializing_if = "is_root")]
     #[schemars(length(max = 1024))]
+    #[garde(custom(file_path))]
     pub path: String,
     /// Fetch submodules too; those of the same connection with the same credential. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -62,8 +68,9 @@ pub struct GitLabProject {
 }
 
 /// A Bitbucket Cloud repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
 pub struct BitbucketRepository {
     /// The GitProvider.
     pub provider: ProviderRef,
@@ -82,6 +89,7 @@ pub struct BitbucketRepository {
     /// The directory of the repository that is built. Default: its root.
     #[serde(default = "root", skip_serializing_if = "is_root")]
     #[schemars(length(max = 1024))]
+    #[garde(custom(file_path))]
     pub path: String,
     /// Fetch submodules too; those of the same connection with the same credential. Default false.
     #[serde(default, skip_serializing_if = "is_false")]

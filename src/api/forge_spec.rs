@@ -39,15 +39,15 @@ impl ForgeKind<'_> {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-        .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
+        .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("has(self.appId) != has(self.tokenSecretRef)")
         .message("set either appId with privateKeySecretRef, or tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("has(self.appId) == has(self.privateKeySecretRef)")
-        .message("an App needs both appId and privateKeySecretRef: set both").reason(Reason::FieldValueInvalid),
+        .message("a GitHub App needs both appId and privateKeySecretRef: set both").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.installationId) || has(self.appId)")
-        .message("installationId does nothing without appId: leave it out").reason(Reason::FieldValueForbidden).field_path(".installationId"),
+        .message("installationId has no effect without appId: remove it").reason(Reason::FieldValueForbidden).field_path(".installationId"),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
-        .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
+        .message("caSecretRef has no effect unless url begins with https://: remove caSecretRef, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
 )]
 pub struct GitHubSpec {
     /// The base URL as in a browser. Default `https://github.com`; a GitHub Enterprise Server has its own.
@@ -72,14 +72,16 @@ pub struct GitHubSpec {
     pub ca_secret_ref: Option<LocalRef>,
 }
 
-/// GitLab.com or a self-managed GitLab, with a personal, project or group access token.
+/// GitLab.com or a self-managed GitLab, with a personal, project or group access token or an OAuth application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("has(self.tokenSecretRef) != has(self.oauth)")
+        .message("set exactly one of tokenSecretRef and oauth").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-        .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
+        .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
-        .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
+        .message("caSecretRef has no effect unless url begins with https://: remove caSecretRef, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef")
 )]
 pub struct GitLabSpec {
     /// The base URL as in a browser, with its path if GitLab is installed below one. Default `https://gitlab.com`.
@@ -94,7 +96,11 @@ pub struct GitLabSpec {
     )]
     pub group: Option<String>,
     /// The Secret with a personal, project or group access token; scopes `read_api` and `read_repository`.
-    pub token_secret_ref: TokenRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<TokenRef>,
+    /// An OAuth application with the scopes `read_api` and `read_repository` that a user has authorised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthApp>,
     /// A Secret with `ca.crt`, if the certificate of the server is signed by a private CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<LocalRef>,
@@ -107,9 +113,9 @@ pub struct GitLabSpec {
     validation = Rule::new("[has(self.apiTokenSecretRef), has(self.accessTokenSecretRef), has(self.oauth)].filter(x, x).size() == 1 || has(self.appPassword) || has(self.appPasswordSecretRef)")
         .message("set exactly one of apiTokenSecretRef (with email), accessTokenSecretRef and oauth").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.apiTokenSecretRef) || has(self.email)")
-        .message("an API token needs the e-mail address of its Atlassian account: set email").reason(Reason::FieldValueInvalid),
+        .message("apiTokenSecretRef needs the e-mail address of the Atlassian account: set email").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.email) || has(self.apiTokenSecretRef)")
-        .message("email does nothing without apiTokenSecretRef: leave it out").reason(Reason::FieldValueForbidden).field_path(".email"),
+        .message("email has no effect without apiTokenSecretRef: remove it").reason(Reason::FieldValueForbidden).field_path(".email"),
     validation = Rule::new("!has(self.appPassword) && !has(self.appPasswordSecretRef)")
         .message("Bitbucket removed app passwords on 2026-07-28: create an API token with scopes at id.atlassian.com and name its Secret in apiTokenSecretRef, with email")
         .reason(Reason::FieldValueForbidden)
@@ -152,23 +158,44 @@ pub struct OAuthConsumer {
     pub client_secret_ref: ClientSecretRef,
 }
 
-/// A Gitea or Forgejo, with an access token.
+/// A Gitea or Forgejo, with an access token or an OAuth application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("has(self.tokenSecretRef) != has(self.oauth)")
+        .message("set exactly one of tokenSecretRef and oauth").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!self.url.matches('^[a-z]+://[^/]*@')")
-    .message("url must not hold a credential: put the token in a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
+    .message("url must not contain a credential: put the token into a Secret and name that in tokenSecretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.caSecretRef) || self.url.startsWith('https://')")
-    .message("caSecretRef does nothing where url is not https://: leave it out, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef"))]
+    .message("caSecretRef has no effect unless url begins with https://: remove caSecretRef, or use https").reason(Reason::FieldValueForbidden).field_path(".caSecretRef"))]
 pub struct GiteaSpec {
     /// The base URL as in a browser.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
     pub url: String,
     /// The Secret with the access token; scopes `read:repository` and `read:user`.
-    pub token_secret_ref: TokenRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<TokenRef>,
+    /// An OAuth application that a user has authorised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthApp>,
     /// A Secret with `ca.crt`, if the certificate of the server is signed by a private CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<LocalRef>,
+}
+
+/// An OAuth application that a user has authorised. Its tokens are replaced before they expire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OAuthApp {
+    /// The application's ID.
+    #[schemars(length(min = 1, max = 255))]
+    pub client_id: String,
+    /// The Secret with the application's secret. A public application has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_ref: Option<ClientSecretRef>,
+    /// The Secret with `accessToken`, `refreshToken` and `expiresAt` (RFC 3339). The controller writes each new pair into it,
+    /// before it is used.
+    pub tokens_secret_ref: LocalRef,
 }
 
 /// A key of a Secret that holds a token.

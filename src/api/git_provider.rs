@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::application::unseen;
 use super::forge_spec::{BitbucketSpec, ForgeKind, GitHubSpec, GitLabSpec, GiteaSpec};
-use super::values::{Duration, Later, is_false};
+use super::values::{Duration, is_false};
+use super::webhook::ProviderWebhook;
 
 /// A connection to a forge: exactly one, and never another kind later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -46,10 +47,9 @@ use super::values::{Duration, Later, is_false};
     validation = Rule::new("[has(self.gitea), has(self.github), has(self.gitlab), has(self.bitbucket)].filter(x, x).size() == 1")
         .message("exactly one of github, gitlab, bitbucket and gitea must be set").reason(Reason::FieldValueInvalid),
     validation = Rule::new("has(self.gitea) == has(oldSelf.gitea) && has(self.github) == has(oldSelf.github) && has(self.gitlab) == has(oldSelf.gitlab) && has(self.bitbucket) == has(oldSelf.bitbucket)")
-        .message("the kind of forge cannot change: create another GitProvider").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.webhook)").message("webhook is not in this version of Davit yet: branches are polled by trigger.pollInterval").reason(Reason::FieldValueForbidden),
+        .message("the kind of forge cannot be changed: create another GitProvider").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.interval) || duration(self.interval) >= duration('10s')")
-        .message("interval is at least 10s, so that no forge is asked all the time").reason(Reason::FieldValueInvalid).field_path(".interval")
+        .message("interval must be at least 10s: raise it").reason(Reason::FieldValueInvalid).field_path(".interval")
 )]
 pub struct GitProviderSpec {
     /// GitHub or GitHub Enterprise Server.
@@ -64,9 +64,9 @@ pub struct GitProviderSpec {
     /// A Gitea or Forgejo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitea: Option<GiteaSpec>,
-    /// Not in this version yet.
+    /// Let the forge report pushes at once. Without it branches and tags are polled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webhook: Option<Later>,
+    pub webhook: Option<ProviderWebhook>,
     /// The namespaces that may use the connection. They cannot read its credential.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
@@ -103,7 +103,7 @@ impl GitProviderSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.from) && self.from == 'Selector') == has(self.selector)")
-    .message("selector goes with from: Selector, and only with it").reason(Reason::FieldValueInvalid))]
+    .message("selector must be set with from: Selector, and only then: set both, or remove selector").reason(Reason::FieldValueInvalid))]
 pub struct AllowedNamespaces {
     /// Same (default), All, or Selector.
     #[serde(default)]
@@ -159,7 +159,14 @@ pub struct GitProviderStatus {
     /// How many Applications use it.
     #[serde(default)]
     pub used_by: i64,
-    /// Ready, Reconciling, Stalled, Authenticated, RateLimited.
+    /// The URL for the webhook at the forge, if `spec.webhook` is set and this Davit has a public URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+    /// The hooks that Davit registered at the forge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["repository".into()]))]
+    pub hooks: Vec<RegisteredHook>,
+    /// Ready, Reconciling, Stalled, Authenticated, WebhookReady, RateLimited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -169,4 +176,16 @@ pub struct GitProviderStatus {
     /// The value of the annotation `davit.dev/requestedAt` (or Flux's) that was acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+}
+
+/// A hook that Davit registered at the forge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegisteredHook {
+    /// The repository, as the sources name it.
+    pub repository: String,
+    /// The hook's ID at the forge.
+    pub id: String,
+    /// A keyed digest of the secret that the hook was registered with.
+    pub secret: String,
 }

@@ -15,10 +15,15 @@ mod formats;
 mod from_forge;
 mod git_provider;
 mod git_ref;
+mod image;
 mod release;
 mod run;
 mod source;
+mod validation;
+#[cfg(test)]
+mod validation_tests;
 mod values;
+mod webhook;
 
 pub use application::*;
 pub use build::*;
@@ -29,10 +34,13 @@ pub use forge_spec::*;
 pub use from_forge::*;
 pub use git_provider::*;
 pub use git_ref::GitRef;
+pub use image::Image;
 pub use release::*;
 pub use run::*;
 pub use source::*;
+pub use validation::InvalidField;
 pub use values::*;
+pub use webhook::*;
 
 use std::collections::BTreeMap;
 
@@ -53,6 +61,14 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const FINALIZER: &str = "davit.dev/finalizer";
 /// Annotations whose change requests a reconcile: Davit's and Flux's.
 pub const REQUESTED_AT: [&str; 2] = ["davit.dev/requestedAt", "reconcile.fluxcd.io/requestedAt"];
+
+/// The annotation of an Application that ends the hold of a rollback: its value is the name of that Release.
+pub const RESUME: &str = "davit.dev/resume";
+
+/// The annotation of an Application whose change replaces the containers of the serving Release.
+pub const RESTARTED_AT: &str = "davit.dev/restartedAt";
+/// The annotation of an Application up to whose number Releases that ended are removed.
+pub const CLEARED: &str = "davit.dev/cleared";
 
 /// The CRDs of all kinds, in the order in which they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {

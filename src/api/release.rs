@@ -50,11 +50,17 @@ use super::values::is_false;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.application == oldSelf.application && self.type == oldSelf.type && has(self.title) == has(oldSelf.title) && (!has(self.title) || self.title == oldSelf.title) && has(self.description) == has(oldSelf.description) && (!has(self.description) || self.description == oldSelf.description) && has(self.revision) == has(oldSelf.revision) && (!has(self.revision) || self.revision == oldSelf.revision) && has(self.rollbackTo) == has(oldSelf.rollbackTo) && (!has(self.rollbackTo) || self.rollbackTo == oldSelf.rollbackTo) && (has(self.cleanCache) && self.cleanCache) == (has(oldSelf.cleanCache) && oldSelf.cleanCache)")
-        .message("a Release is immutable but for cancel: create another one").reason(Reason::FieldValueForbidden),
+        .message("only cancel can be changed in the spec of a Release: create another Release").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
-        .message("cancel cannot be taken back: create another Release").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("self.type != 'Rollback' && !has(self.rollbackTo)")
-        .message("Rollback is not in this version of Davit yet: create a Release of type Deploy with the revision to go back to").reason(Reason::FieldValueForbidden)
+        .message("cancel cannot be set back to false: create another Release").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("self.type != 'Rollback' || has(self.rollbackTo)")
+        .message("rollbackTo is required with type Rollback: set it to the name of a Release that succeeded").reason(Reason::FieldValueRequired).field_path(".rollbackTo"),
+    validation = Rule::new("self.type == 'Rollback' || !has(self.rollbackTo)")
+        .message("rollbackTo has an effect only with type Rollback: set type to Rollback, or leave rollbackTo out").reason(Reason::FieldValueForbidden).field_path(".rollbackTo"),
+    validation = Rule::new("self.type != 'Rollback' || !has(self.revision)")
+        .message("revision has no effect with type Rollback, which runs the image of rollbackTo: leave it out").reason(Reason::FieldValueForbidden).field_path(".revision"),
+    validation = Rule::new("self.type != 'Rollback' || !has(self.cleanCache) || !self.cleanCache")
+        .message("cleanCache has no effect with type Rollback, which builds nothing: leave it out").reason(Reason::FieldValueForbidden).field_path(".cleanCache")
 )]
 pub struct ReleaseSpec {
     /// The Application, in the same namespace.
@@ -181,6 +187,9 @@ pub struct ReleaseStatus {
     /// How long it took, for the column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// The status that was reported of its commit, if the source is a repository of a GitProvider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_status: Option<CommitReport>,
     /// Keyed digests of every input, by field: what `why` is computed from. They tell nothing of the values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
@@ -188,6 +197,9 @@ pub struct ReleaseStatus {
     /// as it wants the same, no further Release is made by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<String>,
+    /// With type Rollback: what it went back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RolledBack>,
     /// The part of the Application's spec that it runs with, by reference where that is by reference: what a rollback
     /// and the repair of its containers use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -249,6 +261,17 @@ pub struct Cause {
     pub delivery: Option<String>,
 }
 
+/// The status of a commit at its forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CommitReport {
+    /// The Release is under way.
+    Pending,
+    /// The Release is deployed.
+    Success,
+    /// The Release failed, was cancelled, or a newer one took its place.
+    Failure,
+}
+
 /// Kinds of cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum CauseKind {
@@ -268,6 +291,16 @@ pub enum CauseKind {
     Secret,
     /// What it runs with was gone: its image, or the record of what runs.
     Drift,
+}
+
+/// What a rollback went back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBack {
+    /// The Release whose image and configuration run again.
+    pub release: String,
+    /// A digest of the Application's spec at that time: automatic deployments are held until it changes.
+    pub spec: String,
 }
 
 /// What built an image.

@@ -1,16 +1,18 @@
 //! The runtime shape of an Application: environment, ports, health, volumes, rollout.
 
+use garde::Validate;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::validation::{cpu_amount, first_duplicate, invalid, ip_address, memory_amount, mount_directory};
 use super::values::{Duration, KeyRef, PortRef, Quantity, is_false};
 
 /// A variable: a value, or a key of a Secret or ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.value) && has(self.valueFrom))")
-    .message("value and valueFrom exclude each other").reason(Reason::FieldValueInvalid))]
+    .message("at most one of value and valueFrom may be set: remove one of them").reason(Reason::FieldValueInvalid))]
 pub struct EnvVar {
     /// Its name: letters, digits, `_`, `-` and `.`, not beginning with a digit.
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"))]
@@ -81,10 +83,11 @@ pub struct OptionalRef {
 }
 
 /// A port of the container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.hostIp) || has(self.hostPort)")
-    .message("hostIp does nothing without a hostPort: set hostPort too, or leave hostIp out").reason(Reason::FieldValueForbidden).field_path(".hostIp"))]
+    .message("hostIp has no effect without hostPort: set hostPort, or remove hostIp").reason(Reason::FieldValueForbidden).field_path(".hostIp"))]
+#[garde(allow_unvalidated)]
 pub struct Port {
     /// A name that health checks and routes may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +107,7 @@ pub struct Port {
     /// The machine's address that `hostPort` is bound to. Default: all addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
+    #[garde(custom(ip_address))]
     pub host_ip: Option<String>,
     /// TCP (default) or UDP.
     #[serde(default)]
@@ -125,45 +129,55 @@ pub enum Protocol {
 }
 
 /// What a container or build may use, in Kubernetes quantities.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
 pub struct Resources {
     /// What is set aside where not everybody gets all: cpu as a weight beside others (1024 shares for a core), memory
     /// as a soft limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(custom(at_most(self.limits.as_ref())), dive)]
     pub requests: Option<Amounts>,
     /// What is never exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub limits: Option<Amounts>,
 }
 
 /// Amounts of cpu and memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
 pub struct Amounts {
     /// Cores: `1`, `250m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(custom(cpu_amount))]
     pub cpu: Option<Quantity>,
     /// Bytes: `128Mi`, `1G`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(custom(memory_amount))]
     pub memory: Option<Quantity>,
 }
 
 /// How it is known that a replica works: exactly one of http, tcp, exec. Without one, the image's own check counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.http), has(self.tcp), has(self.exec)].filter(x, x).size() == 1")
     .message("exactly one of http, tcp, exec must be set").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.interval) || duration(self.interval) > duration('0s')")
-    .message("interval must be longer than 0s: leave it out for 5s").reason(Reason::FieldValueInvalid).field_path(".interval"),
+    .message("interval must be longer than 0s: remove it for the default, 5s").reason(Reason::FieldValueInvalid).field_path(".interval"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
-    .message("timeout must be longer than 0s: leave it out for 2s").reason(Reason::FieldValueInvalid).field_path(".timeout"))]
+    .message("timeout must be longer than 0s: remove it for the default, 2s").reason(Reason::FieldValueInvalid).field_path(".timeout"))]
+#[garde(allow_unvalidated)]
+#[garde(context(Vec<Port>))]
 pub struct HealthCheck {
     /// GET answers with a status below 400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub http: Option<HttpCheck>,
     /// A connection is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub tcp: Option<TcpCheck>,
     /// A command in the container ends with 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,20 +198,26 @@ pub struct HealthCheck {
 }
 
 /// An HTTP check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(context(Vec<Port>))]
 pub struct HttpCheck {
     /// The path to GET. Default `/`.
     #[serde(default = "slash")]
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^/[^\s]*$"))]
     pub path: String,
     /// The container port, by number or name.
+    #[garde(custom(tcp_port))]
     pub port: PortRef,
 }
 
 /// A TCP check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[garde(allow_unvalidated)]
+#[garde(context(Vec<Port>))]
 pub struct TcpCheck {
     /// The container port, by number or name.
+    #[garde(custom(tcp_port))]
     pub port: PortRef,
 }
 
@@ -213,7 +233,7 @@ pub struct ExecCheck {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.maxRetries) || self.maxRetries == 0 || self.condition == 'OnFailure'")
-    .message("maxRetries does nothing unless condition is OnFailure: set that, or leave maxRetries out").reason(Reason::FieldValueForbidden).field_path(".maxRetries"))]
+    .message("maxRetries has no effect unless condition is OnFailure: set condition to OnFailure, or remove maxRetries").reason(Reason::FieldValueForbidden).field_path(".maxRetries"))]
 pub struct RestartPolicy {
     /// Always (default), OnFailure or Never.
     #[serde(default)]
@@ -237,10 +257,11 @@ pub enum RestartCondition {
 }
 
 /// A directory in the container that does not come from the image: exactly one of volume, configMap, secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.volume), has(self.configMap), has(self.secret)].filter(x, x).size() == 1")
     .message("exactly one of volume, configMap, secret must be set").reason(Reason::FieldValueInvalid))]
+#[garde(allow_unvalidated)]
 pub struct VolumeMount {
     /// A name of its own; a named volume is kept under it from release to release.
     #[schemars(
@@ -250,6 +271,7 @@ pub struct VolumeMount {
     pub name: String,
     /// Where it is in the container.
     #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[^:\s]+$"))]
+    #[garde(custom(mount_directory))]
     pub mount_path: String,
     /// Storage that outlives containers and releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -288,9 +310,9 @@ pub struct NamedVolume {}
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.progressDeadline) || duration(self.progressDeadline) > duration('0s')")
-    .message("progressDeadline must be longer than 0s: leave it out for 5m").reason(Reason::FieldValueInvalid).field_path(".progressDeadline"),
+    .message("progressDeadline must be longer than 0s: remove it for the default, 5m").reason(Reason::FieldValueInvalid).field_path(".progressDeadline"),
     validation = Rule::new("!has(self.minReady) || duration(self.minReady) < (has(self.progressDeadline) ? duration(self.progressDeadline) : duration('5m'))")
-    .message("minReady must be shorter than progressDeadline (default 5m), or no release could ever succeed: raise progressDeadline").reason(Reason::FieldValueInvalid).field_path(".minReady"))]
+    .message("minReady must be shorter than progressDeadline (default 5m), because no release could succeed otherwise: raise progressDeadline").reason(Reason::FieldValueInvalid).field_path(".minReady"))]
 pub struct Rollout {
     /// StartFirst (default) or StopFirst, which is chosen by itself with host ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -314,6 +336,91 @@ pub enum Strategy {
     StartFirst,
     /// Old ones are stopped before new ones start.
     StopFirst,
+}
+
+/// Checks that no request is above its limit.
+fn at_most(limits: Option<&Amounts>) -> impl FnOnce(&Option<Amounts>, &()) -> garde::Result + '_ {
+    move |requests, ()| {
+        let (Some(requests), Some(limits)) = (requests, limits) else {
+            return Ok(());
+        };
+        let cpu = |amounts: &Amounts| amounts.cpu.as_ref().and_then(Quantity::nano_cores);
+        let memory = |amounts: &Amounts| amounts.memory.as_ref().and_then(Quantity::bytes);
+        for (name, request, limit) in [
+            ("cpu", cpu(requests), cpu(limits)),
+            ("memory", memory(requests), memory(limits)),
+        ] {
+            if request.zip(limit).is_some_and(|(request, limit)| request > limit) {
+                return invalid(format!(
+                    "has more {name} than limits.{name}: lower it, or raise the limit"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that no two ports have one name.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes a reference to its context"
+)]
+pub(super) fn distinct_port_names(ports: &[Port], (): &()) -> garde::Result {
+    let names = ports.iter().filter_map(|port| port.name.as_deref());
+    match first_duplicate(names) {
+        Some(name) => invalid(format!(
+            "has the name {name:?} twice: give each port a name of its own"
+        )),
+        None => Ok(()),
+    }
+}
+
+impl PortRef {
+    /// Returns the number of the TCP port that a health check refers to.
+    ///
+    /// # Errors
+    /// What is wrong with the reference, and the solution; the message continues the path of the field.
+    pub fn number(&self, ports: &[Port]) -> Result<u16, String> {
+        match self {
+            Self::Number(number) => u16::try_from(*number)
+                .ok()
+                .filter(|number| *number > 0)
+                .ok_or_else(|| format!("{number} is not a port: use a number from 1 to 65535")),
+            Self::Name(name) => match ports.iter().find(|port| port.name.as_ref() == Some(name)) {
+                Some(port) if port.protocol == Protocol::Udp => {
+                    Err(format!("{name:?} is a UDP port: use the name of a TCP port"))
+                }
+                Some(port) => u16::try_from(port.container_port)
+                    .map_err(|_| format!("{name:?} has no number from 1 to 65535: change its containerPort")),
+                None => Err(format!(
+                    "{name:?} is not a name in spec.ports: add it there, or use the number"
+                )),
+            },
+        }
+    }
+}
+
+/// Checks that the port of a health check exists.
+#[expect(clippy::ptr_arg, reason = "garde passes the context by reference")]
+fn tcp_port(port: &PortRef, ports: &Vec<Port>) -> garde::Result {
+    port.number(ports).map_or_else(invalid, |_| Ok(()))
+}
+
+/// Checks that no two volumes are mounted at one path.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes a reference to its context"
+)]
+pub(super) fn distinct_mount_paths(volumes: &[VolumeMount], (): &()) -> garde::Result {
+    let paths = volumes
+        .iter()
+        .map(|volume| volume.mount_path.trim_end_matches('/'));
+    match first_duplicate(paths) {
+        Some(path) => invalid(format!(
+            "has the mountPath {path:?} twice: give each volume a path of its own"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn slash() -> String {

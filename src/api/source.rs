@@ -1,15 +1,18 @@
 //! `spec.source` of an Application: where what should run comes from.
 
+use garde::Validate;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::forge_source::{BitbucketRepository, GitLabProject, OwnedRepository};
 use super::git_ref::{GitRef, is_root, root};
+use super::validation::file_path;
 use super::values::{Later, LocalRef, is_false};
+use super::webhook::TriggerWebhook;
 
 /// Where the Application comes from: exactly one, or none to run nothing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.github), has(self.gitlab), has(self.bitbucket), has(self.gitea), has(self.git), has(self.docker), has(self.drop)].filter(x, x).size() <= 1")
@@ -17,21 +20,27 @@ use super::values::{Later, LocalRef, is_false};
     validation = Rule::new("!has(self.drop)")
         .message("drop is not in this version of Davit yet: use git or docker").reason(Reason::FieldValueForbidden)
 )]
+#[garde(allow_unvalidated)]
 pub struct Source {
     /// A repository of a GitHub that a GitProvider connects to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub github: Option<OwnedRepository>,
     /// A project of a GitLab that a GitProvider connects to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub gitlab: Option<GitLabProject>,
     /// A repository of a Bitbucket workspace that a GitProvider connects to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub bitbucket: Option<BitbucketRepository>,
     /// A Git repository by its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub git: Option<GitSource>,
     /// A repository of a Gitea or Forgejo that a GitProvider connects to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
     pub gitea: Option<OwnedRepository>,
     /// An image that is run as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,20 +107,21 @@ impl Source {
 }
 
 /// A Git repository by its URL, over https or ssh.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.url.matches('^((https?|ssh|file)://[^ ]+|[A-Za-z0-9._-]+@[^ /:@]+:[^ ]+)$')")
         .message("url must be https://host/path, ssh://user@host/path or user@host:path").reason(Reason::FieldValueInvalid).field_path(".url"),
     validation = Rule::new("!self.url.matches('^[a-z+]+://[^/@]*:[^/@]*@')")
-        .message("url must not hold a password: put it in a Secret and name that in secretRef").reason(Reason::FieldValueInvalid),
+        .message("url must not contain a password: put it into a Secret and name that in secretRef").reason(Reason::FieldValueInvalid),
     validation = Rule::new("!has(self.insecureIgnoreHostKey) || !self.insecureIgnoreHostKey || self.url.startsWith('ssh://') || !self.url.contains('://')")
         .message("insecureIgnoreHostKey has no effect unless url is ssh:// or user@host:path: remove it; to trust your own CA, put ca.crt into the Secret of secretRef").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.secretRef) || !self.url.startsWith('file://')")
-        .message("secretRef does nothing where url is file://: leave it out").reason(Reason::FieldValueForbidden).field_path(".secretRef"),
+        .message("secretRef has no effect if url begins with file://: remove it").reason(Reason::FieldValueForbidden).field_path(".secretRef"),
     validation = Rule::new("!self.url.startsWith('http://') || self.url.matches('^http://(localhost|127[.][0-9.]+|\\\\[::1\\\\])(:[0-9]+)?/')")
         .message("url must begin with https:// or ssh://: http:// is for this machine only, because the network could read and change the source").reason(Reason::FieldValueInvalid).field_path(".url")
 )]
+#[garde(allow_unvalidated)]
 pub struct GitSource {
     /// `https://host/path`, `ssh://user@host/path` or `user@host:path`. With davit's flag `--allow-local-sources` also
     /// `http://localhost/path` and `file:///path`.
@@ -123,6 +133,7 @@ pub struct GitSource {
     /// The directory of the repository that is built. Default: its root.
     #[serde(default = "root", skip_serializing_if = "is_root")]
     #[schemars(length(max = 1024))]
+    #[garde(custom(file_path))]
     pub path: String,
     /// Fetch submodules too, by the same rules. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -156,10 +167,12 @@ pub struct DockerSource {
         .message("tagPattern does nothing unless on is Tag: set on to Tag, or leave tagPattern out").reason(Reason::FieldValueForbidden).field_path(".tagPattern"),
     validation = Rule::new("!has(self.watchPaths) || !has(self.on) || self.on == 'Push'")
         .message("watchPaths does nothing unless on is Push: a tag, or a release that is asked for, is deployed whatever it changes; leave watchPaths out").reason(Reason::FieldValueForbidden).field_path(".watchPaths"),
-    validation = Rule::new("!has(self.requireChecks)")
-        .message("requireChecks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.requireChecks) || !has(self.on) || self.on != 'Manual'")
+        .message("requireChecks does nothing with on: Manual, which deploys no commit by itself: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".requireChecks"),
     validation = Rule::new("!has(self.pollInterval) || !has(self.on) || self.on != 'Manual' || duration(self.pollInterval) == duration('0s')")
-        .message("pollInterval does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".pollInterval")
+        .message("pollInterval does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".pollInterval"),
+    validation = Rule::new("!has(self.webhook) || !has(self.on) || self.on != 'Manual'")
+        .message("webhook does nothing with on: Manual, which follows no branch or tag: leave one of them out").reason(Reason::FieldValueForbidden).field_path(".webhook")
 )]
 pub struct Trigger {
     /// `Push` (default): when the branch or image tag moves. `Tag`: when another tag is the highest that matches
@@ -170,6 +183,9 @@ pub struct Trigger {
     /// commit or digest itself never moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<super::values::Duration>,
+    /// A URL of the Application's own, in `status.webhookUrl`, for sources without a GitProvider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<TriggerWebhook>,
     /// Which tags are followed with `on: Tag`, such as `v*` or `web/v[0-9]*`; `*` stands for any characters but `/`. The
     /// highest by semantic version is deployed; tags that are none are below those, in the order of their numbers. Default
     /// every tag.
@@ -181,9 +197,19 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 1024)))]
     pub watch_paths: Option<Vec<String>>,
-    /// Not in this version yet.
+    /// Deploy a commit only when its checks at the forge have passed. For sources of a GitProvider. Default not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub require_checks: Option<bool>,
+    pub require_checks: Option<RequireChecks>,
+}
+
+/// Which checks of a commit must have passed: statuses, and runs of workflows and pipelines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequireChecks {
+    /// The checks by name. Default all that the forge reports, unchanged for 30 seconds: later jobs of a workflow appear only
+    /// when earlier ones have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    pub names: Vec<String>,
 }
 
 /// What makes a new commit or image deploy by itself: `Push` that the branch or image tag moves, `Tag` that another tag is

@@ -102,6 +102,18 @@ impl Quantity {
         self.scaled(0)
     }
 
+    /// Returns an amount of cpu in thousand-millionths of a core, or `None` if it is not from 1m to 1000 cores.
+    pub fn nano_cores(&self) -> Option<u64> {
+        let milli = self.milli().filter(|milli| (1..=1_000_000).contains(milli))?;
+        u64::try_from(milli * 1_000_000).ok()
+    }
+
+    /// Returns an amount of memory in bytes, or `None` if it is 0, or 1Pi and more.
+    pub fn bytes(&self) -> Option<u64> {
+        let bytes = u64::try_from(self.whole()?).ok()?;
+        (1..1 << 50).contains(&bytes).then_some(bytes)
+    }
+
     /// Returns the amount times 10 to the power of `scale`, rounded up. Exact: a decimal has no exact binary form.
     fn scaled(&self, scale: i32) -> Option<u128> {
         let text = self.0.strip_prefix('+').unwrap_or(&self.0);

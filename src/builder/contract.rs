@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
 use crate::api::{BuildKind, Dockerfile, Railpack, StaticSite};
+use crate::image::{Deleted, RegistryAccess, RegistryLogins};
 use crate::job_log::JobLog;
 use crate::model::{AppId, RegistryLogin};
 use crate::redact::Secret;
@@ -45,6 +46,25 @@ impl BuildType {
     }
 }
 
+/// Where an image is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Export {
+    /// In the engine that builds it.
+    #[default]
+    Engine,
+    /// In a registry only: containers run elsewhere.
+    Registry,
+    /// In a registry, and in the engine that runs it.
+    EngineAndRegistry,
+}
+
+impl Export {
+    /// Whether the image is pushed.
+    pub fn is_pushed(self) -> bool {
+        self != Self::Engine
+    }
+}
+
 /// One build, decided to the last detail.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
@@ -66,8 +86,8 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, Secret>,
     /// Labels of the image besides our own (see [`NAMESPACE`] and its neighbours), which are always there and win.
     pub labels: BTreeMap<String, String>,
-    /// Credentials for base images, by registry host.
-    pub registries: BTreeMap<String, RegistryLogin>,
+    /// Credentials for base images.
+    pub registries: RegistryLogins,
     /// Build without the cache.
     pub no_cache: bool,
     /// Nano-cores; nothing for no limit. BuildKit inside a Docker Engine has no limit for a single build (it ignores
@@ -106,6 +126,31 @@ pub trait Builder: Send + Sync {
     /// The image that `tag` names, if it is there and bears our labels: an image that is there already is not built
     /// again.
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError>;
+
+    /// Pushes the image that `tag` names to the registry in its name. The result's `id` is `tag@digest`. With
+    /// [`Export::Registry`] the engine loses the tag.
+    async fn push(
+        &self,
+        image: &BuiltImage,
+        export: Export,
+        login: Option<&RegistryLogin>,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError>;
+
+    /// The image that `tag` names at its registry, if it exists there; with [`Export::EngineAndRegistry`] the engine pulls it
+    /// if it does not have it. `id` as in [`Builder::push`]; `builder` may be empty.
+    async fn find_pushed(
+        &self,
+        tag: &str,
+        export: Export,
+        login: Option<&RegistryLogin>,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Option<BuiltImage>, BuildError>;
+
+    /// Deletes a pushed image (`repository:tag@digest`) from its registry, with all of its tags.
+    async fn delete_pushed(&self, image: &str, access: &RegistryAccess) -> Result<Deleted, BuildError>;
 
     /// Gives an image that Davit pulled, for this or another Application, a tag of this installation, by which it is found and
     /// removed like a built image. Returns false if the image does not exist or was on the engine before any pull by Davit:

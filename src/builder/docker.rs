@@ -9,15 +9,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::buildkit::{BuildKit, BuildOptions, Place, shared_key};
-use super::contract::{BuildRequest, BuildType, Builder, BuiltImage};
+use super::contract::{BuildRequest, BuildType, Builder, BuiltImage, Export};
 use super::error::BuildError;
 use super::image_ownership::Owner;
 use super::paths::Root;
 use super::railpack::{self, Railpack};
 use super::{detect, dockerfile, images, labels, static_site};
 use crate::api;
+use crate::image::{self, Deleted, RegistryAccess, RegistryOptions};
 use crate::job_log::JobLog;
-use crate::model::AppId;
+use crate::model::{AppId, RegistryLogin};
 
 /// Settings of a [`DockerBuilder`].
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct BuilderOptions {
     pub instance: String,
     /// What sets it apart from another one of that name: only its own images are found and removed. Empty by default.
     pub installation: String,
+    /// How registries are reached to delete images.
+    pub registries: RegistryOptions,
     /// The railpack program. By default `railpack` in the directories where Linux systems keep programs.
     pub railpack: Railpack,
 }
@@ -44,6 +47,7 @@ impl BuilderOptions {
             engine,
             instance: instance.into(),
             installation: String::new(),
+            registries: RegistryOptions::default(),
             railpack: Railpack {
                 program: "railpack".into(),
                 path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
@@ -110,7 +114,7 @@ impl Builder for DockerBuilder {
         );
         let (root, found) = blocking(move || {
             let root = Root::open(&top, &path)?;
-            let detected = || detect::detect(|path| root.has_file(path));
+            let detected = || detect(|path| root.has_file(path));
             let found = given.map_or_else(detected, Ok);
             Ok((root, found))
         })
@@ -169,6 +173,56 @@ impl Builder for DockerBuilder {
 
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
         images::find(&self.docker, self.options.owner(), tag).await
+    }
+
+    async fn push(
+        &self,
+        built: &BuiltImage,
+        export: Export,
+        login: Option<&RegistryLogin>,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError> {
+        let digest = image::push(&self.docker, &built.tag, login, log, cancel).await?;
+        if export == Export::Registry {
+            images::remove(&self.docker, self.options.owner(), &built.tag).await?;
+        }
+        Ok(BuiltImage {
+            id: format!("{}@{digest}", built.tag),
+            ..built.clone()
+        })
+    }
+
+    async fn find_pushed(
+        &self,
+        tag: &str,
+        export: Export,
+        login: Option<&RegistryLogin>,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Option<BuiltImage>, BuildError> {
+        let Some(digest) = image::pushed_digest(&self.docker, tag, login).await? else {
+            return Ok(None);
+        };
+        let id = format!("{tag}@{digest}");
+        log.write(&format!("{id} exists and is not built again"));
+        let mut builder = String::new();
+        if export == Export::EngineAndRegistry {
+            image::pull(&self.docker, &id, login, log, cancel).await?;
+            images::tag(&self.docker, &id, tag).await?;
+            let found = images::inspect(&self.docker, tag).await?;
+            let label = found.and_then(|(_, labels)| labels.get(labels::BUILDER).cloned());
+            builder = label.unwrap_or_default();
+        }
+        Ok(Some(BuiltImage {
+            id,
+            tag: tag.to_owned(),
+            builder,
+        }))
+    }
+
+    async fn delete_pushed(&self, image: &str, access: &RegistryAccess) -> Result<Deleted, BuildError> {
+        Ok(image::delete(image, access, &self.options.registries).await?)
     }
 
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {

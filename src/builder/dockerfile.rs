@@ -5,6 +5,7 @@ use super::contract::BuildRequest;
 use super::error::BuildError;
 use super::paths::Root;
 use crate::api::{Dockerfile, Reason};
+use crate::image::ImageName;
 
 const PATH: &str = "spec.build.dockerfile.path";
 const CONTEXT: &str = "spec.build.dockerfile.context";
@@ -20,6 +21,7 @@ pub fn plan(
 ) -> Result<SolveRequest, BuildError> {
     let context = root.directory(CONTEXT, &dockerfile.context, Reason::PathNotFound)?;
     let text = root.read(PATH, &dockerfile.path, Reason::DockerfileNotFound)?;
+    let images = base_images(&String::from_utf8_lossy(&text));
     // BuildKit gets the Dockerfile apart from the context, so that `.dockerignore` may leave it out there.
     let name = dockerfile
         .path
@@ -51,7 +53,37 @@ pub fn plan(
         target: dockerfile.target.clone(),
         args: request.args.clone(),
         secrets: request.secrets.clone(),
+        images,
     })
+}
+
+/// The images that a Dockerfile names: its base images, those that it copies from, and its frontend. A name with a variable
+/// is left out.
+pub fn base_images(text: &str) -> Vec<ImageName> {
+    let mut names = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let lower = line.to_ascii_lowercase();
+        if let Some(comment) = line.strip_prefix('#') {
+            names.extend(comment.trim().strip_prefix("syntax=").map(str::trim));
+        } else if lower.starts_with("from ") {
+            names.extend(
+                line.split_whitespace()
+                    .skip(1)
+                    .find(|word| !word.starts_with("--")),
+            );
+        } else {
+            let words = line.split(|char: char| char.is_whitespace() || char == ',');
+            names.extend(words.filter_map(|word| {
+                let word = word.trim_start_matches("--mount=");
+                word.strip_prefix("--from=")
+                    .or_else(|| word.strip_prefix("from="))
+            }));
+        }
+    }
+    names
+        .into_iter()
+        .filter_map(|name| ImageName::parse(name).ok())
+        .collect()
 }
 
 /// Path and content of the `.dockerignore` that applies: the one of this Dockerfile, else that of the context. Symbolic
@@ -64,4 +96,26 @@ fn ignore_file(root: &Root, dockerfile: &Dockerfile) -> Result<Option<(String, V
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_a_dockerfile_are_found() {
+        let text = "# syntax=r.example/frontend:1\nARG V=1\nFROM --platform=linux/amd64 r.example/base:1 AS build\n\
+                    from q.example/$NAME\nCOPY --from=r.example/files:2 /a /b\n\
+                    RUN --mount=type=bind,from=r.example/mounted,target=/x true\nRUN echo from nginx\n";
+        let found: Vec<String> = base_images(text).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "r.example/frontend:1",
+                "r.example/base:1",
+                "r.example/files:2",
+                "r.example/mounted:latest"
+            ]
+        );
+    }
 }

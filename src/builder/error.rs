@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
+use crate::image::{ImageError, PushError};
 
 /// The field that stands for the source's directory until [`BuildError::with_source_path`] replaces it.
 pub(super) const SOURCE_PATH: &str = "spec.source.git.path";
@@ -12,10 +13,10 @@ pub(super) const SOURCE_PATH: &str = "spec.source.git.path";
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No type given and none fits.
-    #[error("find out how to build {0}")]
+    #[error("no build type was detected for {0}")]
     NotDetected(String),
     /// A path that the spec names is not there.
-    #[error("find {field}: {path} is not in the source")]
+    #[error("{path} not found in the source")]
     PathNotFound {
         /// The field that names it.
         field: &'static str,
@@ -25,7 +26,7 @@ pub enum BuildError {
         reason: Reason,
     },
     /// A path leads out of the source.
-    #[error("read {field}: {path} leads out of the source")]
+    #[error("{path} is outside of the source")]
     PathEscapes {
         /// The field that names it.
         field: &'static str,
@@ -33,10 +34,10 @@ pub enum BuildError {
         path: String,
     },
     /// A file of the source has a name that the engine's protocol cannot carry.
-    #[error("send the source to the engine: the name of the file {0} is not UTF-8")]
+    #[error("the name of the file {0} is not UTF-8")]
     FileName(String),
     /// A file that controls the build cannot be used.
-    #[error("read {path}: {why}")]
+    #[error("{path} cannot be read: {why}")]
     ControlFile {
         /// The file.
         path: String,
@@ -44,13 +45,13 @@ pub enum BuildError {
         why: String,
     },
     /// The build itself failed.
-    #[error("build the image: {0}")]
+    #[error("the build failed: {0}")]
     Failed(String),
     /// A tool could not download what it needs.
     #[error("{0}")]
     Temporary(String),
     /// A field asks for what this builder cannot do.
-    #[error("use {field}: {why}")]
+    #[error("{field} is not supported: {why}")]
     NotSupported {
         /// The field.
         field: &'static str,
@@ -58,31 +59,37 @@ pub enum BuildError {
         why: String,
     },
     /// A base image is not there.
-    #[error("pull a base image: {0}")]
+    #[error("a base image was not found: {0}")]
     BaseImage(String),
     /// A registry does not let us have a base image.
-    #[error("pull a base image: {0}")]
+    #[error("the registry refused to send a base image: {0}")]
     BaseImageDenied(String),
     /// The registry of a base image cannot be reached.
-    #[error("pull a base image: {0}")]
+    #[error("the registry of a base image cannot be reached: {0}")]
     RegistryUnreachable(String),
+    /// The image is not at its registry.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// An image of a registry cannot be pulled.
+    #[error(transparent)]
+    Pull(#[from] ImageError),
     /// It took too long.
-    #[error("build the image within {0:?}")]
+    #[error("the build took longer than {0:?}")]
     Timeout(Duration),
     /// It was cancelled, and the engine has stopped.
     #[error("the build was cancelled")]
     Cancelled,
     /// No space.
-    #[error("build the image: no space left on the engine's disk")]
+    #[error("the build failed: no space left on the engine's disk")]
     DiskFull,
     /// The engine does not answer.
-    #[error("reach the container engine: {0}")]
+    #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
     /// Anything else.
-    #[error("build the image: {0}")]
+    #[error("the engine failed to build the image: {0}")]
     Engine(String),
     /// A file of the source cannot be read.
-    #[error("read the source")]
+    #[error("the source cannot be read")]
     Io(#[source] std::io::Error),
 }
 
@@ -107,6 +114,8 @@ impl BuildError {
 impl Explain for BuildError {
     fn class(&self) -> Class {
         match self {
+            Self::Push(error) => error.class(),
+            Self::Pull(error) => error.class(),
             Self::NotDetected(_)
             | Self::PathNotFound { .. }
             | Self::PathEscapes { .. }
@@ -129,6 +138,8 @@ impl Explain for BuildError {
 
     fn reason(&self) -> Reason {
         match self {
+            Self::Push(error) => error.reason(),
+            Self::Pull(error) => error.reason(),
             Self::NotDetected(_) => Reason::BuildTypeNotDetected,
             Self::PathNotFound { reason, .. } => *reason,
             Self::PathEscapes { .. } => Reason::PathEscapes,
@@ -149,27 +160,28 @@ impl Explain for BuildError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Push(error) => error.hint(),
+            Self::Pull(error) => error.hint(),
             Self::NotDetected(_) => {
                 Some("set spec.build.dockerfile, spec.build.static or spec.build.railpack".to_owned())
             }
             Self::PathNotFound { field, .. } | Self::PathEscapes { field, .. } => {
                 Some(format!("set {field} to a path inside the repository"))
             }
-            Self::FileName(_) => Some(
-                "rename it in the repository, or leave the directory that it is in out with .dockerignore"
-                    .to_owned(),
-            ),
+            Self::FileName(_) => {
+                Some("rename it in the repository, or exclude its directory in .dockerignore".to_owned())
+            }
             Self::ControlFile { path, .. } => Some(format!(
                 "make {path} a UTF-8 file of the repository, or a link to one"
             )),
-            Self::Failed(_) => Some("its last lines are in status.failure.logTail of the Release".to_owned()),
-            Self::NotSupported { field, .. } => Some(format!("remove {field}")),
+            Self::Failed(_) => Some("read status.failure.logTail of the Release".to_owned()),
+            Self::NotSupported { .. } => Some("remove the field".to_owned()),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {
-                Some("check the FROM lines and the registry's credentials".to_owned())
+                Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())
             }
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
-            Self::DiskFull => Some("free space on the engine's disk; the build is tried again".to_owned()),
+            Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::RegistryUnreachable(_)
             | Self::Temporary(_)

@@ -11,17 +11,22 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::contract::{BuildRequest, BuildType, Builder, BuiltImage};
+use super::contract::{BuildRequest, BuildType, Builder, BuiltImage, Export};
 use super::error::BuildError;
 use crate::api::Reason;
+use crate::image::{Deleted, RegistryAccess, RegistryLogins};
 use crate::job_log::JobLog;
-use crate::model::AppId;
+use crate::model::{AppId, RegistryLogin};
 
 #[derive(Default)]
 struct State {
     images: BTreeMap<String, (AppId, BuiltImage)>,
+    /// Pushed images by tag, with `tag@digest`.
+    registry: BTreeMap<String, BuiltImage>,
+    push_failures: VecDeque<BuildError>,
     failures: VecDeque<BuildError>,
     built: Vec<String>,
+    registries: RegistryLogins,
     active: usize,
     most: usize,
     held: bool,
@@ -70,6 +75,16 @@ impl FakeBuilder {
         self.state.lock().failures.push_back(error);
     }
 
+    /// The next push fails with this.
+    pub fn fail_next_push(&self, error: BuildError) {
+        self.state.lock().push_failures.push_back(error);
+    }
+
+    /// The tags in the registry.
+    pub fn pushed(&self) -> Vec<String> {
+        self.state.lock().registry.keys().cloned().collect()
+    }
+
     /// From now on no build ends before [`FakeBuilder::go_on`].
     pub fn hold(&self) {
         self.state.lock().held = true;
@@ -88,6 +103,11 @@ impl FakeBuilder {
     /// The Releases that something was built for, in this order, those that failed too.
     pub fn built(&self) -> Vec<String> {
         self.state.lock().built.clone()
+    }
+
+    /// The credentials for base images that the last build got.
+    pub fn registries(&self) -> RegistryLogins {
+        self.state.lock().registries.clone()
     }
 
     /// How many builds run now.
@@ -126,6 +146,7 @@ impl Builder for FakeBuilder {
             return Err(BuildError::Cancelled);
         }
         let _active = Active::begin(&self.state, &request.release);
+        self.state.lock().registries.clone_from(&request.registries);
         let name = match &request.build_type {
             Some(BuildType::Dockerfile(settings)) => settings.path.as_str(),
             Some(other) => {
@@ -174,6 +195,46 @@ impl Builder for FakeBuilder {
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
         let state = self.state.lock();
         Ok(state.images.get(tag).map(|(_, image)| image.clone()))
+    }
+
+    async fn push(
+        &self,
+        built: &BuiltImage,
+        export: Export,
+        _login: Option<&RegistryLogin>,
+        log: &JobLog,
+        _cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError> {
+        log.write(&format!("Pushing {}", built.tag));
+        let mut state = self.state.lock();
+        if let Some(failure) = state.push_failures.pop_front() {
+            return Err(failure);
+        }
+        let pushed = BuiltImage {
+            id: format!("{}@{}", built.tag, built.id),
+            ..built.clone()
+        };
+        state.registry.insert(built.tag.clone(), pushed.clone());
+        if export == Export::Registry {
+            state.images.remove(&built.tag);
+        }
+        Ok(pushed)
+    }
+
+    async fn find_pushed(
+        &self,
+        tag: &str,
+        _export: Export,
+        _login: Option<&RegistryLogin>,
+        _log: &JobLog,
+        _cancel: &CancellationToken,
+    ) -> Result<Option<BuiltImage>, BuildError> {
+        Ok(self.state.lock().registry.get(tag).cloned())
+    }
+
+    async fn delete_pushed(&self, image: &str, _access: &RegistryAccess) -> Result<Deleted, BuildError> {
+        self.state.lock().registry.retain(|_, pushed| pushed.id != image);
+        Ok(Deleted::Done)
     }
 
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {

@@ -130,16 +130,19 @@ pub async fn adopt(docker: &Docker, image: &str, tag: &str, pulled: bool) -> Res
     if !pulled && !tags.iter().any(|tag| tag.starts_with(ANY_DAVIT)) {
         return Ok(false);
     }
+    self::tag(docker, image, tag).await?;
+    Ok(true)
+}
+
+/// Gives an image a tag.
+pub async fn tag(docker: &Docker, image: &str, tag: &str) -> Result<(), BuildError> {
     let (repository, version) = split(tag);
     let options = TagImageOptionsBuilder::new()
         .repo(repository)
         .tag(version)
         .build();
-    docker
-        .tag_image(image, Some(options))
-        .await
-        .map_err(|error| engine(&error))?;
-    Ok(true)
+    let tagged = docker.tag_image(image, Some(options)).await;
+    tagged.map_err(|error| engine(&error))
 }
 
 /// As [`super::contract::Builder::remove`]; what is not ours stays.

@@ -19,7 +19,8 @@ mod railpack;
 mod static_site;
 
 pub use buildkit::Place;
-pub use contract::{BuildRequest, BuildType, Builder, BuiltImage};
+pub use contract::{BuildRequest, BuildType, Builder, BuiltImage, Export};
+pub use detect::detect;
 pub use docker::{BuilderOptions, DockerBuilder};
 pub use error::BuildError;
 pub use image_ownership::{mark as image_mark, prefix as image_prefix};

@@ -173,6 +173,7 @@ fn refused(error: io::Error, field: &'static str, path: String, reason: Reason) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Problem;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -227,12 +228,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         for path in ["nothing", "../x"] {
             let error = Root::open(root.path(), path).unwrap_err();
-            let told = error.with_source_path("spec.source.gitea.path").to_string();
-            assert!(told.contains(" spec.source.gitea.path: "), "{told}");
+            let told = Problem::of(&error.with_source_path("spec.source.gitea.path")).message;
+            assert!(told.contains("set spec.source.gitea.path to"), "{told}");
         }
         let root = Root::open(root.path(), "/").unwrap();
         let error = root.directory("f", "nothing", Reason::PathNotFound).unwrap_err();
-        let told = error.with_source_path("spec.source.gitea.path").to_string();
-        assert!(told.contains(" f: "), "{told}");
+        let told = Problem::of(&error.with_source_path("spec.source.gitea.path")).message;
+        assert!(told.contains("set f to"), "{told}");
     }
 }

@@ -8,6 +8,7 @@ use super::contract::BuildRequest;
 use super::error::BuildError;
 use super::paths::Root;
 use crate::api::{Reason, StaticSite};
+use crate::image::ImageName;
 
 const PUBLISH: &str = "spec.build.static.publishDirectory";
 const IMAGE: &str = "spec.build.static.image";
@@ -57,6 +58,11 @@ pub fn plan(root: &Root, site: &StaticSite, request: &BuildRequest) -> Result<So
         target: None,
         args: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        images: site
+            .image
+            .iter()
+            .filter_map(|image| ImageName::parse(image).ok())
+            .collect(),
     })
 }
 

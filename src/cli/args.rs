@@ -135,6 +135,27 @@ pub struct Controller {
     /// The most that the cache of Git repositories may hold, in MiB.
     #[arg(long, env = "DAVIT_GIT_CACHE", default_value_t = 2048, value_name = "MIB")]
     pub git_cache: u64,
+    /// The registry, with the beginning of a path if it has one, to which every built image is pushed: registry.example.com/davit.
+    /// The repository is below it, NAMESPACE/NAME; spec.image of an Application names another one.
+    #[arg(long, env = "DAVIT_REGISTRY", value_name = "HOST[/PATH]")]
+    pub registry: Option<String>,
+    /// The credentials of --registry: a Docker configuration, such as config.json of docker login. It is read at each use.
+    #[arg(
+        long,
+        env = "DAVIT_REGISTRY_CONFIG",
+        value_name = "FILE",
+        requires = "registry"
+    )]
+    pub registry_config: Option<PathBuf>,
+    /// A registry where Davit deletes old images over plain HTTP; may be given several times. The engine, which pushes and
+    /// pulls, needs the same registry in its insecure-registries.
+    #[arg(
+        long,
+        env = "DAVIT_INSECURE_REGISTRY",
+        value_name = "HOST[:PORT]",
+        value_delimiter = ','
+    )]
+    pub insecure_registry: Vec<String>,
     /// For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine.
     #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
     pub allow_local_sources: bool,

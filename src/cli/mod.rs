@@ -63,7 +63,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Client(command) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
-            .block_on(client::run(command)),
+            .block_on(client::run(command, Cli::command())),
     }
 }
 

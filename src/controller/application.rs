@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use kube::runtime::controller::Action as Requeue;
+use kube::{Resource as _, ResourceExt as _};
 
-use crate::api::{Application, ApplicationStatus, Release};
+use crate::api::{Application, ApplicationStatus, Reason, Release};
+use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::application_status::{self, status};
+use crate::plan::commit_status;
+use crate::plan::endpoint;
 use crate::plan::state::ReleaseView;
-use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue};
+use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue, rollback};
 
 use super::context::Context;
 use super::dereference::Reader;
@@ -42,14 +45,21 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     let input = PlanInput::new(&app, releases, inputs, decision, observed, now); // pure
     let plan = plan(&input, now); // pure
     let app = announce(&ctx, &input, &plan, now).await?; // client
+    let forge = origin.as_ref().and_then(Origin::forge).cloned();
     let executor = Executor::new(&ctx, &id, &input, origin, &reader, now);
     let records = executor.run(&plan).await; // client, runtime
     if records.removed && app.metadata.deletion_timestamp.is_some() {
         return Ok(Requeue::await_change());
     }
-    let (records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
-    let new = status(&input, &records, &running, now); // pure
+    let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
+    commit_status_ended(&ctx, &id, &input, &mut records).await; // client
+    let mut new = status(&input, &records, &running, now); // pure
+    let secret = webhook_secret(&app, &reader).await; // client
+    endpoint::report(&app, &ctx.install.webhooks, secret, &mut new, now); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
+    if let Some((forge, due)) = forge.zip(commit_status::due(&id, &input, &records, &new.urls)) {
+        ctx.commit_statuses.begin(&id, &forge, due); // in the background
+    }
     let next = requeue(&input, &plan, &records, new.retry.as_ref(), now); // pure
     Ok(Requeue::requeue(next))
 }
@@ -68,7 +78,42 @@ async fn dereference(
         let fresh = pin::fresh_source(app, releases);
         ctx.resolver.resolve(id, app, reader, fresh).await
     };
-    resolution.into_inputs(reader.values(&app.spec).await)
+    let (mut inputs, origin) = resolution.into_inputs(reader.values(&app.spec).await);
+    if let Some(config) = rollback::current_config(app, releases) {
+        inputs.rollback = Some(reader.values(&config).await);
+    }
+    (inputs, origin)
+}
+
+/// Records the report of a commit's status that has ended, and tells of a failure as an event.
+async fn commit_status_ended(ctx: &Context, id: &AppId, input: &PlanInput<'_>, records: &mut Records) {
+    let Some(ended) = ctx.commit_statuses.ended(id) else {
+        return;
+    };
+    let Some(problem) = &ended.problem else {
+        commit_status::record(records, input, &ended.release, ended.uid.as_deref(), ended.report);
+        return;
+    };
+    let message = format!(
+        "{}; the release goes on. The status is reported again for the next one",
+        problem.message
+    );
+    let about = input.app.object_ref(&());
+    let release = about_release(&id.namespace, &ended.release);
+    let reason = Reason::CommitStatusFailed;
+    ctx.report
+        .event(&about, Some(&release), true, reason, &message)
+        .await;
+}
+
+/// Checks the Secret of the Application's own webhook, if it has one.
+async fn webhook_secret(app: &Application, reader: &Reader) -> Result<(), Problem> {
+    let trigger = app.spec.trigger.as_ref();
+    let Some(webhook) = trigger.and_then(|trigger| trigger.webhook.as_ref()) else {
+        return Ok(());
+    };
+    let secret = reader.webhook_secret(&webhook.secret_ref, "spec.trigger.webhook.secretRef");
+    secret.await.map(|_| ())
 }
 
 fn decide(

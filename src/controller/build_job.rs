@@ -4,13 +4,14 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
-use crate::builder::{BuildError, BuildRequest};
+use crate::builder::{BuildError, BuildRequest, Export};
 use crate::error::{Class, Problem};
+use crate::image;
 use crate::job_log::JobLog;
 use crate::model::{CommitId, RefSpec, RegistryLogin};
 use crate::plan::Step;
 use crate::plan::state::{JobFailure, JobOutput};
-use crate::source::{CheckoutRequest, Fields, GitRemote, image};
+use crate::source::{CheckoutRequest, Fields, GitRemote};
 
 use super::job_failure::{cancelled, ended, failed};
 use super::job_queue::Stage;
@@ -30,6 +31,12 @@ pub struct BuildWork {
     pub submodules: bool,
     /// How; `root` is filled in here.
     pub request: BuildRequest,
+    /// Where the image is wanted.
+    pub export: Export,
+    /// Build although the image exists.
+    pub again: bool,
+    /// The credential of the image's registry.
+    pub push_login: Option<RegistryLogin>,
 }
 
 /// Pulls an image.
@@ -58,6 +65,23 @@ impl BuildWork {
         cancel: CancellationToken,
     ) -> Result<JobOutput, JobFailure> {
         let fetched_at = Timestamp::now();
+        if self.export.is_pushed() && !self.again {
+            let (tag, login) = (&self.request.tag, self.push_login.as_ref());
+            let found = tools.builder.find_pushed(tag, self.export, login, &log, &cancel);
+            match found.await {
+                Ok(None) => {}
+                Ok(Some(image)) => {
+                    return Ok(JobOutput {
+                        image: image.id,
+                        tag: Some(image.tag),
+                        builder: Some(image.builder).filter(|builder| !builder.is_empty()),
+                        reused: true,
+                        ..JobOutput::default()
+                    });
+                }
+                Err(error) => return Err(failed(Step::Fetching, &error, cancel.is_cancelled(), &log)),
+            }
+        }
         let remote = match remote {
             Some(Ok(remote)) => remote,
             Some(Err(problem)) => return Err(ended(Step::Fetching, problem, false, &log)),
@@ -83,26 +107,58 @@ impl BuildWork {
         stage.building();
         let built_at = Timestamp::now();
         self.request.root = checkout.root();
-        match tools.builder.build(&self.request, &log, &cancel).await {
-            Ok(image) => Ok(JobOutput {
-                image: image.id,
-                tag: Some(image.tag),
-                builder: Some(image.builder),
-                message: Some(checkout.message.clone()),
-                author: Some(checkout.author.clone()),
-                fetched_at: Some(fetched_at),
-                built_at: Some(built_at),
-            }),
+        let commit = Some((checkout.message.clone(), checkout.author.clone()));
+        let mut image = match tools.builder.build(&self.request, &log, &cancel).await {
+            Ok(image) => image,
             Err(error) => {
                 let error = error.with_source_path(self.fields.path);
                 let cancelled = matches!(error, BuildError::Cancelled);
-                Err(JobFailure {
-                    commit: Some((checkout.message.clone(), checkout.author.clone())),
+                return Err(JobFailure {
+                    commit,
                     built_at: Some(built_at),
                     ..failed(Step::Building, &error, cancelled, &log)
-                })
+                });
             }
+        };
+        let mut pushed_at = None;
+        if self.export.is_pushed() {
+            let began = Timestamp::now();
+            stage.pushing(began);
+            pushed_at = Some(began);
+            let login = self.push_login.as_ref();
+            let pushed = tools.builder.push(&image, self.export, login, &log, &cancel);
+            image = match tokio::time::timeout(self.request.timeout, pushed).await {
+                Ok(Ok(pushed)) => pushed,
+                Ok(Err(error)) => {
+                    return Err(JobFailure {
+                        commit,
+                        built_at: Some(built_at),
+                        pushed_at,
+                        ..failed(Step::Pushing, &error, cancel.is_cancelled(), &log)
+                    });
+                }
+                Err(_) => {
+                    let error = BuildError::Timeout(self.request.timeout);
+                    return Err(JobFailure {
+                        commit,
+                        built_at: Some(built_at),
+                        pushed_at,
+                        ..failed(Step::Pushing, &error, false, &log)
+                    });
+                }
+            };
         }
+        Ok(JobOutput {
+            image: image.id,
+            tag: Some(image.tag),
+            builder: Some(image.builder),
+            message: Some(checkout.message.clone()),
+            author: Some(checkout.author.clone()),
+            fetched_at: Some(fetched_at),
+            built_at: Some(built_at),
+            pushed_at,
+            reused: false,
+        })
     }
 }
 

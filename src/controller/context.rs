@@ -12,9 +12,12 @@ use crate::metrics::Metrics;
 use crate::plan::desired::Install;
 use crate::runtime::Runtime;
 
+use super::commit_statuses::CommitStatuses;
+use super::hooks::Hooks;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
 use super::pull_journal::Pulls;
+use super::registries::Registries;
 use super::report::Report;
 use super::resolve::Resolver;
 use super::tools::Tools;
@@ -27,6 +30,8 @@ pub struct Context {
     pub install: Install,
     /// Resolves sources.
     pub resolver: Resolver,
+    /// Reports the statuses of commits.
+    pub commit_statuses: CommitStatuses,
     /// Builds and pulls.
     pub jobs: Jobs,
     /// What jobs need.
@@ -49,4 +54,8 @@ pub struct Context {
     pub providers: Store<GitProvider>,
     /// The connections to forges.
     pub forges: Forges,
+    /// The hooks that are registered at forges.
+    pub hooks: Hooks,
+    /// The registries of built images.
+    pub registries: Registries,
 }

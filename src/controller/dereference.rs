@@ -7,12 +7,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret as KubeSecret};
 use kube::{Api, Client};
 use tokio::sync::Mutex;
 
-use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason};
+use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason, WebhookSecretRef};
 use crate::error::{Class, Problem};
+use crate::image::RegistryLogins;
 use crate::plan::env_expansion::{self, Expanded, expand};
 use crate::plan::values::Values;
 use crate::plan::{Origins, ValueOrigin};
 use crate::redact::{self, Secret};
+use crate::source::docker_config_json::registry_logins;
 
 use super::problem::cluster_problem;
 
@@ -83,6 +85,11 @@ impl Reader {
         }
     }
 
+    /// The client that it reads with.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// The Secret that `field` names.
     ///
     /// # Errors
@@ -91,6 +98,28 @@ impl Reader {
         self.object(Kind::Secret, name)
             .await?
             .ok_or_else(|| self.not_found(Kind::Secret, name, field))
+    }
+
+    /// The secret of a webhook that `field` names.
+    ///
+    /// # Errors
+    /// It is missing or empty, or the API server does not answer.
+    pub async fn webhook_secret(&self, reference: &WebhookSecretRef, field: &str) -> Result<Secret, Problem> {
+        let key = KeyRef {
+            name: reference.name.clone(),
+            key: reference.key.clone(),
+            optional: false,
+        };
+        let secret = self.key(Kind::Secret, &key, field).await?;
+        let secret = secret.map_or_else(|| Secret::from(""), |secret| secret.trimmed());
+        if secret.expose_str().is_none_or(str::is_empty) {
+            let message = format!(
+                "{field}: the key {:?} of the Secret {:?} is empty or not text: put a long random word into it",
+                reference.key, reference.name
+            );
+            return Err(Problem::new(Class::Terminal, Reason::SecretInvalid, message));
+        }
+        Ok(secret)
     }
 
     fn not_found(&self, kind: Kind, name: &str, field: &str) -> Problem {
@@ -237,6 +266,25 @@ impl Reader {
         Ok(())
     }
 
+    /// The credentials of the Secret that `field` names, each for a registry: one without would be sent to any registry that
+    /// an image's name has.
+    ///
+    /// # Errors
+    /// The Secret is missing, has no credentials, or does not name their registry.
+    pub async fn registry_logins(&self, name: &str, field: &str) -> Result<RegistryLogins, Problem> {
+        let data = self.secret(name, field).await?;
+        let logins = registry_logins(name, &data.entries).map_err(|error| Problem::of(&error))?;
+        if logins.names_none() {
+            let message = format!(
+                "{field}: the Secret {name:?} names no registry: create it with kubectl create secret docker-registry"
+            );
+            return Err(Problem::new(Class::Terminal, Reason::SecretInvalid, message));
+        }
+        // Within the Secret they are encoded.
+        redact::log::hide(&logins.secrets());
+        Ok(logins)
+    }
+
     /// Every value that a spec refers to.
     ///
     /// # Errors
@@ -277,6 +325,22 @@ impl Reader {
                 values.record_origin(format!("build.secrets.{}", variable.name), origin(variable));
                 values.secrets.insert(variable.name.clone(), value);
             }
+        }
+        let push = spec
+            .image
+            .as_ref()
+            .and_then(|image| image.push_secret_ref.as_ref());
+        if let Some(reference) = push {
+            // Read here too, so that a missing one is reported before anything is built.
+            let logins = self
+                .registry_logins(&reference.name, "spec.image.pushSecretRef")
+                .await?;
+            values.confidential.extend(logins.secrets());
+        }
+        if let Some(reference) = &build.pull_secret_ref {
+            const FIELD: &str = "spec.build.pullSecretRef";
+            values.registries = self.registry_logins(&reference.name, FIELD).await?;
+            values.confidential.extend(values.registries.secrets());
         }
         for volume in &spec.volumes {
             for (kind, reference) in [
@@ -402,6 +466,16 @@ pub fn references(spec: &ApplicationSpec) -> (Vec<&str>, Vec<&str>) {
         secrets.extend(volume.secret.iter().map(|reference| reference.name.as_str()));
         maps.extend(volume.config_map.iter().map(|reference| reference.name.as_str()));
     }
+    let pull = build.and_then(|build| build.pull_secret_ref.as_ref());
+    let push = spec
+        .image
+        .as_ref()
+        .and_then(|image| image.push_secret_ref.as_ref());
+    secrets.extend(
+        pull.into_iter()
+            .chain(push)
+            .map(|reference| reference.name.as_str()),
+    );
     if let Some(source) = &spec.source {
         let git = source.git.as_ref().and_then(|git| git.secret_ref.as_ref());
         let docker = source
@@ -414,5 +488,7 @@ pub fn references(spec: &ApplicationSpec) -> (Vec<&str>, Vec<&str>) {
                 .map(|reference| reference.name.as_str()),
         );
     }
+    let webhook = spec.trigger.as_ref().and_then(|trigger| trigger.webhook.as_ref());
+    secrets.extend(webhook.map(|webhook| webhook.secret_ref.name.as_str()));
     (secrets, maps)
 }

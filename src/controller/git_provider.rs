@@ -12,8 +12,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt as _};
 
 use crate::api::{
-    Application, ConditionType, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, Source,
-    condition,
+    Application, ConditionType, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, condition,
 };
 use crate::error::{Class, Problem};
 use crate::forge::{self, Account};
@@ -21,29 +20,17 @@ use crate::plan::backoff;
 
 use super::context::Context;
 use super::dereference::Reader;
-use super::finalizer;
 use super::problem::Error;
+use super::provider_use::used_by;
+use super::provider_webhook::{self, Connected};
 use super::resolve::credentials::connection;
+use super::{finalizer, hooks};
 
 /// How often a connection is checked by default.
 const INTERVAL: Duration = Duration::from_mins(10);
 
 /// How long before it expires a credential is reported.
 const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// The GitProvider that an Application names, if any.
-pub fn used_by(app: &Application) -> Vec<ObjectRef<GitProvider>> {
-    let source = app.spec.source.as_ref().and_then(Source::forge);
-    let own = app.namespace().unwrap_or_default();
-    source
-        .map(|found| {
-            let provider = found.provider;
-            let namespace = provider.namespace.as_deref().unwrap_or(&own);
-            ObjectRef::new(&provider.name).within(namespace)
-        })
-        .into_iter()
-        .collect()
-}
 
 /// The GitProviders that refer to a Secret.
 pub fn users_of_secret(
@@ -53,10 +40,14 @@ pub fn users_of_secret(
     let name = secret.metadata.name.as_deref();
     let refers = |provider: &GitProvider| {
         let refs = forge::secret_refs(&provider.spec);
+        let webhook = provider.spec.webhook.as_ref();
         let named = [
-            refs.map(|refs| refs.credential.name),
+            refs.and_then(|refs| refs.credential)
+                .map(|reference| reference.name),
+            refs.and_then(|refs| refs.tokens).map(|(name, _)| name),
             refs.and_then(|refs| refs.ca)
                 .map(|reference| reference.name.as_str()),
+            webhook.map(|webhook| webhook.secret_ref.name.as_str()),
         ];
         provider.metadata.namespace == secret.metadata.namespace && name.is_some() && named.contains(&name)
     };
@@ -95,10 +86,28 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
     let now = Timestamp::now();
     let old = provider.status.clone().unwrap_or_default();
     let reader = Reader::new(ctx.client.clone(), &namespace);
-    let checked = check(&ctx, &provider, &reader).await;
+    let connected = connect(&ctx, &provider, &reader).await;
+    let checked = match &connected {
+        Ok(connected) => connected.forge.check().await.map_err(|error| Problem::of(&error)),
+        Err(problem) => Err(problem.clone()),
+    };
     let mut new = status_after_check(&provider, &old, &checked, now);
     new.used_by = count(&users);
+    let connected = connected.ok().filter(|_| checked.is_ok());
+    let verdict = provider_webhook::reconcile(
+        &ctx,
+        &provider,
+        connected.as_ref(),
+        &reader,
+        interval(&provider),
+        &new,
+    )
+    .await?;
+    verdict.write(&mut new, provider.metadata.generation.unwrap_or(1), now);
     write(&ctx, &provider, &new).await?;
+    if verdict.is_transient && checked.is_ok() {
+        return Ok(Action::requeue(interval(&provider).min(hooks::RETRY)));
+    }
     Ok(match (&checked, &new.retry) {
         (Ok(_), _) => Action::requeue(backoff::jitter(
             interval(&provider),
@@ -137,16 +146,16 @@ fn interval(provider: &GitProvider) -> Duration {
     wanted.max(Duration::from_secs(10))
 }
 
-async fn check(ctx: &Context, provider: &GitProvider, reader: &Reader) -> Result<Account, Problem> {
-    let forge = connection(&ctx.forges, provider, reader).await?.0;
-    forge.check().await.map_err(|error| Problem::of(&error))
+async fn connect(ctx: &Context, provider: &GitProvider, reader: &Reader) -> Result<Connected, Problem> {
+    let (forge, _, version) = connection(&ctx.forges, provider, reader).await?;
+    Ok(Connected { forge, version })
 }
 
 /// The Applications that name this GitProvider, in any namespace.
 fn users<'a>(applications: impl Iterator<Item = &'a Application>, provider: &GitProvider) -> Vec<String> {
     let this = ObjectRef::from_obj(provider);
     let mut all: Vec<String> = applications
-        .filter(|app| used_by(app).contains(&this))
+        .filter(|app| used_by(app).as_ref() == Some(&this))
         .map(|app| format!("{}/{}", app.namespace().unwrap_or_default(), app.name_any()))
         .collect();
     all.sort();
@@ -167,6 +176,8 @@ fn status_after_check(
     let generation = provider.metadata.generation.unwrap_or(1);
     let mut new = GitProviderStatus {
         conditions: old.conditions.clone(),
+        hooks: old.hooks.clone(),
+        webhook_url: old.webhook_url.clone(),
         ..GitProviderStatus::default()
     };
     new.observed_generation = generation;
@@ -286,12 +297,20 @@ async fn write(ctx: &Context, provider: &GitProvider, new: &GitProviderStatus) -
 
 /// Deletes a GitProvider only if no Application uses it; until then the status names the users.
 async fn delete(ctx: &Context, provider: &GitProvider, users: &[String]) -> Result<Action, Error> {
+    let old = provider.status.clone().unwrap_or_default();
     if users.is_empty() {
-        ctx.forges.forget(&provider.uid().unwrap_or_default());
+        let reader = Reader::new(ctx.client.clone(), &provider.namespace().unwrap_or_default());
+        let connected = connect(ctx, provider, &reader).await;
+        if let Some(left) = provider_webhook::remove(ctx, provider, connected).await {
+            write(ctx, provider, &left.status).await?;
+            return Ok(Action::requeue(left.again));
+        }
+        let uid = provider.uid().unwrap_or_default();
+        ctx.forges.forget(&uid);
+        ctx.hooks.forget(&uid);
         finalizer::set(&ctx.client, provider, false).await?;
         return Ok(Action::await_change());
     }
-    let old = provider.status.clone().unwrap_or_default();
     let generation = provider.metadata.generation.unwrap_or(1);
     let shown: Vec<&str> = users.iter().take(5).map(String::as_str).collect();
     let more = if users.len() > shown.len() { ", …" } else { "" };

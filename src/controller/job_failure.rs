@@ -30,6 +30,7 @@ pub(super) fn ended(step: Step, problem: Problem, cancelled: bool, log: &JobLog)
         log_tail: log.tail(),
         commit: None,
         built_at: None,
+        pushed_at: None,
     }
 }
 
@@ -44,6 +45,7 @@ pub(super) fn cancelled(step: Step) -> JobFailure {
         log_tail: String::new(),
         commit: None,
         built_at: None,
+        pushed_at: None,
     }
 }
 
@@ -63,6 +65,7 @@ pub(super) fn panicked(error: &tokio::task::JoinError) -> JobFailure {
         log_tail: String::new(),
         commit: None,
         built_at: None,
+        pushed_at: None,
     }
 }
 
@@ -83,5 +86,6 @@ pub(super) fn no_log(error: &std::io::Error) -> JobFailure {
         log_tail: String::new(),
         commit: None,
         built_at: None,
+        pushed_at: None,
     }
 }

@@ -36,6 +36,11 @@ impl Stage {
             },
         );
     }
+
+    /// The image is being pushed from here on.
+    pub fn pushing(&self, since: Timestamp) {
+        self.jobs.set(&self.app, self.id, JobState::Pushing { since });
+    }
 }
 
 /// The table of jobs. Cheap to clone.

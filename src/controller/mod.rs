@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod build_job;
+pub mod commit_statuses;
 pub mod context;
 pub mod dangling_release;
 pub mod dereference;
@@ -9,14 +10,19 @@ pub mod execute;
 pub mod finalizer;
 pub mod gc;
 pub mod git_provider;
+pub mod hooks;
 mod job_failure;
 pub mod job_queue;
 pub mod logs;
 pub mod observe;
 pub mod orphans;
 pub mod problem;
+pub mod provider_use;
+pub mod provider_webhook;
 pub mod pull_journal;
+pub mod registries;
 pub mod report;
 pub mod resolve;
+mod token_secret;
 pub mod tools;
 pub mod watch;

@@ -9,6 +9,7 @@ use crate::model::AppId;
 use crate::plan::state::{JobOutput, ReleaseView, sort, target};
 use crate::plan::{
     Decision, DesiredState, Inputs, Observed, PlanInput, Records, needs_containers, redaction_policy,
+    rollback,
 };
 use crate::runtime::Running;
 
@@ -100,6 +101,15 @@ async fn image(
     releases: &[ReleaseView],
     wanted: &DesiredState,
 ) -> Result<Option<JobOutput>, Problem> {
+    if let Some(origin) = rollback::current(app, releases) {
+        let Ok(output) = origin.map(rollback::image_of) else {
+            return Ok(None);
+        };
+        let exists = ctx.runtime.has_image(&output.image).await;
+        return exists
+            .map(|exists| exists.then_some(output))
+            .map_err(|error| Problem::of(&error));
+    }
     let current = target(releases, app.spec.concurrency_policy);
     let needs_image = current.is_some_and(|release| release.status.image.is_none());
     let Some(desired) = wanted.known().filter(|_| needs_image) else {
@@ -108,6 +118,9 @@ async fn image(
     let (Some(_), Some(tag)) = (&desired.build, &desired.tag) else {
         return Ok(None);
     };
+    if desired.export.is_pushed() {
+        return Ok(None); // The job asks the registry, once.
+    }
     let found = ctx.tools.builder.find(tag).await;
     let found = found.map_err(|error| Problem::of(&error))?;
     Ok(found.map(|image| JobOutput {

@@ -151,7 +151,11 @@ impl Report {
         old: &[Condition],
         new: &[Condition],
     ) {
-        for kind in [ConditionType::Ready, ConditionType::Healthy] {
+        for kind in [
+            ConditionType::Ready,
+            ConditionType::Healthy,
+            ConditionType::WebhookReady,
+        ] {
             let Some(now) = condition::find(new, kind) else {
                 continue;
             };
@@ -162,6 +166,9 @@ impl Report {
             let Ok(reason) = now.reason.parse::<Reason>() else {
                 continue;
             };
+            if kind == ConditionType::WebhookReady && before.is_none() && now.status == "True" {
+                continue; // The webhook works from the beginning.
+            }
             let calm = is_expected(reason, new);
             let under_way = condition::find(new, ConditionType::Reconciling)
                 .is_some_and(|reconciling| reconciling.reason == Reason::Progressing.as_str());

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::builder::Builder;
-use crate::source::{Git, image};
+use crate::image;
+use crate::source::Git;
 
 /// What jobs need.
 #[derive(Clone)]

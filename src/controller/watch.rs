@@ -15,13 +15,16 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{AllowedFrom, Application, GitProvider, REQUESTED_AT, Release};
+use crate::api::{
+    AllowedFrom, Application, CLEARED, GitProvider, REQUESTED_AT, RESTARTED_AT, RESUME, Release,
+};
 use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
 use super::context::Context;
 use super::problem::Error;
+use super::provider_use::{Uses, used_by};
 use super::{application, dangling_release, dereference, gc, git_provider};
 
 /// How many objects are worked on at once.
@@ -40,6 +43,8 @@ pub struct Stores {
     /// Cancelled when all Applications, and all GitProviders, are in the caches. A task must not wait for the caches
     /// themselves: only the last one that waits is woken, and the controllers wait too.
     pub listed: [CancellationToken; 2],
+    /// What else follows the watch of Applications.
+    observers: Vec<Observer>,
     writers: (
         reflector::store::Writer<Application>,
         reflector::store::Writer<GitProvider>,
@@ -55,8 +60,19 @@ impl Stores {
             applications,
             providers,
             listed: Default::default(),
+            observers: Vec::new(),
             writers: (application_writer, provider_writer),
         }
+    }
+}
+
+/// Is called with each event of the watch of Applications, after the cache has taken it over.
+pub type Observer = Box<dyn FnMut(&watcher::Event<Application>) + Send>;
+
+impl Stores {
+    /// Adds what follows the watch of Applications.
+    pub fn observe(&mut self, observer: Observer) {
+        self.observers.push(observer);
     }
 }
 
@@ -78,10 +94,20 @@ pub async fn run(
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
 
     let [applications_listed, providers_listed] = stores.listed.clone();
+    let (used, uses) = mpsc::unbounded_channel();
+    let mut observers = stores.observers;
+    let mut known = Uses::default();
+    observers.push(Box::new(move |event| {
+        for provider in known.observe(event) {
+            // The loop of the GitProviders ends with the process.
+            let _ = used.send(provider);
+        }
+    }));
     let applications = objects(
         Api::<Application>::all(client.clone()),
         application_writer,
         applications_listed,
+        move |event| observers.iter_mut().for_each(|observer| observer(event)),
     );
     let releases = changes(Api::<Release>::all(client.clone()), changed).inspect_ok({
         let ctx = ctx.clone();
@@ -126,19 +152,15 @@ pub async fn run(
         Api::<GitProvider>::all(client.clone()),
         provider_writer,
         providers_listed,
+        |_| {},
     );
-    let used = changes(Api::<Application>::all(client.clone()), |app: &Application| {
-        let mut hasher = DefaultHasher::new();
-        git_provider::used_by(app).hash(&mut hasher);
-        hasher.finish()
-    });
     let loop_of_providers = Controller::for_stream(providers, stores.providers.clone())
         .with_config(config)
         .watches_stream(data::<Secret>(client.clone()), {
             let providers = stores.providers.clone();
             move |object| git_provider::users_of_secret(&providers, &object)
         })
-        .watches_stream(used, |app: Application| git_provider::used_by(&app))
+        .reconcile_on(received(uses))
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
             git_provider::reconcile,
@@ -211,6 +233,7 @@ fn objects<K>(
     api: Api<K>,
     writer: reflector::store::Writer<K>,
     listed: CancellationToken,
+    mut observe: impl FnMut(&watcher::Event<K>) + Send + 'static,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = ()>
@@ -226,6 +249,7 @@ where
         .modify(strip)
         .reflect(writer)
         .inspect_ok(move |event| {
+            observe(event);
             if matches!(event, watcher::Event::InitDone) {
                 listed.cancel();
             }
@@ -276,7 +300,7 @@ fn changed<K: Resource>(object: &K) -> u64 {
     meta.generation.hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     meta.uid.hash(&mut hasher);
-    for key in REQUESTED_AT {
+    for key in REQUESTED_AT.into_iter().chain([RESUME, RESTARTED_AT, CLEARED]) {
         object.annotations().get(key).hash(&mut hasher);
     }
     hasher.finish()
@@ -366,22 +390,22 @@ fn selected(
     };
     let here = |app: &Application| app.metadata.namespace == namespace.metadata.name;
     those(applications, |app| {
-        here(app) && git_provider::used_by(app).iter().any(selects)
+        here(app) && used_by(app).is_some_and(|provider| selects(&provider))
     })
 }
 
 fn users_of(applications: &Store<Application>, provider: &GitProvider) -> Vec<ObjectRef<Application>> {
-    let uses = |app: &Application| git_provider::used_by(app).contains(&ObjectRef::from_obj(provider));
-    those(applications, uses)
+    let this = ObjectRef::from_obj(provider);
+    those(applications, |app| used_by(app).as_ref() == Some(&this))
 }
 
 /// Jobs and containers that changed. When the engine is there (again), everything is looked at and what has no owner is
 /// swept.
 fn wakes(
     ctx: Arc<Context>,
-    mut woken: mpsc::UnboundedReceiver<AppId>,
+    woken: mpsc::UnboundedReceiver<AppId>,
 ) -> impl Stream<Item = ObjectRef<Application>> + Send + 'static {
-    let jobs = futures::stream::poll_fn(move |context| woken.poll_recv(context)).map(|app| vec![app]);
+    let jobs = received(woken).map(|app| vec![app]);
     let engine = ctx.runtime.events();
     let containers = engine.then(move |event| {
         let ctx = ctx.clone();
@@ -402,6 +426,10 @@ fn wakes(
     futures::stream::select(jobs, containers)
         .flat_map(futures::stream::iter)
         .map(|app| ObjectRef::<Application>::new(&app.name).within(&app.namespace))
+}
+
+fn received<T>(mut receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    futures::stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
 fn all(applications: &Store<Application>) -> Vec<AppId> {

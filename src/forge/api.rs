@@ -201,6 +201,14 @@ impl Api {
         Err(refused.error(mask, Timestamp::now()))
     }
 
+    /// Sends a request to remove something. What does not exist is removed.
+    pub async fn gone(&self, call: &Call, auth: &Authorization) -> Result<(), ForgeError> {
+        match self.raw(call, Some(auth)).await {
+            Ok(_) | Err(ForgeError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends a request; the answer may have any status but that of a rate limit.
     pub async fn exchange(
         &self,

@@ -1,8 +1,12 @@
 //! Bitbucket Cloud, with an API token, an access token or an OAuth consumer.
 
+mod checks;
+
 use async_trait::async_trait;
+use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde_json::json;
 use url::Url;
 
 use super::api::{Api, Authorization, Reply};
@@ -10,13 +14,16 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, query_of};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::BitbucketSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// A consumer's token is replaced when it expires within this time. It is valid for one or two hours.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// The most characters of a webhook's secret.
+const LONGEST_SECRET: usize = 128;
 
 /// A workspace of Bitbucket Cloud with one identity.
 pub(super) struct Bitbucket {
@@ -245,6 +252,58 @@ impl Forge for Bitbucket {
         }
     }
 
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
+    }
+
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
+        let mut cursor = Cursor::first(&[("pagelen", PAGE_SIZE)]);
+        let mut all = Vec::new();
+        for _ in 0..self.most_pages {
+            let page: Page<RepositoryHook> = self.page(&call, &cursor).await?;
+            all.extend(page.items.into_iter().map(RepositoryHook::hook));
+            match page.next {
+                Some(next) if next != cursor => cursor = next,
+                _ => return Ok(all),
+            }
+        }
+        Err(self.too_long(call.doing))
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = self.hook_call(Method::POST, "create a webhook", repository, None)?;
+        self.write_hook(call, wanted).await
+    }
+
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = self.hook_call(Method::PUT, "repair the webhook", repository, Some(id))?;
+        self.write_hook(call, wanted).await
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        let call = self.hook_call(Method::DELETE, "remove the webhook", repository, Some(id))?;
+        self.api.gone(&call, &self.auth().await?).await
+    }
+
     fn most_pages(&self) -> u32 {
         self.most_pages
     }
@@ -256,6 +315,40 @@ impl Forge for Bitbucket {
 }
 
 impl Bitbucket {
+    fn hook_call(
+        &self,
+        method: Method,
+        doing: &'static str,
+        repository: &RepositoryPath,
+        id: Option<&str>,
+    ) -> Result<Call, ForgeError> {
+        let (workspace, name) = self.workspace_and_name(repository)?;
+        let path = ["repositories", workspace, name, "hooks"].into_iter().chain(id);
+        let call = Call::new(method, doing, path).scope("webhook");
+        Ok(call.what(format!(
+            "the repository {repository}, or the right to administer it"
+        )))
+    }
+
+    async fn write_hook(&self, call: Call, wanted: &WantedHook) -> Result<String, ForgeError> {
+        let secret = wanted.secret.expose_str().unwrap_or_default();
+        if secret.len() > LONGEST_SECRET {
+            let message = format!(
+                "the secret has more than the {LONGEST_SECRET} characters that Bitbucket accepts: put a shorter one into the Secret of webhook.secretRef"
+            );
+            return Err(self.api.other(call.doing, &message));
+        }
+        let call = call.json(json!({
+            "description": "Davit",
+            "url": wanted.url,
+            "active": true,
+            "secret": secret,
+            "events": ["repo:push"],
+        }));
+        let written: Reply<RepositoryHook> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        Ok(written.body.uuid)
+    }
+
     fn workspace_and_name<'r>(
         &self,
         repository: &'r RepositoryPath,
@@ -311,4 +404,33 @@ impl Repo {
 #[derive(Deserialize)]
 struct Branch {
     name: String,
+}
+
+#[derive(Deserialize)]
+struct RepositoryHook {
+    /// In braces.
+    uuid: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    active: bool,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    secret_set: Option<bool>,
+    #[serde(default)]
+    skip_cert_verification: bool,
+}
+
+impl RepositoryHook {
+    fn hook(self) -> Hook {
+        Hook {
+            id: self.uuid,
+            is_intact: self.active
+                && self.events.iter().any(|event| event == "repo:push")
+                && self.secret_set != Some(false)
+                && !self.skip_cert_verification,
+            url: self.url,
+        }
+    }
 }

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::error::ForgeError;
+use super::oauth::TokenWriter;
 use super::pagination::{Cursor, Page};
 use super::repository::{Repository, RepositoryPath};
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The account behind a credential, and what it reaches.
@@ -20,6 +21,26 @@ pub struct Account {
     pub more: bool,
     /// When the credential expires, if the forge reports it.
     pub expires_at: Option<Timestamp>,
+}
+
+/// What a hook of Davit's should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedHook {
+    /// Where it delivers to.
+    pub url: String,
+    /// What deliveries are signed with.
+    pub secret: Secret,
+}
+
+/// A hook of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its ID at the forge.
+    pub id: String,
+    /// Where it delivers to.
+    pub url: String,
+    /// Whether it is enabled, reports all pushes, and checks certificates. No forge shows its secret.
+    pub is_intact: bool,
 }
 
 /// A forge, connected with one credential.
@@ -56,6 +77,38 @@ pub trait Forge: Send + Sync {
         let _ = repository;
         false
     }
+
+    /// The checks of a commit: the newest of each name, Davit's own included.
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError>;
+
+    /// Reports the status of a commit. The same status twice is no error.
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError>;
+
+    /// All hooks of a repository.
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError>;
+
+    /// Registers a hook for pushes of branches and tags, and returns its ID.
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError>;
+
+    /// Makes a hook what it should be, and returns its ID: some forges can only replace it.
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError>;
+
+    /// Removes a hook. One that does not exist is removed.
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError>;
 
     /// The most pages of one list that are read.
     fn most_pages(&self) -> u32;
@@ -95,12 +148,14 @@ pub trait Forge: Send + Sync {
 }
 
 /// The content of the Secrets that [`secret_refs`] names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ForgeSecrets {
     /// The token, the private key, or the secret of an OAuth client.
     pub credential: Option<Secret>,
     /// Certificates in PEM form to trust in addition to the system's.
     pub ca: Option<Vec<u8>>,
+    /// The tokens of an OAuth application.
+    pub tokens: Option<TokenWriter>,
 }
 
 /// The credential in the secrets.

@@ -42,8 +42,11 @@ pub struct CredentialRef<'a> {
 /// The Secrets that a spec names, with the fields that name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SecretRefs<'a> {
-    /// The credential.
-    pub credential: CredentialRef<'a>,
+    /// The credential; `None` for a public OAuth application.
+    pub credential: Option<CredentialRef<'a>>,
+    /// The Secret with the tokens of an OAuth application, and its field. It is not among those whose change makes a new
+    /// connection.
+    pub tokens: Option<(&'a str, &'static str)>,
     /// The Secret with the CA's certificate as `ca.crt`.
     pub ca: Option<&'a LocalRef>,
     /// The CA's field.
@@ -55,20 +58,32 @@ pub fn secret_refs(spec: &GitProviderSpec) -> Option<SecretRefs<'_>> {
     let reference = |name, key, field| CredentialRef { name, key, field };
     Some(match spec.kind()? {
         ForgeKind::GitHub(spec) => SecretRefs {
-            credential: match (&spec.private_key_secret_ref, &spec.token_secret_ref) {
+            credential: Some(match (&spec.private_key_secret_ref, &spec.token_secret_ref) {
                 (Some(key), _) => reference(&key.name, &key.key, "spec.github.privateKeySecretRef"),
                 (None, token) => {
                     let token = token.as_ref()?;
                     reference(&token.name, &token.key, "spec.github.tokenSecretRef")
                 }
-            },
+            }),
+            tokens: None,
             ca: spec.ca_secret_ref.as_ref(),
             ca_field: "spec.github.caSecretRef",
         },
         ForgeKind::GitLab(spec) => {
-            let token = &spec.token_secret_ref;
+            let secret = spec.oauth.as_ref().and_then(|app| app.client_secret_ref.as_ref());
+            let credential = match (&spec.token_secret_ref, secret) {
+                (Some(token), _) => Some(reference(&token.name, &token.key, "spec.gitlab.tokenSecretRef")),
+                (None, Some(secret)) => Some(reference(
+                    &secret.name,
+                    &secret.key,
+                    "spec.gitlab.oauth.clientSecretRef",
+                )),
+                (None, None) => None,
+            };
+            let tokens = spec.oauth.as_ref().map(|app| app.tokens_secret_ref.name.as_str());
             SecretRefs {
-                credential: reference(&token.name, &token.key, "spec.gitlab.tokenSecretRef"),
+                credential,
+                tokens: tokens.map(|name| (name, "spec.gitlab.oauth.tokensSecretRef")),
                 ca: spec.ca_secret_ref.as_ref(),
                 ca_field: "spec.gitlab.caSecretRef",
             }
@@ -83,15 +98,27 @@ pub fn secret_refs(spec: &GitProviderSpec) -> Option<SecretRefs<'_>> {
                 reference(&secret.name, &secret.key, "spec.bitbucket.oauth.clientSecretRef")
             };
             SecretRefs {
-                credential,
+                credential: Some(credential),
+                tokens: None,
                 ca: None,
                 ca_field: "",
             }
         }
         ForgeKind::Gitea(spec) => {
-            let token = &spec.token_secret_ref;
+            let secret = spec.oauth.as_ref().and_then(|app| app.client_secret_ref.as_ref());
+            let credential = match (&spec.token_secret_ref, secret) {
+                (Some(token), _) => Some(reference(&token.name, &token.key, "spec.gitea.tokenSecretRef")),
+                (None, Some(secret)) => Some(reference(
+                    &secret.name,
+                    &secret.key,
+                    "spec.gitea.oauth.clientSecretRef",
+                )),
+                (None, None) => None,
+            };
+            let tokens = spec.oauth.as_ref().map(|app| app.tokens_secret_ref.name.as_str());
             SecretRefs {
-                credential: reference(&token.name, &token.key, "spec.gitea.tokenSecretRef"),
+                credential,
+                tokens: tokens.map(|name| (name, "spec.gitea.oauth.tokensSecretRef")),
                 ca: spec.ca_secret_ref.as_ref(),
                 ca_field: "spec.gitea.caSecretRef",
             }

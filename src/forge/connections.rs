@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Forge, ForgeError, ForgeSecrets, HttpOptions, connect};
+use super::{Forge, ForgeError, ForgeSecrets, HttpOptions, TokenStore, TokenWriter, connect};
 use crate::api::GitProviderSpec;
 
 /// What a connection was made from.
@@ -25,6 +25,8 @@ pub struct ConnectionKey {
 pub struct Forges {
     options: HttpOptions,
     connections: Arc<Mutex<HashMap<String, Connection>>>,
+    /// The writers of OAuth tokens, by namespace and name of the Secret. They outlive the connections.
+    writers: Arc<Mutex<HashMap<(String, String), TokenWriter>>>,
 }
 
 type Connection = (ConnectionKey, Arc<dyn Forge>);
@@ -35,7 +37,23 @@ impl Forges {
         Self {
             options,
             connections: Arc::default(),
+            writers: Arc::default(),
         }
+    }
+
+    /// The only writer of the OAuth tokens in a Secret; `store` makes the first one.
+    pub fn writer(
+        &self,
+        namespace: &str,
+        secret: &str,
+        store: impl FnOnce() -> Arc<dyn TokenStore>,
+    ) -> TokenWriter {
+        let key = (namespace.to_owned(), secret.to_owned());
+        let mut writers = self.writers.lock();
+        writers
+            .entry(key)
+            .or_insert_with(|| TokenWriter::new(store()))
+            .clone()
     }
 
     /// The connection of a GitProvider: the one that was made from the same spec and Secrets, or a new one.
@@ -85,6 +103,7 @@ mod tests {
             let content = ForgeSecrets {
                 credential: Some(Secret::from("token")),
                 ca: None,
+                tokens: None,
             };
             forges.get(&key, &spec, &content).unwrap()
         };

@@ -3,26 +3,26 @@
 use jiff::Timestamp;
 
 use crate::api::Reason;
-use crate::error::{Class, Explain};
+use crate::error::{Class, Explain, Problem};
 use crate::redact::SafeUrl;
 
 /// Why a forge cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
     /// The GitProvider's spec has a value that cannot work.
-    #[error("read the GitProvider: {message}")]
+    #[error("the GitProvider is invalid: {message}")]
     Spec {
         /// What is wrong with it.
         message: String,
     },
     /// A Secret does not hold what the spec needs.
-    #[error("read the GitProvider's Secret: {message}")]
+    #[error("the Secret of the GitProvider is invalid: {message}")]
     Secret {
         /// What is wrong with it.
         message: String,
     },
     /// No connection could be made.
-    #[error("reach {url}: {message}")]
+    #[error("{url} cannot be reached: {message}")]
     Unreachable {
         /// The forge.
         url: SafeUrl,
@@ -30,7 +30,7 @@ pub enum ForgeError {
         message: String,
     },
     /// The forge did not answer in time.
-    #[error("{doing} at {url}: no answer within {seconds} s")]
+    #[error("cannot {doing} at {url}: no answer within {seconds} s")]
     Timeout {
         /// What was tried.
         doing: &'static str,
@@ -40,7 +40,7 @@ pub enum ForgeError {
         seconds: u64,
     },
     /// The server's certificate is not trusted.
-    #[error("trust the certificate of {url}: {message}")]
+    #[error("the certificate of {url} is not trusted: {message}")]
     Tls {
         /// The forge.
         url: SafeUrl,
@@ -48,7 +48,7 @@ pub enum ForgeError {
         message: String,
     },
     /// The server is not a forge of this kind.
-    #[error("recognise {kind} at {url}: {message}")]
+    #[error("{url} is not a {kind}: {message}")]
     NotRecognised {
         /// The kind in the spec.
         kind: &'static str,
@@ -58,7 +58,9 @@ pub enum ForgeError {
         message: String,
     },
     /// The server redirects to another host.
-    #[error("{doing} at {url}: it redirects to {target}, and the credential is not sent to another host")]
+    #[error(
+        "cannot {doing} at {url}: it redirects to {target}, and the credential is not sent to another host"
+    )]
     Redirected {
         /// What was tried.
         doing: &'static str,
@@ -68,7 +70,7 @@ pub enum ForgeError {
         target: String,
     },
     /// The answer is incomplete or not JSON.
-    #[error("{doing} at {url}: {message}")]
+    #[error("cannot {doing} at {url}: {message}")]
     InvalidResponse {
         /// What was tried.
         doing: &'static str,
@@ -78,7 +80,7 @@ pub enum ForgeError {
         message: String,
     },
     /// The credential is refused.
-    #[error("sign in at {url}: the credential is refused{}", detail(.message.as_deref()))]
+    #[error("{url} refused the credential{}", detail(.message.as_deref()))]
     Auth {
         /// The forge.
         url: SafeUrl,
@@ -86,7 +88,7 @@ pub enum ForgeError {
         message: Option<String>,
     },
     /// The clock of this machine is wrong.
-    #[error("sign in at {url}: the clock of this machine is {} s {} that of the forge", .seconds.unsigned_abs(), if *.seconds > 0 { "ahead of" } else { "behind" })]
+    #[error("{url} refused the credential: the clock of this machine is {} s {} the clock of the forge", .seconds.unsigned_abs(), if *.seconds > 0 { "ahead of" } else { "behind" })]
     Clock {
         /// The forge.
         url: SafeUrl,
@@ -94,7 +96,7 @@ pub enum ForgeError {
         seconds: i64,
     },
     /// The credential lacks a permission.
-    #[error("{doing} at {url}: the credential lacks the scope {scope}")]
+    #[error("cannot {doing} at {url}: the credential lacks the scope {scope}")]
     Scope {
         /// What was tried.
         doing: &'static str,
@@ -104,7 +106,7 @@ pub enum ForgeError {
         scope: String,
     },
     /// The credential's owner is not allowed to do it.
-    #[error("{doing} at {url}: {message}")]
+    #[error("cannot {doing} at {url}: {message}")]
     Forbidden {
         /// What was tried.
         doing: &'static str,
@@ -114,7 +116,7 @@ pub enum ForgeError {
         message: String,
     },
     /// No account has installed the App.
-    #[error("use the App {app} at {url}: no account has installed it")]
+    #[error("no account at {url} has installed the App {app}")]
     NotInstalled {
         /// The App.
         app: String,
@@ -124,7 +126,7 @@ pub enum ForgeError {
         install_url: String,
     },
     /// A repository or branch does not exist, or is hidden from the credential.
-    #[error("find {what} at {url}")]
+    #[error("{what} not found at {url}")]
     NotFound {
         /// What was looked for.
         what: String,
@@ -132,15 +134,18 @@ pub enum ForgeError {
         url: SafeUrl,
     },
     /// The rate limit is used up.
-    #[error("ask {url}: its rate limit is used up until {until}")]
+    #[error("the rate limit of {url} is used up until {until}")]
     RateLimited {
         /// The forge.
         url: SafeUrl,
         /// When the forge answers again.
         until: Timestamp,
     },
+    /// The tokens of an OAuth application cannot be read or stored.
+    #[error("{}", .0.message)]
+    Store(Problem),
     /// Anything else.
-    #[error("{doing} at {url}: {message}")]
+    #[error("cannot {doing} at {url}: {message}")]
     Other {
         /// What was tried.
         doing: &'static str,
@@ -168,6 +173,7 @@ impl Explain for ForgeError {
             | Self::Forbidden { .. }
             | Self::NotInstalled { .. }
             | Self::NotFound { .. } => Class::Terminal,
+            Self::Store(problem) => problem.class,
             Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::InvalidResponse { .. }
@@ -193,30 +199,35 @@ impl Explain for ForgeError {
             Self::NotInstalled { .. } => Reason::ForgeAppNotInstalled,
             Self::NotFound { .. } => Reason::GitRepositoryNotFound,
             Self::RateLimited { .. } => Reason::ForgeRateLimited,
+            Self::Store(problem) => problem.reason,
             Self::Other { .. } => Reason::ForgeFailed,
         }
     }
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Tls { .. } => "name a Secret with the CA's certificate as ca.crt in caSecretRef",
+            Self::Tls { .. } => "set caSecretRef to a Secret with the certificate of the CA as ca.crt",
             Self::NotRecognised { .. } => "set url to the forge's base address, as in a browser",
             Self::Redirected { .. } => "set url to the address that the forge redirects to",
             Self::Auth { .. } => "put a valid credential into the Secret",
-            Self::Clock { .. } => "set the clock of this machine; it is tried again",
+            Self::Clock { .. } => "set the clock of this machine; Davit tries again",
             Self::Scope { .. } => "give the credential that scope",
             Self::Forbidden { .. } => "check the permissions of the credential's owner",
             Self::NotInstalled { install_url, .. } => return Some(format!("install it at {install_url}")),
             Self::NotFound { .. } => {
-                "check the name, and that the credential has access to it: forges hide what a credential may not see"
+                "correct the name, or give the credential access: a forge hides a repository from a credential without access"
             }
             Self::Unreachable { .. } => {
-                "check url of the GitProvider, and whether the forge can be reached from here; it is tried again"
+                "check url of the GitProvider, and whether Davit can reach the forge; Davit tries again"
             }
             Self::Timeout { .. } | Self::InvalidResponse { .. } => {
-                "check the forge and the proxies on the way to it; it is tried again"
+                "check the forge and the proxies on the way to it; Davit tries again"
             }
-            Self::Spec { .. } | Self::Secret { .. } | Self::RateLimited { .. } | Self::Other { .. } => {
+            Self::Spec { .. }
+            | Self::Secret { .. }
+            | Self::RateLimited { .. }
+            | Self::Store(_)
+            | Self::Other { .. } => {
                 return None;
             }
         };

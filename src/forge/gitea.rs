@@ -1,44 +1,73 @@
 //! Gitea and Forgejo, over the API that both have: `/api/v1`.
 
+mod checks;
+
 use async_trait::async_trait;
+use http::Method;
 use serde::Deserialize;
+use serde_json::json;
 use url::Url;
 
 use super::api::{Api, Authorization, Reply};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
+use super::oauth::OAuth;
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, total};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GiteaSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The user name for Git. Gitea reads the token from the password, and this name marks it as one.
 const TOKEN_USER: &str = "oauth2";
 
-/// A Gitea with a token.
+/// The token endpoint.
+const TOKEN_PATH: &[&str] = &["login", "oauth", "access_token"];
+
+/// A Gitea with one identity.
 pub(super) struct Gitea {
     api: Api,
     base: Url,
-    auth: Authorization,
-    token: Secret,
+    identity: Identity,
     most_pages: u32,
+}
+
+enum Identity {
+    Token { auth: Authorization, token: Secret },
+    OAuth(Box<OAuth>),
 }
 
 impl Gitea {
     /// The connection that a spec describes.
     pub fn new(spec: &GiteaSpec, secrets: &ForgeSecrets, options: &HttpOptions) -> Result<Self, ForgeError> {
-        let token = credential(secrets)?;
         let base = base_url(&spec.url, options.allow_loopback_http)?;
+        let api = Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?;
+        let identity = match &spec.oauth {
+            Some(app) => {
+                let sign_in = Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?;
+                let (secret, tokens) = (secrets.credential.as_ref(), secrets.tokens.as_ref());
+                Identity::OAuth(Box::new(OAuth::new(app, secret, tokens, sign_in, TOKEN_PATH)?))
+            }
+            None => Identity::Token {
+                auth: Authorization::scheme("token", credential(secrets)?)?,
+                token: credential(secrets)?.trimmed(),
+            },
+        };
         Ok(Self {
-            auth: Authorization::scheme("token", token)?,
-            api: Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?
-                .paging(Paging::LinksOrNumbers),
+            api: api.paging(Paging::LinksOrNumbers),
             base,
-            token: token.trimmed(),
+            identity,
             most_pages: options.most_pages,
         })
+    }
+
+    /// The header for requests to the API.
+    async fn auth(&self) -> Result<Authorization, ForgeError> {
+        match &self.identity {
+            Identity::Token { auth, .. } => Ok(auth.clone()),
+            Identity::OAuth(app) => app.auth().await,
+        }
     }
 
     /// Asks for the version, which every Gitea and Forgejo reports: first without the token, so that a wrong URL never
@@ -47,7 +76,7 @@ impl Gitea {
         let call = Call::get("ask for the version", ["api", "v1", "version"]);
         let reply: Result<Reply<Version>, ForgeError> = match self.api.send(&call, None).await {
             Err(ForgeError::Auth { .. } | ForgeError::Forbidden { .. } | ForgeError::Scope { .. }) => {
-                self.api.send(&call, Some(&self.auth)).await
+                self.api.send(&call, Some(&self.auth().await?)).await
             }
             reply => reply,
         };
@@ -75,9 +104,9 @@ impl Forge for Gitea {
         let call = Call::get("read the account", ["api", "v1", "user"])
             .scope("read:user")
             .what("the account");
-        let user: Reply<User> = self.api.send(&call, Some(&self.auth)).await?;
+        let user: Reply<User> = self.api.send(&call, Some(&self.auth().await?)).await?;
         let first = at(&Self::list_repositories(), &Cursor::first(&[("limit", "1")]));
-        let first: Reply<Option<Vec<Repo>>> = self.api.send(&first, Some(&self.auth)).await?;
+        let first: Reply<Option<Vec<Repo>>> = self.api.send(&first, Some(&self.auth().await?)).await?;
         let repositories = match total(&first.headers) {
             Some(total) => total,
             None => self.all_repositories().await?.len() as u64,
@@ -95,7 +124,7 @@ impl Forge for Gitea {
         let cursor = cursor.unwrap_or(&first);
         let page: Page<Repo> = self
             .api
-            .page(&Self::list_repositories(), cursor, &self.auth)
+            .page(&Self::list_repositories(), cursor, &self.auth().await?)
             .await?;
         // The clone URL in the answer is made from the server's own idea of its address.
         page.try_map(|repo| repo.repository(&self.base))
@@ -114,7 +143,10 @@ impl Forge for Gitea {
         .scope("read:repository")
         .what(format!("the repository {repository}"));
         let first = Cursor::first(&[("limit", PAGE_SIZE)]);
-        let page: Page<Branch> = self.api.page(&call, cursor.unwrap_or(&first), &self.auth).await?;
+        let page: Page<Branch> = self
+            .api
+            .page(&call, cursor.unwrap_or(&first), &self.auth().await?)
+            .await?;
         Ok(page.map(|branch| branch.name))
     }
 
@@ -128,10 +160,85 @@ impl Forge for Gitea {
     }
 
     async fn clone_credential(&self, _: &RepositoryPath) -> Result<Expiring<GitCredential>, ForgeError> {
-        Ok(Expiring::never(GitCredential::Basic {
-            username: TOKEN_USER.to_owned(),
-            password: self.token.clone(),
-        }))
+        let token = match &self.identity {
+            Identity::Token { token, .. } => Expiring::never(token.clone()),
+            Identity::OAuth(app) => app.token().await?,
+        };
+        Ok(Expiring {
+            value: GitCredential::Basic {
+                username: TOKEN_USER.to_owned(),
+                password: token.value,
+            },
+            expires_at: token.expires_at,
+        })
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
+    }
+
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
+        let mut cursor = Cursor::first(&[("limit", PAGE_SIZE)]);
+        let mut all = Vec::new();
+        for _ in 0..self.most_pages {
+            let page: Page<RepositoryHook> = self.api.page(&call, &cursor, &self.auth().await?).await?;
+            all.extend(page.items.into_iter().map(RepositoryHook::hook));
+            match page.next {
+                Some(next) if next != cursor => cursor = next,
+                _ => return Ok(all),
+            }
+        }
+        Err(self.too_long(call.doing))
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = self
+            .hook_call(Method::POST, "create a webhook", repository, None)?
+            .json(json!({
+                "type": "gitea",
+                // A hook is inactive by default.
+                "active": true,
+                "events": ["push"],
+                "branch_filter": "*",
+                "config": {
+                    "url": wanted.url,
+                    "content_type": "json",
+                    "secret": wanted.secret.expose_str().unwrap_or_default(),
+                },
+            }));
+        let created: Reply<RepositoryHook> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        Ok(created.body.id.to_string())
+    }
+
+    /// An update ignores the secret, so a new hook takes the place of the old one.
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let new = self.create_hook(repository, wanted).await?;
+        self.delete_hook(repository, id).await?;
+        Ok(new)
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        let call = self.hook_call(Method::DELETE, "remove the webhook", repository, Some(id))?;
+        self.api.gone(&call, &self.auth().await?).await
     }
 
     fn most_pages(&self) -> u32 {
@@ -145,6 +252,21 @@ impl Forge for Gitea {
 }
 
 impl Gitea {
+    fn hook_call(
+        &self,
+        method: Method,
+        doing: &'static str,
+        repository: &RepositoryPath,
+        id: Option<&str>,
+    ) -> Result<Call, ForgeError> {
+        let (owner, name) = self.owner_and_name(repository)?;
+        let path = ["api", "v1", "repos", owner, name, "hooks"].into_iter().chain(id);
+        let call = Call::new(method, doing, path).scope("write:repository");
+        Ok(call.what(format!(
+            "the repository {repository}, or the right to administer it"
+        )))
+    }
+
     fn owner_and_name<'r>(&self, repository: &'r RepositoryPath) -> Result<(&'r str, &'r str), ForgeError> {
         repository
             .owner_and_name()
@@ -195,4 +317,38 @@ impl Repo {
 #[derive(Deserialize)]
 struct Branch {
     name: String,
+}
+
+#[derive(Deserialize)]
+struct RepositoryHook {
+    id: i64,
+    #[serde(default)]
+    active: bool,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    branch_filter: String,
+    #[serde(default)]
+    config: HookConfig,
+}
+
+#[derive(Default, Deserialize)]
+struct HookConfig {
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    content_type: String,
+}
+
+impl RepositoryHook {
+    fn hook(self) -> Hook {
+        Hook {
+            id: self.id.to_string(),
+            is_intact: self.active
+                && self.events.iter().any(|event| event == "push")
+                && matches!(self.branch_filter.as_str(), "" | "*")
+                && self.config.content_type == "json",
+            url: self.config.url,
+        }
+    }
 }

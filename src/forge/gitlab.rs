@@ -1,25 +1,29 @@
-//! GitLab.com and self-managed GitLab, with personal, project and group access tokens.
+//! GitLab.com and self-managed GitLab, with personal, project and group access tokens, or an OAuth application.
+
+mod checks;
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use http::Method;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::api::{Api, Authorization, Reply};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
+use super::oauth::OAuth;
 use super::pagination::{Cursor, PAGE_SIZE, Page, total};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GitLabSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The user name for Git. GitLab accepts any with a token as the password.
@@ -29,33 +33,57 @@ const REPORTER: &str = "20";
 /// GitLab leaves the length of longer lists out.
 const COUNTED: u64 = 10_000;
 
-/// A GitLab with a token.
+/// The token endpoint.
+const TOKEN_PATH: &[&str] = &["oauth", "token"];
+
+/// A GitLab with one identity.
 pub(super) struct GitLab {
     api: Api,
     base: Url,
     group: Option<String>,
-    auth: Authorization,
-    token: Secret,
+    identity: Identity,
     most_pages: u32,
     /// The paths of projects that are named by their ID.
     paths: Mutex<HashMap<String, RepositoryPath>>,
 }
 
+enum Identity {
+    Token { auth: Authorization, token: Secret },
+    OAuth(Box<OAuth>),
+}
+
 impl GitLab {
     /// The connection that a spec describes.
     pub fn new(spec: &GitLabSpec, secrets: &ForgeSecrets, options: &HttpOptions) -> Result<Self, ForgeError> {
-        let token = credential(secrets)?;
         let base = base_url(&spec.url, options.allow_loopback_http)?;
         let address = format!("{}/api/v4", base.as_str().trim_end_matches('/'));
+        let identity = match &spec.oauth {
+            Some(app) => {
+                let sign_in = Api::new("gitlab", base.as_str(), &base, secrets.ca.as_deref(), options)?;
+                let (secret, tokens) = (secrets.credential.as_ref(), secrets.tokens.as_ref());
+                Identity::OAuth(Box::new(OAuth::new(app, secret, tokens, sign_in, TOKEN_PATH)?))
+            }
+            None => Identity::Token {
+                auth: Authorization::private_token(credential(secrets)?)?,
+                token: credential(secrets)?.trimmed(),
+            },
+        };
         Ok(Self {
-            auth: Authorization::private_token(token)?,
             api: Api::new("gitlab", &address, &base, secrets.ca.as_deref(), options)?,
             base,
             group: spec.group.clone(),
-            token: token.trimmed(),
+            identity,
             most_pages: options.most_pages,
             paths: Mutex::default(),
         })
+    }
+
+    /// The header for requests to the API.
+    async fn auth(&self) -> Result<Authorization, ForgeError> {
+        match &self.identity {
+            Identity::Token { auth, .. } => Ok(auth.clone()),
+            Identity::OAuth(app) => app.auth().await,
+        }
     }
 
     /// Checks that the server is a GitLab before it sees the token: without one, it refuses to name its version, in JSON.
@@ -79,8 +107,12 @@ impl GitLab {
 
     /// The expiry and the scopes of the token. A token may lack the scope to read them.
     async fn token_details(&self) -> Result<Option<TokenDetails>, ForgeError> {
+        if matches!(self.identity, Identity::OAuth(_)) {
+            return Ok(None);
+        }
         let call = Call::get("read the token", ["personal_access_tokens", "self"]);
-        let details: Result<Reply<TokenDetails>, ForgeError> = self.api.send(&call, Some(&self.auth)).await;
+        let details: Result<Reply<TokenDetails>, ForgeError> =
+            self.api.send(&call, Some(&self.auth().await?)).await;
         match details {
             Ok(details) => Ok(Some(details.body)),
             Err(ForgeError::NotFound { .. } | ForgeError::Forbidden { .. } | ForgeError::Scope { .. }) => {
@@ -131,10 +163,10 @@ impl Forge for GitLab {
         let call = Call::get("read the account", ["user"])
             .what("the account")
             .scope("read_api");
-        let user: Reply<User> = self.api.send(&call, Some(&self.auth)).await?;
+        let user: Reply<User> = self.api.send(&call, Some(&self.auth().await?)).await?;
         let (list, _) = self.list();
         let first = at(&list, &Cursor::first(&[("per_page", "1")]));
-        let first: Reply<Vec<Project>> = self.api.send(&first, Some(&self.auth)).await?;
+        let first: Reply<Vec<Project>> = self.api.send(&first, Some(&self.auth().await?)).await?;
         let counted = total(&first.headers);
         Ok(Account {
             name: user.body.username,
@@ -146,7 +178,10 @@ impl Forge for GitLab {
 
     async fn repositories(&self, cursor: Option<&Cursor>) -> Result<Page<Repository>, ForgeError> {
         let (call, first) = self.list();
-        let page: Page<Project> = self.api.page(&call, cursor.unwrap_or(&first), &self.auth).await?;
+        let page: Page<Project> = self
+            .api
+            .page(&call, cursor.unwrap_or(&first), &self.auth().await?)
+            .await?;
         page.try_map(|project| project.repository(&self.base))
     }
 
@@ -163,7 +198,10 @@ impl Forge for GitLab {
         .what(format!("the project {path}"))
         .scope("read_api");
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
-        let page: Page<Branch> = self.api.page(&call, cursor.unwrap_or(&first), &self.auth).await?;
+        let page: Page<Branch> = self
+            .api
+            .page(&call, cursor.unwrap_or(&first), &self.auth().await?)
+            .await?;
         Ok(page.map(|branch| branch.name))
     }
 
@@ -178,7 +216,7 @@ impl Forge for GitLab {
         let call = Call::get("read the project", ["projects", id.as_str()])
             .what(format!("the project {id}"))
             .scope("read_api");
-        let found: Reply<Project> = self.api.send(&call, Some(&self.auth)).await?;
+        let found: Reply<Project> = self.api.send(&call, Some(&self.auth().await?)).await?;
         let path = RepositoryPath::parse(&found.body.path_with_namespace)
             .ok_or_else(|| self.api.not_found(format!("the project {id}")))?;
         self.paths.lock().insert(id.clone(), path.clone());
@@ -190,10 +228,77 @@ impl Forge for GitLab {
     }
 
     async fn clone_credential(&self, _: &RepositoryPath) -> Result<Expiring<GitCredential>, ForgeError> {
-        Ok(Expiring::never(GitCredential::Basic {
-            username: TOKEN_USER.to_owned(),
-            password: self.token.clone(),
-        }))
+        let token = match &self.identity {
+            Identity::Token { token, .. } => Expiring::never(token.clone()),
+            Identity::OAuth(app) => app.token().await?,
+        };
+        Ok(Expiring {
+            value: GitCredential::Basic {
+                username: TOKEN_USER.to_owned(),
+                password: token.value,
+            },
+            expires_at: token.expires_at,
+        })
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
+    }
+
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        let call = hook_call(Method::GET, "list the webhooks", repository, None);
+        let mut cursor = Cursor::first(&[("per_page", PAGE_SIZE)]);
+        let mut all = Vec::new();
+        for _ in 0..self.most_pages {
+            let page: Page<ProjectHook> = self.api.page(&call, &cursor, &self.auth().await?).await?;
+            all.extend(page.items.into_iter().map(ProjectHook::hook));
+            match page.next {
+                Some(next) if next != cursor => cursor = next,
+                _ => return Ok(all),
+            }
+        }
+        Err(self.too_long(call.doing))
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = hook_call(Method::POST, "create a webhook", repository, None);
+        self.write_hook(call, repository, wanted).await
+    }
+
+    /// GitLab revives a hook that it disabled only when the hook is created anew.
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let call = hook_call(Method::GET, "read the webhook", repository, Some(id));
+        let found: Reply<ProjectHook> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        if found.body.is_disabled() {
+            let new = self.create_hook(repository, wanted).await?;
+            self.delete_hook(repository, id).await?;
+            return Ok(new);
+        }
+        let call = hook_call(Method::PUT, "repair the webhook", repository, Some(id));
+        self.write_hook(call, repository, wanted).await
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        let call = hook_call(Method::DELETE, "remove the webhook", repository, Some(id));
+        self.api.gone(&call, &self.auth().await?).await
     }
 
     fn most_pages(&self) -> u32 {
@@ -203,6 +308,89 @@ impl Forge for GitLab {
     fn too_long(&self, doing: &'static str) -> ForgeError {
         let message = format!("the list has more than {} pages", self.most_pages);
         self.api.other(doing, &message)
+    }
+}
+
+impl GitLab {
+    /// Writes everything, because GitLab drops the token of a hook whose URL changes. A secret that begins with `whsec_` is
+    /// a signing token, which GitLab knows from version 19.0 on; an older one gets it as the plain token.
+    async fn write_hook(
+        &self,
+        call: Call,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        let secret = wanted.secret.expose_str().unwrap_or_default();
+        let body = |field: &str| {
+            json!({
+                "url": wanted.url,
+                "push_events": true,
+                "tag_push_events": true,
+                "push_events_branch_filter": "",
+                "enable_ssl_verification": true,
+                field: secret,
+            })
+        };
+        let signs = secret.starts_with("whsec_");
+        let written = call
+            .clone()
+            .json(body(if signs { "signing_token" } else { "token" }));
+        let written: Reply<ProjectHook> = self.api.send(&written, Some(&self.auth().await?)).await?;
+        let id = written.body.id.to_string();
+        if signs && written.body.signing_token_present != Some(true) {
+            let call = hook_call(Method::PUT, call.doing, repository, Some(&id)).json(body("token"));
+            let _: Reply<ProjectHook> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        }
+        Ok(id)
+    }
+}
+
+fn hook_call(method: Method, doing: &'static str, repository: &RepositoryPath, id: Option<&str>) -> Call {
+    let project = repository.to_string();
+    let path = ["projects", project.as_str(), "hooks"].into_iter().chain(id);
+    Call::new(method, doing, path)
+        .what(format!("the project {project}, or the role Maintainer in it"))
+        .scope("api")
+}
+
+#[derive(Deserialize)]
+struct ProjectHook {
+    id: i64,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    push_events: bool,
+    #[serde(default)]
+    tag_push_events: bool,
+    #[serde(default)]
+    push_events_branch_filter: Option<String>,
+    #[serde(default)]
+    enable_ssl_verification: bool,
+    #[serde(default)]
+    alert_status: Option<String>,
+    #[serde(default)]
+    signing_token_present: Option<bool>,
+}
+
+impl ProjectHook {
+    fn is_disabled(&self) -> bool {
+        self.alert_status.as_deref() == Some("disabled")
+    }
+
+    fn hook(self) -> Hook {
+        Hook {
+            id: self.id.to_string(),
+            is_intact: self.push_events
+                && self.tag_push_events
+                && self.enable_ssl_verification
+                && self
+                    .push_events_branch_filter
+                    .as_deref()
+                    .unwrap_or_default()
+                    .is_empty()
+                && !self.is_disabled(),
+            url: self.url,
+        }
     }
 }
 

@@ -127,7 +127,7 @@ pub(super) fn base_url(text: &str, allow_loopback_http: bool) -> Result<Url, For
     let mut url = Url::parse(text.trim()).map_err(|error| spec(&format!("url cannot be read: {error}")))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(spec(
-            "url must not hold a credential: put the token into the Secret",
+            "url must not contain a credential: put the token into the Secret",
         ));
     }
     match url.scheme() {
@@ -214,7 +214,7 @@ mod tests {
                 "http://127.0.0.1.example.com",
                 "over http the token can be read on the way",
             ),
-            ("https://tok@git.example.com", "must not hold a credential"),
+            ("https://tok@git.example.com", "must not contain a credential"),
             ("ftp://git.example.com", "must begin with https://, not with ftp:"),
             ("git.example.com", "cannot be read"),
         ] {

@@ -275,7 +275,7 @@ mod tests {
         let found = error(403, &rows, r#"{"message":"Account suspended"}"#);
         assert_eq!(
             found.to_string(),
-            "read the repository at https://forge.example/: 403 Forbidden: Account suspended"
+            "cannot read the repository at https://forge.example/: 403 Forbidden: Account suspended"
         );
         let found = error(
             401,
@@ -285,14 +285,16 @@ mod tests {
         assert!(
             found
                 .to_string()
-                .ends_with("the credential is refused: Token is expired."),
+                .ends_with("refused the credential: Token is expired."),
             "{found}"
         );
         let date = ("date", "Sun, 09 Sep 2001 01:36:40 GMT");
         let message = r#"{"message":"'Expiration time' claim ('exp') is too far in the future"}"#;
         let found = error(401, &[date], message);
         assert!(
-            found.to_string().contains("is 600 s ahead of that of the forge"),
+            found
+                .to_string()
+                .contains("is 600 s ahead of the clock of the forge"),
             "{found}"
         );
         let found = error(404, &[], "");

@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod metrics;
+pub mod webhook;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

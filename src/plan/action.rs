@@ -84,6 +84,11 @@ pub enum Action {
         /// A failed Release whose containers are left as they are, for inspection.
         preserve: Option<String>,
     },
+    /// Marks the containers of the serving Release, so that new ones take their place.
+    Restart {
+        /// The Release.
+        release: String,
+    },
     /// Records the end of a Release.
     End {
         /// The Release.
@@ -167,6 +172,8 @@ pub enum CreateReason {
     Change,
     /// A user created the Release.
     Created,
+    /// A user created a Release of type Rollback.
+    RolledBack,
     /// A user requested a reconcile after the desired state had failed or was cancelled.
     Requested,
     /// The running containers belong to no recorded Release.
@@ -181,6 +188,7 @@ impl CreateReason {
         match self {
             Self::Change => None,
             Self::Created | Self::Requested => Some(CauseKind::Manual),
+            Self::RolledBack => Some(CauseKind::Rollback),
             Self::Unrecorded | Self::ImageLost => Some(CauseKind::Drift),
         }
     }
@@ -189,7 +197,8 @@ impl CreateReason {
     pub fn why(self) -> Option<&'static str> {
         match self {
             Self::Change => None,
-            Self::Created => Some("asked for by hand"),
+            Self::Created => Some("requested by a user"),
+            Self::RolledBack => Some("requested by a user: what runs already"),
             Self::Requested => Some("asked for by the annotation davit.dev/requestedAt"),
             Self::Unrecorded => Some("what runs is of no recorded release"),
             Self::ImageLost => Some("the image was not in the engine any more"),

@@ -13,14 +13,17 @@ use crate::error::Problem;
 use crate::runtime::Running;
 
 use super::action::{Action, Plan};
-use super::conditions::{ConditionValue, urls};
+use super::conditions::{ConditionValue, healthy, urls};
 use super::containers::{count, hash_of, is_fully_rolled_out};
-use super::create_release::{newest_significant, release_name};
+use super::create_release::release_name;
 use super::desired::PinnedSource;
+use super::fingerprint::RESTARTED;
 use super::input::PlanInput;
+use super::newest::newest_significant;
 use super::record::Records;
+use super::rollback::hold;
 use super::state::request;
-use super::{release_status, retry};
+use super::{release_status, restart, retry};
 use summary::{StatusInput, Summary, source_is_ready};
 use write::{order, phase, write};
 
@@ -80,7 +83,22 @@ fn written(input: &StatusInput<'_>, now: Timestamp) -> ApplicationStatus {
         running.is_ok_and(|running| is_fully_rolled_out(release, running))
     });
     let serving = arrived.or(active).map(|(_, release)| release);
+    // A restart is complete when the new containers are healthy; until then those with the mark from before serve.
+    let restart = serving.filter(|_| open.is_none()).and_then(|serving| {
+        let is_complete = healthy(input.app, input.running, Some(serving), None).is_true();
+        restart::before(input.app, serving)
+            .filter(|_| !is_complete)
+            .map(|before| (before, serving))
+    });
+    new.restarted_at = match (&restart, serving) {
+        (None, Some(serving)) if open.is_none() => serving.inputs.get(RESTARTED).cloned(),
+        _ => old.restarted_at.clone(),
+    };
+    let serving = restart.as_ref().map(|(before, _)| before).or(serving);
     let mut conditions = Summary::of(input, serving, open, begun);
+    if let Some((_, wanted)) = &restart {
+        conditions.restart(input, wanted, now);
+    }
     if let Ok(running) = input.running {
         // While nothing serves yet, what is under way.
         let hash = serving.or(open.map(|(_, release)| release)).and_then(hash_of);
@@ -218,6 +236,7 @@ fn summary(
         latest: Some(latest.clone()),
         image: active.and_then(|(_, release)| release.image.clone()),
         count: counted.max(numbers.max().unwrap_or(0)),
+        held_by: hold(input.app, input.releases, |(name, release)| (name, release)).map(|hold| hold.release),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Fields that the runtime of this installation cannot honour.
 
-use crate::api::{ApplicationSpec, Reason, RestartCondition};
+use crate::api::{Amounts, ApplicationSpec, Quantity, Reason, RestartCondition};
 use crate::error::{Class, Problem};
 use crate::runtime::Capabilities;
 
@@ -29,6 +29,7 @@ pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<()
             "remove it; the port is published at all addresses",
         );
     }
+    memory(spec, runtime)?;
     let check = spec.health_check.as_ref();
     if !runtime.network_probes && check.is_some_and(|check| check.exec.is_none()) {
         return refuse(
@@ -39,6 +40,35 @@ pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<()
     let condition = spec.restart_policy.as_ref().map(|policy| policy.condition);
     if !runtime.run_to_completion && condition.is_some_and(|it| it != RestartCondition::Always) {
         return refuse("spec.restartPolicy", "set its condition to Always");
+    }
+    Ok(())
+}
+
+/// Refuses amounts of memory with which the runtime starts no container.
+fn memory(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<(), Problem> {
+    let build = spec.build.as_ref().and_then(|build| build.resources.as_ref());
+    let all = [
+        ("spec.resources", spec.resources.as_ref()),
+        ("spec.build.resources", build),
+    ];
+    let amounts = all.into_iter().flat_map(|(field, resources)| {
+        let of = |name, amounts: Option<&Amounts>| {
+            let memory = amounts.and_then(|amounts| amounts.memory.clone())?;
+            Some((format!("{field}.{name}.memory"), memory))
+        };
+        let limits = resources.and_then(|resources| resources.limits.as_ref());
+        let requests = resources.and_then(|resources| resources.requests.as_ref());
+        [of("limits", limits), of("requests", requests)]
+    });
+    for (field, amount) in amounts.flatten() {
+        if Quantity::bytes(&amount).is_some_and(|bytes| bytes < runtime.min_memory) {
+            let message = format!(
+                "{field} {amount} is too little for --runtime {}: write at least {}Mi",
+                runtime.name,
+                runtime.min_memory >> 20
+            );
+            return Err(Problem::new(Class::Terminal, Reason::InvalidQuantity, message));
+        }
     }
     Ok(())
 }
@@ -56,8 +86,39 @@ mod tests {
         host_ip: false,
         network_probes: false,
         run_to_completion: false,
-        min_memory: 0,
+        min_memory: 8 << 20,
     };
+
+    #[test]
+    fn memory_below_the_minimum_of_the_runtime_is_refused() {
+        for (spec, message) in [
+            (
+                json!({"limits": {"memory": "8Mi"}, "requests": {"memory": "8Mi"}}),
+                None,
+            ),
+            (
+                json!({"limits": {"memory": "7Mi"}}),
+                Some(
+                    "spec.resources.limits.memory 7Mi is too little for --runtime least: write at least 8Mi",
+                ),
+            ),
+            (
+                json!({"limits": {"memory": "8Mi"}, "requests": {"memory": "1Mi"}}),
+                Some(
+                    "spec.resources.requests.memory 1Mi is too little for --runtime least: write at least 8Mi",
+                ),
+            ),
+        ] {
+            let spec = serde_json::from_value(json!({"resources": spec})).unwrap();
+            let found = check(&spec, &LEAST).err();
+            assert!(
+                found
+                    .iter()
+                    .all(|problem| problem.reason == Reason::InvalidQuantity)
+            );
+            assert_eq!(found.map(|problem| problem.message).as_deref(), message);
+        }
+    }
 
     #[test]
     fn field_that_the_runtime_cannot_honour_is_refused_with_its_name() {

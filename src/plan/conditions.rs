@@ -105,10 +105,10 @@ pub(super) fn healthy(
         Err(problem) => return ConditionValue::unknown(problem.reason, &problem.message),
     };
     if app.spec.stopped && (!app.spec.suspend || running.replicas.is_empty()) {
-        return ConditionValue::no(Reason::Stopped, "nothing is to run: spec.stopped is true");
+        return ConditionValue::no(Reason::Stopped, "no container runs, because spec.stopped is true");
     }
     let Some(hash) = serving.and_then(hash_of) else {
-        return ConditionValue::no(Reason::Pending, "nothing has been seen healthy yet");
+        return ConditionValue::no(Reason::Pending, "no replica has been healthy yet");
     };
     let wanted = serving.map_or(1, replicas_of);
     let mut kept = None;
@@ -146,7 +146,7 @@ pub(super) fn healthy(
         let gone = lost.map_or(String::new(), |name| {
             let source = serving.and_then(|serving| serving.source.as_ref());
             let revision = source.map_or("its revision", |source| &source.revision);
-            format!("; the image of release {name} is not in the engine any more: create a Release with the spec.revision {revision} to make it again")
+            format!("; the image of release {name} is not in the engine any more: to build or pull it again, create a Release with spec.revision {revision}")
         });
         ConditionValue::no(
             Reason::ReplicasMissing,

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use crate::api::{Application, ConcurrencyPolicy, Reason, ReleasePhase, ReleaseStatus};
+use crate::api::{Application, ConcurrencyPolicy, ReleasePhase, ReleaseType};
 
 use super::action::{Action, CreateReason, Plan};
 use super::containers::hash_of;
 use super::input::{DesiredState, PlanInput};
+use super::newest::{is_noop, newest_significant};
+use super::restart;
+use super::rollback::hold;
 use super::state::{ReleaseView, active, last_handled};
 
 /// Returns the highest number that was ever given, also to Releases that were deleted.
@@ -86,53 +89,20 @@ pub(super) fn create_reason(input: &PlanInput<'_>, current: Option<&ReleaseView>
         let phase = newest.status.phase;
         matches!(phase, ReleasePhase::Failed | ReleasePhase::Cancelled) && !is_noop(&newest.status, runs)
     });
-    if current.is_none() && is_unrecorded(input) {
+    // While a restart is under way, the old containers have the mark from before.
+    let restarts =
+        active(&input.releases).is_some_and(|active| restart::before(input.app, &active.status).is_some());
+    if current.is_none() && !restarts && is_unrecorded(input) {
         CreateReason::Unrecorded
-    } else if is_missing_image(input, newest.map(|newest| newest.name.as_str())) {
+    } else if current.is_none_or(|current| current.spec.kind != ReleaseType::Rollback)
+        && is_missing_image(input, newest.map(|newest| newest.name.as_str()))
+    {
         // Only for the newest Release: if a newer one failed, building again would fail again.
         CreateReason::ImageLost
     } else if input.requested && failed {
         CreateReason::Requested
     } else {
         CreateReason::Change
-    }
-}
-
-/// Reports whether a Release affects the Application's status. Releases that were rejected, superseded or cancelled before
-/// they started do not.
-fn is_significant(release: &ReleaseStatus) -> bool {
-    let refused = match release.phase {
-        ReleasePhase::Cancelled | ReleasePhase::Superseded => true,
-        ReleasePhase::Failed => release
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.reason == Reason::Concurrent.as_str()),
-        _ => false,
-    };
-    !(refused && release.handled.is_none())
-}
-
-/// Reports whether a cancelled or superseded Release was for the state that serves already.
-fn is_noop(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
-    let called_off = matches!(release.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
-    called_off && release.handled.is_some() && runs.is_some_and(|runs| runs.handled == release.handled)
-}
-
-/// Returns the newest Release that affects the Application's status, or the serving one if the newest was cancelled and for
-/// the same state.
-pub(super) fn newest_significant<R>(all: &[R], status_of: impl Fn(&R) -> &ReleaseStatus) -> Option<&R> {
-    let runs = all
-        .iter()
-        .rev()
-        .find(|release| status_of(release).phase == ReleasePhase::Succeeded);
-    let newest = all
-        .iter()
-        .rev()
-        .find(|release| is_significant(status_of(release)))?;
-    if is_noop(status_of(newest), runs.map(&status_of)) {
-        runs
-    } else {
-        Some(newest)
     }
 }
 
@@ -156,7 +126,12 @@ pub(super) fn create(
         return; // A user just created a Release, which begins with the desired state.
     }
     let handled = last_handled(&input.releases).and_then(ReleaseView::handled);
-    let same = handled == Some(desired.fingerprint().as_str());
+    // After a rollback, a new revision or value is not deployed. A lost image is made again all the same.
+    let held = hold(input.app, &input.releases, |release| {
+        (&release.name, &release.status)
+    })
+    .is_some();
+    let same = held || handled == Some(desired.fingerprint().as_str());
     if same && reason == CreateReason::Change {
         return;
     }

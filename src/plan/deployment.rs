@@ -1,9 +1,8 @@
 //! What a runtime needs to run a spec: all defaults decided, all quantities parsed.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::api::{ApplicationSpec, RestartCondition, RestartPolicy, Strategy};
+use crate::api::{ApplicationSpec, RestartCondition, RestartPolicy, Strategy, VolumeMount};
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::redact::Secret;
@@ -45,7 +44,7 @@ pub fn deployment(
         args: &args,
     };
     limits::check(spec, &start)?;
-    let share = share(spec.resources.as_ref())?;
+    let share = share(spec.resources.as_ref());
     let ports = bindings(&spec.ports)?;
     let has_host_port = ports.iter().any(|port| port.host.is_some());
     let rollout = spec.rollout.clone().unwrap_or_default();
@@ -78,7 +77,7 @@ pub fn deployment(
                 .stop_grace_period
                 .as_ref()
                 .map_or(Duration::from_secs(10), |wanted| whole_seconds(wanted.get())),
-            mounts: mounts(spec, values)?,
+            mounts: mounts(spec, values),
         },
         policy: RolloutPolicy {
             replicas: u32::try_from(spec.replicas).unwrap_or_default(),
@@ -90,6 +89,7 @@ pub fn deployment(
             min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
         },
         history: History::default(),
+        registry: None,
     })
 }
 
@@ -118,45 +118,30 @@ pub fn restart(policy: Option<RestartPolicy>) -> Restart {
     }
 }
 
-fn mounts(spec: &ApplicationSpec, values: &Values) -> Result<Vec<Mount>, Problem> {
-    let mut paths = BTreeSet::new();
-    spec.volumes
-        .iter()
-        .map(|volume| {
-            let path = volume.mount_path.trim_end_matches('/');
-            if path.is_empty() || path.split('/').any(|part| part == "..") {
-                return Err(Problem::invalid(format!(
-                    "spec.volumes {}: mountPath {:?} cannot be mounted: use an absolute path without ..",
-                    volume.name, volume.mount_path
-                )));
+fn mounts(spec: &ApplicationSpec, values: &Values) -> Vec<Mount> {
+    let mount = |volume: &VolumeMount| {
+        let source = if volume.volume.is_some() {
+            MountSource::Volume
+        } else {
+            let given = volume.secret.as_ref().or(volume.config_map.as_ref());
+            let mode = given.and_then(|files| files.default_mode);
+            MountSource::Files {
+                files: values.files.get(&volume.name).cloned().unwrap_or_default(),
+                mode: mode
+                    .and_then(|mode| u32::try_from(mode).ok())
+                    .unwrap_or(FILE_MODE)
+                    & 0o777,
+                confidential: volume.secret.is_some(),
             }
-            if !paths.insert(path.to_owned()) {
-                return Err(Problem::invalid(format!(
-                    "spec.volumes has mountPath {path:?} twice: set another one"
-                )));
-            }
-            let source = if volume.volume.is_some() {
-                MountSource::Volume
-            } else {
-                let given = volume.secret.as_ref().or(volume.config_map.as_ref());
-                let mode = given.and_then(|files| files.default_mode);
-                MountSource::Files {
-                    files: values.files.get(&volume.name).cloned().unwrap_or_default(),
-                    mode: mode
-                        .and_then(|mode| u32::try_from(mode).ok())
-                        .unwrap_or(FILE_MODE)
-                        & 0o777,
-                    confidential: volume.secret.is_some(),
-                }
-            };
-            Ok(Mount {
-                name: volume.name.clone(),
-                path: path.to_owned(),
-                source,
-                read_only: volume.read_only,
-            })
-        })
-        .collect()
+        };
+        Mount {
+            name: volume.name.clone(),
+            path: volume.mount_path.trim_end_matches('/').to_owned(),
+            source,
+            read_only: volume.read_only,
+        }
+    };
+    spec.volumes.iter().map(mount).collect()
 }
 
 /// Engines count this time in whole seconds; a part of one must not become none at all.

@@ -5,14 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus};
-use crate::builder::BuildType;
+use crate::builder::{BuildType, Export};
 use crate::error::{Class, Problem};
+use crate::image::ImageName;
 use crate::model::{AppId, ImageRef, Revision};
 use crate::redact::Secret;
 use crate::runtime::Capabilities;
 
 use super::capabilities;
 use super::deployment::deployment;
+use super::endpoint::Endpoint;
 use super::env_expansion::{Expanded, origins as env_origins};
 use super::fingerprint::{Fingerprint, Inputs, RUN, digest};
 use super::quantities::amounts;
@@ -28,9 +30,13 @@ pub struct Install {
     pub image_prefix: String,
     /// What the runtime supports.
     pub capabilities: Capabilities,
+    /// The registry and the beginning of the path of the repositories of Applications without `spec.image`.
+    pub registry: Option<String>,
     /// What the tags of pulled images end in, which have no labels to say which of several installations with one
     /// `image_prefix` pulled them. Empty: there is only one.
     pub image_mark: String,
+    /// Where deliveries of webhooks arrive.
+    pub webhooks: Endpoint,
 }
 
 /// A source pinned to a commit or digest.
@@ -90,6 +96,8 @@ pub struct Desired {
     pub build: Option<BuildPlan>,
     /// The tag that Davit gives the image that it builds, or pulls where it is not in the engine yet.
     pub tag: Option<String>,
+    /// Where the image is wanted.
+    pub export: Export,
     /// The part of the spec that a Release keeps.
     pub config: Value,
     /// The Secrets and ConfigMaps that the value of a field comes from, as in [`Values`].
@@ -160,6 +168,8 @@ pub fn validate(
     values: &Values,
     install: &Install,
 ) -> Result<Desired, Problem> {
+    // What cannot run is refused before anything is built for it.
+    check(spec)?;
     capabilities::check(spec, &install.capabilities)?;
     let mut fingerprint = Fingerprint::new(&install.key);
     fingerprint.add(
@@ -173,10 +183,57 @@ pub fn validate(
     if !source.is_image() {
         add_build_inputs(&mut fingerprint, &build, values);
     }
+    let (run, origins) = run_inputs(&install.key, spec, values)?;
+    let mut inputs = fingerprint.finish();
+    inputs.extend(run);
+    let plan = if source.is_image() {
+        None
+    } else {
+        Some(build_plan(&build))
+    };
+    // An image that is named by its id is in the engine already.
+    let made = !matches!(source.revision, Revision::Image(ImageRef::Engine(_)));
+    let repository = if source.is_image() {
+        None
+    } else {
+        repository(app, spec, install)?
+    };
+    let export = match &repository {
+        None => Export::Engine,
+        Some(_) if install.capabilities.needs_registry => Export::Registry,
+        Some(_) => Export::EngineAndRegistry,
+    };
+    let tag = made.then(|| match &repository {
+        Some(repository) => pushed_tag(app, &inputs, &source, repository),
+        None => image_tag(app, &inputs, &source, install),
+    });
+    let desired = Desired {
+        source,
+        inputs,
+        tag,
+        export,
+        build: plan,
+        config: config(spec),
+        origins,
+    };
+    deployment(app, "", "", "", spec, values)?;
+    Ok(desired)
+}
+
+/// Returns the digests of everything that decides a container, and the objects that their values come from.
+///
+/// # Errors
+/// `command` or `args` names a variable that does not exist.
+pub(super) fn run_inputs(
+    key: &Secret,
+    spec: &ApplicationSpec,
+    values: &Values,
+) -> Result<(Inputs, Origins), Problem> {
     let (command, args) = (
         texts(&spec.command, "spec.command", values)?,
         texts(&spec.args, "spec.args", values)?,
     );
+    let mut fingerprint = Fingerprint::new(key);
     add_run_inputs(&mut fingerprint, spec, values, [&command, &args]);
     let mut origins = values.origins.clone();
     for (field, texts) in [("run.command", &command), ("run.args", &args)] {
@@ -186,26 +243,19 @@ pub fn validate(
             origins.insert(field.to_owned(), found);
         }
     }
-    let inputs = fingerprint.finish();
-    let plan = if source.is_image() {
-        None
-    } else {
-        Some(build_plan(&build)?)
-    };
-    // An image that is named by its id is in the engine already.
-    let made = !matches!(source.revision, Revision::Image(ImageRef::Engine(_)));
-    let tag = made.then(|| image_tag(app, &inputs, &source, install));
-    let desired = Desired {
-        source,
-        inputs,
-        tag,
-        build: plan,
-        config: config(spec),
-        origins,
-    };
-    // What cannot run is refused before anything is built for it.
-    deployment(app, "", "", "", spec, values)?;
-    Ok(desired)
+    Ok((fingerprint.finish(), origins))
+}
+
+/// Checks what the schema of the CRD cannot express.
+fn check(spec: &ApplicationSpec) -> Result<(), Problem> {
+    spec.check().map_err(|invalid| {
+        let reason = if invalid.is_quantity() {
+            Reason::InvalidQuantity
+        } else {
+            Reason::InvalidSpec
+        };
+        Problem::new(Class::Terminal, reason, invalid.to_string())
+    })
 }
 
 fn add_build_inputs(fingerprint: &mut Fingerprint<'_>, build: &Build, values: &Values) {
@@ -256,14 +306,14 @@ fn add_run_inputs(
     fingerprint.add_json("scale.replicas", &spec.replicas);
 }
 
-fn build_plan(build: &Build) -> Result<BuildPlan, Problem> {
+fn build_plan(build: &Build) -> BuildPlan {
     let build_type = build.kind().map(BuildType::from);
     let limits = build
         .resources
         .as_ref()
         .and_then(|resources| resources.limits.as_ref());
-    let (cpu, memory) = amounts(limits, "spec.build.resources.limits")?;
-    Ok(BuildPlan {
+    let (cpu, memory) = amounts(limits);
+    BuildPlan {
         build_type,
         cache: build.cache.unwrap_or(true),
         timeout: build
@@ -272,7 +322,7 @@ fn build_plan(build: &Build) -> Result<BuildPlan, Problem> {
             .map_or(Duration::from_mins(30), crate::api::Duration::get),
         cpu,
         memory,
-    })
+    }
 }
 
 /// The image's name: from the commit and a digest of all build inputs, so that a repeated step finds its own work.
@@ -294,6 +344,36 @@ fn image_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, install: &Inst
         "{}/{}/{}:{revision}-{digest}{mark}",
         install.image_prefix, app.namespace, app.name
     )
+}
+
+/// The repository that the image of an Application is pushed to, if it is pushed.
+fn repository(app: &AppId, spec: &ApplicationSpec, install: &Install) -> Result<Option<String>, Problem> {
+    let (field, repository) = match (&spec.image, &install.registry) {
+        (Some(image), _) => ("spec.image.repository", image.repository.clone()),
+        (None, Some(registry)) => {
+            let registry = registry.trim_end_matches('/');
+            ("--registry", format!("{registry}/{}/{}", app.namespace, app.name))
+        }
+        (None, None) => return Ok(None),
+    };
+    let invalid = |why: &str| {
+        Problem::invalid(format!(
+            "{field}: {repository:?} is not a repository of a registry: {why}; write it as registry.example.com/acme/shop"
+        ))
+    };
+    let name = ImageName::parse(&repository).map_err(|error| invalid(&error.to_string()))?;
+    if name.digest().is_some() || name.to_string() != format!("{repository}:latest") {
+        return Err(invalid("it has a tag or a digest, or names no registry"));
+    }
+    Ok(Some(repository))
+}
+
+/// The name of an image in a registry. The Application is part of the digest, so that two Applications with one repository
+/// do not share, and prune, one tag.
+fn pushed_tag(app: &AppId, inputs: &Inputs, source: &PinnedSource, repository: &str) -> String {
+    let fields = [super::fingerprint::SOURCE, super::fingerprint::BUILD];
+    let digest = digest(inputs, &fields, &app.to_string(), 12);
+    format!("{repository}:{}-{digest}", source.short_revision())
 }
 
 /// The identity of a release's containers: its image and everything that decides a container.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase};
+use crate::api::{Application, CLEARED, ConcurrencyPolicy, DeletionPolicy, Reason, ReleasePhase};
 use crate::error::{Class, Problem};
 
 use super::action::{Action, CancelReason, Plan, ReleaseOutcome};
@@ -148,29 +148,11 @@ pub(super) fn has_containers(input: &PlanInput<'_>, release: &ReleaseView) -> bo
     }
 }
 
-/// Removes Releases over the history limits, except the active one, the newest one, the one with the last fingerprint, and
-/// those that have not ended.
+/// Removes Releases over the history limits, and those that the user cleared.
 pub(super) fn prune(input: &PlanInput<'_>, plan: &mut Plan) {
-    let limits = input.app.spec.history.unwrap_or_default();
-    let kept = [
-        active(&input.releases),
-        input.releases.last(),
-        last_handled(&input.releases),
-    ];
-    let mut succeeded = 0;
-    let mut others = 0;
-    let mut gone: Vec<&ReleaseView> = Vec::new();
-    for release in input.releases.iter().rev().filter(|release| release.has_ended()) {
-        let (count, limit) = if release.status.phase == ReleasePhase::Succeeded {
-            (&mut succeeded, limits.succeeded)
-        } else {
-            (&mut others, limits.failed)
-        };
-        *count += 1;
-        if *count > limit && !kept.contains(&Some(release)) {
-            gone.push(release);
-        }
-    }
+    let annotations = input.app.metadata.annotations.as_ref();
+    let cleared = annotations.and_then(|all| all.get(CLEARED)?.parse().ok());
+    let gone = prunable(input.app, &input.releases, cleared.unwrap_or_default());
     for release in gone.iter().rev() {
         let tag = release.status.image_tag.as_ref();
         let shared = input.releases.iter().any(|other| {
@@ -181,4 +163,36 @@ pub(super) fn prune(input: &PlanInput<'_>, plan: &mut Plan) {
             image_tag: tag.filter(|_| !shared).cloned(),
         });
     }
+}
+
+/// Returns the Releases to remove, the newest first: those over the history limits, and all that ended up to the number
+/// `cleared`; except the active one, the newest one, the one with the last fingerprint, and those that a kept Rollback
+/// refers to.
+pub fn prunable<'r>(app: &Application, releases: &'r [ReleaseView], cleared: i64) -> Vec<&'r ReleaseView> {
+    let limits = app.spec.history.unwrap_or_default();
+    let kept = [active(releases), releases.last(), last_handled(releases)];
+    let mut succeeded = 0;
+    let mut others = 0;
+    let mut gone: Vec<&ReleaseView> = Vec::new();
+    // A Rollback is newer than the Release that it refers to, so from the newest on each reference is seen in time.
+    let open = releases.iter().filter(|release| !release.has_ended());
+    let mut referenced: Vec<&str> = open
+        .filter_map(|release| release.spec.rollback_to.as_deref())
+        .collect();
+    for release in releases.iter().rev().filter(|release| release.has_ended()) {
+        let (count, limit) = if release.status.phase == ReleasePhase::Succeeded {
+            (&mut succeeded, limits.succeeded)
+        } else {
+            (&mut others, limits.failed)
+        };
+        *count += 1;
+        let is_referenced = referenced.contains(&release.name.as_str());
+        let is_cleared = release.status.number.is_some_and(|number| number <= cleared);
+        if (*count > limit || is_cleared) && !is_referenced && !kept.contains(&Some(release)) {
+            gone.push(release);
+        } else if let Some(rollback) = &release.status.rollback {
+            referenced.push(&rollback.release);
+        }
+    }
+    gone
 }

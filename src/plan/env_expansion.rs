@@ -171,4 +171,25 @@ mod tests {
             prop_assert_eq!(done.text.expose_str().unwrap(), given);
         }
     }
+
+    #[test]
+    fn longest_text_that_a_program_takes_is_accepted() {
+        let value = Secret::from("x");
+        let value_of = |name: &str| (name == "A").then_some(&value);
+        let expanded =
+            |text: &str| expand(text, "spec.args", value_of).map(|found| found.text.expose().len());
+        assert_eq!(
+            expanded(&format!("{}$(A)", "y".repeat(LONGEST - 1))).unwrap(),
+            LONGEST
+        );
+        let refused = expanded(&format!("{}$(A)", "y".repeat(LONGEST))).unwrap_err();
+        assert!(
+            refused.message.starts_with("spec.args is longer than"),
+            "{refused:?}"
+        );
+        // The text before the variable is as long as can be.
+        expanded(&format!("$${}$(A)", "y".repeat(LONGEST - 1))).unwrap_err();
+        // Without variables the length is checked elsewhere.
+        assert_eq!(expanded(&"y".repeat(LONGEST + 1)).unwrap(), LONGEST + 1);
+    }
 }

@@ -24,6 +24,8 @@ pub const REVISION: &str = "source.revision";
 pub const RUN: &str = "run.";
 /// What a Release adds of itself, and no difference by itself: see `release_status::begin`.
 pub const VALUES: &str = "run.values-since";
+/// What a restart adds, and no difference by itself: see `restart`.
+pub const RESTARTED: &str = "run.restarted-at";
 
 /// Collects the digests of fields under one installation's key.
 #[derive(Debug)]
@@ -72,6 +74,13 @@ fn keyed(key: &Secret, parts: &[&[u8]]) -> String {
     first_digits(&mac.finalize().into_bytes(), 16)
 }
 
+/// Returns a digest without a key, as 16 hexadecimal digits.
+pub fn plain(text: &str) -> String {
+    let mut digest = hex(&Sha256::digest(text.as_bytes()));
+    digest.truncate(16);
+    digest
+}
+
 /// A digest over those inputs whose field begins with one of `prefixes`, and over `extra`, as `digits` hexadecimal
 /// digits.
 pub fn digest(inputs: &Inputs, prefixes: &[&str], extra: &str, digits: usize) -> String {
@@ -100,7 +109,7 @@ pub fn changed<'a>(old: &'a Inputs, new: &'a Inputs) -> impl Iterator<Item = &'a
     let fields: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     fields
         .into_iter()
-        .filter(|field| old.get(*field) != new.get(*field) && field.as_str() != VALUES)
+        .filter(|field| old.get(*field) != new.get(*field) && ![VALUES, RESTARTED].contains(&field.as_str()))
 }
 
 /// What changed from `old` to `new`, a line each, in the user's words; `origins` names the Secret or ConfigMap that a

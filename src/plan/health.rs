@@ -1,43 +1,28 @@
-//! The health check of a spec, decided to the last detail.
+//! The health check of a spec with all defaults.
 
 use std::time::Duration;
 
-use crate::api::{HealthCheck, Port, PortRef, Protocol};
+use crate::api::{HealthCheck, Port, PortRef};
 use crate::error::Problem;
 use crate::runtime::{Health, Probe};
 
 /// The check as a runtime carries it out.
 ///
 /// # Errors
-/// A port that cannot be asked, a time of nothing.
+/// The port of the check does not exist.
 pub fn health(check: &HealthCheck, ports: &[Port]) -> Result<Health, Problem> {
-    let port = |wanted: &PortRef, field: &str| match wanted {
-        PortRef::Number(number) => u16::try_from(*number)
-            .ok()
-            .filter(|number| *number > 0)
-            .ok_or_else(|| Problem::invalid(format!("{field} is {number}: use a port from 1 to 65535"))),
-        PortRef::Name(name) => {
-            let named = ports.iter().find(|port| port.name.as_ref() == Some(name));
-            let number = named.and_then(|port| u16::try_from(port.container_port).ok());
-            match (named, number) {
-                (Some(port), _) if port.protocol == Protocol::Udp => Err(Problem::invalid(format!(
-                    "{field} is {name:?}, which is a UDP port: name a TCP port"
-                ))),
-                (_, Some(number)) => Ok(number),
-                (_, None) => Err(Problem::invalid(format!(
-                    "{field} is {name:?}, which is not a name in spec.ports: add it there, or write the number"
-                ))),
-            }
-        }
+    let port = |wanted: &PortRef, field: &str| {
+        let number = wanted.number(ports);
+        number.map_err(|message| Problem::invalid(format!("spec.healthCheck.{field} {message}")))
     };
     let probe = if let Some(http) = &check.http {
         Probe::Http {
             path: http.path.clone(),
-            port: port(&http.port, "spec.healthCheck.http.port")?,
+            port: port(&http.port, "http.port")?,
         }
     } else if let Some(tcp) = &check.tcp {
         Probe::Tcp {
-            port: port(&tcp.port, "spec.healthCheck.tcp.port")?,
+            port: port(&tcp.port, "tcp.port")?,
         }
     } else if let Some(exec) = &check.exec {
         Probe::Exec(exec.command.clone())
@@ -49,17 +34,10 @@ pub fn health(check: &HealthCheck, ports: &[Port]) -> Result<Health, Problem> {
             .as_ref()
             .map_or(Duration::from_secs(default), crate::api::Duration::get)
     };
-    let interval = or(&check.interval, 5);
-    let timeout = or(&check.timeout, 2);
-    if interval.is_zero() || timeout.is_zero() {
-        return Err(Problem::invalid(
-            "spec.healthCheck.interval and timeout must be longer than 0s",
-        ));
-    }
     Ok(Health {
         probe,
-        interval,
-        timeout,
+        interval: or(&check.interval, 5),
+        timeout: or(&check.timeout, 2),
         retries: u32::try_from(check.retries.unwrap_or(3)).unwrap_or(3),
         start_period: or(&check.start_period, 0),
     })

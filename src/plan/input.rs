@@ -59,6 +59,8 @@ pub struct Inputs {
     pub check_in: Option<Duration>,
     /// The values that the spec refers to.
     pub values: Result<Values, Problem>,
+    /// The values that the configuration of the current Release refers to, if that is a Rollback.
+    pub rollback: Option<Result<Values, Problem>>,
 }
 
 /// The states that the spec and the current Release ask for.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::builder::BuildType;
+use crate::api::ReleaseType;
+use crate::builder::{BuildType, Export};
 use crate::error::{Class, Problem};
+use crate::image::RegistryLogins;
 use crate::model::{CommitId, Revision};
 use crate::redact::Secret;
 
@@ -50,10 +52,16 @@ pub struct BuildSpec {
     pub build_type: Option<BuildType>,
     /// The tag of the image.
     pub tag: String,
+    /// Where the image is wanted.
+    pub export: Export,
+    /// Whether to build although the image exists.
+    pub again: bool,
     /// Build arguments.
     pub args: BTreeMap<String, Secret>,
     /// Build secrets.
     pub secrets: BTreeMap<String, Secret>,
+    /// Credentials for base images.
+    pub registries: RegistryLogins,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
     /// Whether to ignore the build cache.
@@ -64,6 +72,11 @@ pub struct BuildSpec {
     pub memory: Option<u64>,
     /// The longest duration of the job.
     pub timeout: Duration,
+}
+
+/// Whether a Release builds although its image exists.
+fn builds_again(release: &ReleaseView) -> bool {
+    release.spec.kind == ReleaseType::Redeploy || release.spec.clean_cache
 }
 
 impl JobSpec {
@@ -84,13 +97,22 @@ impl JobSpec {
                 tag: tag.clone(),
             },
             (Revision::Commit(commit), Some(build), Some(tag)) => JobWork::Build(Box::new(BuildSpec {
+                export: desired.export,
+                again: builds_again(release),
                 commit: commit.clone(),
                 submodules: source.submodules,
                 path: source.path.clone(),
                 build_type: build.build_type.clone(),
-                tag: tag.clone(),
+                tag: match desired.export {
+                    // A tag of a registry never changes its meaning.
+                    Export::Registry | Export::EngineAndRegistry if builds_again(release) => {
+                        format!("{tag}-{}", release.uid.split('-').next().unwrap_or_default())
+                    }
+                    _ => tag.clone(),
+                },
                 args: values.args.clone(),
                 secrets: values.secrets.clone(),
+                registries: values.registries.clone(),
                 labels: BTreeMap::from([
                     ("org.opencontainers.image.revision".to_owned(), commit.to_string()),
                     (

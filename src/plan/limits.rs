@@ -1,4 +1,5 @@
-//! Limits of Linux on the arguments, the environment and the paths of a program, measured on Docker Engine.
+//! Limits of Linux on the arguments and the environment of a program, measured on Docker Engine. They apply to the values of
+//! Secrets and ConfigMaps, so the types of the spec cannot have them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +16,6 @@ pub(super) const LONGEST_STRING: usize = 131_071;
 const LARGEST_TOTAL: usize = 2 * 1024 * 1024 - 64 * 1024;
 /// What each string takes beside its bytes: its NUL and a pointer.
 const OVERHEAD: usize = 1 + size_of::<usize>();
-/// The longest name of a file or directory, in bytes.
-const LONGEST_FILE_NAME: usize = 255;
 
 const WAY_OUT: &str = "mount the value as a file with spec.volumes";
 
@@ -79,7 +78,7 @@ pub(super) fn check(spec: &ApplicationSpec, start: &Start<'_>) -> Result<(), Pro
             "spec.command, spec.args and the environment take {total} bytes together, and a program can be started with {LARGEST_TOTAL}{longest}: {WAY_OUT}"
         )));
     }
-    paths(spec)
+    Ok(())
 }
 
 /// Returns where a value comes from, for messages.
@@ -118,53 +117,6 @@ fn argument(field: &str, index: usize, text: &Secret) -> Result<(), Problem> {
         return Err(Problem::invalid(format!(
             "{field}[{index}] contains a NUL character, which no argument can: remove it"
         )));
-    }
-    Ok(())
-}
-
-fn paths(spec: &ApplicationSpec) -> Result<(), Problem> {
-    let source = spec.source.iter();
-    let git = source
-        .clone()
-        .filter_map(|source| source.git.as_ref())
-        .map(|git| ("spec.source.git.path".to_owned(), git.path.as_str()));
-    let forge = source
-        .filter_map(crate::api::Source::forge)
-        .map(|found| (found.path_field.to_owned(), found.path));
-    let build = spec.build.iter();
-    let dockerfile = build
-        .clone()
-        .filter_map(|build| build.dockerfile.as_ref())
-        .flat_map(|dockerfile| {
-            [("path", &dockerfile.path), ("context", &dockerfile.context)]
-                .map(|(field, path)| (format!("spec.build.dockerfile.{field}"), path.as_str()))
-        });
-    let site = build
-        .filter_map(|build| build.static_site.as_ref())
-        .flat_map(|site| {
-            let image_path = site.image_path.iter().map(|path| ("imagePath", path));
-            std::iter::once(("publishDirectory", &site.publish_directory))
-                .chain(image_path)
-                .map(|(field, path)| (format!("spec.build.static.{field}"), path.as_str()))
-        });
-    let mounts = spec.volumes.iter().map(|volume| {
-        (
-            format!("spec.volumes[{}].mountPath", volume.name),
-            volume.mount_path.as_str(),
-        )
-    });
-    for (field, path) in git.chain(forge).chain(dockerfile).chain(site).chain(mounts) {
-        if path.contains('\0') {
-            return Err(Problem::invalid(format!(
-                "{field} contains a NUL character, which no path can: remove it"
-            )));
-        }
-        if let Some(name) = path.split('/').find(|name| name.len() > LONGEST_FILE_NAME) {
-            return Err(Problem::invalid(format!(
-                "{field} contains a name of {} bytes, and Linux allows {LONGEST_FILE_NAME}: shorten it",
-                name.len()
-            )));
-        }
     }
     Ok(())
 }
@@ -267,28 +219,35 @@ mod tests {
     }
 
     #[test]
-    fn path_with_a_name_that_no_file_can_have_is_refused() {
-        let long = format!("/a/{}", "b".repeat(256));
-        for (spec, field) in [
-            (
-                json!({"volumes": [{"name": "data", "mountPath": long, "volume": {}}]}),
-                "spec.volumes[data].mountPath",
-            ),
-            (
-                json!({"source": {"git": {"url": "https://h/a", "path": long}}}),
-                "spec.source.git.path",
-            ),
-            (
-                json!({"build": {"dockerfile": {"context": long}}}),
-                "spec.build.dockerfile.context",
-            ),
-            (
-                json!({"build": {"static": {"publishDirectory": "a\0"}}}),
-                "spec.build.static.publishDirectory",
-            ),
-        ] {
-            let message = message(spec, &Environment::default()).unwrap();
-            assert!(message.starts_with(field), "{message}");
+    fn largest_environment_that_linux_takes_is_accepted() {
+        // 2 MiB less 64 KiB. Each of 20 variables takes its name, `=`, its value, a NUL and a pointer; `sh` takes 11 bytes.
+        let made = |total: usize| {
+            let names: Vec<String> = (0..20).map(|index| format!("V{index:02}")).collect();
+            let each = total / 20 - 13;
+            let first = each + total - 20 * (each + 13);
+            let lengths = std::iter::once(first).chain(std::iter::repeat(each));
+            let env: Vec<_> = names.iter().map(String::as_str).zip(lengths).collect();
+            let env: Vec<_> = env.iter().map(|(name, length)| (*name, None, *length)).collect();
+            environment(&env)
+        };
+        let most = 2_031_616 - 11;
+        assert_eq!(message(json!({"command": ["sh"]}), &made(most)), None);
+        let refused = message(json!({"command": ["sh"]}), &made(most + 1)).unwrap();
+        assert!(
+            refused.contains("2031617 bytes") && refused.contains("2031616"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn variable_that_is_not_text_is_refused() {
+        for value in [b"a\0b".to_vec(), vec![0xff]] {
+            let env = (vec![("A".to_owned(), Secret::new(value))], Origins::new());
+            let refused = message(json!({}), &env).unwrap();
+            assert!(
+                refused.contains("variable A in spec.env is not UTF-8 text without NUL"),
+                "{refused}"
+            );
         }
     }
 }

@@ -7,9 +7,9 @@ use crate::model::AppId;
 use super::desired::{Desired, Install, PinnedSource, validate};
 use super::fingerprint::changed;
 use super::input::{Decision, DesiredState, Inputs};
-use super::source_kind;
 use super::state::{ReleaseView, last_handled, request, target};
 use super::values::Values;
+use super::{rollback, source_kind};
 
 /// Decides what the spec and the current Release ask for.
 pub fn decide(
@@ -28,6 +28,13 @@ pub fn decide(
         (Some(Err(problem)), None) => DesiredState::Unknown(problem.clone()),
     };
     let target = target(releases, app.spec.concurrency_policy).map(|release| {
+        if release.spec.kind == ReleaseType::Rollback {
+            let values = inputs.rollback.as_ref().unwrap_or(&inputs.values);
+            let desired = rollback::desired(id, release, releases, values, install);
+            return desired.map_or_else(DesiredState::Unknown, |desired| {
+                DesiredState::Known(Box::new(desired))
+            });
+        }
         let source = app.spec.source.as_ref();
         if !release.has_begun()
             && let Err(problem) = source_kind::fits(source, &release.spec)

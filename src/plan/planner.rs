@@ -15,9 +15,9 @@ use super::end_release::{BLIND, cancel, delete, end_others, has_containers, prun
 use super::input::{DesiredState, PlanInput};
 use super::job_spec::JobSpec;
 use super::progress_deadline::rollout_problem;
-use super::release_status;
 use super::state::{JobFailure, JobOutput, JobState, ReleaseView, active, target};
 use super::step::Step;
+use super::{release_status, restart, rollback};
 
 /// Decides what to do next.
 pub fn plan(input: &PlanInput<'_>, now: Timestamp) -> Plan {
@@ -45,6 +45,11 @@ pub fn plan(input: &PlanInput<'_>, now: Timestamp) -> Plan {
     if nothing_wanted {
         clear(input, &mut plan);
     } else {
+        if let Some(release) = restart::due(input, current) {
+            plan.push(Action::Restart {
+                release: release.name.clone(),
+            });
+        }
         let reason = create_reason(input, current);
         create(input, current, reason, &mut plan);
         let nothing_may = current.is_none_or(|release| release.spec.cancel || !in_rollout(release));
@@ -89,7 +94,8 @@ fn suspended(input: &PlanInput<'_>, plan: &mut Plan) {
             Some(JobState::Ended(end)) => finish_job(&release.name, end, plan),
             // The job has not begun, and must not begin now.
             Some(JobState::Queued { .. }) => plan.push(Action::CancelJob),
-            Some(JobState::Fetching { .. } | JobState::Building { .. }) | None => {}
+            Some(JobState::Fetching { .. } | JobState::Building { .. } | JobState::Pushing { .. }) | None => {
+            }
         }
     }
 }
@@ -103,7 +109,7 @@ fn finish_job(release: &str, end: &Result<JobOutput, JobFailure>, plan: &mut Pla
         Ok(output) => plan.push(Action::RecordImage {
             release: release.to_owned(),
             output: output.clone(),
-            reused: false,
+            reused: output.reused,
         }),
         Err(failure) => fail(
             plan,
@@ -156,9 +162,10 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
         return before;
     }
     if in_rollout(release) {
-        // With `Supersede`, a new Release replaces it.
+        // With `Supersede`, a new Release replaces it, unless it is a rollback, which no new Release can repeat.
         if is_missing_image(input, Some(&name))
-            && input.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede
+            && (input.app.spec.concurrency_policy != ConcurrencyPolicy::Supersede
+                || release.spec.kind == ReleaseType::Rollback)
         {
             let problem = Problem::new(
                 Class::Terminal,
@@ -208,7 +215,12 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
             finish_job(&name, end, plan);
             return if end.is_ok() { Some(name) } else { before };
         }
-        Some(JobState::Queued { .. } | JobState::Fetching { .. } | JobState::Building { .. }) => {}
+        Some(
+            JobState::Queued { .. }
+            | JobState::Fetching { .. }
+            | JobState::Building { .. }
+            | JobState::Pushing { .. },
+        ) => {}
         None if input.job.is_some() => {} // The job of another Release must end first.
         None => match &input.image {
             Err(problem) => wait(plan, &name, problem),
@@ -219,6 +231,10 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
                     reused: true,
                 });
                 return Some(name);
+            }
+            Ok(_) if release.spec.kind == ReleaseType::Rollback => {
+                let problem = rollback::image_is_gone(release, &input.releases);
+                fail(plan, &name, Step::Deploying, problem, String::new());
             }
             _ if input.running.is_err() => {}
             // Davit was restarted during the pause before the next try.

@@ -1,6 +1,4 @@
-//! Ports as they were asked for become [`Port`]s that the machine can have.
-
-use std::collections::BTreeSet;
+//! The ports of a spec as those of a container. `ApplicationSpec::check` has refused invalid names and addresses.
 
 use crate::api;
 use crate::error::Problem;
@@ -9,25 +7,10 @@ use crate::runtime::Port;
 /// Returns the ports of the container.
 ///
 /// # Errors
-/// Duplicate port name, invalid IP address, or two ports bound to the same host address.
+/// Two ports are bound to the same host address.
 pub(super) fn bindings(ports: &[api::Port]) -> Result<Vec<Port>, Problem> {
-    let mut names = BTreeSet::new();
     let mut all: Vec<Port> = Vec::new();
     for port in ports {
-        if let Some(name) = &port.name
-            && !names.insert(name)
-        {
-            return Err(Problem::invalid(format!(
-                "spec.ports has the name {name:?} twice: give each port a name of its own"
-            )));
-        }
-        if let Some(ip) = &port.host_ip
-            && ip.parse::<std::net::IpAddr>().is_err()
-        {
-            return Err(Problem::invalid(format!(
-                "spec.ports.hostIp {ip:?} is not an IP address: write it as 127.0.0.1"
-            )));
-        }
         let number = |value: i32| u16::try_from(value).unwrap_or_default();
         let wanted = Port {
             name: port.name.clone(),

@@ -68,7 +68,7 @@ pub(super) fn rollout_problem(
                     Class::Terminal,
                     Reason::Unhealthy,
                     format!(
-                        "container {} is not healthy: {said}; check spec.healthCheck and the container's output",
+                        "container {} is not healthy: {said}: check spec.healthCheck and the output of the container",
                         replica.name
                     ),
                 ));
@@ -95,7 +95,7 @@ pub(super) fn rollout_problem(
                 "the containers are healthy, but were not for spec.rollout.minReady within spec.rollout.progressDeadline; \
                  lower the one or raise the other"
             } else {
-                "the containers were not healthy within spec.rollout.progressDeadline; check spec.healthCheck, or raise it"
+                "the containers were not healthy within spec.rollout.progressDeadline: check spec.healthCheck, or raise the deadline"
             };
             Problem::new(Class::Terminal, Reason::ProgressDeadlineExceeded, text)
         })

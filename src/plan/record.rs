@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::api::{CauseKind, Reason, ReleaseStatus};
+use crate::api::{CauseKind, Reason, ReleaseStatus, ReleaseType};
 use crate::error::{Class, Problem};
 use crate::runtime::{Progress, Running};
 
 use super::action::{Action, CreateReason, ReleaseOutcome};
 use super::desired::Desired;
 use super::input::PlanInput;
-use super::release_status;
-use super::state::{JobState, ReleaseView, active};
+use super::state::{JobState, ReleaseView, active, last_handled};
 use super::step::Step;
-use super::trigger;
+use super::{release_status, restart, rollback, trigger};
 
 /// The result of an action.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,12 +177,23 @@ fn begin(
 ) {
     let mut others = input.releases.iter().rev();
     let before = others.find(|release| release.name != name && release.has_begun());
-    let handled = input.desired.known().unwrap_or(desired).fingerprint();
+    let is_rollback = reason == CreateReason::RolledBack;
+    // A rollback does not need the source, whose present state may be unknown: it handles what was handled before.
+    let last = last_handled(&input.releases).filter(|_| is_rollback);
+    let handled = match (input.desired.known(), last.and_then(ReleaseView::handled)) {
+        (None, Some(last)) => last.to_owned(),
+        (wanted, _) => wanted.unwrap_or(desired).fingerprint(),
+    };
     release_status::begin(status, desired, Some(handled), before, reason, now);
     if let Some(cause) = &mut status.cause
         && cause.kind == CauseKind::Poll
     {
         *cause = trigger::cause(input.app, desired, input.requested);
+    }
+    restart::mark(status, input.app);
+    if is_rollback {
+        let origin = rollback::current(input.app, &input.releases).and_then(Result::ok);
+        rollback::begin(status, origin, input.app);
     }
     release_status::recall(status, &input.releases);
 }
@@ -221,6 +231,7 @@ pub fn record(
         (Action::Begin { release, desired }, _) => {
             let view = input.releases.iter().find(|view| view.name == *release);
             let reason = match view {
+                Some(view) if view.spec.kind == ReleaseType::Rollback => CreateReason::RolledBack,
                 Some(view) if view.manual => CreateReason::Created,
                 // Davit asks for a revision only to build a lost image again.
                 Some(view) if view.spec.revision.is_some() => CreateReason::ImageLost,
@@ -274,6 +285,9 @@ pub fn record(
             };
             records.change(release, |status| release_status::end(status, &outcome, now));
             records.requeue_now = true;
+        }
+        (Action::Restart { release }, _) => {
+            records.change(release, |status| restart::begin(status, input.app));
         }
         (Action::Prune { release, .. }, _) => {
             records.statuses.remove(release);

@@ -54,7 +54,7 @@ fn enter(status: &mut ReleaseStatus, phase: ReleasePhase, at: Timestamp) {
             ReleasePhase::Pending => (None, Reason::Pending),
             ReleasePhase::Fetching => (Some(Step::Fetching), Reason::Fetching),
             ReleasePhase::Building => (Some(Step::Building), Reason::Building),
-            ReleasePhase::Pushing => (Some(Step::Pushing), Reason::Progressing),
+            ReleasePhase::Pushing => (Some(Step::Pushing), Reason::Pushing),
             ReleasePhase::Deploying => (Some(Step::Deploying), Reason::Deploying),
             ReleasePhase::Verifying => (Some(Step::Verifying), Reason::Verifying),
             ReleasePhase::Succeeded

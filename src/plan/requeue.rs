@@ -12,7 +12,9 @@ use super::containers::is_fully_rolled_out;
 use super::input::PlanInput;
 use super::progress_deadline::remaining_deadline;
 use super::record::{Records, retries};
+use super::restart;
 use super::retry::remaining_pause;
+use super::state::active;
 
 /// The longest time between two reconciles.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -36,6 +38,10 @@ pub fn requeue(
         .filter(|status| running.is_some_and(|running| !is_fully_rolled_out(status, running)))
         .filter_map(|status| remaining_deadline(&input.app.spec, status, now))
         .min();
+    let restarts = active(&input.releases).and_then(|active| restart::before(input.app, &active.status));
+    let restart = restarts
+        .and_then(|_| restart::remaining(input.app, now))
+        .filter(|rest| !rest.is_zero());
     let rolling = match &records.progress {
         Some(Progress::Rolling { check_in, .. }) => *check_in,
         Some(Progress::Complete) | None => None,
@@ -45,6 +51,7 @@ pub fn requeue(
     [
         records.requeue_now.then_some(Duration::ZERO),
         deadline,
+        restart,
         rolling,
         problem,
         retry.and_then(|retry| remaining_pause(retry, now)),

@@ -14,7 +14,7 @@ pub fn reusable_job<'i>(
 ) -> Option<(&'i ReleaseView, JobSpec)> {
     let mut others = input.releases.iter();
     let begun_for = others.find(|release| release.uid == job.owner.release)?;
-    let builds_again = current.spec.kind == ReleaseType::Redeploy || current.spec.clean_cache;
+    let builds_again = current.spec.kind != ReleaseType::Deploy || current.spec.clean_cache;
     let needs_image = current.status.image.is_none() && matches!(input.image, Ok(None));
     let continues = !job.state.has_ended() && !job.stopping && !begun_for.spec.cancel && !current.spec.cancel;
     if !continues || job.owner.application != input.uid() || !needs_image || builds_again {

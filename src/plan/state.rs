@@ -74,9 +74,11 @@ impl ReleaseView {
     pub fn title(&self, status: &ReleaseStatus) -> Option<String> {
         let by_kind = || match self.spec.kind {
             ReleaseType::Redeploy => Some("Rebuild deployment".to_owned()),
-            ReleaseType::Deploy | ReleaseType::Rollback => {
-                self.manual.then(|| "Manual deployment".to_owned())
+            ReleaseType::Rollback => {
+                let origin = self.spec.rollback_to.as_deref().unwrap_or_default();
+                Some(format!("Rollback to {origin}"))
             }
+            ReleaseType::Deploy => self.manual.then(|| "Manual deployment".to_owned()),
         };
         let first_line = || status.source.as_ref()?.message.clone();
         self.spec.title.clone().or_else(by_kind).or_else(first_line)
@@ -166,6 +168,11 @@ pub enum JobState {
         /// Since when.
         since: Timestamp,
     },
+    /// The image is being pushed to its registry.
+    Pushing {
+        /// Since when.
+        since: Timestamp,
+    },
     /// It has ended and nothing of it runs any more.
     Ended(Result<JobOutput, JobFailure>),
 }
@@ -182,7 +189,7 @@ impl JobState {
 pub struct JobOutput {
     /// The image: the engine's id or a digest.
     pub image: String,
-    /// The tag that Davit gave a pulled image; `None` if the image existed before Davit pulled it.
+    /// The tag of an image that Davit built or pulled; `None` if a pulled image existed before.
     pub tag: Option<String>,
     /// What built it; nothing for a pull.
     pub builder: Option<String>,
@@ -194,6 +201,10 @@ pub struct JobOutput {
     pub fetched_at: Option<Timestamp>,
     /// When building began.
     pub built_at: Option<Timestamp>,
+    /// When pushing began.
+    pub pushed_at: Option<Timestamp>,
+    /// Whether the image existed already.
+    pub reused: bool,
 }
 
 /// Why a job made nothing.
@@ -213,6 +224,8 @@ pub struct JobFailure {
     pub commit: Option<(String, String)>,
     /// When building began, if it did.
     pub built_at: Option<Timestamp>,
+    /// When pushing began, if it did.
+    pub pushed_at: Option<Timestamp>,
 }
 
 impl JobFailure {

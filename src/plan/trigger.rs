@@ -23,7 +23,12 @@ pub fn followed(spec: &ApplicationSpec, of_source: RefSpec) -> RefSpec {
 /// Returns the part of the spec that the choice of a commit depends on, as text.
 pub fn rules(spec: &ApplicationSpec) -> String {
     let trigger = spec.trigger.clone().unwrap_or_default();
-    let rules = (trigger.on, trigger.tag_pattern, trigger.watch_paths);
+    let rules = (
+        trigger.on,
+        trigger.tag_pattern,
+        trigger.watch_paths,
+        trigger.require_checks,
+    );
     serde_json::to_string(&rules).unwrap_or_default()
 }
 

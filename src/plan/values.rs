@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Problem;
+use crate::image::RegistryLogins;
 use crate::redact::Secret;
 
 use super::env_expansion::{Expanded, expand};
@@ -19,6 +20,8 @@ pub struct Values {
     pub args: BTreeMap<String, Secret>,
     /// Build secrets.
     pub secrets: BTreeMap<String, Secret>,
+    /// Credentials for base images.
+    pub registries: RegistryLogins,
     /// Those of the values that no log may show.
     pub confidential: Vec<Secret>,
     /// The Secrets and ConfigMaps that a value comes from, by the field of [`Inputs`] that it decides.

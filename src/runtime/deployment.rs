@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Port;
 use crate::api::Strategy;
-use crate::model::AppId;
+use crate::model::{AppId, RegistryLogin};
 use crate::redact::Secret;
 
 /// The containers of one Release, and how a runtime replaces others by them.
@@ -19,6 +19,8 @@ pub struct Deployment {
     pub policy: RolloutPolicy,
     /// Containers of before that are treated differently.
     pub history: History,
+    /// The credential that nodes pull the image with; it decides nothing about the containers.
+    pub registry: Option<RegistryLogin>,
 }
 
 /// What containers are labelled with.

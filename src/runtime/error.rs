@@ -8,7 +8,7 @@ use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// A host port is taken.
-    #[error("bind host port {}: it is taken by {by}", port.place())]
+    #[error("host port {} is taken by {by}", port.place())]
     PortTaken {
         /// The port.
         port: Port,
@@ -16,13 +16,13 @@ pub enum RuntimeError {
         by: String,
     },
     /// The machine that the engine runs on does not have the address of a host port.
-    #[error("bind host port {}: spec.ports.hostIp {} is not an address of the engine's machine", .0.place(), .0.host_ip.as_deref().unwrap_or_default())]
+    #[error("host port {} cannot be bound: the engine's machine does not have that address", .0.place())]
     AddressMissing(Port),
     /// The image does not exist.
-    #[error("start a container: the image {0} is not in the engine")]
+    #[error("the image {0} is not in the engine")]
     ImageMissing(String),
     /// The runtime refuses the configuration: a missing entrypoint, a bad mount, a limit of the kernel.
-    #[error("start a container: {message}")]
+    #[error("the container cannot be started: {message}")]
     Rejected {
         /// The runtime's message.
         message: String,
@@ -30,7 +30,7 @@ pub enum RuntimeError {
         fields: Option<&'static str>,
     },
     /// The image, or the program that it starts, is for another CPU architecture.
-    #[error("start a container: {subject} is for {program}, and the engine's machine is {machine}")]
+    #[error("{subject} is for {program}, and the engine's machine is {machine}")]
     WrongArchitecture {
         /// The image or the path of the program.
         subject: String,
@@ -40,13 +40,13 @@ pub enum RuntimeError {
         machine: String,
     },
     /// No space is left on the disk.
-    #[error("start a container: no space left on the engine's disk")]
+    #[error("the container cannot be started: no space left on the engine's disk")]
     DiskFull,
     /// The engine does not answer.
-    #[error("reach the container engine: {0}")]
+    #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
     /// Any other error.
-    #[error("{doing}: {message}")]
+    #[error("cannot {doing}: {message}")]
     Engine {
         /// The attempted step.
         doing: &'static str,
@@ -83,12 +83,12 @@ impl Explain for RuntimeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::PortTaken { .. } => Some(
-                "set another hostPort in spec.ports, or free it and create a Release, or set the annotation \
-                 davit.dev/requestedAt to a new value: a release that has failed does not begin again by itself"
+                "set another spec.ports[].hostPort; or free the port, then create a Release or set the annotation \
+                 davit.dev/requestedAt to a new value"
                     .to_owned(),
             ),
             Self::AddressMissing(_) => Some(
-                "set hostIp to an address that `ip address` shows there, or leave it out to have the port at all of them"
+                "set spec.ports[].hostIp to an address that `ip address` shows there, or remove it to bind all addresses"
                     .to_owned(),
             ),
             Self::Rejected { fields, .. } => {
@@ -98,7 +98,7 @@ impl Explain for RuntimeError {
             Self::WrongArchitecture { machine, .. } => Some(format!(
                 "build the image for linux/{machine}, or name an image of that platform"
             )),
-            Self::DiskFull => Some("free space on the engine's disk; it is tried again".to_owned()),
+            Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::ImageMissing(_) | Self::Engine { .. } => None,
         }

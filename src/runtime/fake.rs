@@ -451,5 +451,6 @@ pub fn deployment(namespace: &str, name: &str, hash: &str) -> Deployment {
         },
         policy: RolloutPolicy::default(),
         history: History::default(),
+        registry: None,
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 
 use crate::api::Reason;
 use crate::error::{Class, Explain};
-use crate::model::{GitCredential, RegistryLogin};
+use crate::model::GitCredential;
 use crate::redact::{SafeUrl, Secret};
 
 /// The data of a Secret, decoded.
@@ -17,7 +17,7 @@ pub type SecretData = BTreeMap<String, Secret>;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// A key that is needed is not there.
-    #[error("read Secret {secret}: it has no key {key}")]
+    #[error("Secret {secret} has no key {key}")]
     Missing {
         /// The Secret's name.
         secret: String,
@@ -25,7 +25,7 @@ pub enum SecretError {
         key: String,
     },
     /// A key does not hold what it should.
-    #[error("read key {key} of Secret {secret}: {why}")]
+    #[error("key {key} of Secret {secret} is invalid: {why}")]
     Invalid {
         /// The Secret's name.
         secret: String,
@@ -70,7 +70,7 @@ impl Explain for SecretError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { key, .. } => Some(format!("add {key} to it")),
+            Self::Missing { key, .. } => Some(format!("add {key} to the Secret")),
             Self::Invalid { hint, .. } => hint.map(str::to_owned),
         }
     }
@@ -195,23 +195,17 @@ fn is_encrypted(pem: &str) -> bool {
 }
 
 fn basic(secret: &str, data: &SecretData) -> Result<GitCredential, SecretError> {
-    let login = basic_auth(secret, data)?;
-    Ok(GitCredential::Basic {
-        username: login.username,
-        password: login.password,
-    })
+    let (username, password) = basic_auth(secret, data)?;
+    Ok(GitCredential::Basic { username, password })
 }
 
 /// The `username` and `password` of a `kubernetes.io/basic-auth` Secret.
-pub(super) fn basic_auth(secret: &str, data: &SecretData) -> Result<RegistryLogin, SecretError> {
+pub(super) fn basic_auth(secret: &str, data: &SecretData) -> Result<(String, Secret), SecretError> {
     let (key, user) = first(data, &["username"]).ok_or_else(|| SecretError::missing(secret, "username"))?;
     let username = user_name(secret, key, user)?;
     let (key, password) =
         first(data, &["password"]).ok_or_else(|| SecretError::missing(secret, "password"))?;
-    Ok(RegistryLogin {
-        username,
-        password: header_value(secret, key, password)?,
-    })
+    Ok((username, header_value(secret, key, password)?))
 }
 
 /// A user name: what stands before the colon of a basic authentication.

@@ -6,44 +6,9 @@ use base64::Engine as _;
 use serde::Deserialize;
 
 use super::credential::{SecretData, SecretError, basic_auth, first};
+use crate::image::{RegistryLogins, login_place};
 use crate::model::RegistryLogin;
 use crate::redact::Secret;
-
-/// Logins for registries, by host or by host and path, as a Secret gives them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RegistryLogins {
-    by_place: BTreeMap<String, RegistryLogin>,
-    everywhere: Option<RegistryLogin>,
-}
-
-impl RegistryLogins {
-    /// The login for a repository of a registry, such as `docker.io` and `library/nginx`: that with the longest path
-    /// that fits, as the kubelet chooses.
-    pub fn find(&self, registry: &str, repository: &str) -> Option<&RegistryLogin> {
-        let place = format!("{}/{repository}", registry_name(registry));
-        self.by_place
-            .iter()
-            .filter(|(key, _)| {
-                place
-                    .strip_prefix(key.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-            .max_by_key(|(key, _)| key.len())
-            .map(|(_, login)| login)
-            .or(self.everywhere.as_ref())
-    }
-
-    /// The logins by registry host, for an engine that takes one for each.
-    pub fn by_host(&self) -> BTreeMap<String, RegistryLogin> {
-        let mut hosts = BTreeMap::new();
-        for (place, login) in &self.by_place {
-            let host = place.split('/').next().unwrap_or(place).to_owned();
-            // A key that is only the host comes first in the order and stays.
-            hosts.entry(host).or_insert_with(|| login.clone());
-        }
-        hosts
-    }
-}
 
 #[derive(Deserialize)]
 struct DockerConfig {
@@ -55,6 +20,10 @@ struct DockerAuth {
     username: Option<String>,
     password: Option<String>,
     auth: Option<String>,
+    #[serde(rename = "identitytoken")]
+    identity_token: Option<String>,
+    #[serde(rename = "registrytoken")]
+    registry_token: Option<String>,
 }
 
 /// Reads logins out of the Secret `name`: `.dockerconfigjson`, the older `.dockercfg`, or `username` and `password`,
@@ -68,10 +37,10 @@ pub fn registry_logins(name: &str, data: &SecretData) -> Result<RegistryLogins, 
     } else if let Some((key, json)) = first(data, &[".dockercfg"]) {
         (key, parse(name, key, json)?)
     } else if data.contains_key("username") || data.contains_key("password") {
-        return Ok(RegistryLogins {
-            by_place: BTreeMap::new(),
-            everywhere: Some(basic_auth(name, data)?),
-        });
+        let (username, password) = basic_auth(name, data)?;
+        return Ok(RegistryLogins::everywhere(RegistryLogin::basic(
+            username, password,
+        )));
     } else {
         return Err(SecretError::missing(
             name,
@@ -82,12 +51,9 @@ pub fn registry_logins(name: &str, data: &SecretData) -> Result<RegistryLogins, 
     for (place, auth) in auths {
         let login = docker_login(&auth)
             .map_err(|why| SecretError::invalid(name, key, format_args!("the entry of {place} {why}")))?;
-        by_place.insert(registry_place(&place), login);
+        by_place.insert(login_place(&place), login);
     }
-    Ok(RegistryLogins {
-        by_place,
-        everywhere: None,
-    })
+    Ok(RegistryLogins::new(by_place))
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(secret: &str, key: &str, json: &Secret) -> Result<T, SecretError> {
@@ -103,13 +69,18 @@ fn parse<T: for<'de> Deserialize<'de>>(secret: &str, key: &str, json: &Secret) -
 }
 
 fn docker_login(auth: &DockerAuth) -> Result<RegistryLogin, &'static str> {
+    let given = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Secret::from);
+    // As Docker: a token replaces the password, which is then left over from the login.
+    if let Some(token) = given(&auth.identity_token) {
+        return Ok(RegistryLogin::Identity(token));
+    }
+    if let Some(token) = given(&auth.registry_token) {
+        return Ok(RegistryLogin::Bearer(token));
+    }
     if let (Some(username), Some(password)) = (&auth.username, &auth.password)
         && !username.is_empty()
     {
-        return Ok(RegistryLogin {
-            username: username.clone(),
-            password: Secret::from(password.as_str()),
-        });
+        return Ok(RegistryLogin::basic(username, password.as_str()));
     }
     let encoded = auth
         .auth
@@ -124,39 +95,7 @@ fn docker_login(auth: &DockerAuth) -> Result<RegistryLogin, &'static str> {
     let (username, password) = pair
         .split_once(':')
         .ok_or("has an auth that is not user:password")?;
-    Ok(RegistryLogin {
-        username: username.to_owned(),
-        password: Secret::from(password.trim_end_matches('\0')),
-    })
-}
-
-/// `https://index.docker.io/v1/` and the like as the host, or host and path, that images are named by.
-fn registry_place(key: &str) -> String {
-    let key = key
-        .strip_prefix("https://")
-        .or_else(|| key.strip_prefix("http://"))
-        .unwrap_or(key);
-    let (host, path) = key.split_once('/').unwrap_or((key, ""));
-    let path = path.trim_matches('/');
-    // `/v1/` and `/v2/` are the API's, not part of an image's name.
-    let path = path
-        .strip_prefix("v1/")
-        .or_else(|| path.strip_prefix("v2/"))
-        .unwrap_or(path);
-    let host = registry_name(host);
-    if matches!(path, "" | "v1" | "v2") {
-        host
-    } else {
-        format!("{host}/{path}")
-    }
-}
-
-/// The name by which images of a registry are known: Docker Hub has several.
-pub fn registry_name(host: &str) -> String {
-    match host {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
-        _ => host.to_ascii_lowercase(),
-    }
+    Ok(RegistryLogin::basic(username, password.trim_end_matches('\0')))
 }
 
 #[cfg(test)]
@@ -193,8 +132,8 @@ mod tests {
         ] {
             let login = logins.find(registry, repository).unwrap();
             assert_eq!(
-                (login.username.as_str(), login.password.expose_str()),
-                (user, Some(password)),
+                login,
+                &RegistryLogin::basic(user, password),
                 "{registry}/{repository}"
             );
         }
@@ -207,12 +146,16 @@ mod tests {
         );
         assert_eq!(logins.find("r.example", "team/shop"), None);
         assert_eq!(logins.find("evil-docker.io", "library/nginx"), None);
-        let hosts = logins.by_host();
-        assert_eq!(
-            hosts.keys().collect::<Vec<_>>(),
-            ["docker.io", "gcr.io", "r.example:5000"]
+        let tokens = config(
+            r#"{"a.example": {"auth": "dTpw", "identitytoken": "i"}, "b.example": {"registrytoken": "r"}}"#,
         );
-        assert_eq!(hosts.get("r.example:5000").unwrap().username, "u1");
+        let tokens = registry_logins("s", &tokens).unwrap();
+        for (host, expected) in [
+            ("a.example", RegistryLogin::Identity("i".into())),
+            ("b.example", RegistryLogin::Bearer("r".into())),
+        ] {
+            assert_eq!(tokens.find(host, "x"), Some(&expected));
+        }
 
         let old = data(&[(".dockercfg", r#"{"r.example": {"auth": "dTpw"}}"#)]);
         assert!(

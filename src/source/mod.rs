@@ -1,11 +1,9 @@
-//! A commit or an image as something that can be built or run: resolved first, then fetched pinned.
+//! A commit as something that can be built: resolved first, then fetched pinned; and what the credentials in Secrets mean.
 
 mod checkout;
 pub mod credential;
 pub mod docker_config_json;
 mod git;
-pub mod image;
-mod image_reference;
 
 pub use checkout::Checkout;
 pub use git::{

@@ -19,7 +19,7 @@ use davit::api::crds;
 use serde_json::Value;
 
 /// The name of each kind with the schema of its version.
-fn schemas() -> &'static [(String, Value)] {
+pub fn schemas() -> &'static [(String, Value)] {
     static SCHEMAS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
         crds()
             .into_iter()

@@ -4,5 +4,6 @@ mod crds;
 mod docs;
 mod layering;
 mod manifests;
+mod messages;
 mod packaging;
 mod wording;

@@ -1,4 +1,5 @@
-//! `packaging/`: man pages and completions are generated from the command line, and `make install` puts everything in place.
+//! `packaging/`: man pages are generated from the command line, completions ask the program, and `make install` puts everything
+//! in place.
 //! `UPDATE=1 cargo test --test checks packaging` writes the generated files.
 
 #![allow(
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{CommandFactory as _, Parser as _};
-use clap_complete::Shell;
 use davit::cli::Cli;
 use davit_test_support::{run, try_run};
 
@@ -32,16 +32,6 @@ fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
             Path::new("man").join(page.file_name()),
             std::fs::read(page.path()).unwrap(),
         );
-    }
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let mut text = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "davit", &mut text);
-        let name = match shell {
-            Shell::Zsh => "_davit".to_owned(),
-            Shell::Fish => "davit.fish".to_owned(),
-            _ => "davit".to_owned(),
-        };
-        files.insert(Path::new("completions").join(shell.to_string()).join(name), text);
     }
     files
 }
@@ -64,14 +54,12 @@ fn below(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn man_pages_and_completions_are_those_of_the_command_line() {
+fn man_pages_are_those_of_the_command_line() {
     let packaging = root().join("packaging");
     let expected = generated();
     assert!(expected.len() > 8, "{:?}", expected.keys());
     if std::env::var_os("UPDATE").is_some() {
-        for folder in ["man", "completions"] {
-            let _ = std::fs::remove_dir_all(packaging.join(folder));
-        }
+        let _ = std::fs::remove_dir_all(packaging.join("man"));
         for (path, text) in &expected {
             let path = packaging.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -85,14 +73,7 @@ fn man_pages_and_completions_are_those_of_the_command_line() {
             path.display()
         );
     }
-    let found: Vec<_> = ["man", "completions"]
-        .iter()
-        .flat_map(|folder| {
-            below(&packaging.join(folder))
-                .into_iter()
-                .map(move |path| Path::new(folder).join(path))
-        })
-        .collect();
+    let found = below(&packaging.join("man"));
     assert_eq!(found.len(), expected.len(), "{found:?}");
 }
 
@@ -111,6 +92,7 @@ fn installed_files_are_complete_and_uninstall_removes_them() {
     for file in [
         "usr/bin/davit",
         "usr/bin/kubectl-davit",
+        "usr/bin/kubectl_complete-davit",
         "usr/lib/systemd/system/davit.service",
         "usr/lib/sysusers.d/davit.conf",
         "usr/share/bash-completion/completions/davit",
@@ -188,4 +170,65 @@ fn unit_is_valid_and_hardened() {
             .collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     }
+}
+
+/// What the completion of bash offers for a line whose last word is being typed.
+fn completed(line: &[&str]) -> Vec<String> {
+    let script = "source \"$0\"; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _davit; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let file = root().join("packaging/completions/bash/davit");
+    let out = run(Command::new("bash")
+        .args(["-c", script])
+        .arg(file)
+        .arg(env!("CARGO_BIN_EXE_davit"))
+        .args(line));
+    out.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn completion_of_bash_offers_commands_flags_and_values() {
+    assert_eq!(completed(&["re"]), ["restore", "redeploy", "restart", "resume"]);
+    assert_eq!(completed(&["status", "-o", ""]), ["wide", "name", "json", "yaml"]);
+    assert!(completed(&["deploy", "shop", "--"]).contains(&"--title".to_owned()));
+    assert!(!completed(&[""]).iter().any(|word| word.starts_with(['_', ':'])));
+    for shell in ["zsh", "fish"] {
+        let file = root().join("packaging/completions").join(if shell == "zsh" {
+            "zsh/_davit"
+        } else {
+            "fish/davit.fish"
+        });
+        assert!(
+            std::fs::read_to_string(&file).unwrap().contains("__complete -- "),
+            "{shell}"
+        );
+        // Where the shell is installed, it reads the file.
+        if try_run(Command::new("sh").args(["-c", &format!("command -v {shell}")])).0 {
+            run(Command::new(shell).arg("-n").arg(&file));
+        }
+    }
+}
+
+#[test]
+fn krew_manifest_names_the_archive_with_its_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = run(Command::new(root().join("scripts/krew-manifest"))
+        .arg(dir.path())
+        .arg("https://example.com/davit/v1/")
+        .env("BINARY", env!("CARGO_BIN_EXE_davit")));
+    let manifest: serde_json::Value = serde_yaml::from_str(&printed).unwrap();
+    let version = manifest["spec"]["version"].as_str().unwrap();
+    assert_eq!(version, concat!("v", env!("CARGO_PKG_VERSION")));
+    let platform = &manifest["spec"]["platforms"][0];
+    let archive = platform["uri"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("https://example.com/davit/v1/")
+        .unwrap();
+    let sum = run(Command::new("sha256sum").arg(dir.path().join(archive)));
+    assert_eq!(platform["sha256"].as_str(), sum.split(' ').next());
+    let listed = run(Command::new("tar").arg("-tzf").arg(dir.path().join(archive)));
+    assert_eq!(listed, "LICENSE\nkubectl-davit");
+    assert!(
+        !printed.contains("SHA256") && !printed.contains("VERSION") && !printed.contains("ARCH"),
+        "{printed}"
+    );
 }

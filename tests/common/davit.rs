@@ -1,5 +1,6 @@
 //! The harness for `davit up`: the program with its own data directory and instance name, and kube's client.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use davit::api::{Application, GitProvider, Release};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -287,41 +290,30 @@ impl Davit {
 
     /// Creates a Secret in the test's namespace, or replaces it.
     pub fn create_secret(&self, name: &str, data: &[(&str, &str)]) {
-        let entries = data
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
-            string_data: Some(entries),
+        self.replace(&Secret {
+            metadata: named(name),
+            string_data: Some(entries(data)),
             ..Secret::default()
-        };
-        let api: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
-        let _ = self.block_on(api.delete(name, &DeleteParams::default()));
-        self.block_on(api.create(&PostParams::default(), &secret))
-            .unwrap();
+        });
     }
 
     /// Creates a ConfigMap in the test's namespace, or replaces it.
     pub fn create_config_map(&self, name: &str, data: &[(&str, &str)]) {
-        let entries = data
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let map = ConfigMap {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
-            data: Some(entries),
+        self.replace(&ConfigMap {
+            metadata: named(name),
+            data: Some(entries(data)),
             ..ConfigMap::default()
-        };
-        let api: Api<ConfigMap> = Api::namespaced(self.client(), &self.namespace);
-        let _ = self.block_on(api.delete(name, &DeleteParams::default()));
-        self.block_on(api.create(&PostParams::default(), &map)).unwrap();
+        });
+    }
+
+    fn replace<K>(&self, object: &K)
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client(), &self.namespace);
+        let _ = self.block_on(api.delete(&object.name_any(), &DeleteParams::default()));
+        self.block_on(api.create(&PostParams::default(), object)).unwrap();
     }
 
     /// The Application as JSON; null if it does not exist.
@@ -456,6 +448,18 @@ impl Davit {
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
+}
+
+fn named(name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        ..ObjectMeta::default()
+    }
+}
+
+fn entries(data: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    data.iter().map(owned).collect()
 }
 
 /// A condition of an object; null if it is missing.

@@ -44,3 +44,17 @@ pub fn in_own_process(test: &str) -> bool {
     assert!(passed && out.contains("1 passed"), "{out}\n{err}");
     false
 }
+
+/// The HMAC-SHA256 of a webhook's body in hexadecimal digits, as GitHub, Gitea and Bitbucket sign.
+pub fn signature(secret: &str, body: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body);
+    let bytes = mac.finalize().into_bytes();
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}

@@ -119,7 +119,7 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
     assert!(ready, "{}", said());
     assert_eq!(
         run(server.kubectl().args(["get", "--raw", LOG])),
-        "up\n",
+        "up",
         "{}",
         said()
     );

@@ -10,6 +10,7 @@ use davit::api::Reason;
 use davit::builder::fake::FakeBuilder;
 use davit::builder::{BuildRequest, Builder, BuilderOptions, DockerBuilder};
 use davit::error::Explain as _;
+use davit::image::RegistryLogins;
 use davit::job_log::JobLog;
 use davit::model::AppId;
 use davit::redact::Masker;
@@ -70,7 +71,7 @@ impl Harness {
             args: BTreeMap::new(),
             secrets: BTreeMap::new(),
             labels: BTreeMap::new(),
-            registries: BTreeMap::new(),
+            registries: RegistryLogins::default(),
             no_cache: false,
             cpu: None,
             memory: None,

@@ -633,7 +633,7 @@ pub async fn taken_host_port_is_reported_and_stops_no_container(mut harness: Har
     let refused = harness.runtime.deploy(&taken).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        format!("bind host port 127.0.0.1:{port}: it is taken by a program on this machine")
+        format!("host port 127.0.0.1:{port} is taken by a program on this machine")
     );
 }
 

@@ -371,7 +371,7 @@ fn invalid_field_is_rejected_at_admission() {
         (
             "replicas on a host port",
             json!({"source": source, "replicas": 2, "ports": [{"containerPort": 80, "hostPort": 80}]}),
-            "replicas is at most 1 with a hostPort",
+            "replicas must be at most 1 with a hostPort",
         ),
         (
             "an unknown field",

@@ -19,6 +19,7 @@ use davit::builder::{
     BuildError, BuildRequest, BuildType, Builder as _, BuilderOptions, BuiltImage, DockerBuilder, INSTANCE,
 };
 use davit::error::Explain as _;
+use davit::image::RegistryLogins;
 use davit::job_log::JobLog;
 use davit::model::{AppId, RegistryLogin};
 use davit::redact::{Masker, Secret};
@@ -31,6 +32,7 @@ use crate::contract::SOCKET;
 
 mod owners;
 mod railpack;
+mod registry;
 
 /// What no image, log or command line may ever show.
 const HIDDEN: &str = "s3cret-build-token-9d41";
@@ -91,7 +93,7 @@ impl Harness {
             args: BTreeMap::new(),
             secrets: BTreeMap::new(),
             labels: BTreeMap::new(),
-            registries: BTreeMap::new(),
+            registries: RegistryLogins::default(),
             no_cache: false,
             cpu: None,
             memory: None,
@@ -864,22 +866,27 @@ async fn base_image_of_a_private_registry_is_pulled_with_credentials() {
     let error = harness.build(&request).await.unwrap_err();
     assert_eq!(error.reason(), Reason::ImagePullDenied, "{error}");
     let (user, password) = registry.login.clone().unwrap();
-    let login = |password: &str| RegistryLogin {
-        username: user.clone(),
-        password: Secret::from(password),
+    let logins = |place: &str, password: &str| {
+        let login = RegistryLogin::basic(user.as_str(), password);
+        RegistryLogins::new([(place.to_owned(), login)].into())
     };
-    request
-        .registries
-        .insert(registry.address.clone(), login("wrong"));
+    request.registries = logins(&registry.address, "wrong");
     assert_eq!(
         harness.build(&request).await.unwrap_err().reason(),
         Reason::ImagePullDenied
     );
-    request
-        .registries
-        .insert(registry.address.clone(), login(&password));
-    let built = harness.built(&request).await;
-    assert_eq!(prints(&built.id, &["echo", "runs"]), "runs");
+    let port = registry.address.split(':').next_back().unwrap();
+    let name = image.split(':').next().unwrap();
+    for place in [
+        registry.address.clone(),
+        format!("{}/{name}", registry.address),
+        format!("127.?.*.1:{port}"),
+    ] {
+        request.registries = logins(&place, &password);
+        request.no_cache = true;
+        let built = harness.built(&request).await;
+        assert_eq!(prints(&built.id, &["echo", "runs"]), "runs", "{place}");
+    }
     assert!(!harness.text().contains(&password));
 
     harness.write("Dockerfile", &format!("FROM {}\n", registry.image("nothing:1")));

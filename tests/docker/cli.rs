@@ -10,12 +10,15 @@
 
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::common::davit::Davit;
+use crate::common::davit::{Davit, condition};
 use crate::common::docker::BASE_IMAGE;
+use crate::common::git_repo::GitRepo;
+use crate::common::{run, wait_for};
 
 /// A terminal in which a user types commands.
 struct Session {
@@ -23,6 +26,8 @@ struct Session {
     transcript: String,
     /// How many lines of progress were printed.
     steps: usize,
+    /// For a command that needs no API server.
+    without_namespace: bool,
 }
 
 impl Session {
@@ -31,6 +36,7 @@ impl Session {
             davit: Davit::up(test),
             transcript: String::new(),
             steps: 0,
+            without_namespace: false,
         }
     }
 
@@ -47,16 +53,20 @@ impl Session {
     /// Runs `davit` in the test's namespace, adds what it prints to the transcript, and checks the exit code.
     fn types(&mut self, args: &[&str], code: i32) -> String {
         let mut command = self.command(env!("CARGO_BIN_EXE_davit"));
-        command.args(args).args(["-n", &self.davit.namespace]);
+        command.args(args);
+        if !self.without_namespace {
+            command.args(["-n", &self.davit.namespace]);
+        }
         let output = command.output().unwrap();
         let out = String::from_utf8(output.stdout).unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         let (out, error) = (plain(&out), plain(&error));
-        let progress = Regex::new(r"^[a-z]+-XXXXX: [A-Z][a-z]+(,|:|$)").unwrap();
-        self.steps += error.lines().filter(|line| progress.is_match(line)).count();
-        write!(self.transcript, "$ davit {}\n{out}", args.join(" ")).unwrap();
         // How many steps are seen depends on the machine.
-        for line in error.lines().filter(|line| !progress.is_match(line)) {
+        let is_step = Regex::new("^[a-z]+(-[0-9A-Z]+)?: ").unwrap();
+        let is_step = |line: &&str| is_step.is_match(line) && !line.starts_with("error: ");
+        self.steps += error.lines().filter(is_step).count();
+        write!(self.transcript, "$ davit {}\n{out}", args.join(" ")).unwrap();
+        for line in error.lines().filter(|line| !is_step(line)) {
             writeln!(self.transcript, "! {line}").unwrap();
         }
         let given = output.status.code().unwrap();
@@ -83,7 +93,7 @@ fn plain(text: &str) -> String {
     let mut text = text.to_owned();
     for (pattern, stands_for) in [
         (r"\n {12}", " "),
-        (r"davit-t[0-9]+-cli-([a-z]+)-[0-9a-f]{8}-", "davit-cli-$1-"),
+        (r"davit-t[0-9]+-[a-z]+-([a-z]+)-[0-9a-f]{8}-", "davit-cli-$1-"),
         (
             r"timed out after [0-9a-z]+: .*; it goes on",
             "timed out after TIME: STATE; it goes on",
@@ -95,6 +105,7 @@ fn plain(text: &str) -> String {
         (r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-XXXXX"),
         (r"https?://127\.0\.0\.1:\d+", "URL"),
         (r"[0-9a-z.-]+/[a-z0-9/-]*davit[a-z0-9/.-]*", "IMAGE"),
+        (r"TIME {2,}", "TIME   "),
         (r" +\n", "\n"),
     ] {
         text = Regex::new(pattern)
@@ -158,6 +169,165 @@ fn status_and_deploy_show_what_runs_and_why() {
     session.types(&["deploy", "slow", "--wait", "--timeout", "1500ms"], 4);
     assert!(session.steps > 3, "{}", session.transcript);
     insta::assert_snapshot!(session.transcript);
+}
+
+#[test]
+fn commands_of_daily_use_do_what_they_report() {
+    let mut session = Session::new("daily");
+    let wait = ["--wait", "--timeout", "90s"];
+    session.apply("shop", &json!({"replicas": 2}));
+    session.davit.wait_until_done("shop");
+    session
+        .davit
+        .patch("shop", json!({"spec": {"env": [{"name": "A", "value": "2"}]}}));
+    session.davit.wait_until_done("shop");
+    session.types(&["history", "shop"], 0);
+
+    // There and back again, without a build; then an automatic deployment is held.
+    let first = session.davit.containers("shop");
+    session.types(&[&["rollback", "shop"], &wait[..]].concat(), 0);
+    let env = |davit: &Davit| {
+        let container = davit.containers("shop").swap_remove(0);
+        run(davit
+            .docker()
+            .args(["inspect", "--format", "{{json .Config.Env}}", &container]))
+    };
+    assert!(
+        !env(&session.davit).contains("A=2"),
+        "the configuration is the earlier one"
+    );
+    assert!(
+        session
+            .davit
+            .containers("shop")
+            .iter()
+            .all(|container| !first.contains(container))
+    );
+    session.davit.wait_until("shop", 20, "held", |app| {
+        condition(app, "AutoDeployHeld")["reason"] == "RolledBack" && app["status"]["phase"] == "done"
+    });
+    session.types(&["status", "shop"], 0);
+    session.types(&["resume", "shop"], 0);
+    session.davit.wait_until("shop", 20, "resumed", |app| {
+        condition(app, "AutoDeployHeld").is_null()
+    });
+    session.types(&["resume", "shop"], 0);
+    session.types(&[&["rollback", "shop", "2"], &wait[..]].concat(), 0);
+    session.types(&["rollback", "shop", "shop-22"], 1);
+
+    // New containers of the same Release, and the old ones serve until then.
+    let (before, release) = (
+        session.davit.containers("shop"),
+        session.davit.application("shop")["status"]["release"]["active"].clone(),
+    );
+    session.types(&[&["restart", "shop"], &wait[..]].concat(), 0);
+    let app = session.davit.application("shop");
+    assert_eq!(app["status"]["release"]["active"], release);
+    assert_eq!(app["status"]["readyReplicas"], 2);
+    let serving = |davit: &Davit| {
+        let filter = format!("label=dev.davit.instance={}", davit.instance);
+        run(davit
+            .docker()
+            .args(["ps", "--quiet", "--no-trunc", "--filter", &filter]))
+    };
+    wait_for("the old containers to end", Duration::from_secs(20), || {
+        let now = serving(&session.davit);
+        before.iter().all(|old| !now.contains(old)).then_some(())
+    });
+
+    session.types(&[&["stop", "shop"], &wait[..]].concat(), 0);
+    assert!(serving(&session.davit).is_empty());
+    session.types(&["stop", "shop"], 0);
+    session.types(&["status", "shop"], 0);
+    session.types(&["restart", "shop"], 1);
+    session.types(&[&["start", "shop"], &wait[..]].concat(), 0);
+    assert_eq!(session.davit.containers("shop").len(), 2);
+    session.davit.patch("shop", json!({"spec": {"replicas": 0}}));
+    session
+        .davit
+        .wait_until("shop", 30, "empty", |app| app["status"]["replicas"] == 0);
+    session.types(&[&["start", "shop"], &wait[..]].concat(), 0);
+    assert_eq!(session.davit.containers("shop").len(), 2);
+
+    session.types(&["suspend", "shop"], 0);
+    session.types(&["suspend", "shop"], 0);
+    session.types(&["status", "shop"], 0);
+    session.types(&["resume", "shop"], 0);
+    session.davit.wait_until_done("shop");
+    session.types(&["redeploy", "shop", "--clean"], 0);
+    session.davit.wait_for_error("shop", "InvalidSpec");
+    session.types(
+        &[&["redeploy", "shop", "--title", "Once more"], &wait[..]].concat(),
+        0,
+    );
+
+    // A Release that never becomes healthy is cancelled.
+    session.davit.patch(
+        "shop",
+        json!({"spec": {"healthCheck": {"exec": {"command": ["false"]}, "interval": "200ms"}}}),
+    );
+    session
+        .davit
+        .wait_until("shop", 30, "under way", |app| app["status"]["phase"] == "running");
+    session.types(&[&["cancel", "shop"], &wait[..]].concat(), 0);
+    session.types(&["cancel", "shop"], 0);
+    session.types(&["cancel", "shop", "1"], 1);
+
+    session.types(&["clear", "shop", "--dry-run"], 0);
+    session.types(&[&["clear", "shop"], &wait[..]].concat(), 0);
+    session.types(&["clear", "shop"], 0);
+    session.types(&["history", "shop", "-o", "name"], 0);
+    session.types(&["stop", "shop", "--as", "jane"], 1);
+    assert!(session.steps > 5, "{}", session.transcript);
+    insta::assert_snapshot!(session.transcript);
+}
+
+#[test]
+fn init_writes_an_application_that_can_be_applied() {
+    let mut session = Session::new("init");
+    let repo = GitRepo::with(&[(
+        "Dockerfile",
+        &format!("FROM {BASE_IMAGE}\nEXPOSE 8080/tcp\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\"]\n"),
+    )]);
+    let dir = session.davit.dir().join("work");
+    run(Command::new("git")
+        .args(["clone", "--quiet", &repo.url()])
+        .arg(&dir));
+    session.without_namespace = true;
+    session.types(&["init", "work", "--name", "shop"], 0);
+    session.types(&["init", "work"], 1);
+    session.types(&["init", "nowhere"], 1);
+    let printed = session.types(&["init", "work", "--name", "shop", "--dry-run"], 0);
+    assert!(printed.contains("containerPort: 8080"), "{printed}");
+    run(session
+        .davit
+        .kubectl()
+        .args(["apply", "-f"])
+        .arg(dir.join("application.yaml")));
+    session.davit.wait_until_done("shop");
+    let url = Regex::new(r"file:///[^\x22]+").unwrap();
+    insta::assert_snapshot!(url.replace_all(&session.transcript, "URL"));
+}
+
+#[test]
+fn completion_offers_names_from_the_api_server() {
+    let session = Session::new("completion");
+    session.apply("shop", &json!({}));
+    session.apply("blog", &json!({}));
+    session.davit.wait_until_done("shop");
+    let complete = |words: &[&str]| {
+        let mut command = session.command(env!("CARGO_BIN_EXE_davit"));
+        run(command.args(["__complete", "--"]).args(words))
+    };
+    assert_eq!(complete(&["status", "-n", "completion", ""]), "blog\nshop\n:4");
+    assert_eq!(
+        complete(&["rollback", "-n=completion", "shop", "sh"]),
+        "shop-1\n:4\n"
+    );
+    assert_eq!(complete(&["status", "-n", "comp"]), "completion\n:4");
+    assert_eq!(complete(&["status", "--context", ""]), "davit\n:4");
+    // Without an answer there are no candidates, and no error in the middle of the line.
+    assert_eq!(complete(&["status", "--kubeconfig", "/nowhere", ""]), ":4");
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn failed_release_leaves_the_previous_one_in_service() {
     );
     davit.request_reconcile("web");
     let message = davit.wait_for_error("web", "BuildFailed");
-    assert!(message.contains("the release before serves"), "{message}");
+    assert!(message.contains("the previous release serves"), "{message}");
     let failed = davit.releases_of("web").pop().unwrap();
     assert!(
         failed["status"]["failure"]["logTail"]

@@ -30,20 +30,25 @@ fn root() -> &'static Path {
 }
 
 /// A person's terminal beside a running Davit: the repository's files around it, with [`Instead`] applied.
-struct Terminal {
-    davit: Davit,
+pub struct Terminal {
+    pub davit: Davit,
 }
 
 impl Terminal {
     fn new(test: &str) -> Self {
+        Self::with_flags(test, &[])
+    }
+
+    /// Beside a Davit with further flags.
+    pub fn with_flags(test: &str, flags: &[&str]) -> Self {
         Self {
-            davit: Davit::up(test),
+            davit: Davit::with_flags(test, flags),
         }
     }
 
     /// Copies an example and runs what its README tells to do, line by line. Every replacement must be of use, so that
     /// none stays behind when the example changes.
-    fn follow(&self, example: &str, instead: Instead<'_>) -> String {
+    pub fn follow(&self, example: &str, instead: Instead<'_>) -> String {
         let from = root().join("examples").join(example);
         let to = self.davit.dir().join("examples").join(example);
         std::fs::create_dir_all(&to).unwrap();
@@ -69,18 +74,26 @@ impl Terminal {
 
     /// Runs these lines as a user would, with the oldest kubectl that the pages promise to work with, and returns what
     /// they print.
-    fn type_in(&self, lines: &str) -> String {
+    pub fn type_in(&self, lines: &str) -> String {
         assert!(!lines.trim().is_empty(), "there is nothing to do");
         let kubectl = crate::common::peers::file("kubectl-debian-1.20/kubectl");
+        let davit = Path::new(env!("CARGO_BIN_EXE_davit")).parent().unwrap();
         let path = std::env::var("PATH").unwrap();
         run(Command::new("bash")
             .args(["-euo", "pipefail", "-c", lines])
-            .env("PATH", format!("{}:{path}", kubectl.parent().unwrap().display()))
+            .env(
+                "PATH",
+                format!(
+                    "{}:{}:{path}",
+                    kubectl.parent().unwrap().display(),
+                    davit.display()
+                ),
+            )
             .env("KUBECONFIG", self.davit.kubeconfig())
             .current_dir(self.davit.dir()))
     }
 
-    fn get(&self, what: &str) -> Value {
+    pub fn get(&self, what: &str) -> Value {
         let text = self.type_in(&format!("kubectl get {what} -o json"));
         serde_json::from_str(&text).unwrap()
     }
@@ -193,6 +206,81 @@ fn example_image_works_as_its_readme_says() {
         let image = app["status"]["release"]["image"].as_str().unwrap_or_default();
         (image.ends_with(&second) && app["status"]["phase"] == "done").then_some(())
     });
+}
+
+#[test]
+fn example_rollback_works_as_its_readme_says() {
+    let terminal = Terminal::new("ex-rollback");
+    let said = terminal.follow("10-rollback", &[("busybox:1.36", BASE_IMAGE)]);
+    assert!(
+        said.contains("goes back to greeting-1") && said.contains("Held:"),
+        "{said}"
+    );
+    let app = terminal.get("dapp/greeting");
+    assert_eq!(app["status"]["phase"], "done");
+    let back = app["status"]["release"]["active"].as_str().unwrap().to_owned();
+    let rollback = terminal.get(&format!("rel/{back}"));
+    assert_eq!(rollback["status"]["rollback"]["release"], "greeting-1");
+    // The same by the file, which names the Release.
+    terminal.type_in("kubectl create -f examples/10-rollback/rollback.yaml");
+    wait_for("the second rollback", Duration::from_mins(1), || {
+        let app = terminal.get("dapp/greeting");
+        let held_by = app["status"]["release"]["heldBy"].as_str();
+        held_by.is_some_and(|held_by| held_by != back).then_some(())
+    });
+}
+
+#[test]
+fn example_environments_works_as_its_readme_says() {
+    let terminal = Terminal::new("ex-env-promote");
+    let dockerfile = |text: &str| {
+        format!(
+            "FROM {BASE_IMAGE}\nRUN mkdir /w && echo {text} > /w/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/w\"]\n"
+        )
+    };
+    let repo = GitRepo::with(&[("Dockerfile", &dockerfile("main"))]);
+    repo.git(["checkout", "--quiet", "-b", "next"]);
+    repo.commit("Next", &[("Dockerfile", &dockerfile("next"))]);
+    repo.git(["checkout", "--quiet", "main"]);
+    let to = terminal.davit.dir().join("examples");
+    std::fs::create_dir_all(&to).unwrap();
+    run(Command::new("cp")
+        .arg("-R")
+        .arg(root().join("examples/12-environments"))
+        .arg(&to));
+    let base = to.join("12-environments/base/application.yaml");
+    let text = std::fs::read_to_string(&base).unwrap();
+    assert!(text.contains("https://git.example.com/me/shop.git"));
+    std::fs::write(
+        &base,
+        text.replace("https://git.example.com/me/shop.git", &repo.url()),
+    )
+    .unwrap();
+    let readme = std::fs::read_to_string(to.join("12-environments/README.md")).unwrap();
+    let said = terminal.type_in(&commands(&readme));
+    assert!(
+        said.lines()
+            .filter(|line| line.contains("done") && line.contains("shop"))
+            .count()
+            == 3,
+        "{said}"
+    );
+    for (environment, page) in [("staging", "main"), ("preview", "next"), ("production", "main")] {
+        assert_eq!(
+            fetch_from_network(&terminal.davit, environment, "shop:8080").unwrap(),
+            page,
+            "{environment}"
+        );
+    }
+    // The image of production is the one of staging, and was not built there.
+    let image = |environment: &str| {
+        terminal.get(&format!("-n {environment} dapp/shop"))["status"]["release"]["image"].clone()
+    };
+    assert_eq!(image("staging"), image("production"));
+    assert_ne!(image("staging"), image("preview"));
+    let production = terminal.get("-n production dapp/shop");
+    assert_eq!(production["status"]["source"]["type"], "docker");
+    assert_eq!(production["status"]["readyReplicas"], 2);
 }
 
 #[test]

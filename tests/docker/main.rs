@@ -34,6 +34,7 @@ mod kubectl_session;
 mod outage;
 mod runtime;
 mod swarm;
+mod webhooks;
 
 mod builder_contract {
     crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Harness::docker(

@@ -452,7 +452,7 @@ fn start_with_full_disk_serves_or_names_the_way_out() {
     let (ended_well, out, error) = crate::common::try_run(&mut start(&disk.path().join("new")));
     assert!(!ended_well && out.is_empty(), "{out}");
     assert!(
-        error.contains("no space left") && error.contains("free some and start davit again"),
+        error.contains("no space left") && error.contains("free space and start davit again"),
         "{error}"
     );
 }

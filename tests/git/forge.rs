@@ -62,6 +62,7 @@ pub fn connect_with(url: &str, token: &str, ca: Option<&str>) -> Result<Arc<dyn 
     let secrets = ForgeSecrets {
         credential: Some(Secret::from(token)),
         ca: ca.map(|pem| pem.as_bytes().to_vec()),
+        tokens: None,
     };
     connect(&spec(url), &secrets, &loopback_options())
 }

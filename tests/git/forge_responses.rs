@@ -51,6 +51,7 @@ fn client(url: &str, options: &HttpOptions) -> Arc<dyn Forge> {
     let secrets = ForgeSecrets {
         credential: Some(Secret::from(TOKEN)),
         ca: None,
+        tokens: None,
     };
     connect(&spec(url), &secrets, options).unwrap()
 }
@@ -76,7 +77,7 @@ async fn response_is_mapped_to_its_reason() {
             "401",
             Reason::ForgeAuthFailed,
             Class::Terminal,
-            "the credential is refused",
+            "refused the credential",
             (|| StatusCode::UNAUTHORIZED.into_response()) as fn() -> Response,
         ),
         (
@@ -106,14 +107,14 @@ async fn response_is_mapped_to_its_reason() {
             "403 with nothing left",
             Reason::ForgeRateLimited,
             Class::Transient,
-            "its rate limit is used up until",
+            "is used up until",
             || (StatusCode::FORBIDDEN, [("x-ratelimit-remaining", "0")]).into_response(),
         ),
         (
             "429",
             Reason::ForgeRateLimited,
             Class::Transient,
-            "its rate limit is used up until",
+            "is used up until",
             || (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "17")]).into_response(),
         ),
         (

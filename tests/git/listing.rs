@@ -151,7 +151,7 @@ fn repositories_and_branches_are_listed_completely_and_the_token_stays_in_the_co
     make_provider(&davit, "wrong", &spec);
     let told = refused(&davit, &[], "wrong/repositories");
     assert!(
-        told.contains("the credential is refused") && !told.contains("0123456789abcdef"),
+        told.contains("refused the credential") && !told.contains("0123456789abcdef"),
         "{told}"
     );
 }

@@ -19,3 +19,4 @@ mod listing;
 mod source_git;
 mod source_image;
 mod sources;
+mod triggers;

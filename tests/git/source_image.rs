@@ -9,11 +9,11 @@
 use bollard::Docker;
 use davit::api::Reason;
 use davit::error::{Class, Problem};
+use davit::image::{Found, ImageError, ResolvedImage, login_for, pull, resolve_image};
 use davit::job_log::JobLog;
 use davit::model::RegistryLogin;
 use davit::redact::{Masker, Secret};
 use davit::source::docker_config_json::registry_logins;
-use davit::source::image::{Found, ImageError, ResolvedImage, login_for, pull, resolve_image};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::docker::{DockerScope, docker};
@@ -49,10 +49,7 @@ fn expect<T: std::fmt::Debug>(result: Result<T, ImageError>, reason: Reason, cla
 }
 
 fn login(user: &str, password: &str) -> RegistryLogin {
-    RegistryLogin {
-        username: user.to_owned(),
-        password: Secret::from(password),
-    }
+    RegistryLogin::basic(user, password)
 }
 
 fn engine() -> Docker {
@@ -91,7 +88,7 @@ async fn tag_resolves_to_a_digest_that_is_pulled() {
     assert_eq!((again.reference, again.found), (pinned.clone(), Found::Pinned));
 
     let field = &["spec.source.docker.pullSecretRef"];
-    let wrong = login(&good.username, "hunter2");
+    let wrong = login("puller", "hunter2");
     for login in [None, Some(&wrong)] {
         expect(
             resolve_image(&docker, &name, login).await,

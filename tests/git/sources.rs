@@ -15,7 +15,7 @@ use crate::common::git_repo::GitRepo;
 use crate::common::git_server::{Access, GitHttps, GitSsh};
 use crate::common::gitea::Gitea;
 use crate::common::registry::Registry;
-use crate::common::wait_for;
+use crate::common::{run, wait_for};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -317,4 +317,41 @@ fn image_of_a_private_registry_runs_with_its_pull_secret() {
         json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "10000"]}),
     );
     davit.wait_until_done("local");
+}
+
+#[test]
+fn redeploy_of_an_image_without_its_pull_secret_fails_with_the_reason() {
+    let registry = Registry::start();
+    let davit = Davit::up("image-redeploy");
+    registry.push(crate::common::docker::base_image(), "shop:1");
+    davit.create_secret("pull", &[(".dockerconfigjson", &registry.docker_config())]);
+    let docker = json!({"image": registry.image("shop:1"), "pullSecretRef": {"name": "pull"}});
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": docker}, "command": ["sleep", "10000"]}),
+    );
+    davit.wait_until_done("shop");
+    run(davit.kubectl().args(["delete", "secret", "pull"]));
+    let release = serde_json::from_value(json!({
+        "apiVersion": "davit.dev/v1alpha1", "kind": "Release", "metadata": {"name": "again"},
+        "spec": {"application": "shop", "type": "Redeploy"},
+    }));
+    davit
+        .block_on(davit.releases().create(&PostParams::default(), &release.unwrap()))
+        .unwrap();
+    let failed = wait_for("the Release to end", Duration::from_secs(30), || {
+        let all = davit.releases_of("shop");
+        let again = all
+            .into_iter()
+            .find(|release| release["metadata"]["name"] == "again")?;
+        (again["status"]["phase"] == "Failed").then_some(again)
+    });
+    assert_eq!(
+        failed["status"]["failure"]["reason"], "SecretNotFound",
+        "{failed:#}"
+    );
+    let message = davit.wait_for_error("shop", "SecretNotFound");
+    assert!(message.contains("pull"), "{message}");
+    // The containers of the release before still run.
+    assert_eq!(davit.containers("shop").len(), 1);
 }

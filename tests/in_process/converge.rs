@@ -151,6 +151,8 @@ impl Simulation {
                 capabilities: davit::runtime::Capabilities::DOCKER,
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
+                webhooks: davit::plan::endpoint::Endpoint::default(),
+                registry: None,
             },
             id: AppId::new("ns", "app"),
             app,
@@ -193,6 +195,7 @@ impl Simulation {
                 env: vec![("E".into(), Secret::from(self.env.to_string()))],
                 ..Values::default()
             }),
+            rollback: None,
         }
     }
 
@@ -310,6 +313,7 @@ impl Simulation {
             Action::Number { number, .. } => {
                 assert!(self.numbers.insert(*number), "number {number} is given twice");
             }
+            Action::Restart { .. } => {}
             Action::Adopt { release } => {
                 let release = self.release(release);
                 assert!(!release.owned, "a Release with an owner is adopted");
@@ -413,7 +417,12 @@ impl Simulation {
                 let (job, spec) = self.job.as_mut().expect("there is a job to hand over");
                 assert!(!job.state.has_ended() && !job.stopping, "the job makes nothing");
                 assert_ne!(job.owner.release, reused.owner.release, "it has the job already");
-                assert_eq!(spec.work, reused.work, "the job makes something else");
+                let mut made = spec.work.clone();
+                if let (JobWork::Build(made), JobWork::Build(wanted)) = (&mut made, &reused.work) {
+                    // That of a Redeploy makes the same image anew.
+                    made.again = wanted.again;
+                }
+                assert_eq!(made, reused.work, "the job makes something else");
                 job.owner = reused.owner.clone();
                 ActionResult::Job(Some(job.state.clone()))
             }
@@ -652,6 +661,7 @@ impl Simulation {
                 log_tail: String::new(),
                 commit: None,
                 built_at: None,
+                pushed_at: None,
             })
         };
         job.state = JobState::Ended(match failure {

@@ -83,6 +83,8 @@ impl Model {
                 capabilities: davit::runtime::Capabilities::DOCKER,
                 image_prefix: "davit.local/test".into(),
                 image_mark: String::new(),
+                webhooks: davit::plan::endpoint::Endpoint::default(),
+                registry: None,
             },
             releases: Vec::new(),
             parents: vec![None],
@@ -156,6 +158,7 @@ impl Model {
             attempts: 0,
             check_in: None,
             values: Ok(Values::default()),
+            rollback: None,
         };
         let decision = pin::decide(&self.id, &app, &self.releases, &inputs, &self.install);
         let observed = Observed {

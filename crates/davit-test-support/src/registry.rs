@@ -1,6 +1,6 @@
 //! A real image registry on loopback (`docker-registry`, the CNCF distribution), with or without a password.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +9,21 @@ use tempfile::TempDir;
 
 use super::http::{Request, request};
 use super::process::{Daemon, Port, User, command};
+use super::tls::TestCa;
 use super::{docker, run};
+
+fn login() -> (String, String) {
+    ("puller".to_owned(), "registry-pass-55e2".to_owned())
+}
+
+/// The trust of the machine's engine in a registry's certificate.
+pub struct Trusted(PathBuf);
+
+impl Drop for Trusted {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
 
 /// A running registry. The Docker Engine talks plain HTTP with a registry on loopback without being told to.
 pub struct Registry {
@@ -17,6 +31,8 @@ pub struct Registry {
     pub address: String,
     /// User and password for pulling and pushing; `None` if the registry requires none.
     pub login: Option<(String, String)>,
+    /// The CA of its certificate, as PEM; `None` if it speaks plain HTTP.
+    pub ca: Option<String>,
     dir: TempDir,
     _port: Port,
     daemon: Daemon,
@@ -25,18 +41,38 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry that requires a user and a password.
     pub fn start() -> Self {
-        Self::with(Some(("puller".to_owned(), "registry-pass-55e2".to_owned())))
+        Self::with("127.0.0.1", Some(login()), false)
+    }
+
+    /// Starts a registry with TLS that requires a user and a password. Engines do not verify certificates on loopback.
+    pub fn start_tls() -> Self {
+        Self::with("127.0.0.1", Some(login()), true)
+    }
+
+    /// The same on the bridge of the machine's engine, where that verifies certificates. Nothing trusts the certificate.
+    pub fn start_untrusted() -> Self {
+        let format = "{{(index .IPAM.Config 0).Gateway}}";
+        let bridge = run(docker::docker().args(["network", "inspect", "--format", format, "bridge"]));
+        Self::with(&bridge, Some(login()), true)
+    }
+
+    /// Lets the machine's engine trust the certificate until this is dropped.
+    pub fn trust(&self) -> Trusted {
+        let dir = Path::new("/etc/docker/certs.d").join(&self.address);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("ca.crt"), self.ca.as_deref().unwrap_or_default()).unwrap();
+        Trusted(dir)
     }
 
     /// Starts a registry without authentication.
     pub fn start_open() -> Self {
-        Self::with(None)
+        Self::with("127.0.0.1", None, false)
     }
 
-    fn with(login: Option<(String, String)>) -> Self {
+    fn with(ip: &str, login: Option<(String, String)>, tls: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = Port::take();
-        let address = format!("127.0.0.1:{}", port.number());
+        let address = format!("{ip}:{}", port.number());
         let root = dir.path();
         let mut auth = String::new();
         if let Some((user, password)) = &login {
@@ -48,9 +84,14 @@ impl Registry {
                 .args([user, password]));
             auth = format!("auth: {{htpasswd: {{realm: davit, path: {}}}}}\n", file.display());
         }
+        let ca = tls.then(|| TestCa::for_names(root, &[ip]));
+        let tls = ca.as_ref().map_or(String::new(), |ca| {
+            let (certificate, key) = (ca.cert_file.display(), ca.key_file.display());
+            format!(", tls: {{certificate: {certificate}, key: {key}}}")
+        });
         let text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: \"{address}\", secret: only-for-one-test}}\n{auth}",
+             http: {{addr: \"{address}\", secret: only-for-one-test{tls}}}\n{auth}",
             root.display()
         );
         std::fs::write(root.join("config.yml"), text).unwrap();
@@ -58,13 +99,20 @@ impl Registry {
         serve.arg("serve").arg(root.join("config.yml"));
         let mut daemon = Daemon::start("docker-registry", serve, &root.join("log"));
         let expected = if login.is_some() { 401 } else { 200 };
-        let url = format!("http://{address}/v2/");
+        let ca_file = ca.as_ref().map(|ca| ca.ca_file.clone());
+        let scheme = if ca.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{address}/v2/");
         daemon.wait_ready(Duration::from_secs(20), || {
-            request("GET", &url).send().status == expected
+            let mut probe = request("GET", &url);
+            if let Some(ca) = &ca_file {
+                probe = probe.ca(ca);
+            }
+            probe.send().status == expected
         });
         Self {
             address,
             login,
+            ca: ca.map(|ca| ca.ca_pem),
             dir,
             _port: port,
             daemon,
@@ -109,13 +157,19 @@ impl Registry {
         let header = reply
             .body
             .lines()
-            .find_map(|line| line.strip_prefix("Docker-Content-Digest: "))?;
+            .filter_map(|line| line.split_once(": "))
+            .find(|(name, _)| name.eq_ignore_ascii_case("Docker-Content-Digest"))?
+            .1;
         (reply.status == 200).then(|| header.trim().to_owned())
     }
 
     /// A request with the login, for a path that follows `/v2/`.
     pub fn request(&self, method: &str, path: &str) -> Request {
-        let request = request(method, &format!("http://{}/v2/{path}", self.address));
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        let mut request = request(method, &format!("{scheme}://{}/v2/{path}", self.address));
+        if self.ca.is_some() {
+            request = request.ca(&self.dir.path().join("ca.pem"));
+        }
         match &self.login {
             Some((user, password)) => request.basic(user, password),
             None => request,

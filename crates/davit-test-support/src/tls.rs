@@ -23,6 +23,11 @@ pub struct TestCa {
 impl TestCa {
     /// Creates the authority and the certificate, with files in `dir`.
     pub fn new(dir: &Path) -> Self {
+        Self::for_names(dir, &["127.0.0.1", "localhost"])
+    }
+
+    /// The same for a server with these names and addresses.
+    pub fn for_names(dir: &Path, names: &[&str]) -> Self {
         let mut ca = CertificateParams::default();
         ca.distinguished_name
             .push(DnType::CommonName, "an authority for one test");
@@ -33,7 +38,7 @@ impl TestCa {
         let issuer = Issuer::new(ca, ca_key);
 
         let mut server =
-            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         server.distinguished_name.push(DnType::CommonName, "localhost");
         let server_key = KeyPair::generate().unwrap();
         let cert = server.signed_by(&server_key, &issuer).unwrap();

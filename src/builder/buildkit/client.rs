@@ -95,10 +95,15 @@ impl BuildKit {
         log: &JobLog,
     ) -> Result<(), BuildError> {
         let query = query(&request, options, build_id)?;
+        let registries = options.registries.for_build(&request.images);
+        let registries = registries.map_err(|why| BuildError::NotSupported {
+            field: "spec.build.pullSecretRef",
+            why,
+        })?;
         let content = SessionContent {
             trees: request.trees,
             secrets: request.secrets,
-            registries: options.registries.clone(),
+            registries,
             shared_key: options.shared_key.clone(),
         };
         let session = Session::open(&self.wire, content).await?;

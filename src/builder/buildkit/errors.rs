@@ -212,7 +212,7 @@ mod tests {
                 "",
                 Reason::RegistryUnreachable,
                 Class::Transient,
-                "base image: docker.io/library/missing:latest: dial",
+                "base image cannot be reached: docker.io/library/missing:latest: dial",
             ),
             (
                 "[1/2] FROM 127.0.0.1:5000/a",
@@ -228,7 +228,7 @@ mod tests {
                 "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 1: unknown instruction: FORM",
                 Reason::BuildFailed,
                 Class::Terminal,
-                "build the image: dockerfile parse error line 1",
+                "the build failed: dockerfile parse error line 1",
             ),
             (
                 "[2/3] RUN sleep 3",

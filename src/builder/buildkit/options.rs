@@ -7,7 +7,8 @@ use tokio::time::{Duration, Instant};
 
 use super::filesync::Trees;
 use crate::builder::error::BuildError;
-use crate::model::{AppId, RegistryLogin, hex};
+use crate::image::{ImageName, RegistryLogins};
+use crate::model::{AppId, hex};
 use crate::redact::Secret;
 
 /// What BuildKit is given.
@@ -23,6 +24,8 @@ pub struct SolveRequest {
     pub args: BTreeMap<String, Secret>,
     /// Build secrets.
     pub secrets: BTreeMap<String, Secret>,
+    /// The images that it is known to pull, which decide between several credentials of one registry.
+    pub images: Vec<ImageName>,
 }
 
 /// How a plan is built.
@@ -32,8 +35,8 @@ pub struct BuildOptions<'a> {
     pub tag: &'a str,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Credentials by registry host.
-    pub registries: &'a BTreeMap<String, RegistryLogin>,
+    /// Credentials of registries.
+    pub registries: &'a RegistryLogins,
     /// Build without the cache.
     pub no_cache: bool,
     /// Names the place where BuildKit keeps transferred files from build to build.

@@ -3,7 +3,6 @@
 //! image or in a command line.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use bollard::health::health_check_response::ServingStatus;
 use bollard::health::health_server::{Health, HealthServer};
@@ -27,6 +26,7 @@ use uuid::Uuid;
 use super::engine_http::{Wire, unavailable};
 use super::filesync::{FirstError, Trees};
 use crate::builder::error::BuildError;
+use crate::image::HostLogins;
 use crate::model::RegistryLogin;
 use crate::redact::Secret;
 
@@ -46,8 +46,8 @@ pub struct SessionContent {
     pub trees: Trees,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// Credentials by registry host.
-    pub registries: BTreeMap<String, RegistryLogin>,
+    /// Credentials of registries.
+    pub registries: HostLogins,
     /// Names the place in BuildKit's cache where transferred files are kept from build to build.
     pub shared_key: String,
 }
@@ -85,7 +85,7 @@ impl Session {
         let files = super::filesync::Files::new(content.trees, unreadable.clone());
         let routes = Routes::new(HealthServer::new(Serving))
             .add_service(SecretsServer::new(SecretStore(content.secrets)))
-            .add_service(AuthServer::new(Logins::new(content.registries)))
+            .add_service(AuthServer::new(Logins(content.registries)))
             .add_service(FileSyncServer::new(files))
             .prepare();
         let connection = answer.connection;
@@ -145,34 +145,7 @@ impl Secrets for SecretStore {
     }
 }
 
-struct Logins(BTreeMap<String, RegistryLogin>);
-
-impl Logins {
-    fn new(registries: BTreeMap<String, RegistryLogin>) -> Self {
-        Self(
-            registries
-                .into_iter()
-                .map(|(host, login)| (registry(&host), login))
-                .collect(),
-        )
-    }
-}
-
-impl fmt::Debug for Logins {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-/// One name for each registry: Docker's own has four, and configuration files hold URLs.
-fn registry(host: &str) -> String {
-    let host = host.trim_start_matches("https://").trim_start_matches("http://");
-    let host = host.split('/').next().unwrap_or(host);
-    match host {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
-        other => other.to_owned(),
-    }
-}
+struct Logins(HostLogins);
 
 #[tonic::async_trait]
 impl Auth for Logins {
@@ -180,18 +153,23 @@ impl Auth for Logins {
         &self,
         request: Request<CredentialsRequest>,
     ) -> Result<Response<CredentialsResponse>, Status> {
-        let host = registry(&request.into_inner().host);
-        Ok(Response::new(match self.0.get(&host) {
-            Some(login) => CredentialsResponse {
-                username: login.username.clone(),
-                secret: login
-                    .password
-                    .expose_str()
-                    .ok_or_else(|| Status::invalid_argument(format!("the password for {host} is not text")))?
-                    .to_owned(),
-            },
-            None => CredentialsResponse::default(),
-        }))
+        let host = request.into_inner().host;
+        let text = |secret: &Secret| {
+            let text = secret.expose_str().map(str::to_owned);
+            text.ok_or_else(|| Status::invalid_argument(format!("the credential of {host} is not text")))
+        };
+        // A secret without a user name is a refresh token.
+        let (username, secret) = match self.0.get(&host) {
+            Some(RegistryLogin::Basic { username, password }) => (username.clone(), text(password)?),
+            Some(RegistryLogin::Identity(token)) => (String::new(), text(token)?),
+            Some(RegistryLogin::Bearer(_)) => {
+                return Err(Status::invalid_argument(format!(
+                    "spec.build.pullSecretRef has a registrytoken for {host}, which BuildKit does not take: use auth or identitytoken"
+                )));
+            }
+            None => (String::new(), String::new()),
+        };
+        Ok(Response::new(CredentialsResponse { username, secret }))
     }
 
     async fn fetch_token(
@@ -213,23 +191,5 @@ impl Auth for Logins {
         _: Request<VerifyTokenAuthorityRequest>,
     ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
         Err(Status::unimplemented("verify_token_authority"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_registry_has_one_name() {
-        for (given, name) in [
-            ("https://index.docker.io/v1/", "docker.io"),
-            ("registry-1.docker.io", "docker.io"),
-            ("docker.io", "docker.io"),
-            ("127.0.0.1:5000", "127.0.0.1:5000"),
-            ("https://registry.example.com/v2", "registry.example.com"),
-        ] {
-            assert_eq!(registry(given), name);
-        }
     }
 }

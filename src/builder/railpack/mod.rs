@@ -16,6 +16,7 @@ use sha2::Sha256;
 
 use super::buildkit::{Generated, Patterns, SolveRequest, Tree, Trees};
 use super::contract::BuildRequest;
+use super::dockerfile::base_images;
 use super::error::BuildError;
 use super::paths::Root;
 use crate::api::Reason;
@@ -61,6 +62,7 @@ pub fn solve(
         })?),
         None => context,
     };
+    let images = base_images(&text);
     Ok(SolveRequest {
         trees: Trees::from([
             (
@@ -73,6 +75,7 @@ pub fn solve(
         target: None,
         args: BTreeMap::new(),
         secrets,
+        images,
     })
 }
 

@@ -183,6 +183,16 @@ async fn kube_config(connection: &Connection) -> Result<Config, Failure> {
         })
 }
 
+/// Returns the names of the contexts; none if the kubeconfig cannot be read.
+pub fn contexts(connection: &Connection) -> Vec<String> {
+    let found = match &connection.kubeconfig {
+        Some(file) => read(file).ok(),
+        None => merged(&config::kubeconfig_files()).ok().flatten(),
+    };
+    let contexts = found.into_iter().flat_map(|config| config.contexts);
+    contexts.map(|context| context.name).collect()
+}
+
 /// Reads one kubeconfig.
 fn read(file: &Path) -> Result<Kubeconfig, Failure> {
     Kubeconfig::read_from(file).map_err(|error| {

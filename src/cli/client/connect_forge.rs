@@ -9,9 +9,10 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::app_registration::{self, forge_failure};
-use super::args::{Connect, Format};
+use super::args::Format;
 use super::connect::{Access, Cluster, MANAGER};
 use super::output::{full_name, note, say, serialized, write};
+use super::subresource_args::Connect;
 use crate::api::{AllowedFrom, GitProvider};
 use crate::cli::failure::Failure;
 use crate::config;

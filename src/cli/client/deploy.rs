@@ -3,11 +3,13 @@
 use kube::ResourceExt as _;
 use kube::api::{ObjectMeta, PostParams};
 
-use super::args::{Deploy, Format, Output, Wait};
+use super::args::{Format, Output, Wait};
+use super::commands::{Deploy, Redeploy, Rollback};
 use super::connect::{Access, Cluster, MANAGER};
 use super::output::{object, say};
+use super::pick::{before, pick};
 use super::release_wait::{outcome, wait_for_release};
-use crate::api::{Release, ReleaseSpec};
+use crate::api::{Release, ReleaseSpec, ReleaseType};
 use crate::cli::failure::Failure;
 
 /// `davit deploy`.
@@ -18,9 +20,49 @@ pub async fn deploy(args: Deploy) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
     cluster.application(&args.application).await?;
     let spec = ReleaseSpec {
-        title: args.title,
-        description: args.description,
+        title: args.about.title,
+        description: args.about.description,
         revision: args.revision,
+        ..ReleaseSpec::deploy(&args.application)
+    };
+    create_release(&cluster, spec, args.output, &args.wait).await
+}
+
+/// `davit redeploy`.
+///
+/// # Errors
+/// The Release cannot be created, or with `--wait` it did not succeed.
+pub async fn redeploy(args: Redeploy) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    cluster.application(&args.application).await?;
+    let spec = ReleaseSpec {
+        kind: ReleaseType::Redeploy,
+        title: args.about.title,
+        description: args.about.description,
+        clean_cache: args.clean,
+        ..ReleaseSpec::deploy(&args.application)
+    };
+    create_release(&cluster, spec, args.output, &args.wait).await
+}
+
+/// `davit rollback`.
+///
+/// # Errors
+/// There is no such Release, the Release cannot be created, or with `--wait` it did not succeed.
+pub async fn rollback(args: Rollback) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    let application = cluster.application(&args.application).await?;
+    let releases = cluster.releases_of(&args.application).await?;
+    let active = application.status.and_then(|status| status.release?.active);
+    let origin = match &args.release {
+        Some(given) => pick(given, &args.application, &releases)?,
+        None => before(&args.application, active.as_deref(), &releases)?,
+    };
+    let spec = ReleaseSpec {
+        kind: ReleaseType::Rollback,
+        title: args.about.title,
+        description: args.about.description,
+        rollback_to: Some(origin.name_any()),
         ..ReleaseSpec::deploy(&args.application)
     };
     create_release(&cluster, spec, args.output, &args.wait).await
@@ -53,7 +95,11 @@ pub async fn create_release(
     // With --wait, JSON and YAML are of the Release after its end.
     let only_the_end = wait.wait && matches!(output.format, Some(Format::Json | Format::Yaml));
     if !only_the_end {
-        object(output.format, &made, "created")?;
+        let origin = made.spec.rollback_to.as_ref();
+        let happened = origin.map_or("created".to_owned(), |origin| {
+            format!("created: goes back to {origin}")
+        });
+        object(output.format, &made, &happened)?;
     }
     if !wait.wait {
         return Ok(());

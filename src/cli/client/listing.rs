@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::args::{Branches, Format, Listing, Repos};
+use super::args::Format;
 use super::connect::Cluster;
 use super::output::{columns, note, say, serialized, write};
 use super::subresource;
+use super::subresource_args::{Branches, Listing, Repos};
 use crate::cli::failure::Failure;
 
 /// How many entries one request asks for: the page of a forge.

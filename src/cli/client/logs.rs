@@ -4,11 +4,11 @@ use std::io::{self, Write as _};
 
 use futures::{AsyncBufRead, AsyncBufReadExt as _};
 
-use super::args::Logs;
 use super::connect::{Access, Cluster};
 use super::log_lines::{Painter, Seen, Split};
 use super::output::note;
 use super::subresource::{self, encoded};
+use super::subresource_args::Logs;
 use crate::cli::failure::Failure;
 
 /// The pause before a log that ended early is continued.

@@ -2,36 +2,57 @@
 
 mod app_registration;
 pub mod args;
+mod cancel;
+mod changes;
+pub mod commands;
+mod complete;
 mod connect;
 mod connect_forge;
 mod deploy;
+mod follow;
+mod history;
+mod init;
 mod listing;
 mod log_lines;
 mod logs;
 mod lookup;
 mod nearest;
 mod output;
+mod pick;
 mod release_wait;
 mod status;
 mod subresource;
+pub mod subresource_args;
 mod terminal;
 mod times;
 
-pub use args::ClientCommand;
+pub use commands::ClientCommand;
 
 use super::failure::Failure;
 
-/// Runs the command.
+/// Runs the command. `root` is the definition of the command line.
 ///
 /// # Errors
 /// The command failed; the message is for the user.
-pub async fn run(command: ClientCommand) -> Result<(), Failure> {
+pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Failure> {
     match command {
-        ClientCommand::Status(args) => status::status(args).await,
-        ClientCommand::Deploy(args) => deploy::deploy(args).await,
-        ClientCommand::Connect(args) => connect_forge::connect(args).await,
-        ClientCommand::Logs(args) => logs::logs(args).await,
-        ClientCommand::Repos(args) => listing::repos(args).await,
-        ClientCommand::Branches(args) => listing::branches(args).await,
+        ClientCommand::Status(args) => Box::pin(status::status(args)).await,
+        ClientCommand::History(args) => Box::pin(history::history(args)).await,
+        ClientCommand::Deploy(args) => Box::pin(deploy::deploy(args)).await,
+        ClientCommand::Redeploy(args) => Box::pin(deploy::redeploy(args)).await,
+        ClientCommand::Rollback(args) => Box::pin(deploy::rollback(args)).await,
+        ClientCommand::Cancel(args) => Box::pin(cancel::cancel(args)).await,
+        ClientCommand::Stop(args) => Box::pin(changes::stop(args)).await,
+        ClientCommand::Start(args) => Box::pin(changes::start(args)).await,
+        ClientCommand::Restart(args) => Box::pin(changes::restart(args)).await,
+        ClientCommand::Suspend(args) => Box::pin(changes::suspend(args)).await,
+        ClientCommand::Resume(args) => Box::pin(changes::resume(args)).await,
+        ClientCommand::Clear(args) => Box::pin(history::clear(args)).await,
+        ClientCommand::Connect(args) => Box::pin(connect_forge::connect(args)).await,
+        ClientCommand::Logs(args) => Box::pin(logs::logs(args)).await,
+        ClientCommand::Repos(args) => Box::pin(listing::repos(args)).await,
+        ClientCommand::Branches(args) => Box::pin(listing::branches(args)).await,
+        ClientCommand::Init(args) => init::init(&args),
+        ClientCommand::Complete(args) => Box::pin(complete::complete(root, &args.words)).await,
     }
 }

@@ -122,6 +122,35 @@ pub async fn list(
     format: Option<Format>,
     in_all_namespaces: bool,
 ) -> Result<(), Failure> {
+    list_sorted(cluster, path, format, in_all_namespaces, None).await
+}
+
+/// Writes the objects of a path as [`list`] does, in the order of these names.
+///
+/// # Errors
+/// The API server does not answer or refuses, or standard output is closed.
+pub async fn list_in_order(
+    cluster: &Cluster,
+    path: &str,
+    format: Option<Format>,
+    names: &[String],
+) -> Result<(), Failure> {
+    list_sorted(cluster, path, format, false, Some(names)).await
+}
+
+async fn list_sorted(
+    cluster: &Cluster,
+    path: &str,
+    format: Option<Format>,
+    in_all_namespaces: bool,
+    names: Option<&[String]>,
+) -> Result<(), Failure> {
+    let place_of = |object: &Value| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        names
+            .and_then(|names| names.iter().position(|known| known == name))
+            .unwrap_or(usize::MAX)
+    };
     if let Some(format @ (Format::Json | Format::Yaml)) = format {
         let mut found: Value = cluster.get(path, "application/json").await?;
         // The API server leaves out the kind of the items; kubectl prints it.
@@ -131,6 +160,9 @@ pub async fn list(
             .unwrap_or_default()
             .trim_end_matches("List")
             .to_owned();
+        if let Some(items) = found["items"].as_array_mut() {
+            items.sort_by_key(place_of);
+        }
         for item in found["items"].as_array_mut().into_iter().flatten() {
             item["kind"] = json!(kind);
             item["apiVersion"] = version.clone();
@@ -139,7 +171,8 @@ pub async fn list(
         found["apiVersion"] = json!("v1");
         return serialized(format, found);
     }
-    let table: Table = cluster.get(path, TABLE).await?;
+    let mut table: Table = cluster.get(path, TABLE).await?;
+    table.rows.sort_by_key(|row| place_of(&row.object));
     if format == Some(Format::Name) {
         let plural = path
             .split('?')

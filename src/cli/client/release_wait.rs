@@ -1,92 +1,29 @@
 //! Waits for the end of a Release and shows its steps meanwhile.
 
-use std::pin::pin;
-use std::time::Duration;
-
-use futures::StreamExt as _;
 use kube::ResourceExt as _;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use tokio::time::{Instant, interval};
 
 use super::args::Wait;
 use super::connect::Cluster;
+use super::follow::{Stand, follow};
 use super::output::full_name;
 use super::terminal::Tone;
-use super::times::short;
 use crate::api::{Release, ReleasePhase, ReleaseStatus};
 use crate::cli::failure::{Code, Failure};
-
-/// How often the line on a terminal is drawn again, for the elapsed time.
-const REDRAW: Duration = Duration::from_secs(1);
 
 /// Waits for the end of a Release.
 ///
 /// # Errors
 /// It failed, was cancelled or deleted, or the time is over; the exit code tells which.
 pub async fn wait_for_release(cluster: &Cluster, name: &str, wait: &Wait) -> Result<Release, Failure> {
-    let begun = Instant::now();
-    let limit = wait.timeout.as_ref().map(crate::api::Duration::get);
-    let mut changes = pin!(watcher::watch_object(cluster.releases(), name).default_backoff());
-    let mut redraw = interval(REDRAW);
-    let mut interrupt = pin!(tokio::signal::ctrl_c());
-    let on_terminal = cluster.terminal.progress_width.is_some();
-    let (mut seen, mut said): (Option<Release>, String) = (None, String::new());
-    let mut lost = false;
-    loop {
-        let rest = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
-        let timer = async {
-            match rest {
-                Some(rest) => tokio::time::sleep(rest).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            change = changes.next() => match change {
-                Some(Ok(Some(release))) => {
-                    lost = false;
-                    let phase = release.status.as_ref().map(|status| status.phase).unwrap_or_default();
-                    if phase.has_ended() {
-                        cluster.terminal.clear();
-                        return ended(cluster, release);
-                    }
-                    seen = Some(release);
-                }
-                Some(Ok(None)) if seen.is_some() => {
-                    cluster.terminal.clear();
-                    return Err(Failure::with_code(Code::Cancelled, format!("release {name} was deleted before it ended")));
-                }
-                Some(Ok(None)) | None => {}
-                // The watch is tried again until the time is over.
-                Some(Err(_)) => lost = true,
-            },
-            () = timer => {
-                cluster.terminal.clear();
-                return Err(timed_out(name, limit.unwrap_or_default(), seen.as_ref()));
-            }
-            _ = &mut interrupt => {
-                cluster.terminal.clear();
-                let application = seen.map(|release| release.spec.application).unwrap_or_default();
-                return Err(Failure::with_code(
-                    Code::Interrupted,
-                    format!("no longer waiting: release {name} goes on; see davit status {application}"),
-                ));
-            }
-            _ = redraw.tick() => {}
+    let judge = |release: &Release| {
+        let status = release.status.clone().unwrap_or_default();
+        if status.phase.has_ended() {
+            verdict(cluster, release)
+        } else {
+            Stand::Waits(step(&status))
         }
-        let state = seen.as_ref().and_then(|release| release.status.as_ref());
-        let mut line = format!("{name}: {}", state.map_or("Pending".to_owned(), step));
-        if lost {
-            line.push_str(" (connection lost, trying again)");
-        }
-        if on_terminal {
-            cluster
-                .terminal
-                .show(&format!("{line}  {}", short(begun.elapsed())));
-        } else if line != said {
-            cluster.terminal.show(&line);
-            said = line;
-        }
-    }
+    };
+    follow(cluster, cluster.releases(), name, wait, judge).await
 }
 
 /// Returns where a Release stands, in a few words.
@@ -109,20 +46,8 @@ pub fn step(status: &ReleaseStatus) -> String {
     text
 }
 
-fn timed_out(name: &str, limit: Duration, seen: Option<&Release>) -> Failure {
-    let status = seen.and_then(|release| release.status.as_ref());
-    let stands = status.map_or("Pending".to_owned(), step);
-    Failure::with_code(
-        Code::TimedOut,
-        format!(
-            "timed out after {}: release {name} is {stands}; it goes on: wait longer with --timeout, or see davit status",
-            short(limit)
-        ),
-    )
-}
-
-/// Returns a Release that succeeded.
-fn ended(cluster: &Cluster, release: Release) -> Result<Release, Failure> {
+/// Judges a Release that ended.
+fn verdict(cluster: &Cluster, release: &Release) -> Stand {
     let status = release.status.clone().unwrap_or_default();
     let name = release.name_any();
     let message = status
@@ -144,13 +69,13 @@ fn ended(cluster: &Cluster, release: Release) -> Result<Release, Failure> {
                 }
                 None => format!("release {name} failed: {message}"),
             };
-            Err(Failure::new(text))
+            Stand::Bad(Failure::new(text))
         }
-        ReleasePhase::Cancelled | ReleasePhase::Superseded => Err(Failure::with_code(
+        ReleasePhase::Cancelled | ReleasePhase::Superseded => Stand::Bad(Failure::with_code(
             Code::Cancelled,
             format!("release {name} ended as {:?}: {message}", status.phase),
         )),
-        _ => Ok(release),
+        _ => Stand::Good,
     }
 }
 

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
-use super::args::{Format, Output, Status};
+use super::args::{Format, Output};
+use super::commands::Status;
 use super::connect::Cluster;
 use super::output::{list, object, say};
 use super::release_wait::{quoted_log, step};
@@ -77,6 +78,9 @@ impl Screen<'_> {
         self.phase(&status, &mut lines);
         if let Some(active) = self.active(&status) {
             self.running(&status, active, wide, &mut lines);
+        }
+        if let Some(held) = condition::find(&status.conditions, ConditionType::AutoDeployHeld) {
+            lines.add("Held", &format!("since {}: {}", self.since(held), held.message));
         }
         for url in &status.urls {
             lines.add("URL", url);
@@ -228,12 +232,20 @@ impl Screen<'_> {
         let spec = &self.application.spec;
         let namespace = &self.cluster.namespace;
         if spec.suspend {
-            return format!(
-                "reconcile it again: set spec.suspend to false (kubectl edit dapp {name} -n {namespace})"
-            );
+            return format!("reconcile it again: davit resume {name} -n {namespace}");
         }
         if spec.stopped {
-            return format!("start it: set spec.stopped to false (kubectl edit dapp {name} -n {namespace})");
+            return format!("start it: davit start {name} -n {namespace}");
+        }
+        if status
+            .release
+            .as_ref()
+            .is_some_and(|release| release.held_by.is_some())
+            && status.phase == Phase::Done
+        {
+            return format!(
+                "let new commits deploy again: davit resume {name} -n {namespace}, or change the spec"
+            );
         }
         match status.phase {
             Phase::Running => {

@@ -133,6 +133,10 @@ impl Executor<'_> {
             .collect();
         wanted.history.completed = status.ended.iter().map(|ended| ended.id.clone()).collect();
         self.input.uid().clone_into(&mut wanted.identity.uid);
+        if self.ctx.install.capabilities.needs_registry {
+            let (spec, registries) = (&self.input.app.spec, &self.ctx.registries);
+            wanted.registry = registries.pull_login(&image, spec, self.reader).await;
+        }
         Ok((wanted, values.skipped))
     }
 

@@ -1,6 +1,5 @@
 //! Starts jobs and hands them over.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::api::Reason;
@@ -9,7 +8,9 @@ use crate::controller::build_job::{BuildWork, PullWork};
 use crate::controller::job_failure::no_log;
 use crate::controller::resolve::credentials::Origin;
 use crate::error::{Class, Problem};
+use crate::image::ImageName;
 use crate::job_log::JobLog;
+use crate::model::RegistryLogin;
 use crate::plan::{ActionResult, BuildSpec, JobSpec, JobWork};
 use crate::redact::Masker;
 
@@ -20,13 +21,13 @@ impl Executor<'_> {
     ///
     /// # Errors
     /// The job does not fit the source.
-    pub(super) fn start_job(&self, release: &str, job: &JobSpec) -> Result<ActionResult, Problem> {
+    pub(super) async fn start_job(&self, release: &str, job: &JobSpec) -> Result<ActionResult, Problem> {
         let path = self.log_path(release);
         let tools = self.ctx.tools.clone();
         let mut hidden = job.confidential.clone();
         match (&job.work, self.origin.clone()) {
             (JobWork::Pull { image, tag }, Some(Origin::Image { login, .. })) => {
-                hidden.extend(login.iter().map(|login| login.password.clone()));
+                hidden.extend(login.iter().flat_map(RegistryLogin::secrets));
                 let work = PullWork {
                     image: image.clone(),
                     login,
@@ -42,7 +43,21 @@ impl Executor<'_> {
                     });
             }
             (JobWork::Build(build), Some(Origin::Git { remote, spec })) => {
+                let mut push_login = None;
+                if build.export.is_pushed() {
+                    let access = self
+                        .ctx
+                        .registries
+                        .access(&self.input.app.spec, self.reader)
+                        .await?;
+                    hidden.extend(access.logins.secrets());
+                    let name = ImageName::parse(&build.tag);
+                    push_login = name.ok().and_then(|name| access.login(&name).cloned());
+                }
                 let work = BuildWork {
+                    export: build.export,
+                    again: build.again,
+                    push_login,
                     fields: *remote.fields(),
                     commit: build.commit.clone(),
                     spec,
@@ -87,7 +102,7 @@ impl Executor<'_> {
             args: build.args.clone(),
             secrets: build.secrets.clone(),
             labels: build.labels.clone(),
-            registries: BTreeMap::new(),
+            registries: build.registries.clone(),
             no_cache: build.no_cache,
             cpu: build.cpu,
             memory: build.memory,

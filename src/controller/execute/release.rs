@@ -130,6 +130,7 @@ impl Executor<'_> {
     /// Deletes a Release with its image and log.
     pub(super) async fn prune(&self, release: &str, image_tag: Option<&str>) -> Result<(), Problem> {
         if let Some(tag) = image_tag {
+            self.delete_pushed(release, tag).await?;
             let removed = self.ctx.tools.builder.remove(tag).await;
             removed.map_err(|error| Problem::of(&error))?;
         }

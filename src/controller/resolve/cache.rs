@@ -1,16 +1,21 @@
 //! What the sources of all Applications were resolved to last, and for how long that holds.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::api::{Application, ApplicationSpec, ConditionType, Source, condition};
+use crate::api::{Application, ApplicationSpec, ConditionType, Reason, Source, condition};
 use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::plan::backoff;
+use crate::plan::checks::Passing;
 use crate::plan::desired::PinnedSource;
 use crate::plan::source_kind::{pinned, poll_interval, revision};
+
+/// How often pending checks are looked at.
+const CHECKS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What was found last.
 #[derive(Clone, Debug)]
@@ -65,6 +70,7 @@ pub struct Cache {
     found: Mutex<HashMap<AppId, Found>>,
     /// Failures in a row to find out where a source is, and when it is tried again.
     missed: Mutex<HashMap<AppId, (u32, tokio::time::Instant)>>,
+    passing: Mutex<HashMap<AppId, Arc<Mutex<Option<Passing>>>>>,
 }
 
 impl Cache {
@@ -72,6 +78,12 @@ impl Cache {
     pub fn forget(&self, app: &AppId) {
         self.found.lock().remove(app);
         self.missed.lock().remove(app);
+        self.passing.lock().remove(app);
+    }
+
+    /// Returns where the checks that were seen to have passed are kept.
+    pub fn passing(&self, app: &AppId) -> Arc<Mutex<Option<Passing>>> {
+        Arc::clone(self.passing.lock().entry(app.clone()).or_default())
     }
 
     /// Returns the latest result.
@@ -93,12 +105,17 @@ impl Cache {
             .is_err_and(|problem| problem.class != Class::Terminal);
         let mut all = self.found.lock();
         let before = all.get(id).filter(|found| found.key == key);
+        let reason = result.as_ref().err().map(|problem| problem.reason);
+        let pending = reason == Some(Reason::ChecksPending);
+        let transient = transient && !pending && reason != Some(Reason::ChecksFailed);
         let attempts = if transient {
             before.map_or(0, |found| found.attempts) + 1
         } else {
             0
         };
-        let pause = if transient {
+        let pause = if pending {
+            Pause::Backoff(backoff::jitter(CHECKS_INTERVAL, salt(id)))
+        } else if transient {
             Pause::Backoff(backoff::pause(attempts, salt(id)))
         } else {
             Pause::Poll(1.0)

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use crate::api::{DockerSource, GitProvider, GitRef, GitSource, Reason};
 use crate::error::{Class, Problem};
 use crate::forge::{self, ConnectionKey, Forge, ForgeSecrets, Forges};
+use crate::image;
 use crate::model::{CommitId, RefSpec, RegistryLogin};
 use crate::redact::SafeUrl;
 use crate::source::docker_config_json::registry_logins;
-use crate::source::{Fields, GitRemote, credential, image};
+use crate::source::{Fields, GitRemote, credential};
 
-use super::remote::Remote;
+use super::remote::{ForgeRemote, Remote};
 use crate::controller::dereference::Reader;
+use crate::controller::token_secret::TokenSecret;
+use kube::ResourceExt as _;
 
 /// Where a source comes from, with its credentials.
 #[derive(Clone, Debug)]
@@ -33,12 +36,23 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The repository at a forge, if it is one.
+    pub fn forge(&self) -> Option<&ForgeRemote> {
+        match self {
+            Self::Git {
+                remote: Remote::Forge(remote),
+                ..
+            } => Some(remote),
+            Self::Git { .. } | Self::Image { .. } => None,
+        }
+    }
+
     /// The server that is asked: scheme, host and port of a repository's, since a host may have several; host and port
     /// of a registry.
     pub fn server(&self) -> String {
         match self {
             Self::Git { remote, .. } => remote.server(),
-            Self::Image { image, .. } => image::registry(image),
+            Self::Image { image, .. } => image::registry_of(image),
         }
     }
 }
@@ -98,7 +112,8 @@ pub async fn image_login(
     let logins = registry_logins(&reference.name, &data.entries).map_err(|error| Problem::of(&error))?;
     let login = image::login_for(&source.image, &logins).map_err(|error| Problem::of(&error))?;
     // Within the Secret it is encoded.
-    crate::redact::log::hide(login.iter().map(|login| &login.password));
+    let secrets: Vec<_> = login.iter().flat_map(RegistryLogin::secrets).collect();
+    crate::redact::log::hide(&secrets);
     Ok((login, data.version.clone()))
 }
 
@@ -111,7 +126,7 @@ pub async fn connection(
     provider: &GitProvider,
     reader: &Reader,
 ) -> Result<(Arc<dyn Forge>, Option<Vec<u8>>, String), Problem> {
-    let (secrets, version) = forge_secrets(provider, reader).await?;
+    let (secrets, version) = forge_secrets(forges, provider, reader).await?;
     let key = ConnectionKey {
         uid: provider.metadata.uid.clone().unwrap_or_default(),
         generation: provider.metadata.generation.unwrap_or_default(),
@@ -124,20 +139,27 @@ pub async fn connection(
 }
 
 /// The secrets of a GitProvider, and the versions of the Secrets.
-async fn forge_secrets(provider: &GitProvider, reader: &Reader) -> Result<(ForgeSecrets, String), Problem> {
+async fn forge_secrets(
+    forges: &Forges,
+    provider: &GitProvider,
+    reader: &Reader,
+) -> Result<(ForgeSecrets, String), Problem> {
     let Some(refs) = forge::secret_refs(&provider.spec) else {
         return Ok((ForgeSecrets::default(), String::new()));
     };
-    let reference = refs.credential;
-    let data = reader.secret(reference.name, reference.field).await?;
-    let credential = data.entries.get(reference.key).cloned().ok_or_else(|| {
-        let message = format!(
-            "{} names the key {:?}, which the Secret {:?} does not have: add it",
-            reference.field, reference.key, reference.name
-        );
-        Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
-    })?;
-    let mut version = data.version.clone();
+    let mut version = String::new();
+    let mut credential = None;
+    if let Some(reference) = refs.credential {
+        let data = reader.secret(reference.name, reference.field).await?;
+        credential = Some(data.entries.get(reference.key).cloned().ok_or_else(|| {
+            let message = format!(
+                "{} names the key {:?}, which the Secret {:?} does not have: add it",
+                reference.field, reference.key, reference.name
+            );
+            Problem::new(Class::Terminal, Reason::SecretKeyMissing, message)
+        })?);
+        version.clone_from(&data.version);
+    }
     let mut ca = None;
     if let Some(reference) = refs.ca {
         let data = reader.secret(&reference.name, refs.ca_field).await?;
@@ -151,8 +173,18 @@ async fn forge_secrets(provider: &GitProvider, reader: &Reader) -> Result<(Forge
         })?;
         ca = Some(certificate.expose().to_vec());
     }
-    let credential = Some(credential);
-    Ok((ForgeSecrets { credential, ca }, version))
+    let tokens = refs.tokens.map(|(name, field)| {
+        let namespace = provider.namespace().unwrap_or_default();
+        forges.writer(&namespace, name, || {
+            Arc::new(TokenSecret::new(reader.client(), &namespace, name, field))
+        })
+    });
+    let secrets = ForgeSecrets {
+        credential,
+        ca,
+        tokens,
+    };
+    Ok((secrets, version))
 }
 
 /// Which commit a source names.

@@ -1,16 +1,22 @@
 //! Looks a source up: what its ref or tag names now, and which commit the trigger chooses.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Reason, Source};
+use crate::api::{Reason, RequireChecks, Source};
 use crate::controller::tools::Tools;
 use crate::error::{Class, Problem};
+use crate::image;
 use crate::model::{CommitId, RefSpec, Revision};
+use crate::plan::checks::{Passing, decide};
 use crate::plan::desired::PinnedSource;
 use crate::plan::source_kind::pinned;
 use crate::plan::trigger;
 use crate::plan::watch_paths::WatchPaths;
-use crate::source::{Changes, image};
+use crate::source::Changes;
 
 use super::credentials::Origin;
 use super::remote::Remote;
@@ -24,6 +30,10 @@ pub struct Rules {
     pub pushed: Option<CommitId>,
     /// The source as it was chosen last.
     pub last: Option<PinnedSource>,
+    /// `spec.trigger.requireChecks`.
+    pub require_checks: Option<RequireChecks>,
+    /// The checks that were seen to have passed.
+    pub passing: Arc<Mutex<Option<Passing>>>,
 }
 
 /// Looks a source up.
@@ -58,6 +68,11 @@ pub async fn look_up(
                     unwatched: Some(found),
                     ..last
                 });
+            }
+            if let Some(required) = rules.require_checks.as_ref().filter(|_| last != Some(&commit)) {
+                repository
+                    .await_checks(&commit, required, &rules.passing, last.is_some())
+                    .await?;
             }
             let found = pinned(&source, found).ok_or_else(no_source)?;
             Ok(PinnedSource {
@@ -116,6 +131,34 @@ impl Repository<'_> {
             }
             Err(problem) => Err(problem),
         }
+    }
+
+    /// Fails unless the checks of a commit have passed.
+    async fn await_checks(
+        &self,
+        commit: &CommitId,
+        required: &RequireChecks,
+        passing: &Mutex<Option<Passing>>,
+        serves: bool,
+    ) -> Result<(), Problem> {
+        let Remote::Forge(remote) = self.remote else {
+            return Err(Problem::invalid(
+                "spec.trigger.requireChecks needs a source of a GitProvider: leave it out, or use one",
+            ));
+        };
+        let checks = remote.forge.checks(&remote.repository, commit).await;
+        let checks = checks.map_err(|error| Problem::of(&error))?;
+        let mut passing = passing.lock();
+        let (result, now) = decide(commit, &checks, required, passing.as_ref(), Timestamp::now());
+        *passing = now;
+        result.map_err(|problem| match problem.reason {
+            // Nothing else is wanted, so that only the user can help.
+            Reason::ChecksFailed if !serves => Problem {
+                class: Class::Terminal,
+                ..problem
+            },
+            _ => problem,
+        })
     }
 
     /// Reports whether a watched file differs between two commits. It counts as one if that cannot be decided.

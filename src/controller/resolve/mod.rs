@@ -71,6 +71,7 @@ impl Resolution {
             attempts: self.attempts,
             check_in: self.check_in,
             values,
+            rollback: None,
         };
         (inputs, self.origin)
     }
@@ -157,6 +158,10 @@ impl Resolver {
         };
         let accepted = self.cache.accepted(id, app, source, &text);
         let rules = rules(app, &origin, question.asked.as_deref(), accepted.clone());
+        let rules = Rules {
+            passing: self.cache.passing(id),
+            ..rules
+        };
         let look_up = look_up(self.tools.clone(), source.clone(), origin.clone(), rules);
         let Some(result) = self.lookups.look_up(id, question, look_up).await else {
             let last = self.cache.last(id, app, source, &text);
@@ -184,7 +189,8 @@ impl Resolver {
             .store(id, key, text, result.clone(), [last.clone(), accepted]);
         let check_in = found.holds(&app.spec, id);
         Resolution {
-            last: last.filter(|_| transient && !waits_for_now),
+            // While checks are pending, the commit before them stays wanted.
+            last: last.filter(|_| transient && (!waits_for_now || is_about_checks(&result))),
             source: Some(result),
             origin: Some(origin),
             attempts: found.attempts,
@@ -243,6 +249,12 @@ impl Resolver {
     }
 }
 
+/// Whether the checks of a commit keep it from being deployed.
+fn is_about_checks(result: &Result<PinnedSource, Problem>) -> bool {
+    let reason = result.as_ref().err().map(|problem| problem.reason);
+    matches!(reason, Some(Reason::ChecksPending | Reason::ChecksFailed))
+}
+
 /// What the choice of a commit depends on. A Release that a user created takes the tip of the branch as it is.
 fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<PinnedSource>) -> Rules {
     let request = request(app);
@@ -259,6 +271,8 @@ fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<P
         watch_paths: trigger.watch_paths.unwrap_or_default(),
         pushed: delivery.and_then(|delivery| trigger::pushed(&delivery, spec)),
         last,
+        require_checks: trigger.require_checks,
+        ..Rules::default()
     }
 }
 

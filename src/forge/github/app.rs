@@ -46,6 +46,12 @@ enum Purpose {
     List,
     /// Cloning one repository.
     Clone(RepositoryPath),
+    /// Reading the checks of one repository.
+    Checks(RepositoryPath),
+    /// Reporting the statuses of one repository's commits.
+    Statuses(RepositoryPath),
+    /// Managing the hooks of one repository.
+    Hooks(RepositoryPath),
 }
 
 /// Held while a token is requested, so that concurrent builds share one request.
@@ -195,11 +201,55 @@ impl App {
         api: &Api,
         repository: &RepositoryPath,
     ) -> Result<Expiring<Secret>, ForgeError> {
+        let purpose = Purpose::Clone(repository.clone());
+        self.purposeful_token(api, repository, purpose).await
+    }
+
+    /// A token that reads the checks of one repository and nothing else.
+    pub async fn checks_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+    ) -> Result<Authorization, ForgeError> {
+        let purpose = Purpose::Checks(repository.clone());
+        let token = self.purposeful_token(api, repository, purpose).await?;
+        Authorization::scheme("Bearer", &token.value)
+    }
+
+    /// A token that reports the statuses of one repository's commits and nothing else.
+    pub async fn status_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+    ) -> Result<Authorization, ForgeError> {
+        let purpose = Purpose::Statuses(repository.clone());
+        let token = self.purposeful_token(api, repository, purpose).await?;
+        Authorization::scheme("Bearer", &token.value)
+    }
+
+    /// A token that manages the hooks of one repository and nothing else.
+    pub async fn hook_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+    ) -> Result<Authorization, ForgeError> {
+        let purpose = Purpose::Hooks(repository.clone());
+        let token = self.purposeful_token(api, repository, purpose).await?;
+        Authorization::scheme("Bearer", &token.value)
+    }
+
+    /// A token of the installation on a repository's account.
+    async fn purposeful_token(
+        &self,
+        api: &Api,
+        repository: &RepositoryPath,
+        purpose: Purpose,
+    ) -> Result<Expiring<Secret>, ForgeError> {
         let (owner, _) = repository
             .owner_and_name()
             .ok_or_else(|| api.not_found(format!("the repository {repository}")))?;
         let (id, remembered) = self.installation_of(api, repository, owner).await?;
-        let key = |id| (id, Purpose::Clone(repository.clone()));
+        let key = |id| (id, purpose.clone());
         match self.token(api, key(id)).await {
             // The App was removed from the account and installed again.
             Err(ForgeError::NotFound { .. }) if remembered => {
@@ -221,7 +271,9 @@ impl App {
         let mut tokens = self.tokens.lock();
         let before = tokens.len();
         tokens.retain(|(_, purpose), _| match purpose {
-            Purpose::Clone(of) => of != repository,
+            Purpose::Clone(of) | Purpose::Checks(of) | Purpose::Statuses(of) | Purpose::Hooks(of) => {
+                of != repository
+            }
             Purpose::List => true,
         });
         tokens.len() < before
@@ -270,7 +322,19 @@ impl App {
                 let name = repository.segments().last();
                 json!({"repositories": [name], "permissions": {"contents": "read"}})
             }
+            Purpose::Checks(repository) => {
+                let name = repository.segments().last();
+                json!({"repositories": [name], "permissions": {"checks": "read", "statuses": "read"}})
+            }
+            Purpose::Statuses(repository) => {
+                let name = repository.segments().last();
+                json!({"repositories": [name], "permissions": {"statuses": "write"}})
+            }
             Purpose::List => json!({"permissions": {"metadata": "read"}}),
+            Purpose::Hooks(repository) => {
+                let name = repository.segments().last();
+                json!({"repositories": [name], "permissions": {"repository_hooks": "write"}})
+            }
         };
         let call = Call::post("create an installation token", path)
             .what(format!("the installation {id} of the App {}", self.id))
@@ -279,9 +343,38 @@ impl App {
         let reply: Result<Reply<Token>, ForgeError> = api.send(&call, Some(&self.jwt(now)?)).await;
         let token = match (reply, purpose) {
             (Ok(reply), _) => reply.body,
-            (Err(ForgeError::Other { message, .. }), Purpose::Clone(repository))
-                if message.starts_with("422") =>
+            (Err(ForgeError::Other { message, .. }), Purpose::Checks(_))
+                if message.starts_with("422") && message.contains("permissions requested") =>
             {
+                return Err(api.scope_missing(
+                    "read the checks",
+                    "Checks: read and Commit statuses: read (an owner must accept new permissions)",
+                ));
+            }
+            (Err(ForgeError::Other { message, .. }), Purpose::Statuses(_))
+                if message.starts_with("422") && message.contains("permissions requested") =>
+            {
+                return Err(api.scope_missing(
+                    "report the status of a commit",
+                    "Commit statuses: write (an owner must accept new permissions)",
+                ));
+            }
+            (Err(ForgeError::Other { message, .. }), Purpose::Hooks(_))
+                if message.starts_with("422") && message.contains("permissions requested") =>
+            {
+                return Err(api.scope_missing(
+                    "manage webhooks",
+                    "Webhooks: write (an owner of each account must accept it), or leave webhook.manage out and set the App's own \
+                     webhook to status.webhookUrl",
+                ));
+            }
+            (
+                Err(ForgeError::Other { message, .. }),
+                Purpose::Clone(repository)
+                | Purpose::Checks(repository)
+                | Purpose::Statuses(repository)
+                | Purpose::Hooks(repository),
+            ) if message.starts_with("422") => {
                 return Err(api.not_found(format!(
                     "the repository {repository} in the installation {id} of the App ({message})"
                 )));

@@ -1,6 +1,8 @@
 //! GitHub and GitHub Enterprise Server, with an App or a personal access token.
 
 mod app;
+mod checks;
+mod hooks;
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, HeaderMap};
@@ -15,9 +17,9 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, last_page, next};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Repository, RepositoryPath};
+use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GitHubSpec;
-use crate::model::{Expiring, GitCredential};
+use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
 
 /// The user name for Git with any kind of token.
@@ -238,6 +240,44 @@ impl Forge for GitHub {
             Identity::Token { .. } => false,
             Identity::App(app) => app.forget(repository),
         }
+    }
+
+    async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
+        self.read_checks(repository, commit).await
+    }
+
+    async fn report_status(
+        &self,
+        repository: &RepositoryPath,
+        commit: &CommitId,
+        status: &CommitStatus,
+    ) -> Result<(), ForgeError> {
+        self.report(repository, commit, status).await
+    }
+
+    async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
+        self.list_hooks(repository).await
+    }
+
+    async fn create_hook(
+        &self,
+        repository: &RepositoryPath,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        self.write_hook(repository, None, wanted).await
+    }
+
+    async fn update_hook(
+        &self,
+        repository: &RepositoryPath,
+        id: &str,
+        wanted: &WantedHook,
+    ) -> Result<String, ForgeError> {
+        self.write_hook(repository, Some(id), wanted).await
+    }
+
+    async fn delete_hook(&self, repository: &RepositoryPath, id: &str) -> Result<(), ForgeError> {
+        self.remove_hook(repository, id).await
     }
 
     fn most_pages(&self) -> u32 {

@@ -77,10 +77,10 @@ impl Connection {
     /// # Errors
     /// The forge does not answer, or refuses the credential.
     pub async fn check(&self, options: &HttpOptions) -> Result<Account, ForgeError> {
-        let key = secret_refs(&self.spec).map(|refs| refs.credential.key);
+        let key = secret_refs(&self.spec).and_then(|refs| Some(refs.credential?.key));
         let secrets = ForgeSecrets {
             credential: key.and_then(|key| self.secret.get(key)).cloned(),
-            ca: None,
+            ..ForgeSecrets::default()
         };
         connect(&self.spec, &secrets, options)?.check().await
     }
@@ -232,7 +232,7 @@ mod tests {
                 assert_eq!(spec[name], *fields);
             }
             let refs = secret_refs(&made.spec).unwrap();
-            assert_eq!(made.secret[refs.credential.key].expose(), b"t0ken");
+            assert_eq!(made.secret[refs.credential.unwrap().key].expose(), b"t0ken");
         }
     }
 

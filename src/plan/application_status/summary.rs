@@ -1,10 +1,15 @@
 //! Summarises what was observed: `Ready`, `Reconciling` and `Stalled` are decided here and nowhere else.
 
+use jiff::Timestamp;
+
 use crate::api::{Application, Reason, ReleasePhase, ReleaseStatus, Retry};
 use crate::error::{Class, Problem};
 use crate::plan::conditions::{ConditionValue, built, ended_for_good, healthy, last_word, phase_reason};
+use crate::plan::containers::hash_of;
+use crate::plan::describe::unhealthy;
 use crate::plan::desired::PinnedSource;
-use crate::plan::release_status;
+use crate::plan::rollback::hold;
+use crate::plan::{release_status, restart};
 use crate::runtime::Running;
 
 /// What the status is made from.
@@ -35,6 +40,8 @@ pub struct Summary {
     pub healthy: ConditionValue,
     pub ready: ConditionValue,
     pub reconciling: Option<(Reason, String)>,
+    /// `AutoDeployHeld`.
+    pub held: Option<ConditionValue>,
     /// Why the serving Release needs the user.
     pub for_good: Option<String>,
     pub stalled: bool,
@@ -70,7 +77,7 @@ impl Summary {
             .filter(|(_, release)| release.phase.has_ended() && release.phase != ReleasePhase::Succeeded);
         let deployed = match (newest, open) {
             _ if input.app.spec.stopped => {
-                ConditionValue::no(Reason::Stopped, "nothing is to run: spec.stopped is true")
+                ConditionValue::no(Reason::Stopped, "no container runs, because spec.stopped is true")
             }
             (None, _) => ConditionValue::no(Reason::Pending, "no release yet"),
             (Some((name, release)), _) if release.phase == ReleasePhase::Succeeded => {
@@ -85,7 +92,16 @@ impl Summary {
                 ConditionValue::no(reason, format!("release {name}: {message}"))
             }
         };
+        let held = hold(input.app, input.releases, |(name, release)| (name, release)).map(|hold| {
+            let message = format!(
+                "release {} went back to {}: new commits and values are not deployed until the spec changes or davit resume is \
+                 called",
+                hold.release, hold.origin
+            );
+            ConditionValue::yes(Reason::RolledBack, message)
+        });
         let mut all = Self {
+            held,
             source,
             built,
             deployed,
@@ -115,9 +131,15 @@ impl Summary {
         let source_problem = input.source.and_then(|source| source.as_ref().err());
         if input.app.metadata.deletion_timestamp.is_some() {
             let held = input.running.as_ref().err().or(input.problem);
-            let message = held.map_or("what it made is being removed".to_owned(), |problem| {
-                format!("what it made is being removed; {}", problem.message)
-            });
+            let message = held.map_or(
+                "all objects that Davit created for it are being removed".to_owned(),
+                |problem| {
+                    format!(
+                        "all objects that Davit created for it are being removed; {}",
+                        problem.message
+                    )
+                },
+            );
             self.progress(Reason::Deleting, &message);
         } else if spec.stopped || input.source.is_none() && input.problem.is_none() {
             let (reason, message) = if spec.stopped {
@@ -185,13 +207,13 @@ impl Summary {
         } else if let Some((name, release)) = failed {
             let (reason, message) = last_word(release);
             let rolled = if self.healthy.is_true() {
-                "; the release before serves"
+                "; the previous release serves"
             } else {
                 ""
             };
             self.stall(reason, &format!("release {name}: {message}{rolled}"));
         } else if !self.deployed.is_true() {
-            self.progress(Reason::Progressing, "work is under way");
+            self.progress(Reason::Progressing, "the next step is being decided");
         } else if !self.healthy.is_true() {
             let ConditionValue { reason, message, .. } = self.healthy.clone();
             match self.for_good.take() {
@@ -222,9 +244,9 @@ impl Summary {
         });
         if let Some((name, _)) = waits {
             let what = if input.app.spec.stopped {
-                "ends when spec.suspend is false, since spec.stopped is true"
+                "ends when spec.suspend is false, because spec.stopped is true"
             } else {
-                "goes on when spec.suspend is false"
+                "continues when spec.suspend is false"
             };
             let message = format!("release {name} {what}");
             self.deployed = ConditionValue::no(Reason::Pending, message);
@@ -251,6 +273,30 @@ impl Summary {
         } else {
             ConditionValue::unknown(Reason::Suspended, message)
         };
+    }
+
+    /// Replaces Ready while the containers of the serving Release are replaced by new ones of the same Release.
+    pub fn restart(&mut self, input: &StatusInput<'_>, wanted: &ReleaseStatus, now: Timestamp) {
+        let (true, Ok(running)) = (
+            !self.stalled && !self.idle && !input.app.spec.stopped,
+            input.running,
+        ) else {
+            return;
+        };
+        let hash = hash_of(wanted).unwrap_or_default();
+        let trouble = unhealthy(running, &hash).map_or(String::new(), |(_, message)| format!("; {message}"));
+        if restart::remaining(input.app, now).is_some_and(|rest| rest.is_zero()) {
+            self.reconciling = None;
+            let message = format!(
+                "the new containers of the restart are not healthy in time{trouble}; solve that and restart again, or deploy"
+            );
+            self.stall(Reason::RestartFailed, &message);
+        } else {
+            self.progress(
+                Reason::Restarting,
+                &format!("new containers take the place of the old ones{trouble}"),
+            );
+        }
     }
 
     /// Whether a source that cannot be resolved affects Ready. During an outage the latest revision of the same source

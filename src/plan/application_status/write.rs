@@ -17,6 +17,7 @@ pub fn write(all: &mut Vec<Condition>, summary: &Summary, suspended: bool, gener
         (ConditionType::Healthy, always(&summary.healthy)),
         (ConditionType::SourceReady, summary.source.as_ref()),
         (ConditionType::Built, summary.built.as_ref()),
+        (ConditionType::AutoDeployHeld, summary.held.as_ref()),
     ] {
         if suspended && kind == ConditionType::SourceReady {
             continue; // As it was when it was last looked at.
@@ -70,6 +71,7 @@ pub fn order(kind: &str) -> usize {
         "Built",
         "Deployed",
         "Healthy",
+        "AutoDeployHeld",
     ]
     .iter()
     .position(|known| *known == kind)
@@ -104,7 +106,11 @@ pub fn phase(conditions: &[Condition]) -> Phase {
             Phase::Idle
         }
     } else if reason(ConditionType::Reconciling) == Some(Reason::ProgressingWithRetry)
-        || is_true(ConditionType::Deployed) && reason(ConditionType::Ready) != Some(Reason::Deleting)
+        || is_true(ConditionType::Deployed)
+            && !matches!(
+                reason(ConditionType::Ready),
+                Some(Reason::Deleting | Reason::Restarting)
+            )
     {
         Phase::Error
     } else {

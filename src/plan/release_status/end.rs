@@ -19,14 +19,14 @@ pub fn end(status: &mut ReleaseStatus, end: &ReleaseOutcome, now: Timestamp) {
             status,
             ReleasePhase::Cancelled,
             Reason::Cancelled,
-            "it was cancelled; create another Release, or change the spec, to deploy again",
+            "cancelled on request: to deploy again, create another Release or change the spec",
             now,
         ),
         ReleaseOutcome::Superseded => close(
             status,
             ReleasePhase::Superseded,
             Reason::Superseded,
-            "a newer release took its place",
+            "replaced by a newer release",
             now,
         ),
         ReleaseOutcome::NotNeeded(why) => {
@@ -35,13 +35,16 @@ pub fn end(status: &mut ReleaseStatus, end: &ReleaseOutcome, now: Timestamp) {
             let (reason, message) = match why {
                 CancelReason::Stopped => (
                     Reason::Stopped,
-                    "spec.stopped of the Application became true before it ended",
+                    "spec.stopped of the Application became true before the release ended",
                 ),
                 CancelReason::NoSource => (
                     Reason::NoSource,
-                    "spec.source of the Application was removed before it ended",
+                    "spec.source of the Application was removed before the release ended",
                 ),
-                CancelReason::Deleted => (Reason::Deleting, "the Application was deleted before it ended"),
+                CancelReason::Deleted => (
+                    Reason::Deleting,
+                    "the Application was deleted before the release ended",
+                ),
             };
             close(status, ReleasePhase::Cancelled, reason, message, now);
         }

@@ -30,6 +30,10 @@ pub fn job(status: &mut ReleaseStatus, job: &JobState, now: Timestamp) {
             status.queue = None;
             enter(status, ReleasePhase::Building, *since);
         }
+        JobState::Pushing { since } => {
+            status.queue = None;
+            enter(status, ReleasePhase::Pushing, *since);
+        }
         JobState::Ended(Ok(output)) => commit(status, output.message.as_ref(), output.author.as_ref()),
         JobState::Ended(Err(failure)) => failed_of(status, failure),
     }
@@ -41,6 +45,11 @@ fn failed_of(status: &mut ReleaseStatus, failure: &JobFailure) {
         && step_began(status, Step::Building) != Some(at)
     {
         enter(status, ReleasePhase::Building, at);
+    }
+    if let Some(at) = failure.pushed_at
+        && step_began(status, Step::Pushing) != Some(at)
+    {
+        enter(status, ReleasePhase::Pushing, at);
     }
     if let Some((message, author)) = &failure.commit {
         commit(status, Some(message), Some(author));
@@ -111,18 +120,18 @@ pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: 
     if let Some(at) = output.built_at {
         enter(status, ReleasePhase::Building, at);
     }
+    if let Some(at) = output.pushed_at {
+        enter(status, ReleasePhase::Pushing, at);
+    }
     status.queue = None;
-    finish_step(
-        status,
-        if reused {
-            Reason::ImageReused
-        } else {
-            Reason::Built
-        },
-        now,
-    );
+    let reason = match (reused, output.pushed_at) {
+        (true, _) => Reason::ImageReused,
+        (false, Some(_)) => Reason::Pushed,
+        (false, None) => Reason::Built,
+    };
+    finish_step(status, reason, now);
     status.image = Some(output.image.clone());
-    if output.builder.is_none() {
+    if output.builder.is_none() || output.tag.is_some() {
         status.image_tag.clone_from(&output.tag);
     }
     status.failure = None;

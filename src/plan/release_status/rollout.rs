@@ -146,7 +146,7 @@ pub fn suspended(status: &mut ReleaseStatus, now: Timestamp) {
     let how = if status.inputs.is_empty() {
         "begins"
     } else {
-        "goes on"
+        "continues"
     };
     let message = format!("spec.suspend of the Application is true; the release {how} when it is false");
     summarise(status, Reason::Suspended, &message, now);

@@ -126,6 +126,7 @@ fn a_release_that_failed_names_its_commit() {
         log_tail: String::new(),
         commit: Some(("Break it".into(), "Jane <jane@example.com>".into())),
         built_at: Some(at(0)),
+        pushed_at: None,
     };
     job(&mut status, &JobState::Ended(Err(failure.clone())), at(2));
     let source = status.source.clone().unwrap();

@@ -3,41 +3,43 @@
 //! | word | meaning |
 //! |---|---|
 //! | `N:PHASE` | Release `shop-N` of commit N in this phase; `N:New` has not begun, `N:User` was just created by a user |
+//! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then |
+//! | `+restarted` | appended to a Release whose containers have the mark of the restart |
 //! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` | appended to a Release; `+old` began ten minutes ago |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
-//! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
+//! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release, `run:old1:…` from before a restart |
 //! | `commit:N` | the branch is at commit N; by default at that of the newest Release |
 //! | `image:yes` `image:unknown` `lost:N` | the image exists, cannot be looked up, or is lost |
 //! | `engine:away` `git:away` `git:gone` `secret:missing` `provider:waits` | what cannot be reached |
 //! | `policy:P` `stopped` `suspend` `deleted` `source:none` `rollback:off` `delete:P` `history:N` `replicas:N` `restart:never` | the spec |
-//! | `retry:later` `retry:due` `requested` | the status and annotations |
+//! | `kind:docker` `kind:gitea` `kind:gitlab` `kind:github` `kind:bitbucket` | the kind of the source |
+//! | `deploy:RESULT` | what deploying comes to: `complete`, `rolling`, `refused`, `failed`, `away`; by default nothing is recorded |
+//! | `attempts:N` | failures in a row to resolve the source |
+//! | `retry:later` `retry:due` `requested` `resumed:N` `cleared:N` `restart:SECONDS` (so long ago) | the status and annotations |
 
-use jiff::Timestamp;
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationStatus, Reason, ReleasePhase, ReleaseSpec, ReleaseStatus, ReleaseType, Retry,
+    Application, ApplicationStatus, Protocol, Reason, ReleaseSpec, ReleaseStatus, ReleaseType, Retry, Source,
+    SourceKind,
 };
 use crate::error::{Class, Problem};
 use crate::model::{AppId, Revision};
 use crate::plan::action::CreateReason;
 use crate::plan::containers::hash_of;
-use crate::plan::desired::{Desired, Install, PinnedSource, validate};
+use crate::plan::desired::{Desired, PinnedSource, validate};
+use crate::plan::fingerprint::RESTARTED;
 use crate::plan::input::{Inputs, Observed, PlanInput};
-use crate::plan::state::{JobFailure, JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
-use crate::plan::step::Step;
+use crate::plan::record::ActionResult;
+use crate::plan::state::{JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
 use crate::plan::values::Values;
-use crate::plan::{pin, release_status, source_kind};
-use crate::redact::Secret;
-use crate::runtime::{Progress, Replica, ReplicaState, Running};
+use crate::plan::{pin, release_status, rollback, source_kind};
+use crate::runtime::{ExitStatus, Port, Progress, Replica, ReplicaState, Running};
 
-/// The time of the reconcile.
-pub const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
-
-fn ago(seconds: i64) -> Timestamp {
-    Timestamp::from_second(1_000_000 - seconds).unwrap()
-}
+use super::parts::{NOW, advance, ago, commit, failure, install, k8s_time, problem, rolling, source};
 
 /// A state.
 pub struct Given {
@@ -53,14 +55,8 @@ pub struct Given {
     source: Option<Problem>,
     last: bool,
     access: Option<Problem>,
-}
-
-fn commit(number: u32) -> Revision {
-    Revision::commit(&format!("{number:0>40}")).unwrap()
-}
-
-fn problem(class: Class, reason: Reason) -> Problem {
-    Problem::new(class, reason, "it is so")
+    attempts: u32,
+    deploy: String,
 }
 
 impl Given {
@@ -82,6 +78,8 @@ impl Given {
             source: None,
             last: true,
             access: None,
+            attempts: 0,
+            deploy: String::new(),
         };
         for word in text.split_whitespace() {
             given.word(word);
@@ -147,6 +145,22 @@ impl Given {
                     not_before: ago(seconds).to_string(),
                 });
             }
+            ["resumed", number] => {
+                let annotations = self.app.metadata.annotations.get_or_insert_default();
+                annotations.insert("davit.dev/resume".to_owned(), format!("shop-{number}"));
+            }
+            ["cleared", number] => {
+                let annotations = self.app.metadata.annotations.get_or_insert_default();
+                annotations.insert("davit.dev/cleared".to_owned(), (*number).to_owned());
+            }
+            ["restart", seconds] => {
+                let annotations = self.app.metadata.annotations.get_or_insert_default();
+                let begun = ago(seconds.parse().unwrap()).to_string();
+                annotations.insert("davit.dev/restartedAt".to_owned(), begun);
+            }
+            ["kind", kind] => spec.source = Some(source(kind)),
+            ["deploy", result] => (*result).clone_into(&mut self.deploy),
+            ["attempts", number] => self.attempts = number.parse().unwrap(),
             ["requested"] => {
                 let annotations = self.app.metadata.annotations.get_or_insert_default();
                 annotations.insert("davit.dev/requestedAt".to_owned(), "now".to_owned());
@@ -158,10 +172,21 @@ impl Given {
         }
     }
 
+    /// Returns revision N of the source: a commit, or a digest of an image.
+    fn revision(&self, number: u32) -> Revision {
+        match self.app.spec.source.as_ref().and_then(Source::kind) {
+            Some(SourceKind::Docker(_)) => {
+                let name = "registry.example.com:5000/team/shop";
+                Revision::image(&format!("{name}@sha256:{number:0>64}")).unwrap()
+            }
+            _ => commit(number),
+        }
+    }
+
     fn desired(&self, number: u32) -> Desired {
         let git = Given::parse("").app.spec.source;
         let source = self.app.spec.source.as_ref().or(git.as_ref()).unwrap();
-        let pinned = source_kind::pinned(source, commit(number)).unwrap();
+        let pinned = source_kind::pinned(source, self.revision(number)).unwrap();
         let id = AppId::new("ns", "shop");
         validate(&id, &self.app.spec, pinned, &Values::default(), &install()).unwrap()
     }
@@ -176,21 +201,53 @@ impl Given {
         if has("redeploy") {
             spec.kind = ReleaseType::Redeploy;
         }
+        let origin = words.iter().find_map(|word| word.strip_prefix("to="));
+        if let Some(origin) = origin {
+            spec.kind = ReleaseType::Rollback;
+            spec.rollback_to = Some(format!("shop-{origin}"));
+        }
+        let made_of = origin.map_or(number, |origin| origin.parse().unwrap());
         spec.clean_cache = has("clean");
         spec.cancel = has("cancel");
         let pinned = words.iter().find_map(|word| word.strip_prefix("rev="));
-        spec.revision = pinned.map(|number| commit(number.parse().unwrap()).to_string());
+        spec.revision = pinned.map(|number| {
+            let revision = self.revision(number.parse().unwrap()).to_string();
+            revision
+                .split_once('@')
+                .map_or_else(|| revision.clone(), |(_, digest)| digest.to_owned())
+        });
         let began = if has("old") { ago(600) } else { ago(10) };
         let mut status = ReleaseStatus::default();
         if phase != "User" {
             status.number = Some(i64::from(number));
         }
         if !["User", "New"].contains(&phase) {
-            let desired = self.desired(number);
+            let desired = self.desired(made_of);
             let reason = CreateReason::Change;
             let handled = Some(desired.fingerprint());
             release_status::begin(&mut status, &desired, handled, None, reason, began);
-            advance(&mut status, phase, number, began);
+            if let Some(origin) = origin {
+                let handled = self
+                    .releases
+                    .iter()
+                    .rev()
+                    .find_map(|release| release.status.handled.clone());
+                status.handled = handled;
+                let origin = self
+                    .releases
+                    .iter()
+                    .find(|release| release.name == format!("shop-{origin}"));
+                rollback::begin(&mut status, origin, &self.app);
+            }
+            advance(&mut status, phase, made_of, began);
+            if let Some(rollback) = status.rollback.as_mut().filter(|_| has("changed")) {
+                rollback.spec = "another".to_owned();
+            }
+        }
+        if has("restarted") {
+            let annotations = self.app.metadata.annotations.as_ref();
+            let asked = annotations.and_then(|all| all.get("davit.dev/restartedAt"));
+            status.inputs.insert(RESTARTED.to_owned(), asked.unwrap().clone());
         }
         if has("waits") {
             let failure = failure(Class::Transient, false);
@@ -218,6 +275,10 @@ impl Given {
             "done" => ended(Ok(JobOutput {
                 image: format!("image-{number}"),
                 builder: Some("dockerfile".to_owned()),
+                message: Some("Sell shoes".to_owned()),
+                author: Some("Jane".to_owned()),
+                fetched_at: Some(ago(5)),
+                built_at: Some(ago(4)),
                 ..JobOutput::default()
             })),
             "failed" => ended(Err(failure(Class::Terminal, false))),
@@ -238,9 +299,16 @@ impl Given {
     }
 
     fn container(&mut self, number: &str, state: &str) {
+        let is_old = number.starts_with("old");
+        let number = number.trim_start_matches("old");
         let name = format!("shop-{number}");
         let release = self.releases.iter().find(|release| release.name == name);
-        let hash = release.and_then(|release| hash_of(&release.status));
+        let mut status = release.map(|release| release.status.clone()).unwrap_or_default();
+        // `run:old1:…` is a container from before a restart.
+        if is_old {
+            status.inputs.remove(RESTARTED);
+        }
+        let hash = hash_of(&status);
         let exited = |code| ReplicaState::Exited {
             code,
             oom: false,
@@ -251,6 +319,30 @@ impl Given {
             "starting" => (ReplicaState::Starting, 0),
             "unhealthy" => (ReplicaState::Unhealthy("no".to_owned()), 0),
             "exited" => (exited(1), 0),
+            "oom" => {
+                let state = ReplicaState::Exited {
+                    code: 137,
+                    oom: true,
+                    message: String::new(),
+                };
+                (state, 0)
+            }
+            "looping" => {
+                let state = ReplicaState::KeepsEnding {
+                    last: Some(ExitStatus { code: 2, oom: false }),
+                    times: 4,
+                    message: "boom".to_owned(),
+                };
+                (state, 4)
+            }
+            "ending" => {
+                let state = ReplicaState::KeepsEnding {
+                    last: None,
+                    times: 1,
+                    message: String::new(),
+                };
+                (state, 1)
+            }
             "crashing" => (exited(1), 3),
             "kept" => (ReplicaState::Kept, 0),
             other => panic!("unknown state {other:?} of a container"),
@@ -266,8 +358,36 @@ impl Given {
             healthy_since: None,
             draining: false,
             restarts,
-            endpoints: Vec::new(),
+            endpoints: vec![Port {
+                name: None,
+                container: 80,
+                host: Some(8080),
+                host_ip: None,
+                protocol: Protocol::Tcp,
+            }],
         });
+    }
+
+    /// Returns the result of deploying.
+    pub fn deployed(&self) -> ActionResult {
+        let refused = || problem(Class::Terminal, Reason::ContainerConfigInvalid);
+        match self.deploy.as_str() {
+            "complete" => ActionResult::Progress {
+                progress: Progress::Complete,
+                replicas: 1,
+            },
+            "rolling" => ActionResult::Progress {
+                progress: rolling(1),
+                replicas: 1,
+            },
+            "refused" => ActionResult::Refused {
+                problem: refused(),
+                output: "last line".to_owned(),
+            },
+            "failed" => ActionResult::Failed(problem(Class::Transient, Reason::EngineFailed)),
+            "away" => ActionResult::Failed(problem(Class::Transient, Reason::EngineUnavailable)),
+            _ => ActionResult::Skipped,
+        }
     }
 
     /// Returns the input of the plan.
@@ -281,7 +401,7 @@ impl Given {
             self.releases.iter().filter_map(revision).next_back().unwrap_or(1)
         });
         let source = self.app.spec.source.as_ref().filter(|_| !self.app.spec.suspend);
-        let pinned = source.and_then(|source| source_kind::pinned(source, commit(number)));
+        let pinned = source.and_then(|source| source_kind::pinned(source, self.revision(number)));
         let pinned = pinned.map(|pinned| PinnedSource {
             unwatched: self.unwatched.map(commit),
             ..pinned
@@ -294,9 +414,10 @@ impl Given {
             last,
             access: self.access.clone().map_or(Ok(()), Err),
             pending: false,
-            attempts: 0,
-            check_in: None,
+            attempts: self.attempts,
+            check_in: (self.attempts > 0).then_some(Duration::from_secs(20)),
             values: Ok(Values::default()),
+            rollback: None,
         };
         let id = AppId::new("ns", "shop");
         let decide = if self.app.spec.suspend {
@@ -324,77 +445,5 @@ impl Given {
             missing_image: self.lost.clone(),
         };
         PlanInput::new(&self.app, self.releases.clone(), inputs, decision, observed, NOW)
-    }
-}
-
-fn install() -> Install {
-    Install {
-        key: Secret::from("key"),
-        capabilities: crate::runtime::Capabilities::DOCKER,
-        image_prefix: "davit.local/test".to_owned(),
-        image_mark: String::new(),
-    }
-}
-
-fn k8s_time() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
-    serde_json::from_value(json!("1970-01-12T13:46:40Z")).unwrap()
-}
-
-fn failure(class: Class, cancelled: bool) -> JobFailure {
-    let reason = if cancelled {
-        Reason::Cancelled
-    } else {
-        Reason::BuildFailed
-    };
-    JobFailure {
-        at: ago(1),
-        problem: problem(class, reason),
-        cancelled,
-        step: Step::Building,
-        log_tail: String::new(),
-        commit: None,
-        built_at: None,
-    }
-}
-
-/// Brings the status of a Release into a phase.
-fn advance(status: &mut ReleaseStatus, phase: &str, number: u32, at: Timestamp) {
-    use crate::plan::ReleaseOutcome;
-    let phase: ReleasePhase = serde_json::from_value(json!(phase)).unwrap();
-    let output = JobOutput {
-        image: format!("image-{number}"),
-        builder: Some("dockerfile".to_owned()),
-        ..JobOutput::default()
-    };
-    let rolling = |created| Progress::Rolling {
-        created,
-        ready: 0,
-        check_in: None,
-        waiting_for: String::new(),
-    };
-    let failed = |step| ReleaseOutcome::Failed {
-        step,
-        problem: problem(Class::Terminal, Reason::ContainerExited),
-        log_tail: String::new(),
-    };
-    match phase {
-        ReleasePhase::Pending | ReleasePhase::Pushing => {}
-        ReleasePhase::Fetching => release_status::job(status, &JobState::Fetching { since: at }, at),
-        ReleasePhase::Building => release_status::job(status, &JobState::Building { since: at }, at),
-        ReleasePhase::Cancelled => release_status::end(status, &ReleaseOutcome::Cancelled, at),
-        ReleasePhase::Superseded => release_status::end(status, &ReleaseOutcome::Superseded, at),
-        ReleasePhase::Deploying
-        | ReleasePhase::Verifying
-        | ReleasePhase::Succeeded
-        | ReleasePhase::Failed => {
-            release_status::image(status, &output, false, at);
-            release_status::progress(status, &rolling(0), 1, at);
-            match phase {
-                ReleasePhase::Verifying => release_status::progress(status, &rolling(1), 1, at),
-                ReleasePhase::Succeeded => release_status::progress(status, &Progress::Complete, 1, at),
-                ReleasePhase::Failed => release_status::end(status, &failed(Step::Verifying), at),
-                _ => {}
-            }
-        }
     }
 }

@@ -320,15 +320,15 @@ mod tests {
             ),
             (
                 "driver failed: Error starting userland proxy: listen tcp4 127.0.0.2:8080: bind: cannot assign requested address",
-                "spec.ports.hostIp 127.0.0.2 is not an address of the engine's machine",
+                "127.0.0.2:8080 cannot be bound: the engine's machine does not have that address",
             ),
             (
                 "driver failed: failed to bind host port for [::1]:8080:172.17.0.2:80/tcp: cannot assign requested address",
-                "spec.ports.hostIp ::1 is not an address of the engine's machine",
+                "[::1]:8080 cannot be bound: the engine's machine does not have that address",
             ),
             (
                 "driver failed: listen tcp6 [::]:80: bind: cannot assign requested address",
-                "start a container: driver failed",
+                "cannot start a container: driver failed",
             ),
             ("network davit-x not found", "Anew"),
             ("Address already in use", "Anew"),
@@ -353,7 +353,7 @@ mod tests {
                 "the USER of the image",
             ),
             ("write /var/lib/x: no space left on device", "no space left"),
-            ("something else", "start a container: something else"),
+            ("something else", "cannot start a container: something else"),
         ] {
             let said = match start(&given, &refused(500, message)) {
                 Refusal::Port(port) => format!("Port {}", port.place()),
@@ -428,7 +428,7 @@ mod tests {
             ("deadbeef (12)".to_owned(), "deadbeef (12)".to_owned()),
         ] {
             let said = error("x", &refused(500, &message)).to_string();
-            assert_eq!(said, format!("x: {expected}"));
+            assert_eq!(said, format!("cannot x: {expected}"));
         }
     }
 }

@@ -36,6 +36,7 @@ use super::{
     Capabilities, Deployment, LogLine, LogOptions, Progress, RedactionPolicy, ReplicaState, Restart, Running,
     Runtime, RuntimeError, RuntimeEvent,
 };
+use crate::image::credentials;
 use crate::model::AppId;
 use progress::{progress, rolling};
 
@@ -159,8 +160,9 @@ impl Runtime for SwarmRuntime {
         let network = inner.ensure_network(&app.namespace).await?;
         let files = files::ensure(&inner.docker, &inner.names, deployment).await?;
         let mut wanted = spec::service(&inner.names, deployment, &network, &files)?;
+        let login = deployment.registry.as_ref().map(credentials);
         let Some(existing) = existing else {
-            let created = inner.docker.create_service(wanted, None).await;
+            let created = inner.docker.create_service(wanted, login).await;
             created.map_err(|refusal| errors::creation(deployment, &refusal))?;
             return Ok(rolling(0, 0, "the tasks of the new service".to_owned()));
         };
@@ -337,9 +339,10 @@ impl Inner {
         let options = UpdateServiceOptionsBuilder::new()
             .version(i32::try_from(version).unwrap_or(i32::MAX))
             .build();
+        let login = deployment.registry.as_ref().map(credentials);
         let updated = self
             .docker
-            .update_service(&id, wanted.clone(), options, None)
+            .update_service(&id, wanted.clone(), options, login)
             .await;
         match updated {
             // The service was changed meanwhile; the next call reads it again.

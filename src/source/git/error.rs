@@ -11,7 +11,7 @@ use crate::redact::SafeUrl;
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The URL is not one that can work.
-    #[error("read {field}: {why}")]
+    #[error("the URL of the repository is invalid: {why}")]
     UrlInvalid {
         /// The field that holds it.
         field: &'static str,
@@ -19,7 +19,7 @@ pub enum SourceError {
         why: &'static str,
     },
     /// Its transport is not allowed.
-    #[error("use {url} of {field}: {why}")]
+    #[error("{url} cannot be used: {why}")]
     TransportForbidden {
         /// The field that holds it.
         field: &'static str,
@@ -31,7 +31,7 @@ pub enum SourceError {
         solution: &'static str,
     },
     /// A name that no ref can have.
-    #[error("read {field}: {name:?} is no name of a branch or tag")]
+    #[error("{name:?} is not a valid name of a branch or tag")]
     RefInvalid {
         /// The field that holds it.
         field: String,
@@ -39,7 +39,7 @@ pub enum SourceError {
         name: String,
     },
     /// The server refused the credential, or wants one.
-    #[error("sign in at {url} with {field}: {said}")]
+    #[error("access to {url} is denied: {said}")]
     AuthFailed {
         /// The field that names the credential.
         field: &'static str,
@@ -49,7 +49,7 @@ pub enum SourceError {
         said: String,
     },
     /// No known_hosts, and no opt-out.
-    #[error("trust the host key of {url}: the Secret of {field} has no known_hosts")]
+    #[error("the host key of {url} cannot be checked, because the Secret has no known_hosts")]
     HostKeyMissing {
         /// The field that names the Secret.
         field: &'static str,
@@ -57,7 +57,7 @@ pub enum SourceError {
         url: SafeUrl,
     },
     /// The host key is not the one that is known.
-    #[error("trust the host key of {url}: {said}")]
+    #[error("the host key of {url} is not the known one: {said}")]
     HostKeyUnknown {
         /// The field that names the Secret.
         field: &'static str,
@@ -67,7 +67,7 @@ pub enum SourceError {
         said: String,
     },
     /// The repository is not there.
-    #[error("find the repository {url} of {field}: {said}")]
+    #[error("repository {url} not found: {said}")]
     RepositoryNotFound {
         /// The field that names it.
         field: &'static str,
@@ -77,7 +77,7 @@ pub enum SourceError {
         said: String,
     },
     /// The server sends one elsewhere.
-    #[error("read {url} of {field}: the server sends to another address, which a credential must not follow")]
+    #[error("{url} redirects to another address, and a credential is not sent there")]
     Redirected {
         /// The field that names it.
         field: &'static str,
@@ -85,7 +85,7 @@ pub enum SourceError {
         url: SafeUrl,
     },
     /// The branch, tag or commit is not there.
-    #[error("find {what} of {field} in {url}{}", default_branch_part(.default_branch.as_deref()))]
+    #[error("{what} not found in {url}{}", default_branch_part(.default_branch.as_deref()))]
     RefNotFound {
         /// The field that names it.
         field: String,
@@ -97,9 +97,7 @@ pub enum SourceError {
         default_branch: Option<String>,
     },
     /// What stands for a commit is the id of a tag.
-    #[error(
-        "read {field}: {id} is no commit but the id of an annotated tag, which names the commit {commit}"
-    )]
+    #[error("{id} is not a commit but an annotated tag, which points to commit {commit}")]
     IsATag {
         /// The field that holds it.
         field: String,
@@ -109,9 +107,7 @@ pub enum SourceError {
         commit: String,
     },
     /// A submodule's server requires a credential, and the source has no credential for it.
-    #[error(
-        "sign in at {url}: it wants a credential, and that of {field} is for {server} only, where the repository is"
-    )]
+    #[error("{url} requires a credential, and the credential of {field} is for {server} only")]
     NoCredential {
         /// The field that names the credential.
         field: &'static str,
@@ -121,7 +117,7 @@ pub enum SourceError {
         server: String,
     },
     /// The server's certificate cannot be trusted.
-    #[error("trust the certificate of {url}: {said}")]
+    #[error("the certificate of {url} is not trusted: {said}")]
     Tls {
         /// The field that names the Secret.
         field: &'static str,
@@ -131,7 +127,7 @@ pub enum SourceError {
         said: String,
     },
     /// There is no commit at all.
-    #[error("find {what} of {field} in {url}: the repository is empty")]
+    #[error("{what} not found in {url}, because the repository is empty")]
     Empty {
         /// The field that names it.
         field: String,
@@ -141,7 +137,7 @@ pub enum SourceError {
         url: SafeUrl,
     },
     /// The private key is invalid.
-    #[error("read the private key of {field} for {url}: ssh finds no key in it")]
+    #[error("the private key for {url} is invalid: ssh finds no key in it")]
     KeyInvalid {
         /// The field that names the Secret.
         field: &'static str,
@@ -149,7 +145,7 @@ pub enum SourceError {
         url: SafeUrl,
     },
     /// No answer, or one that says to come back later.
-    #[error("reach {url} of {field}: {said}")]
+    #[error("{url} cannot be reached: {said}")]
     Unreachable {
         /// The field that names it.
         field: &'static str,
@@ -159,7 +155,7 @@ pub enum SourceError {
         said: String,
     },
     /// The repository's content is refused: a broken or hostile object.
-    #[error("accept the content of {url}: {said}")]
+    #[error("the content of {url} is refused: {said}")]
     Refused {
         /// The repository.
         url: SafeUrl,
@@ -167,7 +163,7 @@ pub enum SourceError {
         said: String,
     },
     /// The content of Git LFS files cannot be had.
-    #[error("fetch the Git LFS files of {url}: {why}")]
+    #[error("the Git LFS files of {url} cannot be fetched: {why}")]
     Lfs {
         /// The repository.
         url: SafeUrl,
@@ -175,7 +171,7 @@ pub enum SourceError {
         why: String,
     },
     /// No tag matches.
-    #[error("find a tag that matches {pattern:?} in {url}: {}", if *.tags == 0 { "it has no tags".to_owned() } else { format!("none of its {} tags does", .tags) })]
+    #[error("no tag of {url} matches {pattern:?}: {}", if *.tags == 0 { "it has no tags".to_owned() } else { format!("it has {} tags", .tags) })]
     NoMatchingTag {
         /// The pattern.
         pattern: String,
@@ -185,7 +181,7 @@ pub enum SourceError {
         tags: usize,
     },
     /// The pattern of tags is invalid.
-    #[error("read spec.trigger.tagPattern {pattern:?}: {why}")]
+    #[error("the pattern {pattern:?} is invalid: {why}")]
     TagPatternInvalid {
         /// The pattern.
         pattern: String,
@@ -193,7 +189,7 @@ pub enum SourceError {
         why: String,
     },
     /// The connection gives no credential.
-    #[error("request a credential for {url}: {}", .problem.message)]
+    #[error("no credential for {url}: {}", .problem.message)]
     Credential {
         /// The repository.
         url: SafeUrl,
@@ -201,7 +197,7 @@ pub enum SourceError {
         problem: Problem,
     },
     /// A submodule failed.
-    #[error("fetch submodule {path}")]
+    #[error("submodule {path} cannot be fetched")]
     Submodule {
         /// Where it is in the repository.
         path: String,
@@ -210,7 +206,7 @@ pub enum SourceError {
         source: Box<SourceError>,
     },
     /// A submodule is not described so that it could be fetched.
-    #[error("fetch submodule {path}: {why}")]
+    #[error("submodule {path} is invalid: {why}")]
     SubmoduleInvalid {
         /// Where it is in the repository, or its name.
         path: String,
@@ -218,16 +214,16 @@ pub enum SourceError {
         why: String,
     },
     /// No space.
-    #[error("{doing}: no space left on the device")]
+    #[error("cannot {doing}: no space left on the device")]
     DiskFull {
         /// What we tried.
         doing: String,
     },
     /// It was cancelled, and Git has ended.
-    #[error("fetching the source was cancelled")]
+    #[error("the fetch was cancelled")]
     Cancelled,
     /// Git fails in a way that is not known.
-    #[error("{doing}: {said}")]
+    #[error("cannot {doing}: {said}")]
     Failed {
         /// What we tried.
         doing: String,
@@ -235,10 +231,10 @@ pub enum SourceError {
         said: String,
     },
     /// Git cannot be run.
-    #[error("run git")]
+    #[error("Git cannot be run")]
     Program(#[source] ProcessError),
     /// The cache or the destination cannot be used.
-    #[error("{doing}")]
+    #[error("cannot {doing}")]
     Io {
         /// What we tried.
         doing: String,
@@ -334,59 +330,68 @@ impl Explain for SourceError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::UrlInvalid { .. } => "write https://host/path or ssh://user@host/path".to_owned(),
-            Self::TransportForbidden { solution, .. } => (*solution).to_owned(),
-            Self::RefInvalid { field, .. } => format!("set {field} to the name alone, without refs/heads/ or refs/tags/"),
+            Self::UrlInvalid { field, .. } => {
+                format!("set {field} to https://host/path or ssh://user@host/path")
+            }
+            Self::TransportForbidden { field, solution, .. } => format!("set {field} to {solution}"),
+            Self::RefInvalid { field, .. } => {
+                format!("set {field} to the name alone, without refs/heads/ or refs/tags/")
+            }
             Self::AuthFailed { field, .. } => {
                 format!("check the credential of {field}, and whether it may read the repository")
             }
-            Self::HostKeyMissing { .. } => {
-                "add known_hosts to it (ssh-keyscan prints the lines; compare them with what the server's owner publishes)".to_owned()
-            }
-            Self::HostKeyUnknown { field, .. } => {
-                format!("put the server's present host key into known_hosts of the Secret of {field}, if its owner confirms the change")
-            }
-            Self::RepositoryNotFound { field, .. } => {
-                format!("check {field}; a private repository also looks like this to who may not read it")
-            }
-            Self::Redirected { field, .. } => {
-                format!("set {field} to the repository's present address; some servers want it to end in .git")
-            }
+            Self::HostKeyMissing { field, .. } => format!(
+                "add it to the Secret of {field} (ssh-keyscan prints the lines; compare them with what the server's owner publishes)"
+            ),
+            Self::HostKeyUnknown { field, .. } => format!(
+                "put the server's present host key into known_hosts of the Secret of {field}, if its owner confirms the change"
+            ),
+            Self::RepositoryNotFound { field, .. } => format!(
+                "correct {field}, or give the credential access: a server hides a private repository from a credential without access"
+            ),
+            Self::Redirected { field, .. } => format!(
+                "set {field} to the repository's present address; some servers require that it ends in .git"
+            ),
             Self::IsATag { field, commit, .. } => format!("set {field} to {commit}"),
             Self::NoCredential { server, .. } => format!(
-                "give the submodule a relative url on {server}, or one that everybody may read, or leave submodules out"
+                "give the submodule a relative URL on {server}, or a public URL, or set submodules to false"
             ),
-            Self::RefNotFound { field, .. } => format!("set {field} to one that is there, or push it"),
+            Self::RefNotFound { field, what, .. } => {
+                let kind = what.split_once(' ').map_or("ref", |(kind, _)| kind);
+                format!("set {field} to an existing {kind}, or push it")
+            }
             Self::Tls { field, .. } => {
-                format!("for a CA of one's own put its certificate as ca.crt into the Secret of {field}")
+                format!("to trust your own CA, put its certificate as ca.crt into the Secret of {field}")
             }
             Self::DiskFull { .. } => {
-                "free space on the disk of the data directory, or lower --git-cache; it is tried again".to_owned()
+                "free space on the disk of the data directory, or lower --git-cache; Davit tries again"
+                    .to_owned()
             }
             Self::Submodule { source, .. } => match source.as_ref() {
                 Self::RefNotFound { .. } => {
-                    "push that commit of it, or have the repository name one that is there".to_owned()
+                    "push that commit to the submodule, or let the repository refer to an existing commit"
+                        .to_owned()
                 }
                 other => return other.hint(),
             },
             Self::Lfs { .. } => {
                 "push the objects with git lfs push, or store the files in Git itself".to_owned()
             }
-            Self::SubmoduleInvalid { .. } => "correct .gitmodules, or leave submodules out".to_owned(),
-            Self::Refused { .. } => "repair the repository: git fsck shows what is wrong with it".to_owned(),
+            Self::SubmoduleInvalid { .. } => "correct .gitmodules, or set submodules to false".to_owned(),
+            Self::Refused { .. } => "repair the repository: git fsck shows its errors".to_owned(),
             Self::Program(ProcessError::Start { .. }) => "install git".to_owned(),
             Self::Empty { .. } => "push a commit".to_owned(),
-            Self::KeyInvalid { .. } => {
-                "put the whole private key file into ssh-privatekey, with its BEGIN and END lines".to_owned()
-            }
+            Self::KeyInvalid { field, .. } => format!(
+                "put the whole private key file, with its BEGIN and END lines, into ssh-privatekey of the Secret of {field}"
+            ),
             Self::Unreachable { field, .. } => {
-                format!("check {field}, and whether its server can be reached from here; it is tried again")
+                format!("check {field}, and whether Davit can reach its server; Davit tries again")
             }
             Self::NoMatchingTag { .. } => {
-                "push a tag that matches, or change spec.trigger.tagPattern; the tags are looked at again every spec.trigger.pollInterval".to_owned()
+                "push a tag that matches, or change spec.trigger.tagPattern; Davit tries again after spec.trigger.pollInterval".to_owned()
             }
             Self::TagPatternInvalid { .. } => {
-                "write it like v* or release-[0-9]*, where * stands for any characters but /".to_owned()
+                "set spec.trigger.tagPattern to a pattern such as v* or release-[0-9]*, where * stands for any characters except /".to_owned()
             }
             Self::Cancelled
             | Self::Credential { .. }

@@ -147,7 +147,7 @@ pub(super) fn classify(remote: &GitRemote, doing: &str, stderr: &str) -> SourceE
             field: fields.url,
             url,
             said: if said.to_ascii_lowercase().contains("is this a git repository?") {
-                "what answers there is not a Git repository".to_owned()
+                "the server answers, but not as a Git repository".to_owned()
             } else {
                 said
             },

@@ -10,9 +10,9 @@ use crate::model::{GitCredential, RefSpec};
 use crate::redact::SafeUrl;
 
 /// The way out for an address of another machine.
-const REMOTE: &str = "use https or ssh";
+const REMOTE: &str = "an https:// or ssh:// URL";
 /// The way out for an address of this machine.
-const LOCAL: &str = "use https or ssh, or start davit with --allow-local-sources";
+const LOCAL: &str = "an https:// or ssh:// URL, or start davit with --allow-local-sources";
 
 /// Refuses every address that is not https, ssh or (with `development`) file or http to this very machine, and every
 /// one that holds a credential, which would show in the list of processes.
@@ -32,7 +32,7 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
         "https" => {}
         "ssh" => {
             if url.password().is_some() {
-                return Err(invalid("it holds a password; an ssh key goes into a Secret"));
+                return Err(invalid("it contains a password; put an ssh key into a Secret"));
             }
         }
         "http" if development && is_loopback(url) => {}
@@ -41,7 +41,7 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
         }
         "http" => {
             return Err(forbidden(
-                "anybody on the way can read and change a source that comes over http",
+                "the network can read and change a source that is sent over http",
                 REMOTE,
             ));
         }
@@ -51,11 +51,11 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
     }
     if url.scheme() != "ssh" && remote.url.has_credentials() {
         return Err(invalid(
-            "it holds a user name or password; put that into a Secret and name it in secretRef",
+            "it contains a user name or password; put them into a Secret and set secretRef",
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid("it has a query or a fragment, which no repository needs"));
+        return Err(invalid("it has a query or a fragment"));
     }
     let host = url.host_str().unwrap_or_default();
     match url.scheme() {
@@ -63,17 +63,15 @@ pub(super) fn check(remote: &GitRemote, development: bool) -> Result<(), SourceE
         "file" => return Err(invalid("a file URL has three slashes")),
         // What ssh would take for an option.
         _ if host.is_empty() || host.starts_with('-') || url.username().starts_with('-') => {
-            return Err(invalid("it names no host"));
+            return Err(invalid("it has no host"));
         }
         "ssh" if !plain(host) || !plain(url.username()) => {
-            return Err(invalid(
-                "its user or host has characters that a name does not have",
-            ));
+            return Err(invalid("its user or host has invalid characters"));
         }
         _ => {}
     }
     if matches!(url.path(), "" | "/") {
-        return Err(invalid("it names no repository"));
+        return Err(invalid("it has no path of a repository"));
     }
     Ok(())
 }
@@ -115,8 +113,8 @@ pub(super) fn describe(remote: &GitRemote, spec: &RefSpec) -> (String, String) {
     let fields = &remote.fields;
     match spec {
         RefSpec::Default => (fields.git_ref.to_owned(), "the default branch".to_owned()),
-        RefSpec::Branch(name) => (fields.in_ref("branch"), format!("branch {name}")),
-        RefSpec::Tag(name) => (fields.in_ref("tag"), format!("tag {name}")),
+        RefSpec::Branch(name) => (fields.in_ref("branch"), format!("branch {name:?}")),
+        RefSpec::Tag(name) => (fields.in_ref("tag"), format!("tag {name:?}")),
         RefSpec::Commit(commit) => (fields.in_ref("commit"), format!("commit {commit}")),
         RefSpec::HighestTag(pattern) => (
             "spec.trigger.tagPattern".to_owned(),

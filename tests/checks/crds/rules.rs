@@ -156,10 +156,10 @@ fn application_name_that_is_no_host_name_is_rejected() {
         ("a", None),
         ("a-1", None),
         (&*"a".repeat(52), None),
-        (&*"a".repeat(53), Some("name is at most 52 characters")),
-        ("1shop", Some("beginning with a letter")),
-        ("shop.v1", Some("beginning with a letter")),
-        ("shop-", Some("beginning with a letter")),
+        (&*"a".repeat(53), Some("name must have at most 52 characters")),
+        ("1shop", Some("begin with a letter")),
+        ("shop.v1", Some("begin with a letter")),
+        ("shop-", Some("begin with a letter")),
     ] {
         let mut object = good("Application");
         object["metadata"]["name"] = json!(name);
@@ -169,7 +169,7 @@ fn application_name_that_is_no_host_name_is_rejected() {
 
 #[test]
 fn immutable_field_cannot_be_changed() {
-    const IMMUTABLE: Option<&str> = Some("a Release is immutable but for cancel");
+    const IMMUTABLE: Option<&str> = Some("only cancel can be changed in the spec of a Release");
     let rollback = json!({"type": "Rollback", "rollbackTo": "shop-1"});
     for (kind, old, new, words) in [
         ("Release", json!({}), json!({}), None),
@@ -186,13 +186,13 @@ fn immutable_field_cannot_be_changed() {
             "Release",
             json!({"cancel": true}),
             json!({}),
-            Some("cancel cannot be taken back"),
+            Some("cancel cannot be set back to false"),
         ),
         (
             "Release",
             json!({"cancel": true}),
             json!({"cancel": false}),
-            Some("cancel cannot be taken back"),
+            Some("cancel cannot be set back to false"),
         ),
         ("Release", json!({}), json!({"application": "other"}), IMMUTABLE),
         ("Release", json!({}), json!({"type": "Redeploy"}), IMMUTABLE),
@@ -237,7 +237,7 @@ fn immutable_field_cannot_be_changed() {
             "GitProvider",
             json!({}),
             json!({"gitea": null, "github": {"tokenSecretRef": {"name": "gh"}}}),
-            Some("the kind of forge cannot change"),
+            Some("the kind of forge cannot be changed"),
         ),
     ] {
         refuse(kind, &object(kind, &new), Some(&object(kind, &old)), words);

@@ -10,6 +10,7 @@
 mod log_redaction;
 mod logs;
 mod monitoring;
+mod registries;
 mod releases;
 mod running;
 mod sources_builds;

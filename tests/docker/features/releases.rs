@@ -51,7 +51,7 @@ fn host_port_is_bound_at_two_addresses() {
     davit.apply("web", spec(&third));
     let said = davit.wait_for_error("web", "PortTaken");
     assert!(
-        said.contains(&format!("bind host port 127.0.0.3:{number}")) && said.contains("addresses/peer"),
+        said.contains(&format!("host port 127.0.0.3:{number}")) && said.contains("addresses/peer"),
         "{said}"
     );
     davit.wait_until("web", 30, "the places where it listens, and no other", |app| {

@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 use davit::api::Reason;
 use davit::error::{Class, Explain as _};
 use davit::forge::Forge;
-use davit::model::GitCredential;
+use davit::model::{CommitId, CommitState, CommitStatus, GitCredential};
 use ring::signature::{KeyPair as _, RsaKeyPair};
 use serde_json::{Value, json};
 
 use crate::forges::servers::github::{self, GitHub};
-use crate::forges::servers::{MANY, Server};
+use crate::forges::servers::{COMMIT, MANY, Server};
 use crate::forges::{connected, path, problem};
 
 /// A private key in PEM form, and its public key in DER form.
@@ -114,6 +114,35 @@ async fn app_finds_the_installation_of_each_owner() {
     );
     let error = forge.clone_credential(&path("acme/hidden")).await.unwrap_err();
     assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");
+    server.assert_legal();
+}
+
+#[tokio::test]
+async fn app_without_the_permission_cannot_report_and_says_which() {
+    let server = start(|github| github.statuses = None).await;
+    let forge = connected(&spec(&server), &key().0);
+    let commit = CommitId::parse(COMMIT).unwrap();
+    let error = forge.checks(&path("acme/shop"), &commit).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::ForgeScopeMissing);
+    assert!(
+        error
+            .to_string()
+            .contains("Checks: read and Commit statuses: read"),
+        "{error}"
+    );
+    let status = CommitStatus {
+        context: "davit/ns/shop".to_owned(),
+        state: CommitState::Pending,
+        description: String::new(),
+        url: None,
+    };
+    let reported = forge.report_status(&path("acme/shop"), &commit, &status).await;
+    let error = reported.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        (Reason::ForgeScopeMissing, Class::Terminal)
+    );
+    assert!(error.to_string().contains("Commit statuses: write"), "{error}");
     server.assert_legal();
 }
 

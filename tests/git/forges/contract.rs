@@ -3,13 +3,50 @@
 use davit::api::Reason;
 use davit::error::{Class, Explain as _};
 use davit::forge::{Account, Forge};
-use davit::model::GitCredential;
+use davit::model::{CheckState, CommitId, CommitState, CommitStatus, GitCredential};
 use davit::redact::SafeUrl;
 use serde_json::json;
 
 use crate::forge::loopback_options;
-use crate::forges::servers::{MANY, bitbucket, branches, gitea, github, gitlab, repositories};
+use crate::forges::servers::{COMMIT, MANY, bitbucket, branches, gitea, github, gitlab, repositories};
 use crate::forges::{connected, path, try_connect};
+
+/// The commit has checks that passed, are pending and failed; a status that is reported is one of them.
+async fn reads_checks_and_reports(forge: &dyn Forge) {
+    let (shop, commit) = (path("acme/shop"), CommitId::parse(COMMIT).unwrap());
+    let state = async |name: &str| {
+        let checks = forge.checks(&shop, &commit).await.unwrap();
+        let found: Vec<_> = checks.iter().filter(|check| check.name == name).collect();
+        assert!(found.len() <= 1, "{checks:?}");
+        found.first().map(|check| check.state)
+    };
+    for (name, expected) in [
+        ("build", CheckState::Passed),
+        ("test", CheckState::Pending),
+        ("lint", CheckState::Failed),
+    ] {
+        assert_eq!(state(name).await, Some(expected), "{name}");
+    }
+    let context = "davit/a-namespace-with-a-long-name/an-application-with-a-long-name";
+    for (reported, expected) in [
+        (CommitState::Pending, CheckState::Pending),
+        (CommitState::Pending, CheckState::Pending),
+        (CommitState::Failure, CheckState::Failed),
+        (CommitState::Success, CheckState::Passed),
+    ] {
+        let status = CommitStatus {
+            context: context.to_owned(),
+            state: reported,
+            description: "Release shop-1".to_owned(),
+            url: None,
+        };
+        forge.report_status(&shop, &commit, &status).await.unwrap();
+        assert_eq!(state(context).await, Some(expected), "{reported:?}");
+    }
+    let unknown = CommitId::parse(&"f".repeat(40)).unwrap();
+    let error = forge.checks(&shop, &unknown).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");
+}
 
 /// A forge whose credential reaches [`repositories`], of which `acme/shop` is private and has [`branches`].
 async fn obeys(forge: &dyn Forge, web: &str, account: &str) {
@@ -62,6 +99,8 @@ async fn obeys(forge: &dyn Forge, web: &str, account: &str) {
     );
     assert!(error.to_string().contains("acme/not-there"), "{error}");
 
+    reads_checks_and_reports(forge).await;
+
     let credential = forge.clone_credential(&path("acme/shop")).await.unwrap();
     let GitCredential::Basic { username, password } = &credential.value else {
         panic!("a token is a password");
@@ -85,7 +124,7 @@ async fn github_obeys_the_contract_with_a_token() {
     let pages = server
         .requests()
         .iter()
-        .filter(|line| line.contains("per_page=100"))
+        .filter(|line| line.contains("per_page=100") && !line.contains("/commits/"))
         .count();
     assert_eq!(
         pages,
@@ -192,7 +231,11 @@ async fn gitlab_lists_the_projects_of_its_group_only() {
 
 #[tokio::test]
 async fn gitlab_without_a_count_reports_more_than_it_counted() {
-    let server = gitlab::start(gitlab::GitLab { uncounted: true }).await;
+    let server = gitlab::start(gitlab::GitLab {
+        uncounted: true,
+        ..gitlab::GitLab::default()
+    })
+    .await;
     let spec = json!({"gitlab": {"url": format!("{}/sub", server.url), "tokenSecretRef": {"name": "gl"}}});
     let account = connected(&spec, gitlab::TOKEN).check().await.unwrap();
     assert_eq!((account.repositories, account.more), (10_000, true));

@@ -40,7 +40,7 @@ async fn github_token_that_does_not_fit_is_explained() {
             spec.clone(),
             github::EXPIRED,
             Reason::ForgeAuthFailed,
-            "the credential is refused",
+            "refused the credential",
         ),
         (
             spec,
@@ -62,7 +62,7 @@ async fn gitlab_token_that_does_not_fit_is_explained() {
             spec.clone(),
             "glpat-wrong4d0f",
             Reason::ForgeAuthFailed,
-            "the credential is refused",
+            "refused the credential",
         ),
         (
             spec.clone(),
@@ -146,7 +146,7 @@ async fn gitea_token_that_does_not_fit_is_explained() {
             spec.clone(),
             "wrong4d0f",
             Reason::ForgeAuthFailed,
-            "the credential is refused",
+            "refused the credential",
         ),
         (
             spec,

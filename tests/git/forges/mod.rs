@@ -6,7 +6,10 @@ mod bad_answers;
 mod clone;
 mod contract;
 mod credentials;
+mod hooks;
+mod oauth;
 mod openapi;
+mod payloads;
 mod recorded;
 mod servers;
 
@@ -26,6 +29,7 @@ fn try_connect(spec: &Value, secret: &str, options: &HttpOptions) -> Result<Arc<
     let secrets = ForgeSecrets {
         credential: Some(Secret::from(secret)),
         ca: None,
+        tokens: None,
     };
     connect(&spec, &secrets, options)
 }

@@ -208,7 +208,7 @@ async fn tree_that_writes_outside_is_rejected() {
             .checkout(&file_remote(repo.path()), &commit(&head), &branch("evil"))
             .await
             .unwrap_err();
-        expect(&error, GitFailed, Terminal, &["accept the content"]);
+        expect(&error, GitFailed, Terminal, &["the content of"]);
         harness.is_clean();
     }
 }

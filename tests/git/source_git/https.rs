@@ -96,7 +96,10 @@ async fn ref_of_each_kind_resolves_to_its_commit() {
             &RefSpec::Default,
             GitRefNotFound,
             Terminal,
-            &["the default branch", "the repository is empty; push a commit"],
+            &[
+                "the default branch",
+                "because the repository is empty: push a commit",
+            ],
         )
         .await;
 }

@@ -101,10 +101,10 @@ async fn submodule_on_another_host_receives_no_credential() {
         SubmoduleFailed,
         Terminal,
         &[
-            "fetch submodule lib",
-            "sign in at https://localhost",
-            "that of spec.source.git.secretRef is for https://127.0.0.1:",
-            "relative url",
+            "submodule lib cannot be fetched",
+            "https://localhost",
+            "the credential of spec.source.git.secretRef is for https://127.0.0.1:",
+            "relative URL",
         ],
     );
     harness.is_clean();
@@ -144,22 +144,17 @@ async fn submodule_with_a_forbidden_url_is_rejected() {
             "lib",
             "http://127.0.0.1:1/lib.git",
             head.as_str(),
-            "use https or ssh",
+            "an https:// or ssh:// URL",
         ),
         ("lib", "../../../../lib.git", head.as_str(), "out of the server"),
         (
             "lib",
             "https://reader:hunter2@127.0.0.1/lib.git",
             head.as_str(),
-            "read the submodule's url in .gitmodules: it holds a user name or password",
+            "it contains a user name or password",
         ),
         ("lib", "../lib.git", missing, missing),
-        (
-            "lib",
-            "../lib.git",
-            missing,
-            "push that commit of it, or have the repository name one that is there",
-        ),
+        ("lib", "../lib.git", missing, "push that commit to the submodule"),
         ("lib", "../gone.git", head.as_str(), "gone.git"),
         (
             "lib",

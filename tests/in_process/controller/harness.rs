@@ -11,6 +11,7 @@ use davit::app::Monitoring;
 use davit::builder::fake::FakeBuilder;
 use davit::config::Config;
 use davit::controller::tools::Tools;
+use davit::http::webhook::Door;
 use davit::metrics::Metrics;
 use davit::model::AppId;
 use davit::redact::Secret;
@@ -49,6 +50,8 @@ pub struct Harness {
     pub builder: FakeBuilder,
     pub metrics: Metrics,
     subresources: Subresources,
+    /// The receiver of webhooks of the controller that runs.
+    pub webhooks: Door,
     config: Config,
     server: ApiServer,
     _dir: tempfile::TempDir,
@@ -92,18 +95,22 @@ impl Harness {
             runtime: FakeRuntime::default(),
             builder: FakeBuilder::default(),
             metrics: Metrics::default(),
+            webhooks: Door::default(),
             config: Config {
                 data_dir: dir.path().to_owned(),
                 listen: None,
                 health_listen: None,
-                webhook_listen: None,
-                public_url: None,
+                webhook_listen: Some(([127, 0, 0, 1], 0).into()),
+                public_url: Some("https://davit.example.com".to_owned()),
                 instance: "loop".to_owned(),
                 key: Secret::from("the key of all digests"),
                 docker_host: None,
                 runtime: davit::cli::RuntimeKind::Docker,
                 max_builds: 2,
                 git_cache: 1 << 30,
+                registry: None,
+                registry_config: None,
+                insecure_registries: Vec::new(),
                 allow_local_sources: true,
                 https_proxy: None,
                 no_proxy: String::new(),
@@ -161,6 +168,7 @@ impl Harness {
         let config = self.config.clone();
         let mut monitoring = Monitoring::from(self.metrics.clone());
         monitoring.subresources = self.subresources.clone();
+        self.webhooks = monitoring.webhooks.clone();
         let (containers, told) = (Arc::new(self.runtime.clone()), stop.clone());
         let connection = Connection::new(self.server.router_as(Identity::trusted("system:davit")));
         let runtime = tokio::runtime::Builder::new_multi_thread()

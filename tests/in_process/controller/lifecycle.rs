@@ -542,7 +542,7 @@ async fn taken_host_port_is_used_after_it_is_freed() {
     let third = davit.wait_until("third", "told who has its port", taken).await;
     let message = condition(&third, "Ready")["message"].as_str().unwrap().to_owned();
     assert!(
-        message.contains("free it") && message.contains("create a Release"),
+        message.contains("free the port") && message.contains("create a Release"),
         "{message}"
     );
     davit.delete("second").await;

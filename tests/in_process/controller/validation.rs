@@ -228,6 +228,41 @@ async fn build_that_is_cancelled_or_has_other_inputs_starts_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pull_secret_of_a_build_reaches_the_builder_or_is_reported() {
+    let davit = Harness::start().await;
+    let repo = repo(GOOD);
+    let secret = |name: &str, data: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+    let config = r#"{"auths":{"https://*.example.com/v2/":{"username":"u","password":"hunter2"}}}"#;
+    davit
+        .create::<Secret>(secret("registry", json!({".dockerconfigjson": config})))
+        .await;
+    davit
+        .create::<Secret>(secret("bare", json!({"username": "u", "password": "p"})))
+        .await;
+    let spec = |name: &str| json!({"source": source(&repo), "build": {"pullSecretRef": {"name": name}}});
+    davit.apply("shop", spec("registry")).await;
+    davit.wait_until_done("shop").await;
+    let logins = davit.builder.registries();
+    let login = davit::model::RegistryLogin::basic("u", "hunter2");
+    assert_eq!(logins.find("registry.example.com", "base"), Some(&login));
+    assert_eq!(logins.find("registry.example.org", "base"), None);
+    for (name, message) in [
+        (
+            "bare",
+            "spec.build.pullSecretRef: the Secret \"bare\" names no registry",
+        ),
+        ("none", "spec.build.pullSecretRef names the Secret \"none\""),
+    ] {
+        davit.apply(name, spec(name)).await;
+        davit
+            .wait_until(name, "a problem with the Secret", |app| {
+                app["status"].to_string().replace("\\\"", "\"").contains(message)
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn variables_in_values_command_and_args_are_expanded() {
     let davit = Harness::start().await;
     let repo = repo(GOOD);

@@ -11,6 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Once,
+    time::{Duration, Instant},
 };
 
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -24,6 +25,11 @@ const FORMAT: &[u8] = b"3";
 const WITHOUT_LOG: &[u8] = b"2";
 /// Below this much a file that is mostly free pages is left as it is.
 const COMPACT_FROM: u64 = 16 << 20;
+/// How long another process may take to release the database.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause between two attempts to open the database.
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Opens the database; called again after a failed write, when redb wants it.
 pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 /// Takes the name and the value of a row.
@@ -63,7 +69,7 @@ impl Table {
     /// The table that `opener` opens; `path` is what messages call it. A new one is marked with `cipher`'s key, an old
     /// one must bear that mark.
     pub fn open(path: &Path, cipher: &Cipher, opener: Opener) -> Result<Self, StoreError> {
-        let database = guarded(path, &opener)?;
+        let database = freed(path, &opener)?;
         let mut table = Self {
             database: Some(database),
             opener,
@@ -382,6 +388,18 @@ fn digest(key: &[u8], value: &[u8]) -> u64 {
 /// A row's name, as messages show it.
 pub(super) fn shown(row: &[u8]) -> String {
     String::from_utf8_lossy(row).replace('\0', "/")
+}
+
+/// Opens the database. A process that was just killed holds its lock until the kernel has closed its files, so opening is
+/// tried again for a moment.
+fn freed(path: &Path, opener: &Opener) -> Result<Database, StoreError> {
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match guarded(path, opener) {
+            Err(StoreError::InUse { .. }) if Instant::now() < end => std::thread::sleep(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
 }
 
 fn guarded(path: &Path, opener: &Opener) -> Result<Database, StoreError> {

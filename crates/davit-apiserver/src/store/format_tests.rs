@@ -52,6 +52,21 @@ fn what_is_no_store_is_refused_and_left_alone() {
     drop(held);
 }
 
+#[test]
+fn database_that_another_process_releases_during_the_start_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, key) = real(directory.path());
+    let held = Disk::open(&path, &key, secrets).unwrap();
+    let opened = std::thread::scope(|scope| {
+        let start = scope.spawn(|| Disk::open(&path, &key, secrets).map(drop));
+        // The start has found the lock; now the process that held it ends.
+        std::thread::sleep(3 * super::database::LOCK_PAUSE);
+        drop(held);
+        start.join().unwrap()
+    });
+    opened.unwrap();
+}
+
 /// A file that was large and is nearly empty gives its room back at the next start.
 #[test]
 fn a_start_compacts() {

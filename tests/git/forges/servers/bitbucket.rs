@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Server, Service, branches, repositories, serve};
+use super::hooks::{Dialect, Hooks};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const EMAIL: &str = "jane@example.com";
@@ -14,16 +15,21 @@ pub const EXPIRED: &str = "ATATT3xexpired4d0f";
 pub const WEAK: &str = "ATATT3xweak4d0f";
 pub const CLIENT: (&str, &str) = ("key4d0f", "secret4d0f");
 
-#[derive(Default)]
 pub struct Bitbucket {
+    pub hooks: Hooks,
     /// How many tokens the consumer got.
     pub signed_in: AtomicUsize,
+    reported: Reported,
 }
 
 pub async fn start() -> Server<Bitbucket> {
     let undescribed = &["/site/oauth2/access_token"];
     serve(
-        Bitbucket::default(),
+        Bitbucket {
+            hooks: Hooks::new(Dialect::Bitbucket),
+            signed_in: AtomicUsize::new(0),
+            reported: Reported::default(),
+        },
         Description::load("bitbucket", "", undescribed),
     )
     .await
@@ -89,28 +95,70 @@ impl Service for Bitbucket {
             let token = format!("consumer-{number}-{}", "x".repeat(2600));
             return Answer::ok(json!({"access_token": token, "expires_in": 7200, "token_type": "bearer"}));
         }
-        route(asked).unwrap_or_else(|refusal| refusal)
+        self.route(asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
-fn route(asked: &Asked) -> Result<Answer, Answer> {
-    authorize(asked)?;
-    Ok(match asked.segments().as_slice() {
-        ["2.0", "user"] => Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"})),
-        ["2.0", "repositories", "acme"] => {
-            let all: Vec<_> = repositories()
-                .iter()
-                .map(|path| {
-                    json!({"type": "repository", "full_name": path, "is_private": path == "acme/shop",
+impl Bitbucket {
+    fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
+        authorize(asked)?;
+        Ok(match asked.segments().as_slice() {
+            ["2.0", "user"] => {
+                Answer::ok(json!({"type": "user", "username": "jane", "display_name": "Jane"}))
+            }
+            ["2.0", "repositories", "acme"] => {
+                let all: Vec<_> = repositories()
+                    .iter()
+                    .map(|path| {
+                        json!({"type": "repository", "full_name": path, "is_private": path == "acme/shop",
                             "mainbranch": {"name": "main"}})
-                })
-                .collect();
-            page(asked, &all, true)
-        }
-        ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
-            let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
-            page(asked, &all, false)
-        }
-        _ => error(404, "There is no such repository", &Value::Null),
-    })
+                    })
+                    .collect();
+                page(asked, &all, true)
+            }
+            ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
+                let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
+                page(asked, &all, false)
+            }
+            ["2.0", "repositories", "acme", "shop", "hooks", id @ ..] => {
+                self.hooks.answer(asked, id.first().copied())
+            }
+            [
+                "2.0",
+                "repositories",
+                "acme",
+                "shop",
+                "commit",
+                COMMIT,
+                "statuses",
+            ] => {
+                let others = [
+                    ("build", "SUCCESSFUL"),
+                    ("test", "INPROGRESS"),
+                    ("lint", "FAILED"),
+                    ("docs", "STOPPED"),
+                ];
+                let all = self.reported.with(&others);
+                let status = |(name, state): &(String, String)| json!({"type": "build", "key": name, "name": name, "state": state});
+                let all: Vec<_> = all.iter().map(status).collect();
+                page(asked, &all, false)
+            }
+            [
+                "2.0",
+                "repositories",
+                "acme",
+                "shop",
+                "commit",
+                COMMIT,
+                "statuses",
+                "build",
+            ] => {
+                assert!(asked.body["url"].as_str().unwrap().starts_with("http"));
+                assert!(asked.body["key"].as_str().unwrap().len() <= 40);
+                self.reported.set(&asked.body["name"], &asked.body["state"]);
+                Answer::new(201, json!({"type": "build"}))
+            }
+            _ => error(404, "There is no such repository", &Value::Null),
+        })
+    }
 }

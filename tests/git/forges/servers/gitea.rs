@@ -2,21 +2,29 @@
 
 use serde_json::json;
 
-use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use super::hooks::{Dialect, Hooks};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "good4d0f";
 pub const WEAK: &str = "weak4d0f";
 
-pub struct Gitea;
+pub struct Gitea {
+    pub hooks: Hooks,
+    reported: Reported,
+}
 
 pub async fn start() -> Server<Gitea> {
-    serve(Gitea, Description::load("gitea", "", &[])).await
+    let service = Gitea {
+        hooks: Hooks::new(Dialect::Gitea),
+        reported: Reported::default(),
+    };
+    serve(service, Description::load("gitea", "", &[])).await
 }
 
 impl Service for Gitea {
     fn answer(&self, asked: &Asked) -> Answer {
-        route(asked).unwrap_or_else(|refusal| refusal)
+        self.route(asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
@@ -37,33 +45,57 @@ fn authorize(asked: &Asked) -> Result<(), Answer> {
     }
 }
 
-fn route(asked: &Asked) -> Result<Answer, Answer> {
-    let segments = asked.segments();
-    if segments == ["api", "v1", "version"] {
-        return Ok(Answer::ok(json!({"version": "1.27.3"})));
-    }
-    authorize(asked)?;
-    Ok(match segments.as_slice() {
-        ["api", "v1", "user"] => Answer::ok(json!({"login": "jane"})),
-        ["api", "v1", "user", "repos"] => {
-            let all = repositories();
-            let (items, next) = asked.page(&all, "limit", 50);
-            let items: Vec<_> = items
+impl Gitea {
+    fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
+        let segments = asked.segments();
+        if segments == ["api", "v1", "version"] {
+            return Ok(Answer::ok(json!({"version": "1.27.3"})));
+        }
+        authorize(asked)?;
+        Ok(match segments.as_slice() {
+            ["api", "v1", "user"] => Answer::ok(json!({"login": "jane"})),
+            ["api", "v1", "user", "repos"] => {
+                let all = repositories();
+                let (items, next) = asked.page(&all, "limit", 50);
+                let items: Vec<_> = items
                     .iter()
                     .map(|path| json!({"full_name": path, "private": path == "acme/shop", "default_branch": "main"}))
                     .collect();
-            Answer::ok(json!(items))
-                .with("link", asked.link(next, all.len(), 50))
-                .with("x-total-count", all.len().to_string())
-        }
-        ["api", "v1", "repos", "acme", "shop", "branches"] => {
-            let all = branches();
-            let (items, next) = asked.page(&all, "limit", 50);
-            let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
-            Answer::ok(json!(items))
-                .with("link", asked.link(next, all.len(), 50))
-                .with("x-total-count", all.len().to_string())
-        }
-        _ => not_found(),
-    })
+                Answer::ok(json!(items))
+                    .with("link", asked.link(next, all.len(), 50))
+                    .with("x-total-count", all.len().to_string())
+            }
+            ["api", "v1", "repos", "acme", "shop", "branches"] => {
+                let all = branches();
+                let (items, next) = asked.page(&all, "limit", 50);
+                let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
+                Answer::ok(json!(items))
+                    .with("link", asked.link(next, all.len(), 50))
+                    .with("x-total-count", all.len().to_string())
+            }
+            ["api", "v1", "repos", "acme", "shop", "hooks", id @ ..] => {
+                self.hooks.answer(asked, id.first().copied())
+            }
+            ["api", "v1", "repos", "acme", "shop", "commits", COMMIT, "status"] => {
+                let others = [
+                    ("build", "success"),
+                    ("test", "pending"),
+                    ("lint", "failure"),
+                    ("docs", "skipped"),
+                ];
+                let all = self.reported.with(&others);
+                let (items, _) = asked.page(&all, "limit", 50);
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(context, state)| json!({"context": context, "status": state}))
+                    .collect();
+                Answer::ok(json!({"state": "pending", "total_count": items.len(), "statuses": items}))
+            }
+            ["api", "v1", "repos", "acme", "shop", "statuses", COMMIT] => {
+                self.reported.set(&asked.body["context"], &asked.body["state"]);
+                Answer::new(201, json!({}))
+            }
+            _ => not_found(),
+        })
+    }
 }

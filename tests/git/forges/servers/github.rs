@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use super::hooks::{Dialect, Hooks};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "ghp_good4d0f";
@@ -25,8 +26,10 @@ pub struct Backend {
     pub token: String,
 }
 
-#[derive(Default)]
 pub struct GitHub {
+    pub hooks: Hooks,
+    /// Whether the installations may manage hooks.
+    pub manages_hooks: bool,
     /// Where Git is served from.
     pub backend: Option<Backend>,
     /// The App's public key.
@@ -42,10 +45,32 @@ pub struct GitHub {
     pub suspended: bool,
     /// Repositories by installation token; `None` for all of the installation.
     tokens: Mutex<HashMap<String, (usize, Option<String>)>>,
+    /// What the App may do with statuses and checks.
+    pub statuses: Option<&'static str>,
+    reported: Reported,
+}
+
+impl Default for GitHub {
+    fn default() -> Self {
+        Self {
+            hooks: Hooks::new(Dialect::GitHub),
+            manages_hooks: true,
+            backend: None,
+            key: Vec::new(),
+            clock_ahead: 0,
+            lifetime: 0,
+            accounts: Vec::new(),
+            contents: None,
+            suspended: false,
+            tokens: Mutex::default(),
+            statuses: None,
+            reported: Reported::default(),
+        }
+    }
 }
 
 pub async fn start(service: GitHub) -> Server<GitHub> {
-    let undescribed = &[][..];
+    let undescribed = &["/api/v3/repos/acme/shop/actions/runs"][..];
     serve(service, Description::load("github", "/api/v3", undescribed)).await
 }
 
@@ -56,6 +81,7 @@ impl GitHub {
             lifetime: 3600,
             accounts: vec!["acme"],
             contents: Some("read"),
+            statuses: Some("write"),
             ..Self::default()
         }
     }
@@ -135,6 +161,12 @@ impl GitHub {
                 json!({"message": "There is at least one repository that does not exist"}),
             );
         }
+        let asks_for_hooks = body["permissions"].get("repository_hooks").is_some();
+        let asks_for_statuses = body["permissions"].get("statuses").is_some();
+        if asks_for_hooks && !self.manages_hooks || asks_for_statuses && self.statuses.is_none() {
+            let message = "The permissions requested are not granted to this installation.";
+            return Answer::new(422, json!({"message": message}));
+        }
         let mut tokens = self.tokens.lock().unwrap();
         let token = format!("ghs_{id}.{}_4d0f", tokens.len());
         tokens.insert(token.clone(), (id, repository));
@@ -211,7 +243,49 @@ impl Service for GitHub {
 }
 
 impl GitHub {
+    /// What is known of the checks of a commit; `None` for another path.
+    fn checks(&self, asked: &Asked, path: &[&str]) -> Result<Option<Answer>, Answer> {
+        Ok(Some(match path {
+            ["repos", "acme", "shop", "commits", COMMIT, "status"] => {
+                self.reach(asked)?;
+                let all = self.reported.with(&[("build", "success"), ("lint", "error")]);
+                let (items, _) = asked.page(&all, "per_page", 100);
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(context, state)| json!({"context": context, "state": state}))
+                    .collect();
+                Answer::ok(json!({"state": "pending", "total_count": all.len(), "statuses": items}))
+            }
+            ["repos", "acme", "shop", "commits", COMMIT, "check-runs"] => {
+                self.reach(asked)?;
+                if asked.bearer() == Some(FINE_GRAINED) {
+                    let message = "Resource not accessible by personal access token";
+                    return Err(Answer::new(403, json!({"message": message})));
+                }
+                let runs = json!([{"name": "test", "status": "queued", "conclusion": null},
+                    {"name": "docs", "status": "completed", "conclusion": "skipped"}]);
+                Answer::ok(json!({"total_count": 2, "check_runs": runs}))
+            }
+            ["repos", "acme", "shop", "actions", "runs"] => {
+                self.reach(asked)?;
+                assert_eq!(asked.query("head_sha"), Some(COMMIT));
+                let runs = json!([{"name": "test", "status": "in_progress", "conclusion": null},
+                    {"name": "docs", "status": "completed", "conclusion": "neutral"}]);
+                Answer::ok(json!({"total_count": 2, "workflow_runs": runs}))
+            }
+            ["repos", "acme", "shop", "statuses", COMMIT] => {
+                self.reach(asked)?;
+                self.reported.set(&asked.body["context"], &asked.body["state"]);
+                Answer::new(201, json!({}))
+            }
+            _ => return Ok(None),
+        }))
+    }
+
     fn route(&self, asked: &Asked, path: &[&str]) -> Result<Answer, Answer> {
+        if let Some(answer) = self.checks(asked, path)? {
+            return Ok(answer);
+        }
         Ok(match path {
             ["meta"] => Answer::ok(json!({"verifiable_password_authentication": false})),
             ["user"] => {
@@ -287,6 +361,12 @@ impl GitHub {
                 let items: Vec<_> = items.iter().map(|name| json!({"name": name})).collect();
                 let link = asked.link(next, all.len(), asked.number("per_page", 30));
                 Answer::ok(json!(items)).with("link", link)
+            }
+            ["repos", "acme", "shop", "hooks", id @ ..] => {
+                if !self.reach(asked)?.contains(&"acme/shop".to_owned()) {
+                    return Ok(not_found());
+                }
+                self.hooks.answer(asked, id.first().copied())
             }
             _ => not_found(),
         })

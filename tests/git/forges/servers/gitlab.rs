@@ -1,8 +1,12 @@
 //! A self-managed GitLab below `/sub`, with keyset pages and access tokens.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Server, Service, branches, not_found, repositories, serve};
+use super::hooks::{Dialect, Hooks};
+use super::{Answer, Asked, COMMIT, Reported, Server, Service, branches, not_found, repositories, serve};
 use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "glpat-good4d0f";
@@ -11,18 +15,45 @@ pub const WEAK: &str = "glpat-weak4d0f";
 /// May read the API but nothing about itself, as fine-grained tokens.
 pub const GRANULAR: &str = "glpat-granular4d0f";
 
-#[derive(Default)]
 pub struct GitLab {
+    pub hooks: Hooks,
     /// The list is too long to be counted.
     pub uncounted: bool,
+    pub reported: Reported,
+    /// How many pairs of OAuth tokens were given.
+    pub issued: AtomicUsize,
+    /// The present pair. The one before is invalid.
+    pub pair: Mutex<(String, String)>,
 }
 
+impl Default for GitLab {
+    fn default() -> Self {
+        Self {
+            hooks: Hooks::new(Dialect::GitLab),
+            uncounted: false,
+            reported: Reported::default(),
+            issued: AtomicUsize::new(0),
+            pair: Mutex::default(),
+        }
+    }
+}
+
+/// The OAuth application.
+pub const APP: (&str, &str) = ("app4d0f", "app-secret4d0f");
+
 pub async fn start(service: GitLab) -> Server<GitLab> {
-    let undescribed = &["/sub/api/v4/user", "/sub/api/v4/personal_access_tokens/self"];
+    let undescribed = &[
+        "/sub/oauth/token",
+        "/sub/api/v4/user",
+        "/sub/api/v4/personal_access_tokens/self",
+    ];
     serve(service, Description::load("gitlab", "/sub", undescribed)).await
 }
 
-fn authorize(asked: &Asked) -> Result<(), Answer> {
+fn authorize(asked: &Asked, access: &str) -> Result<(), Answer> {
+    if !access.is_empty() && asked.bearer() == Some(access) {
+        return Ok(());
+    }
     match asked.header("private-token") {
         Some(TOKEN | WEAK | GRANULAR) => Ok(()),
         Some(EXPIRED) => Err(Answer::new(
@@ -48,6 +79,9 @@ fn insufficient() -> Answer {
 impl Service for GitLab {
     fn answer(&self, asked: &Asked) -> Answer {
         let segments = asked.segments();
+        if segments == ["sub", "oauth", "token"] {
+            return self.token(asked);
+        }
         let ["sub", "api", "v4", path @ ..] = segments.as_slice() else {
             return not_found();
         };
@@ -56,9 +90,32 @@ impl Service for GitLab {
 }
 
 impl GitLab {
+    /// Gives a new pair for the present refresh token, and makes the old pair invalid.
+    fn token(&self, asked: &Asked) -> Answer {
+        let client = (asked.form("client_id"), asked.form("client_secret"));
+        if client != (Some(APP.0), Some(APP.1)) {
+            return Answer::new(
+                401,
+                json!({"error": "invalid_client", "error_description": "Client authentication failed"}),
+            );
+        }
+        let mut pair = self.pair.lock().unwrap();
+        if asked.form("grant_type") != Some("refresh_token") || asked.form("refresh_token") != Some(&pair.1) {
+            return Answer::new(
+                400,
+                json!({"error": "invalid_grant", "error_description": "The provided authorization grant is invalid"}),
+            );
+        }
+        let number = self.issued.fetch_add(1, Ordering::SeqCst) + 1;
+        *pair = (format!("access-{number}-4d0f"), format!("refresh-{number}-4d0f"));
+        Answer::ok(
+            json!({"access_token": pair.0, "refresh_token": pair.1, "token_type": "Bearer", "expires_in": 7200}),
+        )
+    }
+
     fn route(&self, asked: &Asked, path: &[&str]) -> Result<Answer, Answer> {
-        authorize(asked)?;
-        let token = asked.header("private-token").unwrap();
+        authorize(asked, &self.pair.lock().unwrap().0)?;
+        let token = asked.header("private-token").unwrap_or(TOKEN);
         Ok(match path {
             ["personal_access_tokens", "self"] => match token {
                 GRANULAR => insufficient(),
@@ -92,6 +149,41 @@ impl GitLab {
                 let link = asked.link(next, all.len(), asked.number("per_page", 20));
                 Answer::ok(json!(items)).with("link", link)
             }
+            [
+                "projects",
+                "acme/shop",
+                "repository",
+                "commits",
+                COMMIT,
+                "statuses",
+            ] => {
+                let others = [
+                    ("build", "success"),
+                    ("test", "running"),
+                    ("lint", "failed"),
+                    ("docs", "skipped"),
+                ];
+                let all = self.reported.with(&others);
+                let (items, next) = asked.page(&all, "per_page", 100);
+                let mut items: Vec<_> = items
+                    .iter()
+                    .map(|(name, status)| json!({"name": name, "status": status, "allow_failure": false}))
+                    .collect();
+                items.push(json!({"name": "flaky", "status": "failed", "allow_failure": true}));
+                let link = asked.link(next, all.len(), asked.number("per_page", 20));
+                Answer::ok(json!(items)).with("link", link)
+            }
+            ["projects", "acme/shop", "statuses", COMMIT] => {
+                let (name, state) = (&asked.body["name"], &asked.body["state"]);
+                let known = self.reported.with(&[]);
+                if known.iter().any(|(context, was)| name == context && state == was) {
+                    let message = "Cannot transition status via :enqueue from :pending (Reason(s): Status cannot transition)";
+                    return Ok(Answer::new(400, json!({"message": message})));
+                }
+                self.reported.set(name, state);
+                Answer::new(201, json!({}))
+            }
+            ["projects", "acme/shop", "hooks", id @ ..] => self.hooks.answer(asked, id.first().copied()),
             _ => Answer::new(404, json!({"message": "404 Project Not Found"})),
         })
     }

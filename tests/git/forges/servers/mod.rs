@@ -5,6 +5,7 @@ pub mod bitbucket;
 pub mod gitea;
 pub mod github;
 pub mod gitlab;
+pub mod hooks;
 
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +26,8 @@ pub struct Asked {
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body as a form.
+    pub form: Vec<(String, String)>,
     /// The server's base URL.
     pub base: String,
 }
@@ -36,6 +39,11 @@ impl Asked {
 
     pub fn query(&self, key: &str) -> Option<&str> {
         let found = self.query.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn form(&self, key: &str) -> Option<&str> {
+        let found = self.form.iter().find(|(name, _)| name == key);
         found.map(|(_, value)| value.as_str())
     }
 
@@ -188,6 +196,7 @@ pub async fn serve<S: Service>(service: S, description: Option<Description>) -> 
                 query: query.into_owned().collect(),
                 headers: parts.headers,
                 body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+                form: url::form_urlencoded::parse(&bytes).into_owned().collect(),
                 base,
             };
             if let Some((url, user, password)) = service.forward(&asked) {
@@ -241,6 +250,31 @@ async fn forwarded(asked: &Asked, url: &str, user: &str, password: &str, body: V
 pub fn repositories() -> Vec<String> {
     let more = (1..MANY).map(|number| format!("acme/repo-{number:03}"));
     std::iter::once("acme/shop".to_owned()).chain(more).collect()
+}
+
+/// The commit of `acme/shop` that has checks.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// The statuses that were reported of [`COMMIT`], by their context: the state as the forge has it.
+#[derive(Default)]
+pub struct Reported(Mutex<Vec<(String, String)>>);
+
+impl Reported {
+    /// Takes a status; a later one of the same context takes the place of the earlier.
+    pub fn set(&self, context: &Value, state: &Value) {
+        let (context, state) = (context.as_str().unwrap(), state.as_str().unwrap());
+        let mut all = self.0.lock().unwrap();
+        all.retain(|(known, _)| known != context);
+        all.push((context.to_owned(), state.to_owned()));
+    }
+
+    /// All of them, after those of other programs.
+    pub fn with(&self, others: &[(&str, &str)]) -> Vec<(String, String)> {
+        let others = others
+            .iter()
+            .map(|(name, state)| ((*name).to_owned(), (*state).to_owned()));
+        others.chain(self.0.lock().unwrap().iter().cloned()).collect()
+    }
 }
 
 /// The branches of `acme/shop`, with names that are hard to write.

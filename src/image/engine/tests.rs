@@ -41,10 +41,7 @@ fn docker_hub_is_found_by_its_old_address() {
 
 #[test]
 fn a_registry_that_repeats_the_login_tells_nobody() {
-    let login = RegistryLogin {
-        username: "u".to_owned(),
-        password: Secret::from("S3cr3t-Pass-77"),
-    };
+    let login = RegistryLogin::basic("u", "S3cr3t-Pass-77");
     let error = Error::DockerResponseServerError {
         status_code: 500,
         message: "denied: you sent Basic dTpTM2NyM3QtUGFzcy03Nw== (S3cr3t-Pass-77)".to_owned(),

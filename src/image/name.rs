@@ -103,6 +103,18 @@ impl ImageName {
         })
     }
 
+    /// Reports whether this name follows the tag that another name has. The hosts are not compared: a registry may have
+    /// another name for its users than for itself.
+    pub fn follows(&self, moved: &Self) -> bool {
+        let plain = |repository: &str| {
+            repository
+                .strip_prefix("library/")
+                .unwrap_or(repository)
+                .to_owned()
+        };
+        self.digest.is_none() && self.tag == moved.tag && plain(&self.repository) == plain(&moved.repository)
+    }
+
     /// The registry's host, with its port if one was given.
     pub fn registry(&self) -> &str {
         &self.registry

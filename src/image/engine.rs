@@ -10,8 +10,8 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::docker_config_json::{RegistryLogins, registry_name};
-use super::image_reference::ImageName;
+use super::login::{RegistryLogins, registry_name};
+use super::name::ImageName;
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain, cut};
 use crate::job_log::JobLog;
@@ -53,7 +53,7 @@ pub enum Found {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The name is not one of an image.
-    #[error("read {FIELD}: {image:?} is no name of an image: {why}")]
+    #[error("{image:?} is not an image reference: {why}")]
     Invalid {
         /// The name.
         image: String,
@@ -61,7 +61,7 @@ pub enum ImageError {
         why: String,
     },
     /// It is nowhere.
-    #[error("find the image {image} of {FIELD}: {said}")]
+    #[error("image {image} not found: {said}")]
     NotFound {
         /// The name.
         image: String,
@@ -69,7 +69,7 @@ pub enum ImageError {
         said: String,
     },
     /// The registry wants another credential.
-    #[error("read the image {image} with {LOGIN_FIELD}: {said}")]
+    #[error("the registry refused to send the image {image}: {said}")]
     Denied {
         /// The name.
         image: String,
@@ -77,7 +77,7 @@ pub enum ImageError {
         said: String,
     },
     /// The registry does not answer.
-    #[error("reach the registry of {image} of {FIELD}: {said}")]
+    #[error("the registry of {image} cannot be reached: {said}")]
     Unreachable {
         /// The name.
         image: String,
@@ -85,7 +85,7 @@ pub enum ImageError {
         said: String,
     },
     /// The pull failed.
-    #[error("pull the image {image}: {said}")]
+    #[error("the image {image} cannot be pulled: {said}")]
     Failed {
         /// The name.
         image: String,
@@ -93,16 +93,16 @@ pub enum ImageError {
         said: String,
     },
     /// No space.
-    #[error("pull the image {image}: no space left on the engine's disk")]
+    #[error("the image {image} cannot be pulled: no space left on the engine's disk")]
     DiskFull {
         /// The name.
         image: String,
     },
     /// The engine does not answer.
-    #[error("reach the container engine")]
+    #[error("the container engine cannot be reached")]
     EngineUnavailable(#[source] Error),
     /// It was cancelled.
-    #[error("pulling the image was cancelled")]
+    #[error("the pull was cancelled")]
     Cancelled,
 }
 
@@ -134,14 +134,16 @@ impl Explain for ImageError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Invalid { .. } => Some("write it as registry.example.com/team/shop:1.27".to_owned()),
+            Self::Invalid { .. } => Some(format!(
+                "set {FIELD} to a reference such as registry.example.com/team/shop:1.27"
+            )),
             Self::NotFound { .. } => Some(format!("correct {FIELD}, or push the image")),
             Self::Denied { .. } => Some(format!(
-                "name a Secret with a login that may pull it in {LOGIN_FIELD}; an image that is not there looks like this at some registries"
+                "set {LOGIN_FIELD} to a Secret whose login may pull it, or correct the name: some registries answer in this way if an image does not exist"
             )),
-            Self::DiskFull { .. } => Some("free space on the engine's disk; it is tried again".to_owned()),
+            Self::DiskFull { .. } => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::Unreachable { .. } => Some(format!(
-                "check {FIELD}, and whether its registry can be reached from here; it is tried again"
+                "check {FIELD}, and whether Davit can reach the registry; Davit tries again"
             )),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::Failed { .. } | Self::Cancelled => None,
@@ -178,7 +180,7 @@ impl Name {
 }
 
 /// The host of the registry that an image's name is looked up at; empty for one that has none.
-pub fn registry(image: &str) -> String {
+pub fn registry_of(image: &str) -> String {
     match Name::parse(image) {
         Ok(Name::At(name)) => registry_name(name.registry()),
         Ok(Name::Id(_)) | Err(_) => String::new(),
@@ -357,19 +359,25 @@ pub async fn pull(
     }
 }
 
-fn credentials(login: &RegistryLogin) -> DockerCredentials {
-    DockerCredentials {
-        username: Some(login.username.clone()),
-        password: login.password.expose_str().map(str::to_owned),
-        ..DockerCredentials::default()
+/// The credential as the engine takes it.
+pub fn credentials(login: &RegistryLogin) -> DockerCredentials {
+    let text = |secret: &Secret| secret.expose_str().map(str::to_owned);
+    let mut credentials = DockerCredentials::default();
+    match login {
+        RegistryLogin::Basic { username, password } => {
+            credentials.username = Some(username.clone());
+            credentials.password = text(password);
+        }
+        RegistryLogin::Identity(token) => credentials.identitytoken = text(token),
+        RegistryLogin::Bearer(token) => credentials.registrytoken = text(token),
     }
+    credentials
 }
 
 /// What hides a login in what a registry says: that may repeat what it was sent.
-fn masker(login: Option<&RegistryLogin>) -> Masker {
-    login.map_or_else(Masker::default, |login| {
-        Masker::new([&login.password, &Secret::pair(&login.username, &login.password)])
-    })
+pub(super) fn masker(login: Option<&RegistryLogin>) -> Masker {
+    let secrets = login.map(RegistryLogin::secrets).unwrap_or_default();
+    Masker::new(&secrets)
 }
 
 /// What the engine's answer means. It passes a registry's answer on mostly as a sentence, so the sentence decides.

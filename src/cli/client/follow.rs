@@ -1,0 +1,144 @@
+//! Waits until an object is as a command wants it, and shows meanwhile how it stands.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, interval};
+
+use super::args::Wait;
+use super::connect::Cluster;
+use super::times::short;
+use crate::cli::failure::{Code, Failure};
+
+/// How often the line on a terminal is drawn again, for the elapsed time.
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// How an object stands.
+pub enum Stand {
+    /// Not yet as it should be; in a few words, how it is.
+    Waits(String),
+    /// As it should be.
+    Good,
+    /// It will never be as it should be.
+    Bad(Failure),
+}
+
+/// Waits until an object does not exist any more.
+///
+/// # Errors
+/// The time is over first.
+pub async fn wait_until_gone<K>(
+    cluster: &Cluster,
+    api: Api<K>,
+    name: &str,
+    wait: &Wait,
+) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    match follow(cluster, api, name, wait, |_: &K| {
+        Stand::Waits("is being removed".to_owned())
+    })
+    .await
+    {
+        Err(failure) if failure.code == Code::Cancelled => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Waits until an object is good.
+///
+/// # Errors
+/// It is bad or was deleted, or the time is over; the exit code tells which.
+pub async fn follow<K>(
+    cluster: &Cluster,
+    api: Api<K>,
+    name: &str,
+    wait: &Wait,
+    judge: impl Fn(&K) -> Stand,
+) -> Result<K, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let result = watch(cluster, api, name, wait, judge).await;
+    cluster.terminal.clear();
+    result
+}
+
+async fn watch<K>(
+    cluster: &Cluster,
+    api: Api<K>,
+    name: &str,
+    wait: &Wait,
+    judge: impl Fn(&K) -> Stand,
+) -> Result<K, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    let what = K::kind(&()).to_lowercase();
+    let begun = Instant::now();
+    let limit = wait.timeout.as_ref().map(crate::api::Duration::get);
+    let end = begun + limit.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+    let mut changes = pin!(watcher::watch_object(api, name).default_backoff());
+    let mut redraw = interval(REDRAW);
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let (mut stands, mut said, mut lost) = (String::new(), String::new(), false);
+    loop {
+        tokio::select! {
+            change = changes.next() => match change {
+                Some(Ok(Some(object))) => {
+                    lost = false;
+                    match judge(&object) {
+                        Stand::Good => return Ok(object),
+                        Stand::Bad(failure) => return Err(failure),
+                        Stand::Waits(how) => stands = how,
+                    }
+                }
+                // The first answer of the watch comes after a list, so an object that is not in it does not exist.
+                Some(Ok(None)) => {
+                    return Err(Failure::with_code(Code::Cancelled, format!("{what} {name} was deleted meanwhile")));
+                }
+                None => {}
+                // The watch is tried again until the time is over.
+                Some(Err(_)) => lost = true,
+            },
+            () = tokio::time::sleep_until(end) => {
+                return Err(Failure::with_code(
+                    Code::TimedOut,
+                    format!(
+                        "timed out after {}: {what} {name}: {stands}; it goes on: wait longer with --timeout, or see davit status",
+                        short(limit.unwrap_or_default())
+                    ),
+                ));
+            }
+            _ = &mut interrupt => {
+                return Err(Failure::with_code(
+                    Code::Interrupted,
+                    format!("no longer waiting: {what} {name} goes on; see davit status"),
+                ));
+            }
+            _ = redraw.tick() => {}
+        }
+        if stands.is_empty() && !lost {
+            continue;
+        }
+        let lost = if lost {
+            " (connection lost, trying again)"
+        } else {
+            ""
+        };
+        let line = format!("{name}: {stands}{lost}");
+        if cluster.terminal.progress_width.is_some() {
+            cluster
+                .terminal
+                .show(&format!("{line}  {}", short(begun.elapsed())));
+        } else if line != said {
+            cluster.terminal.show(&line);
+            said = line;
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `davit history` and `davit clear`: the Releases that ended.
+
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::args::Format;
+use super::commands::{Clear, History};
+use super::connect::{Access, Cluster, MANAGER};
+use super::follow::wait_until_gone;
+use super::output::{full_name, list_in_order, say};
+use crate::api::{CLEARED, GROUP, Release};
+use crate::cli::failure::Failure;
+use crate::plan::prunable;
+use crate::plan::state::ReleaseView;
+
+/// `davit history`.
+///
+/// # Errors
+/// The Application does not exist, or the API server does not answer or refuses.
+pub async fn history(args: History) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    cluster.application(&args.application).await?;
+    let releases = cluster.releases_of(&args.application).await?;
+    let names: Vec<String> = releases.iter().map(ResourceExt::name_any).collect();
+    let path = format!(
+        "/apis/{GROUP}/v1alpha1/namespaces/{}/releases?fieldSelector=spec.application%3D{}",
+        cluster.namespace, args.application
+    );
+    list_in_order(&cluster, &path, args.output.format, &names).await
+}
+
+/// `davit clear`.
+///
+/// # Errors
+/// The Application cannot be changed, or with `--wait` the Releases are not removed in time.
+pub async fn clear(args: Clear) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    let application = cluster.application(&args.application).await?;
+    let releases = cluster.releases_of(&args.application).await?;
+    let numbers = releases
+        .iter()
+        .filter_map(|release| release.status.as_ref()?.number);
+    let newest = numbers.max().unwrap_or_default();
+    let views: Vec<ReleaseView> = releases.iter().map(ReleaseView::of).collect();
+    let gone: Vec<&str> = prunable(&application, &views, newest)
+        .into_iter()
+        .map(|view| view.name.as_str())
+        .collect();
+    let gone: Vec<&Release> = releases
+        .iter()
+        .filter(|release| gone.contains(&release.name_any().as_str()))
+        .collect();
+    if gone.is_empty() {
+        return say(format!(
+            "application.davit.dev/{}: no Release to remove",
+            args.application
+        ));
+    }
+    let happens = if args.dry_run {
+        "would be deleted"
+    } else {
+        "deleted"
+    };
+    if !args.dry_run {
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {CLEARED: newest.to_string()}}}));
+        let changed = cluster
+            .applications()
+            .patch(&args.application, &params, &patch)
+            .await;
+        changed.map_err(|error| cluster.refused(&error, Access::Edit))?;
+    }
+    for release in gone {
+        if args.wait.wait && !args.dry_run {
+            wait_until_gone(&cluster, cluster.releases(), &release.name_any(), &args.wait).await?;
+        }
+        match args.output.format {
+            Some(Format::Name) => say(full_name(release))?,
+            _ => say(format!("{} {happens}", full_name(release)))?,
+        }
+    }
+    Ok(())
+}

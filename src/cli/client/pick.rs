@@ -1,0 +1,134 @@
+//! Chooses a Release by its name or number, or the one before the one that runs.
+
+use kube::ResourceExt;
+
+use super::nearest::advice;
+use crate::api::{Release, ReleasePhase, ReleaseStatus};
+use crate::cli::failure::Failure;
+
+/// Returns the Release of this name or number.
+///
+/// # Errors
+/// The Application has no such Release; the closest one is named.
+pub fn pick<'r>(given: &str, application: &str, releases: &'r [Release]) -> Result<&'r Release, Failure> {
+    let number: Option<i64> = given.parse().ok();
+    let is_it = |release: &&Release| {
+        release.name_any() == given
+            || number.is_some() && status(release).is_some_and(|status| status.number == number)
+    };
+    releases.iter().find(is_it).ok_or_else(|| {
+        let names: Vec<String> = releases.iter().rev().map(ResourceExt::name_any).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let advice = advice(given, &names, "choose one of");
+        Failure::new(format!(
+            "application {application} has no Release {given:?}: {advice}"
+        ))
+    })
+}
+
+/// Returns the Release to go back to if the user names none: the newest one before the one that runs, with another image or
+/// another configuration. What a rollback went back to counts as what runs.
+///
+/// # Errors
+/// No Release fits.
+pub fn before<'r>(
+    application: &str,
+    active: Option<&str>,
+    releases: &'r [Release],
+) -> Result<&'r Release, Failure> {
+    let named = |name: &str| releases.iter().find(|release| release.name_any() == name);
+    let mut runs = active.and_then(named).ok_or_else(|| {
+        Failure::new(format!(
+            "application {application} has no Release that runs, so there is nothing to go back from"
+        ))
+    })?;
+    while let Some(earlier) = status(runs).and_then(|status| named(&status.rollback.as_ref()?.release)) {
+        runs = earlier;
+    }
+    let number = |release: &Release| {
+        status(release)
+            .and_then(|status| status.number)
+            .unwrap_or(i64::MAX)
+    };
+    let differs = |release: &&Release| {
+        let of =
+            |release: &Release| status(release).map(|status| (status.image.clone(), status.config.clone()));
+        of(release) != of(runs)
+    };
+    let good = |release: &&Release| {
+        status(release).is_some_and(|status| {
+            status.phase == ReleasePhase::Succeeded && status.image.is_some() && status.rollback.is_none()
+        })
+    };
+    let mut earlier = releases
+        .iter()
+        .rev()
+        .filter(|release| number(release) < number(runs));
+    earlier.find(|release| good(release) && differs(release)).ok_or_else(|| {
+        Failure::new(format!(
+            "there is no Release of application {application} before {} that succeeded and is kept: deploy an earlier commit \
+             with davit deploy {application} --revision COMMIT",
+            runs.name_any()
+        ))
+    })
+}
+
+fn status(release: &Release) -> Option<&ReleaseStatus> {
+    release.status.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn release(number: i64, image: &str, more: &Value) -> Release {
+        let mut status =
+            json!({"number": number, "phase": "Succeeded", "image": image, "config": {"replicas": 1}});
+        for (field, value) in more.as_object().unwrap() {
+            status[field] = value.clone();
+        }
+        serde_json::from_value(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": format!("shop-{number}")}, "spec": {"application": "shop"}, "status": status}))
+        .unwrap()
+    }
+
+    #[test]
+    fn rollback_goes_to_the_newest_release_that_differs() {
+        let back = |number: i64, to: &str, image: &str| {
+            release(number, image, &json!({"rollback": {"release": to, "spec": "s"}}))
+        };
+        let releases = [
+            release(1, "a", &json!({})),
+            release(2, "b", &json!({})),
+            release(3, "c", &json!({"phase": "Failed"})),
+            release(4, "d", &json!({})),
+            release(5, "d", &json!({})),
+            back(6, "shop-2", "b"),
+        ];
+        for (active, expected) in [("shop-5", "shop-2"), ("shop-6", "shop-1"), ("shop-2", "shop-1")] {
+            assert_eq!(
+                before("shop", Some(active), &releases).unwrap().name_any(),
+                expected,
+                "{active}"
+            );
+        }
+        let message = before("shop", Some("shop-1"), &releases).unwrap_err();
+        assert!(message.message().contains("--revision"), "{}", message.message());
+        assert!(before("shop", None, &releases).is_err());
+    }
+
+    #[test]
+    fn release_is_chosen_by_name_or_number() {
+        let releases = [release(1, "a", &json!({})), release(2, "b", &json!({}))];
+        for given in ["2", "shop-2"] {
+            assert_eq!(pick(given, "shop", &releases).unwrap().name_any(), "shop-2");
+        }
+        let failure = pick("shp-2", "shop", &releases).unwrap_err();
+        assert!(
+            failure.message().contains("did you mean \"shop-2\"?"),
+            "{}",
+            failure.message()
+        );
+    }
+}

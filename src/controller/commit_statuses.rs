@@ -1,0 +1,146 @@
+//! Reports the statuses of commits to their forges, in the background: a forge that does not answer holds up no Release, and
+//! a failure to report never fails one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::api::CommitReport;
+use crate::error::{Class, Problem};
+use crate::forge::ForgeError;
+use crate::model::{AppId, CommitState};
+use crate::plan::backoff;
+use crate::plan::commit_status::Due;
+
+use super::resolve::remote::ForgeRemote;
+
+/// How often a report is tried.
+const TRIES: u32 = 4;
+
+/// A report that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The Release that it was about.
+    pub release: String,
+    /// The UID of that Release, if it was known.
+    pub uid: Option<String>,
+    /// What the forge was told, or was to be told.
+    pub report: CommitReport,
+    /// Why the forge did not accept it.
+    pub problem: Option<Problem>,
+}
+
+#[derive(Default)]
+struct Slot {
+    running: Option<AbortOnDropHandle<()>>,
+    ended: Option<Ended>,
+    /// The status that the forge did not accept: it is not reported again.
+    given_up: Option<Due>,
+}
+
+/// The reports under way: at most one for each Application, so that their order is kept.
+pub struct CommitStatuses {
+    slots: Arc<Mutex<HashMap<AppId, Slot>>>,
+    /// The connections that may not report, by the text that identifies them: they are not asked again.
+    refused: Arc<Mutex<Vec<String>>>,
+    wake: mpsc::UnboundedSender<AppId>,
+}
+
+impl CommitStatuses {
+    /// None yet. An Application is sent to `wake` when its report has ended.
+    pub fn new(wake: mpsc::UnboundedSender<AppId>) -> Self {
+        Self {
+            slots: Arc::default(),
+            refused: Arc::default(),
+            wake,
+        }
+    }
+
+    /// Ends the report of an Application.
+    pub fn forget(&self, app: &AppId) {
+        self.slots.lock().remove(app);
+    }
+
+    /// Returns the report that has ended since the last call.
+    pub fn ended(&self, app: &AppId) -> Option<Ended> {
+        self.slots.lock().get_mut(app)?.ended.take()
+    }
+
+    /// Begins a report, unless another one of the Application is under way or the connection may not report.
+    pub fn begin(&self, app: &AppId, remote: &ForgeRemote, due: Due) {
+        if self.refused.lock().contains(&remote.identity) {
+            return;
+        }
+        let mut slots = self.slots.lock();
+        let slot = slots.entry(app.clone()).or_default();
+        if slot.running.is_some() || slot.ended.is_some() || slot.given_up.as_ref() == Some(&due) {
+            return;
+        }
+        let task = self.run(app.clone(), remote.clone(), due);
+        slot.running = Some(AbortOnDropHandle::new(tokio::spawn(task)));
+    }
+
+    fn run(&self, app: AppId, remote: ForgeRemote, due: Due) -> impl Future<Output = ()> + Send + use<> {
+        let (slots, refused, wake) = (
+            Arc::clone(&self.slots),
+            Arc::clone(&self.refused),
+            self.wake.clone(),
+        );
+        async move {
+            let problem = report(&remote, &due).await.err();
+            if problem
+                .as_ref()
+                .is_some_and(|problem| problem.class == Class::Terminal)
+            {
+                refused.lock().push(remote.identity.clone());
+            }
+            let report = match due.status.state {
+                CommitState::Pending => CommitReport::Pending,
+                CommitState::Success => CommitReport::Success,
+                CommitState::Failure => CommitReport::Failure,
+            };
+            {
+                let mut slots = slots.lock();
+                let Some(slot) = slots.get_mut(&app) else { return };
+                slot.running = None;
+                slot.given_up = problem.is_some().then(|| due.clone());
+                slot.ended = Some(Ended {
+                    release: due.release,
+                    uid: due.uid,
+                    report,
+                    problem,
+                });
+            }
+            wake.send(app).ok(); // The loop has ended otherwise.
+        }
+    }
+}
+
+async fn report(remote: &ForgeRemote, due: &Due) -> Result<(), Problem> {
+    let mut attempt = 1;
+    loop {
+        let reported = remote
+            .forge
+            .report_status(&remote.repository, &due.commit, &due.status);
+        let error = match reported.await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let problem = Problem::of(&error);
+        if problem.class == Class::Terminal || attempt == TRIES {
+            return Err(problem);
+        }
+        let pause = match error {
+            ForgeError::RateLimited { until, .. } => {
+                Duration::try_from(until.duration_since(jiff::Timestamp::now())).unwrap_or_default()
+            }
+            _ => backoff::pause(attempt, 0),
+        };
+        tokio::time::sleep(pause).await;
+        attempt += 1;
+    }
+}

@@ -1,0 +1,16 @@
+//! Images by name: their names, the credentials of registries, and what an engine or a registry is asked about them.
+
+pub mod engine;
+mod login;
+mod name;
+mod push;
+mod registry;
+
+pub use engine::{
+    Docker, Found, ImageError, ResolvedImage, credentials, is_there, login_for, pull, registry_of,
+    resolve_image,
+};
+pub use login::{HostLogins, RegistryLogins, place as login_place, registry_name};
+pub use name::{ImageName, NotAName};
+pub use push::{PushError, RegistryAccess, push, pushed_digest};
+pub use registry::{Deleted, RegistryOptions, delete};

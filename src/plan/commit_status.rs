@@ -1,0 +1,153 @@
+//! The status of a commit that is reported to its forge: one for each Application, and only when it is another one.
+
+use url::Url;
+
+use crate::api::{CommitReport, ReleasePhase, ReleaseStatus};
+use crate::model::{AppId, CommitId, CommitState, CommitStatus};
+
+use super::checks::OWN;
+use super::input::PlanInput;
+use super::record::Records;
+
+/// The most characters of a description that every forge accepts.
+const LONGEST: usize = 140;
+
+/// A status that has to be reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The name of the Release that it is about.
+    pub release: String,
+    /// The UID of that Release, if it existed before this reconcile.
+    pub uid: Option<String>,
+    /// The commit.
+    pub commit: CommitId,
+    /// The status.
+    pub status: CommitStatus,
+}
+
+/// Returns the oldest status that the forge does not have yet.
+pub fn due(id: &AppId, input: &PlanInput<'_>, records: &Records, urls: &[String]) -> Option<Due> {
+    let repository = |status: &ReleaseStatus| status.inputs.get("source.repository").cloned();
+    let desired = input.desired.known()?;
+    let own = desired.inputs.get("source.repository");
+    let all = records.in_order();
+    // A Release of another repository is unknown to this forge.
+    let of_repository: Vec<_> = all
+        .iter()
+        .filter(|(_, status)| own.is_some() && repository(status).as_ref() == own)
+        .collect();
+    let revision = |status: &ReleaseStatus| status.source.as_ref().map(|source| source.revision.clone());
+    let newest = of_repository.last()?.0.clone();
+    of_repository
+        .iter()
+        .enumerate()
+        .find_map(|(place, (name, release))| {
+            // What was deployed before the forge could be told is left as it is.
+            let is_followed = *name == newest || release.commit_status.is_some();
+            // The newest Release of a commit decides.
+            let later = of_repository.get(place + 1..).unwrap_or_default();
+            let is_last = later
+                .iter()
+                .all(|(_, later)| revision(later) != revision(release));
+            let (report, state, description) = wanted(name, release);
+            if !is_followed || !is_last || release.commit_status == Some(report) {
+                return None;
+            }
+            let release_of = input.releases.iter().find(|view| view.name == *name);
+            Some(Due {
+                release: name.clone(),
+                uid: release_of.map(|view| view.uid.clone()),
+                commit: CommitId::parse(&revision(release)?)?,
+                status: CommitStatus {
+                    context: format!("{OWN}{id}"),
+                    state,
+                    description: crate::error::cut(&description, LONGEST),
+                    url: public(urls).filter(|_| state == CommitState::Success),
+                },
+            })
+        })
+}
+
+/// Records that a forge has accepted the status of a Release.
+pub fn record(
+    records: &mut Records,
+    input: &PlanInput<'_>,
+    release: &str,
+    uid: Option<&str>,
+    report: CommitReport,
+) {
+    let view = input.releases.iter().find(|view| view.name == release);
+    let is_same = view.is_some_and(|view| uid.is_none_or(|uid| uid == view.uid));
+    if let Some(status) = records.statuses.get_mut(release).filter(|_| is_same) {
+        status.commit_status = Some(report);
+    }
+}
+
+fn wanted(name: &str, release: &ReleaseStatus) -> (CommitReport, CommitState, String) {
+    let failure = || {
+        release
+            .failure
+            .as_ref()
+            .map_or("failed", |failure| failure.reason.as_str())
+    };
+    match release.phase {
+        ReleasePhase::Succeeded => (
+            CommitReport::Success,
+            CommitState::Success,
+            format!("Release {name} is deployed"),
+        ),
+        ReleasePhase::Failed => (
+            CommitReport::Failure,
+            CommitState::Failure,
+            format!("Release {name}: {}", failure()),
+        ),
+        ReleasePhase::Cancelled => (
+            CommitReport::Failure,
+            CommitState::Failure,
+            format!("Release {name} was cancelled"),
+        ),
+        ReleasePhase::Superseded => (
+            CommitReport::Failure,
+            CommitState::Failure,
+            format!("A newer release took the place of {name}"),
+        ),
+        ReleasePhase::Pending
+        | ReleasePhase::Fetching
+        | ReleasePhase::Building
+        | ReleasePhase::Pushing
+        | ReleasePhase::Deploying
+        | ReleasePhase::Verifying => (
+            CommitReport::Pending,
+            CommitState::Pending,
+            format!("Release {name} is under way"),
+        ),
+    }
+}
+
+/// The first address that others can reach too.
+fn public(urls: &[String]) -> Option<String> {
+    let is_public = |text: &&String| {
+        Url::parse(text).is_ok_and(|url| {
+            let host = url.host_str().unwrap_or_default();
+            matches!(url.scheme(), "http" | "https")
+                && !matches!(host, "" | "localhost" | "127.0.0.1" | "[::1]")
+        })
+    };
+    urls.iter().find(is_public).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_that_others_reach_is_a_link() {
+        let all = |urls: &[&str]| public(&urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>());
+        assert_eq!(all(&["http://localhost:8080", "http://127.0.0.1:1"]), None);
+        assert_eq!(all(&["tcp://shop.example.com:1"]), None);
+        assert_eq!(
+            all(&["http://localhost:8080", "https://shop.example.com"]).as_deref(),
+            Some("https://shop.example.com")
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! The newest Release that counts.
+
+use crate::api::{Reason, ReleasePhase, ReleaseStatus};
+
+/// Reports whether a Release affects the Application's status. Releases that were rejected, superseded or cancelled before
+/// they started do not.
+fn is_significant(release: &ReleaseStatus) -> bool {
+    let refused = match release.phase {
+        ReleasePhase::Cancelled | ReleasePhase::Superseded => true,
+        ReleasePhase::Failed => release
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.reason == Reason::Concurrent.as_str()),
+        _ => false,
+    };
+    !(refused && release.handled.is_none())
+}
+
+/// Reports whether a cancelled or superseded Release was for the state that serves already.
+pub(super) fn is_noop(release: &ReleaseStatus, runs: Option<&ReleaseStatus>) -> bool {
+    let called_off = matches!(release.phase, ReleasePhase::Cancelled | ReleasePhase::Superseded);
+    called_off && release.handled.is_some() && runs.is_some_and(|runs| runs.handled == release.handled)
+}
+
+/// Returns the newest Release that affects the Application's status, or the serving one if the newest was cancelled and for
+/// the same state.
+pub(super) fn newest_significant<R>(all: &[R], status_of: impl Fn(&R) -> &ReleaseStatus) -> Option<&R> {
+    let runs = all
+        .iter()
+        .rev()
+        .find(|release| status_of(release).phase == ReleasePhase::Succeeded);
+    let newest = all
+        .iter()
+        .rev()
+        .find(|release| is_significant(status_of(release)))?;
+    if is_noop(status_of(newest), runs.map(&status_of)) {
+        runs
+    } else {
+        Some(newest)
+    }
+}

@@ -1,0 +1,110 @@
+//! Deliveries that forges published: each is accepted with its signature, refused with one byte changed, and read.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use davit::forge::webhook::{Event, PushedRef, Refusal, Sender, parse, verify};
+use davit::redact::Secret;
+use serde_json::Value;
+
+use crate::common::{peers, signature};
+use crate::forges::recorded::oracle;
+
+const SECRET: &str = "correct horse battery staple";
+/// GitHub.com and every GitHub Enterprise Server that is published.
+const SERVERS: [&str; 6] = [
+    "api.github.com",
+    "ghes-31",
+    "ghes-32",
+    "ghes-33",
+    "ghes-34",
+    "ghes-35",
+];
+
+fn header(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    let value = HeaderValue::from_str(value).unwrap();
+    headers.insert(HeaderName::from_static(name), value);
+}
+
+/// The events of a delivery that is signed; the same delivery with one byte changed is refused.
+fn read(sender: Sender, event: &str, body: &[u8]) -> Result<Vec<Event>, Refusal> {
+    let mut headers = HeaderMap::new();
+    let signed = signature(SECRET, body);
+    header(&mut headers, "x-github-event", event);
+    header(&mut headers, "x-hub-signature-256", &format!("sha256={signed}"));
+    if sender == Sender::Gitea {
+        header(&mut headers, "x-gitea-event", event);
+        header(&mut headers, "x-gitea-signature", &signed);
+    }
+    assert_eq!(Sender::of(&headers), sender);
+    let (secrets, now) = ([Secret::from(SECRET)], jiff::Timestamp::now());
+    assert_eq!(verify(sender, &headers, body, &secrets, now), Ok(()), "{event}");
+    let mut changed = body.to_vec();
+    changed[body.len() / 2] ^= 1;
+    let refused = verify(sender, &headers, &changed, &secrets, now);
+    assert_eq!(refused, Err(Refusal::WrongSignature), "{event}");
+    parse(sender, &headers, body)
+}
+
+#[test]
+fn every_delivery_that_github_published_is_accepted_and_refused_with_one_byte_changed() {
+    let mut count = 0;
+    let mut pushes = 0;
+    for server in SERVERS {
+        let file = format!("webhooks-examples-7.6.1/package/{server}/index.json");
+        let text = std::fs::read_to_string(peers::file(&file)).unwrap();
+        let events: Vec<Value> = serde_json::from_str(&text).unwrap();
+        for event in &events {
+            let name = event["name"].as_str().unwrap();
+            for payload in event["examples"].as_array().unwrap() {
+                count += 1;
+                let found = read(Sender::GitHub, name, payload.to_string().as_bytes());
+                let found = found.unwrap_or_else(|refusal| panic!("{server} {name}: {refusal}: {payload}"));
+                if name != "push" {
+                    assert_eq!(found, [], "{server} {name}");
+                    continue;
+                }
+                pushes += 1;
+                let [Event::Push(push)] = found.as_slice() else {
+                    panic!("{server}: {found:?}");
+                };
+                assert_eq!(payload["ref"], push.reference.to_string());
+                assert_eq!(payload["repository"]["full_name"], push.repository.to_string());
+                let deleted = payload["deleted"].as_bool().unwrap();
+                assert_eq!(push.commit.is_none(), deleted, "{payload}");
+            }
+        }
+    }
+    assert!(count > 500 && pushes > 10, "{count} deliveries, {pushes} pushes");
+}
+
+#[test]
+fn recorded_pushes_of_gitea_and_github_are_read() {
+    for (file, sender, reference) in [
+        (
+            "recorded/gitea/webhooks/push.json",
+            Sender::Gitea,
+            "refs/heads/master",
+        ),
+        (
+            "recorded/github/webhooks/push.json",
+            Sender::GitHub,
+            "refs/heads/master",
+        ),
+    ] {
+        let Some(payload) = oracle(file) else { return };
+        let found = read(sender, "push", payload.to_string().as_bytes()).unwrap();
+        let [Event::Push(push)] = found.as_slice() else {
+            panic!("{file}: {found:?}");
+        };
+        assert_eq!(push.reference.to_string(), reference, "{file}");
+        assert!(matches!(push.reference, PushedRef::Branch(_)));
+        assert_eq!(payload["after"].as_str(), push.commit.as_deref(), "{file}");
+    }
+    for file in ["recorded/github/webhooks/push_branch_delete.json"] {
+        let Some(payload) = oracle(file) else { return };
+        let found = read(Sender::GitHub, "push", payload.to_string().as_bytes()).unwrap();
+        let Some(Event::Push(push)) = found.first() else {
+            panic!("{file}: {found:?}");
+        };
+        assert_eq!(push.commit, None);
+    }
+}
