@@ -5,6 +5,7 @@ mod monitoring;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::swarm::SwarmRuntime;
 use crate::source::{Git, GitOptions};
 use crate::subresources;
+use crate::subresources::aggregation::{self, ServiceName};
 use davit_apiserver::{ApiServer, Identity, OpenError, Options, StoreError};
 
 /// How often the kubeconfig's certificate is checked.
@@ -151,7 +153,10 @@ async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> Str
 ///
 /// # Errors
 /// An address or a directory cannot be used, or no cluster is configured.
-pub async fn controller(config: Config) -> anyhow::Result<()> {
+pub async fn controller(
+    config: Config,
+    aggregation: Option<(SocketAddr, ServiceName)>,
+) -> anyhow::Result<()> {
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
     let monitoring = Monitoring::default();
@@ -162,8 +167,22 @@ pub async fn controller(config: Config) -> anyhow::Result<()> {
             crate::error::chain(&error)
         )
     })?;
+    let aggregated = match aggregation {
+        Some((address, service)) => {
+            let listener = http::bind("--api-listen", address).await?;
+            let group = monitoring.subresources.router();
+            let served = aggregation::serve(listener, service, client.clone(), group, stop.clone());
+            Some(tokio::spawn(served))
+        }
+        None => None,
+    };
     tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
-    work(&config, &host, client, stop, monitoring).await?;
+    let worked = work(&config, &host, client, stop.clone(), monitoring).await;
+    stop.cancel();
+    if let Some(aggregated) = aggregated {
+        aggregated.await??;
+    }
+    worked?;
     for monitored in monitored {
         monitored.close().await;
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::cli::args;
 use crate::redact::Secret;
 
-pub use client::{kubeconfig_files, wants_color};
+pub use client::{https_proxy, kubeconfig_files, wants_color};
 
 /// The name of the installation in the default data directory, which is root's.
 const DEFAULT_INSTANCE: &str = "davit";

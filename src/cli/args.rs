@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::client::ClientCommand;
+use crate::subresources::aggregation::ServiceName;
 
 /// kubectl apply an Application; Davit builds it, runs it, and says the truth about it.
 #[derive(Debug, Parser)]
@@ -69,6 +70,18 @@ pub struct Up {
 /// `davit controller`.
 #[derive(Debug, Args)]
 pub struct InCluster {
+    /// Where the API server of the cluster forwards logs and listings to, over TLS; nothing is opened by default. The API
+    /// server must have aggregation, as clusters have.
+    #[arg(long, env = "DAVIT_API_LISTEN", value_name = "ADDRESS:PORT")]
+    pub api_listen: Option<SocketAddr>,
+    /// The Service in front of --api-listen; the controller registers it with an APIService while it runs.
+    #[arg(
+        long,
+        env = "DAVIT_API_SERVICE",
+        value_name = "NAMESPACE/NAME[:PORT]",
+        default_value = "davit-system/davit"
+    )]
+    pub api_service: ServiceName,
     /// What the controller needs.
     #[command(flatten)]
     pub controller: Controller,

@@ -57,7 +57,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Controller(args) => {
             start_log(&args.logging)?;
             let (config, _held) = Config::new(args.controller, None).map_err(anyhow::Error::new)?;
-            Ok(block_on(app::controller(config))?)
+            let aggregation = args.api_listen.map(|address| (address, args.api_service));
+            Ok(block_on(app::controller(config, aggregation))?)
         }
         Command::Client(command) => tokio::runtime::Builder::new_current_thread()
             .enable_all()

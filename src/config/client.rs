@@ -7,6 +7,8 @@
 
 use std::path::PathBuf;
 
+use crate::redact::Secret;
+
 /// The kubeconfigs that are read if the user gives none: those in `KUBECONFIG`, else `~/.kube/config`, else that of
 /// `davit up` on this machine. They need not exist.
 pub fn kubeconfig_files() -> Vec<PathBuf> {
@@ -21,6 +23,13 @@ pub fn kubeconfig_files() -> Vec<PathBuf> {
     let present = of_user.clone().filter(|file| file.exists());
     let machine = || of_machine().filter(|file| file.exists());
     present.or_else(machine).or(of_user).into_iter().collect()
+}
+
+/// The proxy for https, and the hosts that are reached without it.
+pub fn https_proxy() -> Option<(Secret, String)> {
+    let url = super::variable(["HTTPS_PROXY", "https_proxy"])?;
+    let except = super::variable(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    Some((Secret::from(url), except))
 }
 
 /// Reports whether the user lets programs use colours on a terminal.

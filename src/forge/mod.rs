@@ -14,6 +14,7 @@ mod gitlab;
 mod hook;
 pub mod http;
 mod oauth;
+pub mod onboarding;
 mod pagination;
 mod rate_limit;
 mod refusal;

@@ -22,7 +22,7 @@ use serde_json::Value;
 /// Everything that the controller asks of the API server: API group, resource, verb, and the file in src/ that does so.
 /// The test of `make test-peers` shows that a controller with exactly these rights works, and needs each of them.
 #[rustfmt::skip]
-const CALLS: [(&str, &str, &[&str], &str); 10] = [
+const CALLS: [(&str, &str, &[&str], &str); 12] = [
     ("davit.dev", "applications", &["get", "list", "watch", "patch"], "controller/watch.rs, finalizer.rs"),
     ("davit.dev", "applications/status", &["patch"], "controller/report.rs"),
     ("davit.dev", "gitproviders", &["get", "list", "watch", "patch"], "controller/git_provider.rs, finalizer.rs"),
@@ -33,6 +33,8 @@ const CALLS: [(&str, &str, &[&str], &str); 10] = [
     ("", "configmaps", &["get", "list", "watch"], "controller/watch.rs, values.rs"),
     ("", "namespaces", &["get", "list", "watch"], "controller/watch.rs, app.rs"),
     ("events.k8s.io", "events", &["create", "patch"], "controller/report.rs"),
+    ("apiregistration.k8s.io", "apiservices", &["get", "create", "patch", "delete"], "subresources/aggregation/registration.rs"),
+    ("authorization.k8s.io", "subjectaccessreviews", &["create"], "subresources/aggregation/access.rs"),
 ];
 
 fn root() -> &'static Path {

@@ -10,6 +10,7 @@
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 
+mod aggregation;
 #[path = "../common/mod.rs"]
 mod common;
 mod controller;

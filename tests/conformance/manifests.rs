@@ -9,6 +9,7 @@ use std::time::Duration;
 use davit_test_support::docker::{BASE_IMAGE, DockerScope, base_image};
 use davit_test_support::git_repo::GitRepo;
 use davit_test_support::kube_apiserver::{KubeApiserver, kubectl};
+use davit_test_support::process::Port;
 use davit_test_support::{run, try_run, unique, wait_for};
 use serde_json::{Value, json};
 
@@ -16,6 +17,14 @@ const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
 
 /// A controller that ends with the test.
 struct Controller(std::process::Child);
+
+impl Controller {
+    /// SIGTERM, and its end.
+    fn stop(&mut self) {
+        run(Command::new("kill").arg(self.0.id().to_string()));
+        assert!(self.0.wait().unwrap().success());
+    }
+}
 
 impl Drop for Controller {
     fn drop(&mut self) {
@@ -117,6 +126,20 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
         "the authorizer does not refuse: {error}"
     );
 
+    // Nothing routes to a Service here.
+    let local =
+        json!({"spec": {"type": "ExternalName", "externalName": "localhost", "selector": null}}).to_string();
+    run(server.kubectl().args([
+        "--namespace",
+        "davit-system",
+        "patch",
+        "service",
+        "davit",
+        "--patch",
+        &local,
+    ]));
+    let port = Port::take();
+
     let first = server.requests_of(ACCOUNT).len();
 
     let instance: String = unique("r").chars().filter(char::is_ascii_alphanumeric).collect();
@@ -128,6 +151,10 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
             "--allow-local-sources",
             "--instance",
             &instance,
+            "--api-listen",
+            &format!("127.0.0.1:{}", port.number()),
+            "--api-service",
+            &format!("davit-system/davit:{}", port.number()),
             "--data-dir",
         ])
         .arg(dir.path().join("data"))
@@ -137,7 +164,7 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
         .stderr(log)
         .spawn()
         .unwrap();
-    let _controller = Controller(child);
+    let mut controller = Controller(child);
     let admin = Admin {
         server: &server,
         dir: dir.path(),
@@ -168,6 +195,13 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     admin.wait("dapp/web", "/status/phase", "done");
     admin.apply(&[application("web", &spec("green"))]);
     admin.wait("dapp/web", "/status/release/active", "web-3");
+    // The API server forwards the log of a build.
+    let log = "/apis/subresources.davit.dev/v1alpha1/namespaces/default/releases/web-3/log";
+    wait_for("the API group of subresources", Duration::from_mins(1), || {
+        try_run(server.kubectl().args(["get", "--raw", log]))
+            .0
+            .then_some(())
+    });
     // A Release of a user is adopted; the oldest one is pruned.
     let manual = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release", "metadata": {"name": "by-hand"},
         "spec": {"application": "web", "type": "Redeploy"}});
@@ -218,6 +252,7 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
         .kubectl()
         .args(["delete", "gitprov", "--all", "--timeout=60s"]));
 
+    controller.stop();
     let requests = server.requests_of(ACCOUNT).split_off(first);
     let forbidden: Vec<_> = requests.iter().filter(|(.., code)| *code == 403).collect();
     assert!(forbidden.is_empty(), "refused: {forbidden:?}");
@@ -225,7 +260,10 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
         .iter()
         .map(|(verb, group, resource, _)| format!("{verb} {group} {resource}"))
         .collect();
-    let granted = granted(&server);
+    let mut granted = granted(&server);
+    // An apply that creates needs both, and is recorded as one patch.
+    let creates = "create apiregistration.k8s.io apiservices";
+    assert!(granted.remove(creates));
     let spare: Vec<_> = granted.difference(&used).collect();
     assert!(spare.is_empty(), "granted and never used: {spare:?}");
     let free: Vec<_> = used.difference(&granted).collect();

@@ -1,6 +1,7 @@
 //! What a connection to a real Gitea reaches, through the API server of `davit up`: complete, paged, and without the token.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -31,6 +32,13 @@ fn names(list: &Value) -> Vec<String> {
         .iter()
         .map(|item| item["name"].as_str().unwrap().to_owned())
         .collect()
+}
+
+/// What `davit` prints: whether it succeeded, standard output and standard error.
+fn cli(davit: &Davit, args: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
+    command.env("KUBECONFIG", davit.kubeconfig()).args(args);
+    try_run(command.args(["-n", &davit.namespace]))
 }
 
 #[test]
@@ -81,6 +89,41 @@ fn repositories_and_branches_are_listed_completely_and_the_token_stays_in_the_co
         absent.contains("(NotFound)") && absent.contains("davit/shpo"),
         "{absent}"
     );
+
+    // The commands.
+    let (_, table, _) = cli(&davit, &["repos", "gt"]);
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), MANY + 1, "{table}");
+    let words = |row: &str| row.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(rows[0]), "NAME DEFAULT BRANCH ATTRIBUTES");
+    assert!(
+        rows.iter().any(|row| words(row) == "davit/shop main private"),
+        "{table}"
+    );
+    let (_, wide, _) = cli(
+        &davit,
+        &["repos", "gitprovider/gt", "--filter", "SHOP", "-o", "wide"],
+    );
+    let clone_url = gitea.clone_url("shop");
+    assert_eq!(
+        words(wide.lines().nth(1).unwrap()),
+        format!("davit/shop main private {clone_url}")
+    );
+    assert_eq!(
+        cli(&davit, &["repos", "gt", "--filter", "shop", "-o", "name"]).1,
+        "davit/shop\n"
+    );
+    let (_, list, _) = cli(&davit, &["repos", "gt", "-o", "json"]);
+    assert_eq!(names(&serde_json::from_str(&list).unwrap()), all);
+    let (_, list, _) = cli(&davit, &["branches", "gt", "davit/shop", "-o", "name"]);
+    assert_eq!(list.lines().count(), MANY);
+    let (success, list, note) = cli(&davit, &["branches", "gt", "davit/shop", "--filter", "nothing"]);
+    assert!(
+        success && list.is_empty() && note == "No branch that contains \"nothing\" found.\n",
+        "{note}"
+    );
+    let (success, _, error) = cli(&davit, &["repos", "gtt"]);
+    assert!(!success && error.contains("did you mean \"gt\"?"), "{error}");
 
     // A user without a role, and with the one that the refusal names.
     let jane = ["--as", "jane"];

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod connect;
 mod forge;
 mod forge_responses;
 mod forges;

@@ -69,6 +69,12 @@ impl Request {
         self
     }
 
+    /// Accepts any certificate of the server.
+    pub fn insecure(mut self) -> Self {
+        self.0.arg("--insecure");
+        self
+    }
+
     /// Trusting only the authority in this PEM file.
     pub fn ca(mut self, file: &Path) -> Self {
         self.0.arg("--cacert").arg(file);

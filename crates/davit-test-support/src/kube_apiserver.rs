@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::http::request;
 use super::peers;
 use super::process::{Daemon, Port, User, command};
+use super::tls::TestCa;
 
 /// The token of [`KubeApiserver::kubeconfig`], a member of `system:masters`.
 const ADMIN_TOKEN: &str = "admin-token-6f0d";
@@ -72,6 +73,22 @@ impl KubeApiserver {
             .arg(format!("--service-account-signing-key-file={}", path("sa.key")))
             // Without the controller that makes the default service accounts, no pod would be admitted.
             .arg("--disable-admission-plugins=ServiceAccount");
+        // A front proxy, so that the API server forwards API groups to extension servers.
+        let authority = TestCa::new(root);
+        let (certificate, key) = authority.client("front-proxy-client");
+        std::fs::write(root.join("proxy.crt"), certificate).unwrap();
+        std::fs::write(root.join("proxy.key"), key).unwrap();
+        serve
+            .arg(format!(
+                "--requestheader-client-ca-file={}",
+                authority.ca_file.display()
+            ))
+            .arg("--requestheader-allowed-names=front-proxy-client")
+            .arg("--requestheader-username-headers=X-Remote-User")
+            .arg("--requestheader-group-headers=X-Remote-Group")
+            .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
+            .arg(format!("--proxy-client-cert-file={}", path("proxy.crt")))
+            .arg(format!("--proxy-client-key-file={}", path("proxy.key")));
         if audited {
             let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
             std::fs::write(root.join("audit.yaml"), policy).unwrap();

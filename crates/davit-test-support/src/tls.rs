@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 
 /// The authority's certificate and a server certificate for `127.0.0.1` and `localhost`, as PEM files.
 pub struct TestCa {
@@ -14,6 +17,7 @@ pub struct TestCa {
     pub cert_file: PathBuf,
     /// The server's key.
     pub key_file: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl TestCa {
@@ -49,6 +53,17 @@ impl TestCa {
             cert_file: file("server.pem", &cert.pem()),
             key_file: file("server.key", &server_key.serialize_pem()),
             ca_pem,
+            issuer,
         }
+    }
+
+    /// A certificate and its key, as PEM text, for a client with this common name.
+    pub fn client(&self, common_name: &str) -> (String, String) {
+        let mut client = CertificateParams::default();
+        client.distinguished_name.push(DnType::CommonName, common_name);
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = client.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
     }
 }

@@ -79,6 +79,14 @@ pub fn application(text: &str) -> Result<String, String> {
     name(text, "Application", &["application", "applications", "dapp"])
 }
 
+/// Reads the name of a GitProvider.
+///
+/// # Errors
+/// The text names an object of another kind.
+pub fn provider(text: &str) -> Result<String, String> {
+    name(text, "GitProvider", &["gitprovider", "gitproviders", "gitprov"])
+}
+
 /// Reads the name or the number of a Release: `shop-11`, `11` or `release/shop-11`.
 ///
 /// # Errors

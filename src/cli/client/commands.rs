@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::args::{Connection, Output, Wait, application, release};
+use super::subresource_args::{Branches, Connect, Logs, Repos};
 
 /// Commands for daily use. They also work as `kubectl davit COMMAND`.
 #[derive(Debug, Subcommand)]
@@ -68,6 +69,29 @@ pub enum ClientCommand {
   davit clear shop
   davit clear shop --dry-run    # only list them")]
     Clear(Clear),
+    /// Show the output of an Application's containers, or the log of a build.
+    #[command(after_help = "Examples:
+  davit logs shop -f                 # all replicas, also later ones
+  davit logs shop --tail 20 --since 1h --timestamps
+  davit logs shop --previous         # before the last start of each container
+  davit logs shop --build -f         # the build of the newest Release")]
+    Logs(Logs),
+    /// Connect a forge: create its Secret and its GitProvider.
+    #[command(after_help = "Examples:
+  davit connect github --organization acme -n platform        # registers an App in a browser
+  davit connect github -o yaml -n platform > provider.yaml    # for a GitOps repository
+  davit connect gitlab --token-stdin --group acme < token
+  davit connect gitea --url https://git.example.com < token")]
+    Connect(Connect),
+    /// List the repositories that a GitProvider reaches.
+    #[command(after_help = "Examples:
+  davit repos acme -n platform
+  davit repos acme --filter shop -o name")]
+    Repos(Repos),
+    /// List the branches of a repository that a GitProvider reaches.
+    #[command(after_help = "Examples:
+  davit branches acme acme/shop -n platform")]
+    Branches(Branches),
     /// Inspect a directory and write the Application for it.
     #[command(after_help = "Examples:
   davit init                    # writes application.yaml

@@ -1,21 +1,28 @@
 //! The commands that need only the API server: those of daily use.
 
+mod app_registration;
 pub mod args;
 mod cancel;
 mod changes;
 pub mod commands;
 mod complete;
 mod connect;
+mod connect_forge;
 mod deploy;
 mod follow;
 mod history;
 mod init;
+mod listing;
+mod log_lines;
+mod logs;
 mod lookup;
 mod nearest;
 mod output;
 mod pick;
 mod release_wait;
 mod status;
+mod subresource;
+pub mod subresource_args;
 mod terminal;
 mod times;
 
@@ -41,6 +48,10 @@ pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Fail
         ClientCommand::Suspend(args) => Box::pin(changes::suspend(args)).await,
         ClientCommand::Resume(args) => Box::pin(changes::resume(args)).await,
         ClientCommand::Clear(args) => Box::pin(history::clear(args)).await,
+        ClientCommand::Connect(args) => Box::pin(connect_forge::connect(args)).await,
+        ClientCommand::Logs(args) => Box::pin(logs::logs(args)).await,
+        ClientCommand::Repos(args) => Box::pin(listing::repos(args)).await,
+        ClientCommand::Branches(args) => Box::pin(listing::branches(args)).await,
         ClientCommand::Init(args) => init::init(&args),
         ClientCommand::Complete(args) => Box::pin(complete::complete(root, &args.words)).await,
     }

@@ -50,6 +50,19 @@ pub fn say(line: impl AsRef<str>) -> Result<(), Failure> {
     Ok(writeln!(io::stdout(), "{}", line.as_ref())?)
 }
 
+/// Writes text to standard output.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn write(text: &str) -> Result<(), Failure> {
+    Ok(write!(io::stdout(), "{text}")?)
+}
+
+/// Writes a line to standard error, where it is no part of the data.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Returns a name as kubectl prints it: `release.davit.dev/shop-12`.
 pub fn full_name<K: Resource<DynamicType = ()>>(object: &K) -> String {
     let kind = K::kind(&()).to_lowercase();
@@ -72,7 +85,10 @@ where
 }
 
 /// Writes an object or a list as JSON or YAML, without managed fields, as kubectl does.
-fn serialized(format: Format, mut value: Value) -> Result<(), Failure> {
+///
+/// # Errors
+/// Standard output is closed.
+pub fn serialized(format: Format, mut value: Value) -> Result<(), Failure> {
     let hide = |object: &mut Value| {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
@@ -180,7 +196,7 @@ async fn list_sorted(
             format!("{} namespace", cluster.namespace)
         };
         // As kubectl: standard output has data only.
-        let _ = writeln!(io::stderr(), "No resources found in {place}.");
+        note(&format!("No resources found in {place}."));
         return Ok(());
     }
     let wide = format == Some(Format::Wide);
@@ -220,7 +236,7 @@ fn text_of(cell: &Value) -> String {
 }
 
 /// Returns rows below their heads; on a terminal that is too narrow for them, one line for each cell.
-fn columns(terminal: &Terminal, head: &[String], rows: &[Vec<String>]) -> String {
+pub fn columns(terminal: &Terminal, head: &[String], rows: &[Vec<String>]) -> String {
     let length = |text: &String| text.chars().count();
     let widths: Vec<usize> = (0..head.len())
         .map(|at| {

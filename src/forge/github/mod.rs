@@ -299,7 +299,7 @@ impl GitHub {
 }
 
 /// The address of the API, and whether GitHub itself runs it.
-fn api_address(web: &Url) -> (String, bool) {
+pub(super) fn api_address(web: &Url) -> (String, bool) {
     match web.host_str().unwrap_or_default() {
         "github.com" | "www.github.com" => ("https://api.github.com".to_owned(), true),
         host if host.ends_with(".ghe.com") => (format!("https://api.{host}"), true),

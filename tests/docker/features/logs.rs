@@ -1,7 +1,7 @@
 //! Logs through the API server of a real `davit up`: of containers and of builds, live and afterwards.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 
 use super::*;
@@ -77,6 +77,16 @@ impl Drop for Follower {
     }
 }
 
+/// What `davit logs` prints: whether it succeeded, standard output and standard error.
+fn cli(davit: &Davit, args: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
+    command
+        .env("KUBECONFIG", davit.kubeconfig())
+        .arg("logs")
+        .args(args);
+    try_run(command.args(["-n", &davit.namespace]))
+}
+
 /// Prints whatever a test writes into `/say` of the container.
 const ECHOES: &str = "echo \"key=$KEY\"; echo oops >&2; while :; do if [ -e /say ]; then mv /say /said; cat /said; fi; usleep 50000; done";
 
@@ -123,6 +133,47 @@ fn log_of_replicas_is_merged_masked_and_followed_into_the_next_release() {
     assert!(last.starts_with("hello ") && last.lines().count() == 1, "{last}");
     let since = format!("applications/shop/log?sinceTime={}", times[4]);
     assert_eq!(log(&davit, &since), "hello 1\n");
+
+    // The command.
+    let (_, printed, _) = cli(&davit, &["shop"]);
+    assert_eq!(printed, log(&davit, "applications/shop/log?prefix=true"));
+    let (_, printed, _) = cli(
+        &davit,
+        &[
+            "dapp/shop",
+            "--replica",
+            "shop-1.0",
+            "--tail",
+            "1",
+            "--since",
+            "1h",
+        ],
+    );
+    assert_eq!(
+        printed,
+        log(&davit, "applications/shop/log?replica=shop-1.0&tailLines=1")
+    );
+    let (_, printed, _) = cli(&davit, &["shop", "--timestamps", "--replica", "shop-1.0"]);
+    assert_eq!(
+        printed,
+        log(&davit, "applications/shop/log?replica=shop-1.0&timestamps=true")
+    );
+    let (_, printed, _) = cli(&davit, &["shop", "--color", "always"]);
+    assert!(printed.starts_with("\u{1b}[36m[shop-1."), "{printed}");
+    for (args, expected) in [
+        (&["shpo"][..], "did you mean \"shop\"?"),
+        (
+            &["shop", "--replica", "shop-1.9"],
+            "Application \"shop\" has shop-1.0, shop-1.1",
+        ),
+        (
+            &["shop", "--build", "--release", "shop-9"],
+            "did you mean \"shop-1\"?",
+        ),
+    ] {
+        let (success, _, error) = cli(&davit, args);
+        assert!(!success && error.contains(expected), "{args:?}: {error}");
+    }
 
     // The containers of the next release are followed as they start.
     davit.patch(
@@ -181,6 +232,7 @@ fn log_of_a_build_is_followed_live_and_kept_over_a_restart() {
     for number in 1..=4 {
         assert!(kept.contains(&format!("step-{number}\n")), "{kept}");
     }
+    assert_eq!(cli(&davit, &["shop", "--build"]).1, kept);
     assert!(kept.ends_with(&log(&davit, "releases/shop-1/log?tailLines=1")));
 }
 

@@ -1,0 +1,160 @@
+//! `davit logs`: the output of an Application's containers, or the log of a build.
+
+use std::io::{self, Write as _};
+
+use futures::{AsyncBufRead, AsyncBufReadExt as _};
+
+use super::connect::{Access, Cluster};
+use super::log_lines::{Painter, Seen, Split};
+use super::output::note;
+use super::subresource::{self, encoded};
+use super::subresource_args::Logs;
+use crate::cli::failure::Failure;
+
+/// The pause before a log that ended early is continued.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+/// How many times in a row continuing may fail.
+const ATTEMPTS: u32 = 30;
+
+/// `davit logs`.
+///
+/// # Errors
+/// The Application or the log does not exist, or the API server does not answer or refuses.
+pub async fn logs(args: Logs) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    let app = cluster.application(&args.application).await?;
+    if args.build {
+        let status = app.status.as_ref();
+        let newest = status.and_then(|status| status.release.as_ref()?.latest.clone());
+        let Some(release) = args.release.clone().or(newest) else {
+            let message = format!(
+                "Application {:?} has no Release yet: davit status {0} shows why",
+                args.application
+            );
+            return Err(Failure::new(message));
+        };
+        return build_log(&cluster, &args, &release).await;
+    }
+    let prefix = args.prefix || (args.replica.is_none() && app.spec.replicas > 1);
+    container_log(&cluster, &args, prefix).await
+}
+
+async fn open(
+    cluster: &Cluster,
+    path: &str,
+) -> Result<Result<impl AsyncBufRead + Unpin + use<>, Failure>, Failure> {
+    let request = http::Request::get(path).body(Vec::new());
+    let request = request.map_err(|error| Failure::new(format!("cannot ask for {path}: {error}")))?;
+    let opened = cluster.client.request_stream(request).await;
+    Ok(opened
+        .map(Box::pin)
+        .map_err(|error| cluster.refused(&error, Access::View)))
+}
+
+/// Copies the log of a build. A followed log that ends early is continued where it ended.
+async fn build_log(cluster: &Cluster, args: &Logs, release: &str) -> Result<(), Failure> {
+    let mut path = subresource::path(&cluster.namespace, "releases", release, "log");
+    path.push_str(&format!("?follow={}", args.follow));
+    if let Some(tail) = args.tail {
+        path.push_str(&format!("&tailLines={tail}"));
+    }
+    let mut log = open(cluster, &path).await??;
+    let mut output = io::stdout();
+    loop {
+        let read = log.fill_buf().await.map_err(|error| lost(&error))?;
+        if read.is_empty() {
+            return Ok(());
+        }
+        output.write_all(read)?;
+        output.flush()?;
+        let length = read.len();
+        log.consume_unpin(length);
+    }
+}
+
+/// Prints the lines of containers. A followed log that ends early is continued after the last line of each replica.
+async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(), Failure> {
+    let base = subresource::path(&cluster.namespace, "applications", &args.application, "log");
+    // Replica and time tell where each log ended.
+    let mut first = format!(
+        "{base}?prefix=true&timestamps=true&follow={}&previous={}",
+        args.follow, args.previous
+    );
+    if let Some(replica) = &args.replica {
+        first.push_str(&format!("&replica={}", encoded(replica)));
+    }
+    let mut path = first.clone();
+    if let Some(tail) = args.tail {
+        path.push_str(&format!("&tailLines={tail}"));
+    }
+    if let Some(since) = &args.since {
+        path.push_str(&format!("&sinceSeconds={}", since.get().as_secs().max(1)));
+    }
+    let mut seen = Seen::default();
+    let mut painter = Painter::new(cluster.terminal, prefix, args.timestamps);
+    let mut failures = 0;
+    loop {
+        let problem = match open(cluster, &path).await? {
+            Ok(log) => match print(log, &mut seen, &mut painter, &mut failures).await? {
+                None => return Ok(()),
+                Some(problem) => problem,
+            },
+            Err(failure) if seen.is_empty() && failures == 0 => return Err(failure),
+            Err(failure) => failure,
+        };
+        failures += 1;
+        if !args.follow || failures > ATTEMPTS {
+            return Err(problem);
+        }
+        let after = seen.earliest();
+        note(&format!(
+            "{}; continuing",
+            problem.message().trim_start_matches("error: ")
+        ));
+        tokio::time::sleep(PAUSE).await;
+        path.clone_from(&first);
+        match after {
+            Some(time) => path.push_str(&format!("&sinceTime={}", encoded(time))),
+            None => path.push_str("&tailLines=0"),
+        }
+    }
+}
+
+/// Prints until the end; returns why the log ended early, if it did.
+async fn print(
+    mut log: impl AsyncBufRead + Unpin,
+    seen: &mut Seen,
+    painter: &mut Painter,
+    failures: &mut u32,
+) -> Result<Option<Failure>, Failure> {
+    let mut split = Split::default();
+    let mut output = io::stdout();
+    let mut text = Vec::new();
+    loop {
+        let read = match log.fill_buf().await {
+            Ok(read) => read,
+            Err(error) => return Ok(Some(lost(&error))),
+        };
+        if read.is_empty() {
+            return Ok(None);
+        }
+        *failures = 0;
+        for line in split.push(read) {
+            if seen.is_new(&line) {
+                painter.paint(&line, &mut text);
+            }
+        }
+        output.write_all(&text)?;
+        output.flush()?;
+        text.clear();
+        let length = read.len();
+        log.consume_unpin(length);
+    }
+}
+
+fn lost(error: &io::Error) -> Failure {
+    Failure::new(format!(
+        "the connection to the API server was lost: {}",
+        crate::error::chain(error)
+    ))
+}

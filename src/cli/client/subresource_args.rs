@@ -1,0 +1,122 @@
+//! The arguments of the commands that read subresources, and of `davit connect`.
+
+use clap::Args;
+
+use super::args::{Connection, Output, application, provider};
+use crate::api::Duration;
+use crate::forge::onboarding::ForgeName;
+
+/// `davit logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The Application.
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: String,
+    /// Show the log of the newest Release's build.
+    #[arg(long)]
+    pub build: bool,
+    /// With --build: show the log of this Release.
+    #[arg(long, value_name = "RELEASE", requires = "build")]
+    pub release: Option<String>,
+    /// Continue with what is written from now on, also by replicas that start later.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Show at most this many lines of the end of each log. Default: all.
+    #[arg(long, value_name = "NUMBER")]
+    pub tail: Option<u64>,
+    /// Show only lines that are not older, such as 30s or 2h.
+    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, conflicts_with = "build")]
+    pub since: Option<Duration>,
+    /// Begin each line with its time.
+    #[arg(long, conflicts_with = "build")]
+    pub timestamps: bool,
+    /// Show one replica: RELEASE.NUMBER as in the prefix of a line, or the name or ID of a container.
+    #[arg(long, value_name = "REPLICA", conflicts_with = "build")]
+    pub replica: Option<String>,
+    /// Show the output from before the last start of each container.
+    #[arg(short, long, conflicts_with_all = ["build", "follow"])]
+    pub previous: bool,
+    /// Begin each line with the name of its replica. Default: if the Application has several.
+    #[arg(long, conflicts_with = "build")]
+    pub prefix: bool,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `davit connect`.
+#[derive(Debug, Args)]
+pub struct Connect {
+    /// The forge.
+    #[arg(value_name = "FORGE")]
+    pub forge: ForgeName,
+    /// The name of the GitProvider and of its Secret. Default: that of the forge.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The address of the forge as in a browser. Default: the hosted one, if there is one.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The organization that shall own the App. Default: the account of the browser.
+    #[arg(long, value_name = "NAME")]
+    pub organization: Option<String>,
+    /// List only the projects of this group.
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// The workspace of the repositories.
+    #[arg(long, value_name = "WORKSPACE")]
+    pub workspace: Option<String>,
+    /// The e-mail address of the account, if the token is an API token.
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// Read a token from standard input. A forge without Apps always does.
+    #[arg(long)]
+    pub token_stdin: bool,
+    /// Let Applications of all namespaces use the connection.
+    #[arg(long)]
+    pub all_namespaces: bool,
+    /// The form of the output: with yaml or json the objects are printed and not created.
+    #[command(flatten)]
+    pub output: Output,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `davit repos`.
+#[derive(Debug, Args)]
+pub struct Repos {
+    /// The GitProvider.
+    #[arg(value_name = "PROVIDER", value_parser = provider)]
+    pub provider: String,
+    /// What is shown.
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// `davit branches`.
+#[derive(Debug, Args)]
+pub struct Branches {
+    /// The GitProvider.
+    #[arg(value_name = "PROVIDER", value_parser = provider)]
+    pub provider: String,
+    /// The repository, as `davit repos` prints it: OWNER/NAME, at a GitLab with all groups.
+    #[arg(value_name = "REPOSITORY")]
+    pub repository: String,
+    /// What is shown.
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// What both lists have in common.
+#[derive(Debug, Args)]
+pub struct Listing {
+    /// Show only names that contain this text; letter case is ignored.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// The form of the output.
+    #[command(flatten)]
+    pub output: Output,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
