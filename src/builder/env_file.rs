@@ -40,6 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a shell is what reads the file")]
     fn shell_reads_every_value_back() {
         let values = [
             "plain",

@@ -158,10 +158,9 @@ impl Explain for BuildError {
         match self {
             Self::Push(error) => error.reason(),
             Self::Pull(error) => error.reason(),
-            Self::NotDetected(_) => Reason::BuildTypeNotDetected,
+            Self::NotDetected(_) | Self::NoBuildpack { .. } => Reason::BuildTypeNotDetected,
             Self::PathNotFound { reason, .. } => *reason,
             Self::PathEscapes { .. } => Reason::PathEscapes,
-            Self::NoBuildpack { .. } => Reason::BuildTypeNotDetected,
             Self::FileName(_)
             | Self::ControlFile { .. }
             | Self::Failed(_)

@@ -12,6 +12,7 @@ use super::step::Step;
 
 /// One call of a trait or of the API server.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few exist at a time, and for a moment")]
 pub enum Action {
     /// Gives a number to a Release that a user created.
     Number {

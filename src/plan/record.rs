@@ -17,6 +17,7 @@ use super::{release_status, restart, rollback, trigger};
 
 /// The result of an action.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few exist at a time, and for a moment")]
 pub enum ActionResult {
     /// The action was carried out.
     Done,

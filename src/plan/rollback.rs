@@ -128,6 +128,7 @@ pub fn desired(
             submodules: false,
             tag: None,
             unwatched: None,
+            skipped: false,
         },
         inputs,
         build: None,

@@ -153,6 +153,7 @@ pub struct JobView {
 
 /// How a job stands.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one exists for each job")]
 pub enum JobState {
     /// Waits for a place; 1 is next.
     Queued {

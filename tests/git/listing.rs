@@ -1,5 +1,8 @@
 //! What a connection to a real Gitea reaches, through the API server of `davit up`: complete, paged, and without the token.
 
+#![allow(clippy::disallowed_methods, reason = "a test starts the program")]
+#![allow(clippy::too_many_lines, reason = "one Gitea is filled once")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 

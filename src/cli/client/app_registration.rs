@@ -80,8 +80,7 @@ pub fn forge_failure(error: &(impl crate::error::Explain + 'static)) -> Failure 
 }
 
 fn random() -> String {
-    let bytes: [u8; 16] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// The lines of standard input that are not empty.

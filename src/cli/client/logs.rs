@@ -1,5 +1,6 @@
 //! `davit logs`: the output of an Application's containers, or the log of a build.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use futures::{AsyncBufRead, AsyncBufReadExt as _};
@@ -54,9 +55,9 @@ async fn open(
 /// Copies the log of a build. A followed log that ends early is continued where it ended.
 async fn build_log(cluster: &Cluster, args: &Logs, release: &str) -> Result<(), Failure> {
     let mut path = subresource::path(&cluster.namespace, "releases", release, "log");
-    path.push_str(&format!("?follow={}", args.follow));
+    let _ = write!(path, "?follow={}", args.follow);
     if let Some(tail) = args.tail {
-        path.push_str(&format!("&tailLines={tail}"));
+        let _ = write!(path, "&tailLines={tail}");
     }
     let mut log = open(cluster, &path).await??;
     let mut output = io::stdout();
@@ -81,14 +82,14 @@ async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(
         args.follow, args.previous
     );
     if let Some(replica) = &args.replica {
-        first.push_str(&format!("&replica={}", encoded(replica)));
+        let _ = write!(first, "&replica={}", encoded(replica));
     }
     let mut path = first.clone();
     if let Some(tail) = args.tail {
-        path.push_str(&format!("&tailLines={tail}"));
+        let _ = write!(path, "&tailLines={tail}");
     }
     if let Some(since) = &args.since {
-        path.push_str(&format!("&sinceSeconds={}", since.get().as_secs().max(1)));
+        let _ = write!(path, "&sinceSeconds={}", since.get().as_secs().max(1));
     }
     let mut seen = Seen::default();
     let mut painter = Painter::new(cluster.terminal, prefix, args.timestamps);
@@ -114,7 +115,9 @@ async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(
         tokio::time::sleep(PAUSE).await;
         path.clone_from(&first);
         match after {
-            Some(time) => path.push_str(&format!("&sinceTime={}", encoded(time))),
+            Some(time) => {
+                let _ = write!(path, "&sinceTime={}", encoded(time));
+            }
             None => path.push_str("&tailLines=0"),
         }
     }

@@ -1,6 +1,7 @@
 //! Paths in the API group of subresources.
 
 use crate::subresources::{GROUP, VERSION};
+use std::fmt::Write as _;
 
 /// The path of a subresource.
 pub fn path(namespace: &str, resource: &str, name: &str, subresource: &str) -> String {
@@ -15,7 +16,7 @@ pub fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -68,9 +68,11 @@ pub async fn serve(
 
 /// Registers once the API server's way to sign in is known, and again if the registration was changed.
 async fn keep(registration: &Registration, mut proxy: watch::Receiver<Option<Arc<FrontProxy>>>) {
-    let known = proxy.wait_for(Option::is_some).await.is_ok();
+    if proxy.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
     let mut was_registered = false;
-    while known {
+    loop {
         match registration.ensure().await {
             Ok(()) => {
                 if !was_registered {
