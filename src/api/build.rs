@@ -203,11 +203,11 @@ pub struct Railpack {
 pub struct HerokuBuildpacks {
     /// The version of the builder `heroku/builder`. Default `24`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9A-Za-z][0-9A-Za-z._-]*$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9A-Za-z.+-]+$"))]
     pub version: Option<String>,
     /// Another builder image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9][^\s]*$"))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^-\s][^\s]*$"))]
     pub builder: Option<String>,
 }
 
@@ -226,7 +226,7 @@ impl HerokuBuildpacks {
 pub struct PaketoBuildpacks {
     /// The builder image. Default `paketobuildpacks/builder-jammy-base`.
     #[serde(default = "paketo")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9][^\s]*$"))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^-\s][^\s]*$"))]
     pub builder: String,
 }
 
