@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a shell is what reads the file")]
+    #[expect(clippy::disallowed_methods, reason = "a test reads the file with a shell")]
     fn shell_reads_every_value_back() {
         let values = [
             "plain",

@@ -137,10 +137,7 @@ impl BuilderImage {
         };
         let platform_api =
             platform_api(&metadata).map_err(|why| refuse(format!("{why} of the builder {name}")))?;
-        let run = metadata
-            .images
-            .first()
-            .map_or(&metadata.stack.run_image, |first| first);
+        let run = metadata.images.first().unwrap_or(&metadata.stack.run_image);
         if run.image.is_empty() {
             return Err(refuse(format!("the builder {name} names no run image")));
         }
