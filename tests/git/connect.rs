@@ -1,6 +1,8 @@
 //! `davit connect`: an App that is registered in a browser, with a stand-in of GitHub that knows one code; a token at a real
 //! Gitea.
 
+#![allow(clippy::disallowed_methods, reason = "the tests type commands")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,11 @@
 //! What a connection to a real Gitea reaches, through the API server of `davit up`: complete, paged, and without the token.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    reason = "a test tells one story from its beginning to its end"
+)]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 

@@ -20,7 +20,7 @@ pub async fn repos(args: Repos) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.listing.connection).await?;
     let path = subresource::path(&cluster.namespace, "gitproviders", &args.provider, "repositories");
     let all = all(&cluster, &path, "repositories", &args.listing).await?;
-    show(&cluster, &args.listing, "RepositoryList", all, |format, item| {
+    show(&cluster, &args.listing, "RepositoryList", &all, |format, item| {
         let text = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
         let flags = [("private", "private"), ("archived", "archived")];
         let flags = flags
@@ -49,7 +49,7 @@ pub async fn branches(args: Branches) -> Result<(), Failure> {
     let repository = url::form_urlencoded::byte_serialize(args.repository.as_bytes()).collect::<String>();
     let path = format!("{path}?repository={repository}");
     let all = all(&cluster, &path, "branches", &args.listing).await?;
-    show(&cluster, &args.listing, "BranchList", all, |_, item| {
+    show(&cluster, &args.listing, "BranchList", &all, |_, item| {
         vec![item["name"].as_str().unwrap_or_default().to_owned()]
     })
 }
@@ -99,7 +99,7 @@ fn show(
     cluster: &Cluster,
     listing: &Listing,
     kind: &str,
-    items: Vec<Value>,
+    items: &[Value],
     cells: impl Fn(Option<Format>, &Value) -> Vec<String>,
 ) -> Result<(), Failure> {
     let format = listing.output.format;

@@ -1,5 +1,7 @@
 //! Logs through the API server of a real `davit up`: of containers and of builds, live and afterwards.
 
+#![allow(clippy::disallowed_methods, reason = "the tests type commands")]
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
