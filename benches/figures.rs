@@ -16,6 +16,9 @@ mod common;
 #[path = "../tests/in_process/controller/harness.rs"]
 mod harness;
 
+#[path = "figures/deliveries.rs"]
+mod deliveries;
+
 use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -41,6 +44,7 @@ fn main() {
         ("handover", handover),
         ("pass", pass),
         ("idle", idle),
+        ("deliveries", deliveries::deliveries),
     ] {
         if wanted.is_empty() || wanted.iter().any(|it| it == name) {
             bench();

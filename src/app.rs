@@ -233,13 +233,18 @@ async fn work(
         environment: proxy_environment(config),
         ..GitOptions::new(config.data_dir.join("cache/git"), std::env::current_exe()?)
     })?;
-    let options = BuilderOptions {
+    let mut options = BuilderOptions {
         installation: installation.clone(),
+        key: config.key.clone(),
         registries: RegistryOptions {
             plain_http: config.insecure_registries.clone(),
         },
         ..BuilderOptions::at(place(host), &config.instance)
     };
+    options.railpack.home = config.data_dir.join("cache/railpack");
+    if let Some(program) = &config.railpack {
+        options.railpack.program = program.into();
+    }
     let builder = DockerBuilder::new(docker.clone(), options);
     let tools = Tools {
         git: Arc::new(git),

@@ -69,6 +69,8 @@ pub struct Config {
     pub registry_config: Option<PathBuf>,
     /// The registries where images are deleted over plain HTTP.
     pub insecure_registries: Vec<String>,
+    /// The railpack program; `None` to look it up.
+    pub railpack: Option<PathBuf>,
     /// file:// and loopback http:// sources are allowed.
     pub allow_local_sources: bool,
     /// `HTTPS_PROXY`, for forges and Git. It may hold a password.
@@ -148,6 +150,7 @@ impl Config {
             registry,
             registry_config,
             insecure_registry,
+            railpack,
             allow_local_sources,
         } = args;
         let default_dir = default_data_dir();
@@ -209,6 +212,7 @@ impl Config {
             registry,
             registry_config,
             insecure_registries: insecure_registry,
+            railpack,
             allow_local_sources,
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),

@@ -277,8 +277,8 @@ pub struct ResolvedSource {
     /// The tag that names the commit, with `trigger.on: Tag`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Of an Application's: the newest commit, if it changes nothing in `trigger.watchPaths` and no release was created for
-    /// it.
+    /// Of an Application's: the newest commit, if no release was created for it because it changes nothing in
+    /// `trigger.watchPaths` or its message has a marker such as `[skip ci]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwatched_revision: Option<String>,
     /// Of an Application's: the newest generation of its spec that has this source.

@@ -14,16 +14,17 @@ use super::values::{Duration, Later, LocalRef, is_false};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.dockerfile), has(self.static), has(self.nixpacks), has(self.railpack), has(self.herokuBuildpacks), has(self.paketoBuildpacks)].filter(x, x).size() <= 1")
-        .message("at most one of dockerfile, static, railpack may be set").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.nixpacks) && !has(self.herokuBuildpacks) && !has(self.paketoBuildpacks)")
-        .message("nixpacks, herokuBuildpacks and paketoBuildpacks are not in this version of Davit yet: use dockerfile, static or railpack").reason(Reason::FieldValueForbidden),
+        .message("at most one of dockerfile, static, railpack, herokuBuildpacks, paketoBuildpacks may be set").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.nixpacks)")
+        .message("nixpacks is not in this version of Davit yet: use railpack, its successor").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.static) || ((!has(self.args) || self.args.size() == 0) && (!has(self.secrets) || self.secrets.size() == 0))")
         .message("args and secrets do nothing with static, which runs no build steps: leave them out, or use dockerfile").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.pullSecretRef) || !has(self.static) || has(self.static.image)")
         .message("pullSecretRef does nothing with static without image, which pulls nothing: leave it out").reason(Reason::FieldValueForbidden).field_path(".pullSecretRef"),
     validation = Rule::new("!has(self.resources)")
         .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.envFile)").message("envFile is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.envFile) || !self.envFile || !has(self.static)")
+        .message("envFile does nothing with static, which runs no build steps: leave it out").reason(Reason::FieldValueForbidden).field_path(".envFile"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
         .message("timeout must be longer than 0s: leave it out for 30m").reason(Reason::FieldValueInvalid).field_path(".timeout")
 )]
@@ -43,25 +44,26 @@ pub struct Build {
     /// Whatever railpack recognises: Node, Python, Go, PHP, Ruby, Java, Rust and more. Needs the program `railpack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub railpack: Option<Railpack>,
-    /// Not in this version yet.
+    /// A builder of Heroku's Cloud Native Buildpacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heroku_buildpacks: Option<Later>,
-    /// Not in this version yet.
+    pub heroku_buildpacks: Option<HerokuBuildpacks>,
+    /// A builder of Paketo's Cloud Native Buildpacks, or any other builder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paketo_buildpacks: Option<Later>,
-    /// Build arguments: visible in the image's history, so no place for secrets. A Dockerfile and railpack take them.
+    pub paketo_buildpacks: Option<PaketoBuildpacks>,
+    /// Build arguments: visible in the image's history, so no place for secrets. A Dockerfile and railpack take them; buildpacks get them as variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub args: Vec<EnvVar>,
-    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME` (with railpack as variables of its commands), never the image.
+    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME` (with railpack and buildpacks as variables of its commands), never the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub secrets: Vec<EnvVar>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub env_file: Option<bool>,
+    /// Write the environment of the containers as `.env` into the build context: a `COPY .` puts it into the image, Secrets
+    /// included. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub env_file: bool,
     /// The Secret of type `kubernetes.io/dockerconfigjson` with credentials for base images in private registries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_secret_ref: Option<LocalRef>,
@@ -87,6 +89,10 @@ pub enum BuildKind<'a> {
     Static(&'a StaticSite),
     /// `spec.build.railpack`.
     Railpack(&'a Railpack),
+    /// `spec.build.herokuBuildpacks`.
+    HerokuBuildpacks(&'a HerokuBuildpacks),
+    /// `spec.build.paketoBuildpacks`.
+    PaketoBuildpacks(&'a PaketoBuildpacks),
 }
 
 impl BuildKind<'_> {
@@ -96,6 +102,8 @@ impl BuildKind<'_> {
             Self::Dockerfile(_) => "dockerfile",
             Self::Static(_) => "static",
             Self::Railpack(_) => "railpack",
+            Self::HerokuBuildpacks(_) => "herokuBuildpacks",
+            Self::PaketoBuildpacks(_) => "paketoBuildpacks",
         }
     }
 }
@@ -110,8 +118,8 @@ impl Build {
             static_site,
             nixpacks: None | Some(Later(_)),
             railpack,
-            heroku_buildpacks: None | Some(Later(_)),
-            paketo_buildpacks: None | Some(Later(_)),
+            heroku_buildpacks,
+            paketo_buildpacks,
             args: _,
             secrets: _,
             env_file: _,
@@ -124,24 +132,22 @@ impl Build {
         dockerfile
             .or_else(|| static_site.as_ref().map(BuildKind::Static))
             .or_else(|| railpack.as_ref().map(BuildKind::Railpack))
+            .or_else(|| heroku_buildpacks.as_ref().map(BuildKind::HerokuBuildpacks))
+            .or_else(|| paketo_buildpacks.as_ref().map(BuildKind::PaketoBuildpacks))
     }
 
     /// Returns the settings of every build type by the name of its field.
-    pub fn types(&self) -> [(&'static str, serde_json::Value); 3] {
+    pub fn types(&self) -> [(&'static str, serde_json::Value); 5] {
         // Part of a spec that was read from JSON, so writing it as JSON cannot fail.
+        fn json(settings: &impl Serialize) -> serde_json::Value {
+            serde_json::to_value(settings).unwrap_or_default()
+        }
         [
-            (
-                "dockerfile",
-                serde_json::to_value(&self.dockerfile).unwrap_or_default(),
-            ),
-            (
-                "static",
-                serde_json::to_value(&self.static_site).unwrap_or_default(),
-            ),
-            (
-                "railpack",
-                serde_json::to_value(&self.railpack).unwrap_or_default(),
-            ),
+            ("dockerfile", json(&self.dockerfile)),
+            ("static", json(&self.static_site)),
+            ("railpack", json(&self.railpack)),
+            ("herokuBuildpacks", json(&self.heroku_buildpacks)),
+            ("paketoBuildpacks", json(&self.paketo_buildpacks)),
         ]
     }
 }
@@ -185,6 +191,53 @@ pub struct Railpack {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9A-Za-z.+-]+$"))]
     pub version: Option<String>,
+}
+
+/// Builds with Heroku's Cloud Native Buildpacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.version) || !has(self.builder)")
+        .message("set version, or builder with another image, not both").reason(Reason::FieldValueInvalid)
+)]
+pub struct HerokuBuildpacks {
+    /// The version of the builder `heroku/builder`. Default `24`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9A-Za-z][0-9A-Za-z._-]*$"))]
+    pub version: Option<String>,
+    /// Another builder image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9][^\s]*$"))]
+    pub builder: Option<String>,
+}
+
+impl HerokuBuildpacks {
+    /// Returns the builder image.
+    pub fn image(&self) -> String {
+        let version = self.version.as_deref().unwrap_or("24");
+        let image = self.builder.clone();
+        image.unwrap_or_else(|| format!("heroku/builder:{version}"))
+    }
+}
+
+/// Builds with Paketo's Cloud Native Buildpacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PaketoBuildpacks {
+    /// The builder image. Default `paketobuildpacks/builder-jammy-base`.
+    #[serde(default = "paketo")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9][^\s]*$"))]
+    pub builder: String,
+}
+
+impl Default for PaketoBuildpacks {
+    fn default() -> Self {
+        Self { builder: paketo() }
+    }
+}
+
+fn paketo() -> String {
+    "paketobuildpacks/builder-jammy-base".to_owned()
 }
 
 /// Serves a directory of the source with a small web server that Davit brings along, on port 8080.

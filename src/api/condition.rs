@@ -151,6 +151,7 @@ reasons! {
     ChecksPending = "The commit waits for its checks at the forge, as spec.trigger.requireChecks asks.",
     ChecksFailed = "Checks of the commit failed, so it is not deployed.",
     CommitStatusFailed = "The status of the commit could not be reported to its forge; the release goes on.",
+    CommitSkipped = "The message of a newer commit asks for no deployment, so no release is created for it.",
     NoWatchedChange = "A newer commit changes nothing in spec.trigger.watchPaths, so no release is created for it.",
     GitTransportForbidden = "The URL's transport is not allowed: only https and ssh are.",
     GitTlsFailed = "The Git server's certificate cannot be trusted.",

@@ -29,6 +29,10 @@ const FORMS: &[(&str, &str)] = &[
     ),
     (r"^[0-9A-Za-z.+-]+$", "must be a version such as 0.37.0"),
     (
+        r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$",
+        "must be a repository with its registry and without a tag, such as registry.example.com/team/shop",
+    ),
+    (
         r"^https?://[^\s]+$",
         "must be the address of the forge as in a browser, such as https://git.example.com",
     ),

@@ -307,9 +307,18 @@ pub struct RolledBack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BuilderUsed {
-    /// dockerfile or static.
+    /// The build type, by the name of its field in `spec.build`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The version of the tool that built it, if the type has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The images of the tool and of the result, by digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
+    /// Why this type was chosen, if the spec names none, or what the tool found in the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected: Option<String>,
     /// True where the image was there already and nothing was built.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reused: bool,

@@ -23,6 +23,19 @@ pub enum BuildType {
     Static(StaticSite),
     /// What railpack recognises.
     Railpack(Railpack),
+    /// A builder of Cloud Native Buildpacks.
+    Buildpacks(Buildpacks),
+}
+
+/// A builder of Cloud Native Buildpacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buildpacks {
+    /// The name of the build type.
+    pub name: &'static str,
+    /// The field that names the builder.
+    pub field: &'static str,
+    /// The builder image.
+    pub builder: String,
 }
 
 impl From<BuildKind<'_>> for BuildType {
@@ -31,6 +44,16 @@ impl From<BuildKind<'_>> for BuildType {
             BuildKind::Dockerfile(settings) => Self::Dockerfile(settings.clone()),
             BuildKind::Static(settings) => Self::Static(settings.clone()),
             BuildKind::Railpack(settings) => Self::Railpack(settings.clone()),
+            BuildKind::HerokuBuildpacks(settings) => Self::Buildpacks(Buildpacks {
+                name: kind.name(),
+                field: "spec.build.herokuBuildpacks",
+                builder: settings.image(),
+            }),
+            BuildKind::PaketoBuildpacks(settings) => Self::Buildpacks(Buildpacks {
+                name: kind.name(),
+                field: "spec.build.paketoBuildpacks",
+                builder: settings.builder.clone(),
+            }),
         }
     }
 }
@@ -42,6 +65,7 @@ impl BuildType {
             Self::Dockerfile(_) => "dockerfile",
             Self::Static(_) => "static",
             Self::Railpack(_) => "railpack",
+            Self::Buildpacks(settings) => settings.name,
         }
     }
 }
@@ -84,6 +108,8 @@ pub struct BuildRequest {
     pub args: BTreeMap<String, Secret>,
     /// Build secrets, reachable as secret mounts only.
     pub secrets: BTreeMap<String, Secret>,
+    /// The text of `.env` in the build context, if it is wanted.
+    pub env_file: Option<Secret>,
     /// Labels of the image besides our own (see [`NAMESPACE`] and its neighbours), which are always there and win.
     pub labels: BTreeMap<String, String>,
     /// Credentials for base images.
@@ -108,6 +134,19 @@ pub struct BuiltImage {
     pub tag: String,
     /// Which way made it.
     pub builder: String,
+    /// With what.
+    pub details: BuilderDetails,
+}
+
+/// What a builder used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuilderDetails {
+    /// The version of the tool.
+    pub version: Option<String>,
+    /// The images of the tool and of the result, by digest.
+    pub digests: Vec<String>,
+    /// Why this build type was chosen, or what the tool found in the source.
+    pub detected: Option<String>,
 }
 
 /// A way to make an image.

@@ -29,6 +29,17 @@ pub fn detect(has_file: impl Fn(&str) -> bool) -> Result<BuildType, String> {
     ))
 }
 
+/// Why a type was chosen for a source without one.
+pub fn why(kind: &BuildType) -> String {
+    match kind {
+        BuildType::Dockerfile(dockerfile) => format!("the source has {}", dockerfile.path),
+        BuildType::Static(site) => format!("the source has {}", page(&site.publish_directory)),
+        BuildType::Railpack(_) | BuildType::Buildpacks(_) => {
+            "the source has no Dockerfile and no page of a static site".to_owned()
+        }
+    }
+}
+
 fn page(directory: &str) -> String {
     if directory == "." {
         "index.html".to_owned()
@@ -53,7 +64,7 @@ mod tests {
             let name = detect(|path| files.contains(&path)).map(|kind| match kind {
                 BuildType::Dockerfile(dockerfile) => dockerfile.path,
                 BuildType::Static(site) => site.publish_directory,
-                BuildType::Railpack(_) => unreachable!("detect() leaves railpack to its program"),
+                BuildType::Railpack(_) | BuildType::Buildpacks(_) => unreachable!("detect() names no tool"),
             });
             assert_eq!(name.as_deref().ok(), found, "{files:?}");
         }

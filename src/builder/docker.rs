@@ -7,18 +7,20 @@ use async_trait::async_trait;
 use bollard::Docker;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::buildkit::{BuildKit, BuildOptions, Place, shared_key};
-use super::contract::{BuildRequest, BuildType, Builder, BuiltImage, Export};
+use super::contract::{BuildRequest, BuildType, Builder, BuilderDetails, BuiltImage, Export};
 use super::error::BuildError;
 use super::image_ownership::Owner;
 use super::paths::Root;
 use super::railpack::{self, Railpack};
-use super::{detect, dockerfile, images, labels, static_site};
+use super::{buildpacks, detect, dockerfile, images, labels, static_site};
 use crate::api;
 use crate::image::{self, Deleted, RegistryAccess, RegistryOptions};
 use crate::job_log::JobLog;
 use crate::model::{AppId, RegistryLogin};
+use crate::redact::Secret;
 
 /// Settings of a [`DockerBuilder`].
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct BuilderOptions {
     pub installation: String,
     /// How registries are reached to delete images.
     pub registries: RegistryOptions,
+    /// The key of digests: ids of caches are derived from it.
+    pub key: Secret,
     /// The railpack program. By default `railpack` in the directories where Linux systems keep programs.
     pub railpack: Railpack,
 }
@@ -48,6 +52,7 @@ impl BuilderOptions {
             instance: instance.into(),
             installation: String::new(),
             registries: RegistryOptions::default(),
+            key: Secret::new(Uuid::new_v4().into_bytes().to_vec()),
             railpack: Railpack {
                 program: "railpack".into(),
                 path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
@@ -127,8 +132,11 @@ impl Builder for DockerBuilder {
             }
             Err(looked_for) => return Err(BuildError::NotDetected(looked_for)),
         };
+        let mut details = BuilderDetails::default();
         if request.build_type.is_none() {
-            log.write(&format!("build type: {}", kind.name()));
+            let why = detect::why(&kind);
+            log.write(&format!("build type: {}: {why}", kind.name()));
+            details.detected = Some(why);
         }
         let mut labels = request.labels.clone();
         labels.extend(self.labels(&[
@@ -136,7 +144,7 @@ impl Builder for DockerBuilder {
             (labels::APPLICATION, &request.app.name),
             (labels::BUILDER, kind.name()),
         ]));
-        let options = BuildOptions {
+        let mut options = BuildOptions {
             tag: &request.tag,
             labels,
             registries: &request.registries,
@@ -156,8 +164,20 @@ impl Builder for DockerBuilder {
                 let plan = tool
                     .prepare(&settings, request, request.timeout, log, cancel)
                     .await?;
-                let key = format!("{}/{}", self.options.instance, self.options.installation);
+                let key = self.options.key.clone();
                 blocking(move || railpack::solve(&root, &plan, &planned, &key)).await?
+            }
+            BuildType::Buildpacks(settings) => {
+                let (docker, key) = (&self.docker, &self.options.key);
+                let plan = buildpacks::plan(docker, &root, &settings, request, key, log, cancel).await?;
+                let done = self.buildkit.run(plan.work(), &options, log, cancel).await;
+                let archive = done.map_err(|error| buildpacks::explain(error, settings.field))?;
+                let (image, labels) = plan.image(&archive.unwrap_or_default())?;
+                options.labels = labels.into_iter().chain(options.labels).collect();
+                // The phases are in the cache now, and are not to run again.
+                options.no_cache = false;
+                details = plan.details;
+                image
             }
         };
         self.buildkit.run(solve, &options, log, cancel).await?;
@@ -168,6 +188,7 @@ impl Builder for DockerBuilder {
             id,
             tag: request.tag.clone(),
             builder: kind.name().to_owned(),
+            details,
         })
     }
 
@@ -218,6 +239,7 @@ impl Builder for DockerBuilder {
             id,
             tag: tag.to_owned(),
             builder,
+            details: BuilderDetails::default(),
         }))
     }
 

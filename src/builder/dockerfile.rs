@@ -1,7 +1,8 @@
 //! Builds with a Dockerfile of the source. It may lie outside of the context, as with `docker build -f`.
 
-use super::buildkit::{Generated, Patterns, SolveRequest, Tree, Trees};
+use super::buildkit::{Generated, Output, Patterns, SolveRequest, Tree, Trees};
 use super::contract::BuildRequest;
+use super::env_file;
 use super::error::BuildError;
 use super::paths::Root;
 use crate::api::{Dockerfile, Reason};
@@ -40,6 +41,7 @@ pub fn plan(
         }
         None => context,
     };
+    let context = with_env_file(context, request);
     let trees = Trees::from([
         (
             "dockerfile".to_owned(),
@@ -54,7 +56,17 @@ pub fn plan(
         args: request.args.clone(),
         secrets: request.secrets.clone(),
         images,
+        output: Output::Image,
+        names: Vec::new(),
     })
+}
+
+/// The build context with the `.env` of the request, if it has one.
+pub fn with_env_file(context: Tree, request: &BuildRequest) -> Tree {
+    match &request.env_file {
+        Some(text) => context.with(env_file::NAME, Generated::Text(text.expose().to_vec())),
+        None => context,
+    }
 }
 
 /// The images that a Dockerfile names: its base images, those that it copies from, and its frontend. A name with a variable

@@ -47,6 +47,22 @@ pub enum BuildError {
     /// The build itself failed.
     #[error("the build failed: {0}")]
     Failed(String),
+    /// A step of the build ended with an exit code.
+    #[error("the build failed: {step} ended with exit code {code}")]
+    Exit {
+        /// The step.
+        step: String,
+        /// The code.
+        code: u32,
+    },
+    /// No buildpack fits the source.
+    #[error("no build type was detected: {why}")]
+    NoBuildpack {
+        /// The field of the builder.
+        field: &'static str,
+        /// The result of the detection.
+        why: String,
+    },
     /// A tool could not download what it needs.
     #[error("{0}")]
     Temporary(String),
@@ -122,6 +138,8 @@ impl Explain for BuildError {
             | Self::FileName(_)
             | Self::ControlFile { .. }
             | Self::Failed(_)
+            | Self::Exit { .. }
+            | Self::NoBuildpack { .. }
             | Self::NotSupported { .. }
             | Self::BaseImage(_)
             | Self::BaseImageDenied(_)
@@ -143,9 +161,12 @@ impl Explain for BuildError {
             Self::NotDetected(_) => Reason::BuildTypeNotDetected,
             Self::PathNotFound { reason, .. } => *reason,
             Self::PathEscapes { .. } => Reason::PathEscapes,
-            Self::FileName(_) | Self::ControlFile { .. } | Self::Failed(_) | Self::Temporary(_) => {
-                Reason::BuildFailed
-            }
+            Self::NoBuildpack { .. } => Reason::BuildTypeNotDetected,
+            Self::FileName(_)
+            | Self::ControlFile { .. }
+            | Self::Failed(_)
+            | Self::Exit { .. }
+            | Self::Temporary(_) => Reason::BuildFailed,
             Self::NotSupported { .. } => Reason::NotSupported,
             Self::BaseImage(_) => Reason::ImagePullFailed,
             Self::BaseImageDenied(_) => Reason::ImagePullDenied,
@@ -174,7 +195,12 @@ impl Explain for BuildError {
             Self::ControlFile { path, .. } => Some(format!(
                 "make {path} a UTF-8 file of the repository, or a link to one"
             )),
-            Self::Failed(_) => Some("read status.failure.logTail of the Release".to_owned()),
+            Self::NoBuildpack { field, .. } => Some(format!(
+                "add what the buildpacks look for, set another builder in {field}, or use another build type; the log lists what each buildpack looked for"
+            )),
+            Self::Failed(_) | Self::Exit { .. } => {
+                Some("read status.failure.logTail of the Release".to_owned())
+            }
             Self::NotSupported { .. } => Some("remove the field".to_owned()),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {

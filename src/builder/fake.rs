@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::contract::{BuildRequest, BuildType, Builder, BuiltImage, Export};
+use super::contract::{BuildRequest, BuildType, Builder, BuilderDetails, BuiltImage, Export};
 use super::error::BuildError;
 use crate::api::Reason;
 use crate::image::{Deleted, RegistryAccess, RegistryLogins};
@@ -184,6 +184,7 @@ impl Builder for FakeBuilder {
             id: Self::id(&text),
             tag: request.tag.clone(),
             builder: "dockerfile".to_owned(),
+            details: BuilderDetails::default(),
         };
         let mut state = self.state.lock();
         state

@@ -8,7 +8,7 @@ use bollard::errors::Error;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
 use super::buildkit::engine_error as engine;
-use super::contract::BuiltImage;
+use super::contract::{BuilderDetails, BuiltImage};
 use super::error::BuildError;
 use super::image_ownership::{ANY_DAVIT, Owner, prefix};
 use super::labels::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
@@ -43,6 +43,7 @@ pub async fn find(docker: &Docker, owner: Owner<'_>, tag: &str) -> Result<Option
             id,
             tag: tag.to_owned(),
             builder: labels.get(BUILDER).cloned().unwrap_or_default(),
+            details: BuilderDetails::default(),
         }))
 }
 
@@ -79,6 +80,7 @@ async fn with_labels(
                 id: image.id.clone(),
                 tag,
                 builder: builder.clone(),
+                details: BuilderDetails::default(),
             };
             (found, image.labels.clone())
         }));
@@ -112,6 +114,7 @@ pub async fn of(docker: &Docker, owner: Owner<'_>, app: &AppId) -> Result<Vec<Bu
             id: image.id.clone(),
             tag,
             builder: image.labels.get(BUILDER).cloned().unwrap_or_default(),
+            details: BuilderDetails::default(),
         }));
     }
     all.sort_unstable_by(|one, other| one.tag.cmp(&other.tag));

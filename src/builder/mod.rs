@@ -5,21 +5,25 @@
 //! an image or the engine's configuration.
 
 mod buildkit;
+mod buildpacks;
 mod contract;
 mod detect;
 mod docker;
 mod dockerfile;
+pub mod env_file;
 mod error;
 pub mod fake;
 mod image_ownership;
 mod images;
+mod keyed;
 mod labels;
 mod paths;
 mod railpack;
 mod static_site;
+mod words;
 
 pub use buildkit::Place;
-pub use contract::{BuildRequest, BuildType, Builder, BuiltImage, Export};
+pub use contract::{BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export};
 pub use detect::detect;
 pub use docker::{BuilderOptions, DockerBuilder};
 pub use error::BuildError;

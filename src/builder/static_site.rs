@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::buildkit::{Generated, SolveRequest, Tree, Trees};
+use super::buildkit::{Generated, Output, SolveRequest, Tree, Trees};
 use super::contract::BuildRequest;
 use super::error::BuildError;
 use super::paths::Root;
@@ -35,6 +35,7 @@ pub fn plan(root: &Root, site: &StaticSite, request: &BuildRequest) -> Result<So
     let given = [
         ("spec.build.args", request.args.is_empty()),
         ("spec.build.secrets", request.secrets.is_empty()),
+        ("spec.build.envFile", request.env_file.is_none()),
     ];
     if let Some((field, _)) = given.into_iter().find(|(_, empty)| !empty) {
         let why = "there is no Dockerfile, so this is a static site, which runs no build steps".to_owned();
@@ -63,6 +64,8 @@ pub fn plan(root: &Root, site: &StaticSite, request: &BuildRequest) -> Result<So
             .iter()
             .filter_map(|image| ImageName::parse(image).ok())
             .collect(),
+        output: Output::Image,
+        names: Vec::new(),
     })
 }
 

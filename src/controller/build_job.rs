@@ -152,6 +152,7 @@ impl BuildWork {
             image: image.id,
             tag: Some(image.tag),
             builder: Some(image.builder),
+            details: image.details,
             message: Some(checkout.message.clone()),
             author: Some(checkout.author.clone()),
             fetched_at: Some(fetched_at),

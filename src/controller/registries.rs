@@ -61,7 +61,7 @@ impl Registries {
     }
 
     /// The credential that nodes pull `image` with: that of its registry, or of the source if the source is an image. `None`
-    /// if there is none or it cannot be read, since a node may have the image or need no credential.
+    /// if no Secret has one or the Secret cannot be read: a node may have the image, or may need no credential.
     pub async fn pull_login(
         &self,
         image: &str,

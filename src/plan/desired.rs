@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus};
-use crate::builder::{BuildType, Export};
+use crate::builder::{BuildType, Export, env_file};
 use crate::error::{Class, Problem};
 use crate::image::ImageName;
 use crate::model::{AppId, ImageRef, Revision};
@@ -54,8 +54,11 @@ pub struct PinnedSource {
     pub submodules: bool,
     /// The tag of the revision, where tags are followed.
     pub tag: Option<String>,
-    /// The newest revision, if it changes nothing in `spec.trigger.watchPaths` and is therefore not deployed by itself.
+    /// The newest revision, if it is not deployed by itself: it changes nothing in `spec.trigger.watchPaths`, or its message
+    /// asks for no deployment.
     pub unwatched: Option<Revision>,
+    /// Whether `unwatched` is not deployed because its message asks for that.
+    pub skipped: bool,
 }
 
 impl PinnedSource {
@@ -77,6 +80,8 @@ pub struct BuildPlan {
     pub build_type: Option<BuildType>,
     /// Use the cache.
     pub cache: bool,
+    /// Write the environment into the build context.
+    pub env_file: bool,
     /// The longest it may take.
     pub timeout: Duration,
     /// Nano-cores.
@@ -268,6 +273,10 @@ fn add_build_inputs(fingerprint: &mut Fingerprint<'_>, build: &Build, values: &V
     for (name, value) in &values.secrets {
         fingerprint.add(format!("build.secrets.{name}"), value.expose());
     }
+    if build.env_file {
+        let text = env_file::text(values.env.iter().map(|(name, value)| (name.as_str(), value)));
+        fingerprint.add("build.envFile", text.expose());
+    }
 }
 
 fn add_run_inputs(
@@ -316,6 +325,7 @@ fn build_plan(build: &Build) -> BuildPlan {
     BuildPlan {
         build_type,
         cache: build.cache.unwrap_or(true),
+        env_file: build.env_file,
         timeout: build
             .timeout
             .as_ref()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::api::ReleaseType;
-use crate::builder::{BuildType, Export};
+use crate::builder::{BuildType, Export, env_file};
 use crate::error::{Class, Problem};
 use crate::image::RegistryLogins;
 use crate::model::{CommitId, Revision};
@@ -60,6 +60,8 @@ pub struct BuildSpec {
     pub args: BTreeMap<String, Secret>,
     /// Build secrets.
     pub secrets: BTreeMap<String, Secret>,
+    /// The text of `.env` in the build context, if it is wanted.
+    pub env_file: Option<Secret>,
     /// Credentials for base images.
     pub registries: RegistryLogins,
     /// Labels of the image.
@@ -112,6 +114,9 @@ impl JobSpec {
                 },
                 args: values.args.clone(),
                 secrets: values.secrets.clone(),
+                env_file: build
+                    .env_file
+                    .then(|| env_file::text(values.env.iter().map(|(name, value)| (name.as_str(), value)))),
                 registries: values.registries.clone(),
                 labels: BTreeMap::from([
                     ("org.opencontainers.image.revision".to_owned(), commit.to_string()),

@@ -75,6 +75,7 @@ fn wanted(
     validated(PinnedSource {
         revision: newest.clone(),
         unwatched: None,
+        skipped: false,
         ..source.clone()
     })
 }

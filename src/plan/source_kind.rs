@@ -61,6 +61,7 @@ pub fn pinned(source: &Source, revision: Revision) -> Option<PinnedSource> {
         submodules,
         tag: None,
         unwatched: None,
+        skipped: false,
     })
 }
 

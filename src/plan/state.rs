@@ -6,6 +6,7 @@ use crate::api::{
     Application, ConcurrencyPolicy, LABEL_MANAGED_BY, MANAGER, REQUESTED_AT, Release, ReleasePhase,
     ReleaseSpec, ReleaseStatus, ReleaseType,
 };
+use crate::builder::BuilderDetails;
 use crate::error::{Class, Problem};
 
 use super::step::Step;
@@ -193,6 +194,8 @@ pub struct JobOutput {
     pub tag: Option<String>,
     /// What built it; nothing for a pull.
     pub builder: Option<String>,
+    /// With what it was built.
+    pub details: BuilderDetails,
     /// The commit's first line.
     pub message: Option<String>,
     /// The commit's author.

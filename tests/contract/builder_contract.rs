@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::Docker;
 use davit::api::Reason;
 use davit::builder::fake::FakeBuilder;
-use davit::builder::{BuildRequest, Builder, BuilderOptions, DockerBuilder};
+use davit::builder::{BuildRequest, Builder, BuilderDetails, BuilderOptions, BuiltImage, DockerBuilder};
 use davit::error::Explain as _;
 use davit::image::RegistryLogins;
 use davit::job_log::JobLog;
@@ -71,6 +71,7 @@ impl Harness {
             args: BTreeMap::new(),
             secrets: BTreeMap::new(),
             labels: BTreeMap::new(),
+            env_file: None,
             registries: RegistryLogins::default(),
             no_cache: false,
             cpu: None,
@@ -93,6 +94,11 @@ pub async fn image_after_its_build_is_found_listed_and_removed(harness: Harness)
         .build(&request, &harness.log(), &none)
         .await
         .unwrap();
+    // What the builder used is known to the build only.
+    let image = BuiltImage {
+        details: BuilderDetails::default(),
+        ..image
+    };
     assert!(
         image.id.starts_with("sha256:") && image.id.len() == 71,
         "{image:?}"

@@ -30,9 +30,11 @@ use crate::common::registry::Registry;
 use crate::common::{http, in_own_process, run, try_run, unique, wait_for};
 use crate::contract::SOCKET;
 
+mod buildpacks;
 mod owners;
 mod railpack;
 mod registry;
+mod values;
 
 /// What no image, log or command line may ever show.
 const HIDDEN: &str = "s3cret-build-token-9d41";
@@ -93,6 +95,7 @@ impl Harness {
             args: BTreeMap::new(),
             secrets: BTreeMap::new(),
             labels: BTreeMap::new(),
+            env_file: None,
             registries: RegistryLogins::default(),
             no_cache: false,
             cpu: None,

@@ -48,7 +48,7 @@ impl BuildKit {
         options: &BuildOptions<'_>,
         log: &JobLog,
         cancel: &CancellationToken,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Option<Vec<u8>>, BuildError> {
         if cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
@@ -93,7 +93,7 @@ impl BuildKit {
         options: &BuildOptions<'_>,
         build_id: &str,
         log: &JobLog,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Option<Vec<u8>>, BuildError> {
         let query = query(&request, options, build_id)?;
         let registries = options.registries.for_build(&request.images);
         let registries = registries.map_err(|why| BuildError::NotSupported {
@@ -108,7 +108,7 @@ impl BuildKit {
         };
         let session = Session::open(&self.wire, content).await?;
         let path = format!("/build?{query}&session={}", session.id);
-        let mut progress = Progress::default();
+        let mut progress = Progress::named(request.names);
         let answer = self.wire.post(&path, &[]).await?;
         let failed = read(answer.response.into_body(), &mut progress, log).await?;
         match session.unreadable.take() {
@@ -127,17 +127,22 @@ impl BuildKit {
                 failure
             });
             let mut error = classify(&message, failure.as_ref());
-            if matches!(error, BuildError::Failed(_)) && said_full(&log.tail()) {
+            if is_step(&error) && said_full(&log.tail()) {
                 error = BuildError::DiskFull;
             }
             // An engine that stops takes the steps of its builds down, and says of them what it says of a step that fails.
             return Err(match self.docker.ping().await {
-                Err(gone) if matches!(error, BuildError::Failed(_)) => engine(&gone),
+                Err(gone) if is_step(&error) => engine(&gone),
                 _ => error,
             });
         }
-        Ok(())
+        Ok(session.archive.take())
     }
+}
+
+/// Whether a step of the build failed.
+fn is_step(error: &BuildError) -> bool {
+    matches!(error, BuildError::Failed(_) | BuildError::Exit { .. })
 }
 
 /// A step that wants more space than there is ends like any other that fails; why is in what it said last.

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::long_target::{LONGEST, LongTarget, STAND_IN};
 use crate::builder::error::BuildError;
 use crate::error::chain;
 
@@ -83,9 +84,10 @@ impl Wire {
     /// # Errors
     /// The engine does not answer, or answers with an error.
     pub async fn post(&self, path_and_query: &str, headers: &[(&str, &str)]) -> Result<Answer, BuildError> {
+        let is_long = path_and_query.len() > LONGEST;
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(path_and_query)
+            .uri(if is_long { STAND_IN } else { path_and_query })
             .header(header::HOST, "docker");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -98,6 +100,7 @@ impl Wire {
             .connect()
             .await
             .map_err(|error| self.unavailable(&error))?;
+        let stream = LongTarget::new(stream, "POST", is_long.then_some(path_and_query));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unavailable(&error))?;

@@ -15,7 +15,10 @@ pub fn classify(message: &str, failure: Option<&Failure>) -> BuildError {
         let said = strip(&failure.error);
         // First, because the error of a command repeats the command, whose text may be anything.
         if let Some(code) = exit_code(said).or_else(|| exit_code(message)) {
-            return BuildError::Failed(format!("{} ended with exit code {code}", short(&failure.step)));
+            return BuildError::Exit {
+                step: short(&failure.step),
+                code,
+            };
         }
         if is_full(said) {
             return BuildError::DiskFull;

@@ -11,6 +11,15 @@ use crate::image::{ImageName, RegistryLogins};
 use crate::model::{AppId, hex};
 use crate::redact::Secret;
 
+/// The result of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// An image in the engine.
+    Image,
+    /// The files of the stage, as a tar archive that comes back.
+    Files,
+}
+
 /// What BuildKit is given.
 #[derive(Debug)]
 pub struct SolveRequest {
@@ -26,6 +35,10 @@ pub struct SolveRequest {
     pub secrets: BTreeMap<String, Secret>,
     /// The images that it is known to pull, which decide between several credentials of one registry.
     pub images: Vec<ImageName>,
+    /// The result.
+    pub output: Output,
+    /// Names that logs and messages show in place of a step's text, by a part of that text.
+    pub names: Vec<(&'static str, String)>,
 }
 
 /// How a plan is built.
@@ -69,12 +82,20 @@ pub fn query(
         .append_pair("version", "2")
         .append_pair("remote", "client-session")
         .append_pair("buildid", build_id)
-        .append_pair("t", options.tag)
         .append_pair("dockerfile", &request.dockerfile)
         .append_pair("buildargs", &json(serde_json::to_string(&args))?)
-        .append_pair("labels", &json(serde_json::to_string(&options.labels))?)
         .append_pair("rm", "1")
         .append_pair("forcerm", "1");
+    match request.output {
+        Output::Image => {
+            query
+                .append_pair("t", options.tag)
+                .append_pair("labels", &json(serde_json::to_string(&options.labels))?);
+        }
+        Output::Files => {
+            query.append_pair("outputs", r#"[{"Type":"tar"}]"#);
+        }
+    }
     if let Some(target) = &request.target {
         query.append_pair("target", target);
     }

@@ -24,6 +24,7 @@ pub struct Progress {
     steps: HashMap<String, Step>,
     transfers: HashSet<(String, String)>,
     failure: Option<Failure>,
+    names: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug)]
@@ -35,6 +36,20 @@ struct Step {
 }
 
 impl Progress {
+    /// Nothing is known yet. `names` are shown in place of the text of a step, by a part of that text.
+    pub fn named(names: Vec<(&'static str, String)>) -> Self {
+        Self {
+            names,
+            ..Self::default()
+        }
+    }
+
+    fn name<'a>(&'a self, vertex: &'a Vertex) -> &'a str {
+        let mut names = self.names.iter();
+        let name = names.find(|(mark, _)| vertex.name.contains(mark));
+        name.map_or(&vertex.name, |(_, name)| name)
+    }
+
     /// Takes in a report.
     pub fn report(&mut self, status: StatusResponse, log: &JobLog) {
         let (ended, begun): (Vec<_>, Vec<_>) = status
@@ -70,7 +85,7 @@ impl Progress {
             return;
         }
         let number = self.steps.len() + 1;
-        log.write(&format!("#{number} {}", vertex.name));
+        log.write(&format!("#{number} {}", self.name(vertex)));
         self.steps.insert(
             vertex.digest.clone(),
             Step {
@@ -85,10 +100,11 @@ impl Progress {
         let cancelled = vertex.error.contains("context canceled");
         if !vertex.error.is_empty() && !cancelled && self.failure.is_none() {
             self.failure = Some(Failure {
-                step: vertex.name.clone(),
+                step: self.name(vertex).to_owned(),
                 error: vertex.error.clone(),
             });
         }
+        let is_named = self.name(vertex) != vertex.name;
         let Some(step) = self.steps.get_mut(&vertex.digest) else {
             return;
         };
@@ -103,7 +119,12 @@ impl Progress {
         log.write(&if cancelled {
             format!("#{number} CANCELLED")
         } else if !vertex.error.is_empty() {
-            format!("#{number} ERROR: {}", vertex.error)
+            let error = if is_named {
+                exit_of(&vertex.error)
+            } else {
+                &vertex.error
+            };
+            format!("#{number} ERROR: {error}")
         } else if vertex.cached {
             format!("#{number} CACHED")
         } else {
@@ -155,6 +176,14 @@ impl Step {
         }
         self.line.clear();
     }
+}
+
+/// The end of the error of a step whose text is not shown: the error begins with that text.
+fn exit_of(error: &str) -> &str {
+    error
+        .rfind("exit code: ")
+        .and_then(|at| error.get(at..))
+        .unwrap_or("failed")
 }
 
 fn seconds(vertex: &Vertex) -> f64 {

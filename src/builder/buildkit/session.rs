@@ -11,6 +11,7 @@ use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServe
 use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use bollard::moby::filesync::packet::file_sync_server::FileSyncServer;
 use bollard::moby::filesync::v1::auth_server::{Auth, AuthServer};
+use bollard::moby::filesync::v1::file_send_server::FileSendServer;
 use bollard::moby::filesync::v1::{
     CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
     GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::engine_http::{Wire, unavailable};
+use super::filesend::Archive;
 use super::filesync::{FirstError, Trees};
 use crate::builder::error::BuildError;
 use crate::image::HostLogins;
@@ -32,10 +34,11 @@ use crate::redact::Secret;
 
 /// What we answer to. BuildKit only asks for what is announced, and fetches registry tokens by itself where we do not
 /// offer to.
-const METHODS: [&str; 4] = [
+const METHODS: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
     "/moby.filesync.v1.Auth/Credentials",
+    "/moby.filesync.v1.FileSend/DiffCopy",
     "/moby.filesync.v1.FileSync/DiffCopy",
 ];
 
@@ -59,6 +62,8 @@ pub struct Session {
     pub id: String,
     /// The first file that could not be read: BuildKit reports only that the transfer failed.
     pub unreadable: FirstError,
+    /// The files that the build exports, if it does.
+    pub archive: Archive,
     _served: AbortOnDropHandle<()>,
 }
 
@@ -82,10 +87,12 @@ impl Session {
             .await
             .map_err(|error| unavailable(&error))?;
         let unreadable = FirstError::default();
+        let archive = Archive::default();
         let files = super::filesync::Files::new(content.trees, unreadable.clone());
         let routes = Routes::new(HealthServer::new(Serving))
             .add_service(SecretsServer::new(SecretStore(content.secrets)))
             .add_service(AuthServer::new(Logins(content.registries)))
+            .add_service(FileSendServer::new(archive.clone()))
             .add_service(FileSyncServer::new(files))
             .prepare();
         let connection = answer.connection;
@@ -99,6 +106,7 @@ impl Session {
         Ok(Self {
             id,
             unreadable,
+            archive,
             _served: AbortOnDropHandle::new(served),
         })
     }

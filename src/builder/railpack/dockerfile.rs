@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 
 use super::plan::{Command, Layer, Plan, Step};
-use super::words::{APP, image_name, is_name, optional, places, quoted, removal, word};
+use super::words::{APP, optional, places, removal};
+use crate::builder::words::{image_name, is_name, quoted, word};
 
 /// The `PATH` of an image that sets none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -11,16 +11,14 @@ pub use prepare::{Railpack, is_installed};
 
 use std::collections::BTreeMap;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-
-use super::buildkit::{Generated, Patterns, SolveRequest, Tree, Trees};
+use super::buildkit::{Generated, Output, Patterns, SolveRequest, Tree, Trees};
 use super::contract::BuildRequest;
-use super::dockerfile::base_images;
+use super::dockerfile::{base_images, with_env_file};
 use super::error::BuildError;
+use super::keyed::keyed;
 use super::paths::Root;
 use crate::api::Reason;
-use crate::model::hex;
+use crate::redact::Secret;
 use plan::Plan;
 
 /// The field that chooses this build type.
@@ -35,7 +33,7 @@ pub fn solve(
     root: &Root,
     plan: &Plan,
     request: &BuildRequest,
-    key: &str,
+    key: &Secret,
 ) -> Result<SolveRequest, BuildError> {
     let mut secrets = request.args.clone();
     secrets.extend(request.secrets.clone());
@@ -63,6 +61,7 @@ pub fn solve(
         None => context,
     };
     let images = base_images(&text);
+    let context = with_env_file(context, request);
     Ok(SolveRequest {
         trees: Trees::from([
             (
@@ -76,17 +75,7 @@ pub fn solve(
         args: BTreeMap::new(),
         secrets,
         images,
+        output: Output::Image,
+        names: Vec::new(),
     })
-}
-
-/// A digest that can only be computed with the key.
-fn keyed(key: &str, purpose: &str, parts: &[&[u8]]) -> String {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
-        return String::new();
-    };
-    for part in std::iter::once(&purpose.as_bytes()).chain(parts) {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
-    }
-    hex(&mac.finalize().into_bytes())
 }

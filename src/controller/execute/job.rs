@@ -102,6 +102,7 @@ impl Executor<'_> {
             args: build.args.clone(),
             secrets: build.secrets.clone(),
             labels: build.labels.clone(),
+            env_file: build.env_file.clone(),
             registries: build.registries.clone(),
             no_cache: build.no_cache,
             cpu: build.cpu,

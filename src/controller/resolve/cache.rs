@@ -208,9 +208,12 @@ fn recorded(app: &Application, source: &Source) -> Option<PinnedSource> {
         found.observed_generation.is_some() && found.observed_generation == app.metadata.generation;
     let pinned = pinned(source, revision(source, &found.revision)?).filter(|_| of_today)?;
     let unwatched = found.unwatched_revision.as_ref();
+    let conditions = &app.status.as_ref()?.conditions;
+    let ready = condition::find(conditions, ConditionType::SourceReady);
     Some(PinnedSource {
         tag: found.tag.clone(),
         unwatched: unwatched.and_then(|text| revision(source, text)),
+        skipped: ready.is_some_and(|ready| ready.reason == Reason::CommitSkipped.as_str()),
         ..pinned
     })
 }

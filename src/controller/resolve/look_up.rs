@@ -28,6 +28,8 @@ pub struct Rules {
     pub watch_paths: Vec<String>,
     /// The commit that a delivery announces.
     pub pushed: Option<CommitId>,
+    /// Whether a branch is followed, whose commits may ask for no deployment. A tag is a deployment that was asked for.
+    pub follows_branch: bool,
     /// The source as it was chosen last.
     pub last: Option<PinnedSource>,
     /// `spec.trigger.requireChecks`.
@@ -61,11 +63,12 @@ pub async fn look_up(
                 .await?;
             let found = Revision::Commit(commit.clone());
             if let Some(last) = last
-                && !repository.is_watched(&rules.watch_paths, last, &commit).await?
+                && let Some(skipped) = repository.left_out(&rules, last, &commit).await?
             {
                 let last = pinned(&source, Revision::Commit(last.clone())).ok_or_else(no_source)?;
                 return Ok(PinnedSource {
                     unwatched: Some(found),
+                    skipped,
                     ..last
                 });
             }
@@ -158,6 +161,31 @@ impl Repository<'_> {
                 ..problem
             },
             _ => problem,
+        })
+    }
+
+    /// Returns `None` if a commit is deployed by itself, and otherwise whether its message is the reason.
+    async fn left_out(&self, rules: &Rules, old: &CommitId, new: &CommitId) -> Result<Option<bool>, Problem> {
+        if !self.is_watched(&rules.watch_paths, old, new).await? {
+            return Ok(Some(false));
+        }
+        Ok(self.is_skipped(rules, old, new).await.then_some(true))
+    }
+
+    /// Reports whether the message of a new commit asks for no deployment. A commit that a delivery announces does not: its
+    /// receiver has read the message. A commit that cannot be read is left to the job, which reports why.
+    async fn is_skipped(&self, rules: &Rules, old: &CommitId, new: &CommitId) -> bool {
+        if !rules.follows_branch || old == new || rules.pushed.as_ref() == Some(new) {
+            return false;
+        }
+        let Ok(remote) = self.remote.open().await else {
+            return false;
+        };
+        let cancel = CancellationToken::new();
+        let skipped = self.tools.git.is_skipped(&remote, self.spec, new, &cancel).await;
+        skipped.unwrap_or_else(|error| {
+            tracing::debug!(commit = %new, %error, "the message of the commit cannot be read yet");
+            false
         })
     }
 

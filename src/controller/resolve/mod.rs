@@ -16,7 +16,7 @@ use kube::runtime::reflector::Store;
 use crate::api::{Application, ApplicationSpec, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
 use crate::forge::Forges;
-use crate::model::AppId;
+use crate::model::{AppId, RefSpec};
 use crate::plan::Inputs;
 use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
@@ -270,6 +270,7 @@ fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<P
     Rules {
         watch_paths: trigger.watch_paths.unwrap_or_default(),
         pushed: delivery.and_then(|delivery| trigger::pushed(&delivery, spec)),
+        follows_branch: matches!(spec, RefSpec::Branch(_) | RefSpec::Default),
         last,
         require_checks: trigger.require_checks,
         ..Rules::default()

@@ -41,7 +41,7 @@ fn trigger(app: &Application) -> TriggerOn {
 }
 
 fn pushed(app: &Application, wanted: Option<&GitRef>, push: &Push, id: Option<&str>) -> Option<Delivery> {
-    if push.is_skipped() {
+    if matches!(push.reference, PushedRef::Branch(_)) && push.is_skipped() {
         return None;
     }
     // A branch or tag that was deleted deploys nothing.

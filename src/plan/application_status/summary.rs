@@ -344,6 +344,13 @@ pub fn source_is_ready(source: &PinnedSource) -> ConditionValue {
     let message = format!("{tag}{what} {} of {}", source.short_revision(), source.locator);
     match &source.unwatched {
         None => ConditionValue::yes(Reason::Resolved, message),
+        Some(newest) if source.skipped => {
+            let message = format!(
+                "{message}; the message of the newest commit {} asks for no deployment: create a Release to deploy it",
+                newest.short()
+            );
+            ConditionValue::yes(Reason::CommitSkipped, message)
+        }
         Some(newest) => {
             let message = format!(
                 "{message}; the newest commit {} changes nothing in spec.trigger.watchPaths since then",

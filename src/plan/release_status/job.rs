@@ -138,6 +138,9 @@ pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: 
     if let Some(builder) = &output.builder {
         status.builder = Some(BuilderUsed {
             kind: builder.clone(),
+            version: output.details.version.clone(),
+            digests: output.details.digests.clone(),
+            detected: output.details.detected.clone(),
             reused,
         });
     }

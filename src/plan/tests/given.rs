@@ -5,7 +5,7 @@
 //! | `N:PHASE` | Release `shop-N` of commit N in this phase; `N:New` has not begun, `N:User` was just created by a user |
 //! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then |
 //! | `+restarted` | appended to a Release whose containers have the mark of the restart |
-//! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` | appended to a Release; `+old` began ten minutes ago |
+//! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` `+of=N` `+ended` | appended to a Release; `+old` began ten minutes ago, `+of` commit N, `+ended` has a container that ran to completion |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
 //! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release, `run:old1:…` from before a restart |
@@ -15,6 +15,7 @@
 //! | `policy:P` `stopped` `suspend` `deleted` `source:none` `rollback:off` `delete:P` `history:N` `replicas:N` `restart:never` | the spec |
 //! | `kind:docker` `kind:gitea` `kind:gitlab` `kind:github` `kind:bitbucket` | the kind of the source |
 //! | `deploy:RESULT` | what deploying comes to: `complete`, `rolling`, `refused`, `failed`, `away`; by default nothing is recorded |
+//! | `count:N` | the number of Releases in the status |
 //! | `attempts:N` | failures in a row to resolve the source |
 //! | `retry:later` `retry:due` `requested` `resumed:N` `cleared:N` `restart:SECONDS` (so long ago) | the status and annotations |
 
@@ -23,8 +24,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::api::{
-    Application, ApplicationStatus, Protocol, Reason, ReleaseSpec, ReleaseStatus, ReleaseType, Retry, Source,
-    SourceKind,
+    Application, ApplicationStatus, EndedContainer, Protocol, Reason, ReleaseSpec, ReleaseStatus,
+    ReleaseType, Retry, Source, SourceKind,
 };
 use crate::error::{Class, Problem};
 use crate::model::{AppId, Revision};
@@ -160,6 +161,10 @@ impl Given {
             }
             ["kind", kind] => spec.source = Some(source(kind)),
             ["deploy", result] => (*result).clone_into(&mut self.deploy),
+            ["count", number] => {
+                let status = self.app.status.get_or_insert_with(ApplicationStatus::default);
+                status.release.get_or_insert_default().count = number.parse().unwrap();
+            }
             ["attempts", number] => self.attempts = number.parse().unwrap(),
             ["requested"] => {
                 let annotations = self.app.metadata.annotations.get_or_insert_default();
@@ -206,7 +211,8 @@ impl Given {
             spec.kind = ReleaseType::Rollback;
             spec.rollback_to = Some(format!("shop-{origin}"));
         }
-        let made_of = origin.map_or(number, |origin| origin.parse().unwrap());
+        let of = words.iter().find_map(|word| word.strip_prefix("of="));
+        let made_of = origin.or(of).map_or(number, |made_of| made_of.parse().unwrap());
         spec.clean_cache = has("clean");
         spec.cancel = has("cancel");
         let pinned = words.iter().find_map(|word| word.strip_prefix("rev="));
@@ -248,6 +254,13 @@ impl Given {
             let annotations = self.app.metadata.annotations.as_ref();
             let asked = annotations.and_then(|all| all.get("davit.dev/restartedAt"));
             status.inputs.insert(RESTARTED.to_owned(), asked.unwrap().clone());
+        }
+        if has("ended") {
+            status.ended.push(EndedContainer {
+                id: "gone".to_owned(),
+                name: "shop-gone".to_owned(),
+                exit_code: 0,
+            });
         }
         if has("waits") {
             let failure = failure(Class::Transient, false);
@@ -315,7 +328,7 @@ impl Given {
             message: "boom".to_owned(),
         };
         let (state_of, restarts) = match state {
-            "healthy" => (ReplicaState::Healthy, 0),
+            "healthy" | "joining" => (ReplicaState::Healthy, 0),
             "starting" => (ReplicaState::Starting, 0),
             "unhealthy" => (ReplicaState::Unhealthy("no".to_owned()), 0),
             "exited" => (exited(1), 0),
@@ -353,7 +366,7 @@ impl Given {
             hash: hash.unwrap_or_else(|| "unknown".to_owned()),
             release: name,
             image: format!("image-{number}"),
-            serving: state_of == ReplicaState::Healthy,
+            serving: state == "healthy",
             state: state_of,
             healthy_since: None,
             draining: false,
@@ -366,6 +379,11 @@ impl Given {
                 protocol: Protocol::Tcp,
             }],
         });
+    }
+
+    /// Replaces the status, as after a reconcile.
+    pub fn reconciled(&mut self, status: ApplicationStatus) {
+        self.app.status = Some(status);
     }
 
     /// Returns the result of deploying.

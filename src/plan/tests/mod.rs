@@ -12,11 +12,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::application_status::status;
+use super::application_status::{announce, status};
 use super::pin::fresh_source;
 use super::{
-    Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, created, plan, record,
-    redaction_policy, release_name, requeue,
+    Action, ActionResult, CancelReason, Plan, Records, ReleaseOutcome, created, needs_containers, plan,
+    record, redaction_policy, release_name, requeue,
 };
 use crate::api::ApplicationStatus;
 use given::Given;
@@ -120,6 +120,12 @@ fn statuses_of_all_states_are_as_recorded() {
             "shop".to_owned(),
             changes(input.app.status.as_ref(), Some(&status)),
         )];
+        let policy = input.app.spec.concurrency_policy;
+        let running = input.running.as_ref().ok();
+        let needy = running.and_then(|running| needs_containers(&input.releases, policy, running));
+        if let Some(release) = needy {
+            writeln!(found, "  {} needs containers", release.name).unwrap();
+        }
         for (name, status) in &records.statuses {
             let before = input.releases.iter().find(|view| view.name == *name);
             let before = before.map(|view| &view.status);
@@ -128,8 +134,41 @@ fn statuses_of_all_states_are_as_recorded() {
         for (name, changed) in objects.iter().filter(|(_, changed)| *changed != json!({})) {
             writeln!(found, "  {name} {changed}").unwrap();
         }
+        for line in next_reconcile(row, &status) {
+            writeln!(found, "  {line}").unwrap();
+        }
     }
     compare("statuses.txt", STATUSES, &found);
+}
+
+/// Returns what the same state leads to after its status was written, and after the source was at another commit before.
+fn next_reconcile(row: &str, status: &ApplicationStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut given = Given::parse(row);
+    given.reconciled(status.clone());
+    let (_, _, again) = reconcile_given(&given);
+    let changed = changes(Some(status), Some(&again));
+    if changed != json!({}) {
+        lines.push(format!("again {changed}"));
+    }
+    let mut before = status.clone();
+    if let Some(source) = &mut before.source {
+        "0".repeat(40).clone_into(&mut source.revision);
+    }
+    given.reconciled(before.clone());
+    let input = given.input();
+    let wanted = input
+        .inputs
+        .source
+        .as_ref()
+        .and_then(|source| source.as_ref().ok());
+    let announced = announce(input.app, wanted, &plan(&input, NOW), NOW);
+    if let Some(announced) = announced {
+        let changed = changes(Some(&before), Some(&announced));
+        lines.push(format!("announced {changed}"));
+        lines.extend(described_conditions("announced", &announced.conditions));
+    }
+    lines
 }
 
 /// Returns the fields that differ, with their new values. Digests are left out: they change with every new kind of build.
@@ -190,7 +229,10 @@ fn update() -> bool {
 
 /// Plans and records one reconcile, in which every action succeeds.
 fn reconcile(given: &str) -> (Plan, Records, ApplicationStatus) {
-    let given = Given::parse(given);
+    reconcile_given(&Given::parse(given))
+}
+
+fn reconcile_given(given: &Given) -> (Plan, Records, ApplicationStatus) {
     let input = given.input();
     let plan = plan(&input, NOW);
     let mut records = Records::new(&input, NOW);

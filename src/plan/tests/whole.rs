@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::api::{ApplicationSpec, ReleaseStatus};
+use crate::api::{ApplicationSpec, Reason, ReleaseStatus};
 use crate::model::{AppId, Revision};
 use crate::plan::deployment::deployment;
 use crate::plan::desired::{PinnedSource, config, recorded_config, validate};
@@ -70,6 +70,7 @@ fn pinned() -> PinnedSource {
         submodules: false,
         tag: None,
         unwatched: None,
+        skipped: false,
     }
 }
 
@@ -206,6 +207,32 @@ fn inputs_have_a_digest_of_every_field_that_decides() {
             .filter(|name| before[*name] != after[*name])
             .collect();
         assert_eq!(changed, [input]);
+    }
+}
+
+#[test]
+fn field_that_cannot_work_is_refused_with_its_reason() {
+    for (field, value, reason, message) in [
+        (
+            "resources",
+            json!({"limits": {"cpu": "0"}}),
+            Reason::InvalidQuantity,
+            "spec.resources.limits.cpu 0 is not an amount of cpu",
+        ),
+        (
+            "volumes",
+            json!([{"name": "a", "mountPath": "//", "volume": {}}]),
+            Reason::InvalidSpec,
+            "spec.volumes[0].mountPath \"//\" cannot be mounted",
+        ),
+    ] {
+        let mut spec = spec();
+        spec[field] = value;
+        let spec = serde_json::from_value(spec).unwrap();
+        let refused = validate(&AppId::new("ns", "shop"), &spec, pinned(), &values(), &install());
+        let problem = refused.unwrap_err();
+        assert_eq!(problem.reason, reason);
+        assert!(problem.message.starts_with(message), "{problem:?}");
     }
 }
 

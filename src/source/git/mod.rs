@@ -12,6 +12,7 @@ mod job;
 mod lfs;
 mod lfs_client;
 mod lfs_pointer;
+mod message;
 mod options;
 mod remote;
 mod resolve;

@@ -185,6 +185,10 @@ fn build() -> Vec<(&'static str, BuildError)> {
             path: ".dockerignore".to_owned(), why: "line 3 is not UTF-8".to_owned(),
         },
         BuildError::Failed(_) => BuildError::Failed("exit code 1".to_owned()),
+        BuildError::Exit { .. } => BuildError::Exit { step: "[2/4] RUN make".to_owned(), code: 2 },
+        BuildError::NoBuildpack { .. } => BuildError::NoBuildpack {
+            field: "spec.build.paketoBuildpacks", why: "no buildpack of the builder fits the source".to_owned(),
+        },
         BuildError::Temporary(_) => BuildError::Temporary("a package could not be downloaded".to_owned()),
         BuildError::NotSupported { .. } => BuildError::NotSupported {
             field: "spec.build.resources", why: "this engine has no limits for a single build".to_owned(),

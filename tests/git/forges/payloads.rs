@@ -99,12 +99,11 @@ fn recorded_pushes_of_gitea_and_github_are_read() {
         assert!(matches!(push.reference, PushedRef::Branch(_)));
         assert_eq!(payload["after"].as_str(), push.commit.as_deref(), "{file}");
     }
-    for file in ["recorded/github/webhooks/push_branch_delete.json"] {
-        let Some(payload) = oracle(file) else { return };
-        let found = read(Sender::GitHub, "push", payload.to_string().as_bytes()).unwrap();
-        let Some(Event::Push(push)) = found.first() else {
-            panic!("{file}: {found:?}");
-        };
-        assert_eq!(push.commit, None);
-    }
+    let file = "recorded/github/webhooks/push_branch_delete.json";
+    let Some(payload) = oracle(file) else { return };
+    let found = read(Sender::GitHub, "push", payload.to_string().as_bytes()).unwrap();
+    let Some(Event::Push(push)) = found.first() else {
+        panic!("{file}: {found:?}");
+    };
+    assert_eq!(push.commit, None);
 }

@@ -111,6 +111,7 @@ impl Harness {
                 registry: None,
                 registry_config: None,
                 insecure_registries: Vec::new(),
+                railpack: None,
                 allow_local_sources: true,
                 https_proxy: None,
                 no_proxy: String::new(),

@@ -178,6 +178,34 @@ async fn signed_push_makes_one_release_however_often_it_is_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commit_that_asks_for_no_deployment_is_not_deployed_by_delivery_or_poll() {
+    let (davit, repo) = with_hooked_shop().await;
+    repo.commit("Next\n\n[skip ci]", &[("Dockerfile", NEXT)]);
+    let mut body: Value =
+        serde_json::from_slice(&push(&path_of(&repo), "refs/heads/main", &head(&repo))).unwrap();
+    body["head_commit"]["message"] = json!("Next\n\n[skip ci]");
+    let body = body.to_string().into_bytes();
+    let (status, text) = github(&davit, &body, "1").signed(SECRET).send().await;
+    assert_eq!(
+        (status, text.as_str()),
+        (202, "no Application follows what changed\n")
+    );
+    // What polling does at its interval.
+    davit.request_reconcile("shop").await;
+    let app = handled(&davit).await;
+    assert_eq!(condition(&app, "SourceReady")["reason"], "CommitSkipped");
+    assert_eq!(app["status"]["source"]["unwatchedRevision"], json!(head(&repo)));
+    assert_eq!(davit.release_phases("shop").await, ["shop-1: Succeeded"]);
+    // A later commit is deployed, and the skipped one with it.
+    repo.commit("More", &[("more", "")]);
+    davit.request_reconcile("shop").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    let app = handled(&davit).await;
+    assert_eq!(app["status"]["source"]["revision"], json!(head(&repo)));
+    assert_eq!(condition(&app, "SourceReady")["reason"], "Resolved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delivery_that_must_not_count_is_refused_with_its_reason() {
     let (davit, repo) = with_hooked_shop().await;
     let body = push(&path_of(&repo), "refs/heads/main", &head(&repo));

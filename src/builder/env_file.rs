@@ -1,0 +1,75 @@
+//! `.env` in the build context: the environment of the containers, quoted. Pure.
+
+use crate::redact::Secret;
+
+/// The name of the file.
+pub const NAME: &str = ".env";
+
+/// The text of the file, a line `NAME='value'` for each variable. A POSIX shell reads every value back unchanged.
+pub fn text<'a>(variables: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Secret {
+    let mut text = Vec::new();
+    for (name, value) in variables {
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'=');
+        quote(value.expose(), &mut text);
+        text.push(b'\n');
+    }
+    Secret::new(text)
+}
+
+/// In single quotes nothing has a meaning; with a single quote in the value, double quotes and escapes are needed.
+fn quote(value: &[u8], text: &mut Vec<u8>) {
+    if !value.contains(&b'\'') {
+        text.push(b'\'');
+        text.extend_from_slice(value);
+        text.push(b'\'');
+        return;
+    }
+    text.push(b'"');
+    for byte in value {
+        if matches!(byte, b'"' | b'\\' | b'$' | b'`') {
+            text.push(b'\\');
+        }
+        text.push(*byte);
+    }
+    text.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_reads_every_value_back() {
+        let values = [
+            "plain",
+            "",
+            "a b",
+            "it's",
+            "'",
+            "a \"b\" $HOME `id` \\ #c \n\n \u{fc}",
+            "it's \"b\" $HOME `id` \\ #c \n\n \u{fc}\\",
+        ];
+        let secrets: Vec<(String, Secret)> = values
+            .iter()
+            .enumerate()
+            .map(|(number, value)| (format!("V{number}"), Secret::from(*value)))
+            .collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let written = text(secrets.iter().map(|(name, value)| (name.as_str(), value)));
+        std::fs::write(file.path(), written.expose()).unwrap();
+        for (number, value) in values.iter().enumerate() {
+            let script = format!(". {}; printf '%s' \"$V{number}\"", file.path().display());
+            let output = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                *value,
+                "{}",
+                String::from_utf8_lossy(written.expose())
+            );
+        }
+    }
+}
