@@ -195,8 +195,8 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     admin.wait("dapp/web", "/status/phase", "done");
     admin.apply(&[application("web", &spec("green"))]);
     admin.wait("dapp/web", "/status/release/active", "web-3");
-    // The API server forwards the log of a build.
-    let log = "/apis/subresources.davit.dev/v1alpha1/namespaces/default/releases/web-3/log";
+    // The API server forwards the log of an Application.
+    let log = "/apis/subresources.davit.dev/v1alpha1/namespaces/default/applications/web/log";
     wait_for("the API group of subresources", Duration::from_mins(1), || {
         try_run(server.kubectl().args(["get", "--raw", log]))
             .0

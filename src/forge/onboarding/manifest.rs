@@ -55,8 +55,10 @@ impl AppManifest {
             .expose_str()
             .and_then(|state| state.get(..6))
             .unwrap_or_default();
-        let mut name = format!("davit-{}", wish.name);
-        name.truncate(LONGEST_NAME - 7);
+        let name: String = format!("davit-{}", wish.name)
+            .chars()
+            .take(LONGEST_NAME - 7)
+            .collect();
         let manifest = json!({
             "name": format!("{name}-{suffix}"),
             "url": web.as_str(),
