@@ -186,7 +186,10 @@ fn completed(line: &[&str]) -> Vec<String> {
 
 #[test]
 fn completion_of_bash_offers_commands_flags_and_values() {
-    assert_eq!(completed(&["re"]), ["restore", "redeploy", "restart", "resume", "repos"]);
+    assert_eq!(
+        completed(&["re"]),
+        ["restore", "redeploy", "restart", "resume", "repos"]
+    );
     assert_eq!(completed(&["status", "-o", ""]), ["wide", "name", "json", "yaml"]);
     assert!(completed(&["deploy", "shop", "--"]).contains(&"--title".to_owned()));
     assert!(!completed(&[""]).iter().any(|word| word.starts_with(['_', ':'])));
