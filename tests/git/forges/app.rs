@@ -181,14 +181,14 @@ async fn app_that_cannot_be_used_is_explained() {
             "a clock behind",
             Reason::ForgeClockSkewed,
             Class::Transient,
-            "900 s behind that of the forge",
+            "900 s behind the clock of the forge",
             |github| github.clock_ahead = 900,
         ),
         (
             "a clock ahead",
             Reason::ForgeClockSkewed,
             Class::Transient,
-            "900 s ahead of that of the forge",
+            "900 s ahead of the clock of the forge",
             |github| github.clock_ahead = -900,
         ),
     ] {

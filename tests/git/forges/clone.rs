@@ -81,7 +81,7 @@ async fn app_token_is_requested_when_git_starts_and_replaced_when_it_is_revoked(
     assert!(
         problem
             .message
-            .starts_with("spec.source.github.repository: find an installation"),
+            .starts_with("spec.source.github.repository: an installation"),
         "{problem:?}"
     );
     tokio::task::spawn_blocking(move || drop(gitea)).await.unwrap();
