@@ -322,7 +322,7 @@ fn completion_offers_names_from_the_api_server() {
     assert_eq!(complete(&["status", "-n", "completion", ""]), "blog\nshop\n:4");
     assert_eq!(
         complete(&["rollback", "-n=completion", "shop", "sh"]),
-        "shop-1\n:4\n"
+        "shop-1\n:4"
     );
     assert_eq!(complete(&["status", "-n", "comp"]), "completion\n:4");
     assert_eq!(complete(&["status", "--context", ""]), "davit\n:4");

@@ -204,7 +204,7 @@ fn token_on_standard_input_is_checked_at_a_real_gitea() {
     let args = ["gitea", "--url", &gitea.url, "--all-namespaces"];
     let (success, text) = feed(&args, "0123456789abcdef0123456789abcdef01234567\n");
     assert!(
-        !success && text.contains("the credential is refused") && !text.contains("0123456789abcdef"),
+        !success && text.contains("refused the credential") && !text.contains("0123456789abcdef"),
         "{text}"
     );
     let (success, text) = feed(&args, &format!("{}\n", gitea.token));

@@ -187,7 +187,7 @@ pub(super) fn submodule(parent: &GitRemote, text: &str) -> Result<GitRemote, Str
         // The text itself may hold a credential and is not repeated.
         Url::parse(text).map_err(|error| format!("its url cannot be read: {error}"))?
     } else if is_helper(text) {
-        return Err("its transport is not allowed: use https or ssh".to_owned());
+        return Err("its transport is neither https nor ssh".to_owned());
     } else if let Some(url) = scp_like(text) {
         url
     } else {

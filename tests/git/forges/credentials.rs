@@ -34,7 +34,7 @@ async fn github_token_that_does_not_fit_is_explained() {
             spec.clone(),
             "ghp_wrong4d0f",
             Reason::ForgeAuthFailed,
-            "Bad credentials; put a valid credential",
+            "Bad credentials: put a valid credential",
         ),
         (
             spec.clone(),

@@ -202,7 +202,7 @@ async fn server_without_fetch_by_hash_is_asked_for_the_ref() {
         .checkout(&local, &missing, &branch("gone"))
         .await
         .unwrap_err();
-    expect(&error, GitRefNotFound, Terminal, &["branch gone"]);
+    expect(&error, GitRefNotFound, Terminal, &["branch \"gone\" not found"]);
     fresh.is_clean();
 }
 

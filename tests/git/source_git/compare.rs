@@ -158,7 +158,7 @@ async fn highest_tag_is_peeled_to_its_own_commit() {
     let error = world.fetch(&remote, &highest("release-*")).await.unwrap_err();
     let words = [
         "matches \"release-*\"",
-        "none of its 2 tags",
+        "it has 2 tags",
         "spec.trigger.tagPattern",
     ];
     expect(&error, NoMatchingTag, Terminal, &words);

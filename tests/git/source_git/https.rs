@@ -68,17 +68,17 @@ async fn ref_of_each_kind_resolves_to_its_commit() {
         (
             branch("gone"),
             &[
-                "branch gone",
+                "branch \"gone\" not found",
                 "spec.source.git.ref.branch",
                 "default branch is main",
             ][..],
         ),
         (
             tag("v9"),
-            &["tag v9", "spec.source.git.ref.tag", "default branch is main"],
+            &["tag \"v9\"", "spec.source.git.ref.tag", "default branch is main"],
         ),
-        (tag("main"), &["tag main"]),
-        (branch("x"), &["branch x"]),
+        (tag("main"), &["tag \"main\""]),
+        (branch("x"), &["branch \"x\""]),
         (
             RefSpec::Commit(commit(missing)),
             &[missing, "spec.source.git.ref.commit"],
@@ -203,7 +203,7 @@ async fn url_scheme_other_than_https_and_ssh_needs_a_flag() {
                 &RefSpec::Default,
                 GitTransportForbidden,
                 Terminal,
-                &["use https or ssh", "git.url"],
+                &["cannot be used", "git.url to an https:// or ssh:// URL"],
             )
             .await;
     }

@@ -86,7 +86,7 @@ async fn malformed_response_is_mapped_to_its_reason() {
             &RefSpec::Default,
             GitRepositoryNotFound,
             Terminal,
-            &["not a Git repository", "check spec.source.git.url"],
+            &["not as a Git repository", "correct spec.source.git.url"],
         )
         .await;
     // One that hangs up in the middle of its answer.
@@ -97,7 +97,7 @@ async fn malformed_response_is_mapped_to_its_reason() {
             &RefSpec::Default,
             GitUnreachable,
             Transient,
-            &["check spec.source.git.url", "it is tried again"],
+            &["check spec.source.git.url", "Davit tries again"],
         )
         .await;
 }

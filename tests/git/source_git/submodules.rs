@@ -132,13 +132,18 @@ async fn submodule_with_a_forbidden_url_is_rejected() {
     let path = lib.path().display().to_string();
     let missing = "0123456789012345678901234567890123456789";
     for (place, url, child, words) in [
-        ("lib", local.as_str(), head.as_str(), "use https or ssh"),
+        (
+            "lib",
+            local.as_str(),
+            head.as_str(),
+            "to an https:// or ssh:// URL",
+        ),
         ("lib", path.as_str(), head.as_str(), "path of this machine"),
         (
             "lib",
             "ext::sh -c id",
             head.as_str(),
-            "submodule lib: its transport is not allowed",
+            "submodule lib is invalid: its transport is neither https nor ssh",
         ),
         (
             "lib",

@@ -103,7 +103,7 @@ async fn build_result_during_suspension_is_recorded_without_a_rollout() {
     assert!(
         said["message"]
             .as_str()
-            .is_some_and(|said| said.contains("shop-2 goes on")),
+            .is_some_and(|said| said.contains("shop-2 continues")),
         "{said}"
     );
     let images = || davit.images("shop");
