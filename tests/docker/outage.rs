@@ -239,8 +239,10 @@ fn engine_stopped_during_a_build_repeats_the_build_later() {
             condition(app, "Ready")["reason"] == "EngineUnavailable"
         });
         assert_eq!(condition(&app, "Reconciling")["reason"], "ProgressingWithRetry");
-        let release = davit.releases_of("web").remove(round - 1);
-        assert_eq!(release["status"]["phase"], "Pending", "{}", release["status"]);
+        // The status of the Release is written after that of the Application.
+        wait_for("the release to wait", Duration::from_secs(30), || {
+            (phase_of_release(&davit, "web", round) == "Pending").then_some(())
+        });
         engine.start_again();
         davit.wait_until("web", 60, "at its release", |app| {
             app["status"]["release"]["active"] == format!("web-{round}")

@@ -20,7 +20,7 @@ use davit::cli::Cli;
 const CHECKED: [&str; 5] = ["kubectl", "davit", "docker", "make", "cargo"];
 
 /// Programs of every machine that the pages use besides.
-const TRUSTED: [&str; 14] = [
+const TRUSTED: [&str; 15] = [
     "apt-get",
     "cd",
     "cp",
@@ -28,13 +28,14 @@ const TRUSTED: [&str; 14] = [
     "export",
     "git",
     "install",
+    "journalctl",
     "kill",
+    "sed",
     "ssh-keygen",
     "ssh-keyscan",
     "stat",
     "systemctl",
     "systemd-sysusers",
-    "journalctl",
 ];
 
 /// A command as a page shows it.
