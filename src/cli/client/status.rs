@@ -97,11 +97,10 @@ impl Screen<'_> {
         let since = ready
             .map(|ready| format!(" since {}", self.since(ready)))
             .unwrap_or_default();
-        let message = ready.map(|ready| ready.message.as_str()).unwrap_or_default();
-        let message = match status.observed_generation {
-            -1 => "the controller has not observed it yet: is davit up or davit controller running?",
-            _ => message,
-        };
+        let message = ready.map_or(
+            "the controller has not observed it yet: is davit up or davit controller running?",
+            |ready| ready.message.as_str(),
+        );
         lines.add_with(
             "Status",
             &format!("{phase}{since}: {message}"),
@@ -253,15 +252,16 @@ impl Screen<'_> {
             }
             Phase::Done => "nothing: it is as the spec asks for".to_owned(),
             Phase::Idle => "set spec.source, so that there is something to run".to_owned(),
+            Phase::Error if condition::is_true(&status.conditions, ConditionType::Reconciling) => {
+                "nothing, if it is temporary: Davit tries again; otherwise solve what the status names"
+                    .to_owned()
+            }
             Phase::Error => {
-                let latest = self
-                    .releases
-                    .last()
-                    .map(ResourceExt::name_any)
-                    .unwrap_or_default();
+                let latest = self.releases.last().map(ResourceExt::name_any);
+                let details = latest.map_or_else(|| format!("dapp {name}"), |latest| format!("rel {latest}"));
                 format!(
                     "solve what the status names, then deploy: davit deploy {name} -n {namespace} (details: kubectl describe \
-                     rel {latest} -n {namespace})"
+                     {details} -n {namespace})"
                 )
             }
         }

@@ -165,7 +165,7 @@ async fn submodule_with_a_forbidden_url_is_rejected() {
             "lib",
             "../gone.git",
             head.as_str(),
-            "check the submodule's url in .gitmodules",
+            "correct the submodule's url in .gitmodules",
         ),
         (
             "lib",
