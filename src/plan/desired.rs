@@ -263,9 +263,15 @@ fn check(spec: &ApplicationSpec) -> Result<(), Problem> {
     })
 }
 
+/// The build types whose absence is part of a fingerprint. A later type must not be: an update of Davit would otherwise
+/// change the fingerprint of every Application, and deploy each again.
+const RECORDED_WHEN_ABSENT: [&str; 3] = ["dockerfile", "static", "railpack"];
+
 fn add_build_inputs(fingerprint: &mut Fingerprint<'_>, build: &Build, values: &Values) {
     for (name, settings) in build.types() {
-        fingerprint.add_json(format!("build.{name}"), &settings);
+        if !settings.is_null() || RECORDED_WHEN_ABSENT.contains(&name) {
+            fingerprint.add_json(format!("build.{name}"), &settings);
+        }
     }
     for (name, value) in &values.args {
         fingerprint.add(format!("build.args.{name}"), value.expose());

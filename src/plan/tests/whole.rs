@@ -211,6 +211,18 @@ fn inputs_have_a_digest_of_every_field_that_decides() {
 }
 
 #[test]
+fn fingerprint_has_no_later_build_type_that_is_absent() {
+    let spec = serde_json::from_value(spec()).unwrap();
+    let desired = validate(&AppId::new("ns", "shop"), &spec, pinned(), &values(), &install()).unwrap();
+    let types: Vec<&String> = desired
+        .inputs
+        .keys()
+        .filter(|name| name.starts_with("build.") && name.matches('.').count() == 1)
+        .collect();
+    assert_eq!(types, ["build.dockerfile", "build.railpack", "build.static"]);
+}
+
+#[test]
 fn field_that_cannot_work_is_refused_with_its_reason() {
     for (field, value, reason, message) in [
         (
