@@ -325,17 +325,17 @@ impl Now {
     async fn chunk(&mut self) -> Result<Option<Vec<u8>>, RuntimeError> {
         loop {
             if std::mem::take(&mut self.look) {
-                self.follow_new().await?;
+                self.follow_new().await;
             }
             tokio::select! {
                 biased;
                 Some((tag, line)) = self.lines.next() => {
                     let mut chunk = Vec::new();
-                    self.take(&tag, line, &mut chunk)?;
+                    self.take(&tag, line, &mut chunk);
                     while chunk.len() < BATCH
                         && let Some(Some((tag, line))) = self.lines.next().now_or_never()
                     {
-                        self.take(&tag, line, &mut chunk)?;
+                        self.take(&tag, line, &mut chunk);
                     }
                     if !chunk.is_empty() {
                         return Ok(Some(chunk));
@@ -359,30 +359,27 @@ impl Now {
         }
     }
 
-    fn take(
-        &mut self,
-        tag: &Tag,
-        line: Option<Result<LogLine, RuntimeError>>,
-        chunk: &mut Vec<u8>,
-    ) -> Result<(), RuntimeError> {
+    fn take(&mut self, tag: &Tag, line: Option<Result<LogLine, RuntimeError>>, chunk: &mut Vec<u8>) {
         match line {
-            Some(line) => {
-                let line = line?;
+            Some(Ok(line)) => {
                 self.source.write(&tag.label, &line, chunk);
                 self.last.insert(tag.id.clone(), line.at);
             }
+            // A container that is removed meanwhile ends its own part only; one that is still there is followed again.
+            Some(Err(error)) => tracing::debug!(replica = tag.id, %error, "the log of a replica ended early"),
             None => self.followed.retain(|id| *id != tag.id),
         }
-        Ok(())
     }
 
     /// Follows the replicas that run and are not followed yet.
-    async fn follow_new(&mut self) -> Result<(), RuntimeError> {
+    async fn follow_new(&mut self) {
         let replicas = match self.source.replicas().await {
             Ok(replicas) => replicas,
             // The next event of the runtime is that it answers again.
-            Err(RuntimeError::EngineUnavailable(_)) => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "the replicas cannot be listed now");
+                return;
+            }
         };
         self.last
             .retain(|id, _| replicas.iter().any(|replica| replica.id == *id));
@@ -391,7 +388,13 @@ impl Now {
                 continue;
             }
             let since = self.last.get(&replica.id).copied().or(self.source.wanted.since);
-            let lines = self.source.lines(replica, true, since, None).await?;
+            let lines = match self.source.lines(replica, true, since, None).await {
+                Ok(lines) => lines,
+                Err(error) => {
+                    tracing::debug!(replica = replica.id, %error, "the log of a replica cannot be followed now");
+                    continue;
+                }
+            };
             let tag = Arc::new(Tag {
                 label: label(replica),
                 id: replica.id.clone(),
@@ -401,7 +404,6 @@ impl Now {
             self.lines.push(Box::pin(tagged.chain(stream::iter([end]))));
             self.followed.push(replica.id.clone());
         }
-        Ok(())
     }
 }
 
