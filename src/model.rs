@@ -353,6 +353,14 @@ impl<T> Expiring<T> {
         }
     }
 
+    /// Another value that is valid as long.
+    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Expiring<U> {
+        Expiring {
+            value: map(self.value),
+            expires_at: self.expires_at,
+        }
+    }
+
     /// True if the value is still valid `margin` after `now`.
     pub fn is_valid_for(&self, margin: jiff::SignedDuration, now: jiff::Timestamp) -> bool {
         self.expires_at

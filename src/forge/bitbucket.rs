@@ -13,7 +13,7 @@ use super::api::{Api, Authorization, Reply};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
-use super::pagination::{Cursor, PAGE_SIZE, Page, query_of};
+use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, query_of};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::BitbucketSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
@@ -235,13 +235,10 @@ impl Forge for Bitbucket {
             Identity::ApiToken { .. } => "x-bitbucket-api-token-auth",
             Identity::AccessToken { .. } | Identity::Consumer { .. } => "x-token-auth",
         };
-        Ok(Expiring {
-            value: GitCredential::Basic {
-                username: username.to_owned(),
-                password: token.value,
-            },
-            expires_at: token.expires_at,
-        })
+        Ok(token.map(|password| GitCredential::Basic {
+            username: username.to_owned(),
+            password,
+        }))
     }
 
     fn forget_credential(&self, _: &RepositoryPath) -> bool {
@@ -267,17 +264,13 @@ impl Forge for Bitbucket {
 
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
-        let mut cursor = Cursor::first(&[("pagelen", PAGE_SIZE)]);
-        let mut all = Vec::new();
-        for _ in 0..self.most_pages {
-            let page: Page<RepositoryHook> = self.page(&call, &cursor).await?;
-            all.extend(page.items.into_iter().map(RepositoryHook::hook));
-            match page.next {
-                Some(next) if next != cursor => cursor = next,
-                _ => return Ok(all),
-            }
+        let first = Cursor::first(&[("pagelen", PAGE_SIZE)]);
+        let mut all = Collected::new(self.most_pages);
+        while all.wants_more() {
+            let page: Page<RepositoryHook> = self.page(&call, all.cursor().unwrap_or(&first)).await?;
+            all.add(page.map(RepositoryHook::hook));
         }
-        Err(self.too_long(call.doing))
+        all.complete().ok_or_else(|| self.too_long(call.doing))
     }
 
     async fn create_hook(

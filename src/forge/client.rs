@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::error::ForgeError;
 use super::oauth::TokenWriter;
-use super::pagination::{Cursor, Page};
+use super::pagination::{Collected, Cursor, Page};
 use super::repository::{Repository, RepositoryPath};
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -115,32 +115,21 @@ pub trait Forge: Send + Sync {
 
     /// All repositories that the credential reaches.
     async fn all_repositories(&self) -> Result<Vec<Repository>, ForgeError> {
-        let mut all = Vec::new();
-        let mut cursor = None;
-        for _ in 0..self.most_pages() {
-            let page = self.repositories(cursor.as_ref()).await?;
-            all.extend(page.items);
-            match page.next {
-                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
-                _ => return Ok(all),
-            }
+        let mut all = Collected::new(self.most_pages());
+        while all.wants_more() {
+            all.add(self.repositories(all.cursor()).await?);
         }
-        Err(self.too_long("list the repositories"))
+        all.complete()
+            .ok_or_else(|| self.too_long("list the repositories"))
     }
 
     /// The names of all branches of a repository.
     async fn all_branches(&self, repository: &RepositoryPath) -> Result<Vec<String>, ForgeError> {
-        let mut all = Vec::new();
-        let mut cursor = None;
-        for _ in 0..self.most_pages() {
-            let page = self.branches(repository, cursor.as_ref()).await?;
-            all.extend(page.items);
-            match page.next {
-                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
-                _ => return Ok(all),
-            }
+        let mut all = Collected::new(self.most_pages());
+        while all.wants_more() {
+            all.add(self.branches(repository, all.cursor()).await?);
         }
-        Err(self.too_long("list the branches"))
+        all.complete().ok_or_else(|| self.too_long("list the branches"))
     }
 
     /// The error for a list with more than [`Forge::most_pages`] pages.

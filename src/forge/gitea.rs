@@ -13,7 +13,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
-use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, total};
+use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, Paging, total};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GiteaSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
@@ -164,13 +164,10 @@ impl Forge for Gitea {
             Identity::Token { token, .. } => Expiring::never(token.clone()),
             Identity::OAuth(app) => app.token().await?,
         };
-        Ok(Expiring {
-            value: GitCredential::Basic {
-                username: TOKEN_USER.to_owned(),
-                password: token.value,
-            },
-            expires_at: token.expires_at,
-        })
+        Ok(token.map(|password| GitCredential::Basic {
+            username: TOKEN_USER.to_owned(),
+            password,
+        }))
     }
 
     async fn checks(&self, repository: &RepositoryPath, commit: &CommitId) -> Result<Vec<Check>, ForgeError> {
@@ -188,17 +185,16 @@ impl Forge for Gitea {
 
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
-        let mut cursor = Cursor::first(&[("limit", PAGE_SIZE)]);
-        let mut all = Vec::new();
-        for _ in 0..self.most_pages {
-            let page: Page<RepositoryHook> = self.api.page(&call, &cursor, &self.auth().await?).await?;
-            all.extend(page.items.into_iter().map(RepositoryHook::hook));
-            match page.next {
-                Some(next) if next != cursor => cursor = next,
-                _ => return Ok(all),
-            }
+        let first = Cursor::first(&[("limit", PAGE_SIZE)]);
+        let mut all = Collected::new(self.most_pages);
+        while all.wants_more() {
+            let page: Page<RepositoryHook> = self
+                .api
+                .page(&call, all.cursor().unwrap_or(&first), &self.auth().await?)
+                .await?;
+            all.add(page.map(RepositoryHook::hook));
         }
-        Err(self.too_long(call.doing))
+        all.complete().ok_or_else(|| self.too_long(call.doing))
     }
 
     async fn create_hook(

@@ -37,6 +37,55 @@ impl<T> Page<T> {
     }
 }
 
+/// The entries of a list, read page by page up to a number of pages.
+#[derive(Debug)]
+pub(super) struct Collected<T> {
+    items: Vec<T>,
+    cursor: Option<Cursor>,
+    pages_left: u32,
+    is_complete: bool,
+}
+
+impl<T> Collected<T> {
+    /// A list of which no page was read.
+    pub(super) fn new(most_pages: u32) -> Self {
+        Self {
+            items: Vec::new(),
+            cursor: None,
+            pages_left: most_pages,
+            is_complete: false,
+        }
+    }
+
+    /// Reports whether there is another page to read.
+    pub(super) fn wants_more(&self) -> bool {
+        !self.is_complete && self.pages_left > 0
+    }
+
+    /// Where the next page begins; `None` for the first one.
+    pub(super) fn cursor(&self) -> Option<&Cursor> {
+        self.cursor.as_ref()
+    }
+
+    /// Adds a page. A page that names itself as the next one is the last.
+    pub(super) fn add(&mut self, page: Page<T>) {
+        self.items.extend(page.items);
+        self.pages_left = self.pages_left.saturating_sub(1);
+        self.is_complete = page.next.is_none() || page.next == self.cursor;
+        self.cursor = page.next;
+    }
+
+    /// The entries of all pages; `None` if pages are left.
+    pub(super) fn complete(self) -> Option<Vec<T>> {
+        self.is_complete.then_some(self.items)
+    }
+
+    /// The entries of the pages that were read.
+    pub(super) fn so_far(self) -> Vec<T> {
+        self.items
+    }
+}
+
 /// The beginning of a page. Opaque to callers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
@@ -191,6 +240,42 @@ mod tests {
         let both =
             r#"<https://h/a?page=2&per_page=1>; rel="next", <https://h/a?page=53&per_page=1>; rel="last""#;
         assert_eq!(last_page(&headers(&[("link", both)])), Some(53));
+    }
+
+    #[test]
+    fn collected_list_is_complete_only_with_its_last_page() {
+        let page = |number: u32, next: Option<&str>| Page {
+            items: vec![number],
+            next: next.map(|next| Cursor::first(&[("page", next)])),
+            total: None,
+        };
+        for (most, pages, complete, so_far) in [
+            (
+                5,
+                vec![page(1, Some("2")), page(2, None)],
+                Some(vec![1, 2]),
+                vec![1, 2],
+            ),
+            (
+                5,
+                vec![page(1, Some("2")), page(2, Some("2"))],
+                Some(vec![1, 2]),
+                vec![1, 2],
+            ),
+            (2, vec![page(1, Some("2")), page(2, Some("3"))], None, vec![1, 2]),
+        ] {
+            let collect = || {
+                let mut list = Collected::new(most);
+                let mut pages = pages.iter();
+                while list.wants_more() {
+                    list.add(pages.next().expect("another page is asked for").clone());
+                }
+                assert_eq!(pages.next(), None, "a page is left");
+                list
+            };
+            assert_eq!(collect().complete(), complete);
+            assert_eq!(collect().so_far(), so_far);
+        }
     }
 
     #[test]

@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 use super::Bitbucket;
 use crate::forge::call::Call;
 use crate::forge::http::beneath;
-use crate::forge::pagination::{Cursor, PAGE_SIZE, Page};
+use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE, Page};
 use crate::forge::{ForgeError, RepositoryPath};
 use crate::model::{Check, CheckState, CommitId, CommitState, CommitStatus};
 
 /// The most pages that are read.
-const MOST_PAGES: usize = 20;
+const MOST_PAGES: u32 = 20;
 /// The most characters of a key.
 const LONGEST_KEY: usize = 40;
 
@@ -35,17 +35,13 @@ impl Bitbucket {
         let call = Call::get("read the checks", path)
             .scope("repository")
             .what(format!("the commit {commit} of {repository}"));
-        let mut cursor = Cursor::first(&[("pagelen", PAGE_SIZE)]);
-        let mut checks = Vec::new();
-        for _ in 0..MOST_PAGES {
-            let page: Page<Status> = self.page(&call, &cursor).await?;
-            checks.extend(page.items.into_iter().map(Status::check));
-            match page.next {
-                Some(next) if next != cursor => cursor = next,
-                _ => break,
-            }
+        let first = Cursor::first(&[("pagelen", PAGE_SIZE)]);
+        let mut checks = Collected::new(MOST_PAGES);
+        while checks.wants_more() {
+            let page: Page<Status> = self.page(&call, checks.cursor().unwrap_or(&first)).await?;
+            checks.add(page.map(Status::check));
         }
-        Ok(checks)
+        Ok(checks.so_far())
     }
 
     pub(super) async fn report(

@@ -7,24 +7,23 @@ use serde_json::{Value, json};
 use super::{GitHub, Identity, first_page};
 use crate::forge::api::{Authorization, Reply};
 use crate::forge::call::Call;
-use crate::forge::pagination::Page;
+use crate::forge::pagination::{Collected, Page};
 use crate::forge::{Forge as _, ForgeError, Hook, RepositoryPath, WantedHook};
 
 impl GitHub {
     pub(super) async fn list_hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
         let auth = self.auth_for_hooks(repository).await?;
-        let mut cursor = first_page();
-        let mut all = Vec::new();
-        for _ in 0..self.most_pages {
-            let page: Page<RepositoryHook> = self.api.page(&call, &cursor, &auth).await?;
-            all.extend(page.items.into_iter().map(RepositoryHook::hook));
-            match page.next {
-                Some(next) if next != cursor => cursor = next,
-                _ => return Ok(all),
-            }
+        let first = first_page();
+        let mut all = Collected::new(self.most_pages);
+        while all.wants_more() {
+            let page: Page<RepositoryHook> = self
+                .api
+                .page(&call, all.cursor().unwrap_or(&first), &auth)
+                .await?;
+            all.add(page.map(RepositoryHook::hook));
         }
-        Err(self.too_long(call.doing))
+        all.complete().ok_or_else(|| self.too_long(call.doing))
     }
 
     /// Creates a hook, or makes an existing one what it should be. An update without the secret would remove it.

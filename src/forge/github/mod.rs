@@ -226,13 +226,10 @@ impl Forge for GitHub {
             Identity::Token { token, .. } => Expiring::never(token.clone()),
             Identity::App(app) => app.repository_token(&self.api, repository).await?,
         };
-        Ok(Expiring {
-            value: GitCredential::Basic {
-                username: TOKEN_USER.to_owned(),
-                password: token.value,
-            },
-            expires_at: token.expires_at,
-        })
+        Ok(token.map(|password| GitCredential::Basic {
+            username: TOKEN_USER.to_owned(),
+            password,
+        }))
     }
 
     fn forget_credential(&self, repository: &RepositoryPath) -> bool {

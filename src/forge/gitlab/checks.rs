@@ -5,12 +5,12 @@ use serde_json::json;
 
 use super::GitLab;
 use crate::forge::call::Call;
-use crate::forge::pagination::{Cursor, PAGE_SIZE, Page};
+use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE, Page};
 use crate::forge::{ForgeError, RepositoryPath};
 use crate::model::{Check, CheckState, CommitId, CommitState, CommitStatus};
 
 /// The most pages that are read.
-const MOST_PAGES: usize = 20;
+const MOST_PAGES: u32 = 20;
 /// The most characters of an address that GitLab takes.
 const LONGEST_URL: usize = 255;
 
@@ -34,20 +34,17 @@ impl GitLab {
             .scope("read_api")
             .what(format!("the commit {commit} of {repository}"));
         let auth = self.auth().await?;
-        let mut cursor = Cursor::first(&[("per_page", PAGE_SIZE)]);
-        let mut checks = Vec::new();
-        for _ in 0..MOST_PAGES {
-            let page: Page<Status> = self.api.page(&call, &cursor, &auth).await?;
-            checks.extend(page.items.into_iter().map(|status| Check {
+        let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
+        let mut checks = Collected::new(MOST_PAGES);
+        while checks.wants_more() {
+            let cursor = checks.cursor().unwrap_or(&first);
+            let page: Page<Status> = self.api.page(&call, cursor, &auth).await?;
+            checks.add(page.map(|status| Check {
                 state: status.state(),
                 name: status.name,
             }));
-            match page.next {
-                Some(next) if next != cursor => cursor = next,
-                _ => break,
-            }
         }
-        Ok(checks)
+        Ok(checks.so_far())
     }
 
     pub(super) async fn report(
