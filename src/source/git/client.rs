@@ -92,20 +92,37 @@ impl Git {
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<Head, SourceError> {
-        match self.lay_out_from(request, dest, budget, log, cancel).await {
-            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(request.remote) {
-                Some(remote) => {
-                    let request = CheckoutRequest {
-                        remote: &remote,
-                        ..request
-                    };
-                    let second = self.lay_out_from(request, dest, budget, log, cancel).await;
-                    better(redirected, second)
-                }
-                None => Err(redirected),
-            },
-            other => other,
-        }
+        let first = self.lay_out_from(request, dest, budget, log, cancel).await;
+        let Some(remote) = second_address(request.remote, &first) else {
+            return first;
+        };
+        let request = CheckoutRequest {
+            remote: &remote,
+            ..request
+        };
+        better(first, self.lay_out_from(request, dest, budget, log, cancel).await)
+    }
+
+    /// Begins a conversation about one commit, and waits for its place in the cache.
+    pub(super) async fn job<'a>(
+        &'a self,
+        request: CheckoutRequest<'a>,
+        log: &'a JobLog,
+        cancel: &'a CancellationToken,
+    ) -> Result<Job<'a>, SourceError> {
+        let conversation = Conversation::open(&self.runner, request.remote)?;
+        let entry = tokio::select! {
+            entry = self.cache.lock(request.remote, request.commit) => entry,
+            () = cancel.cancelled() => return Err(SourceError::Cancelled),
+        };
+        Ok(Job {
+            runner: &self.runner,
+            request,
+            conversation,
+            entry,
+            log,
+            cancel,
+        })
     }
 
     async fn lay_out_from(
@@ -116,19 +133,7 @@ impl Git {
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<Head, SourceError> {
-        let conversation = Conversation::open(&self.runner, request.remote)?;
-        let entry = tokio::select! {
-            entry = self.cache.lock(request.remote, request.commit) => entry,
-            () = cancel.cancelled() => return Err(SourceError::Cancelled),
-        };
-        let job = Job {
-            runner: &self.runner,
-            request,
-            conversation,
-            entry,
-            log,
-            cancel,
-        };
+        let job = self.job(request, log, cancel).await?;
         let (head, modules) = job.lay_out(dest).await?;
         // A submodule may be another commit of the same repository.
         drop(job);
@@ -143,7 +148,7 @@ impl Git {
 
 /// The same repository by its full name. GitLab and others redirect from the name without `.git`; that is the one
 /// redirection that needs no trust, because we make it ourselves.
-pub(super) fn with_suffix(remote: &GitRemote) -> Option<GitRemote> {
+fn with_suffix(remote: &GitRemote) -> Option<GitRemote> {
     let mut url = remote.url.expose().clone();
     let path = url.path().trim_end_matches('/').to_owned();
     if path.to_ascii_lowercase().ends_with(".git") {
@@ -157,10 +162,21 @@ pub(super) fn with_suffix(remote: &GitRemote) -> Option<GitRemote> {
     })
 }
 
+/// The address to try after `first`, if the server redirected from the name without `.git`.
+pub(super) fn second_address<T>(remote: &GitRemote, first: &Result<T, SourceError>) -> Option<GitRemote> {
+    match first {
+        Err(SourceError::Redirected { .. }) => with_suffix(remote),
+        _ => None,
+    }
+}
+
 /// What the second address gave, unless it only says that it is not the right one.
-pub(super) fn better<T>(first: SourceError, second: Result<T, SourceError>) -> Result<T, SourceError> {
+pub(super) fn better<T>(
+    first: Result<T, SourceError>,
+    second: Result<T, SourceError>,
+) -> Result<T, SourceError> {
     match second {
-        Err(SourceError::Redirected { .. } | SourceError::RepositoryNotFound { .. }) => Err(first),
+        Err(SourceError::Redirected { .. } | SourceError::RepositoryNotFound { .. }) => first,
         other => other,
     }
 }

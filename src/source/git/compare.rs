@@ -6,12 +6,11 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Entry;
-use super::client::{Git, better, with_suffix};
+use super::client::{Git, better, second_address};
 use super::command::{Conversation, in_repository};
 use super::error::SourceError;
 use super::errors::refused_by_hash;
 use super::fetch::init;
-use super::job::Job;
 use super::options::CheckoutRequest;
 use super::remote::GitRemote;
 use crate::job_log::JobLog;
@@ -42,16 +41,11 @@ impl Git {
         [old, new]: [&CommitId; 2],
         cancel: &CancellationToken,
     ) -> Result<Changes, SourceError> {
-        match self.changes_at(remote, spec, [old, new], cancel).await {
-            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(remote) {
-                Some(remote) => {
-                    let second = self.changes_at(&remote, spec, [old, new], cancel).await;
-                    better(redirected, second)
-                }
-                None => Err(redirected),
-            },
-            other => other,
-        }
+        let first = self.changes_at(remote, spec, [old, new], cancel).await;
+        let Some(other) = second_address(remote, &first) else {
+            return first;
+        };
+        better(first, self.changes_at(&other, spec, [old, new], cancel).await)
     }
 
     async fn changes_at(
@@ -67,25 +61,13 @@ impl Git {
         // Only a job has a log for its user.
         let log = JobLog::open(Path::new("/dev/null"), Masker::default())
             .map_err(|error| SourceError::io("compare commits", error))?;
-        let conversation = Conversation::open(&self.runner, remote)?;
-        let entry = tokio::select! {
-            entry = self.cache.lock(remote, new) => entry,
-            () = cancel.cancelled() => return Err(SourceError::Cancelled),
-        };
         let request = CheckoutRequest {
             remote,
             commit: new,
             spec,
             submodules: false,
         };
-        let mut job = Job {
-            runner: &self.runner,
-            request,
-            conversation,
-            entry,
-            log: &log,
-            cancel,
-        };
+        let mut job = self.job(request, &log, cancel).await?;
         job.have().await?;
         job.request.commit = old;
         // After a force push the server may not have it any more.
@@ -119,16 +101,14 @@ impl Git {
         [old, middle, head]: [&CommitId; 3],
         cancel: &CancellationToken,
     ) -> Result<bool, SourceError> {
-        match self.is_between_at(remote, [old, middle, head], cancel).await {
-            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(remote) {
-                Some(remote) => {
-                    let second = self.is_between_at(&remote, [old, middle, head], cancel).await;
-                    better(redirected, second)
-                }
-                None => Err(redirected),
-            },
-            other => other,
-        }
+        let first = self.is_between_at(remote, [old, middle, head], cancel).await;
+        let Some(other) = second_address(remote, &first) else {
+            return first;
+        };
+        better(
+            first,
+            self.is_between_at(&other, [old, middle, head], cancel).await,
+        )
     }
 
     async fn is_between_at(

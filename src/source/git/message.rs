@@ -4,10 +4,8 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Git, better, with_suffix};
-use super::command::Conversation;
+use super::client::{Git, better, second_address};
 use super::error::SourceError;
-use super::job::Job;
 use super::options::CheckoutRequest;
 use super::remote::GitRemote;
 use crate::job_log::JobLog;
@@ -27,16 +25,11 @@ impl Git {
         commit: &CommitId,
         cancel: &CancellationToken,
     ) -> Result<bool, SourceError> {
-        match self.is_skipped_at(remote, spec, commit, cancel).await {
-            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(remote) {
-                Some(remote) => {
-                    let second = self.is_skipped_at(&remote, spec, commit, cancel).await;
-                    better(redirected, second)
-                }
-                None => Err(redirected),
-            },
-            other => other,
-        }
+        let first = self.is_skipped_at(remote, spec, commit, cancel).await;
+        let Some(other) = second_address(remote, &first) else {
+            return first;
+        };
+        better(first, self.is_skipped_at(&other, spec, commit, cancel).await)
     }
 
     async fn is_skipped_at(
@@ -49,25 +42,13 @@ impl Git {
         // Only a job has a log for its user.
         let log = JobLog::open(Path::new("/dev/null"), Masker::default())
             .map_err(|error| SourceError::io("read a commit", error))?;
-        let conversation = Conversation::open(&self.runner, remote)?;
-        let entry = tokio::select! {
-            entry = self.cache.lock(remote, commit) => entry,
-            () = cancel.cancelled() => return Err(SourceError::Cancelled),
-        };
         let request = CheckoutRequest {
             remote,
             commit,
             spec,
             submodules: false,
         };
-        let job = Job {
-            runner: &self.runner,
-            request,
-            conversation,
-            entry,
-            log: &log,
-            cancel,
-        };
+        let job = self.job(request, &log, cancel).await?;
         job.have().await?;
         let program = job
             .local()

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Git, better, with_suffix};
+use super::client::{Git, better, second_address};
 use super::command::Conversation;
 use super::error::SourceError;
 use super::remote::{GitRemote, ResolvedRef};
@@ -21,13 +21,11 @@ impl Git {
         spec: &RefSpec,
         cancel: &CancellationToken,
     ) -> Result<ResolvedRef, SourceError> {
-        match self.resolve_at(remote, spec, cancel).await {
-            Err(redirected @ SourceError::Redirected { .. }) => match with_suffix(remote) {
-                Some(remote) => better(redirected, self.resolve_at(&remote, spec, cancel).await),
-                None => Err(redirected),
-            },
-            other => other,
-        }
+        let first = self.resolve_at(remote, spec, cancel).await;
+        let Some(other) = second_address(remote, &first) else {
+            return first;
+        };
+        better(first, self.resolve_at(&other, spec, cancel).await)
     }
 
     async fn resolve_at(
