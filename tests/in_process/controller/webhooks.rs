@@ -316,7 +316,10 @@ async fn script_and_registry_reach_the_application_at_its_own_url() {
         "container_metadata": {"tag": {"name": "1.2"}}}}})
     .to_string();
     let with_token = format!("{to_image}?token={}", SECRET.replace(' ', "%20"));
-    davit.wait_until("image", "in the cache", |_| true).await;
+    // The controller has reconciled it, so that the cache has it, from which the receiver reads.
+    davit
+        .wait_until("image", "reconciled", |app| condition(app, "Ready").is_object())
+        .await;
     let bearer = |body: &str| {
         sent(&davit, to_image, body.as_bytes()).header("authorization", format!("Bearer {SECRET}"))
     };
