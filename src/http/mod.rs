@@ -99,7 +99,22 @@ async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: Canc
             StatusCode::SERVICE_UNAVAILABLE,
             limits.request_time,
         ));
-    let places = Arc::new(Semaphore::new(limits.connections));
+    accept(listener, limits.connections, stop.clone(), |stream| {
+        connection(stream, router.clone(), limits.clone(), stop.clone())
+    })
+    .await;
+}
+
+/// Serves each connection of a listener, `most` at once, until `stop`; open ones then have two seconds to end.
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    most: usize,
+    stop: CancellationToken,
+    serve: impl Fn(TcpStream) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -112,7 +127,7 @@ async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: Canc
         };
         match accepted {
             Ok((stream, place)) => {
-                let served = connection(stream, router.clone(), limits.clone(), stop.clone());
+                let served = serve(stream);
                 connections.spawn(async move {
                     served.await;
                     drop(place);

@@ -10,6 +10,7 @@ use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::UNREACHABLE;
 use super::login::{RegistryLogins, registry_name};
 use super::name::ImageName;
 use crate::api::Reason;
@@ -406,21 +407,7 @@ fn explain(image: &str, error: Error, masker: &Masker) -> ImageError {
         ImageError::Failed { image, said }
     } else if status == 400 {
         ImageError::Invalid { image, why: said }
-    } else if says(&[
-        "no such host",
-        "connection refused",
-        "i/o timeout",
-        "timeout",
-        "deadline exceeded",
-        "connection reset",
-        "network is unreachable",
-        "no route to host",
-        "toomanyrequests",
-        "eof",
-        "temporary failure",
-        "server misbehaving",
-        "received unexpected http status: 5",
-    ]) {
+    } else if says(UNREACHABLE) {
         ImageError::Unreachable { image, said }
     } else {
         ImageError::Failed { image, said }

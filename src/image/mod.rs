@@ -14,3 +14,19 @@ pub use login::{HostLogins, RegistryLogins, place as login_place, registry_name}
 pub use name::{ImageName, NotAName};
 pub use push::{PushError, RegistryAccess, push, pushed_digest};
 pub use registry::{Deleted, RegistryOptions, delete};
+
+/// What the engine says, in lower case, when a registry cannot be reached for a while.
+const UNREACHABLE: &[&str] = &[
+    "no such host",
+    "connection refused",
+    "timeout",
+    "deadline exceeded",
+    "connection reset",
+    "network is unreachable",
+    "no route to host",
+    "toomanyrequests",
+    "eof",
+    "temporary failure",
+    "server misbehaving",
+    "received unexpected http status: 5",
+];

@@ -8,6 +8,7 @@ use bollard::query_parameters::PushImageOptionsBuilder;
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
+use super::UNREACHABLE;
 use super::engine::{credentials, masker};
 use super::login::RegistryLogins;
 use super::name::ImageName;
@@ -257,20 +258,7 @@ pub(super) fn classify(image: &str, status: u16, said: &str) -> PushError {
         PushError::Denied { image, said }
     } else if says(&["manifest unknown", "not found"]) || status == 404 {
         PushError::NoRepository { image, said }
-    } else if says(&[
-        "no such host",
-        "connection refused",
-        "timeout",
-        "deadline exceeded",
-        "connection reset",
-        "network is unreachable",
-        "no route to host",
-        "toomanyrequests",
-        "eof",
-        "temporary failure",
-        "server misbehaving",
-        "received unexpected http status: 5",
-    ]) {
+    } else if says(UNREACHABLE) {
         PushError::Unreachable { image, said }
     } else {
         PushError::Failed { image, said }

@@ -1,36 +1,13 @@
 //! The name that a user probably meant. Pure.
 
+use strsim::levenshtein;
+
 /// The most similar of `names`, if it is similar enough to be a spelling of `wanted`.
 pub fn closest<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let most = (wanted.chars().count() / 3).clamp(1, 3);
-    let distances = names.into_iter().map(|name| (distance(wanted, name, most), name));
-    let best = distances.min_by_key(|(distance, _)| *distance)?;
-    if best.0 <= most {
-        return Some(best.1);
-    }
-    None
-}
-
-/// The number of characters to insert, remove or replace between two names, or more than `most`.
-fn distance(one: &str, other: &str, most: usize) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    if one.chars().count().abs_diff(other.len()) > most {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, char) in one.chars().enumerate() {
-        let mut diagonal = index;
-        let mut left = index + 1;
-        let mut next = vec![left];
-        for (above, wanted) in row.iter().skip(1).zip(&other) {
-            let replaced = diagonal + usize::from(char != *wanted);
-            left = replaced.min(above + 1).min(left + 1);
-            next.push(left);
-            diagonal = *above;
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
+    let distances = names.into_iter().map(|name| (levenshtein(wanted, name), name));
+    let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= most).then_some(name)
 }
 
 #[cfg(test)]
@@ -64,7 +41,7 @@ mod tests {
             ("", "ab", 2),
             ("same", "same", 0),
         ] {
-            assert_eq!(distance(one, other, 9), expected, "{one} {other}");
+            assert_eq!(levenshtein(one, other), expected, "{one} {other}");
         }
     }
 }

@@ -13,21 +13,19 @@ use rustls::ServerConfig;
 use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::front_proxy::FrontProxy;
+use crate::http::accept;
 
 /// Open connections; the API server needs one for each stream at most.
 const CONNECTIONS: usize = 1024;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(100);
 const HEADER_BYTES: usize = 64 * 1024;
-const DRAIN: Duration = Duration::from_secs(2);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The common name in the verified certificate of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,41 +39,18 @@ pub async fn serve(
     proxy: watch::Receiver<Option<Arc<FrontProxy>>>,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = async {
-                let place = places.clone().acquire_owned().await;
-                listener.accept().await.map(|(stream, _)| (stream, place))
-            } => accepted,
-            Some(_) = connections.join_next() => continue,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, place)) => {
-                let known = proxy.borrow().clone();
-                let config = known.and_then(|known| config(&known, &identity));
-                let (router, stop) = (router.clone(), stop.clone());
-                connections.spawn(async move {
-                    // Before the API server publishes its way to sign in, no client can sign in.
-                    if let Some(config) = config {
-                        connection(stream, router, config, stop).await;
-                    }
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    accept(listener, CONNECTIONS, stop.clone(), |stream| {
+        let known = proxy.borrow().clone();
+        let config = known.and_then(|known| config(&known, &identity));
+        let (router, stop) = (router.clone(), stop.clone());
+        async move {
+            // Before the API server publishes its way to sign in, no client can sign in.
+            if let Some(config) = config {
+                connection(stream, router, config, stop).await;
             }
         }
-    }
-    drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        connections.shutdown().await;
-    }
+    })
+    .await;
 }
 
 /// A client must have a certificate of the front proxy's authority.
