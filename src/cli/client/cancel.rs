@@ -18,7 +18,7 @@ use crate::cli::failure::Failure;
 /// # Errors
 /// The Release does not exist or cannot be changed, or with `--wait` it ended otherwise.
 pub async fn cancel(args: Cancel) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.connection).await?;
+    let cluster = Cluster::new(&args.change.connection).await?;
     cluster.application(&args.application).await?;
     let releases = cluster.releases_of(&args.application).await?;
     let open: Vec<&Release> = match &args.release {
@@ -49,24 +49,30 @@ pub async fn cancel(args: Cancel) -> Result<(), Failure> {
             .patch(&release.name_any(), &params, &patch)
             .await;
         let changed = changed.map_err(|error| cluster.refused(&error, Access::Edit))?;
-        object(args.output.format, &changed, "is being cancelled")?;
+        object(args.change.output.format, &changed, "is being cancelled")?;
     }
-    if !args.wait.wait {
+    if !args.change.wait.wait {
         return Ok(());
     }
     for release in open {
         let name = release.name_any();
-        let ended = follow(&cluster, cluster.releases(), &name, &args.wait, |release| {
-            if has_ended(release) {
-                Stand::Good
-            } else {
-                Stand::Waits(release.status.as_ref().map_or_else(String::new, step))
-            }
-        })
+        let ended = follow(
+            &cluster,
+            cluster.releases(),
+            &name,
+            &args.change.wait,
+            |release| {
+                if has_ended(release) {
+                    Stand::Good
+                } else {
+                    Stand::Waits(release.status.as_ref().map_or_else(String::new, step))
+                }
+            },
+        )
         .await?;
         match phase(&ended) {
             ReleasePhase::Cancelled | ReleasePhase::Superseded => {
-                if args.output.format.is_none() {
+                if args.change.output.format.is_none() {
                     say(format!("release.davit.dev/{name} cancelled"))?;
                 }
             }

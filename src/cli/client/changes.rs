@@ -129,7 +129,7 @@ pub async fn resume(args: Change) -> Result<(), Failure> {
 }
 
 async fn found(args: &Change) -> Result<(Cluster, Application), Failure> {
-    let cluster = Cluster::new(&args.connection).await?;
+    let cluster = Cluster::new(&args.change.connection).await?;
     let application = cluster.application(&args.application).await?;
     Ok((cluster, application))
 }
@@ -157,18 +157,18 @@ async fn change(
             .await;
         changed.map_err(|error| cluster.refused(&error, Access::Edit))?
     };
-    object(args.output.format, &changed, already.unwrap_or(happened))?;
-    if !args.wait.wait {
+    object(args.change.output.format, &changed, already.unwrap_or(happened))?;
+    if !args.change.wait.wait {
         return Ok(());
     }
     let judge = |application: &Application| judge(application, &changed);
-    let settled = follow(cluster, cluster.applications(), &name, &args.wait, judge).await?;
+    let settled = follow(cluster, cluster.applications(), &name, &args.change.wait, judge).await?;
     let phase = settled
         .status
         .as_ref()
         .map(|status| status.phase)
         .unwrap_or_default();
-    if args.output.format.is_none() {
+    if args.change.output.format.is_none() {
         say(format!(
             "application.davit.dev/{name} is {}",
             format!("{phase:?}").to_lowercase()

@@ -142,6 +142,20 @@ pub struct History {
     pub connection: Connection,
 }
 
+/// What the commands that change an object have in common.
+#[derive(Debug, Args)]
+pub struct ChangeOptions {
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: Wait,
+    /// The form of the output.
+    #[command(flatten)]
+    pub output: Output,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
 /// The title and the description of a Release.
 #[derive(Debug, Args)]
 pub struct About {
@@ -165,15 +179,9 @@ pub struct Deploy {
     /// Title and description.
     #[command(flatten)]
     pub about: About,
-    /// Waiting.
+    /// What every change has.
     #[command(flatten)]
-    pub wait: Wait,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
+    pub change: ChangeOptions,
 }
 
 /// `davit redeploy`.
@@ -188,15 +196,9 @@ pub struct Redeploy {
     /// Title and description.
     #[command(flatten)]
     pub about: About,
-    /// Waiting.
+    /// What every change has.
     #[command(flatten)]
-    pub wait: Wait,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
+    pub change: ChangeOptions,
 }
 
 /// `davit rollback`.
@@ -211,15 +213,9 @@ pub struct Rollback {
     /// Title and description.
     #[command(flatten)]
     pub about: About,
-    /// Waiting.
+    /// What every change has.
     #[command(flatten)]
-    pub wait: Wait,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
+    pub change: ChangeOptions,
 }
 
 /// `davit cancel`.
@@ -231,15 +227,9 @@ pub struct Cancel {
     /// The name or number of the Release. Default: every one that is under way.
     #[arg(value_name = "RELEASE", value_parser = release)]
     pub release: Option<String>,
-    /// Waiting.
+    /// What every change has.
     #[command(flatten)]
-    pub wait: Wait,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
+    pub change: ChangeOptions,
 }
 
 /// `davit stop`, `start`, `restart`, `suspend` and `resume`.
@@ -248,15 +238,9 @@ pub struct Change {
     /// The Application.
     #[arg(value_name = "APPLICATION", value_parser = application)]
     pub application: String,
-    /// Waiting.
+    /// What every change has.
     #[command(flatten)]
-    pub wait: Wait,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
+    pub change: ChangeOptions,
 }
 
 /// `davit clear`.
@@ -268,15 +252,9 @@ pub struct Clear {
     /// List what would be removed, and remove nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Waiting.
+    /// What every change has.
     #[command(flatten)]
-    pub wait: Wait,
-    /// The form of the output.
-    #[command(flatten)]
-    pub output: Output,
-    /// The API server.
-    #[command(flatten)]
-    pub connection: Connection,
+    pub change: ChangeOptions,
 }
 
 /// `davit init`.

@@ -17,7 +17,7 @@ use crate::cli::failure::Failure;
 /// # Errors
 /// The Release cannot be created, or with `--wait` it did not succeed.
 pub async fn deploy(args: Deploy) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.connection).await?;
+    let cluster = Cluster::new(&args.change.connection).await?;
     cluster.application(&args.application).await?;
     let spec = ReleaseSpec {
         title: args.about.title,
@@ -25,7 +25,7 @@ pub async fn deploy(args: Deploy) -> Result<(), Failure> {
         revision: args.revision,
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(&cluster, spec, args.output, &args.wait).await
+    create_release(&cluster, spec, args.change.output, &args.change.wait).await
 }
 
 /// `davit redeploy`.
@@ -33,7 +33,7 @@ pub async fn deploy(args: Deploy) -> Result<(), Failure> {
 /// # Errors
 /// The Release cannot be created, or with `--wait` it did not succeed.
 pub async fn redeploy(args: Redeploy) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.connection).await?;
+    let cluster = Cluster::new(&args.change.connection).await?;
     cluster.application(&args.application).await?;
     let spec = ReleaseSpec {
         kind: ReleaseType::Redeploy,
@@ -42,7 +42,7 @@ pub async fn redeploy(args: Redeploy) -> Result<(), Failure> {
         clean_cache: args.clean,
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(&cluster, spec, args.output, &args.wait).await
+    create_release(&cluster, spec, args.change.output, &args.change.wait).await
 }
 
 /// `davit rollback`.
@@ -50,7 +50,7 @@ pub async fn redeploy(args: Redeploy) -> Result<(), Failure> {
 /// # Errors
 /// There is no such Release, the Release cannot be created, or with `--wait` it did not succeed.
 pub async fn rollback(args: Rollback) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.connection).await?;
+    let cluster = Cluster::new(&args.change.connection).await?;
     let application = cluster.application(&args.application).await?;
     let releases = cluster.releases_of(&args.application).await?;
     let active = application.status.and_then(|status| status.release?.active);
@@ -65,7 +65,7 @@ pub async fn rollback(args: Rollback) -> Result<(), Failure> {
         rollback_to: Some(origin.name_any()),
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(&cluster, spec, args.output, &args.wait).await
+    create_release(&cluster, spec, args.change.output, &args.change.wait).await
 }
 
 /// Creates a Release, reports it, and waits for its end if the user asks for that.

@@ -35,7 +35,7 @@ pub async fn history(args: History) -> Result<(), Failure> {
 /// # Errors
 /// The Application cannot be changed, or with `--wait` the Releases are not removed in time.
 pub async fn clear(args: Clear) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.connection).await?;
+    let cluster = Cluster::new(&args.change.connection).await?;
     let application = cluster.application(&args.application).await?;
     let releases = cluster.releases_of(&args.application).await?;
     let numbers = releases
@@ -75,10 +75,16 @@ pub async fn clear(args: Clear) -> Result<(), Failure> {
         changed.map_err(|error| cluster.refused(&error, Access::Edit))?;
     }
     for release in gone {
-        if args.wait.wait && !args.dry_run {
-            wait_until_gone(&cluster, cluster.releases(), &release.name_any(), &args.wait).await?;
+        if args.change.wait.wait && !args.dry_run {
+            wait_until_gone(
+                &cluster,
+                cluster.releases(),
+                &release.name_any(),
+                &args.change.wait,
+            )
+            .await?;
         }
-        match args.output.format {
+        match args.change.output.format {
             Some(Format::Name) => say(full_name(release))?,
             _ => say(format!("{} {happens}", full_name(release)))?,
         }
