@@ -148,8 +148,8 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
     );
 
     // A user without a role, and with one.
-    let nobody = server.kubeconfig_without_rights();
-    let (allowed, _, refused) = try_run(kubectl(&nobody).args(["get", "--raw", LOG]));
+    let stranger = server.kubeconfig_without_rights();
+    let (allowed, _, refused) = try_run(kubectl(&stranger).args(["get", "--raw", LOG]));
     assert!(
         !allowed && refused.contains("cannot get resource \"applications/log\""),
         "{refused}"
@@ -157,18 +157,18 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
     run(server.kubectl().args([
         "create",
         "rolebinding",
-        "nobody",
+        "may-view",
         "--namespace=shop",
         "--clusterrole=davit-view",
         "--user=nobody",
     ]));
     wait_for("the role", Duration::from_secs(20), || {
-        try_run(kubectl(&nobody).args(["get", "--raw", LOG]))
+        try_run(kubectl(&stranger).args(["get", "--raw", LOG]))
             .0
             .then_some(())
     });
     let (allowed, _, _) =
-        try_run(kubectl(&nobody).args(["get", "--raw", &LOG.replace("/shop/", "/default/")]));
+        try_run(kubectl(&stranger).args(["get", "--raw", &LOG.replace("/shop/", "/default/")]));
     assert!(!allowed, "the role is for one namespace");
 
     // A followed log streams through the API server.
@@ -194,7 +194,7 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
     ]));
     assert_eq!(lines.recv_timeout(Duration::from_secs(20)).unwrap(), "live");
 
-    // Without the certificate of the front proxy nobody is let in, whatever the headers say.
+    // The controller refuses a client without the certificate of the front proxy, whatever the headers say.
     let direct = request("GET", &format!("https://127.0.0.1:{number}{LOG}"))
         .insecure()
         .header("X-Remote-User: admin")

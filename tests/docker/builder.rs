@@ -185,14 +185,14 @@ fn runs(marker: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn image_after_its_build_is_found_listed_and_removed() {
     let harness = Harness::new("build");
-    harness.write("app/Dockerfile", "FROM busybox:davit-test AS one\nARG WHO=nobody\nRUN echo hello $WHO > /said\nFROM one AS two\nRUN false\n");
+    harness.write("app/Dockerfile", "FROM busybox:davit-test AS one\nARG NAME=default\nRUN echo hello $NAME > /said\nFROM one AS two\nRUN false\n");
     let mut request = harness.request();
     request.path = "/app".to_owned();
     request.build_type = Some(BuildType::Dockerfile(Dockerfile {
         target: Some("one".to_owned()),
         ..Dockerfile::default()
     }));
-    request.args = secrets(&[("WHO", "world & = ? \"quoted\"")]);
+    request.args = secrets(&[("NAME", "world & = ? \"quoted\"")]);
     request
         .labels
         .insert("org.example".to_owned(), "a=b&c".to_owned());

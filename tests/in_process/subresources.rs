@@ -1,4 +1,4 @@
-//! The API group of subresources: what it answers, to whom, and its refusals.
+//! The API group of subresources: its answers, the permissions that each needs, and its refusals.
 
 use axum::body::Body;
 use davit_apiserver::Identity;

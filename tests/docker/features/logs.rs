@@ -241,7 +241,7 @@ fn log_of_a_build_is_followed_live_and_kept_over_a_restart() {
 }
 
 #[test]
-fn reader_that_stands_still_holds_no_memory_and_delays_nobody() {
+fn reader_that_stands_still_holds_no_memory_and_delays_no_other_reader() {
     // As much as the engine keeps; lines are long, since it also keeps a time for each.
     let line = "0123456789".repeat(100);
     let bytes = 18_000 * (line.len() + 1);

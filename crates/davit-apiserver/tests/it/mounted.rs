@@ -1,4 +1,4 @@
-//! An API group that the embedding program serves: who reaches it, how it is discovered, and what its router sees.
+//! An API group that the embedding program serves: the permissions that a user needs, its discovery, and the requests that its router gets.
 
 use axum::{Extension, Json, Router, extract::Path, routing::get};
 use davit_apiserver::{ApiServer, Identity, MountError};

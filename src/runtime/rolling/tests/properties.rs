@@ -177,7 +177,7 @@ proptest! {
             for step in &plan.steps {
                 engine.apply(step, &want);
                 if strategy == Strategy::StartFirst && replicas > 0 {
-                    prop_assert!(!answered || engine.answers(), "nobody answers after {step:?}: {:?}", engine.seen);
+                    prop_assert!(!answered || engine.answers(), "no replica answers after {step:?}: {:?}", engine.seen);
                     answered |= engine.answers();
                 }
             }
