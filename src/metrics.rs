@@ -11,7 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -54,6 +54,7 @@ struct DeliveryLabel {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     reconciles: Family<KindLabel, Counter>,
+    reconciles_running: Family<KindLabel, Gauge>,
     reconcile_errors: Counter,
     status_writes: Family<KindLabel, Counter>,
     events: Family<EventLabels, Counter>,
@@ -68,6 +69,7 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Arc::default(),
             reconciles: Family::default(),
+            reconciles_running: Family::default(),
             reconcile_errors: Counter::default(),
             status_writes: Family::default(),
             events: Family::default(),
@@ -109,6 +111,11 @@ impl Metrics {
             self.reconciles.clone(),
         );
         registry.register(
+            "davit_reconciles_running",
+            "Reconciles that run now, by kind of object",
+            self.reconciles_running.clone(),
+        );
+        registry.register(
             "davit_reconcile_errors",
             "Reconciles that could not be finished and are repeated",
             self.reconcile_errors.clone(),
@@ -140,9 +147,12 @@ impl Metrics {
         );
     }
 
-    /// Counts a reconcile of an object of this kind.
-    pub fn pass(&self, kind: &str) {
+    /// Counts a reconcile of an object of this kind, which runs until the value is dropped.
+    pub fn pass(&self, kind: &str) -> Pass {
         self.reconciles.get_or_create(&kind_label(kind)).inc();
+        let running = self.reconciles_running.get_or_create(&kind_label(kind)).clone();
+        running.inc();
+        Pass { running }
     }
 
     /// Counts a reconcile that could not be finished.
@@ -190,9 +200,27 @@ impl Metrics {
         self.reconciles.get_or_create(&kind_label(kind)).get()
     }
 
+    /// Returns the number of reconciles of a kind that run now.
+    pub fn running(&self, kind: &str) -> i64 {
+        self.reconciles_running.get_or_create(&kind_label(kind)).get()
+    }
+
     /// Returns the number of writes of status of a kind.
     pub fn writes(&self, kind: &str) -> u64 {
         self.status_writes.get_or_create(&kind_label(kind)).get()
+    }
+}
+
+/// A reconcile that runs.
+#[derive(Debug)]
+#[must_use = "the reconcile counts as ended when this value is dropped"]
+pub struct Pass {
+    running: Gauge,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.running.dec();
     }
 }
 
@@ -260,7 +288,8 @@ mod tests {
     #[test]
     fn every_metric_is_encoded_under_its_name() {
         let metrics = Metrics::default();
-        metrics.pass("Application");
+        drop(metrics.pass("Application"));
+        let _running = metrics.pass("Application");
         metrics.reconcile_error();
         metrics.status_write("Release");
         metrics.event(true, Reason::BuildFailed);
@@ -276,7 +305,8 @@ mod tests {
         metrics.add_gauges(gauges);
         let text = metrics.encode().unwrap();
         for line in [
-            r#"davit_reconciles_total{kind="Application"} 1"#,
+            r#"davit_reconciles_total{kind="Application"} 2"#,
+            r#"davit_reconciles_running{kind="Application"} 1"#,
             "davit_reconcile_errors_total 1",
             r#"davit_status_writes_total{kind="Release"} 1"#,
             r#"davit_events_total{type="Warning",reason="BuildFailed"} 1"#,

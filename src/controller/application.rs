@@ -29,7 +29,7 @@ use super::{finalizer, observe};
 /// The API server cannot be reached. The reconcile is tried again soon.
 pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requeue, Error> {
     let id = AppId::new(seen.namespace().unwrap_or_default(), seen.name_any());
-    ctx.metrics.pass("Application");
+    let _pass = ctx.metrics.pass("Application");
     tracing::debug!(app = %id, "reconcile");
     let found = observe::application(&ctx.client, &id).await?; // client
     let Some(app) = found.filter(|app| !finalizer::is_released(app)) else {

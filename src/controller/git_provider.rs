@@ -64,7 +64,7 @@ pub fn users_of_secret(
 /// # Errors
 /// The API server does not answer: tried again soon.
 pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Action, Error> {
-    ctx.metrics.pass("GitProvider");
+    let _pass = ctx.metrics.pass("GitProvider");
     let namespace = seen.namespace().unwrap_or_default();
     let api: Api<GitProvider> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(provider) = api.get_opt(&seen.name_any()).await? else {

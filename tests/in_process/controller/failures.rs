@@ -531,6 +531,8 @@ async fn release_whose_recorded_configuration_is_unreadable_is_never_run_with_th
         .patch_status("shop-1", &PatchParams::default(), &Patch::Merge(broken))
         .await
         .unwrap();
+    // A reconcile that has read the configuration before this would still run it.
+    davit.wait_until_idle().await;
     davit.runtime.manually(&id("shop"), ManualAction::Remove);
     let app = davit
         .wait_until("shop", "told that the record cannot be read", |app| {
