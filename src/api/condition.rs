@@ -213,6 +213,7 @@ reasons! {
     WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
     HookFailed = "A hook could not be registered or repaired at the forge.",
     HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
+    HooksRemain = "The GitProvider was deleted, and webhooks that could not be removed remain at the forge.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 
