@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::git_repo::GitRepo;
 use crate::common::signature;

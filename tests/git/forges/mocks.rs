@@ -1,5 +1,5 @@
 //! The clients against programs that others wrote: Prism, which validates each request by the forge's published description,
-//! and emulate, a GitHub in memory. `make test-peers` installs them from npm.
+//! and emulate, a GitHub in memory. `make test-peers` installs them from npm and runs these tests.
 
 use std::time::Duration;
 
@@ -133,6 +133,7 @@ async fn assert_legal(description: &str, prefix: &str, requests: Vec<Raw>, at_le
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
 async fn prism_finds_every_request_to_github_legal() {
     let server = github::start(github::GitHub::default()).await;
     let spec = json!({"github": {"url": server.url, "tokenSecretRef": {"name": "gh"}}});
@@ -147,6 +148,7 @@ async fn prism_finds_every_request_to_github_legal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
 async fn prism_finds_every_request_to_gitlab_legal() {
     let server = gitlab::start(gitlab::GitLab::default()).await;
     let url = format!("{}/sub", server.url);
@@ -160,6 +162,7 @@ async fn prism_finds_every_request_to_gitlab_legal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
 async fn prism_finds_every_request_to_bitbucket_legal() {
     let server = bitbucket::start().await;
     let mut options = loopback_options();
@@ -172,6 +175,7 @@ async fn prism_finds_every_request_to_bitbucket_legal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
 async fn prism_finds_every_request_to_gitea_legal() {
     let server = gitea::start().await;
     let spec = json!({"gitea": {"url": server.url, "tokenSecretRef": {"name": "gt"}}});
@@ -182,6 +186,7 @@ async fn prism_finds_every_request_to_gitea_legal() {
 
 /// A request that is not legal is found, so that the tests above can fail.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
 async fn prism_refuses_an_illegal_request() {
     let illegal = Raw {
         method: "POST".to_owned(),
@@ -279,6 +284,7 @@ async fn receiver() -> (String, tokio::sync::mpsc::UnboundedReceiver<(HeaderMap,
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
 async fn emulated_github_is_used_with_a_token_and_signs_its_deliveries() {
     let mock = emulated(&crate::forges::app::key().0).await;
     let url = enterprise(&mock).await;
@@ -327,6 +333,7 @@ async fn emulated_github_is_used_with_a_token_and_signs_its_deliveries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
 async fn emulated_github_accepts_the_tokens_of_an_app() {
     let (key, _) = crate::forges::app::key();
     let mock = emulated(&key).await;

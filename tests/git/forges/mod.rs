@@ -8,7 +8,6 @@ mod clone;
 mod contract;
 mod credentials;
 mod hooks;
-#[cfg(feature = "peers")]
 mod mocks;
 mod oauth;
 mod openapi;

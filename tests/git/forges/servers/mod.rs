@@ -157,7 +157,6 @@ impl<S> Server<S> {
     }
 
     /// Every request as it was sent.
-    #[cfg(feature = "peers")]
     pub fn raw(&self) -> Vec<Raw> {
         self.raw.lock().unwrap().clone()
     }
