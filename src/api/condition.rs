@@ -177,6 +177,10 @@ reasons! {
     RegistryUnreachable = "The registry cannot be reached.",
 
     // Running.
+    Unschedulable = "No node of the cluster can take a container: too little CPU or memory, or a volume that is elsewhere.",
+    QuotaExceeded = "A quota of the namespace leaves no room for a container.",
+    NotPermitted = "The cluster does not allow the controller to do what is needed.",
+    NameTaken = "An object of the name that is needed exists and is not Davit's.",
     PortTaken = "A host port is taken by something else.",
     ContainerConfigInvalid = "The engine refused to make or start the container.",
     ArchitectureMismatch = "The image or its program is for another CPU architecture than the engine's machine.",

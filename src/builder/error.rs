@@ -74,6 +74,9 @@ pub enum BuildError {
         /// Why not.
         why: String,
     },
+    /// This installation builds no images.
+    #[error("this Davit has no container engine to build with")]
+    NoEngine,
     /// A base image is not there.
     #[error("a base image was not found: {0}")]
     BaseImage(String),
@@ -141,6 +144,7 @@ impl Explain for BuildError {
             | Self::Exit { .. }
             | Self::NoBuildpack { .. }
             | Self::NotSupported { .. }
+            | Self::NoEngine
             | Self::BaseImage(_)
             | Self::BaseImageDenied(_)
             | Self::Timeout(_)
@@ -166,7 +170,7 @@ impl Explain for BuildError {
             | Self::Failed(_)
             | Self::Exit { .. }
             | Self::Temporary(_) => Reason::BuildFailed,
-            Self::NotSupported { .. } => Reason::NotSupported,
+            Self::NotSupported { .. } | Self::NoEngine => Reason::NotSupported,
             Self::BaseImage(_) => Reason::ImagePullFailed,
             Self::BaseImageDenied(_) => Reason::ImagePullDenied,
             Self::RegistryUnreachable(_) => Reason::RegistryUnreachable,
@@ -201,6 +205,7 @@ impl Explain for BuildError {
                 Some("read status.failure.logTail of the Release".to_owned())
             }
             Self::NotSupported { .. } => Some("remove the field".to_owned()),
+            Self::NoEngine => Some("start it with --docker-host, or use spec.source.docker".to_owned()),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {
                 Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())

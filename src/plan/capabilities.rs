@@ -44,6 +44,23 @@ pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<()
     Ok(())
 }
 
+/// The refusal of an image that no registry has. `built`: Davit builds it.
+pub(super) fn needs_registry(runtime: &Capabilities, built: bool) -> Problem {
+    let name = runtime.name;
+    let message = if built {
+        format!(
+            "spec.image is missing, and --runtime {name} runs only images of a registry: set spec.image.repository, or start \
+             Davit with --registry"
+        )
+    } else {
+        format!(
+            "spec.source.docker.image is the ID of an image, and --runtime {name} runs only images of a registry: name the image \
+             with its registry"
+        )
+    };
+    Problem::new(Class::Terminal, Reason::NotSupported, message)
+}
+
 /// Refuses amounts of memory with which the runtime starts no container.
 fn memory(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<(), Problem> {
     let build = spec.build.as_ref().and_then(|build| build.resources.as_ref());
@@ -82,6 +99,7 @@ mod tests {
     const LEAST: Capabilities = Capabilities {
         name: "least",
         needs_registry: true,
+        pulls_only: true,
         host_ports: false,
         host_ip: false,
         network_probes: false,

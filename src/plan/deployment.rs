@@ -87,6 +87,10 @@ pub fn deployment(
                 rollout.strategy.unwrap_or(Strategy::StartFirst)
             },
             min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
+            progress_deadline: rollout
+                .progress_deadline
+                .as_ref()
+                .map_or(Duration::from_mins(5), crate::api::Duration::get),
         },
         history: History::default(),
         registry: None,

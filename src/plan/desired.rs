@@ -203,6 +203,12 @@ pub fn validate(
     } else {
         repository(app, spec, install)?
     };
+    if install.capabilities.pulls_only && repository.is_none() && (plan.is_some() || !made) {
+        return Err(capabilities::needs_registry(
+            &install.capabilities,
+            plan.is_some(),
+        ));
+    }
     let export = match &repository {
         None => Export::Engine,
         Some(_) if install.capabilities.needs_registry => Export::Registry,

@@ -7,6 +7,8 @@ pub struct Capabilities {
     pub name: &'static str,
     /// Whether containers run on other machines than the builder's engine, so that images must come from a registry.
     pub needs_registry: bool,
+    /// Whether an image that is in no registry cannot run at all.
+    pub pulls_only: bool,
     /// Whether a container can publish a port of its machine (`hostPort`).
     pub host_ports: bool,
     /// Whether `hostPort` can be limited to one address (`hostIp`).
@@ -24,6 +26,7 @@ impl Capabilities {
     pub const DOCKER: Self = Self {
         name: "docker",
         needs_registry: false,
+        pulls_only: false,
         host_ports: true,
         host_ip: true,
         network_probes: true,
@@ -35,9 +38,22 @@ impl Capabilities {
     pub const SWARM: Self = Self {
         name: "swarm",
         needs_registry: true,
+        pulls_only: false,
         host_ports: true,
         host_ip: false,
         network_probes: false,
+        run_to_completion: true,
+        min_memory: 6 << 20,
+    };
+
+    /// A Kubernetes cluster. Ports of nodes belong to no Application there, and baseline Pod Security forbids them.
+    pub const KUBERNETES: Self = Self {
+        name: "kubernetes",
+        needs_registry: true,
+        pulls_only: true,
+        host_ports: false,
+        host_ip: false,
+        network_probes: true,
         run_to_completion: true,
         min_memory: 6 << 20,
     };

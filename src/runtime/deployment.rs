@@ -145,6 +145,8 @@ pub struct RolloutPolicy {
     pub strategy: Strategy,
     /// How long a container must be healthy before it counts as ready. `None`: 0 s with a health check, 1 s without.
     pub min_ready: Option<Duration>,
+    /// The longest that the rollout may take. The controller ends the Release; a runtime may report it too.
+    pub progress_deadline: Duration,
 }
 
 impl Default for RolloutPolicy {
@@ -153,6 +155,7 @@ impl Default for RolloutPolicy {
             replicas: 1,
             strategy: Strategy::StartFirst,
             min_ready: None,
+            progress_deadline: Duration::from_mins(5),
         }
     }
 }

@@ -22,7 +22,7 @@ use serde_json::Value;
 /// Everything that the controller asks of the API server: API group, resource, verb, and the file in src/ that does so.
 /// The test of `make test-peers` shows that a controller with exactly these rights works, and needs each of them.
 #[rustfmt::skip]
-const CALLS: [(&str, &str, &[&str], &str); 12] = [
+const CALLS: [(&str, &str, &[&str], &str); 13] = [
     ("davit.dev", "applications", &["get", "list", "watch", "patch"], "controller/watch.rs, finalizer.rs"),
     ("davit.dev", "applications/status", &["patch"], "controller/report.rs"),
     ("davit.dev", "gitproviders", &["get", "list", "watch", "patch"], "controller/git_provider.rs, finalizer.rs"),
@@ -34,6 +34,7 @@ const CALLS: [(&str, &str, &[&str], &str); 12] = [
     ("", "namespaces", &["get", "list", "watch"], "controller/watch.rs, app.rs"),
     ("events.k8s.io", "events", &["create", "patch"], "controller/report.rs"),
     ("apiregistration.k8s.io", "apiservices", &["get", "create", "patch", "delete"], "subresources/aggregation/registration.rs"),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &["get"], "subresources/aggregation/registration.rs"),
     ("authorization.k8s.io", "subjectaccessreviews", &["create"], "subresources/aggregation/access.rs"),
 ];
 
@@ -271,6 +272,56 @@ fn deployment_agrees_with_command_line_and_image() {
         .as_str()
         .unwrap();
     find(&objects, "PersistentVolumeClaim", claim);
+}
+
+#[test]
+fn overlay_runs_containers_in_the_cluster() {
+    let objects = render("kubernetes");
+    let engine = find(&objects, "ConfigMap", "davit-engine");
+    assert_eq!(engine["data"], serde_json::json!({"DAVIT_RUNTIME": "kubernetes"}));
+    Cli::try_parse_from(["davit", "controller", "--runtime=kubernetes"]).unwrap();
+    let binding = find(&objects, "ClusterRoleBinding", "davit-runtime");
+    assert_eq!(binding["roleRef"]["name"], "davit-runtime");
+    assert_eq!(binding["subjects"][0]["name"], "davit");
+    // Nothing is granted twice, and nothing beyond what makes an Application's Pods.
+    let (base, runtime) = (
+        rights(find(&objects, "ClusterRole", "davit-controller")),
+        rights(find(&objects, "ClusterRole", "davit-runtime")),
+    );
+    assert!(base.is_disjoint(&runtime), "{:?}", base.intersection(&runtime));
+    for resource in ["pods/exec", "serviceaccounts", "roles", "clusterroles"] {
+        assert!(
+            !runtime.iter().any(|(_, granted, _)| granted == resource),
+            "{resource}"
+        );
+    }
+}
+
+#[test]
+fn overlay_with_two_controllers_elects_one_that_answers() {
+    let objects = render("high-availability");
+    let deployment = find(&objects, "Deployment", "davit");
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let arguments = texts(&pod["containers"][0]["args"]);
+    let cli = Cli::try_parse_from(["davit"].iter().chain(&arguments)).unwrap();
+    let davit::cli::Command::Controller(args) = cli.command else {
+        panic!("not a controller")
+    };
+    assert_eq!(args.lease.unwrap().to_string(), "davit-system/davit");
+    // Each controller has a data directory of its own.
+    assert!(pod["volumes"][0]["emptyDir"].is_object(), "{}", pod["volumes"][0]);
+    assert!(
+        objects
+            .iter()
+            .all(|object| object["kind"] != "PersistentVolumeClaim")
+    );
+    for service in ["davit", "davit-webhooks"] {
+        let selector = &find(&objects, "Service", service)["spec"]["selector"];
+        assert_eq!(selector["davit.dev/leader"], "true", "{service}");
+    }
+    let role = find(&objects, "Role", "davit-leader");
+    assert_eq!(role["metadata"]["namespace"], "davit-system");
 }
 
 #[test]

@@ -456,6 +456,7 @@ impl Given {
                 || {
                     Ok(Running {
                         replicas: self.containers.clone(),
+                        ..Running::default()
                     })
                 },
                 Err,

@@ -163,6 +163,7 @@ impl Harness {
             git: Arc::new(Git::new(options).unwrap()),
             builder: Arc::new(self.builder.clone()),
             docker: None,
+            registries: None,
             work_dir,
         };
         let stop = CancellationToken::new();
