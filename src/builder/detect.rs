@@ -37,9 +37,7 @@ pub fn why(kind: &BuildType) -> String {
         BuildType::Railpack(_)
         | BuildType::Nixpacks
         | BuildType::Buildpacks(_)
-        | BuildType::Published(..) => {
-            "the source has no Dockerfile and no page of a static site".to_owned()
-        }
+        | BuildType::Published(..) => "the source has no Dockerfile and no page of a static site".to_owned(),
     }
 }
 

@@ -24,7 +24,10 @@ pub fn plan(
     let text = root.read(PATH, &dockerfile.path, Reason::DockerfileNotFound)?;
     let (images, stage) = {
         let text = String::from_utf8_lossy(&text);
-        (base_images(&text), last_stage(&text, dockerfile.target.as_deref()))
+        (
+            base_images(&text),
+            last_stage(&text, dockerfile.target.as_deref()),
+        )
     };
     // BuildKit gets the Dockerfile apart from the context, so that `.dockerignore` may leave it out there.
     let name = dockerfile
@@ -114,7 +117,9 @@ pub fn last_stage(text: &str, target: Option<&str>) -> String {
         if begins && words.next().is_some_and(|word| word.eq_ignore_ascii_case("from")) {
             stages += 1;
         }
-        let here = words.filter_map(|word| word.split_once("<<")).filter(|_| !line.starts_with('#'));
+        let here = words
+            .filter_map(|word| word.split_once("<<"))
+            .filter(|_| !line.starts_with('#'));
         for (_, end) in here {
             let end = end.trim_start_matches('-').trim_matches(['"', '\'']);
             if end.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_') {
@@ -145,8 +150,16 @@ mod tests {
     fn last_stage_is_counted_without_what_only_looks_like_one() {
         for (text, target, stage) in [
             ("FROM a\nRUN x\n", None, "0"),
-            ("FROM a AS one\n# FROM b\nRUN echo \\\n from c\nfrom d\n", None, "1"),
-            ("FROM a\nRUN <<END cat\nFROM b\nEND\nFROM c\nCOPY <<-'X' /x\nFROM d\n\tX\nFROM e\n", None, "2"),
+            (
+                "FROM a AS one\n# FROM b\nRUN echo \\\n from c\nfrom d\n",
+                None,
+                "1",
+            ),
+            (
+                "FROM a\nRUN <<END cat\nFROM b\nEND\nFROM c\nCOPY <<-'X' /x\nFROM d\n\tX\nFROM e\n",
+                None,
+                "2",
+            ),
             ("FROM a\nFROM b\n", Some("one"), "one"),
         ] {
             assert_eq!(last_stage(text, target), stage, "{text}");

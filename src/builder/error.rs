@@ -240,9 +240,9 @@ impl Explain for BuildError {
             Self::Misplaced { name, instead, .. } => {
                 Some(format!("move {name} to {instead}, or leave it out"))
             }
-            Self::NotPublished { field, .. } => {
-                Some(format!("set {field} to a directory that the build makes; the log shows what it did"))
-            }
+            Self::NotPublished { field, .. } => Some(format!(
+                "set {field} to a directory that the build makes; the log shows what it did"
+            )),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {
                 Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())

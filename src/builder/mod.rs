@@ -26,7 +26,9 @@ mod static_site;
 mod words;
 
 pub use buildkit::Place;
-pub use contract::{BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export, Published};
+pub use contract::{
+    BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export, Published,
+};
 pub use detect::detect;
 pub use docker::{BuilderOptions, DockerBuilder};
 pub use error::BuildError;

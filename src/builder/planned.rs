@@ -57,7 +57,7 @@ impl Variables {
 /// The mounts of a command that gets these variables, and the shell script in front of it.
 ///
 /// # Errors
-/// A name that is none of a variable.
+/// A name cannot be that of a variable.
 pub fn exported<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(String, String), String> {
     let (mut mounts, mut script) = (String::new(), String::new());
     for name in names {

@@ -56,7 +56,9 @@ impl Planner {
     /// # Errors
     /// The program is not installed.
     pub async fn version(&self, cancel: &CancellationToken) -> Result<String, BuildError> {
-        let output = self.run(self.base().arg("--version"), VERSION_WITHIN, cancel).await?;
+        let output = self
+            .run(self.base().arg("--version"), VERSION_WITHIN, cancel)
+            .await?;
         if !output.ok() {
             return Err(self.missing());
         }

@@ -174,10 +174,7 @@ impl Jobs {
             let (place, state) = if table.free > 0 {
                 table.free -= 1;
                 let since = Timestamp::now();
-                (
-                    Ok(Place(Arc::clone(&self.shared))),
-                    JobState::Fetching { since },
-                )
+                (Ok(Place(Arc::clone(&self.shared))), JobState::Fetching { since })
             } else {
                 let (place, receiver) = oneshot::channel();
                 let urgent_ones = table.waiting.iter().take_while(|waiting| waiting.urgent).count();
@@ -386,7 +383,13 @@ mod tests {
         let (sender, mut wake) = mpsc::unbounded_channel();
         let jobs = Jobs::new(1, sender);
         let (order, gate) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
-        for (name, urgent) in [("first", false), ("poll", false), ("poll2", false), ("deploy", true), ("deploy2", true)] {
+        for (name, urgent) in [
+            ("first", false),
+            ("poll", false),
+            ("poll2", false),
+            ("deploy", true),
+            ("deploy2", true),
+        ] {
             let (order, gate) = (Arc::clone(&order), gate.clone());
             jobs.start(&app(name), owner("r"), urgent, move |_, _| async move {
                 gate.cancelled().await;

@@ -66,6 +66,10 @@ fn nixpacks_plans_projects_of_twenty_languages_as_recorded() {
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&recorded, format!("{plan}\n")).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(&recorded).unwrap().trim(), plan.trim(), "{name}");
+        assert_eq!(
+            std::fs::read_to_string(&recorded).unwrap().trim(),
+            plan.trim(),
+            "{name}"
+        );
     }
 }

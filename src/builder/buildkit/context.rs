@@ -266,7 +266,7 @@ fn walk(
         };
         let is_directory = stat.mode & DIRECTORY != 0;
         let mut unsent = Some(stat);
-        // No pattern of the source means a program that Davit adds.
+        // A pattern of the source means no program that Davit adds.
         let is_program = matches!(&entry, Entry::Generated(stat) if stat.mode == PROGRAM);
         if matched.taken || is_program {
             let above = levels.iter_mut().filter_map(|level| level.unsent.take());
@@ -336,9 +336,7 @@ fn common(path: &str, metadata: &Metadata) -> Stat {
     }
 }
 
-/// A time that stands for the content: BuildKit asks only for files whose time or size is another one than at the
-/// Application's last build, and what is made has no time of its own. (A Dockerfile whose content changed but not its
-/// length was once built as it had been before.)
+/// A time that stands for the content: BuildKit asks only for files whose time or size differs from the Application's last build.
 fn time_of(text: &[u8]) -> i64 {
     let hash = Sha256::digest(text);
     let number = hash

@@ -122,10 +122,7 @@ impl Plan {
             |why: String| BuildError::Failed(format!("the lifecycle exported an invalid image: {why}"));
         let exported = Exported::read(archive).map_err(invalid)?;
         let text = dockerfile::image(&self.work, &self.run_image, &exported).map_err(invalid)?;
-        Ok((
-            self.solve(text, IMAGE, Output::Image),
-            exported.labels,
-        ))
+        Ok((self.solve(text, IMAGE, Output::Image), exported.labels))
     }
 
     fn solve(&self, text: String, target: &str, output: Output) -> SolveRequest {

@@ -51,7 +51,13 @@ pub fn convert(plan: &Plan, context: &Context<'_>) -> Result<String, String> {
     }
     for (_, phase) in phases.iter().filter(|(_, phase)| !phase.paths.is_empty()) {
         let line = format!("\nPATH={}:$PATH", phase.paths.join(":"));
-        let words = ["/bin/sh", "-c", "printf %s \"$1\" >> /root/.profile", "sh", line.as_str()];
+        let words = [
+            "/bin/sh",
+            "-c",
+            "printf %s \"$1\" >> /root/.profile",
+            "sh",
+            line.as_str(),
+        ];
         let _ = writeln!(out, "RUN {}", serde_json::json!(words));
     }
     finish(&mut out, plan)?;
@@ -144,7 +150,10 @@ fn finish(out: &mut String, plan: &Plan) -> Result<(), String> {
         copy(out, None, [&".".to_owned()])?;
     }
     if let Some(user) = &start.user {
-        if !user.chars().all(|char| char.is_ascii_alphanumeric() || "._-".contains(char)) {
+        if !user
+            .chars()
+            .all(|char| char.is_ascii_alphanumeric() || "._-".contains(char))
+        {
             return Err(format!("{user:?} is not the name of a user"));
         }
         let words = ["useradd", "-m", "-s", "/bin/bash", "--", user];

@@ -26,7 +26,8 @@ pub const FIELD: &str = "spec.build.nixpacks";
 /// The beginning of the variables that steer nixpacks.
 const STEERS: &str = "NIXPACKS_";
 /// What the log says of every build.
-const MAINTENANCE: &str = "nixpacks is in maintenance mode: its makers suggest railpack, its successor (spec.build.railpack)";
+const MAINTENANCE: &str =
+    "nixpacks is in maintenance mode: its makers suggest railpack, its successor (spec.build.railpack)";
 
 /// The plan for the source, and what nixpacks found in it. Secrets have no part in it: a plan repeats the values of variables.
 ///

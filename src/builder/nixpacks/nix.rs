@@ -7,7 +7,10 @@ const NIXPKGS: &str = "5148520bfab61f99fd25fb9ff7bfbb50dad3c9db";
 
 /// The name of the file of a revision.
 pub fn file_name(archive: Option<&str>) -> String {
-    archive.map_or_else(|| "nixpkgs.nix".to_owned(), |archive| format!("nixpkgs-{archive}.nix"))
+    archive.map_or_else(
+        || "nixpkgs.nix".to_owned(),
+        |archive| format!("nixpkgs-{archive}.nix"),
+    )
 }
 
 /// The expression for all packages of a revision: one environment, with the libraries in `LD_LIBRARY_PATH`.
@@ -29,10 +32,15 @@ pub fn expression(plan: &Plan, archive: Option<&str>) -> Result<String, String> 
     let overlays = phases.iter().flat_map(|phase| &phase.nix_overlays);
     let overlays: Vec<String> = overlays.map(|url| fetched(url)).collect::<Result<_, _>>()?;
     let revision = archive.unwrap_or(NIXPKGS);
-    if !revision.chars().all(|char| char.is_ascii_alphanumeric() || ".-_".contains(char)) {
+    if !revision
+        .chars()
+        .all(|char| char.is_ascii_alphanumeric() || ".-_".contains(char))
+    {
         return Err(format!("{revision:?} is not a revision of nixpkgs"));
     }
-    let nixpkgs = fetched(&format!("https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz"))?;
+    let nixpkgs = fetched(&format!(
+        "https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz"
+    ))?;
     let openssl = libraries.iter().find(|library| library.contains("openssl"));
     let openssl = openssl.map_or_else(String::new, |library| {
         format!(

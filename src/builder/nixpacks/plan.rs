@@ -78,11 +78,19 @@ impl Plan {
     /// # Errors
     /// A phase depends on itself.
     pub fn in_order(&self) -> Result<Vec<(&str, &Phase)>, String> {
-        let mut open: BTreeMap<&str, &Phase> =
-            self.phases.iter().map(|(name, phase)| (name.as_str(), phase)).collect();
+        let mut open: BTreeMap<&str, &Phase> = self
+            .phases
+            .iter()
+            .map(|(name, phase)| (name.as_str(), phase))
+            .collect();
         let mut order = Vec::new();
         while !open.is_empty() {
-            let waits = |phase: &Phase| phase.depends_on.iter().any(|name| open.contains_key(name.as_str()));
+            let waits = |phase: &Phase| {
+                phase
+                    .depends_on
+                    .iter()
+                    .any(|name| open.contains_key(name.as_str()))
+            };
             let next: Vec<&str> = open
                 .iter()
                 .filter(|(_, phase)| !waits(phase))

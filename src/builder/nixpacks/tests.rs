@@ -58,7 +58,10 @@ COPY [".","/app/"]
 RUN --mount=type=secret,id=NIXPACKS_PKGS --mount=type=secret,id=PLAIN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.npm,target=/root/.npm,sharing=shared --mount=type=cache,id=key-app-obj,target=/app/obj,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if "#;
     assert!(text.starts_with(expected), "{text}");
     assert!(text.contains(r"export TOKEN; fi; npm ci"), "{text}");
-    assert!(text.ends_with("COPY [\".\",\"/app/\"]\nCMD [\"echo \\\"$PORT\\\"\"]\n"), "{text}");
+    assert!(
+        text.ends_with("COPY [\".\",\"/app/\"]\nCMD [\"echo \\\"$PORT\\\"\"]\n"),
+        "{text}"
+    );
     assert!(!text.contains("user's"), "{text}");
 }
 
@@ -75,8 +78,14 @@ fn phase_comes_after_those_that_it_depends_on() {
 fn values_of_a_plan_cannot_become_instructions() {
     for (bad, why) in [
         (r#"{"buildImage": "x\nRUN y"}"#, "not the name of an image"),
-        (r#"{"buildImage": "b", "variables": {"A": "x\nRUN y"}}"#, "several lines"),
-        (r#"{"buildImage": "b", "variables": {"A B": "x"}}"#, "no valid name"),
+        (
+            r#"{"buildImage": "b", "variables": {"A": "x\nRUN y"}}"#,
+            "several lines",
+        ),
+        (
+            r#"{"buildImage": "b", "variables": {"A B": "x"}}"#,
+            "no valid name",
+        ),
         (
             r#"{"buildImage": "b", "phases": {"a": {"cmds": ["x"], "onlyIncludeFiles": ["a\nRUN y"]}}}"#,
             "several lines",

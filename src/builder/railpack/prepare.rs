@@ -87,7 +87,10 @@ pub async fn prepare(
 }
 
 fn check_version(settings: &api::Railpack, installed: &str) -> Result<(), BuildError> {
-    let wanted = settings.version.as_ref().map(|wanted| wanted.trim_start_matches('v'));
+    let wanted = settings
+        .version
+        .as_ref()
+        .map(|wanted| wanted.trim_start_matches('v'));
     match wanted {
         Some(wanted) if wanted != installed => Err(BuildError::NotSupported {
             field: "spec.build.railpack.version",

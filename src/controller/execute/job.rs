@@ -70,9 +70,11 @@ impl Executor<'_> {
                     submodules: build.submodules,
                     request: self.request(release, build),
                 };
-                self.ctx
-                    .jobs
-                    .start(self.id, job.owner.clone(), urgent, move |stage, cancel| async move {
+                self.ctx.jobs.start(
+                    self.id,
+                    job.owner.clone(),
+                    urgent,
+                    move |stage, cancel| async move {
                         // Here and not before, so that the credential is valid when Git starts.
                         let remote = tokio::select! {
                             remote = remote.open() => Some(remote),
@@ -84,7 +86,8 @@ impl Executor<'_> {
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
                         work.run(tools, remote, log, stage, cancel).await
-                    });
+                    },
+                );
             }
             (JobWork::Pull { .. }, Some(Origin::Git { .. }) | None)
             | (JobWork::Build(_), Some(Origin::Image { .. }) | None) => {
@@ -99,10 +102,16 @@ impl Executor<'_> {
 
     /// Reports whether a person asked for a Release, and not a poll, a delivery or Davit itself.
     fn is_requested(&self, release: &str) -> bool {
-        let cause = self.records.statuses.get(release).and_then(|status| status.cause.as_ref());
+        let cause = self
+            .records
+            .statuses
+            .get(release)
+            .and_then(|status| status.cause.as_ref());
         cause.is_some_and(|cause| match cause.kind {
             CauseKind::Manual | CauseKind::Rollback | CauseKind::Spec => true,
-            CauseKind::Push | CauseKind::Tag | CauseKind::Poll | CauseKind::Secret | CauseKind::Drift => false,
+            CauseKind::Push | CauseKind::Tag | CauseKind::Poll | CauseKind::Secret | CauseKind::Drift => {
+                false
+            }
         })
     }
 

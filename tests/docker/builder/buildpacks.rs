@@ -213,9 +213,15 @@ async fn buildpacks_make_an_image_with_a_cache_and_no_secret_in_it() {
         ..davit::api::StaticSite::default()
     };
     let field = "spec.build.static.publishDirectory";
-    request.build_type = Some(BuildType::Published(of, davit::builder::Published { field, site }));
+    request.build_type = Some(BuildType::Published(
+        of,
+        davit::builder::Published { field, site },
+    ));
     let site = harness.built(&request).await;
-    assert_eq!(http::get(&Served::new(&site.id).url("/words.txt")).body, "other words");
+    assert_eq!(
+        http::get(&Served::new(&site.id).url("/words.txt")).body,
+        "other words"
+    );
     request.build_type = Some(images.settings());
 
     // To a registry with TLS and a password, which no step has seen.

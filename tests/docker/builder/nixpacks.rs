@@ -76,7 +76,10 @@ async fn nixpacks_plan_becomes_an_image_and_variables_stay_out_of_it() {
     assert_eq!(image.details.version.as_deref(), Some("nixpacks 1.41.0"));
     assert_eq!(image.details.detected.as_deref(), Some("node (nodejs_22)"));
     let log = harness.text();
-    assert!(log.contains("maintenance mode") && log.contains("token: ***"), "{log}");
+    assert!(
+        log.contains("maintenance mode") && log.contains("token: ***"),
+        "{log}"
+    );
     assert_eq!(Tool::says(&image, &[]), "production $x \"y\"\nsource");
     assert!(Tool::says(&image, &["cat /installed.nix"]).contains("archive/0123abc.tar.gz"));
     for (file, value) in [("token.sum", &token), ("plain.sum", &long)] {
@@ -130,7 +133,12 @@ async fn nixpacks_site_is_served_and_a_missing_directory_is_named() {
     assert_eq!(http::get(&Served::new(&image.id).url("/")).body, "source");
     request.build_type = site("nope");
     let error = harness.build(&request).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::PublishDirectoryNotFound, "{error}\n{}", harness.text());
+    assert_eq!(
+        error.reason(),
+        Reason::PublishDirectoryNotFound,
+        "{error}\n{}",
+        harness.text()
+    );
     let message = Problem::of(&error).message;
     assert!(
         message.contains("nope") && message.contains("spec.build.nixpacks.publishDirectory"),
@@ -142,7 +150,10 @@ async fn nixpacks_site_is_served_and_a_missing_directory_is_named() {
 async fn nixpacks_that_cannot_plan_names_the_reason() {
     let (tool, _) = tool("nixfails");
     let harness = &tool.harness;
-    tool.write("plan.json", r#"{"providers": [], "buildImage": "x", "phases": {}}"#);
+    tool.write(
+        "plan.json",
+        r#"{"providers": [], "buildImage": "x", "phases": {}}"#,
+    );
     let error = harness.build(&request(&tool)).await.unwrap_err();
     assert_eq!(error.reason(), Reason::BuildTypeNotDetected, "{error}");
     tool.write("code", "1");
@@ -159,7 +170,11 @@ async fn nixpacks_that_cannot_plan_names_the_reason() {
     let mut steering = request(&tool);
     steering.secrets = secrets(&[("NIXPACKS_PKGS", "jq")]);
     let problem = Problem::of(&harness.build(&steering).await.unwrap_err());
-    assert!(problem.message.contains("move NIXPACKS_PKGS to spec.build.args"), "{}", problem.message);
+    assert!(
+        problem.message.contains("move NIXPACKS_PKGS to spec.build.args"),
+        "{}",
+        problem.message
+    );
     std::fs::remove_file(tool.dir.path().join("nixpacks")).unwrap();
     let problem = Problem::of(&harness.build(&request(&tool)).await.unwrap_err());
     assert!(

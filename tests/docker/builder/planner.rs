@@ -50,7 +50,9 @@ impl Tool {
 
     /// What `docker run` of an image prints for a command of its shell.
     pub fn says(image: &BuiltImage, command: &[&str]) -> String {
-        run(docker().args(["run", "--rm", "--network", "none", &image.id]).args(command))
+        run(docker()
+            .args(["run", "--rm", "--network", "none", &image.id])
+            .args(command))
     }
 
     /// Asserts that a value is nowhere but where it was given to the commands.

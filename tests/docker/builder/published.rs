@@ -33,10 +33,16 @@ async fn site_of_a_dockerfile_is_served_with_its_fields() {
     let image = harness.built(&request).await;
     assert_eq!(image.builder, "dockerfile");
     let served = Served::new(&image.id);
-    for (path, body) in [("/", "built"), ("/word", "argument\n"), ("/.hidden", "404 Not Found\n")] {
+    for (path, body) in [
+        ("/", "built"),
+        ("/word", "argument\n"),
+        ("/.hidden", "404 Not Found\n"),
+    ] {
         assert_eq!(http::get(&served.url(path)).body, body, "{path}");
     }
-    let route = http::request("GET", &served.url("/route")).header("Accept: text/html").send();
+    let route = http::request("GET", &served.url("/route"))
+        .header("Accept: text/html")
+        .send();
     assert_eq!((route.status, route.body.as_str()), (200, "built"));
 
     // A target stage, and an image of one's own.
@@ -63,7 +69,12 @@ async fn site_of_a_dockerfile_is_served_with_its_fields() {
         },
     );
     let error = harness.build(&request).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::PublishDirectoryNotFound, "{error}\n{}", harness.text());
+    assert_eq!(
+        error.reason(),
+        Reason::PublishDirectoryNotFound,
+        "{error}\n{}",
+        harness.text()
+    );
     request.build_type = on_top(
         dockerfile(),
         StaticSite {
@@ -71,5 +82,8 @@ async fn site_of_a_dockerfile_is_served_with_its_fields() {
             ..site
         },
     );
-    assert_eq!(harness.build(&request).await.unwrap_err().reason(), Reason::NotSupported);
+    assert_eq!(
+        harness.build(&request).await.unwrap_err().reason(),
+        Reason::NotSupported
+    );
 }
