@@ -208,9 +208,9 @@ async fn buildpacks_make_an_image_with_a_cache_and_no_secret_in_it() {
 
     // A site on top of it.
     let of = Box::new(request.build_type.clone().unwrap());
-    let site = davit::api::StaticSite {
+    let site = StaticSite {
         publish_directory: ".".to_owned(),
-        ..davit::api::StaticSite::default()
+        ..StaticSite::default()
     };
     let field = "spec.build.static.publishDirectory";
     request.build_type = Some(BuildType::Published(

@@ -56,7 +56,7 @@ fn tool(test: &str) -> (Tool, String) {
     (tool, base)
 }
 
-fn request(tool: &Tool) -> BuildRequest {
+fn request_of(tool: &Tool) -> BuildRequest {
     let mut request = tool.harness.request();
     request.build_type = Some(BuildType::Nixpacks);
     request
@@ -66,7 +66,7 @@ fn request(tool: &Tool) -> BuildRequest {
 async fn nixpacks_plan_becomes_an_image_and_variables_stay_out_of_it() {
     let (tool, _) = tool("nixpacks");
     let harness = &tool.harness;
-    let mut request = request(&tool);
+    let mut request = request_of(&tool);
     let token = format!("{HIDDEN}{ODD}");
     let long = format!("{ODD}{}", "x".repeat(100 * 1024));
     request.secrets = secrets(&[("TOKEN", &token)]);
@@ -113,7 +113,7 @@ async fn nixpacks_site_is_served_and_a_missing_directory_is_named() {
     let mut without_start = plan(&base);
     without_start["start"] = serde_json::json!({});
     tool.write("plan.json", &without_start.to_string());
-    let mut request = request(&tool);
+    let mut request = request_of(&tool);
     let error = harness.build(&request).await.unwrap_err();
     assert!(error.to_string().contains("NIXPACKS_START_CMD"), "{error}");
     let site = |directory: &str| {
@@ -154,20 +154,20 @@ async fn nixpacks_that_cannot_plan_names_the_reason() {
         "plan.json",
         r#"{"providers": [], "buildImage": "x", "phases": {}}"#,
     );
-    let error = harness.build(&request(&tool)).await.unwrap_err();
+    let error = harness.build(&request_of(&tool)).await.unwrap_err();
     assert_eq!(error.reason(), Reason::BuildTypeNotDetected, "{error}");
     tool.write("code", "1");
     tool.write(
         "err",
         "Error: Failed to parse Nixpacks config file `nixpacks.toml`\n\nCaused by:\n    expected a right bracket\n\nStack backtrace:\n   0: x\n",
     );
-    let error = harness.build(&request(&tool)).await.unwrap_err();
+    let error = harness.build(&request_of(&tool)).await.unwrap_err();
     assert!(
         matches!(error, BuildError::Failed(_)) && error.to_string().contains("expected a right bracket"),
         "{error}"
     );
     assert!(!error.to_string().contains("backtrace"), "{error}");
-    let mut steering = request(&tool);
+    let mut steering = request_of(&tool);
     steering.secrets = secrets(&[("NIXPACKS_PKGS", "jq")]);
     let problem = Problem::of(&harness.build(&steering).await.unwrap_err());
     assert!(
@@ -176,7 +176,7 @@ async fn nixpacks_that_cannot_plan_names_the_reason() {
         problem.message
     );
     std::fs::remove_file(tool.dir.path().join("nixpacks")).unwrap();
-    let problem = Problem::of(&harness.build(&request(&tool)).await.unwrap_err());
+    let problem = Problem::of(&harness.build(&request_of(&tool)).await.unwrap_err());
     assert!(
         problem.message.contains("nixpacks is not installed") && problem.message.contains("--nixpacks"),
         "{}",

@@ -32,7 +32,7 @@ fn tool(test: &str) -> Tool {
     tool
 }
 
-fn request(tool: &Tool) -> BuildRequest {
+fn request_of(tool: &Tool) -> BuildRequest {
     let mut request = tool.harness.request();
     request.build_type = Some(BuildType::Railpack(Settings::default()));
     request
@@ -48,7 +48,7 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     harness.write("ignored/secret", HIDDEN);
     harness.write(".dockerignore", "ignored\n");
     let token = format!("{HIDDEN}{ODD}");
-    let mut request = self::request(&tool);
+    let mut request = request_of(&tool);
     request.secrets = secrets(&[("TOKEN", &token)]);
     request.args = secrets(&[("PLAIN", ODD)]);
     let image = harness.built(&request).await;
@@ -88,7 +88,7 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
 
     // A site on top of it.
     let of = request.build_type.take().unwrap();
-    let site = davit::api::StaticSite {
+    let site = StaticSite {
         publish_directory: "deep".to_owned(),
         image: Some("busybox:davit-test".to_owned()),
         image_path: Some("/srv".to_owned()),
@@ -112,7 +112,7 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
         r#"{"success":false,"logs":[{"msg":"no provider matched"}]}"#,
     );
     tool.write("code", "1");
-    let error = fails(&request(&tool)).await;
+    let error = fails(&request_of(&tool)).await;
     assert!(
         matches!(error, BuildError::Failed(_)) && error.to_string().contains("no provider matched"),
         "{error}"
@@ -121,16 +121,16 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
     let error = fails(&harness.request()).await;
     assert!(error.to_string().contains("no provider matched"), "{error}");
     tool.write("code", "75");
-    let error = fails(&request(&tool)).await;
+    let error = fails(&request_of(&tool)).await;
     assert!(matches!(error, BuildError::Temporary(_)), "{error}");
     tool.write("code", "0");
     tool.write(
         "plan.json",
         "{\"deploy\":{\"inputs\":[{\"step\":\"gone\",\"include\":[\".\"]}]}}",
     );
-    let error = fails(&request(&tool)).await;
+    let error = fails(&request_of(&tool)).await;
     assert!(error.to_string().contains("no step gone"), "{error}");
-    let mut request = self::request(&tool);
+    let mut request = request_of(&tool);
     request.build_type = Some(BuildType::Railpack(Settings {
         version: Some("0.37.0".to_owned()),
     }));
@@ -140,7 +140,7 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
         "{error}"
     );
     std::fs::remove_file(tool.dir.path().join("railpack")).unwrap();
-    let error = fails(&request(&tool)).await.to_string();
+    let error = fails(&request_of(&tool)).await.to_string();
     assert!(error.contains("railpack is not installed"), "{error}");
     assert!(matches!(
         fails(&harness.request()).await,
