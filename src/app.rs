@@ -288,9 +288,14 @@ async fn work(
         },
         ..BuilderOptions::at(place(host), &config.instance)
     };
-    options.railpack.home = config.data_dir.join("cache/railpack");
-    if let Some(program) = &config.railpack {
-        options.railpack.program = program.into();
+    for (planner, program) in [
+        (&mut options.railpack, &config.railpack),
+        (&mut options.nixpacks, &config.nixpacks),
+    ] {
+        planner.home = config.data_dir.join("cache").join(planner.name);
+        if let Some(program) = program {
+            planner.program = program.into();
+        }
     }
     let registries = in_cluster.then(|| options.registries.clone());
     let builder: Arc<dyn Builder> = if has_engine {

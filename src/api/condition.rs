@@ -125,6 +125,7 @@ reasons! {
     // The specification.
     InvalidSpec = "A field of the spec has a value that cannot work.",
     NotSupported = "A field asks for something that this version of Davit does not do yet.",
+    Deprecated = "The spec uses something that works and that its makers no longer develop.",
     InvalidEnvName = "Keys of a Secret or ConfigMap in spec.envFrom are skipped, because they are not names of environment variables.",
     InvalidQuantity = "A quantity of cpu or memory cannot be read or is out of range.",
     ReleaseNotFound = "spec.rollbackTo names a Release that does not exist.",

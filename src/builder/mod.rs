@@ -18,17 +18,22 @@ mod images;
 mod keyed;
 mod labels;
 mod none;
+mod nixpacks;
 mod paths;
+mod planned;
+mod planner;
 mod railpack;
 mod static_site;
 mod words;
 
 pub use buildkit::Place;
-pub use contract::{BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export};
+pub use contract::{
+    BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export, Published,
+};
 pub use detect::detect;
 pub use docker::{BuilderOptions, DockerBuilder};
 pub use error::BuildError;
 pub use image_ownership::{mark as image_mark, prefix as image_prefix};
 pub use labels::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
 pub use none::NoBuilder;
-pub use railpack::Railpack;
+pub use planner::Planner;

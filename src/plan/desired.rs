@@ -328,7 +328,7 @@ fn add_run_inputs(
 }
 
 fn build_plan(build: &Build) -> BuildPlan {
-    let build_type = build.kind().map(BuildType::from);
+    let build_type = BuildType::of(build);
     let limits = build
         .resources
         .as_ref()

@@ -112,6 +112,7 @@ impl Harness {
                 registry_config: None,
                 insecure_registries: Vec::new(),
                 railpack: None,
+                nixpacks: None,
                 allow_local_sources: true,
                 https_proxy: None,
                 no_proxy: String::new(),
