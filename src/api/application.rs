@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::build::Build;
 use super::image::Image;
 use super::run::{
-    EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
-    distinct_port_names,
+    EnvFrom, EnvVar, HealthCheck, Hooks, Port, Resources, RestartPolicy, Rollout, VolumeMount,
+    distinct_mount_paths, distinct_port_names,
 };
 use super::source::{Source, Trigger};
 use super::validation::{InvalidField, field_path};
@@ -51,7 +51,6 @@ use super::values::{Duration, Later, is_false};
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.on) || self.trigger.on != 'Tag' || !has(self.source) || !(has(self.source.git) && has(self.source.git.ref) || has(self.source.github) && has(self.source.github.ref) || has(self.source.gitlab) && has(self.source.gitlab.ref) || has(self.source.bitbucket) && has(self.source.bitbucket.ref) || has(self.source.gitea) && has(self.source.gitea.ref))")
         .message("ref of the source does nothing with trigger.on: Tag, which follows the tags that match trigger.tagPattern: leave ref out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
         .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
@@ -118,9 +117,9 @@ pub struct ApplicationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[garde(custom(distinct_mount_paths), dive)]
     pub volumes: Vec<VolumeMount>,
-    /// Not in this version yet.
+    /// Commands that run at certain moments of a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<Later>,
+    pub hooks: Option<Hooks>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -77,6 +77,11 @@ pub enum Action {
         /// Whether the image existed already.
         reused: bool,
     },
+    /// Runs the hook of a Release, or observes it.
+    RunHook {
+        /// The Release.
+        release: String,
+    },
     /// Brings the containers closer to those of a Release.
     Deploy {
         /// The Release; `None` stops all containers.

@@ -5,6 +5,7 @@
 //! | `N:PHASE` | Release `shop-N` of commit N in this phase; `N:New` has not begun, `N:User` was just created by a user |
 //! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then |
 //! | `+restarted` | appended to a Release whose containers have the mark of the restart |
+//! | `hook` `+hooking` `+hooked` | the spec of the Releases after it has a hook, which runs or has succeeded |
 //! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` | appended to a Release; `+old` began ten minutes ago |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
@@ -94,6 +95,10 @@ impl Given {
         let policy = |text: &str| serde_json::from_value(json!(text)).unwrap();
         match parts.as_slice() {
             ["policy", name] => spec.concurrency_policy = policy(name),
+            ["hook"] => {
+                let hooks = json!({"preDeploy": {"command": ["migrate"], "timeout": "5m"}});
+                spec.hooks = Some(serde_json::from_value(hooks).unwrap());
+            }
             ["stopped"] => spec.stopped = true,
             ["suspend"] => spec.suspend = true,
             ["deleted"] => self.app.metadata.deletion_timestamp = Some(k8s_time()),
@@ -248,6 +253,12 @@ impl Given {
             let annotations = self.app.metadata.annotations.as_ref();
             let asked = annotations.and_then(|all| all.get("davit.dev/restartedAt"));
             status.inputs.insert(RESTARTED.to_owned(), asked.unwrap().clone());
+        }
+        if has("hooking") {
+            release_status::hook_runs(&mut status, began);
+        }
+        if has("hooked") {
+            release_status::hook_ended(&mut status, 0, began);
         }
         if has("waits") {
             let failure = failure(Class::Transient, false);
