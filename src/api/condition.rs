@@ -118,6 +118,9 @@ reasons! {
     Deleting = "The object is being deleted and what it made is being removed.",
     Concurrent = "Another release of the same Application is under way and concurrencyPolicy says to wait or to refuse.",
 
+    PreDeploy = "hooks.preDeploy runs in the new image; the containers start when it has ended well.",
+    PreDeployFailed = "hooks.preDeploy ended with a code other than 0.",
+    PreDeployTimeout = "hooks.preDeploy did not end in time.",
     Restarting = "New containers of the same release take the place of the old ones.",
     RestartFailed = "The new containers of a restart did not become healthy in time; those from before serve.",
     RolledBack = "A rollback holds automatic deployments until the spec changes or davit resume is called.",

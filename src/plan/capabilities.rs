@@ -37,6 +37,13 @@ pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<()
             "use spec.healthCheck.exec with a program of the image",
         );
     }
+    let hook = spec.hooks.as_ref().and_then(|hooks| hooks.pre_deploy.as_ref());
+    if !runtime.hooks && hook.is_some() {
+        return refuse(
+            "spec.hooks.preDeploy",
+            "run the command when the container starts, or before you deploy",
+        );
+    }
     let condition = spec.restart_policy.as_ref().map(|policy| policy.condition);
     if !runtime.run_to_completion && condition.is_some_and(|it| it != RestartCondition::Always) {
         return refuse("spec.restartPolicy", "set its condition to Always");
@@ -104,6 +111,7 @@ mod tests {
         host_ip: false,
         network_probes: false,
         run_to_completion: false,
+        hooks: false,
         min_memory: 8 << 20,
     };
 
@@ -157,6 +165,11 @@ mod tests {
                 "spec.ports.hostIp",
                 json!({"ports": [{"containerPort": 80, "hostPort": 8080, "hostIp": "127.0.0.1"}]}),
                 host_ip,
+            ),
+            (
+                "spec.hooks.preDeploy",
+                json!({"hooks": {"preDeploy": {"command": ["true"]}}}),
+                LEAST,
             ),
             (
                 "spec.healthCheck.http",

@@ -10,6 +10,7 @@ use crate::runtime::{Progress, Running};
 
 use super::action::{Action, CreateReason, ReleaseOutcome};
 use super::desired::Desired;
+use super::hook::{self, HookEnd};
 use super::input::PlanInput;
 use super::state::{JobState, ReleaseView, active, last_handled};
 use super::step::Step;
@@ -41,6 +42,8 @@ pub enum ActionResult {
     },
     /// The containers were left as they are.
     Skipped,
+    /// The hook of a Release runs, or ended so.
+    Hook(Option<HookEnd>),
     /// The Release ended.
     Ended {
         /// The last output of its containers, if they are the cause.
@@ -212,6 +215,26 @@ pub fn record(
         (Action::StartJob { release, .. }, ActionResult::Failed(problem)) => {
             fail(records, release, Step::Fetching, problem, String::new(), now);
         }
+        (Action::RunHook { release, .. }, ActionResult::Hook(None)) => {
+            records.change(release, |status| release_status::hook_runs(status, now));
+        }
+        (Action::RunHook { release, .. }, ActionResult::Hook(Some(end))) => {
+            let wanted = records.statuses.get(release).and_then(hook::pending);
+            let problem = match end.code {
+                Some(0) => None,
+                Some(code) => Some(hook::failed(code)),
+                None => Some(hook::too_late(&wanted.unwrap_or_default())),
+            };
+            let code = end.code.map(|code| i32::try_from(code).unwrap_or(i32::MAX));
+            records.change(release, |status| release_status::hook_ended(status, code, now));
+            if let Some(problem) = problem {
+                fail(records, release, Step::PreDeploy, problem, end.output, now);
+            }
+            records.requeue_now = true;
+        }
+        (Action::RunHook { release, .. }, ActionResult::Refused { problem, output }) => {
+            fail(records, release, Step::PreDeploy, problem, output, now);
+        }
         (_, ActionResult::Failed(problem)) => {
             records.problem.get_or_insert(problem);
         }
@@ -295,6 +318,7 @@ pub fn record(
         }
         (
             Action::Adopt { .. }
+            | Action::RunHook { .. }
             | Action::ForgetJob
             | Action::RemoveContainers { .. }
             | Action::Orphan

@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub network_probes: bool,
     /// Whether containers may run to completion (`restartPolicy` OnFailure and Never).
     pub run_to_completion: bool,
+    /// Whether a container can run once before the others (`hooks.preDeploy`).
+    pub hooks: bool,
     /// The least limit of memory, in bytes.
     pub min_memory: u64,
 }
@@ -31,6 +33,7 @@ impl Capabilities {
         host_ip: true,
         network_probes: true,
         run_to_completion: true,
+        hooks: true,
         min_memory: 6 << 20,
     };
 
@@ -43,6 +46,7 @@ impl Capabilities {
         host_ip: false,
         network_probes: false,
         run_to_completion: true,
+        hooks: false,
         min_memory: 6 << 20,
     };
 

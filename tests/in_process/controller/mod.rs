@@ -11,6 +11,7 @@ mod crashes;
 mod drift;
 mod failures;
 pub mod harness;
+mod hooks;
 mod lifecycle;
 mod redaction;
 mod registries;
