@@ -59,6 +59,7 @@ impl Capabilities {
         host_ip: false,
         network_probes: true,
         run_to_completion: true,
+        hooks: false,
         min_memory: 6 << 20,
     };
 }
