@@ -325,6 +325,34 @@ fn overlay_with_two_controllers_elects_one_that_answers() {
 }
 
 #[test]
+fn components_extend_an_overlay() {
+    let dir = tempfile::tempdir_in(root()).unwrap();
+    let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: davit-system\n\
+                         resources: [../manifests/kubernetes]\n\
+                         components: [../manifests/components/registry, ../manifests/components/webhooks-ingress]\n";
+    std::fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
+    let objects = render(dir.path().to_str().unwrap());
+    let ingress = find(&objects, "Ingress", "davit-webhooks");
+    let backend = &ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"];
+    let service = find(&objects, "Service", backend["name"].as_str().unwrap());
+    assert_eq!(service["spec"]["ports"][0]["name"], backend["port"]["name"]);
+    // The namespace enforces the level restricted.
+    let pod = &find(&objects, "Deployment", "registry")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(
+        pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"],
+        false
+    );
+    find(
+        &objects,
+        "PersistentVolumeClaim",
+        pod["volumes"][0]["persistentVolumeClaim"]["claimName"]
+            .as_str()
+            .unwrap(),
+    );
+}
+
+#[test]
 fn overlay_mounts_the_socket_of_a_node() {
     let objects = render("docker-socket");
     let socket = "/var/run/docker.sock";
