@@ -129,7 +129,7 @@ impl Inner {
         Ok(last.and_then(|event| event.message))
     }
 
-    /// Applies an object unless it is as wanted. Returns whether it was written.
+    /// Applies an object unless it is as wanted. Returns whether that changed it: what other field managers added stays.
     pub(super) async fn ensure<K: Kind>(&self, app: &AppId, wanted: &Value) -> Result<bool, RuntimeError> {
         let name = wanted
             .pointer("/metadata/name")
@@ -142,6 +142,7 @@ impl Inner {
             return Ok(true);
         };
         own::<K>(&found, app, name)?;
+        let before = found.meta().resource_version.clone();
         let found = serde_json::to_value(&found).map_err(|error| RuntimeError::Engine {
             doing: "compare an object",
             message: error.to_string(),
@@ -150,10 +151,7 @@ impl Inner {
             let (found, wanted) = (found.get(part), wanted.get(part));
             wanted.is_none_or(|wanted| subset::contains(found.unwrap_or(&Value::Null), wanted))
         });
-        if !same {
-            self.apply(&api, name, wanted).await?;
-        }
-        Ok(!same)
+        Ok(!same && self.apply(&api, name, wanted).await? != before)
     }
 
     /// Applies an object that never changes, unless it exists. Returns whether it was written.
@@ -170,15 +168,21 @@ impl Inner {
         let found = api.get_metadata_opt(name).await;
         match found.map_err(|error| errors::error("get an object", &error))? {
             Some(found) => own::<K>(&found, app, name).map(|()| false),
-            None => self.apply(&api, name, wanted).await.map(|()| true),
+            None => self.apply(&api, name, wanted).await.map(|_| true),
         }
     }
 
-    async fn apply<K: Kind>(&self, api: &Api<K>, name: &str, wanted: &Value) -> Result<(), RuntimeError> {
+    /// Applies an object, and returns its version then.
+    async fn apply<K: Kind>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        wanted: &Value,
+    ) -> Result<Option<String>, RuntimeError> {
         let params = PatchParams::apply(names::MANAGER).force();
         let applied = api.patch_metadata(name, &params, &Patch::Apply(wanted)).await;
         applied
-            .map(|_| ())
+            .map(|applied| applied.metadata.resource_version)
             .map_err(|error| errors::error("apply an object", &error))
     }
 
