@@ -359,18 +359,19 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("deployment/built", "/status/readyReplicas", &json!(2));
     assert_eq!(ask(&admin.endpoints("built")[0]).unwrap(), "built");
 
-    // A job with a volume and without one success, so that each right is used.
+    // A job with a volume: a Job of the cluster that runs once.
     admin.cluster.add_volume("one");
     let mut job = application(&registry, "one");
     job["metadata"]["name"] = json!("job");
     job["spec"]["restartPolicy"] = json!({"condition": "Never"});
     job["spec"]["replicas"] = json!(1);
-    job["spec"]["command"] = json!(["sh", "-c", "exit 0"]);
+    job["spec"]["command"] = json!(["sleep", "5"]);
     job["spec"]["volumes"] = json!([{"name": "data", "mountPath": "/data", "volume": {}}]);
     job["spec"]["deletionPolicy"] = json!("DeleteWithVolumes");
     let spec = job["spec"].as_object_mut().unwrap();
     spec.remove("healthCheck");
     admin.apply(&[job]);
+    admin.wait("dapp/job", "/status/release/active", &json!("job-1"));
     admin.wait("jobs", "/items/0/status/succeeded", &json!(1));
 
     // Everything goes with the Applications.
