@@ -283,6 +283,14 @@ fn overlay_runs_containers_in_the_cluster() {
     let binding = find(&objects, "ClusterRoleBinding", "davit-runtime");
     assert_eq!(binding["roleRef"]["name"], "davit-runtime");
     assert_eq!(binding["subjects"][0]["name"], "davit");
+    // Admission and the controller refuse a field with the same words.
+    let policy = &find(&objects, "ValidatingAdmissionPolicy", "davit-runtime")["spec"];
+    assert!(
+        policy["validations"][0]["message"].as_str().unwrap().starts_with(
+            "spec.ports.hostPort cannot be used with --runtime kubernetes: remove it, and reach the Application by its Service"
+        ),
+        "{policy}"
+    );
     // Nothing is granted twice, and nothing beyond what makes an Application's Pods.
     let (base, runtime) = (
         rights(find(&objects, "ClusterRole", "davit-controller")),

@@ -260,6 +260,18 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("deployment/shop", "/status/readyReplicas", &json!(2));
     assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "first one");
 
+    // What the runtime cannot honour is refused when it is applied.
+    let mut refused = application(&registry, "one");
+    refused["spec"]["ports"][0]["hostPort"] = json!(8080);
+    let file = dir.join("refused.json");
+    std::fs::write(&file, refused.to_string()).unwrap();
+    let apply = ["apply", "--dry-run=server", "--filename"];
+    let (accepted, _, said) = try_run(admin.cluster.kubectl().args(apply).arg(&file));
+    assert!(
+        !accepted && said.contains("spec.ports.hostPort") && said.contains("by its Service"),
+        "{said}"
+    );
+
     // A rollout under load.
     let done = Arc::new(AtomicBool::new(false));
     let (asked, last) = std::thread::scope(|scope| {
