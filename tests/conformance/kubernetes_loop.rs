@@ -263,6 +263,7 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     // What the runtime cannot honour is refused when it is applied.
     let mut refused = application(&registry, "one");
     refused["spec"]["ports"][0]["hostPort"] = json!(8080);
+    refused["spec"]["replicas"] = json!(1);
     let file = dir.join("refused.json");
     std::fs::write(&file, refused.to_string()).unwrap();
     let apply = ["apply", "--dry-run=server", "--filename"];
