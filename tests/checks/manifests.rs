@@ -337,13 +337,33 @@ fn components_extend_an_overlay() {
     let dir = tempfile::tempdir_in(root()).unwrap();
     let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: davit-system\n\
                          resources: [../manifests/kubernetes]\n\
-                         components: [../manifests/components/registry, ../manifests/components/webhooks-ingress]\n";
+                         components: [../manifests/components/registry, ../manifests/components/webhooks-ingress, \
+                         ../manifests/components/prometheus]\n";
     std::fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
     let objects = render(dir.path().to_str().unwrap());
     let ingress = find(&objects, "Ingress", "davit-webhooks");
     let backend = &ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"];
     let service = find(&objects, "Service", backend["name"].as_str().unwrap());
     assert_eq!(service["spec"]["ports"][0]["name"], backend["port"]["name"]);
+    let monitor = &find(&objects, "PodMonitor", "davit")["spec"];
+    let davit = &find(&objects, "Deployment", "davit")["spec"]["template"];
+    assert_eq!(monitor["selector"]["matchLabels"], davit["metadata"]["labels"]);
+    assert_eq!(
+        monitor["podMetricsEndpoints"][0]["port"],
+        davit["spec"]["containers"][0]["ports"][0]["name"]
+    );
+    // Every alert is about a metric of the documentation.
+    let table = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let rules = find(&objects, "PrometheusRule", "davit")["spec"]["groups"][0]["rules"].clone();
+    for rule in rules.as_array().unwrap() {
+        let expression = rule["expr"].as_str().unwrap();
+        let at = expression.find("davit_").expect(expression);
+        let metric: String = expression[at..]
+            .chars()
+            .take_while(|char| char.is_ascii_lowercase() || *char == '_')
+            .collect();
+        assert!(table.contains(&format!("`{metric}")), "{metric}");
+    }
     // The namespace enforces the level restricted.
     let pod = &find(&objects, "Deployment", "registry")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
