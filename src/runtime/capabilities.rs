@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub network_probes: bool,
     /// Whether containers may run to completion (`restartPolicy` OnFailure and Never).
     pub run_to_completion: bool,
+    /// Whether volumes have a size and a class.
+    pub storage: bool,
     /// The least limit of memory, in bytes.
     pub min_memory: u64,
 }
@@ -31,6 +33,7 @@ impl Capabilities {
         host_ip: true,
         network_probes: true,
         run_to_completion: true,
+        storage: false,
         min_memory: 6 << 20,
     };
 
@@ -43,6 +46,7 @@ impl Capabilities {
         host_ip: false,
         network_probes: false,
         run_to_completion: true,
+        storage: false,
         min_memory: 6 << 20,
     };
 
@@ -55,6 +59,7 @@ impl Capabilities {
         host_ip: false,
         network_probes: true,
         run_to_completion: true,
+        storage: true,
         min_memory: 6 << 20,
     };
 }

@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::observe::{self, CheckFailures};
-use super::{Inner, errors, names};
+use super::render::Claim;
+use super::{Inner, errors, names, quantity};
 use crate::model::AppId;
 use crate::runtime::{Progress, RuntimeError, subset};
 
@@ -169,6 +170,40 @@ impl Inner {
         match found.map_err(|error| errors::error("get an object", &error))? {
             Some(found) => own::<K>(&found, app, name).map(|()| false),
             None => self.apply(&api, name, wanted).await.map(|_| true),
+        }
+    }
+
+    /// Creates a claim, or lets it grow. It cannot shrink, and its other fields are for good.
+    pub(super) async fn ensure_claim(&self, app: &AppId, wanted: &Claim) -> Result<(), RuntimeError> {
+        let api = self.api::<PersistentVolumeClaim>(app);
+        let found = api.get_opt(&wanted.name).await;
+        let Some(found) = found.map_err(|error| errors::error("get a PersistentVolumeClaim", &error))? else {
+            return self.apply(&api, &wanted.name, &wanted.object).await.map(|_| ());
+        };
+        own::<PersistentVolumeClaim>(&found, app, &wanted.name)?;
+        let requests = found.spec.and_then(|spec| spec.resources?.requests);
+        let size = requests.and_then(|requests| quantity::bytes(&requests.get("storage")?.0));
+        if size.is_none_or(|size| size >= wanted.size) {
+            return Ok(());
+        }
+        let larger = json!({"spec": {"resources": {"requests": {"storage": wanted.size.to_string()}}}});
+        let params = PatchParams {
+            field_manager: Some(names::MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match api
+            .patch_metadata(&wanted.name, &params, &Patch::Merge(&larger))
+            .await
+        {
+            // The API server does not name the field.
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
+                Err(RuntimeError::Rejected {
+                    message: format!("the volume cannot grow: {}", status.message),
+                    fields: Some("spec.volumes.volume.size, and allowVolumeExpansion of the StorageClass"),
+                })
+            }
+            Err(error) => Err(errors::error("let a PersistentVolumeClaim grow", &error)),
+            Ok(_) => Ok(()),
         }
     }
 
