@@ -301,9 +301,18 @@ pub struct Files {
     pub default_mode: Option<i32>,
 }
 
-/// A named volume; it has no settings yet.
+/// A named volume. Its size and class are those of a cluster's storage: other runtimes refuse them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NamedVolume {}
+#[serde(rename_all = "camelCase")]
+pub struct NamedVolume {
+    /// How much it holds, such as 10Gi; it can only grow. Default 1Gi. With --runtime kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Quantity>,
+    /// The StorageClass. Default: that of the cluster. It cannot change. With --runtime kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
 
 /// Commands that run at certain moments of a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

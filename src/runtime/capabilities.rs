@@ -19,6 +19,8 @@ pub struct Capabilities {
     pub run_to_completion: bool,
     /// Whether a container can run once before the others (`hooks.preDeploy`).
     pub hooks: bool,
+    /// Whether volumes have a size and a class.
+    pub storage: bool,
     /// The least limit of memory, in bytes.
     pub min_memory: u64,
 }
@@ -34,6 +36,7 @@ impl Capabilities {
         network_probes: true,
         run_to_completion: true,
         hooks: true,
+        storage: false,
         min_memory: 6 << 20,
     };
 
@@ -47,6 +50,7 @@ impl Capabilities {
         network_probes: false,
         run_to_completion: true,
         hooks: false,
+        storage: false,
         min_memory: 6 << 20,
     };
 
@@ -60,6 +64,7 @@ impl Capabilities {
         network_probes: true,
         run_to_completion: true,
         hooks: false,
+        storage: true,
         min_memory: 6 << 20,
     };
 }

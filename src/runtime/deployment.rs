@@ -59,6 +59,17 @@ pub struct PodSpec {
     pub stop_grace: Duration,
     /// Directories that are not part of the image.
     pub mounts: Vec<Mount>,
+    /// What volumes are made of, by their names, if the runtime provides storage.
+    pub storage: BTreeMap<String, Storage>,
+}
+
+/// The storage of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// Its size, in bytes. `None`: the default of the runtime.
+    pub size: Option<u64>,
+    /// Its class. `None`: the default of the cluster.
+    pub class: Option<String>,
 }
 
 impl Default for PodSpec {
@@ -74,6 +85,7 @@ impl Default for PodSpec {
             restart: Restart::Always,
             stop_grace: Duration::from_secs(10),
             mounts: Vec::new(),
+            storage: BTreeMap::new(),
         }
     }
 }

@@ -283,6 +283,14 @@ fn overlay_runs_containers_in_the_cluster() {
     let binding = find(&objects, "ClusterRoleBinding", "davit-runtime");
     assert_eq!(binding["roleRef"]["name"], "davit-runtime");
     assert_eq!(binding["subjects"][0]["name"], "davit");
+    // Admission and the controller refuse a field with the same words.
+    let policy = &find(&objects, "ValidatingAdmissionPolicy", "davit-runtime")["spec"];
+    assert!(
+        policy["validations"][0]["message"].as_str().unwrap().starts_with(
+            "spec.ports.hostPort cannot be used with --runtime kubernetes: remove it, and reach the Application by its Service"
+        ),
+        "{policy}"
+    );
     // Nothing is granted twice, and nothing beyond what makes an Application's Pods.
     let (base, runtime) = (
         rights(find(&objects, "ClusterRole", "davit-controller")),
@@ -322,6 +330,54 @@ fn overlay_with_two_controllers_elects_one_that_answers() {
     }
     let role = find(&objects, "Role", "davit-leader");
     assert_eq!(role["metadata"]["namespace"], "davit-system");
+}
+
+#[test]
+fn components_extend_an_overlay() {
+    let dir = tempfile::tempdir_in(root()).unwrap();
+    let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: davit-system\n\
+                         resources: [../manifests/kubernetes]\n\
+                         components: [../manifests/components/registry, ../manifests/components/webhooks-ingress, \
+                         ../manifests/components/prometheus]\n";
+    std::fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
+    let objects = render(dir.path().to_str().unwrap());
+    let ingress = find(&objects, "Ingress", "davit-webhooks");
+    let backend = &ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"];
+    let service = find(&objects, "Service", backend["name"].as_str().unwrap());
+    assert_eq!(service["spec"]["ports"][0]["name"], backend["port"]["name"]);
+    let monitor = &find(&objects, "PodMonitor", "davit")["spec"];
+    let davit = &find(&objects, "Deployment", "davit")["spec"]["template"];
+    assert_eq!(monitor["selector"]["matchLabels"], davit["metadata"]["labels"]);
+    assert_eq!(
+        monitor["podMetricsEndpoints"][0]["port"],
+        davit["spec"]["containers"][0]["ports"][0]["name"]
+    );
+    // Every alert is about a metric of the documentation.
+    let table = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let rules = find(&objects, "PrometheusRule", "davit")["spec"]["groups"][0]["rules"].clone();
+    for rule in rules.as_array().unwrap() {
+        let expression = rule["expr"].as_str().unwrap();
+        let at = expression.find("davit_").expect(expression);
+        let metric: String = expression[at..]
+            .chars()
+            .take_while(|char| char.is_ascii_lowercase() || *char == '_')
+            .collect();
+        assert!(table.contains(&format!("`{metric}")), "{metric}");
+    }
+    // The namespace enforces the level restricted.
+    let pod = &find(&objects, "Deployment", "registry")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(
+        pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"],
+        false
+    );
+    find(
+        &objects,
+        "PersistentVolumeClaim",
+        pod["volumes"][0]["persistentVolumeClaim"]["claimName"]
+            .as_str()
+            .unwrap(),
+    );
 }
 
 #[test]

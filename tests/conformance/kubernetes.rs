@@ -202,6 +202,13 @@ async fn changed_objects_are_put_right(mut harness: Harness, cluster: Arc<Cluste
             "{.spec.replicas}",
             "1",
         ),
+        // What another field manager adds stays, and is no reason to wait.
+        (
+            vec!["set", "env", "deployment/web", "ADDED=1"],
+            "deployment/web",
+            "{.spec.template.spec.containers[0].env[?(@.name==\"ADDED\")].value}",
+            "1",
+        ),
         (
             vec!["delete", "pods", "--all"],
             "deployment/web",

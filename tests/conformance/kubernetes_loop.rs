@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::cluster::Cluster;
-use crate::common::docker::import_with;
+use crate::common::docker::{BASE_IMAGE, DockerScope, import_with};
+use crate::common::git_repo::GitRepo;
 use crate::common::process::Port;
 use crate::common::registry::Registry;
-use crate::common::{run, try_run, wait_for};
+use crate::common::{run, try_run, unique, wait_for};
 
 const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
 /// The longest that one rollout may take.
@@ -31,7 +32,7 @@ impl Controller {
             .args([
                 "controller",
                 "--runtime=kubernetes",
-                "--instance=davit",
+                "--allow-local-sources",
                 "--lease=davit-system/davit",
             ])
             .arg(format!("--data-dir={}", dir.join(name).display()))
@@ -101,13 +102,13 @@ impl Admin {
     }
 
     /// The addresses to which the Application's Service leads.
-    fn endpoints(&self) -> Vec<String> {
-        let select = "--selector=kubernetes.io/service-name=shop";
+    fn endpoints(&self, service: &str) -> Vec<String> {
+        let select = format!("--selector=kubernetes.io/service-name={service}");
         let (_, text, _) =
             try_run(
                 self.cluster
                     .kubectl()
-                    .args(["get", "endpointslices", select, "--output=json"]),
+                    .args(["get", "endpointslices", &select, "--output=json"]),
             );
         let slices: Value = serde_json::from_str(&text).unwrap_or_default();
         let slices = slices["items"].as_array().cloned().unwrap_or_default();
@@ -230,9 +231,12 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     };
     let dir = admin.dir.path();
     let insecure = format!("--insecure-registry={}", registry.address);
+    let instance: String = unique("r").chars().filter(char::is_ascii_alphanumeric).collect();
+    let _scope = DockerScope::of_instance(&instance);
     let api = |port: &Port| {
-        [
+        vec![
             insecure.clone(),
+            format!("--instance={instance}"),
             format!("--api-listen=127.0.0.1:{}", port.number()),
             format!("--api-service=davit-system/davit:{}", port.number()),
         ]
@@ -243,7 +247,9 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         (!admin.holder().is_empty()).then_some(())
     });
     let leader = admin.holder();
-    let mut two = Controller::start(&kubeconfig, dir, "two", &api(&ports[1]));
+    let mut with_engine = api(&ports[1]);
+    with_engine.push("--docker-host=unix:///var/run/docker.sock".to_owned());
+    let mut two = Controller::start(&kubeconfig, dir, "two", &with_engine);
 
     // From an image to Pods that serve.
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"},
@@ -252,7 +258,20 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("dapp/shop", "/status/release/active", &json!("shop-1"));
     admin.wait("dapp/shop", "/status/phase", &json!("done"));
     admin.wait("deployment/shop", "/status/readyReplicas", &json!(2));
-    assert_eq!(ask(&admin.endpoints()[0]).unwrap(), "first one");
+    assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "first one");
+
+    // What the runtime cannot honour is refused when it is applied.
+    let mut refused = application(&registry, "one");
+    refused["spec"]["ports"][0]["hostPort"] = json!(8080);
+    refused["spec"]["replicas"] = json!(1);
+    let file = dir.join("refused.json");
+    std::fs::write(&file, refused.to_string()).unwrap();
+    let apply = ["apply", "--dry-run=server", "--filename"];
+    let (accepted, _, said) = try_run(admin.cluster.kubectl().args(apply).arg(&file));
+    assert!(
+        !accepted && said.contains("spec.ports.hostPort") && said.contains("by its Service"),
+        "{said}"
+    );
 
     // A rollout under load.
     let done = Arc::new(AtomicBool::new(false));
@@ -260,7 +279,7 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         let load = scope.spawn(|| {
             let (mut asked, mut last) = (0, String::new());
             while !done.load(Ordering::Relaxed) {
-                let endpoints = admin.endpoints();
+                let endpoints = admin.endpoints("shop");
                 assert!(!endpoints.is_empty(), "nothing serves");
                 for address in endpoints.iter().cycle().take(20) {
                     last =
@@ -290,14 +309,32 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     assert!(message.contains("connection refused"), "{message}");
     admin.wait("dapp/shop", "/status/phase", &json!("error"));
     admin.wait("deployment/shop", "/status/readyReplicas", &json!(2));
-    assert_eq!(ask(&admin.endpoints()[0]).unwrap(), "second two");
+    assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "second two");
 
     // A rollback restores image and environment.
     let rollback = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Release", "metadata": {"name": "back"},
         "spec": {"application": "shop", "type": "Rollback", "rollbackTo": "shop-1"}});
     admin.apply(&[rollback]);
     admin.wait("dapp/shop", "/status/release/active", &json!("back"));
-    assert_eq!(ask(&admin.endpoints()[0]).unwrap(), "first one");
+    assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "first one");
+
+    // A controller without an engine builds nothing.
+    let page = format!(
+        "FROM {BASE_IMAGE}\nRUN mkdir /w && echo built >/w/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/w\"]\n"
+    );
+    let repo = GitRepo::with(&[("Dockerfile", &page)]);
+    let mut built = application(&registry, "one");
+    built["metadata"]["name"] = json!("built");
+    built["spec"]["source"] = json!({"git": {"url": repo.url()}});
+    built["spec"]["image"] =
+        json!({"repository": registry.image("acme/built"), "pushSecretRef": {"name": "registry"}});
+    admin.apply(&[built]);
+    admin.wait("rel/built-1", "/status/phase", &json!("Failed"));
+    let failure = admin.get("rel/built-1")["status"]["failure"].to_string();
+    assert!(
+        failure.contains("no container engine") && failure.contains("--docker-host"),
+        "{failure}"
+    );
 
     // The log, through the API server and this controller.
     let log = "/apis/subresources.davit.dev/v1alpha1/namespaces/default/applications/shop/log";
@@ -324,18 +361,30 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         serde_json::from_str(&run(admin.cluster.kubectl().args(["get", "--raw", scale]))).unwrap();
     assert_eq!(scale["status"]["selector"], "davit.dev/application=shop");
 
-    // A job with a volume and without one success, so that each right is used.
+    // With an engine it is built from Git, pushed to the registry, and pulled by the node.
+    let request = [
+        "annotate",
+        "applications.davit.dev/built",
+        "davit.dev/requestedAt=1",
+    ];
+    run(admin.cluster.kubectl().args(request));
+    admin.wait("dapp/built", "/status/release/active", &json!("built-2"));
+    admin.wait("deployment/built", "/status/readyReplicas", &json!(2));
+    assert_eq!(ask(&admin.endpoints("built")[0]).unwrap(), "built");
+
+    // A job with a volume: a Job of the cluster that runs once.
     admin.cluster.add_volume("one");
     let mut job = application(&registry, "one");
     job["metadata"]["name"] = json!("job");
     job["spec"]["restartPolicy"] = json!({"condition": "Never"});
     job["spec"]["replicas"] = json!(1);
-    job["spec"]["command"] = json!(["sh", "-c", "exit 0"]);
+    job["spec"]["command"] = json!(["sleep", "5"]);
     job["spec"]["volumes"] = json!([{"name": "data", "mountPath": "/data", "volume": {}}]);
     job["spec"]["deletionPolicy"] = json!("DeleteWithVolumes");
     let spec = job["spec"].as_object_mut().unwrap();
     spec.remove("healthCheck");
     admin.apply(&[job]);
+    admin.wait("dapp/job", "/status/release/active", &json!("job-1"));
     admin.wait("jobs", "/items/0/status/succeeded", &json!(1));
 
     // Everything goes with the Applications.

@@ -107,8 +107,8 @@ impl Configuration {
         key
     }
 
-    /// A word of the command line. One with the value of a Secret becomes a reference to a variable, because users who may read
-    /// Pods can read the command line.
+    /// A word of the command line. One with the value of a Secret becomes a reference to a variable: more users may read Pods
+    /// than Secrets.
     fn word(
         &mut self,
         word: &Secret,

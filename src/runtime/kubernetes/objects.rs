@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::observe::{self, CheckFailures};
-use super::{Inner, errors, names};
+use super::render::Claim;
+use super::{Inner, errors, names, quantity};
 use crate::model::AppId;
 use crate::runtime::{Progress, RuntimeError, subset};
 
@@ -129,7 +130,7 @@ impl Inner {
         Ok(last.and_then(|event| event.message))
     }
 
-    /// Applies an object unless it is as wanted. Returns whether it was written.
+    /// Applies an object unless it is as wanted. Returns whether that changed it: what other field managers added stays.
     pub(super) async fn ensure<K: Kind>(&self, app: &AppId, wanted: &Value) -> Result<bool, RuntimeError> {
         let name = wanted
             .pointer("/metadata/name")
@@ -142,6 +143,7 @@ impl Inner {
             return Ok(true);
         };
         own::<K>(&found, app, name)?;
+        let before = found.meta().resource_version.clone();
         let found = serde_json::to_value(&found).map_err(|error| RuntimeError::Engine {
             doing: "compare an object",
             message: error.to_string(),
@@ -150,10 +152,7 @@ impl Inner {
             let (found, wanted) = (found.get(part), wanted.get(part));
             wanted.is_none_or(|wanted| subset::contains(found.unwrap_or(&Value::Null), wanted))
         });
-        if !same {
-            self.apply(&api, name, wanted).await?;
-        }
-        Ok(!same)
+        Ok(!same && self.apply(&api, name, wanted).await? != before)
     }
 
     /// Applies an object that never changes, unless it exists. Returns whether it was written.
@@ -170,15 +169,55 @@ impl Inner {
         let found = api.get_metadata_opt(name).await;
         match found.map_err(|error| errors::error("get an object", &error))? {
             Some(found) => own::<K>(&found, app, name).map(|()| false),
-            None => self.apply(&api, name, wanted).await.map(|()| true),
+            None => self.apply(&api, name, wanted).await.map(|_| true),
         }
     }
 
-    async fn apply<K: Kind>(&self, api: &Api<K>, name: &str, wanted: &Value) -> Result<(), RuntimeError> {
+    /// Creates a claim, or lets it grow. It cannot shrink, and its other fields are for good.
+    pub(super) async fn ensure_claim(&self, app: &AppId, wanted: &Claim) -> Result<(), RuntimeError> {
+        let api = self.api::<PersistentVolumeClaim>(app);
+        let found = api.get_opt(&wanted.name).await;
+        let Some(found) = found.map_err(|error| errors::error("get a PersistentVolumeClaim", &error))? else {
+            return self.apply(&api, &wanted.name, &wanted.object).await.map(|_| ());
+        };
+        own::<PersistentVolumeClaim>(&found, app, &wanted.name)?;
+        let requests = found.spec.and_then(|spec| spec.resources?.requests);
+        let size = requests.and_then(|requests| quantity::bytes(&requests.get("storage")?.0));
+        if size.is_none_or(|size| size >= wanted.size) {
+            return Ok(());
+        }
+        let larger = json!({"spec": {"resources": {"requests": {"storage": wanted.size.to_string()}}}});
+        let params = PatchParams {
+            field_manager: Some(names::MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match api
+            .patch_metadata(&wanted.name, &params, &Patch::Merge(&larger))
+            .await
+        {
+            // The API server does not name the field.
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
+                Err(RuntimeError::Rejected {
+                    message: format!("the volume cannot grow: {}", status.message),
+                    fields: Some("spec.volumes.volume.size, and allowVolumeExpansion of the StorageClass"),
+                })
+            }
+            Err(error) => Err(errors::error("let a PersistentVolumeClaim grow", &error)),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Applies an object, and returns its version then.
+    async fn apply<K: Kind>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        wanted: &Value,
+    ) -> Result<Option<String>, RuntimeError> {
         let params = PatchParams::apply(names::MANAGER).force();
         let applied = api.patch_metadata(name, &params, &Patch::Apply(wanted)).await;
         applied
-            .map(|_| ())
+            .map(|applied| applied.metadata.resource_version)
             .map_err(|error| errors::error("apply an object", &error))
     }
 

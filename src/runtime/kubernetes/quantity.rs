@@ -1,5 +1,7 @@
 //! Amounts as the API server writes them, so that a comparison finds no difference. Pure.
 
+use crate::api::Quantity;
+
 /// The suffixes from a thousand millionth on, each a thousand times the one before.
 const SUFFIXES: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 /// The index of the suffix of one.
@@ -13,6 +15,12 @@ pub fn cpu(nanos: u64) -> String {
 /// An amount of memory, from bytes.
 pub fn memory(bytes: u64) -> String {
     written(bytes, ONE)
+}
+
+/// Returns the bytes of an amount of storage.
+pub fn bytes(amount: &str) -> Option<u64> {
+    let quantity: Quantity = serde_json::from_value(amount.into()).ok()?;
+    quantity.bytes()
 }
 
 fn written(mut number: u64, mut suffix: usize) -> String {
@@ -41,6 +49,14 @@ mod tests {
             (1_000_000_000_000, "1k"),
         ] {
             assert_eq!(cpu(nanos), text);
+        }
+        for (text, amount) in [
+            ("1Gi", Some(1 << 30)),
+            ("1500", Some(1500)),
+            ("1G", Some(1_000_000_000)),
+            ("x", None),
+        ] {
+            assert_eq!(super::bytes(text), amount, "{text}");
         }
         for (bytes, text) in [
             (134_217_728, "134217728"),

@@ -21,8 +21,8 @@ const DRAIN: u64 = 5;
 const MIN_READY_UNCHECKED: u64 = 1;
 /// How many earlier configurations a Deployment keeps.
 const HISTORY: u32 = 10;
-/// The size of a volume, which Applications do not state.
-const VOLUME_SIZE: &str = "1Gi";
+/// The size of a volume whose Application states none, in bytes.
+const VOLUME_SIZE: u64 = 1 << 30;
 /// The number of retries that stands for no limit.
 const NO_LIMIT: u32 = i32::MAX.unsigned_abs();
 
@@ -33,12 +33,23 @@ pub struct Objects {
     pub config: Option<Value>,
     /// The Secret with the credential of the registry.
     pub pull: Option<Value>,
-    /// The PersistentVolumeClaims, by name.
-    pub claims: Vec<(String, Value)>,
+    /// The PersistentVolumeClaims.
+    pub claims: Vec<Claim>,
     /// The Service.
     pub service: Value,
     /// The Deployment or Job.
     pub workload: Workload,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// The object, if it does not exist yet.
+    pub object: Value,
+    /// Its size, in bytes.
+    pub size: u64,
 }
 
 /// What runs the containers.
@@ -288,14 +299,21 @@ fn service(deployment: &Deployment) -> Value {
 }
 
 /// Claims have no owner: `spec.deletionPolicy` decides whether they go with the Application.
-fn claims(deployment: &Deployment) -> Vec<(String, Value)> {
+fn claims(deployment: &Deployment) -> Vec<Claim> {
     let identity = &deployment.identity;
     let volumes = deployment.spec.mounts.iter();
     volumes
         .filter(|mount| mount.source == MountSource::Volume)
         .map(|mount| {
             let name = names::claim(&identity.app, &mount.name);
-            let claim = json!({
+            let storage = deployment
+                .spec
+                .storage
+                .get(&mount.name)
+                .cloned()
+                .unwrap_or_default();
+            let size = storage.size.unwrap_or(VOLUME_SIZE);
+            let mut claim = json!({
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
                 "metadata": {
@@ -305,10 +323,17 @@ fn claims(deployment: &Deployment) -> Vec<(String, Value)> {
                 },
                 "spec": {
                     "accessModes": ["ReadWriteOnce"],
-                    "resources": {"requests": {"storage": VOLUME_SIZE}},
+                    "resources": {"requests": {"storage": size.to_string()}},
                 },
             });
-            (name, claim)
+            if let (Some(class), Some(spec)) = (storage.class, claim.get_mut("spec")) {
+                spec["storageClassName"] = json!(class);
+            }
+            Claim {
+                name,
+                object: claim,
+                size,
+            }
         })
         .collect()
 }

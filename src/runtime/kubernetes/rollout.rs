@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret, Service};
+use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::ResourceExt as _;
 use serde_json::Value;
 
@@ -101,8 +101,8 @@ impl Inner {
         if let Some(pull) = &objects.pull {
             self.ensure::<Secret>(app, pull).await?;
         }
-        for (_, claim) in &objects.claims {
-            self.ensure_exists::<PersistentVolumeClaim>(app, claim).await?;
+        for claim in &objects.claims {
+            self.ensure_claim(app, claim).await?;
         }
         self.service(wanted, &objects.service).await?;
         match &objects.workload {

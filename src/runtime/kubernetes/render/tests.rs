@@ -218,7 +218,7 @@ fn volumes_are_claims_without_an_owner() {
     }];
     wanted.spec.env = vec![EnvVar::plain("A", "b")];
     let (workload, objects) = rendered(&wanted);
-    let (name, claim) = &objects.claims[0];
+    let (name, claim) = (&objects.claims[0].name, &objects.claims[0].object);
     assert_eq!(
         (name.as_str(), &claim["metadata"]["ownerReferences"]),
         ("shop.data", &Value::Null)
@@ -232,6 +232,35 @@ fn volumes_are_claims_without_an_owner() {
         json!([{"name": "volume-data", "mountPath": "/data", "readOnly": true}])
     );
     assert_eq!(objects.config.unwrap()["metadata"]["name"], "shop-h1");
+}
+
+#[test]
+fn claim_has_the_size_and_class_that_are_stated() {
+    let mut wanted = deployment("ns", "shop", "h1");
+    wanted.spec.mounts = ["small", "large"]
+        .map(|name| Mount {
+            name: name.to_owned(),
+            path: format!("/{name}"),
+            source: MountSource::Volume,
+            read_only: false,
+        })
+        .into();
+    let storage = crate::runtime::Storage {
+        size: Some(10 << 30),
+        class: Some("fast".to_owned()),
+    };
+    wanted.spec.storage = [("large".to_owned(), storage)].into();
+    let (_, objects) = rendered(&wanted);
+    let spec = |index: usize| objects.claims[index].object["spec"].clone();
+    let request = |bytes: u64| json!({"requests": {"storage": bytes.to_string()}});
+    assert_eq!(
+        spec(0),
+        json!({"accessModes": ["ReadWriteOnce"], "resources": request(1 << 30)})
+    );
+    assert_eq!(
+        spec(1),
+        json!({"accessModes": ["ReadWriteOnce"], "resources": request(10 << 30), "storageClassName": "fast"})
+    );
 }
 
 #[test]
