@@ -209,7 +209,8 @@ reasons! {
     ForgeAuthFailed = "The forge refused the credential.",
     ForgeScopeMissing = "The credential lacks a permission that is needed.",
     ForgeTimeout = "The forge did not answer in time.",
-    ForgeResponseInvalid = "The forge's answer was incomplete or not JSON.",
+    ForgeResponseIncomplete = "The forge's answer ended early.",
+    ForgeResponseInvalid = "The forge's answer was not JSON.",
     ForgeRedirected = "The forge redirects to another host, which the credential is not sent to.",
     ForgeClockSkewed = "The forge refused a signature because the clock of this machine is wrong.",
     ForgeAppNotInstalled = "No account has installed the App.",
@@ -220,6 +221,7 @@ reasons! {
     WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
     HookFailed = "A hook could not be registered or repaired at the forge.",
     HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
+    HooksRemain = "The GitProvider was deleted, and webhooks that could not be removed remain at the forge.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

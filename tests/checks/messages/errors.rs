@@ -276,6 +276,9 @@ fn forge_errors() -> Vec<(&'static str, ForgeError)> {
         ForgeError::Redirected { .. } => ForgeError::Redirected {
             doing, url: forge(), target: "https://other.example.com".to_owned(),
         },
+        ForgeError::Incomplete { .. } => ForgeError::Incomplete {
+            doing, url: forge(), message: "connection reset by peer".to_owned(),
+        },
         ForgeError::InvalidResponse { .. } => ForgeError::InvalidResponse {
             doing, url: forge(), message: "the response is not JSON".to_owned(),
         },
