@@ -19,6 +19,8 @@ pub struct Tools {
     pub builder: Arc<dyn Builder>,
     /// Pulls images; `None` without a Docker Engine.
     pub docker: Option<image::Docker>,
+    /// How registries are asked where nodes pull the images; `None` if the engine looks images up and pulls them.
+    pub registries: Option<image::RegistryOptions>,
     /// The directory of checkouts.
     pub work_dir: PathBuf,
 }

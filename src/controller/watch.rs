@@ -420,7 +420,7 @@ fn wakes(
         let ctx = ctx.clone();
         async move {
             match event {
-                RuntimeEvent::Changed(app) => vec![app],
+                RuntimeEvent::Changed(app) => vec![app.owner()],
                 RuntimeEvent::Connected => {
                     tokio::spawn({
                         let ctx = ctx.clone();

@@ -69,12 +69,13 @@ pub enum ClientCommand {
   davit clear shop
   davit clear shop --dry-run    # only list them")]
     Clear(Clear),
-    /// Show the output of an Application's containers, or the log of a build.
+    /// Show the output of an Application's containers, or the log of a build or a hook.
     #[command(after_help = "Examples:
   davit logs shop -f                 # all replicas, also later ones
   davit logs shop --tail 20 --since 1h --timestamps
   davit logs shop --previous         # before the last start of each container
-  davit logs shop --build -f         # the build of the newest Release")]
+  davit logs shop --build -f         # the build of the newest Release
+  davit logs shop --hook             # the command that ran before its containers")]
     Logs(Logs),
     /// Connect a forge: create its Secret and its GitProvider.
     #[command(after_help = "Examples:

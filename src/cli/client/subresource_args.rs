@@ -15,10 +15,13 @@ pub struct Logs {
     #[arg(value_name = "APPLICATION", value_parser = application)]
     pub application: String,
     /// Show the log of the newest Release's build.
-    #[arg(long)]
+    #[arg(long, group = "of_release")]
     pub build: bool,
-    /// With --build: show the log of this Release.
-    #[arg(long, value_name = "RELEASE", requires = "build")]
+    /// Show the output of hooks.preDeploy of the newest Release.
+    #[arg(long, group = "of_release")]
+    pub hook: bool,
+    /// With --build or --hook: show the log of this Release.
+    #[arg(long, value_name = "RELEASE", requires = "of_release")]
     pub release: Option<String>,
     /// Continue with what is written from now on, also by replicas that start later.
     #[arg(short, long)]
@@ -27,19 +30,19 @@ pub struct Logs {
     #[arg(long, value_name = "NUMBER")]
     pub tail: Option<u64>,
     /// Show only lines that are not older, such as 30s or 2h.
-    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, conflicts_with = "build")]
+    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, conflicts_with = "of_release")]
     pub since: Option<Duration>,
     /// Begin each line with its time.
-    #[arg(long, conflicts_with = "build")]
+    #[arg(long, conflicts_with = "of_release")]
     pub timestamps: bool,
     /// Show one replica: RELEASE.NUMBER as in the prefix of a line, or the name or ID of a container.
-    #[arg(long, value_name = "REPLICA", conflicts_with = "build")]
+    #[arg(long, value_name = "REPLICA", conflicts_with = "of_release")]
     pub replica: Option<String>,
     /// Show the output from before the last start of each container.
-    #[arg(short, long, conflicts_with_all = ["build", "follow"])]
+    #[arg(short, long, conflicts_with_all = ["of_release", "follow"])]
     pub previous: bool,
     /// Begin each line with the name of its replica. Default: if the Application has several.
-    #[arg(long, conflicts_with = "build")]
+    #[arg(long, conflicts_with = "of_release")]
     pub prefix: bool,
     /// The API server.
     #[command(flatten)]

@@ -95,14 +95,17 @@ pub async fn look_up(
             })
         }
         Origin::Image { image, login } => {
-            let Some(engine) = &tools.docker else {
-                return Err(Problem::new(
-                    Class::Terminal,
-                    Reason::NotSupported,
-                    "there is no engine here to resolve images with",
-                ));
+            let resolved = match (&tools.registries, &tools.docker) {
+                (Some(options), _) => image::resolve_at_registry(&image, login.as_ref(), options).await,
+                (None, Some(engine)) => image::resolve_image(engine, &image, login.as_ref()).await,
+                (None, None) => {
+                    return Err(Problem::new(
+                        Class::Terminal,
+                        Reason::NotSupported,
+                        "there is no engine here to resolve images with",
+                    ));
+                }
             };
-            let resolved = image::resolve_image(engine, &image, login.as_ref()).await;
             let reference = resolved.map_err(|error| Problem::of(&error))?.reference;
             let found = Revision::image(&reference).ok_or_else(|| {
                 let message =

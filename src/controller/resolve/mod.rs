@@ -318,6 +318,7 @@ mod tests {
             git: Arc::new(crate::source::Git::new(options).unwrap()),
             builder: Arc::new(crate::builder::fake::FakeBuilder::default()),
             docker: None,
+            registries: None,
             work_dir: dir.to_owned(),
         }
     }

@@ -125,6 +125,7 @@ impl Harness {
                 registry_config: None,
                 insecure_registries: Vec::new(),
                 railpack: None,
+                nixpacks: None,
                 allow_local_sources: true,
                 https_proxy: None,
                 no_proxy: String::new(),
@@ -183,6 +184,7 @@ impl Harness {
             git: Arc::new(Git::new(options).unwrap()),
             builder: Arc::new(self.builder.clone()),
             docker: None,
+            registries: None,
             work_dir,
         };
         let stop = CancellationToken::new();

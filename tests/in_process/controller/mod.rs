@@ -12,6 +12,7 @@ mod drift;
 mod failures;
 mod forges;
 pub mod harness;
+mod hooks;
 mod lifecycle;
 mod redaction;
 mod registries;
