@@ -16,22 +16,28 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::common::git_repo::GitRepo;
 use crate::common::signature;
 use crate::harness::{self, Harness};
 
 const SECRET: &str = "correct horse battery staple";
-/// Deliveries per second.
-const RATE: usize = 1000;
-/// New commits per second, and for how many seconds.
-const STAGES: [(usize, usize); 2] = [(20, 60), (100, 10)];
+/// Of how many deliveries one announces a new commit, and for how many seconds.
+const STAGES: [(usize, usize); 2] = [(50, 60), (10, 10)];
+/// The most deliveries that are under way at once. What waits for a place counts from the moment when it was due.
+const AT_ONCE: usize = 64;
 /// The longest that a Release may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn applications() -> usize {
     let wanted = std::env::var("APPLICATIONS").ok();
     wanted.map_or(1000, |text| text.parse().expect("a number"))
+}
+
+/// Deliveries per second: one for each Application.
+fn rate() -> usize {
+    applications()
 }
 
 fn percentile(all: &mut [Duration], percent: usize) -> f64 {
@@ -63,13 +69,12 @@ struct Push {
 }
 
 impl Push {
-    async fn deliver(self, client: &reqwest::Client, url: &str) -> Duration {
+    async fn deliver(self, client: &reqwest::Client, url: &str) {
         let body = json!({"ref": format!("refs/heads/{}", self.branch), "before": self.before, "after": self.after,
             "head_commit": {"id": self.after, "message": "Mend"}, "pusher": {"login": "jane"},
             "repository": {"full_name": format!("acme/repo-{}", self.app), "default_branch": "main"}});
         let body = body.to_string();
         let signed = signature(SECRET, body.as_bytes());
-        let began = Instant::now();
         let answer = client
             .post(url)
             .header("x-gitea-event", "push")
@@ -80,7 +85,6 @@ impl Push {
             .await
             .unwrap();
         assert_eq!(answer.status().as_u16(), 202);
-        began.elapsed()
     }
 }
 
@@ -119,7 +123,11 @@ fn follow(davit: &Harness) -> Seen {
 async fn run() {
     let count = applications();
     let repo = harness::repo(harness::GOOD);
-    let rounds = STAGES.iter().map(|(new, seconds)| new * seconds).sum::<usize>() / count + 2;
+    let rounds = STAGES
+        .iter()
+        .map(|(one_of, seconds)| seconds / one_of + 1)
+        .sum::<usize>()
+        + 2;
     let mut commits = vec![repo.git(["rev-parse", "HEAD"]).trim().to_owned()];
     for round in 0..rounds {
         commits.push(repo.commit(&format!("Commit {round}"), &[("round", &round.to_string())]));
@@ -176,8 +184,8 @@ async fn run() {
         next: 0,
         moved_to: 0,
     };
-    for (new, seconds) in STAGES {
-        load.stage(new, seconds).await;
+    for (one_of, seconds) in STAGES {
+        load.stage(one_of, seconds).await;
         davit.wait_until_idle().await;
     }
     served.close().await;
@@ -236,24 +244,31 @@ impl Load {
         }
     }
 
-    async fn stage(&mut self, new: usize, seconds: usize) {
+    async fn stage(&mut self, one_of: usize, seconds: usize) {
+        let rate = rate();
+        let places = Arc::new(Semaphore::new(AT_ONCE));
         let client = reqwest::Client::new();
         let before = resident();
-        let mut ticks = tokio::time::interval(Duration::from_nanos(1_000_000_000 / RATE as u64));
+        let mut ticks = tokio::time::interval(Duration::from_nanos(1_000_000_000 / rate as u64));
         let (mut all, mut announced) = (Vec::new(), Vec::new());
         let mut largest = before;
-        for number in 0..RATE * seconds {
+        for number in 0..rate * seconds {
             ticks.tick().await;
-            let push = if number.is_multiple_of(RATE / new) {
+            let push = if number.is_multiple_of(one_of) {
                 let push = self.new_commit();
                 announced.push(((format!("app-{}", push.app), push.after.clone()), Instant::now()));
                 push
             } else {
                 self.other(number)
             };
-            let (client, url) = (client.clone(), self.url.clone());
-            all.push(tokio::spawn(async move { push.deliver(&client, &url).await }));
-            if number.is_multiple_of(RATE) {
+            let (client, url, places) = (client.clone(), self.url.clone(), Arc::clone(&places));
+            let due = Instant::now();
+            all.push(tokio::spawn(async move {
+                let _place = places.acquire().await.unwrap();
+                push.deliver(&client, &url).await;
+                due.elapsed()
+            }));
+            if number.is_multiple_of(rate) {
                 largest = largest.max(resident());
             }
         }
@@ -272,8 +287,8 @@ impl Load {
             .filter_map(|(key, sent)| Some(seen.get(key)?.duration_since(*sent)))
             .collect();
         println!(
-            "deliveries           {:>7.1} ms median, {:.1} ms p99 until the Release exists: {RATE} a second for {seconds} s, {new} a second \
-             with a new commit; {} of {} lost; answered in {:.1} ms median, {:.1} ms p99; {:.0} MiB more memory",
+            "deliveries           {:>7.1} ms median, {:.1} ms p99 until the Release exists: {rate} a second for {seconds} s, one \
+             of {one_of} with a new commit; {} of {} lost; answered in {:.1} ms median, {:.1} ms p99; {:.0} MiB more memory",
             percentile(&mut took, 50),
             percentile(&mut took, 99),
             announced.len() - took.len(),

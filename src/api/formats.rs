@@ -65,7 +65,7 @@ const FORMS: &[(&str, &str)] = &[
         "must be an image reference such as nginx:1.27 or registry.example.com/team/shop:2",
     ),
     (
-        r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$",
+        r"^[^\s~^:?*\[\\]+$",
         "must be the name of a branch or tag, such as main or v1.2.0",
     ),
     (

@@ -11,17 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct GitRef {
     /// The tip of this branch, looked at again every `trigger.pollInterval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 255),
-        regex(pattern = r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")
-    )]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s~^:?*\[\\]+$"))]
     pub branch: Option<String>,
     /// The commit that this tag names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 255),
-        regex(pattern = r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")
-    )]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^\s~^:?*\[\\]+$"))]
     pub tag: Option<String>,
     /// This commit, by its full hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]

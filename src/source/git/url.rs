@@ -137,7 +137,7 @@ pub(super) fn not_there(remote: &GitRemote, spec: &RefSpec, default_branch: Opti
 /// The full name of the ref at the remote, or nothing for a commit.
 ///
 /// # Errors
-/// A name that Git would not allow for a branch or tag, or would take for a pattern or an option.
+/// A name that Git would not allow for a branch or tag, or would take for a pattern.
 pub(super) fn full_name(remote: &GitRemote, spec: &RefSpec) -> Result<Option<String>, SourceError> {
     let (prefix, name) = match spec {
         RefSpec::Default => return Ok(Some("HEAD".to_owned())),
@@ -155,7 +155,7 @@ pub(super) fn full_name(remote: &GitRemote, spec: &RefSpec) -> Result<Option<Str
     }
 }
 
-/// The rules of git-check-ref-format(1), and none that begins like an option.
+/// The rules of git-check-ref-format(1). A name may begin like an option, because it never stands alone in an argument.
 fn is_ref_name(name: &str) -> bool {
     let bad_part = |part: &str| {
         part.is_empty()
@@ -164,8 +164,7 @@ fn is_ref_name(name: &str) -> bool {
                 .extension()
                 .is_some_and(|extension| extension == "lock")
     };
-    !name.starts_with('-')
-        && name != "@"
+    name != "@"
         && !name.ends_with('.')
         && !name.contains("..")
         && !name.contains("@{")
@@ -397,33 +396,22 @@ mod tests {
     #[test]
     fn a_ref_is_a_name_and_nothing_else() {
         let remote = remote("https://h/a", GitCredential::Anonymous);
-        for name in ["main", "feature/x-1", "v1.0.0", "über", "a@b"] {
+        for name in [
+            "main",
+            "feature/x-1",
+            "v1.0.0",
+            "über",
+            "a@b",
+            "fix#7",
+            "-x",
+            "--upload-pack=id",
+        ] {
             let full = full_name(&remote, &RefSpec::Branch(name.to_owned())).unwrap();
             assert_eq!(full, Some(format!("refs/heads/{name}")));
         }
         for name in [
-            "-x",
-            "--upload-pack=id",
-            "",
-            "a b",
-            "a..b",
-            "a:b",
-            "a^{}",
-            "a*",
-            "a?",
-            "[a",
-            "a\\b",
-            "/a",
-            "a/",
-            "a//b",
-            ".a",
-            "a/.b",
-            "a.lock",
-            "a.",
-            "@",
-            "a@{1}",
-            "a\nb",
-            "~a",
+            "", "a b", "a..b", "a:b", "a^{}", "a*", "a?", "[a", "a\\b", "/a", "a/", "a//b", ".a", "a/.b",
+            "a.lock", "a.", "@", "a@{1}", "a\nb", "~a",
         ] {
             let error = full_name(&remote, &RefSpec::Tag(name.to_owned())).unwrap_err();
             assert_eq!(error.reason(), Reason::InvalidSpec, "{name}");
