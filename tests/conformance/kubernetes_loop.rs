@@ -400,7 +400,26 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         .is_empty()
         .then_some(())
     });
-    two.stop();
+    // One that loses the Lease ends at once; another takes it when it has expired, and gives it back at its end.
+    let lost = r#"{"spec": {"holderIdentity": "another", "leaseDurationSeconds": 3}}"#;
+    let patch = [
+        "--namespace=davit-system",
+        "patch",
+        "lease/davit",
+        "--type=merge",
+        "--patch",
+        lost,
+    ];
+    run(admin.cluster.kubectl().args(patch));
+    let ended = wait_for("the controller to end", Duration::from_secs(8), || {
+        two.0.try_wait().unwrap()
+    });
+    assert!(!ended.success());
+    let mut three = Controller::start(&kubeconfig, dir, "three", &api(&ports[0]));
+    wait_for("the Lease to be taken", Duration::from_secs(30), || {
+        (admin.holder() != "another").then_some(())
+    });
+    three.stop();
     wait_for("the Lease to be given back", Duration::from_secs(5), || {
         admin.holder().is_empty().then_some(())
     });
