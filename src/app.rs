@@ -288,9 +288,14 @@ async fn work(
         },
         ..BuilderOptions::at(place(host), &config.instance)
     };
-    options.railpack.home = config.data_dir.join("cache/railpack");
-    if let Some(program) = &config.railpack {
-        options.railpack.program = program.into();
+    for (planner, program) in [
+        (&mut options.railpack, &config.railpack),
+        (&mut options.nixpacks, &config.nixpacks),
+    ] {
+        planner.home = config.data_dir.join("cache").join(planner.name);
+        if let Some(program) = program {
+            planner.program = program.into();
+        }
     }
     let registries = in_cluster.then(|| options.registries.clone());
     let builder: Arc<dyn Builder> = if has_engine {
@@ -299,6 +304,7 @@ async fn work(
         Arc::new(NoBuilder)
     };
     let tools = Tools {
+        forges: forges(config),
         git: Arc::new(git),
         builder,
         docker: has_engine.then_some(docker),
@@ -373,6 +379,17 @@ fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
         .to_vec()
 }
 
+/// The connections of GitProviders: none yet.
+fn forges(config: &Config) -> Forges {
+    let mut options = HttpOptions::default();
+    options.allow_loopback_http = config.allow_local_sources;
+    options.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
+        url: url.clone(),
+        except: config.no_proxy.clone(),
+    });
+    Forges::new(options)
+}
+
 /// Runs the controller with the given dependencies, so that tests can pass fakes. `installation` distinguishes it from
 /// another Davit with the same `--instance`; it may be empty.
 pub async fn controller_loop(
@@ -387,13 +404,6 @@ pub async fn controller_loop(
     let mut stores = Stores::new();
     let metrics = monitoring.metrics.clone();
     let (wake, woken) = mpsc::unbounded_channel();
-    let mut options = HttpOptions::default();
-    options.allow_loopback_http = config.allow_local_sources;
-    options.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
-        url: url.clone(),
-        except: config.no_proxy.clone(),
-    });
-    let forges = Forges::new(options);
     let ctx = Arc::new(Context {
         install: Install {
             key: config.key.clone(),
@@ -410,7 +420,6 @@ pub async fn controller_loop(
             client.clone(),
             tools.clone(),
             stores.providers.clone(),
-            forges.clone(),
             Lookups::new(wake.clone()),
         ),
         commit_statuses: CommitStatuses::new(wake.clone()),
@@ -422,10 +431,10 @@ pub async fn controller_loop(
         applications: stores.applications.clone(),
         providers: stores.providers.clone(),
         client,
+        forges: tools.forges.clone(),
         tools,
         runtime,
         metrics,
-        forges,
         hooks: Hooks::default(),
         registries: Registries {
             default: config.registry.clone(),

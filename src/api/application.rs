@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::build::Build;
 use super::image::Image;
 use super::run::{
-    EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
-    distinct_port_names,
+    EnvFrom, EnvVar, HealthCheck, Hooks, Port, Resources, RestartPolicy, Rollout, VolumeMount,
+    distinct_mount_paths, distinct_port_names,
 };
 use super::source::{Source, Trigger};
 use super::validation::{InvalidField, field_path};
@@ -53,7 +53,6 @@ use super::values::{Duration, Later, is_false};
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
         .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
         .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
@@ -120,9 +119,9 @@ pub struct ApplicationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[garde(custom(distinct_mount_paths), dive)]
     pub volumes: Vec<VolumeMount>,
-    /// Not in this version yet.
+    /// Commands that run at certain moments of a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<Later>,
+    pub hooks: Option<Hooks>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

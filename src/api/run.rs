@@ -314,6 +314,33 @@ pub struct NamedVolume {
     pub storage_class_name: Option<String>,
 }
 
+/// Commands that run at certain moments of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hooks {
+    /// Runs once for each Release in its image, before its containers start, with the same environment and volumes. If it
+    /// fails, the Release fails, and what runs is unaffected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_deploy: Option<Hook>,
+}
+
+/// A command that runs to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.command.size() > 0")
+        .message("command must have at least the program: write a list such as [/bin/shop, migrate]").reason(Reason::FieldValueInvalid).field_path(".command"),
+    validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s') && duration(self.timeout) <= duration('24h')")
+        .message("timeout must be longer than 0s and at most 24h: leave it out for 10m").reason(Reason::FieldValueInvalid).field_path(".timeout"))]
+pub struct Hook {
+    /// The program and its arguments; no shell. `$(NAME)` stands for a variable of `env` or `envFrom`, `$$` for one `$`.
+    #[schemars(length(max = 256))]
+    pub command: Vec<String>,
+    /// The longest it may take. Default 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
 /// How a release takes the place of the one before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -168,6 +168,9 @@ pub struct Controller {
     /// The railpack program, for Applications that are built with it. Default: railpack in the usual directories for programs.
     #[arg(long, env = "DAVIT_RAILPACK", value_name = "FILE")]
     pub railpack: Option<PathBuf>,
+    /// The nixpacks program, for Applications that are built with it. Default: nixpacks in the usual directories for programs.
+    #[arg(long, env = "DAVIT_NIXPACKS", value_name = "FILE")]
+    pub nixpacks: Option<PathBuf>,
     /// For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine.
     #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
     pub allow_local_sources: bool,

@@ -37,6 +37,13 @@ pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<()
             "use spec.healthCheck.exec with a program of the image",
         );
     }
+    let hook = spec.hooks.as_ref().and_then(|hooks| hooks.pre_deploy.as_ref());
+    if !runtime.hooks && hook.is_some() {
+        return refuse(
+            "spec.hooks.preDeploy",
+            "run the command when the container starts, or before you deploy",
+        );
+    }
     let volumes = spec.volumes.iter().filter_map(|mount| mount.volume.as_ref());
     for volume in volumes {
         if !runtime.storage && (volume.size.is_some() || volume.storage_class_name.is_some()) {
@@ -122,6 +129,7 @@ mod tests {
         host_ip: false,
         network_probes: false,
         run_to_completion: false,
+        hooks: false,
         storage: false,
         min_memory: 8 << 20,
     };
@@ -176,6 +184,11 @@ mod tests {
                 "spec.ports.hostIp",
                 json!({"ports": [{"containerPort": 80, "hostPort": 8080, "hostIp": "127.0.0.1"}]}),
                 host_ip,
+            ),
+            (
+                "spec.hooks.preDeploy",
+                json!({"hooks": {"preDeploy": {"command": ["true"]}}}),
+                LEAST,
             ),
             (
                 "spec.healthCheck.http",

@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub network_probes: bool,
     /// Whether containers may run to completion (`restartPolicy` OnFailure and Never).
     pub run_to_completion: bool,
+    /// Whether a container can run once before the others (`hooks.preDeploy`).
+    pub hooks: bool,
     /// Whether volumes have a size and a class.
     pub storage: bool,
     /// The least limit of memory, in bytes.
@@ -33,6 +35,7 @@ impl Capabilities {
         host_ip: true,
         network_probes: true,
         run_to_completion: true,
+        hooks: true,
         storage: false,
         min_memory: 6 << 20,
     };
@@ -46,6 +49,7 @@ impl Capabilities {
         host_ip: false,
         network_probes: false,
         run_to_completion: true,
+        hooks: false,
         storage: false,
         min_memory: 6 << 20,
     };
@@ -59,6 +63,7 @@ impl Capabilities {
         host_ip: false,
         network_probes: true,
         run_to_completion: true,
+        hooks: false,
         storage: true,
         min_memory: 6 << 20,
     };

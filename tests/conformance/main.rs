@@ -22,6 +22,7 @@ mod crds_rows;
 mod kubernetes;
 mod kubernetes_loop;
 mod manifests;
+mod nixpacks;
 
 use std::time::Duration;
 

@@ -330,7 +330,7 @@ impl Harness {
 pub async fn client(cluster: &Cluster) -> kube::Client {
     rustls::crypto::ring::default_provider().install_default().ok();
     let file = kube::config::Kubeconfig::read_from(&cluster.server.kubeconfig).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(file, &Default::default())
+    let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
         .await
         .unwrap();
     kube::Client::try_from(config).unwrap()

@@ -189,6 +189,14 @@ fn build() -> Vec<(&'static str, BuildError)> {
         BuildError::NoBuildpack { .. } => BuildError::NoBuildpack {
             field: "spec.build.paketoBuildpacks", why: "no buildpack of the builder fits the source".to_owned(),
         },
+        BuildError::ProgramMissing { .. } => BuildError::ProgramMissing { field: "spec.build.railpack", program: "railpack" },
+        BuildError::Misplaced { .. } => BuildError::Misplaced {
+            name: "NIXPACKS_PKGS".to_owned(), why: "nixpacks repeats the variables that steer it in its plan, and so in the image's history",
+            field: "spec.build.secrets", instead: "spec.build.args",
+        },
+        BuildError::NotPublished { .. } => BuildError::NotPublished {
+            field: "spec.build.static.publishDirectory", path: "dist".to_owned(),
+        },
         BuildError::Temporary(_) => BuildError::Temporary("a package could not be downloaded".to_owned()),
         BuildError::NotSupported { .. } => BuildError::NotSupported {
             field: "spec.build.resources", why: "this engine has no limits for a single build".to_owned(),
@@ -267,6 +275,9 @@ fn forge_errors() -> Vec<(&'static str, ForgeError)> {
         },
         ForgeError::Redirected { .. } => ForgeError::Redirected {
             doing, url: forge(), target: "https://other.example.com".to_owned(),
+        },
+        ForgeError::Incomplete { .. } => ForgeError::Incomplete {
+            doing, url: forge(), message: "connection reset by peer".to_owned(),
         },
         ForgeError::InvalidResponse { .. } => ForgeError::InvalidResponse {
             doing, url: forge(), message: "the response is not JSON".to_owned(),

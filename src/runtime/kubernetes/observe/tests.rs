@@ -1,5 +1,7 @@
 //! Pods and the replicas that Davit makes of them.
 
+#![expect(clippy::needless_pass_by_value, reason = "json! makes values")]
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,5 +1,7 @@
 //! What hinders rollouts, and how far they are.
 
+#![expect(clippy::needless_pass_by_value, reason = "json! makes values")]
+
 use serde_json::{Value, json};
 
 use super::*;
