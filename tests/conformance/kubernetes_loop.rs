@@ -156,6 +156,7 @@ fn application(registry: &Registry, tag: &str) -> Value {
         "source": {"docker": {"image": registry.image(&format!("acme/shop:{tag}")), "pullSecretRef": {"name": "registry"}}},
         "replicas": 2,
         "env": [{"name": "GREETING", "value": tag}],
+        "hooks": {"preDeploy": {"command": ["sh", "-c", "echo migrated to $GREETING"]}},
         "ports": [{"name": "http", "containerPort": 8080}],
         "healthCheck": {"http": {"port": "http"}, "interval": "1s"},
         "rollout": {"progressDeadline": "25s"},
@@ -259,6 +260,11 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("dapp/shop", "/status/phase", &json!("done"));
     admin.wait("deployment/shop", "/status/readyReplicas", &json!(2));
     assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "first one");
+    let steps = admin.get("rel/shop-1")["status"]["steps"].to_string();
+    assert!(
+        steps.contains("\"name\":\"PreDeploy\"") && steps.contains("\"exitCode\":0"),
+        "{steps}"
+    );
 
     // What the runtime cannot honour is refused when it is applied.
     let mut refused = application(&registry, "one");
