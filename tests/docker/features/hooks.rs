@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+#![allow(clippy::disallowed_methods, reason = "a test starts the program")]
+
 use serde_json::{Value, json};
 
 use super::phase;
