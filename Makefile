@@ -58,7 +58,7 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 
 test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
 	scripts/install-tools --test
-	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian clientgo
+	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian clientgo traefik pebble
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test conformance
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked -p davit-apiserver --features peers --test conformance
 

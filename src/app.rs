@@ -1,6 +1,7 @@
 //! Wires everything; the only file that imports all modules.
 
 mod monitoring;
+mod routing;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::monitoring::Monitoring;
+pub use self::routing::{Routing, routing};
 use crate::builder::{BuilderOptions, DockerBuilder, Place};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
@@ -209,16 +211,21 @@ async fn work(
         stop.clone()
             .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
     );
-    let runtime: Arc<dyn Runtime> = match config.runtime {
+    let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
         RuntimeKind::Docker => {
             let options = DockerOptions {
                 instance: config.instance.clone(),
                 installation: installation.clone(),
                 ..DockerOptions::default()
             };
-            Arc::new(DockerRuntime::new(docker.clone(), options))
+            let runtime = Arc::new(DockerRuntime::new(docker.clone(), options));
+            let routing = routing(config, Some(Arc::clone(&runtime)))?;
+            (runtime, routing)
         }
-        RuntimeKind::Swarm => Arc::new(SwarmRuntime::new(docker.clone(), &config.instance, &installation)),
+        RuntimeKind::Swarm => {
+            let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
+            (Arc::new(runtime), routing(config, None)?)
+        }
     };
     let work_dir = config.data_dir.join("work");
     // Files of jobs that ended with the previous process are useless.
@@ -252,7 +259,17 @@ async fn work(
         docker: Some(docker),
         work_dir,
     };
-    controller_loop(config, &installation, client, stop, monitoring, runtime, tools).await;
+    controller_loop(
+        config,
+        &installation,
+        client,
+        stop,
+        monitoring,
+        runtime,
+        tools,
+        routing,
+    )
+    .await;
     Ok(())
 }
 
@@ -322,6 +339,7 @@ fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
 
 /// Runs the controller with the given dependencies, so that tests can pass fakes. `installation` distinguishes it from
 /// another Davit with the same `--instance`; it may be empty.
+#[expect(clippy::too_many_arguments, reason = "each is a part that tests replace")]
 pub async fn controller_loop(
     config: &Config,
     installation: &str,
@@ -330,6 +348,7 @@ pub async fn controller_loop(
     monitoring: Monitoring,
     runtime: Arc<dyn Runtime>,
     tools: Tools,
+    routing: Option<Routing>,
 ) {
     let mut stores = Stores::new();
     let metrics = monitoring.metrics.clone();
@@ -341,6 +360,7 @@ pub async fn controller_loop(
         except: config.no_proxy.clone(),
     });
     let forges = Forges::new(options);
+    let routes = routing.map(|routing| routing.start(&wake, &stores.applications, &stores.listed[0], &stop));
     let ctx = Arc::new(Context {
         install: Install {
             key: config.key.clone(),
@@ -378,6 +398,7 @@ pub async fn controller_loop(
             default: config.registry.clone(),
             config: config.registry_config.clone(),
         },
+        routes,
     });
     monitoring.observe(&stores, &ctx.jobs);
     monitoring.subresources.start(Arc::clone(&ctx));

@@ -21,7 +21,7 @@ use crate::model::AppId;
 pub use capabilities::Capabilities;
 pub use deployment::{
     Deployment, EnvVar, Health, History, Identity, Mount, MountSource, PodSpec, Probe, Resources, Restart,
-    RolloutPolicy,
+    RolloutPolicy, Routed,
 };
 pub use error::RuntimeError;
 pub use log::{LogLine, LogOptions};

@@ -18,6 +18,7 @@ mod crds;
 #[path = "../checks/crds/rows.rs"]
 mod crds_rows;
 mod manifests;
+mod routes;
 
 use std::time::Duration;
 
