@@ -125,12 +125,11 @@ fn routes() {
     let file = directory
         .path()
         .join(format!("davit-{}.yml", terminal.davit.instance));
-    let shown = || serde_json::from_str::<Value>(&std::fs::read_to_string(&file).unwrap()).unwrap();
     let servers = wait_for(
         "both replicas of the second release",
         Duration::from_mins(1),
         || {
-            let shown = shown();
+            let shown: Value = serde_json::from_str(&std::fs::read_to_string(&file).ok()?).unwrap();
             let router = format!("{}_default_hello-routes_0", terminal.davit.instance);
             assert_eq!(
                 shown["http"]["routers"][&router]["rule"],
@@ -138,7 +137,7 @@ fn routes() {
             );
             let servers = shown["http"]["services"][&router]["loadBalancer"]["servers"].clone();
             let containers = terminal.davit.containers("hello-routes").len();
-            (containers == 2 && servers.as_array().unwrap().len() == 2).then_some(servers)
+            (containers == 2 && servers.as_array()?.len() == 2).then_some(servers)
         },
     );
     assert!(
