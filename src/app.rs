@@ -2,6 +2,7 @@
 
 pub mod leader;
 mod monitoring;
+mod routing;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
+pub use self::routing::{Routing, routing};
 use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder, Place};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
@@ -255,17 +257,22 @@ async fn work(
                 .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
         );
     }
-    let runtime: Arc<dyn Runtime> = match config.runtime {
+    let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
         RuntimeKind::Docker => {
             let options = DockerOptions {
                 instance: config.instance.clone(),
                 installation: installation.clone(),
                 ..DockerOptions::default()
             };
-            Arc::new(DockerRuntime::new(docker.clone(), options))
+            let runtime = Arc::new(DockerRuntime::new(docker.clone(), options));
+            let routing = routing(config, Some(Arc::clone(&runtime)))?;
+            (runtime, routing)
         }
-        RuntimeKind::Swarm => Arc::new(SwarmRuntime::new(docker.clone(), &config.instance, &installation)),
-        RuntimeKind::Kubernetes => Arc::new(KubernetesRuntime::new(client.clone())),
+        RuntimeKind::Swarm => {
+            let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
+            (Arc::new(runtime), routing(config, None)?)
+        }
+        RuntimeKind::Kubernetes => (Arc::new(KubernetesRuntime::new(client.clone())), routing(config, None)?),
     };
     let work_dir = config.data_dir.join("work");
     // Files of jobs that ended with the previous process are useless.
@@ -311,7 +318,17 @@ async fn work(
         registries,
         work_dir,
     };
-    controller_loop(config, &installation, client, stop, monitoring, runtime, tools).await;
+    controller_loop(
+        config,
+        &installation,
+        client,
+        stop,
+        monitoring,
+        runtime,
+        tools,
+        routing,
+    )
+    .await;
     Ok(())
 }
 
@@ -392,6 +409,7 @@ fn forges(config: &Config) -> Forges {
 
 /// Runs the controller with the given dependencies, so that tests can pass fakes. `installation` distinguishes it from
 /// another Davit with the same `--instance`; it may be empty.
+#[expect(clippy::too_many_arguments, reason = "each is a part that tests replace")]
 pub async fn controller_loop(
     config: &Config,
     installation: &str,
@@ -400,10 +418,12 @@ pub async fn controller_loop(
     monitoring: Monitoring,
     runtime: Arc<dyn Runtime>,
     tools: Tools,
+    routing: Option<Routing>,
 ) {
     let mut stores = Stores::new();
     let metrics = monitoring.metrics.clone();
     let (wake, woken) = mpsc::unbounded_channel();
+    let routes = routing.map(|routing| routing.start(&wake, &stores.applications, &stores.listed[0], &stop));
     let ctx = Arc::new(Context {
         install: Install {
             key: config.key.clone(),
@@ -440,6 +460,7 @@ pub async fn controller_loop(
             default: config.registry.clone(),
             config: config.registry_config.clone(),
         },
+        routes,
     });
     monitoring.observe(&stores, &ctx.jobs);
     monitoring.subresources.start(Arc::clone(&ctx));

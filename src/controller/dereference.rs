@@ -476,6 +476,15 @@ pub fn references(spec: &ApplicationSpec) -> (Vec<&str>, Vec<&str>) {
             .chain(push)
             .map(|reference| reference.name.as_str()),
     );
+    for route in &spec.routes {
+        let tls = route.tls.as_ref().and_then(|tls| tls.secret_ref.as_ref());
+        let auth = route.basic_auth_secret_ref.as_ref();
+        secrets.extend(
+            tls.into_iter()
+                .chain(auth)
+                .map(|reference| reference.name.as_str()),
+        );
+    }
     if let Some(source) = &spec.source {
         let git = source.git.as_ref().and_then(|git| git.secret_ref.as_ref());
         let docker = source

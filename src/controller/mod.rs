@@ -23,6 +23,7 @@ pub mod pull_journal;
 pub mod registries;
 pub mod report;
 pub mod resolve;
+pub mod routes;
 mod token_secret;
 pub mod tools;
 pub mod watch;

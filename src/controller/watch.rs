@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    AllowedFrom, Application, CLEARED, GitProvider, REQUESTED_AT, RESTARTED_AT, RESUME, Release,
+    ALLOWED_HOSTS, AllowedFrom, Application, CLEARED, GitProvider, REQUESTED_AT, RESTARTED_AT, RESUME,
+    Release,
 };
 use crate::error::chain;
 use crate::model::AppId;
@@ -375,7 +376,8 @@ fn providers_seen(
     })
 }
 
-/// Namespaces, by their metadata only, each time that their labels change: a GitProvider may allow them by those.
+/// Namespaces, by their metadata only, each time that their labels or allowed hosts change: a GitProvider may allow them by
+/// the former.
 fn labels_of_namespaces(
     client: Client,
 ) -> impl Stream<Item = Result<PartialObjectMeta<Namespace>, watcher::Error>> + Send + 'static {
@@ -383,11 +385,13 @@ fn labels_of_namespaces(
     changes(api, |namespace: &PartialObjectMeta<Namespace>| {
         let mut hasher = DefaultHasher::new();
         namespace.labels().hash(&mut hasher);
+        namespace.annotations().get(ALLOWED_HOSTS).hash(&mut hasher);
         hasher.finish()
     })
 }
 
-/// Returns the Applications of a namespace whose GitProvider belongs to another namespace and has a selector.
+/// Returns the Applications of a namespace that its labels and annotations concern: those with routes, and those whose
+/// GitProvider belongs to another namespace and has a selector.
 fn selected(
     applications: &Store<Application>,
     providers: &Store<GitProvider>,
@@ -399,7 +403,8 @@ fn selected(
     };
     let here = |app: &Application| app.metadata.namespace == namespace.metadata.name;
     those(applications, |app| {
-        here(app) && used_by(app).is_some_and(|provider| selects(&provider))
+        let selected = || used_by(app).is_some_and(|provider| selects(&provider));
+        here(app) && (!app.spec.routes.is_empty() || selected())
     })
 }
 
