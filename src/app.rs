@@ -272,7 +272,10 @@ async fn work(
             let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
             (Arc::new(runtime), routing(config, None)?)
         }
-        RuntimeKind::Kubernetes => (Arc::new(KubernetesRuntime::new(client.clone())), routing(config, None)?),
+        RuntimeKind::Kubernetes => (
+            Arc::new(KubernetesRuntime::new(client.clone())),
+            routing(config, None)?,
+        ),
     };
     let work_dir = config.data_dir.join("work");
     // Files of jobs that ended with the previous process are useless.

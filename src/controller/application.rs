@@ -152,7 +152,7 @@ async fn routes(
                 ));
             }
             Err(problem) => {
-                tracing::warn!(app = %id, problem = problem.message, "the routes stay as they are")
+                tracing::warn!(app = %id, problem = problem.message, "the routes stay as they are");
             }
         }
     }

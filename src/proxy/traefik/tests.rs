@@ -245,9 +245,12 @@ fn options_become_middlewares_in_their_order() {
     ];
     let names: Vec<String> = order
         .iter()
-        .map(|kind| match kind.contains('@') {
-            true => format!("\"{kind}\""),
-            false => format!("\"davit_ns_web_0-{kind}\""),
+        .map(|kind| {
+            if kind.contains('@') {
+                format!("\"{kind}\"")
+            } else {
+                format!("\"davit_ns_web_0-{kind}\"")
+            }
         })
         .collect();
     assert!(
@@ -463,7 +466,6 @@ const HOSTILE: &[&str] = &[
 
 /// The schema and the rules of the API, as at admission.
 fn admitted(route: &Value) -> bool {
-    let spec = json!({"routes": [route], "ports": [{"containerPort": 3000}]});
     static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
         let crd = crate::api::crds().remove(0);
         let schema = crd.spec.versions[0]
@@ -474,6 +476,7 @@ fn admitted(route: &Value) -> bool {
             .as_ref();
         Schema::compile(&serde_json::to_value(schema).unwrap()).unwrap()
     });
+    let spec = json!({"routes": [route], "ports": [{"containerPort": 3000}]});
     let mut object = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application",
         "metadata": {"name": "web", "namespace": "ns"}, "spec": spec});
     SCHEMA.default(&mut object);
@@ -513,7 +516,7 @@ fn hostile_value_is_refused_or_stays_a_value() {
                 continue;
             }
             accepted += 1;
-            let (app, routes) = entry("ns", "web", 1, &[value.clone()]);
+            let (app, routes) = entry("ns", "web", 1, std::slice::from_ref(&value));
             let both = configuration([(app, routes), victim()], &settings());
             for section in ["routers", "services", "middlewares"] {
                 let own = |all: &Value| -> BTreeMap<String, Value> {

@@ -117,7 +117,7 @@ fn no_request_fails_while_releases_replace_each_other_and_davit_is_killed() {
     // Until the last old containers are gone.
     proxy.davit.wait_until("web", 60, "settled", |app| {
         app["status"]["replicas"] == app["status"]["readyReplicas"]
-            && proxy.davit.containers("web").len() == app["spec"]["replicas"].as_u64().unwrap() as usize
+            && app["spec"]["replicas"] == proxy.davit.containers("web").len()
     });
     load.abort();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
