@@ -3,8 +3,6 @@
 
 use std::process::Command;
 
-#![allow(clippy::disallowed_methods, reason = "a test starts the program")]
-
 use serde_json::{Value, json};
 
 use super::phase;
