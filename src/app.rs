@@ -2,10 +2,10 @@
 
 pub mod leader;
 mod monitoring;
+mod outbound;
 mod routing;
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
+use self::outbound::{forges, proxy_environment};
 pub use self::routing::{Routing, routing};
 use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder, Place};
 use crate::cli::args::RuntimeKind;
@@ -38,13 +39,11 @@ use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
 use crate::controller::tools::Tools;
 use crate::controller::watch::{self, Stores};
-use crate::forge::{Forges, HttpOptions, HttpsProxy};
 use crate::http;
 use crate::http::health::Check;
 use crate::image::RegistryOptions;
 use crate::plan::desired::Install;
 use crate::plan::endpoint::Endpoint;
-use crate::redact::Secret;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
@@ -387,27 +386,6 @@ async fn installation(client: &Client) -> String {
             }
         }
     }
-}
-
-/// The variables that lead Git through the proxy.
-fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let Some(url) = config.https_proxy.as_ref().and_then(Secret::expose_str) else {
-        return Vec::new();
-    };
-    [("HTTPS_PROXY", url), ("NO_PROXY", config.no_proxy.as_str())]
-        .map(|(name, value)| (name.into(), value.into()))
-        .to_vec()
-}
-
-/// The connections of GitProviders: none yet.
-fn forges(config: &Config) -> Forges {
-    let mut options = HttpOptions::default();
-    options.allow_loopback_http = config.allow_local_sources;
-    options.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
-        url: url.clone(),
-        except: config.no_proxy.clone(),
-    });
-    Forges::new(options)
 }
 
 /// Runs the controller with the given dependencies, so that tests can pass fakes. `installation` distinguishes it from

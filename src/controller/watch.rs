@@ -26,7 +26,8 @@ use crate::runtime::RuntimeEvent;
 use super::context::Context;
 use super::problem::Error;
 use super::provider_use::{Uses, used_by};
-use super::{application, dangling_release, dereference, gc, git_provider};
+use super::references::references;
+use super::{application, dangling_release, gc, git_provider};
 
 /// How many objects are worked on at once.
 const CONCURRENCY: u16 = 32;
@@ -342,7 +343,7 @@ fn dependents<K>(
         object.metadata.name.as_deref().unwrap_or_default(),
     );
     let refers = |app: &Application| {
-        let (secrets, maps) = dereference::references(&app.spec);
+        let (secrets, maps) = references(&app.spec);
         app.metadata.namespace.as_deref() == namespace && if secret { secrets } else { maps }.contains(&name)
     };
     those(applications, refers)
