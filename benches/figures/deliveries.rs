@@ -27,7 +27,7 @@ const RATE: usize = 1000;
 /// New commits per second, and for how many seconds.
 const STAGES: [(usize, usize); 2] = [(20, 60), (100, 10)];
 /// The longest that a Release may take before it counts as lost.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn applications() -> usize {
     let wanted = std::env::var("APPLICATIONS").ok();

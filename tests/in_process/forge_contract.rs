@@ -71,7 +71,7 @@ impl HookTable for Table {
     fn double(&self) {
         self.hooks(|all| {
             let mut second = all.iter().find(|hook| hook.shown.url == URL).unwrap().clone();
-            second.shown.id = "second".to_owned();
+            "second".clone_into(&mut second.shown.id);
             all.push(second);
         });
     }
@@ -81,7 +81,7 @@ impl HookTable for Table {
     }
 
     fn lead_astray(&self) {
-        self.hooks(|all| all[1].shown.url = "https://old.example.com/".to_owned());
+        self.hooks(|all| "https://old.example.com/".clone_into(&mut all[1].shown.url));
     }
 
     fn writes(&self) -> usize {

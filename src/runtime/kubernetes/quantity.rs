@@ -56,7 +56,7 @@ mod tests {
             ("1G", Some(1_000_000_000)),
             ("x", None),
         ] {
-            assert_eq!(super::bytes(text), amount, "{text}");
+            assert_eq!(bytes(text), amount, "{text}");
         }
         for (bytes, text) in [
             (134_217_728, "134217728"),

@@ -25,7 +25,7 @@ use crate::forges::{connected, openapi, path, try_connect};
 const FOLDER: &str = "forge-mocks-5.14.2";
 
 /// How long Node.js may take to start, while something compiles.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A program of npm that listens on loopback.
 struct Mock {
