@@ -1,8 +1,12 @@
 //! Types that all modules share. Pure.
 
+mod pull_request;
+
 use std::fmt;
 
 use crate::redact::Secret;
+
+pub use pull_request::{ForgeAccount, PullRequest, PushedHead};
 
 /// An Application's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

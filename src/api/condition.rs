@@ -212,6 +212,10 @@ reasons! {
     WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
     HookFailed = "A hook could not be registered or repaired at the forge.",
     HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
+    PreviewCreated = "A pull request got a preview.",
+    PreviewUpdated = "A preview was made what its pull request and its Application ask for.",
+    PreviewRemoved = "A preview was removed; the message states why.",
+    PreviewsFailed = "The previews of an Application could not be brought up to date; Davit tries again.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

@@ -1,6 +1,7 @@
 //! Reconciles one Application and its Releases: observe, dereference, decide, plan, execute, report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action as Requeue;
@@ -23,6 +24,9 @@ use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
 use super::{finalizer, observe};
 
+/// When a deleted Application is looked at again whose previews are being removed.
+const PREVIEWS_END: Duration = Duration::from_secs(5);
+
 /// Reconciles one Application and its Releases.
 ///
 /// # Errors
@@ -33,9 +37,13 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     tracing::debug!(app = %id, "reconcile");
     let found = observe::application(&ctx.client, &id).await?; // client
     let Some(app) = found.filter(|app| !finalizer::is_released(app)) else {
+        ctx.previews.forget(&id);
         return Ok(Requeue::await_change());
     };
     finalizer::ensure(&ctx.client, &app).await?; // client
+    if ctx.previews.holds_deletion(&ctx, &app) {
+        return Ok(Requeue::requeue(PREVIEWS_END)); // in the background
+    }
     let now = Timestamp::now();
     let reader = Reader::new(ctx.client.clone(), &id.namespace);
     let (objects, releases) = observe::releases(&ctx.client, &id).await?; // client
@@ -49,6 +57,8 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     let executor = Executor::new(&ctx, &id, &input, origin, &reader, now);
     let records = executor.run(&plan).await; // client, runtime
     if records.removed && app.metadata.deletion_timestamp.is_some() {
+        ctx.previews.preview_seen(&app, None);
+        ctx.previews.forget(&id);
         return Ok(Requeue::await_change());
     }
     let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
@@ -56,12 +66,21 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     let mut new = status(&input, &records, &running, now); // pure
     let secret = webhook_secret(&app, &reader).await; // client
     endpoint::report(&app, &ctx.install.webhooks, secret, &mut new, now); // pure
+    ctx.previews.record(&id, &mut new); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
+    ctx.previews.preview_seen(&app, Some(&new));
     if let Some((forge, due)) = forge.zip(commit_status::due(&id, &input, &records, &new.urls)) {
         ctx.commit_statuses.begin(&id, &forge, due); // in the background
     }
     let next = requeue(&input, &plan, &records, new.retry.as_ref(), now); // pure
-    Ok(Requeue::requeue(next))
+    let app = Application {
+        status: Some(new),
+        ..app
+    };
+    let listing = ctx.previews.step(&ctx, &app); // in the background
+    Ok(Requeue::requeue(
+        listing.map_or(next, |listing| next.min(listing)),
+    ))
 }
 
 /// Resolves the source and reads the values that the spec refers to. The source of a suspended Application is not resolved.

@@ -17,6 +17,7 @@ fn wanted(secret: &str) -> WantedHook {
     WantedHook {
         url: URL.to_owned(),
         secret: Secret::from(secret),
+        pull_requests: false,
     }
 }
 

@@ -10,6 +10,7 @@ mod hooks;
 mod oauth;
 mod openapi;
 mod payloads;
+mod pulls;
 mod recorded;
 mod servers;
 
