@@ -27,7 +27,7 @@ use crate::controller::context::Context;
 use crate::controller::hooks::Hooks;
 use crate::controller::job_queue::Jobs;
 use crate::controller::orphans::Orphans;
-use crate::controller::preview::Previews;
+use crate::controller::preview::state::Previews;
 use crate::controller::pull_journal::Pulls;
 use crate::controller::registries::Registries;
 use crate::controller::report::Report;

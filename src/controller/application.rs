@@ -22,7 +22,7 @@ use super::execute::{Executor, about_release};
 use super::problem::Error;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
-use super::{finalizer, observe};
+use super::{finalizer, observe, preview};
 
 /// When a deleted Application is looked at again whose previews are being removed.
 const PREVIEWS_END: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
         return Ok(Requeue::await_change());
     };
     finalizer::ensure(&ctx.client, &app).await?; // client
-    if ctx.previews.holds_deletion(&ctx, &app) {
+    if preview::holds_deletion(&ctx, &app) {
         return Ok(Requeue::requeue(PREVIEWS_END)); // in the background
     }
     let now = Timestamp::now();
@@ -77,7 +77,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
         status: Some(new),
         ..app
     };
-    let listing = ctx.previews.step(&ctx, &app); // in the background
+    let listing = preview::step(&ctx, &app); // in the background
     Ok(Requeue::requeue(
         listing.map_or(next, |listing| next.min(listing)),
     ))

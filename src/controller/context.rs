@@ -16,7 +16,7 @@ use super::commit_statuses::CommitStatuses;
 use super::hooks::Hooks;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
-use super::preview::Previews;
+use super::preview::state::Previews;
 use super::pull_journal::Pulls;
 use super::registries::Registries;
 use super::report::Report;

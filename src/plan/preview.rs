@@ -147,7 +147,7 @@ impl Planner<'_> {
     fn decide(&mut self, previews: &Previews, pull_request: &PullRequest, child: Option<&Application>) {
         let number = pull_request.number;
         if let Some(why) = unwanted(previews, pull_request) {
-            return self.unwanted(number, child, why);
+            return self.unwanted(number, child, &why);
         }
         let limit = usize::try_from(previews.limit).unwrap_or(1);
         if self.running >= limit {
@@ -170,7 +170,8 @@ impl Planner<'_> {
         if let Some(ttl) = &previews.ttl {
             let age = self.input.now.duration_since(pushed_at);
             if age.unsigned_abs() >= ttl.get() && age.is_positive() {
-                return self.unwanted(number, child, format!("the last push is longer ago than {ttl}"));
+                let why = format!("the last push is longer ago than {ttl}");
+                return self.unwanted(number, child, &why);
             }
         }
         match self.input.facts.trust(pull_request, &commit) {
@@ -303,11 +304,11 @@ impl Planner<'_> {
         self.plan.states.insert(pull_request.number, state);
     }
 
-    fn unwanted(&mut self, number: u64, child: Option<&Application>, why: String) {
+    fn unwanted(&mut self, number: u64, child: Option<&Application>, why: &str) {
         if let Some(child) = child {
-            self.remove(number, child, &why);
+            self.remove(number, child, why);
         } else if let Some(old) = self.reported(number) {
-            let state = state::removed(old, &why);
+            let state = state::removed(old, why);
             self.plan.states.insert(number, state);
         }
     }

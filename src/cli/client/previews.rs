@@ -49,26 +49,22 @@ pub async fn previews(args: Previews) -> Result<(), Failure> {
         head.push("MESSAGE");
     }
     let head: Vec<String> = head.into_iter().map(str::to_owned).collect();
-    let rows: Vec<Vec<String>> = status
-        .previews
-        .iter()
-        .map(|found| row(found, is_wide))
-        .collect();
+    let rows: Vec<Vec<String>> = status.previews.iter().map(|found| row(found, is_wide)).collect();
     write(&columns(&cluster.terminal, &head, &rows))
 }
 
 fn row(found: &PreviewStatus, is_wide: bool) -> Vec<String> {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let revision = text(&found.revision);
+    let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+    let revision = text(found.revision.as_ref());
     let mut row = vec![
         found.number.to_string(),
         found.state.as_str().to_owned(),
-        text(&found.application),
+        text(found.application.as_ref()),
         revision.get(..SHORT).unwrap_or(&revision).to_owned(),
-        text(&found.url),
+        text(found.url.as_ref()),
     ];
     if is_wide {
-        row.push(text(&found.message));
+        row.push(text(found.message.as_ref()));
     }
     row
 }

@@ -15,7 +15,7 @@ use crate::plan::checks::OWN;
 use crate::plan::preview::{comment, name};
 
 /// How many comments one pass writes: forges limit them.
-const WRITES: usize = 20;
+const WRITES: usize = 12;
 /// How many comments one pass looks at, to write those that a person deleted anew.
 const LOOKS: usize = 10;
 /// The most characters of a status that every forge accepts.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Resource as _, ResourceExt as _};
 
-use crate::api::{Application, LABEL_PREVIEW_OF, MANAGER, PreviewStatus, Reason};
+use crate::api::{Application, LABEL_PREVIEW_OF, MANAGER, Reason};
 use crate::controller::context::Context;
 use crate::controller::problem::cluster_problem;
 use crate::controller::resolve::remote::ForgeRemote;
@@ -18,7 +18,8 @@ use crate::plan::preview::{
     Facts, PreviewInput, PreviewPlan, Question, Removal, Wanted, decide, is_own, labels, listed, name, wanted,
 };
 
-use super::{Begin, comments};
+use super::comments;
+use super::state::{Begin, PassProblem, PassResult};
 
 /// How many questions one pass asks the forge: what remains is asked in the next one.
 const QUESTIONS: usize = 60;
@@ -28,30 +29,6 @@ const SOON: Duration = Duration::from_secs(20);
 const BRIEF: Duration = Duration::from_secs(1);
 /// How soon a problem that only a user can solve is looked at again.
 const LATER: Duration = Duration::from_mins(5);
-
-/// Why a pass could not do everything.
-pub struct PassProblem {
-    /// The message.
-    pub message: String,
-    /// When it is tried again, if not after a backoff.
-    pub pause: Option<Duration>,
-    /// Whether an event reports it.
-    pub is_reported: bool,
-}
-
-/// What a pass came to.
-pub struct PassResult {
-    /// The pull requests, if they were listed.
-    pub listed: Option<Arc<Vec<PullRequest>>>,
-    /// The previews for the status; `None` leaves it as it is.
-    pub states: Option<Vec<PreviewStatus>>,
-    /// The answers that never change.
-    pub facts: Facts,
-    /// Which comments are looked at next.
-    pub looked_at: usize,
-    /// What could not be done.
-    pub problem: Option<PassProblem>,
-}
 
 /// Reports a problem of a pass as an event.
 pub async fn report_problem(ctx: &Context, app: &Application, message: &str) {
@@ -142,7 +119,7 @@ async fn try_pass(
     }
     let plan = {
         // The forge is not asked while others wait.
-        let _held = ctx.previews.creating.lock().await;
+        let _held = ctx.previews.creating().lock().await;
         let (seen, room) = children(ctx, id, app).await?;
         let plan = decided(&seen, room, &result.facts);
         execute(ctx, id, app, &plan).await?;
@@ -200,7 +177,7 @@ async fn children(
         .into_iter()
         .filter(|other| is_own(app, other) || other.name_any().starts_with(prefix))
         .collect();
-    Ok((children, ctx.previews.most.saturating_sub(others)))
+    Ok((children, ctx.previews.most().saturating_sub(others)))
 }
 
 /// Asks the forge. A limit of requests ends the pass; another problem concerns one preview.

@@ -228,7 +228,7 @@ impl Bitbucket {
 }
 
 fn content(body: &str) -> serde_json::Value {
-    json!({"content": {"raw": body}})
+    json!({"type": "pullrequest_comment", "content": {"raw": body}})
 }
 
 /// The accounts whose approval was given while the commit was the head, and after which no other commit was.

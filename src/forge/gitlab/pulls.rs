@@ -109,13 +109,9 @@ impl PullRequests for GitLab {
     }
 
     async fn comments(&self, repository: &RepositoryPath, number: u64) -> Result<Vec<Comment>, ForgeError> {
-        let path = [&number.to_string(), "notes"];
-        let call = merge_call(
-            Method::GET,
-            "list the comments",
-            repository,
-            &path.map(|part| part as &str),
-        );
+        let number = number.to_string();
+        let path = [number.as_str(), "notes"];
+        let call = merge_call(Method::GET, "list the comments", repository, &path);
         let call = call.query("sort", "asc").query("order_by", "created_at");
         let all: Collected<Note> = self.pages(&call, MOST_PAGES).await?;
         let all = all.so_far().into_iter().filter(|note| !note.system);

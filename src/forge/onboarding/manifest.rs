@@ -68,6 +68,7 @@ impl AppManifest {
                 "checks": "read",
                 "contents": "read",
                 "metadata": "read",
+                "pull_requests": "write",
                 "repository_hooks": "write",
                 "statuses": "write",
             },

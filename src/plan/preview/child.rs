@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::{
-    Application, ApplicationSpec, DeletionPolicy, EnvVar, GitRef, History, LABEL_MANAGED_BY,
-    LABEL_PREVIEW_OF, MANAGER, PREVIEW_HOST, PULL_REQUEST, PUSHED_AT, Port, PreviewBuild, Previews, Source,
+    Application, ApplicationSpec, DeletionPolicy, EnvVar, History, LABEL_MANAGED_BY, LABEL_PREVIEW_OF,
+    MANAGER, PREVIEW_HOST, PULL_REQUEST, PUSHED_AT, Port, PreviewBuild, Previews,
 };
 use crate::model::{AppId, CommitId, PullRequest};
 
@@ -105,7 +105,7 @@ pub fn spec(
         })
     });
     ApplicationSpec {
-        source: source.map(|source| at_commit(source, commit, head_repository)),
+        source: source.map(|source| source.at_commit(commit.as_str(), head_repository)),
         trigger: None,
         build,
         image: previews.image.clone(),
@@ -151,28 +151,4 @@ fn unpublished(port: Port) -> Port {
         host_ip: None,
         ..port
     }
-}
-
-/// The source with a commit in place of its branch.
-fn at_commit(mut source: Source, commit: &CommitId, repository: Option<&str>) -> Source {
-    let pinned = Some(GitRef {
-        commit: Some(commit.as_str().to_owned()),
-        ..GitRef::default()
-    });
-    let (owner, name) = repository.and_then(|path| path.split_once('/')).unzip();
-    for owned in [&mut source.github, &mut source.gitea].into_iter().flatten() {
-        owned.git_ref.clone_from(&pinned);
-        owned.owner = owner.unwrap_or(&owned.owner).to_owned();
-        owned.repository = name.unwrap_or(&owned.repository).to_owned();
-    }
-    if let Some(project) = &mut source.gitlab {
-        project.git_ref.clone_from(&pinned);
-        project.project = repository.unwrap_or(&project.project).to_owned();
-    }
-    if let Some(bitbucket) = &mut source.bitbucket {
-        bitbucket.git_ref.clone_from(&pinned);
-        bitbucket.workspace = owner.unwrap_or(&bitbucket.workspace).to_owned();
-        bitbucket.repository = name.unwrap_or(&bitbucket.repository).to_owned();
-    }
-    source
 }

@@ -17,7 +17,7 @@ pub enum Question {
     Approvals(u64, CommitId),
 }
 
-/// The answers, or why there is none.
+/// The answers of the forge, or its problems.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// By the number of the pull request and what the forge gave as its head.

@@ -88,8 +88,8 @@ fn is_host(host: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::plan::preview::tests::pull_request;
     use super::*;
+    use crate::plan::preview::tests::pull_request;
 
     fn of(template: &str, branch: &str) -> Option<String> {
         let mut pull_request = pull_request(7);

@@ -77,8 +77,29 @@ async fn keeps_one_hook<S>(forge: &dyn Forge, server: &Server<S>, hooks: &Hooks,
     // A second one appeared.
     hooks.add(ours().remove(0));
     assert_eq!(ours().len(), 2);
-    let id = ensure("two", Some(&id), false).await;
+    ensure("two", Some(&id), false).await;
     assert_eq!(ours().len(), 1, "it is removed");
+
+    // An Application has previews, and then none has any more.
+    for pull_requests in [true, false] {
+        let wanted = WantedHook {
+            pull_requests,
+            ..wanted("two")
+        };
+        let known = forge.hooks(&shop).await.unwrap();
+        let known = known.iter().find(|hook| hook.url == URL).unwrap().id.clone();
+        ensure_hook(forge, &shop, &wanted, Some(&known), false)
+            .await
+            .unwrap();
+        let found = forge.hooks(&shop).await.unwrap();
+        let found: Vec<_> = found.iter().filter(|hook| hook.url == URL).collect();
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].is_intact && found[0].pull_requests == pull_requests,
+            "{found:?}"
+        );
+    }
+    let id = ensure("two", None, false).await;
 
     forge.delete_hook(&shop, &id).await.unwrap();
     forge.delete_hook(&shop, &id).await.unwrap();
