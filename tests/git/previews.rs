@@ -13,6 +13,7 @@ use crate::common::davit::{Davit, condition};
 use crate::common::docker::BASE_IMAGE;
 use crate::common::git_repo::{GitRepo, git};
 use crate::common::gitea::Gitea;
+use crate::common::process::Port;
 use crate::common::{run, wait_for};
 use kube::api::PostParams;
 
@@ -130,15 +131,19 @@ impl Forge {
 
 fn davit_with_provider(test: &str, forge: &Forge) -> Davit {
     let davit = Davit::up(test);
+    create_provider(&davit, forge, &Value::Null);
+    davit
+}
+
+fn create_provider(davit: &Davit, forge: &Forge, webhook: &Value) {
     davit.create_secret("gt", &[("token", &forge.gitea.token)]);
     davit.create_secret("db", &[("url", SECRET)]);
     let object = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": "gt"},
-        "spec": {"gitea": {"url": forge.gitea.url, "tokenSecretRef": {"name": "gt"}}}});
+        "spec": {"gitea": {"url": forge.gitea.url, "tokenSecretRef": {"name": "gt"}}, "webhook": webhook}});
     let object = serde_json::from_value(object).unwrap();
     davit
         .block_on(davit.providers().create(&PostParams::default(), &object))
         .unwrap();
-    davit
 }
 
 fn shop(forge: &Forge, previews: &Value) -> Value {
@@ -371,4 +376,57 @@ fn code_of_a_fork_runs_only_after_an_approval_of_its_commit() {
     wait_until_gone(&davit, &name);
     forge.wait_for_comment(number, "was removed");
     assert!(davit.list_in_engine("containers").is_empty());
+}
+
+#[test]
+fn deliveries_alone_bring_and_remove_a_preview() {
+    let forge = Forge::start();
+    let port = Port::take();
+    let address = format!("127.0.0.1:{}", port.number());
+    let public = format!("http://{address}");
+    let flags = ["--webhook-listen", &address, "--public-url", &public];
+    let davit = Davit::with_flags("hooked", &flags);
+    davit.create_secret("hook", &[("webhookSecret", "correct horse battery staple")]);
+    create_provider(
+        &davit,
+        &forge,
+        &json!({"manage": true, "secretRef": {"name": "hook"}}),
+    );
+    let mut spec = shop(&forge, &json!({}));
+    spec["trigger"] = json!({"pollInterval": "0s"});
+    davit.apply("shop", spec);
+    davit.wait_until_done("shop");
+    let reports = || -> Vec<bool> {
+        let hooks = forge.api("GET", "/hooks", &forge.gitea.token, None);
+        let hooks = hooks.as_array().unwrap().iter();
+        hooks
+            .map(|hook| {
+                hook["events"]
+                    .as_array()
+                    .unwrap()
+                    .contains(&json!("pull_request"))
+            })
+            .collect()
+    };
+    wait_for("the hook for pull requests", MINUTE, || {
+        (reports() == [true]).then_some(())
+    });
+
+    forge.repo.git(["checkout", "--quiet", "-b", "next"]);
+    let commit = forge.repo.commit("next", &[("page", "next")]);
+    forge.gitea.push("shop", &forge.repo);
+    let number = forge.open("next", &forge.gitea.token);
+    let name = format!("shop-pr-{number}");
+    wait_for_preview(&davit, &name, &commit);
+    let commit = forge.repo.commit("more", &[("page", "more")]);
+    forge.gitea.push("shop", &forge.repo);
+    wait_for_preview(&davit, &name, &commit);
+    forge.wait_for_comment(number, "is ready");
+    forge.set_state(number, "closed");
+    wait_until_gone(&davit, &name);
+
+    davit.patch("shop", json!({"spec": {"previews": null}}));
+    wait_for("the hook for pushes only", MINUTE, || {
+        (reports() == [false]).then_some(())
+    });
 }
