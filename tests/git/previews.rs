@@ -347,8 +347,18 @@ fn code_of_a_fork_runs_only_after_an_approval_of_its_commit() {
         waits["state"] == "Waiting" && waits["number"] == number
     });
 
-    // Her own approval counts nothing; a label of a user with write access does, for this commit.
+    // A label does not show which commit it is about; a review of a user with write access does.
     forge.add_label(number);
+    let approve = |commit: &str| {
+        let review = json!({"event": "APPROVED", "commit_id": commit, "body": "fine"});
+        forge.api(
+            "POST",
+            &format!("/pulls/{number}/reviews"),
+            &gitea.token,
+            Some(&review),
+        );
+    };
+    approve(&first);
     wait_for_preview(&davit, &name, &first);
     forge.wait_for_comment(number, "is ready");
     let second = push("second");
@@ -358,13 +368,7 @@ fn code_of_a_fork_runs_only_after_an_approval_of_its_commit() {
         davit.application(&name)["status"]["source"]["revision"],
         first.as_str()
     );
-    let review = json!({"event": "APPROVED", "commit_id": second, "body": "fine"});
-    forge.api(
-        "POST",
-        &format!("/pulls/{number}/reviews"),
-        &gitea.token,
-        Some(&review),
-    );
+    approve(&second);
     wait_for_preview(&davit, &name, &second);
 
     // The fork is deleted: what was approved stays. The Application is deleted: nothing stays.

@@ -90,7 +90,8 @@ impl PullRequests for Gitea {
         }
     }
 
-    /// Reviews name their commit. A label counts if no push came after it.
+    /// Approving reviews, which name their commit. A label does not: Gitea records a push in the history only some time after the
+    /// head has changed, so a label may seem to come after a push that it came before.
     async fn approvals(
         &self,
         repository: &RepositoryPath,
@@ -104,20 +105,9 @@ impl PullRequests for Gitea {
         let reviews = reviews.into_iter().filter(|review| {
             review.state == "APPROVED" && !review.dismissed && review.commit_id == commit.as_str()
         });
-        let mut found: Vec<_> = reviews
+        Ok(reviews
             .filter_map(|review| Some(review.user?.account()))
-            .collect();
-        let path = ["issues", number.as_str(), "timeline"];
-        let call = self.pull_call(
-            Method::GET,
-            "read the history of the pull request",
-            repository,
-            &path,
-        )?;
-        // Without its end it does not show whether a push came after a label.
-        let history: Option<Vec<Entry>> = self.list(&call, MOST_PAGES).await?.complete();
-        found.extend(labelled(history.unwrap_or_default()));
-        Ok(found)
+            .collect())
     }
 
     async fn comments(&self, repository: &RepositoryPath, number: u64) -> Result<Vec<Comment>, ForgeError> {
@@ -220,22 +210,6 @@ impl Gitea {
         }
         Ok(all)
     }
-}
-
-/// The accounts that added a label after the last push.
-fn labelled(history: Vec<Entry>) -> Vec<ForgeAccount> {
-    let mut found = Vec::new();
-    for entry in history {
-        match entry.kind.as_str() {
-            "pull_push" => found.clear(),
-            // The text is 1 if the label was added, and empty if it was removed.
-            "label" if entry.body.as_deref() == Some("1") => {
-                found.extend(entry.user.map(User::account));
-            }
-            _ => {}
-        }
-    }
-    found
 }
 
 #[derive(Deserialize)]
@@ -348,14 +322,6 @@ struct Review {
 }
 
 #[derive(Deserialize)]
-struct Entry {
-    #[serde(rename = "type")]
-    kind: String,
-    body: Option<String>,
-    user: Option<User>,
-}
-
-#[derive(Deserialize)]
 struct RawComment {
     id: i64,
     #[serde(default)]
@@ -374,27 +340,6 @@ impl RawComment {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn label_counts_only_if_no_push_came_after_it() {
-        let entry = |kind: &str, body: &str, login: &str| {
-            serde_json::from_value::<Entry>(json!({"type": kind, "body": body, "user": {"login": login}}))
-                .unwrap()
-        };
-        let found = |entries: Vec<Entry>| {
-            let names = labelled(entries).into_iter().map(|account| account.name);
-            names.collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(found(vec![entry("label", "1", "jane")]), "jane");
-        assert_eq!(
-            found(vec![entry("label", "", "jane"), entry("comment", "1", "eve")]),
-            ""
-        );
-        let pushed = entry("pull_push", "{}", "eve");
-        assert_eq!(found(vec![entry("label", "1", "jane"), pushed]), "");
-        let pushed = entry("pull_push", "{}", "eve");
-        assert_eq!(found(vec![pushed, entry("label", "1", "jane")]), "jane");
-    }
 
     #[test]
     fn code_that_needs_no_write_access_counts_as_a_fork() {

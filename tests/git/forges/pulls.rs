@@ -226,17 +226,6 @@ impl Pulls {
                 ];
                 self.list(asked, &reviews)
             }
-            ["issues", "2", "timeline"] => {
-                let label =
-                    |body: &str, user| json!({"type": "label", "body": body, "user": self.user(user)});
-                self.list(
-                    asked,
-                    &[
-                        label("1", STRANGER),
-                        json!({"type": "pull_push", "body": "{}", "user": self.user(STRANGER)}),
-                    ],
-                )
-            }
             ["merge_requests", _, "versions"] => Answer::ok(json!([
                 {"id": 2, "head_commit_sha": HEAD, "created_at": "2026-11-02T08:00:00Z", "state": "collected"},
                 {"id": 1, "head_commit_sha": OLD, "created_at": "2026-11-01T08:00:00Z", "state": "collected"}])),
@@ -459,7 +448,6 @@ async fn bitbucket_pull_requests_obey_the_contract() {
 #[tokio::test]
 async fn gitea_pull_requests_obey_the_contract() {
     const UNDESCRIBED: &[&str] = &[
-        "/api/v1/repos/acme/shop/issues/2/timeline",
         "/api/v1/repos/acme/shop/git/commits/0123456789abcdef0123456789abcdef01234567",
         "/api/v1/repos/acme/shop/collaborators/jane/permission",
         "/api/v1/repos/acme/shop/collaborators/eve/permission",
