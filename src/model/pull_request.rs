@@ -26,6 +26,9 @@ pub struct PullRequest {
     pub repository: Option<String>,
     /// Whether its code may come from an account without write access: from a fork, or if the forge does not tell.
     pub is_fork: bool,
+    /// Whether its author owns the repository that it comes from. Otherwise its code may come from another account, whose
+    /// rights are unknown.
+    pub is_from_author: bool,
     /// The account that opened it.
     pub author: ForgeAccount,
     /// Not ready for review.

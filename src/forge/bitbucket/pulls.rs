@@ -314,6 +314,8 @@ impl Pull {
             repository: self.source.repository.map(|repository| repository.full_name),
             is_fork,
             author: self.author?.account(),
+            // A workspace has no owner in the list.
+            is_from_author: false,
             is_draft: self.draft,
             labels: Vec::new(),
             created_at: self.created_on?,

@@ -264,14 +264,23 @@ impl Pull {
     fn read(self) -> Option<PullRequest> {
         // A push to `refs/for/…` needs no write access and makes a pull request within the base repository.
         let is_from_branch = !self.head.reference.starts_with("refs/");
+        let author = self.user?.account();
+        let owner = self
+            .head
+            .repo
+            .as_ref()
+            .and_then(|repo| repo.full_name.split('/').next());
         let is_same = self.head.repo.is_some() && self.head.repo_id == self.base.repo_id;
+        // Only its author can push to `refs/for/…` of a pull request.
+        let is_from_author = owner == Some(author.id.as_str()) || is_same && !is_from_branch;
         Some(PullRequest {
             number: self.number,
             head: self.head.sha,
             branch: self.head.reference,
             repository: self.head.repo.map(|repo| repo.full_name),
             is_fork: !is_same || !is_from_branch,
-            author: self.user?.account(),
+            is_from_author,
+            author,
             is_draft: self.draft,
             labels: self
                 .labels

@@ -264,13 +264,20 @@ impl User {
 impl Pull {
     fn read(self) -> Option<PullRequest> {
         let id = |end: &End| end.repo.as_ref().map(|repo| repo.id);
+        let author = self.user?.account();
+        let owner = self
+            .head
+            .repo
+            .as_ref()
+            .and_then(|repo| repo.full_name.split('/').next());
         Some(PullRequest {
             number: self.number,
+            is_from_author: owner == Some(author.id.as_str()),
             is_fork: id(&self.head).is_none() || id(&self.head) != id(&self.base),
             head: self.head.sha,
             branch: self.head.reference,
             repository: self.head.repo.map(|repo| repo.full_name),
-            author: self.user?.account(),
+            author,
             is_draft: self.draft,
             labels: self.labels.into_iter().map(|label| label.name).collect(),
             created_at: self.created_at?,

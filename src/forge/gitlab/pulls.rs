@@ -262,6 +262,8 @@ impl Merge {
             is_fork: self.source_project_id.is_none() || self.source_project_id != self.target_project_id,
             repository: self.source_project_id.map(|id| id.to_string()),
             author: self.author?.account(),
+            // The list does not name the owner of the source project.
+            is_from_author: false,
             is_draft: self.draft,
             labels: self.labels,
             created_at: self.created_at?,

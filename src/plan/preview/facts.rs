@@ -74,13 +74,14 @@ impl Facts {
         answer(self.open.get(&number))
     }
 
-    /// The code of a branch in the repository itself was pushed with write access. Other code is trusted if its author has
-    /// write access, or if an account with write access approved exactly this commit.
+    /// The code of a branch in the repository itself was pushed with write access. Other code is trusted if it is from a
+    /// repository of its author, who has write access, or if an account with write access approved exactly this commit.
     pub(super) fn trust(&self, pull_request: &PullRequest, commit: &CommitId) -> Trust {
         if !pull_request.is_fork {
             return Trust::Yes;
         }
         match answer(self.writers.get(&pull_request.author)) {
+            _ if !pull_request.is_from_author => {}
             Answer::Known(true) => return Trust::Yes,
             Answer::Known(false) => {}
             Answer::Asked => return Trust::Ask(vec![Question::MayWrite(pull_request.author.clone())]),

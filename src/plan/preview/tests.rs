@@ -31,6 +31,7 @@ pub(super) fn pull_request(number: u64) -> PullRequest {
         branch: "feature/a".to_owned(),
         repository: Some("acme/shop".to_owned()),
         is_fork: false,
+        is_from_author: true,
         author: account("jane"),
         is_draft: false,
         labels: Vec::new(),
@@ -304,11 +305,16 @@ fn code_without_write_access_runs_only_at_the_approved_commit() {
     world.app.spec.previews.as_mut().unwrap().allow_forks = false;
     world.settle(&[]);
     assert_eq!(world.names(), "");
-    // An author with write access needs no approval.
+    // An author with write access needs no approval, but the fork of another account does.
     let mut own = fork(9);
     own.author = account("jane");
-    let mut world = World::new(&json!({"allowForks": true}), vec![own]);
-    world.settle(&[]);
+    let another = PullRequest {
+        number: 10,
+        is_from_author: false,
+        ..own.clone()
+    };
+    let mut world = World::new(&json!({"allowForks": true}), vec![own, another]);
+    world.settle(&[(10, 9, "mallory")]);
     assert_eq!(world.names(), "shop-pr-9");
 }
 

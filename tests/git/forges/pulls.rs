@@ -319,6 +319,8 @@ async fn obeys(forge: &dyn Forge, server: &Server<Pulls>) {
             (true, false, false)
         ]
     );
+    let tells = matches!(server.service.kind, Kind::GitHub | Kind::Gitea);
+    assert_eq!(find(2).is_from_author, tells, "it is from the fork of its author");
     let first = find(1);
     assert_eq!(
         (first.branch.as_str(), first.author.name.as_str()),
