@@ -10,8 +10,8 @@ use super::build::Build;
 use super::image::Image;
 use super::preview::{PreviewStatus, Previews};
 use super::run::{
-    EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
-    distinct_port_names,
+    EnvFrom, EnvVar, HealthCheck, Hooks, Port, Resources, RestartPolicy, Rollout, VolumeMount,
+    distinct_mount_paths, distinct_port_names,
 };
 use super::source::{Source, Trigger};
 use super::validation::{InvalidField, field_path};
@@ -32,7 +32,7 @@ use super::values::{Duration, Later, is_false};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Image", type_ = "string", json_path = ".status.release.image", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
-    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas"),
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     validation = Rule::new("self.metadata.name.size() <= 52").message("name must have at most 52 characters, because the names of Releases are longer: shorten it"),
     validation = Rule::new("!has(self.spec) || !has(self.spec.previews) || self.metadata.name.size() <= 40").message("name must have at most 40 characters with spec.previews, because the names of previews are longer: shorten it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')").message("name must be a DNS label, because other containers reach the Application by it: use lower-case letters, digits and -, and begin with a letter"),
@@ -55,7 +55,6 @@ use super::values::{Duration, Later, is_false};
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
         .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews) || has(self.source) && (has(self.source.github) || has(self.source.gitlab) || has(self.source.bitbucket) || has(self.source.gitea))")
         .message("previews needs a forge that has pull requests: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave previews out").reason(Reason::FieldValueForbidden).field_path(".previews"),
     validation = Rule::new("!has(self.previews) || !has(self.previews.image) || !has(self.image) || self.previews.image.repository != self.image.repository")
@@ -127,9 +126,9 @@ pub struct ApplicationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[garde(custom(distinct_mount_paths), dive)]
     pub volumes: Vec<VolumeMount>,
-    /// Not in this version yet.
+    /// Commands that run at certain moments of a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<Later>,
+    pub hooks: Option<Hooks>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -231,6 +230,9 @@ pub struct ApplicationStatus {
     /// Those of them that are healthy.
     #[serde(default)]
     pub ready_replicas: i32,
+    /// Selects its Pods, as autoscalers need it; only in a Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,

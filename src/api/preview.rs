@@ -62,16 +62,16 @@ pub struct Previews {
     pub allow_forks: bool,
     /// Environment of the previews, in place of the Application's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 128))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
     /// Environment of the previews from whole Secrets and ConfigMaps, in place of the Application's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 16))]
     pub env_from: Vec<EnvFrom>,
     /// Volumes of the previews, in place of the Application's. Each preview has its own, which is removed with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[garde(custom(distinct_mount_paths), dive)]
     pub volumes: Vec<VolumeMount>,
@@ -89,12 +89,12 @@ pub struct Previews {
 pub struct PreviewBuild {
     /// Build arguments. Default those of `spec.build` that are written there as a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub args: Option<Vec<EnvVar>>,
     /// Build secrets. The code of every pull request that is built can read them. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub secrets: Vec<EnvVar>,
     /// The Secret of type `kubernetes.io/dockerconfigjson` with credentials for base images in private registries. Default

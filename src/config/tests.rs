@@ -24,6 +24,7 @@ fn args(dir: &Path) -> args::Controller {
         registry_config: None,
         insecure_registry: Vec::new(),
         railpack: None,
+        nixpacks: None,
         allow_local_sources: false,
     }
 }

@@ -256,14 +256,7 @@ impl Planner<'_> {
         let name = name(&input.id.name, pull_request.number);
         let wanted = Wanted {
             number: pull_request.number,
-            spec: child::spec(
-                input.app,
-                input.id,
-                previews,
-                pull_request,
-                commit,
-                head_repository,
-            ),
+            spec: child::spec(input.app, previews, commit, head_repository),
             annotations: child::annotations(input.id, previews, pull_request, pushed_at),
             resource_version: None,
             name: name.clone(),

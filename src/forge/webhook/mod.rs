@@ -3,6 +3,7 @@
 mod event;
 mod parse;
 mod pull_request;
+mod registry;
 mod verify;
 
 pub use self::event::{Event, MAX_BODY, Push, PushedRef, Refusal, Sender};

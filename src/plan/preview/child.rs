@@ -48,9 +48,7 @@ pub fn annotations(
 /// until it is decided whether previews get it. `head_repository` is the repository that has the commit, if it is another one.
 pub fn spec(
     parent: &Application,
-    id: &AppId,
     previews: &Previews,
-    pull_request: &PullRequest,
     commit: &CommitId,
     head_repository: Option<&str>,
 ) -> ApplicationSpec {
@@ -121,7 +119,7 @@ pub fn spec(
         stop_grace_period,
         volumes: previews.volumes.clone(),
         hooks,
-        routes: routes(parent, id, previews, pull_request),
+        routes: routes(),
         rollout,
         previews: None,
         concurrency_policy,
@@ -135,14 +133,9 @@ pub fn spec(
     }
 }
 
-/// Returns the routes of a preview: those of the Application with the preview's own host name.
-fn routes(
-    _parent: &Application,
-    _id: &AppId,
-    _previews: &Previews,
-    _pull_request: &PullRequest,
-) -> Option<Vec<crate::api::Later>> {
-    None
+/// Returns the routes of a preview: none, so that no host name of the Application leads to it.
+fn routes<T: Default>() -> T {
+    T::default()
 }
 
 fn unpublished(port: Port) -> Port {
