@@ -16,7 +16,7 @@ use super::run::{
 };
 use super::source::{Source, Trigger};
 use super::validation::{InvalidField, field_path};
-use super::values::{Duration, Later, is_false};
+use super::values::{Duration, is_false};
 
 /// What should run: source, build, environment and runtime shape.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema, Validate)]

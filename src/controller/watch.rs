@@ -17,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{
     ALLOWED_HOSTS, AllowedFrom, Application, CLEARED, GitProvider, PULL_REQUESTS_AT, REQUESTED_AT,
-    RESTARTED_AT, RESUME,
-    Release,
+    RESTARTED_AT, RESUME, Release,
 };
 use crate::error::chain;
 use crate::model::AppId;
