@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::args;
+use crate::cli::proxy_args::Proxy;
 use crate::redact::Secret;
 
 pub use client::{https_proxy, kubeconfig_files, wants_color};
@@ -21,7 +22,7 @@ const DEFAULT_INSTANCE: &str = "davit";
 const DIRECTORIES: [&str; 3] = ["cache", "work", "logs"];
 
 /// What else there may be in a data directory that is Davit's alone; `lost+found` where it is a disk of its own.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "apiserver",
     "digest.key",
     "instance",
@@ -29,6 +30,7 @@ const OWN: [&str; 8] = [
     "lock",
     "lost+found",
     "orphans",
+    "proxy",
     "pulls",
 ];
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub runtime: args::RuntimeKind,
     /// How many builds run at once.
     pub max_builds: usize,
+    /// How many previews a namespace may have.
+    pub max_previews: usize,
     /// The bound of the Git cache, in bytes.
     pub git_cache: u64,
     /// The registry and the beginning of the path of repositories of built images.
@@ -69,6 +73,8 @@ pub struct Config {
     pub registry_config: Option<PathBuf>,
     /// The registries where images are deleted over plain HTTP.
     pub insecure_registries: Vec<String>,
+    /// The reverse proxy.
+    pub proxy: Proxy,
     /// The railpack program; `None` to look it up.
     pub railpack: Option<PathBuf>,
     /// The nixpacks program; `None` to look it up.
@@ -148,10 +154,12 @@ impl Config {
             webhook_listen,
             public_url,
             max_builds,
+            max_previews,
             git_cache,
             registry,
             registry_config,
             insecure_registry,
+            proxy,
             railpack,
             nixpacks,
             allow_local_sources,
@@ -211,10 +219,12 @@ impl Config {
             docker_host,
             runtime,
             max_builds: usize::from(max_builds),
+            max_previews: usize::from(max_previews),
             git_cache: git_cache.saturating_mul(1024 * 1024),
             registry,
             registry_config,
             insecure_registries: insecure_registry,
+            proxy,
             railpack,
             nixpacks,
             allow_local_sources,

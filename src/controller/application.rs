@@ -1,6 +1,7 @@
 //! Reconciles one Application and its Releases: observe, dereference, decide, plan, execute, report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action as Requeue;
@@ -12,8 +13,10 @@ use crate::model::{AppId, CommitId};
 use crate::plan::application_status::{self, status};
 use crate::plan::commit_status;
 use crate::plan::endpoint;
+use crate::plan::routes::{self, ProxyView};
 use crate::plan::state::ReleaseView;
 use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue, rollback};
+use crate::runtime::Running;
 
 use super::context::Context;
 use super::dereference::Reader;
@@ -21,7 +24,11 @@ use super::execute::{Executor, about_release};
 use super::problem::Error;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
-use super::{finalizer, observe};
+use super::routes::values;
+use super::{finalizer, observe, preview};
+
+/// When a deleted Application is looked at again whose previews are being removed.
+const PREVIEWS_END: Duration = Duration::from_secs(5);
 
 /// Reconciles one Application and its Releases.
 ///
@@ -33,9 +40,16 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     tracing::debug!(app = %id, "reconcile");
     let found = observe::application(&ctx.client, &id).await?; // client
     let Some(app) = found.filter(|app| !finalizer::is_released(app)) else {
+        if let Some(routes) = &ctx.routes {
+            routes.remove(&id);
+        }
+        ctx.previews.forget(&id);
         return Ok(Requeue::await_change());
     };
     finalizer::ensure(&ctx.client, &app).await?; // client
+    if preview::holds_deletion(&ctx, &app) {
+        return Ok(Requeue::requeue(PREVIEWS_END)); // in the background
+    }
     let now = Timestamp::now();
     let reader = Reader::new(ctx.client.clone(), &id.namespace);
     let (objects, releases) = observe::releases(&ctx.client, &id).await?; // client
@@ -49,19 +63,32 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     let executor = Executor::new(&ctx, &id, &input, origin, &reader, now);
     let records = executor.run(&plan).await; // client, runtime
     if records.removed && app.metadata.deletion_timestamp.is_some() {
+        ctx.previews.preview_seen(&app, None);
+        ctx.previews.forget(&id);
         return Ok(Requeue::await_change());
     }
     let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
     commit_status_ended(&ctx, &id, &input, &mut records).await; // client
     let mut new = status(&input, &records, &running, now); // pure
+    let proxy = routes(&ctx, &id, &app, &records, &running, &reader).await; // client
+    routes::report(&app, &proxy, &running, &mut new, now); // pure
     let secret = webhook_secret(&app, &reader).await; // client
     endpoint::report(&app, &ctx.install.webhooks, secret, &mut new, now); // pure
+    ctx.previews.record(&id, &mut new); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
+    ctx.previews.preview_seen(&app, Some(&new));
     if let Some((forge, due)) = forge.zip(commit_status::due(&id, &input, &records, &new.urls)) {
         ctx.commit_statuses.begin(&id, &forge, due); // in the background
     }
     let next = requeue(&input, &plan, &records, new.retry.as_ref(), now); // pure
-    Ok(Requeue::requeue(next))
+    let app = Application {
+        status: Some(new),
+        ..app
+    };
+    let listing = preview::step(&ctx, &app); // in the background
+    Ok(Requeue::requeue(
+        listing.map_or(next, |listing| next.min(listing)),
+    ))
 }
 
 /// Resolves the source and reads the values that the spec refers to. The source of a suspended Application is not resolved.
@@ -110,6 +137,45 @@ async fn commit_status_ended(ctx: &Context, id: &AppId, input: &PlanInput<'_>, r
     ctx.report
         .event(&about, Some(&release), true, reason, &message)
         .await;
+}
+
+/// Takes the routes and the healthy replicas over into the configuration of the reverse proxy, and returns what is known of
+/// the routes there. While something cannot be read, the routes stay as they are.
+async fn routes(
+    ctx: &Context,
+    id: &AppId,
+    app: &Application,
+    records: &Records,
+    running: &Result<Running, Problem>,
+    reader: &Reader,
+) -> ProxyView {
+    let Some(proxy) = &ctx.routes else {
+        return ProxyView::Missing;
+    };
+    if app.spec.routes.is_empty() || app.metadata.deletion_timestamp.is_some() {
+        proxy.remove(id);
+        return ProxyView::Missing;
+    }
+    if let Ok(running) = running {
+        let values = proxy.values(&app.spec.routes, reader, &ctx.install.key).await;
+        let allowed = values::allowed_hosts(&ctx.client, &id.namespace).await;
+        match values.and_then(|values| Ok((values, allowed?))) {
+            Ok((values, allowed)) => {
+                proxy.update(routes::app_routes(
+                    app,
+                    id,
+                    &records.statuses,
+                    running,
+                    values,
+                    allowed,
+                ));
+            }
+            Err(problem) => {
+                tracing::warn!(app = %id, problem = problem.message, "the routes stay as they are");
+            }
+        }
+    }
+    proxy.view(id, app.spec.routes.len())
 }
 
 /// Checks the Secret of the Application's own webhook, if it has one.

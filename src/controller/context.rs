@@ -16,10 +16,12 @@ use super::commit_statuses::CommitStatuses;
 use super::hooks::Hooks;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
+use super::preview::state::Previews;
 use super::pull_journal::Pulls;
 use super::registries::Registries;
 use super::report::Report;
 use super::resolve::Resolver;
+use super::routes::Routes;
 use super::tools::Tools;
 
 /// What every reconcile needs.
@@ -32,6 +34,8 @@ pub struct Context {
     pub resolver: Resolver,
     /// Reports the statuses of commits.
     pub commit_statuses: CommitStatuses,
+    /// Previews of pull requests.
+    pub previews: Previews,
     /// Builds and pulls.
     pub jobs: Jobs,
     /// What jobs need.
@@ -58,4 +62,6 @@ pub struct Context {
     pub hooks: Hooks,
     /// The registries of built images.
     pub registries: Registries,
+    /// The routes, if this Davit has a reverse proxy.
+    pub routes: Option<Arc<Routes>>,
 }

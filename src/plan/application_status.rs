@@ -25,7 +25,8 @@ use super::rollback::hold;
 use super::state::request;
 use super::{release_status, restart, retry};
 use summary::{StatusInput, Summary, source_is_ready};
-use write::{order, phase, write};
+pub(super) use write::order;
+use write::{phase, write};
 
 /// Returns the status after the actions; `running` is observed again if containers were deployed.
 pub fn status(
@@ -55,6 +56,7 @@ fn written(input: &StatusInput<'_>, now: Timestamp) -> ApplicationStatus {
     let old = input.app.status.clone().unwrap_or_default();
     let mut new = ApplicationStatus {
         conditions: old.conditions.clone(),
+        previews: old.previews.clone(),
         ..ApplicationStatus::default()
     };
     let active = input

@@ -112,6 +112,40 @@ fn commands(page: &str) -> String {
         .fold(String::new(), |all, line| all + line + "\n")
 }
 
+#[test]
+fn routes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let terminal = Terminal::with_flags("routes", &["--traefik-config", path]);
+    let said = terminal.follow("13-routes", &[("busybox:1.36", BASE_IMAGE)]);
+    assert!(
+        said.contains("RouteUnobserved") || said.contains("RoutePending"),
+        "{said}"
+    );
+    let file = directory
+        .path()
+        .join(format!("davit-{}.yml", terminal.davit.instance));
+    let servers = wait_for(
+        "both replicas of the second release",
+        Duration::from_mins(1),
+        || {
+            let shown: Value = serde_json::from_str(&std::fs::read_to_string(&file).ok()?).unwrap();
+            let router = format!("{}_default_hello-routes_0", terminal.davit.instance);
+            assert_eq!(
+                shown["http"]["routers"][&router]["rule"],
+                "Host(\"hello.example.com\")"
+            );
+            let servers = shown["http"]["services"][&router]["loadBalancer"]["servers"].clone();
+            let containers = terminal.davit.containers("hello-routes").len();
+            (containers == 2 && servers.as_array()?.len() == 2).then_some(servers)
+        },
+    );
+    assert!(
+        servers[0]["url"].as_str().unwrap().ends_with(":8080"),
+        "{servers}"
+    );
+}
+
 /// A repository with the files of an example's `source/`.
 fn source(example: &str) -> GitRepo {
     let repo = GitRepo::new();
@@ -281,6 +315,48 @@ fn example_environments_works_as_its_readme_says() {
     let production = terminal.get("-n production dapp/shop");
     assert_eq!(production["status"]["source"]["type"], "docker");
     assert_eq!(production["status"]["readyReplicas"], 2);
+}
+
+#[test]
+fn example_previews_runs_a_copy_of_a_pull_request() {
+    let gitea = Gitea::start();
+    let repo = GitRepo::with(&[("index.html", "<p>Main.")]);
+    repo.git(["checkout", "--quiet", "-b", "next"]);
+    repo.commit("Next", &[("index.html", "<p>Next.")]);
+    repo.git(["checkout", "--quiet", "main"]);
+    gitea.create_repository("shop", &repo);
+    let api = |path: &str, body: &Value| {
+        let path = format!("/repos/{}/shop{path}", gitea.user);
+        gitea
+            .api("POST", &path, Some(&gitea.token), Some(body))
+            .expect(201)
+            .json()
+    };
+    let label = api("/labels", &json!({"name": "preview", "color": "#00aa00"}));
+    let pull = json!({"head": "next", "base": "main", "title": "Next", "labels": [label["id"]]});
+    assert_eq!(api("/pulls", &pull)["number"], 1);
+    let scopes = ["read:user", "write:repository", "write:issue"];
+    let token = gitea.create_token(&gitea.user, &scopes);
+    let terminal = Terminal::new("ex-previews");
+    let said = terminal.follow(
+        "13-previews",
+        &[
+            ("https://git.example.com", &gitea.url),
+            ("owner: acme", &format!("owner: {}", gitea.user)),
+            ("token=…", &format!("token={token}")),
+        ],
+    );
+    let row = said
+        .lines()
+        .rfind(|line| line.contains("shop-pr-1"))
+        .unwrap_or_default();
+    assert!(row.contains("Ready"), "{said}");
+    let page = fetch_from_network(&terminal.davit, "shop", "shop-pr-1:8080").unwrap();
+    assert_eq!(page, "<p>Next.");
+    assert_eq!(
+        fetch_from_network(&terminal.davit, "shop", "shop:8080").unwrap(),
+        "<p>Main."
+    );
 }
 
 #[test]
