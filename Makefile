@@ -56,7 +56,7 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 	scripts/build-peer gitea kubectl kubectl-debian clientgo webhooks-examples lifecycle
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --workspace --no-fail-fast
 
-test-peers: ## Build the real Kubernetes and etcd (about 7 minutes, once), then run the loop and kubectl against them.
+test-peers: ## Build the real Kubernetes, etcd and Traefik (about 15 minutes, once), then run Davit against them.
 	scripts/install-tools --test
 	scripts/build-peer kube-apiserver kube-controller-manager etcd kubectl kubectl-debian clientgo traefik pebble
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test conformance
