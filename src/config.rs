@@ -75,6 +75,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// The railpack program; `None` to look it up.
     pub railpack: Option<PathBuf>,
+    /// The nixpacks program; `None` to look it up.
+    pub nixpacks: Option<PathBuf>,
     /// file:// and loopback http:// sources are allowed.
     pub allow_local_sources: bool,
     /// `HTTPS_PROXY`, for forges and Git. It may hold a password.
@@ -156,6 +158,7 @@ impl Config {
             insecure_registry,
             proxy,
             railpack,
+            nixpacks,
             allow_local_sources,
         } = args;
         let default_dir = default_data_dir();
@@ -219,6 +222,7 @@ impl Config {
             insecure_registries: insecure_registry,
             proxy,
             railpack,
+            nixpacks,
             allow_local_sources,
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),

@@ -287,7 +287,11 @@ fn host_name(host: &str, _: &Vec<Port>) -> garde::Result {
 }
 
 /// Checks that the port of a route exists. That it may be left out is checked with all ports.
-#[expect(clippy::ref_option, reason = "garde passes the field by reference")]
+#[expect(
+    clippy::ref_option,
+    clippy::ptr_arg,
+    reason = "garde passes the fields by reference"
+)]
 fn route_port(port: &Option<PortRef>, ports: &Vec<Port>) -> garde::Result {
     let route = Route {
         port: port.clone(),

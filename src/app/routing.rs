@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Application, Protocol};
 use crate::cli::RuntimeKind;
-use crate::cli::proxy_args::Place;
+use crate::cli::proxy_args::{Place, Proxy};
 use crate::config::Config;
 use crate::controller::routes::values::{Hashes, credential};
 use crate::controller::routes::{ApiAddress, Observed, ProxyHost, ProxyOptions, Routes};
 use crate::error::Problem;
-use crate::model::AppId;
+use crate::model::{AppId, hex};
 use crate::proxy::{HostPolicy, Launch, Settings, launch, refusal};
 use crate::redact::Secret;
 use crate::runtime::Port;
@@ -74,28 +75,7 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
     };
     let name = format!("davit-{}.yml", config.instance);
     if let Some(directory) = &proxy.traefik_config {
-        let api = proxy.traefik_api.as_ref().map(|api| ApiAddress {
-            authority: api.authority.clone(),
-            credential: api
-                .login
-                .as_ref()
-                .map(|(user, password)| credential(user, password)),
-        });
-        let places = proxy.traefik_http.zip(proxy.traefik_https);
-        let observed = Observed {
-            api,
-            entry_points: places.map(|(http, https)| [http.here(), https.here()]),
-            problem: None,
-            expected: false,
-        };
-        return Ok(Some(Routing {
-            options: ProxyOptions {
-                settings,
-                file: directory.join(name),
-                observed: Arc::new(Mutex::new(observed)),
-            },
-            host: None,
-        }));
+        return Ok(Some(of_the_user(proxy, settings, directory.join(name))));
     }
     let Some(docker) = docker else { return Ok(None) };
     let password = api_password(&config.key);
@@ -156,6 +136,32 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
     }))
 }
 
+/// A Traefik that the user runs and that reads this file.
+fn of_the_user(proxy: &Proxy, settings: Settings, file: PathBuf) -> Routing {
+    let api = proxy.traefik_api.as_ref().map(|api| ApiAddress {
+        authority: api.authority.clone(),
+        credential: api
+            .login
+            .as_ref()
+            .map(|(user, password)| credential(user, password)),
+    });
+    let places = proxy.traefik_http.zip(proxy.traefik_https);
+    let observed = Observed {
+        api,
+        entry_points: places.map(|(http, https)| [http.here(), https.here()]),
+        problem: None,
+        expected: false,
+    };
+    Routing {
+        options: ProxyOptions {
+            settings,
+            file,
+            observed: Arc::new(Mutex::new(observed)),
+        },
+        host: None,
+    }
+}
+
 impl Routing {
     /// Starts the task that keeps the configuration.
     pub fn start(
@@ -191,8 +197,7 @@ fn port(place: Place, inside: u16) -> Port {
 fn api_password(key: &Secret) -> Secret {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.expose());
     let tag = ring::hmac::sign(&key, b"the API of the reverse proxy");
-    let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Secret::from(digits)
+    Secret::from(hex(tag.as_ref()))
 }
 
 /// A proxy in a container of Davit's own.

@@ -24,6 +24,7 @@ fn args(dir: &Path) -> args::Controller {
         insecure_registry: Vec::new(),
         proxy: Proxy::default(),
         railpack: None,
+        nixpacks: None,
         allow_local_sources: false,
     }
 }

@@ -20,6 +20,7 @@ pub mod problem;
 pub mod provider_use;
 pub mod provider_webhook;
 pub mod pull_journal;
+mod references;
 pub mod registries;
 pub mod report;
 pub mod resolve;

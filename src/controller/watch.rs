@@ -26,7 +26,8 @@ use crate::runtime::RuntimeEvent;
 use super::context::Context;
 use super::problem::Error;
 use super::provider_use::{Uses, used_by};
-use super::{application, dangling_release, dereference, gc, git_provider};
+use super::references::references;
+use super::{application, dangling_release, gc, git_provider};
 
 /// How many objects are worked on at once.
 const CONCURRENCY: u16 = 32;
@@ -125,8 +126,17 @@ pub async fn run(
             [ObjectRef::<Application>::new(&release.spec.application).within(&namespace)]
         })
         .watches_stream(data::<Secret>(client.clone()), {
-            let applications = stores.applications.clone();
-            move |object| dependents(&applications, &object, true)
+            let (applications, providers) = (stores.applications.clone(), stores.providers.clone());
+            move |object| {
+                let through = git_provider::with_credential(&providers, &object);
+                let mut all = dependents(&applications, &object, true);
+                if !through.is_empty() {
+                    all.extend(those(&applications, |app| {
+                        used_by(app).is_some_and(|provider| through.contains(&provider))
+                    }));
+                }
+                all
+            }
         })
         .watches_stream(data::<ConfigMap>(client.clone()), {
             let applications = stores.applications.clone();
@@ -333,7 +343,7 @@ fn dependents<K>(
         object.metadata.name.as_deref().unwrap_or_default(),
     );
     let refers = |app: &Application| {
-        let (secrets, maps) = dereference::references(&app.spec);
+        let (secrets, maps) = references(&app.spec);
         app.metadata.namespace.as_deref() == namespace && if secret { secrets } else { maps }.contains(&name)
     };
     those(applications, refers)
@@ -416,7 +426,7 @@ fn wakes(
         let ctx = ctx.clone();
         async move {
             match event {
-                RuntimeEvent::Changed(app) => vec![app],
+                RuntimeEvent::Changed(app) => vec![app.owner()],
                 RuntimeEvent::Connected => {
                     tokio::spawn({
                         let ctx = ctx.clone();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Certificate;
 use super::input::AllRoutes;
 use crate::api::ascii_host;
 use crate::model::AppId;
@@ -147,10 +148,7 @@ impl Claims {
         }
         for entry in &apps {
             for (index, input) in entry.routes.iter().enumerate() {
-                let names = input
-                    .certificate
-                    .iter()
-                    .flat_map(|certificate| certificate.names());
+                let names = input.certificate.iter().flat_map(Certificate::names);
                 let of_others = |name: &&String| {
                     let owners = exact.get(name.as_str()).into_iter().flatten();
                     owners

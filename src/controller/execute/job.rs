@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::api::Reason;
-use crate::builder::BuildRequest;
+use crate::api::{CauseKind, Reason};
+use crate::builder::{BuildRequest, BuildType};
 use crate::controller::build_job::{BuildWork, PullWork};
 use crate::controller::job_failure::no_log;
 use crate::controller::resolve::credentials::Origin;
@@ -14,7 +14,7 @@ use crate::model::RegistryLogin;
 use crate::plan::{ActionResult, BuildSpec, JobSpec, JobWork};
 use crate::redact::Masker;
 
-use super::Executor;
+use super::{Executor, about_release};
 
 impl Executor<'_> {
     /// Starts a job.
@@ -25,6 +25,7 @@ impl Executor<'_> {
         let path = self.log_path(release);
         let tools = self.ctx.tools.clone();
         let mut hidden = job.confidential.clone();
+        let urgent = self.is_requested(release);
         match (&job.work, self.origin.clone()) {
             (JobWork::Pull { image, tag }, Some(Origin::Image { login, .. })) => {
                 hidden.extend(login.iter().flat_map(RegistryLogin::secrets));
@@ -36,13 +37,18 @@ impl Executor<'_> {
                 };
                 self.ctx
                     .jobs
-                    .start(self.id, job.owner.clone(), move |_, cancel| async move {
+                    .start(self.id, job.owner.clone(), urgent, move |_, cancel| async move {
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
                         work.run(tools, log, cancel).await
                     });
             }
             (JobWork::Build(build), Some(Origin::Git { remote, spec })) => {
+                if let Some(note) = build.build_type.as_ref().and_then(BuildType::deprecation) {
+                    let about = about_release(&self.id.namespace, release);
+                    let report = &self.ctx.report;
+                    report.event(&about, None, true, Reason::Deprecated, note).await;
+                }
                 let mut push_login = None;
                 if build.export.is_pushed() {
                     let access = self
@@ -64,9 +70,11 @@ impl Executor<'_> {
                     submodules: build.submodules,
                     request: self.request(release, build),
                 };
-                self.ctx
-                    .jobs
-                    .start(self.id, job.owner.clone(), move |stage, cancel| async move {
+                self.ctx.jobs.start(
+                    self.id,
+                    job.owner.clone(),
+                    urgent,
+                    move |stage, cancel| async move {
                         // Here and not before, so that the credential is valid when Git starts.
                         let remote = tokio::select! {
                             remote = remote.open() => Some(remote),
@@ -78,7 +86,8 @@ impl Executor<'_> {
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
                         work.run(tools, remote, log, stage, cancel).await
-                    });
+                    },
+                );
             }
             (JobWork::Pull { .. }, Some(Origin::Git { .. }) | None)
             | (JobWork::Build(_), Some(Origin::Image { .. }) | None) => {
@@ -89,6 +98,21 @@ impl Executor<'_> {
         Ok(ActionResult::Job(
             self.ctx.jobs.view(self.id).map(|job| job.state),
         ))
+    }
+
+    /// Reports whether a person asked for a Release, and not a poll, a delivery or Davit itself.
+    fn is_requested(&self, release: &str) -> bool {
+        let cause = self
+            .records
+            .statuses
+            .get(release)
+            .and_then(|status| status.cause.as_ref());
+        cause.is_some_and(|cause| match cause.kind {
+            CauseKind::Manual | CauseKind::Rollback | CauseKind::Spec => true,
+            CauseKind::Push | CauseKind::Tag | CauseKind::Poll | CauseKind::Secret | CauseKind::Drift => {
+                false
+            }
+        })
     }
 
     fn request(&self, release: &str, build: &BuildSpec) -> BuildRequest {

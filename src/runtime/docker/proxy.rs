@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use super::labels;
 use super::{DockerRuntime, Inner, endpoint, errors, network};
 use crate::api::Protocol;
+use crate::model::hex;
 use crate::runtime::{Port, RuntimeError};
 
 /// The bounds of its log.
@@ -50,7 +51,7 @@ impl ProxyContainer {
     /// Everything that decides the container, in a word.
     fn hash(&self) -> String {
         let digest = Sha256::digest(format!("{self:?}").as_bytes());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest[..8])
     }
 }
 

@@ -254,6 +254,7 @@ impl Runtime for FakeOrchestrator {
         });
         Ok(Running {
             replicas: replicas.collect(),
+            ..Running::default()
         })
     }
 

@@ -140,7 +140,7 @@ fn the_next_steps_are_these() {
             "it stays while the reverse proxy may send requests to it",
             vec![
                 with(old(), |it| {
-                    (it.named, it.left, it.routed) = (false, Some(at(-3)), true)
+                    (it.named, it.left, it.routed) = (false, Some(at(-3)), true);
                 }),
                 new(),
             ],

@@ -19,7 +19,7 @@ use crate::common::{peers, run, try_run, wait_for};
 /// The version that `scripts/build-peer` builds.
 const VERSION: &str = "3.6.7";
 /// How long a route may take until it works, on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An image of the real Traefik.
 fn image() -> String {
@@ -139,6 +139,7 @@ impl Proxy {
 }
 
 /// An Application that answers with a text at each path.
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 pub fn web(text: &str, routes: Value) -> Value {
     let script = format!(
         "mkdir -p /w/shop /w/v2/shop; for f in /w /w/shop /w/v2 /w/v2/shop; do echo '{text}' > $f/index.html; done; \

@@ -28,6 +28,7 @@ fn pair(host: &str) -> Pair {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 fn route(more: Value) -> Value {
     let mut route = json!({"host": HOST});
     for (key, value) in more.as_object().unwrap() {
@@ -150,7 +151,7 @@ fn certificate_comes_from_a_secret_and_follows_it() {
     let secret = |pair: &Pair| {
         proxy
             .davit
-            .create_secret("web-tls", &[("tls.crt", &pair.chain), ("tls.key", &pair.key)])
+            .create_secret("web-tls", &[("tls.crt", &pair.chain), ("tls.key", &pair.key)]);
     };
     proxy.davit.apply(
         "web",
