@@ -236,6 +236,8 @@ reasons! {
     RouteUnobserved = "The routes are written, and nothing tells whether the reverse proxy has loaded them.",
     ProxyMissing = "This Davit has no reverse proxy, so routes have no effect.",
     ProxyUnreachable = "The reverse proxy does not answer, or its configuration cannot be written.",
+    DnsElsewhere = "The name of a route does not lead to this machine, so there is no certificate for it.",
+    CertificateRefused = "The certificate authority refused a certificate for the host of a route.",
     CertificatePending = "The reverse proxy has no certificate for the host of a route yet.",
     PreviewCreated = "A pull request got a preview.",
     PreviewUpdated = "A preview was made what its pull request and its Application ask for.",

@@ -20,7 +20,7 @@ use crate::controller::routes::values::{Hashes, credential};
 use crate::controller::routes::{ApiAddress, Observed, ProxyHost, ProxyOptions, Routes};
 use crate::error::Problem;
 use crate::model::{AppId, hex};
-use crate::proxy::{HostPolicy, Launch, Settings, launch};
+use crate::proxy::{HostPolicy, Launch, Settings, launch, refusal};
 use crate::redact::Secret;
 use crate::runtime::Port;
 use crate::runtime::docker::DockerRuntime;
@@ -229,5 +229,23 @@ impl ProxyHost for Managed {
             problem: None,
             expected: true,
         })
+    }
+
+    async fn refusal(&self, host: &str) -> Option<String> {
+        let log = self.docker.proxy_log().await.ok()?;
+        refusal(&log, host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_of_the_api_follows_from_the_key() {
+        let of = |key: &str| api_password(&Secret::from(key));
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
+        assert_eq!(of("a").expose().len(), 64);
     }
 }

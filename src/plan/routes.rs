@@ -53,9 +53,20 @@ pub enum Answer {
         expires: Option<i64>,
     },
     /// The proxy has only its default certificate for the host.
-    DefaultCertificate,
+    DefaultCertificate(NoCertificate),
     /// No answer, or one that the proxy itself gave for a replica that does not answer.
     None(String),
+}
+
+/// Why a resolver has no certificate, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoCertificate {
+    /// Not known.
+    Unknown,
+    /// The name leads elsewhere, in words.
+    Elsewhere(String),
+    /// The words of the certificate authority.
+    Refused(String),
 }
 
 /// What the reverse proxy is to this installation.
@@ -244,7 +255,7 @@ fn rank(state: &RouteState) -> u8 {
             answer: Some(Answer::None(_)),
         } => 4,
         RouteState::Loaded {
-            answer: Some(Answer::DefaultCertificate),
+            answer: Some(Answer::DefaultCertificate(_)),
         } => 5,
         RouteState::Loaded { answer: None } => 6,
         RouteState::Unobserved => 7,
@@ -307,7 +318,22 @@ fn verdict(at: &str, route: &Route, state: &RouteState) -> (Option<bool>, Reason
             format!("{at}: a request to it got no answer of the Application: {why}"),
         ),
         RouteState::Loaded {
-            answer: Some(Answer::DefaultCertificate),
+            answer: Some(Answer::DefaultCertificate(NoCertificate::Elsewhere(why))),
+        } => no(
+            Reason::DnsElsewhere,
+            format!("{at}: {why}: let the A and AAAA records of the name point to this machine"),
+        ),
+        RouteState::Loaded {
+            answer: Some(Answer::DefaultCertificate(NoCertificate::Refused(why))),
+        } => no(
+            Reason::CertificateRefused,
+            format!(
+                "{at}: the certificate authority refused: {why}: mend that, then restart Traefik, which asks again when it starts \
+                 and when a route changes"
+            ),
+        ),
+        RouteState::Loaded {
+            answer: Some(Answer::DefaultCertificate(NoCertificate::Unknown)),
         } => {
             let resolver = route.tls.as_ref().and_then(|tls| tls.cert_resolver.as_deref());
             let solution = match resolver {

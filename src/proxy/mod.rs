@@ -11,4 +11,4 @@ mod traefik;
 pub use certificate::{Certificate, CertificateError};
 pub use claims::{Claims, HostPolicy, Patterns, Refusal};
 pub use input::{AppRoutes, RouteInput, Server};
-pub use traefik::{Launch, Rendered, Settings, launch, marker, render, router_names};
+pub use traefik::{Launch, Rendered, Settings, launch, marker, refusal, render, router_names};

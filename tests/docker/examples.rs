@@ -113,7 +113,7 @@ fn commands(page: &str) -> String {
 }
 
 #[test]
-fn routes() {
+fn example_routes_writes_the_file_of_traefik() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     let terminal = Terminal::with_flags("routes", &["--traefik-config", path]);

@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::client::{exchange, words};
 use crate::error::cut;
-use crate::plan::routes::Answer;
+use crate::plan::routes::{Answer, NoCertificate};
 
 /// The longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,16 +26,64 @@ const LONGEST: usize = 64 * 1024;
 /// The name in the certificate that Traefik has when it has no other one.
 const DEFAULT_CERTIFICATE: &str = "TRAEFIK DEFAULT CERT";
 
+/// Where a route is requested.
+pub struct Place<'a> {
+    /// The entry point of the proxy.
+    pub entry_point: SocketAddr,
+    /// The host, which may be a wildcard.
+    pub host: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// Whether over TLS.
+    pub tls: bool,
+    /// Whether a resolver gets the certificate.
+    pub has_resolver: bool,
+}
+
 /// Requests a route at an entry point of the proxy.
-pub async fn request(entry_point: SocketAddr, host: &str, path: &str, tls: bool) -> Answer {
+pub async fn request(place: Place<'_>) -> Answer {
+    let Place {
+        entry_point,
+        host,
+        path,
+        tls,
+        has_resolver,
+    } = place;
     // Any name that the wildcard stands for.
     let host = host.replacen('*', "davit", 1);
     let answer = tokio::time::timeout(PATIENCE, answer(entry_point, &host, path, tls)).await;
     match answer {
+        Ok(Ok(Answer::DefaultCertificate(_))) if has_resolver => {
+            let resolved = tokio::time::timeout(PATIENCE, elsewhere(&host)).await;
+            let why = resolved.ok().flatten();
+            Answer::DefaultCertificate(why.map_or(NoCertificate::Unknown, NoCertificate::Elsewhere))
+        }
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => Answer::None(cut(&why, 200)),
         Err(_) => Answer::None(format!("no answer within {PATIENCE:?}")),
     }
+}
+
+/// Says why requests of a certificate authority do not come here, if they do not.
+async fn elsewhere(host: &str) -> Option<String> {
+    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((host, 80)).await {
+        Ok(found) => found.collect(),
+        Err(_) => Vec::new(),
+    };
+    if addresses.is_empty() {
+        return Some("the name has no address in DNS".to_owned());
+    }
+    for address in &addresses {
+        // Whatever answers is left to the certificate authority to judge.
+        if TcpStream::connect(address).await.is_ok() {
+            return None;
+        }
+    }
+    let all: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    Some(format!(
+        "the name leads to {}, where no server answers at port 80",
+        all.join(", ")
+    ))
 }
 
 async fn answer(entry_point: SocketAddr, host: &str, path: &str, tls: bool) -> Result<Answer, String> {
@@ -69,7 +117,7 @@ async fn answer(entry_point: SocketAddr, host: &str, path: &str, tls: bool) -> R
         .as_ref()
         .is_some_and(|(_, parsed)| parsed.subject().to_string().contains(DEFAULT_CERTIFICATE));
     if is_default {
-        return Ok(Answer::DefaultCertificate);
+        return Ok(Answer::DefaultCertificate(NoCertificate::Unknown));
     }
     let (status, _) = status_of(exchange(stream, request, LONGEST).await)?;
     judge(status, expires)

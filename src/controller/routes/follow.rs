@@ -13,6 +13,7 @@ use super::client::{Client, Failure};
 use super::observed::Observed;
 use super::{Routes, answers, file};
 use crate::model::AppId;
+use crate::plan::routes::{Answer, NoCertificate};
 use crate::proxy::{marker, render};
 
 /// How soon the proxy is asked whether it has loaded a file, and how seldom at last.
@@ -273,16 +274,31 @@ impl Routes {
                 let state = self.state.lock();
                 let entry = state.apps.get(&app).and_then(|entry| entry.routes.get(index));
                 entry.map(|entry| {
-                    (
-                        entry.host.clone(),
-                        entry.route.prefix().to_owned(),
-                        entry.route.tls.is_some(),
-                    )
+                    let tls = entry.route.tls.as_ref();
+                    let has_resolver = tls.is_some_and(|tls| tls.cert_resolver.is_some());
+                    let path = entry.route.prefix().to_owned();
+                    (entry.host.clone(), path, tls.is_some(), has_resolver)
                 })
             };
-            let Some((host, path, tls)) = route else { continue };
-            let answer = answers::request(entry_points[usize::from(tls)], &host, &path, tls).await;
-            complete &= matches!(answer, crate::plan::routes::Answer::Answered { .. });
+            let Some((host, path, tls, has_resolver)) = route else {
+                continue;
+            };
+            let mut answer = answers::request(answers::Place {
+                entry_point: entry_points[usize::from(tls)],
+                host: &host,
+                path: &path,
+                tls,
+                has_resolver,
+            })
+            .await;
+            if has_resolver
+                && let Answer::DefaultCertificate(why) = &mut answer
+                && let Some(hosting) = &self.host
+                && let Some(words) = hosting.refusal(&host).await
+            {
+                *why = NoCertificate::Refused(words);
+            }
+            complete &= matches!(answer, Answer::Answered { .. });
             let mut state = self.state.lock();
             if state.apps.contains_key(&app) {
                 state.answers.insert((app, index), answer);

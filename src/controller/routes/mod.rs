@@ -56,6 +56,9 @@ pub trait ProxyHost: Send + Sync {
     /// # Errors
     /// Why it does not run, and the solution.
     async fn ensure(&self, namespaces: &BTreeSet<String>) -> Result<Observed, String>;
+
+    /// Returns the last words of the proxy's log about a certificate for this host that was refused.
+    async fn refusal(&self, host: &str) -> Option<String>;
 }
 
 /// The routes of all Applications on their way into the proxy.

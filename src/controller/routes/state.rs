@@ -163,7 +163,7 @@ impl State {
     pub fn route(&self, settings: &Settings, observed: &Observed, app: &AppId, index: usize) -> RouteState {
         let changed = self.changed_at.get(app).copied().unwrap_or(u64::MAX);
         let Some((rendered, _)) = self.rendered.as_ref().filter(|(_, change)| *change >= changed) else {
-            return match &self.unreachable {
+            return match observed.problem.as_ref().or(self.unreachable.as_ref()) {
                 Some(why) => RouteState::Unreachable(why.clone()),
                 None => RouteState::Pending,
             };

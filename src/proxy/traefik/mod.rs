@@ -1,6 +1,7 @@
 //! The dynamic configuration of Traefik, and the arguments of a Traefik that Davit runs.
 
 mod launch;
+mod refusal;
 mod render;
 mod rule;
 mod schema;
@@ -9,4 +10,5 @@ mod tests;
 mod text;
 
 pub use launch::{Launch, launch};
+pub use refusal::refusal;
 pub use render::{Rendered, Settings, marker, render, router_names};

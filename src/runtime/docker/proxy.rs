@@ -13,9 +13,10 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions,
-    ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
+    ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptions,
 };
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 
 use super::labels;
@@ -26,6 +27,10 @@ use crate::runtime::{Port, RuntimeError};
 
 /// The bounds of its log.
 const LOG_BOUNDS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
+
+/// How much of its log is read for a reason.
+const LOG_LINES: &str = "1000";
+const LONGEST_LOG: usize = 1024 * 1024;
 
 /// A reverse proxy as Davit starts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +99,33 @@ impl DockerRuntime {
             doing: "start the reverse proxy",
             message: format!("container {name} has no address; docker logs {name} says why it ends"),
         })
+    }
+}
+
+impl DockerRuntime {
+    /// Returns the end of the log of the proxy; empty if it does not exist.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn proxy_log(&self) -> Result<String, RuntimeError> {
+        let inner = &self.inner;
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(LOG_LINES)
+            .build();
+        let mut stream = inner.docker.logs(&inner.names.proxy(), Some(options));
+        let mut log = String::new();
+        while let Some(part) = stream.next().await {
+            match errors::unless_gone("read the log of the reverse proxy", part)? {
+                Some(part) if log.len() < LONGEST_LOG => {
+                    log.push_str(&String::from_utf8_lossy(&part.into_bytes()))
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(log)
     }
 }
 
