@@ -254,10 +254,11 @@ impl Planner<'_> {
             .as_deref()
             .filter(|_| !input.base_has_heads);
         let name = name(&input.id.name, pull_request.number);
+        let host = child::host_of(input.id, previews, pull_request);
         let wanted = Wanted {
             number: pull_request.number,
-            spec: child::spec(input.app, previews, commit, head_repository),
-            annotations: child::annotations(input.id, previews, pull_request, pushed_at),
+            spec: child::spec(input.app, previews, commit, head_repository, host.as_deref()),
+            annotations: child::annotations(pull_request, pushed_at, host.as_deref()),
             resource_version: None,
             name: name.clone(),
         };

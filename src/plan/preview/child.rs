@@ -1,10 +1,10 @@
 //! The Application of a preview: what its Application builds and runs, without what belongs to that alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{
     Application, ApplicationSpec, DeletionPolicy, EnvVar, History, LABEL_MANAGED_BY, LABEL_PREVIEW_OF,
-    MANAGER, PREVIEW_HOST, PULL_REQUEST, PUSHED_AT, Port, PreviewBuild, Previews,
+    MANAGER, PREVIEW_HOST, PULL_REQUEST, PUSHED_AT, Port, PreviewBuild, Previews, Route, RouteTls,
 };
 use crate::model::{AppId, CommitId, PullRequest};
 
@@ -23,18 +23,19 @@ pub fn labels(parent: &str) -> BTreeMap<String, String> {
     ])
 }
 
+/// Returns the host name of a preview, if previews have one.
+pub fn host_of(parent: &AppId, previews: &Previews, pull_request: &PullRequest) -> Option<String> {
+    let template = previews.host.as_deref()?;
+    host(template, parent, pull_request)
+}
+
 /// Returns the annotations of a preview.
 pub fn annotations(
-    parent: &AppId,
-    previews: &Previews,
     pull_request: &PullRequest,
     pushed_at: jiff::Timestamp,
+    host: Option<&str>,
 ) -> BTreeMap<String, String> {
-    let host = previews
-        .host
-        .as_deref()
-        .and_then(|template| host(template, parent, pull_request));
-    let host = host.map(|host| (PREVIEW_HOST.to_owned(), host));
+    let host = host.map(|host| (PREVIEW_HOST.to_owned(), host.to_owned()));
     [
         (PULL_REQUEST.to_owned(), pull_request.number.to_string()),
         (PUSHED_AT.to_owned(), pushed_at.to_string()),
@@ -51,6 +52,7 @@ pub fn spec(
     previews: &Previews,
     commit: &CommitId,
     head_repository: Option<&str>,
+    host: Option<&str>,
 ) -> ApplicationSpec {
     let ApplicationSpec {
         source,
@@ -119,7 +121,7 @@ pub fn spec(
         stop_grace_period,
         volumes: previews.volumes.clone(),
         hooks,
-        routes: routes(),
+        routes: routes(parent, host),
         rollout,
         previews: None,
         concurrency_policy,
@@ -133,9 +135,27 @@ pub fn spec(
     }
 }
 
-/// Returns the routes of a preview: none, so that no host name of the Application leads to it.
-fn routes<T: Default>() -> T {
-    T::default()
+/// Returns the routes of a preview: the paths of the Application's with the preview's own host name. A route that asks for a
+/// password is left out, because the Secret with it is the Application's.
+fn routes(parent: &Application, host: Option<&str>) -> Vec<Route> {
+    let Some(host) = host else { return Vec::new() };
+    let mut paths = BTreeSet::new();
+    let open = parent
+        .spec
+        .routes
+        .iter()
+        .filter(|route| route.basic_auth_secret_ref.is_none())
+        .filter(|route| paths.insert(route.path.clone()));
+    open.map(|route| Route {
+        host: host.to_owned(),
+        redirects: Vec::new(),
+        tls: route.tls.clone().map(|tls| RouteTls {
+            secret_ref: None,
+            ..tls
+        }),
+        ..route.clone()
+    })
+    .collect()
 }
 
 fn unpublished(port: Port) -> Port {

@@ -382,6 +382,35 @@ fn preview_gets_what_the_application_builds_and_runs_without_what_belongs_to_it(
 }
 
 #[test]
+fn preview_has_the_routes_of_its_application_with_a_host_of_its_own() {
+    let mut world = World::new(
+        &json!({"host": "{{number}}.{{name}}.example.com"}),
+        vec![pull_request(7)],
+    );
+    world.app.spec.routes = serde_json::from_value(json!([
+        {"host": "shop.example.com", "tls": {"secretRef": {"name": "shop"}}, "redirects": [{"from": "^http", "to": "https://shop"}]},
+        {"host": "www.example.com"},
+        {"host": "shop.example.com", "path": "/api", "port": 3000},
+        {"host": "shop.example.com", "path": "/staff", "basicAuthSecretRef": {"name": "staff"}}]))
+    .unwrap();
+    world.settle(&[]);
+    let routes = &world.children[0].spec.routes;
+    let found: Vec<_> = routes
+        .iter()
+        .map(|route| (route.host.as_str(), route.path.as_str()))
+        .collect();
+    assert_eq!(
+        found,
+        [("7.shop.example.com", "/"), ("7.shop.example.com", "/api")]
+    );
+    assert!(routes[0].redirects.is_empty());
+    assert_eq!(routes[0].tls.as_ref().unwrap().secret_ref, None);
+    world.app.spec.previews.as_mut().unwrap().host = None;
+    world.settle(&[]);
+    assert!(world.children[0].spec.routes.is_empty());
+}
+
+#[test]
 fn application_of_a_user_is_left_alone() {
     let mut world = World::new(&json!({}), vec![pull_request(7)]);
     let other = Application::new("shop-pr-7", ApplicationSpec::default());
