@@ -19,9 +19,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::monitoring::Monitoring;
-use crate::builder::{BuilderOptions, DockerBuilder, Place};
+use crate::builder::{BuilderOptions, Daemon, DockerBuilder, Place, TlsFiles};
 use crate::cli::args::RuntimeKind;
+use crate::cli::buildkit_host::needs_tls;
 use crate::config::{Config, update_private, write_private};
+use crate::controller::build_cache::BuildCache;
 use crate::controller::commit_statuses::CommitStatuses;
 use crate::controller::context::Context;
 use crate::controller::hooks::Hooks;
@@ -239,6 +241,7 @@ async fn work(
         registries: RegistryOptions {
             plain_http: config.insecure_registries.clone(),
         },
+        buildkit: daemon(config, host)?,
         ..BuilderOptions::at(place(host), &config.instance)
     };
     for (planner, program) in [
@@ -254,6 +257,7 @@ async fn work(
     let tools = Tools {
         git: Arc::new(git),
         builder: Arc::new(builder),
+        cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
         docker: Some(docker),
         work_dir,
     };
@@ -283,6 +287,27 @@ async fn report_engine(docker: Docker, host: String) {
     if is_away {
         tracing::info!("the Docker Engine at {host} answers");
     }
+}
+
+/// The BuildKit that builds: by default that of the engine.
+fn daemon(config: &Config, host: &Host) -> anyhow::Result<Daemon> {
+    let Some(address) = &config.buildkit_host else {
+        return Ok(Daemon::Engine(place(host)));
+    };
+    if needs_tls(address) && config.buildkit_tls.is_none() {
+        anyhow::bail!(
+            "--buildkit-host {address} is reached over a network, where everybody could build: set --buildkit-ca, \
+             --buildkit-cert and --buildkit-key"
+        );
+    }
+    let place = match address.split_once("://") {
+        Some(("unix", path)) => Place::Socket(path.into()),
+        Some((_, address)) => Place::Address(address.to_owned()),
+        None => Place::Address(address.clone()),
+    };
+    let tls = config.buildkit_tls.clone();
+    let tls = tls.map(|[ca, certificate, key]| TlsFiles { ca, certificate, key });
+    Ok(Daemon::Buildkitd { place, tls })
 }
 
 /// Builds go where containers run.

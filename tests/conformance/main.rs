@@ -11,8 +11,11 @@
 )]
 
 mod aggregation;
+mod buildkitd;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../contract/mod.rs"]
+mod contract;
 mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]

@@ -8,6 +8,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "each test binary uses one side of the suites"
 )]
 

@@ -212,6 +212,10 @@ impl<'a> Executor<'a> {
                     let _ = tokio::fs::remove_dir(namespace).await;
                 }
             }
+            // An engine that does not answer must not keep the object: what is left goes with --build-cache.
+            if let Err(error) = builder.free_cache(self.id).await {
+                tracing::warn!(%error, app = %self.id, "the build cache of a deleted Application was not freed");
+            }
             self.ctx.jobs.forget(self.id);
             self.ctx.resolver.forget(self.id);
             self.ctx.commit_statuses.forget(self.id);

@@ -295,6 +295,7 @@ mod tests {
         Tools {
             git: Arc::new(crate::source::Git::new(options).unwrap()),
             builder: Arc::new(crate::builder::fake::FakeBuilder::default()),
+            cache: crate::controller::build_cache::BuildCache::new(None, crate::metrics::Metrics::default()),
             docker: None,
             work_dir: dir.to_owned(),
         }

@@ -111,6 +111,9 @@ impl Harness {
                 registry: None,
                 registry_config: None,
                 insecure_registries: Vec::new(),
+                build_cache: None,
+                buildkit_host: None,
+                buildkit_tls: None,
                 railpack: None,
                 nixpacks: None,
                 allow_local_sources: true,
@@ -163,6 +166,10 @@ impl Harness {
         let tools = Tools {
             git: Arc::new(Git::new(options).unwrap()),
             builder: Arc::new(self.builder.clone()),
+            cache: davit::controller::build_cache::BuildCache::new(
+                self.config.build_cache,
+                self.metrics.clone(),
+            ),
             docker: None,
             work_dir,
         };
