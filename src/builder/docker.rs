@@ -287,7 +287,14 @@ impl Builder for DockerBuilder {
     async fn free_cache(&self, app: &AppId) -> Result<(), BuildError> {
         let control = Control::open(&self.options.buildkit).await?;
         let mark = planned::cache_mark(&self.options.key, app);
-        control.prune(vec![format!("description~={mark}")], 0).await
+        // By their ids: BuildKit compares no description when it prunes.
+        let records = control.cache().await?;
+        let its = records.iter().filter(|record| record.description.contains(&mark));
+        let ids: Vec<String> = its.map(|record| format!("id=={}", record.id)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        control.prune(ids, 0).await
     }
 
     async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {

@@ -206,7 +206,17 @@ async fn buildpacks_make_an_image_with_a_cache_and_no_secret_in_it() {
     std::fs::write(context.path().join("Dockerfile"), text).unwrap();
     run_docker_build(&harness.scope, &images.run, context.path());
     let rebased = harness.built(&request).await;
-    assert_eq!(prints(&rebased.id, &["cat", "/patched"]), "patched");
+    let patched = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--entrypoint",
+        "cat",
+        &rebased.id,
+        "/patched",
+    ];
+    assert_eq!(run(docker().args(patched)), "patched");
     let log = harness.text();
     assert_eq!(
         log.matches("Reusing layer 'test/words:words'").count(),

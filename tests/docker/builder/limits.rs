@@ -9,10 +9,10 @@ use super::*;
 async fn killed_step_is_told_from_a_failed_one() {
     let harness = Harness::new("killed");
     // As the kernel does when the memory runs out.
-    harness.dockerfile(&["RUN kill -KILL $$"]);
+    harness.dockerfile(&["RUN sh -c 'kill -KILL $$'; exit $?"]);
     let error = harness.build(&harness.request()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::BuildOutOfMemory, "{error}");
-    assert!(error.to_string().contains("RUN kill"), "{error}");
+    assert!(error.to_string().contains("RUN sh"), "{error}");
     harness.dockerfile(&["RUN exit 7"]);
     let error = harness.build(&harness.request()).await.unwrap_err();
     assert!(matches!(error, BuildError::Exit { code: 7, .. }), "{error}");
