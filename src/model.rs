@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::redact::Secret;
 
+/// What the name of a hook ends in for a runtime.
+const HOOK: &str = ".predeploy";
+
 /// An Application's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AppId {
@@ -20,6 +23,17 @@ impl AppId {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+
+    /// Returns the ID under which a runtime runs the hook of this Application. No Application can have such a name.
+    pub fn hook(&self) -> Self {
+        Self::new(&self.namespace, format!("{}{HOOK}", self.name))
+    }
+
+    /// Returns the Application of a hook, and any other ID as it is.
+    pub fn owner(&self) -> Self {
+        let name = self.name.strip_suffix(HOOK).unwrap_or(&self.name);
+        Self::new(&self.namespace, name)
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::build::Build;
 use super::image::Image;
 use super::run::{
-    EnvFrom, EnvVar, HealthCheck, Port, Resources, RestartPolicy, Rollout, VolumeMount, distinct_mount_paths,
-    distinct_port_names,
+    EnvFrom, EnvVar, HealthCheck, Hooks, Port, Resources, RestartPolicy, Rollout, VolumeMount,
+    distinct_mount_paths, distinct_port_names,
 };
 use super::source::{Source, Trigger};
 use super::validation::{InvalidField, field_path};
@@ -31,7 +31,7 @@ use super::values::{Duration, Later, is_false};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Image", type_ = "string", json_path = ".status.release.image", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
-    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas"),
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     validation = Rule::new("self.metadata.name.size() <= 52").message("name must have at most 52 characters, because the names of Releases are longer: shorten it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')").message("name must be a DNS label, because other containers reach the Application by it: use lower-case letters, digits and -, and begin with a letter"),
 )]
@@ -53,7 +53,6 @@ use super::values::{Duration, Later, is_false};
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
         .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.hooks)").message("hooks is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
         .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
@@ -120,9 +119,9 @@ pub struct ApplicationSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[garde(custom(distinct_mount_paths), dive)]
     pub volumes: Vec<VolumeMount>,
-    /// Not in this version yet.
+    /// Commands that run at certain moments of a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<Later>,
+    pub hooks: Option<Hooks>,
     /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -223,6 +222,9 @@ pub struct ApplicationStatus {
     /// Those of them that are healthy.
     #[serde(default)]
     pub ready_replicas: i32,
+    /// Selects its Pods, as autoscalers need it; only in a Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,

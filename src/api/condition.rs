@@ -118,6 +118,9 @@ reasons! {
     Deleting = "The object is being deleted and what it made is being removed.",
     Concurrent = "Another release of the same Application is under way and concurrencyPolicy says to wait or to refuse.",
 
+    PreDeploy = "hooks.preDeploy runs in the new image; the containers start when it has ended well.",
+    PreDeployFailed = "hooks.preDeploy ended with a code other than 0.",
+    PreDeployTimeout = "hooks.preDeploy did not end in time.",
     Restarting = "New containers of the same release take the place of the old ones.",
     RestartFailed = "The new containers of a restart did not become healthy in time; those from before serve.",
     RolledBack = "A rollback holds automatic deployments until the spec changes or davit resume is called.",
@@ -181,6 +184,10 @@ reasons! {
     RegistryUnreachable = "The registry cannot be reached.",
 
     // Running.
+    Unschedulable = "No node of the cluster can take a container: too little CPU or memory, or a volume that is elsewhere.",
+    QuotaExceeded = "A quota of the namespace leaves no room for a container.",
+    NotPermitted = "The cluster does not allow the controller to do what is needed.",
+    NameTaken = "An object of the name that is needed exists and is not Davit's.",
     PortTaken = "A host port is taken by something else.",
     ContainerConfigInvalid = "The engine refused to make or start the container.",
     ArchitectureMismatch = "The image or its program is for another CPU architecture than the engine's machine.",
@@ -205,7 +212,8 @@ reasons! {
     ForgeAuthFailed = "The forge refused the credential.",
     ForgeScopeMissing = "The credential lacks a permission that is needed.",
     ForgeTimeout = "The forge did not answer in time.",
-    ForgeResponseInvalid = "The forge's answer was incomplete or not JSON.",
+    ForgeResponseIncomplete = "The forge's answer ended early.",
+    ForgeResponseInvalid = "The forge's answer was not JSON.",
     ForgeRedirected = "The forge redirects to another host, which the credential is not sent to.",
     ForgeClockSkewed = "The forge refused a signature because the clock of this machine is wrong.",
     ForgeAppNotInstalled = "No account has installed the App.",
@@ -216,6 +224,7 @@ reasons! {
     WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
     HookFailed = "A hook could not be registered or repaired at the forge.",
     HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
+    HooksRemain = "The GitProvider was deleted, and webhooks that could not be removed remain at the forge.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::formats::STORAGE;
 use super::validation::{cpu_amount, first_duplicate, invalid, ip_address, memory_amount, mount_directory};
 use super::values::{Duration, KeyRef, PortRef, Quantity, is_false};
 
@@ -301,9 +302,52 @@ pub struct Files {
     pub default_mode: Option<i32>,
 }
 
-/// A named volume; it has no settings yet.
+/// The schema of an amount of storage. It is a text only: a rule for numbers too would cost the API server more than a CRD
+/// may, because there are many volumes.
+fn storage(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "pattern": STORAGE, "maxLength": 32})
+}
+
+/// A named volume. Its size and class are those of a cluster's storage: other runtimes refuse them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NamedVolume {}
+#[serde(rename_all = "camelCase")]
+pub struct NamedVolume {
+    /// How much it holds, such as 10Gi; it can only grow. Default 1Gi. With --runtime kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "storage")]
+    pub size: Option<Quantity>,
+    /// The StorageClass. Default: that of the cluster. It cannot change. With --runtime kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+/// Commands that run at certain moments of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hooks {
+    /// Runs once for each Release in its image, before its containers start, with the same environment and volumes. If it
+    /// fails, the Release fails, and what runs is unaffected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_deploy: Option<Hook>,
+}
+
+/// A command that runs to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.command.size() > 0")
+        .message("command must have at least the program: write a list such as [/bin/shop, migrate]").reason(Reason::FieldValueInvalid).field_path(".command"),
+    validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s') && duration(self.timeout) <= duration('24h')")
+        .message("timeout must be longer than 0s and at most 24h: leave it out for 10m").reason(Reason::FieldValueInvalid).field_path(".timeout"))]
+pub struct Hook {
+    /// The program and its arguments; no shell. `$(NAME)` stands for a variable of `env` or `envFrom`, `$$` for one `$`.
+    #[schemars(length(max = 256))]
+    pub command: Vec<String>,
+    /// The longest it may take. Default 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
 
 /// How a release takes the place of the one before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

@@ -100,18 +100,13 @@ impl DockerBuilder {
         );
         labels
     }
-}
 
-#[async_trait]
-impl Builder for DockerBuilder {
-    async fn build(
+    /// Opens the checkout, and finds the build type if the request names none.
+    async fn kind(
         &self,
         request: &BuildRequest,
-        log: &JobLog,
         cancel: &CancellationToken,
-    ) -> Result<BuiltImage, BuildError> {
-        let deadline = Instant::now() + request.timeout;
-        refuse_limits(request)?;
+    ) -> Result<(Root, BuildType), BuildError> {
         let (top, path, given) = (
             request.root.clone(),
             request.path.clone(),
@@ -124,14 +119,28 @@ impl Builder for DockerBuilder {
             Ok((root, found))
         })
         .await?;
-        let kind = match found {
-            Ok(kind) => kind,
+        match found {
+            Ok(kind) => Ok((root, kind)),
             // railpack says itself what it recognises.
             Err(_) if self.options.railpack.is_installed(cancel).await => {
-                BuildType::Railpack(api::Railpack::default())
+                Ok((root, BuildType::Railpack(api::Railpack::default())))
             }
-            Err(looked_for) => return Err(BuildError::NotDetected(looked_for)),
-        };
+            Err(looked_for) => Err(BuildError::NotDetected(looked_for)),
+        }
+    }
+}
+
+#[async_trait]
+impl Builder for DockerBuilder {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError> {
+        let deadline = Instant::now() + request.timeout;
+        refuse_limits(request)?;
+        let (root, kind) = self.kind(request, cancel).await?;
         let mut details = BuilderDetails::default();
         if request.build_type.is_none() {
             let why = detect::why(&kind);

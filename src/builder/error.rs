@@ -102,6 +102,9 @@ pub enum BuildError {
         /// Why not.
         why: String,
     },
+    /// This installation builds no images.
+    #[error("this Davit has no container engine to build with")]
+    NoEngine,
     /// A base image is not there.
     #[error("a base image was not found: {0}")]
     BaseImage(String),
@@ -188,6 +191,7 @@ impl Explain for BuildError {
             | Self::Misplaced { .. }
             | Self::NotPublished { .. }
             | Self::NotSupported { .. }
+            | Self::NoEngine
             | Self::BaseImage(_)
             | Self::BaseImageDenied(_)
             | Self::Timeout(_)
@@ -214,7 +218,7 @@ impl Explain for BuildError {
             | Self::Failed(_)
             | Self::Exit { .. }
             | Self::Temporary(_) => Reason::BuildFailed,
-            Self::NotSupported { .. } | Self::ProgramMissing { .. } => Reason::NotSupported,
+            Self::NotSupported { .. } | Self::NoEngine | Self::ProgramMissing { .. } => Reason::NotSupported,
             Self::Misplaced { .. } => Reason::InvalidSpec,
             Self::NotPublished { .. } => Reason::PublishDirectoryNotFound,
             Self::BaseImage(_) => Reason::ImagePullFailed,
@@ -254,6 +258,7 @@ impl Explain for BuildError {
                 Some("read status.failure.logTail of the Release".to_owned())
             }
             Self::NotSupported { .. } => Some("remove the field".to_owned()),
+            Self::NoEngine => Some("start it with --docker-host, or use spec.source.docker".to_owned()),
             Self::ProgramMissing { field, program } => Some(format!(
                 "install {program}, name it with --{program}, or remove {field}"
             )),

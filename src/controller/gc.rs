@@ -36,7 +36,7 @@ pub async fn sweep(ctx: &Context) {
     for round in 0..ROUNDS {
         // Looked at in each round: a namesake that came meanwhile removes by its own rollout what is not its own.
         let Some(owners) = owners(ctx).await else { return };
-        left.retain(|(app, _)| !owners.contains(app));
+        left.retain(|(app, _)| !owners.contains(&app.owner()));
         let mut stopping = Vec::new();
         for (app, uid) in left {
             if round == 0 {

@@ -19,6 +19,11 @@ pub fn path(log_dir: &Path, namespace: &str, uid: &str, release: &str) -> PathBu
     log_dir.join(namespace).join(uid).join(format!("{release}.log"))
 }
 
+/// Returns the name of the log of a Release's hook, for [`path`].
+pub fn of_hook(release: &str) -> String {
+    format!("{release}.preDeploy")
+}
+
 /// Returns what the output of an Application's containers must not show. The source is not resolved.
 ///
 /// # Errors

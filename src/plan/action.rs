@@ -78,6 +78,13 @@ pub enum Action {
         /// Whether the image existed already.
         reused: bool,
     },
+    /// Runs the hook of a Release, or observes it.
+    RunHook {
+        /// The Release.
+        release: String,
+        /// Whether its time is over.
+        overdue: bool,
+    },
     /// Brings the containers closer to those of a Release.
     Deploy {
         /// The Release; `None` stops all containers.

@@ -139,6 +139,7 @@ pub fn config(spec: &ApplicationSpec) -> Value {
         stop_grace_period: spec.stop_grace_period.clone(),
         volumes: spec.volumes.clone(),
         rollout: spec.rollout.clone(),
+        hooks: spec.hooks.clone(),
         ..ApplicationSpec::default()
     };
     serde_json::to_value(kept).unwrap_or_default()
@@ -203,6 +204,12 @@ pub fn validate(
     } else {
         repository(app, spec, install)?
     };
+    if install.capabilities.pulls_only && repository.is_none() && (plan.is_some() || !made) {
+        return Err(capabilities::needs_registry(
+            &install.capabilities,
+            plan.is_some(),
+        ));
+    }
     let export = match &repository {
         None => Export::Engine,
         Some(_) if install.capabilities.needs_registry => Export::Registry,
@@ -240,6 +247,10 @@ pub(super) fn run_inputs(
     );
     let mut fingerprint = Fingerprint::new(key);
     add_run_inputs(&mut fingerprint, spec, values, [&command, &args]);
+    if let Some(hooks) = &spec.hooks {
+        // Another command is another Release, and no other container.
+        fingerprint.add_json("hooks.preDeploy", &hooks.pre_deploy);
+    }
     let mut origins = values.origins.clone();
     for (field, texts) in [("run.command", &command), ("run.args", &args)] {
         let used = texts.iter().flat_map(|text| &text.used);

@@ -17,7 +17,7 @@ use super::job_spec::JobSpec;
 use super::progress_deadline::rollout_problem;
 use super::state::{JobFailure, JobOutput, JobState, ReleaseView, active, target};
 use super::step::Step;
-use super::{release_status, restart, rollback};
+use super::{hook, release_status, restart, rollback};
 
 /// Decides what to do next.
 pub fn plan(input: &PlanInput<'_>, now: Timestamp) -> Plan {
@@ -152,6 +152,23 @@ fn preserved(input: &PlanInput<'_>, current: Option<&ReleaseView>) -> Option<Str
     (newest.status.phase == ReleasePhase::Failed && there).then(|| newest.name.clone())
 }
 
+/// Whether the hook of a Release must end before its containers start; then the next reconcile observes the hook.
+fn runs_hook(release: &ReleaseView, now: Timestamp, plan: &mut Plan) -> bool {
+    let Some(hook) = hook::pending(&release.status) else {
+        return false;
+    };
+    let rest = hook::remaining(&release.status, &hook, now);
+    let overdue = rest.is_zero();
+    plan.push(Action::RunHook {
+        release: release.name.clone(),
+        overdue,
+    });
+    if !overdue {
+        plan.requeue_in(rest);
+    }
+    true
+}
+
 /// Advances the current Release. Returns the Release whose containers should serve meanwhile.
 fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &mut Plan) -> Option<String> {
     let name = release.name.clone();
@@ -173,6 +190,9 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
                 "the image was removed from the engine before its containers were made: create another Release",
             );
             fail(plan, &name, Step::Deploying, problem, String::new());
+            return before;
+        }
+        if runs_hook(release, now, plan) {
             return before;
         }
         if let Some(problem) = rollout_problem(input, release, now) {
@@ -213,7 +233,11 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
         }
         Some(JobState::Ended(end)) => {
             finish_job(&name, end, plan);
-            return if end.is_ok() { Some(name) } else { before };
+            return if end.is_ok() {
+                serving_next(desired, name, before, plan)
+            } else {
+                before
+            };
         }
         Some(
             JobState::Queued { .. }
@@ -230,7 +254,7 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
                     output: image.clone(),
                     reused: true,
                 });
-                return Some(name);
+                return serving_next(desired, name, before, plan);
             }
             Ok(_) if release.spec.kind == ReleaseType::Rollback => {
                 let problem = rollback::image_is_gone(release, &input.releases);
@@ -247,6 +271,15 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
             _ => start_job(input, release, desired, plan),
         },
     }
+    before
+}
+
+/// Returns the Release whose containers should serve once an image is recorded: its hook runs first, if it has one.
+fn serving_next(desired: &Desired, name: String, before: Option<String>, plan: &mut Plan) -> Option<String> {
+    if hook::of(&desired.config).is_none() {
+        return Some(name);
+    }
+    plan.requeue_in(Duration::ZERO);
     before
 }
 

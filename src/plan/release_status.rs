@@ -3,6 +3,7 @@
 
 mod begin;
 mod end;
+mod hook;
 mod job;
 mod rollout;
 
@@ -15,6 +16,7 @@ use super::step::Step;
 
 pub use begin::{begin, recall};
 pub use end::{cancelling, end, without_application};
+pub use hook::{hook_ended, hook_runs};
 pub use job::{image, job, retrying, waiting, waits_for};
 pub use rollout::{
     ended, hindered, hindrance, observe_progress, outage, progress, suspended, with_application,

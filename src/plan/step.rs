@@ -11,6 +11,8 @@ pub enum Step {
     Building,
     /// The image is pushed.
     Pushing,
+    /// `hooks.preDeploy` runs.
+    PreDeploy,
     /// Containers are created and started.
     Deploying,
     /// Containers become healthy.
@@ -25,6 +27,7 @@ impl Step {
             Self::Fetching => "Fetching",
             Self::Building => "Building",
             Self::Pushing => "Pushing",
+            Self::PreDeploy => "PreDeploy",
             Self::Deploying => "Deploying",
             Self::Verifying => "Verifying",
         }

@@ -24,6 +24,9 @@ use crate::api::{Application, Release, ReleasePhase};
 use crate::controller::context::Context;
 use crate::controller::logs;
 use crate::controller::problem::cluster_problem;
+use crate::error::Problem;
+use crate::model::AppId;
+use crate::runtime::LogOptions;
 
 /// How often a log that is being written is read on.
 const READ_ON: Duration = Duration::from_millis(100);
@@ -53,8 +56,14 @@ pub(super) async fn log(
         let names: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
         return Err(lookup::not_found::<Release>(target, &names));
     };
-    let path = path(controller, &release, target).await?;
-    let writes = may_still_write(&release);
+    let is_of_hook = parameters.flag("hook")?;
+    let name = if is_of_hook {
+        logs::of_hook(&release.name_any())
+    } else {
+        release.name_any()
+    };
+    let path = path(controller, &release, &name, target).await?;
+    let writes = !is_of_hook && may_still_write(&release);
     let file = match File::open(&path).await {
         Ok(file) => Some(file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -65,6 +74,9 @@ pub(super) async fn log(
             )));
         }
     };
+    if file.is_none() && is_of_hook {
+        return running_hook(controller, &release, target, follow, tail).await;
+    }
     if file.is_none() && !writes {
         let message = format!(
             "Release {:?} has no log of a build: its image existed already, or its log was removed",
@@ -88,8 +100,62 @@ pub(super) async fn log(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 
-/// The path of the log. It is named by the UID of the Application, which the Release records as its owner.
-async fn path(controller: &Context, release: &Release, target: &Target) -> Result<PathBuf, Failure> {
+/// The output of a hook that has not ended: its log is kept when it has.
+async fn running_hook(
+    controller: &Arc<Context>,
+    release: &Release,
+    target: &Target,
+    follow: bool,
+    tail: Option<u64>,
+) -> Result<Response, Failure> {
+    let none = || {
+        let message = format!(
+            "Release {:?} has no log of a hook: its Application has no hooks.preDeploy, or it has not begun",
+            target.name
+        );
+        Failure::not_found(&message, target)
+    };
+    let api: Api<Application> = Api::namespaced(controller.client.clone(), &target.namespace);
+    let app = api.get_opt(&release.spec.application).await;
+    let app = app.map_err(|error| cluster_problem("read the Application", &error))?;
+    let app = app.ok_or_else(none)?;
+    let redaction = logs::redaction(controller, &app).await;
+    let redaction = redaction.map_err(|error| cluster_problem("read the Releases", &error))?;
+    let task = AppId::new(&*target.namespace, app.name_any()).hook();
+    let unread = |error| Failure::from(Problem::of(&error));
+    let running = controller
+        .runtime
+        .observe(&task, &redaction)
+        .await
+        .map_err(unread)?;
+    let mut replicas = running.replicas.into_iter();
+    let replica = replicas
+        .find(|replica| replica.release == target.name)
+        .ok_or_else(none)?;
+    let options = LogOptions {
+        follow,
+        tail,
+        ..LogOptions::default()
+    };
+    let lines = controller
+        .runtime
+        .log(&task, &replica.id, &options, &redaction)
+        .await;
+    let lines = lines.map_err(unread)?.map(|line| match line {
+        Ok(line) => Ok(Bytes::from(format!("{}\n", line.text))),
+        Err(error) => Err(std::io::Error::other(Problem::of(&error).message)),
+    });
+    let body = Body::from_stream(lines);
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
+}
+
+/// The path of a log of the Release. It is named by the UID of the Application, which the Release records as its owner.
+async fn path(
+    controller: &Context,
+    release: &Release,
+    name: &str,
+    target: &Target,
+) -> Result<PathBuf, Failure> {
     let owner = release.owner_references().first().map(|owner| owner.uid.clone());
     let uid = if let Some(uid) = owner {
         uid
@@ -100,8 +166,7 @@ async fn path(controller: &Context, release: &Release, target: &Target) -> Resul
         found.and_then(|app| app.metadata.uid).unwrap_or_default()
     };
     let uid = Path::new(&uid).file_name().unwrap_or_default().to_string_lossy();
-    let name = release.name_any();
-    Ok(logs::path(&controller.log_dir, &target.namespace, &uid, &name))
+    Ok(logs::path(&controller.log_dir, &target.namespace, &uid, name))
 }
 
 /// Whether a job for the Release may still begin or write.

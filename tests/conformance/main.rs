@@ -20,6 +20,8 @@ mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]
 mod crds_rows;
+mod kubernetes;
+mod kubernetes_loop;
 mod manifests;
 mod nixpacks;
 

@@ -13,6 +13,7 @@
 )]
 
 pub mod builder_contract;
+pub mod forge_contract;
 pub mod runtime_contract;
 
 /// The socket of the machine's Docker Engine.

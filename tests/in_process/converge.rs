@@ -209,6 +209,7 @@ impl Simulation {
         }
         Ok(Running {
             replicas: self.containers.clone(),
+            ..Running::default()
         })
     }
 
@@ -313,7 +314,7 @@ impl Simulation {
             Action::Number { number, .. } => {
                 assert!(self.numbers.insert(*number), "number {number} is given twice");
             }
-            Action::Restart { .. } => {}
+            Action::Restart { .. } | Action::RunHook { .. } => {}
             Action::Adopt { release } => {
                 let release = self.release(release);
                 assert!(!release.owned, "a Release with an owner is adopted");

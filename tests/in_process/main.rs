@@ -14,6 +14,7 @@ mod contract;
 mod controller;
 mod converge;
 mod deliveries;
+mod forge_contract;
 mod subresources;
 
 mod builder_contract {

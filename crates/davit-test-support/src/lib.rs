@@ -16,6 +16,7 @@
 
 pub mod buildkitd;
 pub mod clientgo;
+pub mod cluster;
 pub mod docker;
 pub mod engine;
 pub mod git_repo;

@@ -17,6 +17,10 @@ fn dockerfile(plan: &str, variables: &[&str]) -> Result<String, String> {
 
 /// `UPDATE=1` writes the Dockerfiles anew.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Dockerfiles are written anew by request"
+)]
 fn plan_of_each_project_becomes_its_dockerfile() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/builder/nixpacks/testdata");
     let update = std::env::var_os("UPDATE").is_some();

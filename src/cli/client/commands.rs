@@ -69,19 +69,21 @@ pub enum ClientCommand {
   davit clear shop
   davit clear shop --dry-run    # only list them")]
     Clear(Clear),
-    /// Show the output of an Application's containers, or the log of a build.
+    /// Show the output of an Application's containers, or the log of a build or a hook.
     #[command(after_help = "Examples:
   davit logs shop -f                 # all replicas, also later ones
   davit logs shop --tail 20 --since 1h --timestamps
   davit logs shop --previous         # before the last start of each container
-  davit logs shop --build -f         # the build of the newest Release")]
+  davit logs shop --build -f         # the build of the newest Release
+  davit logs shop --hook             # the command that ran before its containers")]
     Logs(Logs),
     /// Connect a forge: create its Secret and its GitProvider.
     #[command(after_help = "Examples:
   davit connect github --organization acme -n platform        # registers an App in a browser
   davit connect github -o yaml -n platform > provider.yaml    # for a GitOps repository
   davit connect gitlab --token-stdin --group acme < token
-  davit connect gitea --url https://git.example.com < token")]
+  davit connect gitea --url https://git.example.com < token
+  davit connect gitlab --client-id ID --client-secret-file secret  # authorises an OAuth application in a browser")]
     Connect(Connect),
     /// List the repositories that a GitProvider reaches.
     #[command(after_help = "Examples:

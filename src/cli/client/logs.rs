@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 30;
 pub async fn logs(args: Logs) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
     let app = cluster.application(&args.application).await?;
-    if args.build {
+    if args.build || args.hook {
         let status = app.status.as_ref();
         let newest = status.and_then(|status| status.release.as_ref()?.latest.clone());
         let Some(release) = args.release.clone().or(newest) else {
@@ -52,10 +52,10 @@ async fn open(
         .map_err(|error| cluster.refused(&error, Access::View)))
 }
 
-/// Copies the log of a build. A followed log that ends early is continued where it ended.
+/// Copies the log of a build or of a hook. A followed log that ends early is continued where it ended.
 async fn build_log(cluster: &Cluster, args: &Logs, release: &str) -> Result<(), Failure> {
     let mut path = subresource::path(&cluster.namespace, "releases", release, "log");
-    let _ = write!(path, "?follow={}", args.follow);
+    let _ = write!(path, "?follow={}&hook={}", args.follow, args.hook);
     if let Some(tail) = args.tail {
         let _ = write!(path, "&tailLines={tail}");
     }

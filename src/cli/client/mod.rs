@@ -2,6 +2,7 @@
 
 mod app_registration;
 pub mod args;
+mod browser;
 mod cancel;
 mod changes;
 pub mod commands;
@@ -17,6 +18,7 @@ mod log_lines;
 mod logs;
 mod lookup;
 mod nearest;
+mod oauth_sign_in;
 mod output;
 mod pick;
 mod release_wait;

@@ -28,7 +28,11 @@ pub async fn wait_for_release(cluster: &Cluster, name: &str, wait: &Wait) -> Res
 
 /// Returns where a Release stands, in a few words.
 pub fn step(status: &ReleaseStatus) -> String {
-    let mut text = format!("{:?}", status.phase);
+    let runs = status
+        .steps
+        .last()
+        .filter(|step| step.name == "PreDeploy" && step.finished_at.is_none());
+    let mut text = runs.map_or_else(|| format!("{:?}", status.phase), |step| step.name.clone());
     if let Some(queue) = &status.queue {
         text.extend([", position ", &queue.position.to_string(), " in the queue"]);
     }

@@ -1,5 +1,7 @@
 //! The arguments of the commands that read subresources, and of `davit connect`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::args::{Connection, Output, application, provider};
@@ -13,10 +15,13 @@ pub struct Logs {
     #[arg(value_name = "APPLICATION", value_parser = application)]
     pub application: String,
     /// Show the log of the newest Release's build.
-    #[arg(long)]
+    #[arg(long, group = "of_release")]
     pub build: bool,
-    /// With --build: show the log of this Release.
-    #[arg(long, value_name = "RELEASE", requires = "build")]
+    /// Show the output of hooks.preDeploy of the newest Release.
+    #[arg(long, group = "of_release")]
+    pub hook: bool,
+    /// With --build or --hook: show the log of this Release.
+    #[arg(long, value_name = "RELEASE", requires = "of_release")]
     pub release: Option<String>,
     /// Continue with what is written from now on, also by replicas that start later.
     #[arg(short, long)]
@@ -25,19 +30,19 @@ pub struct Logs {
     #[arg(long, value_name = "NUMBER")]
     pub tail: Option<u64>,
     /// Show only lines that are not older, such as 30s or 2h.
-    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, conflicts_with = "build")]
+    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, conflicts_with = "of_release")]
     pub since: Option<Duration>,
     /// Begin each line with its time.
-    #[arg(long, conflicts_with = "build")]
+    #[arg(long, conflicts_with = "of_release")]
     pub timestamps: bool,
     /// Show one replica: RELEASE.NUMBER as in the prefix of a line, or the name or ID of a container.
-    #[arg(long, value_name = "REPLICA", conflicts_with = "build")]
+    #[arg(long, value_name = "REPLICA", conflicts_with = "of_release")]
     pub replica: Option<String>,
     /// Show the output from before the last start of each container.
-    #[arg(short, long, conflicts_with_all = ["build", "follow"])]
+    #[arg(short, long, conflicts_with_all = ["of_release", "follow"])]
     pub previous: bool,
     /// Begin each line with the name of its replica. Default: if the Application has several.
-    #[arg(long, conflicts_with = "build")]
+    #[arg(long, conflicts_with = "of_release")]
     pub prefix: bool,
     /// The API server.
     #[command(flatten)]
@@ -68,9 +73,12 @@ pub struct Connect {
     /// The e-mail address of the account, if the token is an API token.
     #[arg(long, value_name = "ADDRESS")]
     pub email: Option<String>,
-    /// Read a token from standard input. A forge without Apps always does.
+    /// Read a token from standard input. A forge without Apps does so unless --client-id is set.
     #[arg(long)]
     pub token_stdin: bool,
+    /// The OAuth application in place of a token.
+    #[command(flatten)]
+    pub oauth: OAuthArgs,
     /// Let Applications of all namespaces use the connection.
     #[arg(long)]
     pub all_namespaces: bool,
@@ -80,6 +88,23 @@ pub struct Connect {
     /// The API server.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// The OAuth application of `davit connect`.
+#[derive(Debug, Args)]
+pub struct OAuthArgs {
+    /// Authorise this OAuth application in a browser, in place of a token: its ID, at Bitbucket the key of the consumer.
+    #[arg(long, value_name = "ID", conflicts_with = "token_stdin")]
+    pub client_id: Option<String>,
+    /// Read the secret of the OAuth application from this file. A public application has none.
+    #[arg(long, value_name = "FILE", requires = "client_id")]
+    pub client_secret_file: Option<PathBuf>,
+    /// Ask for these scopes, separated by spaces. Default: those that reading needs.
+    #[arg(long, value_name = "SCOPES", requires = "client_id")]
+    pub scopes: Option<String>,
+    /// The port of the address that is registered with the OAuth application: `http://127.0.0.1:PORT/callback`.
+    #[arg(long, value_name = "PORT", default_value_t = 8914)]
+    pub callback_port: u16,
 }
 
 /// `davit repos`.

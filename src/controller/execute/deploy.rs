@@ -59,7 +59,7 @@ impl Executor<'_> {
     }
 
     /// Returns the problem without the values of Secrets: engines repeat the command, which may contain them.
-    fn masked(&self, error: &RuntimeError, wanted: &Deployment) -> Problem {
+    pub(super) fn masked(&self, error: &RuntimeError, wanted: &Deployment) -> Problem {
         let given = wanted.spec.env.iter().filter(|variable| variable.confidential);
         let values = self.input.inputs.values.iter();
         let hidden = values.flat_map(|values| &values.confidential);

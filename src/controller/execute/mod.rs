@@ -1,6 +1,7 @@
 //! Executes a plan: one call for each action. What the calls came to is recorded by [`record`].
 
 mod deploy;
+mod hook;
 mod job;
 mod pushed;
 mod release;
@@ -71,6 +72,13 @@ impl<'a> Executor<'a> {
             record(&mut self.records, self.input, action, result, self.now);
             self.report_failures(&open).await;
         }
+        if !plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::RunHook { .. }))
+        {
+            self.remove_hook().await;
+        }
         self.records
     }
 
@@ -101,14 +109,17 @@ impl<'a> Executor<'a> {
             Action::CancelJob => self.ctx.jobs.cancel(self.id),
             Action::HandOver { release, job } => return Ok(self.hand_over(release, job)),
             Action::ForgetJob => self.ctx.jobs.forget(self.id),
+            Action::RunHook { release, overdue } => return self.run_hook(release, *overdue).await,
             Action::Deploy { release, preserve } => {
                 return self.deploy(release.as_deref(), preserve.as_deref()).await;
             }
             Action::Prune { release, image_tag } => self.prune(release, image_tag.as_deref()).await?,
             Action::RemoveContainers { volumes } => {
+                let hook = self.ctx.runtime.remove(&self.id.hook(), false).await;
+                let hook = hook.map_err(|error| Problem::of(&error))?;
                 let removed = self.ctx.runtime.remove(self.id, *volumes).await;
                 return removed
-                    .map(ActionResult::Removed)
+                    .map(|removed| ActionResult::Removed(removed && hook))
                     .map_err(|error| Problem::of(&error));
             }
             Action::Orphan => return self.orphan().await,
@@ -181,8 +192,15 @@ impl<'a> Executor<'a> {
         logs::path(&self.ctx.log_dir, &self.id.namespace, uid, release)
     }
 
+    /// Returns the path of the log of the hook of a Release.
+    fn hook_log_path(&self, release: &str) -> PathBuf {
+        self.log_path(&logs::of_hook(release))
+    }
+
     async fn orphan(&self) -> Result<ActionResult, Problem> {
         let uid = self.input.uid();
+        let left = self.ctx.runtime.orphan(self.id).await;
+        left.map_err(|error| Problem::of(&error))?;
         self.ctx
             .orphans
             .add(uid)

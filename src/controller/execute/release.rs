@@ -136,6 +136,7 @@ impl Executor<'_> {
         }
         // The log may be deleted already.
         let _ = tokio::fs::remove_file(&self.log_path(release)).await;
+        let _ = tokio::fs::remove_file(&self.hook_log_path(release)).await;
         match self
             .releases_api()
             .delete(release, &DeleteParams::default())

@@ -101,6 +101,7 @@ pub fn waits_for(status: &ReleaseStatus) -> Option<Problem> {
     let usual = matches!(
         reason,
         Reason::Pending
+            | Reason::PreDeploy
             | Reason::Queued
             | Reason::Cancelling
             | Reason::ProgressingWithRetry

@@ -6,6 +6,7 @@
 //! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then |
 //! | `+restarted` | appended to a Release whose containers have the mark of the restart |
 //! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` `+of=N` `+ended` | appended to a Release; `+old` began ten minutes ago, `+of` commit N, `+ended` has a container that ran to completion |
+//! | `hook` `+hooking` `+hooked` | the spec of the Releases after it has a hook, which runs or has succeeded |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
 //! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release, `run:old1:…` from before a restart |
@@ -95,6 +96,10 @@ impl Given {
         let policy = |text: &str| serde_json::from_value(json!(text)).unwrap();
         match parts.as_slice() {
             ["policy", name] => spec.concurrency_policy = policy(name),
+            ["hook"] => {
+                let hooks = json!({"preDeploy": {"command": ["migrate"], "timeout": "5m"}});
+                spec.hooks = Some(serde_json::from_value(hooks).unwrap());
+            }
             ["stopped"] => spec.stopped = true,
             ["suspend"] => spec.suspend = true,
             ["deleted"] => self.app.metadata.deletion_timestamp = Some(k8s_time()),
@@ -261,6 +266,12 @@ impl Given {
                 name: "shop-gone".to_owned(),
                 exit_code: 0,
             });
+        }
+        if has("hooking") {
+            release_status::hook_runs(&mut status, began);
+        }
+        if has("hooked") {
+            release_status::hook_ended(&mut status, Some(0), began);
         }
         if has("waits") {
             let failure = failure(Class::Transient, false);
@@ -456,6 +467,7 @@ impl Given {
                 || {
                     Ok(Running {
                         replicas: self.containers.clone(),
+                        ..Running::default()
                     })
                 },
                 Err,

@@ -123,7 +123,7 @@ fn host(names: &Names, deployment: &Deployment, network: String) -> HostConfig {
 fn mounted(names: &Names, deployment: &Deployment, mount: &crate::runtime::Mount) -> Mount {
     let (source, read_only) = match &mount.source {
         MountSource::Volume => (
-            names.volume(&deployment.identity.app, &mount.name),
+            names.volume(&deployment.identity.app.owner(), &mount.name),
             mount.read_only,
         ),
         MountSource::Files { .. } => (names.files(deployment, &mount.name), true),

@@ -36,9 +36,11 @@ pub async fn ensure(docker: &Docker, names: &Names, deployment: &Deployment) -> 
     for mount in &deployment.spec.mounts {
         match &mount.source {
             MountSource::Volume => {
-                let mut labels = names.made(names.app_labels(&deployment.identity.app));
+                // A hook has the volumes of its Application.
+                let owner = deployment.identity.app.owner();
+                let mut labels = names.made(names.app_labels(&owner));
                 labels.insert(labels::ROLE.to_owned(), labels::ROLE_VOLUME.to_owned());
-                let volume = names.volume(&deployment.identity.app, &mount.name);
+                let volume = names.volume(&owner, &mount.name);
                 nobody_elses(docker, names, &volume).await?;
                 create(docker, volume, labels).await?;
             }

@@ -127,7 +127,10 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", json!({"volumes": [{"name": "data", "mountPath": "/data", "volume": {}, "secret": {"name": "s"}}]}), Some("exactly one of volume, configMap, secret")),
         // What comes later.
         ("Application", json!({"routes": [{"host": "shop.example.com"}]}), Some("routes is not in this version")),
-        ("Application", json!({"hooks": {}}), Some("hooks is not in this version")),
+        ("Application", json!({"hooks": {}}), None),
+        ("Application", json!({"hooks": {"preDeploy": {"command": ["migrate"], "timeout": "1h"}}}), None),
+        ("Application", json!({"hooks": {"preDeploy": {"command": []}}}), Some("command")),
+        ("Application", json!({"hooks": {"preDeploy": {"command": ["migrate"], "timeout": "0s"}}}), Some("timeout must be longer than 0s")),
         ("Application", json!({"previews": {"enabled": false}}), Some("previews is not in this version")),
         ("Application", json!({"image": {"repository": "registry.example.com:5000/acme/shop_web"}}), None),
         ("Application", json!({"source": {"git": null, "docker": {"image": "nginx:1"}}, "image": {"repository": "r.example/shop"}}), Some("image does nothing with source.docker")),

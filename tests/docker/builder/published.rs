@@ -4,9 +4,9 @@ use davit::builder::Published;
 
 use super::*;
 
-fn on_top(of: BuildType, site: StaticSite) -> Option<BuildType> {
+fn on_top(of: BuildType, site: StaticSite) -> BuildType {
     let field = "spec.build.static.publishDirectory";
-    Some(BuildType::Published(Box::new(of), Published { field, site }))
+    BuildType::Published(Box::new(of), Published { field, site })
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn site_of_a_dockerfile_is_served_with_its_fields() {
         spa: true,
         ..StaticSite::default()
     };
-    request.build_type = on_top(dockerfile(), site.clone());
+    request.build_type = Some(on_top(dockerfile(), site.clone()));
     let image = harness.built(&request).await;
     assert_eq!(image.builder, "dockerfile");
     let served = Served::new(&image.id);
@@ -46,7 +46,7 @@ async fn site_of_a_dockerfile_is_served_with_its_fields() {
     assert_eq!((route.status, route.body.as_str()), (200, "built"));
 
     // A target stage, and an image of one's own.
-    request.build_type = on_top(
+    request.build_type = Some(on_top(
         BuildType::Dockerfile(Dockerfile {
             target: Some("tools".to_owned()),
             ..Dockerfile::default()
@@ -57,17 +57,17 @@ async fn site_of_a_dockerfile_is_served_with_its_fields() {
             image_path: Some("/srv/etc".to_owned()),
             spa: false,
         },
-    );
+    ));
     let image = harness.built(&request).await;
     assert!(prints(&image.id, &["cat", "/srv/etc/passwd"]).contains("root"));
 
-    request.build_type = on_top(
+    request.build_type = Some(on_top(
         dockerfile(),
         StaticSite {
             publish_directory: "/nope".to_owned(),
             ..site.clone()
         },
-    );
+    ));
     let error = harness.build(&request).await.unwrap_err();
     assert_eq!(
         error.reason(),
@@ -75,13 +75,13 @@ async fn site_of_a_dockerfile_is_served_with_its_fields() {
         "{error}\n{}",
         harness.text()
     );
-    request.build_type = on_top(
+    request.build_type = Some(on_top(
         dockerfile(),
         StaticSite {
             publish_directory: "/out/../etc".to_owned(),
             ..site
         },
-    );
+    ));
     assert_eq!(
         harness.build(&request).await.unwrap_err().reason(),
         Reason::NotSupported

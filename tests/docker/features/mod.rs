@@ -7,6 +7,7 @@
     reason = "a test tells one story from its beginning to its end"
 )]
 
+mod hooks;
 mod log_redaction;
 mod logs;
 mod monitoring;

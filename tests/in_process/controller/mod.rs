@@ -10,7 +10,9 @@
 mod crashes;
 mod drift;
 mod failures;
+mod forges;
 pub mod harness;
+mod hooks;
 mod lifecycle;
 mod redaction;
 mod registries;
