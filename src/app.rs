@@ -21,11 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
-<<<<<<< HEAD
-use crate::builder::{BuilderOptions, Daemon, DockerBuilder, Place, TlsFiles};
-=======
-use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder, Place};
->>>>>>> main
+use crate::builder::{Builder, BuilderOptions, Daemon, DockerBuilder, NoBuilder, Place, TlsFiles};
 use crate::cli::args::RuntimeKind;
 use crate::cli::buildkit_host::needs_tls;
 use crate::config::{Config, update_private, write_private};
@@ -313,15 +309,10 @@ async fn work(
     let tools = Tools {
         forges: forges(config),
         git: Arc::new(git),
-<<<<<<< HEAD
-        builder: Arc::new(builder),
-        cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
-        docker: Some(docker),
-=======
         builder,
+        cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
         docker: has_engine.then_some(docker),
         registries,
->>>>>>> main
         work_dir,
     };
     controller_loop(config, &installation, client, stop, monitoring, runtime, tools).await;
