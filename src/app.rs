@@ -250,6 +250,11 @@ async fn work(
     // In a cluster an engine only builds.
     let in_cluster = config.runtime == RuntimeKind::Kubernetes;
     let has_engine = !in_cluster || config.docker_host.is_some();
+    if !has_engine && config.buildkit_host.is_some() {
+        anyhow::bail!(
+            "--buildkit-host needs a Docker Engine, which takes the images from buildkitd and pushes them: set --docker-host"
+        );
+    }
     let docker = host.client()?;
     if has_engine {
         tokio::spawn(

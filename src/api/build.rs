@@ -77,7 +77,7 @@ pub struct Build {
     /// The longest a build may take, fetching included. Default 30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// Refused: BuildKit limits no single build. Limit the engine or buildkitd as a whole, and the number of builds with `--max-builds`.
+    /// Not in this version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub resources: Option<Resources>,
