@@ -1,5 +1,6 @@
 //! Wires everything; the only file that imports all modules.
 
+mod build_host;
 pub mod leader;
 mod monitoring;
 
@@ -19,11 +20,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::build_host::{daemon, place};
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
-use crate::builder::{Builder, BuilderOptions, Daemon, DockerBuilder, NoBuilder, Place, TlsFiles};
+use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder};
 use crate::cli::args::RuntimeKind;
-use crate::cli::buildkit_host::needs_tls;
 use crate::config::{Config, update_private, write_private};
 use crate::controller::build_cache::BuildCache;
 use crate::controller::commit_statuses::CommitStatuses;
@@ -250,11 +251,6 @@ async fn work(
     // In a cluster an engine only builds.
     let in_cluster = config.runtime == RuntimeKind::Kubernetes;
     let has_engine = !in_cluster || config.docker_host.is_some();
-    if !has_engine && config.buildkit_host.is_some() {
-        anyhow::bail!(
-            "--buildkit-host needs a Docker Engine, which takes the images from buildkitd and pushes them: set --docker-host"
-        );
-    }
     let docker = host.client()?;
     if has_engine {
         tokio::spawn(
@@ -293,7 +289,7 @@ async fn work(
         registries: RegistryOptions {
             plain_http: config.insecure_registries.clone(),
         },
-        buildkit: daemon(config, host)?,
+        buildkit: daemon(config, host, has_engine)?,
         ..BuilderOptions::at(place(host), &config.instance)
     };
     for (planner, program) in [
@@ -345,35 +341,6 @@ async fn report_engine(docker: Docker, host: String) {
     }
     if is_away {
         tracing::info!("the Docker Engine at {host} answers");
-    }
-}
-
-/// The BuildKit that builds: by default that of the engine.
-fn daemon(config: &Config, host: &Host) -> anyhow::Result<Daemon> {
-    let Some(address) = &config.buildkit_host else {
-        return Ok(Daemon::Engine(place(host)));
-    };
-    if needs_tls(address) && config.buildkit_tls.is_none() {
-        anyhow::bail!(
-            "--buildkit-host {address} is reached over a network, where everybody could build: set --buildkit-ca, \
-             --buildkit-cert and --buildkit-key"
-        );
-    }
-    let place = match address.split_once("://") {
-        Some(("unix", path)) => Place::Socket(path.into()),
-        Some((_, address)) => Place::Address(address.to_owned()),
-        None => Place::Address(address.clone()),
-    };
-    let tls = config.buildkit_tls.clone();
-    let tls = tls.map(|[ca, certificate, key]| TlsFiles { ca, certificate, key });
-    Ok(Daemon::Buildkitd { place, tls })
-}
-
-/// Builds go where containers run.
-fn place(host: &Host) -> Place {
-    match host {
-        Host::Socket(path) => Place::Socket(path.clone()),
-        Host::Address(address) => Place::Address(address.clone()),
     }
 }
 
