@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::args;
+use crate::cli::proxy_args::Proxy;
 use crate::redact::Secret;
 
 pub use client::{https_proxy, kubeconfig_files, wants_color};
@@ -21,7 +22,7 @@ const DEFAULT_INSTANCE: &str = "davit";
 const DIRECTORIES: [&str; 3] = ["cache", "work", "logs"];
 
 /// What else there may be in a data directory that is Davit's alone; `lost+found` where it is a disk of its own.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "apiserver",
     "digest.key",
     "instance",
@@ -29,6 +30,7 @@ const OWN: [&str; 8] = [
     "lock",
     "lost+found",
     "orphans",
+    "proxy",
     "pulls",
 ];
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub buildkit_host: Option<String>,
     /// The files of its TLS: authority, certificate and key.
     pub buildkit_tls: Option<[PathBuf; 3]>,
+    /// The reverse proxy.
+    pub proxy: Proxy,
     /// The railpack program; `None` to look it up.
     pub railpack: Option<PathBuf>,
     /// The nixpacks program; `None` to look it up.
@@ -163,6 +167,7 @@ impl Config {
             buildkit_ca,
             buildkit_cert,
             buildkit_key,
+            proxy,
             railpack,
             nixpacks,
             allow_local_sources,
@@ -232,6 +237,7 @@ impl Config {
                 (Some(ca), Some(certificate), Some(key)) => Some([ca, certificate, key]),
                 _ => None,
             },
+            proxy,
             railpack,
             nixpacks,
             allow_local_sources,

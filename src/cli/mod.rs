@@ -6,6 +6,7 @@ pub mod buildkit_host;
 mod client;
 mod crds;
 mod failure;
+pub mod proxy_args;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

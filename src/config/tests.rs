@@ -27,6 +27,7 @@ fn args(dir: &Path) -> args::Controller {
         buildkit_ca: None,
         buildkit_cert: None,
         buildkit_key: None,
+        proxy: Proxy::default(),
         railpack: None,
         nixpacks: None,
         allow_local_sources: false,

@@ -24,6 +24,7 @@ mod kubernetes;
 mod kubernetes_loop;
 mod manifests;
 mod nixpacks;
+mod routes;
 
 use std::time::Duration;
 
