@@ -16,6 +16,8 @@ mod common;
 #[path = "../tests/in_process/controller/harness.rs"]
 mod harness;
 
+#[path = "figures/builds.rs"]
+mod builds;
 #[path = "figures/deliveries.rs"]
 mod deliveries;
 
@@ -45,6 +47,7 @@ fn main() {
         ("pass", pass),
         ("idle", idle),
         ("deliveries", deliveries::deliveries),
+        ("builds", builds::builds),
     ] {
         if wanted.is_empty() || wanted.iter().any(|it| it == name) {
             bench();

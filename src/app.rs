@@ -1,5 +1,6 @@
 //! Wires everything; the only file that imports all modules.
 
+mod build_host;
 pub mod leader;
 mod monitoring;
 mod outbound;
@@ -20,13 +21,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::build_host::{daemon, place};
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
 use self::outbound::{forges, proxy_environment};
 pub use self::routing::{Routing, routing};
-use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder, Place};
+use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
+use crate::controller::build_cache::BuildCache;
 use crate::controller::commit_statuses::CommitStatuses;
 use crate::controller::context::Context;
 use crate::controller::hooks::Hooks;
@@ -296,6 +299,7 @@ async fn work(
         registries: RegistryOptions {
             plain_http: config.insecure_registries.clone(),
         },
+        buildkit: daemon(config, host, has_engine)?,
         ..BuilderOptions::at(place(host), &config.instance)
     };
     for (planner, program) in [
@@ -317,6 +321,7 @@ async fn work(
         forges: forges(config),
         git: Arc::new(git),
         builder,
+        cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
         docker: has_engine.then_some(docker),
         registries,
         work_dir,
@@ -356,14 +361,6 @@ async fn report_engine(docker: Docker, host: String) {
     }
     if is_away {
         tracing::info!("the Docker Engine at {host} answers");
-    }
-}
-
-/// Builds go where containers run.
-fn place(host: &Host) -> Place {
-    match host {
-        Host::Socket(path) => Place::Socket(path.clone()),
-        Host::Address(address) => Place::Address(address.clone()),
     }
 }
 

@@ -73,6 +73,12 @@ pub struct Config {
     pub registry_config: Option<PathBuf>,
     /// The registries where images are deleted over plain HTTP.
     pub insecure_registries: Vec<String>,
+    /// The bound of the build cache, in bytes.
+    pub build_cache: Option<u64>,
+    /// The buildkitd that builds; `None` for the BuildKit in the engine.
+    pub buildkit_host: Option<String>,
+    /// The files of its TLS: authority, certificate and key.
+    pub buildkit_tls: Option<[PathBuf; 3]>,
     /// The reverse proxy.
     pub proxy: Proxy,
     /// The railpack program; `None` to look it up.
@@ -159,6 +165,11 @@ impl Config {
             registry,
             registry_config,
             insecure_registry,
+            build_cache,
+            buildkit_host,
+            buildkit_ca,
+            buildkit_cert,
+            buildkit_key,
             proxy,
             railpack,
             nixpacks,
@@ -224,6 +235,12 @@ impl Config {
             registry,
             registry_config,
             insecure_registries: insecure_registry,
+            build_cache: build_cache.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
+            buildkit_host,
+            buildkit_tls: match (buildkit_ca, buildkit_cert, buildkit_key) {
+                (Some(ca), Some(certificate), Some(key)) => Some([ca, certificate, key]),
+                _ => None,
+            },
             proxy,
             railpack,
             nixpacks,

@@ -61,6 +61,7 @@ pub struct Metrics {
     releases: Family<OutcomeLabels, Counter>,
     release_duration: Family<PhaseLabel, Histogram>,
     deliveries: Family<DeliveryLabel, Counter>,
+    build_cache: Gauge,
     registry: Arc<Mutex<Registry>>,
 }
 
@@ -79,6 +80,7 @@ impl Default for Metrics {
                 Histogram::new(exponential_buckets(0.5, 2.0, 13))
             }),
             deliveries: Family::default(),
+            build_cache: Gauge::default(),
         };
         metrics.register(&mut metrics.registry.lock());
         metrics
@@ -145,6 +147,11 @@ impl Metrics {
             "Deliveries of webhooks that arrived, by result",
             self.deliveries.clone(),
         );
+        registry.register(
+            "davit_build_cache_bytes",
+            "Size of the build cache after the last build; 0 before it",
+            self.build_cache.clone(),
+        );
     }
 
     /// Counts a reconcile of an object of this kind, which runs until the value is dropped.
@@ -172,6 +179,11 @@ impl Metrics {
             reason: reason.to_string(),
         };
         self.events.get_or_create(&labels).inc();
+    }
+
+    /// Records the size of the build cache, in bytes.
+    pub fn build_cache(&self, bytes: u64) {
+        self.build_cache.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Counts a delivery of a webhook.

@@ -25,7 +25,7 @@ use super::values::{Duration, LocalRef, is_false};
     validation = Rule::new("!has(self.pullSecretRef) || !has(self.static) || has(self.static.image) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks)")
         .message("pullSecretRef does nothing with static without image, which pulls nothing: leave it out").reason(Reason::FieldValueForbidden).field_path(".pullSecretRef"),
     validation = Rule::new("!has(self.resources)")
-        .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
+        .message("resources is not supported: BuildKit limits no single build: limit the engine or buildkitd as a whole, and the number of builds with --max-builds").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.envFile) || !self.envFile || !has(self.static) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks)")
         .message("envFile does nothing with static, which runs no build steps: leave it out").reason(Reason::FieldValueForbidden).field_path(".envFile"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")

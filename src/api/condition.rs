@@ -130,6 +130,9 @@ reasons! {
     // The specification.
     InvalidSpec = "A field of the spec has a value that cannot work.",
     NotSupported = "A field asks for something that this version of Davit does not do yet.",
+    BuildOutOfMemory = "A step of the build was killed, as the kernel does when the memory runs out.",
+    BuildkitUnavailable = "The buildkitd of --buildkit-host does not answer, or is not the right one.",
+    BuildkitUnsuitable = "The BuildKit that builds lacks what every build needs.",
     Deprecated = "The spec uses something that works and that its makers no longer develop.",
     InvalidEnvName = "Keys of a Secret or ConfigMap in spec.envFrom are skipped, because they are not names of environment variables.",
     InvalidQuantity = "A quantity of cpu or memory cannot be read or is out of range.",

@@ -242,6 +242,13 @@ pub trait Builder: Send + Sync {
     /// Deletes a pushed image (`repository:tag@digest`) from its registry, with all of its tags.
     async fn delete_pushed(&self, image: &str, access: &RegistryAccess) -> Result<Deleted, BuildError>;
 
+    /// Removes what was not used for the longest time from the cache of builds until `keep` bytes are left, if there is a bound, and
+    /// returns the size of what is left.
+    async fn trim_cache(&self, keep: Option<u64>) -> Result<u64, BuildError>;
+
+    /// Removes the cache directories of an Application's builds.
+    async fn free_cache(&self, app: &AppId) -> Result<(), BuildError>;
+
     /// Gives an image that Davit pulled, for this or another Application, a tag of this installation, by which it is found and
     /// removed like a built image. Returns false if the image does not exist or was on the engine before any pull by Davit:
     /// such an image is not changed.

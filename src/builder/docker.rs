@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::buildkit::{BuildKit, BuildOptions, Place, shared_key};
+use super::buildkit::{BuildKit, BuildOptions, Control, Daemon, Place, UsageRecord, shared_key};
 use super::contract::{BuildRequest, BuildType, Builder, BuilderDetails, BuiltImage, Export};
 use super::error::BuildError;
 use super::image_ownership::Owner;
 use super::paths::Root;
-use super::planned::{APP, IMAGE};
+use super::planned::{self, APP, IMAGE};
 use super::planner::Planner;
 use super::{buildpacks, detect, dockerfile, images, labels, nixpacks, railpack, static_site};
 use crate::api;
@@ -26,8 +26,8 @@ use crate::redact::Secret;
 /// Settings of a [`DockerBuilder`].
 #[derive(Clone, Debug)]
 pub struct BuilderOptions {
-    /// Where the engine is.
-    pub engine: Place,
+    /// The BuildKit that builds. By default the one in the engine.
+    pub buildkit: Daemon,
     /// The name of this Davit among those that share the engine: only images with it are seen.
     pub instance: String,
     /// What sets it apart from another one of that name: only its own images are found and removed. Empty by default.
@@ -51,7 +51,7 @@ impl BuilderOptions {
     /// For an engine anywhere.
     pub fn at(engine: Place, instance: impl Into<String>) -> Self {
         Self {
-            engine,
+            buildkit: Daemon::Engine(engine),
             instance: instance.into(),
             installation: String::new(),
             registries: RegistryOptions::default(),
@@ -82,7 +82,7 @@ impl DockerBuilder {
     /// Builds with `docker`, which is connected to the engine at `options.engine`.
     pub fn new(docker: Docker, options: BuilderOptions) -> Self {
         Self {
-            buildkit: BuildKit::new(docker.clone(), options.engine.clone()),
+            buildkit: BuildKit::new(docker.clone(), options.buildkit.clone()),
             docker,
             options,
         }
@@ -285,6 +285,27 @@ impl Builder for DockerBuilder {
         images::of(&self.docker, self.options.owner(), app).await
     }
 
+    async fn trim_cache(&self, keep: Option<u64>) -> Result<u64, BuildError> {
+        let control = Control::open(&self.options.buildkit).await?;
+        if let Some(keep) = keep {
+            control.prune(Vec::new(), keep).await?;
+        }
+        Ok(size(&control.cache().await?))
+    }
+
+    async fn free_cache(&self, app: &AppId) -> Result<(), BuildError> {
+        let control = Control::open(&self.options.buildkit).await?;
+        let mark = planned::cache_mark(&self.options.key, app);
+        // By their ids: BuildKit compares no description when it prunes.
+        let records = control.cache().await?;
+        let its = records.iter().filter(|record| record.description.contains(&mark));
+        let ids: Vec<String> = its.map(|record| format!("id=={}", record.id)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        control.prune(ids, 0).await
+    }
+
     async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {
         images::adopt(&self.docker, image, tag, pulled).await
     }
@@ -292,6 +313,13 @@ impl Builder for DockerBuilder {
     async fn remove(&self, tag: &str) -> Result<(), BuildError> {
         images::remove(&self.docker, self.options.owner(), tag).await
     }
+}
+
+/// The bytes of a cache, without those that images have too.
+fn size(records: &[UsageRecord]) -> u64 {
+    let own = records.iter().filter(|record| !record.shared);
+    own.map(|record| u64::try_from(record.size).unwrap_or_default())
+        .sum()
 }
 
 /// What a planner used, with the reason of its choice in front of what it found.

@@ -129,6 +129,20 @@ pub enum BuildError {
     /// No space.
     #[error("the build failed: no space left on the engine's disk")]
     DiskFull,
+    /// A step was killed.
+    #[error(
+        "the build failed: {step} was killed, as the kernel does when the memory runs out (exit code 137)"
+    )]
+    OutOfMemory {
+        /// The step.
+        step: String,
+    },
+    /// buildkitd does not answer.
+    #[error("buildkitd cannot be reached: {0}")]
+    BuildkitUnavailable(String),
+    /// The BuildKit cannot do what every build needs.
+    #[error("BuildKit cannot build: {0}")]
+    BuildkitUnsuitable(String),
     /// The engine does not answer.
     #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
@@ -170,6 +184,8 @@ impl Explain for BuildError {
             | Self::ControlFile { .. }
             | Self::Failed(_)
             | Self::Exit { .. }
+            | Self::OutOfMemory { .. }
+            | Self::BuildkitUnsuitable(_)
             | Self::NoBuildpack { .. }
             | Self::ProgramMissing { .. }
             | Self::Misplaced { .. }
@@ -184,6 +200,7 @@ impl Explain for BuildError {
             | Self::Temporary(_)
             | Self::DiskFull
             | Self::EngineUnavailable(_)
+            | Self::BuildkitUnavailable(_)
             | Self::Engine(_)
             | Self::Io(_) => Class::Transient,
         }
@@ -210,6 +227,9 @@ impl Explain for BuildError {
             Self::Timeout(_) => Reason::BuildTimeout,
             Self::Cancelled => Reason::Cancelled,
             Self::DiskFull => Reason::DiskFull,
+            Self::OutOfMemory { .. } => Reason::BuildOutOfMemory,
+            Self::BuildkitUnsuitable(_) => Reason::BuildkitUnsuitable,
+            Self::BuildkitUnavailable(_) => Reason::BuildkitUnavailable,
             Self::EngineUnavailable(_) => Reason::EngineUnavailable,
             Self::Engine(_) | Self::Io(_) => Reason::EngineFailed,
         }
@@ -254,6 +274,15 @@ impl Explain for BuildError {
             }
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
+            Self::OutOfMemory { .. } => Some(
+                "give the machine that builds more memory, run fewer builds at once with --max-builds, or make the step use less".to_owned(),
+            ),
+            Self::BuildkitUnavailable(_) => Some(
+                "start buildkitd, or correct --buildkit-host, --buildkit-ca, --buildkit-cert and --buildkit-key; Davit tries again".to_owned(),
+            ),
+            Self::BuildkitUnsuitable(_) => Some(
+                "use a Docker Engine from 20.10 on, or name a buildkitd with a worker in --buildkit-host".to_owned(),
+            ),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::RegistryUnreachable(_)
             | Self::Temporary(_)

@@ -26,6 +26,8 @@ struct State {
     push_failures: VecDeque<BuildError>,
     failures: VecDeque<BuildError>,
     built: Vec<String>,
+    trimmed: Vec<Option<u64>>,
+    freed: Vec<AppId>,
     registries: RegistryLogins,
     active: usize,
     most: usize,
@@ -103,6 +105,16 @@ impl FakeBuilder {
     /// The Releases that something was built for, in this order, those that failed too.
     pub fn built(&self) -> Vec<String> {
         self.state.lock().built.clone()
+    }
+
+    /// The bounds with which the cache was trimmed.
+    pub fn trimmed(&self) -> Vec<Option<u64>> {
+        self.state.lock().trimmed.clone()
+    }
+
+    /// The Applications whose caches were freed.
+    pub fn freed(&self) -> Vec<AppId> {
+        self.state.lock().freed.clone()
     }
 
     /// The credentials for base images that the last build got.
@@ -191,6 +203,18 @@ impl Builder for FakeBuilder {
             .images
             .insert(request.tag.clone(), (request.app.clone(), image.clone()));
         Ok(image)
+    }
+
+    async fn trim_cache(&self, keep: Option<u64>) -> Result<u64, BuildError> {
+        let mut state = self.state.lock();
+        let size = u64::try_from(state.built.len()).unwrap_or_default() * 1000;
+        state.trimmed.push(keep);
+        Ok(keep.map_or(size, |keep| keep.min(size)))
+    }
+
+    async fn free_cache(&self, app: &AppId) -> Result<(), BuildError> {
+        self.state.lock().freed.push(app.clone());
+        Ok(())
     }
 
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError> {

@@ -54,6 +54,14 @@ impl Builder for NoBuilder {
         Ok(Deleted::NotAllowed)
     }
 
+    async fn trim_cache(&self, _: Option<u64>) -> Result<u64, BuildError> {
+        Ok(0)
+    }
+
+    async fn free_cache(&self, _: &AppId) -> Result<(), BuildError> {
+        Ok(())
+    }
+
     async fn adopt(&self, _: &str, _: &str, _: bool) -> Result<bool, BuildError> {
         Ok(false)
     }

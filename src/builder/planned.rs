@@ -14,6 +14,7 @@ use super::keyed::keyed;
 use super::paths::Root;
 use super::words::is_name;
 use crate::api::Reason;
+use crate::model::AppId;
 use crate::redact::Secret;
 
 /// The stage of the image in every generated Dockerfile.
@@ -30,6 +31,8 @@ pub struct Variables {
     pub hash: String,
     /// Begins the id of every cache mount. A build with this id can use the cache, so it must not be guessable.
     pub cache_key: String,
+    /// Is in the text of every command with a cache mount: by it the caches of an Application are found.
+    pub cache_mark: String,
 }
 
 impl Variables {
@@ -44,6 +47,7 @@ impl Variables {
         Self {
             hash: keyed(key, "secrets", &parts.collect::<Vec<_>>()),
             cache_key: keyed(key, "cache", &app.map(str::as_bytes)),
+            cache_mark: cache_mark(key, &request.app),
             values,
         }
     }
@@ -73,6 +77,13 @@ pub fn exported<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(String,
         );
     }
     Ok((mounts, script))
+}
+
+/// The mark of an Application's caches. BuildKit describes a cache directory by the command that made it, and removes it by this.
+pub fn cache_mark(key: &Secret, app: &AppId) -> String {
+    let parts = [&*app.namespace, &*app.name];
+    let digest = keyed(key, "cache mark", &parts.map(str::as_bytes));
+    format!("davit-cache-{}", digest.get(..24).unwrap_or_default())
 }
 
 /// The mount of a cache directory.

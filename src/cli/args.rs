@@ -169,6 +169,33 @@ pub struct Controller {
         value_delimiter = ','
     )]
     pub insecure_registry: Vec<String>,
+    /// The most that the build cache may use, in MiB; what was not used for the longest time is removed after a build. The cache is that of
+    /// the whole BuildKit, also of builds that others run there. Default: no bound of Davit's.
+    #[arg(long, env = "DAVIT_BUILD_CACHE", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub build_cache: Option<u64>,
+    /// The buildkitd that builds: unix:///path, or tcp://host:port with --buildkit-ca, --buildkit-cert and --buildkit-key. Default: the
+    /// BuildKit in the Docker Engine.
+    #[arg(long, env = "DAVIT_BUILDKIT_HOST", value_name = "URL", value_parser = super::buildkit_host::buildkit_host)]
+    pub buildkit_host: Option<String>,
+    /// The certificate authority of the buildkitd at --buildkit-host, in PEM.
+    #[arg(long, env = "DAVIT_BUILDKIT_CA", value_name = "FILE", requires_all = ["buildkit_host", "buildkit_cert"])]
+    pub buildkit_ca: Option<PathBuf>,
+    /// Davit's certificate for that buildkitd, in PEM.
+    #[arg(
+        long,
+        env = "DAVIT_BUILDKIT_CERT",
+        value_name = "FILE",
+        requires = "buildkit_key"
+    )]
+    pub buildkit_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    #[arg(
+        long,
+        env = "DAVIT_BUILDKIT_KEY",
+        value_name = "FILE",
+        requires = "buildkit_ca"
+    )]
+    pub buildkit_key: Option<PathBuf>,
     /// The reverse proxy.
     #[command(flatten)]
     pub proxy: Proxy,

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod backup;
+pub mod buildkit_host;
 mod client;
 mod crds;
 mod failure;

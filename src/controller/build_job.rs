@@ -108,7 +108,9 @@ impl BuildWork {
         let built_at = Timestamp::now();
         self.request.root = checkout.root();
         let commit = Some((checkout.message.clone(), checkout.author.clone()));
-        let mut image = match tools.builder.build(&self.request, &log, &cancel).await {
+        let built = tools.builder.build(&self.request, &log, &cancel).await;
+        tools.cache.build_ended(&tools.builder);
+        let mut image = match built {
             Ok(image) => image,
             Err(error) => {
                 let error = error.with_source_path(self.fields.path);

@@ -1,6 +1,7 @@
 //! The controller: reconciles Applications and GitProviders.
 
 pub mod application;
+pub mod build_cache;
 pub mod build_job;
 pub mod commit_statuses;
 pub mod context;

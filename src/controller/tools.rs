@@ -8,6 +8,8 @@ use crate::forge::Forges;
 use crate::image;
 use crate::source::Git;
 
+use super::build_cache::BuildCache;
+
 /// What jobs and look-ups need.
 #[derive(Clone)]
 pub struct Tools {
@@ -17,6 +19,8 @@ pub struct Tools {
     pub git: Arc<Git>,
     /// Builds images.
     pub builder: Arc<dyn Builder>,
+    /// Keeps the cache of builds within its bound.
+    pub cache: BuildCache,
     /// Pulls images; `None` without a Docker Engine.
     pub docker: Option<image::Docker>,
     /// How registries are asked where nodes pull the images; `None` if the engine looks images up and pulls them.

@@ -11,6 +11,7 @@
 )]
 
 mod aggregation;
+mod buildkitd;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../contract/mod.rs"]

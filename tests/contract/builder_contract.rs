@@ -8,7 +8,9 @@ use std::time::Duration;
 use bollard::Docker;
 use davit::api::Reason;
 use davit::builder::fake::FakeBuilder;
-use davit::builder::{BuildRequest, Builder, BuilderDetails, BuilderOptions, BuiltImage, DockerBuilder};
+use davit::builder::{
+    BuildRequest, Builder, BuilderDetails, BuilderOptions, BuiltImage, Daemon, DockerBuilder, Place, TlsFiles,
+};
 use davit::error::Explain as _;
 use davit::image::RegistryLogins;
 use davit::job_log::JobLog;
@@ -16,6 +18,7 @@ use davit::model::AppId;
 use davit::redact::Masker;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::buildkitd::Buildkitd;
 use crate::common::docker::DockerScope;
 use crate::common::{unique, wait_for};
 use crate::contract::SOCKET;
@@ -26,6 +29,7 @@ pub struct Harness {
     log: PathBuf,
     namespace: String,
     _scope: Option<DockerScope>,
+    _buildkitd: Option<Buildkitd>,
 }
 
 impl Harness {
@@ -38,6 +42,7 @@ impl Harness {
             source,
             namespace: namespace.to_owned(),
             _scope: scope,
+            _buildkitd: None,
         }
     }
 
@@ -52,6 +57,27 @@ impl Harness {
         let namespace = scope.namespace.clone();
         let builder = Arc::new(DockerBuilder::new(docker, options));
         Self::new(builder, &namespace, Some(scope))
+    }
+
+    /// A buildkitd over TCP with mutual TLS.
+    pub fn buildkitd(test: &str) -> Self {
+        let (scope, buildkitd) = (DockerScope::new(test), Buildkitd::start());
+        let mut options = BuilderOptions::new(SOCKET, unique("promises"));
+        options.buildkit = Daemon::Buildkitd {
+            place: Place::Address(buildkitd.address.clone()),
+            tls: Some(TlsFiles {
+                ca: buildkitd.ca.clone(),
+                certificate: buildkitd.certificate.clone(),
+                key: buildkitd.key.clone(),
+            }),
+        };
+        let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
+        let namespace = scope.namespace.clone();
+        let builder = Arc::new(DockerBuilder::new(docker, options));
+        Self {
+            _buildkitd: Some(buildkitd),
+            ..Self::new(builder, &namespace, Some(scope))
+        }
     }
 
     fn request(&self, lines: &str) -> BuildRequest {

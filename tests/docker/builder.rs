@@ -31,6 +31,7 @@ use crate::common::{http, in_own_process, run, try_run, unique, wait_for};
 use crate::contract::SOCKET;
 
 mod buildpacks;
+mod limits;
 mod nixpacks;
 mod owners;
 mod planner;

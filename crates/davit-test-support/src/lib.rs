@@ -14,6 +14,7 @@
 )]
 #![allow(clippy::print_stderr, reason = "a harness reports what it cannot clean up")]
 
+pub mod buildkitd;
 pub mod clientgo;
 pub mod cluster;
 pub mod docker;

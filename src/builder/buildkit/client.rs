@@ -1,47 +1,51 @@
-//! A build from its request to its end. A build that is stopped has ended in the engine too.
+//! A build from its request to its end. A build that is stopped has ended in BuildKit too.
 
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use bollard::Docker;
-use tokio::time::{sleep, sleep_until, timeout};
+use bollard::moby::buildkit::v1::{SolveRequest as Solve, StatusRequest};
+use bollard::query_parameters::ImportImageOptionsBuilder;
+use futures::StreamExt as _;
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::engine_http::{Place, Wire};
+use super::control::{Control, is_lost};
+use super::daemon::Daemon;
 use super::errors::{classify, engine};
-use super::options::{BuildOptions, SolveRequest, query};
+use super::filesend::Receiver;
+use super::options::{BuildOptions, Output, SolveRequest, attributes};
 use super::progress::Progress;
 use super::session::{Session, SessionContent};
-use super::stream::read;
 use crate::builder::error::BuildError;
 use crate::job_log::JobLog;
 
-/// How long the engine may take to stop a build before its connection is simply closed.
+/// How long BuildKit may take to stop a build before its connection is simply closed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// How long reports may still come after a build has ended.
+const REPORTS_WITHIN: Duration = Duration::from_secs(3);
+/// The most that a build may send in files, in bytes.
+const LARGEST: usize = 16 << 20;
 /// In how many lines at the end of its log a step that failed says why.
 const LAST_LINES: usize = 8;
-/// The pause between two requests to stop.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The BuildKit of a Docker Engine.
+/// A BuildKit, and the engine that gets its images.
 #[derive(Debug)]
 pub struct BuildKit {
     docker: Docker,
-    wire: Wire,
+    daemon: Daemon,
 }
 
 impl BuildKit {
-    /// The BuildKit of the engine at `place`, which `docker` is connected to too.
-    pub fn new(docker: Docker, place: Place) -> Self {
-        Self {
-            docker,
-            wire: Wire::new(place),
-        }
+    /// The BuildKit `daemon`; `docker` is connected to the engine.
+    pub fn new(docker: Docker, daemon: Daemon) -> Self {
+        Self { docker, daemon }
     }
 
-    /// Builds, and when it must not go on, returns only after the engine has stopped.
+    /// Builds, and when it must not go on, returns only after BuildKit has stopped.
     pub async fn run(
         &self,
         request: SolveRequest,
@@ -52,8 +56,8 @@ impl BuildKit {
         if cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
-        let build_id = Uuid::new_v4().simple().to_string();
-        let mut work = pin!(self.solve(request, options, &build_id, log));
+        let stop = CancellationToken::new();
+        let mut work = pin!(self.build(request, options, log, &stop));
         let why = tokio::select! {
             biased;
             () = cancel.cancelled() => BuildError::Cancelled,
@@ -65,52 +69,57 @@ impl BuildKit {
         } else {
             "stop: the time is over"
         });
-        let path = format!("/build/cancel?id={build_id}");
-        // Asked for more than once, because the engine does not know the id yet while a build begins.
-        let stopped = timeout(STOP_WITHIN, async {
-            loop {
-                let mut ask = pin!(async {
-                    // An engine that does not answer has nothing to stop; what counts is that the work ends.
-                    let _ = timeout(STOP_WITHIN, self.wire.post(&path, &[])).await;
-                    sleep(ASK_AGAIN).await;
-                });
-                tokio::select! {
-                    _ = &mut work => return,
-                    () = &mut ask => {}
-                }
-            }
-        });
-        if stopped.await.is_err() {
-            log.write("the engine did not say that it has stopped; its connection is closed");
+        stop.cancel();
+        if timeout(STOP_WITHIN, work).await.is_err() {
+            log.write("BuildKit did not say that it has stopped; its connection is closed");
         }
         Err(why)
     }
 
-    /// One build, to its end. Dropped before, it makes the engine stop.
-    async fn solve(
+    /// One build, to its end.
+    async fn build(
         &self,
         request: SolveRequest,
         options: &BuildOptions<'_>,
-        build_id: &str,
         log: &JobLog,
+        stop: &CancellationToken,
     ) -> Result<Option<Vec<u8>>, BuildError> {
-        let query = query(&request, options, build_id)?;
+        let frontend_attrs = attributes(&request, options)?;
         let registries = options.registries.for_build(&request.images);
         let registries = registries.map_err(|why| BuildError::NotSupported {
             field: "spec.build.pullSecretRef",
             why,
         })?;
+        let control = Control::open(&self.daemon).await?;
+        control.check().await?;
+        let (receiver, received) = Receiver::new();
+        let (exporter, name, sink) = match (&self.daemon, request.output) {
+            (_, Output::Files) => ("tar", None, keep(received)),
+            (Daemon::Engine(_), Output::Image) => ("moby", Some(options.tag), Sink::None),
+            (Daemon::Buildkitd { .. }, Output::Image) => ("docker", Some(options.tag), self.load(received)),
+        };
         let content = SessionContent {
             trees: request.trees,
             secrets: request.secrets,
             registries,
             shared_key: options.shared_key.clone(),
+            receiver,
         };
-        let session = Session::open(&self.wire, content).await?;
-        let path = format!("/build?{query}&session={}", session.id);
+        let session = Session::open(&control, content);
+        let solve = Solve {
+            r#ref: Uuid::new_v4().simple().to_string(),
+            exporter_deprecated: exporter.to_owned(),
+            exporter_attrs_deprecated: name
+                .map(|name| ("name".to_owned(), name.to_owned()))
+                .into_iter()
+                .collect(),
+            session: session.id.clone(),
+            frontend: "dockerfile.v0".to_owned(),
+            frontend_attrs,
+            ..Solve::default()
+        };
         let mut progress = Progress::named(request.names);
-        let answer = self.wire.post(&path, &[]).await?;
-        let failed = read(answer.response.into_body(), &mut progress, log).await?;
+        let answer = follow(&control, solve, &mut progress, log, stop).await;
         match session.unreadable.take() {
             // Another attempt cannot send this file either.
             Some(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -119,30 +128,154 @@ impl BuildKit {
             Some(error) => return Err(BuildError::Io(error)),
             None => {}
         }
-        if let Some(message) = failed {
-            let message = log.mask(&message);
-            let failure = progress.failure().cloned().map(|mut failure| {
-                failure.step = log.mask(&failure.step);
-                failure.error = log.mask(&failure.error);
-                failure
-            });
-            let mut error = classify(&message, failure.as_ref());
-            if is_step(&error) && said_full(&log.tail()) {
-                error = BuildError::DiskFull;
-            }
-            // An engine that stops takes the steps of its builds down, and says of them what it says of a step that fails.
-            return Err(match self.docker.ping().await {
-                Err(gone) if is_step(&error) => engine(&gone),
-                _ => error,
-            });
+        let Some(answer) = answer else {
+            return Err(BuildError::Cancelled);
+        };
+        let Err(status) = answer else {
+            drop(session);
+            return sink.end().await;
+        };
+        if let Sink::Loaded(load) = sink
+            && load.is_finished()
+            && let Ok(Err(error)) = load.await
+        {
+            return Err(engine(&error));
         }
-        Ok(session.archive.take())
+        Err(self.error(&control, &status, &progress, log).await)
     }
+
+    /// Loads an image into the engine while it comes.
+    fn load(&self, received: tokio::sync::mpsc::Receiver<bytes::Bytes>) -> Sink {
+        let docker = self.docker.clone();
+        let mut received = received;
+        Sink::Loaded(AbortOnDropHandle::new(tokio::spawn(async move {
+            let stream = futures::stream::poll_fn(move |cx| received.poll_recv(cx)).map(Ok::<_, io::Error>);
+            let options = ImportImageOptionsBuilder::new().quiet(true).build();
+            let mut loaded = Box::pin(docker.import_image_stream(options, stream, None));
+            while let Some(step) = loaded.next().await {
+                step?;
+            }
+            Ok(())
+        })))
+    }
+
+    async fn error(
+        &self,
+        control: &Control,
+        status: &tonic::Status,
+        progress: &Progress,
+        log: &JobLog,
+    ) -> BuildError {
+        if is_lost(status) {
+            return control.failed(status);
+        }
+        let message = log.mask(status.message());
+        let failure = progress.failure().cloned().map(|mut failure| {
+            failure.step = log.mask(&failure.step);
+            failure.error = log.mask(&failure.error);
+            failure
+        });
+        let mut error = classify(&message, failure.as_ref());
+        if is_step(&error) && said_full(&log.tail()) {
+            error = BuildError::DiskFull;
+        }
+        if matches!(self.daemon, Daemon::Buildkitd { .. }) {
+            return error;
+        }
+        // An engine that stops takes the steps of its builds down, and says of them what it says of a step that fails.
+        match self.docker.ping().await {
+            Err(gone) if is_step(&error) => engine(&gone),
+            _ => error,
+        }
+    }
+}
+
+/// What becomes of the files that a build exports.
+enum Sink {
+    None,
+    Kept(AbortOnDropHandle<Option<Vec<u8>>>),
+    Loaded(AbortOnDropHandle<Result<(), bollard::errors::Error>>),
+}
+
+impl Sink {
+    async fn end(self) -> Result<Option<Vec<u8>>, BuildError> {
+        match self {
+            Self::None => Ok(None),
+            Self::Kept(kept) => match kept.await {
+                Ok(Some(all)) => Ok(Some(all)),
+                Ok(None) => Err(BuildError::Engine("the build exports too many files".to_owned())),
+                Err(error) => Err(BuildError::Engine(format!("keep the files: {error}"))),
+            },
+            Self::Loaded(load) => match load.await {
+                Ok(Ok(())) => Ok(None),
+                Ok(Err(error)) => Err(engine(&error)),
+                Err(error) => Err(BuildError::Engine(format!("load the image: {error}"))),
+            },
+        }
+    }
+}
+
+/// Keeps what comes; `None` if it is too much.
+fn keep(mut received: tokio::sync::mpsc::Receiver<bytes::Bytes>) -> Sink {
+    Sink::Kept(AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Some(piece) = received.recv().await {
+            all.extend_from_slice(&piece);
+            if all.len() > LARGEST {
+                return None;
+            }
+        }
+        Some(all)
+    })))
+}
+
+/// Solves, and writes its progress to the log. `None` if it was stopped.
+async fn follow(
+    control: &Control,
+    solve: Solve,
+    progress: &mut Progress,
+    log: &JobLog,
+    stop: &CancellationToken,
+) -> Option<Result<(), tonic::Status>> {
+    let (mut client, mut status_client) = (control.client.clone(), control.client.clone());
+    let reference = solve.r#ref.clone();
+    let mut reports = pin!(async {
+        let Ok(answer) = status_client.status(StatusRequest { r#ref: reference }).await else {
+            return;
+        };
+        let mut reports = answer.into_inner();
+        while let Ok(Some(report)) = reports.message().await {
+            progress.report(report, log);
+        }
+    });
+    let mut solving = Box::pin(client.solve(solve));
+    let mut reported = false;
+    let answer = loop {
+        tokio::select! {
+            answer = &mut solving => break Some(answer.map(|_| ())),
+            () = &mut reports, if !reported => reported = true,
+            () = stop.cancelled() => break None,
+        }
+    };
+    // BuildKit stops what no client waits for. Its reports end with the build.
+    drop(solving);
+    if !reported {
+        let within = if answer.is_none() {
+            STOP_WITHIN
+        } else {
+            REPORTS_WITHIN
+        };
+        let _ = timeout(within, reports).await;
+    }
+    answer
 }
 
 /// Whether a step of the build failed.
 fn is_step(error: &BuildError) -> bool {
-    matches!(error, BuildError::Failed(_) | BuildError::Exit { .. })
+    matches!(
+        error,
+        BuildError::Failed(_) | BuildError::Exit { .. } | BuildError::OutOfMemory { .. }
+    )
 }
 
 /// A step that wants more space than there is ends like any other that fails; why is in what it said last.

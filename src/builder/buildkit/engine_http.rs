@@ -1,6 +1,4 @@
-//! Plain HTTP to the engine, for the three calls that a client library does not offer as they are needed:
-//! `/session`, `/build` in that session with an id of our own, and `/build/cancel`. One connection a call, closed when
-//! it is dropped: that alone makes the engine give up the work.
+//! Plain HTTP to the engine, for the call that becomes a stream of its BuildKit's API.
 
 use std::fmt;
 use std::io;
@@ -11,11 +9,10 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::long_target::{LONGEST, LongTarget, STAND_IN};
+use super::stream::Stream;
 use crate::builder::error::BuildError;
 use crate::error::chain;
 
@@ -40,13 +37,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// A connection to it.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
-
 impl Place {
-    async fn connect(&self) -> io::Result<Box<dyn Connection>> {
+    /// The name that a certificate is for.
+    pub fn host_name(&self) -> String {
+        match self {
+            Self::Socket(_) => "localhost".to_owned(),
+            Self::Address(address) => {
+                let host = address
+                    .rsplit_once(':')
+                    .map_or(address.as_str(), |(host, _)| host);
+                host.trim_matches(['[', ']']).to_owned()
+            }
+        }
+    }
+
+    /// Opens a connection.
+    pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
             Self::Socket(path) => Box::new(UnixStream::connect(path).await?),
             Self::Address(address) => {
@@ -83,11 +89,10 @@ impl Wire {
     ///
     /// # Errors
     /// The engine does not answer, or answers with an error.
-    pub async fn post(&self, path_and_query: &str, headers: &[(&str, &str)]) -> Result<Answer, BuildError> {
-        let is_long = path_and_query.len() > LONGEST;
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, BuildError> {
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(if is_long { STAND_IN } else { path_and_query })
+            .uri(path)
             .header(header::HOST, "docker");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -100,7 +105,6 @@ impl Wire {
             .connect()
             .await
             .map_err(|error| self.unavailable(&error))?;
-        let stream = LongTarget::new(stream, "POST", is_long.then_some(path_and_query));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unavailable(&error))?;
@@ -120,6 +124,12 @@ impl Wire {
             Ok(body) => message(&body.to_bytes()),
             Err(_) => String::new(),
         };
+        if status == StatusCode::NOT_FOUND {
+            return Err(BuildError::BuildkitUnsuitable(format!(
+                "the engine at {} has no API of BuildKit",
+                self.place
+            )));
+        }
         if text.contains("no space left on device") {
             return Err(BuildError::DiskFull);
         }

@@ -5,6 +5,8 @@ use crate::builder::error::BuildError;
 use crate::error::chain;
 use bollard::errors::Error;
 
+/// The exit code of a process that SIGKILL ended: 128 and the signal's number.
+const KILLED: u32 = 137;
 /// The longest step name in a message, in bytes.
 const LONGEST_STEP: usize = 200;
 
@@ -14,7 +16,13 @@ pub fn classify(message: &str, failure: Option<&Failure>) -> BuildError {
     if let Some(failure) = failure {
         let said = strip(&failure.error);
         // First, because the error of a command repeats the command, whose text may be anything.
-        if let Some(code) = exit_code(said).or_else(|| exit_code(message)) {
+        let code = exit_code(said).or_else(|| exit_code(message));
+        if code == Some(KILLED) || (code.is_none() && said.ends_with(": cannot allocate memory")) {
+            return BuildError::OutOfMemory {
+                step: short(&failure.step),
+            };
+        }
+        if let Some(code) = code {
             return BuildError::Exit {
                 step: short(&failure.step),
                 code,

@@ -4,42 +4,43 @@ use std::sync::Arc;
 
 use bollard::moby::filesync::v1::BytesMessage;
 use bollard::moby::filesync::v1::file_send_server::FileSend;
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-/// The most that a build may send, in bytes.
-const LARGEST: usize = 16 << 20;
+/// How many pieces may wait to be taken.
+const WAITING: usize = 64;
 
-/// Keeps the archive that a build sends. A clone is the same one.
+/// Hands on what a build sends, once. A clone is the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Archive(Arc<Mutex<Option<Vec<u8>>>>);
+pub struct Receiver(Arc<Mutex<Option<mpsc::Sender<Bytes>>>>);
 
-impl Archive {
-    /// The archive, once it is complete.
-    pub fn take(&self) -> Option<Vec<u8>> {
-        self.0.lock().take()
+impl Receiver {
+    /// A receiver, and where it hands on to.
+    pub fn new() -> (Self, mpsc::Receiver<Bytes>) {
+        let (sender, received) = mpsc::channel(WAITING);
+        (Self(Arc::new(Mutex::new(Some(sender)))), received)
     }
 }
 
 #[tonic::async_trait]
-impl FileSend for Archive {
+impl FileSend for Receiver {
     type DiffCopyStream = BoxStream<'static, Result<BytesMessage, Status>>;
 
     async fn diff_copy(
         &self,
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
+        let sender = self.0.lock().take();
+        let sender = sender.ok_or_else(|| Status::failed_precondition("the files were sent before"))?;
         let mut incoming = request.into_inner();
-        let mut received = Vec::new();
         while let Some(message) = incoming.next().await {
-            received.extend_from_slice(&message?.data);
-            if received.len() > LARGEST {
-                return Err(Status::resource_exhausted("the build exports too many files"));
-            }
+            let sent = sender.send(message?.data.into()).await;
+            sent.map_err(|_| Status::aborted("the engine does not take the image"))?;
         }
-        *self.0.lock() = Some(received);
         Ok(Response::new(futures::stream::empty().boxed()))
     }
 }

@@ -4,19 +4,23 @@
 mod client;
 mod context;
 mod context_filter;
+mod control;
+mod daemon;
 mod dockerignore;
 mod engine_http;
 mod errors;
 mod filesend;
 mod filesync;
-mod long_target;
 mod options;
 mod progress;
 mod session;
 mod stream;
 
+pub use bollard::moby::buildkit::v1::UsageRecord;
 pub use client::BuildKit;
 pub use context::{Generated, Tree};
+pub use control::Control;
+pub use daemon::{Daemon, TlsFiles};
 pub use dockerignore::Patterns;
 pub use engine_http::Place;
 pub use errors::engine as engine_error;

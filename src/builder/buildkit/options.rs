@@ -60,49 +60,37 @@ pub struct BuildOptions<'a> {
     pub limit: Duration,
 }
 
-/// The query of `/build`, but for the session.
-pub fn query(
+/// The attributes of the Dockerfile frontend.
+///
+/// # Errors
+/// An argument is not text, which a Dockerfile cannot take.
+pub fn attributes(
     request: &SolveRequest,
     options: &BuildOptions<'_>,
-    build_id: &str,
-) -> Result<String, BuildError> {
-    let json = |value: serde_json::Result<String>| {
-        value.map_err(|error| BuildError::Engine(format!("write the build's settings: {error}")))
-    };
-    let mut args = HashMap::new();
+) -> Result<HashMap<String, String>, BuildError> {
+    let mut attributes = HashMap::from([("filename".to_owned(), request.dockerfile.clone())]);
     for (name, value) in &request.args {
         let value = value.expose_str().ok_or(BuildError::NotSupported {
             field: "spec.build.args",
             why: format!("the value of {name} is not text"),
         })?;
-        args.insert(name, value);
+        attributes.insert(format!("build-arg:{name}"), value.to_owned());
     }
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query
-        .append_pair("version", "2")
-        .append_pair("remote", "client-session")
-        .append_pair("buildid", build_id)
-        .append_pair("dockerfile", &request.dockerfile)
-        .append_pair("buildargs", &json(serde_json::to_string(&args))?)
-        .append_pair("rm", "1")
-        .append_pair("forcerm", "1");
-    match request.output {
-        Output::Image => {
-            query
-                .append_pair("t", options.tag)
-                .append_pair("labels", &json(serde_json::to_string(&options.labels))?);
-        }
-        Output::Files => {
-            query.append_pair("outputs", r#"[{"Type":"tar"}]"#);
-        }
+    if request.output == Output::Image {
+        let labels = options.labels.iter();
+        attributes.extend(labels.map(|(name, value)| (format!("label:{name}"), value.clone())));
     }
-    if let Some(target) = &request.target {
-        query.append_pair("target", target);
-    }
+    attributes.extend(
+        request
+            .target
+            .iter()
+            .map(|target| ("target".to_owned(), target.clone())),
+    );
     if options.no_cache {
-        query.append_pair("nocache", "1");
+        // Of all stages.
+        attributes.insert("no-cache".to_owned(), String::new());
     }
-    Ok(query.finish())
+    Ok(attributes)
 }
 
 /// One place in BuildKit's cache for each Application: files that did not change are not transferred again, and no

@@ -17,17 +17,16 @@ use bollard::moby::filesync::v1::{
     GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
 };
 use futures::stream::BoxStream;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::engine_http::{Wire, unavailable};
-use super::filesend::Archive;
+use super::control::Control;
+use super::filesend::Receiver;
 use super::filesync::{FirstError, Trees};
-use crate::builder::error::BuildError;
 use crate::image::HostLogins;
 use crate::model::RegistryLogin;
 use crate::redact::Secret;
@@ -53,6 +52,8 @@ pub struct SessionContent {
     pub registries: HostLogins,
     /// Names the place in BuildKit's cache where transferred files are kept from build to build.
     pub shared_key: String,
+    /// Takes the files that the build exports.
+    pub receiver: Receiver,
 }
 
 /// An open session; closed when dropped.
@@ -62,53 +63,42 @@ pub struct Session {
     pub id: String,
     /// The first file that could not be read: BuildKit reports only that the transfer failed.
     pub unreadable: FirstError,
-    /// The files that the build exports, if it does.
-    pub archive: Archive,
     _served: AbortOnDropHandle<()>,
 }
 
 impl Session {
-    /// Opens a session in the engine.
-    ///
-    /// # Errors
-    /// The engine does not answer or knows no sessions.
-    pub async fn open(wire: &Wire, content: SessionContent) -> Result<Self, BuildError> {
+    /// Opens a session in the daemon.
+    pub fn open(control: &Control, content: SessionContent) -> Self {
         let id = Uuid::new_v4().simple().to_string();
         let mut headers = vec![
-            ("connection", "Upgrade"),
-            ("upgrade", "h2c"),
-            ("x-docker-expose-session-uuid", id.as_str()),
-            ("x-docker-expose-session-name", "davit"),
-            ("x-docker-expose-session-sharedkey", content.shared_key.as_str()),
+            ("x-docker-expose-session-uuid", id.clone()),
+            ("x-docker-expose-session-name", "davit".to_owned()),
+            ("x-docker-expose-session-sharedkey", content.shared_key),
         ];
-        headers.extend(METHODS.map(|method| ("x-docker-expose-session-grpc-method", method)));
-        let answer = wire.post("/session", &headers).await?;
-        let upgraded = hyper::upgrade::on(answer.response)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        headers.extend(METHODS.map(|method| ("x-docker-expose-session-grpc-method", method.to_owned())));
+        let (stream, carried) = control.callback(&headers);
         let unreadable = FirstError::default();
-        let archive = Archive::default();
         let files = super::filesync::Files::new(content.trees, unreadable.clone());
         let routes = Routes::new(HealthServer::new(Serving))
             .add_service(SecretsServer::new(SecretStore(content.secrets)))
             .add_service(AuthServer::new(Logins(content.registries)))
-            .add_service(FileSendServer::new(archive.clone()))
+            .add_service(FileSendServer::new(content.receiver))
             .add_service(FileSyncServer::new(files))
             .prepare();
-        let connection = answer.connection;
         let served = tokio::spawn(async move {
-            let _connection = connection;
-            // The engine ends the session with the build; how, makes no difference any more.
-            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .serve_connection(upgraded, TowerToHyperService::new(routes))
-                .await;
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+            // The daemon ends the session with the build; how, makes no difference any more.
+            tokio::select! {
+                _ = served => {}
+                () = carried => {}
+            }
         });
-        Ok(Self {
+        Self {
             id,
             unreadable,
-            archive,
             _served: AbortOnDropHandle::new(served),
-        })
+        }
     }
 }
 

@@ -30,7 +30,9 @@ pub struct Work<'a> {
     pub architecture: &'a str,
     /// The id of the cache mount. A build with this id can use the cache, so it must not be guessable.
     pub cache_id: &'a str,
-    /// Another one for each build.
+    /// Is in the text of every phase with the cache mount.
+    pub cache_mark: &'a str,
+    /// Another one for other variables.
     pub build_id: &'a str,
     /// The names of the variables of the build, which are ids of secrets.
     pub variables: &'a [&'a str],
@@ -58,7 +60,12 @@ pub fn work(work: &Work<'_>) -> String {
         text
     });
     let step = |mounts: &str, phase: &str, script: &str| {
-        let script = format!("{} : {}; {script}", mark(phase), work.build_id);
+        let script = format!(
+            "{} : {} {}; {script}",
+            mark(phase),
+            work.cache_mark,
+            work.build_id
+        );
         format!("RUN {mounts}{}\n", serde_json::json!(["/bin/sh", "-c", script]))
     };
     let mut text = format!(
@@ -198,6 +205,7 @@ mod tests {
             platform_api: "0.13",
             architecture: "arm64",
             cache_id: "CACHE",
+            cache_mark: "MARK",
             build_id: "BUILD",
             variables: &["NPM_TOKEN"],
             empty: &["NOTHING"],

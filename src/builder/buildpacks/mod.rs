@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use bollard::Docker;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::buildkit::{Generated, Output, SolveRequest, Tree, Trees};
 use super::contract::{BuildRequest, BuilderDetails, Buildpacks};
@@ -18,7 +17,7 @@ use super::dockerfile::with_env_file;
 use super::error::BuildError;
 use super::keyed::keyed;
 use super::paths::Root;
-use super::planned::IMAGE;
+use super::planned::{IMAGE, cache_mark};
 use crate::api::Reason;
 use crate::image::ImageName;
 use crate::job_log::JobLog;
@@ -67,6 +66,9 @@ pub async fn plan(
     let mut secrets = request.args.clone();
     secrets.extend(request.secrets.clone());
     let app = [&*request.app.namespace, &*request.app.name];
+    let values = secrets.iter();
+    let values = values.flat_map(|(name, value)| [name.as_bytes(), value.expose()]);
+    let inputs: Vec<&[u8]> = app.iter().map(|part| part.as_bytes()).chain(values).collect();
     let label = |name: &str| request.labels.get(name).cloned().unwrap_or_default();
     let names = |empty: bool| -> Vec<&str> {
         let named = secrets
@@ -81,8 +83,10 @@ pub async fn plan(
         platform_api: &builder.platform_api,
         architecture: &builder.architecture,
         cache_id: &keyed(key, "buildpacks cache", &app.map(str::as_bytes)),
-        // Another value for each build, or the phases would be cache hits; the same in both Dockerfiles.
-        build_id: &Uuid::new_v4().simple().to_string(),
+        cache_mark: &cache_mark(key, &request.app),
+        // Another value for other variables, which are no part of BuildKit's cache keys; the source and the builder are. So a build
+        // with another run image and nothing else takes the phases from the cache: a rebase.
+        build_id: &keyed(key, "buildpacks build", &inputs),
         variables: &names(false),
         empty: &names(true),
         revision: &label("org.opencontainers.image.revision"),

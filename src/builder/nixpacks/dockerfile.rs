@@ -21,6 +21,8 @@ const SHELL: [&str; 4] = ["/bin/bash", "-ol", "pipefail", "-c"];
 pub struct Context<'a> {
     /// Begins the id of every cache mount.
     pub cache_key: &'a str,
+    /// Is in the text of every command with a cache mount.
+    pub cache_mark: &'a str,
     /// Changes if a variable of the user changes.
     pub hash: &'a str,
     /// The variables of the user.
@@ -120,6 +122,9 @@ fn run_phase(out: &mut String, phase: &Phase, context: &Context<'_>) -> Result<(
     let (mut mounts, mut script) = exported(context.variables.iter().copied())?;
     if !context.variables.is_empty() {
         script.insert_str(0, &format!(": {}; ", context.hash));
+    }
+    if !phase.cache_directories.is_empty() {
+        script.insert_str(0, &format!(": {}; ", context.cache_mark));
     }
     for directory in &phase.cache_directories {
         let directory = directory.replace('~', "/root");

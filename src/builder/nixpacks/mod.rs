@@ -97,6 +97,7 @@ pub fn solve(
     let names: Vec<&str> = variables.names().collect();
     let context = dockerfile::Context {
         cache_key: &variables.cache_key,
+        cache_mark: &variables.cache_mark,
         hash: &variables.hash,
         variables: &names,
     };

@@ -8,6 +8,7 @@ fn dockerfile(plan: &str, variables: &[&str]) -> Result<String, String> {
     let plan: Plan = serde_json::from_str(plan).map_err(|error| error.to_string())?;
     let context = Context {
         cache_key: "key",
+        cache_mark: "mark",
         hash: "hash",
         variables,
     };
@@ -59,7 +60,7 @@ WORKDIR /app/
 ENV CI="true"
 ENV NIXPACKS_PATH="/app/bin:$NIXPACKS_PATH"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=NIXPACKS_PKGS --mount=type=secret,id=PLAIN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.npm,target=/root/.npm,sharing=shared --mount=type=cache,id=key-app-obj,target=/app/obj,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if "#;
+RUN --mount=type=secret,id=NIXPACKS_PKGS --mount=type=secret,id=PLAIN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.npm,target=/root/.npm,sharing=shared --mount=type=cache,id=key-app-obj,target=/app/obj,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if "#;
     assert!(text.starts_with(expected), "{text}");
     assert!(text.contains(r"export TOKEN; fi; npm ci"), "{text}");
     assert!(

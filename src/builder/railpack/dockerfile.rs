@@ -19,6 +19,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Context<'a> {
     /// Begins the id of every cache mount. A build with this id can use the cache, so it must not be guessable.
     pub cache_key: &'a str,
+    /// Is in the text of every command with a cache mount.
+    pub cache_mark: &'a str,
     /// Changes if a secret changes.
     pub secrets_hash: &'a str,
     /// The paths of the source that a path, or a pattern in its last part, means.
@@ -345,6 +347,9 @@ impl Writer<'_> {
         let (mut mounts, mut script) = exported(names)?;
         if !step.secrets.is_empty() && !self.context.secrets_hash.is_empty() {
             script.insert_str(0, &format!(": {}; ", self.context.secrets_hash));
+        }
+        if !step.caches.is_empty() {
+            script.insert_str(0, &format!(": {}; ", self.context.cache_mark));
         }
         for name in &step.caches {
             let cache = self

@@ -33,6 +33,7 @@ pub fn solve(
     let variables = Variables::new(request, key);
     let context = dockerfile::Context {
         cache_key: &variables.cache_key,
+        cache_mark: &variables.cache_mark,
         secrets_hash: &variables.hash,
         find: &|pattern| root.find(pattern),
     };

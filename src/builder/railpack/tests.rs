@@ -7,6 +7,7 @@ fn dockerfile(plan: &str) -> Result<String, String> {
     let plan: Plan = serde_json::from_str(plan).map_err(|error| error.to_string())?;
     let context = Context {
         cache_key: "key",
+        cache_mark: "mark",
         secrets_hash: "hash",
         find: &|pattern| match pattern {
             "package-lock.json" => Vec::new(),
@@ -40,7 +41,7 @@ ENV PATH="/mise/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
         "FROM s0 AS s1",
         r#"ENV PATH="/app/node_modules/.bin:/mise/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin""#,
         r#"COPY ["package.json","package.json"]"#,
-        r#"RUN --mount=type=cache,id=key-npm-install,target=/root/.npm,sharing=shared ["npm","ci"]"#,
+        r#"RUN --mount=type=cache,id=key-npm-install,target=/root/.npm,sharing=shared ["/bin/sh","-c",": mark; exec \"$@\"","sh","npm","ci"]"#,
         r#"COPY [".","/app"]"#,
         r#"RUN ["/bin/sh","-c","rm -rf -- /root/.cache/node_modules; rm -rf -- /root/.cache/.yarn; rm -rf -- /app/node_modules; rm -rf -- /app/.yarn; true"]"#,
         "FROM ghcr.io/railwayapp/railpack-runtime:latest AS image",

@@ -7,6 +7,7 @@ mod pushed;
 mod release;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -26,6 +27,9 @@ use super::finalizer;
 use super::logs;
 use super::problem::{cluster_problem, io_problem};
 use super::resolve::credentials::Origin;
+
+/// How long the removal of an Application's caches may delay its deletion.
+const CACHE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Executes the plan of one Application.
 pub struct Executor<'a> {
@@ -229,6 +233,11 @@ impl<'a> Executor<'a> {
                     // Fails while another Application of the namespace has logs.
                     let _ = tokio::fs::remove_dir(namespace).await;
                 }
+            }
+            // An engine that does not answer must not keep the object: what is left goes with --build-cache.
+            let freed = tokio::time::timeout(CACHE_PATIENCE, builder.free_cache(self.id)).await;
+            if !matches!(freed, Ok(Ok(()))) {
+                tracing::warn!(app = %self.id, ?freed, "the build cache of a deleted Application was not freed");
             }
             self.ctx.jobs.forget(self.id);
             self.ctx.resolver.forget(self.id);

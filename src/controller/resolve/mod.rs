@@ -317,6 +317,7 @@ mod tests {
             forges: crate::forge::Forges::default(),
             git: Arc::new(crate::source::Git::new(options).unwrap()),
             builder: Arc::new(crate::builder::fake::FakeBuilder::default()),
+            cache: crate::controller::build_cache::BuildCache::new(None, crate::metrics::Metrics::default()),
             docker: None,
             registries: None,
             work_dir: dir.to_owned(),

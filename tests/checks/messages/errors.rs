@@ -197,6 +197,9 @@ fn build() -> Vec<(&'static str, BuildError)> {
         BuildError::NotPublished { .. } => BuildError::NotPublished {
             field: "spec.build.static.publishDirectory", path: "dist".to_owned(),
         },
+        BuildError::OutOfMemory { .. } => BuildError::OutOfMemory { step: "[2/4] RUN make".to_owned() },
+        BuildError::BuildkitUnavailable(_) => BuildError::BuildkitUnavailable("127.0.0.1:1234: Connection refused".to_owned()),
+        BuildError::BuildkitUnsuitable(_) => BuildError::BuildkitUnsuitable("buildkitd at 127.0.0.1:1234 has no worker".to_owned()),
         BuildError::Temporary(_) => BuildError::Temporary("a package could not be downloaded".to_owned()),
         BuildError::NotSupported { .. } => BuildError::NotSupported {
             field: "spec.build.resources", why: "this engine has no limits for a single build".to_owned(),

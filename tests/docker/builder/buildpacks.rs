@@ -196,6 +196,36 @@ async fn buildpacks_make_an_image_with_a_cache_and_no_secret_in_it() {
         "{}",
         harness.text()
     );
+    // With another run image and nothing else, no phase runs: the result is rebased.
+    let made = harness.text().matches("[buildpacks] ").count();
+    let context = tempfile::tempdir().unwrap();
+    let text = format!(
+        "FROM {}\nUSER 0\nRUN echo patched > /patched\nUSER 1000:1000\n",
+        images.run
+    );
+    std::fs::write(context.path().join("Dockerfile"), text).unwrap();
+    run_docker_build(&harness.scope, &images.run, context.path());
+    let rebased = harness.built(&request).await;
+    let patched = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--entrypoint",
+        "cat",
+        &rebased.id,
+        "/patched",
+    ];
+    assert_eq!(run(docker().args(patched)), "patched");
+    let log = harness.text();
+    assert_eq!(
+        log.matches("Reusing layer 'test/words:words'").count(),
+        1,
+        "{log}"
+    );
+    let said = run(docker().args(["run", "--rm", "--network", "none", &rebased.id]));
+    assert!(said.starts_with("other words"), "{said}");
+    assert!(log.matches("[buildpacks] ").count() > made, "{log}");
     // The cache belongs to the Application.
     let mut other = request.clone();
     other.app.name = "other".to_owned();

@@ -41,7 +41,7 @@ fn plan(base: &str) -> serde_json::Value {
     })
 }
 
-fn tool(test: &str) -> (Tool, String) {
+pub fn tool(test: &str) -> (Tool, String) {
     let tool = Tool::new(test, "nixpacks", PROGRAM);
     let base = format!("{}-nix:1", tool.harness.scope.namespace);
     let context = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ fn tool(test: &str) -> (Tool, String) {
     (tool, base)
 }
 
-fn request_of(tool: &Tool) -> BuildRequest {
+pub fn request_of(tool: &Tool) -> BuildRequest {
     let mut request = tool.harness.request();
     request.build_type = Some(BuildType::Nixpacks);
     request
@@ -67,7 +67,8 @@ async fn nixpacks_plan_becomes_an_image_and_variables_stay_out_of_it() {
     let (tool, _) = tool("nixpacks");
     let harness = &tool.harness;
     let mut request = request_of(&tool);
-    let token = format!("{HIDDEN}{ODD}");
+    let marker = unique("secret");
+    let token = format!("{HIDDEN}-{marker}-{ODD}");
     let long = format!("{ODD}{}", "x".repeat(100 * 1024));
     request.secrets = secrets(&[("TOKEN", &token)]);
     request.args = secrets(&[("PLAIN", &long)]);
@@ -93,6 +94,7 @@ async fn nixpacks_plan_becomes_an_image_and_variables_stay_out_of_it() {
     assert!(tool.read("args").contains("--env\nPLAIN\n") && tool.read("env").contains("PLAIN=a \"b\""));
     assert!(!tool.read("env").contains(HIDDEN) && !tool.read("args").contains("TOKEN"));
     tool.assert_hidden(&image, HIDDEN);
+    Tool::assert_not_in_cache(&marker);
     tool.assert_hidden(&image, &"x".repeat(200));
 
     // The cache directory outlives the build; a changed secret runs the commands again.

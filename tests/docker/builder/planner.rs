@@ -55,6 +55,26 @@ impl Tool {
             .args(command))
     }
 
+    /// Asserts that the records of BuildKit's cache, its keys among them, do not have a value.
+    pub fn assert_not_in_cache(value: &str) {
+        let root = run(docker().args(["info", "--format", "{{.DockerRootDir}}"]));
+        if !crate::common::is_root() {
+            return;
+        }
+        let records = Path::new(&root).join("buildkit");
+        assert!(records.join("cache.db").exists(), "{}", records.display());
+        let search = [
+            "--recursive",
+            "--text",
+            "--files-with-matches",
+            "--fixed-strings",
+            "--",
+            value,
+        ];
+        let (_, found, _) = try_run(Command::new("grep").args(search).arg(&records));
+        assert_eq!(found, "", "the value is in the cache");
+    }
+
     /// Asserts that a value is nowhere but where it was given to the commands.
     pub fn assert_hidden(&self, image: &BuiltImage, value: &str) {
         let history = run(docker().args(["history", "--no-trunc", "--format", "{{.CreatedBy}}", &image.id]));

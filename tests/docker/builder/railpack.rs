@@ -47,10 +47,12 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     harness.write("deep/a.tmp", "x");
     harness.write("ignored/secret", HIDDEN);
     harness.write(".dockerignore", "ignored\n");
-    let token = format!("{HIDDEN}{ODD}");
+    let marker = unique("secret");
+    let token = format!("{HIDDEN}-{marker}-{ODD}");
     let mut request = request_of(&tool);
     request.secrets = secrets(&[("TOKEN", &token)]);
-    request.args = secrets(&[("PLAIN", ODD)]);
+    let long = format!("{ODD}{}", "x".repeat(100 * 1024));
+    request.args = secrets(&[("PLAIN", &long)]);
     let image = harness.built(&request).await;
     assert_eq!(image.builder, "railpack");
     let text = harness.text();
@@ -66,7 +68,7 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     assert_eq!(run_image(&["ls deep; echo $MODE"]), "production");
     // Every value arrives byte by byte.
     std::fs::write(harness.source.path().join("token"), &token).unwrap();
-    std::fs::write(harness.source.path().join("plain"), ODD).unwrap();
+    std::fs::write(harness.source.path().join("plain"), &long).unwrap();
     for (file, sum_file) in [("token", "token.sum"), ("plain", "plain")] {
         let sum = run(Command::new("sha256sum").arg(harness.source.path().join(file)));
         let theirs = run_image(&[&format!("cat {sum_file}")]);
@@ -74,6 +76,7 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     }
 
     tool.assert_hidden(&image, HIDDEN);
+    Tool::assert_not_in_cache(&marker);
     assert_eq!(image.details.version.as_deref(), Some("railpack 0.9.0"));
     assert_eq!(image.details.detected.as_deref(), Some("node (node 22.1.0)"));
 

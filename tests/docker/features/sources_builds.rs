@@ -323,7 +323,7 @@ fn door_to_the_engine() -> (SocketAddr, Arc<AtomicUsize>) {
                 let mut piece = vec![0; 64 * 1024];
                 while let Ok(length @ 1..) = asks.read(&mut piece) {
                     let piece = &piece[..length];
-                    counted.fetch_add(usize::from(piece.starts_with(b"POST /build?")), Ordering::Relaxed);
+                    counted.fetch_add(usize::from(piece.starts_with(b"POST /grpc ")), Ordering::Relaxed);
                     if to.write_all(piece).is_err() {
                         break;
                     }

@@ -51,10 +51,13 @@ async fn application_is_created_changed_and_deleted_completely() {
     assert_eq!(asked["status"]["number"], 3);
     assert_eq!(asked["status"]["cause"]["kind"], "Manual");
 
+    assert!(davit.builder.freed().is_empty());
     davit.delete("shop").await;
     davit.wait_until("shop", "gone", Value::is_null).await;
     assert!(davit.runtime.containers(&id("shop")).is_empty());
     assert!(davit.builder.tags().is_empty());
+    assert_eq!(davit.builder.freed(), [id("shop")]);
+    assert!(!davit.builder.trimmed().is_empty());
     let mut left = davit.releases("shop").await;
     for _ in 0..200 {
         if left.is_empty() {
