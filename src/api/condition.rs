@@ -224,10 +224,6 @@ reasons! {
     HookFailed = "A hook could not be registered or repaired at the forge.",
     HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
     HooksRemain = "The GitProvider was deleted, and webhooks that could not be removed remain at the forge.",
-    PreviewCreated = "A pull request got a preview.",
-    PreviewUpdated = "A preview was made what its pull request and its Application ask for.",
-    PreviewRemoved = "A preview was removed; the message states why.",
-    PreviewsFailed = "The previews of an Application could not be brought up to date; Davit tries again.",
 
     // Routes.
     RoutesReady = "The reverse proxy has loaded every route, and healthy replicas serve them.",
@@ -241,6 +237,10 @@ reasons! {
     ProxyMissing = "This Davit has no reverse proxy, so routes have no effect.",
     ProxyUnreachable = "The reverse proxy does not answer, or its configuration cannot be written.",
     CertificatePending = "The reverse proxy has no certificate for the host of a route yet.",
+    PreviewCreated = "A pull request got a preview.",
+    PreviewUpdated = "A preview was made what its pull request and its Application ask for.",
+    PreviewRemoved = "A preview was removed; the message states why.",
+    PreviewsFailed = "The previews of an Application could not be brought up to date; Davit tries again.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

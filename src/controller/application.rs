@@ -40,10 +40,10 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     tracing::debug!(app = %id, "reconcile");
     let found = observe::application(&ctx.client, &id).await?; // client
     let Some(app) = found.filter(|app| !finalizer::is_released(app)) else {
-        ctx.previews.forget(&id);
         if let Some(routes) = &ctx.routes {
             routes.remove(&id);
         }
+        ctx.previews.forget(&id);
         return Ok(Requeue::await_change());
     };
     finalizer::ensure(&ctx.client, &app).await?; // client

@@ -322,17 +322,14 @@ impl Planner<'_> {
 
     /// The forge cannot answer.
     fn keep_with(&mut self, pull_request: &PullRequest, child: Option<&Application>, problem: String) {
-        match child {
-            Some(_) => {
-                self.keep(pull_request.number, child);
-                if let Some(state) = self.plan.states.get_mut(&pull_request.number) {
-                    state.message = Some(problem);
-                }
-            }
-            None => {
-                let state = state::failed(pull_request, problem);
-                self.plan.states.insert(pull_request.number, state);
-            }
+        if child.is_none() {
+            let state = state::failed(pull_request, problem);
+            self.plan.states.insert(pull_request.number, state);
+            return;
+        }
+        self.keep(pull_request.number, child);
+        if let Some(state) = self.plan.states.get_mut(&pull_request.number) {
+            state.message = Some(problem);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::plan::preview::{Facts, wanted};
 /// How often pull requests are listed by default.
 const INTERVAL: Duration = Duration::from_mins(5);
 /// How long the deletion of an Application waits for its previews to be removed and reported.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The pull requests as the forge listed them last.
 struct Listed {

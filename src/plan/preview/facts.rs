@@ -75,7 +75,7 @@ impl Facts {
     }
 
     /// The code of a branch in the repository itself was pushed with write access. Other code is trusted if it is from a
-    /// repository of its author, who has write access, or if an account with write access approved exactly this commit.
+    /// repository of its author and the author may write, or if an account that may write approved exactly this commit.
     pub(super) fn trust(&self, pull_request: &PullRequest, commit: &CommitId) -> Trust {
         if !pull_request.is_fork {
             return Trust::Yes;

@@ -277,8 +277,7 @@ impl Service for Pulls {
     fn answer(&self, asked: &Asked) -> Answer {
         let segments = asked.segments();
         match segments.as_slice() {
-            ["api", "v3", "repos", "acme", "shop", rest @ ..]
-            | ["api", "v1", "repos", "acme", "shop", rest @ ..]
+            ["api", "v3" | "v1", "repos", "acme", "shop", rest @ ..]
             | ["api", "v4", "projects", "acme/shop", rest @ ..]
             | ["2.0", "repositories", "acme", "shop", rest @ ..] => self.route(asked, rest),
             ["2.0", "workspaces", "acme", "permissions", "repositories", "shop"] => {
