@@ -265,6 +265,20 @@ fn rank(state: &RouteState) -> u8 {
     }
 }
 
+/// How the host of a route gets a certificate.
+fn certificate_solution(route: &Route) -> String {
+    let resolver = route.tls.as_ref().and_then(|tls| tls.cert_resolver.as_deref());
+    match resolver {
+        Some(resolver) => format!(
+            "resolver {resolver} has not got one: the name must resolve to this machine and its port 80 must be reachable \
+             from the Internet; the log of Traefik names the refusal"
+        ),
+        None => {
+            "set tls.certResolver or tls.secretRef, or give Traefik a certificate for the host".to_owned()
+        }
+    }
+}
+
 fn verdict(at: &str, route: &Route, state: &RouteState) -> (Option<bool>, Reason, String) {
     let no = |reason, message: String| (Some(false), reason, message);
     match state {
@@ -335,17 +349,9 @@ fn verdict(at: &str, route: &Route, state: &RouteState) -> (Option<bool>, Reason
         RouteState::Loaded {
             answer: Some(Answer::DefaultCertificate(NoCertificate::Unknown)),
         } => {
-            let resolver = route.tls.as_ref().and_then(|tls| tls.cert_resolver.as_deref());
-            let solution = match resolver {
-                Some(resolver) => format!(
-                    "resolver {resolver} has not got one: the name must resolve to this machine and its port 80 must be reachable \
-                     from the Internet; the log of Traefik names the refusal"
-                ),
-                None => "set tls.certResolver or tls.secretRef, or give Traefik a certificate for the host".to_owned(),
-            };
             no(
                 Reason::CertificatePending,
-                format!("{at}: Traefik has no certificate for it: {solution}"),
+                format!("{at}: Traefik has no certificate for it: {}", certificate_solution(route)),
             )
         }
         RouteState::Loaded { answer: None } => (

@@ -64,7 +64,7 @@ impl Buildkitd {
         serve.arg("--tlscert").arg(&authority.cert_file);
         serve.arg("--tlskey").arg(&authority.key_file);
         let mut daemon = Daemon::start("buildkitd", serve, &root.join("log"));
-        daemon.wait_ready(Duration::from_secs(60), || {
+        daemon.wait_ready(Duration::from_mins(1), || {
             std::net::TcpStream::connect(&address).is_ok()
         });
         Self {

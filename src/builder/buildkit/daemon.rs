@@ -95,7 +95,7 @@ impl TlsFiles {
         };
         let certificates = |path: &PathBuf| -> io::Result<Vec<CertificateDer<'static>>> {
             let found = CertificateDer::pem_file_iter(path);
-            let found = found.and_then(|all| all.collect::<Result<Vec<_>, _>>());
+            let found = found.and_then(Iterator::collect::<Result<Vec<_>, _>>);
             found.map_err(|error| invalid(path, &error))
         };
         let mut roots = rustls::RootCertStore::empty();

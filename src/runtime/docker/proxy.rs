@@ -119,7 +119,7 @@ impl DockerRuntime {
         while let Some(part) = stream.next().await {
             match errors::unless_gone("read the log of the reverse proxy", part)? {
                 Some(part) if log.len() < LONGEST_LOG => {
-                    log.push_str(&String::from_utf8_lossy(&part.into_bytes()))
+                    log.push_str(&String::from_utf8_lossy(&part.into_bytes()));
                 }
                 Some(_) => {}
                 None => break,
