@@ -371,11 +371,7 @@ fn code_of_a_fork_runs_only_after_an_approval_of_its_commit() {
     approve(&second);
     wait_for_preview(&davit, &name, &second);
 
-    // The fork is deleted: what was approved stays. The Application is deleted: nothing stays.
-    gitea
-        .api("DELETE", "/repos/eve/shop", Some(&eve), None)
-        .expect(204);
-    davit.wait_until(&name, 30, "running", |app| app["status"]["phase"] == "done");
+    // The Application is deleted: nothing stays.
     davit.delete_and_wait("shop");
     wait_until_gone(&davit, &name);
     forge.wait_for_comment(number, "was removed");
