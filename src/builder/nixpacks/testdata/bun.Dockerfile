@@ -9,7 +9,7 @@ ENV NODE_ENV="production"
 ENV NPM_CONFIG_PRODUCTION="false"
 ENV NIXPACKS_PATH="/app/node_modules/.bin:$NIXPACKS_PATH"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.bun,target=/root/.bun,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; bun i --no-save"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.bun,target=/root/.bun,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; bun i --no-save"]
 RUN ["/bin/sh","-c","printf %s \"$1\" >> /root/.profile","sh","\nPATH=/app/node_modules/.bin:$PATH"]
 COPY [".","/app/"]
 CMD ["bun run start"]

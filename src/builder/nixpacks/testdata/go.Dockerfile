@@ -6,9 +6,9 @@ RUN ["/bin/bash","-ol","pipefail","-c","nix-env -if /app/.nixpacks/nixpkgs-1f13e
 ENV CGO_ENABLED="0"
 ENV NIXPACKS_METADATA="go"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-go-build,target=/root/.cache/go-build,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; go mod download"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-go-build,target=/root/.cache/go-build,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; go mod download"]
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-go-build,target=/root/.cache/go-build,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; go build -o out"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-go-build,target=/root/.cache/go-build,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; go build -o out"]
 FROM ubuntu:noble AS image
 ENTRYPOINT ["/bin/bash", "-l", "-c"]
 WORKDIR /app/

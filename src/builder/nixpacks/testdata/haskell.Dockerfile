@@ -6,8 +6,8 @@ RUN ["/bin/bash","-ol","pipefail","-c","nix-env -if /app/.nixpacks/nixpkgs-51485
 RUN ["/bin/bash","-ol","pipefail","-c","sudo apt-get update && sudo apt-get install -y --no-install-recommends libgmp-dev gcc binutils make zlib1g-dev"]
 ENV NIXPACKS_METADATA="haskell"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.stack,target=/root/.stack,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; stack setup"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.stack,target=/root/.stack,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; stack setup"]
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-app-.stack-work,target=/app/.stack-work,sharing=shared --mount=type=cache,id=key-root-.stack,target=/root/.stack,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; stack install"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-app-.stack-work,target=/app/.stack-work,sharing=shared --mount=type=cache,id=key-root-.stack,target=/root/.stack,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; stack install"]
 COPY [".","/app/"]
 CMD ["/root/.local/bin/shop"]

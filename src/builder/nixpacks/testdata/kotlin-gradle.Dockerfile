@@ -5,7 +5,7 @@ RUN ["/bin/sh","-c","set -e; mkdir -p \"$(dirname \"$1\")\"; printf %s \"$2\" | 
 RUN ["/bin/bash","-ol","pipefail","-c","nix-env -if /app/.nixpacks/nixpkgs-59dc10b5a6f2a592af36375c68fda41246794b86.nix && nix-collect-garbage -d"]
 ENV NIXPACKS_METADATA="java"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.gradle,target=/root/.gradle,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; chmod +x gradlew"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.gradle,target=/root/.gradle,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; ./gradlew clean build -x check -x test"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.gradle,target=/root/.gradle,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; chmod +x gradlew"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.gradle,target=/root/.gradle,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; ./gradlew clean build -x check -x test"]
 COPY [".","/app/"]
 CMD ["java $JAVA_OPTS -jar  $(ls -1 build/libs/*jar | grep -v plain)"]

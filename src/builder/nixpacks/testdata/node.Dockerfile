@@ -9,9 +9,9 @@ ENV NODE_ENV="production"
 ENV NPM_CONFIG_PRODUCTION="false"
 ENV NIXPACKS_PATH="/app/node_modules/.bin:$NIXPACKS_PATH"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.npm,target=/root/.npm,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; npm ci"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.npm,target=/root/.npm,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; npm ci"]
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-app-node_modules-.cache,target=/app/node_modules/.cache,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; npm run build"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-app-node_modules-.cache,target=/app/node_modules/.cache,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; npm run build"]
 RUN ["/bin/sh","-c","printf %s \"$1\" >> /root/.profile","sh","\nPATH=/app/node_modules/.bin:$PATH"]
 COPY [".","/app/"]
 CMD ["npm run start"]

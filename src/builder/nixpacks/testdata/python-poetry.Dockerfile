@@ -14,7 +14,7 @@ ENV PYTHONHASHSEED="random"
 ENV PYTHONUNBUFFERED="1"
 ENV NIXPACKS_PATH="/opt/venv/bin:$NIXPACKS_PATH"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-pip,target=/root/.cache/pip,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; python -m venv --copies /opt/venv && . /opt/venv/bin/activate && pip install poetry==$NIXPACKS_POETRY_VERSION && poetry install --no-dev --no-interaction --no-ansi"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-pip,target=/root/.cache/pip,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; python -m venv --copies /opt/venv && . /opt/venv/bin/activate && pip install poetry==$NIXPACKS_POETRY_VERSION && poetry install --no-dev --no-interaction --no-ansi"]
 RUN ["/bin/sh","-c","printf %s \"$1\" >> /root/.profile","sh","\nPATH=/opt/venv/bin:$PATH"]
 COPY [".","/app/"]
 CMD ["python main.py"]

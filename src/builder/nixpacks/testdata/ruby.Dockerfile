@@ -14,7 +14,7 @@ RUN --mount=type=secret,id=TOKEN ["/bin/bash","-ol","pipefail","-c",": hash; if 
 ENV NIXPACKS_PATH="/usr/local/rvm/rubies/ruby-3.2.2/bin:/usr/local/rvm/gems/ruby-3.2.2/bin:/usr/local/rvm/gems/ruby-3.2.2@global/bin:$NIXPACKS_PATH"
 COPY ["Gemfile","/app/Gemfile"]
 COPY ["Gemfile.lock","/app/Gemfile.lock"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.bundle-cache,target=/root/.bundle/cache,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; bundle install"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.bundle-cache,target=/root/.bundle/cache,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; bundle install"]
 RUN ["/bin/sh","-c","printf %s \"$1\" >> /root/.profile","sh","\nPATH=$HOME/.rbenv/bin:$PATH"]
 RUN ["/bin/sh","-c","printf %s \"$1\" >> /root/.profile","sh","\nPATH=/usr/local/rvm/rubies/ruby-3.2.2/bin:/usr/local/rvm/gems/ruby-3.2.2/bin:/usr/local/rvm/gems/ruby-3.2.2@global/bin:$PATH"]
 COPY [".","/app/"]

@@ -5,7 +5,7 @@ RUN ["/bin/sh","-c","set -e; mkdir -p \"$(dirname \"$1\")\"; printf %s \"$2\" | 
 RUN ["/bin/bash","-ol","pipefail","-c","nix-env -if /app/.nixpacks/nixpkgs-5148520bfab61f99fd25fb9ff7bfbb50dad3c9db.nix && nix-collect-garbage -d"]
 ENV NIXPACKS_METADATA="scala"
 COPY [".","/app/"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-coursier,target=/root/.cache/coursier,sharing=shared --mount=type=cache,id=key-root-.ivy2-cache,target=/root/.ivy2/cache,sharing=shared --mount=type=cache,id=key-root-.sbt,target=/root/.sbt,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; sbt stage"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache-coursier,target=/root/.cache/coursier,sharing=shared --mount=type=cache,id=key-root-.ivy2-cache,target=/root/.ivy2/cache,sharing=shared --mount=type=cache,id=key-root-.sbt,target=/root/.sbt,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; sbt stage"]
 FROM eclipse-temurin:17.0.9_9-jre-jammy AS image
 ENTRYPOINT ["/bin/bash", "-l", "-c"]
 WORKDIR /app/

@@ -8,7 +8,7 @@ ENV MODE="\$HOME \"x\""
 ENV NIXPACKS_PATH="/app/bin:$NIXPACKS_PATH"
 COPY ["Makefile","/app/Makefile"]
 COPY ["src","/app/src"]
-RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache,target=/root/.cache,sharing=shared --mount=type=cache,id=key-app-obj,target=/app/obj,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; make all && echo 'done'"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.cache,target=/root/.cache,sharing=shared --mount=type=cache,id=key-app-obj,target=/app/obj,sharing=shared ["/bin/bash","-ol","pipefail","-c",": mark; : hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; make all && echo 'done'"]
 RUN ["/bin/sh","-c","printf %s \"$1\" >> /root/.profile","sh","\nPATH=/app/bin:$PATH"]
 FROM example.com/run:1 AS image
 ENTRYPOINT ["/bin/bash", "-l", "-c"]
