@@ -1,6 +1,7 @@
 //! Wires everything; the only file that imports all modules.
 
 mod monitoring;
+mod usage_series;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -45,6 +46,8 @@ use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::swarm::SwarmRuntime;
+use crate::source::archive::Limits;
+use crate::source::uploads::Uploads;
 use crate::source::{Git, GitOptions};
 use crate::subresources;
 use crate::subresources::aggregation::{self, ServiceName};
@@ -250,6 +253,7 @@ async fn work(
         git: Arc::new(git),
         builder: Arc::new(builder),
         docker: Some(docker),
+        uploads: Uploads::new(config.data_dir.join("uploads"), Limits::default()),
         work_dir,
     };
     controller_loop(config, &installation, client, stop, monitoring, runtime, tools).await;

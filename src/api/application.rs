@@ -52,6 +52,8 @@ use super::values::{Duration, Later, is_false};
         .message("ref of the source does nothing with trigger.on: Tag, which follows the tags that match trigger.tagPattern: leave ref out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
         .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
+    validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.drop)")
+        .message("trigger does nothing with source.drop, which changes only by another upload: leave trigger out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")

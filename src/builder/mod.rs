@@ -22,7 +22,7 @@ mod railpack;
 mod static_site;
 mod words;
 
-pub use buildkit::Place;
+pub use buildkit::{PatternMatch, Patterns, Place};
 pub use contract::{BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export};
 pub use detect::detect;
 pub use docker::{BuilderOptions, DockerBuilder};

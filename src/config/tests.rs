@@ -24,6 +24,7 @@ fn args(dir: &Path) -> args::Controller {
         insecure_registry: Vec::new(),
         railpack: None,
         allow_local_sources: false,
+        metrics_per_application: false,
     }
 }
 

@@ -21,6 +21,7 @@ use super::execute::{Executor, about_release};
 use super::problem::Error;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
+use super::uploads;
 use super::{finalizer, observe};
 
 /// Reconciles one Application and its Releases.
@@ -49,6 +50,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     let executor = Executor::new(&ctx, &id, &input, origin, &reader, now);
     let records = executor.run(&plan).await; // client, runtime
     if records.removed && app.metadata.deletion_timestamp.is_some() {
+        uploads::collect(&ctx, &id.namespace).await; // client
         return Ok(Requeue::await_change());
     }
     let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime

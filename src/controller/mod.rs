@@ -25,4 +25,5 @@ pub mod report;
 pub mod resolve;
 mod token_secret;
 pub mod tools;
+pub mod uploads;
 pub mod watch;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::builder::Builder;
 use crate::image;
 use crate::source::Git;
+use crate::source::uploads::Uploads;
 
 /// What jobs need.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub struct Tools {
     pub builder: Arc<dyn Builder>,
     /// Pulls images; `None` without a Docker Engine.
     pub docker: Option<image::Docker>,
+    /// Stores what is uploaded.
+    pub uploads: Uploads,
     /// The directory of checkouts.
     pub work_dir: PathBuf,
 }

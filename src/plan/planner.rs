@@ -178,7 +178,10 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
         if let Some(hook) = hook::pending(&release.status) {
             let rest = hook::remaining(&release.status, &hook, now);
             let overdue = rest.is_zero();
-            plan.push(Action::RunHook { release: name, overdue });
+            plan.push(Action::RunHook {
+                release: name,
+                overdue,
+            });
             if !overdue {
                 plan.requeue_in(rest);
             }

@@ -42,6 +42,14 @@ pub enum RuntimeError {
     /// No space is left on the disk.
     #[error("the container cannot be started: no space left on the engine's disk")]
     DiskFull,
+    /// This runtime does not have it.
+    #[error("--runtime {runtime} does not support {what}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// The name of the runtime.
+        runtime: &'static str,
+    },
     /// The engine does not answer.
     #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
@@ -61,6 +69,7 @@ impl Explain for RuntimeError {
             Self::PortTaken { .. }
             | Self::AddressMissing(_)
             | Self::Rejected { .. }
+            | Self::Unsupported { .. }
             | Self::WrongArchitecture { .. } => Class::Terminal,
             Self::ImageMissing(_) | Self::DiskFull | Self::EngineUnavailable(_) | Self::Engine { .. } => {
                 Class::Transient
@@ -74,6 +83,7 @@ impl Explain for RuntimeError {
             Self::AddressMissing(_) | Self::Rejected { .. } => Reason::ContainerConfigInvalid,
             Self::WrongArchitecture { .. } => Reason::ArchitectureMismatch,
             Self::ImageMissing(_) => Reason::ImageNotFound,
+            Self::Unsupported { .. } => Reason::NotSupported,
             Self::DiskFull => Reason::DiskFull,
             Self::EngineUnavailable(_) => Reason::EngineUnavailable,
             Self::Engine { .. } => Reason::EngineFailed,
@@ -98,6 +108,7 @@ impl Explain for RuntimeError {
             Self::WrongArchitecture { machine, .. } => Some(format!(
                 "build the image for linux/{machine}, or name an image of that platform"
             )),
+            Self::Unsupported { .. } => Some("use the tools of that runtime".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::ImageMissing(_) | Self::Engine { .. } => None,

@@ -123,15 +123,24 @@ async fn running_hook(
     let redaction = redaction.map_err(|error| cluster_problem("read the Releases", &error))?;
     let task = AppId::new(&*target.namespace, app.name_any()).hook();
     let unread = |error| Failure::from(Problem::of(&error));
-    let running = controller.runtime.observe(&task, &redaction).await.map_err(unread)?;
+    let running = controller
+        .runtime
+        .observe(&task, &redaction)
+        .await
+        .map_err(unread)?;
     let mut replicas = running.replicas.into_iter();
-    let replica = replicas.find(|replica| replica.release == target.name).ok_or_else(none)?;
+    let replica = replicas
+        .find(|replica| replica.release == target.name)
+        .ok_or_else(none)?;
     let options = LogOptions {
         follow,
         tail,
         ..LogOptions::default()
     };
-    let lines = controller.runtime.log(&task, &replica.id, &options, &redaction).await;
+    let lines = controller
+        .runtime
+        .log(&task, &replica.id, &options, &redaction)
+        .await;
     let lines = lines.map_err(unread)?.map(|line| match line {
         Ok(line) => Ok(Bytes::from(format!("{}\n", line.text))),
         Err(error) => Err(std::io::Error::other(Problem::of(&error).message)),
@@ -141,7 +150,12 @@ async fn running_hook(
 }
 
 /// The path of a log of the Release. It is named by the UID of the Application, which the Release records as its owner.
-async fn path(controller: &Context, release: &Release, name: &str, target: &Target) -> Result<PathBuf, Failure> {
+async fn path(
+    controller: &Context,
+    release: &Release,
+    name: &str,
+    target: &Target,
+) -> Result<PathBuf, Failure> {
     let owner = release.owner_references().first().map(|owner| owner.uid.clone());
     let uid = if let Some(uid) = owner {
         uid

@@ -8,6 +8,7 @@
 )]
 
 #[path = "../common/mod.rs"]
+mod archives;
 mod common;
 #[path = "../contract/mod.rs"]
 mod contract;
@@ -15,6 +16,7 @@ mod controller;
 mod converge;
 mod deliveries;
 mod subresources;
+mod uploads;
 
 mod builder_contract {
     crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Harness::fake(

@@ -71,7 +71,9 @@ impl Executor<'_> {
     ) -> Result<String, Problem> {
         let (runtime, task) = (&self.ctx.runtime, self.id.hook());
         let unread = |error| Problem::of(&error);
-        let lines = runtime.log(&task, container, &LogOptions::default(), redaction).await;
+        let lines = runtime
+            .log(&task, container, &LogOptions::default(), redaction)
+            .await;
         let mut lines = lines.map_err(unread)?;
         let path = self.hook_log_path(release);
         // An earlier attempt may have written a part of it.

@@ -83,6 +83,7 @@ pub async fn look_up(
                 ..found
             })
         }
+        Origin::Upload { digest, .. } => pinned(&source, Revision::Archive(digest)).ok_or_else(no_source),
         Origin::Image { image, login } => {
             let Some(engine) = &tools.docker else {
                 return Err(Problem::new(

@@ -16,7 +16,7 @@ use kube::runtime::reflector::Store;
 use crate::api::{Application, ApplicationSpec, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
 use crate::forge::Forges;
-use crate::model::{AppId, RefSpec};
+use crate::model::{AppId, Digest, RefSpec};
 use crate::plan::Inputs;
 use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
@@ -24,6 +24,7 @@ use crate::plan::source_kind::{kind, locator};
 use crate::plan::state::request;
 use crate::plan::trigger;
 use crate::plan::values::Values;
+use crate::source::archive::ArchiveError;
 
 use super::dereference::Reader;
 use super::tools::Tools;
@@ -245,6 +246,16 @@ impl Resolver {
                 let image = image.image.clone();
                 Ok((Origin::Image { image, login }, version))
             }
+            SourceKind::Drop(upload) => {
+                let missing = || {
+                    let digest = upload.digest.clone();
+                    Problem::of(&ArchiveError::Missing { digest })
+                };
+                let digest = Digest::parse(&upload.digest).ok_or_else(missing)?;
+                let found = self.tools.uploads.find(&id.namespace, &digest);
+                let archive = found.ok_or_else(missing)?;
+                Ok((Origin::Upload { digest, archive }, String::new()))
+            }
         }
     }
 }
@@ -297,6 +308,7 @@ mod tests {
             builder: Arc::new(crate::builder::fake::FakeBuilder::default()),
             docker: None,
             work_dir: dir.to_owned(),
+            uploads: crate::source::uploads::Uploads::new(dir.join("uploads"), Default::default()),
         }
     }
 

@@ -366,8 +366,14 @@ fn describe(action: &Action) -> String {
             super::JobWork::Build(_) => format!("build {release}"),
             super::JobWork::Pull { .. } => format!("pull {release}"),
         },
-        Action::RunHook { release, overdue: false } => format!("run the hook of {release}"),
-        Action::RunHook { release, overdue: true } => format!("stop the hook of {release}"),
+        Action::RunHook {
+            release,
+            overdue: false,
+        } => format!("run the hook of {release}"),
+        Action::RunHook {
+            release,
+            overdue: true,
+        } => format!("stop the hook of {release}"),
         Action::Restart { release } => format!("restart {release}"),
         Action::Wait { release, problem } => format!("{release} waits: {:?}", problem.reason),
         Action::CancelJob => "cancel the job".to_owned(),

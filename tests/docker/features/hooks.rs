@@ -49,7 +49,9 @@ fn hook_runs_once_for_each_release_and_its_failure_leaves_what_runs() {
     assert_eq!(failed["status"]["failure"]["logTail"], "no such table");
     let log = |args: &[&str]| {
         let mut davit_logs = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
-        davit_logs.args(["logs", "shop", "--hook", "-n", &davit.namespace]).args(args);
+        davit_logs
+            .args(["logs", "shop", "--hook", "-n", &davit.namespace])
+            .args(args);
         run(davit_logs.env("KUBECONFIG", davit.kubeconfig()))
     };
     assert_eq!(log(&[]), "no such table");

@@ -16,6 +16,8 @@ use davit::metrics::Metrics;
 use davit::model::AppId;
 use davit::redact::Secret;
 use davit::runtime::fake::FakeRuntime;
+use davit::source::archive::Limits;
+use davit::source::uploads::Uploads;
 use davit::source::{Git, GitOptions};
 use davit::subresources::{self, Subresources};
 use davit_apiserver::{ApiServer, Identity, Options};
@@ -113,6 +115,7 @@ impl Harness {
                 insecure_registries: Vec::new(),
                 railpack: None,
                 allow_local_sources: true,
+                metrics_per_application: false,
                 https_proxy: None,
                 no_proxy: String::new(),
             },
@@ -159,7 +162,9 @@ impl Harness {
         };
         let work_dir = self.config.data_dir.join("work");
         std::fs::create_dir_all(&work_dir).unwrap();
+        let uploads = self.config.data_dir.join("uploads");
         let tools = Tools {
+            uploads: Uploads::new(uploads, Limits::default()),
             git: Arc::new(Git::new(options).unwrap()),
             builder: Arc::new(self.builder.clone()),
             docker: None,
