@@ -111,11 +111,14 @@ async fn measure(controller: &Arc<Context>) -> (Vec<(AppId, Vec<Usage>)>, usize)
     all.sort();
     let omitted = all.len().saturating_sub(MOST);
     all.truncate(MOST);
-    let asked = all.into_iter().map(|id| async {
-        let usages = controller.runtime.usage(&id).await;
-        let usages =
-            usages.map_err(|error| tracing::debug!(app = %id, %error, "its use could not be measured"));
-        (id, usages.unwrap_or_default())
+    let asked = all.into_iter().map(|id| {
+        let controller = Arc::clone(controller);
+        async move {
+            let usages = controller.runtime.usage(&id).await;
+            let usages =
+                usages.map_err(|error| tracing::debug!(app = %id, %error, "its use could not be measured"));
+            (id, usages.unwrap_or_default())
+        }
     });
     (
         futures::stream::iter(asked).buffered(AT_ONCE).collect().await,

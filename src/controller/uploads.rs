@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 
 use crate::api::{Application, Release, Source, SourceKind};
 use crate::error::chain;
@@ -20,7 +20,7 @@ pub async fn collect(ctx: &Context, namespace: &str) {
         return;
     }
     match used(ctx, namespace).await {
-        Ok(used) => uploads.collect(namespace, stored, &used),
+        Ok(used) => uploads.collect(namespace, &stored, &used),
         Err(error) => {
             tracing::warn!(namespace, error = %chain(&error), "the objects could not be listed; no upload is removed");
         }

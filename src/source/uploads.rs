@@ -1,7 +1,7 @@
 //! What was uploaded: archives by the digest of their content, and uploads that are under way.
 //!
-//! `DIR/NAMESPACE/HEX` is an archive that an Application refers to or referred to, `DIR/NAMESPACE/HEX.new` one that none has
-//! used yet, and `DIR/NAMESPACE/HEX-SIZE.part` an upload, by the digest and the size of the archive.
+//! `DIR/NAMESPACE/HEX` is an archive, `DIR/NAMESPACE/HEX.new` marks it while no Application has used it since it was uploaded,
+//! and `DIR/NAMESPACE/HEX-SIZE.part` is an upload, by the digest and the size of the archive.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs;
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, ArchiveError, Limits, Summary};
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 use crate::model::{Digest, hex};
 
 /// How long an archive that no Application has used yet is kept, and an upload that does not go on.
@@ -120,12 +120,12 @@ impl Uploads {
         [dir.join(name), dir.join(format!("{name}.new"))]
     }
 
-    /// Whether an archive with this content is stored. From now on it is kept only while an Application refers to it.
+    /// Returns the archive with this content, if it is stored. From now on it is kept only while it is referred to.
     pub fn find(&self, namespace: &str, digest: &Digest) -> Option<PathBuf> {
-        let [used, new] = self.stored(namespace, digest);
-        // The newer one replaces the older one, whose content is the same.
-        let _ = fs::rename(&new, &used);
-        used.is_file().then_some(used)
+        let [archive, mark] = self.stored(namespace, digest);
+        let found = archive.is_file().then_some(archive)?;
+        let _ = fs::remove_file(mark);
+        Some(found)
     }
 
     /// How much of an upload was received.
@@ -198,19 +198,23 @@ impl Uploads {
         Ok(())
     }
 
-    /// How the check of an archive ended, if what it found is still stored.
+    /// How the check of an archive ended, if what it found is still stored. A failure that may pass is told once.
     pub fn outcome(&self, upload: &Upload) -> Option<Outcome> {
-        let outcomes = self.0.outcomes.lock();
-        let (_, outcome) = outcomes.iter().rev().find(|(known, _)| known == upload)?;
-        if let Ok(summary) = outcome
-            && !self
-                .stored(&upload.namespace, &summary.digest)
-                .iter()
-                .any(|path| path.is_file())
-        {
-            return None;
+        let mut outcomes = self.0.outcomes.lock();
+        let at = outcomes.iter().rposition(|(known, _)| known == upload)?;
+        let (_, outcome) = outcomes.get(at)?;
+        match outcome.clone() {
+            Ok(summary) => {
+                let [archive, _] = self.stored(&upload.namespace, &summary.digest);
+                archive.is_file().then_some(Ok(summary))
+            }
+            Err(problem) => {
+                if problem.class != Class::Terminal {
+                    outcomes.remove(at);
+                }
+                Some(Err(problem))
+            }
         }
-        Some(outcome.clone())
     }
 
     /// Checks an archive that was received whole, and stores it by its content, in the background. An archive that is refused
@@ -254,12 +258,11 @@ impl Uploads {
                 return Err(error);
             }
         };
-        let [_, new] = self.stored(&upload.namespace, &summary.digest);
-        fs::File::open(&part)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&part, &new))
-            // The time of the last part may be long ago.
-            .and_then(|()| fs::File::open(&new)?.set_modified(SystemTime::now()))
+        let [archive, mark] = self.stored(&upload.namespace, &summary.digest);
+        // First, so that the archive is not removed before an Application refers to it.
+        fs::File::create(&mark)
+            .and_then(|_| fs::File::open(&part)?.sync_all())
+            .and_then(|()| fs::rename(&part, &archive))
             .map_err(ArchiveError::written)?;
         Ok(summary)
     }
@@ -271,23 +274,25 @@ impl Uploads {
     }
 
     /// Removes those archives that are not in `used`, and uploads that do not go on. What was stored anew meanwhile stays.
-    pub fn collect(&self, namespace: &str, stored: Vec<Stored>, used: &BTreeSet<String>) {
+    pub fn collect(&self, namespace: &str, stored: &[Stored], used: &BTreeSet<String>) {
         for Stored { path, age } in stored {
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
+            let mark = path.with_extension("new");
             let is_old = if name.ends_with(".part") {
-                age > UNFINISHED
+                *age > UNFINISHED
             } else if name.ends_with(".new") {
-                age > UNUSED
+                *age > UNUSED
             } else {
-                !used.contains(&format!("sha256:{name}"))
+                let is_new = self::age(&mark).is_some_and(|age| age <= UNUSED);
+                !is_new && !used.contains(&format!("sha256:{name}"))
             };
-            let is_newer = self::age(&path).is_none_or(|now| now < age);
+            let is_newer = self::age(path).is_none_or(|now| now < *age);
             if is_old
                 && !is_newer
-                && let Err(error) = fs::remove_file(&path)
+                && let Err(error) = fs::remove_file(path)
             {
                 tracing::warn!(%error, path = %path.display(), "an upload could not be removed");
             }

@@ -44,18 +44,14 @@ pub(super) async fn metrics(
     let api: Api<Application> = Api::namespaced(controller.client.clone(), &target.namespace);
     lookup::object(&api, target, &controller.applications).await?;
     let id = AppId::new(&*target.namespace, &*target.name);
-    let measure = async || {
-        let usages = controller.runtime.usage(&id).await;
-        usages.map_err(|error| Failure::from(Problem::of(&error)))
-    };
     let mut before = Vec::new();
     if !window.is_zero() {
-        before = measure().await?;
+        before = measure(controller, &id).await?;
         if !before.is_empty() {
             tokio::time::sleep(window).await;
         }
     }
-    let replicas: Vec<Value> = measure()
+    let replicas: Vec<Value> = measure(controller, &id)
         .await?
         .iter()
         .map(|usage| replica(usage, before.iter().find(|before| before.id == usage.id)))
@@ -64,6 +60,11 @@ pub(super) async fn metrics(
         "metadata": {"name": target.name, "namespace": target.namespace}, "timestamp": Timestamp::now().to_string(),
         "replicas": replicas});
     Ok(Json(document).into_response())
+}
+
+async fn measure(controller: &Context, id: &AppId) -> Result<Vec<Usage>, Failure> {
+    let usages = controller.runtime.usage(id).await;
+    usages.map_err(|error| Failure::from(Problem::of(&error)))
 }
 
 fn replica(usage: &Usage, before: Option<&Usage>) -> Value {

@@ -246,6 +246,11 @@ impl Davit {
         self.runtime.block_on(work)
     }
 
+    /// Runs a future beside the test.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
     /// Applications of the test's namespace.
     pub fn applications(&self) -> Api<Application> {
         Api::namespaced(self.client(), &self.namespace)

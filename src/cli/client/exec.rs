@@ -117,11 +117,22 @@ async fn converse(socket: Socket, stdin: bool, tty: bool) -> Result<(), Failure>
     let unheard =
         |error: std::io::Error| Failure::new(format!("cannot follow the size of the terminal: {error}"));
     let mut resized = signal(SignalKind::window_change()).map_err(unheard)?;
+    let (messages, mut queue) = mpsc::channel(4);
+    // Beside the output: a command that writes before it reads on must not wait for this program, nor this one for it.
+    let sending = tokio::spawn(async move {
+        while let Some(message) = queue.recv().await {
+            // The receiver reports why the connection was lost.
+            if sender.send(message).await.is_err() {
+                break;
+            }
+        }
+    });
     if tty {
-        let _ = sender.send(size()).await;
+        let _ = messages.try_send(size());
     }
-    let mut typed = typed(stdin);
-    let mut reads = stdin;
+    if stdin {
+        send_input(messages.clone());
+    }
     let mut status = None;
     loop {
         tokio::select! {
@@ -133,22 +144,12 @@ async fn converse(socket: Socket, stdin: bool, tty: bool) -> Result<(), Failure>
                 Some(Err(_)) if status.is_some() => break,
                 Some(Err(error)) => return Err(lost(&error)),
             },
-            bytes = typed.recv(), if reads => {
-                let message = match bytes {
-                    Some(bytes) => tagged(STDIN, &bytes),
-                    None => {
-                        reads = false;
-                        tagged(CLOSE, &[STDIN])
-                    }
-                };
-                // The receiver reports why the connection was lost.
-                reads &= sender.send(message).await.is_ok();
-            }
             _ = resized.recv(), if tty => {
-                let _ = sender.send(size()).await;
+                let _ = messages.send(size()).await;
             }
         }
     }
+    sending.abort();
     let status: Value = status.ok_or_else(|| {
         Failure::new("the connection to the API server was lost; the command may still run: see davit logs")
     })?;
@@ -166,26 +167,23 @@ async fn converse(socket: Socket, stdin: bool, tty: bool) -> Result<(), Failure>
     })
 }
 
-/// Reads standard input in a thread of its own, which does not hold up the end of the program.
-fn typed(stdin: bool) -> mpsc::Receiver<Vec<u8>> {
-    let (chunks, typed) = mpsc::channel(4);
-    if stdin {
-        std::thread::spawn(move || {
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                let length = match std::io::stdin().lock().read(&mut buffer) {
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                    Ok(0) | Err(_) => break,
-                    Ok(length) => length,
-                };
-                let bytes = buffer.get(..length).unwrap_or_default().to_vec();
-                if chunks.blocking_send(bytes).is_err() {
-                    break;
-                }
+/// Sends standard input to its end, from a thread of its own, which does not hold up the end of the program.
+fn send_input(messages: mpsc::Sender<Message>) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = match std::io::stdin().lock().read(&mut buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(length) => length,
+            };
+            let bytes = buffer.get(..length).unwrap_or_default();
+            if messages.blocking_send(tagged(STDIN, bytes)).is_err() {
+                return;
             }
-        });
-    }
-    typed
+        }
+        let _ = messages.blocking_send(tagged(CLOSE, &[STDIN]));
+    });
 }
 
 /// Takes a message of the server.

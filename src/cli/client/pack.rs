@@ -315,7 +315,7 @@ fn spool() -> Result<File, Failure> {
 }
 
 fn unwritten(error: &io::Error) -> Failure {
-    let place = std::env::temp_dir();
+    let place = tempfile::env::temp_dir();
     Failure::new(format!(
         "cannot write the archive to {}: {error}: free space there, or set TMPDIR to another directory",
         place.display()

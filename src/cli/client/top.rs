@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bollard::models::{ContainerBlkioStats, ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::{InspectContainerOptions, StatsOptionsBuilder};
 use futures::StreamExt as _;
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::{Inner, errors, labels};
@@ -20,20 +21,21 @@ impl Inner {
     /// measurement.
     pub(super) async fn usage(&self, app: &AppId) -> Result<Vec<Usage>, RuntimeError> {
         let listed = self.list(&self.names.app_labels(app)).await?;
-        let ids = listed.into_iter().filter_map(|container| container.id);
-        let mut measured = futures::stream::iter(ids.map(|id| self.measure(id))).buffer_unordered(AT_ONCE);
+        let ids: Vec<String> = listed.into_iter().filter_map(|container| container.id).collect();
         let mut usages = Vec::new();
-        while let Some(usage) = measured.next().await {
-            usages.extend(usage?);
+        for some in ids.chunks(AT_ONCE) {
+            for usage in join_all(some.iter().map(|id| self.measure(id))).await {
+                usages.extend(usage?);
+            }
         }
         usages.sort_by(|one, two| one.name.cmp(&two.name));
         Ok(usages)
     }
 
-    async fn measure(&self, id: String) -> Result<Option<Usage>, RuntimeError> {
+    async fn measure(&self, id: &str) -> Result<Option<Usage>, RuntimeError> {
         let found = self
             .docker
-            .inspect_container(&id, None::<InspectContainerOptions>)
+            .inspect_container(id, None::<InspectContainerOptions>)
             .await;
         let Some(found) = errors::unless_gone("inspect a container", found)? else {
             return Ok(None);
@@ -45,7 +47,7 @@ impl Inner {
             return Ok(None);
         }
         let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
-        let mut stats = std::pin::pin!(self.docker.stats(&id, Some(options)));
+        let mut stats = std::pin::pin!(self.docker.stats(id, Some(options)));
         let stats = match stats.next().await {
             None => return Ok(None),
             Some(stats) => errors::unless_gone("read what a container uses", stats)?,
@@ -58,7 +60,7 @@ impl Inner {
                 .filter(|amount| *amount > 0)
         };
         Ok(Some(Usage {
-            id,
+            id: id.to_owned(),
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             release,
             at: Timestamp::now(),

@@ -2,12 +2,41 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Limits;
 use super::error::ArchiveError;
+
+/// What an archive may be.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The size of the archive, in bytes. Default 1 GiB.
+    pub archive_bytes: u64,
+    /// The size of everything in it, in bytes. Default 4 GiB.
+    pub bytes: u64,
+    /// The number of entries. Default 100 000.
+    pub entries: usize,
+    /// How many times larger its content may be than the archive itself, beyond [`Limits::free`]. Default 200.
+    pub ratio: u64,
+    /// The size of the content up to which the ratio does not matter, in bytes. Default 64 MiB.
+    pub free: u64,
+    /// How long reading it may take. Default 5 minutes.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            archive_bytes: 1 << 30,
+            bytes: 4 << 30,
+            entries: 100_000,
+            ratio: 200,
+            free: 64 << 20,
+            time: Duration::from_mins(5),
+        }
+    }
+}
 
 /// What is left for one archive.
 pub(super) struct Budget {

@@ -4,13 +4,25 @@ use std::collections::BTreeMap;
 
 use ring::digest::{Context, SHA256};
 
-use super::Summary;
 use super::error::ArchiveError;
 use super::path::above;
 use crate::model::{Digest, hex};
 
 /// The longest chain of links, as in the kernel.
 const LONGEST_CHAIN: usize = 40;
+
+/// What an archive holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The digest of its content.
+    pub digest: Digest,
+    /// The number of files and links.
+    pub files: usize,
+    /// The size of the files, in bytes.
+    pub bytes: u64,
+    /// The directory that everything is in, if it is one.
+    pub root: Option<String>,
+}
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]

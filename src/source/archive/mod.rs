@@ -14,7 +14,6 @@ mod zipped;
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -23,50 +22,6 @@ use tokio_util::sync::CancellationToken;
 use self::budget::Budget;
 pub use self::error::ArchiveError;
 use self::unpack::Unpacker;
-use crate::model::Digest;
-
-/// What an archive may be.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// The size of the archive, in bytes. Default 1 GiB.
-    pub archive_bytes: u64,
-    /// The size of everything in it, in bytes. Default 4 GiB.
-    pub bytes: u64,
-    /// The number of entries. Default 100 000.
-    pub entries: usize,
-    /// How many times larger its content may be than the archive itself, beyond [`Limits::free`]. Default 200.
-    pub ratio: u64,
-    /// The size of the content up to which the ratio does not matter, in bytes. Default 64 MiB.
-    pub free: u64,
-    /// How long reading it may take. Default 5 minutes.
-    pub time: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            archive_bytes: 1 << 30,
-            bytes: 4 << 30,
-            entries: 100_000,
-            ratio: 200,
-            free: 64 << 20,
-            time: Duration::from_mins(5),
-        }
-    }
-}
-
-/// What an archive holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The digest of its content.
-    pub digest: Digest,
-    /// The number of files and links.
-    pub files: usize,
-    /// The size of the files, in bytes.
-    pub bytes: u64,
-    /// The directory that everything is in, if it is one.
-    pub root: Option<String>,
-}
 
 /// Reads an archive to its end and checks every entry. Blocks.
 ///

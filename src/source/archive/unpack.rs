@@ -5,9 +5,8 @@ use std::io::{self, Read, Write};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, File, OpenOptions, OpenOptionsExt as _};
 use ring::digest::{Context, SHA256};
 
-use super::Summary;
 use super::budget::Budget;
-use super::content::{Content, Entry, refused};
+use super::content::{Content, Entry, Summary, refused};
 use super::error::ArchiveError;
 use super::path::clean;
 

@@ -101,7 +101,7 @@ fn check_end(file: &mut File, budget: &Budget) -> Result<(), ArchiveError> {
         let is_last = (at + END) as u64 + comment == tail.len() as u64;
         ends += u64::from(is_last);
         let before = at.checked_sub(20).and_then(|from| tail.get(from..from + 4));
-        if entries == 0xffff || directory == 0xffff_ffff || before == Some(b"PK\x06\x07") {
+        if entries == 0xffff || directory == 0xffff_ffff || before == Some(b"PK\x06\x07".as_slice()) {
             return Err(ArchiveError::Format {
                 what: "a zip64 archive, which is not accepted",
             });

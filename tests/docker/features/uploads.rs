@@ -39,6 +39,8 @@ fn stored(davit: &Davit) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.file_name().into_string().unwrap())
+        // A mark of an archive that is stored.
+        .filter(|name| !name.ends_with(".new"))
         .collect();
     names.sort();
     names
