@@ -16,6 +16,8 @@ mod common;
 #[path = "../tests/in_process/controller/harness.rs"]
 mod harness;
 
+#[path = "figures/daily.rs"]
+mod daily;
 #[path = "figures/deliveries.rs"]
 mod deliveries;
 
@@ -45,6 +47,8 @@ fn main() {
         ("pass", pass),
         ("idle", idle),
         ("deliveries", deliveries::deliveries),
+        ("logs", daily::logs),
+        ("upload", daily::upload),
     ] {
         if wanted.is_empty() || wanted.iter().any(|it| it == name) {
             bench();

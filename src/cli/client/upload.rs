@@ -75,7 +75,7 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
             Err(error) => {
                 let is_final = match &error {
                     // Another request may still hold the upload, or have continued it.
-                    kube::Error::Api(status) => !matches!(status.code, 409 | 429 | 502 | 504),
+                    kube::Error::Api(status) => !matches!(status.code, 409 | 429 | 502 | 503 | 504),
                     _ => false,
                 };
                 failures += 1;

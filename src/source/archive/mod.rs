@@ -20,6 +20,8 @@ use cap_std::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
 use self::budget::Budget;
+pub use self::budget::Limits;
+pub use self::content::Summary;
 pub use self::error::ArchiveError;
 use self::unpack::Unpacker;
 

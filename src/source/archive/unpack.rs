@@ -13,8 +13,9 @@ use super::path::clean;
 /// How much is copied at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Directories that are left out: the state of Git, and what macOS adds to archives.
-const LEFT_OUT: [&str; 2] = [".git", "__MACOSX"];
+/// What is left out: the state of Git anywhere, and what macOS adds to archives.
+const GIT: &str = ".git";
+const MAC_OS: &str = "__MACOSX";
 
 /// Takes entries.
 pub(super) struct Unpacker<'b> {
@@ -49,8 +50,9 @@ impl<'b> Unpacker<'b> {
         // An archive of empty entries costs no bytes.
         self.budget.spend(0)?;
         let path = clean(raw).map_err(|why| refused(&String::from_utf8_lossy(raw), why))?;
-        let top = path.split('/').next().unwrap_or_default();
-        Ok((!LEFT_OUT.contains(&top)).then_some(path))
+        let mut parts = path.split('/');
+        let is_left_out = path.split('/').next() == Some(MAC_OS) || parts.any(|part| part == GIT);
+        Ok((!is_left_out).then_some(path))
     }
 
     pub fn directory(&mut self, path: &str) -> Result<(), ArchiveError> {
