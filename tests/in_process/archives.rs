@@ -5,8 +5,8 @@ use std::io::{Cursor, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use davit_test_support::engine::Disk;
 use davit::source::archive::{ArchiveError, Limits, Summary, check, unpack};
+use davit_test_support::engine::Disk;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header};
@@ -149,11 +149,19 @@ fn same_content_has_the_same_digest_in_every_format() {
     let half = plain.len() / 2;
     for (format, bytes) in [
         ("tar.gz", gz(&plain)),
-        ("tar.gz of two members", [gz(&plain[..half]), gz(&plain[half..])].concat()),
+        (
+            "tar.gz of two members",
+            [gz(&plain[..half]), gz(&plain[half..])].concat(),
+        ),
         ("tar.zst", zstd(&plain)),
         (
             "tar.zst of several frames",
-            [&zstd(&plain[..half])[..], b"\x50\x2a\x4d\x18\x03\0\0\0abc", &zstd(&plain[half..])].concat(),
+            [
+                &zstd(&plain[..half])[..],
+                b"\x50\x2a\x4d\x18\x03\0\0\0abc",
+                &zstd(&plain[half..]),
+            ]
+            .concat(),
         ),
         ("zip", zip(&files)),
         ("tar with directories", tar(&with_directories)),
@@ -173,7 +181,12 @@ fn long_names_and_links_within_the_directory_are_accepted() {
     let (gnu, _dir) = read(&builder.into_inner().unwrap(), &small());
     let records = pax(&[("path", &long), ("mtime", "1.5"), ("SCHILY.xattr.user.x", "y")]);
     let posix = tar(&[
-        Raw::new("pax_global_header", EntryType::XGlobalHeader, "", &pax(&[("comment", "3f2c")])),
+        Raw::new(
+            "pax_global_header",
+            EntryType::XGlobalHeader,
+            "",
+            &pax(&[("comment", "3f2c")]),
+        ),
         Raw::new("x", EntryType::XHeader, "", &records),
         Raw {
             kind: EntryType::Regular,
@@ -241,13 +254,28 @@ fn links_that_leave_the_directory_are_refused() {
         (vec![link("d/up", ".."), link("x", "d/up/../secret")], "leaves"),
         // Written through a link.
         (vec![link("a", "b"), Raw::file("a/x", "x")], "below a link"),
-        (vec![Raw::file("b/x", "x"), link("a", "b"), Raw::file("a/x", "x")], "below a link"),
+        (
+            vec![Raw::file("b/x", "x"), link("a", "b"), Raw::file("a/x", "x")],
+            "below a link",
+        ),
         (vec![link("a", "b"), Raw::file("a", "x")], "twice"),
-        (vec![link("a", "b"), Raw::new("a", EntryType::Directory, "", "")], "below a link"),
+        (
+            vec![link("a", "b"), Raw::new("a", EntryType::Directory, "", "")],
+            "below a link",
+        ),
         (vec![Raw::new("a", EntryType::Link, "/etc/passwd", "")], "leaves"),
         (vec![Raw::new("a", EntryType::Link, "../../x", "")], "leaves"),
-        (vec![Raw::new("a", EntryType::Link, "later", ""), Raw::file("later", "")], "no file before"),
-        (vec![link("l", "x"), Raw::new("a", EntryType::Link, "l", "")], "no file before"),
+        (
+            vec![
+                Raw::new("a", EntryType::Link, "later", ""),
+                Raw::file("later", ""),
+            ],
+            "no file before",
+        ),
+        (
+            vec![link("l", "x"), Raw::new("a", EntryType::Link, "l", "")],
+            "no file before",
+        ),
         (
             vec![
                 Raw::new("x", EntryType::XHeader, "", &pax(&[("linkpath", "../../etc")])),
@@ -256,7 +284,10 @@ fn links_that_leave_the_directory_are_refused() {
             "leaves",
         ),
         (
-            vec![Raw::new("long", EntryType::GNULongLink, "", "/etc/passwd\0"), link("a", "b")],
+            vec![
+                Raw::new("long", EntryType::GNULongLink, "", "/etc/passwd\0"),
+                link("a", "b"),
+            ],
             "absolute",
         ),
     ] {
@@ -267,7 +298,9 @@ fn links_that_leave_the_directory_are_refused() {
     }
     for (target, word) in [("../x", "leaves"), ("/x", "absolute")] {
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        writer.add_symlink("a", target, SimpleFileOptions::default()).unwrap();
+        writer
+            .add_symlink("a", target, SimpleFileOptions::default())
+            .unwrap();
         let said = refusal(&writer.finish().unwrap().into_inner());
         assert!(said.contains(word), "{said}");
     }
@@ -303,13 +336,22 @@ fn devices_and_contradictions_are_refused() {
             }],
             "UTF-8",
         ),
-        (vec![Raw::new("x", EntryType::XHeader, "", "no record"), Raw::file("a", "x")], "damaged"),
+        (
+            vec![
+                Raw::new("x", EntryType::XHeader, "", "no record"),
+                Raw::file("a", "x"),
+            ],
+            "damaged",
+        ),
     ] {
         let said = refusal(&tar(&entries));
         assert!(said.contains(word), "{word}: {said}");
     }
     let name = "n".repeat(10 << 20);
-    let long = tar(&[Raw::new("l", EntryType::GNULongName, "", &name), Raw::file("a", "x")]);
+    let long = tar(&[
+        Raw::new("l", EntryType::GNULongName, "", &name),
+        Raw::file("a", "x"),
+    ]);
     assert!(refusal(&long).contains("an extended header has"));
 }
 
@@ -359,12 +401,19 @@ fn damaged_archives_are_refused() {
 fn bombs_are_refused_before_they_cost_anything() {
     let zeros = "\0".repeat(8 << 20);
     let bomb = tar(&[Raw::file("a", &zeros)]);
-    for (form, bytes) in [("gzip", gz(&bomb)), ("zstd", zstd(&bomb)), ("zip", zip(&[("a", &zeros)]))] {
+    for (form, bytes) in [
+        ("gzip", gz(&bomb)),
+        ("zstd", zstd(&bomb)),
+        ("zip", zip(&[("a", &zeros)])),
+    ] {
         let said = refusal(&bytes);
         assert!(said.contains("times as large"), "{form}: {said}");
     }
     // What is skipped costs as much as what is taken.
-    let skipped = tar(&[Raw::new("g", EntryType::XGlobalHeader, "", &zeros), Raw::file("a", "")]);
+    let skipped = tar(&[
+        Raw::new("g", EntryType::XGlobalHeader, "", &zeros),
+        Raw::file("a", ""),
+    ]);
     assert!(refusal(&gz(&skipped)).contains("times as large"));
 
     let limits = Limits {
@@ -388,7 +437,11 @@ fn bombs_are_refused_before_they_cost_anything() {
     let many: Vec<_> = names.iter().map(|name| Raw::file(name, "")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
     let deep = "d/".repeat(49);
-    for bytes in [tar(&many), zip(&files), tar(&[Raw::new(&deep, EntryType::Directory, "", "")])] {
+    for bytes in [
+        tar(&many),
+        zip(&files),
+        tar(&[Raw::new(&deep, EntryType::Directory, "", "")]),
+    ] {
         let said = read(&bytes, &limits).0.unwrap_err().to_string();
         assert!(said.contains("more than 40 entries"), "{said}");
     }
@@ -403,14 +456,25 @@ fn bombs_are_refused_before_they_cost_anything() {
         archive_bytes: 1024,
         ..small()
     };
-    assert!(read(&bomb, &limits).0.unwrap_err().to_string().contains("archive is larger"));
+    assert!(
+        read(&bomb, &limits)
+            .0
+            .unwrap_err()
+            .to_string()
+            .contains("archive is larger")
+    );
 }
 
 #[test]
 fn zip_that_lies_about_its_entries_is_refused() {
     let whole = zip(&[("a", "one"), ("b", "two")]);
     let directory = whole.windows(4).position(|part| part == b"PK\x01\x02").unwrap();
-    let second = directory + 4 + whole[directory + 4..].windows(4).position(|part| part == b"PK\x01\x02").unwrap();
+    let second = directory
+        + 4
+        + whole[directory + 4..]
+            .windows(4)
+            .position(|part| part == b"PK\x01\x02")
+            .unwrap();
     let end = whole.windows(4).position(|part| part == b"PK\x05\x06").unwrap();
     let changed = |at: usize, bytes: &[u8]| {
         let mut archive = whole.clone();
@@ -424,11 +488,17 @@ fn zip_that_lies_about_its_entries_is_refused() {
     for (what, bytes) in [
         ("overlapping entries", overlapping),
         ("a longer entry", changed(second + 24, &[200])),
-        ("an entry that is not there", changed(second + 42, &[0xff, 0xff, 0xff, 0])),
+        (
+            "an entry that is not there",
+            changed(second + 42, &[0xff, 0xff, 0xff, 0]),
+        ),
         ("a method that does not exist", changed(second + 10, &[99])),
     ] {
         let said = refusal(&bytes);
-        assert!(said.contains("damaged") || said.contains("upload is"), "{what}: {said}");
+        assert!(
+            said.contains("damaged") || said.contains("upload is"),
+            "{what}: {said}"
+        );
     }
     for (what, bytes, word) in [
         ("an encrypted entry", changed(second + 8, &[1]), "encrypted"),

@@ -7,8 +7,8 @@
     reason = "a failed expectation is a failed test"
 )]
 
-#[path = "../common/mod.rs"]
 mod archives;
+#[path = "../common/mod.rs"]
 mod common;
 #[path = "../contract/mod.rs"]
 mod contract;

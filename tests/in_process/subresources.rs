@@ -106,7 +106,10 @@ async fn metrics_are_those_of_each_replica() {
     assert_eq!(found["kind"], "ApplicationMetrics");
     let replica = &found["replicas"][0];
     assert_eq!(replica["name"], "shop-1.0");
-    assert_eq!(replica["memory"], json!({"usageBytes": 3 << 20, "limitBytes": 12 << 20}));
+    assert_eq!(
+        replica["memory"],
+        json!({"usageBytes": 3 << 20, "limitBytes": 12 << 20})
+    );
     assert_eq!(replica["network"], json!({"receivedBytes": 10, "sentBytes": 20}));
     // The same CPU time twice.
     assert_eq!(replica["cpu"]["usageNanoCores"], 0);

@@ -19,7 +19,9 @@ fn archive(text: &str) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_size(text.len() as u64);
     header.set_mode(0o644);
-    builder.append_data(&mut header, "Dockerfile", text.as_bytes()).unwrap();
+    builder
+        .append_data(&mut header, "Dockerfile", text.as_bytes())
+        .unwrap();
     builder.into_inner().unwrap()
 }
 
@@ -59,16 +61,34 @@ async fn archive_in_parts_becomes_the_source_of_one_release() {
     let (half, size) = (bytes.len() / 2, bytes.len());
     let query = format!("archive={}&size={size}", digest(&bytes));
     let (_, state) = client.post("shop", &query, b"").await;
-    assert_eq!((&state["received"], &state["kind"]), (&json!(0), &json!("SourceUpload")));
-    let (_, state) = client.post("shop", &format!("{query}&offset=0"), &bytes[..half]).await;
-    assert_eq!((&state["received"], &state["content"]), (&json!(half), &Value::Null));
+    assert_eq!(
+        (&state["received"], &state["kind"]),
+        (&json!(0), &json!("SourceUpload"))
+    );
+    let (_, state) = client
+        .post("shop", &format!("{query}&offset=0"), &bytes[..half])
+        .await;
+    assert_eq!(
+        (&state["received"], &state["content"]),
+        (&json!(half), &Value::Null)
+    );
     // The same part again, or one that leaves a gap.
     for offset in [0, half + 1] {
-        let (code, status) = client.post("shop", &format!("{query}&offset={offset}"), &bytes[..half]).await;
+        let (code, status) = client
+            .post("shop", &format!("{query}&offset={offset}"), &bytes[..half])
+            .await;
         assert_eq!((code.as_u16(), &status["reason"]), (409, &json!("Conflict")));
-        assert!(status["message"].as_str().unwrap().contains(&format!("offset={half}")), "{status}");
+        assert!(
+            status["message"]
+                .as_str()
+                .unwrap()
+                .contains(&format!("offset={half}")),
+            "{status}"
+        );
     }
-    let (_, state) = client.post("shop", &format!("{query}&offset={half}"), &bytes[half..]).await;
+    let (_, state) = client
+        .post("shop", &format!("{query}&offset={half}"), &bytes[half..])
+        .await;
     let content = state["content"]["digest"].as_str().unwrap().to_owned();
     assert_eq!(state["content"]["files"], 1);
     let (_, again) = client.post("shop", &query, b"").await;
@@ -99,12 +119,47 @@ async fn upload_that_is_not_permitted_or_not_valid_is_refused() {
     let text = b"this is no archive".as_slice();
     let long = format!("archive={}&size={}", digest(&bytes), 3_u64 << 30);
     for (client, app, query, body, code, word) in [
-        (&jane, "shop", format!("{query}&offset=0"), &bytes[..], 403, "cannot create"),
+        (
+            &jane,
+            "shop",
+            format!("{query}&offset=0"),
+            &bytes[..],
+            403,
+            "cannot create",
+        ),
         (&admin, "shpo", query.clone(), b"", 404, "did you mean"),
-        (&admin, "shop", "archive=x&size=1".to_owned(), b"", 400, "parameter archive"),
-        (&admin, "shop", format!("archive={}", digest(b"")), b"", 400, "parameter size"),
-        (&admin, "shop", format!("{query}&offset=x"), b"", 400, "parameter offset"),
-        (&admin, "shop", format!("{long}&offset=0"), b"", 422, "larger than 1 GiB"),
+        (
+            &admin,
+            "shop",
+            "archive=x&size=1".to_owned(),
+            b"",
+            400,
+            "parameter archive",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("archive={}", digest(b"")),
+            b"",
+            400,
+            "parameter size",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("{query}&offset=x"),
+            b"",
+            400,
+            "parameter offset",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("{long}&offset=0"),
+            b"",
+            422,
+            "larger than 1 GiB",
+        ),
         (
             &admin,
             "shop",
@@ -132,7 +187,10 @@ async fn upload_that_is_not_permitted_or_not_valid_is_refused() {
     ] {
         let (given, status) = client.post(app, &query, body).await;
         let message = status["message"].as_str().unwrap_or_default();
-        assert!(given.as_u16() == code && message.contains(word), "{query}: {given} {status}");
+        assert!(
+            given.as_u16() == code && message.contains(word),
+            "{query}: {given} {status}"
+        );
     }
 }
 
@@ -145,7 +203,10 @@ async fn full_disk_refuses_a_part_and_keeps_the_others() {
         archive: digest(b""),
         size: 100 << 20,
     };
-    let mut part = uploads.append(&upload, 0).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let mut part = uploads
+        .append(&upload, 0)
+        .await
+        .unwrap_or_else(|refused| panic!("{refused:?}"));
     let block = vec![7; 1 << 20];
     let mut written = 0;
     let error = loop {
@@ -157,7 +218,10 @@ async fn full_disk_refuses_a_part_and_keeps_the_others() {
             Ok(received) => written = received,
             Err(error) => break error,
         }
-        part = uploads.append(&upload, written).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+        part = uploads
+            .append(&upload, written)
+            .await
+            .unwrap_or_else(|refused| panic!("{refused:?}"));
     };
     assert!(matches!(error, ArchiveError::DiskFull), "{error:?}");
     assert!(written > 0 && uploads.received(&upload).unwrap() >= written);
