@@ -1,5 +1,7 @@
 //! `davit exec` and `davit top` on the real engine, through the API server.
 
+#![allow(clippy::disallowed_methods, reason = "a test starts the program")]
+
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! `davit drop` on the real engine: what is packed, uploaded, built and kept.
 
+#![allow(clippy::disallowed_methods, reason = "a test starts the program")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
