@@ -1,5 +1,7 @@
 //! `hooks.preDeploy` on the real engine.
 
+#![allow(clippy::disallowed_methods, reason = "a test starts the program")]
+
 use serde_json::{Value, json};
 
 use super::phase;
