@@ -20,6 +20,9 @@ use super::archive::{self, ArchiveError, Limits, Summary};
 use crate::error::{Class, Problem};
 use crate::model::{Digest, hex};
 
+/// What the names of uploads that are under way, and of marks, end in.
+const PART: &str = ".part";
+const NEW: &str = ".new";
 /// How long an archive that no Application has used yet is kept, and an upload that does not go on.
 const UNUSED: Duration = Duration::from_hours(1);
 const UNFINISHED: Duration = Duration::from_hours(24);
@@ -110,14 +113,14 @@ impl Uploads {
     }
 
     fn part(&self, upload: &Upload) -> PathBuf {
-        let name = format!("{}-{}.part", digits(&upload.archive), upload.size);
+        let name = format!("{}-{}{PART}", digits(&upload.archive), upload.size);
         self.namespace(&upload.namespace).join(name)
     }
 
     fn stored(&self, namespace: &str, digest: &Digest) -> [PathBuf; 2] {
         let dir = self.namespace(namespace);
         let name = digits(digest);
-        [dir.join(name), dir.join(format!("{name}.new"))]
+        [dir.join(name), dir.join(format!("{name}{NEW}"))]
     }
 
     /// Returns the archive with this content, if it is stored. From now on it is kept only while it is referred to.
@@ -185,7 +188,7 @@ impl Uploads {
         let dir = self.namespace(namespace);
         fs::create_dir_all(&dir).map_err(ArchiveError::written)?;
         let mut parts = 0;
-        for (path, age) in files(&dir, ".part") {
+        for (path, age) in files(&dir, PART) {
             if age > UNFINISHED {
                 let _ = fs::remove_file(&path);
             } else {
@@ -281,9 +284,9 @@ impl Uploads {
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
             let mark = path.with_extension("new");
-            let is_old = if name.ends_with(".part") {
+            let is_old = if name.ends_with(PART) {
                 *age > UNFINISHED
-            } else if name.ends_with(".new") {
+            } else if name.ends_with(NEW) {
                 *age > UNUSED
             } else {
                 let is_new = self::age(&mark).is_some_and(|age| age <= UNUSED);

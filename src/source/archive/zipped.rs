@@ -95,7 +95,7 @@ fn check_end(file: &mut File, budget: &Budget) -> Result<(), ArchiveError> {
             field
                 .iter()
                 .rev()
-                .fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
+                .fold(0_u64, |value, byte| (value << 8) | u64::from(*byte))
         };
         let (entries, directory, comment) = (number(10, 2), number(12, 4), number(20, 2));
         let is_last = (at + END) as u64 + comment == tail.len() as u64;
