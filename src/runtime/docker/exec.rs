@@ -1,12 +1,14 @@
 //! Runs commands in containers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
 use futures::StreamExt as _;
+use tokio::time::{Instant, sleep};
 
 use super::labels::app_of;
 use super::{Inner, errors};
@@ -16,6 +18,9 @@ use crate::runtime::{Exec, ExecControl, ExecOutput, ExecRequest, RuntimeError, T
 
 /// How much of the output is passed on at once, in bytes.
 const CHUNK: usize = 64 * 1024;
+/// How long the end of a command may come after that of its output, and the pause between two looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A command on the engine.
 struct Command {
@@ -99,8 +104,15 @@ impl ExecControl for Command {
     }
 
     async fn exit_code(&self) -> Result<Option<i64>, RuntimeError> {
-        let found = self.docker.inspect_exec(&self.id).await;
-        let found = found.map_err(|error| errors::error("read the exit code of a command", &error))?;
-        Ok(found.exit_code)
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = self.docker.inspect_exec(&self.id).await;
+            let found = found.map_err(|error| errors::error("read the exit code of a command", &error))?;
+            // The output ends a moment before the command.
+            if found.running != Some(true) || Instant::now() > end {
+                return Ok(found.exit_code);
+            }
+            sleep(LOOK).await;
+        }
     }
 }
