@@ -35,6 +35,7 @@ pub use self::exec::accept_key;
 use self::failure::Failure;
 pub use self::group::{GROUP, VERSION};
 use self::parameters::Parameters;
+pub use self::source::PART as UPLOAD_PART;
 use self::target::Target;
 use crate::controller::context::Context;
 

@@ -27,8 +27,8 @@ use crate::model::Digest;
 use crate::source::archive::ArchiveError;
 use crate::source::uploads::{Outcome, Refused, Upload, Uploads};
 
-/// The size of a part that clients send, in bytes.
-pub const PART: u64 = 8 << 20;
+/// The size of a part that clients send, in bytes: an API server takes bodies of 3 MiB.
+pub const PART: u64 = 2 << 20;
 /// How long a request waits for the check of an archive.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// The pause between two looks at it.

@@ -9,9 +9,8 @@ use super::connect::{Access, Cluster};
 use super::pack::{Archive, amount};
 use super::subresource;
 use crate::cli::failure::Failure;
+use crate::subresources::UPLOAD_PART;
 
-/// The size of a part, in bytes.
-const PART: u64 = 8 << 20;
 /// The pause before a request that failed is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many times in a row a request may fail.
@@ -98,7 +97,7 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
 
 /// Reads a part of the archive.
 fn part(archive: &Archive, offset: u64) -> Result<Vec<u8>, Failure> {
-    let size = (archive.size - offset).min(PART);
+    let size = (archive.size - offset).min(UPLOAD_PART);
     let mut part = vec![0; usize::try_from(size).unwrap_or_default()];
     let read = archive.file.read_exact_at(&mut part, offset);
     read.map_err(|error| Failure::new(format!("cannot read the archive: {error}")))?;
