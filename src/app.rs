@@ -1,5 +1,6 @@
 //! Wires everything; the only file that imports all modules.
 
+pub mod leader;
 mod monitoring;
 mod usage_series;
 
@@ -19,8 +20,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
-use crate::builder::{BuilderOptions, DockerBuilder, Place};
+use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder, Place};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
 use crate::controller::commit_statuses::CommitStatuses;
@@ -45,6 +47,7 @@ use crate::redact::Secret;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
+use crate::runtime::kubernetes::KubernetesRuntime;
 use crate::runtime::swarm::SwarmRuntime;
 use crate::source::archive::Limits;
 use crate::source::uploads::Uploads;
@@ -67,6 +70,12 @@ const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// An address, a directory or the store cannot be used.
 pub async fn up(config: Config) -> anyhow::Result<()> {
+    if config.runtime == RuntimeKind::Kubernetes {
+        anyhow::bail!(
+            "--runtime kubernetes needs the API server of the cluster, and davit up has one of its own: use davit controller with \
+             the kubeconfig of the cluster"
+        );
+    }
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
     let monitoring = Monitoring::default();
@@ -157,8 +166,9 @@ async fn renew(kubeconfig: &Path, mut written: String, current: impl Fn() -> Str
 /// # Errors
 /// An address or a directory cannot be used, or no cluster is configured.
 pub async fn controller(
-    config: Config,
+    mut config: Config,
     aggregation: Option<(SocketAddr, ServiceName)>,
+    lease: Option<LeaseName>,
 ) -> anyhow::Result<()> {
     let host = Host::parse(config.docker_host.as_deref())?;
     let stop = stop_on_signal()?;
@@ -170,6 +180,20 @@ pub async fn controller(
             crate::error::chain(&error)
         )
     })?;
+    let election = lease.map(|lease| Election::new(client.clone(), lease, &host_name()));
+    if let Some(election) = &election {
+        // A controller that waits is ready to take over.
+        for check in [Check::Cluster, Check::Caches] {
+            monitoring.health.set(check, true);
+        }
+        if stop.run_until_cancelled(election.acquire()).await.is_none() {
+            return Ok(());
+        }
+        for check in [Check::Cluster, Check::Caches] {
+            monitoring.health.set(check, false);
+        }
+        config.key = election.shared_key(&config.key).await?;
+    }
     let aggregated = match aggregation {
         Some((address, service)) => {
             let listener = http::bind("--api-listen", address).await?;
@@ -180,16 +204,33 @@ pub async fn controller(
         None => None,
     };
     tracing::info!(data_dir = %config.data_dir.display(), instance = config.instance, "started");
-    let worked = work(&config, &host, client, stop.clone(), monitoring).await;
+    let worked = work(&config, &host, client, stop.clone(), monitoring);
+    let worked = match &election {
+        None => worked.await,
+        Some(election) => tokio::select! {
+            worked = worked => worked,
+            // Another controller may work already, so nothing is finished here.
+            lost = election.hold() => anyhow::bail!("{lost}, so this controller ends"),
+        },
+    };
     stop.cancel();
     if let Some(aggregated) = aggregated {
         aggregated.await??;
+    }
+    if let Some(election) = &election {
+        election.release().await;
     }
     worked?;
     for monitored in monitored {
         monitored.close().await;
     }
     Ok(())
+}
+
+/// The name of this machine; in a cluster, of this Pod.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// Runs the controller until `stop`.
@@ -207,11 +248,16 @@ async fn work(
         return Ok(());
     };
     monitoring.health.set(Check::Cluster, true);
+    // In a cluster an engine only builds.
+    let in_cluster = config.runtime == RuntimeKind::Kubernetes;
+    let has_engine = !in_cluster || config.docker_host.is_some();
     let docker = host.client()?;
-    tokio::spawn(
-        stop.clone()
-            .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
-    );
+    if has_engine {
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
+        );
+    }
     let runtime: Arc<dyn Runtime> = match config.runtime {
         RuntimeKind::Docker => {
             let options = DockerOptions {
@@ -222,6 +268,7 @@ async fn work(
             Arc::new(DockerRuntime::new(docker.clone(), options))
         }
         RuntimeKind::Swarm => Arc::new(SwarmRuntime::new(docker.clone(), &config.instance, &installation)),
+        RuntimeKind::Kubernetes => Arc::new(KubernetesRuntime::new(client.clone())),
     };
     let work_dir = config.data_dir.join("work");
     // Files of jobs that ended with the previous process are useless.
@@ -244,15 +291,27 @@ async fn work(
         },
         ..BuilderOptions::at(place(host), &config.instance)
     };
-    options.railpack.home = config.data_dir.join("cache/railpack");
-    if let Some(program) = &config.railpack {
-        options.railpack.program = program.into();
+    for (planner, program) in [
+        (&mut options.railpack, &config.railpack),
+        (&mut options.nixpacks, &config.nixpacks),
+    ] {
+        planner.home = config.data_dir.join("cache").join(planner.name);
+        if let Some(program) = program {
+            planner.program = program.into();
+        }
     }
-    let builder = DockerBuilder::new(docker.clone(), options);
+    let registries = in_cluster.then(|| options.registries.clone());
+    let builder: Arc<dyn Builder> = if has_engine {
+        Arc::new(DockerBuilder::new(docker.clone(), options))
+    } else {
+        Arc::new(NoBuilder)
+    };
     let tools = Tools {
+        forges: forges(config),
         git: Arc::new(git),
-        builder: Arc::new(builder),
-        docker: Some(docker),
+        builder,
+        docker: has_engine.then_some(docker),
+        registries,
         uploads: Uploads::new(config.data_dir.join("uploads"), Limits::default()),
         work_dir,
     };
@@ -324,6 +383,17 @@ fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
         .to_vec()
 }
 
+/// The connections of GitProviders: none yet.
+fn forges(config: &Config) -> Forges {
+    let mut options = HttpOptions::default();
+    options.allow_loopback_http = config.allow_local_sources;
+    options.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
+        url: url.clone(),
+        except: config.no_proxy.clone(),
+    });
+    Forges::new(options)
+}
+
 /// Runs the controller with the given dependencies, so that tests can pass fakes. `installation` distinguishes it from
 /// another Davit with the same `--instance`; it may be empty.
 pub async fn controller_loop(
@@ -338,13 +408,6 @@ pub async fn controller_loop(
     let mut stores = Stores::new();
     let metrics = monitoring.metrics.clone();
     let (wake, woken) = mpsc::unbounded_channel();
-    let mut options = HttpOptions::default();
-    options.allow_loopback_http = config.allow_local_sources;
-    options.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
-        url: url.clone(),
-        except: config.no_proxy.clone(),
-    });
-    let forges = Forges::new(options);
     let ctx = Arc::new(Context {
         install: Install {
             key: config.key.clone(),
@@ -361,7 +424,6 @@ pub async fn controller_loop(
             client.clone(),
             tools.clone(),
             stores.providers.clone(),
-            forges.clone(),
             Lookups::new(wake.clone()),
         ),
         commit_statuses: CommitStatuses::new(wake.clone()),
@@ -373,10 +435,10 @@ pub async fn controller_loop(
         applications: stores.applications.clone(),
         providers: stores.providers.clone(),
         client,
+        forges: tools.forges.clone(),
         tools,
         runtime,
         metrics,
-        forges,
         hooks: Hooks::default(),
         registries: Registries {
             default: config.registry.clone(),

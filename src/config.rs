@@ -71,6 +71,8 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// The railpack program; `None` to look it up.
     pub railpack: Option<PathBuf>,
+    /// The nixpacks program; `None` to look it up.
+    pub nixpacks: Option<PathBuf>,
     /// `/metrics` has series of Applications.
     pub metrics_per_application: bool,
     /// file:// and loopback http:// sources are allowed.
@@ -153,6 +155,7 @@ impl Config {
             registry_config,
             insecure_registry,
             railpack,
+            nixpacks,
             allow_local_sources,
             metrics_per_application,
         } = args;
@@ -216,6 +219,7 @@ impl Config {
             registry_config,
             insecure_registries: insecure_registry,
             railpack,
+            nixpacks,
             metrics_per_application,
             allow_local_sources,
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),

@@ -1,63 +1,87 @@
-//! Signed deliveries at a fixed rate, to 1,000 Applications of one GitProvider; and the way of one delivery to its Release.
+//! 1,000 signed deliveries per second to 1,000 Applications of one GitProvider, each of another repository: how long until the
+//! Release of a pushed commit exists. Most deliveries of a real forge announce nothing new: here they are repeated, as by several
+//! hooks for one push, or of branches that no Application follows. `APPLICATIONS` in the environment makes a small run.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use davit::api::GitProvider;
+use davit::api::{GitProvider, Release};
+use davit::forge::RepositoryPath;
+use davit::forge::fake::{FakeForge, FakeRepository};
 use davit::http::{Served, bind, webhook};
+use davit::redact::SafeUrl;
+use futures::StreamExt as _;
 use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use parking_lot::Mutex;
+use serde_json::json;
 
+use crate::common::git_repo::GitRepo;
 use crate::common::signature;
 use crate::harness::{self, Harness};
 
 const SECRET: &str = "correct horse battery staple";
-const APPLICATIONS: usize = 1000;
-const PER_SECOND: u64 = 1000;
-const SECONDS: u64 = 5;
-const RELEASES: usize = 20;
+/// Deliveries per second.
+const RATE: usize = 1000;
+/// New commits per second, and for how many seconds.
+const STAGES: [(usize, usize); 2] = [(20, 60), (100, 10)];
+/// The longest that a Release may take before it counts as lost.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn applications() -> usize {
+    let wanted = std::env::var("APPLICATIONS").ok();
+    wanted.map_or(1000, |text| text.parse().expect("a number"))
+}
 
 fn percentile(all: &mut [Duration], percent: usize) -> f64 {
     all.sort();
-    all[(all.len() - 1) * percent / 100].as_secs_f64() * 1000.0
+    all.get(all.len().saturating_sub(1) * percent / 100)
+        .map_or(0.0, |time| time.as_secs_f64() * 1000.0)
 }
 
-/// The resident memory of this process in MiB, the sender included.
+/// The resident memory of this process in MiB: the controller, the API server in memory, and the sender.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: f64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4096.0 / 1024.0 / 1024.0
 }
 
-fn push(repository: &str, commit: &str) -> Vec<u8> {
-    json!({"ref": "refs/heads/main", "after": commit, "head_commit": {"id": commit, "message": "Mend"},
-        "pusher": {"login": "jane"}, "repository": {"full_name": repository, "default_branch": "main"}})
-    .to_string()
-    .into_bytes()
+async fn secret(davit: &Harness, name: &str, key: &str) {
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: SECRET}});
+    let secrets = davit.api::<k8s_openapi::api::core::v1::Secret>();
+    let params = PatchParams::apply("bench").force();
+    secrets.patch(name, &params, &Patch::Apply(secret)).await.unwrap();
 }
 
-async fn secret(davit: &Harness) {
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hook"}, "stringData": {"webhookSecret": SECRET}});
-    davit
-        .api::<k8s_openapi::api::core::v1::Secret>()
-        .patch(
-            "hook",
-            &PatchParams::apply("bench").force(),
-            &Patch::Apply(secret),
-        )
-        .await
-        .unwrap();
+/// A push as Gitea delivers it.
+struct Push {
+    app: usize,
+    branch: &'static str,
+    before: String,
+    after: String,
 }
 
-async fn post(client: &reqwest::Client, url: &str, event: &str, body: Vec<u8>) -> u16 {
-    let signed = signature(SECRET, &body);
-    let request = client
-        .post(url)
-        .header("x-github-event", "push")
-        .header(event, if event == "x-gitea-event" { "push" } else { "1" })
-        .header("x-gitea-signature", &signed)
-        .header("x-hub-signature-256", format!("sha256={signed}"))
-        .body(body);
-    request.send().await.unwrap().status().as_u16()
+impl Push {
+    async fn deliver(self, client: &reqwest::Client, url: &str) -> Duration {
+        let body = json!({"ref": format!("refs/heads/{}", self.branch), "before": self.before, "after": self.after,
+            "head_commit": {"id": self.after, "message": "Mend"}, "pusher": {"login": "jane"},
+            "repository": {"full_name": format!("acme/repo-{}", self.app), "default_branch": "main"}});
+        let body = body.to_string();
+        let signed = signature(SECRET, body.as_bytes());
+        let began = Instant::now();
+        let answer = client
+            .post(url)
+            .header("x-gitea-event", "push")
+            .header("x-github-event", "push")
+            .header("x-gitea-signature", signed)
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status().as_u16(), 202);
+        began.elapsed()
+    }
 }
 
 pub fn deliveries() {
@@ -66,120 +90,197 @@ pub fn deliveries() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
-        let davit = Harness::start().await;
-        secret(&davit).await;
-        let listener = bind("--webhook-listen", ([127, 0, 0, 1], 0).into())
-            .await
-            .unwrap();
-        let address = listener.local_addr().unwrap();
-        let served = Served::start(listener, davit.webhooks.router(), webhook::limits());
-        recorded(
-            &davit,
-            &format!("http://{address}/webhooks/gitproviders/default/gt"),
-        )
-        .await;
-        released(
-            &davit,
-            &format!("http://{address}/webhooks/applications/default/shop"),
-        )
-        .await;
-        served.close().await;
-    });
+    runtime.block_on(run());
 }
 
-/// Deliveries until they are recorded. The Applications are suspended: no forge is asked.
-async fn recorded(davit: &Harness, url: &str) {
+/// When a Release first named a commit, by its Application and the commit.
+type Seen = Arc<Mutex<HashMap<(String, String), Instant>>>;
+
+/// Follows the Releases.
+fn follow(davit: &Harness) -> Seen {
+    let seen = Seen::default();
+    let (api, all) = (davit.api::<Release>(), Arc::clone(&seen));
+    tokio::spawn(async move {
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        while let Some(event) = events.next().await {
+            let Ok(watcher::Event::Apply(release) | watcher::Event::InitApply(release)) = event else {
+                continue;
+            };
+            let source = release.status.as_ref().and_then(|status| status.source.as_ref());
+            if let Some(source) = source {
+                let key = (release.spec.application.clone(), source.revision.clone());
+                all.lock().entry(key).or_insert_with(Instant::now);
+            }
+        }
+    });
+    seen
+}
+
+async fn run() {
+    let count = applications();
+    let repo = harness::repo(harness::GOOD);
+    let rounds = STAGES.iter().map(|(new, seconds)| new * seconds).sum::<usize>() / count + 2;
+    let mut commits = vec![repo.git(["rev-parse", "HEAD"]).trim().to_owned()];
+    for round in 0..rounds {
+        commits.push(repo.commit(&format!("Commit {round}"), &[("round", &round.to_string())]));
+    }
+    // The branch is moved when the first delivery of a round is sent.
+    repo.git(["branch", "all"]);
+    repo.git(["reset", "--quiet", "--hard", &commits[0]]);
+
+    let forge = FakeForge::at("https://forge.example.com").unwrap();
+    for number in 0..count {
+        let path = RepositoryPath::parse(&format!("acme/repo-{number}")).unwrap();
+        let clone_url = Some(SafeUrl::parse_git(&repo.url()).unwrap());
+        forge.add(
+            &path,
+            FakeRepository {
+                branches: vec!["main".to_owned()],
+                clone_url,
+                ..FakeRepository::default()
+            },
+        );
+    }
+    let davit = Harness::with_forge(&forge).await;
+    secret(&davit, "hook", "webhookSecret").await;
+    secret(&davit, "gt", "token").await;
     let provider = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": "gt"},
-        "spec": {"suspend": true, "gitea": {"url": "http://127.0.0.1:1", "tokenSecretRef": {"name": "gt"}},
-            "webhook": {"secretRef": {"name": "hook"}}}});
+        "spec": {"gitea": {"url": "https://forge.example.com", "tokenSecretRef": {"name": "gt"}}, "webhook": {"secretRef": {"name": "hook"}}}});
     davit.create::<GitProvider>(provider).await;
-    for number in 0..APPLICATIONS {
+    let began = Instant::now();
+    for number in 0..count {
         let source = json!({"gitea": {"provider": {"name": "gt"}, "owner": "acme", "repository": format!("repo-{number}"), "ref": {"branch": "main"}}});
-        davit
-            .apply(
-                &format!("app-{number}"),
-                json!({"source": source, "suspend": true}),
-            )
-            .await;
+        let spec = json!({"source": source, "trigger": {"pollInterval": "0s"}});
+        davit.apply(&format!("app-{number}"), spec).await;
+    }
+    for number in 0..count {
+        davit.wait_until_done(&format!("app-{number}")).await;
     }
     davit.wait_until_idle().await;
-    let before = resident();
-    let client = reqwest::Client::new();
-    let (mut all, mut last) = (Vec::new(), vec![String::new(); APPLICATIONS]);
-    let mut ticks = tokio::time::interval(Duration::from_nanos(1_000_000_000 / PER_SECOND));
-    for number in 0..usize::try_from(PER_SECOND * SECONDS).unwrap() {
-        ticks.tick().await;
-        // Every Application in turn, not one after the other.
-        let app = number * 7919 % APPLICATIONS;
-        let commit = format!("{number:040x}");
-        last[app].clone_from(&commit);
-        let (client, url) = (client.clone(), url.to_owned());
-        all.push(tokio::spawn(async move {
-            let began = Instant::now();
-            let status = post(
-                &client,
-                &url,
-                "x-gitea-event",
-                push(&format!("acme/repo-{app}"), &commit),
-            )
-            .await;
-            assert_eq!(status, 202);
-            began.elapsed()
-        }));
-    }
-    let mut took = Vec::new();
-    for one in all {
-        took.push(one.await.unwrap());
-    }
-    let after = resident();
-    let mut lost = 0;
-    for (app, commit) in last.iter().enumerate() {
-        let found: Value = davit.application(&format!("app-{app}")).await;
-        let annotation = found["metadata"]["annotations"]["davit.dev/delivery"].as_str();
-        lost += usize::from(!annotation.is_some_and(|text| text.contains(commit)));
-    }
     println!(
-        "deliveries           {:>7.1} ms median, {:.1} ms p99 until recorded, at {PER_SECOND} a second for {SECONDS} s to {APPLICATIONS} Applications; \
-         {lost} lost; {:.0} MiB more memory, the sender included",
-        percentile(&mut took, 50),
-        percentile(&mut took, 99),
-        after - before,
+        "deliveries           {count} Applications deployed in {:.0} s",
+        began.elapsed().as_secs_f64()
     );
+
+    let listener = bind("--webhook-listen", ([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = Served::start(listener, davit.webhooks.router(), webhook::limits());
+    let mut load = Load {
+        url: format!("http://{address}/webhooks/gitproviders/default/gt"),
+        seen: follow(&davit),
+        repo,
+        commits,
+        pushed: vec![0; count],
+        next: 0,
+        moved_to: 0,
+    };
+    for (new, seconds) in STAGES {
+        load.stage(new, seconds).await;
+        davit.wait_until_idle().await;
+    }
+    served.close().await;
 }
 
-/// One delivery after the other until its Release exists.
-async fn released(davit: &Harness, url: &str) {
-    let repo = harness::repo("FROM scratch\n");
-    let trigger = json!({"pollInterval": "0s", "webhook": {"secretRef": {"name": "hook"}}});
-    davit
-        .apply(
-            "shop",
-            json!({"source": harness::source(&repo), "trigger": trigger}),
-        )
-        .await;
-    davit.wait_until_done("shop").await;
-    let location = repo.url();
-    let mut path: Vec<_> = location.rsplit('/').take(2).collect();
-    path.reverse();
-    let path = path.join("/");
-    let client = reqwest::Client::new();
-    let mut took = Vec::new();
-    for number in 0..RELEASES {
-        let commit = repo.commit(&format!("Commit {number}"), &[("number", &number.to_string())]);
-        let began = Instant::now();
-        let status = post(&client, url, "x-github-delivery", push(&path, &commit)).await;
-        assert_eq!(status, 202);
-        let name = format!("shop-{}", number + 2);
-        davit
-            .wait_for_release(&name, "there", |release| !release.is_null())
-            .await;
-        took.push(began.elapsed());
-        davit.wait_until_done("shop").await;
+/// The sender.
+struct Load {
+    url: String,
+    seen: Seen,
+    repo: GitRepo,
+    commits: Vec<String>,
+    /// How often each repository was pushed to.
+    pushed: Vec<usize>,
+    /// The repository that is pushed to next.
+    next: usize,
+    /// The commit of the branch.
+    moved_to: usize,
+}
+
+impl Load {
+    /// The next commit of the next repository.
+    fn new_commit(&mut self) -> Push {
+        let app = self.next;
+        self.next = (self.next + 1) % self.pushed.len();
+        self.pushed[app] += 1;
+        let at = self.pushed[app];
+        if at > self.moved_to {
+            self.repo
+                .git(["update-ref", "refs/heads/main", &self.commits[at]]);
+            self.moved_to = at;
+        }
+        self.push(app, "main", at)
     }
-    println!(
-        "delivery to Release  {:>7.1} ms median, {:.1} ms at most (git asks for the branch in it)",
-        percentile(&mut took, 50),
-        percentile(&mut took, 100),
-    );
+
+    fn push(&self, app: usize, branch: &'static str, at: usize) -> Push {
+        Push {
+            app,
+            branch,
+            before: self.commits[at - 1].clone(),
+            after: self.commits[at].clone(),
+        }
+    }
+
+    /// A delivery that announces nothing new.
+    fn other(&self, number: usize) -> Push {
+        let app = number * 7919 % self.pushed.len();
+        match self.pushed[app] {
+            // The one that is under way is not delivered again before it is recorded.
+            at if at > 0
+                && number.is_multiple_of(2)
+                && app != (self.next + self.pushed.len() - 1) % self.pushed.len() =>
+            {
+                self.push(app, "main", at)
+            }
+            _ => self.push(app, "feature", 1),
+        }
+    }
+
+    async fn stage(&mut self, new: usize, seconds: usize) {
+        let client = reqwest::Client::new();
+        let before = resident();
+        let mut ticks = tokio::time::interval(Duration::from_nanos(1_000_000_000 / RATE as u64));
+        let (mut all, mut announced) = (Vec::new(), Vec::new());
+        let mut largest = before;
+        for number in 0..RATE * seconds {
+            ticks.tick().await;
+            let push = if number.is_multiple_of(RATE / new) {
+                let push = self.new_commit();
+                announced.push(((format!("app-{}", push.app), push.after.clone()), Instant::now()));
+                push
+            } else {
+                self.other(number)
+            };
+            let (client, url) = (client.clone(), self.url.clone());
+            all.push(tokio::spawn(async move { push.deliver(&client, &url).await }));
+            if number.is_multiple_of(RATE) {
+                largest = largest.max(resident());
+            }
+        }
+        let mut answered = Vec::new();
+        for one in all {
+            answered.push(one.await.unwrap());
+        }
+        let end = Instant::now() + PATIENCE;
+        let is_there = |key: &(String, String)| self.seen.lock().contains_key(key);
+        while Instant::now() < end && !announced.iter().all(|(key, _)| is_there(key)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let seen = self.seen.lock().clone();
+        let mut took: Vec<Duration> = announced
+            .iter()
+            .filter_map(|(key, sent)| Some(seen.get(key)?.duration_since(*sent)))
+            .collect();
+        println!(
+            "deliveries           {:>7.1} ms median, {:.1} ms p99 until the Release exists: {RATE} a second for {seconds} s, {new} a second \
+             with a new commit; {} of {} lost; answered in {:.1} ms median, {:.1} ms p99; {:.0} MiB more memory",
+            percentile(&mut took, 50),
+            percentile(&mut took, 99),
+            announced.len() - took.len(),
+            announced.len(),
+            percentile(&mut answered, 50),
+            percentile(&mut answered, 99),
+            largest.max(resident()) - before,
+        );
+    }
 }

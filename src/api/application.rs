@@ -31,7 +31,7 @@ use super::values::{Duration, Later, is_false};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Image", type_ = "string", json_path = ".status.release.image", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
-    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas"),
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     validation = Rule::new("self.metadata.name.size() <= 52").message("name must have at most 52 characters, because the names of Releases are longer: shorten it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')").message("name must be a DNS label, because other containers reach the Application by it: use lower-case letters, digits and -, and begin with a letter"),
 )]
@@ -224,6 +224,9 @@ pub struct ApplicationStatus {
     /// Those of them that are healthy.
     #[serde(default)]
     pub ready_replicas: i32,
+    /// Selects its Pods, as autoscalers need it; only in a Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,

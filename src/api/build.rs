@@ -7,23 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{EnvVar, Resources};
 use super::validation::{file_path, optional_file_path};
-use super::values::{Duration, Later, LocalRef, is_false};
+use super::values::{Duration, LocalRef, is_false};
 
-/// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files, then railpack).
+/// How the source becomes an image: at most one type; none means to detect it (a Dockerfile, then static files, then railpack). `static`
+/// beside another type serves what that type builds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.dockerfile), has(self.static), has(self.nixpacks), has(self.railpack), has(self.herokuBuildpacks), has(self.paketoBuildpacks)].filter(x, x).size() <= 1")
-        .message("at most one of dockerfile, static, railpack, herokuBuildpacks, paketoBuildpacks may be set").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.nixpacks)")
-        .message("nixpacks is not in this version of Davit yet: use railpack, its successor").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.static) || ((!has(self.args) || self.args.size() == 0) && (!has(self.secrets) || self.secrets.size() == 0))")
-        .message("args and secrets do nothing with static, which runs no build steps: leave them out, or use dockerfile").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.pullSecretRef) || !has(self.static) || has(self.static.image)")
+    validation = Rule::new("[has(self.dockerfile), has(self.nixpacks), has(self.railpack), has(self.herokuBuildpacks), has(self.paketoBuildpacks)].filter(x, x).size() <= 1")
+        .message("at most one of dockerfile, nixpacks, railpack, herokuBuildpacks, paketoBuildpacks may be set").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.static) || !has(self.nixpacks) || !has(self.nixpacks.publishDirectory)")
+        .message("set nixpacks.publishDirectory or static.publishDirectory, not both").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.static) || !has(self.dockerfile) || self.static.publishDirectory != '.'")
+        .message("with dockerfile, static.publishDirectory must name a directory of the image, such as /app/dist").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("!has(self.static) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks) || ((!has(self.args) || self.args.size() == 0) && (!has(self.secrets) || self.secrets.size() == 0))")
+        .message("args and secrets do nothing with static, which runs no build steps: leave them out, or add a build type").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.pullSecretRef) || !has(self.static) || has(self.static.image) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks)")
         .message("pullSecretRef does nothing with static without image, which pulls nothing: leave it out").reason(Reason::FieldValueForbidden).field_path(".pullSecretRef"),
     validation = Rule::new("!has(self.resources)")
         .message("resources is not in this version of Davit yet: the BuildKit of a Docker Engine has no limits for a single build").reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.envFile) || !self.envFile || !has(self.static)")
+    validation = Rule::new("!has(self.envFile) || !self.envFile || !has(self.static) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks)")
         .message("envFile does nothing with static, which runs no build steps: leave it out").reason(Reason::FieldValueForbidden).field_path(".envFile"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
         .message("timeout must be longer than 0s: leave it out for 30m").reason(Reason::FieldValueInvalid).field_path(".timeout")
@@ -34,13 +37,14 @@ pub struct Build {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub dockerfile: Option<Dockerfile>,
-    /// Files that are served as they are.
+    /// Files that are served: those of the source, or beside another type those that it builds.
     #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub static_site: Option<StaticSite>,
-    /// Not in this version yet.
+    /// Whatever nixpacks recognises. Needs the program `nixpacks`, which is in maintenance mode: prefer railpack, its successor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nixpacks: Option<Later>,
+    #[garde(dive)]
+    pub nixpacks: Option<Nixpacks>,
     /// Whatever railpack recognises: Node, Python, Go, PHP, Ruby, Java, Rust and more. Needs the program `railpack`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub railpack: Option<Railpack>,
@@ -50,12 +54,12 @@ pub struct Build {
     /// A builder of Paketo's Cloud Native Buildpacks, or any other builder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paketo_buildpacks: Option<PaketoBuildpacks>,
-    /// Build arguments: visible in the image's history, so no place for secrets. A Dockerfile and railpack take them; buildpacks get them as variables.
+    /// Build arguments: visible in the image's history, so no place for secrets. A Dockerfile takes them as `ARG`; railpack, nixpacks and buildpacks get them as variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub args: Vec<EnvVar>,
-    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME` (with railpack and buildpacks as variables of its commands), never the image.
+    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME` (with railpack, nixpacks and buildpacks as variables of its commands), never the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -87,6 +91,8 @@ pub enum BuildKind<'a> {
     Dockerfile(&'a Dockerfile),
     /// `spec.build.static`.
     Static(&'a StaticSite),
+    /// `spec.build.nixpacks`.
+    Nixpacks(&'a Nixpacks),
     /// `spec.build.railpack`.
     Railpack(&'a Railpack),
     /// `spec.build.herokuBuildpacks`.
@@ -101,6 +107,7 @@ impl BuildKind<'_> {
         match self {
             Self::Dockerfile(_) => "dockerfile",
             Self::Static(_) => "static",
+            Self::Nixpacks(_) => "nixpacks",
             Self::Railpack(_) => "railpack",
             Self::HerokuBuildpacks(_) => "herokuBuildpacks",
             Self::PaketoBuildpacks(_) => "paketoBuildpacks",
@@ -111,12 +118,12 @@ impl BuildKind<'_> {
 impl Build {
     /// Returns the chosen build type, or `None` if the type is to be detected.
     pub fn kind(&self) -> Option<BuildKind<'_>> {
-        // Without `..`, so that a new field does not compile until it is placed here. The CRD's rules refuse the build
-        // types of later versions, and more than one type.
+        // Without `..`, so that a new field does not compile until it is placed here. The CRD's rules refuse more than one
+        // type; `static` is one only if there is no other.
         let Self {
             dockerfile,
             static_site,
-            nixpacks: None | Some(Later(_)),
+            nixpacks,
             railpack,
             heroku_buildpacks,
             paketo_buildpacks,
@@ -130,14 +137,20 @@ impl Build {
         } = self;
         let dockerfile = dockerfile.as_ref().map(BuildKind::Dockerfile);
         dockerfile
-            .or_else(|| static_site.as_ref().map(BuildKind::Static))
+            .or_else(|| nixpacks.as_ref().map(BuildKind::Nixpacks))
             .or_else(|| railpack.as_ref().map(BuildKind::Railpack))
             .or_else(|| heroku_buildpacks.as_ref().map(BuildKind::HerokuBuildpacks))
             .or_else(|| paketo_buildpacks.as_ref().map(BuildKind::PaketoBuildpacks))
+            .or_else(|| static_site.as_ref().map(BuildKind::Static))
+    }
+
+    /// Returns `nixpacks.publishDirectory`.
+    pub fn published_by_nixpacks(&self) -> Option<&str> {
+        self.nixpacks.as_ref()?.publish_directory.as_deref()
     }
 
     /// Returns the settings of every build type by the name of its field.
-    pub fn types(&self) -> [(&'static str, serde_json::Value); 5] {
+    pub fn types(&self) -> [(&'static str, serde_json::Value); 6] {
         // Part of a spec that was read from JSON, so writing it as JSON cannot fail.
         fn json(settings: &impl Serialize) -> serde_json::Value {
             serde_json::to_value(settings).unwrap_or_default()
@@ -145,6 +158,7 @@ impl Build {
         [
             ("dockerfile", json(&self.dockerfile)),
             ("static", json(&self.static_site)),
+            ("nixpacks", json(&self.nixpacks)),
             ("railpack", json(&self.railpack)),
             ("herokuBuildpacks", json(&self.heroku_buildpacks)),
             ("paketoBuildpacks", json(&self.paketo_buildpacks)),
@@ -181,6 +195,19 @@ impl Default for Dockerfile {
             target: None,
         }
     }
+}
+
+/// Builds with nixpacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
+pub struct Nixpacks {
+    /// A directory of the result, relative to `/app`, that is served as a static site in place of the application. The same
+    /// as `static.publishDirectory` beside `nixpacks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    #[garde(custom(optional_file_path))]
+    pub publish_directory: Option<String>,
 }
 
 /// Builds with railpack.
@@ -240,7 +267,8 @@ fn paketo() -> String {
     "paketobuildpacks/builder-jammy-base".to_owned()
 }
 
-/// Serves a directory of the source with a small web server that Davit brings along, on port 8080.
+/// Serves a directory of the source, or of the result of another build type, with a small web server that Davit brings along, on
+/// port 8080.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -251,7 +279,8 @@ fn paketo() -> String {
 )]
 #[garde(allow_unvalidated)]
 pub struct StaticSite {
-    /// The directory to serve, relative to `source.…path`. Default `.`.
+    /// The directory to serve, relative to `source.…path`. Default `.`. Beside another build type a directory of its image: relative to
+    /// `/app` (nixpacks, railpack), `/workspace` (buildpacks) or `/` (dockerfile).
     #[serde(default = "here")]
     #[schemars(length(min = 1, max = 1024))]
     #[garde(custom(file_path))]
@@ -296,7 +325,11 @@ mod tests {
     #[test]
     fn build_kind_follows_the_field_that_is_set() {
         assert_eq!(Build::default().kind(), None);
-        for (text, name) in [("{dockerfile: {}}", "dockerfile"), ("{static: {}}", "static")] {
+        for (text, name) in [
+            ("{dockerfile: {}}", "dockerfile"),
+            ("{static: {}}", "static"),
+            ("{static: {}, railpack: {}}", "railpack"),
+        ] {
             let build: Build = serde_yaml::from_str(text).unwrap();
             assert_eq!(build.kind().unwrap().name(), name);
         }

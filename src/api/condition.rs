@@ -128,6 +128,7 @@ reasons! {
     // The specification.
     InvalidSpec = "A field of the spec has a value that cannot work.",
     NotSupported = "A field asks for something that this version of Davit does not do yet.",
+    Deprecated = "The spec uses something that works and that its makers no longer develop.",
     InvalidEnvName = "Keys of a Secret or ConfigMap in spec.envFrom are skipped, because they are not names of environment variables.",
     InvalidQuantity = "A quantity of cpu or memory cannot be read or is out of range.",
     ReleaseNotFound = "spec.rollbackTo names a Release that does not exist.",
@@ -180,6 +181,10 @@ reasons! {
     RegistryUnreachable = "The registry cannot be reached.",
 
     // Running.
+    Unschedulable = "No node of the cluster can take a container: too little CPU or memory, or a volume that is elsewhere.",
+    QuotaExceeded = "A quota of the namespace leaves no room for a container.",
+    NotPermitted = "The cluster does not allow the controller to do what is needed.",
+    NameTaken = "An object of the name that is needed exists and is not Davit's.",
     PortTaken = "A host port is taken by something else.",
     ContainerConfigInvalid = "The engine refused to make or start the container.",
     ArchitectureMismatch = "The image or its program is for another CPU architecture than the engine's machine.",
@@ -206,7 +211,8 @@ reasons! {
     ForgeAuthFailed = "The forge refused the credential.",
     ForgeScopeMissing = "The credential lacks a permission that is needed.",
     ForgeTimeout = "The forge did not answer in time.",
-    ForgeResponseInvalid = "The forge's answer was incomplete or not JSON.",
+    ForgeResponseIncomplete = "The forge's answer ended early.",
+    ForgeResponseInvalid = "The forge's answer was not JSON.",
     ForgeRedirected = "The forge redirects to another host, which the credential is not sent to.",
     ForgeClockSkewed = "The forge refused a signature because the clock of this machine is wrong.",
     ForgeAppNotInstalled = "No account has installed the App.",
@@ -217,6 +223,7 @@ reasons! {
     WebhookNotServed = "This Davit receives no webhooks, or does not know its public URL.",
     HookFailed = "A hook could not be registered or repaired at the forge.",
     HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
+    HooksRemain = "The GitProvider was deleted, and webhooks that could not be removed remain at the forge.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// The annotation with the newest [`Delivery`], as JSON. It is written together with `davit.dev/requestedAt`.
 pub const DELIVERY: &str = "davit.dev/delivery";
 
-/// A verified delivery of a forge. It is a hint where to look: the repository decides what is deployed.
+/// A verified delivery of a forge. If it does not continue what was deployed last, it is a hint where to look, and the repository
+/// decides what is deployed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The branch or tag that was moved, such as `refs/heads/main`.
@@ -14,6 +15,9 @@ pub struct Delivery {
     /// The commit that it names now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// The commit that it named before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
     /// The ID that the forge gave to the delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<String>,
@@ -38,6 +42,7 @@ mod tests {
         let whole = Delivery {
             reference: Some("refs/heads/main".to_owned()),
             revision: Some("a1".repeat(20)),
+            before: Some("b2".repeat(20)),
             delivery: Some("72d3162e".to_owned()),
             actor: Some("jane".to_owned()),
         };

@@ -147,7 +147,7 @@ pub struct BitbucketSpec {
     pub app_password_secret_ref: Option<Later>,
 }
 
-/// An OAuth consumer that signs in as itself.
+/// An OAuth consumer, which signs in as itself unless a user has authorised it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuthConsumer {
@@ -156,6 +156,10 @@ pub struct OAuthConsumer {
     pub client_id: String,
     /// The Secret with the consumer's secret.
     pub client_secret_ref: ClientSecretRef,
+    /// The Secret with `accessToken`, `refreshToken` and `expiresAt` (RFC 3339), if a user has authorised the consumer. The
+    /// controller writes each new pair into it, before it is used. Default: the consumer signs in as itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_secret_ref: Option<LocalRef>,
 }
 
 /// A Gitea or Forgejo, with an access token or an OAuth application.

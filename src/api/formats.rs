@@ -8,6 +8,9 @@ pub(super) const DURATION: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$";
 /// An amount (the pattern of controller-gen).
 pub(super) const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
+/// An amount of storage.
+pub(super) const STORAGE: &str = r"^[1-9][0-9]*([KMGTPE]i?)?$";
+
 /// Each pattern of the types with its correct form.
 const FORMS: &[(&str, &str)] = &[
     (DURATION, "must be a duration such as 90s, 5m or 1h30m"),
@@ -15,6 +18,7 @@ const FORMS: &[(&str, &str)] = &[
         QUANTITY,
         "must be a quantity: write cpu as 500m, 1 or 1.5, and memory as 128Mi or 1G",
     ),
+    (STORAGE, "must be an amount of storage such as 10Gi"),
     (
         r"^[-._a-zA-Z][-._a-zA-Z0-9]*$",
         "must be the name of an environment variable: letters, digits, _, - and ., not beginning with a digit",

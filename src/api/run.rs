@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::formats::STORAGE;
 use super::validation::{cpu_amount, first_duplicate, invalid, ip_address, memory_amount, mount_directory};
 use super::values::{Duration, KeyRef, PortRef, Quantity, is_false};
 
@@ -301,9 +302,25 @@ pub struct Files {
     pub default_mode: Option<i32>,
 }
 
-/// A named volume; it has no settings yet.
+/// The schema of an amount of storage. It is a text only: a rule for numbers too would cost the API server more than a CRD
+/// may, because there are many volumes.
+fn storage(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "pattern": STORAGE, "maxLength": 32})
+}
+
+/// A named volume. Its size and class are those of a cluster's storage: other runtimes refuse them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NamedVolume {}
+#[serde(rename_all = "camelCase")]
+pub struct NamedVolume {
+    /// How much it holds, such as 10Gi; it can only grow. Default 1Gi. With --runtime kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "storage")]
+    pub size: Option<Quantity>,
+    /// The StorageClass. Default: that of the cluster. It cannot change. With --runtime kubernetes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
 
 /// Commands that run at certain moments of a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

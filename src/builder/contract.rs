@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
-use crate::api::{BuildKind, Dockerfile, Railpack, StaticSite};
+use crate::api::{Build, BuildKind, Dockerfile, Railpack, StaticSite};
 use crate::image::{Deleted, RegistryAccess, RegistryLogins};
 use crate::job_log::JobLog;
 use crate::model::{AppId, RegistryLogin};
@@ -23,8 +23,21 @@ pub enum BuildType {
     Static(StaticSite),
     /// What railpack recognises.
     Railpack(Railpack),
+    /// What nixpacks recognises.
+    Nixpacks,
     /// A builder of Cloud Native Buildpacks.
     Buildpacks(Buildpacks),
+    /// Files that another build type makes, behind a web server.
+    Published(Box<BuildType>, Published),
+}
+
+/// What is served of the result of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The field that names the directory.
+    pub field: &'static str,
+    /// How it is served.
+    pub site: StaticSite,
 }
 
 /// A builder of Cloud Native Buildpacks.
@@ -44,6 +57,7 @@ impl From<BuildKind<'_>> for BuildType {
             BuildKind::Dockerfile(settings) => Self::Dockerfile(settings.clone()),
             BuildKind::Static(settings) => Self::Static(settings.clone()),
             BuildKind::Railpack(settings) => Self::Railpack(settings.clone()),
+            BuildKind::Nixpacks(_) => Self::Nixpacks,
             BuildKind::HerokuBuildpacks(settings) => Self::Buildpacks(Buildpacks {
                 name: kind.name(),
                 field: "spec.build.herokuBuildpacks",
@@ -65,8 +79,45 @@ impl BuildType {
             Self::Dockerfile(_) => "dockerfile",
             Self::Static(_) => "static",
             Self::Railpack(_) => "railpack",
+            Self::Nixpacks => "nixpacks",
             Self::Buildpacks(settings) => settings.name,
+            Self::Published(of, _) => of.name(),
         }
+    }
+
+    /// What the user should know of a type that works and has no future.
+    pub fn deprecation(&self) -> Option<&'static str> {
+        match self {
+            Self::Nixpacks => Some(
+                "spec.build.nixpacks: nixpacks is in maintenance mode: use spec.build.railpack, its successor",
+            ),
+            Self::Published(of, _) => of.deprecation(),
+            Self::Dockerfile(_) | Self::Static(_) | Self::Railpack(_) | Self::Buildpacks(_) => None,
+        }
+    }
+
+    /// The type that the user chose, if one was chosen.
+    pub fn of(build: &Build) -> Option<Self> {
+        let kind = build.kind()?;
+        let (directory, site) = (build.published_by_nixpacks(), &build.static_site);
+        let published = match (kind, directory, site) {
+            (BuildKind::Static(_), _, _) | (_, None, None) => None,
+            (_, Some(directory), _) => Some(Published {
+                field: "spec.build.nixpacks.publishDirectory",
+                site: StaticSite {
+                    publish_directory: directory.to_owned(),
+                    ..StaticSite::default()
+                },
+            }),
+            (_, None, Some(site)) => Some(Published {
+                field: "spec.build.static.publishDirectory",
+                site: site.clone(),
+            }),
+        };
+        Some(match published {
+            Some(published) => Self::Published(Box::new(kind.into()), published),
+            None => kind.into(),
+        })
     }
 }
 

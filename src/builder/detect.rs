@@ -34,9 +34,10 @@ pub fn why(kind: &BuildType) -> String {
     match kind {
         BuildType::Dockerfile(dockerfile) => format!("the source has {}", dockerfile.path),
         BuildType::Static(site) => format!("the source has {}", page(&site.publish_directory)),
-        BuildType::Railpack(_) | BuildType::Buildpacks(_) => {
-            "the source has no Dockerfile and no page of a static site".to_owned()
-        }
+        BuildType::Railpack(_)
+        | BuildType::Nixpacks
+        | BuildType::Buildpacks(_)
+        | BuildType::Published(..) => "the source has no Dockerfile and no page of a static site".to_owned(),
     }
 }
 
@@ -64,7 +65,7 @@ mod tests {
             let name = detect(|path| files.contains(&path)).map(|kind| match kind {
                 BuildType::Dockerfile(dockerfile) => dockerfile.path,
                 BuildType::Static(site) => site.publish_directory,
-                BuildType::Railpack(_) | BuildType::Buildpacks(_) => unreachable!("detect() names no tool"),
+                _ => unreachable!("detect() names no tool"),
             });
             assert_eq!(name.as_deref().ok(), found, "{files:?}");
         }

@@ -14,8 +14,9 @@ use super::contract::{BuildRequest, BuildType, Builder, BuilderDetails, BuiltIma
 use super::error::BuildError;
 use super::image_ownership::Owner;
 use super::paths::Root;
-use super::railpack::{self, Railpack};
-use super::{buildpacks, detect, dockerfile, images, labels, static_site};
+use super::planned::{APP, IMAGE};
+use super::planner::Planner;
+use super::{buildpacks, detect, dockerfile, images, labels, nixpacks, railpack, static_site};
 use crate::api;
 use crate::image::{self, Deleted, RegistryAccess, RegistryOptions};
 use crate::job_log::JobLog;
@@ -36,7 +37,9 @@ pub struct BuilderOptions {
     /// The key of digests: ids of caches are derived from it.
     pub key: Secret,
     /// The railpack program. By default `railpack` in the directories where Linux systems keep programs.
-    pub railpack: Railpack,
+    pub railpack: Planner,
+    /// The nixpacks program, by default found in the same way.
+    pub nixpacks: Planner,
 }
 
 impl BuilderOptions {
@@ -53,11 +56,8 @@ impl BuilderOptions {
             installation: String::new(),
             registries: RegistryOptions::default(),
             key: Secret::new(Uuid::new_v4().into_bytes().to_vec()),
-            railpack: Railpack {
-                program: "railpack".into(),
-                path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
-                home: std::env::temp_dir().join("davit-railpack"),
-            },
+            railpack: Planner::installed("railpack", railpack::FIELD),
+            nixpacks: Planner::installed("nixpacks", nixpacks::FIELD),
         }
     }
 
@@ -100,18 +100,13 @@ impl DockerBuilder {
         );
         labels
     }
-}
 
-#[async_trait]
-impl Builder for DockerBuilder {
-    async fn build(
+    /// Opens the checkout, and finds the build type if the request names none.
+    async fn kind(
         &self,
         request: &BuildRequest,
-        log: &JobLog,
         cancel: &CancellationToken,
-    ) -> Result<BuiltImage, BuildError> {
-        let deadline = Instant::now() + request.timeout;
-        refuse_limits(request)?;
+    ) -> Result<(Root, BuildType), BuildError> {
         let (top, path, given) = (
             request.root.clone(),
             request.path.clone(),
@@ -124,20 +119,38 @@ impl Builder for DockerBuilder {
             Ok((root, found))
         })
         .await?;
-        let kind = match found {
-            Ok(kind) => kind,
+        match found {
+            Ok(kind) => Ok((root, kind)),
             // railpack says itself what it recognises.
-            Err(_) if railpack::is_installed(&self.options.railpack, cancel).await => {
-                BuildType::Railpack(api::Railpack::default())
+            Err(_) if self.options.railpack.is_installed(cancel).await => {
+                Ok((root, BuildType::Railpack(api::Railpack::default())))
             }
-            Err(looked_for) => return Err(BuildError::NotDetected(looked_for)),
-        };
+            Err(looked_for) => Err(BuildError::NotDetected(looked_for)),
+        }
+    }
+}
+
+#[async_trait]
+impl Builder for DockerBuilder {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError> {
+        let deadline = Instant::now() + request.timeout;
+        refuse_limits(request)?;
+        let (root, kind) = self.kind(request, cancel).await?;
         let mut details = BuilderDetails::default();
         if request.build_type.is_none() {
             let why = detect::why(&kind);
             log.write(&format!("build type: {}: {why}", kind.name()));
             details.detected = Some(why);
         }
+        let (kind, published) = match kind {
+            BuildType::Published(of, published) => (*of, Some(published)),
+            kind => (kind, None),
+        };
         let mut labels = request.labels.clone();
         labels.extend(self.labels(&[
             (labels::NAMESPACE, &request.app.namespace),
@@ -154,33 +167,54 @@ impl Builder for DockerBuilder {
             limit: request.timeout,
         };
         let planned = request.clone();
-        let solve = match kind.clone() {
+        let (key, is_site) = (self.options.key.clone(), published.is_some());
+        // The stage of the result, and the directory that relative directories in it mean.
+        let mut result = (IMAGE.to_owned(), APP);
+        let mut solve = match kind.clone() {
             BuildType::Dockerfile(settings) => {
-                blocking(move || dockerfile::plan(&root, &settings, &planned)).await?
+                let planned = blocking(move || dockerfile::plan(&root, &settings, &planned)).await?;
+                result = (planned.1, "");
+                planned.0
             }
             BuildType::Static(site) => blocking(move || static_site::plan(&root, &site, &planned)).await?,
             BuildType::Railpack(settings) => {
                 let tool = &self.options.railpack;
-                let plan = tool
-                    .prepare(&settings, request, request.timeout, log, cancel)
-                    .await?;
-                let key = self.options.key.clone();
+                let (plan, found) = railpack::prepare(tool, &settings, request, log, cancel).await?;
+                details = used(found, details);
                 blocking(move || railpack::solve(&root, &plan, &planned, &key)).await?
+            }
+            BuildType::Nixpacks => {
+                let (plan, found) = nixpacks::plan(&self.options.nixpacks, request, log, cancel).await?;
+                details = used(found, details);
+                blocking(move || nixpacks::solve(&root, &plan, &planned, &key, is_site)).await?
             }
             BuildType::Buildpacks(settings) => {
                 let (docker, key) = (&self.docker, &self.options.key);
-                let plan = buildpacks::plan(docker, &root, &settings, request, key, log, cancel).await?;
+                let mut plan = buildpacks::plan(docker, &root, &settings, request, key, log, cancel).await?;
+                if let Some(published) = &published {
+                    plan.context = static_site::beside(plan.context, &published.site);
+                }
                 let done = self.buildkit.run(plan.work(), &options, log, cancel).await;
                 let archive = done.map_err(|error| buildpacks::explain(error, settings.field))?;
                 let (image, labels) = plan.image(&archive.unwrap_or_default())?;
-                options.labels = labels.into_iter().chain(options.labels).collect();
+                if !is_site {
+                    options.labels = labels.into_iter().chain(options.labels).collect();
+                }
                 // The phases are in the cache now, and are not to run again.
                 options.no_cache = false;
                 details = plan.details;
+                result.1 = buildpacks::APP;
                 image
             }
+            BuildType::Published(..) => {
+                return Err(BuildError::Engine("a site is on top of a site".to_owned()));
+            }
         };
-        self.buildkit.run(solve, &options, log, cancel).await?;
+        if let Some(published) = &published {
+            static_site::publish(&mut solve, &result.0, result.1, published)?;
+        }
+        let built = self.buildkit.run(solve, &options, log, cancel).await;
+        built.map_err(|error| static_site::explain(error, published.as_ref()))?;
         let found = images::inspect(&self.docker, &request.tag).await?;
         let (id, _) =
             found.ok_or_else(|| BuildError::Engine(format!("the build ended without {}", request.tag)))?;
@@ -257,6 +291,15 @@ impl Builder for DockerBuilder {
 
     async fn remove(&self, tag: &str) -> Result<(), BuildError> {
         images::remove(&self.docker, self.options.owner(), tag).await
+    }
+}
+
+/// What a planner used, with the reason of its choice in front of what it found.
+fn used(found: BuilderDetails, chosen: BuilderDetails) -> BuilderDetails {
+    let all: Vec<String> = chosen.detected.into_iter().chain(found.detected).collect();
+    BuilderDetails {
+        detected: Some(all.join("; ")),
+        ..found
     }
 }
 

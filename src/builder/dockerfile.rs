@@ -11,7 +11,7 @@ use crate::image::ImageName;
 const PATH: &str = "spec.build.dockerfile.path";
 const CONTEXT: &str = "spec.build.dockerfile.context";
 
-/// What BuildKit is to be given.
+/// What BuildKit is to be given, and the stage of the result.
 ///
 /// # Errors
 /// The Dockerfile or the context is not there or lies outside of the checkout.
@@ -19,10 +19,16 @@ pub fn plan(
     root: &Root,
     dockerfile: &Dockerfile,
     request: &BuildRequest,
-) -> Result<SolveRequest, BuildError> {
+) -> Result<(SolveRequest, String), BuildError> {
     let context = root.directory(CONTEXT, &dockerfile.context, Reason::PathNotFound)?;
     let text = root.read(PATH, &dockerfile.path, Reason::DockerfileNotFound)?;
-    let images = base_images(&String::from_utf8_lossy(&text));
+    let (images, stage) = {
+        let text = String::from_utf8_lossy(&text);
+        (
+            base_images(&text),
+            last_stage(&text, dockerfile.target.as_deref()),
+        )
+    };
     // BuildKit gets the Dockerfile apart from the context, so that `.dockerignore` may leave it out there.
     let name = dockerfile
         .path
@@ -49,7 +55,7 @@ pub fn plan(
         ),
         ("context".to_owned(), context),
     ]);
-    Ok(SolveRequest {
+    let solve = SolveRequest {
         trees,
         dockerfile: name,
         target: dockerfile.target.clone(),
@@ -58,7 +64,8 @@ pub fn plan(
         images,
         output: Output::Image,
         names: Vec::new(),
-    })
+    };
+    Ok((solve, stage))
 }
 
 /// The build context with the `.env` of the request, if it has one.
@@ -98,6 +105,31 @@ pub fn base_images(text: &str) -> Vec<ImageName> {
         .collect()
 }
 
+/// The name of the stage that a build of this Dockerfile ends with: its number, if no target is chosen.
+pub fn last_stage(text: &str, target: Option<&str>) -> String {
+    let mut lines = text.lines();
+    let (mut stages, mut continues) = (0_usize, false);
+    while let Some(line) = lines.next() {
+        let line = line.trim();
+        let begins = !continues && !line.starts_with('#');
+        continues = line.ends_with(['\\', '`']) || (continues && line.starts_with('#'));
+        let mut words = line.split_whitespace();
+        if begins && words.next().is_some_and(|word| word.eq_ignore_ascii_case("from")) {
+            stages += 1;
+        }
+        let here = words
+            .filter_map(|word| word.split_once("<<"))
+            .filter(|_| !line.starts_with('#'));
+        for (_, end) in here {
+            let end = end.trim_start_matches('-').trim_matches(['"', '\'']);
+            if end.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_') {
+                lines.by_ref().find(|line| line.trim_start_matches('\t') == end);
+            }
+        }
+    }
+    target.map_or_else(|| stages.saturating_sub(1).to_string(), str::to_owned)
+}
+
 /// Path and content of the `.dockerignore` that applies: the one of this Dockerfile, else that of the context. Symbolic
 /// links are followed within the checkout.
 fn ignore_file(root: &Root, dockerfile: &Dockerfile) -> Result<Option<(String, Vec<u8>)>, BuildError> {
@@ -113,6 +145,26 @@ fn ignore_file(root: &Root, dockerfile: &Dockerfile) -> Result<Option<(String, V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_stage_is_counted_without_what_only_looks_like_one() {
+        for (text, target, stage) in [
+            ("FROM a\nRUN x\n", None, "0"),
+            (
+                "FROM a AS one\n# FROM b\nRUN echo \\\n from c\nfrom d\n",
+                None,
+                "1",
+            ),
+            (
+                "FROM a\nRUN <<END cat\nFROM b\nEND\nFROM c\nCOPY <<-'X' /x\nFROM d\n\tX\nFROM e\n",
+                None,
+                "2",
+            ),
+            ("FROM a\nFROM b\n", Some("one"), "one"),
+        ] {
+            assert_eq!(last_stage(text, target), stage, "{text}");
+        }
+    }
 
     #[test]
     fn images_of_a_dockerfile_are_found() {

@@ -63,6 +63,34 @@ pub enum BuildError {
         /// The result of the detection.
         why: String,
     },
+    /// The program of a build type is missing.
+    #[error("the program {program} is not installed on Davit's machine")]
+    ProgramMissing {
+        /// The field of the build type.
+        field: &'static str,
+        /// The program.
+        program: &'static str,
+    },
+    /// A variable that is in the wrong list.
+    #[error("{field} has {name}: {why}")]
+    Misplaced {
+        /// The variable.
+        name: String,
+        /// Why it must not be there.
+        why: &'static str,
+        /// The field.
+        field: &'static str,
+        /// Where it belongs.
+        instead: &'static str,
+    },
+    /// The build made no such directory.
+    #[error("the build made no directory {path} that could be served")]
+    NotPublished {
+        /// The field that names it.
+        field: &'static str,
+        /// The directory.
+        path: String,
+    },
     /// A tool could not download what it needs.
     #[error("{0}")]
     Temporary(String),
@@ -74,6 +102,9 @@ pub enum BuildError {
         /// Why not.
         why: String,
     },
+    /// This installation builds no images.
+    #[error("this Davit has no container engine to build with")]
+    NoEngine,
     /// A base image is not there.
     #[error("a base image was not found: {0}")]
     BaseImage(String),
@@ -140,7 +171,11 @@ impl Explain for BuildError {
             | Self::Failed(_)
             | Self::Exit { .. }
             | Self::NoBuildpack { .. }
+            | Self::ProgramMissing { .. }
+            | Self::Misplaced { .. }
+            | Self::NotPublished { .. }
             | Self::NotSupported { .. }
+            | Self::NoEngine
             | Self::BaseImage(_)
             | Self::BaseImageDenied(_)
             | Self::Timeout(_)
@@ -166,7 +201,9 @@ impl Explain for BuildError {
             | Self::Failed(_)
             | Self::Exit { .. }
             | Self::Temporary(_) => Reason::BuildFailed,
-            Self::NotSupported { .. } => Reason::NotSupported,
+            Self::NotSupported { .. } | Self::NoEngine | Self::ProgramMissing { .. } => Reason::NotSupported,
+            Self::Misplaced { .. } => Reason::InvalidSpec,
+            Self::NotPublished { .. } => Reason::PublishDirectoryNotFound,
             Self::BaseImage(_) => Reason::ImagePullFailed,
             Self::BaseImageDenied(_) => Reason::ImagePullDenied,
             Self::RegistryUnreachable(_) => Reason::RegistryUnreachable,
@@ -201,6 +238,16 @@ impl Explain for BuildError {
                 Some("read status.failure.logTail of the Release".to_owned())
             }
             Self::NotSupported { .. } => Some("remove the field".to_owned()),
+            Self::NoEngine => Some("start it with --docker-host, or use spec.source.docker".to_owned()),
+            Self::ProgramMissing { field, program } => Some(format!(
+                "install {program}, name it with --{program}, or remove {field}"
+            )),
+            Self::Misplaced { name, instead, .. } => {
+                Some(format!("move {name} to {instead}, or leave it out"))
+            }
+            Self::NotPublished { field, .. } => Some(format!(
+                "set {field} to a directory that the build makes; the log shows what it did"
+            )),
             Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
             Self::BaseImageDenied(_) => {
                 Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())

@@ -17,16 +17,23 @@ mod image_ownership;
 mod images;
 mod keyed;
 mod labels;
+mod nixpacks;
+mod none;
 mod paths;
+mod planned;
+mod planner;
 mod railpack;
 mod static_site;
 mod words;
 
 pub use buildkit::{PatternMatch, Patterns, Place};
-pub use contract::{BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export};
+pub use contract::{
+    BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export, Published,
+};
 pub use detect::detect;
 pub use docker::{BuilderOptions, DockerBuilder};
 pub use error::BuildError;
 pub use image_ownership::{mark as image_mark, prefix as image_prefix};
 pub use labels::{APPLICATION, BUILDER, INSTANCE, NAMESPACE};
-pub use railpack::Railpack;
+pub use none::NoBuilder;
+pub use planner::Planner;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::buildkit::{Generated, Output, SolveRequest, Tree, Trees};
-use super::contract::BuildRequest;
+use super::contract::{BuildRequest, Published};
 use super::error::BuildError;
 use super::paths::Root;
 use crate::api::{Reason, StaticSite};
@@ -26,6 +26,13 @@ const USUAL_PATH: &str = "/usr/share/nginx/html";
 /// Davit's own web server: a static executable of `crates/davit-static-server`, embedded by build.rs.
 static SERVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/davit-static-server"));
 
+/// The name of the server in the build context of another build type, where hidden names are never served.
+const BESIDE: &str = ".davit-static-server";
+/// The stage of a site on top of another build.
+const STAGE: &str = "davit-published";
+/// What logs and messages show in place of the steps of that stage.
+const STEP: &str = "[publish] ";
+
 /// The build of a site: the files, and the web server that they are served by.
 ///
 /// # Errors
@@ -45,9 +52,9 @@ pub fn plan(root: &Root, site: &StaticSite, request: &BuildRequest) -> Result<So
     let (text, context) = match &site.image {
         None => {
             let context = Tree::site(published, SITE).with(PROGRAM, Generated::Program(SERVER));
-            (own(site)?, context)
+            (own(site, PROGRAM, &format!("COPY {SITE} /srv"))?, context)
         }
-        Some(image) => (other(image, site)?, Tree::site(published, "")),
+        Some(image) => (other(image, site, "COPY [\".\", ")?, Tree::site(published, "")),
     };
     let dockerfile = Tree::default().with("Dockerfile", Generated::Text(text.into_bytes()));
     Ok(SolveRequest {
@@ -69,8 +76,75 @@ pub fn plan(root: &Root, site: &StaticSite, request: &BuildRequest) -> Result<So
     })
 }
 
+/// Puts a site on top of a build: its image has a directory of `stage`, a relative one beneath `base`.
+///
+/// # Errors
+/// The fields do not fit together.
+pub fn publish(
+    solve: &mut SolveRequest,
+    stage: &str,
+    base: &str,
+    Published { field, site }: &Published,
+) -> Result<(), BuildError> {
+    let directory = &site.publish_directory;
+    if directory.split('/').any(|part| part == "..") || directory.chars().any(char::is_control) {
+        let why = format!("{directory:?} is no directory of the image");
+        return Err(BuildError::NotSupported { field, why });
+    }
+    let trimmed = directory.trim_start_matches("./").trim_end_matches('/');
+    let from = match trimmed {
+        "" if directory.starts_with('/') => "/".to_owned(),
+        "" | "." => format!("{base}/"),
+        absolute if absolute.starts_with('/') => format!("{absolute}/"),
+        relative => format!("{}/{relative}/", base.trim_end_matches('/')),
+    };
+    let word = |path: &str| serde_json::Value::from(path.replace('$', "\\$"));
+    let copy = format!("COPY --from={stage} [{}, ", word(&from));
+    let text = match &site.image {
+        None => {
+            let context = solve.trees.remove("context").unwrap_or_default();
+            solve.trees.insert("context".to_owned(), beside(context, site));
+            own(site, BESIDE, &format!("{copy}\"/srv/\"]"))?
+        }
+        Some(image) => {
+            solve.images.extend(ImageName::parse(image));
+            other(image, site, &copy)?
+        }
+    };
+    let text = text.replacen('\n', &format!(" AS {STAGE}\n"), 1);
+    if let Some(tree) = solve.trees.get_mut("dockerfile") {
+        tree.append(&solve.dockerfile, &text);
+    }
+    solve.target = Some(STAGE.to_owned());
+    solve.names.push((STAGE, format!("{STEP}{directory}")));
+    Ok(())
+}
+
+/// The build context with the server that a site on top needs. Each of several builds that share their steps needs it.
+pub fn beside(context: Tree, site: &StaticSite) -> Tree {
+    match site.image {
+        None => context.with(BESIDE, Generated::Program(SERVER)),
+        Some(_) => context,
+    }
+}
+
+/// The error of a build with a site on top: a directory that does not exist has a reason of its own.
+pub fn explain(error: BuildError, published: Option<&Published>) -> BuildError {
+    match (error, published) {
+        (BuildError::Failed(said), Some(Published { field, site }))
+            if said.starts_with(STEP) && (said.contains("not found") || said.contains("no such file")) =>
+        {
+            BuildError::NotPublished {
+                field,
+                path: site.publish_directory.clone(),
+            }
+        }
+        (error, _) => error,
+    }
+}
+
 /// An image of the server and the files. The server is a layer of its own, which all sites share.
-fn own(site: &StaticSite) -> Result<String, BuildError> {
+fn own(site: &StaticSite, program: &str, copy: &str) -> Result<String, BuildError> {
     if site.image_path.is_some() {
         return Err(BuildError::NotSupported {
             field: IMAGE_PATH,
@@ -79,12 +153,12 @@ fn own(site: &StaticSite) -> Result<String, BuildError> {
     }
     let spa = if site.spa { r#", "--spa""# } else { "" };
     Ok(format!(
-        "FROM scratch\nCOPY {PROGRAM} /{PROGRAM}\nUSER 65532:65532\nCOPY {SITE} /srv\nEXPOSE 8080\n\
+        "FROM scratch\nCOPY {program} /{PROGRAM}\nUSER 65532:65532\n{copy}\nEXPOSE 8080\n\
          CMD [\"/{PROGRAM}\", \"--root\", \"/srv\", \"--listen\", \"0.0.0.0:8080\"{spa}]\n"
     ))
 }
 
-fn other(image: &str, site: &StaticSite) -> Result<String, BuildError> {
+fn other(image: &str, site: &StaticSite, copy: &str) -> Result<String, BuildError> {
     if site.spa {
         let why = "only Davit's own server does it: configure your image's server instead".to_owned();
         return Err(BuildError::NotSupported { field: SPA, why });
@@ -100,7 +174,7 @@ fn other(image: &str, site: &StaticSite) -> Result<String, BuildError> {
     }
     // The exec form takes any path; `$` would begin a variable.
     let target = serde_json::Value::from(format!("{}/", path.trim_end_matches('/').replace('$', "\\$")));
-    Ok(format!("FROM {image}\nCOPY [\".\", {target}]\n"))
+    Ok(format!("FROM {image}\n{copy}{target}]\n"))
 }
 
 #[cfg(test)]
@@ -116,8 +190,8 @@ mod tests {
             ..StaticSite::default()
         };
         let text = |site: &StaticSite| match &site.image {
-            None => own(site),
-            Some(image) => other(image, site),
+            None => own(site, PROGRAM, "COPY site /srv"),
+            Some(image) => other(image, site, "COPY [\".\", "),
         };
         let spa = text(&site(None, None, true)).unwrap();
         assert!(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::client::ClientCommand;
+use crate::app::leader::LeaseName;
 use crate::subresources::aggregation::ServiceName;
 
 /// kubectl apply an Application; Davit builds it, runs it, and says the truth about it.
@@ -82,6 +83,10 @@ pub struct InCluster {
         default_value = "davit-system/davit"
     )]
     pub api_service: ServiceName,
+    /// For several controllers: the Lease whose holder works, while the others wait. They share the key of all
+    /// digests, in the Secret NAME-key of the same namespace.
+    #[arg(long, env = "DAVIT_LEASE", value_name = "NAMESPACE/NAME")]
+    pub lease: Option<LeaseName>,
     /// What the controller needs.
     #[command(flatten)]
     pub controller: Controller,
@@ -98,6 +103,8 @@ pub enum RuntimeKind {
     Docker,
     /// A Docker Swarm.
     Swarm,
+    /// The cluster that has the Applications.
+    Kubernetes,
 }
 
 /// What the controller needs, with or without an API server of its own.
@@ -112,10 +119,12 @@ pub struct Controller {
     #[arg(long, env = "DAVIT_INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,
     /// The Docker Engine: unix:///path, or tcp://host:port with port 2375 if none is given. Default:
-    /// unix:///var/run/docker.sock. It may start later than Davit.
+    /// unix:///var/run/docker.sock, but none with --runtime kubernetes, where only builds need an engine. It may start later
+    /// than Davit.
     #[arg(long, env = "DOCKER_HOST", value_name = "URL")]
     pub docker_host: Option<String>,
-    /// Where containers run: on the Docker Engine, or on the Docker Swarm of which that engine is a manager.
+    /// Where containers run: on the Docker Engine, on the Docker Swarm of which that engine is a manager, or on the Kubernetes
+    /// cluster that has the Applications, with `davit controller` only.
     #[arg(long, env = "DAVIT_RUNTIME", default_value = "docker", value_name = "RUNTIME")]
     pub runtime: RuntimeKind,
     /// Where /livez, /readyz and /metrics are served, over plain HTTP; nothing is opened by default.
@@ -162,6 +171,9 @@ pub struct Controller {
     /// The railpack program, for Applications that are built with it. Default: railpack in the usual directories for programs.
     #[arg(long, env = "DAVIT_RAILPACK", value_name = "FILE")]
     pub railpack: Option<PathBuf>,
+    /// The nixpacks program, for Applications that are built with it. Default: nixpacks in the usual directories for programs.
+    #[arg(long, env = "DAVIT_NIXPACKS", value_name = "FILE")]
+    pub nixpacks: Option<PathBuf>,
     /// For development: let git sources use file:// URLs, and git sources and GitProviders http:// to this machine.
     #[arg(long, env = "DAVIT_ALLOW_LOCAL_SOURCES")]
     pub allow_local_sources: bool,

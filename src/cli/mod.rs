@@ -58,7 +58,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             start_log(&args.logging)?;
             let (config, _held) = Config::new(args.controller, None).map_err(anyhow::Error::new)?;
             let aggregation = args.api_listen.map(|address| (address, args.api_service));
-            Ok(block_on(app::controller(config, aggregation))?)
+            Ok(block_on(app::controller(config, aggregation, args.lease))?)
         }
         Command::Client(command) => tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -23,6 +23,7 @@ fn args(dir: &Path) -> args::Controller {
         registry_config: None,
         insecure_registry: Vec::new(),
         railpack: None,
+        nixpacks: None,
         allow_local_sources: false,
         metrics_per_application: false,
     }

@@ -274,6 +274,14 @@ impl PullWork {
         cancel: CancellationToken,
     ) -> Result<JobOutput, JobFailure> {
         let fetched_at = Timestamp::now();
+        if tools.registries.is_some() {
+            log.write(&format!("{} is pulled by the nodes that run it", self.image));
+            return Ok(JobOutput {
+                image: self.image,
+                fetched_at: Some(fetched_at),
+                ..JobOutput::default()
+            });
+        }
         let Some(engine) = &tools.docker else {
             let problem = Problem::new(
                 Class::Terminal,

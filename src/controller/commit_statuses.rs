@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::CommitReport;
@@ -20,6 +21,8 @@ use super::resolve::remote::ForgeRemote;
 
 /// How often a report is tried.
 const TRIES: u32 = 4;
+/// For how long a connection that may not report is not asked: its permissions may change at the forge.
+const REFUSED_FOR: Duration = Duration::from_hours(1);
 
 /// A report that has ended.
 #[derive(Clone, Debug)]
@@ -38,15 +41,16 @@ pub struct Ended {
 struct Slot {
     running: Option<AbortOnDropHandle<()>>,
     ended: Option<Ended>,
-    /// The status that the forge did not accept: it is not reported again.
-    given_up: Option<Due>,
+    /// The status that the forge did not accept over this connection: it is not reported again.
+    given_up: Option<(Due, String)>,
 }
 
 /// The reports under way: at most one for each Application, so that their order is kept.
 pub struct CommitStatuses {
     slots: Arc<Mutex<HashMap<AppId, Slot>>>,
-    /// The connections that may not report, by the text that identifies them: they are not asked again.
-    refused: Arc<Mutex<Vec<String>>>,
+    /// The connections that may not report, by the text that identifies them, and since when: they are not asked again soon. A
+    /// new credential makes another connection.
+    refused: Arc<Mutex<HashMap<String, Instant>>>,
     wake: mpsc::UnboundedSender<AppId>,
 }
 
@@ -72,12 +76,20 @@ impl CommitStatuses {
 
     /// Begins a report, unless another one of the Application is under way or the connection may not report.
     pub fn begin(&self, app: &AppId, remote: &ForgeRemote, due: Due) {
-        if self.refused.lock().contains(&remote.identity) {
-            return;
+        {
+            let mut refused = self.refused.lock();
+            refused.retain(|_, since| since.elapsed() < REFUSED_FOR);
+            if refused.contains_key(&remote.identity) {
+                return;
+            }
         }
         let mut slots = self.slots.lock();
         let slot = slots.entry(app.clone()).or_default();
-        if slot.running.is_some() || slot.ended.is_some() || slot.given_up.as_ref() == Some(&due) {
+        let is_given_up = slot
+            .given_up
+            .as_ref()
+            .is_some_and(|(of, over)| *of == due && *over == remote.identity);
+        if slot.running.is_some() || slot.ended.is_some() || is_given_up {
             return;
         }
         let task = self.run(app.clone(), remote.clone(), due);
@@ -96,7 +108,7 @@ impl CommitStatuses {
                 .as_ref()
                 .is_some_and(|problem| problem.class == Class::Terminal)
             {
-                refused.lock().push(remote.identity.clone());
+                refused.lock().insert(remote.identity.clone(), Instant::now());
             }
             let report = match due.status.state {
                 CommitState::Pending => CommitReport::Pending,
@@ -107,7 +119,7 @@ impl CommitStatuses {
                 let mut slots = slots.lock();
                 let Some(slot) = slots.get_mut(&app) else { return };
                 slot.running = None;
-                slot.given_up = problem.is_some().then(|| due.clone());
+                slot.given_up = problem.is_some().then(|| (due.clone(), remote.identity.clone()));
                 slot.ended = Some(Ended {
                     release: due.release,
                     uid: due.uid,

@@ -59,6 +59,32 @@ pub fn users_of_secret(
         .collect()
 }
 
+/// The GitProviders whose credential or CA is in a Secret. Tokens that Davit replaces itself are not meant.
+pub fn with_credential(
+    providers: &Store<GitProvider>,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<ObjectRef<GitProvider>> {
+    let name = secret.metadata.name.as_deref();
+    let refers = |provider: &GitProvider| {
+        let refs = forge::secret_refs(&provider.spec);
+        let credential = refs
+            .and_then(|refs| refs.credential)
+            .map(|reference| reference.name);
+        let ca = refs
+            .and_then(|refs| refs.ca)
+            .map(|reference| reference.name.as_str());
+        provider.metadata.namespace == secret.metadata.namespace
+            && name.is_some()
+            && [credential, ca].contains(&name)
+    };
+    providers
+        .state()
+        .iter()
+        .filter(|provider| refers(provider))
+        .map(|provider| ObjectRef::from_obj(provider.as_ref()))
+        .collect()
+}
+
 /// One pass.
 ///
 /// # Errors

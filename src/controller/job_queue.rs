@@ -1,5 +1,6 @@
 //! Long work beside the passes: at most one job an Application, a bounded number in all, the others in a queue that
-//! can be seen. A pass never waits for a job; the job's changes wake the Application.
+//! can be seen. A pass never waits for a job; the job's changes wake the Application. What a person requested comes before what
+//! Davit started by itself; otherwise jobs run in the order in which they came.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,7 +53,6 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Shared {
     table: Mutex<Table>,
-    places: Arc<Semaphore>,
     wake: mpsc::UnboundedSender<AppId>,
     tasks: TaskTracker,
 }
@@ -61,7 +61,48 @@ struct Shared {
 struct Table {
     jobs: HashMap<AppId, Job>,
     next: u64,
-    waiting: Vec<(u64, AppId)>,
+    /// The places that no job has. If there is one, no job waits.
+    free: usize,
+    waiting: Vec<Waiting>,
+}
+
+/// A job that waits for a place.
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    app: AppId,
+    urgent: bool,
+    place: oneshot::Sender<Place>,
+}
+
+/// The right to work. Given back when dropped: to the first job that waits, if one does.
+#[derive(Debug)]
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let first = {
+            let mut table = self.0.table.lock();
+            if table.waiting.is_empty() {
+                table.free += 1;
+                return;
+            }
+            let first = table.waiting.remove(0);
+            self.0.wake_from(&table, 0);
+            first
+        };
+        // A job that was cancelled meanwhile takes no place: its own is dropped here, and goes to the next.
+        let _ = first.place.send(Self(Arc::clone(&self.0)));
+    }
+}
+
+impl Shared {
+    /// Wakes the jobs from this position on, whose position has changed.
+    fn wake_from(&self, table: &Table, position: usize) {
+        for waiting in table.waiting.iter().skip(position) {
+            let _ = self.wake.send(waiting.app.clone());
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -76,8 +117,10 @@ impl Jobs {
     /// A table in which at most `places` jobs work at once; changes are sent to `wake`.
     pub fn new(places: usize, wake: mpsc::UnboundedSender<AppId>) -> Self {
         let shared = Shared {
-            table: Mutex::default(),
-            places: Arc::new(Semaphore::new(places.max(1))),
+            table: Mutex::new(Table {
+                free: places.max(1),
+                ..Table::default()
+            }),
             wake,
             tasks: TaskTracker::new(),
         };
@@ -102,7 +145,7 @@ impl Jobs {
             *position = table
                 .waiting
                 .iter()
-                .position(|(id, _)| *id == job.id)
+                .position(|waiting| waiting.id == job.id)
                 .map_or(1, |index| index + 1);
         }
         Some(JobView {
@@ -113,8 +156,8 @@ impl Jobs {
     }
 
     /// Starts a job unless the Application has one that has not ended. `work` is told how to say where it is and when to
-    /// stop; it must return only when nothing of it runs any more.
-    pub fn start<F, W>(&self, app: &AppId, owner: JobOwner, work: W)
+    /// stop; it must return only when nothing of it runs any more. An urgent job waits only for urgent ones before it.
+    pub fn start<F, W>(&self, app: &AppId, owner: JobOwner, urgent: bool, work: W)
     where
         W: FnOnce(Stage, CancellationToken) -> F + Send + 'static,
         F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
@@ -127,14 +170,24 @@ impl Jobs {
             }
             table.next += 1;
             let id = table.next;
-            // If a slot is free, the job is never shown as queued. No slot is free while a job is queued.
-            let place = Arc::clone(&self.shared.places).try_acquire_owned().ok();
-            let state = if place.is_some() {
+            // If a place is free, the job is never shown as queued.
+            let (place, state) = if table.free > 0 {
+                table.free -= 1;
                 let since = Timestamp::now();
-                JobState::Fetching { since }
+                (Ok(Place(Arc::clone(&self.shared))), JobState::Fetching { since })
             } else {
-                table.waiting.push((id, app.clone()));
-                JobState::Queued { position: 0 }
+                let (place, receiver) = oneshot::channel();
+                let urgent_ones = table.waiting.iter().take_while(|waiting| waiting.urgent).count();
+                let position = if urgent { urgent_ones } else { table.waiting.len() };
+                let waiting = Waiting {
+                    id,
+                    app: app.clone(),
+                    urgent,
+                    place,
+                };
+                table.waiting.insert(position, waiting);
+                self.shared.wake_from(&table, position + 1);
+                (Err(receiver), JobState::Queued { position: 0 })
             };
             let job = Job {
                 id,
@@ -156,7 +209,7 @@ impl Jobs {
         &self,
         app: &AppId,
         id: u64,
-        place: Option<OwnedSemaphorePermit>,
+        place: Result<Place, oneshot::Receiver<Place>>,
         work: W,
         cancel: &CancellationToken,
     ) -> Result<JobOutput, JobFailure>
@@ -165,8 +218,8 @@ impl Jobs {
         F: Future<Output = Result<JobOutput, JobFailure>> + Send + 'static,
     {
         let _place = match place {
-            Some(place) => place,
-            None => self.wait_for_place(app, id, cancel).await?,
+            Ok(place) => place,
+            Err(place) => self.wait_for_place(app, id, place, cancel).await?,
         };
         let stage = Stage {
             app: app.clone(),
@@ -184,10 +237,11 @@ impl Jobs {
         &self,
         app: &AppId,
         id: u64,
+        place: oneshot::Receiver<Place>,
         cancel: &CancellationToken,
-    ) -> Result<OwnedSemaphorePermit, JobFailure> {
+    ) -> Result<Place, JobFailure> {
         let place = tokio::select! {
-            place = Arc::clone(&self.shared.places).acquire_owned() => place.ok(),
+            place = place => place.ok(),
             () = cancel.cancelled() => None,
         };
         self.leave_queue(id);
@@ -200,12 +254,13 @@ impl Jobs {
     /// Those behind in the queue have moved up and are woken to say so.
     fn leave_queue(&self, id: u64) {
         let mut table = self.shared.table.lock();
-        let place = table.waiting.iter().position(|(waiting, _)| *waiting == id);
-        if let Some(place) = place {
-            table.waiting.remove(place);
-            for (_, app) in table.waiting.iter().skip(place) {
-                let _ = self.shared.wake.send(app.clone());
-            }
+        let position = table.waiting.iter().position(|waiting| waiting.id == id);
+        if let Some(position) = position {
+            let gone = table.waiting.remove(position);
+            self.shared.wake_from(&table, position);
+            // Without the lock: a place that arrives now is given back.
+            drop(table);
+            drop(gone);
         }
     }
 
@@ -298,7 +353,7 @@ mod tests {
         let gate = CancellationToken::new();
         for name in ["a", "b", "c"] {
             let gate = gate.clone();
-            jobs.start(&app(name), owner("r"), move |_, _| async move {
+            jobs.start(&app(name), owner("r"), false, move |_, _| async move {
                 gate.cancelled().await;
                 Ok(output())
             });
@@ -324,10 +379,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn job_that_a_person_requested_comes_before_those_that_wait() {
+        let (sender, mut wake) = mpsc::unbounded_channel();
+        let jobs = Jobs::new(1, sender);
+        let (order, gate) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+        for (name, urgent) in [
+            ("first", false),
+            ("poll", false),
+            ("poll2", false),
+            ("deploy", true),
+            ("deploy2", true),
+        ] {
+            let (order, gate) = (Arc::clone(&order), gate.clone());
+            jobs.start(&app(name), owner("r"), urgent, move |_, _| async move {
+                gate.cancelled().await;
+                order.lock().push(name);
+                Ok(output())
+            });
+        }
+        let position = |name| jobs.view(&app(name)).unwrap().state;
+        for (name, expected) in [("deploy", 1), ("deploy2", 2), ("poll", 3), ("poll2", 4)] {
+            assert_eq!(position(name), JobState::Queued { position: expected }, "{name}");
+        }
+        // One that is cancelled while it waits does not keep the others.
+        jobs.cancel(&app("deploy2"));
+        until(&mut wake, || position("deploy2").has_ended()).await;
+        gate.cancel();
+        until(&mut wake, || position("poll2").has_ended()).await;
+        assert_eq!(*order.lock(), ["first", "deploy", "poll", "poll2"]);
+        assert_eq!(jobs.counts(), (0, 0));
+    }
+
+    #[tokio::test]
     async fn a_job_that_waits_is_cancelled_at_once_and_a_second_one_is_refused() {
         let (sender, mut wake) = mpsc::unbounded_channel();
         let jobs = Jobs::new(1, sender);
-        jobs.start(&app("a"), owner("r1"), |_, cancel| async move {
+        jobs.start(&app("a"), owner("r1"), false, |_, cancel| async move {
             cancel.cancelled().await;
             Err(job_failure::cancelled(Step::Fetching))
         });
@@ -335,9 +422,9 @@ mod tests {
             matches!(jobs.view(&app("a")).unwrap().state, JobState::Fetching { .. })
         })
         .await;
-        jobs.start(&app("a"), owner("r2"), |_, _| async { Ok(output()) });
+        jobs.start(&app("a"), owner("r2"), false, |_, _| async { Ok(output()) });
         assert_eq!(jobs.view(&app("a")).unwrap().owner, owner("r1"));
-        jobs.start(&app("b"), owner("r1"), |_, _| async { Ok(output()) });
+        jobs.start(&app("b"), owner("r1"), false, |_, _| async { Ok(output()) });
         jobs.cancel(&app("b"));
         until(&mut wake, || jobs.view(&app("b")).unwrap().state.has_ended()).await;
         jobs.cancel(&app("a"));
@@ -354,7 +441,7 @@ mod tests {
         assert!(!jobs.hand_over(&app("a"), owner("r2")), "there is none");
         let gate = CancellationToken::new();
         let open = gate.clone();
-        jobs.start(&app("a"), owner("r1"), |_, _| async move {
+        jobs.start(&app("a"), owner("r1"), false, |_, _| async move {
             open.cancelled().await;
             Ok(output())
         });
@@ -367,7 +454,7 @@ mod tests {
             (owner("r2"), JobState::Ended(Ok(output())))
         );
         assert!(!jobs.hand_over(&app("a"), owner("r3")), "it has ended");
-        jobs.start(&app("a"), owner("r3"), |_, cancel| async move {
+        jobs.start(&app("a"), owner("r3"), false, |_, cancel| async move {
             cancel.cancelled().await;
             std::future::pending().await
         });
@@ -384,7 +471,7 @@ mod tests {
         for release in ["r1", "r2"] {
             // At once, as the pass that starts it looks at it, and again when the places have been given back.
             for name in ["a", "b"] {
-                jobs.start(&app(name), owner(release), |_, _| async { Ok(output()) });
+                jobs.start(&app(name), owner(release), false, |_, _| async { Ok(output()) });
                 assert!(fetches(name), "{name} {release}");
             }
             for name in ["a", "b"] {
@@ -397,7 +484,7 @@ mod tests {
     async fn a_job_that_panics_has_failed() {
         let (sender, mut wake) = mpsc::unbounded_channel();
         let jobs = Jobs::new(1, sender);
-        jobs.start(&app("a"), owner("r"), |_, _| async { panic!("boom") });
+        jobs.start(&app("a"), owner("r"), false, |_, _| async { panic!("boom") });
         until(&mut wake, || jobs.view(&app("a")).unwrap().state.has_ended()).await;
         assert!(matches!(
             jobs.view(&app("a")).unwrap().state,

@@ -246,8 +246,9 @@ pub async fn remove(
             names.join(", "),
             old.webhook_url.as_deref().unwrap_or("of this Davit"),
         );
+        // The event of the condition has another reason: two of one reason would be a series with the first message.
         ctx.report
-            .event(&provider.object_ref(&()), None, true, reason, &note)
+            .event(&provider.object_ref(&()), None, true, Reason::HooksRemain, &note)
             .await;
         return None;
     }

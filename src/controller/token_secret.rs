@@ -20,6 +20,7 @@ use super::problem::cluster_problem;
 const ACCESS: &str = "accessToken";
 const REFRESH: &str = "refreshToken";
 const EXPIRES_AT: &str = "expiresAt";
+const REPLACING_SINCE: &str = "replacingSince";
 
 /// A Secret by its name.
 pub struct TokenSecret {
@@ -82,18 +83,33 @@ impl TokenStore for TokenSecret {
                 refresh,
             },
             version: secret.metadata.resource_version.unwrap_or_default(),
+            replacing_since: value(REPLACING_SINCE).and_then(|text| text.expose_str()?.parse().ok()),
         })
     }
 
     async fn store(&self, tokens: &Tokens, version: &str) -> Result<bool, Problem> {
         redact::log::hide([&tokens.access].into_iter().chain(&tokens.refresh));
-        let mut data = BTreeMap::from([(ACCESS, ByteString(tokens.access.expose().to_vec()))]);
+        let value = |value: &Secret| Some(ByteString(value.expose().to_vec()));
+        let mut data = BTreeMap::from([(ACCESS, value(&tokens.access)), (REPLACING_SINCE, None)]);
         if let Some(refresh) = &tokens.refresh {
-            data.insert(REFRESH, ByteString(refresh.expose().to_vec()));
+            data.insert(REFRESH, value(refresh));
         }
         if let Some(at) = &tokens.expires_at {
-            data.insert(EXPIRES_AT, ByteString(at.to_string().into_bytes()));
+            data.insert(EXPIRES_AT, Some(ByteString(at.to_string().into_bytes())));
         }
+        self.write(&data, version).await
+    }
+
+    async fn begin(&self, since: jiff::Timestamp, version: &str) -> Result<bool, Problem> {
+        let since = Some(ByteString(since.to_string().into_bytes()));
+        self.write(&BTreeMap::from([(REPLACING_SINCE, since)]), version)
+            .await
+    }
+}
+
+impl TokenSecret {
+    /// Merges keys into this version of the Secret; `None` removes a key.
+    async fn write(&self, data: &BTreeMap<&str, Option<ByteString>>, version: &str) -> Result<bool, Problem> {
         let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "data": data}));
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),

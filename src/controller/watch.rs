@@ -124,8 +124,17 @@ pub async fn run(
             [ObjectRef::<Application>::new(&release.spec.application).within(&namespace)]
         })
         .watches_stream(data::<Secret>(client.clone()), {
-            let applications = stores.applications.clone();
-            move |object| dependents(&applications, &object, true)
+            let (applications, providers) = (stores.applications.clone(), stores.providers.clone());
+            move |object| {
+                let through = git_provider::with_credential(&providers, &object);
+                let mut all = dependents(&applications, &object, true);
+                if !through.is_empty() {
+                    all.extend(those(&applications, |app| {
+                        used_by(app).is_some_and(|provider| through.contains(&provider))
+                    }));
+                }
+                all
+            }
         })
         .watches_stream(data::<ConfigMap>(client.clone()), {
             let applications = stores.applications.clone();

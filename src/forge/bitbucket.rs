@@ -13,7 +13,9 @@ use super::api::{Api, Authorization, Reply};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
+use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, query_of};
+use super::token_endpoint::{OAuthServer, TokenEndpoint};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::BitbucketSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
@@ -21,6 +23,15 @@ use crate::redact::{SafeUrl, Secret};
 
 /// A consumer's token is replaced when it expires within this time. It is valid for one or two hours.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// The OAuth server. The scopes are fixed with the consumer.
+pub(super) const OAUTH: OAuthServer = OAuthServer {
+    authorize: &["site", "oauth2", "authorize"],
+    token: &["site", "oauth2", "access_token"],
+    has_pkce: false,
+    is_basic: true,
+    scopes: "",
+};
 
 /// The most characters of a webhook's secret.
 const LONGEST_SECRET: usize = 128;
@@ -45,6 +56,8 @@ enum Identity {
         auth: Authorization,
         slot: tokio::sync::Mutex<Option<Expiring<Secret>>>,
     },
+    /// A user has authorised the consumer.
+    User(Box<OAuth>),
 }
 
 impl Bitbucket {
@@ -56,10 +69,17 @@ impl Bitbucket {
     ) -> Result<Self, ForgeError> {
         let secret = credential(secrets)?;
         let token = secret.trimmed();
+        let web = base_url(&options.bitbucket_web, options.allow_loopback_http)?;
+        let sign_in = || Api::new("bitbucket", &options.bitbucket_web, &web, None, options);
         let identity = if let Some(consumer) = &spec.oauth {
-            Identity::Consumer {
-                auth: Authorization::basic(&consumer.client_id, secret)?,
-                slot: tokio::sync::Mutex::default(),
+            if consumer.tokens_secret_ref.is_some() {
+                let endpoint = TokenEndpoint::new(sign_in()?, &OAUTH, &consumer.client_id, Some(secret))?;
+                Identity::User(Box::new(OAuth::new(endpoint, secrets.tokens.as_ref())?))
+            } else {
+                Identity::Consumer {
+                    auth: Authorization::basic(&consumer.client_id, secret)?,
+                    slot: tokio::sync::Mutex::default(),
+                }
             }
         } else if let Some(email) = spec
             .email
@@ -72,11 +92,10 @@ impl Bitbucket {
             let auth = Authorization::scheme("Bearer", secret)?;
             Identity::AccessToken { auth, token }
         };
-        let web = base_url(&options.bitbucket_web, options.allow_loopback_http)?;
         let address = format!("{}/2.0", options.bitbucket_api.trim_end_matches('/'));
         Ok(Self {
             api: Api::new("bitbucket", &address, &web, None, options)?,
-            sign_in: Api::new("bitbucket", &options.bitbucket_web, &web, None, options)?,
+            sign_in: sign_in()?,
             web,
             workspace: spec.workspace.clone(),
             identity,
@@ -89,6 +108,7 @@ impl Bitbucket {
         match &self.identity {
             Identity::ApiToken { auth, .. } | Identity::AccessToken { auth, .. } => Ok(auth.clone()),
             Identity::Consumer { .. } => Authorization::scheme("Bearer", &self.token().await?.value),
+            Identity::User(app) => app.auth().await,
         }
     }
 
@@ -98,6 +118,7 @@ impl Bitbucket {
             Identity::ApiToken { token, .. } | Identity::AccessToken { token, .. } => {
                 return Ok(Expiring::never(token.clone()));
             }
+            Identity::User(app) => return app.token().await,
             Identity::Consumer { auth, slot } => (auth, slot),
         };
         let mut slot = slot.lock().await;
@@ -105,11 +126,8 @@ impl Bitbucket {
         if let Some(token) = slot.as_ref().filter(|token| token.is_valid_for(MARGIN, now)) {
             return Ok(token.clone());
         }
-        let call = Call::post(
-            "sign in as the OAuth consumer",
-            ["site", "oauth2", "access_token"],
-        )
-        .form(vec![("grant_type", "client_credentials".to_owned())]);
+        let call = Call::post("sign in as the OAuth consumer", OAUTH.token.iter().copied())
+            .form(vec![("grant_type", "client_credentials".to_owned())]);
         let reply: Result<Reply<Token>, ForgeError> = self.sign_in.send(&call, Some(auth)).await;
         let reply = match reply {
             // RFC 6749 allows 400 for a client that is unknown or whose secret is wrong.
@@ -134,7 +152,7 @@ impl Bitbucket {
             .scope("repository");
         match self.identity {
             // Without it, public repositories of the workspace that the account does not belong to are listed too.
-            Identity::ApiToken { .. } => call.query("role", "member"),
+            Identity::ApiToken { .. } | Identity::User(_) => call.query("role", "member"),
             Identity::AccessToken { .. } | Identity::Consumer { .. } => call,
         }
     }
@@ -233,7 +251,7 @@ impl Forge for Bitbucket {
         let token = self.token().await?;
         let username = match self.identity {
             Identity::ApiToken { .. } => "x-bitbucket-api-token-auth",
-            Identity::AccessToken { .. } | Identity::Consumer { .. } => "x-token-auth",
+            Identity::AccessToken { .. } | Identity::Consumer { .. } | Identity::User(_) => "x-token-auth",
         };
         Ok(token.map(|password| GitCredential::Basic {
             username: username.to_owned(),
@@ -243,7 +261,7 @@ impl Forge for Bitbucket {
 
     fn forget_credential(&self, _: &RepositoryPath) -> bool {
         match &self.identity {
-            Identity::ApiToken { .. } | Identity::AccessToken { .. } => false,
+            Identity::ApiToken { .. } | Identity::AccessToken { .. } | Identity::User(_) => false,
             // A token that is being requested is a new one.
             Identity::Consumer { slot, .. } => slot.try_lock().is_ok_and(|mut slot| slot.take().is_some()),
         }

@@ -97,9 +97,10 @@ pub fn secret_refs(spec: &GitProviderSpec) -> Option<SecretRefs<'_>> {
                 let secret = &spec.oauth.as_ref()?.client_secret_ref;
                 reference(&secret.name, &secret.key, "spec.bitbucket.oauth.clientSecretRef")
             };
+            let tokens = spec.oauth.as_ref().and_then(|app| app.tokens_secret_ref.as_ref());
             SecretRefs {
                 credential: Some(credential),
-                tokens: None,
+                tokens: tokens.map(|tokens| (tokens.name.as_str(), "spec.bitbucket.oauth.tokensSecretRef")),
                 ca: None,
                 ca_field: "",
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::fake::FakeForge;
 use super::{Forge, ForgeError, ForgeSecrets, HttpOptions, TokenStore, TokenWriter, connect};
 use crate::api::GitProviderSpec;
 
@@ -27,6 +28,8 @@ pub struct Forges {
     connections: Arc<Mutex<HashMap<String, Connection>>>,
     /// The writers of OAuth tokens, by namespace and name of the Secret. They outlive the connections.
     writers: Arc<Mutex<HashMap<(String, String), TokenWriter>>>,
+    /// What every GitProvider connects to, for tests.
+    fake: Option<FakeForge>,
 }
 
 type Connection = (ConnectionKey, Arc<dyn Forge>);
@@ -38,6 +41,15 @@ impl Forges {
             options,
             connections: Arc::default(),
             writers: Arc::default(),
+            fake: None,
+        }
+    }
+
+    /// Connections that all lead to a forge in memory, for tests.
+    pub fn with_fake(fake: FakeForge) -> Self {
+        Self {
+            fake: Some(fake),
+            ..Self::default()
         }
     }
 
@@ -66,6 +78,9 @@ impl Forges {
         spec: &GitProviderSpec,
         secrets: &ForgeSecrets,
     ) -> Result<Arc<dyn Forge>, ForgeError> {
+        if let Some(fake) = &self.fake {
+            return Ok(Arc::new(fake.clone()));
+        }
         let mut connections = self.connections.lock();
         if let Some((of, forge)) = connections.get(&key.uid)
             && of == key

@@ -69,7 +69,17 @@ pub enum ForgeError {
         /// The scheme, host and port of the target.
         target: String,
     },
-    /// The answer is incomplete or not JSON.
+    /// The connection ended before the answer did.
+    #[error("cannot {doing} at {url}: the answer ended early: {message}")]
+    Incomplete {
+        /// What was tried.
+        doing: &'static str,
+        /// The forge.
+        url: SafeUrl,
+        /// What went wrong.
+        message: String,
+    },
+    /// The answer is not JSON.
     #[error("cannot {doing} at {url}: {message}")]
     InvalidResponse {
         /// What was tried.
@@ -176,6 +186,7 @@ impl Explain for ForgeError {
             Self::Store(problem) => problem.class,
             Self::Unreachable { .. }
             | Self::Timeout { .. }
+            | Self::Incomplete { .. }
             | Self::InvalidResponse { .. }
             | Self::Clock { .. }
             | Self::RateLimited { .. }
@@ -192,6 +203,7 @@ impl Explain for ForgeError {
             Self::Tls { .. } => Reason::ForgeTlsFailed,
             Self::NotRecognised { .. } => Reason::ForgeNotRecognised,
             Self::Redirected { .. } => Reason::ForgeRedirected,
+            Self::Incomplete { .. } => Reason::ForgeResponseIncomplete,
             Self::InvalidResponse { .. } => Reason::ForgeResponseInvalid,
             Self::Auth { .. } => Reason::ForgeAuthFailed,
             Self::Clock { .. } => Reason::ForgeClockSkewed,
@@ -220,7 +232,7 @@ impl Explain for ForgeError {
             Self::Unreachable { .. } => {
                 "check url of the GitProvider, and whether Davit can reach the forge; Davit tries again"
             }
-            Self::Timeout { .. } | Self::InvalidResponse { .. } => {
+            Self::Timeout { .. } | Self::Incomplete { .. } | Self::InvalidResponse { .. } => {
                 "check the forge and the proxies on the way to it; Davit tries again"
             }
             Self::Spec { .. }

@@ -14,6 +14,7 @@ use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, Paging, total};
+use super::token_endpoint::{OAuthServer, TokenEndpoint};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GiteaSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
@@ -22,8 +23,14 @@ use crate::redact::{SafeUrl, Secret};
 /// The user name for Git. Gitea reads the token from the password, and this name marks it as one.
 const TOKEN_USER: &str = "oauth2";
 
-/// The token endpoint.
-const TOKEN_PATH: &[&str] = &["login", "oauth", "access_token"];
+/// The OAuth server. To report statuses and to register webhooks needs the scope `write:repository`.
+pub(super) const OAUTH: OAuthServer = OAuthServer {
+    authorize: &["login", "oauth", "authorize"],
+    token: &["login", "oauth", "access_token"],
+    has_pkce: true,
+    is_basic: false,
+    scopes: "read:repository read:user",
+};
 
 /// A Gitea with one identity.
 pub(super) struct Gitea {
@@ -47,7 +54,8 @@ impl Gitea {
             Some(app) => {
                 let sign_in = Api::new("gitea", &spec.url, &base, secrets.ca.as_deref(), options)?;
                 let (secret, tokens) = (secrets.credential.as_ref(), secrets.tokens.as_ref());
-                Identity::OAuth(Box::new(OAuth::new(app, secret, tokens, sign_in, TOKEN_PATH)?))
+                let endpoint = TokenEndpoint::new(sign_in, &OAUTH, &app.client_id, secret)?;
+                Identity::OAuth(Box::new(OAuth::new(endpoint, tokens)?))
             }
             None => Identity::Token {
                 auth: Authorization::scheme("token", credential(secrets)?)?,

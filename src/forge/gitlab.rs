@@ -21,6 +21,7 @@ use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, total};
+use super::token_endpoint::{OAuthServer, TokenEndpoint};
 use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
 use crate::api::GitLabSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
@@ -33,8 +34,14 @@ const REPORTER: &str = "20";
 /// GitLab leaves the length of longer lists out.
 const COUNTED: u64 = 10_000;
 
-/// The token endpoint.
-const TOKEN_PATH: &[&str] = &["oauth", "token"];
+/// The OAuth server. To report statuses and to register webhooks needs the scope `api`.
+pub(super) const OAUTH: OAuthServer = OAuthServer {
+    authorize: &["oauth", "authorize"],
+    token: &["oauth", "token"],
+    has_pkce: true,
+    is_basic: false,
+    scopes: "read_api read_repository",
+};
 
 /// A GitLab with one identity.
 pub(super) struct GitLab {
@@ -61,7 +68,8 @@ impl GitLab {
             Some(app) => {
                 let sign_in = Api::new("gitlab", base.as_str(), &base, secrets.ca.as_deref(), options)?;
                 let (secret, tokens) = (secrets.credential.as_ref(), secrets.tokens.as_ref());
-                Identity::OAuth(Box::new(OAuth::new(app, secret, tokens, sign_in, TOKEN_PATH)?))
+                let endpoint = TokenEndpoint::new(sign_in, &OAUTH, &app.client_id, secret)?;
+                Identity::OAuth(Box::new(OAuth::new(endpoint, tokens)?))
             }
             None => Identity::Token {
                 auth: Authorization::private_token(credential(secrets)?)?,

@@ -4,36 +4,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::api::{Api, Authorization};
-use super::call::Call;
+use super::api::Authorization;
 use super::error::ForgeError;
-use crate::api::{OAuthApp, Reason};
+use super::token_endpoint::{TokenEndpoint, Tokens};
+use crate::api::Reason;
 use crate::error::{Class, Problem};
 use crate::model::Expiring;
 use crate::redact::Secret;
 
 /// A token is replaced when it expires within this time. GitLab's are valid for two hours, Gitea's for one.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
-/// How long a token is valid if the forge does not tell.
-const LIFETIME: i64 = 3600;
 /// How often a new pair is stored again, if another program changed the Secret meanwhile.
 const TRIES: usize = 5;
-
-/// An access token and the token that replaces it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
-    /// The token for requests.
-    pub access: Secret,
-    /// The token for the next pair.
-    pub refresh: Option<Secret>,
-    /// When the access token expires; `None` if that is unknown.
-    pub expires_at: Option<Timestamp>,
-}
 
 /// Tokens as they are stored, and their version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +27,8 @@ pub struct StoredTokens {
     pub tokens: Tokens,
     /// The version of the Secret.
     pub version: String,
+    /// When a replacement began that has not ended: the forge may have made these tokens invalid.
+    pub replacing_since: Option<Timestamp>,
 }
 
 /// Where the tokens are stored.
@@ -53,7 +40,14 @@ pub trait TokenStore: Send + Sync {
     /// The Secret does not exist, holds no tokens, or cannot be read.
     async fn load(&self) -> Result<StoredTokens, Problem>;
 
-    /// Replaces the tokens of this version. Returns false if the Secret has another version by now.
+    /// Records that the tokens of this version are being replaced. Returns false if the Secret has another version by now.
+    ///
+    /// # Errors
+    /// The Secret cannot be written.
+    async fn begin(&self, since: Timestamp, version: &str) -> Result<bool, Problem>;
+
+    /// Replaces the tokens of this version, and ends their replacement. Returns false if the Secret has another version by
+    /// now.
     ///
     /// # Errors
     /// The Secret cannot be written.
@@ -116,33 +110,16 @@ impl std::fmt::Debug for TokenWriter {
 
 /// The OAuth application of a connection.
 pub(super) struct OAuth {
-    client_id: String,
-    client_secret: Option<Secret>,
+    endpoint: TokenEndpoint,
     writer: TokenWriter,
-    /// The forge's web address.
-    sign_in: Api,
-    /// The path of its token endpoint.
-    path: &'static [&'static str],
 }
 
 impl OAuth {
-    pub fn new(
-        app: &OAuthApp,
-        client_secret: Option<&Secret>,
-        writer: Option<&TokenWriter>,
-        sign_in: Api,
-        path: &'static [&'static str],
-    ) -> Result<Self, ForgeError> {
+    pub fn new(endpoint: TokenEndpoint, writer: Option<&TokenWriter>) -> Result<Self, ForgeError> {
         let writer = writer.cloned().ok_or_else(|| ForgeError::Secret {
             message: "there are no tokens".to_owned(),
         })?;
-        Ok(Self {
-            client_id: app.client_id.clone(),
-            client_secret: client_secret.map(Secret::trimmed),
-            writer,
-            sign_in,
-            path,
-        })
+        Ok(Self { endpoint, writer })
     }
 
     /// The header for requests to the API.
@@ -158,30 +135,32 @@ impl OAuth {
             self.writer.save(&tokens, &used).await?;
             state.unsaved = None;
         }
-        let StoredTokens { tokens, version } = self.writer.store.load().await.map_err(ForgeError::Store)?;
+        let stored = self.writer.store.load().await.map_err(ForgeError::Store)?;
         let token = |tokens: Tokens| Expiring {
             value: tokens.access,
             expires_at: tokens.expires_at,
         };
-        let current = token(tokens.clone());
+        let current = token(stored.tokens.clone());
         if current.is_valid_for(MARGIN, Timestamp::now()) {
             return Ok(current);
         }
-        let refresh = tokens.refresh.clone().filter(|refresh| !refresh.is_empty());
-        let refresh = refresh.ok_or_else(|| self.signed_out("the Secret has no refreshToken"))?;
+        let refresh = stored.tokens.refresh.filter(|refresh| !refresh.is_empty());
+        let refresh = refresh.ok_or_else(|| self.signed_out("the Secret has no refreshToken", None))?;
         if state.refused.as_ref() == Some(&refresh) {
-            return Err(self.signed_out("the forge has refused the refresh token"));
+            let message = "the forge has refused the refresh token";
+            return Err(self.signed_out(message, stored.replacing_since));
         }
         // A new pair that could not be stored would be lost with this process, so a write is tried before the old pair
-        // becomes invalid. It changes nothing.
-        let is_writable = self.writer.store.store(&tokens, &version).await;
+        // becomes invalid. If this process ends before the new pair is stored, the next one finds what happened.
+        let since = stored.replacing_since.unwrap_or_else(Timestamp::now);
+        let is_writable = self.writer.store.begin(since, &stored.version).await;
         if !is_writable.map_err(ForgeError::Store)? {
             return Err(changed());
         }
-        let new = match self.request(&refresh).await {
-            Err(error @ ForgeError::Auth { .. }) => {
+        let new = match self.endpoint.refresh(&refresh).await {
+            Err(ForgeError::Auth { message, .. }) => {
                 state.refused = Some(refresh);
-                return Err(error);
+                return Err(self.signed_out(&message.unwrap_or_default(), stored.replacing_since));
             }
             result => result?,
         };
@@ -191,54 +170,11 @@ impl OAuth {
         Ok(token(new))
     }
 
-    /// Requests a new pair. A forge whose refresh tokens can be used again may leave it out.
-    async fn request(&self, refresh: &Secret) -> Result<Tokens, ForgeError> {
-        let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
-        let mut form = vec![
-            ("grant_type", "refresh_token".to_owned()),
-            ("refresh_token", text(refresh)),
-            ("client_id", self.client_id.clone()),
-        ];
-        if let Some(secret) = &self.client_secret {
-            form.push(("client_secret", text(secret)));
-        }
-        let call = Call::post("refresh the OAuth tokens", self.path.iter().copied()).form(form);
-        let (status, reply) = self.sign_in.exchange(&call, None).await?;
-        if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
-            let refusal: Option<Refusal> = serde_json::from_slice(&reply.body).ok();
-            let code = refusal.map_or_else(|| status.to_string(), |refusal| refusal.error);
-            return Err(self.signed_out(&format!("the forge refuses the refresh token ({code})")));
-        }
-        if !status.is_success() {
-            return Err(self.sign_in.other(call.doing, &status.to_string()));
-        }
-        let Ok(answer) = serde_json::from_slice::<Answer>(&reply.body) else {
-            return Err(self.sign_in.other(call.doing, "the answer holds no token"));
-        };
-        let lifetime = SignedDuration::from_secs(answer.expires_in.unwrap_or(LIFETIME));
-        Ok(Tokens {
-            access: Secret::from(answer.access_token),
-            refresh: Some(answer.refresh_token.map_or_else(|| refresh.clone(), Secret::from)),
-            expires_at: Timestamp::now().checked_add(lifetime).ok(),
-        })
+    fn signed_out(&self, message: &str, replacing_since: Option<Timestamp>) -> ForgeError {
+        let lost = replacing_since.map_or_else(String::new, |since| {
+            format!("; the tokens that were to replace it since {since} never arrived in the Secret")
+        });
+        let message = format!("{message}{lost}; authorise the OAuth application again");
+        self.endpoint.refused(&message)
     }
-
-    fn signed_out(&self, message: &str) -> ForgeError {
-        ForgeError::Auth {
-            url: self.sign_in.shown().clone(),
-            message: Some(format!("{message}; authorise the OAuth application again")),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    access_token: String,
-    refresh_token: Option<String>,
-    expires_in: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
 }

@@ -177,10 +177,10 @@ pub(super) fn without_answer(
         };
     }
     if error.is_body() || error.is_decode() {
-        return ForgeError::InvalidResponse {
+        return ForgeError::Incomplete {
             doing,
             url,
-            message: format!("the answer ended early: {}", chain(&error)),
+            message: chain(&error),
         };
     }
     let message = if error.is_timeout() {

@@ -13,7 +13,7 @@ pub use engine::{
 pub use login::{HostLogins, RegistryLogins, place as login_place, registry_name};
 pub use name::{ImageName, NotAName};
 pub use push::{PushError, RegistryAccess, push, pushed_digest};
-pub use registry::{Deleted, RegistryOptions, delete};
+pub use registry::{Deleted, RegistryOptions, delete, resolve_at_registry};
 
 /// What the engine says, in lower case, when a registry cannot be reached for a while.
 const UNREACHABLE: &[&str] = &[

@@ -126,7 +126,6 @@ impl ImageName {
     }
 
     /// The tag; none where only a digest was given.
-    #[cfg(test)]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }

@@ -1,14 +1,15 @@
-//! Deletes images from registries, over the API of OCI registries: no engine offers that.
+//! Asks registries without an engine, over the API of OCI registries: which image a name means, and deletions.
 
 use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::WWW_AUTHENTICATE;
+use http::header::{ACCEPT, WWW_AUTHENTICATE};
 use reqwest::{Certificate, Client, RequestBuilder, Response, redirect};
 use serde::Deserialize;
 use url::Url;
 
+use super::engine::{Found, ImageError, ResolvedImage};
 use super::login::registry_name;
 use super::name::ImageName;
 use super::push::{PushError, RegistryAccess, classify};
@@ -24,6 +25,10 @@ const LARGEST_ANSWER: u64 = 1 << 20;
 const DOCKER_CERTIFICATES: &str = "/etc/docker/certs.d";
 /// The host that serves Docker Hub's API.
 const HUB_API: &str = "registry-1.docker.io";
+
+/// The kinds of manifests that a node can pull.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+                         application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 
 /// What became of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +105,82 @@ pub async fn delete(
             status.as_u16(),
             &format!("received unexpected HTTP status: {status}"),
         )),
+    }
+}
+
+/// Finds out which image a name means now, for nodes that pull it themselves.
+///
+/// # Errors
+/// The image does not exist, or the registry cannot be asked.
+pub async fn resolve_at_registry(
+    image: &str,
+    login: Option<&RegistryLogin>,
+    options: &RegistryOptions,
+) -> Result<ResolvedImage, ImageError> {
+    let failed = |said: String| ImageError::Failed {
+        image: image.to_owned(),
+        said,
+    };
+    let name = ImageName::parse(image).map_err(|error| ImageError::Invalid {
+        image: cut(image, 200),
+        why: error.to_string(),
+    })?;
+    let host = registry_name(name.registry());
+    let resolved = |digest: &str, found: Found| ResolvedImage {
+        reference: format!("{host}/{}@{digest}", name.repository()),
+        digest: digest.to_owned(),
+        found,
+    };
+    if let Some(digest) = name.digest() {
+        return Ok(resolved(digest, Found::Pinned));
+    }
+    let plain = options.plain_http.contains(&host);
+    let scheme = if plain { "http" } else { "https" };
+    let api = if host == "docker.io" { HUB_API } else { &host };
+    let tag = name.tag().unwrap_or("latest");
+    let url = format!("{scheme}://{api}/v2/{}/manifests/{tag}", name.repository());
+    let client = client(&host, &RegistryAccess::default(), plain).map_err(failed)?;
+    let call = Call {
+        image,
+        client: &client,
+        login,
+        secure: !plain,
+    };
+    let request = || client.head(&url).header(ACCEPT, MANIFESTS);
+    let unreachable = |error: PushError| ImageError::Unreachable {
+        image: image.to_owned(),
+        said: chain(&error),
+    };
+    let mut answer = call.send(request()).await.map_err(unreachable)?;
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        let challenge = answer.headers().get(WWW_AUTHENTICATE);
+        let challenge = challenge
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let scope = format!("repository:{}:pull", name.repository());
+        let authorized = call.authorized(request(), &challenge, &scope).await;
+        if let Some(request) = authorized.map_err(unreachable)? {
+            answer = call.send(request).await.map_err(unreachable)?;
+        }
+    }
+    let said = format!("received HTTP status {}", answer.status());
+    match answer.status() {
+        status if status.is_success() => {
+            let digest = answer.headers().get("docker-content-digest");
+            let digest = digest.and_then(|digest| digest.to_str().ok());
+            let digest = digest.ok_or_else(|| failed("the registry names no digest".to_owned()))?;
+            Ok(resolved(digest, Found::Registry))
+        }
+        StatusCode::NOT_FOUND => Err(ImageError::NotFound {
+            image: image.to_owned(),
+            said,
+        }),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ImageError::Denied {
+            image: image.to_owned(),
+            said,
+        }),
+        _ => Err(failed(said)),
     }
 }
 

@@ -104,10 +104,12 @@ fn written(input: &StatusInput<'_>, now: Timestamp) -> ApplicationStatus {
         let hash = serving.or(open.map(|(_, release)| release)).and_then(hash_of);
         let of = |hash: &String| count(running, hash);
         (new.replicas, new.ready_replicas) = hash.as_ref().map_or((0, 0), of);
+        new.selector.clone_from(&running.selector);
         let serves = hash.filter(|_| conditions.healthy.is_true());
         new.urls = serves.map_or_else(Vec::new, |hash| urls(running, &hash));
     } else {
         (new.replicas, new.ready_replicas) = (old.replicas, 0);
+        new.selector.clone_from(&old.selector);
     }
     let suspended = input.app.spec.suspend && input.app.metadata.deletion_timestamp.is_none();
     if suspended {

@@ -44,11 +44,46 @@ pub(super) fn check(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<()
             "run the command when the container starts, or before you deploy",
         );
     }
+    let volumes = spec.volumes.iter().filter_map(|mount| mount.volume.as_ref());
+    for volume in volumes {
+        if !runtime.storage && (volume.size.is_some() || volume.storage_class_name.is_some()) {
+            return refuse(
+                "spec.volumes.volume.size and spec.volumes.volume.storageClassName",
+                "remove them; a volume has the disk of its machine",
+            );
+        }
+        if let Some(size) = volume.size.as_ref().filter(|size| size.bytes().is_none()) {
+            return Err(Problem::new(
+                Class::Terminal,
+                Reason::InvalidQuantity,
+                format!(
+                    "spec.volumes.volume.size {size} is not an amount of storage: write one such as 10Gi"
+                ),
+            ));
+        }
+    }
     let condition = spec.restart_policy.as_ref().map(|policy| policy.condition);
     if !runtime.run_to_completion && condition.is_some_and(|it| it != RestartCondition::Always) {
         return refuse("spec.restartPolicy", "set its condition to Always");
     }
     Ok(())
+}
+
+/// The refusal of an image that no registry has. `built`: Davit builds it.
+pub(super) fn needs_registry(runtime: &Capabilities, built: bool) -> Problem {
+    let name = runtime.name;
+    let message = if built {
+        format!(
+            "spec.image is missing, and --runtime {name} runs only images of a registry: set spec.image.repository, or start \
+             Davit with --registry"
+        )
+    } else {
+        format!(
+            "spec.source.docker.image is the ID of an image, and --runtime {name} runs only images of a registry: name the image \
+             with its registry"
+        )
+    };
+    Problem::new(Class::Terminal, Reason::NotSupported, message)
 }
 
 /// Refuses amounts of memory with which the runtime starts no container.
@@ -89,11 +124,13 @@ mod tests {
     const LEAST: Capabilities = Capabilities {
         name: "least",
         needs_registry: true,
+        pulls_only: true,
         host_ports: false,
         host_ip: false,
         network_probes: false,
         run_to_completion: false,
         hooks: false,
+        storage: false,
         min_memory: 8 << 20,
     };
 
@@ -159,13 +196,22 @@ mod tests {
                 LEAST,
             ),
             (
+                "spec.volumes.volume.size",
+                json!({"volumes": [{"name": "data", "mountPath": "/data", "volume": {"size": "10Gi"}}]}),
+                LEAST,
+            ),
+            (
                 "spec.restartPolicy",
                 json!({"restartPolicy": {"condition": "Never"}}),
                 LEAST,
             ),
         ] {
             let parsed: ApplicationSpec = serde_json::from_value(spec.clone()).unwrap();
-            assert_eq!(check(&parsed, &Capabilities::DOCKER), Ok(()));
+            let all = Capabilities {
+                storage: true,
+                ..Capabilities::DOCKER
+            };
+            assert_eq!(check(&parsed, &all), Ok(()));
             match check(&parsed, &runtime) {
                 Ok(()) => assert_eq!(field, "", "{spec}"),
                 Err(problem) => {

@@ -1,13 +1,15 @@
 //! What a runtime needs to run a spec: all defaults decided, all quantities parsed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::api::{ApplicationSpec, RestartCondition, RestartPolicy, Strategy, VolumeMount};
+use crate::api::{ApplicationSpec, Quantity, RestartCondition, RestartPolicy, Strategy, VolumeMount};
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::redact::Secret;
 use crate::runtime::{
     Deployment, EnvVar, History, Identity, Mount, MountSource, PodSpec, Resources, Restart, RolloutPolicy,
+    Storage,
 };
 
 use super::health::health;
@@ -78,6 +80,7 @@ pub fn deployment(
                 .as_ref()
                 .map_or(Duration::from_secs(10), |wanted| whole_seconds(wanted.get())),
             mounts: mounts(spec, values),
+            storage: storage(spec),
         },
         policy: RolloutPolicy {
             replicas: u32::try_from(spec.replicas).unwrap_or_default(),
@@ -87,6 +90,10 @@ pub fn deployment(
                 rollout.strategy.unwrap_or(Strategy::StartFirst)
             },
             min_ready: rollout.min_ready.as_ref().map(crate::api::Duration::get),
+            progress_deadline: rollout
+                .progress_deadline
+                .as_ref()
+                .map_or(Duration::from_mins(5), crate::api::Duration::get),
         },
         history: History::default(),
         registry: None,
@@ -142,6 +149,19 @@ fn mounts(spec: &ApplicationSpec, values: &Values) -> Vec<Mount> {
         }
     };
     spec.volumes.iter().map(mount).collect()
+}
+
+/// The storage of the volumes that state some.
+fn storage(spec: &ApplicationSpec) -> BTreeMap<String, Storage> {
+    let stated = spec.volumes.iter().filter_map(|mount| {
+        let volume = mount.volume.as_ref()?;
+        let storage = Storage {
+            size: volume.size.as_ref().and_then(Quantity::bytes),
+            class: volume.storage_class_name.clone(),
+        };
+        (storage != Storage::default()).then(|| (mount.name.clone(), storage))
+    });
+    stated.collect()
 }
 
 /// Engines count this time in whole seconds; a part of one must not become none at all.

@@ -204,6 +204,12 @@ pub fn validate(
     } else {
         repository(app, spec, install)?
     };
+    if install.capabilities.pulls_only && repository.is_none() && (plan.is_some() || !made) {
+        return Err(capabilities::needs_registry(
+            &install.capabilities,
+            plan.is_some(),
+        ));
+    }
     let export = match &repository {
         None => Export::Engine,
         Some(_) if install.capabilities.needs_registry => Export::Registry,
@@ -327,7 +333,7 @@ fn add_run_inputs(
 }
 
 fn build_plan(build: &Build) -> BuildPlan {
-    let build_type = build.kind().map(BuildType::from);
+    let build_type = BuildType::of(build);
     let limits = build
         .resources
         .as_ref()

@@ -152,6 +152,23 @@ fn preserved(input: &PlanInput<'_>, current: Option<&ReleaseView>) -> Option<Str
     (newest.status.phase == ReleasePhase::Failed && there).then(|| newest.name.clone())
 }
 
+/// Whether the hook of a Release must end before its containers start; then the next reconcile observes the hook.
+fn runs_hook(release: &ReleaseView, now: Timestamp, plan: &mut Plan) -> bool {
+    let Some(hook) = hook::pending(&release.status) else {
+        return false;
+    };
+    let rest = hook::remaining(&release.status, &hook, now);
+    let overdue = rest.is_zero();
+    plan.push(Action::RunHook {
+        release: release.name.clone(),
+        overdue,
+    });
+    if !overdue {
+        plan.requeue_in(rest);
+    }
+    true
+}
+
 /// Advances the current Release. Returns the Release whose containers should serve meanwhile.
 fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &mut Plan) -> Option<String> {
     let name = release.name.clone();
@@ -175,16 +192,7 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
             fail(plan, &name, Step::Deploying, problem, String::new());
             return before;
         }
-        if let Some(hook) = hook::pending(&release.status) {
-            let rest = hook::remaining(&release.status, &hook, now);
-            let overdue = rest.is_zero();
-            plan.push(Action::RunHook {
-                release: name,
-                overdue,
-            });
-            if !overdue {
-                plan.requeue_in(rest);
-            }
+        if runs_hook(release, now, plan) {
             return before;
         }
         if let Some(problem) = rollout_problem(input, release, now) {

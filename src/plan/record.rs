@@ -202,6 +202,33 @@ fn begin(
     release_status::recall(status, &input.releases);
 }
 
+/// The reason of the Release that begins.
+fn why_created(input: &PlanInput<'_>, release: &str) -> CreateReason {
+    match input.releases.iter().find(|view| view.name == release) {
+        Some(view) if view.spec.kind == ReleaseType::Rollback => CreateReason::RolledBack,
+        Some(view) if view.manual => CreateReason::Created,
+        // Davit asks for a revision only to build a lost image again.
+        Some(view) if view.spec.revision.is_some() => CreateReason::ImageLost,
+        _ => CreateReason::Change,
+    }
+}
+
+/// Records the end of a hook, which fails the Release unless its code is 0.
+fn hook_ended(records: &mut Records, release: &str, end: HookEnd, now: Timestamp) {
+    let wanted = records.statuses.get(release).and_then(hook::pending);
+    let problem = match end.code {
+        Some(0) => None,
+        Some(code) => Some(hook::failed(code)),
+        None => Some(hook::too_late(&wanted.unwrap_or_default())),
+    };
+    let code = end.code.map(|code| i32::try_from(code).unwrap_or(i32::MAX));
+    records.change(release, |status| release_status::hook_ended(status, code, now));
+    if let Some(problem) = problem {
+        fail(records, release, Step::PreDeploy, problem, end.output, now);
+    }
+    records.requeue_now = true;
+}
+
 /// Records what an action came to.
 pub fn record(
     records: &mut Records,
@@ -219,18 +246,7 @@ pub fn record(
             records.change(release, |status| release_status::hook_runs(status, now));
         }
         (Action::RunHook { release, .. }, ActionResult::Hook(Some(end))) => {
-            let wanted = records.statuses.get(release).and_then(hook::pending);
-            let problem = match end.code {
-                Some(0) => None,
-                Some(code) => Some(hook::failed(code)),
-                None => Some(hook::too_late(&wanted.unwrap_or_default())),
-            };
-            let code = end.code.map(|code| i32::try_from(code).unwrap_or(i32::MAX));
-            records.change(release, |status| release_status::hook_ended(status, code, now));
-            if let Some(problem) = problem {
-                fail(records, release, Step::PreDeploy, problem, end.output, now);
-            }
-            records.requeue_now = true;
+            hook_ended(records, release, end, now);
         }
         (Action::RunHook { release, .. }, ActionResult::Refused { problem, output }) => {
             fail(records, release, Step::PreDeploy, problem, output, now);
@@ -253,14 +269,7 @@ pub fn record(
             records.requeue_now = true;
         }
         (Action::Begin { release, desired }, _) => {
-            let view = input.releases.iter().find(|view| view.name == *release);
-            let reason = match view {
-                Some(view) if view.spec.kind == ReleaseType::Rollback => CreateReason::RolledBack,
-                Some(view) if view.manual => CreateReason::Created,
-                // Davit asks for a revision only to build a lost image again.
-                Some(view) if view.spec.revision.is_some() => CreateReason::ImageLost,
-                _ => CreateReason::Change,
-            };
+            let reason = why_created(input, release);
             records.change(release, |status| {
                 begin(status, input, release, desired, reason, now);
             });

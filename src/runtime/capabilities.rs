@@ -7,6 +7,8 @@ pub struct Capabilities {
     pub name: &'static str,
     /// Whether containers run on other machines than the builder's engine, so that images must come from a registry.
     pub needs_registry: bool,
+    /// Whether an image that is in no registry cannot run at all.
+    pub pulls_only: bool,
     /// Whether a container can publish a port of its machine (`hostPort`).
     pub host_ports: bool,
     /// Whether `hostPort` can be limited to one address (`hostIp`).
@@ -17,6 +19,8 @@ pub struct Capabilities {
     pub run_to_completion: bool,
     /// Whether a container can run once before the others (`hooks.preDeploy`).
     pub hooks: bool,
+    /// Whether volumes have a size and a class.
+    pub storage: bool,
     /// The least limit of memory, in bytes.
     pub min_memory: u64,
 }
@@ -26,11 +30,13 @@ impl Capabilities {
     pub const DOCKER: Self = Self {
         name: "docker",
         needs_registry: false,
+        pulls_only: false,
         host_ports: true,
         host_ip: true,
         network_probes: true,
         run_to_completion: true,
         hooks: true,
+        storage: false,
         min_memory: 6 << 20,
     };
 
@@ -38,11 +44,27 @@ impl Capabilities {
     pub const SWARM: Self = Self {
         name: "swarm",
         needs_registry: true,
+        pulls_only: false,
         host_ports: true,
         host_ip: false,
         network_probes: false,
         run_to_completion: true,
         hooks: false,
+        storage: false,
+        min_memory: 6 << 20,
+    };
+
+    /// A Kubernetes cluster. Ports of nodes belong to no Application there, and baseline Pod Security forbids them.
+    pub const KUBERNETES: Self = Self {
+        name: "kubernetes",
+        needs_registry: true,
+        pulls_only: true,
+        host_ports: false,
+        host_ip: false,
+        network_probes: true,
+        run_to_completion: true,
+        hooks: false,
+        storage: true,
         min_memory: 6 << 20,
     };
 }

@@ -59,6 +59,17 @@ pub struct PodSpec {
     pub stop_grace: Duration,
     /// Directories that are not part of the image.
     pub mounts: Vec<Mount>,
+    /// What volumes are made of, by their names, if the runtime provides storage.
+    pub storage: BTreeMap<String, Storage>,
+}
+
+/// The storage of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// Its size, in bytes. `None`: the default of the runtime.
+    pub size: Option<u64>,
+    /// Its class. `None`: the default of the cluster.
+    pub class: Option<String>,
 }
 
 impl Default for PodSpec {
@@ -74,6 +85,7 @@ impl Default for PodSpec {
             restart: Restart::Always,
             stop_grace: Duration::from_secs(10),
             mounts: Vec::new(),
+            storage: BTreeMap::new(),
         }
     }
 }
@@ -145,6 +157,8 @@ pub struct RolloutPolicy {
     pub strategy: Strategy,
     /// How long a container must be healthy before it counts as ready. `None`: 0 s with a health check, 1 s without.
     pub min_ready: Option<Duration>,
+    /// The longest that the rollout may take. The controller ends the Release; a runtime may report it too.
+    pub progress_deadline: Duration,
 }
 
 impl Default for RolloutPolicy {
@@ -153,6 +167,7 @@ impl Default for RolloutPolicy {
             replicas: 1,
             strategy: Strategy::StartFirst,
             min_ready: None,
+            progress_deadline: Duration::from_mins(5),
         }
     }
 }

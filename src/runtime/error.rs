@@ -21,6 +21,38 @@ pub enum RuntimeError {
     /// The image does not exist.
     #[error("the image {0} is not in the engine")]
     ImageMissing(String),
+    /// Nodes cannot pull the image.
+    #[error("the image {image} cannot be pulled: {message}")]
+    ImagePull {
+        /// The image.
+        image: String,
+        /// The answer of the registry or of the node.
+        message: String,
+        /// Whether the registry wants another credential.
+        denied: bool,
+    },
+    /// No node of the cluster takes the container.
+    #[error("no node can run the container: {0}")]
+    Unschedulable(String),
+    /// A quota of the namespace leaves no room for the container.
+    #[error("the container cannot be created: {0}")]
+    QuotaExceeded(String),
+    /// The cluster does not allow the controller to do it.
+    #[error("the controller may not {doing}: {message}")]
+    Forbidden {
+        /// The attempted step.
+        doing: &'static str,
+        /// The answer of the API server.
+        message: String,
+    },
+    /// An object of the same name is not Davit's.
+    #[error("the {kind} {name} exists and is not Davit's")]
+    NameTaken {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The runtime refuses the configuration: a missing entrypoint, a bad mount, a limit of the kernel.
     #[error("the container cannot be started: {message}")]
     Rejected {
@@ -70,10 +102,17 @@ impl Explain for RuntimeError {
             | Self::AddressMissing(_)
             | Self::Rejected { .. }
             | Self::Unsupported { .. }
+            | Self::NameTaken { .. }
+            | Self::ImagePull { denied: true, .. }
             | Self::WrongArchitecture { .. } => Class::Terminal,
-            Self::ImageMissing(_) | Self::DiskFull | Self::EngineUnavailable(_) | Self::Engine { .. } => {
-                Class::Transient
-            }
+            Self::ImageMissing(_)
+            | Self::ImagePull { denied: false, .. }
+            | Self::Unschedulable(_)
+            | Self::QuotaExceeded(_)
+            | Self::Forbidden { .. }
+            | Self::DiskFull
+            | Self::EngineUnavailable(_)
+            | Self::Engine { .. } => Class::Transient,
         }
     }
 
@@ -84,6 +123,12 @@ impl Explain for RuntimeError {
             Self::WrongArchitecture { .. } => Reason::ArchitectureMismatch,
             Self::ImageMissing(_) => Reason::ImageNotFound,
             Self::Unsupported { .. } => Reason::NotSupported,
+            Self::ImagePull { denied: true, .. } => Reason::ImagePullDenied,
+            Self::ImagePull { denied: false, .. } => Reason::ImagePullFailed,
+            Self::Unschedulable(_) => Reason::Unschedulable,
+            Self::QuotaExceeded(_) => Reason::QuotaExceeded,
+            Self::Forbidden { .. } => Reason::NotPermitted,
+            Self::NameTaken { .. } => Reason::NameTaken,
             Self::DiskFull => Reason::DiskFull,
             Self::EngineUnavailable(_) => Reason::EngineUnavailable,
             Self::Engine { .. } => Reason::EngineFailed,
@@ -111,7 +156,20 @@ impl Explain for RuntimeError {
             Self::Unsupported { .. } => Some("use the tools of that runtime".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
-            Self::ImageMissing(_) | Self::Engine { .. } => None,
+            Self::ImagePull { denied: true, .. } => Some(
+                "set spec.source.docker.pullSecretRef, or spec.image.pushSecretRef of an image that Davit builds, to a Secret with \
+                 the credential"
+                    .to_owned(),
+            ),
+            Self::Unschedulable(_) => Some(
+                "lower spec.resources.requests or spec.replicas, or add a node; Davit tries again".to_owned(),
+            ),
+            Self::QuotaExceeded(_) => Some(
+                "raise the quota of the namespace, or set spec.resources and spec.replicas to fit it; Davit tries again".to_owned(),
+            ),
+            Self::Forbidden { .. } => Some("apply the roles in manifests/; Davit tries again".to_owned()),
+            Self::NameTaken { kind, .. } => Some(format!("rename the Application, or delete the {kind}")),
+            Self::ImageMissing(_) | Self::ImagePull { denied: false, .. } | Self::Engine { .. } => None,
         }
     }
 }

@@ -281,7 +281,10 @@ impl Runtime for FakeRuntime {
         };
         let mut replicas: Vec<_> = own.map(redacted).collect();
         replicas.sort_by(|one, two| one.name.cmp(&two.name));
-        Ok(Running { replicas })
+        Ok(Running {
+            replicas,
+            ..Running::default()
+        })
     }
 
     async fn log_tail(

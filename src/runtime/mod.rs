@@ -7,11 +7,13 @@ pub mod error;
 mod event_hub;
 mod exec;
 pub mod fake;
+pub mod kubernetes;
 mod log;
 pub mod port;
 pub mod redaction;
 pub mod rolling;
 pub mod status;
+mod subset;
 pub mod swarm;
 mod usage;
 
@@ -23,7 +25,7 @@ use crate::model::AppId;
 pub use capabilities::Capabilities;
 pub use deployment::{
     Deployment, EnvVar, Health, History, Identity, Mount, MountSource, PodSpec, Probe, Resources, Restart,
-    RolloutPolicy,
+    RolloutPolicy, Storage,
 };
 pub use error::RuntimeError;
 pub use exec::{Exec, ExecControl, ExecOutput, ExecRequest, TerminalSize};
@@ -92,6 +94,11 @@ pub trait Runtime: Send + Sync {
     /// Removes everything of an Application but its images: containers, the namespace's network with the last of them, and
     /// its volumes if `volumes` is set. Returns true if nothing is left; the controller calls until then.
     async fn remove(&self, app: &AppId, volumes: bool) -> Result<bool, RuntimeError>;
+
+    /// Leaves the containers of an Application to run without it. A runtime whose objects have an owner takes that from them.
+    async fn orphan(&self, _app: &AppId) -> Result<(), RuntimeError> {
+        Ok(())
+    }
 
     /// Whether containers can be created from this image.
     async fn has_image(&self, image: &str) -> Result<bool, RuntimeError>;

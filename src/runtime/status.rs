@@ -19,6 +19,8 @@ const SAFETY_NET: Duration = Duration::from_secs(30);
 pub struct Running {
     /// All containers with the Application's labels, in any state.
     pub replicas: Vec<Replica>,
+    /// Selects them for an autoscaler, if the runtime has one.
+    pub selector: Option<String>,
 }
 
 impl Running {

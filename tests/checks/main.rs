@@ -1,5 +1,6 @@
 //! Checks of the source tree and of what is generated from it; none starts a server.
 
+mod argocd;
 mod crds;
 mod docs;
 mod layering;

@@ -22,7 +22,7 @@ use serde_json::Value;
 /// Everything that the controller asks of the API server: API group, resource, verb, and the file in src/ that does so.
 /// The test of `make test-peers` shows that a controller with exactly these rights works, and needs each of them.
 #[rustfmt::skip]
-const CALLS: [(&str, &str, &[&str], &str); 12] = [
+const CALLS: [(&str, &str, &[&str], &str); 13] = [
     ("davit.dev", "applications", &["get", "list", "watch", "patch"], "controller/watch.rs, finalizer.rs"),
     ("davit.dev", "applications/status", &["patch"], "controller/report.rs"),
     ("davit.dev", "gitproviders", &["get", "list", "watch", "patch"], "controller/git_provider.rs, finalizer.rs"),
@@ -34,6 +34,7 @@ const CALLS: [(&str, &str, &[&str], &str); 12] = [
     ("", "namespaces", &["get", "list", "watch"], "controller/watch.rs, app.rs"),
     ("events.k8s.io", "events", &["create", "patch"], "controller/report.rs"),
     ("apiregistration.k8s.io", "apiservices", &["get", "create", "patch", "delete"], "subresources/aggregation/registration.rs"),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &["get"], "subresources/aggregation/registration.rs"),
     ("authorization.k8s.io", "subjectaccessreviews", &["create"], "subresources/aggregation/access.rs"),
 ];
 
@@ -274,6 +275,112 @@ fn deployment_agrees_with_command_line_and_image() {
         .as_str()
         .unwrap();
     find(&objects, "PersistentVolumeClaim", claim);
+}
+
+#[test]
+fn overlay_runs_containers_in_the_cluster() {
+    let objects = render("kubernetes");
+    let engine = find(&objects, "ConfigMap", "davit-engine");
+    assert_eq!(engine["data"], serde_json::json!({"DAVIT_RUNTIME": "kubernetes"}));
+    Cli::try_parse_from(["davit", "controller", "--runtime=kubernetes"]).unwrap();
+    let binding = find(&objects, "ClusterRoleBinding", "davit-runtime");
+    assert_eq!(binding["roleRef"]["name"], "davit-runtime");
+    assert_eq!(binding["subjects"][0]["name"], "davit");
+    // Admission and the controller refuse a field with the same words.
+    let policy = &find(&objects, "ValidatingAdmissionPolicy", "davit-runtime")["spec"];
+    assert!(
+        policy["validations"][0]["message"].as_str().unwrap().starts_with(
+            "spec.ports.hostPort cannot be used with --runtime kubernetes: remove it, and reach the Application by its Service"
+        ),
+        "{policy}"
+    );
+    // Nothing is granted twice, and nothing beyond what makes an Application's Pods.
+    let (base, runtime) = (
+        rights(find(&objects, "ClusterRole", "davit-controller")),
+        rights(find(&objects, "ClusterRole", "davit-runtime")),
+    );
+    assert!(base.is_disjoint(&runtime), "{:?}", base.intersection(&runtime));
+    for resource in ["pods/exec", "serviceaccounts", "roles", "clusterroles"] {
+        assert!(
+            !runtime.iter().any(|(_, granted, _)| granted == resource),
+            "{resource}"
+        );
+    }
+}
+
+#[test]
+fn overlay_with_two_controllers_elects_one_that_answers() {
+    let objects = render("high-availability");
+    let deployment = find(&objects, "Deployment", "davit");
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let arguments = texts(&pod["containers"][0]["args"]);
+    let cli = Cli::try_parse_from(["davit"].iter().chain(&arguments)).unwrap();
+    let davit::cli::Command::Controller(args) = cli.command else {
+        panic!("not a controller")
+    };
+    assert_eq!(args.lease.unwrap().to_string(), "davit-system/davit");
+    // Each controller has a data directory of its own.
+    assert!(pod["volumes"][0]["emptyDir"].is_object(), "{}", pod["volumes"][0]);
+    assert!(
+        objects
+            .iter()
+            .all(|object| object["kind"] != "PersistentVolumeClaim")
+    );
+    for service in ["davit", "davit-webhooks"] {
+        let selector = &find(&objects, "Service", service)["spec"]["selector"];
+        assert_eq!(selector["davit.dev/leader"], "true", "{service}");
+    }
+    let role = find(&objects, "Role", "davit-leader");
+    assert_eq!(role["metadata"]["namespace"], "davit-system");
+}
+
+#[test]
+fn components_extend_an_overlay() {
+    let dir = tempfile::tempdir_in(root()).unwrap();
+    let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: davit-system\n\
+                         resources: [../manifests/kubernetes]\n\
+                         components: [../manifests/components/registry, ../manifests/components/webhooks-ingress, \
+                         ../manifests/components/prometheus]\n";
+    std::fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
+    let objects = render(dir.path().to_str().unwrap());
+    let ingress = find(&objects, "Ingress", "davit-webhooks");
+    let backend = &ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"];
+    let service = find(&objects, "Service", backend["name"].as_str().unwrap());
+    assert_eq!(service["spec"]["ports"][0]["name"], backend["port"]["name"]);
+    let monitor = &find(&objects, "PodMonitor", "davit")["spec"];
+    let davit = &find(&objects, "Deployment", "davit")["spec"]["template"];
+    assert_eq!(monitor["selector"]["matchLabels"], davit["metadata"]["labels"]);
+    assert_eq!(
+        monitor["podMetricsEndpoints"][0]["port"],
+        davit["spec"]["containers"][0]["ports"][0]["name"]
+    );
+    // Every alert is about a metric of the documentation.
+    let table = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let rules = find(&objects, "PrometheusRule", "davit")["spec"]["groups"][0]["rules"].clone();
+    for rule in rules.as_array().unwrap() {
+        let expression = rule["expr"].as_str().unwrap();
+        let at = expression.find("davit_").expect(expression);
+        let metric: String = expression[at..]
+            .chars()
+            .take_while(|char| char.is_ascii_lowercase() || *char == '_')
+            .collect();
+        assert!(table.contains(&format!("`{metric}")), "{metric}");
+    }
+    // The namespace enforces the level restricted.
+    let pod = &find(&objects, "Deployment", "registry")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(
+        pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"],
+        false
+    );
+    find(
+        &objects,
+        "PersistentVolumeClaim",
+        pod["volumes"][0]["persistentVolumeClaim"]["claimName"]
+            .as_str()
+            .unwrap(),
+    );
 }
 
 #[test]

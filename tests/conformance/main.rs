@@ -13,11 +13,16 @@
 mod aggregation;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../contract/mod.rs"]
+mod contract;
 mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]
 mod crds_rows;
+mod kubernetes;
+mod kubernetes_loop;
 mod manifests;
+mod nixpacks;
 
 use std::time::Duration;
 

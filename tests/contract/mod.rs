@@ -8,10 +8,12 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "each test binary uses one side of the suites"
 )]
 
 pub mod builder_contract;
+pub mod forge_contract;
 pub mod runtime_contract;
 
 /// The socket of the machine's Docker Engine.

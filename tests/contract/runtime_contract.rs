@@ -9,6 +9,7 @@ use davit::api::{Protocol, Strategy};
 use davit::runtime::docker::{DockerOptions, DockerRuntime};
 use davit::runtime::fake::orchestrator::FakeOrchestrator;
 use davit::runtime::fake::{Behaviour, FakeRuntime, ManualAction, deployment};
+use davit::runtime::kubernetes::KubernetesRuntime;
 use davit::runtime::swarm::SwarmRuntime;
 use davit::runtime::{
     Deployment, EnvVar, Health, Mount, MountSource, Port, Probe, Progress, RedactionPolicy, Replica,
@@ -17,6 +18,7 @@ use davit::runtime::{
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
+use crate::common::cluster::Cluster;
 use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
 use crate::common::engine::Engine as OwnEngine;
 use crate::common::{run, unique};
@@ -39,6 +41,7 @@ pub enum Engine {
     Fake(FakeRuntime),
     Docker(Box<DockerScope>),
     Swarm(Arc<OwnEngine>),
+    Kubernetes(Arc<Cluster>),
     Orchestrator(FakeOrchestrator),
 }
 
@@ -91,7 +94,7 @@ impl Harness {
         match &self.engine {
             Engine::Fake(fake) => fake.script(image, behaviour),
             Engine::Orchestrator(fake) => fake.script(image, behaviour),
-            Engine::Docker(_) | Engine::Swarm(_) => {}
+            Engine::Docker(_) | Engine::Swarm(_) | Engine::Kubernetes(_) => {}
         }
     }
 
@@ -106,6 +109,22 @@ impl Harness {
             namespace,
             runtime: Box::new(runtime),
             engine: Engine::Swarm(Arc::clone(engine)),
+        }
+    }
+
+    /// One in a new namespace of a cluster that several tests share.
+    pub async fn kubernetes(cluster: &Arc<Cluster>) -> Self {
+        let namespace = unique("t");
+        run(cluster.kubectl().args(["create", "namespace", &namespace]));
+        let runtime = KubernetesRuntime::new(client(cluster).await);
+        let mut events = runtime.events();
+        // The watches have begun: nothing is missed.
+        assert_eq!(events.next().await, Some(RuntimeEvent::Connected));
+        Self {
+            events,
+            namespace,
+            runtime: Box::new(runtime),
+            engine: Engine::Kubernetes(Arc::clone(cluster)),
         }
     }
 
@@ -228,6 +247,18 @@ impl Harness {
                 let container = run(engine.docker().args(["inspect", "--type=task", format, id]));
                 run(engine.docker().args(["rm", "--force", &container]));
             }
+            Engine::Kubernetes(cluster) => {
+                assert_eq!(action, ManualAction::Remove, "Pods are replaced, not repaired");
+                let pod = [
+                    "delete",
+                    "pod",
+                    "--wait=false",
+                    "--namespace",
+                    &self.namespace,
+                    id,
+                ];
+                run(cluster.kubectl().args(pod));
+            }
             Engine::Docker(_) => {
                 let renamed = format!("{}-by-action", self.namespace);
                 let network = self.network();
@@ -248,6 +279,24 @@ impl Harness {
                 run(&mut command);
             }
         }
+    }
+
+    /// The claims of volumes of this test in a cluster.
+    fn claims(&self) -> Vec<String> {
+        let Engine::Kubernetes(cluster) = &self.engine else {
+            return Vec::new();
+        };
+        let get = [
+            "get",
+            "persistentvolumeclaims",
+            "--output=name",
+            "--namespace",
+            &self.namespace,
+        ];
+        run(cluster.kubectl().args(get))
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The volumes of this test on a Swarm.
@@ -275,6 +324,16 @@ impl Harness {
     async fn forget_events(&mut self) {
         while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(200), self.events.next()).await {}
     }
+}
+
+/// A client with the rights of an administrator.
+pub async fn client(cluster: &Cluster) -> kube::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let file = kube::config::Kubeconfig::read_from(&cluster.server.kubeconfig).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+        .await
+        .unwrap();
+    kube::Client::try_from(config).unwrap()
 }
 
 pub fn docker_runtime(instance: &str) -> DockerRuntime {
@@ -647,7 +706,7 @@ pub async fn container_that_cannot_start_reports_the_cause(mut harness: Harness)
     match &harness.engine {
         Engine::Fake(fake) => fake.lose_image(NO_IMAGE),
         Engine::Orchestrator(fake) => fake.lose_image(NO_IMAGE),
-        Engine::Docker(_) | Engine::Swarm(_) => {}
+        Engine::Docker(_) | Engine::Swarm(_) | Engine::Kubernetes(_) => {}
     }
     let end = Instant::now() + PATIENCE;
     let refused = loop {
@@ -692,6 +751,7 @@ pub async fn removed_application_leaves_only_volumes(mut harness: Harness) {
         Engine::Fake(fake) => assert_eq!(fake.volumes(), [(wanted.identity.app.clone(), "data".to_owned())]),
         Engine::Docker(scope) => assert_eq!(scope.list("volumes").len(), 1),
         Engine::Swarm(_) => assert_eq!(harness.swarm_volumes().len(), 1),
+        Engine::Kubernetes(_) => assert_eq!(harness.claims().len(), 1),
         Engine::Orchestrator(fake) => {
             assert_eq!(fake.volumes(), [(wanted.identity.app.clone(), "data".to_owned())]);
         }
@@ -714,6 +774,7 @@ pub async fn removed_application_leaves_only_volumes(mut harness: Harness) {
         Engine::Fake(fake) => assert_eq!(fake.volumes(), []),
         Engine::Docker(scope) => assert_eq!(scope.leftovers(), Vec::<String>::new()),
         Engine::Swarm(_) => assert_eq!(harness.swarm_volumes(), Vec::<String>::new()),
+        Engine::Kubernetes(_) => assert_eq!(harness.claims(), Vec::<String>::new()),
         Engine::Orchestrator(fake) => assert_eq!(fake.volumes(), []),
     }
     assert_eq!(harness.runtime.apps().await.unwrap(), []);

@@ -31,7 +31,10 @@ use crate::common::{http, in_own_process, run, try_run, unique, wait_for};
 use crate::contract::SOCKET;
 
 mod buildpacks;
+mod nixpacks;
 mod owners;
+mod planner;
+mod published;
 mod railpack;
 mod registry;
 mod values;

@@ -6,6 +6,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::routing::post;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::common::davit::Davit;
 use crate::common::http::get;
-use crate::common::{run, try_run};
+use crate::common::{run, try_run, wait_for};
 use crate::forge::{MANY, gitea};
 use crate::sources::provider_says;
 
@@ -220,4 +221,120 @@ fn token_on_standard_input_is_checked_at_a_real_gitea() {
     assert_eq!(ready["spec"]["allowedNamespaces"]["from"], "All");
     let (success, text) = feed(&["gitea"], "x");
     assert!(!success && text.contains("gitea needs --url: set it"), "{text}");
+}
+
+/// A `davit connect` that waits until the user has authorised the application. Returns the page at the forge.
+fn waiting_for_a_code(davit: &Davit, args: &[&str]) -> (Child, String) {
+    let mut child = connect(davit, args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let page = lines.find(|line| line.contains("/login/oauth/authorize?"));
+    let page = page.expect("the page at the forge").trim().to_owned();
+    // What follows is read, so that the command can write it.
+    std::thread::spawn(move || lines.count());
+    (child, page)
+}
+
+/// The address to which a real Gitea leads the browser back.
+fn led_back(gitea: &crate::common::gitea::Gitea, page: &str) -> String {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(crate::forges::authorise(gitea, page))
+}
+
+fn output(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn application_that_is_authorised_at_a_real_gitea_becomes_a_provider() {
+    let gitea = gitea();
+    let davit = Davit::up("connect-oauth");
+    let port = crate::common::process::Port::take();
+    let callback = format!("http://127.0.0.1:{}/callback", port.number());
+    let application = |name: &str, confidential: bool| {
+        let body = json!({"name": name, "redirect_uris": [callback], "confidential_client": confidential});
+        let app = gitea.api(
+            "POST",
+            "/user/applications/oauth2",
+            Some(&gitea.token),
+            Some(&body),
+        );
+        let app = app.expect(201).json();
+        [&app["client_id"], &app["client_secret"]].map(|text| text.as_str().unwrap_or_default().to_owned())
+    };
+    let number = port.number().to_string();
+    let secrets = tempfile::tempdir().unwrap();
+    let file = secrets.path().join("secret");
+
+    // A confidential application, and a browser on this machine.
+    let [id, secret] = application("confidential", true);
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let args = [
+        "gitea",
+        "--url",
+        &gitea.url,
+        "--client-id",
+        &id,
+        "--callback-port",
+        &number,
+    ];
+    let with_secret = [&args[..], &["--client-secret-file", file.to_str().unwrap()]].concat();
+    let (child, page) = waiting_for_a_code(&davit, &with_secret);
+    // A page that another site leads the browser to has another state.
+    get(&format!("{callback}?code=c0de&state=forged")).expect(400);
+    get(&led_back(&gitea, &page)).expect(200);
+    assert_eq!(
+        output(child),
+        "secret/gitea created\nsecret/gitea-tokens created\ngitprovider.davit.dev/gitea created\n"
+    );
+    provider_says(&davit, "gitea", "RepositoriesFound");
+
+    // A public one, whose code is protected by the verifier, and a browser on another machine.
+    let [id, _] = application("public", false);
+    let args = [
+        "gitea",
+        "--url",
+        &gitea.url,
+        "--client-id",
+        &id,
+        "--callback-port",
+        &number,
+        "--name",
+        "public",
+    ];
+    let (mut child, page) = waiting_for_a_code(&davit, &args);
+    assert!(page.contains("code_challenge_method=S256"), "{page}");
+    let address = led_back(&gitea, &page);
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{callback}?code=c0de&state=forged").unwrap();
+    writeln!(stdin, "{address}").unwrap();
+    assert_eq!(
+        output(child),
+        "secret/public-tokens created\ngitprovider.davit.dev/public created\n"
+    );
+    provider_says(&davit, "public", "RepositoriesFound");
+
+    // The controller replaces a pair that has expired.
+    let kubectl = |args: &[&str]| run(davit.kubectl().args(args));
+    let expired = r#"{"stringData": {"expiresAt": "2026-01-01T00:00:00Z"}}"#;
+    kubectl(&["patch", "secret", "public-tokens", "-p", expired]);
+    wait_for("a new pair", Duration::from_secs(30), || {
+        let at = kubectl(&[
+            "get",
+            "secret",
+            "public-tokens",
+            "-o",
+            "go-template={{.data.expiresAt | base64decode}}",
+        ]);
+        (!at.starts_with("2026-01-01")).then_some(())
+    });
+    provider_says(&davit, "public", "RepositoriesFound");
 }

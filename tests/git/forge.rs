@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use davit::api::{GitProviderSpec, Reason};
 use davit::error::{Class, Explain as _, Problem};
-use davit::forge::{Account, Forge, ForgeError, ForgeSecrets, HttpOptions, RepositoryPath, connect};
+use davit::forge::{
+    Account, Forge, ForgeError, ForgeSecrets, HttpOptions, HttpsProxy, RepositoryPath, connect,
+};
 use davit::model::GitCredential;
 use davit::redact::Secret;
 use serde_json::{Value, json};
@@ -352,6 +354,67 @@ async fn certificate_of_a_private_ca_is_trusted_only_with_its_secret() {
             "{junk:?}: {error}"
         );
     }
+}
+
+#[tokio::test]
+async fn https_goes_through_the_proxy_but_to_the_hosts_of_no_proxy() {
+    let gitea = gitea();
+    let dir = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(dir.path());
+    let address = terminate_tls(&ca, gitea.url.trim_start_matches("http://").to_owned()).await;
+    let (proxy, connected) = connect_proxy().await;
+    let check = async |proxy: &str, except: &str| {
+        let mut options = loopback_options();
+        options.proxy = Some(HttpsProxy {
+            url: Secret::from(proxy),
+            except: except.to_owned(),
+        });
+        let secrets = ForgeSecrets {
+            credential: Some(Secret::from(gitea.token.as_str())),
+            ca: Some(ca.ca_pem.clone().into_bytes()),
+            tokens: None,
+        };
+        let forge = connect(&spec(&format!("https://{address}")), &secrets, &options).unwrap();
+        forge.check().await
+    };
+    let seen = || std::mem::take(&mut *connected.lock().unwrap_or_else(PoisonError::into_inner));
+    assert_eq!(check(&proxy, "").await.unwrap().name, gitea.user);
+    assert_eq!(seen().first(), Some(&format!("CONNECT {address}")));
+    assert_eq!(
+        check(&proxy, "example.com,127.0.0.1").await.unwrap().name,
+        gitea.user
+    );
+    assert_eq!(seen(), Vec::<String>::new());
+    let error = check("http://127.0.0.1:1", "").await.unwrap_err();
+    assert_eq!(error.reason(), Reason::ForgeUnreachable, "{error}");
+}
+
+/// A proxy for https, and the requests that it got.
+async fn connect_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+    let all = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let all = Arc::clone(&all);
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await?);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let request = head.split(" HTTP/").next().unwrap_or_default().to_owned();
+                let target = request.trim_start_matches("CONNECT ").to_owned();
+                all.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                let mut server = TcpStream::connect(target).await?;
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    (url, requests)
 }
 
 /// Speaks TLS on a loopback port of its own and hands the bytes on to `target`, until the test's runtime ends.

@@ -10,6 +10,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../contract/forge_contract.rs"]
+mod forge_contract;
 
 mod connect;
 mod forge;

@@ -209,6 +209,7 @@ impl Simulation {
         }
         Ok(Running {
             replicas: self.containers.clone(),
+            ..Running::default()
         })
     }
 

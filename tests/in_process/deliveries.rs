@@ -33,6 +33,8 @@ enum Event {
     Push(u8),
     /// The branch is moved to a commit beside its history.
     ForcePush(u8),
+    /// The branch is moved back to a commit that it had.
+    MoveBack(u8),
     /// The delivery of one of the pushes arrives: of any of them, any number of times.
     Deliver(u8),
     /// Davit looks at the branch.
@@ -44,8 +46,14 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (1..4_u8).prop_map(Event::Push),
         1 => any::<u8>().prop_map(Event::ForcePush),
         6 => any::<u8>().prop_map(Event::Deliver),
+        // As most deliveries arrive: at once, and in order.
+        2 => Just(Event::Deliver(u8::MAX)),
         2 => Just(Event::Poll),
     ]
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![6 => event(), 1 => any::<u8>().prop_map(Event::MoveBack)]
 }
 
 /// A repository, and an Application that follows its branch.
@@ -58,6 +66,10 @@ struct Model {
     parents: Vec<Option<usize>>,
     /// The tips that were pushed, in order.
     pushed: Vec<usize>,
+    /// Whether the branch was moved back: a commit may be deployed again then.
+    moved_back: bool,
+    /// How often a delivery was enough.
+    without_look: usize,
     /// The commit that was chosen last.
     last: Option<usize>,
 }
@@ -89,6 +101,8 @@ impl Model {
             releases: Vec::new(),
             parents: vec![None],
             pushed: vec![0],
+            moved_back: false,
+            without_look: 0,
             last: None,
         };
         model.look(None);
@@ -124,6 +138,19 @@ impl Model {
         let followed = RefSpec::Branch("main".to_owned());
         let pushed = delivery.and_then(|delivery| trigger::pushed(delivery, &followed));
         let (last, tip) = (self.last.map(commit), commit(self.tip()));
+        let source = |commit: CommitId| {
+            let source = self.app.spec.source.as_ref().unwrap();
+            source_kind::pinned(source, Revision::Commit(commit)).unwrap()
+        };
+        let last_source = last.clone().map(source);
+        let released = self.released();
+        let has_release = |commit: &CommitId| released.contains(&number(commit.as_str()));
+        if let Some(next) = trigger::next(pushed.as_ref(), delivery, last_source.as_ref(), has_release) {
+            self.without_look += 1;
+            self.last = Some(number(next.as_str()));
+            self.reconcile(source(next.clone()));
+            return;
+        }
         let chosen = match trigger::before_tip(pushed.as_ref(), last.as_ref(), &tip) {
             Some([last, pushed])
                 if self.is_ancestor(number(last.as_str()), number(pushed.as_str()))
@@ -134,9 +161,7 @@ impl Model {
             _ => tip,
         };
         self.last = Some(number(chosen.as_str()));
-        let source = self.app.spec.source.as_ref().unwrap();
-        let source = source_kind::pinned(source, Revision::Commit(chosen)).unwrap();
-        self.reconcile(source);
+        self.reconcile(source(chosen));
     }
 
     fn reconcile(&mut self, source: PinnedSource) {
@@ -202,6 +227,9 @@ impl Model {
         Delivery {
             reference: Some("refs/heads/main".to_owned()),
             revision: Some(commit(self.pushed[push]).to_string()),
+            before: push
+                .checked_sub(1)
+                .map(|before| commit(self.pushed[before]).to_string()),
             delivery: Some(push.to_string()),
             actor: Some("jane".to_owned()),
         }
@@ -220,8 +248,16 @@ impl Model {
                 self.parents.push(Some(from));
                 self.pushed.push(self.parents.len() - 1);
             }
+            Event::MoveBack(to) => {
+                let to = usize::from(*to) % self.parents.len();
+                self.pushed.push(to);
+                self.moved_back = true;
+            }
             Event::Deliver(which) => {
-                let push = usize::from(*which) % self.pushed.len();
+                let push = match *which {
+                    u8::MAX => self.pushed.len() - 1,
+                    which => usize::from(which) % self.pushed.len(),
+                };
                 let (pushed, before) = (self.pushed[push], self.released());
                 let last = self.last.unwrap();
                 let delivery = self.delivery(push);
@@ -229,7 +265,7 @@ impl Model {
                 annotations.insert(DELIVERY.to_owned(), serde_json::to_string(&delivery).unwrap());
                 self.look(Some(&delivery));
                 let is_newer = last != pushed && self.is_ancestor(last, pushed);
-                if is_newer && self.is_ancestor(pushed, self.tip()) {
+                if is_newer && self.is_ancestor(pushed, self.tip()) && !self.moved_back {
                     let new = self.released();
                     assert_eq!(
                         new.last(),
@@ -251,6 +287,9 @@ impl Model {
 
     fn check(&self) {
         let released = self.released();
+        if self.moved_back {
+            return;
+        }
         let mut once = released.clone();
         once.sort_unstable();
         once.dedup();
@@ -300,4 +339,36 @@ proptest! {
         lost.look(None);
         prop_assert_eq!(lost.newest(), model.newest());
     }
+
+    #[test]
+    fn branch_that_is_moved_back_and_old_deliveries_lead_to_its_tip(
+        events in prop::collection::vec(any_event(), 1..40)
+    ) {
+        let mut model = Model::new();
+        for event in &events {
+            model.happen(event);
+            // A delivery that comes alone and in order leads to the tip at once.
+            let is_known = model.last == Some(model.tip());
+            prop_assert!(is_known || !matches!(event, Event::Poll));
+        }
+        model.look(None);
+        prop_assert_eq!(model.newest(), model.tip());
+    }
+}
+
+/// Pushes whose deliveries arrive in order are deployed without a look at the branch.
+#[test]
+fn deliveries_in_order_need_no_look() {
+    let mut model = Model::new();
+    for _ in 0..20 {
+        model.happen(&Event::Push(1));
+        model.happen(&Event::Deliver(u8::MAX));
+        assert_eq!(model.newest(), model.tip());
+    }
+    assert_eq!((model.without_look, model.released().len()), (20, 21));
+    // One is lost, and the next one looks.
+    model.happen(&Event::Push(1));
+    model.happen(&Event::Push(2));
+    model.happen(&Event::Deliver(u8::MAX));
+    assert_eq!((model.without_look, model.newest()), (20, model.tip()));
 }

@@ -15,6 +15,7 @@ mod contract;
 mod controller;
 mod converge;
 mod deliveries;
+mod forge_contract;
 mod subresources;
 mod uploads;
 

@@ -41,6 +41,13 @@ pub fn base_image() -> &'static str {
 /// Makes an image `name` with these labels (`KEY=VALUE`): Debian's busybox-static, its programs by their names in
 /// `/bin`, and the few files that programs expect. Imported, since only some clients of Docker can build.
 pub fn import(name: &str, labels: &[&str]) {
+    let labels: Vec<String> = labels.iter().map(|label| format!("LABEL {label}")).collect();
+    let changes: Vec<&str> = labels.iter().map(String::as_str).collect();
+    import_with(name, &changes);
+}
+
+/// Makes the same image with these lines of a Dockerfile.
+pub fn import_with(name: &str, changes: &[&str]) {
     let mut busybox = File::open("/bin/busybox").expect("busybox-static is installed");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("image.tar");
@@ -88,8 +95,8 @@ pub fn import(name: &str, labels: &[&str]) {
     tar.finish().unwrap();
     let mut command = docker();
     command.args(["import", "--change", r#"CMD ["sh"]"#]);
-    for label in labels {
-        command.args(["--change", &format!("LABEL {label}")]);
+    for change in changes {
+        command.args(["--change", change]);
     }
     run(command.arg(&file).arg(name));
 }

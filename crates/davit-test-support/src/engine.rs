@@ -248,7 +248,8 @@ fn mount(dir: &Path, megabytes: u32) {
         .arg(dir));
 }
 
-fn unmount_below(dir: &Path) {
+/// Unmounts everything below a directory.
+pub(super) fn unmount_below(dir: &Path) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mut points: Vec<&str> = mounts
         .lines()

@@ -62,6 +62,7 @@ impl KubeApiserver {
             .arg(format!("--etcd-servers=http://127.0.0.1:{client}"))
             .arg(format!("--secure-port={api}"))
             .args(["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+            .arg("--kubelet-preferred-address-types=Hostname")
             .arg(format!("--cert-dir={}", path("certs")))
             .arg(format!("--token-auth-file={}", path("tokens.csv")))
             .args([
@@ -130,6 +131,20 @@ impl KubeApiserver {
     /// Starts the controllers of a cluster that Davit's objects meet too: those that collect what lost its owner,
     /// empty a deleted namespace, and give a new one its service account and the authority's certificate.
     pub fn start_controllers(&mut self) {
+        self.run_controllers(
+            "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
+             root-ca-certificate-publisher-controller,serviceaccount-token-controller",
+        );
+    }
+
+    /// Starts all controllers of a cluster.
+    pub fn start_all_controllers(&mut self) {
+        self.run_controllers(
+            "*,-cloud-node-lifecycle-controller,-service-lb-controller,-node-route-controller",
+        );
+    }
+
+    fn run_controllers(&mut self, controllers: &str) {
         let port = Port::take();
         let program = peers::file("kube-controller-manager-1.36.3/kube-controller-manager");
         let certs = self.dir.path().join("controllers");
@@ -137,10 +152,7 @@ impl KubeApiserver {
         serve
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
-            .arg(
-                "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,\
-                 root-ca-certificate-publisher-controller,serviceaccount-token-controller",
-            )
+            .arg(format!("--controllers={controllers}"))
             .arg("--service-account-private-key-file")
             .arg(self.dir.path().join("sa.key"))
             .arg("--root-ca-file")

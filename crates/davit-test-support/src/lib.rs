@@ -15,6 +15,7 @@
 #![allow(clippy::print_stderr, reason = "a harness reports what it cannot clean up")]
 
 pub mod clientgo;
+pub mod cluster;
 pub mod docker;
 pub mod engine;
 pub mod git_repo;

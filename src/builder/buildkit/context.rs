@@ -17,6 +17,8 @@ use super::dockerignore::Patterns;
 // Go's `os.FileMode`, which is what the protocol carries.
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
+/// The mode of a generated program.
+const PROGRAM: u32 = 0o755;
 
 /// The files that BuildKit may read under one name: generated files, and at most one directory of the checkout.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +79,14 @@ impl Tree {
     pub fn with(mut self, name: impl Into<String>, content: Generated) -> Self {
         self.generated.insert(name.into(), content);
         self
+    }
+
+    /// Adds text to the end of a generated file.
+    pub fn append(&mut self, name: &str, text: &str) {
+        if let Some(Generated::Text(content)) = self.generated.get_mut(name) {
+            content.push(b'\n');
+            content.extend_from_slice(text.as_bytes());
+        }
     }
 
     /// Leaves out what the patterns of a `.dockerignore` exclude.
@@ -159,7 +169,7 @@ impl Generated {
     fn stat(&self, name: &str) -> Stat {
         let (mode, content) = match self {
             Self::Text(text) => (0o644, text.as_slice()),
-            Self::Program(program) => (0o755, *program),
+            Self::Program(program) => (PROGRAM, *program),
         };
         Stat {
             path: name.to_owned(),
@@ -256,7 +266,9 @@ fn walk(
         };
         let is_directory = stat.mode & DIRECTORY != 0;
         let mut unsent = Some(stat);
-        if matched.taken {
+        // A pattern of the source means no program that Davit adds.
+        let is_program = matches!(&entry, Entry::Generated(stat) if stat.mode == PROGRAM);
+        if matched.taken || is_program {
             let above = levels.iter_mut().filter_map(|level| level.unsent.take());
             if !above.chain(unsent.take()).all(&mut *emit) {
                 return Ok(());
@@ -324,9 +336,7 @@ fn common(path: &str, metadata: &Metadata) -> Stat {
     }
 }
 
-/// A time that stands for the content: BuildKit asks only for files whose time or size is another one than at the
-/// Application's last build, and what is made has no time of its own. (A Dockerfile whose content changed but not its
-/// length was once built as it had been before.)
+/// A time that stands for the content: BuildKit asks only for files whose time or size differs from the Application's last build.
 fn time_of(text: &[u8]) -> i64 {
     let hash = Sha256::digest(text);
     let number = hash

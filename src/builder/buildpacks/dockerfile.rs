@@ -7,12 +7,11 @@ use std::fmt::Write as _;
 
 use super::exported::Exported;
 use super::phases::mark;
+use crate::builder::planned::IMAGE;
 use crate::builder::words::{is_name, quoted};
 
 /// The stage with the metadata.
 pub const META: &str = "meta";
-/// The stage with the image.
-pub const IMAGE: &str = "image";
 
 /// The layout of the stand-in for the run image, and of the exported image.
 const LAYOUT: &str = "/cache/layout/index.docker.io/library";

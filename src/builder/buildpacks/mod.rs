@@ -18,6 +18,7 @@ use super::dockerfile::with_env_file;
 use super::error::BuildError;
 use super::keyed::keyed;
 use super::paths::Root;
+use super::planned::IMAGE;
 use crate::api::Reason;
 use crate::image::ImageName;
 use crate::job_log::JobLog;
@@ -33,7 +34,8 @@ pub use phases::explain;
 #[derive(Debug)]
 pub struct Plan {
     work: String,
-    context: Tree,
+    /// The build context.
+    pub context: Tree,
     run_image: String,
     images: Vec<ImageName>,
     secrets: BTreeMap<String, Secret>,
@@ -41,6 +43,9 @@ pub struct Plan {
     /// The images that the build uses, by digest.
     pub details: BuilderDetails,
 }
+
+/// Where the application is in the image.
+pub const APP: &str = "/workspace";
 
 /// Finds the builder image and its run image, and plans the phases.
 ///
@@ -117,10 +122,7 @@ impl Plan {
             |why: String| BuildError::Failed(format!("the lifecycle exported an invalid image: {why}"));
         let exported = Exported::read(archive).map_err(invalid)?;
         let text = dockerfile::image(&self.work, &self.run_image, &exported).map_err(invalid)?;
-        Ok((
-            self.solve(text, dockerfile::IMAGE, Output::Image),
-            exported.labels,
-        ))
+        Ok((self.solve(text, IMAGE, Output::Image), exported.labels))
     }
 
     fn solve(&self, text: String, target: &str, output: Output) -> SolveRequest {

@@ -7,16 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-
 use super::plan::{Command, Layer, Plan, Step};
-use super::words::{APP, optional, places, removal};
+use super::words::{optional, places, removal};
+use crate::builder::planned::{APP, cache_mount, exported, write_file};
 use crate::builder::words::{image_name, is_name, quoted, word};
 
 /// The `PATH` of an image that sets none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How much of a generated file one instruction writes; old frontends refuse lines of 64 KiB.
-const PIECE: usize = 24 * 1024;
 
 /// What the plan itself does not contain.
 pub struct Context<'a> {
@@ -334,29 +331,9 @@ impl Writer<'_> {
                     .assets
                     .get(name)
                     .ok_or_else(|| format!("step {} has no asset {name}", step.name))?;
-                self.file(path, content, mode.unwrap_or(0o644));
+                self.out
+                    .push_str(&write_file(path, content, mode.unwrap_or(0o644)));
                 Ok(())
-            }
-        }
-    }
-
-    /// Writes a generated file, with its content in the instruction: the context may not have it.
-    fn file(&mut self, path: &str, content: &str, mode: u32) {
-        let encoded = base64::engine::general_purpose::STANDARD.encode(content);
-        let mut first = true;
-        let mut rest = encoded.as_str();
-        loop {
-            let (piece, others) = rest.split_at(rest.len().min(PIECE));
-            let script = if first {
-                r#"set -e; mkdir -p "$(dirname "$1")"; printf %s "$2" | base64 -d > "$1"; chmod "$3" "$1""#
-            } else {
-                r#"set -e; printf %s "$2" | base64 -d >> "$1""#
-            };
-            let words = serde_json::json!(["/bin/sh", "-c", script, "sh", path, piece, format!("{mode:o}")]);
-            self.line(&format!("RUN {words}"));
-            (first, rest) = (false, others);
-            if rest.is_empty() {
-                return;
             }
         }
     }
@@ -364,22 +341,10 @@ impl Writer<'_> {
     fn exec(&mut self, step: &Step, cmd: &str) -> Result<(), String> {
         let words =
             shlex::split(cmd).ok_or_else(|| format!("the quotes of the command {cmd:?} do not match"))?;
-        let mut mounts = String::new();
-        let mut script = String::new();
+        let names = self.plan.secrets.iter().map(String::as_str);
+        let (mut mounts, mut script) = exported(names)?;
         if !step.secrets.is_empty() && !self.context.secrets_hash.is_empty() {
-            let _ = write!(script, ": {}; ", self.context.secrets_hash);
-        }
-        for name in &self.plan.secrets {
-            if !is_name(name) {
-                return Err(format!("the secret {name:?} has no valid name"));
-            }
-            let _ = write!(mounts, "--mount=type=secret,id={name} ");
-            // With its last newlines, which `$(…)` alone would remove.
-            let _ = write!(
-                script,
-                "if [ -f /run/secrets/{name} ]; then {name}=$(cat /run/secrets/{name}; printf x); \
-                 {name}=${{{name}%x}}; export {name}; fi; "
-            );
+            script.insert_str(0, &format!(": {}; ", self.context.secrets_hash));
         }
         for name in &step.caches {
             let cache = self
@@ -392,19 +357,12 @@ impl Writer<'_> {
             } else {
                 "shared"
             };
-            let directory = cache.directory.as_str();
-            let plain = |text: &str| {
-                text.chars()
-                    .all(|char| char.is_ascii_alphanumeric() || "._-/:@+~".contains(char))
-            };
-            if !plain(directory) || !plain(name) {
-                return Err(format!("the cache {name} cannot be mounted at {directory:?}"));
-            }
-            let key = self.context.cache_key;
-            let _ = write!(
-                mounts,
-                "--mount=type=cache,id={key}-{name},target={directory},sharing={sharing} "
-            );
+            mounts.push_str(&cache_mount(
+                self.context.cache_key,
+                name,
+                &cache.directory,
+                sharing,
+            )?);
         }
         let words = if script.is_empty() {
             words

@@ -1,7 +1,6 @@
 //! Paths, names and values of a plan as words of a Dockerfile. Pure.
 
-/// Where source and working directory are.
-pub const APP: &str = "/app";
+use crate::builder::planned::APP;
 
 /// Where an included path is copied from and to.
 pub fn places(include: &str, local: bool) -> (String, String) {

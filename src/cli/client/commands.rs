@@ -105,7 +105,8 @@ On a terminal the command has one, as with -it. The exit code is that of the com
   davit connect github --organization acme -n platform        # registers an App in a browser
   davit connect github -o yaml -n platform > provider.yaml    # for a GitOps repository
   davit connect gitlab --token-stdin --group acme < token
-  davit connect gitea --url https://git.example.com < token")]
+  davit connect gitea --url https://git.example.com < token
+  davit connect gitlab --client-id ID --client-secret-file secret  # authorises an OAuth application in a browser")]
     Connect(Connect),
     /// List the repositories that a GitProvider reaches.
     #[command(after_help = "Examples:

@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use super::app_registration::{self, forge_failure};
 use super::args::Format;
 use super::connect::{Access, Cluster, MANAGER};
+use super::oauth_sign_in;
 use super::output::{full_name, note, say, serialized, write};
 use super::subresource_args::Connect;
 use crate::api::{AllowedFrom, GitProvider};
 use crate::cli::failure::Failure;
 use crate::config;
-use crate::forge::onboarding::{self, Connection, Wish};
-use crate::forge::{HttpOptions, HttpsProxy};
+use crate::forge::onboarding::{self, Connection, ForgeName, Wish};
+use crate::forge::{HttpOptions, HttpsProxy, Tokens};
 use crate::redact::Secret;
 
 /// The longest token that is read.
@@ -47,23 +48,39 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
     } else {
         Some(Cluster::new(&args.connection).await?)
     };
+    if args.oauth.client_id.is_some() && args.forge == ForgeName::Github {
+        return Err(Failure::new(
+            "--client-id is not for github: leave it out, and an App is registered",
+        ));
+    }
     if let Some(cluster) = &cluster {
         // What the API server will refuse is known before anything exists at the forge.
         let rehearsal = onboarding::with_token(args.forge, &wish, Secret::from("rehearsal"));
-        let rehearsal = rehearsal.map_err(Failure::new)?;
+        let mut rehearsal = rehearsal.map_err(Failure::new)?;
+        if args.oauth.client_id.is_some() && args.oauth.client_secret_file.is_none() {
+            rehearsal.secret.clear();
+        }
+        rehearsal.tokens = args.oauth.client_id.as_ref().map(|_| Tokens {
+            access: Secret::from("rehearsal"),
+            refresh: None,
+            expires_at: None,
+        });
         create(cluster, &objects(&args, &name, &rehearsal), true).await?;
     }
     let options = http_options();
-    let (connection, next) = if args.token_stdin || !args.forge.registers_an_app() {
-        let connection = onboarding::with_token(args.forge, &wish, token()?).map_err(Failure::new)?;
-        let account = connection
-            .check(&options)
-            .await
-            .map_err(|error| forge_failure(&error))?;
+    let (connection, next) = if let Some(id) = &args.oauth.client_id {
+        let connection = oauth_sign_in::sign_in(args.forge, &wish, id, &args.oauth, &options).await?;
+        let next = signed_in(&connection, &options).await?;
+        let tokens = onboarding::tokens_name(&name);
         let next = format!(
-            "Signed in as {}; it reaches {} repositories.",
-            account.name, account.repositories
+            "{next}\nDavit replaces the tokens in the Secret {tokens}. In a cluster, give it the right to change that Secret: \
+             docs/{}.md",
+            args.forge.as_str()
         );
+        (connection, next)
+    } else if args.token_stdin || !args.forge.registers_an_app() {
+        let connection = onboarding::with_token(args.forge, &wish, token()?).map_err(Failure::new)?;
+        let next = signed_in(&connection, &options).await?;
         (connection, next)
     } else {
         let registered = app_registration::register(&wish, &options).await?;
@@ -90,12 +107,31 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
             } else {
                 " created"
             };
-            say(format!("secret/{name}{created}"))?;
+            for secret in &objects.0 {
+                say(format!("secret/{}{created}", secret.name_any()))?;
+            }
             say(format!("{}{created}", full_name(&objects.1)))?;
         }
     }
     note(&next);
     Ok(())
+}
+
+/// Checks a credential, and reports its account.
+async fn signed_in(connection: &Connection, options: &HttpOptions) -> Result<String, Failure> {
+    let account = connection
+        .check(options)
+        .await
+        .map_err(|error| forge_failure(&error))?;
+    let plural = if account.repositories == 1 {
+        "repository"
+    } else {
+        "repositories"
+    };
+    Ok(format!(
+        "Signed in as {}; it reaches {} {plural}.",
+        account.name, account.repositories
+    ))
 }
 
 /// The token on standard input, without the white space around it.
@@ -115,42 +151,47 @@ fn http_options() -> HttpOptions {
     options
 }
 
-type Objects = (KubeSecret, GitProvider);
+/// The Secrets, and the GitProvider that names them.
+type Objects = (Vec<KubeSecret>, GitProvider);
 
 fn objects(args: &Connect, name: &str, connection: &Connection) -> Objects {
-    let metadata = || ObjectMeta {
+    let metadata = |name: &str| ObjectMeta {
         name: Some(name.to_owned()),
         namespace: args.connection.namespace.clone(),
         ..ObjectMeta::default()
     };
-    let data: BTreeMap<String, String> = connection
-        .secret
-        .iter()
-        .map(|(key, value)| {
-            (
-                (*key).to_owned(),
-                String::from_utf8_lossy(value.expose()).into_owned(),
-            )
-        })
-        .collect();
-    let secret = KubeSecret {
-        metadata: metadata(),
-        string_data: Some(data),
-        ..KubeSecret::default()
+    let secret = |name: &str, content: &BTreeMap<&'static str, Secret>| {
+        let text = |value: &Secret| String::from_utf8_lossy(value.expose()).into_owned();
+        let data = content
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), text(value)));
+        KubeSecret {
+            metadata: metadata(name),
+            string_data: Some(data.collect()),
+            ..KubeSecret::default()
+        }
     };
+    let mut secrets = Vec::new();
+    if !connection.secret.is_empty() {
+        secrets.push(secret(name, &connection.secret));
+    }
+    if let Some(tokens) = &connection.tokens {
+        let content = onboarding::tokens_content(tokens);
+        secrets.push(secret(&onboarding::tokens_name(name), &content));
+    }
     let mut spec = connection.spec.clone();
     if args.all_namespaces {
         spec.allowed_namespaces.from = AllowedFrom::All;
     }
     let provider = GitProvider {
-        metadata: metadata(),
+        metadata: metadata(name),
         spec,
         status: None,
     };
-    (secret, provider)
+    (secrets, provider)
 }
 
-async fn create(cluster: &Cluster, (secret, provider): &Objects, dry_run: bool) -> Result<(), Failure> {
+async fn create(cluster: &Cluster, (made, provider): &Objects, dry_run: bool) -> Result<(), Failure> {
     let params = PostParams {
         dry_run,
         field_manager: Some(MANAGER.to_owned()),
@@ -163,8 +204,10 @@ async fn create(cluster: &Cluster, (secret, provider): &Objects, dry_run: bool) 
         _ => cluster.refused(&error, Access::Edit),
     };
     let secrets: Api<KubeSecret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let made = secrets.create(&params, secret).await;
-    made.map_err(|error| refused(error, "secret", secret.name_any()))?;
+    for secret in made {
+        let made = secrets.create(&params, secret).await;
+        made.map_err(|error| refused(error, "secret", secret.name_any()))?;
+    }
     let providers: Api<GitProvider> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let made = providers.create(&params, provider).await;
     made.map_err(|error| refused(error, "gitprovider.davit.dev", provider.name_any()))?;
@@ -172,9 +215,11 @@ async fn create(cluster: &Cluster, (secret, provider): &Objects, dry_run: bool) 
 }
 
 /// Prints the objects for a repository from which they are applied.
-fn print(format: Option<Format>, (secret, provider): &Objects) -> Result<(), Failure> {
-    let all: Vec<Value> = [serde_json::to_value(secret), serde_json::to_value(provider)]
-        .into_iter()
+fn print(format: Option<Format>, (secrets, provider): &Objects) -> Result<(), Failure> {
+    let all: Vec<Value> = secrets
+        .iter()
+        .map(serde_json::to_value)
+        .chain([serde_json::to_value(provider)])
         .filter_map(Result::ok)
         .collect();
     if format == Some(Format::Json) {

@@ -2,6 +2,7 @@
 
 mod app_registration;
 pub mod args;
+mod browser;
 mod cancel;
 mod changes;
 pub mod commands;
@@ -18,6 +19,7 @@ mod listing;
 mod log_lines;
 mod logs;
 mod lookup;
+mod oauth_sign_in;
 mod output;
 mod pack;
 mod pick;

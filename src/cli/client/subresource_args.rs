@@ -1,5 +1,7 @@
 //! The arguments of the commands that read subresources, and of `davit connect`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use super::args::{Connection, Output, application, provider};
@@ -130,9 +132,12 @@ pub struct Connect {
     /// The e-mail address of the account, if the token is an API token.
     #[arg(long, value_name = "ADDRESS")]
     pub email: Option<String>,
-    /// Read a token from standard input. A forge without Apps always does.
+    /// Read a token from standard input. A forge without Apps does so unless --client-id is set.
     #[arg(long)]
     pub token_stdin: bool,
+    /// The OAuth application in place of a token.
+    #[command(flatten)]
+    pub oauth: OAuthArgs,
     /// Let Applications of all namespaces use the connection.
     #[arg(long)]
     pub all_namespaces: bool,
@@ -142,6 +147,23 @@ pub struct Connect {
     /// The API server.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// The OAuth application of `davit connect`.
+#[derive(Debug, Args)]
+pub struct OAuthArgs {
+    /// Authorise this OAuth application in a browser, in place of a token: its ID, at Bitbucket the key of the consumer.
+    #[arg(long, value_name = "ID", conflicts_with = "token_stdin")]
+    pub client_id: Option<String>,
+    /// Read the secret of the OAuth application from this file. A public application has none.
+    #[arg(long, value_name = "FILE", requires = "client_id")]
+    pub client_secret_file: Option<PathBuf>,
+    /// Ask for these scopes, separated by spaces. Default: those that reading needs.
+    #[arg(long, value_name = "SCOPES", requires = "client_id")]
+    pub scopes: Option<String>,
+    /// The port of the address that is registered with the OAuth application: `http://127.0.0.1:PORT/callback`.
+    #[arg(long, value_name = "PORT", default_value_t = 8914)]
+    pub callback_port: u16,
 }
 
 /// `davit repos`.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::api::Reason;
-use crate::builder::BuildRequest;
+use crate::api::{CauseKind, Reason};
+use crate::builder::{BuildRequest, BuildType};
 use crate::controller::build_job::{BuildWork, Fetch, PullWork};
 use crate::controller::job_failure::no_log;
 use crate::controller::resolve::credentials::Origin;
@@ -14,7 +14,7 @@ use crate::model::{RegistryLogin, Revision};
 use crate::plan::{ActionResult, BuildSpec, JobSpec, JobWork};
 use crate::redact::{Masker, Secret};
 
-use super::Executor;
+use super::{Executor, about_release};
 
 impl Executor<'_> {
     /// Starts a job.
@@ -25,6 +25,7 @@ impl Executor<'_> {
         let path = self.log_path(release);
         let tools = self.ctx.tools.clone();
         let mut hidden = job.confidential.clone();
+        let urgent = self.is_requested(release);
         match (&job.work, self.origin.clone()) {
             (JobWork::Pull { image, tag }, Some(Origin::Image { login, .. })) => {
                 hidden.extend(login.iter().flat_map(RegistryLogin::secrets));
@@ -36,21 +37,24 @@ impl Executor<'_> {
                 };
                 self.ctx
                     .jobs
-                    .start(self.id, job.owner.clone(), move |_, cancel| async move {
+                    .start(self.id, job.owner.clone(), urgent, move |_, cancel| async move {
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
                         work.run(tools, log, cancel).await
                     });
             }
             (JobWork::Build(build), Some(Origin::Git { remote, spec })) => {
+                self.report_deprecation(release, build).await;
                 let Revision::Commit(commit) = build.revision.clone() else {
                     return Err(misfit(release));
                 };
                 let submodules = build.submodules;
                 let work = self.build_work(release, build, &mut hidden).await?;
-                self.ctx
-                    .jobs
-                    .start(self.id, job.owner.clone(), move |stage, cancel| async move {
+                self.ctx.jobs.start(
+                    self.id,
+                    job.owner.clone(),
+                    urgent,
+                    move |stage, cancel| async move {
                         let fields = *remote.fields();
                         // Here and not before, so that the credential is valid when Git starts.
                         let remote = tokio::select! {
@@ -70,18 +74,23 @@ impl Executor<'_> {
                             submodules,
                         };
                         work.run(tools, fetch, log, stage, cancel).await
-                    });
+                    },
+                );
             }
             (JobWork::Build(build), Some(Origin::Upload { digest, archive })) => {
+                self.report_deprecation(release, build).await;
                 let work = self.build_work(release, build, &mut hidden).await?;
-                self.ctx
-                    .jobs
-                    .start(self.id, job.owner.clone(), move |stage, cancel| async move {
+                self.ctx.jobs.start(
+                    self.id,
+                    job.owner.clone(),
+                    urgent,
+                    move |stage, cancel| async move {
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
                         let fetch = Fetch::Upload { digest, archive };
                         work.run(tools, fetch, log, stage, cancel).await
-                    });
+                    },
+                );
             }
             (JobWork::Pull { .. }, Some(Origin::Git { .. } | Origin::Upload { .. }) | None)
             | (JobWork::Build(_), Some(Origin::Image { .. }) | None) => return Err(misfit(release)),
@@ -89,6 +98,15 @@ impl Executor<'_> {
         Ok(ActionResult::Job(
             self.ctx.jobs.view(self.id).map(|job| job.state),
         ))
+    }
+
+    /// Reports that a build type is deprecated, as an event.
+    async fn report_deprecation(&self, release: &str, build: &BuildSpec) {
+        if let Some(note) = build.build_type.as_ref().and_then(BuildType::deprecation) {
+            let about = about_release(&self.id.namespace, release);
+            let report = &self.ctx.report;
+            report.event(&about, None, true, Reason::Deprecated, note).await;
+        }
     }
 
     /// Returns the work of a build, and adds the credentials of its registry to what the log hides.
@@ -111,6 +129,21 @@ impl Executor<'_> {
             again: build.again,
             push_login,
             request: self.request(release, build),
+        })
+    }
+
+    /// Reports whether a person asked for a Release, and not a poll, a delivery or Davit itself.
+    fn is_requested(&self, release: &str) -> bool {
+        let cause = self
+            .records
+            .statuses
+            .get(release)
+            .and_then(|status| status.cause.as_ref());
+        cause.is_some_and(|cause| match cause.kind {
+            CauseKind::Manual | CauseKind::Rollback | CauseKind::Spec => true,
+            CauseKind::Push | CauseKind::Tag | CauseKind::Poll | CauseKind::Secret | CauseKind::Drift => {
+                false
+            }
         })
     }
 

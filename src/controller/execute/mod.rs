@@ -199,6 +199,8 @@ impl<'a> Executor<'a> {
 
     async fn orphan(&self) -> Result<ActionResult, Problem> {
         let uid = self.input.uid();
+        let left = self.ctx.runtime.orphan(self.id).await;
+        left.map_err(|error| Problem::of(&error))?;
         self.ctx
             .orphans
             .add(uid)

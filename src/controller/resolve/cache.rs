@@ -14,6 +14,9 @@ use crate::plan::checks::Passing;
 use crate::plan::desired::PinnedSource;
 use crate::plan::source_kind::{pinned, poll_interval, revision};
 
+/// When the branch is looked at after a delivery alone decided.
+const CONFIRMATION: Duration = Duration::from_mins(1);
+
 /// How often pending checks are looked at.
 const CHECKS_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -36,7 +39,7 @@ pub struct Found {
 /// How long what was found holds.
 #[derive(Clone, Copy, Debug)]
 enum Pause {
-    /// So long: it is tried again after a failure that may heal by itself.
+    /// So long: it is tried again after a failure that may heal by itself, and a delivery is confirmed.
     Backoff(Duration),
     /// This share of the present poll interval: a changed interval applies at once.
     Poll(f64),
@@ -130,6 +133,21 @@ impl Cache {
             pause,
         };
         all.insert(id.clone(), found.clone());
+        found
+    }
+
+    /// Keeps what a delivery announced, until the branch is looked at.
+    pub fn announce(&self, id: &AppId, key: String, text: String, announced: PinnedSource) -> Found {
+        let found = Found {
+            key,
+            result: Ok(announced.clone()),
+            good: Some((text.clone(), announced.clone())),
+            accepted: Some((text, announced)),
+            attempts: 0,
+            at: Instant::now(),
+            pause: Pause::Backoff(backoff::jitter(CONFIRMATION, salt(id))),
+        };
+        self.found.lock().insert(id.clone(), found.clone());
         found
     }
 

@@ -28,6 +28,8 @@ pub struct Rules {
     pub watch_paths: Vec<String>,
     /// The commit that a delivery announces.
     pub pushed: Option<CommitId>,
+    /// That commit, if it is the next one on the branch for certain.
+    pub next: Option<CommitId>,
     /// Whether a branch is followed, whose commits may ask for no deployment. A tag is a deployment that was asked for.
     pub follows_branch: bool,
     /// The source as it was chosen last.
@@ -36,6 +38,15 @@ pub struct Rules {
     pub require_checks: Option<RequireChecks>,
     /// The checks that were seen to have passed.
     pub passing: Arc<Mutex<Option<Passing>>>,
+}
+
+impl Rules {
+    /// The source as a delivery announces it, where that alone decides.
+    pub fn announced(&self, source: &Source) -> Option<PinnedSource> {
+        let decides = self.follows_branch && self.watch_paths.is_empty() && self.require_checks.is_none();
+        let next = self.next.clone().filter(|_| decides)?;
+        pinned(source, Revision::Commit(next))
+    }
 }
 
 /// Looks a source up.
@@ -85,14 +96,17 @@ pub async fn look_up(
         }
         Origin::Upload { digest, .. } => pinned(&source, Revision::Archive(digest)).ok_or_else(no_source),
         Origin::Image { image, login } => {
-            let Some(engine) = &tools.docker else {
-                return Err(Problem::new(
-                    Class::Terminal,
-                    Reason::NotSupported,
-                    "there is no engine here to resolve images with",
-                ));
+            let resolved = match (&tools.registries, &tools.docker) {
+                (Some(options), _) => image::resolve_at_registry(&image, login.as_ref(), options).await,
+                (None, Some(engine)) => image::resolve_image(engine, &image, login.as_ref()).await,
+                (None, None) => {
+                    return Err(Problem::new(
+                        Class::Terminal,
+                        Reason::NotSupported,
+                        "there is no engine here to resolve images with",
+                    ));
+                }
             };
-            let resolved = image::resolve_image(engine, &image, login.as_ref()).await;
             let reference = resolved.map_err(|error| Problem::of(&error))?.reference;
             let found = Revision::image(&reference).ok_or_else(|| {
                 let message =

@@ -15,8 +15,7 @@ use kube::runtime::reflector::Store;
 
 use crate::api::{Application, ApplicationSpec, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
-use crate::forge::Forges;
-use crate::model::{AppId, Digest, RefSpec};
+use crate::model::{AppId, CommitId, Digest, RefSpec};
 use crate::plan::Inputs;
 use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
@@ -83,25 +82,17 @@ pub struct Resolver {
     client: Client,
     tools: Tools,
     providers: Store<GitProvider>,
-    forges: Forges,
     cache: Cache,
     lookups: Lookups,
 }
 
 impl Resolver {
     /// A resolver that has found nothing yet.
-    pub fn new(
-        client: Client,
-        tools: Tools,
-        providers: Store<GitProvider>,
-        forges: Forges,
-        lookups: Lookups,
-    ) -> Self {
+    pub fn new(client: Client, tools: Tools, providers: Store<GitProvider>, lookups: Lookups) -> Self {
         Self {
             client,
             tools,
             providers,
-            forges,
             cache: Cache::default(),
             lookups,
         }
@@ -113,13 +104,15 @@ impl Resolver {
         self.lookups.forget(app);
     }
 
-    /// Resolves the source of an Application; with `asked`, the answer is fresh.
+    /// Resolves the source of an Application; with `asked`, the answer is fresh. `has_release` reports whether a commit has a
+    /// Release.
     pub async fn resolve(
         &self,
         id: &AppId,
         app: &Application,
         reader: &Reader,
         asked: Option<String>,
+        has_release: impl Fn(&CommitId) -> bool,
     ) -> Resolution {
         let nothing = Resolution::default();
         let Some(source) = app.spec.source.as_ref().filter(|source| kind(source).is_some()) else {
@@ -158,7 +151,24 @@ impl Resolver {
             asked,
         };
         let accepted = self.cache.accepted(id, app, source, &text);
-        let rules = rules(app, &origin, question.asked.as_deref(), accepted.clone());
+        let rules = rules(
+            app,
+            &origin,
+            question.asked.as_deref(),
+            accepted.clone(),
+            has_release,
+        );
+        if let Some(announced) = rules.announced(source) {
+            // An answer from before must not be taken for that of the next look.
+            self.lookups.forget(id);
+            let found = self.cache.announce(id, key, text, announced);
+            return Resolution {
+                check_in: found.holds(&app.spec, id),
+                source: Some(found.result),
+                origin: Some(origin),
+                ..nothing
+            };
+        }
         let rules = Rules {
             passing: self.cache.passing(id),
             ..rules
@@ -267,7 +277,13 @@ fn is_about_checks(result: &Result<PinnedSource, Problem>) -> bool {
 }
 
 /// What the choice of a commit depends on. A Release that a user created takes the tip of the branch as it is.
-fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<PinnedSource>) -> Rules {
+fn rules(
+    app: &Application,
+    origin: &Origin,
+    asked: Option<&str>,
+    last: Option<PinnedSource>,
+    has_release: impl Fn(&CommitId) -> bool,
+) -> Rules {
     let request = request(app);
     let by_release = asked.is_some() && asked != request.as_deref();
     let Origin::Git { spec, .. } = origin else {
@@ -277,10 +293,15 @@ fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<P
         return Rules::default();
     }
     let delivery = trigger::delivery(app).filter(|_| asked.is_some());
+    let pushed = delivery
+        .as_ref()
+        .and_then(|delivery| trigger::pushed(delivery, spec));
+    let next = trigger::next(pushed.as_ref(), delivery.as_ref(), last.as_ref(), has_release).cloned();
     let trigger = app.spec.trigger.clone().unwrap_or_default();
     Rules {
         watch_paths: trigger.watch_paths.unwrap_or_default(),
-        pushed: delivery.and_then(|delivery| trigger::pushed(&delivery, spec)),
+        pushed,
+        next,
         follows_branch: matches!(spec, RefSpec::Branch(_) | RefSpec::Default),
         last,
         require_checks: trigger.require_checks,
@@ -304,9 +325,11 @@ mod tests {
     fn tools(dir: &std::path::Path) -> Tools {
         let options = crate::source::GitOptions::new(dir.join("git"), "/nowhere/davit");
         Tools {
+            forges: crate::forge::Forges::default(),
             git: Arc::new(crate::source::Git::new(options).unwrap()),
             builder: Arc::new(crate::builder::fake::FakeBuilder::default()),
             docker: None,
+            registries: None,
             work_dir: dir.to_owned(),
             uploads: crate::source::uploads::Uploads::new(dir.join("uploads"), Default::default()),
         }
@@ -323,8 +346,8 @@ mod tests {
         let client = Client::new(trouble, "ns");
         let (providers, _) = kube::runtime::reflector::store();
         let (wake, _woken) = tokio::sync::mpsc::unbounded_channel();
-        let (forges, lookups) = (Forges::default(), Lookups::new(wake));
-        let resolver = Resolver::new(client.clone(), tools(dir.path()), providers, forges, lookups);
+        let lookups = Lookups::new(wake);
+        let resolver = Resolver::new(client.clone(), tools(dir.path()), providers, lookups);
         let id = AppId::new("ns", "shop");
         let app: Application = serde_json::from_value(serde_json::json!({
             "apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},
@@ -332,7 +355,7 @@ mod tests {
         .unwrap();
         let look = async || {
             let reader = Reader::new(client.clone(), "ns");
-            let found = resolver.resolve(&id, &app, &reader, None).await;
+            let found = resolver.resolve(&id, &app, &reader, None, |_| false).await;
             (found.attempts, found.check_in)
         };
         let (attempts, first) = look().await;

@@ -61,7 +61,7 @@ impl Resolver {
             return Err(Problem::new(class, Reason::ProviderNotReady, message));
         }
         let reader = Reader::new(self.client.clone(), namespace);
-        let (forge, ca, version) = connection(&self.forges, &provider, &reader).await?;
+        let (forge, ca, version) = connection(&self.tools.forges, &provider, &reader).await?;
         let path = RepositoryPath::parse(&found.repository).ok_or_else(|| {
             let message = format!(
                 "{} is {:?}, which is not the path of a repository: write it as in the forge's address",

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Connection, ForgeName, Wish, check_wish, spec};
+use super::{Callback, Connection, ForgeName, Wish, check_wish, spec};
 use crate::forge::ForgeError;
 use crate::forge::api::{Api, Reply};
 use crate::forge::call::Call;
@@ -25,8 +25,7 @@ const LONGEST_NAME: usize = 34;
 pub struct AppManifest {
     wish: Wish,
     web: Url,
-    callback: String,
-    state: Secret,
+    callback: Callback,
     manifest: Value,
 }
 
@@ -42,19 +41,16 @@ pub struct Converted {
 }
 
 impl AppManifest {
-    /// An App whose registration leads the browser back to `callback`. `state` is a random value that comes back, too.
+    /// An App whose registration leads the browser back to `callback`.
     ///
     /// # Errors
     /// What the user asks for is not for this forge, or its URL cannot be used.
-    pub fn new(wish: &Wish, callback: &str, state: Secret, options: &HttpOptions) -> Result<Self, String> {
+    pub fn new(wish: &Wish, callback: Callback, options: &HttpOptions) -> Result<Self, String> {
         check_wish(ForgeName::Github, wish)?;
         let url = wish.url.as_deref().unwrap_or("https://github.com");
         let web = base_url(url, options.allow_loopback_http).map_err(|error| error.to_string())?;
         // The names of Apps are global.
-        let suffix = state
-            .expose_str()
-            .and_then(|state| state.get(..6))
-            .unwrap_or_default();
+        let suffix = callback.state().get(..6).unwrap_or_default();
         let name: String = format!("davit-{}", wish.name)
             .chars()
             .take(LONGEST_NAME - 7)
@@ -62,7 +58,7 @@ impl AppManifest {
         let manifest = json!({
             "name": format!("{name}-{suffix}"),
             "url": web.as_str(),
-            "redirect_url": callback,
+            "redirect_url": callback.address(),
             "public": false,
             "default_permissions": {
                 "checks": "read",
@@ -76,8 +72,7 @@ impl AppManifest {
         Ok(Self {
             wish: wish.clone(),
             web,
-            callback: callback.to_owned(),
-            state,
+            callback,
             manifest,
         })
     }
@@ -103,48 +98,15 @@ impl AppManifest {
             ),
             None => beneath(&self.web, &["settings", "apps", "new"]),
         };
-        let state = self.state.expose_str().unwrap_or_default();
-        action.query_pairs_mut().append_pair("state", state);
+        action
+            .query_pairs_mut()
+            .append_pair("state", self.callback.state());
         action
     }
 
-    /// The code in the query with which GitHub leads the browser back.
-    ///
-    /// # Errors
-    /// GitHub reports an error, or the query does not belong to this registration.
-    pub fn code(&self, query: &str) -> Result<String, String> {
-        let pairs: BTreeMap<_, _> = url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
-        let state = Secret::from(pairs.get("state").map_or("", String::as_str));
-        if state != self.state {
-            return Err(
-                "the state in the address is not that of this registration: begin anew at the address above"
-                    .to_owned(),
-            );
-        }
-        match pairs.get("code").filter(|code| is_code(code)) {
-            Some(code) => Ok(code.clone()),
-            None => Err("the address has no code: begin anew at the address above".to_owned()),
-        }
-    }
-
-    /// The code in what a user pasted: the whole address, or the code alone.
-    ///
-    /// # Errors
-    /// It is neither, or does not belong to this registration.
-    pub fn pasted(&self, text: &str) -> Result<String, String> {
-        let text = text.trim();
-        if let Some(rest) = text.strip_prefix(self.callback.as_str()) {
-            return self.code(rest.strip_prefix('?').unwrap_or_default());
-        }
-        if is_code(text) {
-            return Ok(text.to_owned());
-        }
-        Err(format!(
-            "this is neither an address that begins with {} nor a code: paste it again",
-            self.callback
-        ))
+    /// Where the code arrives.
+    pub fn callback(&self) -> &Callback {
+        &self.callback
     }
 
     /// Exchanges the code for the App's credentials. GitHub accepts a code once, within an hour.
@@ -172,7 +134,11 @@ impl AppManifest {
                 .filter_map(|(key, value)| Some((key, Secret::from(value?)))),
         );
         Ok(Converted {
-            connection: Connection { secret, spec },
+            connection: Connection {
+                secret,
+                tokens: None,
+                spec,
+            },
             install_url: format!("{}/installations/new", app.html_url.trim_end_matches('/')),
             name: app.name,
         })
@@ -187,14 +153,6 @@ struct App {
     pem: String,
     client_secret: Option<String>,
     webhook_secret: Option<String>,
-}
-
-/// Whether a text can be a code: it becomes a segment of a path.
-fn is_code(text: &str) -> bool {
-    (1..=255).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn escaped(text: &str) -> String {
@@ -216,7 +174,10 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const CALLBACK: &str = "http://127.0.0.1:4321/callback";
+    fn callback() -> Callback {
+        let address = "http://127.0.0.1:4321/callback".to_owned();
+        Callback::new(address, Secret::from("0123456789abcdef"))
+    }
 
     fn manifest(organization: Option<&str>) -> AppManifest {
         let wish = Wish {
@@ -224,13 +185,7 @@ mod tests {
             organization: organization.map(str::to_owned),
             ..Wish::default()
         };
-        AppManifest::new(
-            &wish,
-            CALLBACK,
-            Secret::from("0123456789abcdef"),
-            &HttpOptions::default(),
-        )
-        .unwrap()
+        AppManifest::new(&wish, callback(), &HttpOptions::default()).unwrap()
     }
 
     #[test]
@@ -253,47 +208,7 @@ mod tests {
             name: "x".repeat(60),
             ..Wish::default()
         };
-        let long = AppManifest::new(
-            &long,
-            CALLBACK,
-            Secret::from("0123456789abcdef"),
-            &HttpOptions::default(),
-        )
-        .unwrap();
+        let long = AppManifest::new(&long, callback(), &HttpOptions::default()).unwrap();
         assert_eq!(long.manifest["name"].as_str().unwrap().len(), LONGEST_NAME);
-    }
-
-    #[test]
-    fn code_is_taken_with_the_state_of_this_registration_only() {
-        let manifest = manifest(None);
-        let state = "state=0123456789abcdef";
-        assert_eq!(
-            manifest.code(&format!("code=abc-1_2&{state}")).unwrap(),
-            "abc-1_2"
-        );
-        for query in [
-            "code=abc",
-            "code=abc&state=",
-            "code=abc&state=0123456789abcdeF",
-            state,
-            &format!("code=../x&{state}"),
-        ] {
-            assert!(manifest.code(query).is_err(), "{query}");
-        }
-        assert_eq!(
-            manifest
-                .pasted(&format!(" {CALLBACK}?code=abc&{state}\n"))
-                .unwrap(),
-            "abc"
-        );
-        assert_eq!(manifest.pasted("abc").unwrap(), "abc");
-        for text in [
-            "",
-            "a b",
-            "https://evil.example/callback?code=abc",
-            &format!("{CALLBACK}?code=abc&state=x"),
-        ] {
-            assert!(manifest.pasted(text).is_err(), "{text}");
-        }
     }
 }

@@ -1,18 +1,25 @@
-//! How a user connects a forge from a terminal: with a token, or by registering an App in a browser. The result is a Secret
-//! and a GitProvider.
+//! How a user connects a forge from a terminal: with a token, or in a browser by registering an App or by authorising an OAuth
+//! application. The result is a GitProvider with its Secrets.
 
+mod callback;
+mod code_grant;
 mod manifest;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::connect::{connect, secret_refs};
-use super::{Account, ForgeError, ForgeSecrets, HttpOptions};
+use super::{Account, ForgeError, ForgeSecrets, HttpOptions, StoredTokens, TokenStore, TokenWriter, Tokens};
 use crate::api::GitProviderSpec;
+use crate::error::Problem;
 use crate::redact::Secret;
 
+pub use self::callback::Callback;
+pub use self::code_grant::{CodeGrant, OAuthClient, tokens_content, tokens_name};
 pub use self::manifest::{AppManifest, Converted};
 
 /// The forges that a user can connect.
@@ -62,11 +69,13 @@ pub struct Wish {
     pub email: Option<String>,
 }
 
-/// What connects a forge: the content of a Secret, and the spec of a GitProvider that names it.
+/// What connects a forge: the content of Secrets, and the spec of a GitProvider that names them.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// The content of the Secret.
+    /// The content of the Secret with the credential; empty for a public OAuth application.
     pub secret: BTreeMap<&'static str, Secret>,
+    /// The tokens of an OAuth application.
+    pub tokens: Option<Tokens>,
     /// The spec.
     pub spec: GitProviderSpec,
 }
@@ -80,9 +89,35 @@ impl Connection {
         let key = secret_refs(&self.spec).and_then(|refs| Some(refs.credential?.key));
         let secrets = ForgeSecrets {
             credential: key.and_then(|key| self.secret.get(key)).cloned(),
-            ..ForgeSecrets::default()
+            tokens: self
+                .tokens
+                .clone()
+                .map(|tokens| TokenWriter::new(Arc::new(Fresh(tokens)))),
+            ca: None,
         };
         connect(&self.spec, &secrets, options)?.check().await
+    }
+}
+
+/// Tokens that are not stored yet, and need not be replaced.
+struct Fresh(Tokens);
+
+#[async_trait]
+impl TokenStore for Fresh {
+    async fn load(&self) -> Result<StoredTokens, Problem> {
+        Ok(StoredTokens {
+            tokens: self.0.clone(),
+            version: String::new(),
+            replacing_since: None,
+        })
+    }
+
+    async fn begin(&self, _: jiff::Timestamp, _: &str) -> Result<bool, Problem> {
+        Ok(false)
+    }
+
+    async fn store(&self, _: &Tokens, _: &str) -> Result<bool, Problem> {
+        Ok(false)
     }
 }
 
@@ -115,6 +150,7 @@ pub fn with_token(forge: ForgeName, wish: &Wish, token: Secret) -> Result<Connec
     };
     Ok(Connection {
         secret: BTreeMap::from([("token", token)]),
+        tokens: None,
         spec: spec(forge, fields)?,
     })
 }

@@ -110,7 +110,9 @@ pub struct Push {
     pub reference: PushedRef,
     /// The commit that it names now; `None` if it was deleted.
     pub commit: Option<String>,
-    /// The message of that commit, if the delivery has it.
+    /// The commit that it named before, if the delivery has it and there was one.
+    pub before: Option<String>,
+    /// The message of the commit that it names now, if the delivery has it.
     pub message: Option<String>,
     /// The account that pushed.
     pub actor: Option<String>,
@@ -170,4 +172,32 @@ pub enum Refusal {
     /// The body is not what its sender sends.
     #[error("the delivery cannot be read")]
     Malformed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skip_markers_are_read_in_any_case() {
+        let skipped = |message: &str| {
+            let push = Push {
+                repository: RepositoryPath::parse("acme/shop").unwrap(),
+                id: None,
+                default_branch: None,
+                reference: PushedRef::Branch("main".to_owned()),
+                commit: None,
+                before: None,
+                message: Some(message.to_owned()),
+                actor: None,
+            };
+            push.is_skipped()
+        };
+        for message in ["Mend [skip ci]", "[CI SKIP] x", "a\n\n[no ci]", "[skip davit]"] {
+            assert!(skipped(message), "{message}");
+        }
+        for message in ["skip ci", "[skip]", ""] {
+            assert!(!skipped(message), "{message}");
+        }
+    }
 }

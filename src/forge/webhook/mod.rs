@@ -2,6 +2,7 @@
 
 mod event;
 mod parse;
+mod registry;
 mod verify;
 
 pub use self::event::{Event, MAX_BODY, Push, PushedRef, Refusal, Sender};

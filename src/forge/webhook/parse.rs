@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Event, Push, PushedRef, Refusal, Sender};
+use super::{Event, Push, PushedRef, Refusal, Sender, registry};
 use crate::forge::RepositoryPath;
 
 /// Reads what a verified delivery reports: nothing for an event that deploys nothing.
@@ -23,10 +23,10 @@ pub fn parse(sender: Sender, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Eve
         text("x-event-key"),
     ) {
         (Sender::GitHub | Sender::Gitea, "push", ..) => github_push(body),
-        (Sender::GitHub, "registry_package" | "package", ..) => github_package(body),
+        (Sender::GitHub, "registry_package" | "package", ..) => registry::github_package(body),
         (Sender::GitLab, _, "Push Hook" | "Tag Push Hook", _) => gitlab_push(body),
         (Sender::Bitbucket, .., "repo:push") => bitbucket_push(body),
-        (Sender::Other, ..) => registry(body),
+        (Sender::Other, ..) => registry::notification(body),
         _ => Ok(Vec::new()),
     }
 }
@@ -75,6 +75,7 @@ fn github_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     struct Body {
         #[serde(rename = "ref")]
         reference: String,
+        before: Option<String>,
         after: String,
         head_commit: Option<Commit>,
         repository: FullName,
@@ -93,6 +94,7 @@ fn github_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         default_branch: body.repository.default_branch,
         reference,
         commit: exists.then(|| head.unwrap_or(body.after)),
+        before: commit(body.before),
         message: message.flatten(),
         actor: body.pusher.and_then(Account::any),
     })])
@@ -104,6 +106,7 @@ fn gitlab_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     struct Body {
         #[serde(rename = "ref")]
         reference: String,
+        before: Option<String>,
         checkout_sha: Option<String>,
         project: Project,
         user_username: Option<String>,
@@ -121,6 +124,7 @@ fn gitlab_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         return Ok(Vec::new());
     };
     // Absent if the branch or tag was deleted. Of an annotated tag it is the commit.
+    let before = commit(body.before);
     let commit = commit(body.checkout_sha);
     let head = body
         .commits
@@ -132,6 +136,7 @@ fn gitlab_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         default_branch: body.project.default_branch,
         reference,
         commit,
+        before,
         message: head.and_then(|head| head.message),
         actor: body.user_username,
     })])
@@ -172,6 +177,9 @@ fn bitbucket_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     let mut events = Vec::new();
     for Change { new, old } in body.push.changes {
         let exists = new.is_some();
+        let before = old
+            .as_ref()
+            .and_then(|old| Some(old.target.as_ref()?.hash.clone()));
         let Some(changed) = new.or(old) else { continue };
         let reference = match changed.kind.as_str() {
             "branch" | "named_branch" => PushedRef::Branch(changed.name),
@@ -185,103 +193,12 @@ fn bitbucket_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
             default_branch: None,
             reference,
             commit: hash.filter(|_| exists),
+            before: before.filter(|_| exists),
             message: message.flatten(),
             actor: actor.clone(),
         }));
     }
     Ok(events)
-}
-
-/// An image in GitHub's container registry.
-fn github_package(body: &[u8]) -> Result<Vec<Event>, Refusal> {
-    #[derive(Deserialize)]
-    struct Body {
-        #[serde(alias = "package")]
-        registry_package: Package,
-    }
-    #[derive(Deserialize)]
-    struct Package {
-        package_version: Option<Version>,
-    }
-    #[derive(Deserialize)]
-    struct Version {
-        package_url: Option<String>,
-        container_metadata: Option<Metadata>,
-    }
-    #[derive(Deserialize)]
-    struct Metadata {
-        tag: Option<Tag>,
-    }
-    #[derive(Deserialize)]
-    struct Tag {
-        name: Option<String>,
-    }
-    let body: Body = read(body)?;
-    let Some(version) = body.registry_package.package_version else {
-        return Ok(Vec::new());
-    };
-    let tag = version.container_metadata.and_then(|metadata| metadata.tag?.name);
-    // One delivery per platform has no tag.
-    let (Some(url), Some(tag)) = (version.package_url, tag.filter(|tag| !tag.is_empty())) else {
-        return Ok(Vec::new());
-    };
-    let repository = url.strip_suffix(&format!(":{tag}")).unwrap_or(&url).to_owned();
-    Ok(vec![Event::Image { repository, tag }])
-}
-
-/// An image in Docker Hub or a distribution registry. Any other body is that of a script.
-fn registry(body: &[u8]) -> Result<Vec<Event>, Refusal> {
-    #[derive(Deserialize)]
-    struct Body {
-        push_data: Option<PushData>,
-        repository: Option<Repository>,
-        events: Option<Vec<Notification>>,
-    }
-    #[derive(Deserialize)]
-    struct PushData {
-        tag: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct Repository {
-        repo_name: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct Notification {
-        action: Option<String>,
-        target: Option<Target>,
-        request: Option<Request>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        repository: Option<String>,
-        tag: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct Request {
-        host: Option<String>,
-    }
-    if body.trim_ascii().is_empty() {
-        return Ok(vec![Event::Request]);
-    }
-    let body: Body = read(body)?;
-    if body.push_data.is_none() && body.events.is_none() {
-        return Ok(vec![Event::Request]);
-    }
-    let hub = body
-        .push_data
-        .and_then(|data| data.tag)
-        .zip(body.repository.and_then(|found| found.repo_name));
-    let hub = hub.map(|(tag, repository)| Event::Image { repository, tag });
-    let pushed = body.events.into_iter().flatten().filter_map(|event| {
-        let target = event.target.filter(|_| event.action.as_deref() == Some("push"))?;
-        let name = target.repository?;
-        let host = event.request.and_then(|request| request.host);
-        Some(Event::Image {
-            repository: host.map_or_else(|| name.clone(), |host| format!("{host}/{name}")),
-            tag: target.tag?,
-        })
-    });
-    Ok(hub.into_iter().chain(pushed).collect())
 }
 
 #[cfg(test)]
@@ -309,6 +226,7 @@ mod tests {
             default_branch: None,
             reference,
             commit: commit.map(str::to_owned),
+            before: None,
             message: message.map(str::to_owned),
             actor: Some("jane".to_owned()),
         })
@@ -405,6 +323,10 @@ mod tests {
     #[test]
     fn bitbucket_push_has_many_changes() {
         let reference = |kind: &str, name: &str| json!({"type": kind, "name": name, "target": {"hash": "a1", "message": "Mend"}});
+        let old = json!({"type": "branch", "name": "main", "target": {"hash": "b2"}});
+        let moved = json!({"repository": {"full_name": "acme/shop"}, "push": {"changes": [{"new": reference("branch", "main"), "old": old}]}});
+        let events = parsed(("x-event-key", "repo:push"), &moved).unwrap();
+        assert!(matches!(&events[..], [Event::Push(push)] if push.before.as_deref() == Some("b2")));
         let body = json!({"actor": {"nickname": "jane"}, "repository": {"full_name": "acme/shop"},
             "push": {"changes": [
                 {"new": reference("branch", "main"), "old": null},
@@ -422,53 +344,12 @@ mod tests {
     }
 
     #[test]
-    fn registry_notification_names_image_and_tag() {
-        let image = |repository: &str, tag: &str| Event::Image {
-            repository: repository.to_owned(),
-            tag: tag.to_owned(),
-        };
-        let hub = json!({"push_data": {"tag": "1.2"}, "repository": {"repo_name": "acme/shop"}});
-        assert_eq!(parsed(("", ""), &hub).unwrap(), [image("acme/shop", "1.2")]);
-        let distribution = json!({"events": [
-            {"action": "push", "target": {"repository": "acme/shop", "tag": "1.2"}, "request": {"host": "r.example:5000"}},
-            {"action": "push", "target": {"repository": "acme/shop"}},
-            {"action": "pull", "target": {"repository": "acme/shop", "tag": "1.2"}}]});
-        assert_eq!(
-            parsed(("", ""), &distribution).unwrap(),
-            [image("r.example:5000/acme/shop", "1.2")]
-        );
-        let package = |tag: &str| {
-            json!({"registry_package": {"package_version": {"package_url": "ghcr.io/acme/shop:1.2",
-                "container_metadata": {"tag": {"name": tag}}}}})
-        };
-        let event = ("x-github-event", "registry_package");
-        assert_eq!(
-            parsed(event, &package("1.2")).unwrap(),
-            [image("ghcr.io/acme/shop", "1.2")]
-        );
-        assert_eq!(
-            parsed(event, &package("")),
-            Ok(Vec::new()),
-            "one platform of several"
-        );
-        let pulls = json!({"events": [{"action": "pull"}]});
-        assert_eq!(parsed(("", ""), &pulls), Ok(Vec::new()));
-        assert_eq!(parsed(("", ""), &json!([])), Err(Refusal::Malformed));
-    }
-
-    #[test]
-    fn any_other_body_is_a_request_of_a_script() {
-        assert_eq!(parsed(("", ""), &json!({"by": "CI"})), Ok(vec![Event::Request]));
-        let empty = parse(Sender::Other, &HeaderMap::new(), b"\n");
-        assert_eq!(empty, Ok(vec![Event::Request]));
-    }
-
-    #[test]
-    fn push_knows_the_default_branch_and_the_number_of_its_project() {
+    fn push_knows_the_commit_before_the_default_branch_and_the_number_of_its_project() {
         let commit = "a1".repeat(20);
-        let github = json!({"ref": "refs/heads/main", "after": commit, "head_commit": null,
+        let before = "b2".repeat(20);
+        let github = json!({"ref": "refs/heads/main", "before": before, "after": commit, "head_commit": null,
             "repository": {"full_name": "acme/shop", "default_branch": "trunk"}});
-        let gitlab = json!({"ref": "refs/heads/main", "checkout_sha": commit,
+        let gitlab = json!({"ref": "refs/heads/main", "before": before, "checkout_sha": commit,
             "project": {"id": 15, "path_with_namespace": "acme/shop", "default_branch": "trunk"}});
         for (header, body, id) in [
             (("x-github-event", "push"), github, None),
@@ -480,20 +361,7 @@ mod tests {
             };
             assert_eq!(push.default_branch.as_deref(), Some("trunk"));
             assert_eq!(push.id.as_deref(), id);
-        }
-    }
-
-    #[test]
-    fn skip_markers_are_read_in_any_case() {
-        let skipped = |message: &str| match push(branch("main"), None, Some(message)) {
-            Event::Push(push) => push.is_skipped(),
-            Event::Image { .. } | Event::Request => unreachable!(),
-        };
-        for message in ["Mend [skip ci]", "[CI SKIP] x", "a\n\n[no ci]", "[skip davit]"] {
-            assert!(skipped(message), "{message}");
-        }
-        for message in ["skip ci", "[skip]", ""] {
-            assert!(!skipped(message), "{message}");
+            assert_eq!(push.before.as_ref(), Some(&before));
         }
     }
 }

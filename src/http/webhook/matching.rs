@@ -1,6 +1,6 @@
 //! Whether an event concerns an Application, and what is recorded of it.
 
-use crate::api::{Application, Delivery, GitRef, SourceKind, TriggerOn};
+use crate::api::{Application, DELIVERY, Delivery, GitRef, SourceKind, TriggerOn};
 use crate::forge::webhook::{Event, Push, PushedRef};
 use crate::image::ImageName;
 use crate::model::CommitId;
@@ -35,6 +35,29 @@ pub fn own(app: &Application, event: &Event, id: Option<&str>) -> Option<Deliver
     }
 }
 
+/// Reports whether a delivery was recorded before and its commit is the one that was chosen last: nothing is left to record. A
+/// delivery that did not lead to its commit may be sent again.
+pub fn is_repeated(app: &Application, delivery: &Delivery) -> bool {
+    let annotations = app.metadata.annotations.as_ref();
+    let recorded = annotations
+        .and_then(|all| all.get(DELIVERY))
+        .and_then(|text| Delivery::parse(text));
+    let pushed = |delivery: &Delivery| {
+        let Delivery {
+            reference,
+            revision,
+            before,
+            ..
+        } = delivery.clone();
+        (reference, revision, before)
+    };
+    let is_recorded = recorded.is_some_and(|recorded| pushed(&recorded) == pushed(delivery));
+    let source = app.status.as_ref().and_then(|status| status.source.as_ref());
+    let chosen = source.filter(|source| source.observed_generation == app.metadata.generation);
+    let is_chosen = chosen.zip(delivery.revision.as_ref());
+    is_recorded && is_chosen.is_some_and(|(source, commit)| source.revision.ends_with(commit.as_str()))
+}
+
 fn trigger(app: &Application) -> TriggerOn {
     let trigger = app.spec.trigger.as_ref().and_then(|trigger| trigger.on);
     trigger.unwrap_or(TriggerOn::Push)
@@ -58,6 +81,11 @@ fn pushed(app: &Application, wanted: Option<&GitRef>, push: &Push, id: Option<&s
     Some(Delivery {
         reference: Some(push.reference.to_string()),
         revision: CommitId::parse(commit).map(|commit| commit.to_string()),
+        before: push
+            .before
+            .as_deref()
+            .and_then(CommitId::parse)
+            .map(|before| before.to_string()),
         ..look(id, actor)
     })
 }
@@ -109,6 +137,7 @@ mod tests {
     use crate::forge::RepositoryPath;
 
     const COMMIT: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
+    const BEFORE: &str = "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2";
 
     fn app(source: impl Into<Value>, trigger: impl Into<Value>) -> Application {
         let (source, trigger): (Value, Value) = (source.into(), trigger.into());
@@ -138,6 +167,7 @@ mod tests {
             default_branch: Some("main".to_owned()),
             reference,
             commit: Some(COMMIT.to_owned()),
+            before: Some(BEFORE.to_owned()),
             message: None,
             actor: Some("jane".to_owned()),
         }
@@ -172,12 +202,53 @@ mod tests {
                 let expected = Delivery {
                     reference: Some(pushed.to_string()),
                     revision: Some(COMMIT.to_owned()),
+                    before: Some(BEFORE.to_owned()),
                     delivery: Some("7".to_owned()),
                     actor: Some("jane".to_owned()),
                 };
                 assert_eq!(found, expected);
             }
         }
+    }
+
+    #[test]
+    fn delivery_is_repeated_if_its_commit_was_chosen() {
+        let delivery = push_to_provider(
+            &at_forge(Value::Null, Value::Null),
+            &push(branch("main")),
+            Some("7"),
+        );
+        let delivery = delivery.unwrap();
+        let app = |recorded: &Delivery, revision: &str| {
+            let mut app = at_forge(Value::Null, Value::Null);
+            let text = serde_json::to_string(recorded).unwrap();
+            app.metadata.annotations = Some([(DELIVERY.to_owned(), text)].into());
+            app.metadata.generation = Some(2);
+            app.status =
+                serde_json::from_value(json!({"source": {"revision": revision, "observedGeneration": 2}}))
+                    .unwrap();
+            app
+        };
+        let again = Delivery {
+            delivery: Some("8".to_owned()),
+            ..delivery.clone()
+        };
+        let other = Delivery {
+            before: None,
+            ..delivery.clone()
+        };
+        assert!(is_repeated(&app(&delivery, COMMIT), &again), "another hook");
+        assert!(!is_repeated(&app(&delivery, BEFORE), &again), "it led elsewhere");
+        assert!(!is_repeated(&app(&other, COMMIT), &again), "another push");
+        assert!(!is_repeated(&at_forge(Value::Null, Value::Null), &again));
+        let mut changed = app(&delivery, COMMIT);
+        changed.metadata.generation = Some(3);
+        assert!(!is_repeated(&changed, &again), "the spec is newer");
+        let request = Delivery::default();
+        assert!(
+            !is_repeated(&app(&request, COMMIT), &request),
+            "a script asks to look"
+        );
     }
 
     #[test]

@@ -165,18 +165,22 @@ impl Receiver {
             return Ok(Outcome::Pinged);
         }
         let id = sender.delivery_id(headers);
-        let mut concerned = BTreeMap::new();
+        let (mut concerned, mut repeated) = (BTreeMap::new(), false);
         for event in webhook::parse(sender, headers, &body)? {
             let Event::Push(push) = event else { continue };
             let names = std::iter::once(push.repository.to_string()).chain(push.id.clone());
             for user in names.flat_map(|repository| self.users(namespace, name, &repository)) {
                 let app = ObjectRef::<Application>::new(&user.name).within(&user.namespace);
                 let app = self.sources.applications.get(&app);
-                let delivery = app.and_then(|app| matching::push_to_provider(&app, &push, id.as_deref()));
-                concerned.extend(delivery.map(|delivery| (user, delivery)));
+                let Some(app) = app else { continue };
+                match matching::push_to_provider(&app, &push, id.as_deref()) {
+                    Some(delivery) if matching::is_repeated(&app, &delivery) => repeated = true,
+                    Some(delivery) => drop(concerned.insert(user, delivery)),
+                    None => {}
+                }
             }
         }
-        self.record(concerned).await
+        self.record(concerned, repeated).await
     }
 
     async fn application(
@@ -208,9 +212,11 @@ impl Receiver {
         let found = events
             .iter()
             .filter_map(|event| matching::own(&app, event, id.as_deref()));
+        let (repeated, new): (Vec<_>, Vec<_>) =
+            found.partition(|delivery| matching::is_repeated(&app, delivery));
         let id = AppId::new(namespace, name);
-        self.record(found.map(|delivery| (id.clone(), delivery)).collect())
-            .await
+        let new = new.into_iter().map(|delivery| (id.clone(), delivery));
+        self.record(new.collect(), !repeated.is_empty()).await
     }
 
     /// Waits until the caches are filled.
@@ -264,8 +270,12 @@ impl Receiver {
             .users(&Used::new(namespace, provider, repository))
     }
 
-    /// Records what concerns Applications, all at once.
-    async fn record(&self, concerned: BTreeMap<AppId, Delivery>) -> Result<Outcome, Rejection> {
+    /// Records what concerns Applications, all at once. `repeated` is true if something was left out that is recorded already.
+    async fn record(
+        &self,
+        concerned: BTreeMap<AppId, Delivery>,
+        repeated: bool,
+    ) -> Result<Outcome, Rejection> {
         let number = concerned.len();
         let writes = concerned
             .into_iter()
@@ -274,6 +284,7 @@ impl Receiver {
             result.map_err(Rejection::Unavailable)?;
         }
         Ok(match number {
+            0 if repeated => Outcome::Repeated,
             0 => Outcome::Ignored,
             number => Outcome::Recorded(number),
         })

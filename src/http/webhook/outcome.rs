@@ -21,6 +21,8 @@ pub enum Outcome {
     Recorded(usize),
     /// It is genuine, and concerns no Application.
     Ignored,
+    /// It was recorded before, and its commit was chosen.
+    Repeated,
     /// It only asked whether it arrives.
     Pinged,
 }
@@ -111,6 +113,7 @@ impl Journal {
                         "ignored",
                         "no Application follows what changed".to_owned(),
                     ),
+                    Outcome::Repeated => (StatusCode::ACCEPTED, "repeated", "recorded before".to_owned()),
                     Outcome::Pinged => (StatusCode::OK, "ping", "the webhook works".to_owned()),
                 };
                 self.metrics.delivery(result);

@@ -467,6 +467,7 @@ impl Given {
                 || {
                     Ok(Running {
                         replicas: self.containers.clone(),
+                        ..Running::default()
                     })
                 },
                 Err,

@@ -252,6 +252,7 @@ impl Runtime for FakeOrchestrator {
         });
         Ok(Running {
             replicas: replicas.collect(),
+            ..Running::default()
         })
     }
 

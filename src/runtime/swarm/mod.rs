@@ -34,7 +34,7 @@ use super::docker::log_tail::{self, LogTail};
 use super::event_hub::EventHub;
 use super::{
     Capabilities, Deployment, LogLine, LogOptions, Progress, RedactionPolicy, ReplicaState, Restart, Running,
-    Runtime, RuntimeError, RuntimeEvent,
+    Runtime, RuntimeError, RuntimeEvent, subset,
 };
 use crate::image::credentials;
 use crate::model::AppId;
@@ -321,7 +321,7 @@ impl Inner {
         {
             return Ok(*became != found);
         }
-        Ok(!spec::contains(&found, &wanted))
+        Ok(!subset::contains(&found, &wanted))
     }
 
     async fn update(

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{
     APIService, APIServiceSpec, ServiceReference,
 };
@@ -17,6 +19,8 @@ const MANAGER: &str = "davit";
 const GROUP_PRIORITY: i32 = 1000;
 const VERSION_PRIORITY: i32 = 15;
 const HTTPS: i32 = 443;
+/// The CustomResourceDefinition that owns the APIService.
+const OWNER: &str = "applications.davit.dev";
 
 /// The Service in front of the listener: `NAMESPACE/NAME`, with `:PORT` unless that is 443.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,7 @@ impl FromStr for ServiceName {
 /// The APIService of this process.
 pub struct Registration {
     api: Api<APIService>,
+    definitions: Api<CustomResourceDefinition>,
     wanted: APIService,
 }
 
@@ -98,7 +103,8 @@ impl Registration {
             status: None,
         };
         Self {
-            api: Api::all(client),
+            api: Api::all(client.clone()),
+            definitions: Api::all(client),
             wanted,
         }
     }
@@ -121,16 +127,33 @@ impl Registration {
         let same = |found: &APIService| {
             let services =
                 [found, &self.wanted].map(|one| one.spec.as_ref().and_then(|spec| spec.service.clone()));
-            self.is_own(found) && services[0] == services[1]
+            let has_owner = found.metadata.owner_references.iter().flatten().next().is_some();
+            self.is_own(found) && services[0] == services[1] && has_owner
         };
         if found.as_ref().is_some_and(same) {
             return Ok(());
         }
         let params = PatchParams::apply(MANAGER).force();
+        let mut wanted = self.wanted.clone();
+        wanted.metadata.owner_references = self.owner().await?.map(|owner| vec![owner]);
         self.api
-            .patch(self.name(), &params, &Patch::Apply(&self.wanted))
+            .patch(self.name(), &params, &Patch::Apply(&wanted))
             .await?;
         Ok(())
+    }
+
+    /// The owner of the APIService: if Davit is uninstalled while no controller runs, the garbage collector removes it.
+    async fn owner(&self) -> Result<Option<OwnerReference>, kube::Error> {
+        let found = self.definitions.get_metadata_opt(OWNER).await?;
+        Ok(found.and_then(|found| {
+            Some(OwnerReference {
+                api_version: "apiextensions.k8s.io/v1".to_owned(),
+                kind: "CustomResourceDefinition".to_owned(),
+                name: OWNER.to_owned(),
+                uid: found.metadata.uid?,
+                ..OwnerReference::default()
+            })
+        }))
     }
 
     /// Removes the APIService unless another process has registered since.

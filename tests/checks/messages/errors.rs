@@ -210,10 +210,19 @@ fn build() -> Vec<(&'static str, BuildError)> {
         BuildError::NoBuildpack { .. } => BuildError::NoBuildpack {
             field: "spec.build.paketoBuildpacks", why: "no buildpack of the builder fits the source".to_owned(),
         },
+        BuildError::ProgramMissing { .. } => BuildError::ProgramMissing { field: "spec.build.railpack", program: "railpack" },
+        BuildError::Misplaced { .. } => BuildError::Misplaced {
+            name: "NIXPACKS_PKGS".to_owned(), why: "nixpacks repeats the variables that steer it in its plan, and so in the image's history",
+            field: "spec.build.secrets", instead: "spec.build.args",
+        },
+        BuildError::NotPublished { .. } => BuildError::NotPublished {
+            field: "spec.build.static.publishDirectory", path: "dist".to_owned(),
+        },
         BuildError::Temporary(_) => BuildError::Temporary("a package could not be downloaded".to_owned()),
         BuildError::NotSupported { .. } => BuildError::NotSupported {
             field: "spec.build.resources", why: "this engine has no limits for a single build".to_owned(),
         },
+        BuildError::NoEngine => BuildError::NoEngine,
         BuildError::BaseImage(_) => BuildError::BaseImage("docker.io/library/nope:1: not found".to_owned()),
         BuildError::BaseImageDenied(_) => BuildError::BaseImageDenied("registry.example.com/base: unauthorized".to_owned()),
         BuildError::RegistryUnreachable(_) => BuildError::RegistryUnreachable("connection refused".to_owned()),
@@ -242,6 +251,23 @@ fn runtime() -> Vec<(&'static str, RuntimeError)> {
         RuntimeError::PortTaken { .. } => RuntimeError::PortTaken { port: port(), by: "the Application shop/web".to_owned() },
         RuntimeError::AddressMissing(_) => RuntimeError::AddressMissing(port()),
         RuntimeError::ImageMissing(_) => RuntimeError::ImageMissing("davit.local/shop/web:1".to_owned()),
+        RuntimeError::ImagePull { denied: true, .. } => RuntimeError::ImagePull {
+            image: "registry.example.com/shop@sha256:00".to_owned(),
+            message: "401 Unauthorized".to_owned(),
+            denied: true,
+        },
+        RuntimeError::ImagePull { .. } => RuntimeError::ImagePull {
+            image: "registry.example.com/shop@sha256:00".to_owned(),
+            message: "connection refused".to_owned(),
+            denied: false,
+        },
+        RuntimeError::Unschedulable(_) => RuntimeError::Unschedulable("0/3 nodes are available: 3 Insufficient cpu".to_owned()),
+        RuntimeError::QuotaExceeded(_) => RuntimeError::QuotaExceeded("exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2".to_owned()),
+        RuntimeError::Forbidden { .. } => RuntimeError::Forbidden {
+            doing: "list Pods",
+            message: "pods is forbidden".to_owned(),
+        },
+        RuntimeError::NameTaken { .. } => RuntimeError::NameTaken { kind: "Service", name: "production/shop".to_owned() },
         RuntimeError::Rejected { .. } => RuntimeError::Rejected {
             message: "exec: \"nope\": executable file not found in $PATH".to_owned(),
             fields: Some("spec.command and spec.args"),
@@ -271,6 +297,9 @@ fn forge_errors() -> Vec<(&'static str, ForgeError)> {
         },
         ForgeError::Redirected { .. } => ForgeError::Redirected {
             doing, url: forge(), target: "https://other.example.com".to_owned(),
+        },
+        ForgeError::Incomplete { .. } => ForgeError::Incomplete {
+            doing, url: forge(), message: "connection reset by peer".to_owned(),
         },
         ForgeError::InvalidResponse { .. } => ForgeError::InvalidResponse {
             doing, url: forge(), message: "the response is not JSON".to_owned(),

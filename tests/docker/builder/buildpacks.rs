@@ -206,6 +206,24 @@ async fn buildpacks_make_an_image_with_a_cache_and_no_secret_in_it() {
     harness.built(&request).await;
     assert_eq!(harness.text().matches("words: made").count(), 3);
 
+    // A site on top of it.
+    let of = Box::new(request.build_type.clone().unwrap());
+    let site = StaticSite {
+        publish_directory: ".".to_owned(),
+        ..StaticSite::default()
+    };
+    let field = "spec.build.static.publishDirectory";
+    request.build_type = Some(BuildType::Published(
+        of,
+        davit::builder::Published { field, site },
+    ));
+    let site = harness.built(&request).await;
+    assert_eq!(
+        http::get(&Served::new(&site.id).url("/words.txt")).body,
+        "other words"
+    );
+    request.build_type = Some(images.settings());
+
     // To a registry with TLS and a password, which no step has seen.
     let registry = Registry::start_tls();
     let (user, password) = registry.login.clone().unwrap();

@@ -1,16 +1,13 @@
 //! railpack: a plan becomes an image on the real engine. The program that writes the plan is a stand-in, because the
 //! real one downloads what it plans with.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use davit::api::Railpack as Settings;
-use davit::builder::Railpack;
+use davit::builder::Published;
 
+use super::planner::{ODD, Tool};
 use super::*;
 
 const PLAN: &str = include_str!("railpack_plan.json");
-/// A value that every step on the way could spoil.
-const ODD: &str = "a \"b\" 'c' $HOME \\ #d \u{fc}\n\n";
 
 const PROGRAM: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
@@ -25,50 +22,25 @@ cp "$dir/info.json" "$info"
 exit "$(cat "$dir/code")"
 "#;
 
-struct Tool {
-    dir: tempfile::TempDir,
-    harness: Harness,
+fn tool(test: &str) -> Tool {
+    let tool = Tool::new(test, "railpack", PROGRAM);
+    tool.write("plan.json", PLAN);
+    tool.write(
+        "info.json",
+        r#"{"detectedProviders":["node"],"resolvedPackages":{"node":{"resolvedVersion":"22.1.0"}}}"#,
+    );
+    tool
 }
 
-impl Tool {
-    fn new(test: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut harness = Harness::new(test);
-        let mut options = BuilderOptions::new(SOCKET, &harness.instance);
-        let program = dir.path().join("railpack");
-        std::fs::write(&program, PROGRAM).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        options.railpack = Railpack {
-            program: program.into(),
-            home: dir.path().join("home"),
-            ..options.railpack
-        };
-        let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
-        harness.builder = DockerBuilder::new(docker, options);
-        let tool = Self { dir, harness };
-        tool.write("plan.json", PLAN);
-        tool.write(
-            "info.json",
-            r#"{"detectedProviders":["node"],"resolvedPackages":{"node":{"resolvedVersion":"22.1.0"}}}"#,
-        );
-        tool.write("code", "0");
-        tool
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.dir.path().join(name), text).unwrap();
-    }
-
-    fn request(&self) -> BuildRequest {
-        let mut request = self.harness.request();
-        request.build_type = Some(BuildType::Railpack(Settings::default()));
-        request
-    }
+fn request_of(tool: &Tool) -> BuildRequest {
+    let mut request = tool.harness.request();
+    request.build_type = Some(BuildType::Railpack(Settings::default()));
+    request
 }
 
 #[tokio::test]
 async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
-    let tool = Tool::new("railpack");
+    let tool = tool("railpack");
     let harness = &tool.harness;
     harness.write("main.txt", "source");
     harness.write("node_modules/old", "x");
@@ -76,7 +48,7 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     harness.write("ignored/secret", HIDDEN);
     harness.write(".dockerignore", "ignored\n");
     let token = format!("{HIDDEN}{ODD}");
-    let mut request = tool.request();
+    let mut request = request_of(&tool);
     request.secrets = secrets(&[("TOKEN", &token)]);
     request.args = secrets(&[("PLAIN", ODD)]);
     let image = harness.built(&request).await;
@@ -101,15 +73,9 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
         assert_eq!(sum.split(' ').next(), theirs.split(' ').next(), "{file}");
     }
 
-    let history = run(docker().args(["history", "--no-trunc", "--format", "{{.CreatedBy}}", &image.id]));
-    let config = run(docker().args(["image", "inspect", &image.id]));
-    let args = std::fs::read_to_string(tool.dir.path().join("args")).unwrap();
-    let saved = harness.source.path().join("saved.tar");
-    run(docker().args(["save", "--output"]).arg(&saved).arg(&image.id));
-    for place in [&history, &config, &args, &harness.text()] {
-        assert!(!place.contains(HIDDEN), "{place}");
-    }
-    assert!(!holds(&saved, HIDDEN));
+    tool.assert_hidden(&image, HIDDEN);
+    assert_eq!(image.details.version.as_deref(), Some("railpack 0.9.0"));
+    assert_eq!(image.details.detected.as_deref(), Some("node (node 22.1.0)"));
 
     // The cache directory outlives the build; a changed secret runs the step again, an unchanged one does not.
     assert_eq!(run_image(&["cat cached"]), "1");
@@ -119,11 +85,25 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     request.secrets = secrets(&[("TOKEN", "another")]);
     let changed = harness.built(&request).await;
     assert_eq!(prints(&changed.id, &["cat /app/cached"]), "2");
+
+    // A site on top of it.
+    let of = request.build_type.take().unwrap();
+    let site = StaticSite {
+        publish_directory: "deep".to_owned(),
+        image: Some("busybox:davit-test".to_owned()),
+        image_path: Some("/srv".to_owned()),
+        spa: false,
+    };
+    let field = "spec.build.static.publishDirectory";
+    request.build_type = Some(BuildType::Published(Box::new(of), Published { field, site }));
+    harness.write("deep/b.txt", "published");
+    let site = harness.built(&request).await;
+    assert_eq!(prints(&site.id, &["cat", "/srv/b.txt"]), "published");
 }
 
 #[tokio::test]
 async fn railpack_that_cannot_prepare_names_the_reason() {
-    let tool = Tool::new("railpackfails");
+    let tool = tool("railpackfails");
     let harness = &tool.harness;
     harness.write("main.txt", "source");
     let fails = async |request: &BuildRequest| harness.build(request).await.unwrap_err();
@@ -132,7 +112,7 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
         r#"{"success":false,"logs":[{"msg":"no provider matched"}]}"#,
     );
     tool.write("code", "1");
-    let error = fails(&tool.request()).await;
+    let error = fails(&request_of(&tool)).await;
     assert!(
         matches!(error, BuildError::Failed(_)) && error.to_string().contains("no provider matched"),
         "{error}"
@@ -141,16 +121,16 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
     let error = fails(&harness.request()).await;
     assert!(error.to_string().contains("no provider matched"), "{error}");
     tool.write("code", "75");
-    let error = fails(&tool.request()).await;
+    let error = fails(&request_of(&tool)).await;
     assert!(matches!(error, BuildError::Temporary(_)), "{error}");
     tool.write("code", "0");
     tool.write(
         "plan.json",
         "{\"deploy\":{\"inputs\":[{\"step\":\"gone\",\"include\":[\".\"]}]}}",
     );
-    let error = fails(&tool.request()).await;
+    let error = fails(&request_of(&tool)).await;
     assert!(error.to_string().contains("no step gone"), "{error}");
-    let mut request = tool.request();
+    let mut request = request_of(&tool);
     request.build_type = Some(BuildType::Railpack(Settings {
         version: Some("0.37.0".to_owned()),
     }));
@@ -160,7 +140,7 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
         "{error}"
     );
     std::fs::remove_file(tool.dir.path().join("railpack")).unwrap();
-    let error = fails(&tool.request()).await.to_string();
+    let error = fails(&request_of(&tool)).await.to_string();
     assert!(error.contains("railpack is not installed"), "{error}");
     assert!(matches!(
         fails(&harness.request()).await,

@@ -1,6 +1,7 @@
 //! `hooks.preDeploy` on the real engine.
-
 #![allow(clippy::disallowed_methods, reason = "a test starts the program")]
+
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -50,7 +51,7 @@ fn hook_runs_once_for_each_release_and_its_failure_leaves_what_runs() {
     assert_eq!(phase(&failed), "Failed");
     assert_eq!(failed["status"]["failure"]["logTail"], "no such table");
     let log = |args: &[&str]| {
-        let mut davit_logs = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
+        let mut davit_logs = Command::new(env!("CARGO_BIN_EXE_davit"));
         davit_logs
             .args(["logs", "shop", "--hook", "-n", &davit.namespace])
             .args(args);

@@ -80,7 +80,7 @@ async fn bad_answer_has_a_reason_of_its_own_at_every_forge() {
         (
             "half a body",
             Some(half),
-            &[Reason::ForgeResponseInvalid],
+            &[Reason::ForgeResponseIncomplete],
             Class::Transient,
             "ended early",
         ),

@@ -1,116 +1,12 @@
-//! What holds for every forge.
+//! The contract of all forges, on each of them and with each kind of credential.
 
-use davit::api::Reason;
-use davit::error::{Class, Explain as _};
-use davit::forge::{Account, Forge};
-use davit::model::{CheckState, CommitId, CommitState, CommitStatus, GitCredential};
-use davit::redact::SafeUrl;
+use davit::model::GitCredential;
 use serde_json::json;
 
 use crate::forge::loopback_options;
-use crate::forges::servers::{COMMIT, MANY, bitbucket, branches, gitea, github, gitlab, repositories};
+use crate::forge_contract::obeys;
+use crate::forges::servers::{bitbucket, gitea, github, gitlab};
 use crate::forges::{connected, path, try_connect};
-
-/// The commit has checks that passed, are pending and failed; a status that is reported is one of them.
-async fn reads_checks_and_reports(forge: &dyn Forge) {
-    let (shop, commit) = (path("acme/shop"), CommitId::parse(COMMIT).unwrap());
-    let state = async |name: &str| {
-        let checks = forge.checks(&shop, &commit).await.unwrap();
-        let found: Vec<_> = checks.iter().filter(|check| check.name == name).collect();
-        assert!(found.len() <= 1, "{checks:?}");
-        found.first().map(|check| check.state)
-    };
-    for (name, expected) in [
-        ("build", CheckState::Passed),
-        ("test", CheckState::Pending),
-        ("lint", CheckState::Failed),
-    ] {
-        assert_eq!(state(name).await, Some(expected), "{name}");
-    }
-    let context = "davit/a-namespace-with-a-long-name/an-application-with-a-long-name";
-    for (reported, expected) in [
-        (CommitState::Pending, CheckState::Pending),
-        (CommitState::Pending, CheckState::Pending),
-        (CommitState::Failure, CheckState::Failed),
-        (CommitState::Success, CheckState::Passed),
-    ] {
-        let status = CommitStatus {
-            context: context.to_owned(),
-            state: reported,
-            description: "Release shop-1".to_owned(),
-            url: None,
-        };
-        forge.report_status(&shop, &commit, &status).await.unwrap();
-        assert_eq!(state(context).await, Some(expected), "{reported:?}");
-    }
-    let unknown = CommitId::parse(&"f".repeat(40)).unwrap();
-    let error = forge.checks(&shop, &unknown).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");
-}
-
-/// A forge whose credential reaches [`repositories`], of which `acme/shop` is private and has [`branches`].
-async fn obeys(forge: &dyn Forge, web: &str, account: &str) {
-    let found = forge.check().await.unwrap();
-    let expected = Account {
-        name: account.to_owned(),
-        repositories: MANY as u64,
-        more: false,
-        expires_at: found.expires_at,
-    };
-    assert_eq!(found, expected);
-
-    let first = forge.repositories(None).await.unwrap();
-    assert!(
-        first.items.len() < MANY && first.next.is_some(),
-        "a page is no whole list"
-    );
-    let all = forge.all_repositories().await.unwrap();
-    let paths: Vec<_> = all.iter().map(|repository| repository.path.to_string()).collect();
-    assert_eq!(paths, repositories(), "each repository once, in order");
-    let shop = all.iter().find(|found| found.path == path("acme/shop")).unwrap();
-    assert_eq!(
-        (shop.private, shop.default_branch.as_deref()),
-        (true, Some("main"))
-    );
-    assert_eq!(shop.clone_url, forge.clone_url(&shop.path).await.unwrap());
-    // From the URL of the spec, whatever the server thinks its address is.
-    assert_eq!(shop.clone_url.to_string(), format!("{web}/acme/shop.git"));
-
-    assert_eq!(forge.repository_at(&shop.clone_url), Some(path("acme/shop")));
-    for other in [
-        "https://evil.example/acme/shop.git",
-        "ssh://git@127.0.0.1/acme/shop.git",
-    ] {
-        assert_eq!(
-            forge.repository_at(&SafeUrl::parse(other).unwrap()),
-            None,
-            "{other}"
-        );
-    }
-
-    let found = forge.all_branches(&path("acme/shop")).await.unwrap();
-    assert_eq!(found, branches(), "each branch once, with its name unchanged");
-
-    let error = forge.branches(&path("acme/not-there"), None).await.unwrap_err();
-    assert_eq!(
-        (error.reason(), error.class()),
-        (Reason::GitRepositoryNotFound, Class::Terminal),
-        "{error}"
-    );
-    assert!(error.to_string().contains("acme/not-there"), "{error}");
-
-    reads_checks_and_reports(forge).await;
-
-    let credential = forge.clone_credential(&path("acme/shop")).await.unwrap();
-    let GitCredential::Basic { username, password } = &credential.value else {
-        panic!("a token is a password");
-    };
-    assert!(!username.is_empty() && !password.is_empty());
-    assert!(
-        !format!("{credential:?}").contains("4d0f"),
-        "the password is hidden"
-    );
-}
 
 #[tokio::test]
 async fn github_obeys_the_contract_with_a_token() {

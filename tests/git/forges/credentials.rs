@@ -93,6 +93,7 @@ async fn bitbucket_credential_that_does_not_fit_is_explained() {
     let api = |email: &str| json!({"bitbucket": {"workspace": "acme", "email": email, "apiTokenSecretRef": {"name": "bb"}}});
     let access = json!({"bitbucket": {"workspace": "acme", "accessTokenSecretRef": {"name": "bb"}}});
     let oauth = json!({"bitbucket": {"workspace": "acme", "oauth": {"clientId": "key4d0f", "clientSecretRef": {"name": "bb"}}}});
+    let weak = json!({"bitbucket": {"workspace": "acme", "oauth": {"clientId": bitbucket::WEAK_CLIENT.0, "clientSecretRef": {"name": "bb"}}}});
     let elsewhere = json!({"bitbucket": {"workspace": "other", "accessTokenSecretRef": {"name": "bb"}}});
     let rows = vec![
         (
@@ -119,7 +120,30 @@ async fn bitbucket_credential_that_does_not_fit_is_explained() {
             Reason::ForgeScopeMissing,
             "read:repository:bitbucket",
         ),
-        (access, "wrong4d0f", Reason::ForgeAuthFailed, "Token is invalid"),
+        (
+            access.clone(),
+            "wrong4d0f",
+            Reason::ForgeAuthFailed,
+            "Token is invalid",
+        ),
+        (
+            access.clone(),
+            "ATCTT3xexpired4d0f",
+            Reason::ForgeAuthFailed,
+            "expired",
+        ),
+        (
+            access,
+            bitbucket::WEAK,
+            Reason::ForgeScopeMissing,
+            "the scope repository",
+        ),
+        (
+            weak,
+            bitbucket::WEAK_CLIENT.1,
+            Reason::ForgeScopeMissing,
+            "the scope repository",
+        ),
         (
             oauth,
             "wrong4d0f",

@@ -2,90 +2,77 @@
 
 use davit::api::Reason;
 use davit::error::Explain as _;
-use davit::forge::{Forge, WantedHook, ensure_hook};
-use davit::redact::Secret;
+use davit::forge::{Forge, ensure_hook};
 use serde_json::{Value, json};
 
 use crate::forge::loopback_options;
+use crate::forge_contract::{self, HookTable, URL, wanted};
 use crate::forges::servers::hooks::Hooks;
 use crate::forges::servers::{Server, bitbucket, gitea, github, gitlab};
 use crate::forges::{connected, path, try_connect};
 
-const URL: &str = "https://davit.example.com/webhooks/gitproviders/platform/acme";
+/// The hooks of a server.
+struct Table<'a, S> {
+    server: &'a Server<S>,
+    hooks: &'a Hooks,
+    /// Makes a hook useless.
+    spoil: fn(&mut Value),
+}
 
-fn wanted(secret: &str) -> WantedHook {
-    WantedHook {
-        url: URL.to_owned(),
-        secret: Secret::from(secret),
+impl<S> Table<'_, S> {
+    fn of_davit(&self) -> Vec<Value> {
+        let all = self.hooks.all().into_iter();
+        all.filter(|hook| self.hooks.url(hook) == URL).collect()
     }
 }
 
-/// A forge that manages the hooks of `acme/shop`, which `hooks` keeps. `spoil` makes a hook useless.
-async fn keeps_one_hook<S>(forge: &dyn Forge, server: &Server<S>, hooks: &Hooks, spoil: fn(&mut Value)) {
-    let shop = path("acme/shop");
-    let ours = || -> Vec<Value> {
-        let all = hooks.all().into_iter();
-        all.filter(|hook| hooks.url(hook) == URL).collect()
-    };
-    let writes = || {
-        let requests = server.requests();
+impl<S> HookTable for Table<'_, S> {
+    fn ours(&self) -> Vec<String> {
+        let all = self.of_davit();
+        all.iter().map(|hook| Hooks::secret(hook).to_owned()).collect()
+    }
+
+    fn others(&self) -> usize {
+        self.hooks.all().len() - self.of_davit().len()
+    }
+
+    fn add_other(&self) {
+        let mut other = json!({"events": ["push"], "active": true, "config": {}});
+        self.hooks.set_url(&mut other, "https://ci.example.com/hook");
+        self.hooks.add(other);
+    }
+
+    fn double(&self) {
+        self.hooks.add(self.of_davit().remove(0));
+    }
+
+    fn spoil(&self) {
+        self.hooks.tamper(1, self.spoil);
+    }
+
+    fn lead_astray(&self) {
+        self.hooks
+            .tamper(1, |hook| self.hooks.set_url(hook, "https://old.example.com/"));
+    }
+
+    fn writes(&self) -> usize {
+        let requests = self.server.requests();
         let changes = requests
             .iter()
             .filter(|line| !line.starts_with("GET ") && line.contains("/hooks"));
         changes.count()
-    };
-    let ensure = async |secret: &str, known: Option<&str>, rewrite| {
-        ensure_hook(forge, &shop, &wanted(secret), known, rewrite)
-            .await
-            .unwrap()
-    };
-    // The hook of another program stays as it is.
-    let mut other = json!({"events": ["push"], "active": true, "config": {}});
-    hooks.set_url(&mut other, "https://ci.example.com/hook");
-    hooks.add(other);
+    }
+}
 
-    let id = ensure("one", None, true).await;
-    assert_eq!((ours().len(), writes()), (1, 1));
-    assert_eq!(Hooks::secret(&ours()[0]), "one");
-    let found = forge.hooks(&shop).await.unwrap();
-    let hook = found.iter().find(|hook| hook.url == URL).unwrap();
-    assert!(hook.is_intact && hook.id == id, "{hook:?}");
-    assert_eq!(ensure("one", Some(&id), false).await, id);
-    assert_eq!(writes(), 1, "an intact hook is left alone");
-
-    // Its ID was lost in a crash: it is found by its URL, and its secret is written again.
-    let id = ensure("one", None, true).await;
-    assert_eq!((ours().len(), Hooks::secret(&ours()[0])), (1, "one"));
-    // Another secret.
-    let id = ensure("two", Some(&id), true).await;
-    assert_eq!((ours().len(), Hooks::secret(&ours()[0])), (1, "two"));
-    // A user of the forge disabled it.
-    hooks.tamper(1, spoil);
-    let id = ensure("two", Some(&id), false).await;
-    let found = forge.hooks(&shop).await.unwrap();
-    assert!(
-        found.iter().any(|hook| hook.url == URL && hook.is_intact),
-        "{found:?}"
-    );
-    assert_eq!((ours().len(), Hooks::secret(&ours()[0])), (1, "two"));
-    // A user of the forge changed its URL.
-    hooks.tamper(1, |hook| hooks.set_url(hook, "https://old.example.com/"));
-    assert_eq!(ours().len(), 0);
-    let id = ensure("two", Some(&id), false).await;
-    assert_eq!((ours().len(), Hooks::secret(&ours()[0])), (1, "two"));
-    // A second one appeared.
-    hooks.add(ours().remove(0));
-    assert_eq!(ours().len(), 2);
-    let id = ensure("two", Some(&id), false).await;
-    assert_eq!(ours().len(), 1, "it is removed");
-
-    forge.delete_hook(&shop, &id).await.unwrap();
-    forge.delete_hook(&shop, &id).await.unwrap();
-    assert_eq!(ours().len(), 0);
-    assert_eq!(hooks.all().len(), 1, "the hook of the other program");
-    let error = ensure_hook(forge, &path("acme/not-there"), &wanted("one"), None, true).await;
-    let error = error.unwrap_err();
-    assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");
+/// `spoil` makes a hook useless.
+async fn keeps_one_hook<S: Sync>(
+    forge: &dyn Forge,
+    server: &Server<S>,
+    hooks: &Hooks,
+    spoil: fn(&mut Value),
+) {
+    let table = Table { server, hooks, spoil };
+    forge_contract::keeps_one_hook(forge, &table).await;
     server.assert_legal();
 }
 

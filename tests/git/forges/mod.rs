@@ -3,10 +3,12 @@
 
 mod app;
 mod bad_answers;
+mod browser;
 mod clone;
 mod contract;
 mod credentials;
 mod hooks;
+mod mocks;
 mod oauth;
 mod openapi;
 mod payloads;
@@ -22,6 +24,8 @@ use davit::redact::Secret;
 use serde_json::Value;
 
 use crate::forge::loopback_options;
+
+pub use self::browser::authorise;
 
 /// The connection that a spec describes, with the content of its Secret.
 fn try_connect(spec: &Value, secret: &str, options: &HttpOptions) -> Result<Arc<dyn Forge>, ForgeError> {

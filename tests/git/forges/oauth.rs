@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use davit::api::Reason;
 use davit::error::{Class, Explain as _, Problem};
-use davit::forge::{Forge, ForgeSecrets, StoredTokens, TokenStore, TokenWriter, Tokens, connect};
+use davit::forge::onboarding::{Callback, CodeGrant, ForgeName, OAuthClient, Wish};
+use davit::forge::{
+    Forge, ForgeSecrets, HttpOptions, StoredTokens, TokenStore, TokenWriter, Tokens, connect,
+};
 use davit::model::GitCredential;
 use davit::redact::Secret;
 use jiff::{SignedDuration, Timestamp};
@@ -15,9 +18,10 @@ use serde_json::{Value, json};
 
 use crate::common::gitea::Gitea;
 use crate::forge::loopback_options;
+use crate::forges::browser::authorise;
 use crate::forges::path;
-use crate::forges::servers::Server;
 use crate::forges::servers::gitlab::{self, APP, GitLab};
+use crate::forges::servers::{Server, bitbucket, gitea};
 
 /// What happens to a write.
 enum Write {
@@ -30,6 +34,7 @@ enum Write {
 /// A Secret in memory.
 struct Memory {
     stored: Mutex<(Tokens, usize)>,
+    replacing_since: Mutex<Option<Timestamp>>,
     /// What happens to the next writes.
     next: Mutex<Vec<Write>>,
 }
@@ -46,11 +51,13 @@ impl Memory {
     fn with(tokens: Tokens) -> Arc<Self> {
         Arc::new(Self {
             stored: Mutex::new((tokens, 1)),
+            replacing_since: Mutex::default(),
             next: Mutex::default(),
         })
     }
 
     fn set(&self, tokens: Tokens) {
+        *self.replacing_since.lock() = None;
         let mut stored = self.stored.lock();
         *stored = (tokens, stored.1 + 1);
     }
@@ -58,19 +65,9 @@ impl Memory {
     fn access(&self) -> String {
         self.stored.lock().0.access.expose_str().unwrap().to_owned()
     }
-}
 
-#[async_trait]
-impl TokenStore for Memory {
-    async fn load(&self) -> Result<StoredTokens, Problem> {
-        let stored = self.stored.lock();
-        Ok(StoredTokens {
-            tokens: stored.0.clone(),
-            version: stored.1.to_string(),
-        })
-    }
-
-    async fn store(&self, tokens: &Tokens, version: &str) -> Result<bool, Problem> {
+    /// What happens to the next write; returns false if it finds another version.
+    fn write(&self, version: &str) -> Result<bool, Problem> {
         let mut next = self.next.lock();
         let write = if next.is_empty() {
             Write::Succeeds
@@ -89,11 +86,36 @@ impl TokenStore for Memory {
             }
             Write::ComesAfter(tokens) => self.set(tokens),
         }
-        if self.stored.lock().1.to_string() != version {
-            return Ok(false);
+        Ok(self.stored.lock().1.to_string() == version)
+    }
+}
+
+#[async_trait]
+impl TokenStore for Memory {
+    async fn load(&self) -> Result<StoredTokens, Problem> {
+        let stored = self.stored.lock();
+        Ok(StoredTokens {
+            tokens: stored.0.clone(),
+            version: stored.1.to_string(),
+            replacing_since: *self.replacing_since.lock(),
+        })
+    }
+
+    async fn begin(&self, since: Timestamp, version: &str) -> Result<bool, Problem> {
+        let is_written = self.write(version)?;
+        if is_written {
+            *self.replacing_since.lock() = Some(since);
+            self.stored.lock().1 += 1;
         }
-        self.set(tokens.clone());
-        Ok(true)
+        Ok(is_written)
+    }
+
+    async fn store(&self, tokens: &Tokens, version: &str) -> Result<bool, Problem> {
+        let is_written = self.write(version)?;
+        if is_written {
+            self.set(tokens.clone());
+        }
+        Ok(is_written)
     }
 }
 
@@ -211,6 +233,30 @@ async fn refused_refresh_token_is_not_sent_again_until_the_user_signs_in() {
 }
 
 #[tokio::test]
+async fn tokens_without_the_scope_are_explained() {
+    let (server, spec) = gitlab().await;
+    server.service.pair.lock().unwrap().0 = gitlab::WEAK.to_owned();
+    let of_gitea = gitea::start().await;
+    let oauth = json!({"clientId": "id", "tokensSecretRef": {"name": "tokens"}});
+    let gitea_spec = json!({"gitea": {"url": of_gitea.url, "oauth": oauth}});
+    for (spec, access, scope) in [
+        (&spec, gitlab::WEAK, "read_api"),
+        (&gitea_spec, gitea::WEAK, "read:user"),
+    ] {
+        let writer = TokenWriter::new(Memory::with(tokens(access, "refresh", 7200)));
+        let error = connected(spec, APP.1, &writer).check().await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            (Reason::ForgeScopeMissing, Class::Terminal)
+        );
+        assert!(error.to_string().contains(scope), "{error}");
+    }
+    let wrong = TokenWriter::new(Memory::with(tokens("wrong", "refresh", 7200)));
+    let error = connected(&gitea_spec, "", &wrong).check().await.unwrap_err();
+    assert_eq!(error.reason(), Reason::ForgeAuthFailed, "{error}");
+}
+
+#[tokio::test]
 async fn pair_of_a_user_who_signed_in_meanwhile_is_kept() {
     let (server, spec) = gitlab().await;
     let store = Memory::with(tokens("access-0-4d0f", "refresh-0-4d0f", -1));
@@ -223,96 +269,138 @@ async fn pair_of_a_user_who_signed_in_meanwhile_is_kept() {
     assert_eq!(issued(&server), 1);
 }
 
-const FORM: &str = "application/x-www-form-urlencoded";
+/// A crash between the answer of the forge and the write of the new pair: the forge has made the old pair invalid.
+#[tokio::test]
+async fn pair_that_was_lost_in_a_crash_is_reported_with_its_time() {
+    let (server, spec) = gitlab().await;
+    let store = Memory::with(tokens("access-0-4d0f", "refresh-0-4d0f", -1));
+    // The process ends while it writes the pair.
+    *store.next.lock() = vec![Write::Succeeds, Write::Fails];
+    let lost = connected(&spec, APP.1, &TokenWriter::new(store.clone()));
+    lost.clone_credential(&path("acme/shop")).await.unwrap_err();
+    let since = store.replacing_since.lock().unwrap();
+    drop(lost);
 
-fn form(pairs: &[(&str, String)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
+    let next = connected(&spec, APP.1, &TokenWriter::new(store.clone()));
+    for _ in 0..2 {
+        let error = next.clone_credential(&path("acme/shop")).await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            (Reason::ForgeAuthFailed, Class::Terminal)
+        );
+        let text = error.to_string();
+        assert!(text.contains(&format!("since {since} never arrived")), "{text}");
+    }
+    // The user signs in anew, and nothing remains of it.
+    server.service.pair.lock().unwrap().1 = "refresh-7-4d0f".to_owned();
+    store.set(tokens("access-7", "refresh-7-4d0f", -1));
+    assert_eq!(password(next.as_ref()).await, "access-2-4d0f");
+    assert_eq!(*store.replacing_since.lock(), None);
 }
 
-/// The pair that a user of Gitea gets by authorising an application in the browser.
-async fn authorise(gitea: &Gitea, client_id: &str, client_secret: &str, redirect: &str) -> Value {
-    // reqwest is built without a provider of its own.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
-    let mut cookies = std::collections::BTreeMap::new();
-    let mut send = async |request: reqwest::RequestBuilder| {
-        let jar: Vec<String> = cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let answer = request.header("cookie", jar.join("; ")).send().await.unwrap();
-        for cookie in answer.headers().get_all("set-cookie") {
-            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            cookies.insert(name.to_owned(), value.to_owned());
-        }
-        let location = answer
-            .headers()
-            .get("location")
-            .map(|value| value.to_str().unwrap().to_owned());
-        (location, answer.text().await.unwrap())
+fn grant(forge: ForgeName, wish: &Wish, client: (&str, &str), options: &HttpOptions) -> CodeGrant {
+    let client = OAuthClient {
+        id: client.0.to_owned(),
+        secret: Some(Secret::from(client.1)),
+        scopes: None,
     };
-    let field = |page: &str, name: &str| {
-        let (_, rest) = page
-            .split_once(&format!("name=\"{name}\" value=\""))
-            .unwrap_or(("", ""));
-        rest.split('"').next().unwrap_or_default().to_owned()
+    let callback = Callback::new("http://127.0.0.1:8914/callback".to_owned(), Secret::from("s1"));
+    CodeGrant::new(
+        forge,
+        wish,
+        client,
+        callback,
+        Secret::from("v".repeat(64)),
+        options,
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn code_of_gitlab_becomes_a_connection_once() {
+    let (server, _) = gitlab().await;
+    let wish = Wish {
+        name: "acme".to_owned(),
+        url: Some(format!("{}/sub", server.url)),
+        group: Some("acme/web".to_owned()),
+        ..Wish::default()
     };
-    let (_, page) = send(client.get(format!("{}/user/login", gitea.url))).await;
-    let login = [
-        ("_csrf", field(&page, "_csrf")),
-        ("user_name", gitea.user.clone()),
-        ("password", gitea.password.clone()),
-    ];
-    send(
-        client
-            .post(format!("{}/user/login", gitea.url))
-            .header("content-type", FORM)
-            .body(form(&login)),
-    )
-    .await;
-    let query = [
-        ("client_id", client_id),
-        ("redirect_uri", redirect),
-        ("response_type", "code"),
-        ("state", "s1"),
-    ];
-    let (_, page) = send(
-        client
-            .get(format!("{}/login/oauth/authorize", gitea.url))
-            .query(&query),
-    )
-    .await;
-    let grant = [
-        ("_csrf", field(&page, "_csrf")),
-        ("client_id", client_id.to_owned()),
-        ("state", "s1".to_owned()),
-        ("scope", String::new()),
-        ("nonce", String::new()),
-        ("redirect_uri", redirect.to_owned()),
-        ("granted", "true".to_owned()),
-    ];
-    let (location, page) = send(
-        client
-            .post(format!("{}/login/oauth/grant", gitea.url))
-            .header("content-type", FORM)
-            .body(form(&grant)),
-    )
-    .await;
-    let location = location.unwrap_or_else(|| panic!("no redirection, but {page}"));
-    let url = url::Url::parse(&location).unwrap();
-    let (_, code) = url.query_pairs().find(|(name, _)| name == "code").unwrap();
-    let exchange = json!({"grant_type": "authorization_code", "client_id": client_id, "client_secret": client_secret,
-        "code": code, "redirect_uri": redirect});
-    let answer = client
-        .post(format!("{}/login/oauth/access_token", gitea.url))
-        .json(&exchange);
-    answer.send().await.unwrap().json().await.unwrap()
+    let waiting = grant(ForgeName::Gitlab, &wish, APP, &loopback_options());
+    let page = waiting.page();
+    assert_eq!(page.path(), "/sub/oauth/authorize");
+    let query: std::collections::BTreeMap<_, _> = page.query_pairs().into_owned().collect();
+    let authorised = (query["code_challenge"].clone(), query["redirect_uri"].clone());
+    *server.service.authorised.lock().unwrap() = Some(authorised);
+    // A code that another program has requested.
+    let other = grant(ForgeName::Gitlab, &wish, (APP.0, "wrong"), &loopback_options());
+    let error = other.redeem("c0de").await.unwrap_err();
+    assert!(
+        error.to_string().contains("refuses the code (invalid_client)"),
+        "{error}"
+    );
+
+    let made = waiting.redeem("c0de").await.unwrap();
+    assert_eq!(made.check(&loopback_options()).await.unwrap().repositories, 3);
+    let spec = serde_json::to_value(&made.spec).unwrap();
+    let expected = json!({"url": wish.url, "group": "acme/web", "oauth": {"clientId": APP.0,
+        "clientSecretRef": {"name": "acme", "key": "clientSecret"}, "tokensSecretRef": {"name": "acme-tokens"}}});
+    assert_eq!(spec["gitlab"], expected);
+    assert_eq!(made.secret["clientSecret"].expose(), APP.1.as_bytes());
+
+    let error = waiting.redeem("c0de").await.unwrap_err();
+    assert!(
+        error.to_string().contains("refuses the code (invalid_grant)"),
+        "{error}"
+    );
+    server.assert_legal();
+}
+
+#[tokio::test]
+async fn code_of_bitbucket_becomes_a_connection_whose_tokens_replace_each_other() {
+    let server = bitbucket::start().await;
+    let mut options = loopback_options();
+    options.bitbucket_api.clone_from(&server.url);
+    options.bitbucket_web.clone_from(&server.url);
+    let wish = Wish {
+        name: "bb".to_owned(),
+        workspace: Some("acme".to_owned()),
+        ..Wish::default()
+    };
+    let waiting = grant(ForgeName::Bitbucket, &wish, bitbucket::CLIENT, &options);
+    assert_eq!(waiting.page().path(), "/site/oauth2/authorize");
+    assert!(!waiting.page().query().unwrap().contains("code_challenge"));
+    let error = waiting.redeem("other").await.unwrap_err();
+    assert!(
+        error.to_string().contains("refuses the code (invalid_grant)"),
+        "{error}"
+    );
+    let made = waiting.redeem("c0de").await.unwrap();
+    assert_eq!(made.check(&options).await.unwrap().name, "acme");
+
+    let first = made.tokens.clone().unwrap();
+    let store = Memory::with(Tokens {
+        expires_at: Some(Timestamp::now()),
+        ..first
+    });
+    let secrets = ForgeSecrets {
+        credential: made.secret.get("clientSecret").cloned(),
+        ca: None,
+        tokens: Some(TokenWriter::new(store.clone())),
+    };
+    let forge = connect(&made.spec, &secrets, &options).unwrap();
+    let credential = forge.clone_credential(&path("acme/shop")).await.unwrap();
+    let GitCredential::Basic { username, password } = credential.value else {
+        panic!("a token is a password");
+    };
+    assert_eq!(username, "x-token-auth");
+    assert_eq!(password.expose_str().unwrap(), store.access());
+    assert_eq!(store.access(), "consumer-user-2");
+    assert_eq!(
+        server.service.signed_in.load(Ordering::SeqCst),
+        0,
+        "the user signs in, not the consumer"
+    );
+    server.assert_legal();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,23 +408,31 @@ async fn tokens_of_a_real_gitea_are_refreshed() {
     let (gitea, app) = tokio::task::spawn_blocking(|| {
         let gitea = Gitea::start();
         gitea.create_repository("shop", &crate::common::git_repo::GitRepo::with(&[("a", "1")]));
-        let body = json!({"name": "davit", "redirect_uris": ["http://127.0.0.1/callback"], "confidential_client": true});
+        let body = json!({"name": "davit", "redirect_uris": ["http://127.0.0.1:8914/callback"], "confidential_client": true});
         let app = gitea.api("POST", "/user/applications/oauth2", Some(&gitea.token), Some(&body));
         let app = app.expect(201).json();
         (gitea, app)
     })
     .await
     .unwrap();
-    let (id, secret) = (
-        app["client_id"].as_str().unwrap(),
-        app["client_secret"].as_str().unwrap(),
-    );
-    let pair = authorise(&gitea, id, secret, "http://127.0.0.1/callback").await;
-    let text = |key: &str| pair[key].as_str().unwrap_or_else(|| panic!("{pair}"));
-    let store = Memory::with(tokens(text("access_token"), text("refresh_token"), -1));
-    let oauth =
-        json!({"clientId": id, "clientSecretRef": {"name": "app"}, "tokensSecretRef": {"name": "tokens"}});
-    let spec = json!({"gitea": {"url": gitea.url, "oauth": oauth}});
+    let text = |key: &str| app[key].as_str().unwrap();
+    let (id, secret) = (text("client_id"), text("client_secret"));
+    let wish = Wish {
+        name: "gt".to_owned(),
+        url: Some(gitea.url.clone()),
+        ..Wish::default()
+    };
+    let waiting = grant(ForgeName::Gitea, &wish, (id, secret), &loopback_options());
+    let location = authorise(&gitea, waiting.page().as_str()).await;
+    let made = waiting
+        .redeem(&waiting.callback().pasted(&location).unwrap())
+        .await
+        .unwrap();
+    let store = Memory::with(Tokens {
+        expires_at: Some(Timestamp::now()),
+        ..made.tokens.unwrap()
+    });
+    let spec = serde_json::to_value(&made.spec).unwrap();
     let forge = connected(&spec, secret, &TokenWriter::new(store.clone()));
     let account = forge.check().await.unwrap();
     assert_eq!(

@@ -16,6 +16,16 @@ pub struct Description {
     undescribed: &'static [&'static str],
 }
 
+/// The file with a description, where `../shared` is present.
+pub fn file(name: &str) -> Option<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let file = format!("oracles/openapi/{name}.json");
+    ["../shared", "../../shared"]
+        .iter()
+        .map(|shared| root.join(shared).join(&file))
+        .find(|file| file.exists())
+}
+
 /// The parsed file: it is large, and many servers share it.
 fn document(name: &str) -> Option<Arc<Value>> {
     static PARSED: Mutex<BTreeMap<String, Arc<Value>>> = Mutex::new(BTreeMap::new());
@@ -23,13 +33,11 @@ fn document(name: &str) -> Option<Arc<Value>> {
     if let Some(document) = parsed.get(name) {
         return Some(Arc::clone(document));
     }
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let file = format!("oracles/openapi/{name}.json");
-    let found = ["../shared", "../../shared"]
-        .iter()
-        .find_map(|shared| std::fs::read_to_string(root.join(shared).join(&file)).ok());
+    let found = file(name).and_then(|file| std::fs::read_to_string(file).ok());
     if found.is_none() {
-        eprintln!("SKIPPED: requests are not checked, because there is no {file} in ../shared");
+        eprintln!(
+            "SKIPPED: requests are not checked, because there is no oracles/openapi/{name}.json in ../shared"
+        );
     }
     let document: Arc<Value> = Arc::new(serde_json::from_str(&found?).unwrap());
     parsed.insert(name.to_owned(), Arc::clone(&document));

@@ -11,6 +11,8 @@ use davit::app::Monitoring;
 use davit::builder::fake::FakeBuilder;
 use davit::config::Config;
 use davit::controller::tools::Tools;
+use davit::forge::fake::FakeForge;
+use davit::forge::{Forges, HttpOptions};
 use davit::http::webhook::Door;
 use davit::metrics::Metrics;
 use davit::model::AppId;
@@ -55,6 +57,8 @@ pub struct Harness {
     /// The receiver of webhooks of the controller that runs.
     pub webhooks: Door,
     config: Config,
+    /// What every GitProvider connects to, if not to the server of its spec.
+    forge: Option<FakeForge>,
     server: ApiServer,
     _dir: tempfile::TempDir,
     runs: Option<Running>,
@@ -77,6 +81,15 @@ impl Drop for Running {
 impl Harness {
     /// Starts one that builds two things at once.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts one whose GitProviders all connect to this forge.
+    pub async fn with_forge(forge: &FakeForge) -> Self {
+        Self::start_with(Some(forge.clone())).await
+    }
+
+    async fn start_with(forge: Option<FakeForge>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let server = ApiServer::open(Options::default()).await.unwrap();
@@ -114,11 +127,13 @@ impl Harness {
                 registry_config: None,
                 insecure_registries: Vec::new(),
                 railpack: None,
+                nixpacks: None,
                 allow_local_sources: true,
                 metrics_per_application: false,
                 https_proxy: None,
                 no_proxy: String::new(),
             },
+            forge,
             server,
             _dir: dir,
             runs: None,
@@ -163,11 +178,18 @@ impl Harness {
         let work_dir = self.config.data_dir.join("work");
         std::fs::create_dir_all(&work_dir).unwrap();
         let uploads = self.config.data_dir.join("uploads");
+        let mut http = HttpOptions::default();
+        http.allow_loopback_http = true;
         let tools = Tools {
             uploads: Uploads::new(uploads, Limits::default()),
+            forges: self
+                .forge
+                .clone()
+                .map_or_else(|| Forges::new(http), Forges::with_fake),
             git: Arc::new(Git::new(options).unwrap()),
             builder: Arc::new(self.builder.clone()),
             docker: None,
+            registries: None,
             work_dir,
         };
         let stop = CancellationToken::new();

@@ -10,6 +10,7 @@
 mod crashes;
 mod drift;
 mod failures;
+mod forges;
 pub mod harness;
 mod hooks;
 mod lifecycle;

@@ -220,3 +220,37 @@ async fn delivery_deploys_the_pushed_commit_and_never_leads_back() {
     assert_eq!(davit.revisions().await.last(), Some(&forced));
     assert_eq!(davit.revisions().await.len(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_with_difficult_names_and_a_changed_default_branch_are_followed() {
+    let repo = repo(GOOD);
+    let first = repo.git(["rev-parse", "HEAD"]).trim().to_owned();
+    let second = repo.commit("Next", &[("more", "1")]);
+    let davit = Harness::start().await;
+    for (number, branch) in ["feature/a/b", "grün", "fix#7", "-dash", "HEAD"]
+        .iter()
+        .enumerate()
+    {
+        repo.git(["update-ref", &format!("refs/heads/{branch}"), &first]);
+        let name = format!("branch-{number}");
+        let source = json!({"git": {"url": repo.url(), "ref": {"branch": branch}}});
+        davit.apply(&name, json!({"source": source})).await;
+        let app = davit.wait_until_done(&name).await;
+        assert_eq!(app["status"]["source"]["revision"], json!(first), "{branch}");
+        // Moved on.
+        repo.git(["update-ref", &format!("refs/heads/{branch}"), &second]);
+        davit.request_and_wait(&name).await;
+        davit.wait_for_phase(&format!("{name}-2"), "Succeeded").await;
+    }
+
+    davit
+        .apply("shop", json!({"source": {"git": {"url": repo.url()}}}))
+        .await;
+    let app = davit.wait_until_done("shop").await;
+    assert_eq!(app["status"]["source"]["revision"], json!(second));
+    repo.git(["update-ref", "refs/heads/trunk", &first]);
+    repo.git(["symbolic-ref", "HEAD", "refs/heads/trunk"]);
+    davit.request_and_wait("shop").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    assert_eq!(davit.revisions().await, [second.as_str(), first.as_str()]);
+}

@@ -156,6 +156,7 @@ async fn signed_push_makes_one_release_however_often_it_is_delivered() {
     let expected = Delivery {
         reference: Some("refs/heads/main".to_owned()),
         revision: Some(commit.clone()),
+        before: None,
         delivery: Some("1".to_owned()),
         actor: Some("jane".to_owned()),
     };
@@ -175,6 +176,52 @@ async fn signed_push_makes_one_release_however_often_it_is_delivered() {
         davit.release_phases("shop").await,
         ["shop-1: Succeeded", "shop-2: Succeeded"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn push_that_continues_the_last_commit_makes_its_release_without_a_look_at_the_repository() {
+    let (davit, repo) = with_hooked_shop().await;
+    let first = head(&repo);
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    let second = head(&repo);
+    let from = |before: &str, commit: &str| {
+        let body = push(&path_of(&repo), "refs/heads/main", commit);
+        let text = String::from_utf8(body).unwrap();
+        text.replace(&"0".repeat(40), before).into_bytes()
+    };
+    // Git finds nothing there, so that a look would fail.
+    let git = repo.path().join(".git");
+    let away = repo.path().join("away");
+    std::fs::rename(&git, &away).unwrap();
+    davit.builder.hold();
+    let body = from(&first, &second);
+    assert_eq!(github(&davit, &body, "1").signed(SECRET).send().await.0, 202);
+    davit
+        .wait_for_release("shop-2", "there", |release| {
+            release["status"]["source"]["revision"] == json!(second)
+        })
+        .await;
+    std::fs::rename(&away, &git).unwrap();
+    davit.builder.go_on();
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    let cause = &davit.releases("shop").await[1]["status"]["cause"];
+    assert_eq!(
+        (&cause["kind"], &cause["delivery"]),
+        (&json!("Push"), &json!("1"))
+    );
+
+    // The same push once more, and one that continues another commit: the repository decides.
+    repo.commit("Third", &[("more", "1")]);
+    let third = head(&repo);
+    for (id, body) in [("1", body), ("3", from(&"f".repeat(40), &third))] {
+        assert_eq!(github(&davit, &body, id).signed(SECRET).send().await.0, 202);
+        handled(&davit).await;
+    }
+    davit.wait_for_phase("shop-3", "Succeeded").await;
+    davit.wait_until_idle().await;
+    let app = davit.application("shop").await;
+    assert_eq!(app["status"]["source"]["revision"], json!(third));
+    assert_eq!(davit.releases("shop").await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

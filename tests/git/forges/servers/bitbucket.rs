@@ -14,11 +14,15 @@ pub const ACCESS_TOKEN: &str = "ATCTT3xgood4d0f";
 pub const EXPIRED: &str = "ATATT3xexpired4d0f";
 pub const WEAK: &str = "ATATT3xweak4d0f";
 pub const CLIENT: (&str, &str) = ("key4d0f", "secret4d0f");
+/// A consumer without the scope.
+pub const WEAK_CLIENT: (&str, &str) = ("weak-key4d0f", "weak-secret4d0f");
 
 pub struct Bitbucket {
     pub hooks: Hooks,
     /// How many tokens the consumer got.
     pub signed_in: AtomicUsize,
+    /// How many pairs a user who authorised the consumer got. The refresh token of the last one is valid.
+    pub pairs: AtomicUsize,
     reported: Reported,
 }
 
@@ -28,6 +32,7 @@ pub async fn start() -> Server<Bitbucket> {
         Bitbucket {
             hooks: Hooks::new(Dialect::Bitbucket),
             signed_in: AtomicUsize::new(0),
+            pairs: AtomicUsize::new(0),
             reported: Reported::default(),
         },
         Description::load("bitbucket", "", undescribed),
@@ -59,6 +64,11 @@ fn authorize(asked: &Asked) -> Result<(), Answer> {
             &json!({"required": ["read:repository:bitbucket"], "granted": ["read:user:bitbucket"]}),
         )),
         (_, Some(ACCESS_TOKEN)) => Ok(()),
+        (_, Some(WEAK | "consumer-weak4d0f")) => Err(error(
+            403,
+            "Your credentials lack one or more required privilege scopes.",
+            &json!({"required": ["repository"], "granted": ["account"]}),
+        )),
         (_, Some(token)) if token.starts_with("consumer-") => Ok(()),
         _ => Err(refused()),
     }
@@ -87,19 +97,53 @@ impl Service for Bitbucket {
     fn answer(&self, asked: &Asked) -> Answer {
         if asked.segments() == ["site", "oauth2", "access_token"] {
             let (id, secret) = asked.basic().unwrap_or_default();
+            if (id.as_str(), secret.as_str()) == WEAK_CLIENT {
+                return Answer::ok(
+                    json!({"access_token": "consumer-weak4d0f", "expires_in": 7200, "token_type": "bearer"}),
+                );
+            }
             if (id.as_str(), secret.as_str()) != CLIENT {
                 let body = json!({"error": "unauthorized_client", "error_description": "Invalid OAuth client credentials"});
                 return Answer::new(400, body);
             }
-            let number = self.signed_in.fetch_add(1, Ordering::SeqCst);
-            let token = format!("consumer-{number}-{}", "x".repeat(2600));
-            return Answer::ok(json!({"access_token": token, "expires_in": 7200, "token_type": "bearer"}));
+            assert_eq!(
+                asked.form("client_id"),
+                None,
+                "the consumer signs in with Basic only"
+            );
+            let number = self.pairs.load(Ordering::SeqCst);
+            let is_granted = match asked.form("grant_type") {
+                Some("authorization_code") => asked.form("code") == Some("c0de"),
+                Some("refresh_token") => asked.form("refresh_token") == Some(&format!("refresh-{number}")),
+                _ => return self.consumer(),
+            };
+            if !is_granted {
+                return Answer::new(
+                    400,
+                    json!({"error": "invalid_grant", "error_description": "Invalid code"}),
+                );
+            }
+            self.pairs.store(number + 1, Ordering::SeqCst);
+            let (access, refresh) = (
+                format!("consumer-user-{}", number + 1),
+                format!("refresh-{}", number + 1),
+            );
+            return Answer::ok(
+                json!({"access_token": access, "refresh_token": refresh, "expires_in": 7200,
+                "scope": "repository", "token_type": "bearer"}),
+            );
         }
         self.route(asked).unwrap_or_else(|refusal| refusal)
     }
 }
 
 impl Bitbucket {
+    fn consumer(&self) -> Answer {
+        let number = self.signed_in.fetch_add(1, Ordering::SeqCst);
+        let token = format!("consumer-{number}-{}", "x".repeat(2600));
+        Answer::ok(json!({"access_token": token, "expires_in": 7200, "token_type": "bearer"}))
+    }
+
     fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
         authorize(asked)?;
         Ok(match asked.segments().as_slice() {

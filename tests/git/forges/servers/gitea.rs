@@ -31,7 +31,7 @@ impl Service for Gitea {
 fn authorize(asked: &Asked) -> Result<(), Answer> {
     match asked
         .header("authorization")
-        .and_then(|value| value.strip_prefix("token "))
+        .and_then(|value| value.strip_prefix("token ").or(value.strip_prefix("Bearer ")))
     {
         Some(TOKEN) => Ok(()),
         Some(WEAK) => {

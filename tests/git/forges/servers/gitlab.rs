@@ -24,6 +24,8 @@ pub struct GitLab {
     pub issued: AtomicUsize,
     /// The present pair. The one before is invalid.
     pub pair: Mutex<(String, String)>,
+    /// The challenge and the redirection of the page on which a user has authorised the application, by the code `c0de`.
+    pub authorised: Mutex<Option<(String, String)>>,
 }
 
 impl Default for GitLab {
@@ -34,6 +36,7 @@ impl Default for GitLab {
             reported: Reported::default(),
             issued: AtomicUsize::new(0),
             pair: Mutex::default(),
+            authorised: Mutex::default(),
         }
     }
 }
@@ -62,6 +65,13 @@ fn authorize(asked: &Asked, access: &str) -> Result<(), Answer> {
         )),
         _ => Err(Answer::new(401, json!({"message": "401 Unauthorized"}))),
     }
+}
+
+/// The challenge for a verifier.
+fn challenge(verifier: &str) -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(verifier))
 }
 
 fn project(index: usize, path: &str) -> Value {
@@ -100,7 +110,20 @@ impl GitLab {
             );
         }
         let mut pair = self.pair.lock().unwrap();
-        if asked.form("grant_type") != Some("refresh_token") || asked.form("refresh_token") != Some(&pair.1) {
+        let is_granted = match asked.form("grant_type") {
+            Some("refresh_token") => asked.form("refresh_token") == Some(&pair.1),
+            Some("authorization_code") if asked.form("code") == Some("c0de") => {
+                let verifier = asked.form("code_verifier").unwrap_or_default();
+                let given = (
+                    challenge(verifier),
+                    asked.form("redirect_uri").unwrap_or_default().to_owned(),
+                );
+                // A code is valid once.
+                self.authorised.lock().unwrap().take() == Some(given)
+            }
+            _ => false,
+        };
+        if !is_granted {
             return Answer::new(
                 400,
                 json!({"error": "invalid_grant", "error_description": "The provided authorization grant is invalid"}),
@@ -115,7 +138,8 @@ impl GitLab {
 
     fn route(&self, asked: &Asked, path: &[&str]) -> Result<Answer, Answer> {
         authorize(asked, &self.pair.lock().unwrap().0)?;
-        let token = asked.header("private-token").unwrap_or(TOKEN);
+        let of_user = if asked.bearer() == Some(WEAK) { WEAK } else { TOKEN };
+        let token = asked.header("private-token").unwrap_or(of_user);
         Ok(match path {
             ["personal_access_tokens", "self"] => match token {
                 GRANULAR => insufficient(),

@@ -14,10 +14,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response};
 use serde_json::{Value, json};
 
+pub use crate::forge_contract::{COMMIT, MANY, branches, repositories};
 use crate::forges::openapi::Description;
-
-/// More than a page, and more than a forge gives at once.
-pub const MANY: usize = 230;
 
 /// One request, with its path in decoded segments.
 pub struct Asked {
@@ -132,11 +130,23 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
+/// A request as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    pub method: String,
+    /// The path and the query.
+    pub target: String,
+    /// Without those that a client sets by itself.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
 /// A running server; it ends with the test's runtime.
 pub struct Server<S> {
     pub url: String,
     pub service: Arc<S>,
     requests: Arc<Mutex<Vec<String>>>,
+    raw: Arc<Mutex<Vec<Raw>>>,
     violations: Arc<Mutex<Vec<String>>>,
 }
 
@@ -144,6 +154,11 @@ impl<S> Server<S> {
     /// `METHOD /path?query` of every request.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Every request as it was sent.
+    pub fn raw(&self) -> Vec<Raw> {
+        self.raw.lock().unwrap().clone()
     }
 
     /// Every request was legal by the forge's description.
@@ -160,18 +175,21 @@ pub async fn serve<S: Service>(service: S, description: Option<Description>) -> 
         url: url.clone(),
         service: Arc::new(service),
         requests: Arc::default(),
+        raw: Arc::default(),
         violations: Arc::default(),
     };
-    let (service, requests, violations) = (
+    let (service, requests, raw, violations) = (
         Arc::clone(&server.service),
         Arc::clone(&server.requests),
+        Arc::clone(&server.raw),
         Arc::clone(&server.violations),
     );
     let description = Arc::new(description);
     let router = Router::new().fallback(move |request: Request<Body>| {
-        let (service, requests, violations, description, base) = (
+        let (service, requests, raw, violations, description, base) = (
             Arc::clone(&service),
             Arc::clone(&requests),
+            Arc::clone(&raw),
             Arc::clone(&violations),
             Arc::clone(&description),
             url.clone(),
@@ -184,6 +202,17 @@ pub async fn serve<S: Service>(service: S, description: Option<Description>) -> 
                 .lock()
                 .unwrap()
                 .push(format!("{} {}", parts.method, parts.uri));
+            let sent = parts
+                .headers
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "host" | "content-length"))
+                .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
+            raw.lock().unwrap().push(Raw {
+                method: parts.method.to_string(),
+                target: parts.uri.to_string(),
+                headers: sent.collect(),
+                body: bytes.to_vec(),
+            });
             let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
             let segments = path.split('/').skip(1).map(|segment| {
                 let segment = segment.replace('+', "%2B");
@@ -246,15 +275,6 @@ async fn forwarded(asked: &Asked, url: &str, user: &str, password: &str, body: V
     response.body(Body::from(found.bytes().await.unwrap())).unwrap()
 }
 
-/// The paths of the repositories: `acme/shop` and many more.
-pub fn repositories() -> Vec<String> {
-    let more = (1..MANY).map(|number| format!("acme/repo-{number:03}"));
-    std::iter::once("acme/shop".to_owned()).chain(more).collect()
-}
-
-/// The commit of `acme/shop` that has checks.
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
 /// The statuses that were reported of [`COMMIT`], by their context: the state as the forge has it.
 #[derive(Default)]
 pub struct Reported(Mutex<Vec<(String, String)>>);
@@ -275,13 +295,6 @@ impl Reported {
             .map(|(name, state)| ((*name).to_owned(), (*state).to_owned()));
         others.chain(self.0.lock().unwrap().iter().cloned()).collect()
     }
-}
-
-/// The branches of `acme/shop`, with names that are hard to write.
-pub fn branches() -> Vec<String> {
-    let hard = ["main", "feature/a/b", "grün", "fix#7", "-dash"].map(str::to_owned);
-    let more = (hard.len()..MANY).map(|number| format!("branch-{number:03}"));
-    hard.iter().cloned().chain(more).collect()
 }
 
 /// The answer to an unknown path.

@@ -1,0 +1,273 @@
+//! A real Kubernetes with one node: the kubelet, scheduler and controllers of 1.36 over a containerd of its own. For
+//! `make test-peers`.
+//!
+//! Pods and the machine reach each other by address. There is no DNS and no kube-proxy, so names and addresses of Services do
+//! not route.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::docker::{BASE_IMAGE, base_image, docker, import_with};
+use super::kube_apiserver::KubeApiserver;
+use super::peers;
+use super::process::{Daemon, Port, User, command};
+use super::{is_root, run, try_run, wait_for};
+
+/// The image of the container that holds the network of a Pod.
+const PAUSE_IMAGE: &str = "localhost/pause:1";
+/// The name of the node; the API server reaches its kubelet by it.
+const NODE: &str = "localhost";
+/// Settings of the kernel that the kubelet changes.
+const KERNEL: [&str; 4] = [
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/sys/vm/panic_on_oom",
+    "/proc/sys/kernel/panic",
+    "/proc/sys/kernel/panic_on_oops",
+];
+
+/// A running cluster; dropping it removes its Pods and everything that they left on the machine.
+pub struct Cluster {
+    /// Its API server.
+    pub server: KubeApiserver,
+    kubelet: Option<Daemon>,
+    scheduler: Option<Daemon>,
+    containerd: Option<Daemon>,
+    bridge: String,
+    kernel: Vec<(&'static str, String)>,
+    /// One kubelet at a time: each removes the control groups of Pods that it does not know.
+    _lock: File,
+    ports: [Port; 3],
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts a cluster, whose node has the base image.
+    pub fn start() -> Self {
+        Self::with(KubeApiserver::start)
+    }
+
+    /// Starts one that records every request, for [`KubeApiserver::requests_of`].
+    pub fn start_audited() -> Self {
+        Self::with(KubeApiserver::start_audited)
+    }
+
+    fn with(start: fn() -> KubeApiserver) -> Self {
+        assert!(is_root(), "a kubelet runs as root only");
+        let lock = File::create(std::env::temp_dir().join("davit-test-cluster.lock")).unwrap();
+        lock.lock().unwrap();
+        let mut server = start();
+        server.start_all_controllers();
+        let dir = tempfile::tempdir().unwrap();
+        let ports = [Port::take(), Port::take(), Port::take()];
+        let number: u16 = ports[0].number();
+        let kernel = KERNEL
+            .map(|file| (file, std::fs::read_to_string(file).unwrap()))
+            .to_vec();
+        let mut cluster = Self {
+            server,
+            kubelet: None,
+            scheduler: None,
+            containerd: None,
+            bridge: format!("davit{number}"),
+            kernel,
+            _lock: lock,
+            ports,
+            dir,
+        };
+        cluster.start_scheduler();
+        cluster.start_containerd(number);
+        cluster.start_kubelet();
+        cluster
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn start_scheduler(&mut self) {
+        let port = self.ports[2].number();
+        let certs = self.path("scheduler");
+        let mut serve = command(peers::file("kube-scheduler-1.36.3/kube-scheduler"), User::Own);
+        serve
+            .arg("--kubeconfig")
+            .arg(&self.server.kubeconfig)
+            .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
+            .arg(format!("--secure-port={port}"))
+            .arg(format!("--cert-dir={}", certs.display()));
+        self.scheduler = Some(Daemon::start(
+            "kube-scheduler",
+            serve,
+            &self.path("scheduler.log"),
+        ));
+    }
+
+    fn start_containerd(&mut self, number: u16) {
+        let root = self.dir.path().display().to_string();
+        std::fs::create_dir_all(self.path("cni")).unwrap();
+        // Each cluster has a network of its own: tests of several programs run at the same time.
+        let subnet = format!("10.{}.{}.0/24", 100 + number / 256 % 100, number % 256);
+        let network = serde_json::json!({"cniVersion": "0.4.0", "name": self.bridge, "plugins": [{
+            "type": "bridge", "bridge": self.bridge, "isGateway": true, "ipMasq": false, "hairpinMode": true,
+            "ipam": {"type": "host-local", "dataDir": format!("{root}/ipam"), "ranges": [[{"subnet": subnet}]],
+                "routes": [{"dst": "0.0.0.0/0"}]}}]});
+        std::fs::write(self.path("cni/10-bridge.conflist"), network.to_string()).unwrap();
+        let config = format!(
+            "version = 2\nroot = \"{root}/containerd\"\nstate = \"{root}/state\"\n\
+             [grpc]\naddress = \"{root}/containerd.sock\"\n\
+             [ttrpc]\naddress = \"{root}/containerd.sock.ttrpc\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"{PAUSE_IMAGE}\"\nrestrict_oom_score_adj = true\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/usr/lib/cni\"\nconf_dir = \"{root}/cni\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\nSystemdCgroup = false\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"{root}/certs.d\"\n"
+        );
+        std::fs::write(self.path("containerd.toml"), config).unwrap();
+        let mut serve = command("containerd", User::Own);
+        serve.arg("--config").arg(self.path("containerd.toml"));
+        let mut daemon = Daemon::start("containerd", serve, &self.path("containerd.log"));
+        daemon.wait_ready(Duration::from_secs(30), || try_run(self.ctr().arg("version")).0);
+        self.containerd = Some(daemon);
+        base_image();
+        import_with(PAUSE_IMAGE, &[r#"CMD ["/bin/sleep","2000000000"]"#]);
+        self.load(PAUSE_IMAGE);
+        self.load(BASE_IMAGE);
+    }
+
+    fn start_kubelet(&mut self) {
+        let root = self.dir.path().display().to_string();
+        let [port, health] = [0, 1].map(|index: usize| self.ports[index].number());
+        let config = format!(
+            "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfailCgroupV1: false\n\
+             cgroupDriver: cgroupfs\ncontainerRuntimeEndpoint: unix://{root}/containerd.sock\naddress: 127.0.0.1\n\
+             port: {port}\nhealthzPort: {health}\nreadOnlyPort: 0\nfailSwapOn: false\n\
+             authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}\n\
+             authorization: {{mode: AlwaysAllow}}\nevictionHard: {{memory.available: 100Mi}}\n\
+             imageGCHighThresholdPercent: 100\nresolvConf: /etc/resolv.conf\nvolumePluginDir: {root}/plugins\n\
+             podLogsDir: {root}/logs\ncrashLoopBackOff: {{maxContainerRestartPeriod: 2s}}\n"
+        );
+        std::fs::write(self.path("kubelet.yaml"), config).unwrap();
+        let mut serve = command(peers::file("kubelet-1.36.3/kubelet"), User::Own);
+        serve
+            .arg("--config")
+            .arg(self.path("kubelet.yaml"))
+            .arg("--kubeconfig")
+            .arg(&self.server.kubeconfig)
+            .arg(format!("--hostname-override={NODE}"))
+            .arg(format!("--root-dir={root}/kubelet"))
+            .arg(format!("--cert-dir={root}/kubelet-pki"));
+        let mut daemon = Daemon::start("kubelet", serve, &self.path("kubelet.log"));
+        daemon.wait_ready(Duration::from_mins(2), || {
+            let (_, text, _) = try_run(
+                self.server
+                    .kubectl()
+                    .args(["get", "node", NODE, "--output", "json"]),
+            );
+            let node: Value = serde_json::from_str(&text).unwrap_or_default();
+            let conditions = node["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let ready = |it: &Value| it["type"] == "Ready" && it["status"] == "True";
+            conditions.iter().any(ready) && node["spec"]["taints"].is_null()
+        });
+        self.kubelet = Some(daemon);
+    }
+
+    fn ctr(&self) -> Command {
+        let mut command = Command::new("ctr");
+        command
+            .arg("--address")
+            .arg(self.path("containerd.sock"))
+            .args(["--namespace", "k8s.io"]);
+        command
+    }
+
+    /// Gives the node an image of the machine's engine.
+    pub fn load(&self, image: &str) {
+        let tar = self.path("image.tar");
+        run(docker().args(["save", "--output"]).arg(&tar).arg(image));
+        run(self.ctr().args(["images", "import"]).arg(&tar));
+        std::fs::remove_file(&tar).unwrap();
+    }
+
+    /// Lets the node pull from a registry over plain HTTP.
+    pub fn allow_plain_http(&self, host: &str) {
+        let dir = self.path("certs.d").join(host);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("hosts.toml"), format!("server = \"http://{host}\"\n")).unwrap();
+    }
+
+    /// Adds a directory of the node as a volume that one claim of any namespace can have.
+    pub fn add_volume(&self, name: &str) {
+        let dir = self.path("volumes").join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let volume = serde_json::json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": dir},
+            "persistentVolumeReclaimPolicy": "Retain"}});
+        let file = self.path("volume.json");
+        std::fs::write(&file, volume.to_string()).unwrap();
+        run(self.server.kubectl().args(["apply", "--filename"]).arg(&file));
+    }
+
+    /// `kubectl` as the administrator.
+    pub fn kubectl(&self) -> Command {
+        self.server.kubectl()
+    }
+
+    /// What the kubelet has said so far.
+    pub fn log(&self) -> String {
+        self.kubelet.as_ref().map(Daemon::log).unwrap_or_default()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let all = "deployments,replicasets,jobs,pods";
+        try_run(self.server.kubectl().args([
+            "delete",
+            all,
+            "--all-namespaces",
+            "--all",
+            "--force",
+            "--grace-period=0",
+            "--timeout=30s",
+        ]));
+        self.kubelet = None;
+        if self.containerd.is_some() {
+            let tasks = || {
+                let (_, tasks, _) = try_run(self.ctr().args(["tasks", "list", "--quiet"]));
+                tasks.lines().map(str::to_owned).collect::<Vec<_>>()
+            };
+            for task in tasks() {
+                try_run(self.ctr().args(["tasks", "delete", "--force", &task]));
+            }
+            let (_, containers, _) = try_run(self.ctr().args(["containers", "list", "--quiet"]));
+            for container in containers.lines() {
+                try_run(self.ctr().args(["containers", "delete", container]));
+            }
+        }
+        self.scheduler = None;
+        self.containerd = None;
+        unmount_below(self.dir.path());
+        try_run(Command::new("ip").args(["link", "delete", &self.bridge]));
+        for (file, value) in &self.kernel {
+            let _ = std::fs::write(file, value);
+        }
+    }
+}
+
+fn unmount_below(dir: &Path) {
+    super::engine::unmount_below(dir);
+    wait_for("the mounts to go", Duration::from_secs(10), || {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let left = mounts
+            .lines()
+            .any(|line| line.contains(&dir.display().to_string()));
+        (!left).then_some(())
+    });
+}

@@ -1,0 +1,3 @@
+-- Davit leaves the Application as it is until it is resumed.
+obj.spec.suspend = true
+return obj

@@ -1,0 +1,13 @@
+FROM ghcr.io/railwayapp/nixpacks:ubuntu-1745885067 AS image
+ENTRYPOINT ["/bin/bash", "-l", "-c"]
+WORKDIR /app/
+RUN ["/bin/sh","-c","set -e; mkdir -p \"$(dirname \"$1\")\"; printf %s \"$2\" | base64 -d > \"$1\"; chmod \"$3\" \"$1\"","sh","/app/.nixpacks/nixpkgs-5148520bfab61f99fd25fb9ff7bfbb50dad3c9db.nix","eyB9OgpsZXQKICBwa2dzID0gaW1wb3J0IChmZXRjaFRhcmJhbGwgImh0dHBzOi8vZ2l0aHViLmNvbS9OaXhPUy9uaXhwa2dzL2FyY2hpdmUvNTE0ODUyMGJmYWI2MWY5OWZkMjVmYjlmZjdiZmJiNTBkYWQzYzlkYi50YXIuZ3oiKSB7IG92ZXJsYXlzID0gWyAgXTsgfTsKaW4gd2l0aCBwa2dzOwpsZXQKICBsaWJyYXJpZXMgPSBsaWIubWFrZUxpYnJhcnlQYXRoIFsgIF07CiAgcHJvZmlsZSA9IHdyaXRlVGV4dCAibGlicmFyaWVzIiAnJwogICAgICBleHBvcnQgTERfTElCUkFSWV9QQVRIPSIke2xpYnJhcmllc306JExEX0xJQlJBUllfUEFUSCIKICAgICcnOwppbiBidWlsZEVudiB7CiAgbmFtZSA9ICI1MTQ4NTIwYmZhYjYxZjk5ZmQyNWZiOWZmN2JmYmI1MGRhZDNjOWRiLWVudiI7CiAgcGF0aHMgPSBbCiAgICAocnVuQ29tbWFuZCAiNTE0ODUyMGJmYWI2MWY5OWZkMjVmYjlmZjdiZmJiNTBkYWQzYzlkYi1lbnYiIHsgfSAnJwogICAgICBta2RpciAtcCAkb3V0L2V0Yy9wcm9maWxlLmQKICAgICAgY3AgJHtwcm9maWxlfSAkb3V0L2V0Yy9wcm9maWxlLmQvNTE0ODUyMGJmYWI2MWY5OWZkMjVmYjlmZjdiZmJiNTBkYWQzYzlkYi1lbnYuc2gKICAgICcnKQogICAgc3RhY2sKICBdOwp9Cg==","644"]
+RUN ["/bin/bash","-ol","pipefail","-c","nix-env -if /app/.nixpacks/nixpkgs-5148520bfab61f99fd25fb9ff7bfbb50dad3c9db.nix && nix-collect-garbage -d"]
+RUN ["/bin/bash","-ol","pipefail","-c","sudo apt-get update && sudo apt-get install -y --no-install-recommends libgmp-dev gcc binutils make zlib1g-dev"]
+ENV NIXPACKS_METADATA="haskell"
+COPY [".","/app/"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-root-.stack,target=/root/.stack,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; stack setup"]
+COPY [".","/app/"]
+RUN --mount=type=secret,id=TOKEN --mount=type=cache,id=key-app-.stack-work,target=/app/.stack-work,sharing=shared --mount=type=cache,id=key-root-.stack,target=/root/.stack,sharing=shared ["/bin/bash","-ol","pipefail","-c",": hash; if [ -f /run/secrets/TOKEN ]; then TOKEN=$(cat /run/secrets/TOKEN; printf x); TOKEN=${TOKEN%x}; export TOKEN; fi; stack install"]
+COPY [".","/app/"]
+CMD ["/root/.local/bin/shop"]

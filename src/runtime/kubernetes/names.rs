@@ -1,0 +1,117 @@
+//! Names, labels and the owner of the objects of an Application. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::model::{AppId, hex};
+use crate::runtime::Identity;
+
+/// The field manager of every object.
+pub const MANAGER: &str = "davit";
+/// The label of every object, by which watches select.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The label with the Application's name; Services select Pods by it.
+pub const APPLICATION: &str = "davit.dev/application";
+/// The label with the UID of the Application.
+pub const UID: &str = "davit.dev/uid";
+/// The label with the [`Identity::hash`] of Pods and of what they use.
+pub const CONFIG: &str = "davit.dev/config";
+/// The annotation of Pods with the Release that they were created for.
+pub const RELEASE: &str = "davit.dev/release";
+/// The container of the Application in its Pods, beside those that admission webhooks may add.
+pub const CONTAINER: &str = "app";
+
+/// Selects everything of this runtime.
+pub fn all() -> String {
+    format!("{MANAGED_BY}={MANAGER}")
+}
+
+/// Selects the objects of an Application.
+pub fn of_app(app: &AppId) -> String {
+    format!("{MANAGED_BY}={MANAGER},{APPLICATION}={}", app.name)
+}
+
+/// Labels of every object of an Application.
+pub fn labels(identity: &Identity) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        (MANAGED_BY, MANAGER.to_owned()),
+        ("app.kubernetes.io/name", identity.app.name.clone()),
+        (APPLICATION, identity.app.name.clone()),
+        (UID, identity.uid.clone()),
+    ])
+}
+
+/// Labels of what belongs to one configuration.
+pub fn config_labels(identity: &Identity) -> BTreeMap<&'static str, String> {
+    let mut labels = labels(identity);
+    labels.insert(CONFIG, identity.hash.clone());
+    labels
+}
+
+/// The metadata of an object that the garbage collector removes with the Application.
+pub fn owned(identity: &Identity, name: &str, labels: &BTreeMap<&'static str, String>) -> Value {
+    json!({
+        "name": name,
+        "namespace": identity.app.namespace,
+        "labels": labels,
+        "ownerReferences": [{
+            "apiVersion": "davit.dev/v1alpha1",
+            "kind": "Application",
+            "name": identity.app.name,
+            "uid": identity.uid,
+            "controller": true,
+        }],
+    })
+}
+
+/// The Secret with the environment and files of one configuration.
+pub fn config_secret(app: &AppId, hash: &str) -> String {
+    let hash = hash.get(..12).unwrap_or(hash);
+    format!("{}-{hash}", app.name)
+}
+
+/// The Secret with the credential that nodes pull the image with.
+pub fn pull_secret(app: &AppId) -> String {
+    format!("{}-davit-pull", app.name)
+}
+
+/// The PersistentVolumeClaim of a volume. Names of Applications have no dot, so two of them never share one.
+pub fn claim(app: &AppId, volume: &str) -> String {
+    format!("{}.{volume}", app.name)
+}
+
+/// The Job of a Release: another Release of the same configuration runs it again.
+pub fn job(identity: &Identity) -> String {
+    let digest = Sha256::new()
+        .chain_update(identity.hash.as_bytes())
+        .chain_update([0])
+        .chain_update(identity.release.as_bytes())
+        .finalize();
+    let mut digest = hex(&digest);
+    digest.truncate(10);
+    format!("{}-{digest}", identity.app.name)
+}
+
+/// A label, or nothing.
+pub fn label<'m>(meta: &'m ObjectMeta, key: &str) -> &'m str {
+    let labels = meta.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(key))
+        .map(String::as_str)
+        .unwrap_or_default()
+}
+
+/// The Application that an object belongs to.
+pub fn app_of(meta: &ObjectMeta) -> Option<AppId> {
+    let name = label(meta, APPLICATION);
+    let namespace = meta.namespace.as_deref()?;
+    (!name.is_empty()).then(|| AppId::new(namespace, name))
+}
+
+/// Whether an object was made by this runtime for this Application.
+pub fn is_ours(meta: &ObjectMeta, app: &AppId) -> bool {
+    label(meta, MANAGED_BY) == MANAGER && label(meta, APPLICATION) == app.name
+}
