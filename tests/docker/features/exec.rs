@@ -164,7 +164,7 @@ fn exec_on_a_terminal_has_its_size() {
     wait_until_said("# ");
     // The text is put together there, so that what the terminal echoes is not taken for the answer.
     input
-        .write_all(b"stty size; tty >/dev/null && echo is-a\"\"-terminal; exit 5\n")
+        .write_all(b"stty size; test -t 0 && echo is-a\"\"-terminal; exit 5\n")
         .unwrap();
     wait_until_said("31 101");
     wait_until_said("is-a-terminal");
