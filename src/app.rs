@@ -2,10 +2,11 @@
 
 pub mod leader;
 mod monitoring;
+mod outbound;
+mod routing;
 mod usage_series;
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
+use self::outbound::{forges, proxy_environment};
+pub use self::routing::{Routing, routing};
 use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder, Place};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
@@ -37,13 +40,11 @@ use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
 use crate::controller::tools::Tools;
 use crate::controller::watch::{self, Stores};
-use crate::forge::{Forges, HttpOptions, HttpsProxy};
 use crate::http;
 use crate::http::health::Check;
 use crate::image::RegistryOptions;
 use crate::plan::desired::Install;
 use crate::plan::endpoint::Endpoint;
-use crate::redact::Secret;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
@@ -258,17 +259,25 @@ async fn work(
                 .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
         );
     }
-    let runtime: Arc<dyn Runtime> = match config.runtime {
+    let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
         RuntimeKind::Docker => {
             let options = DockerOptions {
                 instance: config.instance.clone(),
                 installation: installation.clone(),
                 ..DockerOptions::default()
             };
-            Arc::new(DockerRuntime::new(docker.clone(), options))
+            let runtime = Arc::new(DockerRuntime::new(docker.clone(), options));
+            let routing = routing(config, Some(Arc::clone(&runtime)))?;
+            (runtime, routing)
         }
-        RuntimeKind::Swarm => Arc::new(SwarmRuntime::new(docker.clone(), &config.instance, &installation)),
-        RuntimeKind::Kubernetes => Arc::new(KubernetesRuntime::new(client.clone())),
+        RuntimeKind::Swarm => {
+            let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
+            (Arc::new(runtime), routing(config, None)?)
+        }
+        RuntimeKind::Kubernetes => (
+            Arc::new(KubernetesRuntime::new(client.clone())),
+            routing(config, None)?,
+        ),
     };
     let work_dir = config.data_dir.join("work");
     // Files of jobs that ended with the previous process are useless.
@@ -315,7 +324,17 @@ async fn work(
         uploads: Uploads::new(config.data_dir.join("uploads"), Limits::default()),
         work_dir,
     };
-    controller_loop(config, &installation, client, stop, monitoring, runtime, tools).await;
+    controller_loop(
+        config,
+        &installation,
+        client,
+        stop,
+        monitoring,
+        runtime,
+        tools,
+        routing,
+    )
+    .await;
     Ok(())
 }
 
@@ -373,29 +392,9 @@ async fn installation(client: &Client) -> String {
     }
 }
 
-/// The variables that lead Git through the proxy.
-fn proxy_environment(config: &Config) -> Vec<(OsString, OsString)> {
-    let Some(url) = config.https_proxy.as_ref().and_then(Secret::expose_str) else {
-        return Vec::new();
-    };
-    [("HTTPS_PROXY", url), ("NO_PROXY", config.no_proxy.as_str())]
-        .map(|(name, value)| (name.into(), value.into()))
-        .to_vec()
-}
-
-/// The connections of GitProviders: none yet.
-fn forges(config: &Config) -> Forges {
-    let mut options = HttpOptions::default();
-    options.allow_loopback_http = config.allow_local_sources;
-    options.proxy = config.https_proxy.as_ref().map(|url| HttpsProxy {
-        url: url.clone(),
-        except: config.no_proxy.clone(),
-    });
-    Forges::new(options)
-}
-
 /// Runs the controller with the given dependencies, so that tests can pass fakes. `installation` distinguishes it from
 /// another Davit with the same `--instance`; it may be empty.
+#[expect(clippy::too_many_arguments, reason = "each is a part that tests replace")]
 pub async fn controller_loop(
     config: &Config,
     installation: &str,
@@ -404,10 +403,12 @@ pub async fn controller_loop(
     monitoring: Monitoring,
     runtime: Arc<dyn Runtime>,
     tools: Tools,
+    routing: Option<Routing>,
 ) {
     let mut stores = Stores::new();
     let metrics = monitoring.metrics.clone();
     let (wake, woken) = mpsc::unbounded_channel();
+    let routes = routing.map(|routing| routing.start(&wake, &stores.applications, &stores.listed[0], &stop));
     let ctx = Arc::new(Context {
         install: Install {
             key: config.key.clone(),
@@ -444,6 +445,7 @@ pub async fn controller_loop(
             default: config.registry.clone(),
             config: config.registry_config.clone(),
         },
+        routes,
     });
     monitoring.observe(&stores, &ctx.jobs);
     monitoring.subresources.start(Arc::clone(&ctx));

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::args;
+use crate::cli::proxy_args::Proxy;
 use crate::redact::Secret;
 
 pub use client::{https_proxy, kubeconfig_files, wants_color};
@@ -21,7 +22,7 @@ const DEFAULT_INSTANCE: &str = "davit";
 const DIRECTORIES: [&str; 4] = ["cache", "work", "logs", "uploads"];
 
 /// What else there may be in a data directory that is Davit's alone; `lost+found` where it is a disk of its own.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "apiserver",
     "digest.key",
     "instance",
@@ -29,6 +30,7 @@ const OWN: [&str; 8] = [
     "lock",
     "lost+found",
     "orphans",
+    "proxy",
     "pulls",
 ];
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub registry_config: Option<PathBuf>,
     /// The registries where images are deleted over plain HTTP.
     pub insecure_registries: Vec<String>,
+    /// The reverse proxy.
+    pub proxy: Proxy,
     /// The railpack program; `None` to look it up.
     pub railpack: Option<PathBuf>,
     /// The nixpacks program; `None` to look it up.
@@ -154,6 +158,7 @@ impl Config {
             registry,
             registry_config,
             insecure_registry,
+            proxy,
             railpack,
             nixpacks,
             allow_local_sources,
@@ -218,6 +223,7 @@ impl Config {
             registry,
             registry_config,
             insecure_registries: insecure_registry,
+            proxy,
             railpack,
             nixpacks,
             metrics_per_application,

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod process;
+pub mod proxy;
 pub mod redact;
 pub mod runtime;
 pub mod source;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::image::Image;
+use super::route::Route;
 use super::run::{
     EnvFrom, EnvVar, HealthCheck, Hooks, Port, Resources, RestartPolicy, Rollout, VolumeMount,
     distinct_mount_paths, distinct_port_names,
@@ -54,7 +55,6 @@ use super::values::{Duration, Later, is_false};
         .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.drop)")
         .message("trigger does nothing with source.drop, which changes only by another upload: leave trigger out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
-    validation = Rule::new("!has(self.routes)").message("routes is not in this version of Davit yet: use ports with hostPort").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
         .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
@@ -124,10 +124,11 @@ pub struct ApplicationSpec {
     /// Commands that run at certain moments of a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
-    /// Not in this version yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Public addresses, which need `--traefik` or `--traefik-config`. A change is no new release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
-    pub routes: Option<Vec<Later>>,
+    #[garde(dive(&self.ports))]
+    pub routes: Vec<Route>,
     /// How a release takes the place of the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -208,7 +209,7 @@ pub struct ApplicationStatus {
     /// idle, running, done or error: a pure function of the conditions.
     #[serde(default)]
     pub phase: Phase,
-    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, WebhookReady, AutoDeployHeld.
+    /// Ready, Reconciling, Stalled, SourceReady, Built, Deployed, Healthy, RoutesReady, WebhookReady, AutoDeployHeld.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -22,6 +22,8 @@ pub enum ConditionType {
     Deployed,
     /// Every replica of what runs is healthy.
     Healthy,
+    /// Requests for every route reach the Application; present only if it has routes.
+    RoutesReady,
     /// A rollback holds automatic deployments; present only when true.
     AutoDeployHeld,
     /// A Release has ended well (True) or badly (False).
@@ -224,6 +226,19 @@ reasons! {
     HookFailed = "A hook could not be registered or repaired at the forge.",
     HookNotRemoved = "A hook that Davit registered could not be removed from the forge.",
     HooksRemain = "The GitProvider was deleted, and webhooks that could not be removed remain at the forge.",
+
+    // Routes.
+    RoutesReady = "The reverse proxy has loaded every route, and healthy replicas serve them.",
+    RoutePending = "The reverse proxy has not loaded the present routes yet.",
+    RouteConflict = "An older Application has the host, or the host and path, of a route.",
+    RouteNotAllowed = "The namespace may not have the host of a route.",
+    RouteInvalid = "A route refers to something that is missing or cannot be used.",
+    RouteRefused = "The reverse proxy refused a route.",
+    RouteHasNoReplica = "No healthy replica serves a route.",
+    RouteUnobserved = "The routes are written, and nothing tells whether the reverse proxy has loaded them.",
+    ProxyMissing = "This Davit has no reverse proxy, so routes have no effect.",
+    ProxyUnreachable = "The reverse proxy does not answer, or its configuration cannot be written.",
+    CertificatePending = "The reverse proxy has no certificate for the host of a route yet.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

@@ -89,6 +89,27 @@ const FORMS: &[(&str, &str)] = &[
         "must be an e-mail address such as jane@example.com",
     ),
     (
+        r"^(\*\.)?[^\x00-,/:-@\[-`{-\x7f]+$",
+        "must be a host name without scheme, port and path, such as shop.example.com, or *.example.com",
+    ),
+    (
+        r"^/[A-Za-z0-9._~!$&()*+,;=:@/-]*$",
+        "must be a path without % and quotes, such as /shop",
+    ),
+    (
+        r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$",
+        "must be the name of a certificate resolver, such as letsencrypt",
+    ),
+    (
+        r"^[A-Za-z0-9][A-Za-z0-9._-]*(@[a-z]+)?$",
+        "must be the name of a middleware with its provider, such as compress@file",
+    ),
+    (
+        r"^[ -~]+$",
+        "must be a regular expression of printable ASCII characters",
+    ),
+    (r"^[!-~]+$", "must be a URL of ASCII characters without spaces"),
+    (
         r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
         "must be lower-case letters, digits and -, beginning and ending with a letter or digit",
     ),

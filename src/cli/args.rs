@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::client::ClientCommand;
+use super::proxy_args::Proxy;
 use crate::app::leader::LeaseName;
 use crate::subresources::aggregation::ServiceName;
 
@@ -168,6 +169,9 @@ pub struct Controller {
         value_delimiter = ','
     )]
     pub insecure_registry: Vec<String>,
+    /// The reverse proxy.
+    #[command(flatten)]
+    pub proxy: Proxy,
     /// The railpack program, for Applications that are built with it. Default: railpack in the usual directories for programs.
     #[arg(long, env = "DAVIT_RAILPACK", value_name = "FILE")]
     pub railpack: Option<PathBuf>,

@@ -5,6 +5,7 @@ mod backup;
 mod client;
 mod crds;
 mod failure;
+pub mod proxy_args;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

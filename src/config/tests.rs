@@ -22,6 +22,7 @@ fn args(dir: &Path) -> args::Controller {
         registry: None,
         registry_config: None,
         insecure_registry: Vec::new(),
+        proxy: Proxy::default(),
         railpack: None,
         nixpacks: None,
         allow_local_sources: false,

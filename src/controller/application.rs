@@ -12,8 +12,10 @@ use crate::model::{AppId, CommitId};
 use crate::plan::application_status::{self, status};
 use crate::plan::commit_status;
 use crate::plan::endpoint;
+use crate::plan::routes::{self, ProxyView};
 use crate::plan::state::ReleaseView;
 use crate::plan::{Decision, Inputs, Plan, PlanInput, Records, pin, plan, requeue, rollback};
+use crate::runtime::Running;
 
 use super::context::Context;
 use super::dereference::Reader;
@@ -21,6 +23,7 @@ use super::execute::{Executor, about_release};
 use super::problem::Error;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
+use super::routes::values;
 use super::uploads;
 use super::{finalizer, observe};
 
@@ -34,6 +37,9 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     tracing::debug!(app = %id, "reconcile");
     let found = observe::application(&ctx.client, &id).await?; // client
     let Some(app) = found.filter(|app| !finalizer::is_released(app)) else {
+        if let Some(routes) = &ctx.routes {
+            routes.remove(&id);
+        }
         return Ok(Requeue::await_change());
     };
     finalizer::ensure(&ctx.client, &app).await?; // client
@@ -56,6 +62,8 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
     commit_status_ended(&ctx, &id, &input, &mut records).await; // client
     let mut new = status(&input, &records, &running, now); // pure
+    let proxy = routes(&ctx, &id, &app, &records, &running, &reader).await; // client
+    routes::report(&app, &proxy, &running, &mut new, now); // pure
     let secret = webhook_secret(&app, &reader).await; // client
     endpoint::report(&app, &ctx.install.webhooks, secret, &mut new, now); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
@@ -112,6 +120,45 @@ async fn commit_status_ended(ctx: &Context, id: &AppId, input: &PlanInput<'_>, r
     ctx.report
         .event(&about, Some(&release), true, reason, &message)
         .await;
+}
+
+/// Takes the routes and the healthy replicas over into the configuration of the reverse proxy, and returns what is known of
+/// the routes there. While something cannot be read, the routes stay as they are.
+async fn routes(
+    ctx: &Context,
+    id: &AppId,
+    app: &Application,
+    records: &Records,
+    running: &Result<Running, Problem>,
+    reader: &Reader,
+) -> ProxyView {
+    let Some(proxy) = &ctx.routes else {
+        return ProxyView::Missing;
+    };
+    if app.spec.routes.is_empty() || app.metadata.deletion_timestamp.is_some() {
+        proxy.remove(id);
+        return ProxyView::Missing;
+    }
+    if let Ok(running) = running {
+        let values = proxy.values(&app.spec.routes, reader, &ctx.install.key).await;
+        let allowed = values::allowed_hosts(&ctx.client, &id.namespace).await;
+        match values.and_then(|values| Ok((values, allowed?))) {
+            Ok((values, allowed)) => {
+                proxy.update(routes::app_routes(
+                    app,
+                    id,
+                    &records.statuses,
+                    running,
+                    values,
+                    allowed,
+                ));
+            }
+            Err(problem) => {
+                tracing::warn!(app = %id, problem = problem.message, "the routes stay as they are");
+            }
+        }
+    }
+    proxy.view(id, app.spec.routes.len())
 }
 
 /// Checks the Secret of the Application's own webhook, if it has one.

@@ -20,6 +20,7 @@ use super::pull_journal::Pulls;
 use super::registries::Registries;
 use super::report::Report;
 use super::resolve::Resolver;
+use super::routes::Routes;
 use super::tools::Tools;
 
 /// What every reconcile needs.
@@ -58,4 +59,6 @@ pub struct Context {
     pub hooks: Hooks,
     /// The registries of built images.
     pub registries: Registries,
+    /// The routes, if this Davit has a reverse proxy.
+    pub routes: Option<Arc<Routes>>,
 }

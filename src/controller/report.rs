@@ -154,6 +154,7 @@ impl Report {
         for kind in [
             ConditionType::Ready,
             ConditionType::Healthy,
+            ConditionType::RoutesReady,
             ConditionType::WebhookReady,
         ] {
             let Some(now) = condition::find(new, kind) else {
@@ -168,6 +169,9 @@ impl Report {
             };
             if kind == ConditionType::WebhookReady && before.is_none() && now.status == "True" {
                 continue; // The webhook works from the beginning.
+            }
+            if kind == ConditionType::RoutesReady && now.status == "Unknown" {
+                continue; // It becomes known in a moment.
             }
             let calm = is_expected(reason, new);
             let under_way = condition::find(new, ConditionType::Reconciling)
@@ -199,6 +203,7 @@ fn is_expected(reason: Reason, new: &[Condition]) -> bool {
         | Reason::NoSource
         | Reason::Deleting
         | Reason::Pending
+        | Reason::RouteHasNoReplica
         | Reason::Cancelled
         | Reason::Resolving
         | Reason::ApplicationNotFound => true,

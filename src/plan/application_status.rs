@@ -25,7 +25,8 @@ use super::rollback::hold;
 use super::state::request;
 use super::{release_status, restart, retry};
 use summary::{StatusInput, Summary, source_is_ready};
-use write::{order, phase, write};
+pub(super) use write::order;
+use write::{phase, write};
 
 /// Returns the status after the actions; `running` is observed again if containers were deployed.
 pub fn status(

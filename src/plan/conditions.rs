@@ -211,7 +211,9 @@ mod tests {
             healthy_since: None,
             serving: true,
             draining: false,
+            leaving: false,
             restarts: 0,
+            address: None,
             endpoints: places
                 .iter()
                 .map(|(port, ip, protocol)| Port {

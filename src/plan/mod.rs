@@ -35,6 +35,7 @@ mod restart;
 pub mod retry;
 mod reuse_job;
 pub mod rollback;
+pub mod routes;
 pub mod source_kind;
 pub mod state;
 mod step;

@@ -63,7 +63,7 @@ impl Capabilities {
         host_ip: false,
         network_probes: true,
         run_to_completion: true,
-        hooks: false,
+        hooks: true,
         storage: true,
         min_memory: 6 << 20,
     };

@@ -1,6 +1,6 @@
 //! What should run of one Application, without the terms of any engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Port;
@@ -182,6 +182,31 @@ pub struct History {
     pub completed: Vec<String>,
     /// Hash of failed containers that are kept for inspection.
     pub preserved: Option<String>,
+    /// The containers that a reverse proxy may still send requests to. They are not stopped in favour of others.
+    pub routed: Routed,
+}
+
+/// The containers that a reverse proxy may send requests to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Routed {
+    /// None: the Application has no routes.
+    #[default]
+    None,
+    /// Those with these IP addresses.
+    Addresses(BTreeSet<String>),
+    /// Not known: any of them.
+    Any,
+}
+
+impl Routed {
+    /// Reports whether a container with this address may get requests.
+    pub fn may_reach(&self, address: Option<&str>) -> bool {
+        match self {
+            Self::None => false,
+            Self::Addresses(addresses) => address.is_some_and(|address| addresses.contains(address)),
+            Self::Any => true,
+        }
+    }
 }
 
 /// How a runtime finds out that a container works.

@@ -389,6 +389,10 @@ impl Runtime for FakeRuntime {
                         over: matches!(one.seen.phase, Phase::Exited(_))
                             && deployment.history.completed.contains(&one.seen.id),
                         index,
+                        routed: deployment
+                            .history
+                            .routed
+                            .may_reach(state::address(&one.seen.id).as_deref()),
                         ..one.seen.clone()
                     }
                 })
@@ -396,6 +400,11 @@ impl Runtime for FakeRuntime {
             want.replicas =
                 rolling::still_to_run(deployment.policy.replicas, &deployment.history.completed, &seen);
             let next = rolling::next(&seen, &want, now);
+            for one in &mut state.containers {
+                if one.deployment.identity.app == deployment.identity.app {
+                    one.leaving = next.leaving.contains(&one.seen.id);
+                }
+            }
             if next.steps.is_empty() {
                 drop(state);
                 if ended {

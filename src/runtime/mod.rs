@@ -25,7 +25,7 @@ use crate::model::AppId;
 pub use capabilities::Capabilities;
 pub use deployment::{
     Deployment, EnvVar, Health, History, Identity, Mount, MountSource, PodSpec, Probe, Resources, Restart,
-    RolloutPolicy, Storage,
+    RolloutPolicy, Routed, Storage,
 };
 pub use error::RuntimeError;
 pub use exec::{Exec, ExecControl, ExecOutput, ExecRequest, TerminalSize};

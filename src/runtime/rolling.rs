@@ -11,6 +11,10 @@ use crate::runtime::{Progress, Restart};
 /// How often a rollout that waits for nothing in particular is looked at: only a net beneath the events.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
+/// The pause until it is looked at again whether a reverse proxy still sends requests to a container that has left. Usually
+/// the controller calls earlier, when the proxy has loaded its new configuration.
+const PROXY_PAUSE: Duration = Duration::from_secs(2);
+
 /// One container as the rollout sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContainerView {
@@ -42,6 +46,8 @@ pub struct ContainerView {
     pub drift: Drift,
     /// Something of ours is at work on it.
     pub busy: Option<InProgress>,
+    /// A reverse proxy may still send requests to it.
+    pub routed: bool,
     /// How often the engine started it again.
     pub restarts: i64,
 }
@@ -153,6 +159,8 @@ pub struct Next {
     pub steps: Vec<Step>,
     /// How far it is.
     pub progress: Progress,
+    /// Containers that wait until a reverse proxy sends no more requests to them, before they leave the name.
+    pub leaving: Vec<String>,
 }
 
 impl ContainerView {
@@ -214,6 +222,7 @@ pub fn next(seen: &[ContainerView], want: &RolloutSpec, now: Timestamp) -> Next 
         now,
         steps: Vec::new(),
         waits: Vec::new(),
+        leaving: Vec::new(),
         soonest: None,
     };
     // While an old container may hold the host port, a new one is made but not started.
@@ -236,6 +245,7 @@ struct Plan<'a> {
     now: Timestamp,
     steps: Vec<Step>,
     waits: Vec<String>,
+    leaving: Vec<String>,
     soonest: Option<Timestamp>,
 }
 
@@ -334,6 +344,7 @@ impl Plan<'_> {
             Strategy::StopFirst => {}
             Strategy::StartFirst if !it.active() => self.steps.push(Step::Retire(id())),
             Strategy::StartFirst => match it.left.map(|left| later(left, self.want.drain)) {
+                Some(drained) if drained <= self.now && it.routed => self.wait_for_proxy(it),
                 Some(drained) if drained <= self.now => self.steps.push(Step::Retire(id())),
                 Some(drained) => self.wait(format!("{} to drain", it.name), Some(drained)),
                 // It never had the name, so no client is connected to it.
@@ -341,9 +352,20 @@ impl Plan<'_> {
                 None if !(settled || spare && sick) => {}
                 None if it.phase == Phase::Restarting => self.steps.push(Step::Retire(id())),
                 None if it.phase == Phase::Paused => self.steps.push(Step::Unpause(id())),
+                // It is frozen for a moment when it leaves: no request should meet that.
+                None if it.routed && !sick => {
+                    self.leaving.push(id());
+                    self.wait_for_proxy(it);
+                }
                 None => self.steps.push(Step::Leave(id())),
             },
         }
+    }
+
+    fn wait_for_proxy(&mut self, it: &ContainerView) {
+        let soon = later(self.now, PROXY_PAUSE);
+        let waits = format!("the reverse proxy to send no more requests to {}", it.name);
+        self.wait(waits, Some(soon));
     }
 
     fn wait(&mut self, what: String, until: Option<Timestamp>) {
@@ -356,6 +378,7 @@ impl Plan<'_> {
             return Next {
                 steps: self.steps,
                 progress: Progress::Complete,
+                leaving: self.leaving,
             };
         }
         let check_in = self.soonest.map_or(SAFETY_NET, |at| {
@@ -376,6 +399,7 @@ impl Plan<'_> {
                 check_in: Some(check_in),
                 waiting_for,
             },
+            leaving: self.leaving,
         }
     }
 }

@@ -52,8 +52,12 @@ pub struct Replica {
     pub serving: bool,
     /// Whether it is being removed. The Application's name no longer resolves to it.
     pub draining: bool,
+    /// Whether it is about to be replaced, and waits until a reverse proxy sends no more requests to it.
+    pub leaving: bool,
     /// How often the runtime restarted it.
     pub restarts: i64,
+    /// Its IP address in the network of its namespace, where a reverse proxy reaches it; `None` if it has none.
+    pub address: Option<String>,
     /// Host ports at which it is reachable, as observed, in the order of port, address and protocol.
     pub endpoints: Vec<Port>,
 }

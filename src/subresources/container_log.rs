@@ -428,7 +428,9 @@ mod tests {
             healthy_since: None,
             serving: true,
             draining: false,
+            leaving: false,
             restarts: 0,
+            address: None,
             endpoints: Vec::new(),
         }
     }

@@ -156,6 +156,7 @@ fn application(registry: &Registry, tag: &str) -> Value {
         "source": {"docker": {"image": registry.image(&format!("acme/shop:{tag}")), "pullSecretRef": {"name": "registry"}}},
         "replicas": 2,
         "env": [{"name": "GREETING", "value": tag}],
+        "hooks": {"preDeploy": {"command": ["sh", "-c", "echo migrated to $GREETING"]}},
         "ports": [{"name": "http", "containerPort": 8080}],
         "healthCheck": {"http": {"port": "http"}, "interval": "1s"},
         "rollout": {"progressDeadline": "25s"},
@@ -259,6 +260,11 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("dapp/shop", "/status/phase", &json!("done"));
     admin.wait("deployment/shop", "/status/readyReplicas", &json!(2));
     assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "first one");
+    let steps = admin.get("rel/shop-1")["status"]["steps"].to_string();
+    assert!(
+        steps.contains("\"name\":\"PreDeploy\"") && steps.contains("\"exitCode\":0"),
+        "{steps}"
+    );
 
     // What the runtime cannot honour is refused when it is applied.
     let mut refused = application(&registry, "one");
@@ -400,7 +406,26 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         .is_empty()
         .then_some(())
     });
-    two.stop();
+    // One that loses the Lease ends at once; another takes it when it has expired, and gives it back at its end.
+    let lost = r#"{"spec": {"holderIdentity": "another", "leaseDurationSeconds": 3}}"#;
+    let patch = [
+        "--namespace=davit-system",
+        "patch",
+        "lease/davit",
+        "--type=merge",
+        "--patch",
+        lost,
+    ];
+    run(admin.cluster.kubectl().args(patch));
+    let ended = wait_for("the controller to end", Duration::from_secs(8), || {
+        two.0.try_wait().unwrap()
+    });
+    assert!(!ended.success());
+    let mut three = Controller::start(&kubeconfig, dir, "three", &api(&ports[0]));
+    wait_for("the Lease to be taken", Duration::from_secs(30), || {
+        (admin.holder() != "another").then_some(())
+    });
+    three.stop();
     wait_for("the Lease to be given back", Duration::from_secs(5), || {
         admin.holder().is_empty().then_some(())
     });

@@ -23,6 +23,7 @@ mod kubernetes;
 mod kubernetes_loop;
 mod manifests;
 mod nixpacks;
+mod routes;
 
 use std::time::Duration;
 

@@ -112,6 +112,40 @@ fn commands(page: &str) -> String {
         .fold(String::new(), |all, line| all + line + "\n")
 }
 
+#[test]
+fn routes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let terminal = Terminal::with_flags("routes", &["--traefik-config", path]);
+    let said = terminal.follow("13-routes", &[("busybox:1.36", BASE_IMAGE)]);
+    assert!(
+        said.contains("RouteUnobserved") || said.contains("RoutePending"),
+        "{said}"
+    );
+    let file = directory
+        .path()
+        .join(format!("davit-{}.yml", terminal.davit.instance));
+    let servers = wait_for(
+        "both replicas of the second release",
+        Duration::from_mins(1),
+        || {
+            let shown: Value = serde_json::from_str(&std::fs::read_to_string(&file).ok()?).unwrap();
+            let router = format!("{}_default_hello-routes_0", terminal.davit.instance);
+            assert_eq!(
+                shown["http"]["routers"][&router]["rule"],
+                "Host(\"hello.example.com\")"
+            );
+            let servers = shown["http"]["services"][&router]["loadBalancer"]["servers"].clone();
+            let containers = terminal.davit.containers("hello-routes").len();
+            (containers == 2 && servers.as_array()?.len() == 2).then_some(servers)
+        },
+    );
+    assert!(
+        servers[0]["url"].as_str().unwrap().ends_with(":8080"),
+        "{servers}"
+    );
+}
+
 /// A repository with the files of an example's `source/`.
 fn source(example: &str) -> GitRepo {
     let repo = GitRepo::new();

@@ -514,7 +514,9 @@ impl Simulation {
                 healthy_since: None,
                 serving: false,
                 draining: false,
+                leaving: false,
                 restarts: 0,
+                address: None,
                 endpoints: Vec::new(),
             });
         }

@@ -75,6 +75,18 @@ impl Request {
         self
     }
 
+    /// Reaches the host at the loopback address.
+    pub fn resolve(mut self, host: &str, port: u16) -> Self {
+        self.0.args(["--resolve", &format!("{host}:{port}:127.0.0.1")]);
+        self
+    }
+
+    /// With the headers of the answer before its body.
+    pub fn include(mut self) -> Self {
+        self.0.arg("--include");
+        self
+    }
+
     /// Trusting only the authority in this PEM file.
     pub fn ca(mut self, file: &Path) -> Self {
         self.0.arg("--cacert").arg(file);

@@ -133,6 +133,10 @@ impl Executor<'_> {
             .collect();
         wanted.history.completed = status.ended.iter().map(|ended| ended.id.clone()).collect();
         self.input.uid().clone_into(&mut wanted.identity.uid);
+        if let Some(routes) = &self.ctx.routes {
+            let has_routes = !self.input.app.spec.routes.is_empty();
+            wanted.history.routed = routes.routed(self.id, has_routes);
+        }
         if self.ctx.install.capabilities.needs_registry {
             let (spec, registries) = (&self.input.app.spec, &self.ctx.registries);
             wanted.registry = registries.pull_login(&image, spec, self.reader).await;

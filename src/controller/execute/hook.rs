@@ -49,6 +49,11 @@ impl Executor<'_> {
             }
             return Ok(ActionResult::Hook(Some(HookEnd { code, output })));
         }
+        let mut deployed = deployed;
+        if self.ctx.install.capabilities.needs_registry {
+            let (spec, registries) = (&self.input.app.spec, &self.ctx.registries);
+            deployed.registry = registries.pull_login(image, spec, self.reader).await;
+        }
         match self.ctx.runtime.deploy(&deployed).await {
             Ok(_) => Ok(ActionResult::Hook(None)),
             Err(error) => {

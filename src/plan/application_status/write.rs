@@ -71,6 +71,7 @@ pub fn order(kind: &str) -> usize {
         "Built",
         "Deployed",
         "Healthy",
+        "RoutesReady",
         "AutoDeployHeld",
     ]
     .iter()

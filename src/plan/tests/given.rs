@@ -381,7 +381,9 @@ impl Given {
             state: state_of,
             healthy_since: None,
             draining: false,
+            leaving: false,
             restarts,
+            address: Some("10.0.0.2".to_owned()),
             endpoints: vec![Port {
                 name: None,
                 container: 80,

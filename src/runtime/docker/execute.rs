@@ -332,6 +332,7 @@ impl Inner {
                 errors::unless_gone("remove a container", other)?;
             }
         }
+        self.leaving.lock().remove(id);
         self.probes.drop(id);
         self.since.forget(id);
         self.ends.forget(id);
@@ -371,7 +372,7 @@ impl Inner {
     }
 
     /// The owner of a host port, except the container that could not bind it.
-    async fn port_holder(&self, port: &Port, refused: &str) -> String {
+    pub(super) async fn port_holder(&self, port: &Port, refused: &str) -> String {
         let containers = self.publishing().await.unwrap_or_default();
         let holder = containers
             .iter()

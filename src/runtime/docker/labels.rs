@@ -31,6 +31,8 @@ pub const HEALTH: &str = "dev.davit.health";
 pub const ROLE: &str = "dev.davit.role";
 /// [`ROLE`] of what carries the files of Secrets and ConfigMaps.
 pub const ROLE_FILES: &str = "files";
+/// [`ROLE`] of the reverse proxy, its network and its volume.
+pub const ROLE_PROXY: &str = "proxy";
 /// [`ROLE`] of a volume that outlives containers.
 pub const ROLE_VOLUME: &str = "volume";
 /// What a container's name ends in while it is stopped and kept.
@@ -197,6 +199,12 @@ impl Names {
         }
     }
 
+    /// The reverse proxy, and its network. `-` comes before everything that a namespace begins with, so of all networks of the
+    /// proxy this one is the first by name.
+    pub fn proxy(&self) -> String {
+        format!("{}-proxy", self.prefix)
+    }
+
     /// Whether this is one of the names of the namespace's network.
     pub fn is_network(&self, namespace: &str, name: &str) -> bool {
         let rest = name.strip_prefix(&self.network(namespace));
@@ -285,6 +293,8 @@ mod tests {
         let one = names.volume(&AppId::new("a-b", "c"), "data");
         let two = names.volume(&AppId::new("a", "b-c"), "data");
         assert_ne!(one, two);
+        assert_eq!(names.proxy(), "davit--proxy");
+        assert!(names.proxy() < names.network("0") && !names.is_network("proxy", &names.proxy()));
         let long = "x".repeat(63);
         let one = names.volume(&AppId::new(long.clone(), long.clone()), &format!("{long}a"));
         let two = names.volume(&AppId::new(long.clone(), long.clone()), &format!("{long}b"));

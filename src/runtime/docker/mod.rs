@@ -20,6 +20,7 @@ mod network;
 mod observe;
 mod output;
 mod probe;
+pub mod proxy;
 mod restart_history;
 mod subnet;
 mod usage;
@@ -97,6 +98,8 @@ struct Inner {
     since: Since,
     ends: RestartHistory,
     busy: Mutex<HashMap<String, InProgress>>,
+    /// Containers that wait until a reverse proxy sends no more requests to them. The next deployment finds them again.
+    leaving: Mutex<HashSet<String>>,
     changed: mpsc::UnboundedSender<AppId>,
     /// Read: containers are being made. Write: a network is being removed because no container is left.
     using_networks: RwLock<()>,
@@ -122,6 +125,7 @@ impl DockerRuntime {
             since: Since::default(),
             ends: RestartHistory::default(),
             busy: Mutex::default(),
+            leaving: Mutex::default(),
             changed,
             using_networks: RwLock::default(),
             using_files: RwLock::default(),
@@ -159,6 +163,7 @@ impl Runtime for DockerRuntime {
             };
             let given = looked.given.clone();
             let mut replica = looked.replica(busy, message);
+            replica.leaving = self.inner.leaving.lock().contains(&replica.id);
             redaction.redact(&mut replica.state, &replica.hash, &given);
             running.replicas.push(replica);
         }
@@ -218,6 +223,11 @@ impl Runtime for DockerRuntime {
                 .collect();
             let want = inner.want(deployment, &looked, &seen);
             let next = rolling::next(&seen, &want, Timestamp::now());
+            {
+                let mut leaving = inner.leaving.lock();
+                leaving.retain(|id| !looked.iter().any(|one| one.id == *id));
+                leaving.extend(next.leaving.iter().cloned());
+            }
             if next.steps.is_empty() {
                 if deployment.policy.replicas == 0 && next.progress == Progress::Complete {
                     inner

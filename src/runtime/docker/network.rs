@@ -159,6 +159,19 @@ async fn find(
     }
 }
 
+/// Creates a network that belongs to no namespace, unless it exists.
+pub async fn ensure_named(
+    docker: &Docker,
+    name: &str,
+    labels: HashMap<String, String>,
+) -> Result<(), RuntimeError> {
+    if inspect(docker, name).await?.is_some() {
+        return Ok(());
+    }
+    let made = create(docker, labels, name.to_owned(), Vec::new()).await;
+    made.map_err(|refusal| errors::error("create the network of the reverse proxy", &refusal))
+}
+
 /// The names of all networks of a namespace that this installation made, in order.
 async fn all_of(docker: &Docker, names: &Names, namespace: &str) -> Result<Vec<String>, RuntimeError> {
     let filters = Names::query(&names.namespace_labels(namespace));
@@ -279,7 +292,15 @@ async fn release(docker: &Docker, name: &str, network: &NetworkInspect) -> Resul
         let container = docker
             .inspect_container(id, None::<InspectContainerOptions>)
             .await;
-        if errors::unless_gone("inspect a container", container)?.is_some() {
+        let container = errors::unless_gone("inspect a container", container)?;
+        let labels = container
+            .and_then(|found| found.config)
+            .map(|config| config.labels);
+        // The reverse proxy does not need a network without containers.
+        let is_proxy = |labels: HashMap<String, String>| {
+            labels.get(labels::ROLE).map(String::as_str) == Some(labels::ROLE_PROXY)
+        };
+        if labels.is_some_and(|labels| !labels.is_some_and(is_proxy)) {
             return Ok(false);
         }
         let request = NetworkDisconnectRequest {

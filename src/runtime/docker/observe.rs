@@ -353,6 +353,10 @@ impl ContainerInfo {
                 networks: !self.other_networks.is_empty(),
             },
             busy,
+            routed: deployment
+                .history
+                .routed
+                .may_reach(endpoint.and_then(|endpoint| endpoint.ip.as_deref())),
             restarts: self.restarts,
         }
     }
@@ -397,7 +401,9 @@ impl ContainerInfo {
             healthy_since,
             serving: running && endpoint.named,
             draining: busy || endpoint.left.is_some(),
+            leaving: false,
             restarts: self.restarts,
+            address: endpoint.ip.filter(|_| running),
             endpoints: self.endpoints,
         }
     }

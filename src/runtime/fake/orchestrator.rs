@@ -244,7 +244,9 @@ impl Runtime for FakeOrchestrator {
                 healthy_since: Some(task.since).filter(|_| healthy),
                 serving: healthy,
                 draining: false,
+                leaving: false,
                 restarts: task.restarts,
+                address: Some(format!("10.8.0.{}", task.number)).filter(|_| healthy),
                 endpoints: Vec::new(),
             };
             redaction.redact(&mut replica.state, &replica.hash, &State::given(task));

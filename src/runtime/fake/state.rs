@@ -56,6 +56,8 @@ pub struct FakeContainer {
     pub deployment: Deployment,
     code: i64,
     message: String,
+    /// It waits until a reverse proxy sends no more requests to it.
+    pub(super) leaving: bool,
 }
 
 /// Everything that the engine has.
@@ -181,7 +183,9 @@ impl FakeContainer {
             healthy_since,
             serving: running && seen.named,
             draining: seen.left.is_some() || seen.busy.is_some(),
+            leaving: self.leaving,
             restarts: seen.restarts,
+            address: address(&seen.id).filter(|_| running),
             endpoints: self
                 .deployment
                 .spec
@@ -195,6 +199,12 @@ impl FakeContainer {
                 .collect(),
         }
     }
+}
+
+/// The address of a container, from its id.
+pub(super) fn address(id: &str) -> Option<String> {
+    let number = u32::from_str_radix(id.trim_start_matches('0'), 16).ok()?;
+    Some(format!("10.9.{}.{}", number / 256, number % 256))
 }
 
 impl State {
@@ -326,6 +336,7 @@ impl State {
             kept: false,
             drift: Drift::default(),
             busy: None,
+            routed: false,
             restarts: 0,
         };
         self.containers.push(FakeContainer {
@@ -333,6 +344,7 @@ impl State {
             deployment: deployment.clone(),
             code: 0,
             message: String::new(),
+            leaving: false,
         });
         Ok(())
     }

@@ -44,6 +44,13 @@ pub fn labels(identity: &Identity) -> BTreeMap<&'static str, String> {
     ])
 }
 
+/// Labels of a volume, which the hook of an Application shares with it.
+pub fn claim_labels(identity: &Identity) -> BTreeMap<&'static str, String> {
+    let mut owner = identity.clone();
+    owner.app = identity.app.owner();
+    labels(&owner)
+}
+
 /// Labels of what belongs to one configuration.
 pub fn config_labels(identity: &Identity) -> BTreeMap<&'static str, String> {
     let mut labels = labels(identity);
@@ -60,7 +67,7 @@ pub fn owned(identity: &Identity, name: &str, labels: &BTreeMap<&'static str, St
         "ownerReferences": [{
             "apiVersion": "davit.dev/v1alpha1",
             "kind": "Application",
-            "name": identity.app.name,
+            "name": identity.app.owner().name,
             "uid": identity.uid,
             "controller": true,
         }],
@@ -80,19 +87,22 @@ pub fn pull_secret(app: &AppId) -> String {
 
 /// The PersistentVolumeClaim of a volume. Names of Applications have no dot, so two of them never share one.
 pub fn claim(app: &AppId, volume: &str) -> String {
-    format!("{}.{volume}", app.name)
+    format!("{}.{volume}", app.owner().name)
 }
 
 /// The Job of a Release: another Release of the same configuration runs it again.
 pub fn job(identity: &Identity) -> String {
     let digest = Sha256::new()
+        .chain_update(identity.app.name.as_bytes())
+        .chain_update([0])
         .chain_update(identity.hash.as_bytes())
         .chain_update([0])
         .chain_update(identity.release.as_bytes())
         .finalize();
     let mut digest = hex(&digest);
     digest.truncate(10);
-    format!("{}-{digest}", identity.app.name)
+    // The name of a Job is a label of its Pods, which has at most 63 characters.
+    format!("{}-{digest}", identity.app.owner().name)
 }
 
 /// A label, or nothing.

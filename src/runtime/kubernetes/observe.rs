@@ -133,7 +133,9 @@ fn replica(pod: &Pod, state: ReplicaState, restarts: i64) -> Replica {
         state,
         serving: ready && !draining,
         draining,
+        leaving: false,
         restarts,
+        address: pod.status.as_ref().and_then(|status| status.pod_ip.clone()),
         endpoints: Vec::new(),
     }
 }

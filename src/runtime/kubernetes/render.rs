@@ -35,8 +35,8 @@ pub struct Objects {
     pub pull: Option<Value>,
     /// The PersistentVolumeClaims.
     pub claims: Vec<Claim>,
-    /// The Service.
-    pub service: Value,
+    /// The Service; a hook has none.
+    pub service: Option<Value>,
     /// The Deployment or Job.
     pub workload: Workload,
 }
@@ -81,9 +81,14 @@ pub fn objects(deployment: &Deployment, release: &str) -> Result<Objects, Runtim
             .as_ref()
             .map(|login| pull_secret(deployment, login)),
         claims: claims(deployment),
-        service: service(deployment),
+        service: (!is_hook(deployment)).then(|| service(deployment)),
         workload,
     })
+}
+
+fn is_hook(deployment: &Deployment) -> bool {
+    let app = &deployment.identity.app;
+    app.owner() != *app
 }
 
 fn workload(deployment: &Deployment, template: &Value) -> Value {
@@ -319,7 +324,7 @@ fn claims(deployment: &Deployment) -> Vec<Claim> {
                 "metadata": {
                     "name": name,
                     "namespace": identity.app.namespace,
-                    "labels": names::labels(identity),
+                    "labels": names::claim_labels(identity),
                 },
                 "spec": {
                     "accessModes": ["ReadWriteOnce"],

@@ -102,9 +102,11 @@ impl Inner {
             self.ensure::<Secret>(app, pull).await?;
         }
         for claim in &objects.claims {
-            self.ensure_claim(app, claim).await?;
+            self.ensure_claim(&app.owner(), claim).await?;
         }
-        self.service(wanted, &objects.service).await?;
+        if let Some(service) = &objects.service {
+            self.service(wanted, service).await?;
+        }
         match &objects.workload {
             Workload::Deployment(deployment) => {
                 let written = self.ensure::<apps::Deployment>(app, deployment).await?;

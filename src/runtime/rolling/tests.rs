@@ -57,6 +57,7 @@ fn serving(id: &str, current: bool) -> ContainerView {
         kept: false,
         drift: Drift::default(),
         busy: None,
+        routed: false,
         restarts: 0,
     }
 }
@@ -128,6 +129,23 @@ fn the_next_steps_are_these() {
             ],
             want(1),
             "Retire(old)",
+        ),
+        (
+            "then the reverse proxy lets go of the old one before it leaves",
+            vec![with(old(), |it| it.routed = true), new()],
+            want(1),
+            "in 2s: the reverse proxy to send no more requests to old",
+        ),
+        (
+            "it stays while the reverse proxy may send requests to it",
+            vec![
+                with(old(), |it| {
+                    (it.named, it.left, it.routed) = (false, Some(at(-3)), true);
+                }),
+                new(),
+            ],
+            want(1),
+            "in 2s: the reverse proxy to send no more requests to old",
         ),
         (
             "a new one that never gets well",

@@ -193,7 +193,10 @@ fn replica(service: &Service, name: &str, task: &Task, failed: &[&&Task], now: T
             state,
             serving,
             draining: !is_wanted(task) && is_active(task),
+            leaving: false,
             restarts,
+            // The client's model of a task has no addresses.
+            address: None,
             endpoints: if serving { endpoints(service) } else { Vec::new() },
         },
         given,

@@ -126,6 +126,7 @@ impl Harness {
                 registry: None,
                 registry_config: None,
                 insecure_registries: Vec::new(),
+                proxy: davit::cli::proxy_args::Proxy::default(),
                 railpack: None,
                 nixpacks: None,
                 allow_local_sources: true,
@@ -140,6 +141,22 @@ impl Harness {
         };
         started.start_controller();
         started
+    }
+
+    /// Starts one that writes routes for a reverse proxy.
+    pub async fn start_with_routes() -> Self {
+        let mut davit = Self::start().await;
+        davit.stop_controller().await;
+        let directory = davit.routes_directory();
+        std::fs::create_dir(&directory).unwrap();
+        davit.config.proxy.traefik_config = Some(directory);
+        davit.start_controller();
+        davit
+    }
+
+    /// The directory of the routes.
+    pub fn routes_directory(&self) -> std::path::PathBuf {
+        self.config.data_dir.join("routes")
     }
 
     /// Starts one whose Application `shop` is done, built from the repository.
@@ -208,7 +225,11 @@ impl Harness {
             let connection = connection.clone();
             async move {
                 let client = Client::new(connection, "default");
-                davit::app::controller_loop(&config, "", client, told, monitoring, containers, tools).await;
+                let routing = davit::app::routing(&config, None).unwrap();
+                davit::app::controller_loop(
+                    &config, "", client, told, monitoring, containers, tools, routing,
+                )
+                .await;
             }
         });
         self.runs = Some(Running {

@@ -18,6 +18,7 @@ mod redaction;
 mod registries;
 mod rollback;
 mod rollouts;
+mod routes;
 mod suspended;
 mod triggers;
 mod validation;

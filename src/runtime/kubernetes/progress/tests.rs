@@ -41,7 +41,9 @@ fn replica(name: &str, hash: &str, state: ReplicaState) -> Replica {
         serving: state == ReplicaState::Healthy,
         state,
         draining: false,
+        leaving: false,
         restarts: 0,
+        address: None,
         endpoints: Vec::new(),
     }
 }

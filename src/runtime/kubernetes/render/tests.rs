@@ -68,7 +68,7 @@ fn application_becomes_a_deployment_that_its_deletion_removes() {
         json!([{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 53, "protocol": "UDP"}])
     );
     assert_eq!(
-        objects.service["spec"]["ports"],
+        objects.service.as_ref().unwrap()["spec"]["ports"],
         json!([
             {"name": "tcp-80", "port": 80, "targetPort": 80, "protocol": "TCP"},
             {"name": "udp-53", "port": 53, "targetPort": 53, "protocol": "UDP"}])
@@ -129,8 +129,8 @@ fn container_leaves_the_service_before_it_stops() {
 #[test]
 fn name_of_an_application_without_ports_resolves_to_its_pods() {
     let (_, objects) = rendered(&deployment("ns", "shop", "h1"));
-    assert_eq!(objects.service["spec"]["clusterIP"], "None");
-    assert_eq!(objects.service["spec"]["ports"], Value::Null);
+    assert_eq!(objects.service.as_ref().unwrap()["spec"]["clusterIP"], "None");
+    assert_eq!(objects.service.as_ref().unwrap()["spec"]["ports"], Value::Null);
 }
 
 #[test]
@@ -205,6 +205,36 @@ fn health_check_becomes_probes() {
             (&check, &json!(8))
         );
     }
+}
+
+#[test]
+fn hook_is_a_job_of_its_application_without_a_service() {
+    let mut wanted = deployment("ns", "shop", "h1");
+    wanted.identity.app = wanted.identity.app.hook();
+    wanted.spec.restart = Restart::Never;
+    wanted.spec.mounts = vec![Mount {
+        name: "data".to_owned(),
+        path: "/data".to_owned(),
+        source: MountSource::Volume,
+        read_only: false,
+    }];
+    let (job, objects) = rendered(&wanted);
+    assert_eq!(job["metadata"]["ownerReferences"][0]["name"], "shop");
+    // Its Pods do not serve, and its volumes are those of the Application.
+    let pod = &job["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(pod["davit.dev/application"], "shop.predeploy");
+    assert_eq!(objects.service, None);
+    let claim = &objects.claims[0].object["metadata"];
+    assert_eq!(
+        (&claim["name"], &claim["labels"]["davit.dev/application"]),
+        (&json!("shop.data"), &json!("shop"))
+    );
+    wanted.identity.app = crate::model::AppId::new("ns", "x".repeat(52)).hook();
+    let name = rendered(&wanted).0["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(name.len() <= 63 && !name.contains('.'), "{name}");
 }
 
 #[test]

@@ -148,6 +148,7 @@ prop_compose! {
             health: healthy.map_or(Health::Starting(None), |since| Health::Healthy(at(since))),
             drift: Drift { name, limits, networks },
             busy: match busy { 0 => Some(InProgress::Stopping), 1 => Some(InProgress::Retiring), _ => None },
+            routed: false,
             restarts: 0,
         }
     }

@@ -1,0 +1,301 @@
+//! The task that writes the configuration and observes that the proxy has loaded it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use serde::Deserialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Client, Failure};
+use super::observed::Observed;
+use super::{Routes, answers, file};
+use crate::model::AppId;
+use crate::proxy::{marker, render};
+
+/// How soon the proxy is asked whether it has loaded a file, and how seldom at last.
+const ASK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+/// How long a proxy that is not observed gets to load a file: it reads at most every 2 s.
+const UNOBSERVED: Duration = Duration::from_secs(4);
+/// From when on a proxy that has not loaded the file is reported.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a proxy of Davit's own is looked at: a user may have removed it.
+const HOST: Duration = Duration::from_secs(30);
+/// The pauses between requests to addresses that do not answer.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// How a look at the proxy ended.
+enum Look {
+    Loaded(BTreeMap<String, String>),
+    Unobserved,
+    /// A newer change is to be written first.
+    Overtaken,
+    Unreachable(String),
+}
+
+impl Routes {
+    /// Writes and observes until the process ends. `listed` is cancelled when all Applications are in the cache.
+    pub async fn run(self: Arc<Self>, listed: CancellationToken) {
+        listed.cancelled().await;
+        let mut pause = RETRY.0;
+        let mut again: Option<Instant> = None;
+        loop {
+            let retry = async {
+                match again {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None if self.host.is_some() => tokio::time::sleep(HOST).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.changed.notified() => pause = RETRY.0,
+                () = retry => pause = (pause * 2).min(RETRY.1),
+            }
+            again = None;
+            if !self.is_complete() {
+                continue;
+            }
+            let done = self.step().await;
+            self.wake_changed();
+            if !done {
+                again = Some(Instant::now() + pause);
+            }
+        }
+    }
+
+    /// Whether every Application with routes has reported since the start.
+    fn is_complete(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.is_complete {
+            state.is_complete = self.applications.state().iter().all(|app| {
+                let id = AppId::new(app.namespace().unwrap_or_default(), app.name_any());
+                app.spec.routes.is_empty()
+                    || app.metadata.deletion_timestamp.is_some()
+                    || state.apps.contains_key(&id)
+            });
+        }
+        state.is_complete
+    }
+
+    /// Writes, observes and requests what is due. Returns false if something is to be tried again.
+    async fn step(&self) -> bool {
+        if !self.ensure_host().await {
+            return false;
+        }
+        let (text, version, change, servers) = {
+            let mut state = self.state.lock();
+            let change = state.change;
+            if state.rendered.as_ref().is_none_or(|(_, known)| *known != change) {
+                let rendered = render(&state.apps, &self.options.settings);
+                state.render(rendered, change);
+            }
+            let servers = state.all_servers();
+            state.widen_reach(&servers);
+            let Some((rendered, _)) = &state.rendered else {
+                return true;
+            };
+            (rendered.text.clone(), rendered.version.clone(), change, servers)
+        };
+        if let Err(why) = self.write(text).await {
+            self.state.lock().unreachable = Some(why);
+            return false;
+        }
+        let loaded = self.state.lock().loaded;
+        if loaded < change {
+            match self.observe(&version).await {
+                Look::Overtaken => {
+                    self.changed.notify_one();
+                    return true;
+                }
+                Look::Unreachable(why) => {
+                    self.state.lock().unreachable = Some(why);
+                    return false;
+                }
+                Look::Loaded(errors) => self.loaded(change, servers, errors),
+                Look::Unobserved => self.loaded(change, servers, BTreeMap::new()),
+            }
+            // Rollouts that wait for this go on before the first requests.
+            self.wake_changed();
+        }
+        let observed = self.observed();
+        let Some(entry_points) = observed.entry_points else {
+            return true;
+        };
+        self.request(entry_points).await
+    }
+
+    /// Lets a proxy of Davit's own run, and reach all replicas before it gets their addresses.
+    async fn ensure_host(&self) -> bool {
+        let Some(host) = &self.host else { return true };
+        let found = host.ensure(&self.namespaces()).await;
+        let runs = found.is_ok();
+        let new = found.unwrap_or_else(|why| Observed {
+            problem: Some(why),
+            expected: true,
+            ..Observed::default()
+        });
+        let mut observed = self.options.observed.lock();
+        if *observed != new {
+            // Another proxy, or one that was started again, has loaded nothing yet.
+            if let Some(why) = &new.problem {
+                tracing::warn!("the reverse proxy does not run: {why}");
+            }
+            *observed = new;
+            drop(observed);
+            self.state.lock().forget_loaded();
+        }
+        runs
+    }
+
+    fn observed(&self) -> Observed {
+        self.options.observed.lock().clone()
+    }
+
+    fn loaded(&self, change: u64, servers: super::state::Servers, errors: BTreeMap<String, String>) {
+        let mut state = self.state.lock();
+        state.loaded = change;
+        state.reach = Some(servers);
+        state.errors = errors;
+        state.unreachable = None;
+    }
+
+    /// Writes the file if it differs.
+    async fn write(&self, text: String) -> Result<(), String> {
+        let path = self.options.file.clone();
+        {
+            let mut state = self.state.lock();
+            if state.written.is_none() {
+                state.written = file::read(&path);
+                state.written_at = Some(Instant::now());
+            }
+            if state.written.as_ref() == Some(&text) && path.exists() {
+                return Ok(());
+            }
+        }
+        let written = text.clone();
+        let place = path.clone();
+        let result = tokio::task::spawn_blocking(move || file::write(&place, &written)).await;
+        match result {
+            Ok(Ok(())) => {
+                let mut state = self.state.lock();
+                state.written = Some(text);
+                state.written_at = Some(Instant::now());
+                tracing::debug!(path = %path.display(), "wrote the configuration of the reverse proxy");
+                Ok(())
+            }
+            Ok(Err(error)) => Err(format!(
+                "{} cannot be written: {error}: create the directory, let Davit write to it, or free space",
+                path.display()
+            )),
+            Err(error) => Err(format!("{} was not written: {error}", path.display())),
+        }
+    }
+
+    /// Waits until the proxy has loaded a version.
+    async fn observe(&self, version: &str) -> Look {
+        let name = marker(&self.options.settings, version);
+        let begun = Instant::now();
+        let mut pause = ASK.0;
+        loop {
+            let observed = self.observed();
+            if let Some(why) = observed.problem {
+                return Look::Unreachable(why);
+            }
+            let why = match &observed.api {
+                None if observed.expected => "its address is not known yet".to_owned(),
+                None => {
+                    tokio::select! {
+                        () = tokio::time::sleep(UNOBSERVED) => return Look::Unobserved,
+                        () = self.changed.notified() => return Look::Overtaken,
+                    }
+                }
+                Some(api) => match self.ask(&Client::new(api), &name).await {
+                    Ok(Some(errors)) => return Look::Loaded(errors),
+                    Ok(None) => {
+                        let path = self.options.file.display();
+                        format!(
+                            "it has not loaded {path}: the log of Traefik names the reason; its file provider must watch that directory"
+                        )
+                    }
+                    Err(Failure::Refused(status)) => {
+                        format!("its API answers {status}: set user and password in --traefik-api")
+                    }
+                    Err(Failure::Unreachable(why)) => {
+                        format!(
+                            "its API at {} does not answer ({why}): start Traefik",
+                            api.authority
+                        )
+                    }
+                },
+            };
+            if begun.elapsed() > PATIENCE {
+                return Look::Unreachable(format!("Traefik cannot be observed: {why}"));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(ASK.1),
+                () = self.changed.notified() => return Look::Overtaken,
+            }
+        }
+    }
+
+    /// Asks the API for the marker of a version. Returns the routers that are refused, if the version is loaded.
+    async fn ask(
+        &self,
+        client: &Client<'_>,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        let found = client.get(&format!("/api/http/middlewares/{name}@file")).await?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        let own = format!("{}_", self.options.settings.instance);
+        let mut errors = BTreeMap::new();
+        for status in ["disabled", "warning"] {
+            let path = format!("/api/http/routers?status={status}&per_page=10000&search={own}");
+            let listed = client.get(&path).await?.unwrap_or_default();
+            let routers: Vec<ApiRouter> = serde_json::from_slice(&listed).unwrap_or_default();
+            for router in routers {
+                let name = router.name.split('@').next().unwrap_or_default().to_owned();
+                errors.insert(name, router.error.join("; "));
+            }
+        }
+        Ok(Some(errors))
+    }
+
+    /// Requests the addresses that have not answered yet. Returns whether all do now.
+    async fn request(&self, entry_points: [std::net::SocketAddr; 2]) -> bool {
+        let mut complete = true;
+        let due = self.state.lock().unanswered();
+        for (app, index) in due {
+            let route = {
+                let state = self.state.lock();
+                let entry = state.apps.get(&app).and_then(|entry| entry.routes.get(index));
+                entry.map(|entry| {
+                    (
+                        entry.host.clone(),
+                        entry.route.prefix().to_owned(),
+                        entry.route.tls.is_some(),
+                    )
+                })
+            };
+            let Some((host, path, tls)) = route else { continue };
+            let answer = answers::request(entry_points[usize::from(tls)], &host, &path, tls).await;
+            complete &= matches!(answer, crate::plan::routes::Answer::Answered { .. });
+            let mut state = self.state.lock();
+            if state.apps.contains_key(&app) {
+                state.answers.insert((app, index), answer);
+            }
+        }
+        complete
+    }
+}
+
+/// A router as the API shows it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ApiRouter {
+    name: String,
+    error: Vec<String>,
+}

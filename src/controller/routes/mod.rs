@@ -1,0 +1,192 @@
+//! Keeps the configuration of the reverse proxy: reconciles report routes and replicas, one task writes the file, waits until
+//! the proxy has loaded it, and requests every new address once.
+//!
+//! Exists only if this Davit has a reverse proxy. Until every Application with routes was reconciled after a start, the file
+//! of before stays: a part of all routes would take the others away.
+
+mod answers;
+mod client;
+mod file;
+mod follow;
+mod observed;
+mod state;
+pub mod values;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kube::runtime::reflector::Store;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::dereference::Reader;
+use crate::api::{Application, Route};
+use crate::error::Problem;
+use crate::model::AppId;
+use crate::plan::routes::{ProxyView, RouteState, RouteValues};
+use crate::proxy::{AppRoutes, Settings};
+use crate::redact::Secret;
+use crate::runtime::Routed;
+pub use observed::{ApiAddress, Observed};
+use state::State;
+
+/// How long containers wait for a proxy that does not show that it has loaded the configuration without them.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Where the configuration goes, and how the proxy is observed.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// How the proxy is set up.
+    pub settings: Settings,
+    /// The file.
+    pub file: PathBuf,
+    /// Where the proxy is observed, if it is.
+    pub observed: Arc<Mutex<Observed>>,
+}
+
+/// The place where a proxy of Davit's own runs.
+#[async_trait]
+pub trait ProxyHost: Send + Sync {
+    /// Starts the proxy if it does not run, and lets it reach these namespaces. Returns its addresses.
+    ///
+    /// # Errors
+    /// Why it does not run, and the solution.
+    async fn ensure(&self, namespaces: &BTreeSet<String>) -> Result<Observed, String>;
+}
+
+/// The routes of all Applications on their way into the proxy.
+pub struct Routes {
+    options: ProxyOptions,
+    host: Option<Arc<dyn ProxyHost>>,
+    state: Mutex<State>,
+    changed: Notify,
+    wake: mpsc::UnboundedSender<AppId>,
+    applications: Store<Application>,
+    started: Instant,
+    hashes: values::Hashes,
+}
+
+impl Routes {
+    /// Nothing is written before [`Self::run`].
+    pub fn new(
+        options: ProxyOptions,
+        host: Option<Arc<dyn ProxyHost>>,
+        wake: mpsc::UnboundedSender<AppId>,
+        applications: Store<Application>,
+    ) -> Self {
+        Self {
+            options,
+            host,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            wake,
+            applications,
+            started: Instant::now(),
+            hashes: values::Hashes::default(),
+        }
+    }
+
+    /// Takes over the routes and replicas of an Application.
+    pub fn update(&self, routes: AppRoutes) {
+        if self.state.lock().update(routes) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Reads what routes refer to.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn values(
+        &self,
+        routes: &[Route],
+        reader: &Reader,
+        key: &Secret,
+    ) -> Result<Vec<RouteValues>, Problem> {
+        values::read(routes, reader, &self.hashes, key).await
+    }
+
+    /// Removes the routes of an Application.
+    pub fn remove(&self, app: &AppId) {
+        let mut state = self.state.lock();
+        // What is not known yet may complete the first configuration.
+        if state.remove(app) || !state.is_complete {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Returns what is known of the routes of an Application.
+    pub fn view(&self, app: &AppId, count: usize) -> ProxyView {
+        let observed = self.options.observed.lock().clone();
+        let state = self.state.lock();
+        let settings = &self.options.settings;
+        ProxyView::Routes {
+            states: (0..count)
+                .map(|index| state.route(settings, &observed, app, index))
+                .collect(),
+            ports: [settings.http_port, settings.https_port],
+        }
+    }
+
+    /// The namespaces with routes.
+    fn namespaces(&self) -> BTreeSet<String> {
+        let state = self.state.lock();
+        state.apps.keys().map(|app| app.namespace.clone()).collect()
+    }
+
+    /// Returns the containers of an Application that the proxy may send requests to.
+    pub fn routed(&self, app: &AppId, has_routes: bool) -> Routed {
+        let state = self.state.lock();
+        match &state.reach {
+            Some(reach) => {
+                let waited_enough = state.written_at.is_some_and(|at| at.elapsed() > LONGEST_WAIT);
+                let stale = |addresses: &BTreeSet<String>| {
+                    let now = state.servers(app);
+                    // What was taken out long ago is not waited for any longer.
+                    addresses
+                        .iter()
+                        .filter(|address| !waited_enough || now.contains(*address))
+                        .cloned()
+                        .collect()
+                };
+                reach
+                    .get(app)
+                    .map_or(Routed::None, |addresses| Routed::Addresses(stale(addresses)))
+            }
+            None if !has_routes || self.started.elapsed() > LONGEST_WAIT => Routed::None,
+            None => Routed::Any,
+        }
+    }
+
+    /// Sends every Application whose routes are in another state than before to its reconcile.
+    fn wake_changed(&self) {
+        let observed = self.options.observed.lock().clone();
+        let mut state = self.state.lock();
+        let apps: Vec<(AppId, usize)> = state
+            .apps
+            .iter()
+            .map(|(app, entry)| (app.clone(), entry.routes.len()))
+            .collect();
+        let mut waiting = if state.loaded >= state.change {
+            std::mem::take(&mut state.waiting)
+        } else {
+            BTreeSet::new()
+        };
+        for (app, count) in apps {
+            let view: Vec<RouteState> = (0..count)
+                .map(|index| state.route(&self.options.settings, &observed, &app, index))
+                .collect();
+            if state.views.get(&app) != Some(&view) {
+                state.views.insert(app.clone(), view);
+                waiting.insert(app);
+            }
+        }
+        for app in waiting {
+            let _ = self.wake.send(app);
+        }
+    }
+}

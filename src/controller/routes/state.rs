@@ -1,0 +1,306 @@
+//! What is known of the routes and of the proxy. Without I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+
+use super::observed::Observed;
+use crate::model::AppId;
+use crate::plan::routes::{Answer, RouteState};
+use crate::proxy::{AppRoutes, Rendered, Settings, router_names};
+
+/// The addresses of each Application's replicas.
+pub type Servers = BTreeMap<AppId, BTreeSet<String>>;
+
+/// What is known of the routes and of the proxy.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The routes of all Applications.
+    pub apps: BTreeMap<AppId, AppRoutes>,
+    /// The number of the newest change.
+    pub change: u64,
+    /// The change with which the routes of an Application, and not only its replicas, became what they are.
+    changed_at: BTreeMap<AppId, u64>,
+    /// The newest configuration, and the change that it has.
+    pub rendered: Option<(Rendered, u64)>,
+    /// Whether every Application with routes has reported since the start.
+    pub is_complete: bool,
+    /// The text of the file.
+    pub written: Option<String>,
+    /// When the present file was written.
+    pub written_at: Option<Instant>,
+    /// The proxy has loaded the changes up to this one.
+    pub loaded: u64,
+    /// The addresses that the proxy may send requests to; `None` before the proxy has loaded a configuration of this process.
+    pub reach: Option<Servers>,
+    /// The routers that the proxy refuses, with its words.
+    pub errors: BTreeMap<String, String>,
+    /// Why the proxy cannot be written or observed.
+    pub unreachable: Option<String>,
+    /// What a request to each route came to.
+    pub answers: BTreeMap<(AppId, usize), Answer>,
+    /// What each Application was last told.
+    pub views: BTreeMap<AppId, Vec<RouteState>>,
+    /// Applications that wait for the proxy to let go of a container.
+    pub waiting: BTreeSet<AppId>,
+}
+
+/// The routes without their replicas.
+fn fixed(routes: &AppRoutes) -> AppRoutes {
+    let mut routes = routes.clone();
+    for route in &mut routes.routes {
+        route.servers.clear();
+    }
+    routes
+}
+
+impl State {
+    /// Takes over the routes of an Application. Returns whether anything is different.
+    pub fn update(&mut self, routes: AppRoutes) -> bool {
+        let app = routes.app.clone();
+        let old = self.apps.get(&app);
+        if old == Some(&routes) {
+            return !self.is_complete;
+        }
+        self.change += 1;
+        let same = old.is_some_and(|old| fixed(old) == fixed(&routes));
+        if !same {
+            self.changed_at.insert(app.clone(), self.change);
+            self.answers.retain(|(other, _), _| *other != app);
+        }
+        for (index, route) in routes.routes.iter().enumerate() {
+            if route.servers.is_empty() {
+                self.answers.remove(&(app.clone(), index));
+            }
+        }
+        self.waiting.insert(app.clone());
+        self.apps.insert(app, routes);
+        true
+    }
+
+    /// Removes the routes of an Application. Returns whether there were any.
+    pub fn remove(&mut self, app: &AppId) -> bool {
+        let existed = self.apps.remove(app).is_some();
+        if existed {
+            self.change += 1;
+            self.changed_at.remove(app);
+            self.views.remove(app);
+            self.answers.retain(|(other, _), _| other != app);
+            self.waiting.insert(app.clone());
+        }
+        existed
+    }
+
+    /// The proxy may have lost what it had loaded.
+    pub fn forget_loaded(&mut self) {
+        self.loaded = 0;
+        self.answers.clear();
+    }
+
+    /// Takes over a configuration. Routes that become accepted or refused by it count as changed.
+    pub fn render(&mut self, rendered: Rendered, change: u64) {
+        if let Some((before, _)) = &self.rendered {
+            let differs = |app: &AppId, count: usize| {
+                (0..count)
+                    .any(|index| before.claims.refusal(app, index) != rendered.claims.refusal(app, index))
+            };
+            for (app, entry) in &self.apps {
+                if differs(app, entry.routes.len()) {
+                    self.changed_at.insert(app.clone(), change);
+                }
+            }
+        }
+        self.rendered = Some((rendered, change));
+    }
+
+    /// The addresses of an Application's replicas.
+    pub fn servers(&self, app: &AppId) -> BTreeSet<String> {
+        let routes = self.apps.get(app).into_iter().flat_map(|entry| &entry.routes);
+        let servers = routes.flat_map(|route| &route.servers);
+        servers.map(|server| server.address.clone()).collect()
+    }
+
+    /// The addresses of the replicas of all Applications.
+    pub fn all_servers(&self) -> Servers {
+        self.apps
+            .keys()
+            .map(|app| (app.clone(), self.servers(app)))
+            .collect()
+    }
+
+    /// The proxy may send requests to these too, from now on.
+    pub fn widen_reach(&mut self, servers: &Servers) {
+        if let Some(reach) = &mut self.reach {
+            for (app, addresses) in servers {
+                reach
+                    .entry(app.clone())
+                    .or_default()
+                    .extend(addresses.iter().cloned());
+            }
+        }
+    }
+
+    /// The routes whose address is to be requested.
+    pub fn unanswered(&self) -> Vec<(AppId, usize)> {
+        let mut found = Vec::new();
+        for (app, entry) in &self.apps {
+            for (index, route) in entry.routes.iter().enumerate() {
+                let key = (app.clone(), index);
+                let accepted = self
+                    .rendered
+                    .as_ref()
+                    .is_some_and(|(rendered, _)| rendered.claims.refusal(app, index).is_none());
+                let answered = matches!(self.answers.get(&key), Some(Answer::Answered { .. }));
+                if accepted && !route.servers.is_empty() && !answered {
+                    found.push(key);
+                }
+            }
+        }
+        found
+    }
+
+    /// What is known of one route.
+    pub fn route(&self, settings: &Settings, observed: &Observed, app: &AppId, index: usize) -> RouteState {
+        let changed = self.changed_at.get(app).copied().unwrap_or(u64::MAX);
+        let Some((rendered, _)) = self.rendered.as_ref().filter(|(_, change)| *change >= changed) else {
+            return match &self.unreachable {
+                Some(why) => RouteState::Unreachable(why.clone()),
+                None => RouteState::Pending,
+            };
+        };
+        if let Some(refusal) = rendered.claims.refusal(app, index) {
+            return RouteState::Refused(refusal.clone());
+        }
+        if let Some(why) = observed.problem.as_ref().or(self.unreachable.as_ref()) {
+            return RouteState::Unreachable(why.clone());
+        }
+        if self.loaded < changed {
+            return RouteState::Pending;
+        }
+        if observed.api.is_none() {
+            return if observed.expected {
+                RouteState::Pending
+            } else {
+                RouteState::Unobserved
+            };
+        }
+        let names = router_names(settings, app, index);
+        if let Some(error) = names.iter().find_map(|name| self.errors.get(name)) {
+            return RouteState::RefusedByProxy(error.clone());
+        }
+        let answer = self.answers.get(&(app.clone(), index)).cloned();
+        let serves = self
+            .apps
+            .get(app)
+            .and_then(|entry| entry.routes.get(index))
+            .is_some_and(|route| !route.servers.is_empty());
+        // The first request to it is under way.
+        if answer.is_none() && serves && observed.entry_points.is_some() {
+            return RouteState::Pending;
+        }
+        RouteState::Loaded { answer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Route;
+    use crate::proxy::{HostPolicy, Refusal, RouteInput, Server, render};
+
+    fn settings() -> Settings {
+        Settings {
+            instance: "davit".to_owned(),
+            http: "web".to_owned(),
+            https: "websecure".to_owned(),
+            http_port: None,
+            https_port: None,
+            api: None,
+            policy: HostPolicy::default(),
+        }
+    }
+
+    fn entry(name: &str, created: i64, servers: &[&str]) -> AppRoutes {
+        AppRoutes {
+            app: AppId::new("ns", name),
+            uid: name.to_owned(),
+            created,
+            allowed: None,
+            routes: vec![RouteInput {
+                route: Route {
+                    host: "x.example.com".to_owned(),
+                    path: "/".to_owned(),
+                    ..Route::default()
+                },
+                host: "x.example.com".to_owned(),
+                servers: servers
+                    .iter()
+                    .map(|address| Server {
+                        address: (*address).to_owned(),
+                        port: 80,
+                    })
+                    .collect(),
+                users: None,
+                certificate: None,
+                problem: None,
+            }],
+        }
+    }
+
+    fn observed() -> Observed {
+        Observed {
+            api: Some(crate::controller::routes::observed::ApiAddress {
+                authority: "127.0.0.1:1".to_owned(),
+                credential: None,
+            }),
+            ..Observed::default()
+        }
+    }
+
+    fn rendered(state: &mut State) {
+        let rendered = render(&state.apps, &settings());
+        let change = state.change;
+        state.render(rendered, change);
+    }
+
+    #[test]
+    fn change_of_replicas_alone_leaves_the_route_loaded() {
+        let app = AppId::new("ns", "web");
+        let mut state = State::default();
+        let route = |state: &State| state.route(&settings(), &observed(), &app, 0);
+        assert!(state.update(entry("web", 1, &["10.0.0.1"])));
+        assert_eq!(route(&state), RouteState::Pending);
+        rendered(&mut state);
+        state.loaded = state.change;
+        assert_eq!(route(&state), RouteState::Loaded { answer: None });
+        state.is_complete = true;
+        assert!(!state.update(entry("web", 1, &["10.0.0.1"])));
+        assert!(state.update(entry("web", 1, &["10.0.0.2"])));
+        rendered(&mut state);
+        assert_eq!(route(&state), RouteState::Loaded { answer: None });
+        let mut other = entry("web", 1, &["10.0.0.2"]);
+        other.routes[0].route.compress = true;
+        assert!(state.update(other));
+        assert_eq!(route(&state), RouteState::Pending);
+    }
+
+    #[test]
+    fn freed_host_waits_until_the_proxy_has_loaded_it() {
+        let (one, two) = (AppId::new("ns", "one"), AppId::new("ns", "two"));
+        let mut state = State::default();
+        state.update(entry("one", 1, &["10.0.0.1"]));
+        state.update(entry("two", 2, &["10.0.0.2"]));
+        rendered(&mut state);
+        state.loaded = state.change;
+        let route = |state: &State| state.route(&settings(), &observed(), &two, 0);
+        let conflict = Refusal::Conflict {
+            owner: Some("one".to_owned()),
+        };
+        assert_eq!(route(&state), RouteState::Refused(conflict));
+        assert!(state.remove(&one));
+        rendered(&mut state);
+        assert_eq!(route(&state), RouteState::Pending);
+        state.loaded = state.change;
+        assert_eq!(route(&state), RouteState::Loaded { answer: None });
+    }
+}

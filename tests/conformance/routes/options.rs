@@ -1,0 +1,227 @@
+//! The options of a route, one after the other at one Traefik.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Proxy, web};
+use crate::common::davit::condition;
+use crate::common::wait_for;
+
+const HOST: &str = "web.example.com";
+
+/// A self-signed certificate, as files.
+struct Pair {
+    chain: String,
+    key: String,
+    ca: tempfile::NamedTempFile,
+}
+
+fn pair(host: &str) -> Pair {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+    let mut ca = tempfile::NamedTempFile::new().unwrap();
+    ca.write_all(made.cert.pem().as_bytes()).unwrap();
+    Pair {
+        chain: made.cert.pem(),
+        key: made.signing_key.serialize_pem(),
+        ca,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
+fn route(more: Value) -> Value {
+    let mut route = json!({"host": HOST});
+    for (key, value) in more.as_object().unwrap() {
+        route[key] = value.clone();
+    }
+    json!([route])
+}
+
+#[test]
+fn option_of_a_route_does_what_it_says() {
+    let proxy = Proxy::up("options", &[]);
+    let apply = |more: Value| {
+        proxy.davit.patch("web", json!({"spec": {"routes": route(more)}}));
+        proxy.wait_ready("web");
+    };
+    proxy
+        .davit
+        .create_secret("staff", &[("username", "jane"), ("password", "secret")]);
+    proxy.davit.apply("web", web("hello", route(json!({}))));
+    proxy.wait_ready("web");
+
+    apply(json!({"path": "/shop"}));
+    assert_eq!(proxy.get(HOST, "/shop/").body.trim(), "hello");
+    assert_eq!(proxy.get(HOST, "/shopping").status, 404);
+    assert_eq!(proxy.get(HOST, "/").status, 404);
+    apply(json!({"path": "/x", "stripPrefix": true}));
+    assert_eq!(proxy.get(HOST, "/x/cart").body.trim(), "hello-cart");
+    apply(json!({"path": "/x", "stripPrefix": true, "addPrefix": "/v2"}));
+    assert_eq!(proxy.get(HOST, "/x/shop/").body.trim(), "hello");
+    assert_eq!(proxy.get(HOST, "/x/cart").status, 404);
+
+    apply(
+        json!({"redirects": [{"from": "^http://[^/]+/old/(.*)", "to": "https://new.example.com/$1", "permanent": true}]}),
+    );
+    let redirected = proxy.request("HEAD", HOST, "/old/a").send();
+    assert!(
+        redirected
+            .body
+            .to_lowercase()
+            .contains("location: https://new.example.com/a"),
+        "{redirected:?}"
+    );
+    assert!(matches!(redirected.status, 301 | 308), "{redirected:?}");
+    assert_eq!(proxy.get(HOST, "/").status, 200);
+
+    // An answer of the proxy itself counts as one: the route works.
+    apply(json!({"basicAuthSecretRef": {"name": "staff"}}));
+    assert_eq!(proxy.get(HOST, "/").status, 401);
+    assert_eq!(
+        proxy
+            .request("GET", HOST, "/")
+            .basic("jane", "wrong")
+            .send()
+            .status,
+        401
+    );
+    assert_eq!(
+        proxy
+            .request("GET", HOST, "/")
+            .basic("jane", "secret")
+            .send()
+            .body
+            .trim(),
+        "hello"
+    );
+    proxy
+        .davit
+        .create_secret("staff", &[("username", "jane"), ("password", "other")]);
+    wait_for("the new password", super::PATIENCE, || {
+        (proxy
+            .request("GET", HOST, "/")
+            .basic("jane", "other")
+            .send()
+            .status
+            == 200)
+            .then_some(())
+    });
+
+    apply(json!({"headers": {"response": {"X-Shop": "main"}}}));
+    let headers = proxy.request("HEAD", HOST, "/").send().body;
+    assert!(headers.to_lowercase().contains("x-shop: main"), "{headers}");
+
+    apply(json!({"maxBodySize": "10"}));
+    assert_eq!(
+        proxy
+            .request("POST", HOST, "/")
+            .body("text/plain", "01234567890123456789")
+            .send()
+            .status,
+        413
+    );
+
+    apply(json!({"allowFrom": ["192.0.2.7"]}));
+    assert_eq!(proxy.get(HOST, "/").status, 403);
+
+    apply(json!({"rateLimit": {"average": 1, "period": "1m", "burst": 2}}));
+    wait_for("the limit", super::PATIENCE, || {
+        (proxy.get(HOST, "/").status == 429).then_some(())
+    });
+
+    apply(json!({"sticky": true, "compress": true}));
+    let headers = proxy.request("GET", HOST, "/").include().send().body;
+    assert!(headers.to_lowercase().contains("set-cookie: davit_"), "{headers}");
+
+    proxy.davit.patch(
+        "web",
+        json!({"spec": {"routes": route(json!({"middlewares": ["missing@file"]}))}}),
+    );
+    let app = proxy.wait_reason("web", "RouteRefused");
+    let message = condition(&app, "RoutesReady")["message"].clone();
+    assert!(message.as_str().unwrap().contains("missing@file"), "{message}");
+    apply(json!({}));
+    assert_eq!(proxy.get(HOST, "/").body.trim(), "hello");
+}
+
+#[test]
+fn certificate_comes_from_a_secret_and_follows_it() {
+    let proxy = Proxy::up("secured", &[]);
+    let (one, two) = (pair(HOST), pair(HOST));
+    let secret = |pair: &Pair| {
+        proxy
+            .davit
+            .create_secret("web-tls", &[("tls.crt", &pair.chain), ("tls.key", &pair.key)]);
+    };
+    proxy.davit.apply(
+        "web",
+        web("hello", route(json!({"tls": {"secretRef": {"name": "web-tls"}}}))),
+    );
+    let app = proxy.wait_reason("web", "RouteInvalid");
+    let message = condition(&app, "RoutesReady")["message"].clone();
+    assert!(message.as_str().unwrap().contains("web-tls"), "{message}");
+
+    secret(&one);
+    let app = proxy.wait_ready("web");
+    let url = format!("https://web.example.com:{}", proxy.https.number());
+    assert_eq!(app["status"]["urls"], json!([url]));
+    assert_eq!(
+        proxy.get_https(HOST, "/", Some(one.ca.path())).body.trim(),
+        "hello"
+    );
+    let plain = proxy.request("HEAD", HOST, "/cart").send();
+    let location = format!("location: https://web.example.com:{}/cart", proxy.https.number());
+    assert!(plain.body.to_lowercase().contains(&location), "{plain:?}");
+
+    secret(&two);
+    wait_for("the new certificate", super::PATIENCE, || {
+        (proxy.get_https(HOST, "/", Some(two.ca.path())).status == 200).then_some(())
+    });
+    proxy.davit.patch("web", json!({"spec": {"routes": route(json!({"tls": {"secretRef": {"name": "web-tls"}, "redirect": false}}))}}));
+    proxy.wait_ready("web");
+    assert_eq!(proxy.get(HOST, "/").body.trim(), "hello");
+
+    // A host without a certificate.
+    proxy.davit.patch(
+        "web",
+        json!({"spec": {"routes": [{"host": "none.example.com", "tls": {}}]}}),
+    );
+    let app = proxy.wait_reason("web", "CertificatePending");
+    assert_eq!(app["status"]["urls"], Value::Null);
+    // One that another route has serves it too.
+    let wildcard = pair("*.example.com");
+    secret(&wildcard);
+    proxy.davit.patch(
+        "web",
+        json!({"spec": {"routes": [{"host": "none.example.com", "tls": {}},
+            {"host": "a.example.com", "tls": {"secretRef": {"name": "web-tls"}}}]}}),
+    );
+    proxy.wait_ready("web");
+    assert_eq!(
+        proxy
+            .get_https("none.example.com", "/", Some(wildcard.ca.path()))
+            .body
+            .trim(),
+        "hello"
+    );
+}
+
+#[test]
+fn hosts_are_limited_by_the_flag_and_the_namespace() {
+    let proxy = Proxy::up("limited", &["--allowed-hosts", "*.apps.example.com"]);
+    proxy
+        .davit
+        .apply("web", web("hello", json!([{"host": "web.example.com"}])));
+    let app = proxy.wait_reason("web", "RouteNotAllowed");
+    let message = condition(&app, "RoutesReady")["message"].clone();
+    assert!(message.as_str().unwrap().contains("--allowed-hosts"), "{message}");
+    let annotation = format!("davit.dev/allowed-hosts={HOST}");
+    crate::common::run(
+        proxy
+            .davit
+            .kubectl()
+            .args(["annotate", "namespace", "limited", &annotation]),
+    );
+    proxy.wait_ready("web");
+    assert_eq!(proxy.get(HOST, "/").body.trim(), "hello");
+}
