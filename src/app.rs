@@ -33,6 +33,7 @@ use crate::controller::context::Context;
 use crate::controller::hooks::Hooks;
 use crate::controller::job_queue::Jobs;
 use crate::controller::orphans::Orphans;
+use crate::controller::preview::state::Previews;
 use crate::controller::pull_journal::Pulls;
 use crate::controller::registries::Registries;
 use crate::controller::report::Report;
@@ -428,6 +429,7 @@ pub async fn controller_loop(
             Lookups::new(wake.clone()),
         ),
         commit_statuses: CommitStatuses::new(wake.clone()),
+        previews: Previews::new(config.max_previews, wake.clone()),
         jobs: Jobs::new(config.max_builds, wake),
         report: Report::new(client.clone(), &config.instance, metrics.clone()),
         log_dir: config.data_dir.join("logs"),

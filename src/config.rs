@@ -63,6 +63,8 @@ pub struct Config {
     pub runtime: args::RuntimeKind,
     /// How many builds run at once.
     pub max_builds: usize,
+    /// How many previews a namespace may have.
+    pub max_previews: usize,
     /// The bound of the Git cache, in bytes.
     pub git_cache: u64,
     /// The registry and the beginning of the path of repositories of built images.
@@ -154,6 +156,7 @@ impl Config {
             webhook_listen,
             public_url,
             max_builds,
+            max_previews,
             git_cache,
             registry,
             registry_config,
@@ -219,6 +222,7 @@ impl Config {
             docker_host,
             runtime,
             max_builds: usize::from(max_builds),
+            max_previews: usize::from(max_previews),
             git_cache: git_cache.saturating_mul(1024 * 1024),
             registry,
             registry_config,

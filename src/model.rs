@@ -1,9 +1,12 @@
 //! Types that all modules share. Pure.
 
+mod pull_request;
+
 use std::fmt;
 
 use crate::redact::Secret;
 
+pub use pull_request::{ForgeAccount, PullRequest, PushedHead};
 /// What the name of a hook ends in for a runtime.
 const HOOK: &str = ".predeploy";
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::image::Image;
+use super::preview::{PreviewStatus, Previews};
 use super::route::Route;
 use super::run::{
     EnvFrom, EnvVar, HealthCheck, Hooks, Port, Resources, RestartPolicy, Rollout, VolumeMount,
@@ -15,7 +16,7 @@ use super::run::{
 };
 use super::source::{Source, Trigger};
 use super::validation::{InvalidField, field_path};
-use super::values::{Duration, Later, is_false};
+use super::values::{Duration, is_false};
 
 /// What should run: source, build, environment and runtime shape.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema, Validate)]
@@ -34,6 +35,7 @@ use super::values::{Duration, Later, is_false};
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     validation = Rule::new("self.metadata.name.size() <= 52").message("name must have at most 52 characters, because the names of Releases are longer: shorten it"),
+    validation = Rule::new("!has(self.spec) || !has(self.spec.previews) || self.metadata.name.size() <= 40").message("name must have at most 40 characters with spec.previews, because the names of previews are longer: shorten it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')").message("name must be a DNS label, because other containers reach the Application by it: use lower-case letters, digits and -, and begin with a letter"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -55,7 +57,12 @@ use super::values::{Duration, Later, is_false};
         .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
     validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.drop)")
         .message("trigger does nothing with source.drop, which changes only by another upload: leave trigger out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
-    validation = Rule::new("!has(self.previews)").message("previews is not in this version of Davit yet").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.previews) || has(self.source) && (has(self.source.github) || has(self.source.gitlab) || has(self.source.bitbucket) || has(self.source.gitea))")
+        .message("previews needs a forge that has pull requests: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave previews out").reason(Reason::FieldValueForbidden).field_path(".previews"),
+    validation = Rule::new("!has(self.previews) || !has(self.previews.image) || !has(self.image) || self.previews.image.repository != self.image.repository")
+        .message("previews.image.repository must not be that of image, because the images of a preview are removed with it: name another repository").reason(Reason::FieldValueInvalid).field_path(".previews.image"),
+    validation = Rule::new("!has(self.previews) || !has(self.previews.labels) || self.previews.labels.size() == 0 || !has(self.source) || !has(self.source.bitbucket)")
+        .message("previews.labels does nothing with source.bitbucket, whose pull requests have no labels: leave it out").reason(Reason::FieldValueForbidden).field_path(".previews.labels"),
     validation = Rule::new("!has(self.image) || !has(self.source) || !has(self.source.docker)")
         .message("image does nothing with source.docker, whose image stays where it is: leave image out, or use source.git").reason(Reason::FieldValueForbidden).field_path(".image")
 )]
@@ -132,9 +139,10 @@ pub struct ApplicationSpec {
     /// How a release takes the place of the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
-    /// Not in this version yet.
+    /// A running copy for every open pull or merge request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previews: Option<Later>,
+    #[garde(dive)]
+    pub previews: Option<Previews>,
     /// What a new release does while another is under way. Default Supersede.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
@@ -231,6 +239,11 @@ pub struct ApplicationStatus {
     /// Where it can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// The previews of pull requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["number".into()]))]
+    pub previews: Vec<PreviewStatus>,
     /// The URL for a webhook, if `spec.trigger.webhook` is set and this Davit has a public URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,

@@ -239,6 +239,10 @@ reasons! {
     ProxyMissing = "This Davit has no reverse proxy, so routes have no effect.",
     ProxyUnreachable = "The reverse proxy does not answer, or its configuration cannot be written.",
     CertificatePending = "The reverse proxy has no certificate for the host of a route yet.",
+    PreviewCreated = "A pull request got a preview.",
+    PreviewUpdated = "A preview was made what its pull request and its Application ask for.",
+    PreviewRemoved = "A preview was removed; the message states why.",
+    PreviewsFailed = "The previews of an Application could not be brought up to date; Davit tries again.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

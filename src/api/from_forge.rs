@@ -62,4 +62,29 @@ impl Source {
             SourceKind::Git(_) | SourceKind::Docker(_) | SourceKind::Drop(_) => None,
         }
     }
+
+    /// Returns the source with this commit in place of its ref, and if one is given with this repository of the same forge.
+    #[must_use]
+    pub fn at_commit(mut self, commit: &str, repository: Option<&str>) -> Self {
+        let pinned = Some(GitRef {
+            commit: Some(commit.to_owned()),
+            ..GitRef::default()
+        });
+        let (owner, name) = repository.and_then(|path| path.split_once('/')).unzip();
+        for owned in [&mut self.github, &mut self.gitea].into_iter().flatten() {
+            owned.git_ref.clone_from(&pinned);
+            owned.owner = owner.unwrap_or(&owned.owner).to_owned();
+            owned.repository = name.unwrap_or(&owned.repository).to_owned();
+        }
+        if let Some(project) = &mut self.gitlab {
+            project.git_ref.clone_from(&pinned);
+            project.project = repository.unwrap_or(&project.project).to_owned();
+        }
+        if let Some(bitbucket) = &mut self.bitbucket {
+            bitbucket.git_ref.clone_from(&pinned);
+            bitbucket.workspace = owner.unwrap_or(&bitbucket.workspace).to_owned();
+            bitbucket.repository = name.unwrap_or(&bitbucket.repository).to_owned();
+        }
+        self
+    }
 }

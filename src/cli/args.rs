@@ -145,6 +145,9 @@ pub struct Controller {
     /// How many builds may run at once; the other Releases show their position in status.queue.
     #[arg(long, env = "DAVIT_MAX_BUILDS", default_value_t = 2, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub max_builds: u16,
+    /// How many previews of pull requests one namespace may have, whatever spec.previews.limit of its Applications is.
+    #[arg(long, env = "DAVIT_MAX_PREVIEWS", default_value_t = 20, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_previews: u16,
     /// The most that the cache of Git repositories may hold, in MiB.
     #[arg(long, env = "DAVIT_GIT_CACHE", default_value_t = 2048, value_name = "MIB")]
     pub git_cache: u64,

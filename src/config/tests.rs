@@ -18,6 +18,7 @@ fn args(dir: &Path) -> args::Controller {
         webhook_listen: None,
         public_url: None,
         max_builds: 1,
+        max_previews: 20,
         git_cache: 1,
         registry: None,
         registry_config: None,

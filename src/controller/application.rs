@@ -1,6 +1,7 @@
 //! Reconciles one Application and its Releases: observe, dereference, decide, plan, execute, report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action as Requeue;
@@ -25,7 +26,10 @@ use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
 use super::routes::values;
 use super::uploads;
-use super::{finalizer, observe};
+use super::{finalizer, observe, preview};
+
+/// When a deleted Application is looked at again whose previews are being removed.
+const PREVIEWS_END: Duration = Duration::from_secs(5);
 
 /// Reconciles one Application and its Releases.
 ///
@@ -40,9 +44,13 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
         if let Some(routes) = &ctx.routes {
             routes.remove(&id);
         }
+        ctx.previews.forget(&id);
         return Ok(Requeue::await_change());
     };
     finalizer::ensure(&ctx.client, &app).await?; // client
+    if preview::holds_deletion(&ctx, &app) {
+        return Ok(Requeue::requeue(PREVIEWS_END)); // in the background
+    }
     let now = Timestamp::now();
     let reader = Reader::new(ctx.client.clone(), &id.namespace);
     let (objects, releases) = observe::releases(&ctx.client, &id).await?; // client
@@ -56,6 +64,8 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     let executor = Executor::new(&ctx, &id, &input, origin, &reader, now);
     let records = executor.run(&plan).await; // client, runtime
     if records.removed && app.metadata.deletion_timestamp.is_some() {
+        ctx.previews.preview_seen(&app, None);
+        ctx.previews.forget(&id);
         uploads::collect(&ctx, &id.namespace).await; // client
         return Ok(Requeue::await_change());
     }
@@ -66,12 +76,21 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     routes::report(&app, &proxy, &running, &mut new, now); // pure
     let secret = webhook_secret(&app, &reader).await; // client
     endpoint::report(&app, &ctx.install.webhooks, secret, &mut new, now); // pure
+    ctx.previews.record(&id, &mut new); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
+    ctx.previews.preview_seen(&app, Some(&new));
     if let Some((forge, due)) = forge.zip(commit_status::due(&id, &input, &records, &new.urls)) {
         ctx.commit_statuses.begin(&id, &forge, due); // in the background
     }
     let next = requeue(&input, &plan, &records, new.retry.as_ref(), now); // pure
-    Ok(Requeue::requeue(next))
+    let app = Application {
+        status: Some(new),
+        ..app
+    };
+    let listing = preview::step(&ctx, &app); // in the background
+    Ok(Requeue::requeue(
+        listing.map_or(next, |listing| next.min(listing)),
+    ))
 }
 
 /// Resolves the source and reads the values that the spec refers to. The source of a suspended Application is not resolved.

@@ -16,6 +16,7 @@ use super::commit_statuses::CommitStatuses;
 use super::hooks::Hooks;
 use super::job_queue::Jobs;
 use super::orphans::Orphans;
+use super::preview::state::Previews;
 use super::pull_journal::Pulls;
 use super::registries::Registries;
 use super::report::Report;
@@ -33,6 +34,8 @@ pub struct Context {
     pub resolver: Resolver,
     /// Reports the statuses of commits.
     pub commit_statuses: CommitStatuses,
+    /// Previews of pull requests.
+    pub previews: Previews,
     /// Builds and pulls.
     pub jobs: Jobs,
     /// What jobs need.

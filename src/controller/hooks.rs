@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::api::{GitProvider, Reason, RegisteredHook};
+use crate::controller::provider_use::Followed;
 use crate::error::{Class, Problem};
 use crate::forge::{Forge, ForgeError, RepositoryPath, WantedHook, ensure_hook};
 use crate::plan::fingerprint::{Fingerprint, digest};
@@ -90,7 +91,7 @@ impl Hooks {
         key: &Secret,
         provider: &GitProvider,
         forge: &dyn Forge,
-        wanted: Option<(&WantedHook, &BTreeMap<String, RepositoryPath>)>,
+        wanted: Option<(&WantedHook, &BTreeMap<String, Followed>)>,
         version: &str,
         interval: Duration,
     ) -> Outcome {
@@ -115,7 +116,8 @@ impl Hooks {
             for (name, repository) in repositories {
                 kept.push(name.clone());
                 let known = old.iter().find(|hook| hook.repository.to_lowercase() == *name);
-                let result = match self.checked(&uid, name, &pass.version, interval) {
+                let version = format!("{} {}", pass.version, repository.pull_requests);
+                let result = match self.checked(&uid, name, &version, interval) {
                     Some(result) if known.is_some() || result.is_err() => result.map(|()| None),
                     _ => self
                         .ensure(&pass, name, repository, known, &mut limited)
@@ -127,7 +129,7 @@ impl Hooks {
                     Ok(None) => outcome.hooks.extend(known.cloned()),
                     Err(problem) => {
                         outcome.hooks.extend(known.cloned());
-                        outcome.failed.push((repository.to_string(), problem));
+                        outcome.failed.push((repository.path.to_string(), problem));
                     }
                 }
             }
@@ -156,7 +158,7 @@ impl Hooks {
         &self,
         pass: &Pass<'_>,
         name: &str,
-        repository: &RepositoryPath,
+        followed: &Followed,
         known: Option<&RegisteredHook>,
         limited: &mut Option<Problem>,
     ) -> Result<RegisteredHook, Problem> {
@@ -165,10 +167,16 @@ impl Hooks {
         }
         let rewrite = known.is_none_or(|hook| hook.secret != pass.mark);
         let id = known.map(|hook| hook.id.as_str());
-        let result = ensure_hook(pass.forge, repository, pass.wanted, id, rewrite).await;
+        let repository = &followed.path;
+        let wanted = WantedHook {
+            pull_requests: followed.pull_requests,
+            ..pass.wanted.clone()
+        };
+        let version = format!("{} {}", pass.version, followed.pull_requests);
+        let result = ensure_hook(pass.forge, repository, &wanted, id, rewrite).await;
         note_limit(limited, result.as_ref().err());
         let result = result.map_err(|error| Problem::of(&error));
-        self.record(pass.uid, name, &pass.version, result.as_ref().map(|_| ()));
+        self.record(pass.uid, name, &version, result.as_ref().map(|_| ()));
         Ok(RegisteredHook {
             repository: repository.to_string(),
             id: result?,

@@ -16,6 +16,7 @@ pub mod job_queue;
 pub mod logs;
 pub mod observe;
 pub mod orphans;
+pub mod preview;
 pub mod problem;
 pub mod provider_use;
 pub mod provider_webhook;

@@ -15,6 +15,17 @@ struct Use {
     provider: ObjectRef<GitProvider>,
     /// The repository whose pushes the Application follows, if any.
     followed: Option<String>,
+    /// Whether it has previews.
+    pull_requests: bool,
+}
+
+/// A repository whose events Applications follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// Its path.
+    pub path: RepositoryPath,
+    /// Whether pull requests are followed too.
+    pub pull_requests: bool,
 }
 
 impl Use {
@@ -26,9 +37,15 @@ impl Use {
         // An Application that names a commit, or deploys on request, follows no push.
         let pinned = found.git_ref.is_some_and(|wanted| wanted.commit.is_some());
         let follows = !matches!(trigger, Some(TriggerOn::Manual)) && !pinned;
+        let pull_requests = app
+            .spec
+            .previews
+            .as_ref()
+            .is_some_and(|previews| previews.enabled);
         Some(Self {
             provider: ObjectRef::new(&found.provider.name).within(namespace),
-            followed: follows.then_some(found.repository),
+            followed: (follows || pull_requests).then_some(found.repository),
+            pull_requests,
         })
     }
 }
@@ -44,10 +61,10 @@ pub fn followed<'a>(
     applications: impl Iterator<Item = &'a Application>,
     provider: &GitProvider,
     allows: impl Fn(&str) -> bool,
-) -> BTreeMap<String, RepositoryPath> {
+) -> BTreeMap<String, Followed> {
     let this = ObjectRef::from_obj(provider);
     let own = provider.namespace().unwrap_or_default();
-    let mut all = BTreeMap::new();
+    let mut all: BTreeMap<String, Followed> = BTreeMap::new();
     for app in applications {
         let namespace = app.namespace().unwrap_or_default();
         let allowed = namespace == own
@@ -57,8 +74,15 @@ pub fn followed<'a>(
                 AllowedFrom::Selector => allows(&namespace),
             };
         let used = Use::by(app).filter(|used| allowed && used.provider == this);
-        let path = used.and_then(|used| RepositoryPath::parse(&used.followed?));
-        all.extend(path.map(|path| (path.to_string().to_lowercase(), path)));
+        let Some(used) = used else { continue };
+        let Some(path) = used.followed.as_deref().and_then(RepositoryPath::parse) else {
+            continue;
+        };
+        let followed = all.entry(path.to_string().to_lowercase()).or_insert(Followed {
+            path,
+            pull_requests: false,
+        });
+        followed.pull_requests |= used.pull_requests;
     }
     all
 }

@@ -13,13 +13,13 @@ use crate::api::{
     AllowedFrom, ConditionType, GitProvider, GitProviderStatus, Reason, RegisteredHook, Retry, condition,
 };
 use crate::error::{Class, Problem};
-use crate::forge::{Forge, RepositoryPath, WantedHook};
+use crate::forge::{Forge, WantedHook};
 use crate::plan::backoff;
 
 use super::context::Context;
 use super::dereference::Reader;
 use super::problem::Error;
-use super::provider_use::followed;
+use super::provider_use::{Followed, followed};
 
 /// How often the removal of hooks is tried before a deleted GitProvider is released without it.
 const ATTEMPTS: i32 = 8;
@@ -148,7 +148,11 @@ async fn wanted(
     let secret = reader
         .webhook_secret(&webhook.secret_ref, "spec.webhook.secretRef")
         .await?;
-    Ok(webhook.manage.then_some(WantedHook { url, secret }))
+    Ok(webhook.manage.then_some(WantedHook {
+        url,
+        secret,
+        pull_requests: false,
+    }))
 }
 
 fn well(manages: bool, hooks: usize) -> (bool, Reason, String) {
@@ -166,7 +170,7 @@ fn well(manages: bool, hooks: usize) -> (bool, Reason, String) {
 }
 
 /// The repositories whose pushes Applications follow.
-async fn in_use(ctx: &Context, provider: &GitProvider) -> Result<BTreeMap<String, RepositoryPath>, Error> {
+async fn in_use(ctx: &Context, provider: &GitProvider) -> Result<BTreeMap<String, Followed>, Error> {
     let allowed = &provider.spec.allowed_namespaces;
     let selected: HashSet<String> = match (allowed.from, &allowed.selector) {
         (AllowedFrom::Selector, Some(selector)) => {

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    ALLOWED_HOSTS, AllowedFrom, Application, CLEARED, GitProvider, REQUESTED_AT, RESTARTED_AT, RESUME,
-    Release,
+    ALLOWED_HOSTS, AllowedFrom, Application, CLEARED, GitProvider, PULL_REQUESTS_AT, REQUESTED_AT,
+    RESTARTED_AT, RESUME, Release,
 };
 use crate::error::chain;
 use crate::model::AppId;
@@ -187,6 +187,7 @@ pub async fn run(
         () = loops => {}
         () = stopped_early(&stores.listed, &stop) => {}
     }
+    ctx.previews.shutdown();
     ctx.jobs.shutdown().await;
 }
 
@@ -311,7 +312,10 @@ fn changed<K: Resource>(object: &K) -> u64 {
     meta.generation.hash(&mut hasher);
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     meta.uid.hash(&mut hasher);
-    for key in REQUESTED_AT.into_iter().chain([RESUME, RESTARTED_AT, CLEARED]) {
+    for key in REQUESTED_AT
+        .into_iter()
+        .chain([RESUME, RESTARTED_AT, CLEARED, PULL_REQUESTS_AT])
+    {
         object.annotations().get(key).hash(&mut hasher);
     }
     hasher.finish()

@@ -1,6 +1,7 @@
 //! Bitbucket Cloud, with an API token, an access token or an OAuth consumer.
 
 mod checks;
+mod pulls;
 
 use async_trait::async_trait;
 use http::Method;
@@ -16,7 +17,9 @@ use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, query_of};
 use super::token_endpoint::{OAuthServer, TokenEndpoint};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
+use super::{
+    Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
+};
 use crate::api::BitbucketSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -280,6 +283,10 @@ impl Forge for Bitbucket {
         self.report(repository, commit, status).await
     }
 
+    fn pull_requests(&self) -> Option<&dyn PullRequests> {
+        Some(self)
+    }
+
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
         let first = Cursor::first(&[("pagelen", PAGE_SIZE)]);
@@ -354,7 +361,19 @@ impl Bitbucket {
             "url": wanted.url,
             "active": true,
             "secret": secret,
-            "events": ["repo:push"],
+            "events": if wanted.pull_requests {
+                json!([
+                    "repo:push",
+                    "pullrequest:created",
+                    "pullrequest:updated",
+                    "pullrequest:approved",
+                    "pullrequest:unapproved",
+                    "pullrequest:fulfilled",
+                    "pullrequest:rejected",
+                ])
+            } else {
+                json!(["repo:push"])
+            },
         }));
         let written: Reply<RepositoryHook> = self.api.send(&call, Some(&self.auth().await?)).await?;
         Ok(written.body.uuid)
@@ -437,6 +456,7 @@ impl RepositoryHook {
     fn hook(self) -> Hook {
         Hook {
             id: self.uuid,
+            pull_requests: self.events.iter().any(|event| event == "pullrequest:created"),
             is_intact: self.active
                 && self.events.iter().any(|event| event == "repo:push")
                 && self.secret_set != Some(false)

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::error::ForgeError;
 use super::oauth::TokenWriter;
 use super::pagination::{Collected, Cursor, Page};
+use super::pull_request::PullRequests;
 use super::repository::{Repository, RepositoryPath};
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -30,6 +31,8 @@ pub struct WantedHook {
     pub url: String,
     /// What deliveries are signed with.
     pub secret: Secret,
+    /// Whether it reports pull requests too.
+    pub pull_requests: bool,
 }
 
 /// A hook of a repository.
@@ -41,6 +44,8 @@ pub struct Hook {
     pub url: String,
     /// Whether it is enabled, reports all pushes, and checks certificates. No forge shows its secret.
     pub is_intact: bool,
+    /// Whether it reports pull requests too.
+    pub pull_requests: bool,
 }
 
 /// A forge, connected with one credential.
@@ -88,6 +93,11 @@ pub trait Forge: Send + Sync {
         commit: &CommitId,
         status: &CommitStatus,
     ) -> Result<(), ForgeError>;
+
+    /// The pull requests, if the forge has any.
+    fn pull_requests(&self) -> Option<&dyn PullRequests> {
+        None
+    }
 
     /// All hooks of a repository.
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError>;

@@ -283,6 +283,7 @@ impl Forge for FakeForge {
                     id: id.clone(),
                     url: wanted.url.clone(),
                     is_intact: true,
+                    pull_requests: wanted.pull_requests,
                 },
                 secret: wanted.secret.clone(),
             });
@@ -303,6 +304,7 @@ impl Forge for FakeForge {
             };
             hook.shown.url.clone_from(&wanted.url);
             hook.shown.is_intact = true;
+            hook.shown.pull_requests = wanted.pull_requests;
             hook.secret = wanted.secret.clone();
             state.changes += 1;
             Ok(id.to_owned())

@@ -1,6 +1,7 @@
 //! Gitea and Forgejo, over the API that both have: `/api/v1`.
 
 mod checks;
+mod pulls;
 
 use async_trait::async_trait;
 use http::Method;
@@ -15,7 +16,9 @@ use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, Paging, total};
 use super::token_endpoint::{OAuthServer, TokenEndpoint};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
+use super::{
+    Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
+};
 use crate::api::GiteaSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -191,6 +194,10 @@ impl Forge for Gitea {
         self.report(repository, commit, status).await
     }
 
+    fn pull_requests(&self) -> Option<&dyn PullRequests> {
+        Some(self)
+    }
+
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
         let first = Cursor::first(&[("limit", PAGE_SIZE)]);
@@ -216,7 +223,7 @@ impl Forge for Gitea {
                 "type": "gitea",
                 // A hook is inactive by default.
                 "active": true,
-                "events": ["push"],
+                "events": if wanted.pull_requests { json!(["push", "pull_request"]) } else { json!(["push"]) },
                 "branch_filter": "*",
                 "config": {
                     "url": wanted.url,
@@ -348,6 +355,7 @@ impl RepositoryHook {
     fn hook(self) -> Hook {
         Hook {
             id: self.id.to_string(),
+            pull_requests: self.events.iter().any(|event| event == "pull_request"),
             is_intact: self.active
                 && self.events.iter().any(|event| event == "push")
                 && matches!(self.branch_filter.as_str(), "" | "*")

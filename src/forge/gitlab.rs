@@ -1,6 +1,7 @@
 //! GitLab.com and self-managed GitLab, with personal, project and group access tokens, or an OAuth application.
 
 mod checks;
+mod pulls;
 
 use std::collections::HashMap;
 
@@ -22,7 +23,9 @@ use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, total};
 use super::token_endpoint::{OAuthServer, TokenEndpoint};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
+use super::{
+    Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
+};
 use crate::api::GitLabSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -259,6 +262,10 @@ impl Forge for GitLab {
         self.report(repository, commit, status).await
     }
 
+    fn pull_requests(&self) -> Option<&dyn PullRequests> {
+        Some(self)
+    }
+
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = hook_call(Method::GET, "list the webhooks", repository, None);
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
@@ -330,6 +337,7 @@ impl GitLab {
                 "url": wanted.url,
                 "push_events": true,
                 "tag_push_events": true,
+                "merge_requests_events": wanted.pull_requests,
                 "push_events_branch_filter": "",
                 "enable_ssl_verification": true,
                 field: secret,
@@ -367,6 +375,8 @@ struct ProjectHook {
     #[serde(default)]
     tag_push_events: bool,
     #[serde(default)]
+    merge_requests_events: bool,
+    #[serde(default)]
     push_events_branch_filter: Option<String>,
     #[serde(default)]
     enable_ssl_verification: bool,
@@ -384,6 +394,7 @@ impl ProjectHook {
     fn hook(self) -> Hook {
         Hook {
             id: self.id.to_string(),
+            pull_requests: self.merge_requests_events,
             is_intact: self.push_events
                 && self.tag_push_events
                 && self.enable_ssl_verification

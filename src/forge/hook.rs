@@ -25,7 +25,14 @@ pub async fn ensure_hook(
     let mut ours = ours.into_iter();
     let id = match ours.next() {
         None => forge.create_hook(repository, wanted).await?,
-        Some(hook) if hook.url == wanted.url && hook.is_intact && !rewrite => hook.id,
+        Some(hook)
+            if hook.url == wanted.url
+                && hook.is_intact
+                && hook.pull_requests == wanted.pull_requests
+                && !rewrite =>
+        {
+            hook.id
+        }
         Some(hook) => forge.update_hook(repository, &hook.id, wanted).await?,
     };
     for extra in ours {

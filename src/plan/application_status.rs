@@ -56,6 +56,7 @@ fn written(input: &StatusInput<'_>, now: Timestamp) -> ApplicationStatus {
     let old = input.app.status.clone().unwrap_or_default();
     let mut new = ApplicationStatus {
         conditions: old.conditions.clone(),
+        previews: old.previews.clone(),
         ..ApplicationStatus::default()
     };
     let active = input

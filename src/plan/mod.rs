@@ -25,6 +25,7 @@ mod newest;
 pub mod pin;
 mod planner;
 mod ports;
+pub mod preview;
 mod progress_deadline;
 mod quantities;
 mod record;

@@ -23,7 +23,7 @@ use serde_json::Value;
 /// The test of `make test-peers` shows that a controller with exactly these rights works, and needs each of them.
 #[rustfmt::skip]
 const CALLS: [(&str, &str, &[&str], &str); 13] = [
-    ("davit.dev", "applications", &["get", "list", "watch", "patch"], "controller/watch.rs, finalizer.rs"),
+    ("davit.dev", "applications", &["get", "list", "watch", "create", "update", "patch", "delete"], "controller/watch.rs, finalizer.rs, preview/pass.rs"),
     ("davit.dev", "applications/status", &["patch"], "controller/report.rs"),
     ("davit.dev", "gitproviders", &["get", "list", "watch", "patch"], "controller/git_provider.rs, finalizer.rs"),
     ("davit.dev", "gitproviders/status", &["patch"], "controller/report.rs"),

@@ -155,6 +155,7 @@ pub fn wanted(secret: &str) -> WantedHook {
     WantedHook {
         url: URL.to_owned(),
         secret: Secret::from(secret),
+        pull_requests: false,
     }
 }
 
@@ -200,8 +201,23 @@ pub async fn keeps_one_hook(forge: &dyn Forge, hooks: &dyn HookTable) {
     // A second one appeared.
     hooks.double();
     assert_eq!(hooks.ours().len(), 2);
-    let id = ensure("two", Some(&id), false).await;
+    ensure("two", Some(&id), false).await;
     assert_eq!(hooks.ours().len(), 1, "it is removed");
+    // An Application has previews, and then none has any more.
+    for pull_requests in [true, false] {
+        let wanted = WantedHook {
+            pull_requests,
+            ..wanted("two")
+        };
+        let ensured = ensure_hook(forge, &shop, &wanted, None, false).await;
+        let id = ensured.unwrap();
+        let found = forge.hooks(&shop).await.unwrap();
+        let hook = found.iter().find(|hook| hook.url == URL).unwrap();
+        assert!(hook.is_intact && hook.id == id, "{hook:?}");
+        assert_eq!(hook.pull_requests, pull_requests);
+        assert_eq!(hooks.ours(), ["two"]);
+    }
+    let id = ensure("two", None, false).await;
 
     forge.delete_hook(&shop, &id).await.unwrap();
     forge.delete_hook(&shop, &id).await.unwrap();

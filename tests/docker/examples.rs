@@ -342,6 +342,48 @@ fn example_environments_works_as_its_readme_says() {
 }
 
 #[test]
+fn example_previews_runs_a_copy_of_a_pull_request() {
+    let gitea = Gitea::start();
+    let repo = GitRepo::with(&[("index.html", "<p>Main.")]);
+    repo.git(["checkout", "--quiet", "-b", "next"]);
+    repo.commit("Next", &[("index.html", "<p>Next.")]);
+    repo.git(["checkout", "--quiet", "main"]);
+    gitea.create_repository("shop", &repo);
+    let api = |path: &str, body: &Value| {
+        let path = format!("/repos/{}/shop{path}", gitea.user);
+        gitea
+            .api("POST", &path, Some(&gitea.token), Some(body))
+            .expect(201)
+            .json()
+    };
+    let label = api("/labels", &json!({"name": "preview", "color": "#00aa00"}));
+    let pull = json!({"head": "next", "base": "main", "title": "Next", "labels": [label["id"]]});
+    assert_eq!(api("/pulls", &pull)["number"], 1);
+    let scopes = ["read:user", "write:repository", "write:issue"];
+    let token = gitea.create_token(&gitea.user, &scopes);
+    let terminal = Terminal::new("ex-previews");
+    let said = terminal.follow(
+        "13-previews",
+        &[
+            ("https://git.example.com", &gitea.url),
+            ("owner: acme", &format!("owner: {}", gitea.user)),
+            ("token=…", &format!("token={token}")),
+        ],
+    );
+    let row = said
+        .lines()
+        .rfind(|line| line.contains("shop-pr-1"))
+        .unwrap_or_default();
+    assert!(row.contains("Ready"), "{said}");
+    let page = fetch_from_network(&terminal.davit, "shop", "shop-pr-1:8080").unwrap();
+    assert_eq!(page, "<p>Next.");
+    assert_eq!(
+        fetch_from_network(&terminal.davit, "shop", "shop:8080").unwrap(),
+        "<p>Main."
+    );
+}
+
+#[test]
 fn example_gitea_works_as_its_readme_says() {
     let gitea = Gitea::start();
     gitea.create_repository(

@@ -18,6 +18,7 @@ mod forge;
 mod forge_responses;
 mod forges;
 mod listing;
+mod previews;
 mod source_git;
 mod source_image;
 mod sources;

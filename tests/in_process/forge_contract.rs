@@ -63,6 +63,7 @@ impl HookTable for Table {
             id: "other".to_owned(),
             url: "https://ci.example.com/hook".to_owned(),
             is_intact: true,
+            pull_requests: false,
         };
         let secret = Secret::from("of another program");
         self.hooks(|all| all.push(FakeHook { shown, secret }));

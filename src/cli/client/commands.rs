@@ -117,6 +117,11 @@ On a terminal the command has one, as with -it. The exit code is that of the com
     #[command(after_help = "Examples:
   davit branches acme acme/shop -n platform")]
     Branches(Branches),
+    /// List the previews of an Application: a row for each pull request, also those that wait.
+    #[command(after_help = "Examples:
+  davit previews shop
+  davit previews shop -o wide    # with the reasons")]
+    Previews(Previews),
     /// Inspect a directory and write the Application for it.
     #[command(after_help = "Examples:
   davit init                    # writes application.yaml
@@ -145,6 +150,20 @@ pub struct Status {
     /// The Applications of all namespaces.
     #[arg(short = 'A', long, conflicts_with_all = ["application", "namespace"])]
     pub all_namespaces: bool,
+    /// The form of the output.
+    #[command(flatten)]
+    pub output: Output,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `davit previews`.
+#[derive(Debug, Args)]
+pub struct Previews {
+    /// The Application.
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: String,
     /// The form of the output.
     #[command(flatten)]
     pub output: Output,

@@ -23,6 +23,7 @@ mod oauth_sign_in;
 mod output;
 mod pack;
 mod pick;
+mod previews;
 mod release_wait;
 mod status;
 mod subresource;
@@ -61,6 +62,7 @@ pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Fail
         ClientCommand::Logs(args) => Box::pin(logs::logs(args)).await,
         ClientCommand::Repos(args) => Box::pin(listing::repos(args)).await,
         ClientCommand::Branches(args) => Box::pin(listing::branches(args)).await,
+        ClientCommand::Previews(args) => Box::pin(previews::previews(args)).await,
         ClientCommand::Init(args) => init::init(&args),
         ClientCommand::Complete(args) => Box::pin(complete::complete(root, &args.words)).await,
     }

@@ -3,7 +3,9 @@
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
-use crate::api::{AllowedFrom, ConditionType, FromForge, GitProvider, Reason, condition};
+use crate::api::{
+    AllowedFrom, Application, ConditionType, FromForge, GitProvider, Reason, Source, condition,
+};
 use crate::controller::dereference::Reader;
 use crate::controller::problem::cluster_problem;
 use crate::error::{Class, Problem};
@@ -16,6 +18,19 @@ use super::credentials::connection;
 use super::remote::ForgeRemote;
 
 impl Resolver {
+    /// The repository of an Application at its forge.
+    ///
+    /// # Errors
+    /// Its source is of another kind, or its GitProvider cannot be used.
+    pub async fn repository(&self, id: &AppId, app: &Application) -> Result<ForgeRemote, Problem> {
+        let found = app.spec.source.as_ref().and_then(Source::forge);
+        let found = found.ok_or_else(|| {
+            Problem::invalid("spec.previews needs a source of a GitProvider: use one, or leave previews out")
+        })?;
+        let (remote, _) = self.forge_remote(id, &found).await?;
+        Ok(remote)
+    }
+
     /// The repository of a source that names a GitProvider: only where that allows it, and only with its credential.
     pub(super) async fn forge_remote(
         &self,

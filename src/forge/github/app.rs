@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::purpose::Purpose;
 use crate::forge::api::{Api, Authorization, Reply};
 use crate::forge::call::Call;
 use crate::forge::pagination::{Cursor, PAGE_SIZE};
@@ -38,21 +39,6 @@ pub(super) struct App {
 
 /// An installation, and what its token is for.
 type TokenKey = (u64, Purpose);
-
-/// What an installation token is restricted to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Purpose {
-    /// Listing repositories.
-    List,
-    /// Cloning one repository.
-    Clone(RepositoryPath),
-    /// Reading the checks of one repository.
-    Checks(RepositoryPath),
-    /// Reporting the statuses of one repository's commits.
-    Statuses(RepositoryPath),
-    /// Managing the hooks of one repository.
-    Hooks(RepositoryPath),
-}
 
 /// Held while a token is requested, so that concurrent builds share one request.
 type TokenSlot = tokio::sync::Mutex<Option<Expiring<Secret>>>;
@@ -239,7 +225,7 @@ impl App {
     }
 
     /// A token of the installation on a repository's account.
-    async fn purposeful_token(
+    pub(super) async fn purposeful_token(
         &self,
         api: &Api,
         repository: &RepositoryPath,
@@ -270,12 +256,7 @@ impl App {
         self.by_owner.lock().remove(&owner.to_ascii_lowercase());
         let mut tokens = self.tokens.lock();
         let before = tokens.len();
-        tokens.retain(|(_, purpose), _| match purpose {
-            Purpose::Clone(of) | Purpose::Checks(of) | Purpose::Statuses(of) | Purpose::Hooks(of) => {
-                of != repository
-            }
-            Purpose::List => true,
-        });
+        tokens.retain(|(_, purpose), _| purpose.repository() != Some(repository));
         tokens.len() < before
     }
 
@@ -316,68 +297,23 @@ impl App {
         let (id, purpose) = key;
         let mut path = installation_path(id).to_vec();
         path.push("access_tokens".to_owned());
-        let body = match &purpose {
-            // Without the owner, which follows from the installation.
-            Purpose::Clone(repository) => {
-                let name = repository.segments().last();
-                json!({"repositories": [name], "permissions": {"contents": "read"}})
-            }
-            Purpose::Checks(repository) => {
-                let name = repository.segments().last();
-                json!({"repositories": [name], "permissions": {"checks": "read", "statuses": "read"}})
-            }
-            Purpose::Statuses(repository) => {
-                let name = repository.segments().last();
-                json!({"repositories": [name], "permissions": {"statuses": "write"}})
-            }
-            Purpose::List => json!({"permissions": {"metadata": "read"}}),
-            Purpose::Hooks(repository) => {
-                let name = repository.segments().last();
-                json!({"repositories": [name], "permissions": {"repository_hooks": "write"}})
-            }
-        };
         let call = Call::post("create an installation token", path)
             .what(format!("the installation {id} of the App {}", self.id))
             .scope("Contents: read")
-            .json(body);
+            .json(purpose.restriction());
         let reply: Result<Reply<Token>, ForgeError> = api.send(&call, Some(&self.jwt(now)?)).await;
         let token = match (reply, purpose) {
             (Ok(reply), _) => reply.body,
-            (Err(ForgeError::Other { message, .. }), Purpose::Checks(_))
-                if message.starts_with("422") && message.contains("permissions requested") =>
-            {
-                return Err(api.scope_missing(
-                    "read the checks",
-                    "Checks: read and Commit statuses: read (an owner must accept new permissions)",
-                ));
-            }
-            (Err(ForgeError::Other { message, .. }), Purpose::Statuses(_))
-                if message.starts_with("422") && message.contains("permissions requested") =>
-            {
-                return Err(api.scope_missing(
-                    "report the status of a commit",
-                    "Commit statuses: write (an owner must accept new permissions)",
-                ));
-            }
-            (Err(ForgeError::Other { message, .. }), Purpose::Hooks(_))
-                if message.starts_with("422") && message.contains("permissions requested") =>
-            {
-                return Err(api.scope_missing(
-                    "manage webhooks",
-                    "Webhooks: write (an owner of each account must accept it), or leave webhook.manage out and set the App's own \
-                     webhook to status.webhookUrl",
-                ));
-            }
-            (
-                Err(ForgeError::Other { message, .. }),
-                Purpose::Clone(repository)
-                | Purpose::Checks(repository)
-                | Purpose::Statuses(repository)
-                | Purpose::Hooks(repository),
-            ) if message.starts_with("422") => {
-                return Err(api.not_found(format!(
-                    "the repository {repository} in the installation {id} of the App ({message})"
-                )));
+            (Err(ForgeError::Other { message, .. }), purpose) if message.starts_with("422") => {
+                return Err(match (purpose.needed(), purpose.repository()) {
+                    (Some((doing, scope)), _) if message.contains("permissions requested") => {
+                        api.scope_missing(doing, scope)
+                    }
+                    (_, Some(repository)) => api.not_found(format!(
+                        "the repository {repository} in the installation {id} of the App ({message})"
+                    )),
+                    (_, None) => api.other("create an installation token", &message),
+                });
             }
             (Err(error), _) => return Err(error),
         };

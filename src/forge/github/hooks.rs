@@ -39,7 +39,11 @@ impl GitHub {
         };
         let mut body = json!({
             "active": true,
-            "events": ["push"],
+            "events": if wanted.pull_requests {
+                json!(["push", "pull_request", "pull_request_review"])
+            } else {
+                json!(["push"])
+            },
             "config": {
                 "url": wanted.url,
                 "content_type": "json",
@@ -112,8 +116,9 @@ impl RepositoryHook {
         let events = self.events.iter().map(String::as_str);
         Hook {
             id: self.id.to_string(),
+            pull_requests: events.clone().any(|event| event == "pull_request"),
             is_intact: self.active
-                && events.into_iter().any(|event| matches!(event, "push" | "*"))
+                && { events }.any(|event| matches!(event, "push" | "*"))
                 && self.config.content_type == "json"
                 && checks_certificates,
             url: self.config.url,

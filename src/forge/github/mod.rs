@@ -3,6 +3,8 @@
 mod app;
 mod checks;
 mod hooks;
+mod pulls;
+mod purpose;
 
 use async_trait::async_trait;
 use http::header::{ACCEPT, HeaderMap};
@@ -17,7 +19,9 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, last_page, next};
-use super::{Account, Forge, ForgeError, ForgeSecrets, Hook, Repository, RepositoryPath, WantedHook};
+use super::{
+    Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
+};
 use crate::api::GitHubSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
@@ -250,6 +254,10 @@ impl Forge for GitHub {
         status: &CommitStatus,
     ) -> Result<(), ForgeError> {
         self.report(repository, commit, status).await
+    }
+
+    fn pull_requests(&self) -> Option<&dyn PullRequests> {
+        Some(self)
     }
 
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {

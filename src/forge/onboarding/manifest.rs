@@ -64,6 +64,7 @@ impl AppManifest {
                 "checks": "read",
                 "contents": "read",
                 "metadata": "read",
+                "pull_requests": "write",
                 "repository_hooks": "write",
                 "statuses": "write",
             },

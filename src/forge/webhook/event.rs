@@ -93,6 +93,13 @@ pub enum Event {
         /// The tag.
         tag: String,
     },
+    /// A pull request was opened, changed or closed. It is a hint only: the forge is asked for the pull requests.
+    PullRequest {
+        /// The repository.
+        repository: RepositoryPath,
+        /// Its number at the forge, if a source may name it by that.
+        id: Option<String>,
+    },
     /// A script asks to look at the source now.
     Request,
 }

@@ -31,11 +31,11 @@ pub fn parse(sender: Sender, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Eve
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|_| Refusal::Malformed)
 }
 
-fn path(text: &str) -> Result<RepositoryPath, Refusal> {
+pub(super) fn path(text: &str) -> Result<RepositoryPath, Refusal> {
     RepositoryPath::parse(text).ok_or(Refusal::Malformed)
 }
 

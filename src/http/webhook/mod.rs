@@ -9,7 +9,7 @@ mod outcome;
 mod recorder;
 mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -166,7 +166,13 @@ impl Receiver {
         }
         let id = sender.delivery_id(headers);
         let (mut concerned, mut repeated) = (BTreeMap::new(), false);
+        let mut previewed = BTreeSet::new();
         for event in webhook::parse(sender, headers, &body)? {
+            if let Event::PullRequest { repository, id } = &event {
+                let names = std::iter::once(repository.to_string()).chain(id.clone());
+                let users = names.flat_map(|repository| self.users(namespace, name, &repository));
+                previewed.extend(users.filter(|user| self.has_previews(user)));
+            }
             let Event::Push(push) = event else { continue };
             let names = std::iter::once(push.repository.to_string()).chain(push.id.clone());
             for user in names.flat_map(|repository| self.users(namespace, name, &repository)) {
@@ -180,7 +186,25 @@ impl Receiver {
                 }
             }
         }
+        if !previewed.is_empty() {
+            let writes = previewed.iter().map(|app| self.recorder.record_pull_request(app));
+            for result in futures::future::join_all(writes).await {
+                result.map_err(Rejection::Unavailable)?;
+            }
+            return Ok(Outcome::Recorded(previewed.len()));
+        }
         self.record(concerned, repeated).await
+    }
+
+    fn has_previews(&self, app: &AppId) -> bool {
+        let app = ObjectRef::<Application>::new(&app.name).within(&app.namespace);
+        let app = self.sources.applications.get(&app);
+        app.is_some_and(|app| {
+            app.spec
+                .previews
+                .as_ref()
+                .is_some_and(|previews| previews.enabled)
+        })
     }
 
     async fn application(

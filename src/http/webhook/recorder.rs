@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::api::{Application, DELIVERY, Delivery, MANAGER, REQUESTED_AT};
+use crate::api::{Application, DELIVERY, Delivery, MANAGER, PULL_REQUESTS_AT, REQUESTED_AT};
 use crate::error::chain;
 use crate::model::AppId;
 
@@ -23,6 +23,8 @@ const SPACING: Duration = Duration::from_millis(20);
 #[derive(Default)]
 struct Waiting {
     delivery: Option<Delivery>,
+    /// Whether the pull requests have to be looked at.
+    pull_requests: bool,
     callers: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
@@ -50,15 +52,30 @@ impl Recorder {
     /// # Errors
     /// The API server does not answer or refuses.
     pub async fn record(&self, app: &AppId, delivery: Delivery) -> Result<(), String> {
+        self.add(app, |entry| {
+            // A request to look does not hide a commit that is about to be recorded.
+            if delivery.revision.is_some() || entry.delivery.is_none() {
+                entry.delivery = Some(delivery);
+            }
+        })
+        .await
+    }
+
+    /// Records that the pull requests have to be looked at.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn record_pull_request(&self, app: &AppId) -> Result<(), String> {
+        self.add(app, |entry| entry.pull_requests = true).await
+    }
+
+    async fn add(&self, app: &AppId, add: impl FnOnce(&mut Waiting)) -> Result<(), String> {
         let (caller, answer) = oneshot::channel();
         let starts = {
             let mut waiting = self.waiting.lock();
             let starts = !waiting.contains_key(app);
             let entry = waiting.entry(app.clone()).or_default();
-            // A request to look does not hide a commit that is about to be recorded.
-            if delivery.revision.is_some() || entry.delivery.is_none() {
-                entry.delivery = Some(delivery);
-            }
+            add(entry);
             entry.callers.push(caller);
             starts
         };
@@ -74,32 +91,37 @@ impl Recorder {
     /// Writes until nothing waits for the Application.
     async fn write(self, app: AppId) {
         loop {
-            let (delivery, callers) = {
+            let taken = {
                 let mut waiting = self.waiting.lock();
                 let taken = waiting.get_mut(&app).map(std::mem::take);
-                let Some(Waiting {
-                    delivery: Some(delivery),
-                    callers,
-                }) = taken
+                let Some(taken) = taken.filter(|taken| taken.delivery.is_some() || taken.pull_requests)
                 else {
                     waiting.remove(&app);
                     return;
                 };
-                (delivery, callers)
+                taken
             };
-            let result = self.patch(&app, &delivery).await;
-            for caller in callers {
+            let result = self.patch(&app, &taken).await;
+            for caller in taken.callers {
                 let _ = caller.send(result.clone());
             }
             tokio::time::sleep(SPACING).await;
         }
     }
 
-    async fn patch(&self, app: &AppId, delivery: &Delivery) -> Result<(), String> {
-        let text = serde_json::to_string(delivery).map_err(|error| error.to_string())?;
-        let [requested, _] = REQUESTED_AT;
-        let patch =
-            json!({"metadata": {"annotations": {requested: self.unique_time().to_string(), DELIVERY: text}}});
+    async fn patch(&self, app: &AppId, taken: &Waiting) -> Result<(), String> {
+        let now = self.unique_time().to_string();
+        let mut annotations = json!({});
+        if let Some(delivery) = &taken.delivery {
+            let text = serde_json::to_string(delivery).map_err(|error| error.to_string())?;
+            let [requested, _] = REQUESTED_AT;
+            annotations[requested] = json!(now);
+            annotations[DELIVERY] = json!(text);
+        }
+        if taken.pull_requests {
+            annotations[PULL_REQUESTS_AT] = json!(now);
+        }
+        let patch = json!({"metadata": {"annotations": annotations}});
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()

@@ -303,6 +303,7 @@ async fn emulated_github_is_used_with_a_token_and_signs_its_deliveries() {
     let wanted = WantedHook {
         url: hook_url,
         secret: Secret::from("correct horse"),
+        pull_requests: false,
     };
     let id = ensure_hook(forge.as_ref(), &shop, &wanted, None, true)
         .await

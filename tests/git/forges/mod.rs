@@ -12,6 +12,7 @@ mod mocks;
 mod oauth;
 mod openapi;
 mod payloads;
+mod pulls;
 mod recorded;
 mod servers;
 

@@ -122,6 +122,7 @@ impl Harness {
                 docker_host: None,
                 runtime: davit::cli::RuntimeKind::Docker,
                 max_builds: 2,
+                max_previews: 20,
                 git_cache: 1 << 30,
                 registry: None,
                 registry_config: None,

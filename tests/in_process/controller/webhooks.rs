@@ -519,6 +519,25 @@ async fn push_to_a_provider_is_recorded_on_the_applications_that_follow_it() {
             "{name}"
         );
     }
+    // A pull request concerns the Applications with previews, and leads to no Release.
+    let pull_request = gitea("refs/heads/main", "pull_request").send().await;
+    assert_eq!(pull_request.1, "no Application follows what changed\n");
+    let mut spec = source("shop", Value::Null);
+    spec["previews"] = json!({});
+    davit.apply("previewed", spec).await;
+    davit
+        .wait_until("previewed", "in the cache", |app| {
+            app["status"]["conditions"].is_array()
+        })
+        .await;
+    let pull_request = gitea("refs/heads/main", "pull_request").send().await;
+    assert_eq!(pull_request, (202, "recorded for 1 Application\n".to_owned()));
+    let app = davit.application("previewed").await;
+    assert!(
+        app["metadata"]["annotations"]["davit.dev/pullRequestsAt"].is_string(),
+        "{app:#}"
+    );
+    assert_eq!(recorded(&app), None);
     let body = push("acme/shop", "refs/heads/main", &"a1".repeat(20));
     let github = sent(&davit, TO_PROVIDER, &body)
         .header("x-github-event", "push")

@@ -1,0 +1,337 @@
+//! One pass over the previews of an Application: list, decide, ask, execute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use crate::api::{Application, LABEL_PREVIEW_OF, MANAGER, Reason};
+use crate::controller::context::Context;
+use crate::controller::problem::cluster_problem;
+use crate::controller::resolve::remote::ForgeRemote;
+use crate::error::{Class, Problem};
+use crate::forge::{ForgeError, PullRequests};
+use crate::model::{AppId, PullRequest};
+use crate::plan::preview::{
+    Facts, PreviewInput, PreviewPlan, Question, Removal, Wanted, decide, is_own, labels, listed, name, wanted,
+};
+
+use super::comments;
+use super::state::{Begin, PassProblem, PassResult};
+
+/// How many questions one pass asks the forge: what remains is asked in the next one.
+const QUESTIONS: usize = 60;
+/// How soon the next pass follows if one could not do everything.
+const SOON: Duration = Duration::from_secs(20);
+/// How soon a pass is tried again that waits for another object.
+const BRIEF: Duration = Duration::from_secs(1);
+/// How soon a problem that only a user can solve is looked at again.
+const LATER: Duration = Duration::from_mins(5);
+
+/// Reports a problem of a pass as an event.
+pub async fn report_problem(ctx: &Context, app: &Application, message: &str) {
+    let about = app.object_ref(&());
+    ctx.report
+        .event(&about, None, true, Reason::PreviewsFailed, message)
+        .await;
+}
+
+/// Runs one pass.
+pub(super) async fn pass(ctx: &Arc<Context>, id: &AppId, app: &Application, begin: Begin) -> PassResult {
+    let mut result = PassResult {
+        listed: None,
+        states: None,
+        facts: begin.facts.lasting(),
+        looked_at: begin.looked_at,
+        problem: None,
+    };
+    if let Err(problem) = try_pass(ctx, id, app, begin.pull_requests, &mut result).await {
+        result.problem = Some(PassProblem {
+            pause: match problem.class {
+                Class::Terminal => Some(LATER),
+                // The other object's change wakes the Application.
+                Class::Waiting => Some(BRIEF),
+                Class::Transient => None,
+            },
+            is_reported: problem.class != Class::Waiting,
+            message: problem.message,
+        });
+    }
+    result
+}
+
+async fn try_pass(
+    ctx: &Arc<Context>,
+    id: &AppId,
+    app: &Application,
+    known: Option<Arc<Vec<PullRequest>>>,
+    result: &mut PassResult,
+) -> Result<(), Problem> {
+    let is_wanted = wanted(app).is_some();
+    let remote = ctx.resolver.repository(id, app).await;
+    // What is to be removed is removed, whether the forge answers or not.
+    let remote = if is_wanted { Some(remote?) } else { remote.ok() };
+    let forge = remote
+        .as_ref()
+        .and_then(|remote| Some((remote, remote.forge.pull_requests()?)));
+    let pull_requests = match (&known, forge, is_wanted) {
+        (Some(known), ..) => Arc::clone(known),
+        (None, Some((remote, forge)), true) => {
+            let found = forge.open_pull_requests(&remote.repository).await;
+            let found = Arc::new(found.map_err(|error| Problem::of(&error))?);
+            result.listed = Some(Arc::clone(&found));
+            found
+        }
+        (None, None, true) => {
+            return Err(Problem::invalid(
+                "spec.previews needs a forge that has pull requests",
+            ));
+        }
+        (None, _, false) => Arc::default(),
+    };
+    let is_fresh = known.is_none();
+    let base_has_heads = forge.is_none_or(|(_, forge)| forge.base_has_heads());
+    let decided = |children: &[Application], room: usize, facts: &Facts| {
+        decide(&PreviewInput {
+            id,
+            app,
+            pull_requests: &pull_requests,
+            children,
+            room,
+            base_has_heads,
+            facts,
+            now: Timestamp::now(),
+        })
+    };
+    let (seen, room) = children(ctx, id, app).await?;
+    let mut asked = 0;
+    while let Some((remote, forge)) = forge.filter(|_| asked < QUESTIONS) {
+        let plan = decided(&seen, room, &result.facts);
+        if plan.questions.is_empty() {
+            break;
+        }
+        for question in &plan.questions {
+            asked += 1;
+            ask(remote, forge, question, &pull_requests, &mut result.facts).await?;
+        }
+    }
+    let plan = {
+        // The forge is not asked while others wait.
+        let _held = ctx.previews.creating().lock().await;
+        let (seen, room) = children(ctx, id, app).await?;
+        let plan = decided(&seen, room, &result.facts);
+        execute(ctx, id, app, &plan).await?;
+        plan
+    };
+    let asks_for_heads = plan
+        .questions
+        .iter()
+        .any(|question| matches!(question, Question::Head(_)));
+    if asks_for_heads {
+        result.problem = Some(PassProblem {
+            message: "the forge has more to be asked about its pull requests than one pass asks".to_owned(),
+            pause: Some(SOON),
+            is_reported: false,
+        });
+    }
+    let mut states = plan.states;
+    let comments = comments::Comments {
+        ctx,
+        id,
+        app,
+        remote: remote.as_ref(),
+    };
+    let written = comments.write(&mut states, is_fresh, &mut result.looked_at).await;
+    result.states = Some(listed(&states));
+    if written? {
+        result.problem = Some(PassProblem {
+            message: "more comments are due than one pass writes".to_owned(),
+            pause: Some(SOON),
+            is_reported: false,
+        });
+    }
+    Ok(())
+}
+
+/// The previews of an Application, Applications that have the name of one, and how many previews it may have by the limit of the
+/// namespace.
+async fn children(
+    ctx: &Context,
+    id: &AppId,
+    app: &Application,
+) -> Result<(Vec<Application>, usize), Problem> {
+    let api: Api<Application> = Api::namespaced(ctx.client.clone(), &id.namespace);
+    let all = api.list(&ListParams::default()).await;
+    let all = all
+        .map_err(|error| cluster_problem("list the previews", &error))?
+        .items;
+    let others = all
+        .iter()
+        .filter(|other| other.labels().contains_key(LABEL_PREVIEW_OF) && !is_own(app, other))
+        .count();
+    let prefix = name(&id.name, 0);
+    let prefix = prefix.trim_end_matches('0');
+    let children = all
+        .into_iter()
+        .filter(|other| is_own(app, other) || other.name_any().starts_with(prefix))
+        .collect();
+    Ok((children, ctx.previews.most().saturating_sub(others)))
+}
+
+/// Asks the forge. A limit of requests ends the pass; another problem concerns one preview.
+async fn ask(
+    remote: &ForgeRemote,
+    forge: &dyn PullRequests,
+    question: &Question,
+    pull_requests: &[PullRequest],
+    facts: &mut Facts,
+) -> Result<(), Problem> {
+    let repository = &remote.repository;
+    let find = |number: &u64| pull_requests.iter().find(|found| found.number == *number);
+    match question {
+        Question::Head(number) => {
+            let Some(pull_request) = find(number) else {
+                return Ok(());
+            };
+            let answer = told(forge.head(repository, pull_request).await)?;
+            facts.heads.insert((*number, pull_request.head.clone()), answer);
+        }
+        Question::IsOpen(number) => {
+            let answer = told(forge.is_open(repository, *number).await)?;
+            facts.open.insert(*number, answer);
+        }
+        Question::MayWrite(account) => {
+            let answer = told(forge.may_write(repository, account).await)?;
+            facts.writers.insert(account.clone(), answer);
+        }
+        Question::Approvals(number, commit) => {
+            let Some(pull_request) = find(number) else {
+                return Ok(());
+            };
+            let answer = told(forge.approvals(repository, pull_request, commit).await)?;
+            facts.approvals.insert((*number, commit.clone()), answer);
+        }
+    }
+    Ok(())
+}
+
+fn told<T>(answer: Result<T, ForgeError>) -> Result<Result<T, String>, Problem> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(
+            error @ (ForgeError::RateLimited { .. }
+            | ForgeError::Auth { .. }
+            | ForgeError::Unreachable { .. }),
+        ) => Err(Problem::of(&error)),
+        Err(error) => Ok(Err(Problem::of(&error).message)),
+    }
+}
+
+/// Carries the plan out. A preview that cannot be made does not hold up the others.
+async fn execute(ctx: &Context, id: &AppId, app: &Application, plan: &PreviewPlan) -> Result<(), Problem> {
+    let api: Api<Application> = Api::namespaced(ctx.client.clone(), &id.namespace);
+    let mut first = Ok(());
+    // Room first.
+    for removal in &plan.remove {
+        let done = remove(ctx, &api, app, removal).await;
+        first = first.and(done);
+    }
+    for wanted in &plan.create {
+        let done = write(ctx, &api, app, wanted).await;
+        first = first.and(done);
+    }
+    for wanted in &plan.update {
+        let done = write(ctx, &api, app, wanted).await;
+        first = first.and(done);
+    }
+    first
+}
+
+async fn remove(
+    ctx: &Context,
+    api: &Api<Application>,
+    app: &Application,
+    removal: &Removal,
+) -> Result<(), Problem> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(removal.uid.clone()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(&removal.name, &params).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
+        Err(error) => return Err(cluster_problem("remove a preview", &error)),
+    }
+    let message = format!("removed the preview {}: {}", removal.name, removal.why);
+    let about = app.object_ref(&());
+    ctx.report
+        .event(&about, None, false, Reason::PreviewRemoved, &message)
+        .await;
+    Ok(())
+}
+
+/// Creates a preview, or makes an existing one what it should be.
+async fn write(
+    ctx: &Context,
+    api: &Api<Application>,
+    app: &Application,
+    wanted: &Wanted,
+) -> Result<(), Problem> {
+    let params = PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let (done, reason, doing) = match &wanted.resource_version {
+        None => {
+            let mut preview = Application::new(&wanted.name, wanted.spec.clone());
+            preview.metadata = ObjectMeta {
+                name: Some(wanted.name.clone()),
+                namespace: app.namespace(),
+                labels: Some(labels(&app.name_any())),
+                annotations: Some(wanted.annotations.clone()),
+                owner_references: Some(app.controller_owner_ref(&()).into_iter().collect()),
+                ..ObjectMeta::default()
+            };
+            let done = api.create(&params, &preview).await;
+            (done.map(drop), Reason::PreviewCreated, "create a preview")
+        }
+        Some(version) => {
+            let found = api.get_opt(&wanted.name).await;
+            let Some(mut preview) = found.map_err(|error| cluster_problem("read a preview", &error))? else {
+                return Ok(());
+            };
+            if preview.metadata.resource_version.as_ref() != Some(version) {
+                // Its status was written meanwhile; its spec is what is written now.
+                preview.metadata.managed_fields = None;
+            }
+            preview.labels_mut().extend(labels(&app.name_any()));
+            preview.annotations_mut().extend(wanted.annotations.clone());
+            preview.spec = wanted.spec.clone();
+            let done = api.replace(&wanted.name, &params, &preview).await;
+            (done.map(drop), Reason::PreviewUpdated, "change a preview")
+        }
+    };
+    match done {
+        Ok(()) => {}
+        // It is looked at again, because the other change is seen.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
+        Err(error) => return Err(cluster_problem(doing, &error)),
+    }
+    let verb = if reason == Reason::PreviewCreated {
+        "created"
+    } else {
+        "changed"
+    };
+    let message = format!(
+        "{verb} the preview {} of pull request {}",
+        wanted.name, wanted.number
+    );
+    let about = app.object_ref(&());
+    ctx.report.event(&about, None, false, reason, &message).await;
+    Ok(())
+}
