@@ -18,6 +18,8 @@ mod harness;
 
 #[path = "figures/builds.rs"]
 mod builds;
+#[path = "figures/daily.rs"]
+mod daily;
 #[path = "figures/deliveries.rs"]
 mod deliveries;
 
@@ -48,6 +50,8 @@ fn main() {
         ("idle", idle),
         ("deliveries", deliveries::deliveries),
         ("builds", builds::builds),
+        ("logs", daily::logs),
+        ("upload", daily::upload),
     ] {
         if wanted.is_empty() || wanted.iter().any(|it| it == name) {
             bench();

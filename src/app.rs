@@ -5,6 +5,7 @@ pub mod leader;
 mod monitoring;
 mod outbound;
 mod routing;
+mod usage_series;
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -53,6 +54,8 @@ use crate::runtime::docker::docker_host::Host;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::kubernetes::KubernetesRuntime;
 use crate::runtime::swarm::SwarmRuntime;
+use crate::source::archive::Limits;
+use crate::source::uploads::Uploads;
 use crate::source::{Git, GitOptions};
 use crate::subresources;
 use crate::subresources::aggregation::{self, ServiceName};
@@ -324,6 +327,7 @@ async fn work(
         cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
         docker: has_engine.then_some(docker),
         registries,
+        uploads: Uploads::new(config.data_dir.join("uploads"), Limits::default()),
         work_dir,
     };
     controller_loop(

@@ -19,7 +19,7 @@ pub use client::{https_proxy, kubeconfig_files, wants_color};
 const DEFAULT_INSTANCE: &str = "davit";
 
 /// The directories in the data directory that hold what is not everybody's: sources, what jobs fetch, build logs.
-const DIRECTORIES: [&str; 3] = ["cache", "work", "logs"];
+const DIRECTORIES: [&str; 4] = ["cache", "work", "logs", "uploads"];
 
 /// What else there may be in a data directory that is Davit's alone; `lost+found` where it is a disk of its own.
 const OWN: [&str; 9] = [
@@ -85,6 +85,8 @@ pub struct Config {
     pub railpack: Option<PathBuf>,
     /// The nixpacks program; `None` to look it up.
     pub nixpacks: Option<PathBuf>,
+    /// `/metrics` has series of Applications.
+    pub metrics_per_application: bool,
     /// file:// and loopback http:// sources are allowed.
     pub allow_local_sources: bool,
     /// `HTTPS_PROXY`, for forges and Git. It may hold a password.
@@ -174,6 +176,7 @@ impl Config {
             railpack,
             nixpacks,
             allow_local_sources,
+            metrics_per_application,
         } = args;
         let default_dir = default_data_dir();
         let is_default = data_dir.is_none() || data_dir == default_dir;
@@ -244,6 +247,7 @@ impl Config {
             proxy,
             railpack,
             nixpacks,
+            metrics_per_application,
             allow_local_sources,
             https_proxy: variable(["HTTPS_PROXY", "https_proxy"]).map(Secret::from),
             no_proxy: variable(["NO_PROXY", "no_proxy"]).unwrap_or_default(),

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
             if !failure.message().is_empty() {
                 report(failure.message());
             }
-            failure.code.into()
+            failure.exit_code()
         }
     }
 }

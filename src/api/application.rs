@@ -55,6 +55,8 @@ use super::values::{Duration, is_false};
         .message("ref of the source does nothing with trigger.on: Tag, which follows the tags that match trigger.tagPattern: leave ref out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.trigger) || !has(self.trigger.requireChecks) || !has(self.source) || !(has(self.source.git) || has(self.source.docker))")
         .message("trigger.requireChecks needs a forge that has checks: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave requireChecks out").reason(Reason::FieldValueForbidden).field_path(".trigger.requireChecks"),
+    validation = Rule::new("!has(self.trigger) || !has(self.source) || !has(self.source.drop)")
+        .message("trigger does nothing with source.drop, which changes only by another upload: leave trigger out").reason(Reason::FieldValueForbidden).field_path(".trigger"),
     validation = Rule::new("!has(self.previews) || has(self.source) && (has(self.source.github) || has(self.source.gitlab) || has(self.source.bitbucket) || has(self.source.gitea))")
         .message("previews needs a forge that has pull requests: use a source of a GitProvider (github, gitlab, bitbucket or gitea), or leave previews out").reason(Reason::FieldValueForbidden).field_path(".previews"),
     validation = Rule::new("!has(self.previews) || !has(self.previews.image) || !has(self.image) || self.previews.image.repository != self.image.repository")

@@ -202,6 +202,8 @@ reasons! {
     EngineUnavailable = "The container engine does not answer.",
     EngineFailed = "The container engine failed in a way that is not known.",
     DiskFull = "There is no space left on the device.",
+    ArchiveInvalid = "The uploaded archive is not accepted.",
+    ArchiveMissing = "Nothing with the digest of spec.source.drop was uploaded.",
     ClusterUnavailable = "The API server does not answer.",
     Internal = "Something failed inside Davit.",
 

@@ -31,6 +31,10 @@ const FORMS: &[(&str, &str)] = &[
         r"^([0-9a-f]{40}|[0-9a-f]{64})$",
         "must be a full commit hash: 40 or 64 lower-case hexadecimal digits",
     ),
+    (
+        r"^sha256:[0-9a-f]{64}$",
+        "must be the digest of an upload, as davit drop prints it: sha256: and 64 lower-case hexadecimal digits",
+    ),
     (r"^[0-9A-Za-z.+-]+$", "must be a version such as 0.37.0"),
     (
         r"^[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$",

@@ -59,7 +59,7 @@ impl Source {
                 Some(fields!("bitbucket", "repository", source, path))
             }
             SourceKind::Gitea(source) => Some(fields!("gitea", "repository", source, owned(source))),
-            SourceKind::Git(_) | SourceKind::Docker(_) => None,
+            SourceKind::Git(_) | SourceKind::Docker(_) | SourceKind::Drop(_) => None,
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::forge_source::{BitbucketRepository, GitLabProject, OwnedRepository};
 use super::git_ref::{GitRef, is_root, root};
 use super::validation::file_path;
-use super::values::{Later, LocalRef, is_false};
+use super::values::{LocalRef, is_false};
 use super::webhook::TriggerWebhook;
 
 /// Where the Application comes from: exactly one, or none to run nothing.
@@ -16,9 +16,7 @@ use super::webhook::TriggerWebhook;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.github), has(self.gitlab), has(self.bitbucket), has(self.gitea), has(self.git), has(self.docker), has(self.drop)].filter(x, x).size() <= 1")
-        .message("at most one of github, gitlab, bitbucket, gitea, git, docker may be set").reason(Reason::FieldValueInvalid),
-    validation = Rule::new("!has(self.drop)")
-        .message("drop is not in this version of Davit yet: use git or docker").reason(Reason::FieldValueForbidden)
+        .message("at most one of github, gitlab, bitbucket, gitea, git, docker, drop may be set").reason(Reason::FieldValueInvalid)
 )]
 #[garde(allow_unvalidated)]
 pub struct Source {
@@ -45,9 +43,10 @@ pub struct Source {
     /// An image that is run as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker: Option<DockerSource>,
-    /// Not in this version yet.
+    /// An uploaded directory or archive: `davit drop` uploads it and sets this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drop: Option<Later>,
+    #[garde(dive)]
+    pub drop: Option<DropSource>,
 }
 
 /// The kind of a source, with its settings. A match on it is exhaustive, so that a new kind compiles only where every
@@ -66,6 +65,8 @@ pub enum SourceKind<'a> {
     Git(&'a GitSource),
     /// `spec.source.docker`.
     Docker(&'a DockerSource),
+    /// `spec.source.drop`.
+    Drop(&'a DropSource),
 }
 
 impl SourceKind<'_> {
@@ -78,6 +79,7 @@ impl SourceKind<'_> {
             Self::Gitea(_) => "gitea",
             Self::Git(_) => "git",
             Self::Docker(_) => "docker",
+            Self::Drop(_) => "drop",
         }
     }
 }
@@ -85,8 +87,7 @@ impl SourceKind<'_> {
 impl Source {
     /// Returns the kind of the source, or `None` if no kind is set.
     pub fn kind(&self) -> Option<SourceKind<'_>> {
-        // Without `..`, so that a new field does not compile until it has a kind. The CRD's rules refuse the fields of
-        // later versions, and more than one kind.
+        // Without `..`, so that a new field does not compile until it has a kind. The CRD's rules refuse more than one kind.
         let Self {
             github,
             gitlab,
@@ -94,7 +95,7 @@ impl Source {
             gitea,
             git,
             docker,
-            drop: None | Some(Later(_)),
+            drop,
         } = self;
         let github = github.as_ref().map(SourceKind::GitHub);
         github
@@ -103,6 +104,7 @@ impl Source {
             .or_else(|| gitea.as_ref().map(SourceKind::Gitea))
             .or_else(|| git.as_ref().map(SourceKind::Git))
             .or_else(|| docker.as_ref().map(SourceKind::Docker))
+            .or_else(|| drop.as_ref().map(SourceKind::Drop))
     }
 }
 
@@ -157,6 +159,21 @@ pub struct DockerSource {
     /// The Secret of type `kubernetes.io/dockerconfigjson` (or with `username` and `password`) to pull with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_secret_ref: Option<LocalRef>,
+}
+
+/// An uploaded directory or archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
+#[serde(rename_all = "camelCase")]
+#[garde(allow_unvalidated)]
+pub struct DropSource {
+    /// The digest of its content, as `davit drop` prints it.
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// The directory of the upload that is built. Default: its root.
+    #[serde(default = "root", skip_serializing_if = "is_root")]
+    #[schemars(length(max = 1024))]
+    #[garde(custom(file_path))]
+    pub path: String,
 }
 
 /// When a new commit or digest is deployed by itself.

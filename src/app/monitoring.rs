@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::usage_series;
 use crate::api::{Application, ConditionType, GitProvider, condition};
 use crate::config::Config;
 use crate::controller::job_queue::Jobs;
@@ -47,7 +48,14 @@ impl Monitoring {
     ) -> anyhow::Result<Vec<Served>> {
         let mut served = Vec::new();
         if let Some(address) = config.health_listen {
-            served.push(self.serve_health(address, stop).await?);
+            let further = config.metrics_per_application.then(|| {
+                let group = self.subresources.clone();
+                http::metrics::Further::new(move || {
+                    let group = group.clone();
+                    Box::pin(async move { usage_series::text(&group).await })
+                })
+            });
+            served.push(self.serve_health(address, further, stop).await?);
         }
         if let Some(address) = config.webhook_listen {
             let listener = http::bind("--webhook-listen", address).await?;
@@ -57,13 +65,18 @@ impl Monitoring {
         Ok(served)
     }
 
-    async fn serve_health(&self, address: SocketAddr, stop: &CancellationToken) -> anyhow::Result<Served> {
+    async fn serve_health(
+        &self,
+        address: SocketAddr,
+        further: Option<http::metrics::Further>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Served> {
         let listener = http::bind("--health-listen", address).await?;
         let router = self
             .health
             .clone()
             .router()
-            .merge(http::metrics::router(self.metrics.clone()));
+            .merge(http::metrics::router(self.metrics.clone(), further));
         tracing::info!(address = %listener.local_addr()?, "serving health checks and metrics");
         let (stop, health) = (stop.clone(), self.health.clone());
         tokio::spawn(async move {

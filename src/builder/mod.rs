@@ -26,7 +26,7 @@ mod railpack;
 mod static_site;
 mod words;
 
-pub use buildkit::{Daemon, Place, TlsFiles};
+pub use buildkit::{Daemon, PatternMatch, Patterns, Place, TlsFiles};
 pub use contract::{
     BuildRequest, BuildType, Builder, BuilderDetails, Buildpacks, BuiltImage, Export, Published,
 };

@@ -131,6 +131,9 @@ pub struct Controller {
     /// Where /livez, /readyz and /metrics are served, over plain HTTP; nothing is opened by default.
     #[arg(long, env = "DAVIT_HEALTH_LISTEN", value_name = "ADDRESS:PORT")]
     pub health_listen: Option<SocketAddr>,
+    /// Add what each Application uses to /metrics: nine series each, for at most 500 Applications, measured when they are read.
+    #[arg(long, env = "DAVIT_METRICS_PER_APPLICATION", requires = "health_listen")]
+    pub metrics_per_application: bool,
     /// Where deliveries of webhooks are received, over plain HTTP; nothing is opened by default. A reverse proxy adds
     /// HTTPS.
     #[arg(long, env = "DAVIT_WEBHOOK_LISTEN", value_name = "ADDRESS:PORT")]

@@ -21,6 +21,8 @@ pub enum Code {
 pub struct Failure {
     /// The exit code.
     pub code: Code,
+    /// The exit code of a command that ran elsewhere, which is that of the program, too.
+    command: Option<u8>,
     /// The message with its prefix; empty if its reader has ended.
     message: String,
 }
@@ -34,7 +36,25 @@ impl Failure {
     /// A command of daily use that ends with this code.
     pub fn with_code(code: Code, message: impl AsRef<str>) -> Self {
         let message = format!("error: {}", message.as_ref());
-        Self { code, message }
+        Self {
+            code,
+            command: None,
+            message,
+        }
+    }
+
+    /// The end of a command that ran elsewhere, which has said why itself.
+    pub fn of_command(code: u8) -> Self {
+        Self {
+            code: Code::Failed,
+            command: Some(code),
+            message: String::new(),
+        }
+    }
+
+    /// Returns the exit code of the program.
+    pub fn exit_code(&self) -> ExitCode {
+        self.command.map_or_else(|| self.code.into(), ExitCode::from)
     }
 
     /// Returns the message for standard error.
@@ -53,7 +73,11 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let message = format!("davit: {error:#}");
         let code = Code::Failed;
-        Self { code, message }
+        Self {
+            code,
+            command: None,
+            message,
+        }
     }
 }
 
@@ -62,7 +86,11 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             // The reader of the pipe has what it wanted.
             let (code, message) = (Code::Failed, String::new());
-            return Self { code, message };
+            return Self {
+                code,
+                command: None,
+                message,
+            };
         }
         Self::new(format!("cannot write the output: {error}"))
     }

@@ -32,6 +32,7 @@ fn args(dir: &Path) -> args::Controller {
         railpack: None,
         nixpacks: None,
         allow_local_sources: false,
+        metrics_per_application: false,
     }
 }
 

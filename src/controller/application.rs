@@ -25,6 +25,7 @@ use super::problem::Error;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
 use super::routes::values;
+use super::uploads;
 use super::{finalizer, observe, preview};
 
 /// When a deleted Application is looked at again whose previews are being removed.
@@ -65,6 +66,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     if records.removed && app.metadata.deletion_timestamp.is_some() {
         ctx.previews.preview_seen(&app, None);
         ctx.previews.forget(&id);
+        uploads::collect(&ctx, &id.namespace).await; // client
         return Ok(Requeue::await_change());
     }
     let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime

@@ -11,6 +11,7 @@ use crate::error::chain;
 use crate::model::AppId;
 
 use super::context::Context;
+use super::uploads;
 
 /// The pause between two looks at what is stopping.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -22,6 +23,7 @@ const ROUNDS: usize = 3700;
 /// stopping is asked for again until nothing is left of it.
 pub async fn sweep(ctx: &Context) {
     ctx.pulls.recover(&*ctx.tools.builder).await;
+    uploads::collect_all(ctx).await;
     let found = match ctx.runtime.apps().await {
         Ok(found) => found,
         Err(error) => {

@@ -29,4 +29,5 @@ pub mod resolve;
 pub mod routes;
 mod token_secret;
 pub mod tools;
+pub mod uploads;
 pub mod watch;

@@ -7,6 +7,7 @@ use crate::builder::Builder;
 use crate::forge::Forges;
 use crate::image;
 use crate::source::Git;
+use crate::source::uploads::Uploads;
 
 use super::build_cache::BuildCache;
 
@@ -25,6 +26,8 @@ pub struct Tools {
     pub docker: Option<image::Docker>,
     /// How registries are asked where nodes pull the images; `None` if the engine looks images up and pulls them.
     pub registries: Option<image::RegistryOptions>,
+    /// Stores what is uploaded.
+    pub uploads: Uploads,
     /// The directory of checkouts.
     pub work_dir: PathBuf,
 }

@@ -7,7 +7,7 @@ use crate::api::ReleaseType;
 use crate::builder::{BuildType, Export, env_file};
 use crate::error::{Class, Problem};
 use crate::image::RegistryLogins;
-use crate::model::{CommitId, Revision};
+use crate::model::Revision;
 use crate::redact::Secret;
 
 use super::desired::Desired;
@@ -28,7 +28,7 @@ pub struct JobSpec {
 /// The work of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobWork {
-    /// Fetch a commit and build it. Boxed because it is large.
+    /// Fetch a commit, or unpack an upload, and build it. Boxed because it is large.
     Build(Box<BuildSpec>),
     /// Pull an image.
     Pull {
@@ -39,11 +39,11 @@ pub enum JobWork {
     },
 }
 
-/// How a commit becomes an image.
+/// How a commit or an upload becomes an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildSpec {
-    /// The commit.
-    pub commit: CommitId,
+    /// The commit or the upload.
+    pub revision: Revision,
     /// Whether to fetch submodules.
     pub submodules: bool,
     /// The directory that is built.
@@ -98,38 +98,43 @@ impl JobSpec {
                 image: image.to_string(),
                 tag: tag.clone(),
             },
-            (Revision::Commit(commit), Some(build), Some(tag)) => JobWork::Build(Box::new(BuildSpec {
-                export: desired.export,
-                again: builds_again(release),
-                commit: commit.clone(),
-                submodules: source.submodules,
-                path: source.path.clone(),
-                build_type: build.build_type.clone(),
-                tag: match desired.export {
-                    // A tag of a registry never changes its meaning.
-                    Export::Registry | Export::EngineAndRegistry if builds_again(release) => {
-                        format!("{tag}-{}", release.uid.split('-').next().unwrap_or_default())
-                    }
-                    _ => tag.clone(),
-                },
-                args: values.args.clone(),
-                secrets: values.secrets.clone(),
-                env_file: build
-                    .env_file
-                    .then(|| env_file::text(values.env.iter().map(|(name, value)| (name.as_str(), value)))),
-                registries: values.registries.clone(),
-                labels: BTreeMap::from([
-                    ("org.opencontainers.image.revision".to_owned(), commit.to_string()),
-                    (
-                        "org.opencontainers.image.source".to_owned(),
-                        source.locator.clone(),
-                    ),
-                ]),
-                no_cache: release.spec.clean_cache || !build.cache,
-                cpu: build.cpu,
-                memory: build.memory,
-                timeout: build.timeout,
-            })),
+            (revision @ (Revision::Commit(_) | Revision::Archive(_)), Some(build), Some(tag)) => {
+                JobWork::Build(Box::new(BuildSpec {
+                    export: desired.export,
+                    again: builds_again(release),
+                    revision: revision.clone(),
+                    submodules: source.submodules,
+                    path: source.path.clone(),
+                    build_type: build.build_type.clone(),
+                    tag: match desired.export {
+                        // A tag of a registry never changes its meaning.
+                        Export::Registry | Export::EngineAndRegistry if builds_again(release) => {
+                            format!("{tag}-{}", release.uid.split('-').next().unwrap_or_default())
+                        }
+                        _ => tag.clone(),
+                    },
+                    args: values.args.clone(),
+                    secrets: values.secrets.clone(),
+                    env_file: build.env_file.then(|| {
+                        env_file::text(values.env.iter().map(|(name, value)| (name.as_str(), value)))
+                    }),
+                    registries: values.registries.clone(),
+                    labels: BTreeMap::from([
+                        (
+                            "org.opencontainers.image.revision".to_owned(),
+                            revision.to_string(),
+                        ),
+                        (
+                            "org.opencontainers.image.source".to_owned(),
+                            source.locator.clone(),
+                        ),
+                    ]),
+                    no_cache: release.spec.clean_cache || !build.cache,
+                    cpu: build.cpu,
+                    memory: build.memory,
+                    timeout: build.timeout,
+                }))
+            }
             (Revision::Commit(_) | Revision::Archive(_), ..) => {
                 let message = format!(
                     "revision {} cannot be built: create another Release",

@@ -28,6 +28,8 @@ pub fn locator(source: &Source) -> Option<String> {
             source.forge()?.repository
         }
         SourceKind::Docker(image) => image.image.clone(),
+        // Its revision says all: the same upload is the same source.
+        SourceKind::Drop(_) => "upload".to_owned(),
     })
 }
 
@@ -40,6 +42,7 @@ pub fn revision(source: &Source, text: &str) -> Option<Revision> {
         | SourceKind::Bitbucket(_)
         | SourceKind::Gitea(_) => Revision::commit(text),
         SourceKind::Docker(_) => Revision::image(text),
+        SourceKind::Drop(_) => Revision::archive(text),
     }
 }
 
@@ -52,6 +55,7 @@ pub fn pinned(source: &Source, revision: Revision) -> Option<PinnedSource> {
             (forge.path, forge.submodules)
         }
         SourceKind::Docker(_) => ("/", false),
+        SourceKind::Drop(upload) => (upload.path.as_str(), false),
     };
     Some(PinnedSource {
         kind: kind(source)?,
@@ -83,6 +87,11 @@ pub fn fits(source: Option<&Source>, asked: &ReleaseSpec) -> Result<(), Problem>
             .filter(|revision| CommitId::parse(revision).is_none())
             .map(|revision| {
                 format!("spec.revision is {revision:?}, and the Application's source is a Git repository: create a Release with a full commit hash")
+            }),
+        SourceKind::Drop(_) => revision
+            .filter(|revision| Revision::archive(revision).is_none())
+            .map(|revision| {
+                format!("spec.revision is {revision:?}, and the Application's source is an upload: create a Release with the digest of an earlier upload, sha256:…")
             }),
         SourceKind::Docker(_) => match revision.filter(|revision| !revision.starts_with("sha256:")) {
             Some(revision) => Some(format!(
@@ -126,6 +135,7 @@ fn is_fixed(spec: &ApplicationSpec) -> bool {
             source.forge().and_then(|forge| forge.git_ref)
         }
         SourceKind::Docker(image) => return image.image.contains("@sha256:"),
+        SourceKind::Drop(_) => return true,
     };
     reference.is_some_and(|reference| reference.commit.is_some())
 }

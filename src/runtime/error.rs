@@ -74,6 +74,14 @@ pub enum RuntimeError {
     /// No space is left on the disk.
     #[error("the container cannot be started: no space left on the engine's disk")]
     DiskFull,
+    /// This runtime does not have it.
+    #[error("--runtime {runtime} does not support {what}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// The name of the runtime.
+        runtime: &'static str,
+    },
     /// The engine does not answer.
     #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
@@ -93,6 +101,7 @@ impl Explain for RuntimeError {
             Self::PortTaken { .. }
             | Self::AddressMissing(_)
             | Self::Rejected { .. }
+            | Self::Unsupported { .. }
             | Self::NameTaken { .. }
             | Self::ImagePull { denied: true, .. }
             | Self::WrongArchitecture { .. } => Class::Terminal,
@@ -113,6 +122,7 @@ impl Explain for RuntimeError {
             Self::AddressMissing(_) | Self::Rejected { .. } => Reason::ContainerConfigInvalid,
             Self::WrongArchitecture { .. } => Reason::ArchitectureMismatch,
             Self::ImageMissing(_) => Reason::ImageNotFound,
+            Self::Unsupported { .. } => Reason::NotSupported,
             Self::ImagePull { denied: true, .. } => Reason::ImagePullDenied,
             Self::ImagePull { denied: false, .. } => Reason::ImagePullFailed,
             Self::Unschedulable(_) => Reason::Unschedulable,
@@ -143,6 +153,7 @@ impl Explain for RuntimeError {
             Self::WrongArchitecture { machine, .. } => Some(format!(
                 "build the image for linux/{machine}, or name an image of that platform"
             )),
+            Self::Unsupported { .. } => Some("use the tools of that runtime".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::ImagePull { denied: true, .. } => Some(

@@ -20,7 +20,7 @@ use super::event_hub::EventHub;
 use super::rolling::{self, ContainerView, InProgress, Phase, RolloutSpec, Step};
 use super::{
     Capabilities, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress, RedactionPolicy,
-    RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, log,
+    RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Traffic, Usage, log,
 };
 use crate::model::AppId;
 use state::State;
@@ -323,6 +323,32 @@ impl Runtime for FakeRuntime {
         };
         let masker = redaction.masker(&one.deployment.identity.hash, &one.given());
         Ok(log::written(&one.output(&state.outputs), now, masker, options))
+    }
+
+    /// Each container uses the same.
+    async fn usage(&self, app: &AppId) -> Result<Vec<Usage>, RuntimeError> {
+        let at = self.now();
+        let mut state = self.state.lock();
+        state.may_call()?;
+        let own = state
+            .containers
+            .iter()
+            .filter(|one| one.deployment.identity.app == *app);
+        Ok(own
+            .map(|one| Usage {
+                id: one.seen.id.clone(),
+                name: one.replica().name,
+                release: one.deployment.identity.release.clone(),
+                at,
+                cpu: Duration::from_secs(90),
+                cpu_limit: None,
+                memory: 3 << 20,
+                memory_limit: Some(12 << 20),
+                network: Some(Traffic { r#in: 10, out: 20 }),
+                block: None,
+                restarts: 1,
+            })
+            .collect())
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {

@@ -5,6 +5,7 @@ pub mod deployment;
 pub mod docker;
 pub mod error;
 mod event_hub;
+mod exec;
 pub mod fake;
 pub mod kubernetes;
 mod log;
@@ -14,6 +15,7 @@ pub mod rolling;
 pub mod status;
 mod subset;
 pub mod swarm;
+mod usage;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -26,10 +28,12 @@ pub use deployment::{
     RolloutPolicy, Routed, Storage,
 };
 pub use error::RuntimeError;
+pub use exec::{Exec, ExecControl, ExecOutput, ExecRequest, TerminalSize};
 pub use log::{LogLine, LogOptions};
 pub use port::Port;
 pub use redaction::RedactionPolicy;
 pub use status::{ExitStatus, MAX_OUTPUT, Progress, Replica, ReplicaState, Running, RuntimeEvent};
+pub use usage::{Traffic, Usage};
 
 /// A runtime of containers. Every call is idempotent, and finds the results of earlier calls by labels.
 #[async_trait]
@@ -59,6 +63,24 @@ pub trait Runtime: Send + Sync {
         options: &LogOptions,
         redaction: &RedactionPolicy,
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError>;
+
+    /// Runs a command in one running container. It goes on if its client goes; a shell ends with its input.
+    async fn exec(&self, app: &AppId, replica: &str, request: &ExecRequest) -> Result<Exec, RuntimeError> {
+        let _ = (app, replica, request);
+        Err(RuntimeError::Unsupported {
+            what: "a command in a container",
+            runtime: self.capabilities().name,
+        })
+    }
+
+    /// Measures what the running replicas of an Application use.
+    async fn usage(&self, app: &AppId) -> Result<Vec<Usage>, RuntimeError> {
+        let _ = app;
+        Err(RuntimeError::Unsupported {
+            what: "the use of CPU and memory",
+            runtime: self.capabilities().name,
+        })
+    }
 
     /// Takes the next steps towards `deployment` and returns the progress. Does not wait for health or for containers to
     /// stop: the controller calls again after an event or `check_in`. For a rollback it is called with the earlier

@@ -1,9 +1,12 @@
-//! A commit as something that can be built: resolved first, then fetched pinned; and what the credentials in Secrets mean.
+//! A commit or an upload as something that can be built: resolved first, then fetched pinned; and what the credentials in
+//! Secrets mean.
 
+pub mod archive;
 mod checkout;
 pub mod credential;
 pub mod docker_config_json;
 mod git;
+pub mod uploads;
 
 pub use checkout::Checkout;
 pub use git::{

@@ -195,13 +195,19 @@ impl Source {
 }
 
 /// The name of a replica for users: its Release and its number.
-fn label(replica: &Replica) -> String {
-    let name = replica.name.trim_end_matches(|char: char| !char.is_ascii_digit());
-    let number = name.trim_end_matches(|char: char| char.is_ascii_digit()).len();
-    format!("{}.{}", replica.release, name.get(number..).unwrap_or_default())
+pub(super) fn label(replica: &Replica) -> String {
+    named(&replica.name, &replica.release)
 }
 
-fn is_named(replica: &Replica, name: &str) -> bool {
+/// The same from the name in the runtime and the Release.
+pub(super) fn named(name: &str, release: &str) -> String {
+    let name = name.trim_end_matches(|char: char| !char.is_ascii_digit());
+    let number = name.trim_end_matches(|char: char| char.is_ascii_digit()).len();
+    format!("{release}.{}", name.get(number..).unwrap_or_default())
+}
+
+/// Whether a replica has this name, or this name or ID in the runtime.
+pub(super) fn is_named(replica: &Replica, name: &str) -> bool {
     label(replica) == name || replica.name == name || (name.len() >= 12 && replica.id.starts_with(name))
 }
 

@@ -5,9 +5,9 @@ use axum::response::{IntoResponse as _, Response};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::closest::closest;
 use super::failure::Failure;
 use super::group::{GROUP, VERSION};
+use super::nearest::nearest;
 use super::target::Target;
 
 /// What a request is for.
@@ -15,12 +15,18 @@ use super::target::Target;
 pub(super) enum Subresource {
     /// The output of an Application's containers.
     ContainerLog,
+    /// A command in a container. A WebSocket begins as `get`; `create` is checked for it, too.
+    Exec,
+    /// What an Application uses.
+    Metrics,
     /// The repositories that a GitProvider reaches.
     Repositories,
     /// The branches of one of them.
     Branches,
     /// The log of a Release's build.
     ReleaseLog,
+    /// An upload that an Application is built from.
+    Source,
 }
 
 /// One subresource.
@@ -29,48 +35,71 @@ pub(super) struct Entry {
     resource: &'static str,
     name: &'static str,
     kind: &'static str,
-    verb: &'static str,
+    verbs: &'static [&'static str],
     pub subresource: Subresource,
 }
 
 const ENTRIES: &[Entry] = &[
     Entry {
         resource: "applications",
+        name: "exec",
+        kind: "Application",
+        verbs: &["get", "create"],
+        subresource: Subresource::Exec,
+    },
+    Entry {
+        resource: "applications",
         name: "log",
         kind: "Application",
-        verb: "get",
+        verbs: &["get"],
         subresource: Subresource::ContainerLog,
+    },
+    Entry {
+        resource: "applications",
+        name: "metrics",
+        kind: "Application",
+        verbs: &["get"],
+        subresource: Subresource::Metrics,
+    },
+    Entry {
+        resource: "applications",
+        name: "source",
+        kind: "Application",
+        verbs: &["create"],
+        subresource: Subresource::Source,
     },
     Entry {
         resource: "gitproviders",
         name: "branches",
         kind: "GitProvider",
-        verb: "get",
+        verbs: &["get"],
         subresource: Subresource::Branches,
     },
     Entry {
         resource: "gitproviders",
         name: "repositories",
         kind: "GitProvider",
-        verb: "get",
+        verbs: &["get"],
         subresource: Subresource::Repositories,
     },
     Entry {
         resource: "releases",
         name: "log",
         kind: "Release",
-        verb: "get",
+        verbs: &["get"],
         subresource: Subresource::ReleaseLog,
     },
 ];
 
 impl Entry {
-    /// Whether the method stands for the entry's verb.
+    /// Whether the method stands for a verb of the entry.
     pub(super) fn accepts(&self, method: &Method) -> bool {
-        match self.verb {
-            "create" => *method == Method::POST,
-            _ => *method == Method::GET || *method == Method::HEAD,
-        }
+        let verb = match *method {
+            Method::GET | Method::HEAD => "get",
+            Method::POST => "create",
+            _ => return false,
+        };
+        self.verbs.contains(&verb)
     }
 }
 
@@ -80,7 +109,7 @@ pub(super) fn list() -> Response {
         .iter()
         .map(|entry| {
             json!({"name": format!("{}/{}", entry.resource, entry.name), "singularName": "", "namespaced": true,
-                "kind": entry.kind, "verbs": [entry.verb]})
+                "kind": entry.kind, "verbs": entry.verbs})
         })
         .collect();
     Json(
@@ -90,11 +119,12 @@ pub(super) fn list() -> Response {
     .into_response()
 }
 
-/// Every subresource, as a role names it, and its verb.
+/// Every subresource, as a role names it, and each of its verbs.
 pub fn permissions() -> impl Iterator<Item = (String, &'static str)> {
+    let name = |entry: &Entry| format!("{}/{}", entry.resource, entry.name);
     ENTRIES
         .iter()
-        .map(|entry| (format!("{}/{}", entry.resource, entry.name), entry.verb))
+        .flat_map(move |entry| entry.verbs.iter().map(move |verb| (name(entry), *verb)))
 }
 
 /// The entry that a request names.
@@ -103,12 +133,13 @@ pub(super) fn entry(target: &Target) -> Result<&'static Entry, Failure> {
     if let Some(entry) = of_resource().find(|entry| entry.name == target.subresource) {
         return Ok(entry);
     }
-    let resources = ENTRIES.iter().map(|entry| entry.resource);
+    let resources: Vec<&str> = ENTRIES.iter().map(|entry| entry.resource).collect();
     let (what, near) = if of_resource().next().is_none() {
-        let near = closest(&target.resource, resources);
+        let near = nearest(&target.resource, &resources);
         (format!("no resource {:?}", target.resource), near)
     } else {
-        let near = closest(&target.subresource, of_resource().map(|entry| entry.name));
+        let names: Vec<&str> = of_resource().map(|entry| entry.name).collect();
+        let near = nearest(&target.subresource, &names);
         (
             format!("no subresource {:?} of {}", target.subresource, target.resource),
             near,

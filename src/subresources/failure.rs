@@ -89,6 +89,12 @@ impl From<Problem> for Failure {
             (Reason::GitRepositoryNotFound, _) => {
                 Self::new(StatusCode::NOT_FOUND, "NotFound", problem.message)
             }
+            // No client tries again by itself.
+            (Reason::DiskFull, _) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "InsufficientStorage",
+                problem.message,
+            ),
             (_, Class::Terminal) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", problem.message),
             (_, Class::Waiting | Class::Transient) => Self::unavailable(problem.message),
         }

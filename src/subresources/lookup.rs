@@ -4,8 +4,8 @@ use kube::runtime::reflector::{Lookup, Store};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::closest::closest;
 use super::failure::Failure;
+use super::nearest::nearest;
 use super::target::Target;
 use crate::controller::problem::cluster_problem;
 
@@ -42,7 +42,8 @@ where
 
 /// The refusal for an object that does not exist.
 pub(super) fn not_found<K: Resource<DynamicType = ()>>(target: &Target, names: &[String]) -> Failure {
-    let near = closest(&target.name, names.iter().map(String::as_str));
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let near = nearest(&target.name, &known);
     let near = near
         .map(|near| format!(": did you mean {near:?}?"))
         .unwrap_or_default();

@@ -3,33 +3,39 @@
 //! the router, or that of a cluster.
 
 pub mod aggregation;
-mod closest;
 mod container_log;
 pub mod discovery;
+mod exec;
 mod failure;
 mod group;
 mod listing;
 mod lookup;
+mod metrics;
+pub mod nearest;
 mod page_token;
 mod parameters;
 mod release_log;
 pub mod roles;
+mod source;
 mod target;
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use http::Method;
+use http::{Method, Request};
 use parking_lot::RwLock;
 
 use self::discovery::Subresource;
+pub use self::exec::accept_key;
 use self::failure::Failure;
 pub use self::group::{GROUP, VERSION};
 use self::parameters::Parameters;
+pub use self::source::PART as UPLOAD_PART;
 use self::target::Target;
 use crate::controller::context::Context;
 
@@ -51,6 +57,11 @@ impl Subresources {
         *self.0.write() = Some(controller);
     }
 
+    /// The controller, if it runs.
+    pub fn controller(&self) -> Option<Arc<Context>> {
+        self.0.read().clone()
+    }
+
     /// The whole group. Its description is answered before the controller runs, too.
     pub fn router(&self) -> Router {
         let root = format!("/apis/{GROUP}/{VERSION}");
@@ -70,6 +81,7 @@ async fn answer(
     method: Method,
     Path(target): Path<Target>,
     RawQuery(query): RawQuery,
+    request: Request<Body>,
 ) -> Response {
     let answered = async {
         let entry = discovery::entry(&target)?;
@@ -80,9 +92,14 @@ async fn answer(
         let parameters = Parameters::parse(query.as_deref().unwrap_or_default());
         match entry.subresource {
             Subresource::ContainerLog => container_log::log(&controller, &target, &parameters).await,
+            Subresource::Exec => exec::exec(&controller, &target, &parameters, request).await,
+            Subresource::Metrics => metrics::metrics(&controller, &target, &parameters).await,
             Subresource::Repositories => listing::repositories(&controller, &target, &parameters).await,
             Subresource::Branches => listing::branches(&controller, &target, &parameters).await,
             Subresource::ReleaseLog => release_log::log(&controller, &target, &parameters).await,
+            Subresource::Source => {
+                source::source(&controller, &target, &parameters, request.into_body()).await
+            }
         }
     };
     answered.await.unwrap_or_else(IntoResponse::into_response)

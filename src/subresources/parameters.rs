@@ -23,6 +23,12 @@ impl Parameters {
             .filter(|value| !value.is_empty())
     }
 
+    /// All values of a parameter that is repeated, also empty ones.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.0.iter().filter(move |(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// A parameter that is on or off, as Kubernetes reads it: present without a value is on.
     pub fn flag(&self, name: &str) -> Result<bool, Failure> {
         let found = self.0.iter().find(|(key, _)| key == name);

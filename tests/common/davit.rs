@@ -37,6 +37,8 @@ pub struct Davit {
     data: PathBuf,
     child: Option<Child>,
     flags: Vec<String>,
+    /// Where it listens when it is started again; a free port if `None`.
+    address: Option<String>,
     engine: Option<String>,
     runtime: tokio::runtime::Runtime,
     client: Option<Client>,
@@ -90,6 +92,7 @@ impl Davit {
             dir,
             engine,
             child: None,
+            address: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             runtime,
             client: None,
@@ -123,6 +126,20 @@ impl Davit {
     /// The kubeconfig that it wrote.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data_dir().join("kubeconfig")
+    }
+
+    /// Starts it again at the same address from now on, so that clients find it.
+    pub fn keep_address(&mut self) {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        let cluster = kubeconfig
+            .clusters
+            .into_iter()
+            .find_map(|cluster| cluster.cluster)
+            .unwrap();
+        let url = cluster.server.unwrap();
+        self.address = url
+            .strip_prefix("https://")
+            .map(|address| address.trim_end_matches('/').to_owned());
     }
 
     /// Its log so far.
@@ -166,7 +183,7 @@ impl Davit {
             .args([
                 "up",
                 "--listen",
-                "127.0.0.1:0",
+                self.address.as_deref().unwrap_or("127.0.0.1:0"),
                 "--instance",
                 &self.instance,
                 "--data-dir",
@@ -227,6 +244,11 @@ impl Davit {
     /// Waits for a future.
     pub fn block_on<F: Future>(&self, work: F) -> F::Output {
         self.runtime.block_on(work)
+    }
+
+    /// Runs a future beside the test.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
     }
 
     /// Applications of the test's namespace.

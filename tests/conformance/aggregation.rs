@@ -194,6 +194,56 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
     ]));
     assert_eq!(lines.recv_timeout(Duration::from_secs(20)).unwrap(), "live");
 
+    // A WebSocket passes through the aggregation, for a user who may create it; so does an upload in parts.
+    let davit = |kubeconfig: &std::path::Path, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
+        command
+            .args(args)
+            .env("KUBECONFIG", kubeconfig)
+            .current_dir(dir.path());
+        command.stdin(Stdio::null());
+        try_run(&mut command)
+    };
+    let exec = [
+        "exec",
+        "web",
+        "-n",
+        "shop",
+        "--",
+        "sh",
+        "-c",
+        "echo from the container; exit 3",
+    ];
+    let (_, out, error) = davit(&server.kubeconfig, &exec);
+    assert_eq!(out.trim(), "from the container", "{error} {}", said());
+    let (_, out, refused) = davit(&stranger, &exec);
+    assert!(out.is_empty() && refused.contains("davit-edit"), "{refused}");
+    std::fs::create_dir(dir.path().join("site")).unwrap();
+    std::fs::write(dir.path().join("site/index.html"), "uploaded").unwrap();
+    let mut random = vec![0; 20 << 20];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut random).unwrap();
+    std::fs::write(dir.path().join("site/random"), random).unwrap();
+    apply(
+        &server,
+        dir.path(),
+        "{apiVersion: davit.dev/v1alpha1, kind: Application, metadata: {name: site, namespace: shop}, \
+         spec: {build: {static: {publishDirectory: .}}}}\n",
+    );
+    let drop = ["drop", "site", "site", "-n", "shop", "--wait", "--timeout", "3m"];
+    let (dropped, out, error) = davit(&server.kubeconfig, &drop);
+    assert!(
+        dropped && out.contains("site is done"),
+        "{out} {error} {}",
+        said()
+    );
+    let (dropped, _, refused) = davit(&stranger, &drop);
+    assert!(!dropped && refused.contains("davit-edit"), "{refused}");
+    let (shown, out, error) = davit(&server.kubeconfig, &["top", "-n", "shop"]);
+    assert!(
+        shown && out.contains("site ") && out.contains("web "),
+        "{out} {error}"
+    );
+
     // The controller refuses a client without the certificate of the front proxy, whatever the headers say.
     let direct = request("GET", &format!("https://127.0.0.1:{number}{LOG}"))
         .insecure()

@@ -329,9 +329,9 @@ fn invalid_field_is_rejected_at_admission() {
             "at most one of github, gitlab, bitbucket, gitea, git, docker",
         ),
         (
-            "a source that is not there yet",
+            "a digest that is none",
             json!({"source": {"drop": {"digest": "a"}}}),
-            "not in this version of Davit yet",
+            "must be the digest of an upload",
         ),
         (
             "a field that is not there yet",

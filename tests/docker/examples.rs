@@ -265,6 +265,30 @@ fn example_rollback_works_as_its_readme_says() {
 }
 
 #[test]
+fn example_upload_works_as_its_readme_says() {
+    let terminal = Terminal::new("ex-upload");
+    let port = Port::take();
+    let to = terminal.davit.dir().join("examples/13-upload/site");
+    std::fs::create_dir_all(&to).unwrap();
+    run(Command::new("cp")
+        .arg(root().join("examples/13-upload/site/index.html"))
+        .arg(&to));
+    let said = terminal.follow(
+        "13-upload",
+        &[
+            ("hostPort: 8080", &format!("hostPort: {}", port.number())),
+            ("localhost:8080", &format!("localhost:{}", port.number())),
+        ],
+    );
+    for text in ["Uploaded as a directory.", "unchanged", "Uploaded as an archive."] {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+    let app = terminal.get("dapp/upload");
+    assert_eq!(app["spec"]["source"]["drop"]["path"], "/site");
+    assert_eq!(app["status"]["release"]["count"], 2);
+}
+
+#[test]
 fn example_environments_works_as_its_readme_says() {
     let terminal = Terminal::new("ex-env-promote");
     let dockerfile = |text: &str| {

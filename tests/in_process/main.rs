@@ -7,6 +7,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod archives;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../contract/mod.rs"]
@@ -16,6 +17,7 @@ mod converge;
 mod deliveries;
 mod forge_contract;
 mod subresources;
+mod uploads;
 
 mod builder_contract {
     crate::contract::builder_contract::builder_contract!(crate::contract::builder_contract::Harness::fake(

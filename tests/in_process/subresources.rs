@@ -98,6 +98,28 @@ async fn log_of_an_application_is_that_of_its_containers_without_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_those_of_each_replica() {
+    let (davit, _repo) = Harness::with_shop().await;
+    let (code, body) = get(&davit, "applications/shop/metrics?window=10ms").await;
+    assert_eq!(code, 200, "{body}");
+    let found: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(found["kind"], "ApplicationMetrics");
+    let replica = &found["replicas"][0];
+    assert_eq!(replica["name"], "shop-1.0");
+    assert_eq!(
+        replica["memory"],
+        json!({"usageBytes": 3 << 20, "limitBytes": 12 << 20})
+    );
+    assert_eq!(replica["network"], json!({"receivedBytes": 10, "sentBytes": 20}));
+    // The same CPU time twice.
+    assert_eq!(replica["cpu"]["usageNanoCores"], 0);
+    let long = get(&davit, "applications/shop/metrics?window=31s").await;
+    assert!(message(long, 400, "BadRequest").contains("at most 30s"));
+    let exec = get(&davit, "applications/shop/exec?command=ls").await;
+    assert!(message(exec, 400, "BadRequest").contains("davit exec"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn followed_log_shows_replicas_of_a_later_release() {
     let (davit, repo) = shop_with_output("one\n").await;
     let request = Request::get(format!("{ROOT}/applications/shop/log?follow=true"))

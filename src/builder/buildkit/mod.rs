@@ -21,7 +21,7 @@ pub use client::BuildKit;
 pub use context::{Generated, Tree};
 pub use control::Control;
 pub use daemon::{Daemon, TlsFiles};
-pub use dockerignore::Patterns;
+pub use dockerignore::{Match as PatternMatch, Patterns};
 pub use engine_http::Place;
 pub use errors::engine as engine_error;
 pub use filesync::Trees;

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::commands::Change;
+use super::commands::{Change, ChangeOptions};
 use super::connect::{Access, Cluster, MANAGER};
 use super::follow::{Stand, follow};
 use super::output::{object, say};
@@ -158,17 +158,30 @@ async fn change(
         changed.map_err(|error| cluster.refused(&error, Access::Edit))?
     };
     object(args.change.output.format, &changed, already.unwrap_or(happened))?;
-    if !args.change.wait.wait {
+    wait_until_settled(cluster, &args.change, &changed).await
+}
+
+/// Waits until an Application is as it was changed to be, if the user asks for that.
+///
+/// # Errors
+/// It does not become healthy, or the time is over.
+pub async fn wait_until_settled(
+    cluster: &Cluster,
+    options: &ChangeOptions,
+    changed: &Application,
+) -> Result<(), Failure> {
+    if !options.wait.wait {
         return Ok(());
     }
-    let judge = |application: &Application| judge(application, &changed);
-    let settled = follow(cluster, cluster.applications(), &name, &args.change.wait, judge).await?;
+    let name = changed.name_any();
+    let judge = |application: &Application| judge(application, changed);
+    let settled = follow(cluster, cluster.applications(), &name, &options.wait, judge).await?;
     let phase = settled
         .status
         .as_ref()
         .map(|status| status.phase)
         .unwrap_or_default();
-    if args.change.output.format.is_none() {
+    if options.output.format.is_none() {
         say(format!(
             "application.davit.dev/{name} is {}",
             format!("{phase:?}").to_lowercase()

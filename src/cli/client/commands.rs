@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::args::{Connection, Output, Wait, application, release};
-use super::subresource_args::{Branches, Connect, Logs, Repos};
+use super::subresource_args::{Branches, Connect, Exec, Logs, Repos, Top};
 
 /// Commands for daily use. They also work as `kubectl davit COMMAND`.
 #[derive(Debug, Subcommand)]
@@ -28,6 +28,13 @@ pub enum ClientCommand {
   davit deploy shop --title 'Version 2.1.0' --description 'The new cart'
   davit deploy shop --revision 3f2c1a90b7d64e5f8a1b2c3d4e5f60718293a4b5")]
     Deploy(Deploy),
+    /// Upload a directory or an archive, and deploy it.
+    #[command(after_help = "Examples:
+  davit drop shop                        # the current directory
+  davit drop shop ./dir --wait
+  davit drop shop shop-2.1.tar.gz        # also tar, tar.zst and zip
+  git archive HEAD | davit drop shop -   # exactly what is committed")]
+    Drop(Drop),
     /// Build the newest commit that was deployed again, and deploy it.
     #[command(after_help = "Examples:
   davit redeploy shop --wait
@@ -77,6 +84,22 @@ pub enum ClientCommand {
   davit logs shop --build -f         # the build of the newest Release
   davit logs shop --hook             # the command that ran before its containers")]
     Logs(Logs),
+    /// Run a command in a container of an Application.
+    #[command(after_help = "Examples:
+  davit exec shop -- sh                       # with a terminal
+  davit exec shop -- /bin/shop version
+  davit exec shop -i -- psql < dump.sql       # with standard input
+  davit exec shop --replica shop-12.0 -- ps
+
+On a terminal the command has one, as with -it. The exit code is that of the command.")]
+    Exec(Exec),
+    /// Show what Applications, Releases or replicas use: CPU, memory, network, disks and restarts.
+    #[command(after_help = "Examples:
+  davit top                 # every Application of the namespace
+  davit top apps shop       # the replicas of one
+  davit top releases        # while one replaces another
+  davit top --watch")]
+    Top(Top),
     /// Connect a forge: create its Secret and its GitProvider.
     #[command(after_help = "Examples:
   davit connect github --organization acme -n platform        # registers an App in a browser
@@ -200,6 +223,30 @@ pub struct Deploy {
     /// Title and description.
     #[command(flatten)]
     pub about: About,
+    /// What every change has.
+    #[command(flatten)]
+    pub change: ChangeOptions,
+}
+
+/// `davit drop`.
+#[derive(Debug, Args)]
+pub struct Drop {
+    /// The Application.
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: String,
+    /// The directory or archive; - reads an archive from standard input. A directory is packed without what its .dockerignore
+    /// and .gitignore name.
+    #[arg(value_name = "SOURCE", default_value = ".")]
+    pub source: PathBuf,
+    /// The directory of the upload that is built. Default: its root; of an archive with one directory, that one.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub path: Option<String>,
+    /// Also upload files that .gitignore names.
+    #[arg(long)]
+    pub no_gitignore: bool,
+    /// Replace a source of another kind.
+    #[arg(long)]
+    pub replace: bool,
     /// What every change has.
     #[command(flatten)]
     pub change: ChangeOptions,

@@ -66,6 +66,14 @@ impl Cluster {
         })
     }
 
+    /// Whether the API server is on this machine.
+    pub fn is_on_this_machine(&self) -> bool {
+        let host = url::Url::parse(&self.url)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned));
+        host.is_some_and(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"))
+    }
+
     /// The Applications of the namespace.
     pub fn applications(&self) -> Api<Application> {
         Api::namespaced(self.client.clone(), &self.namespace)
@@ -172,7 +180,7 @@ async fn kube_config(connection: &Connection) -> Result<Config, Failure> {
     {
         return Err(Failure::new(format!(
             "context {context:?} is not in the kubeconfig ({files}): {}",
-            super::nearest::advice(context, &contexts, "set --context to one of")
+            crate::subresources::nearest::advice(context, &contexts, "set --context to one of")
         )));
     }
     Config::from_custom_kubeconfig(kubeconfig, &options)

@@ -6,9 +6,9 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::connect::{Access, Cluster};
-use super::nearest::advice;
 use crate::api::{Application, Release};
 use crate::cli::failure::Failure;
+use crate::subresources::nearest::advice;
 
 impl Cluster {
     /// Returns an Application.

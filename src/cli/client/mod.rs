@@ -10,6 +10,8 @@ mod complete;
 mod connect;
 mod connect_forge;
 mod deploy;
+mod drop;
+mod exec;
 mod follow;
 mod history;
 mod init;
@@ -17,9 +19,9 @@ mod listing;
 mod log_lines;
 mod logs;
 mod lookup;
-mod nearest;
 mod oauth_sign_in;
 mod output;
+mod pack;
 mod pick;
 mod previews;
 mod release_wait;
@@ -28,6 +30,8 @@ mod subresource;
 pub mod subresource_args;
 mod terminal;
 mod times;
+mod top;
+mod upload;
 
 pub use commands::ClientCommand;
 
@@ -52,6 +56,9 @@ pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Fail
         ClientCommand::Resume(args) => Box::pin(changes::resume(args)).await,
         ClientCommand::Clear(args) => Box::pin(history::clear(args)).await,
         ClientCommand::Connect(args) => Box::pin(connect_forge::connect(args)).await,
+        ClientCommand::Drop(args) => Box::pin(drop::drop(args)).await,
+        ClientCommand::Exec(args) => Box::pin(exec::exec(args)).await,
+        ClientCommand::Top(args) => Box::pin(top::top(args)).await,
         ClientCommand::Logs(args) => Box::pin(logs::logs(args)).await,
         ClientCommand::Repos(args) => Box::pin(listing::repos(args)).await,
         ClientCommand::Branches(args) => Box::pin(listing::branches(args)).await,

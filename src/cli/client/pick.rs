@@ -2,9 +2,9 @@
 
 use kube::ResourceExt;
 
-use super::nearest::advice;
 use crate::api::{Release, ReleasePhase, ReleaseStatus};
 use crate::cli::failure::Failure;
+use crate::subresources::nearest::advice;
 
 /// Returns the Release of this name or number.
 ///

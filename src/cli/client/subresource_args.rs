@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::args::{Connection, Output, application, provider};
 use crate::api::Duration;
@@ -44,6 +44,65 @@ pub struct Logs {
     /// Begin each line with the name of its replica. Default: if the Application has several.
     #[arg(long, conflicts_with = "of_release")]
     pub prefix: bool,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `davit exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The Application.
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: String,
+    /// The replica: RELEASE.NUMBER as in the prefix of a log's line, or the name or ID of a container. Default: a healthy one.
+    #[arg(long, value_name = "REPLICA")]
+    pub replica: Option<String>,
+    /// Pass standard input on.
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Give the command a terminal.
+    #[arg(short, long)]
+    pub tty: bool,
+    /// The API server.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// The program and its arguments, after --.
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    pub command: Vec<String>,
+}
+
+/// What the rows of `davit top` are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// Applications.
+    #[default]
+    Apps,
+    /// Releases.
+    Releases,
+}
+
+/// `davit top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// What the rows are.
+    #[arg(value_name = "ROWS", default_value = "apps")]
+    pub rows: Rows,
+    /// Show the replicas of this Application.
+    #[arg(value_name = "APPLICATION", value_parser = application)]
+    pub application: Option<String>,
+    /// Show a row for each replica.
+    #[arg(long)]
+    pub replicas: bool,
+    /// Measure again until Ctrl-C.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// With --watch: the time between two measurements, at most 30s. Default: 1s.
+    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, requires = "watch")]
+    pub interval: Option<Duration>,
+    /// The form of the output.
+    #[command(flatten)]
+    pub output: Output,
     /// The API server.
     #[command(flatten)]
     pub connection: Connection,

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use crate::api::{CauseKind, Reason};
 use crate::builder::{BuildRequest, BuildType};
-use crate::controller::build_job::{BuildWork, PullWork};
+use crate::controller::build_job::{BuildWork, Fetch, PullWork};
 use crate::controller::job_failure::no_log;
 use crate::controller::resolve::credentials::Origin;
 use crate::error::{Class, Problem};
 use crate::image::ImageName;
 use crate::job_log::JobLog;
-use crate::model::RegistryLogin;
+use crate::model::{RegistryLogin, Revision};
 use crate::plan::{ActionResult, BuildSpec, JobSpec, JobWork};
-use crate::redact::Masker;
+use crate::redact::{Masker, Secret};
 
 use super::{Executor, about_release};
 
@@ -44,37 +44,18 @@ impl Executor<'_> {
                     });
             }
             (JobWork::Build(build), Some(Origin::Git { remote, spec })) => {
-                if let Some(note) = build.build_type.as_ref().and_then(BuildType::deprecation) {
-                    let about = about_release(&self.id.namespace, release);
-                    let report = &self.ctx.report;
-                    report.event(&about, None, true, Reason::Deprecated, note).await;
-                }
-                let mut push_login = None;
-                if build.export.is_pushed() {
-                    let access = self
-                        .ctx
-                        .registries
-                        .access(&self.input.app.spec, self.reader)
-                        .await?;
-                    hidden.extend(access.logins.secrets());
-                    let name = ImageName::parse(&build.tag);
-                    push_login = name.ok().and_then(|name| access.login(&name).cloned());
-                }
-                let work = BuildWork {
-                    export: build.export,
-                    again: build.again,
-                    push_login,
-                    fields: *remote.fields(),
-                    commit: build.commit.clone(),
-                    spec,
-                    submodules: build.submodules,
-                    request: self.request(release, build),
+                self.report_deprecation(release, build).await;
+                let Revision::Commit(commit) = build.revision.clone() else {
+                    return Err(misfit(release));
                 };
+                let submodules = build.submodules;
+                let work = self.build_work(release, build, &mut hidden).await?;
                 self.ctx.jobs.start(
                     self.id,
                     job.owner.clone(),
                     urgent,
                     move |stage, cancel| async move {
+                        let fields = *remote.fields();
                         // Here and not before, so that the credential is valid when Git starts.
                         let remote = tokio::select! {
                             remote = remote.open() => Some(remote),
@@ -85,19 +66,70 @@ impl Executor<'_> {
                         }
                         let log =
                             JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
-                        work.run(tools, remote, log, stage, cancel).await
+                        let fetch = Fetch::Git {
+                            fields,
+                            remote,
+                            commit,
+                            spec,
+                            submodules,
+                        };
+                        work.run(tools, fetch, log, stage, cancel).await
                     },
                 );
             }
-            (JobWork::Pull { .. }, Some(Origin::Git { .. }) | None)
-            | (JobWork::Build(_), Some(Origin::Image { .. }) | None) => {
-                let message = format!("release {release} does not fit spec.source: create another Release");
-                return Err(Problem::new(Class::Terminal, Reason::Internal, message));
+            (JobWork::Build(build), Some(Origin::Upload { digest, archive })) => {
+                self.report_deprecation(release, build).await;
+                let work = self.build_work(release, build, &mut hidden).await?;
+                self.ctx.jobs.start(
+                    self.id,
+                    job.owner.clone(),
+                    urgent,
+                    move |stage, cancel| async move {
+                        let log =
+                            JobLog::open(&path, Masker::new(&hidden)).map_err(|error| no_log(&error))?;
+                        let fetch = Fetch::Upload { digest, archive };
+                        work.run(tools, fetch, log, stage, cancel).await
+                    },
+                );
             }
+            (JobWork::Pull { .. }, Some(Origin::Git { .. } | Origin::Upload { .. }) | None)
+            | (JobWork::Build(_), Some(Origin::Image { .. }) | None) => return Err(misfit(release)),
         }
         Ok(ActionResult::Job(
             self.ctx.jobs.view(self.id).map(|job| job.state),
         ))
+    }
+
+    /// Reports that a build type is deprecated, as an event.
+    async fn report_deprecation(&self, release: &str, build: &BuildSpec) {
+        if let Some(note) = build.build_type.as_ref().and_then(BuildType::deprecation) {
+            let about = about_release(&self.id.namespace, release);
+            let report = &self.ctx.report;
+            report.event(&about, None, true, Reason::Deprecated, note).await;
+        }
+    }
+
+    /// Returns the work of a build, and adds the credentials of its registry to what the log hides.
+    async fn build_work(
+        &self,
+        release: &str,
+        build: &BuildSpec,
+        hidden: &mut Vec<Secret>,
+    ) -> Result<BuildWork, Problem> {
+        let mut push_login = None;
+        if build.export.is_pushed() {
+            let registries = &self.ctx.registries;
+            let access = registries.access(&self.input.app.spec, self.reader).await?;
+            hidden.extend(access.logins.secrets());
+            let name = ImageName::parse(&build.tag);
+            push_login = name.ok().and_then(|name| access.login(&name).cloned());
+        }
+        Ok(BuildWork {
+            export: build.export,
+            again: build.again,
+            push_login,
+            request: self.request(release, build),
+        })
     }
 
     /// Reports whether a person asked for a Release, and not a poll, a delivery or Davit itself.
@@ -154,4 +186,9 @@ impl Executor<'_> {
         }
         ActionResult::Job(Some(job.state))
     }
+}
+
+fn misfit(release: &str) -> Problem {
+    let message = format!("release {release} does not fit spec.source: create another Release");
+    Problem::new(Class::Terminal, Reason::Internal, message)
 }

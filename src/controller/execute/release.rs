@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::api::{LABEL_APPLICATION, LABEL_MANAGED_BY, MANAGER, Reason, Release, ReleaseSpec};
 use crate::controller::problem::cluster_problem;
+use crate::controller::uploads;
 use crate::error::{Class, Problem};
 use crate::plan::desired::Desired;
 use crate::plan::{ActionResult, CreateReason, created, release_name};
@@ -142,7 +143,10 @@ impl Executor<'_> {
             .delete(release, &DeleteParams::default())
             .await
         {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                uploads::collect(self.ctx, &self.id.namespace).await;
+                Ok(())
+            }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(cluster_problem("delete an old Release", &error)),
         }

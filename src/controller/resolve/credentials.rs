@@ -1,12 +1,13 @@
 //! Repository URLs and credentials of sources.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::api::{DockerSource, GitProvider, GitRef, GitSource, Reason};
 use crate::error::{Class, Problem};
 use crate::forge::{self, ConnectionKey, Forge, ForgeSecrets, Forges};
 use crate::image;
-use crate::model::{CommitId, RefSpec, RegistryLogin};
+use crate::model::{CommitId, Digest, RefSpec, RegistryLogin};
 use crate::redact::SafeUrl;
 use crate::source::docker_config_json::registry_logins;
 use crate::source::{Fields, GitRemote, credential};
@@ -33,6 +34,13 @@ pub enum Origin {
         /// The credentials of its registry.
         login: Option<RegistryLogin>,
     },
+    /// An upload.
+    Upload {
+        /// The digest of its content.
+        digest: Digest,
+        /// The archive.
+        archive: PathBuf,
+    },
 }
 
 impl Origin {
@@ -43,7 +51,7 @@ impl Origin {
                 remote: Remote::Forge(remote),
                 ..
             } => Some(remote),
-            Self::Git { .. } | Self::Image { .. } => None,
+            Self::Git { .. } | Self::Image { .. } | Self::Upload { .. } => None,
         }
     }
 
@@ -53,6 +61,7 @@ impl Origin {
         match self {
             Self::Git { remote, .. } => remote.server(),
             Self::Image { image, .. } => image::registry_of(image),
+            Self::Upload { .. } => String::new(),
         }
     }
 }

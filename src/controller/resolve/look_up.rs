@@ -94,6 +94,7 @@ pub async fn look_up(
                 ..found
             })
         }
+        Origin::Upload { digest, .. } => pinned(&source, Revision::Archive(digest)).ok_or_else(no_source),
         Origin::Image { image, login } => {
             let resolved = match (&tools.registries, &tools.docker) {
                 (Some(options), _) => image::resolve_at_registry(&image, login.as_ref(), options).await,

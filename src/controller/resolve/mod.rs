@@ -15,7 +15,7 @@ use kube::runtime::reflector::Store;
 
 use crate::api::{Application, ApplicationSpec, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
-use crate::model::{AppId, CommitId, RefSpec};
+use crate::model::{AppId, CommitId, Digest, RefSpec};
 use crate::plan::Inputs;
 use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
@@ -23,6 +23,7 @@ use crate::plan::source_kind::{kind, locator};
 use crate::plan::state::request;
 use crate::plan::trigger;
 use crate::plan::values::Values;
+use crate::source::archive::ArchiveError;
 
 use super::dereference::Reader;
 use super::tools::Tools;
@@ -255,6 +256,16 @@ impl Resolver {
                 let image = image.image.clone();
                 Ok((Origin::Image { image, login }, version))
             }
+            SourceKind::Drop(upload) => {
+                let missing = || {
+                    let digest = upload.digest.clone();
+                    Problem::of(&ArchiveError::Missing { digest })
+                };
+                let digest = Digest::parse(&upload.digest).ok_or_else(missing)?;
+                let found = self.tools.uploads.find(&id.namespace, &digest);
+                let archive = found.ok_or_else(missing)?;
+                Ok((Origin::Upload { digest, archive }, String::new()))
+            }
         }
     }
 }
@@ -321,6 +332,7 @@ mod tests {
             docker: None,
             registries: None,
             work_dir: dir.to_owned(),
+            uploads: crate::source::uploads::Uploads::new(dir.join("uploads"), Default::default()),
         }
     }
 

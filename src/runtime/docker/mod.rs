@@ -11,6 +11,7 @@ pub mod docker_host;
 mod endpoint;
 pub(super) mod errors;
 mod events;
+mod exec;
 mod execute;
 mod healthy_since;
 pub(super) mod labels;
@@ -22,6 +23,7 @@ mod probe;
 pub mod proxy;
 mod restart_history;
 mod subnet;
+mod usage;
 mod volumes;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -40,8 +42,8 @@ use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Capabilities, Deployment, LogLine, LogOptions, Progress, RedactionPolicy, Running, Runtime, RuntimeError,
-    RuntimeEvent,
+    Capabilities, Deployment, Exec, ExecRequest, LogLine, LogOptions, Progress, RedactionPolicy, Running,
+    Runtime, RuntimeError, RuntimeEvent, Usage,
 };
 use crate::error::chain;
 use crate::model::AppId;
@@ -194,6 +196,14 @@ impl Runtime for DockerRuntime {
         redaction: &RedactionPolicy,
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
         self.inner.log(app, replica, options, redaction).await
+    }
+
+    async fn exec(&self, app: &AppId, replica: &str, request: &ExecRequest) -> Result<Exec, RuntimeError> {
+        self.inner.exec(app, replica, request).await
+    }
+
+    async fn usage(&self, app: &AppId) -> Result<Vec<Usage>, RuntimeError> {
+        self.inner.usage(app).await
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {

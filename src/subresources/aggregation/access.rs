@@ -36,6 +36,12 @@ struct Question {
     subresource: String,
 }
 
+impl Question {
+    fn with_verb(self, verb: &'static str) -> Self {
+        Self { verb, ..self }
+    }
+}
+
 /// Asks the API server, and remembers its answers for a moment.
 pub struct Access {
     client: Client,
@@ -113,7 +119,13 @@ impl Access {
 pub async fn check(State(access): State<Arc<Access>>, request: Request<Body>, next: Next) -> Response {
     // The body cannot be shared between threads, so the request is not held while the API server is asked.
     let question = access.question(&request);
+    let upgrades = request.headers().contains_key(http::header::UPGRADE);
     let permitted = match question {
+        // A WebSocket begins as `get`, and does what `create` permits.
+        Ok(Some(question)) if upgrades => match access.decide(&question).await {
+            Ok(()) => access.decide(&question.with_verb("create")).await,
+            refused => refused,
+        },
         Ok(Some(question)) => access.decide(&question).await,
         Ok(None) => Ok(()),
         Err(failure) => Err(failure),

@@ -105,7 +105,7 @@ async fn connection(stream: TcpStream, router: Router, config: Arc<ServerConfig>
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX));
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);
     tokio::select! {
         // A client that closes its connection early is not an error of this process.

@@ -15,6 +15,7 @@ use davit::process::ProcessError;
 use davit::redact::SafeUrl;
 use davit::runtime::{Port, RuntimeError};
 use davit::source::SourceError;
+use davit::source::archive::ArchiveError;
 use davit::source::credential::SecretError;
 
 use super::{chained, explained, samples};
@@ -39,6 +40,7 @@ fn denied() -> io::Error {
 pub fn all() -> Vec<String> {
     vec![
         explained("SourceError", source()),
+        explained("ArchiveError", archives()),
         explained("SecretError", secret()),
         explained("ImageError", image()),
         explained("PushError", push()),
@@ -49,6 +51,25 @@ pub fn all() -> Vec<String> {
         chained("ConfigError", config()),
         chained("Refusal", refusals()),
     ]
+}
+
+fn archives() -> Vec<(&'static str, ArchiveError)> {
+    let digest = format!("sha256:{:0>64}", 7);
+    samples! { ArchiveError:
+        ArchiveError::Format { .. } => ArchiveError::Format { what: "compressed with xz, which is not accepted" },
+        ArchiveError::Damaged { .. } => ArchiveError::Damaged { why: "its end is missing".to_owned() },
+        ArchiveError::Entry { .. } => ArchiveError::Entry { name: "../x".to_owned(), why: "leaves the directory by .." },
+        ArchiveError::ArchiveTooLarge { .. } => ArchiveError::ArchiveTooLarge { limit: 1 << 30 },
+        ArchiveError::TooLarge { .. } => ArchiveError::TooLarge { limit: 4 << 30 },
+        ArchiveError::TooMany { .. } => ArchiveError::TooMany { limit: 100_000 },
+        ArchiveError::Ratio { .. } => ArchiveError::Ratio { limit: 200 },
+        ArchiveError::TooSlow { .. } => ArchiveError::TooSlow { limit: Duration::from_mins(5) },
+        ArchiveError::Cancelled => ArchiveError::Cancelled,
+        ArchiveError::Missing { .. } => ArchiveError::Missing { digest: digest.clone() },
+        ArchiveError::Changed { .. } => ArchiveError::Changed { digest: digest.clone() },
+        ArchiveError::DiskFull => ArchiveError::DiskFull,
+        ArchiveError::Io { .. } => ArchiveError::Io { doing: "read the archive", source: denied() },
+    }
 }
 
 fn source() -> Vec<(&'static str, SourceError)> {
@@ -258,6 +279,7 @@ fn runtime() -> Vec<(&'static str, RuntimeError)> {
             subject: "the image".to_owned(), program: "arm64".to_owned(), machine: "amd64".to_owned(),
         },
         RuntimeError::DiskFull => RuntimeError::DiskFull,
+        RuntimeError::Unsupported { .. } => RuntimeError::Unsupported { what: "a command in a container", runtime: "swarm" },
         RuntimeError::EngineUnavailable(_) => RuntimeError::EngineUnavailable("connection refused".to_owned()),
         RuntimeError::Engine { .. } => RuntimeError::Engine {
             doing: "stop a container", message: "unexpected EOF".to_owned(),

@@ -6,6 +6,8 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 
+use futures::{AsyncBufReadExt as _, StreamExt as _};
+
 use super::*;
 use crate::common::try_run;
 
@@ -240,6 +242,14 @@ fn log_of_a_build_is_followed_live_and_kept_over_a_restart() {
     assert!(kept.ends_with(&log(&davit, "releases/shop-1/log?tailLines=1")));
 }
 
+/// The resident memory of Davit, in KiB.
+fn resident(davit: &Davit) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", davit.pid())).unwrap();
+    let mut lines = status.lines();
+    let line = lines.find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 #[test]
 fn reader_that_stands_still_holds_no_memory_and_delays_no_other_reader() {
     // As much as the engine keeps; lines are long, since it also keeps a time for each.
@@ -255,16 +265,7 @@ fn reader_that_stands_still_holds_no_memory_and_delays_no_other_reader() {
     wait_for("the whole output", Duration::from_mins(1), || {
         (log(&davit, "applications/shop/log?tailLines=1") == "end\n").then_some(())
     });
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", davit.pid())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap()
-            .to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
-    let before = resident();
+    let before = resident(&davit);
     let mut stuck = davit.kubectl();
     stuck.args(["get", "--raw", &path(&davit, "applications/shop/log?follow=true")]);
     let mut stuck = stuck
@@ -284,8 +285,67 @@ fn reader_that_stands_still_holds_no_memory_and_delays_no_other_reader() {
     for reader in readers {
         assert_eq!(reader.join().unwrap(), bytes + "end\n".len(), "nothing is lost");
     }
-    let grown = resident().saturating_sub(before);
+    let grown = resident(&davit).saturating_sub(before);
     assert!(grown < 24 << 10, "{grown} KiB for five readers of {bytes} bytes");
     stuck.kill().unwrap();
     stuck.wait().unwrap();
+}
+
+/// `DAVIT_LOG_MIB=1024 cargo test --test docker two_hundred` follows a log of 1 GiB; by default it is short enough for every run.
+#[test]
+fn two_hundred_readers_follow_a_log_and_one_that_is_stuck_holds_up_none() {
+    const READERS: usize = 200;
+    let mebibytes: u64 = std::env::var("DAVIT_LOG_MIB").map_or(1, |text| text.parse().unwrap());
+    let lines = mebibytes * 1024 * 1024 / 128;
+    let davit = Davit::up("logs-many");
+    let script = format!(
+        "echo ready; until test -e /go; do usleep 50000; done; \
+         awk 'BEGIN {{ for (i = 1; i <= {lines}; i++) printf \"%0127d\\n\", i }}'; echo end; sleep 10000"
+    );
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", script]}),
+    );
+    davit.wait_until_done("shop");
+    let before = resident(&davit);
+    let path = path(&davit, "applications/shop/log?follow=true");
+    let client = davit.client();
+    let (report, reports) = mpsc::channel();
+    let (stuck, opened) = davit.block_on(async {
+        let open = async |client: &kube::Client| {
+            let request = http::Request::get(&path).body(Vec::new()).unwrap();
+            let mut log = Box::pin(client.request_stream(request).await.unwrap()).lines();
+            assert_eq!(log.next().await.unwrap().unwrap(), "ready");
+            log
+        };
+        let stuck = open(&client).await;
+        let mut opened = Vec::new();
+        for _ in 1..READERS {
+            opened.push(open(&client).await);
+        }
+        (stuck, opened)
+    });
+    for mut log in opened {
+        let report = report.clone();
+        davit.spawn(async move {
+            let mut expected = 0;
+            while let Some(Ok(line)) = log.next().await {
+                if line == "end" {
+                    break;
+                }
+                expected += 1;
+                assert_eq!(line, format!("{expected:0127}"), "nothing is lost");
+            }
+            report.send(expected).unwrap();
+        });
+    }
+    let container = davit.containers("shop").swap_remove(0);
+    run(davit.docker().args(["exec", &container, "touch", "/go"]));
+    let patience = Duration::from_secs(120 + 4 * mebibytes);
+    for _ in 1..READERS {
+        assert_eq!(reports.recv_timeout(patience), Ok(lines));
+    }
+    let grown = resident(&davit).saturating_sub(before);
+    assert!(grown < 200 << 10, "{grown} KiB for {READERS} readers");
+    drop(stuck);
 }

@@ -7,6 +7,7 @@
     reason = "a test tells one story from its beginning to its end"
 )]
 
+mod exec;
 mod hooks;
 mod log_redaction;
 mod logs;
@@ -15,6 +16,7 @@ mod registries;
 mod releases;
 mod running;
 mod sources_builds;
+mod uploads;
 
 use std::time::Duration;
 

@@ -18,6 +18,8 @@ use davit::metrics::Metrics;
 use davit::model::AppId;
 use davit::redact::Secret;
 use davit::runtime::fake::FakeRuntime;
+use davit::source::archive::Limits;
+use davit::source::uploads::Uploads;
 use davit::source::{Git, GitOptions};
 use davit::subresources::{self, Subresources};
 use davit_apiserver::{ApiServer, Identity, Options};
@@ -132,6 +134,7 @@ impl Harness {
                 railpack: None,
                 nixpacks: None,
                 allow_local_sources: true,
+                metrics_per_application: false,
                 https_proxy: None,
                 no_proxy: String::new(),
             },
@@ -195,9 +198,11 @@ impl Harness {
         };
         let work_dir = self.config.data_dir.join("work");
         std::fs::create_dir_all(&work_dir).unwrap();
+        let uploads = self.config.data_dir.join("uploads");
         let mut http = HttpOptions::default();
         http.allow_loopback_http = true;
         let tools = Tools {
+            uploads: Uploads::new(uploads, Limits::default()),
             forges: self
                 .forge
                 .clone()

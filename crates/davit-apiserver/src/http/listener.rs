@@ -125,7 +125,7 @@ async fn connection(
         .keep_alive_timeout(limits.stall)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(250);
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);
     tokio::select! {
         // A client that goes away in the middle is no error of ours.

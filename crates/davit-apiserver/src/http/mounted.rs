@@ -35,6 +35,10 @@ pub async fn answer(
     let watch = target.watch || asks_to_watch(parts.uri.query());
     let verb = verb(&parts.method, target.name.is_some(), watch);
     authorize_mounted(server, &identity, target, verb).map_err(|error| (error, form))?;
+    // A WebSocket begins as `get`, and does what `create` permits: upstream asks for both since 1.35.
+    if verb == "get" && parts.headers.contains_key(header::UPGRADE) {
+        authorize_mounted(server, &identity, target, "create").map_err(|error| (error, form))?;
+    }
     report(&mut parts.headers, &identity);
     parts.extensions.insert(identity);
     let request = Request::from_parts(parts, std::mem::take(body));

@@ -1,0 +1,247 @@
+//! `davit exec`: a command in a replica, with a terminal if the user has one.
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use kube::client::Body;
+use rustix::termios::{self, OptionalActions, Termios};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+
+use super::connect::{Access, Cluster};
+use super::subresource::{self, encoded};
+use super::subresource_args::Exec;
+use crate::cli::failure::Failure;
+
+/// The protocol of Kubernetes: the first byte of a message is its channel.
+const PROTOCOL: &str = "v5.channel.k8s.io";
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const STATUS: u8 = 3;
+const RESIZE: u8 = 4;
+const CLOSE: u8 = 255;
+
+/// How much of the input is sent at once, in bytes.
+const CHUNK: usize = 32 * 1024;
+
+type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// `davit exec`.
+///
+/// # Errors
+/// No replica runs, the user may not do it, the connection is lost, or the command ends with a code other than 0, which becomes
+/// that of this program.
+pub async fn exec(args: Exec) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    cluster.application(&args.application).await?;
+    let has_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let by_itself = has_terminal && !args.stdin && !args.tty;
+    if args.tty && !std::io::stdin().is_terminal() {
+        let message = "--tty needs a terminal as standard input: leave it out, or use only --stdin";
+        return Err(Failure::new(message));
+    }
+    let (stdin, tty) = (args.stdin || by_itself, args.tty || by_itself);
+    let socket = open(&cluster, &args, stdin, tty).await?;
+    let raw = if tty { RawTerminal::enter() } else { None };
+    let ended = converse(socket, stdin, tty).await;
+    // Before a message is printed.
+    drop(raw);
+    ended
+}
+
+async fn open(cluster: &Cluster, args: &Exec, stdin: bool, tty: bool) -> Result<Socket, Failure> {
+    let mut path = subresource::path(&cluster.namespace, "applications", &args.application, "exec");
+    let _ = write!(path, "?stdin={stdin}&tty={tty}");
+    if let Some(replica) = &args.replica {
+        let _ = write!(path, "&replica={}", encoded(replica));
+    }
+    for word in &args.command {
+        let _ = write!(path, "&command={}", encoded(word));
+    }
+    let key = STANDARD.encode(uuid::Uuid::new_v4().as_bytes());
+    let request = Request::get(&path)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, &key)
+        .header(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
+        .body(Body::empty())
+        .map_err(|error| Failure::new(format!("cannot ask for {path}: {error}")))?;
+    let answer = cluster.client.send(request).await;
+    let answer = answer.map_err(|error| cluster.refused(&error, Access::Edit))?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(refused(cluster, answer).await);
+    }
+    let accepted = answer.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+    if accepted.is_none_or(|accepted| accepted.as_bytes() != crate::subresources::accept_key(&key).as_bytes())
+    {
+        let message = "the API server does not answer as a WebSocket: a proxy between may not let it through";
+        return Err(Failure::new(message));
+    }
+    let upgraded = hyper::upgrade::on(answer).await.map_err(|error| lost(&error))?;
+    Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+}
+
+/// Explains an answer that is no WebSocket.
+async fn refused(cluster: &Cluster, answer: http::Response<Body>) -> Failure {
+    let code = answer.status();
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    let body = body.unwrap_or_default();
+    match serde_json::from_slice(&body) {
+        Ok(status) => cluster.refused(&kube::Error::Api(status), Access::Edit),
+        Err(_) => Failure::new(format!(
+            "from server: {code}: {}",
+            String::from_utf8_lossy(&body).trim()
+        )),
+    }
+}
+
+/// Copies input and output until the command has ended.
+async fn converse(socket: Socket, stdin: bool, tty: bool) -> Result<(), Failure> {
+    let (mut sender, mut receiver) = socket.split();
+    let unheard =
+        |error: std::io::Error| Failure::new(format!("cannot follow the size of the terminal: {error}"));
+    let mut resized = signal(SignalKind::window_change()).map_err(unheard)?;
+    let (messages, mut queue) = mpsc::channel(4);
+    // Beside the output: a command that writes before it reads on must not wait for this program, nor this one for it.
+    let sending = tokio::spawn(async move {
+        while let Some(message) = queue.recv().await {
+            // The receiver reports why the connection was lost.
+            if sender.send(message).await.is_err() {
+                break;
+            }
+        }
+    });
+    if tty {
+        let _ = messages.try_send(size());
+    }
+    if stdin {
+        send_input(messages.clone());
+    }
+    let mut status = None;
+    loop {
+        tokio::select! {
+            message = receiver.next() => match message {
+                Some(Ok(Message::Binary(bytes))) => take(&bytes, &mut status)?,
+                Some(Ok(Message::Close(_))) | None => break,
+                Some(Ok(_)) => {}
+                // After the status the connection may end in any way.
+                Some(Err(_)) if status.is_some() => break,
+                Some(Err(error)) => return Err(lost(&error)),
+            },
+            _ = resized.recv(), if tty => {
+                let _ = messages.send(size()).await;
+            }
+        }
+    }
+    sending.abort();
+    let status: Value = status.ok_or_else(|| {
+        Failure::new("the connection to the API server was lost; the command may still run: see davit logs")
+    })?;
+    if status["status"] == "Success" {
+        return Ok(());
+    }
+    let causes = status["details"]["causes"].as_array().into_iter().flatten();
+    let code = causes
+        .filter(|cause| cause["reason"] == "ExitCode")
+        .find_map(|cause| cause["message"].as_str()?.parse::<i64>().ok());
+    let message = status["message"].as_str().unwrap_or_default();
+    Err(match code {
+        Some(code) => Failure::of_command(u8::try_from(code).unwrap_or(1)),
+        None => Failure::new(message),
+    })
+}
+
+/// Sends standard input to its end, from a thread of its own, which does not hold up the end of the program.
+fn send_input(messages: mpsc::Sender<Message>) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let length = match std::io::stdin().lock().read(&mut buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(length) => length,
+            };
+            let bytes = buffer.get(..length).unwrap_or_default();
+            if messages.blocking_send(tagged(STDIN, bytes)).is_err() {
+                return;
+            }
+        }
+        let _ = messages.blocking_send(tagged(CLOSE, &[STDIN]));
+    });
+}
+
+/// Takes a message of the server.
+fn take(bytes: &Bytes, status: &mut Option<Value>) -> Result<(), Failure> {
+    match bytes.split_first() {
+        Some((&STDOUT, rest)) => {
+            let mut output = std::io::stdout();
+            output.write_all(rest)?;
+            output.flush()?;
+        }
+        Some((&STDERR, rest)) => {
+            let _ = std::io::stderr().write_all(rest);
+        }
+        Some((&STATUS, rest)) => *status = serde_json::from_slice(rest).ok(),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn tagged(channel: u8, bytes: &[u8]) -> Message {
+    let mut message = Vec::with_capacity(bytes.len() + 1);
+    message.push(channel);
+    message.extend_from_slice(bytes);
+    Message::Binary(message.into())
+}
+
+/// The size of the terminal as a message.
+fn size() -> Message {
+    let size = termios::tcgetwinsize(std::io::stdout());
+    let (width, height) = size.map_or((80, 24), |size| (size.ws_col, size.ws_row));
+    tagged(
+        RESIZE,
+        json!({"Width": width, "Height": height}).to_string().as_bytes(),
+    )
+}
+
+fn lost(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(format!(
+        "the connection to the API server was lost: {}; the command may still run: see davit logs",
+        crate::error::chain(error)
+    ))
+}
+
+/// The terminal without its own line editing and signals, until this is dropped.
+struct RawTerminal(Termios);
+
+impl RawTerminal {
+    fn enter() -> Option<Self> {
+        let before = termios::tcgetattr(std::io::stdin()).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &raw).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}

@@ -1,0 +1,296 @@
+//! `davit top`: what Applications and their replicas use.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::args::Format;
+use super::connect::{Access, Cluster};
+use super::output::{columns, note, say, serialized, write};
+use super::pack::amount;
+use super::subresource;
+use super::subresource_args::{Rows, Top};
+use crate::cli::failure::Failure;
+use crate::subresources::{GROUP, VERSION};
+
+/// How many Applications are asked about at the same time.
+const AT_ONCE: usize = 8;
+/// The time between two measurements for the use of CPU, and between two tables.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What one Application uses, as the subresource reports it.
+#[derive(Clone, Debug, Deserialize)]
+struct Metrics {
+    replicas: Vec<Replica>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Replica {
+    name: String,
+    release: String,
+    cpu: Cpu,
+    memory: Memory,
+    network: Option<Network>,
+    block: Option<Block>,
+    restarts: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cpu {
+    usage_nano_cores: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Memory {
+    usage_bytes: u64,
+    limit_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Network {
+    received_bytes: u64,
+    sent_bytes: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Block {
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+/// The sum of several replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    replicas: usize,
+    cpu: Option<u64>,
+    memory: u64,
+    /// `None` if one of the replicas has no limit.
+    limit: Option<u64>,
+    network: Option<(u64, u64)>,
+    block: Option<(u64, u64)>,
+    restarts: u64,
+}
+
+impl Sum {
+    fn of<'a>(replicas: impl Iterator<Item = &'a Replica>) -> Self {
+        let mut sum = Self {
+            limit: Some(0),
+            ..Self::default()
+        };
+        let both = |sum: Option<(u64, u64)>, more: Option<(u64, u64)>| match (sum, more) {
+            (Some(sum), Some(more)) => Some((sum.0 + more.0, sum.1 + more.1)),
+            (sum, more) => sum.or(more),
+        };
+        for replica in replicas {
+            sum.replicas += 1;
+            if let Some(used) = replica.cpu.usage_nano_cores {
+                *sum.cpu.get_or_insert_default() += used;
+            }
+            sum.memory += replica.memory.usage_bytes;
+            sum.limit = sum
+                .limit
+                .zip(replica.memory.limit_bytes)
+                .map(|(sum, limit)| sum + limit);
+            let network = replica.network.as_ref();
+            sum.network = both(sum.network, network.map(|it| (it.received_bytes, it.sent_bytes)));
+            let block = replica.block.as_ref();
+            sum.block = both(sum.block, block.map(|it| (it.read_bytes, it.written_bytes)));
+            sum.restarts += replica.restarts;
+        }
+        sum.limit = sum.limit.filter(|limit| *limit > 0);
+        sum
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let pair = |pair: Option<(u64, u64)>| {
+            pair.map_or_else(
+                || "-".to_owned(),
+                |(one, two)| format!("{} / {}", amount(one), amount(two)),
+            )
+        };
+        let of_limit = self.limit.map_or_else(
+            || "-".to_owned(),
+            |limit| {
+                format!(
+                    "{}% of {}",
+                    self.memory.saturating_mul(100) / limit,
+                    amount(limit)
+                )
+            },
+        );
+        vec![
+            self.cpu
+                .map_or_else(|| "-".to_owned(), |cpu| format!("{}m", cpu / 1_000_000)),
+            amount(self.memory),
+            of_limit,
+            pair(self.network),
+            pair(self.block),
+            self.restarts.to_string(),
+        ]
+    }
+}
+
+/// `davit top`.
+///
+/// # Errors
+/// The Application does not exist, or the API server or the runtime does not answer.
+pub async fn top(args: Top) -> Result<(), Failure> {
+    let cluster = Cluster::new(&args.connection).await?;
+    let interval = args.interval.as_ref().map_or(INTERVAL, crate::api::Duration::get);
+    if !args.watch {
+        return show(&cluster, &args, INTERVAL).await;
+    }
+    let is_terminal = cluster.terminal.width.is_some();
+    loop {
+        if is_terminal {
+            // The table is drawn in place of the one before.
+            write("\u{1b}[H\u{1b}[2J")?;
+        }
+        show(&cluster, &args, interval).await?;
+        if !is_terminal {
+            say("")?;
+        }
+        std::io::stdout().flush()?;
+    }
+}
+
+async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Failure> {
+    let names = names(cluster, args).await?;
+    if names.is_empty() {
+        note(&format!("No resources found in {} namespace.", cluster.namespace));
+        if args.watch {
+            tokio::time::sleep(window).await;
+        }
+        return Ok(());
+    }
+    let asked = names.iter().map(|name| measure(cluster, name, window));
+    let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let mut found = Vec::new();
+    for (name, answer) in names.iter().zip(answers) {
+        found.push((name.clone(), answer?));
+    }
+    if let Some(format @ (Format::Json | Format::Yaml)) = args.output.format {
+        let items: Vec<Value> = found.into_iter().map(|(_, metrics)| metrics).collect();
+        let list = json!({"kind": "ApplicationMetricsList", "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {},
+            "items": items});
+        return serialized(format, list);
+    }
+    let mut rows = Vec::new();
+    for (name, metrics) in found {
+        let metrics: Metrics = serde_json::from_value(metrics)
+            .map_err(|error| Failure::new(format!("the answer of the API server cannot be read: {error}")))?;
+        rows.extend(table(&name, &metrics.replicas, args));
+    }
+    if args.output.format == Some(Format::Name) {
+        return rows.iter().filter_map(|row| row.first()).try_for_each(say);
+    }
+    let head = [
+        "CPU",
+        "MEMORY",
+        "LIMIT",
+        "NETWORK IN / OUT",
+        "BLOCK READ / WRITTEN",
+        "RESTARTS",
+    ];
+    let first: &[&str] = match (args.replicas || args.application.is_some(), args.rows) {
+        (true, _) => &["REPLICA"],
+        (false, Rows::Apps) => &["APPLICATION", "REPLICAS"],
+        (false, Rows::Releases) => &["RELEASE", "REPLICAS"],
+    };
+    let head: Vec<String> = first.iter().chain(&head).map(|text| (*text).to_owned()).collect();
+    write(&columns(&cluster.terminal, &head, &rows))
+}
+
+/// The Applications that are shown.
+async fn names(cluster: &Cluster, args: &Top) -> Result<Vec<String>, Failure> {
+    if let Some(name) = &args.application {
+        cluster.application(name).await?;
+        return Ok(vec![name.clone()]);
+    }
+    let found = cluster.applications().list_metadata(&ListParams::default()).await;
+    let found = found.map_err(|error| cluster.refused(&error, Access::View))?;
+    Ok(found.iter().map(ResourceExt::name_any).collect())
+}
+
+async fn measure(cluster: &Cluster, name: &str, window: Duration) -> Result<Value, Failure> {
+    let path = subresource::path(&cluster.namespace, "applications", name, "metrics");
+    let window = window.min(Duration::from_secs(30)).as_millis();
+    cluster
+        .get(&format!("{path}?window={window}ms"), "application/json")
+        .await
+}
+
+/// The rows of one Application.
+fn table(name: &str, replicas: &[Replica], args: &Top) -> Vec<Vec<String>> {
+    let row = |first: Vec<String>, sum: &Sum| first.into_iter().chain(sum.cells()).collect();
+    if args.replicas || args.application.is_some() {
+        let each = replicas.iter();
+        return each
+            .map(|replica| row(vec![replica.name.clone()], &Sum::of([replica].into_iter())))
+            .collect();
+    }
+    let mut groups: BTreeMap<&str, Vec<&Replica>> = BTreeMap::new();
+    match args.rows {
+        Rows::Apps => {
+            groups.insert(name, replicas.iter().collect());
+        }
+        Rows::Releases => {
+            for replica in replicas {
+                groups.entry(&replica.release).or_default().push(replica);
+            }
+        }
+    }
+    let sums = groups
+        .into_iter()
+        .map(|(name, replicas)| (name, Sum::of(replicas.into_iter())));
+    sums.map(|(name, sum)| row(vec![name.to_owned(), sum.replicas.to_string()], &sum))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(limit: Option<u64>) -> Replica {
+        let memory = limit.map_or_else(
+            || json!({"usageBytes": 3 << 20}),
+            |limit| json!({"usageBytes": 3 << 20, "limitBytes": limit}),
+        );
+        let document = json!({"name": "shop-1.0", "release": "shop-1", "cpu": {"usageNanoCores": 250_000_000}, "memory": memory,
+            "network": {"receivedBytes": 1024, "sentBytes": 5}, "restarts": 1});
+        serde_json::from_value(document).unwrap()
+    }
+
+    #[test]
+    fn replicas_are_added_up() {
+        let limited = replica(Some(12 << 20));
+        let sum = Sum::of([&limited, &limited].into_iter());
+        assert_eq!(
+            sum.cells(),
+            [
+                "500m",
+                "6.0 MiB",
+                "25% of 24.0 MiB",
+                "2.0 KiB / 10 bytes",
+                "-",
+                "2"
+            ]
+        );
+        let sum = Sum::of([&limited, &replica(None)].into_iter());
+        assert_eq!(sum.limit, None, "a sum with a replica without a limit has none");
+        assert_eq!(
+            Sum::of([].into_iter()).cells(),
+            ["-", "0 bytes", "-", "-", "-", "0"]
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! `applications/NAME/source`: an archive in, in parts that can be resumed; the digest of its content out.
+//!
+//! An API server ends such requests after 60 seconds, so no request does more than one part, and none waits long for the
+//! check of the whole archive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
+use kube::Api;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::failure::Failure;
+use super::group::{GROUP, VERSION};
+use super::lookup;
+use super::parameters::Parameters;
+use super::target::Target;
+use crate::api::Application;
+use crate::controller::context::Context;
+use crate::controller::uploads::collect;
+use crate::error::Problem;
+use crate::model::Digest;
+use crate::source::archive::ArchiveError;
+use crate::source::uploads::{Outcome, Refused, Upload, Uploads};
+
+/// The size of a part that clients send, in bytes: an API server takes bodies of 3 MiB.
+pub const PART: u64 = 2 << 20;
+/// How long a request waits for the check of an archive.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// The pause between two looks at it.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// `applications/NAME/source`.
+pub(super) async fn source(
+    controller: &Arc<Context>,
+    target: &Target,
+    parameters: &Parameters,
+    body: Body,
+) -> Result<Response, Failure> {
+    let api: Api<Application> = Api::namespaced(controller.client.clone(), &target.namespace);
+    lookup::object(&api, target, &controller.applications).await?;
+    let upload = Upload {
+        namespace: target.namespace.clone(),
+        archive: archive(parameters)?,
+        size: size(parameters)?,
+    };
+    let offset: Option<u64> = parameters.value("offset", "the number of bytes that were sent before")?;
+    let uploads = &controller.tools.uploads;
+    if let Some(outcome) = uploads.outcome(&upload) {
+        return answer(&upload, upload.size, Some(outcome));
+    }
+    let received = match offset {
+        Some(offset) => receive(uploads, &upload, offset, body).await?,
+        None => uploads.received(&upload).map_err(|error| Problem::of(&error))?,
+    };
+    if received < upload.size {
+        return answer(&upload, received, None);
+    }
+    let outcome = check(uploads, &upload).await?;
+    if matches!(outcome, Some(Ok(_))) {
+        // What was uploaded before and is used no more makes room.
+        collect(controller, &target.namespace).await;
+    }
+    answer(&upload, received, outcome)
+}
+
+fn archive(parameters: &Parameters) -> Result<Digest, Failure> {
+    let text = parameters.text("archive").unwrap_or_default();
+    Digest::parse(text).ok_or_else(|| {
+        let message = "the parameter archive is missing or invalid: write the digest of the archive as sha256: and 64 digits";
+        Failure::bad_request(message)
+    })
+}
+
+fn size(parameters: &Parameters) -> Result<u64, Failure> {
+    let size: Option<u64> = parameters.value("size", "the size of the archive in bytes")?;
+    size.filter(|size| *size > 0).ok_or_else(|| {
+        Failure::bad_request("the parameter size is missing: write the size of the archive in bytes")
+    })
+}
+
+/// Receives one part; returns how much of the archive is there.
+async fn receive(uploads: &Uploads, upload: &Upload, offset: u64, body: Body) -> Result<u64, Failure> {
+    let mut part = uploads.append(upload, offset).await.map_err(refused)?;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        // What was written stays, and the client continues there.
+        let chunk = chunk.map_err(|error| {
+            Failure::bad_request(format!(
+                "the connection was lost during the upload: {error}: upload again, which continues where it ended"
+            ))
+        })?;
+        part.write(&chunk).await.map_err(|error| Problem::of(&error))?;
+    }
+    let received = part.end().await;
+    Ok(received.map_err(|error| Problem::of(&error))?)
+}
+
+/// Checks the archive, and waits for the outcome; `None` if it takes longer.
+async fn check(uploads: &Uploads, upload: &Upload) -> Result<Option<Outcome>, Failure> {
+    let end = Instant::now() + PATIENCE;
+    match uploads.finish(upload) {
+        Ok(()) | Err(Refused::Busy) => {}
+        Err(other) => return Err(refused(other)),
+    }
+    while Instant::now() < end {
+        if let Some(outcome) = uploads.outcome(upload) {
+            return Ok(Some(outcome));
+        }
+        sleep(LOOK).await;
+    }
+    Ok(None)
+}
+
+fn answer(upload: &Upload, received: u64, outcome: Option<Outcome>) -> Result<Response, Failure> {
+    let mut document = json!({"kind": "SourceUpload", "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": {},
+        "archive": upload.archive.as_str(), "size": upload.size, "received": received, "partBytes": PART});
+    if let Some(outcome) = outcome {
+        let content = outcome?;
+        document["content"] = json!({"digest": content.digest.as_str(), "files": content.files,
+            "bytes": content.bytes, "root": content.root});
+    }
+    Ok(Json(document).into_response())
+}
+
+fn refused(refused: Refused) -> Failure {
+    match refused {
+        Refused::Offset { received } => Failure::conflict(format!(
+            "{received} bytes of the archive were received: continue with offset={received}"
+        )),
+        Refused::Busy => {
+            Failure::conflict("another request sends or checks the same archive: ask again in a moment")
+        }
+        Refused::TooMany => Failure::conflict(
+            "16 uploads of this namespace are unfinished: finish one of them, or wait until they are removed after 24 hours",
+        ),
+        Refused::Archive(error) => from_archive(&error),
+    }
+}
+
+fn from_archive(error: &ArchiveError) -> Failure {
+    Problem::of(error).into()
+}

@@ -1,0 +1,230 @@
+//! `applications/NAME/source`: parts, their order, who may send them, and what a full disk means.
+
+use axum::body::Body;
+use davit_apiserver::Identity;
+use davit_test_support::engine::Disk;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use davit::model::Digest;
+use davit::source::archive::{ArchiveError, Limits};
+use davit::source::uploads::{Refused, Upload, Uploads};
+
+use crate::controller::harness::Harness;
+
+fn archive(text: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    builder
+        .append_data(&mut header, "Dockerfile", text.as_bytes())
+        .unwrap();
+    builder.into_inner().unwrap()
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    Digest::parse(&format!("sha256:{}", davit::model::hex(digest.as_ref()))).unwrap()
+}
+
+struct Client<'a> {
+    davit: &'a Harness,
+    user: Identity,
+}
+
+impl Client<'_> {
+    async fn post(&self, app: &str, query: &str, body: &[u8]) -> (StatusCode, Value) {
+        let root = "/apis/subresources.davit.dev/v1alpha1/namespaces/default/applications";
+        let request = Request::post(format!("{root}/{app}/source?{query}"))
+            .body(Body::from(body.to_vec()))
+            .unwrap();
+        let router = self.davit.router_as(self.user.clone());
+        let response = router.oneshot(request).await.unwrap();
+        let code = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archive_in_parts_becomes_the_source_of_one_release() {
+    let davit = Harness::start().await;
+    davit.apply("shop", json!({})).await;
+    let client = Client {
+        davit: &davit,
+        user: Identity::trusted("admin"),
+    };
+    let bytes = archive("FROM scratch\n");
+    let (half, size) = (bytes.len() / 2, bytes.len());
+    let query = format!("archive={}&size={size}", digest(&bytes));
+    let (_, state) = client.post("shop", &query, b"").await;
+    assert_eq!(
+        (&state["received"], &state["kind"]),
+        (&json!(0), &json!("SourceUpload"))
+    );
+    let (_, state) = client
+        .post("shop", &format!("{query}&offset=0"), &bytes[..half])
+        .await;
+    assert_eq!(
+        (&state["received"], &state["content"]),
+        (&json!(half), &Value::Null)
+    );
+    // The same part again, or one that leaves a gap.
+    for offset in [0, half + 1] {
+        let (code, status) = client
+            .post("shop", &format!("{query}&offset={offset}"), &bytes[..half])
+            .await;
+        assert_eq!((code.as_u16(), &status["reason"]), (409, &json!("Conflict")));
+        assert!(
+            status["message"]
+                .as_str()
+                .unwrap()
+                .contains(&format!("offset={half}")),
+            "{status}"
+        );
+    }
+    let (_, state) = client
+        .post("shop", &format!("{query}&offset={half}"), &bytes[half..])
+        .await;
+    let content = state["content"]["digest"].as_str().unwrap().to_owned();
+    assert_eq!(state["content"]["files"], 1);
+    let (_, again) = client.post("shop", &query, b"").await;
+    assert_eq!(again, state, "what was uploaded is not sent again");
+
+    let source = json!({"spec": {"source": {"drop": {"digest": content}}}});
+    davit.patch("shop", source).await;
+    let app = davit.wait_until_done("shop").await;
+    assert_eq!(app["status"]["source"]["revision"], content.as_str());
+    assert_eq!(app["status"]["release"]["active"], "shop-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upload_that_is_not_permitted_or_not_valid_is_refused() {
+    let davit = Harness::start().await;
+    davit.apply("shop", json!({})).await;
+    let admin = Client {
+        davit: &davit,
+        user: Identity::trusted("admin"),
+    };
+    let jane = Client {
+        davit: &davit,
+        user: Identity::new("jane", &[]),
+    };
+    let bytes = archive("FROM scratch\n");
+    let query = format!("archive={}&size={}", digest(&bytes), bytes.len());
+    let other = archive("FROM scratch\nENV A=1\n");
+    let text = b"this is no archive".as_slice();
+    let long = format!("archive={}&size={}", digest(&bytes), 3_u64 << 30);
+    for (client, app, query, body, code, word) in [
+        (
+            &jane,
+            "shop",
+            format!("{query}&offset=0"),
+            &bytes[..],
+            403,
+            "cannot create",
+        ),
+        (&admin, "shpo", query.clone(), b"", 404, "did you mean"),
+        (
+            &admin,
+            "shop",
+            "archive=x&size=1".to_owned(),
+            b"",
+            400,
+            "parameter archive",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("archive={}", digest(b"")),
+            b"",
+            400,
+            "parameter size",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("{query}&offset=x"),
+            b"",
+            400,
+            "parameter offset",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("{long}&offset=0"),
+            b"",
+            422,
+            "larger than 1 GiB",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("archive={}&size={}&offset=0", digest(text), text.len()),
+            text,
+            422,
+            "no archive that is accepted",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("archive={}&size={}&offset=0", digest(&bytes), other.len()),
+            &other,
+            422,
+            "not what was sent",
+        ),
+        (
+            &admin,
+            "shop",
+            format!("archive={}&size=4&offset=0", digest(b"four")),
+            b"fives",
+            422,
+            "larger than 4 bytes",
+        ),
+    ] {
+        let (given, status) = client.post(app, &query, body).await;
+        let message = status["message"].as_str().unwrap_or_default();
+        assert!(
+            given.as_u16() == code && message.contains(word),
+            "{query}: {given} {status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn full_disk_refuses_a_part_and_keeps_the_others() {
+    let disk = Disk::new(8);
+    let uploads = Uploads::new(disk.path().join("uploads"), Limits::default());
+    let upload = Upload {
+        namespace: "default".to_owned(),
+        archive: digest(b""),
+        size: 100 << 20,
+    };
+    let mut part = uploads
+        .append(&upload, 0)
+        .await
+        .unwrap_or_else(|refused| panic!("{refused:?}"));
+    let block = vec![7; 1 << 20];
+    let mut written = 0;
+    let error = loop {
+        let result = match part.write(&block).await {
+            Ok(()) => part.end().await,
+            Err(error) => break error,
+        };
+        match result {
+            Ok(received) => written = received,
+            Err(error) => break error,
+        }
+        part = uploads
+            .append(&upload, written)
+            .await
+            .unwrap_or_else(|refused| panic!("{refused:?}"));
+    };
+    assert!(matches!(error, ArchiveError::DiskFull), "{error:?}");
+    assert!(written > 0 && uploads.received(&upload).unwrap() >= written);
+    let other = uploads.append(&upload, 1).await;
+    assert!(matches!(other, Err(Refused::Offset { .. } | Refused::Busy)));
+}
