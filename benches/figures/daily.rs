@@ -40,10 +40,12 @@ pub fn logs() {
             let mut log = Box::pin(client.request_stream(request).await.unwrap());
             let mut buffer = vec![0; 1 << 20];
             let mut length = log.read(&mut buffer).await.unwrap();
-            while whole {
-                match log.read(&mut buffer).await.unwrap() {
-                    0 => break,
-                    more => length += more,
+            if whole {
+                loop {
+                    match log.read(&mut buffer).await.unwrap() {
+                        0 => break,
+                        more => length += more,
+                    }
                 }
             }
             length

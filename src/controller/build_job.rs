@@ -25,6 +25,7 @@ use super::pull_journal::Pulls;
 use super::tools::Tools;
 
 /// Where what is built comes from.
+#[expect(clippy::large_enum_variant, reason = "a job has one of them")]
 pub enum Fetch {
     /// A commit.
     Git {

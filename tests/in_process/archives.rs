@@ -87,7 +87,8 @@ fn pax(records: &[(&str, &str)]) -> String {
         while format!("{length}{rest}").len() != length {
             length += 1;
         }
-        text.push_str(&format!("{length}{rest}"));
+        text += &length.to_string();
+        text += &rest;
     }
     text
 }
@@ -483,7 +484,7 @@ fn zip_that_lies_about_its_entries_is_refused() {
     };
     // Both entries are the same bytes, as in the bombs of David Fifield.
     let mut overlapping = changed(second + 42, &whole[directory + 42..directory + 46]);
-    let size = (whole.len() as u32).to_le_bytes();
+    let size = u32::try_from(whole.len()).unwrap().to_le_bytes();
     overlapping.splice(directory + 20..directory + 24, size);
     for (what, bytes) in [
         ("overlapping entries", overlapping),

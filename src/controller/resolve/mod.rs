@@ -332,7 +332,10 @@ mod tests {
             docker: None,
             registries: None,
             work_dir: dir.to_owned(),
-            uploads: crate::source::uploads::Uploads::new(dir.join("uploads"), Default::default()),
+            uploads: crate::source::uploads::Uploads::new(
+                dir.join("uploads"),
+                crate::source::archive::Limits::default(),
+            ),
         }
     }
 

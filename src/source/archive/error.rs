@@ -102,9 +102,14 @@ impl ArchiveError {
 
     /// An error of the file system, or one that a reader of this module passed through it.
     pub(super) fn io(doing: &'static str, error: io::Error) -> Self {
-        let own = error.get_ref().is_some_and(|inner| inner.is::<Self>());
+        let own = error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>);
         match error.kind() {
-            _ if own => match error.into_inner().map(|inner| inner.downcast::<Self>()) {
+            _ if own => match error
+                .into_inner()
+                .map(<dyn std::error::Error + Send + Sync>::downcast::<Self>)
+            {
                 Some(Ok(own)) => *own,
                 _ => Self::Cancelled,
             },
@@ -115,7 +120,10 @@ impl ArchiveError {
 
     /// An error of a decoder: the archive is damaged, unless a reader of this module passed its own error through.
     pub(super) fn damaged(error: io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
+        if error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
+        {
             return Self::read(error);
         }
         Self::Damaged {

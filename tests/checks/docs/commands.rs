@@ -20,11 +20,12 @@ use davit::cli::Cli;
 const CHECKED: [&str; 5] = ["kubectl", "davit", "docker", "make", "cargo"];
 
 /// Programs of every machine that the pages use besides.
-const TRUSTED: [&str; 15] = [
+const TRUSTED: [&str; 17] = [
     "apt-get",
     "cd",
     "cp",
     "curl",
+    "echo",
     "export",
     "git",
     "install",
@@ -33,6 +34,7 @@ const TRUSTED: [&str; 15] = [
     "sed",
     "ssh-keygen",
     "ssh-keyscan",
+    "tar",
     "stat",
     "systemctl",
     "systemd-sysusers",

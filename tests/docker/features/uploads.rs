@@ -36,13 +36,19 @@ fn succeeds(davit: &Davit, args: &[&str], from: &Path) -> String {
     said(&output)
 }
 
+fn has_extension(name: &str, wanted: &str) -> bool {
+    std::path::Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == wanted)
+}
+
 fn stored(davit: &Davit) -> Vec<String> {
     let dir = davit.data_dir().join("uploads").join(&davit.namespace);
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.file_name().into_string().unwrap())
         // A mark of an archive that is stored.
-        .filter(|name| !name.ends_with(".new"))
+        .filter(|name| !has_extension(name, "new"))
         .collect();
     names.sort();
     names
@@ -215,8 +221,8 @@ fn interrupted_upload_continues_where_it_ended() {
         .spawn()
         .unwrap();
     // Davit is killed while it receives; the command goes on when it is there again.
-    wait_for("a part to arrive", Duration::from_secs(60), || {
-        let arrived = stored(&davit).iter().any(|name| name.ends_with(".part"));
+    wait_for("a part to arrive", Duration::from_mins(1), || {
+        let arrived = stored(&davit).iter().any(|name| has_extension(name, "part"));
         (arrived || child.try_wait().unwrap().is_some()).then_some(())
     });
     davit.keep_address();

@@ -47,7 +47,7 @@ fn read(sender: Sender, event: &str, body: &[u8]) -> Result<Vec<Event>, Refusal>
 #[test]
 fn every_delivery_that_github_published_is_accepted_and_refused_with_one_byte_changed() {
     let mut count = 0;
-    let mut pushes = 0;
+    let (mut pushes, mut pull_requests) = (0, 0);
     for server in SERVERS {
         let file = format!("webhooks-examples-7.6.1/package/{server}/index.json");
         let text = std::fs::read_to_string(peers::file(&file)).unwrap();
@@ -58,6 +58,17 @@ fn every_delivery_that_github_published_is_accepted_and_refused_with_one_byte_ch
                 count += 1;
                 let found = read(Sender::GitHub, name, payload.to_string().as_bytes());
                 let found = found.unwrap_or_else(|refusal| panic!("{server} {name}: {refusal}: {payload}"));
+                if name.starts_with("pull_request") {
+                    let full_name = &payload["repository"]["full_name"];
+                    for event in &found {
+                        let Event::PullRequest { repository, .. } = event else {
+                            panic!("{server} {name}: {event:?}");
+                        };
+                        assert_eq!(*full_name, repository.to_string(), "{server} {name}");
+                        pull_requests += 1;
+                    }
+                    continue;
+                }
                 if name != "push" {
                     assert_eq!(found, [], "{server} {name}");
                     continue;
@@ -73,7 +84,10 @@ fn every_delivery_that_github_published_is_accepted_and_refused_with_one_byte_ch
             }
         }
     }
-    assert!(count > 500 && pushes > 10, "{count} deliveries, {pushes} pushes");
+    assert!(
+        count > 500 && pushes > 10 && pull_requests > 20,
+        "{count} deliveries, {pushes} pushes, {pull_requests} about pull requests"
+    );
 }
 
 #[test]
