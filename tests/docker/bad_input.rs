@@ -334,9 +334,9 @@ fn invalid_field_is_rejected_at_admission() {
             "must be the digest of an upload",
         ),
         (
-            "a field that is not there yet",
-            json!({"source": source, "routes": [{"host": "a"}]}),
-            "routes is not in this version",
+            "a URL in place of a host",
+            json!({"source": source, "routes": [{"host": "https://shop.example.com"}]}),
+            "must be a host name",
         ),
         (
             "a password in the URL",
