@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::common::davit::Davit;
 use crate::common::docker::BASE_IMAGE;
-use crate::common::wait_for;
+use crate::common::{run, wait_for};
 
 fn command(davit: &Davit, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
@@ -101,6 +101,9 @@ fn exec_runs_a_command_with_its_streams_and_its_exit_code() {
         let ran = types(&davit, &["exec", "shop", "--replica", &replica, "--", "hostname"]);
         assert!(ran.status.success(), "{}", text(&ran.stderr));
     }
+    // Who may read an Application may not run commands in it.
+    let bind = ["create", "rolebinding", "jane", "--clusterrole=davit-view", "--user=jane"];
+    run(davit.kubectl().args(bind));
     for (args, word) in [
         (
             &["exec", "shop", "--replica", "shop-9.9", "--", "ls"][..],
