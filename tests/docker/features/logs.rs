@@ -291,7 +291,7 @@ fn reader_that_stands_still_holds_no_memory_and_delays_no_other_reader() {
     stuck.wait().unwrap();
 }
 
-/// `DAVIT_LOG_MIB=1024 cargo test --test docker two_hundred` follows a log of 1 GiB; by default it is short enough for every run.
+/// `DAVIT_LOG_KIB=1048576 cargo test --test docker two_hundred` follows a log of 1 GiB; by default it is short enough for every run.
 #[test]
 fn two_hundred_readers_follow_a_log_and_one_that_is_stuck_holds_up_none() {
     const READERS: usize = 200;

@@ -135,7 +135,7 @@ fn directory_and_archive_are_deployed_once_for_each_content() {
     );
 
     // What is pruned, and what belongs to no Application any more, is not kept.
-    davit.patch("shop", json!({"spec": {"history": {"succeeded": 0}}}));
+    davit.patch("shop", json!({"spec": {"history": {"succeeded": 1}}}));
     wait_for("the first upload to go", Duration::from_secs(30), || {
         (stored(&davit).len() == 1).then_some(())
     });
