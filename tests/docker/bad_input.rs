@@ -365,8 +365,8 @@ fn invalid_field_is_rejected_at_admission() {
         ),
         (
             "two build types",
-            json!({"source": source, "build": {"dockerfile": {}, "static": {}}}),
-            "at most one of dockerfile, static",
+            json!({"source": source, "build": {"dockerfile": {}, "railpack": {}}}),
+            "at most one of dockerfile, nixpacks",
         ),
         (
             "replicas on a host port",

@@ -351,10 +351,11 @@ fn example_previews_runs_a_copy_of_a_pull_request() {
     gitea.create_repository("shop", &repo);
     let api = |path: &str, body: &Value| {
         let path = format!("/repos/{}/shop{path}", gitea.user);
-        gitea
-            .api("POST", &path, Some(&gitea.token), Some(body))
-            .expect(201)
-            .json()
+        // Gitea takes a moment to know a branch that was pushed.
+        wait_for(&path, Duration::from_secs(30), || {
+            let answer = gitea.api("POST", &path, Some(&gitea.token), Some(body));
+            (answer.status != 404).then(|| answer.expect(201).json())
+        })
     };
     let label = api("/labels", &json!({"name": "preview", "color": "#00aa00"}));
     let pull = json!({"head": "next", "base": "main", "title": "Next", "labels": [label["id"]]});
@@ -513,7 +514,9 @@ fn objects_of_the_pages_are_accepted() {
             // Neither a kustomization, which the test of manifests/ renders, nor a part of a spec is an object; an autoscaler
             // is one of a cluster only.
             let of_a_cluster = ["kind: Kustomization", "kind: HorizontalPodAutoscaler"];
-            if of_a_cluster.iter().any(|kind| yaml.contains(kind)) || !yaml.contains("apiVersion:") {
+            if of_a_cluster.iter().any(|kind| yaml.contains(kind))
+                || !yaml.lines().any(|line| line.starts_with("apiVersion:"))
+            {
                 continue;
             }
             let verb = if yaml.contains("generateName") {

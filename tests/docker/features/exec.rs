@@ -102,7 +102,13 @@ fn exec_runs_a_command_with_its_streams_and_its_exit_code() {
         assert!(ran.status.success(), "{}", text(&ran.stderr));
     }
     // Who may read an Application may not run commands in it.
-    let bind = ["create", "rolebinding", "jane", "--clusterrole=davit-view", "--user=jane"];
+    let bind = [
+        "create",
+        "rolebinding",
+        "jane",
+        "--clusterrole=davit-view",
+        "--user=jane",
+    ];
     run(davit.kubectl().args(bind));
     for (args, word) in [
         (

@@ -37,7 +37,7 @@ fn succeeds(davit: &Davit, args: &[&str], from: &Path) -> String {
 }
 
 fn has_extension(name: &str, wanted: &str) -> bool {
-    std::path::Path::new(name)
+    Path::new(name)
         .extension()
         .is_some_and(|extension| extension == wanted)
 }
