@@ -256,7 +256,7 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     let requests = server.requests_of(ACCOUNT).split_off(first);
     let forbidden: Vec<_> = requests.iter().filter(|(.., code)| *code == 403).collect();
     assert!(forbidden.is_empty(), "refused: {forbidden:?}");
-    let used: BTreeSet<String> = requests
+    let mut used: BTreeSet<String> = requests
         .iter()
         .map(|(verb, group, resource, _)| format!("{verb} {group} {resource}"))
         .collect();
@@ -264,6 +264,12 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
     // An apply that creates needs both, and is recorded as one patch.
     let creates = "create apiregistration.k8s.io apiservices";
     assert!(granted.remove(creates));
+    // Previews are Applications that Davit makes; a forge with pull requests is not part of this test.
+    for verb in ["create", "update", "delete"] {
+        let preview = format!("{verb} davit.dev applications");
+        assert!(granted.contains(&preview), "{preview}");
+        used.insert(preview);
+    }
     let spare: Vec<_> = granted.difference(&used).collect();
     assert!(spare.is_empty(), "granted and never used: {spare:?}");
     let free: Vec<_> = used.difference(&granted).collect();

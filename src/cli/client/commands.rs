@@ -85,13 +85,13 @@ pub enum ClientCommand {
   davit logs shop --hook             # the command that ran before its containers")]
     Logs(Logs),
     /// Run a command in a container of an Application.
+    ///
+    /// On a terminal the command has one, as with -it. The exit code is that of the command.
     #[command(after_help = "Examples:
   davit exec shop -- sh                       # with a terminal
   davit exec shop -- /bin/shop version
   davit exec shop -i -- psql < dump.sql       # with standard input
-  davit exec shop --replica shop-12.0 -- ps
-
-On a terminal the command has one, as with -it. The exit code is that of the command.")]
+  davit exec shop --replica shop-12.0 -- ps")]
     Exec(Exec),
     /// Show what Applications, Releases or replicas use: CPU, memory, network, disks and restarts.
     #[command(after_help = "Examples:

@@ -40,11 +40,14 @@ fn certificate_comes_from_an_acme_server() {
             "--traefik-arg=--certificatesresolvers.letsencrypt.acme.cacertificates=/etc/traefik/dynamic/ca.pem",
         ],
     );
-    std::fs::copy(
+    let (from, to) = (
         dir.path().join("cert.pem"),
         proxy.davit.data_dir().join("proxy/ca.pem"),
-    )
-    .unwrap();
+    );
+    // Davit makes the directory after its API server is ready.
+    wait_for("the directory of the configuration", super::PATIENCE, || {
+        std::fs::copy(&from, &to).ok()
+    });
     let config = json!({"pebble": {
         "listenAddress": format!("0.0.0.0:{}", directory.number()),
         "managementListenAddress": format!("127.0.0.1:{}", management.number()),

@@ -23,7 +23,7 @@ printf 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Up
 exec cat
 END
 chmod +x /echo
-exec nc -lk -p 8080 -e /echo"#;
+exec nc -ll -p 8080 -e /echo"#;
 
 #[test]
 fn websocket_passes_both_ways() {
@@ -71,7 +71,7 @@ fn container_gets_http2_without_tls() {
         "web",
         json!({
             "source": {"docker": {"image": image()}},
-            "args": ["--entrypoints.web.address=:8080", "--ping=true", "--ping.entrypoint=web", "--accesslog=true"],
+            "args": ["--entrypoints.web.address=:8080", "--ping=true", "--ping.entrypoint=web", "--accesslog=true", "--accesslog.addinternals=true"],
             "ports": [{"containerPort": 8080}],
             "stopGracePeriod": "1s",
             "routes": [{"host": "web.example.com", "protocol": "H2C"}],

@@ -1,17 +1,18 @@
 //! The router over TLS: one task a connection, HTTP/1.1 or HTTP/2 by ALPN.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::{Request, header};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
+    server::conn::auto::{Builder, Connection},
 };
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::flow_control::Flow;
 use crate::{auth::identity::Identity, state::Server};
@@ -106,32 +107,43 @@ async fn connection(
             Ok::<_, std::convert::Infallible>(flow.answer(router, request.map(Body::new)).await)
         }
     });
-    // ALPN has decided. Detection from the first bytes would wait for ever on a silent client.
-    let builder = Builder::new(TokioExecutor::new());
-    let mut builder = if http2 {
-        builder.http2_only()
+    // ALPN has decided. Detection from the first bytes would wait for ever on a silent client, and `hyper-util` detects
+    // whenever it serves a connection with upgrades.
+    let stream = TokioIo::new(stream);
+    if http2 {
+        let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(limits.stall)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(250);
+        let served = builder.serve_connection(stream, service);
+        until_closing(served, &closing, Connection::graceful_shutdown).await;
     } else {
-        builder.http1_only()
-    };
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(limits.head_bytes);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(limits.stall)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(250);
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .max_buf_size(limits.head_bytes)
+            .serve_connection(stream, service)
+            .with_upgrades();
+        until_closing(served, &closing, http1::UpgradeableConnection::graceful_shutdown).await;
+    }
+}
+
+/// Serves a connection to its end, which comes after the present requests once the server closes.
+async fn until_closing<C: Future>(
+    served: C,
+    closing: &CancellationToken,
+    shut_down: impl FnOnce(Pin<&mut C>),
+) {
     tokio::pin!(served);
     tokio::select! {
         // A client that goes away in the middle is no error of ours.
         _ = served.as_mut() => {}
         () = closing.cancelled() => {
-            served.as_mut().graceful_shutdown();
+            shut_down(served.as_mut());
             let _ = served.await;
         }
     }
