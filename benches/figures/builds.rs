@@ -20,18 +20,18 @@ const PAIRS: usize = 9;
 const SOCKET: &str = "/var/run/docker.sock";
 
 /// A source of 300 files, of which one is changed between warm builds.
-fn source(root: &Path, who: &str) {
+fn source(root: &Path, word: &str) {
     for number in 0..300 {
         let dir = root.join(format!("src/{}", number % 20));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(
             dir.join(format!("{number}.txt")),
-            format!("{who} {number}\n").repeat(200),
+            format!("{word} {number}\n").repeat(200),
         )
         .unwrap();
     }
     let text = format!(
-        "FROM {BASE_IMAGE}\nRUN echo {who} && sleep 1\nCOPY . /app\nRUN cat /app/src/*/*.txt | sha256sum > /sum && sleep 1\n"
+        "FROM {BASE_IMAGE}\nRUN echo {word} && sleep 1\nCOPY . /app\nRUN cat /app/src/*/*.txt | sha256sum > /sum && sleep 1\n"
     );
     std::fs::write(root.join("Dockerfile"), text).unwrap();
 }

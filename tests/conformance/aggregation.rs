@@ -194,7 +194,7 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
     ]));
     assert_eq!(lines.recv_timeout(Duration::from_secs(20)).unwrap(), "live");
 
-    // A WebSocket passes through the aggregation, for a user who may create it; so does an upload in parts.
+    // The API server forwards the WebSocket of a user with the verb create, and an upload in parts.
     let davit = |kubeconfig: &std::path::Path, args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
         command

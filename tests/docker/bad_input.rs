@@ -329,7 +329,7 @@ fn invalid_field_is_rejected_at_admission() {
             "at most one of github, gitlab, bitbucket, gitea, git, docker",
         ),
         (
-            "a digest that is none",
+            "a text that is not a digest",
             json!({"source": {"drop": {"digest": "a"}}}),
             "must be the digest of an upload",
         ),

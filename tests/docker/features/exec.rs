@@ -101,7 +101,7 @@ fn exec_runs_a_command_with_its_streams_and_its_exit_code() {
         let ran = types(&davit, &["exec", "shop", "--replica", &replica, "--", "hostname"]);
         assert!(ran.status.success(), "{}", text(&ran.stderr));
     }
-    // Who may read an Application may not run commands in it.
+    // The role davit-view reads an Application and runs no command in it.
     let bind = [
         "create",
         "rolebinding",
@@ -209,7 +209,7 @@ fn exec_needs_the_verb_create_beside_get() {
         refused.contains("applications/exec") && refused.contains("davit-edit"),
         "{refused}"
     );
-    // Who may view may see what is used.
+    // The role davit-view shows what an Application uses.
     let top = types(&davit, &["top", "--as", "jane"]);
     assert!(top.status.success(), "{}", text(&top.stderr));
 }
