@@ -12,7 +12,7 @@ use url::Url;
 use super::call::{Body, Call, at};
 use super::conditional::{self, Conditional};
 use super::http::{HttpOptions, base_url, beneath, safe};
-use super::pagination::{Cursor, Page, Paging, next, total};
+use super::pagination::{Collected, Cursor, Page, Paging, next, total};
 use super::rate_limit::RateLimit;
 use super::{ForgeError, refusal};
 use crate::redact::{Masker, SafeUrl, Secret};
@@ -182,6 +182,34 @@ impl Api {
             total: total(&reply.headers),
             items,
         })
+    }
+
+    /// The pages of a list from `first` on, at most `most_pages` of them.
+    pub async fn pages<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        first: &Cursor,
+        most_pages: u32,
+        auth: &Authorization,
+    ) -> Result<Collected<T>, ForgeError> {
+        let mut all = Collected::new(most_pages);
+        while all.wants_more() {
+            all.add(self.page(call, all.cursor().unwrap_or(first), auth).await?);
+        }
+        Ok(all)
+    }
+
+    /// Sends a request for something that may not exist.
+    pub async fn find<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        auth: &Authorization,
+    ) -> Result<Option<T>, ForgeError> {
+        match self.send(call, Some(auth)).await {
+            Ok(found) => Ok(Some(found.body)),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a request; the answer is a success.

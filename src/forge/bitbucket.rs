@@ -196,6 +196,21 @@ impl Bitbucket {
             total: reply.body.size,
         })
     }
+
+    /// The pages of a list, at most `most_pages` of them, with this many entries each.
+    async fn pages<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &Call,
+        entries: &str,
+        most_pages: u32,
+    ) -> Result<Collected<T>, ForgeError> {
+        let first = Cursor::first(&[("pagelen", entries)]);
+        let mut all = Collected::new(most_pages);
+        while all.wants_more() {
+            all.add(self.page(call, all.cursor().unwrap_or(&first)).await?);
+        }
+        Ok(all)
+    }
 }
 
 #[async_trait]
@@ -289,13 +304,9 @@ impl Forge for Bitbucket {
 
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
-        let first = Cursor::first(&[("pagelen", PAGE_SIZE)]);
-        let mut all = Collected::new(self.most_pages);
-        while all.wants_more() {
-            let page: Page<RepositoryHook> = self.page(&call, all.cursor().unwrap_or(&first)).await?;
-            all.add(page.map(RepositoryHook::hook));
-        }
-        all.complete().ok_or_else(|| self.too_long(call.doing))
+        let all: Collected<RepositoryHook> = self.pages(&call, PAGE_SIZE, self.most_pages).await?;
+        let all = all.complete().ok_or_else(|| self.too_long(call.doing))?;
+        Ok(all.into_iter().map(RepositoryHook::hook).collect())
     }
 
     async fn create_hook(

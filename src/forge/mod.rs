@@ -11,6 +11,7 @@ mod error;
 pub mod fake;
 mod gitea;
 mod github;
+mod github_json;
 mod gitlab;
 mod hook;
 pub mod http;

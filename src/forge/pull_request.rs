@@ -1,10 +1,17 @@
 //! What every forge can do about pull and merge requests.
 
 use async_trait::async_trait;
+use serde::Deserialize;
 
 use super::error::ForgeError;
 use super::repository::RepositoryPath;
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
+
+/// The state of a pull request, in the words of its forge.
+#[derive(Deserialize)]
+pub(super) struct State {
+    pub(super) state: String,
+}
 
 /// A comment of a pull request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::Bitbucket;
 use crate::forge::call::Call;
 use crate::forge::http::beneath;
-use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE, Page};
+use crate::forge::pagination::{Collected, PAGE_SIZE};
 use crate::forge::{ForgeError, RepositoryPath};
 use crate::model::{Check, CheckState, CommitId, CommitState, CommitStatus};
 
@@ -35,13 +35,8 @@ impl Bitbucket {
         let call = Call::get("read the checks", path)
             .scope("repository")
             .what(format!("the commit {commit} of {repository}"));
-        let first = Cursor::first(&[("pagelen", PAGE_SIZE)]);
-        let mut checks = Collected::new(MOST_PAGES);
-        while checks.wants_more() {
-            let page: Page<Status> = self.page(&call, checks.cursor().unwrap_or(&first)).await?;
-            checks.add(page.map(Status::check));
-        }
-        Ok(checks.so_far())
+        let all: Collected<Status> = self.pages(&call, PAGE_SIZE, MOST_PAGES).await?;
+        Ok(all.so_far().into_iter().map(Status::check).collect())
     }
 
     pub(super) async fn report(

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::Bitbucket;
 use crate::forge::api::Reply;
 use crate::forge::call::Call;
-use crate::forge::pagination::{Collected, Cursor, Page};
-use crate::forge::pull_request::{Comment, PullRequests};
+use crate::forge::pagination::{Collected, Cursor};
+use crate::forge::pull_request::{Comment, PullRequests, State};
 use crate::forge::{Forge as _, ForgeError, RepositoryPath};
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
@@ -25,7 +25,7 @@ impl PullRequests for Bitbucket {
         let call = self
             .pull_call(Method::GET, "list the pull requests", repository, &[])?
             .query("state", "OPEN");
-        let all: Collected<Pull> = self.pages(&call, self.most_pages).await?;
+        let all: Collected<Pull> = self.pages(&call, PAGE, self.most_pages).await?;
         let all = all.complete().ok_or_else(|| self.too_long(call.doing))?;
         Ok(all.into_iter().filter_map(Pull::read).collect())
     }
@@ -37,11 +37,8 @@ impl PullRequests for Bitbucket {
             repository,
             &[&number.to_string()],
         )?;
-        match self.api.send::<State>(&call, Some(&self.auth().await?)).await {
-            Ok(found) => Ok(matches!(found.body.state.as_str(), "OPEN" | "QUEUED")),
-            Err(ForgeError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let found: Option<State> = self.api.find(&call, &self.auth().await?).await?;
+        Ok(found.is_some_and(|found| matches!(found.state.as_str(), "OPEN" | "QUEUED")))
     }
 
     async fn head(
@@ -118,7 +115,7 @@ impl PullRequests for Bitbucket {
             repository,
             &path,
         )?;
-        let history: Collected<Activity> = self.pages(&call, MOST_PAGES).await?;
+        let history: Collected<Activity> = self.pages(&call, PAGE, MOST_PAGES).await?;
         Ok(approved(history.so_far(), commit))
     }
 
@@ -130,7 +127,7 @@ impl PullRequests for Bitbucket {
         let number = number.to_string();
         let path = [number.as_str(), "comments"];
         let call = self.pull_call(Method::GET, "list the comments", repository, &path)?;
-        let all: Collected<RawComment> = self.pages(&call, MOST_PAGES).await?;
+        let all: Collected<RawComment> = self.pages(&call, PAGE, MOST_PAGES).await?;
         Ok(all.so_far().into_iter().filter_map(RawComment::read).collect())
     }
 
@@ -143,15 +140,8 @@ impl PullRequests for Bitbucket {
         let number = number.to_string();
         let path = [number.as_str(), "comments", id];
         let call = self.pull_call(Method::GET, "read the comment", repository, &path)?;
-        match self
-            .api
-            .send::<RawComment>(&call, Some(&self.auth().await?))
-            .await
-        {
-            Ok(found) => Ok(found.body.read()),
-            Err(ForgeError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found: Option<RawComment> = self.api.find(&call, &self.auth().await?).await?;
+        Ok(found.and_then(RawComment::read))
     }
 
     async fn create_comment(
@@ -210,20 +200,6 @@ impl Bitbucket {
         let path = path.into_iter().chain(rest.iter().copied());
         let what = format!("pull request {} of the repository {repository}", rest.join("/"));
         Ok(Call::new(method, doing, path).scope("pullrequest").what(what))
-    }
-
-    async fn pages<T: serde::de::DeserializeOwned>(
-        &self,
-        call: &Call,
-        most_pages: u32,
-    ) -> Result<Collected<T>, ForgeError> {
-        let first = Cursor::first(&[("pagelen", PAGE)]);
-        let mut all = Collected::new(most_pages);
-        while all.wants_more() {
-            let page: Page<T> = self.page(call, all.cursor().unwrap_or(&first)).await?;
-            all.add(page);
-        }
-        Ok(all)
     }
 }
 
@@ -321,11 +297,6 @@ impl Pull {
             created_at: self.created_on?,
         })
     }
-}
-
-#[derive(Deserialize)]
-struct State {
-    state: String,
 }
 
 #[derive(Deserialize)]

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::Gitea;
 use crate::forge::api::Reply;
 use crate::forge::call::Call;
-use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE, Page};
-use crate::forge::pull_request::{Comment, PullRequests};
+use crate::forge::github_json::{Commit, Permission, User};
+use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
+use crate::forge::pull_request::{Comment, PullRequests, State};
 use crate::forge::{Forge as _, ForgeError, RepositoryPath};
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
@@ -39,11 +40,8 @@ impl PullRequests for Gitea {
             repository,
             &["pulls", &number],
         )?;
-        match self.api.send::<State>(&call, Some(&self.auth().await?)).await {
-            Ok(found) => Ok(found.body.state == "open"),
-            Err(ForgeError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let found: Option<State> = self.api.find(&call, &self.auth().await?).await?;
+        Ok(found.is_some_and(|found| found.state == "open"))
     }
 
     async fn head(
@@ -55,14 +53,8 @@ impl PullRequests for Gitea {
         let path = ["git", "commits", pull_request.head.as_str()];
         let call = self.pull_call(Method::GET, doing, repository, &path)?;
         let found: Reply<Commit> = self.api.send(&call, Some(&self.auth().await?)).await?;
-        let committed = found.body.commit.and_then(|commit| commit.committer?.date);
-        let commit = CommitId::parse(&found.body.sha);
-        Ok(PushedHead {
-            commit: commit.ok_or_else(|| self.api.other(doing, "its hash cannot be read"))?,
-            at: committed
-                .unwrap_or(pull_request.created_at)
-                .max(pull_request.created_at),
-        })
+        let head = found.body.head_of(pull_request);
+        head.ok_or_else(|| self.api.other(doing, "its hash cannot be read"))
     }
 
     async fn may_write(
@@ -203,12 +195,7 @@ impl Gitea {
     ) -> Result<Collected<T>, ForgeError> {
         let first = Cursor::first(&[("limit", PAGE_SIZE)]);
         let auth = self.auth().await?;
-        let mut all = Collected::new(most_pages);
-        while all.wants_more() {
-            let page: Page<T> = self.api.page(call, all.cursor().unwrap_or(&first), &auth).await?;
-            all.add(page);
-        }
-        Ok(all)
+        self.api.pages(call, &first, most_pages, &auth).await
     }
 }
 
@@ -246,20 +233,6 @@ struct Label {
     name: String,
 }
 
-#[derive(Deserialize)]
-struct User {
-    login: String,
-}
-
-impl User {
-    fn account(self) -> ForgeAccount {
-        ForgeAccount {
-            id: self.login.clone(),
-            name: self.login,
-        }
-    }
-}
-
 impl Pull {
     fn read(self) -> Option<PullRequest> {
         // A push to `refs/for/…` needs no write access and makes a pull request within the base repository.
@@ -291,32 +264,6 @@ impl Pull {
             created_at: self.created_at?,
         })
     }
-}
-
-#[derive(Deserialize)]
-struct State {
-    state: String,
-}
-
-#[derive(Deserialize)]
-struct Commit {
-    sha: String,
-    commit: Option<CommitDetails>,
-}
-
-#[derive(Deserialize)]
-struct CommitDetails {
-    committer: Option<CommitUser>,
-}
-
-#[derive(Deserialize)]
-struct CommitUser {
-    date: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Permission {
-    permission: String,
 }
 
 #[derive(Deserialize)]

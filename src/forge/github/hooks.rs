@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{GitHub, Identity, first_page};
 use crate::forge::api::{Authorization, Reply};
 use crate::forge::call::Call;
-use crate::forge::pagination::{Collected, Page};
+use crate::forge::pagination::Collected;
 use crate::forge::{Forge as _, ForgeError, Hook, RepositoryPath, WantedHook};
 
 impl GitHub {
@@ -15,15 +15,9 @@ impl GitHub {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
         let auth = self.auth_for_hooks(repository).await?;
         let first = first_page();
-        let mut all = Collected::new(self.most_pages);
-        while all.wants_more() {
-            let page: Page<RepositoryHook> = self
-                .api
-                .page(&call, all.cursor().unwrap_or(&first), &auth)
-                .await?;
-            all.add(page.map(RepositoryHook::hook));
-        }
-        all.complete().ok_or_else(|| self.too_long(call.doing))
+        let all: Collected<RepositoryHook> = self.api.pages(&call, &first, self.most_pages, &auth).await?;
+        let all = all.complete().ok_or_else(|| self.too_long(call.doing))?;
+        Ok(all.into_iter().map(RepositoryHook::hook).collect())
     }
 
     /// Creates a hook, or makes an existing one what it should be. An update without the secret would remove it.

@@ -11,8 +11,9 @@ use super::purpose::Purpose;
 use super::{GitHub, Identity, first_page};
 use crate::forge::api::{Authorization, Reply};
 use crate::forge::call::Call;
-use crate::forge::pagination::{Collected, Page};
-use crate::forge::pull_request::{Comment, PullRequests};
+use crate::forge::github_json::{Commit, Permission, User};
+use crate::forge::pagination::Collected;
+use crate::forge::pull_request::{Comment, PullRequests, State};
 use crate::forge::{Forge as _, ForgeError, RepositoryPath};
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
@@ -41,11 +42,8 @@ impl PullRequests for GitHub {
             &["pulls", &number],
         )?;
         let auth = self.auth_for_pulls(repository).await?;
-        match self.api.send::<State>(&call, Some(&auth)).await {
-            Ok(found) => Ok(found.body.state == "open"),
-            Err(ForgeError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let found: Option<State> = self.api.find(&call, &auth).await?;
+        Ok(found.is_some_and(|found| found.state == "open"))
     }
 
     async fn head(
@@ -58,14 +56,8 @@ impl PullRequests for GitHub {
         let call = self.pull_call(Method::GET, doing, repository, &path)?;
         let auth = self.auth_for(repository).await?;
         let found: Reply<Commit> = self.api.send(&call, Some(&auth)).await?;
-        let commit = CommitId::parse(&found.body.sha);
-        let committed = found.body.commit.and_then(|commit| commit.committer?.date);
-        Ok(PushedHead {
-            commit: commit.ok_or_else(|| self.api.other(doing, "its hash cannot be read"))?,
-            at: committed
-                .unwrap_or(pull_request.created_at)
-                .max(pull_request.created_at),
-        })
+        let head = found.body.head_of(pull_request);
+        head.ok_or_else(|| self.api.other(doing, "its hash cannot be read"))
     }
 
     async fn may_write(
@@ -123,11 +115,8 @@ impl PullRequests for GitHub {
         let path = ["issues", "comments", id];
         let call = self.pull_call(Method::GET, "read the comment", repository, &path)?;
         let auth = self.auth_for_pulls(repository).await?;
-        match self.api.send::<RawComment>(&call, Some(&auth)).await {
-            Ok(found) => Ok(Some(found.body.read())),
-            Err(ForgeError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found: Option<RawComment> = self.api.find(&call, &auth).await?;
+        Ok(found.map(RawComment::read))
     }
 
     async fn create_comment(
@@ -205,12 +194,7 @@ impl GitHub {
     ) -> Result<Collected<T>, ForgeError> {
         let first = first_page();
         let auth = self.auth_for_pulls(repository).await?;
-        let mut all = Collected::new(most_pages);
-        while all.wants_more() {
-            let page: Page<T> = self.api.page(call, all.cursor().unwrap_or(&first), &auth).await?;
-            all.add(page);
-        }
-        Ok(all)
+        self.api.pages(call, &first, most_pages, &auth).await
     }
 }
 
@@ -247,20 +231,6 @@ struct Label {
     name: String,
 }
 
-#[derive(Deserialize)]
-struct User {
-    login: String,
-}
-
-impl User {
-    fn account(self) -> ForgeAccount {
-        ForgeAccount {
-            id: self.login.clone(),
-            name: self.login,
-        }
-    }
-}
-
 impl Pull {
     fn read(self) -> Option<PullRequest> {
         let id = |end: &End| end.repo.as_ref().map(|repo| repo.id);
@@ -283,32 +253,6 @@ impl Pull {
             created_at: self.created_at?,
         })
     }
-}
-
-#[derive(Deserialize)]
-struct State {
-    state: String,
-}
-
-#[derive(Deserialize)]
-struct Commit {
-    sha: String,
-    commit: Option<CommitDetails>,
-}
-
-#[derive(Deserialize)]
-struct CommitDetails {
-    committer: Option<CommitUser>,
-}
-
-#[derive(Deserialize)]
-struct CommitUser {
-    date: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Permission {
-    permission: String,
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::GitLab;
 use crate::forge::call::Call;
-use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE, Page};
+use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
 use crate::forge::{ForgeError, RepositoryPath};
 use crate::model::{Check, CheckState, CommitId, CommitState, CommitStatus};
 
@@ -35,16 +35,12 @@ impl GitLab {
             .what(format!("the commit {commit} of {repository}"));
         let auth = self.auth().await?;
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
-        let mut checks = Collected::new(MOST_PAGES);
-        while checks.wants_more() {
-            let cursor = checks.cursor().unwrap_or(&first);
-            let page: Page<Status> = self.api.page(&call, cursor, &auth).await?;
-            checks.add(page.map(|status| Check {
-                state: status.state(),
-                name: status.name,
-            }));
-        }
-        Ok(checks.so_far())
+        let all: Collected<Status> = self.api.pages(&call, &first, MOST_PAGES, &auth).await?;
+        let checks = all.so_far().into_iter().map(|status| Check {
+            state: status.state(),
+            name: status.name,
+        });
+        Ok(checks.collect())
     }
 
     pub(super) async fn report(

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::GitLab;
 use crate::forge::api::Reply;
 use crate::forge::call::Call;
-use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE, Page};
-use crate::forge::pull_request::{Comment, PullRequests};
+use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
+use crate::forge::pull_request::{Comment, PullRequests, State};
 use crate::forge::{Forge as _, ForgeError, RepositoryPath};
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
@@ -36,11 +36,8 @@ impl PullRequests for GitLab {
             repository,
             &[&number.to_string()],
         );
-        match self.api.send::<State>(&call, Some(&self.auth().await?)).await {
-            Ok(found) => Ok(matches!(found.body.state.as_str(), "opened" | "locked")),
-            Err(ForgeError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let found: Option<State> = self.api.find(&call, &self.auth().await?).await?;
+        Ok(found.is_some_and(|found| matches!(found.state.as_str(), "opened" | "locked")))
     }
 
     /// Every push makes a version of the merge request.
@@ -75,14 +72,11 @@ impl PullRequests for GitLab {
             account.id.as_str(),
         ];
         let call = Call::get("read the role of an account", path).scope("read_api");
-        match self.api.send::<Member>(&call, Some(&self.auth().await?)).await {
-            Ok(found) => {
-                let is_active = found.body.state.is_none_or(|state| state == "active");
-                Ok(is_active && found.body.access_level >= DEVELOPER)
-            }
-            Err(ForgeError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let found: Option<Member> = self.api.find(&call, &self.auth().await?).await?;
+        Ok(found.is_some_and(|found| {
+            let is_active = found.state.is_none_or(|state| state == "active");
+            is_active && found.access_level >= DEVELOPER
+        }))
     }
 
     /// Labels that were added after the newest push. Approvals do not name their commit.
@@ -125,11 +119,8 @@ impl PullRequests for GitLab {
         id: &str,
     ) -> Result<Option<Comment>, ForgeError> {
         let call = note_call(Method::GET, "read the comment", repository, number, Some(id));
-        match self.api.send::<Note>(&call, Some(&self.auth().await?)).await {
-            Ok(found) => Ok(Some(found.body.read())),
-            Err(ForgeError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found: Option<Note> = self.api.find(&call, &self.auth().await?).await?;
+        Ok(found.map(Note::read))
     }
 
     async fn create_comment(
@@ -192,12 +183,7 @@ impl GitLab {
     ) -> Result<Collected<T>, ForgeError> {
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
         let auth = self.auth().await?;
-        let mut all = Collected::new(most_pages);
-        while all.wants_more() {
-            let page: Page<T> = self.api.page(call, all.cursor().unwrap_or(&first), &auth).await?;
-            all.add(page);
-        }
-        Ok(all)
+        self.api.pages(call, &first, most_pages, &auth).await
     }
 }
 
@@ -269,11 +255,6 @@ impl Merge {
             created_at: self.created_at?,
         })
     }
-}
-
-#[derive(Deserialize)]
-struct State {
-    state: String,
 }
 
 #[derive(Deserialize)]
