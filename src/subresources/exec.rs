@@ -22,6 +22,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
+use super::channel::{CLOSE, PROTOCOL, RESIZE, STATUS, STDERR, STDIN, STDOUT};
 use super::container_log::{is_named, label};
 use super::failure::Failure;
 use super::lookup;
@@ -34,15 +35,6 @@ use crate::controller::problem::cluster_problem;
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::runtime::{Exec, ExecControl, ExecOutput, ExecRequest, Replica, ReplicaState, TerminalSize};
-
-/// The protocol of Kubernetes: the first byte of a message is its channel.
-pub const PROTOCOL: &str = "v5.channel.k8s.io";
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const STATUS: u8 = 3;
-const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
 
 /// What RFC 6455 adds to the key of the client.
 const WEBSOCKET: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

@@ -3,6 +3,7 @@
 //! the router, or that of a cluster.
 
 pub mod aggregation;
+pub mod channel;
 mod container_log;
 pub mod discovery;
 mod exec;

@@ -22,15 +22,7 @@ use super::connect::{Access, Cluster};
 use super::subresource::{self, encoded};
 use super::subresource_args::Exec;
 use crate::cli::failure::Failure;
-
-/// The protocol of Kubernetes: the first byte of a message is its channel.
-const PROTOCOL: &str = "v5.channel.k8s.io";
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const STATUS: u8 = 3;
-const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
+use crate::subresources::channel::{CLOSE, PROTOCOL, RESIZE, STATUS, STDERR, STDIN, STDOUT};
 
 /// How much of the input is sent at once, in bytes.
 const CHUNK: usize = 32 * 1024;
