@@ -108,15 +108,20 @@ fn host(names: &Names, deployment: &Deployment, network: String) -> HostConfig {
         // Reaps children and hands on signals, which few programs do as process 1.
         init: Some(true),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        log_config: Some(HostConfigLogConfig {
-            typ: Some("json-file".to_owned()),
-            config: Some(
-                LOG_BOUNDS
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into(),
-            ),
-        }),
+        log_config: Some(bounded_log()),
         ..Default::default()
+    }
+}
+
+/// The log of a container: it stays in the engine, and within [`LOG_BOUNDS`].
+pub(super) fn bounded_log() -> HostConfigLogConfig {
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(
+            LOG_BOUNDS
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        ),
     }
 }
 

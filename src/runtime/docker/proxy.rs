@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HostConfig,
-    HostConfigLogConfig, Mount, MountType, NetworkConnectRequest, PortBinding, RestartPolicy,
-    RestartPolicyNameEnum, VolumeCreateRequest,
+    Mount, MountType, NetworkConnectRequest, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions,
@@ -19,14 +19,12 @@ use bollard::query_parameters::{
 use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 
+use super::create::bounded_log;
 use super::labels;
 use super::{DockerRuntime, Inner, endpoint, errors, network};
 use crate::api::Protocol;
 use crate::model::hex;
 use crate::runtime::{Port, RuntimeError};
-
-/// The bounds of its log.
-const LOG_BOUNDS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
 
 /// How much of its log is read for a reason.
 const LOG_LINES: &str = "1000";
@@ -362,14 +360,7 @@ fn body(
             // Ports below 1024, and a file that belongs to the user that runs Davit.
             cap_add: Some(vec!["NET_BIND_SERVICE".to_owned(), "DAC_OVERRIDE".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("json-file".to_owned()),
-                config: Some(
-                    LOG_BOUNDS
-                        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                        .into(),
-                ),
-            }),
+            log_config: Some(bounded_log()),
             ..Default::default()
         }),
         ..Default::default()

@@ -88,25 +88,18 @@ impl Inner {
 
     /// What the health check of a Pod said; only the kubelet's events have it.
     async fn check_failures(&self, app: &AppId, pod: &str) -> Result<Option<CheckFailures>, RuntimeError> {
-        let selector = format!("involvedObject.name={pod},reason=Unhealthy");
         let events = self
-            .api::<Event>(app)
-            .list(&ListParams::default().fields(&selector))
-            .await;
-        let events = events
-            .map_err(|error| errors::error("list events", &error))?
-            .items;
-        let at = |event: &Event| event.last_timestamp.as_ref().map(|time| time.0);
+            .events(app, &format!("involvedObject.name={pod},reason=Unhealthy"))
+            .await?;
         let count = events
             .iter()
             .map(|event| i64::from(event.count.unwrap_or(1)))
             .sum();
-        let last = events.iter().max_by_key(|event| at(event));
-        Ok(last.and_then(|event| event.message.as_deref()).map(|message| {
+        Ok(newest_message(events).map(|message| {
             let message = message
                 .strip_prefix("Readiness probe failed: ")
                 .or_else(|| message.strip_prefix("Startup probe failed: "))
-                .unwrap_or(message);
+                .unwrap_or(&message);
             CheckFailures {
                 count,
                 message: message.trim().to_owned(),
@@ -117,17 +110,18 @@ impl Inner {
     /// The answer of the API server to the creation of a Job's Pods, if it refuses them.
     pub(super) async fn refused_pods(&self, app: &AppId, job: &str) -> Result<Option<String>, RuntimeError> {
         let selector = format!("involvedObject.name={job},involvedObject.kind=Job,reason=FailedCreate");
+        Ok(newest_message(self.events(app, &selector).await?))
+    }
+
+    /// The Events with these fields.
+    async fn events(&self, app: &AppId, fields: &str) -> Result<Vec<Event>, RuntimeError> {
         let events = self
             .api::<Event>(app)
-            .list(&ListParams::default().fields(&selector))
+            .list(&ListParams::default().fields(fields))
             .await;
-        let events = events
+        Ok(events
             .map_err(|error| errors::error("list events", &error))?
-            .items;
-        let last = events
-            .into_iter()
-            .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
-        Ok(last.and_then(|event| event.message))
+            .items)
     }
 
     /// Applies an object unless it is as wanted. Returns whether that changed it: what other field managers added stays.
@@ -300,6 +294,12 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// What the newest of these Events says.
+fn newest_message(events: Vec<Event>) -> Option<String> {
+    let at = |event: &Event| event.last_timestamp.as_ref().map(|time| time.0);
+    events.into_iter().max_by_key(at)?.message
 }
 
 /// Refuses an object of the same name that another program made.
