@@ -133,10 +133,7 @@ impl ArchiveError {
 
     /// Whether the upload itself is at fault, and not the machine.
     pub fn is_of_upload(&self) -> bool {
-        !matches!(
-            self,
-            Self::Cancelled | Self::Missing { .. } | Self::Changed { .. } | Self::DiskFull | Self::Io { .. }
-        )
+        self.reason() == Reason::ArchiveInvalid
     }
 }
 
