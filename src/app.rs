@@ -265,26 +265,17 @@ async fn work(
     }
     let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
         RuntimeKind::Docker => {
-            let options = DockerOptions {
-                instance: config.instance.clone(),
-                installation: installation.clone(),
-                ..DockerOptions::default()
-            };
-            let runtime = Arc::new(DockerRuntime::new(docker.clone(), options));
+            let runtime = docker_runtime(config, &docker, &installation);
             let routing = routing(config, Some(Arc::clone(&runtime)))?;
             (runtime, routing)
         }
         RuntimeKind::Swarm => {
             let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
             // The reverse proxy is a container of the manager.
-            let beside = config.proxy.traefik.then(|| {
-                let options = DockerOptions {
-                    instance: config.instance.clone(),
-                    installation: installation.clone(),
-                    ..DockerOptions::default()
-                };
-                Arc::new(DockerRuntime::new(docker.clone(), options))
-            });
+            let beside = config
+                .proxy
+                .traefik
+                .then(|| docker_runtime(config, &docker, &installation));
             (Arc::new(runtime), routing(config, beside)?)
         }
         RuntimeKind::Kubernetes => (
@@ -351,6 +342,15 @@ async fn work(
     )
     .await;
     Ok(())
+}
+
+fn docker_runtime(config: &Config, docker: &Docker, installation: &str) -> Arc<DockerRuntime> {
+    let options = DockerOptions {
+        instance: config.instance.clone(),
+        installation: installation.to_owned(),
+        ..DockerOptions::default()
+    };
+    Arc::new(DockerRuntime::new(docker.clone(), options))
 }
 
 /// Logs that the engine does not answer, and later that it does. Every Application reports the same in its conditions.

@@ -309,6 +309,18 @@ fn certificate_solution(route: &Route) -> String {
     }
 }
 
+/// The verdict on a certificate that should have been renewed.
+fn expiring(at: &str, route: &Route, end: Expiry, now: Timestamp) -> (Option<bool>, Reason, String) {
+    let date = Timestamp::from_second(end.at).unwrap_or(Timestamp::MAX);
+    let solution = renewal(route);
+    if end.at <= now.as_second() {
+        let message = format!("{at}: its certificate expired at {date}: {solution}");
+        return (Some(false), Reason::CertificateExpired, message);
+    }
+    let message = format!("{at}: its certificate expires at {date} and was not renewed: {solution}");
+    (Some(true), Reason::CertificateExpires, message)
+}
+
 /// How the certificate of a route is renewed.
 fn renewal(route: &Route) -> String {
     let tls = route.tls.as_ref();
@@ -419,16 +431,7 @@ fn verdict(
         ),
         RouteState::Loaded {
             answer: Some(Answer::Answered { expires: Some(end) }),
-        } if end.soon <= now.as_second() => {
-            let date = Timestamp::from_second(end.at).unwrap_or(Timestamp::MAX);
-            let solution = renewal(route);
-            if end.at <= now.as_second() {
-                let message = format!("{at}: its certificate expired at {date}: {solution}");
-                return no(Reason::CertificateExpired, message);
-            }
-            let message = format!("{at}: its certificate expires at {date} and was not renewed: {solution}");
-            (Some(true), Reason::CertificateExpires, message)
-        }
+        } if end.soon <= now.as_second() => expiring(at, route, *end, now),
         RouteState::Loaded {
             answer: Some(Answer::Answered { .. }),
         } => (
@@ -448,7 +451,7 @@ mod tests {
     const DAY: i64 = 24 * 60 * 60;
 
     /// Reason and message for a route whose certificate has this time.
-    fn judged(tls: serde_json::Value, expires: Expiry, now: i64) -> (Option<bool>, Reason, String) {
+    fn judged(tls: &serde_json::Value, expires: Expiry, now: i64) -> (Option<bool>, Reason, String) {
         let route: Route = serde_json::from_value(json!({"host": "a.example.com", "tls": tls})).unwrap();
         let state = RouteState::Loaded {
             answer: Some(Answer::Answered {
@@ -465,15 +468,15 @@ mod tests {
         let expires = Expiry::new(0, 90 * DAY);
         assert_eq!(expires.soon, 76 * DAY);
         let resolver = json!({"certResolver": "letsencrypt"});
-        let (ready, reason, _) = judged(resolver.clone(), expires, 75 * DAY);
+        let (ready, reason, _) = judged(&resolver, expires, 75 * DAY);
         assert_eq!((ready, reason), (Some(true), Reason::RoutesReady));
-        let (ready, reason, message) = judged(resolver, expires, 80 * DAY);
+        let (ready, reason, message) = judged(&resolver, expires, 80 * DAY);
         assert_eq!((ready, reason), (Some(true), Reason::CertificateExpires));
         assert!(
             message.contains("1970-04-01") && message.contains("resolver letsencrypt"),
             "{message}"
         );
-        let (ready, reason, message) = judged(json!({"secretRef": {"name": "own"}}), expires, 90 * DAY);
+        let (ready, reason, message) = judged(&json!({"secretRef": {"name": "own"}}), expires, 90 * DAY);
         assert_eq!((ready, reason), (Some(false), Reason::CertificateExpired));
         assert!(
             message.contains("expired at 1970-04-01") && message.contains("Secret \"own\""),
