@@ -30,6 +30,7 @@ use crate::common::registry::Registry;
 use crate::common::{http, in_own_process, run, try_run, unique, wait_for};
 use crate::contract::SOCKET;
 
+mod arguments;
 mod buildpacks;
 mod limits;
 mod nixpacks;
@@ -39,6 +40,9 @@ mod published;
 mod railpack;
 mod registry;
 mod values;
+
+use arguments::Arguments;
+use planner::Tool;
 
 /// What no image, log or command line may ever show.
 const HIDDEN: &str = "s3cret-build-token-9d41";
@@ -101,6 +105,7 @@ impl Harness {
             labels: BTreeMap::new(),
             env_file: None,
             registries: RegistryLogins::default(),
+            push: None,
             no_cache: false,
             cpu: None,
             memory: None,
@@ -180,10 +185,7 @@ fn secrets(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
 
 /// Whether a process whose command line holds `marker` runs on this machine.
 fn runs(marker: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.windows(marker.len()).any(|part| part == marker.as_bytes()))
-    })
+    arguments::holder(marker).is_some()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,10 +279,15 @@ async fn build_secret_reaches_only_its_step() {
         "RUN test ! -s /run/secrets/TOKEN",
     ]);
     let mut request = harness.request();
-    request.secrets = secrets(&[("TOKEN", HIDDEN)]);
+    let marker = unique("secret");
+    let token = format!("{HIDDEN}{marker}");
+    request.secrets = secrets(&[("TOKEN", &token)]);
     request.no_cache = true;
+    let arguments = Arguments::watch(&marker);
     let image = harness.built(&request).await;
-    assert_eq!(prints(&image.id, &["cat", "/length"]), HIDDEN.len().to_string());
+    arguments.assert_free();
+    Tool::assert_not_in_cache(&marker);
+    assert_eq!(prints(&image.id, &["cat", "/length"]), token.len().to_string());
     assert!(
         harness.text().contains("***"),
         "the step printed it: {}",
