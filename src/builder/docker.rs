@@ -207,7 +207,7 @@ impl Builder for DockerBuilder {
         let mut result = (IMAGE.to_owned(), APP);
         let mut solve = match kind.clone() {
             BuildType::Dockerfile(settings) => {
-                let planned = blocking(move || dockerfile::plan(&root, &settings, &planned)).await?;
+                let planned = blocking(move || dockerfile::plan(&root, &settings, &planned, &key)).await?;
                 result = (planned.1, "");
                 planned.0
             }

@@ -36,6 +36,7 @@ mod limits;
 mod nixpacks;
 mod owners;
 mod planner;
+mod private;
 mod published;
 mod railpack;
 mod registry;
@@ -306,6 +307,24 @@ async fn build_secret_reaches_only_its_step() {
         assert!(!content.contains(HIDDEN), "in the {place}");
     }
     assert!(holds(&saved, "cat /run/secrets/TOKEN") && !holds(&saved, HIDDEN));
+    // The same value comes from the cache; another one runs the step again, and no step before it.
+    request.no_cache = false;
+    harness.dockerfile(&[
+        "RUN date > /before",
+        "RUN --mount=type=secret,id=TOKEN,required=true sha256sum < /run/secrets/TOKEN > /sum",
+    ]);
+    let sums = async |token: &str| {
+        let mut request = request.clone();
+        request.secrets = secrets(&[("TOKEN", token)]);
+        let cached = harness.cached();
+        let image = harness.built(&request).await;
+        (prints(&image.id, &["cat", "/sum"]), harness.cached() - cached)
+    };
+    let (first, _) = sums("one").await;
+    assert_eq!(sums("one").await, (first.clone(), 2));
+    let (second, cached) = sums("two").await;
+    assert!(first != second && cached == 1, "{first} {second} {cached}");
+    assert!(!harness.text().contains("davit-input"), "{}", harness.text());
     request.secrets.clear();
     let error = harness.build(&request).await.unwrap_err();
     assert_eq!(error.reason(), Reason::BuildFailed);

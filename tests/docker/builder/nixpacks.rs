@@ -17,7 +17,7 @@ cat "$dir/err" >&2
 exit "$(cat "$dir/code")"
 "#;
 
-fn plan(base: &str) -> serde_json::Value {
+pub fn plan(base: &str) -> serde_json::Value {
     serde_json::json!({
         "buildImage": base,
         "variables": {"MODE": "production $x \"y\"", "NIXPACKS_METADATA": "node", "PLAIN": ODD},

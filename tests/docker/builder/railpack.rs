@@ -7,7 +7,7 @@ use davit::builder::Published;
 use super::planner::{ODD, Tool};
 use super::*;
 
-const PLAN: &str = include_str!("railpack_plan.json");
+pub const PLAN: &str = include_str!("railpack_plan.json");
 
 const PROGRAM: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
@@ -23,7 +23,7 @@ if [ -f "$dir/said" ]; then cat "$dir/said"; fi
 exit "$(cat "$dir/code")"
 "#;
 
-fn tool(test: &str) -> Tool {
+pub fn tool(test: &str) -> Tool {
     let tool = Tool::new(test, "railpack", PROGRAM);
     tool.write("plan.json", PLAN);
     tool.write("version", "0.9.0");
@@ -34,7 +34,7 @@ fn tool(test: &str) -> Tool {
     tool
 }
 
-fn request_of(tool: &Tool) -> BuildRequest {
+pub fn request_of(tool: &Tool) -> BuildRequest {
     let mut request = tool.harness.request();
     request.build_type = Some(BuildType::Railpack(Settings::default()));
     request
