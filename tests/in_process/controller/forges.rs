@@ -99,7 +99,7 @@ async fn wait_for_provider(davit: &Harness, what: &str, wanted: impl Fn(&Value) 
     }
 }
 
-async fn wait_for_event(davit: &Harness, reason: &str) -> String {
+pub async fn wait_for_event(davit: &Harness, reason: &str) -> String {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
         let all = davit.api::<Event>().list(&ListParams::default()).await.unwrap();
