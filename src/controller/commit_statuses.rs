@@ -114,7 +114,8 @@ impl CommitStatuses {
                 .unwrap_or_else(|| Err(panicked("report the status of the commit")))
                 .err();
             if let Some(problem) = problem.as_ref().filter(|found| found.class == Class::Terminal) {
-                let repository = (problem.reason != Reason::ForgeAuthFailed).then(|| remote.repository.clone());
+                let repository =
+                    (problem.reason != Reason::ForgeAuthFailed).then(|| remote.repository.clone());
                 let refusal = (remote.identity.clone(), repository);
                 refused.lock().insert(refusal, Instant::now());
             }

@@ -415,9 +415,16 @@ mod tests {
         };
         let mut all = Vec::new();
         well(&mut all, &account, 1, Timestamp::UNIX_EPOCH);
-        for text in all.iter().map(|condition| &condition.message).chain([&shown(&account)]) {
+        for text in all
+            .iter()
+            .map(|condition| &condition.message)
+            .chain([&shown(&account)])
+        {
             assert!(text.len() < 1000 && text.contains("jane"), "{}", text.len());
-            assert!(!text.contains(char::is_control) && !text.contains('\u{202e}'), "{text}");
+            assert!(
+                !text.contains(char::is_control) && !text.contains('\u{202e}'),
+                "{text}"
+            );
         }
     }
 

@@ -26,7 +26,8 @@ pub async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
 
 /// An error in Davit itself as a problem of the object that it concerns.
 pub fn panicked(doing: &str) -> Problem {
-    let message = format!("{doing}: an error in Davit itself ended it: report it with the log; it is tried again");
+    let message =
+        format!("{doing}: an error in Davit itself ended it: report it with the log; it is tried again");
     Problem::new(Class::Transient, Reason::Internal, message)
 }
 

@@ -94,7 +94,9 @@ impl TokenStore for TokenSecret {
         if let Some(refresh) = &tokens.refresh {
             data.insert(REFRESH, value(refresh));
         }
-        let expires_at = tokens.expires_at.map(|at| ByteString(at.to_string().into_bytes()));
+        let expires_at = tokens
+            .expires_at
+            .map(|at| ByteString(at.to_string().into_bytes()));
         data.insert(EXPIRES_AT, expires_at);
         self.write(&data, version).await
     }

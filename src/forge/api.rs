@@ -316,7 +316,8 @@ impl Api {
         mut url: Url,
         kept: Option<&conditional::Kept>,
     ) -> Result<Response, ForgeError> {
-        let masked = |text: &str| refusal::words(&auth.map_or_else(|| text.to_owned(), |auth| auth.mask(text)));
+        let masked =
+            |text: &str| refusal::words(&auth.map_or_else(|| text.to_owned(), |auth| auth.mask(text)));
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self
                 .client

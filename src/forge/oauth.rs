@@ -141,7 +141,10 @@ impl OAuth {
             expires_at: tokens.expires_at,
         };
         let current = token(stored.tokens.clone());
-        let newest = state.newest.as_ref().filter(|(access, _)| *access == current.value);
+        let newest = state
+            .newest
+            .as_ref()
+            .filter(|(access, _)| *access == current.value);
         let before_end = newest.map_or(MARGIN, |(_, margin)| *margin);
         if current.is_valid_for(before_end, Timestamp::now()) {
             return Ok(current);

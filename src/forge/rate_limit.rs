@@ -90,7 +90,8 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<i64> {
 }
 
 fn seconds_to_reset(headers: &HeaderMap, now: Timestamp) -> Option<i64> {
-    number(headers, &["x-ratelimit-reset", "ratelimit-reset"]).map(|reset| reset.saturating_sub(now.as_second()))
+    number(headers, &["x-ratelimit-reset", "ratelimit-reset"])
+        .map(|reset| reset.saturating_sub(now.as_second()))
 }
 
 fn reset(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {

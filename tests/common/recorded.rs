@@ -47,7 +47,16 @@ pub fn recorded(forge: &'static str, secret: &str) -> Vec<Recorded> {
     let folder = peers::file(&format!("{FOLDER}/{forge}"));
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
-        .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix(".json")?.to_owned()))
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .unwrap()
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".json")?
+                    .to_owned(),
+            )
+        })
         .collect();
     names.sort();
     names

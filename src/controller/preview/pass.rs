@@ -79,7 +79,10 @@ async fn try_pass(
     let (remote, away) = match remote {
         Ok(remote) => (Some(remote), None),
         Err(problem) if is_wanted => return Err(problem),
-        Err(problem) => (None, Some(problem).filter(|problem| problem.class != Class::Terminal)),
+        Err(problem) => (
+            None,
+            Some(problem).filter(|problem| problem.class != Class::Terminal),
+        ),
     };
     let forge = remote
         .as_ref()
@@ -155,7 +158,9 @@ async fn try_pass(
     };
     let written = comments.write(&mut states, is_fresh, &mut result.looked_at).await;
     let states = listed(&states);
-    let is_left = states.iter().any(|preview| preview.state == PreviewState::Removed);
+    let is_left = states
+        .iter()
+        .any(|preview| preview.state == PreviewState::Removed);
     result.states = Some(states);
     if let Some(problem) = away.filter(|_| is_left) {
         return Err(problem);

@@ -257,12 +257,7 @@ fn is_about_checks(result: &Result<PinnedSource, Problem>) -> bool {
 }
 
 /// What the choice of a commit depends on. A Release that a user created takes the tip of the branch as it is.
-fn rules(
-    app: &Application,
-    origin: &Origin,
-    asked: Option<&str>,
-    last: Option<PinnedSource>,
-) -> Rules {
+fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<PinnedSource>) -> Rules {
     let request = request(app);
     let by_release = asked.is_some() && asked != request.as_deref();
     let Origin::Git { spec, .. } = origin else {

@@ -17,13 +17,13 @@ const ALL: usize = 10_000;
 /// A page of the long list, as the forge of this address gives it. Only Gitea allows no more than 50 entries.
 fn page_of_all(asked: &Asked) -> Answer {
     let all: Vec<usize> = (1..=ALL).collect();
-    let repository = |number: &usize| json!({"full_name": format!("acme/r{number}"), "default_branch": "main"});
+    let repository =
+        |number: &usize| json!({"full_name": format!("acme/r{number}"), "default_branch": "main"});
     match asked.segments().as_slice() {
         ["api", "v4", "projects"] => {
             let (after, size) = (asked.number("id_after", 0), asked.number("per_page", 20));
             let items: Vec<_> = (after + 1..=ALL).take(size).collect();
-            let project =
-                |id: &usize| json!({"id": id, "path_with_namespace": format!("acme/r{id}"), "default_branch": "main"});
+            let project = |id: &usize| json!({"id": id, "path_with_namespace": format!("acme/r{id}"), "default_branch": "main"});
             let answer = Answer::ok(items.iter().map(project).collect());
             match items.last().filter(|last| **last < ALL) {
                 Some(last) => answer.with(
@@ -91,7 +91,11 @@ async fn repository_that_fails_leaves_the_budget_of_its_connection_to_the_others
         for name in ["acme/gone", "acme/hidden", "acme/broken"] {
             for _ in 0..20 {
                 let error = forge.branches(&path(name), None).await.unwrap_err();
-                assert_ne!(error.reason(), Reason::ForgeRateLimited, "{spec}, {name}: {error}");
+                assert_ne!(
+                    error.reason(),
+                    Reason::ForgeRateLimited,
+                    "{spec}, {name}: {error}"
+                );
             }
             let other = forge.branches(&path("acme/shop"), None).await.unwrap();
             assert_eq!(other.items, ["main"], "{spec}");
@@ -109,7 +113,11 @@ async fn half_deaf() -> String {
             std::future::pending::<()>().await;
         }
         let branches = json!([{"name": "main"}]);
-        axum::Json(if path.starts_with("/2.0") { json!({"values": branches}) } else { branches })
+        axum::Json(if path.starts_with("/2.0") {
+            json!({"values": branches})
+        } else {
+            branches
+        })
     });
     tokio::spawn(async move { axum::serve(listener, router).await });
     url

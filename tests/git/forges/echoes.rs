@@ -34,7 +34,10 @@ async fn credential_that_a_server_repeats_is_in_no_message() {
         }),
         ("a scope that is required", |sent| {
             let message = format!("token does not have at least one of required scope(s), required=[{sent}]");
-            Answer::new(403, json!({"message": message, "error": {"detail": {"required": [sent]}}}))
+            Answer::new(
+                403,
+                json!({"message": message, "error": {"detail": {"required": [sent]}}}),
+            )
         }),
     ];
     for (name, echo) in echoes {

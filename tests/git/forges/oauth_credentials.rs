@@ -30,7 +30,11 @@ async fn check(spec: &Value, client_secret: &str, options: &HttpOptions, rows: &
             (Err(error), Err((reason, words))) => {
                 let shown = format!("{error} {error:?}");
                 let found = Problem::of(&error);
-                assert_eq!((found.reason, found.class), (*reason, Class::Terminal), "{found:?}");
+                assert_eq!(
+                    (found.reason, found.class),
+                    (*reason, Class::Terminal),
+                    "{found:?}"
+                );
                 assert!(found.message.contains(words), "{found:?}");
                 assert!(!shown.contains(access) && !shown.contains(refresh), "{shown}");
             }
@@ -40,10 +44,7 @@ async fn check(spec: &Value, client_secret: &str, options: &HttpOptions, rows: &
 }
 
 const REFUSED: (Reason, &str) = (Reason::ForgeAuthFailed, "");
-const SIGN_IN: (Reason, &str) = (
-    Reason::ForgeAuthFailed,
-    "authorise the OAuth application again",
-);
+const SIGN_IN: (Reason, &str) = (Reason::ForgeAuthFailed, "authorise the OAuth application again");
 
 #[tokio::test]
 async fn tokens_of_a_gitlab_application_that_do_not_fit_are_explained() {
@@ -89,7 +90,8 @@ async fn tokens_of_a_bitbucket_consumer_that_do_not_fit_are_explained() {
 #[tokio::test]
 async fn tokens_of_a_gitea_application_that_do_not_fit_are_explained() {
     let server = gitea::start().await;
-    let oauth = json!({"clientId": "id", "clientSecretRef": {"name": "app"}, "tokensSecretRef": {"name": "tokens"}});
+    let oauth =
+        json!({"clientId": "id", "clientSecretRef": {"name": "app"}, "tokensSecretRef": {"name": "tokens"}});
     let spec = json!({"gitea": {"url": server.url, "oauth": oauth}});
     let rows = [
         (gitea::TOKEN, gitea::REFRESH, 3600, Ok(gitea::TOKEN)),

@@ -258,7 +258,11 @@ async fn repository_that_refuses_a_status_does_not_silence_the_others() {
     let mut source = source();
     source["gitea"]["repository"] = json!("other");
     davit.apply("other", json!({"source": source})).await;
-    let last = || forge.change(&other, |other| other.reported.last().cloned()).unwrap();
+    let last = || {
+        forge
+            .change(&other, |other| other.reported.last().cloned())
+            .unwrap()
+    };
     davit
         .wait_until("other", "reported", |_| {
             last().is_some_and(|(_, status)| status.state == davit::model::CommitState::Success)

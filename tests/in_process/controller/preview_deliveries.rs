@@ -78,13 +78,20 @@ async fn brings_and_removes(forge: &'static str, opened: &str, closed: &str) {
     assert_eq!(condition(&app, "SourceReady")["status"], "True");
     davit.wait_until_idle().await;
 
-    fake.change(&path, |found| found.pulls.push(FakePull::open(7, "main", &repo.head())))
-        .unwrap();
+    fake.change(&path, |found| {
+        found.pulls.push(FakePull::open(7, "main", &repo.head()))
+    })
+    .unwrap();
     davit.wait_until_idle().await;
-    assert_eq!(davit.application("shop-pr-7").await, Value::Null, "nothing is polled");
+    assert_eq!(
+        davit.application("shop-pr-7").await,
+        Value::Null,
+        "nothing is polled"
+    );
     deliver(&davit, opened).await;
     davit.wait_until_done("shop-pr-7").await;
-    fake.change(&path, |found| found.pulls[0].is_open = false).unwrap();
+    fake.change(&path, |found| found.pulls[0].is_open = false)
+        .unwrap();
     deliver(&davit, closed).await;
     davit.wait_until("shop-pr-7", "gone", Value::is_null).await;
 }

@@ -41,7 +41,9 @@ fn change(forge: &FakeForge, change: impl FnOnce(&mut FakePull)) {
 
 /// The comments of the first pull request.
 fn comments(forge: &FakeForge) -> Vec<String> {
-    let all = forge.change(&shop(), |shop| shop.pulls[0].comments.clone()).unwrap();
+    let all = forge
+        .change(&shop(), |shop| shop.pulls[0].comments.clone())
+        .unwrap();
     all.into_iter().map(|comment| comment.body).collect()
 }
 
@@ -79,7 +81,11 @@ async fn pull_request_closed_while_its_forge_is_down_loses_its_preview_afterward
     davit.request_reconcile("shop").await;
     let event = wait_for_event(&davit, "PreviewsFailed").await;
     assert!(event.contains("connection refused"), "{event}");
-    assert_eq!(davit.images(PREVIEW).len(), 1, "it serves until the forge answers");
+    assert_eq!(
+        davit.images(PREVIEW).len(),
+        1,
+        "it serves until the forge answers"
+    );
     forge.recover();
     davit.wait_until(PREVIEW, "gone", Value::is_null).await;
     wait_for_comment(&davit, &forge, "the pull request is closed").await;
@@ -102,7 +108,10 @@ async fn previews_that_are_disabled_go_although_the_forge_is_down() {
         .patch("shop", json!({"spec": {"previews": {"enabled": false}}}))
         .await;
     davit.wait_until(PREVIEW, "gone", Value::is_null).await;
-    assert!(comments(&forge)[0].contains("is ready"), "nobody could tell the forge");
+    assert!(
+        comments(&forge)[0].contains("is ready"),
+        "nobody could tell the forge"
+    );
     forge.recover();
     wait_for_comment(&davit, &forge, "previews are disabled").await;
 }
@@ -120,7 +129,14 @@ async fn head_that_is_force_pushed_during_its_build_is_replaced_and_never_runs()
 
     repo.git(["checkout", "--quiet", "change"]);
     repo.write(&[("Dockerfile", "FROM scratch\nENV FORCED=1\n")]);
-    repo.git(["commit", "--quiet", "--all", "--amend", "--message", "Another change"]);
+    repo.git([
+        "commit",
+        "--quiet",
+        "--all",
+        "--amend",
+        "--message",
+        "Another change",
+    ]);
     let second = repo.head();
     repo.git(["checkout", "--quiet", "main"]);
     change(&forge, |pull| pull.shown.head.clone_from(&second));
@@ -146,7 +162,10 @@ async fn head_that_is_force_pushed_during_its_build_is_replaced_and_never_runs()
         let phases = found.map(|release| release["status"]["phase"].as_str().unwrap_or_default());
         phases.map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!((of(&first), of(&second)), (vec!["Superseded".to_owned()], vec!["Succeeded".to_owned()]));
+    assert_eq!(
+        (of(&first), of(&second)),
+        (vec!["Superseded".to_owned()], vec!["Succeeded".to_owned()])
+    );
     assert_eq!(davit.images(PREVIEW).len(), 1);
 }
 
@@ -198,7 +217,9 @@ async fn fork_that_is_deleted_keeps_its_preview_until_the_pull_request_is_closed
     davit.request_reconcile("shop").await;
     let asked = davit.application("shop").await["metadata"]["annotations"]["davit.dev/requestedAt"].clone();
     davit
-        .wait_until("shop", "looked at", |app| app["status"]["lastHandledReconcileAt"] == asked)
+        .wait_until("shop", "looked at", |app| {
+            app["status"]["lastHandledReconcileAt"] == asked
+        })
         .await;
     davit.wait_until_idle().await;
     wait_for_preview(&davit, &head).await;
@@ -234,11 +255,20 @@ async fn five_hundred_pull_requests_at_once_cost_few_requests() {
             states.is_some_and(|all| all.len() == 500 && ready(all) == 2)
         })
         .await;
-    let waits = |one: &&Value| one["state"] == "Waiting" && one["message"].as_str().unwrap().contains("limit is 2");
+    let waits =
+        |one: &&Value| one["state"] == "Waiting" && one["message"].as_str().unwrap().contains("limit is 2");
     let previews = app["status"]["previews"].as_array().unwrap();
     assert_eq!(previews.iter().filter(waits).count(), 498);
-    let all = davit.api::<davit::api::Application>().list(&Default::default()).await.unwrap();
-    let mut names: Vec<_> = all.items.iter().filter_map(|app| app.metadata.name.clone()).collect();
+    let all = davit
+        .api::<davit::api::Application>()
+        .list(&Default::default())
+        .await
+        .unwrap();
+    let mut names: Vec<_> = all
+        .items
+        .iter()
+        .filter_map(|app| app.metadata.name.clone())
+        .collect();
     names.sort();
     assert_eq!(names, ["shop", "shop-pr-499", "shop-pr-500"]);
     let asked = requests.lock().clone();
@@ -247,7 +277,9 @@ async fn five_hundred_pull_requests_at_once_cost_few_requests() {
 
     // All are closed at once.
     forge
-        .change(&shop(), |shop| shop.pulls.iter_mut().for_each(|pull| pull.is_open = false))
+        .change(&shop(), |shop| {
+            shop.pulls.iter_mut().for_each(|pull| pull.is_open = false)
+        })
         .unwrap();
     davit.request_reconcile("shop").await;
     for name in ["shop-pr-499", "shop-pr-500"] {
