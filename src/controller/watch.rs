@@ -24,7 +24,7 @@ use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
 use super::context::Context;
-use super::problem::Error;
+use super::problem::{Error, caught};
 use super::provider_use::{Uses, used_by};
 use super::references::references;
 use super::{application, dangling_release, gc, git_provider};
@@ -153,7 +153,7 @@ pub async fn run(
         .reconcile_on(wakes(ctx.clone(), woken))
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
-            application::reconcile,
+            |app, ctx| whole(application::reconcile(app, ctx)),
             |_, error, ctx| retry(&ctx, error),
             ctx.clone(),
         )
@@ -174,7 +174,7 @@ pub async fn run(
         .reconcile_on(received(uses))
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
-            git_provider::reconcile,
+            |provider, ctx| whole(git_provider::reconcile(provider, ctx)),
             |_, error, ctx| retry(&ctx, error),
             ctx.clone(),
         )
@@ -202,6 +202,11 @@ async fn stopped_early(listed: &[CancellationToken; 2], stop: &CancellationToken
         () = filled => std::future::pending().await,
         () = stop.cancelled() => {}
     }
+}
+
+/// A reconcile to its end.
+async fn whole(reconcile: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
+    caught(reconcile).await.unwrap_or(Err(Error::Panic))
 }
 
 async fn stopped(stop: CancellationToken) {

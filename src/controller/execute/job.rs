@@ -143,9 +143,12 @@ impl Executor<'_> {
             .and_then(|status| status.cause.as_ref());
         cause.is_some_and(|cause| match cause.kind {
             CauseKind::Manual | CauseKind::Rollback | CauseKind::Spec => true,
-            CauseKind::Push | CauseKind::Tag | CauseKind::Poll | CauseKind::Secret | CauseKind::Drift => {
-                false
-            }
+            CauseKind::Push
+            | CauseKind::Tag
+            | CauseKind::Poll
+            | CauseKind::Secret
+            | CauseKind::Drift
+            | CauseKind::Preview => false,
         })
     }
 

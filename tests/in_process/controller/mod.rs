@@ -15,6 +15,8 @@ mod forges;
 pub mod harness;
 mod hooks;
 mod lifecycle;
+mod preview_deliveries;
+mod previews;
 mod redaction;
 mod registries;
 mod rollback;
