@@ -26,7 +26,7 @@ use self::build_host::{daemon, place};
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
 use self::outbound::{forges, proxy_environment};
-pub use self::routing::{Routing, routing};
+pub use self::routing::{Routing, routing, routing_in_cluster};
 use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
@@ -276,11 +276,20 @@ async fn work(
         }
         RuntimeKind::Swarm => {
             let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
-            (Arc::new(runtime), routing(config, None)?)
+            // The reverse proxy is a container of the manager.
+            let beside = config.proxy.traefik.then(|| {
+                let options = DockerOptions {
+                    instance: config.instance.clone(),
+                    installation: installation.clone(),
+                    ..DockerOptions::default()
+                };
+                Arc::new(DockerRuntime::new(docker.clone(), options))
+            });
+            (Arc::new(runtime), routing(config, beside)?)
         }
         RuntimeKind::Kubernetes => (
             Arc::new(KubernetesRuntime::new(client.clone())),
-            routing(config, None)?,
+            routing_in_cluster(config, &client)?,
         ),
     };
     let work_dir = config.data_dir.join("work");

@@ -148,7 +148,13 @@ pub async fn run(
         })
         .watches_stream(labels_of_namespaces(client.clone()), {
             let (applications, providers) = (stores.applications.clone(), stores.providers.clone());
-            move |namespace| selected(&applications, &providers, &namespace)
+            let routes = ctx.routes.clone();
+            move |namespace: PartialObjectMeta<Namespace>| {
+                if let Some(routes) = &routes {
+                    routes.namespace_changed(&namespace.name_any());
+                }
+                selected(&applications, &providers, &namespace)
+            }
         })
         .reconcile_on(wakes(ctx.clone(), woken))
         .graceful_shutdown_on(stopped(stop.clone()))

@@ -19,15 +19,15 @@ use crate::common::process::Port;
 use crate::common::registry::Registry;
 use crate::common::{run, try_run, unique, wait_for};
 
-const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
+pub const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
 /// The longest that one rollout may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A controller that ends with the test.
-struct Controller(Child);
+pub struct Controller(Child);
 
 impl Controller {
-    fn start(kubeconfig: &Path, dir: &Path, name: &str, more: &[String]) -> Self {
+    pub fn start(kubeconfig: &Path, dir: &Path, name: &str, more: &[String]) -> Self {
         let log = std::fs::File::create(dir.join(format!("{name}.log"))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_davit"))
             .args([
@@ -52,7 +52,7 @@ impl Controller {
         self.0.wait().unwrap();
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         run(Command::new("kill").arg(self.0.id().to_string()));
         assert!(self.0.wait().unwrap().success());
     }
@@ -66,25 +66,25 @@ impl Drop for Controller {
 }
 
 /// kubectl as the administrator, in the namespace of the Application.
-struct Admin {
-    cluster: Cluster,
-    dir: tempfile::TempDir,
+pub struct Admin {
+    pub cluster: Cluster,
+    pub dir: tempfile::TempDir,
 }
 
 impl Admin {
-    fn apply(&self, objects: &[Value]) {
+    pub fn apply(&self, objects: &[Value]) {
         let file = self.dir.path().join("objects.json");
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         std::fs::write(&file, list.to_string()).unwrap();
         run(self.cluster.kubectl().args(["apply", "--filename"]).arg(&file));
     }
 
-    fn get(&self, what: &str) -> Value {
+    pub fn get(&self, what: &str) -> Value {
         let (_, text, _) = try_run(self.cluster.kubectl().args(["get", what, "--output=json"]));
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    fn wait(&self, what: &str, pointer: &str, expected: &Value) {
+    pub fn wait(&self, what: &str, pointer: &str, expected: &Value) {
         let end = Instant::now() + PATIENCE;
         while self.get(what).pointer(pointer) != Some(expected) {
             let logs = ["one.log", "two.log"].map(|file| {
@@ -146,7 +146,7 @@ fn ask(address: &str) -> std::io::Result<String> {
 }
 
 /// Pushes an image that runs this script.
-fn push(registry: &Registry, tag: &str, script: &str) {
+pub fn push(registry: &Registry, tag: &str, script: &str) {
     let local = format!("davit-test-{tag}:loop");
     import_with(&local, &[&format!("CMD {}", json!(["sh", "-c", script]))]);
     registry.push(&local, &format!("acme/shop:{tag}"));
@@ -165,7 +165,7 @@ fn application(registry: &Registry, tag: &str) -> Value {
 }
 
 /// The rules of a role in the cluster, one for each verb, as `verb group resource`.
-fn granted(cluster: &Cluster, kind: &str, name: &str) -> BTreeSet<String> {
+pub fn granted(cluster: &Cluster, kind: &str, name: &str) -> BTreeSet<String> {
     let get = ["get", kind, name, "--namespace=davit-system", "--output=json"];
     let role: Value = serde_json::from_str(&run(cluster.kubectl().args(get))).unwrap();
     let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
