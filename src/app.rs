@@ -263,28 +263,24 @@ async fn work(
                 .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
         );
     }
+    let on_docker = || {
+        let options = DockerOptions {
+            instance: config.instance.clone(),
+            installation: installation.clone(),
+            ..DockerOptions::default()
+        };
+        Arc::new(DockerRuntime::new(docker.clone(), options))
+    };
     let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
         RuntimeKind::Docker => {
-            let options = DockerOptions {
-                instance: config.instance.clone(),
-                installation: installation.clone(),
-                ..DockerOptions::default()
-            };
-            let runtime = Arc::new(DockerRuntime::new(docker.clone(), options));
+            let runtime = on_docker();
             let routing = routing(config, Some(Arc::clone(&runtime)))?;
             (runtime, routing)
         }
         RuntimeKind::Swarm => {
             let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
             // The reverse proxy is a container of the manager.
-            let beside = config.proxy.traefik.then(|| {
-                let options = DockerOptions {
-                    instance: config.instance.clone(),
-                    installation: installation.clone(),
-                    ..DockerOptions::default()
-                };
-                Arc::new(DockerRuntime::new(docker.clone(), options))
-            });
+            let beside = config.proxy.traefik.then(on_docker);
             (Arc::new(runtime), routing(config, beside)?)
         }
         RuntimeKind::Kubernetes => (

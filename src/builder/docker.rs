@@ -155,6 +155,18 @@ impl DockerBuilder {
             Err(looked_for) => Err(BuildError::NotDetected(looked_for)),
         }
     }
+
+    /// Returns the name of a built image: its digest in the registry, or its id in the engine.
+    async fn id_of(&self, built: Outcome, tag: &str, log: &JobLog) -> Result<String, BuildError> {
+        if let Outcome::Registry { digest } = built {
+            let id = format!("{tag}@{digest}");
+            log.write(&format!("pushed {id}"));
+            return Ok(id);
+        }
+        let found = images::inspect(self.engine()?, tag).await?;
+        let missing = || BuildError::Engine(format!("the build ended without {tag}"));
+        Ok(found.ok_or_else(missing)?.0)
+    }
 }
 
 #[async_trait]
@@ -255,17 +267,8 @@ impl Builder for DockerBuilder {
         }
         let built = self.buildkit.run(solve, &options, log, cancel).await;
         let built = built.map_err(|error| static_site::explain(error, published.as_ref()))?;
-        let id = if let Outcome::Registry { digest } = built {
-            let id = format!("{}@{digest}", request.tag);
-            log.write(&format!("pushed {id}"));
-            id
-        } else {
-            let found = images::inspect(self.engine()?, &request.tag).await?;
-            let missing = || BuildError::Engine(format!("the build ended without {}", request.tag));
-            found.ok_or_else(missing)?.0
-        };
         Ok(BuiltImage {
-            id,
+            id: self.id_of(built, &request.tag, log).await?,
             tag: request.tag.clone(),
             builder: kind.name().to_owned(),
             details,

@@ -139,12 +139,12 @@ pub async fn run(
             }
         })
         .watches_stream(data::<ConfigMap>(client.clone()), {
-            let applications = stores.applications.clone();
-            move |object| dependents(&applications, &object, false)
+            let all = stores.applications.clone();
+            move |object| dependents(&all, &object, false)
         })
         .watches_stream(providers_seen(client.clone()), {
-            let applications = stores.applications.clone();
-            move |provider: GitProvider| users_of(&applications, &provider)
+            let all = stores.applications.clone();
+            move |provider: GitProvider| users_of(&all, &provider)
         })
         .watches_stream(labels_of_namespaces(client.clone()), {
             let (applications, providers) = (stores.applications.clone(), stores.providers.clone());

@@ -326,6 +326,7 @@ fn renewal(route: &Route) -> String {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: a state an arm")]
 fn verdict(
     at: &str,
     route: &Route,
@@ -448,7 +449,7 @@ mod tests {
     const DAY: i64 = 24 * 60 * 60;
 
     /// Reason and message for a route whose certificate has this time.
-    fn judged(tls: serde_json::Value, expires: Expiry, now: i64) -> (Option<bool>, Reason, String) {
+    fn judged(tls: &serde_json::Value, expires: Expiry, now: i64) -> (Option<bool>, Reason, String) {
         let route: Route = serde_json::from_value(json!({"host": "a.example.com", "tls": tls})).unwrap();
         let state = RouteState::Loaded {
             answer: Some(Answer::Answered {
@@ -465,15 +466,15 @@ mod tests {
         let expires = Expiry::new(0, 90 * DAY);
         assert_eq!(expires.soon, 76 * DAY);
         let resolver = json!({"certResolver": "letsencrypt"});
-        let (ready, reason, _) = judged(resolver.clone(), expires, 75 * DAY);
+        let (ready, reason, _) = judged(&resolver, expires, 75 * DAY);
         assert_eq!((ready, reason), (Some(true), Reason::RoutesReady));
-        let (ready, reason, message) = judged(resolver, expires, 80 * DAY);
+        let (ready, reason, message) = judged(&resolver, expires, 80 * DAY);
         assert_eq!((ready, reason), (Some(true), Reason::CertificateExpires));
         assert!(
             message.contains("1970-04-01") && message.contains("resolver letsencrypt"),
             "{message}"
         );
-        let (ready, reason, message) = judged(json!({"secretRef": {"name": "own"}}), expires, 90 * DAY);
+        let (ready, reason, message) = judged(&json!({"secretRef": {"name": "own"}}), expires, 90 * DAY);
         assert_eq!((ready, reason), (Some(false), Reason::CertificateExpired));
         assert!(
             message.contains("expired at 1970-04-01") && message.contains("Secret \"own\""),

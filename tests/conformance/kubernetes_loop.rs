@@ -388,7 +388,10 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("deployment/built", "/status/readyReplicas", &json!(2));
     assert_eq!(ask(&admin.endpoints("built")[0]).unwrap(), "built");
     let image = admin.get("rel/built-2")["status"]["image"].to_string();
-    assert!(image.contains(&registry.image("acme/built:")) && image.contains("@sha256:"), "{image}");
+    assert!(
+        image.contains(&registry.image("acme/built:")) && image.contains("@sha256:"),
+        "{image}"
+    );
 
     // A job with a volume: a Job of the cluster that runs once.
     admin.cluster.add_volume("one");

@@ -61,11 +61,11 @@ impl Buildkitd {
                 &format!("registry-{number}.pem"),
                 registry.ca.as_deref().unwrap_or_default(),
             );
-            trust += &format!(
+            trust.push_str(&format!(
                 "[registry.\"{}\"]\nhttp = false\nca = [\"{}\"]\n",
                 registry.address,
                 ca.display()
-            );
+            ));
         }
         let config = file(
             "buildkitd.toml",

@@ -236,8 +236,9 @@ async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Fai
     for (name, metrics) in all {
         let mut own = table(&name, &metrics.replicas, args);
         if has_requests {
-            own.iter_mut()
-                .for_each(|row| row.extend(Requests::cells(metrics.requests.as_ref())));
+            for row in &mut own {
+                row.extend(Requests::cells(metrics.requests.as_ref()));
+            }
         }
         rows.extend(own);
     }

@@ -21,6 +21,10 @@ struct Known {
 
 impl Limits {
     /// What is known of a namespace, and the number of changes.
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one: whether the annotation was read; the inner one: whether there is one"
+    )]
     fn known(&self, namespace: &str) -> (Option<Option<String>>, u64) {
         let known = self.0.lock();
         (known.hosts.get(namespace).cloned(), known.changes)
