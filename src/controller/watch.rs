@@ -165,12 +165,8 @@ pub async fn run(
         )
         .for_each(|result| async move { log(result) });
 
-    let providers = objects(
-        Api::<GitProvider>::all(client.clone()),
-        provider_writer,
-        providers_listed,
-        |_| {},
-    );
+    let all = Api::<GitProvider>::all(client.clone());
+    let providers = objects(all, provider_writer, providers_listed, |_| {});
     let loop_of_providers = Controller::for_stream(providers, stores.providers.clone())
         .with_config(config)
         .watches_stream(data::<Secret>(client.clone()), {

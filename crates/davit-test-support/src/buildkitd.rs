@@ -61,11 +61,11 @@ impl Buildkitd {
                 &format!("registry-{number}.pem"),
                 registry.ca.as_deref().unwrap_or_default(),
             );
-            trust.push_str(&format!(
-                "[registry.\"{}\"]\nhttp = false\nca = [\"{}\"]\n",
-                registry.address,
-                ca.display()
-            ));
+            trust += "[registry.\"";
+            trust += &registry.address;
+            trust += "\"]\nhttp = false\nca = [\"";
+            trust += &ca.display().to_string();
+            trust += "\"]\n";
         }
         let config = file(
             "buildkitd.toml",
