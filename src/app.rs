@@ -263,24 +263,19 @@ async fn work(
                 .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
         );
     }
-    let on_docker = || {
-        let options = DockerOptions {
-            instance: config.instance.clone(),
-            installation: installation.clone(),
-            ..DockerOptions::default()
-        };
-        Arc::new(DockerRuntime::new(docker.clone(), options))
-    };
     let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
         RuntimeKind::Docker => {
-            let runtime = on_docker();
+            let runtime = docker_runtime(config, &docker, &installation);
             let routing = routing(config, Some(Arc::clone(&runtime)))?;
             (runtime, routing)
         }
         RuntimeKind::Swarm => {
             let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
             // The reverse proxy is a container of the manager.
-            let beside = config.proxy.traefik.then(on_docker);
+            let beside = config
+                .proxy
+                .traefik
+                .then(|| docker_runtime(config, &docker, &installation));
             (Arc::new(runtime), routing(config, beside)?)
         }
         RuntimeKind::Kubernetes => (
@@ -349,6 +344,15 @@ async fn work(
     )
     .await;
     Ok(())
+}
+
+fn docker_runtime(config: &Config, docker: &Docker, installation: &str) -> Arc<DockerRuntime> {
+    let options = DockerOptions {
+        instance: config.instance.clone(),
+        installation: installation.to_owned(),
+        ..DockerOptions::default()
+    };
+    Arc::new(DockerRuntime::new(docker.clone(), options))
 }
 
 /// Logs that the engine does not answer, and later that it does. Every Application reports the same in its conditions.

@@ -45,7 +45,7 @@ fn length(lines: &[&str]) -> usize {
 /// The words that end the here-documents of a line.
 fn here_documents(line: &str) -> impl Iterator<Item = &str> {
     let words = line.split_whitespace().filter_map(|word| word.split_once("<<"));
-    // A word, perhaps with the number of a file: `$((1<<n))` is none.
+    // The word may begin with the number of a file. `$((1<<n))` is not such a word.
     let words = words.filter(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
     let ends = words.map(|(_, end)| end.trim_start_matches('-').trim_matches(['"', '\'']));
     ends.filter(|end| end.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_'))

@@ -147,14 +147,9 @@ pub async fn run(
             move |provider: GitProvider| users_of(&all, &provider)
         })
         .watches_stream(labels_of_namespaces(client.clone()), {
-            let (applications, providers) = (stores.applications.clone(), stores.providers.clone());
-            let routes = ctx.routes.clone();
-            move |namespace: PartialObjectMeta<Namespace>| {
-                if let Some(routes) = &routes {
-                    routes.namespace_changed(&namespace.name_any());
-                }
-                selected(&applications, &providers, &namespace)
-            }
+            let (applications, providers, ctx) =
+                (stores.applications.clone(), stores.providers.clone(), ctx.clone());
+            move |namespace| selected(&ctx, &applications, &providers, &namespace)
         })
         .reconcile_on(wakes(ctx.clone(), woken))
         .graceful_shutdown_on(stopped(stop.clone()))
@@ -405,10 +400,14 @@ fn labels_of_namespaces(
 /// Returns the Applications of a namespace that its labels and annotations concern: those with routes, and those whose
 /// GitProvider belongs to another namespace and has a selector.
 fn selected(
+    ctx: &Context,
     applications: &Store<Application>,
     providers: &Store<GitProvider>,
     namespace: &PartialObjectMeta<Namespace>,
 ) -> Vec<ObjectRef<Application>> {
+    if let Some(routes) = &ctx.routes {
+        routes.namespace_changed(&namespace.name_any());
+    }
     let selects = |provider: &ObjectRef<GitProvider>| {
         let provider = providers.get(provider);
         provider.is_some_and(|provider| provider.spec.allowed_namespaces.from == AllowedFrom::Selector)

@@ -309,6 +309,18 @@ fn certificate_solution(route: &Route) -> String {
     }
 }
 
+/// The verdict on a certificate that should have been renewed.
+fn expiring(at: &str, route: &Route, end: Expiry, now: Timestamp) -> (Option<bool>, Reason, String) {
+    let date = Timestamp::from_second(end.at).unwrap_or(Timestamp::MAX);
+    let solution = renewal(route);
+    if end.at <= now.as_second() {
+        let message = format!("{at}: its certificate expired at {date}: {solution}");
+        return (Some(false), Reason::CertificateExpired, message);
+    }
+    let message = format!("{at}: its certificate expires at {date} and was not renewed: {solution}");
+    (Some(true), Reason::CertificateExpires, message)
+}
+
 /// How the certificate of a route is renewed.
 fn renewal(route: &Route) -> String {
     let tls = route.tls.as_ref();
@@ -420,16 +432,7 @@ fn verdict(
         ),
         RouteState::Loaded {
             answer: Some(Answer::Answered { expires: Some(end) }),
-        } if end.soon <= now.as_second() => {
-            let date = Timestamp::from_second(end.at).unwrap_or(Timestamp::MAX);
-            let solution = renewal(route);
-            if end.at <= now.as_second() {
-                let message = format!("{at}: its certificate expired at {date}: {solution}");
-                return no(Reason::CertificateExpired, message);
-            }
-            let message = format!("{at}: its certificate expires at {date} and was not renewed: {solution}");
-            (Some(true), Reason::CertificateExpires, message)
-        }
+        } if end.soon <= now.as_second() => expiring(at, route, *end, now),
         RouteState::Loaded {
             answer: Some(Answer::Answered { .. }),
         } => (

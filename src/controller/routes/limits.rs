@@ -16,32 +16,32 @@ pub(super) struct Limits(Mutex<Known>);
 struct Known {
     /// The number of changes: what was read before one is not kept.
     changes: u64,
-    hosts: BTreeMap<String, Option<String>>,
+    limits: BTreeMap<String, Limit>,
 }
+
+/// The hosts that a namespace is limited to; `None` if the installation's limit holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Limit(Option<String>);
 
 impl Limits {
     /// What is known of a namespace, and the number of changes.
-    #[expect(
-        clippy::option_option,
-        reason = "the outer one: whether the annotation was read; the inner one: whether there is one"
-    )]
-    fn known(&self, namespace: &str) -> (Option<Option<String>>, u64) {
+    fn known(&self, namespace: &str) -> (Option<Limit>, u64) {
         let known = self.0.lock();
-        (known.hosts.get(namespace).cloned(), known.changes)
+        (known.limits.get(namespace).cloned(), known.changes)
     }
 
     /// Keeps what was read, unless something has changed meanwhile.
     fn keep(&self, namespace: &str, hosts: Option<String>, changes: u64) {
         let mut known = self.0.lock();
         if known.changes == changes {
-            known.hosts.insert(namespace.to_owned(), hosts);
+            known.limits.insert(namespace.to_owned(), Limit(hosts));
         }
     }
 
     fn forget(&self, namespace: &str) {
         let mut known = self.0.lock();
         known.changes += 1;
-        known.hosts.remove(namespace);
+        known.limits.remove(namespace);
     }
 }
 
@@ -52,7 +52,7 @@ impl Routes {
     /// The API server does not answer.
     pub async fn allowed_hosts(&self, client: &Client, namespace: &str) -> Result<Option<String>, Problem> {
         let (known, changes) = self.limits.known(namespace);
-        if let Some(known) = known {
+        if let Some(Limit(known)) = known {
             return Ok(known);
         }
         let hosts = values::allowed_hosts(client, namespace).await?;
@@ -80,9 +80,9 @@ mod tests {
         let (known, changes) = limits.known("shop");
         assert_eq!(known, None);
         limits.keep("shop", None, changes);
-        assert_eq!(limits.known("shop").0, Some(None));
+        assert_eq!(limits.known("shop").0, Some(Limit(None)));
         limits.forget("other");
-        assert_eq!(limits.known("shop").0, Some(None));
+        assert_eq!(limits.known("shop").0, Some(Limit(None)));
         limits.forget("shop");
         assert_eq!(limits.known("shop").0, None);
     }
