@@ -302,7 +302,7 @@ async fn work(
         registries: RegistryOptions {
             plain_http: config.insecure_registries.clone(),
         },
-        buildkit: daemon(config, host, has_engine)?,
+        buildkit: daemon(config, host)?,
         ..BuilderOptions::at(place(host), &config.instance)
     };
     for (planner, program) in [
@@ -317,6 +317,8 @@ async fn work(
     let registries = in_cluster.then(|| options.registries.clone());
     let builder: Arc<dyn Builder> = if has_engine {
         Arc::new(DockerBuilder::new(docker.clone(), options))
+    } else if config.buildkit_host.is_some() {
+        Arc::new(DockerBuilder::without_engine(options))
     } else {
         Arc::new(NoBuilder)
     };

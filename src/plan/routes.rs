@@ -338,6 +338,7 @@ fn renewal(route: &Route) -> String {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: a state an arm")]
 fn verdict(
     at: &str,
     route: &Route,

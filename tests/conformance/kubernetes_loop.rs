@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::common::buildkitd::Buildkitd;
 use crate::common::cluster::Cluster;
 use crate::common::docker::{BASE_IMAGE, DockerScope, import_with};
 use crate::common::git_repo::GitRepo;
@@ -248,9 +249,18 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         (!admin.holder().is_empty()).then_some(())
     });
     let leader = admin.holder();
-    let mut with_engine = api(&ports[1]);
-    with_engine.push("--docker-host=unix:///var/run/docker.sock".to_owned());
-    let mut two = Controller::start(&kubeconfig, dir, "two", &with_engine);
+    // No Docker Engine: a buildkitd builds, and pushes to the registry itself.
+    let buildkitd = Buildkitd::start();
+    let mut with_buildkitd = api(&ports[1]);
+    with_buildkitd.push(format!("--buildkit-host=tcp://{}", buildkitd.address));
+    for (flag, file) in [
+        ("ca", &buildkitd.ca),
+        ("cert", &buildkitd.certificate),
+        ("key", &buildkitd.key),
+    ] {
+        with_buildkitd.push(format!("--buildkit-{flag}={}", file.display()));
+    }
+    let mut two = Controller::start(&kubeconfig, dir, "two", &with_buildkitd);
 
     // From an image to Pods that serve.
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"},
@@ -324,7 +334,7 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("dapp/shop", "/status/release/active", &json!("back"));
     assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "first one");
 
-    // A controller without an engine builds nothing.
+    // A controller without a BuildKit builds nothing.
     let page = format!(
         "FROM {BASE_IMAGE}\nRUN mkdir /w && echo built >/w/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/w\"]\n"
     );
@@ -367,7 +377,7 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         serde_json::from_str(&run(admin.cluster.kubectl().args(["get", "--raw", scale]))).unwrap();
     assert_eq!(scale["status"]["selector"], "davit.dev/application=shop");
 
-    // With an engine it is built from Git, pushed to the registry, and pulled by the node.
+    // With a buildkitd it is built from Git, pushed to the registry, and pulled by the node.
     let request = [
         "annotate",
         "applications.davit.dev/built",
@@ -377,6 +387,11 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("dapp/built", "/status/release/active", &json!("built-2"));
     admin.wait("deployment/built", "/status/readyReplicas", &json!(2));
     assert_eq!(ask(&admin.endpoints("built")[0]).unwrap(), "built");
+    let image = admin.get("rel/built-2")["status"]["image"].to_string();
+    assert!(
+        image.contains(&registry.image("acme/built:")) && image.contains("@sha256:"),
+        "{image}"
+    );
 
     // A job with a volume: a Job of the cluster that runs once.
     admin.cluster.add_volume("one");

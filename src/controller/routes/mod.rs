@@ -68,7 +68,7 @@ pub trait ProxyHost: Send + Sync {
     /// Returns the access log of the proxy, with other lines of its log.
     ///
     /// # Errors
-    /// Why there is none, and the solution.
+    /// The proxy has no access log: the reason and the solution.
     async fn access_log(&self, options: &LogOptions) -> Result<access::Lines, String>;
 
     /// Returns the last words of the proxy's log about a certificate for this host that was refused.

@@ -20,12 +20,11 @@ fn gateway() -> Frontend {
 
 #[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 fn made(frontend: &Frontend, route: Value) -> Result<Vec<Value>, String> {
-    let mut whole = json!({"host": "shop.example.com"});
-    whole
-        .as_object_mut()
-        .unwrap()
-        .extend(route.as_object().unwrap().clone());
-    let route: Route = serde_json::from_value(whole).unwrap();
+    let Value::Object(mut whole) = route else {
+        panic!("a route is an object");
+    };
+    whole.entry("host").or_insert(json!("shop.example.com"));
+    let route: Route = serde_json::from_value(Value::Object(whole)).unwrap();
     let input = RouteInput {
         host: ascii_host(&route.host).unwrap(),
         port: Some(8080),
