@@ -22,4 +22,8 @@ mod commands_live;
 mod compare;
 #[path = "compare.rs"]
 mod compare_live;
+mod metrics;
 mod pure;
+#[allow(dead_code, reason = "only a served API server is wanted here")]
+#[path = "../it/support.rs"]
+mod support;
