@@ -12,7 +12,7 @@ use super::{
     keeping::Keeping,
     metrics, mounted,
     negotiation::{Accept, JSON, Shape},
-    request::{Path, Query, Target, parse_path},
+    request::{Path, Query, Target, check_timeout, parse_path},
     request_body,
     response::{error_response, plain},
 };
@@ -113,6 +113,7 @@ fn discover(
 ) -> Result<Response<Body>, Failed> {
     let form = *accept.as_ref().unwrap_or(&JSON);
     let failed = |error| (error, form);
+    check_timeout(parts.uri.query().unwrap_or_default()).map_err(failed)?;
     let attributes = Attributes::Path {
         verb: parts.method.as_str().to_lowercase(),
         path: parts.uri.path().to_owned(),

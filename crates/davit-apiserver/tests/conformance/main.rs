@@ -22,6 +22,7 @@ mod commands_live;
 mod compare;
 #[path = "compare.rs"]
 mod compare_live;
+mod e2e;
 mod metrics;
 mod pure;
 #[allow(dead_code, reason = "only a served API server is wanted here")]
