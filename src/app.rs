@@ -5,6 +5,7 @@ pub mod leader;
 mod monitoring;
 mod outbound;
 mod routing;
+mod runtime;
 mod usage_series;
 
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use self::build_host::{daemon, place};
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
 use self::outbound::{forges, proxy_environment};
-pub use self::routing::{Routing, routing};
+pub use self::routing::{Routing, routing, routing_in_cluster};
 use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
@@ -51,9 +52,6 @@ use crate::plan::desired::Install;
 use crate::plan::endpoint::Endpoint;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
-use crate::runtime::docker::{DockerOptions, DockerRuntime};
-use crate::runtime::kubernetes::KubernetesRuntime;
-use crate::runtime::swarm::SwarmRuntime;
 use crate::source::archive::Limits;
 use crate::source::uploads::Uploads;
 use crate::source::{Git, GitOptions};
@@ -259,26 +257,7 @@ async fn work(
                 .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
         );
     }
-    let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
-        RuntimeKind::Docker => {
-            let options = DockerOptions {
-                instance: config.instance.clone(),
-                installation: installation.clone(),
-                ..DockerOptions::default()
-            };
-            let runtime = Arc::new(DockerRuntime::new(docker.clone(), options));
-            let routing = routing(config, Some(Arc::clone(&runtime)))?;
-            (runtime, routing)
-        }
-        RuntimeKind::Swarm => {
-            let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
-            (Arc::new(runtime), routing(config, None)?)
-        }
-        RuntimeKind::Kubernetes => (
-            Arc::new(KubernetesRuntime::new(client.clone())),
-            routing(config, None)?,
-        ),
-    };
+    let (runtime, routing) = runtime::runtime(config, &docker, &client, &installation)?;
     let work_dir = config.data_dir.join("work");
     // Files of jobs that ended with the previous process are useless.
     let _ = std::fs::remove_dir_all(&work_dir);
@@ -298,7 +277,7 @@ async fn work(
         registries: RegistryOptions {
             plain_http: config.insecure_registries.clone(),
         },
-        buildkit: daemon(config, host, has_engine)?,
+        buildkit: daemon(config, host)?,
         ..BuilderOptions::at(place(host), &config.instance)
     };
     for (planner, program) in [
@@ -313,6 +292,8 @@ async fn work(
     let registries = in_cluster.then(|| options.registries.clone());
     let builder: Arc<dyn Builder> = if has_engine {
         Arc::new(DockerBuilder::new(docker.clone(), options))
+    } else if config.buildkit_host.is_some() {
+        Arc::new(DockerBuilder::without_engine(options))
     } else {
         Arc::new(NoBuilder)
     };

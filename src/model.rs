@@ -1,6 +1,8 @@
 //! Types that all modules share. Pure.
 
+pub mod labels;
 mod pull_request;
+pub mod requests;
 
 use std::fmt;
 
