@@ -84,12 +84,8 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
     let monitoring = Monitoring::default();
     let monitored = monitoring.serve(&config, &stop).await?;
     let server = open(&config).await?;
-    let definitions: Vec<serde_json::Value> = crate::api::crds()
-        .into_iter()
-        .map(serde_json::to_value)
-        .collect::<Result<_, _>>()?;
     server
-        .install_known_crds(&definitions)
+        .install_known_crds(crate::api::each_crd())
         .await
         .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
     server

@@ -22,4 +22,9 @@ mod commands_live;
 mod compare;
 #[path = "compare.rs"]
 mod compare_live;
+mod e2e;
+mod metrics;
 mod pure;
+#[allow(dead_code, reason = "only a served API server is wanted here")]
+#[path = "../it/support.rs"]
+mod support;
