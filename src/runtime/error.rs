@@ -82,6 +82,9 @@ pub enum RuntimeError {
         /// The name of the runtime.
         runtime: &'static str,
     },
+    /// The cluster measures nothing.
+    #[error("the cluster does not measure what Pods use: it has no API metrics.k8s.io")]
+    NoMetrics,
     /// The engine does not answer.
     #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
@@ -102,6 +105,7 @@ impl Explain for RuntimeError {
             | Self::AddressMissing(_)
             | Self::Rejected { .. }
             | Self::Unsupported { .. }
+            | Self::NoMetrics
             | Self::NameTaken { .. }
             | Self::ImagePull { denied: true, .. }
             | Self::WrongArchitecture { .. } => Class::Terminal,
@@ -122,7 +126,7 @@ impl Explain for RuntimeError {
             Self::AddressMissing(_) | Self::Rejected { .. } => Reason::ContainerConfigInvalid,
             Self::WrongArchitecture { .. } => Reason::ArchitectureMismatch,
             Self::ImageMissing(_) => Reason::ImageNotFound,
-            Self::Unsupported { .. } => Reason::NotSupported,
+            Self::Unsupported { .. } | Self::NoMetrics => Reason::NotSupported,
             Self::ImagePull { denied: true, .. } => Reason::ImagePullDenied,
             Self::ImagePull { denied: false, .. } => Reason::ImagePullFailed,
             Self::Unschedulable(_) => Reason::Unschedulable,
@@ -153,6 +157,7 @@ impl Explain for RuntimeError {
             Self::WrongArchitecture { machine, .. } => Some(format!(
                 "build the image for linux/{machine}, or name an image of that platform"
             )),
+            Self::NoMetrics => Some("install metrics-server in the cluster".to_owned()),
             Self::Unsupported { .. } => Some("use the tools of that runtime".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),

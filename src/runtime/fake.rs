@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::event_hub::EventHub;
 use super::rolling::{self, ContainerView, InProgress, Phase, RolloutSpec, Step};
 use super::{
-    Capabilities, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress, RedactionPolicy,
+    Capabilities, CpuUsage, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress, RedactionPolicy,
     RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Traffic, Usage, log,
 };
 use crate::model::AppId;
@@ -340,7 +340,7 @@ impl Runtime for FakeRuntime {
                 name: one.replica().name,
                 release: one.deployment.identity.release.clone(),
                 at,
-                cpu: Duration::from_secs(90),
+                cpu: CpuUsage::Total(Duration::from_secs(90)),
                 cpu_limit: None,
                 memory: 3 << 20,
                 memory_limit: Some(12 << 20),

@@ -199,8 +199,12 @@ pub(super) fn label(replica: &Replica) -> String {
     named(&replica.name, &replica.release)
 }
 
-/// The same from the name in the runtime and the Release.
+/// The same from the name in the runtime and the Release. Names on an engine have an underscore before that of the Application; a
+/// Pod has no number and keeps its name.
 pub(super) fn named(name: &str, release: &str) -> String {
+    if !name.contains('_') {
+        return name.to_owned();
+    }
     let name = name.trim_end_matches(|char: char| !char.is_ascii_digit());
     let number = name.trim_end_matches(|char: char| char.is_ascii_digit()).len();
     format!("{release}.{}", name.get(number..).unwrap_or_default())
@@ -441,7 +445,7 @@ mod tests {
             ("davit-t-default_shop-a1b2-1", "shop-7.1"),
             ("davit-t-default_shop-a1b2-12-kept", "shop-7.12"),
             ("davit_default_shop.3", "shop-7.3"),
-            ("odd", "shop-7."),
+            ("shop-6d9f7c5b4-x2k9z", "shop-6d9f7c5b4-x2k9z"),
         ] {
             let replica = replica(name, "shop-7");
             assert_eq!(label(&replica), expected);

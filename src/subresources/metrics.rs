@@ -19,7 +19,7 @@ use crate::api::{Application, Duration as Length};
 use crate::controller::context::Context;
 use crate::error::Problem;
 use crate::model::AppId;
-use crate::runtime::{Traffic, Usage};
+use crate::runtime::{CpuUsage, Traffic, Usage};
 
 /// The time between the two measurements from which the use of CPU follows, if the client does not choose one.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -45,14 +45,14 @@ pub(super) async fn metrics(
     lookup::object(&api, target, &controller.applications).await?;
     let id = AppId::new(&*target.namespace, &*target.name);
     let mut before = Vec::new();
-    if !window.is_zero() {
-        before = measure(controller, &id).await?;
-        if !before.is_empty() {
-            tokio::time::sleep(window).await;
-        }
+    let mut now = measure(controller, &id).await?;
+    // A rate is not measured twice.
+    let adds_up = now.iter().any(|usage| matches!(usage.cpu, CpuUsage::Total(_)));
+    if !window.is_zero() && adds_up {
+        tokio::time::sleep(window).await;
+        before = std::mem::replace(&mut now, measure(controller, &id).await?);
     }
-    let replicas: Vec<Value> = measure(controller, &id)
-        .await?
+    let replicas: Vec<Value> = now
         .iter()
         .map(|usage| replica(usage, before.iter().find(|before| before.id == usage.id)))
         .collect();
@@ -68,7 +68,10 @@ async fn measure(controller: &Context, id: &AppId) -> Result<Vec<Usage>, Failure
 }
 
 fn replica(usage: &Usage, before: Option<&Usage>) -> Value {
-    let mut cpu = json!({"usageSeconds": usage.cpu.as_secs_f64()});
+    let mut cpu = match usage.cpu {
+        CpuUsage::Total(time) => json!({"usageSeconds": time.as_secs_f64()}),
+        CpuUsage::Rate(used) => json!({"usageNanoCores": used}),
+    };
     if let Some(used) = before.and_then(|before| nano_cores(before, usage)) {
         cpu["usageNanoCores"] = json!(used);
     }
@@ -94,7 +97,10 @@ fn replica(usage: &Usage, before: Option<&Usage>) -> Value {
 
 /// The CPU that was used between two measurements; `None` if the container was started again meanwhile.
 fn nano_cores(before: &Usage, after: &Usage) -> Option<u64> {
-    let used = after.cpu.checked_sub(before.cpu)?;
+    let (CpuUsage::Total(first), CpuUsage::Total(second)) = (before.cpu, after.cpu) else {
+        return None;
+    };
+    let used = second.checked_sub(first)?;
     let time = Duration::try_from(after.at.duration_since(before.at)).ok()?;
     let cores = used.as_secs_f64() / time.as_secs_f64();
     #[expect(
@@ -115,7 +121,7 @@ mod tests {
             name: "davit-t-default_shop-a1b2-1".to_owned(),
             release: "shop-7".to_owned(),
             at: Timestamp::from_second(at).unwrap(),
-            cpu,
+            cpu: CpuUsage::Total(cpu),
             cpu_limit: None,
             memory: 5,
             memory_limit: Some(10),
@@ -139,6 +145,10 @@ mod tests {
         assert_eq!(document["cpu"]["usageNanoCores"], 500_000_000);
         assert_eq!(document["memory"], json!({"usageBytes": 5, "limitBytes": 10}));
         assert_eq!(document["network"], json!({"receivedBytes": 1, "sentBytes": 2}));
+        let mut rate = after.clone();
+        rate.cpu = CpuUsage::Rate(7);
+        let expected = json!({"usageNanoCores": 7});
+        assert_eq!(replica(&rate, Some(&before))["cpu"], expected);
         assert!(document["block"].is_null() && document["cpu"]["limitNanoCores"].is_null());
     }
 }

@@ -3,7 +3,6 @@
 //! the router, or that of a cluster.
 
 pub mod aggregation;
-pub mod channel;
 mod container_log;
 pub mod discovery;
 mod exec;
@@ -32,13 +31,13 @@ use http::{Method, Request};
 use parking_lot::RwLock;
 
 use self::discovery::Subresource;
-pub use self::exec::accept_key;
 use self::failure::Failure;
 pub use self::group::{GROUP, VERSION};
 use self::parameters::Parameters;
 pub use self::source::PART as UPLOAD_PART;
 use self::target::Target;
 use crate::controller::context::Context;
+pub use crate::runtime::channel;
 
 /// The group, served while a controller runs. Clones share it.
 #[derive(Clone, Default)]
