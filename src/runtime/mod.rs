@@ -33,7 +33,7 @@ pub use exec::{Exec, ExecControl, ExecOutput, ExecRequest, TerminalSize};
 pub use log::{LogLine, LogOptions};
 pub use port::Port;
 pub use redaction::RedactionPolicy;
-pub use status::{ExitStatus, MAX_OUTPUT, Progress, Replica, ReplicaState, Running, RuntimeEvent};
+pub use status::{ExitStatus, MAX_OUTPUT, Progress, Replica, ReplicaState, Running, RuntimeEvent, label};
 pub use usage::{CpuUsage, Traffic, Usage};
 
 /// A runtime of containers. Every call is idempotent, and finds the results of earlier calls by labels.

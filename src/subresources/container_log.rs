@@ -24,12 +24,13 @@ use super::parameters::Parameters;
 use super::target::Target;
 use crate::api::Application;
 use crate::controller::context::Context;
+use crate::controller::kept_output::{self, Kept};
 use crate::controller::logs;
 use crate::controller::problem::cluster_problem;
 use crate::error::{Explain as _, Problem};
 use crate::model::AppId;
 use crate::runtime::{
-    LogLine, LogOptions, RedactionPolicy, Replica, ReplicaState, RuntimeError, RuntimeEvent,
+    self, LogLine, LogOptions, RedactionPolicy, Replica, ReplicaState, RuntimeError, RuntimeEvent,
 };
 
 /// How often replicas are looked for if nothing reports a change.
@@ -96,8 +97,10 @@ pub(super) async fn log(
         wanted,
     };
     let replicas = source.replicas().await.map_err(|error| Problem::of(&error))?;
+    let kept = source.kept(&app, replicas.is_empty());
     if let Some(name) = &source.wanted.replica
         && replicas.is_empty()
+        && kept.is_empty()
     {
         return Err(no_replica(&source, name, target).await?);
     }
@@ -107,6 +110,18 @@ pub(super) async fn log(
         let lines = source.lines(replica, false, source.wanted.since, tail).await;
         let lines = lines.map_err(|error| Problem::of(&error))?;
         merged.push((label(replica), replica.id.clone(), lines, None));
+    }
+    let part = LogOptions {
+        tail,
+        since: source.wanted.since,
+        ..LogOptions::default()
+    };
+    for kept in kept {
+        let lines = kept.lines(&part).await.map_err(|error| {
+            Failure::unavailable(format!("cannot read the output that was kept of {}: {error}", kept.label))
+        })?;
+        let lines = stream::iter(lines.into_iter().map(Ok)).boxed();
+        merged.push((kept.label.clone(), kept.label, lines, None));
     }
     let past = Past {
         source,
@@ -162,6 +177,20 @@ impl Source {
         Ok(all)
     }
 
+    /// The output that was kept of containers that are gone: before the last start of the others, or if there are no others.
+    fn kept(&self, app: &Application, is_empty: bool) -> Vec<Kept> {
+        if !is_empty && !self.wanted.previous {
+            return Vec::new();
+        }
+        let uid = app.metadata.uid.as_deref().unwrap_or_default();
+        let dir = logs::dir(&self.controller.log_dir, &self.id.namespace, uid);
+        let mut all = kept_output::list(&dir);
+        if let Some(name) = &self.wanted.replica {
+            all.retain(|kept| kept.label == *name);
+        }
+        all
+    }
+
     async fn lines(
         &self,
         replica: &Replica,
@@ -176,8 +205,8 @@ impl Source {
             // All output of a container that was replaced is from before.
             previous: self.wanted.previous && replica.state != ReplicaState::Kept,
         };
-        let runtime = &self.controller.runtime;
-        runtime
+        self.controller
+            .runtime
             .log(&self.id, &replica.id, &options, &self.redaction)
             .await
     }
@@ -194,20 +223,9 @@ impl Source {
     }
 }
 
-/// The name of a replica for users: its Release and its number.
+/// The name of a replica for users.
 pub(super) fn label(replica: &Replica) -> String {
-    named(&replica.name, &replica.release)
-}
-
-/// The same from the name in the runtime and the Release. Names on an engine have an underscore before that of the Application; a
-/// Pod has no number and keeps its name.
-pub(super) fn named(name: &str, release: &str) -> String {
-    if !name.contains('_') {
-        return name.to_owned();
-    }
-    let name = name.trim_end_matches(|char: char| !char.is_ascii_digit());
-    let number = name.trim_end_matches(|char: char| char.is_ascii_digit()).len();
-    format!("{release}.{}", name.get(number..).unwrap_or_default())
+    runtime::label(&replica.name, &replica.release)
 }
 
 /// Whether a replica has this name, or this name or ID in the runtime.

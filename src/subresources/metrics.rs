@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::container_log::named;
 use super::failure::Failure;
 use super::group::{GROUP, VERSION};
 use super::lookup;
@@ -19,7 +18,7 @@ use crate::api::{Application, Duration as Length};
 use crate::controller::context::Context;
 use crate::error::Problem;
 use crate::model::AppId;
-use crate::runtime::{CpuUsage, Traffic, Usage};
+use crate::runtime::{CpuUsage, Traffic, Usage, label};
 
 /// The time between the two measurements from which the use of CPU follows, if the client does not choose one.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -84,7 +83,7 @@ fn replica(usage: &Usage, before: Option<&Usage>) -> Value {
     }
     let traffic =
         |traffic: Traffic, [first, second]: [&str; 2]| json!({first: traffic.r#in, second: traffic.out});
-    let mut document = json!({"name": named(&usage.name, &usage.release), "container": usage.name, "release": usage.release,
+    let mut document = json!({"name": label(&usage.name, &usage.release), "container": usage.name, "release": usage.release,
         "cpu": cpu, "memory": memory, "restarts": usage.restarts});
     if let Some(network) = usage.network {
         document["network"] = traffic(network, ["receivedBytes", "sentBytes"]);

@@ -97,6 +97,8 @@ pub async fn settled(
         let status = seen.status.clone().unwrap_or_default();
         match status.phase {
             Phase::Done | Phase::Idle => return Ok(seen),
+            // What runs stays as it is, and that was asked for.
+            Phase::Error if asked.application.spec.suspend => return Ok(seen),
             Phase::Error => match cancelled {
                 Some(cancelled) => return Err(cancelled),
                 None => return Err(failed(cluster, &name, &status).await),

@@ -63,6 +63,11 @@ fn exit_code_tells_failed_cancelled_and_out_of_time() {
     ] {
         session.types(&[command, &["--wait", "--timeout", "1ms"]].concat(), 4);
     }
+    wait_for("Releases to clear", Duration::from_mins(1), || {
+        let releases = session.davit.releases_of("shop");
+        let ended = |release: &&Value| release["status"]["phase"] == "Superseded";
+        (releases.iter().filter(ended).count() > 1).then_some(())
+    });
     session.types(&["clear", "shop", "--wait", "--timeout", "1ms"], 4);
     session.davit.delete_and_wait("shop");
 
@@ -90,7 +95,12 @@ fn exit_code_tells_failed_cancelled_and_out_of_time() {
                 session.types(&["stop", "shop", "--wait", "--timeout", "1m"], 0);
                 changes(&session, "10m");
             }
-            "status" => _ = session.types(&["deploy", "shop"], 0),
+            "status" => {
+                session.types(&["deploy", "shop"], 0);
+                session
+                    .davit
+                    .wait_until("shop", 60, "under way", |app| app["status"]["phase"] == "running");
+            }
             _ => {}
         }
         let mut child = start(&session, command);

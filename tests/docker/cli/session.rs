@@ -50,6 +50,13 @@ impl Session {
 
     /// Runs `davit` in the test's namespace, adds what it prints to the transcript, and checks the exit code.
     pub fn types(&mut self, args: &[&str], code: i32) -> String {
+        let (out, given) = self.tries(args);
+        assert_eq!(given, code, "davit {args:?}\n{}", self.transcript);
+        out
+    }
+
+    /// The same with any exit code, which the transcript shows, too.
+    pub fn tries(&mut self, args: &[&str]) -> (String, i32) {
         let mut command = self.command(env!("CARGO_BIN_EXE_davit"));
         command.args(args);
         if !self.without_namespace {
@@ -70,7 +77,7 @@ impl Session {
         let (out, error) = (plain(&out), plain(&error));
         // How many steps are seen depends on the machine.
         let is_step = Regex::new("^[a-z]+(-[0-9A-Z]+)?: ").unwrap();
-        let is_step = |line: &&str| is_step.is_match(line) && !line.starts_with("error: ");
+        let is_step = |line: &&str| is_step.is_match(line) && !line.starts_with("error: ") && !line.starts_with("davit: ");
         self.steps += error.lines().filter(is_step).count();
         write!(self.transcript, "$ davit {}\n{out}", args.join(" ")).unwrap();
         for line in error.lines().filter(|line| !is_step(line)) {
@@ -81,15 +88,19 @@ impl Session {
             writeln!(self.transcript, "exit code {given}").unwrap();
         }
         self.transcript.push('\n');
-        assert_eq!(given, code, "davit {args:?}\n{}", self.transcript);
-        out
+        (out, given)
     }
 
     pub fn apply(&self, name: &str, more: &Value) {
         let mut spec = json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "1000"],
             "stopGracePeriod": "0s"});
+        let fields = spec.as_object_mut().unwrap();
         for (field, value) in more.as_object().unwrap() {
-            spec[field] = value.clone();
+            if value.is_null() {
+                fields.remove(field);
+            } else {
+                fields.insert(field.clone(), value.clone());
+            }
         }
         self.davit.apply(name, spec);
     }
