@@ -53,7 +53,7 @@ pub fn keep<'r>(
         if !FOLLOWED.lock().insert(id.clone()) {
             continue;
         }
-        let name = format!("{}{BETWEEN}{}{END}", replica.release, label(&replica.name, &replica.release));
+        let name = format!("{}{BETWEEN}{}{END}", replica.release, label(&replica.id, &replica.name, &replica.release));
         let (path, runtime, app, redaction) = (dir.join(name), Arc::clone(runtime), app.clone(), redaction.clone());
         tokio::spawn(async move {
             let text = read(runtime.as_ref(), &app, &id, &redaction).await;

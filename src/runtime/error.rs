@@ -4,6 +4,9 @@ use super::port::Port;
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
 
+/// The step that needs a right of its own on a cluster.
+pub const RUN_COMMAND: &str = "run a command in a Pod";
+
 /// An error of a runtime.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -172,6 +175,9 @@ impl Explain for RuntimeError {
             Self::QuotaExceeded(_) => Some(
                 "raise the quota of the namespace, or set spec.resources and spec.replicas to fit it; Davit tries again".to_owned(),
             ),
+            Self::Forbidden { doing, .. } if *doing == RUN_COMMAND => {
+                Some("apply manifests/components/exec, which grants it".to_owned())
+            }
             Self::Forbidden { .. } => Some("apply the roles in manifests/; Davit tries again".to_owned()),
             Self::NameTaken { kind, .. } => Some(format!("rename the Application, or delete the {kind}")),
             Self::ImageMissing(_) | Self::ImagePull { denied: false, .. } | Self::Engine { .. } => None,

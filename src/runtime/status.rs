@@ -14,10 +14,9 @@ pub const MAX_OUTPUT: usize = 5 * 1024;
 /// How often a rollout that waits for an event is looked at all the same.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
-/// The name of a replica for users: its Release and its number. Names on an engine have an underscore before that of the Application; a
-/// Pod has no number and keeps its name.
-pub fn label(name: &str, release: &str) -> String {
-    if !name.contains('_') {
+/// The name of a replica for users: its Release and its number. A Pod, whose ID is its name, has no number and keeps its name.
+pub fn label(id: &str, name: &str, release: &str) -> String {
+    if id == name {
         return name.to_owned();
     }
     let name = name.trim_end_matches(|char: char| !char.is_ascii_digit());

@@ -225,7 +225,7 @@ impl Source {
 
 /// The name of a replica for users.
 pub(super) fn label(replica: &Replica) -> String {
-    runtime::label(&replica.name, &replica.release)
+    runtime::label(&replica.id, &replica.name, &replica.release)
 }
 
 /// Whether a replica has this name, or this name or ID in the runtime.
@@ -463,13 +463,16 @@ mod tests {
             ("davit-t-default_shop-a1b2-1", "shop-7.1"),
             ("davit-t-default_shop-a1b2-12-kept", "shop-7.12"),
             ("davit_default_shop.3", "shop-7.3"),
-            ("shop-6d9f7c5b4-x2k9z", "shop-6d9f7c5b4-x2k9z"),
+            ("odd", "shop-7."),
         ] {
             let replica = replica(name, "shop-7");
             assert_eq!(label(&replica), expected);
             assert!(is_named(&replica, name) && is_named(&replica, expected));
             assert!(is_named(&replica, "0123456789ab") && !is_named(&replica, "0123"));
         }
+        let mut pod = replica("shop-6d9f7c5b4-x2k9z", "shop-7");
+        pod.id.clone_from(&pod.name);
+        assert_eq!(label(&pod), "shop-6d9f7c5b4-x2k9z");
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn replica(usage: &Usage, before: Option<&Usage>) -> Value {
     }
     let traffic =
         |traffic: Traffic, [first, second]: [&str; 2]| json!({first: traffic.r#in, second: traffic.out});
-    let mut document = json!({"name": label(&usage.name, &usage.release), "container": usage.name, "release": usage.release,
+    let mut document = json!({"name": label(&usage.id, &usage.name, &usage.release), "container": usage.name, "release": usage.release,
         "cpu": cpu, "memory": memory, "restarts": usage.restarts});
     if let Some(network) = usage.network {
         document["network"] = traffic(network, ["receivedBytes", "sentBytes"]);

@@ -203,6 +203,8 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         "crd",
         "--all",
     ]));
+    let exec = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/components/exec/role.yaml");
+    run(cluster.kubectl().args(["apply", "--filename"]).arg(exec));
     // The program under test takes the place of the image, which no registry has.
     run(cluster.kubectl().args([
         "--namespace=davit-system",
@@ -462,6 +464,8 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     let runtime = granted(&admin.cluster, "clusterrole", "davit-runtime");
     let election = granted(&admin.cluster, "role", "davit-leader");
     // An apply that creates needs both, and is recorded as one patch.
+    let exec = granted(&admin.cluster, "clusterrole", "davit-exec");
+    let runtime = runtime.union(&exec).cloned().collect::<BTreeSet<_>>();
     let spare: Vec<&String> = runtime
         .union(&election)
         .filter(|right| !used.contains(*right) && !right.starts_with("create "))

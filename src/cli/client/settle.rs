@@ -9,8 +9,8 @@ use super::connect::{Access, Cluster};
 use super::follow::{Deadline, Stand, follow};
 use super::release_wait::{quoted_log, wait_for_release};
 use crate::api::{
-    Application, ApplicationStatus, ConditionType, GitProvider, Phase, REQUESTED_AT, RESTARTED_AT, Reason,
-    ReleasePhase, condition,
+    Application, ApplicationStatus, ConditionType, GitProvider, Phase, PreviewState, REQUESTED_AT, RESTARTED_AT,
+    Reason, ReleasePhase, condition,
 };
 use crate::cli::failure::{Code, Failure};
 
@@ -44,7 +44,7 @@ impl<'a> Asked<'a> {
     /// Whether the status answers what was asked.
     fn is_answered(&self, status: &ApplicationStatus) -> bool {
         let spec = &self.application.spec;
-        if status.observed_generation < self.application.metadata.generation.unwrap_or_default() {
+        if observed(status) < self.application.metadata.generation.unwrap_or_default() {
             return false;
         }
         // Without containers, and while it is suspended, nothing is restarted.
@@ -202,9 +202,9 @@ pub async fn previews_settled(
         let builds = status
             .previews
             .iter()
-            .filter(|preview| preview.state == crate::api::PreviewState::Building);
+            .filter(|one| one.state == PreviewState::Building);
         match builds.count() {
-            _ if status.observed_generation < generation => Stand::Waits(how(&status)),
+            _ if observed(&status) < generation => Stand::Waits(how(&status)),
             0 => Stand::Good,
             builds => Stand::Waits(format!("{builds} previews are under way")),
         }
@@ -239,6 +239,13 @@ pub async fn provider_ready(cluster: &Cluster, name: &str, deadline: &Deadline) 
         return Ok(());
     }
     follow(cluster, providers, name, deadline, judge).await.map(drop)
+}
+
+/// The generation that the condition Ready is about. `status.observedGeneration` follows only at the end of a rollout.
+fn observed(status: &ApplicationStatus) -> i64 {
+    let ready = condition::find(&status.conditions, ConditionType::Ready);
+    let seen = ready.and_then(|ready| ready.observed_generation);
+    seen.unwrap_or(-1).max(status.observed_generation)
 }
 
 /// How an Application stands, in the words of its condition Ready.

@@ -323,7 +323,7 @@ impl State {
         let AppId { namespace, name } = &deployment.identity.app;
         let seen = ContainerView {
             id: format!("{:064x}", self.next_id),
-            name: format!("davit-{namespace}_{name}-{}-{index}", deployment.identity.hash),
+            name: format!("davit-{namespace}-{name}-{}-{index}", deployment.identity.hash),
             index: Some(index),
             current: true,
             abandoned: false,

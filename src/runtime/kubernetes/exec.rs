@@ -17,9 +17,9 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use super::{Inner, errors, names};
 use crate::model::AppId;
 use crate::runtime::channel::{self, CLOSE, RESIZE, STATUS, STDERR, STDIN, STDOUT, Socket, tagged};
+use crate::runtime::error::RUN_COMMAND as DOING;
 use crate::runtime::{Exec, ExecControl, ExecOutput, ExecRequest, RuntimeError, TerminalSize};
 
-const DOING: &str = "run a command in a Pod";
 /// How much of the input is held and sent at once, in bytes.
 const CHUNK: usize = 32 * 1024;
 

@@ -62,7 +62,8 @@ fn logs_exec_and_top_show_what_runs() {
     wait_for("the output", Duration::from_secs(20), || {
         run(session.davit.docker().args(["logs", &container])).contains("a warning").then_some(())
     });
-    session.types(&["logs", "shop", "--wait", "--timeout", "1m", "--replica", "shop-1.0"], 0);
+    session.types(&["logs", "shop", "--wait", "--timeout", "1m"], 0);
+    session.types(&["logs", "shop", "--replica", "shop-1.0"], 0);
     session.types(&["history", "shop", "--wait"], 0);
     session.types(&["logs", "shop", "--tail", "1"], 0);
     session.types(&["logs", "shop", "-o", "wide"], 0);

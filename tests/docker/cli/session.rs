@@ -111,7 +111,7 @@ pub fn plain(text: &str) -> String {
     let mut text = text.to_owned();
     for (pattern, stands_for) in [
         (r"\n {12}", " "),
-        (r"davit-t[0-9]+-[a-z]+-([a-z]+)-[0-9a-f]{8}-", "davit-cli-$1-"),
+        (r"davit-t[0-9]+-[a-z]+-([a-z]+)-[0-9a-f]{8}-\d+", "davit-cli-$1-0"),
         (
             r"timed out after [0-9a-z]+: .*; it goes on",
             "timed out after TIME: STATE; it goes on",
