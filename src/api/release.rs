@@ -291,6 +291,8 @@ pub enum CauseKind {
     Secret,
     /// What it runs with was gone: its image, or the record of what runs.
     Drift,
+    /// It is of a preview, whose pull request or Application changed.
+    Preview,
 }
 
 /// What a rollback went back to.

@@ -9,7 +9,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::api::{Application, ApplicationStatus, Reason, Release};
 use crate::error::Problem;
-use crate::model::{AppId, CommitId};
+use crate::model::AppId;
 use crate::plan::application_status::{self, status};
 use crate::plan::commit_status;
 use crate::plan::endpoint;
@@ -24,7 +24,6 @@ use super::execute::{Executor, about_release};
 use super::problem::Error;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
-use super::routes::values;
 use super::uploads;
 use super::{finalizer, observe, preview};
 
@@ -105,13 +104,7 @@ async fn dereference(
         Resolution::default()
     } else {
         let fresh = pin::fresh_source(app, releases);
-        let has_release = |commit: &CommitId| {
-            let mut sources = releases
-                .iter()
-                .filter_map(|release| release.status.source.as_ref());
-            sources.any(|source| source.revision.ends_with(commit.as_str()))
-        };
-        ctx.resolver.resolve(id, app, reader, fresh, has_release).await
+        ctx.resolver.resolve(id, app, reader, fresh).await
     };
     let (mut inputs, origin) = resolution.into_inputs(reader.values(&app.spec).await);
     if let Some(config) = rollback::current_config(app, releases) {
@@ -160,7 +153,7 @@ async fn routes(
     }
     if let Ok(running) = running {
         let values = proxy.values(&app.spec.routes, reader, &ctx.install.key).await;
-        let allowed = values::allowed_hosts(&ctx.client, &id.namespace).await;
+        let allowed = proxy.allowed_hosts(&ctx.client, &id.namespace).await;
         match values.and_then(|values| Ok((values, allowed?))) {
             Ok((values, allowed)) => {
                 proxy.update(routes::app_routes(

@@ -10,18 +10,19 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::api::CommitReport;
+use crate::api::{CommitReport, Reason};
 use crate::error::{Class, Problem};
-use crate::forge::ForgeError;
+use crate::forge::{ForgeError, RepositoryPath};
 use crate::model::{AppId, CommitState};
 use crate::plan::backoff;
 use crate::plan::commit_status::Due;
 
+use super::problem::{caught, panicked};
 use super::resolve::remote::ForgeRemote;
 
 /// How often a report is tried.
 const TRIES: u32 = 4;
-/// For how long a connection that may not report is not asked: its permissions may change at the forge.
+/// For how long a repository or a connection that refuses reports is not asked: permissions may change at the forge.
 const REFUSED_FOR: Duration = Duration::from_hours(1);
 
 /// A report that has ended.
@@ -37,6 +38,10 @@ pub struct Ended {
     pub problem: Option<Problem>,
 }
 
+/// A connection, by the text that identifies it, or one of its repositories: a forge that refuses one repository may accept the
+/// others.
+type Refused = (String, Option<RepositoryPath>);
+
 #[derive(Default)]
 struct Slot {
     running: Option<AbortOnDropHandle<()>>,
@@ -48,9 +53,8 @@ struct Slot {
 /// The reports under way: at most one for each Application, so that their order is kept.
 pub struct CommitStatuses {
     slots: Arc<Mutex<HashMap<AppId, Slot>>>,
-    /// The connections that may not report, by the text that identifies them, and since when: they are not asked again soon. A
-    /// new credential makes another connection.
-    refused: Arc<Mutex<HashMap<String, Instant>>>,
+    /// What may not be reported to, and since when: it is not asked again soon. A new credential makes another connection.
+    refused: Arc<Mutex<HashMap<Refused, Instant>>>,
     wake: mpsc::UnboundedSender<AppId>,
 }
 
@@ -74,12 +78,14 @@ impl CommitStatuses {
         self.slots.lock().get_mut(app)?.ended.take()
     }
 
-    /// Begins a report, unless another one of the Application is under way or the connection may not report.
+    /// Begins a report, unless another one of the Application is under way or the forge refuses reports.
     pub fn begin(&self, app: &AppId, remote: &ForgeRemote, due: Due) {
         {
             let mut refused = self.refused.lock();
             refused.retain(|_, since| since.elapsed() < REFUSED_FOR);
-            if refused.contains_key(&remote.identity) {
+            let connection = || (remote.identity.clone(), None);
+            let repository = || (remote.identity.clone(), Some(remote.repository.clone()));
+            if refused.contains_key(&connection()) || refused.contains_key(&repository()) {
                 return;
             }
         }
@@ -103,12 +109,15 @@ impl CommitStatuses {
             self.wake.clone(),
         );
         async move {
-            let problem = report(&remote, &due).await.err();
-            if problem
-                .as_ref()
-                .is_some_and(|problem| problem.class == Class::Terminal)
-            {
-                refused.lock().insert(remote.identity.clone(), Instant::now());
+            let reported = caught(report(&remote, &due)).await;
+            let problem = reported
+                .unwrap_or_else(|| Err(panicked("report the status of the commit")))
+                .err();
+            if let Some(problem) = problem.as_ref().filter(|found| found.class == Class::Terminal) {
+                let repository =
+                    (problem.reason != Reason::ForgeAuthFailed).then(|| remote.repository.clone());
+                let refusal = (remote.identity.clone(), repository);
+                refused.lock().insert(refusal, Instant::now());
             }
             let report = match due.status.state {
                 CommitState::Pending => CommitReport::Pending,

@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt as _};
 use crate::api::{
     Application, ConditionType, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, condition,
 };
-use crate::error::{Class, Problem};
+use crate::error::{Class, Problem, cut, one_line};
 use crate::forge::{self, Account};
 use crate::plan::backoff;
 
@@ -26,6 +26,8 @@ use super::provider_webhook::{self, Connected};
 use super::resolve::credentials::connection;
 use super::{finalizer, hooks};
 
+/// The longest name of an account that a status has, in bytes. An App may be installed on many.
+const LONGEST_ACCOUNT: usize = 500;
 /// How often a connection is checked by default.
 const INTERVAL: Duration = Duration::from_mins(10);
 
@@ -220,7 +222,7 @@ fn status_after_check(
     new.last_handled_reconcile_at = asked.or_else(|| old.last_handled_reconcile_at.clone());
     match checked {
         Ok(account) => {
-            new.account = Some(account.name.clone());
+            new.account = Some(shown(account));
             new.repositories = Some(i64::try_from(account.repositories).unwrap_or(i64::MAX));
             new.credentials_expire_at = account.expires_at.map(|at| at.to_string());
             well(&mut new.conditions, account, generation, now);
@@ -242,6 +244,11 @@ fn status_after_check(
     new
 }
 
+/// The name of an account as the forge reports it, on one line and not too long.
+fn shown(account: &Account) -> String {
+    cut(&one_line(&account.name), LONGEST_ACCOUNT)
+}
+
 fn well(all: &mut Vec<Condition>, account: &Account, generation: i64, now: Timestamp) {
     let plural = if account.repositories == 1 {
         "repository"
@@ -251,7 +258,8 @@ fn well(all: &mut Vec<Condition>, account: &Account, generation: i64, now: Times
     let more = if account.more { "more than " } else { "" };
     let mut found = format!(
         "Found {more}{} {plural} as {}",
-        account.repositories, account.name
+        account.repositories,
+        shown(account)
     );
     let mut reason = Reason::RepositoriesFound;
     // Ready goes over to this reason once, and with it an event is sent.
@@ -262,7 +270,7 @@ fn well(all: &mut Vec<Condition>, account: &Account, generation: i64, now: Times
         reason = Reason::CredentialExpiresSoon;
         found = format!("{found}; the credential expires at {at}: put a new one into the Secret before");
     }
-    let signed_in = format!("signed in as {}", account.name);
+    let signed_in = format!("signed in as {}", shown(account));
     for (kind, reason, message) in [
         (ConditionType::Ready, reason, &found),
         (ConditionType::Authenticated, Reason::Ready, &signed_in),
@@ -395,6 +403,29 @@ mod tests {
         };
         well(&mut all, &account, 1, now);
         assert!(!limited(&all));
+    }
+
+    #[test]
+    fn name_that_a_forge_gives_an_account_is_short_and_on_one_line() {
+        let account = Account {
+            name: format!("jane\u{202e}\n\u{1b}[31m{}", "x".repeat(2 << 20)),
+            repositories: 1,
+            more: false,
+            expires_at: None,
+        };
+        let mut all = Vec::new();
+        well(&mut all, &account, 1, Timestamp::UNIX_EPOCH);
+        for text in all
+            .iter()
+            .map(|condition| &condition.message)
+            .chain([&shown(&account)])
+        {
+            assert!(text.len() < 1000 && text.contains("jane"), "{}", text.len());
+            assert!(
+                !text.contains(char::is_control) && !text.contains('\u{202e}'),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -94,9 +94,10 @@ impl TokenStore for TokenSecret {
         if let Some(refresh) = &tokens.refresh {
             data.insert(REFRESH, value(refresh));
         }
-        if let Some(at) = &tokens.expires_at {
-            data.insert(EXPIRES_AT, Some(ByteString(at.to_string().into_bytes())));
-        }
+        let expires_at = tokens
+            .expires_at
+            .map(|at| ByteString(at.to_string().into_bytes()));
+        data.insert(EXPIRES_AT, expires_at);
         self.write(&data, version).await
     }
 

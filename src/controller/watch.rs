@@ -24,7 +24,7 @@ use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
 
 use super::context::Context;
-use super::problem::Error;
+use super::problem::{Error, caught};
 use super::provider_use::{Uses, used_by};
 use super::references::references;
 use super::{application, dangling_release, gc, git_provider};
@@ -139,32 +139,29 @@ pub async fn run(
             }
         })
         .watches_stream(data::<ConfigMap>(client.clone()), {
-            let applications = stores.applications.clone();
-            move |object| dependents(&applications, &object, false)
+            let all = stores.applications.clone();
+            move |object| dependents(&all, &object, false)
         })
         .watches_stream(providers_seen(client.clone()), {
-            let applications = stores.applications.clone();
-            move |provider: GitProvider| users_of(&applications, &provider)
+            let all = stores.applications.clone();
+            move |provider: GitProvider| users_of(&all, &provider)
         })
         .watches_stream(labels_of_namespaces(client.clone()), {
-            let (applications, providers) = (stores.applications.clone(), stores.providers.clone());
-            move |namespace| selected(&applications, &providers, &namespace)
+            let (applications, providers, ctx) =
+                (stores.applications.clone(), stores.providers.clone(), ctx.clone());
+            move |namespace| selected(&ctx, &applications, &providers, &namespace)
         })
         .reconcile_on(wakes(ctx.clone(), woken))
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
-            application::reconcile,
+            |app, ctx| whole(application::reconcile(app, ctx)),
             |_, error, ctx| retry(&ctx, error),
             ctx.clone(),
         )
         .for_each(|result| async move { log(result) });
 
-    let providers = objects(
-        Api::<GitProvider>::all(client.clone()),
-        provider_writer,
-        providers_listed,
-        |_| {},
-    );
+    let all = Api::<GitProvider>::all(client.clone());
+    let providers = objects(all, provider_writer, providers_listed, |_| {});
     let loop_of_providers = Controller::for_stream(providers, stores.providers.clone())
         .with_config(config)
         .watches_stream(data::<Secret>(client.clone()), {
@@ -174,7 +171,7 @@ pub async fn run(
         .reconcile_on(received(uses))
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
-            git_provider::reconcile,
+            |provider, ctx| whole(git_provider::reconcile(provider, ctx)),
             |_, error, ctx| retry(&ctx, error),
             ctx.clone(),
         )
@@ -202,6 +199,11 @@ async fn stopped_early(listed: &[CancellationToken; 2], stop: &CancellationToken
         () = filled => std::future::pending().await,
         () = stop.cancelled() => {}
     }
+}
+
+/// A reconcile to its end.
+async fn whole(reconcile: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
+    caught(reconcile).await.unwrap_or(Err(Error::Panic))
 }
 
 async fn stopped(stop: CancellationToken) {
@@ -398,10 +400,14 @@ fn labels_of_namespaces(
 /// Returns the Applications of a namespace that its labels and annotations concern: those with routes, and those whose
 /// GitProvider belongs to another namespace and has a selector.
 fn selected(
+    ctx: &Context,
     applications: &Store<Application>,
     providers: &Store<GitProvider>,
     namespace: &PartialObjectMeta<Namespace>,
 ) -> Vec<ObjectRef<Application>> {
+    if let Some(routes) = &ctx.routes {
+        routes.namespace_changed(&namespace.name_any());
+    }
     let selects = |provider: &ObjectRef<GitProvider>| {
         let provider = providers.get(provider);
         provider.is_some_and(|provider| provider.spec.allowed_namespaces.from == AllowedFrom::Selector)

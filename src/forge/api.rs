@@ -1,24 +1,25 @@
 //! Requests to the API of one forge: one origin for the credential, bounded answers, one rate limit, conditional
 //! requests, and errors by their cause.
 
+use std::borrow::Cow;
+
+use async_trait::async_trait;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use reqwest::{Client, Response};
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::call::{Body, Call, at};
 use super::conditional::{self, Conditional};
 use super::http::{HttpOptions, base_url, beneath, safe};
 use super::pagination::{Collected, Cursor, Page, Paging, next, total};
+use super::places::Places;
 use super::rate_limit::RateLimit;
 use super::{ForgeError, refusal};
 use crate::redact::{Masker, SafeUrl, Secret};
 
-/// How many requests of one connection run at once. GitHub allows 100.
-const CONCURRENT: usize = 8;
 /// How many redirects one request follows.
 const MAX_REDIRECTS: usize = 5;
 
@@ -71,6 +72,31 @@ impl Authorization {
     fn mask(&self, text: &str) -> String {
         self.masker.mask(text).into_owned()
     }
+
+    /// An answer without the credential: a server, or a proxy before it, may repeat what it was sent.
+    fn masked(&self, body: Vec<u8>) -> Vec<u8> {
+        match String::from_utf8(body) {
+            Ok(text) => match self.masker.mask(&text) {
+                Cow::Borrowed(_) => text.into_bytes(),
+                Cow::Owned(masked) => masked.into_bytes(),
+            },
+            Err(error) => error.into_bytes(),
+        }
+    }
+}
+
+/// What signs requests in. A list may take longer than a credential is valid, so each page is signed in anew.
+#[async_trait]
+pub(super) trait SignIn: Sync {
+    /// The header for a request now.
+    async fn auth(&self) -> Result<Authorization, ForgeError>;
+}
+
+#[async_trait]
+impl SignIn for Authorization {
+    async fn auth(&self) -> Result<Authorization, ForgeError> {
+        Ok(self.clone())
+    }
 }
 
 /// The token without the white space around it.
@@ -103,7 +129,7 @@ pub(super) struct Api {
     options: HttpOptions,
     limit: RateLimit,
     kept: Conditional,
-    permits: Semaphore,
+    places: Places,
 }
 
 impl Api {
@@ -125,7 +151,7 @@ impl Api {
             options: options.clone(),
             limit: RateLimit::default(),
             kept: Conditional::default(),
-            permits: Semaphore::new(CONCURRENT),
+            places: Places::default(),
         })
     }
 
@@ -162,7 +188,7 @@ impl Api {
                 Err(self.not_recognised("a web page answers where its API should"))
             }
             Err(error) if error.is_data() => {
-                Err(self.not_recognised(&format!("its answer cannot be read: {error}")))
+                Err(self.not_recognised(&refusal::words(&format!("its answer cannot be read: {error}"))))
             }
             Err(error) => Err(self.invalid(call.doing, format!("the answer is not valid JSON: {error}"))),
         }
@@ -190,11 +216,12 @@ impl Api {
         call: &Call,
         first: &Cursor,
         most_pages: u32,
-        auth: &Authorization,
+        identity: &dyn SignIn,
     ) -> Result<Collected<T>, ForgeError> {
         let mut all = Collected::new(most_pages);
         while all.wants_more() {
-            all.add(self.page(call, all.cursor().unwrap_or(first), auth).await?);
+            let auth = identity.auth().await?;
+            all.add(self.page(call, all.cursor().unwrap_or(first), &auth).await?);
         }
         Ok(all)
     }
@@ -246,8 +273,7 @@ impl Api {
         if let Some(until) = self.limit.paused(Timestamp::now()) {
             return Err(self.limited(until));
         }
-        // Closed only when the connection is dropped, and then no request is waiting.
-        let _permit = self.permits.acquire().await.ok();
+        let _place = self.places.take(&call.path).await;
         let mut url = beneath(&self.base, &call.path);
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
@@ -258,6 +284,10 @@ impl Api {
         let mut response = self.follow(call, auth, url, kept.as_ref()).await?;
         let status = response.status();
         let body = self.body(call, &mut response).await?;
+        let body = match auth {
+            Some(auth) => auth.masked(body),
+            None => body,
+        };
         let headers = std::mem::take(response.headers_mut());
         // A request without the credential has a budget of its own.
         let anonymous = RateLimit::default();
@@ -286,6 +316,8 @@ impl Api {
         mut url: Url,
         kept: Option<&conditional::Kept>,
     ) -> Result<Response, ForgeError> {
+        let masked =
+            |text: &str| refusal::words(&auth.map_or_else(|| text.to_owned(), |auth| auth.mask(text)));
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self
                 .client
@@ -324,7 +356,7 @@ impl Api {
                 return Err(ForgeError::Redirected {
                     doing: call.doing,
                     url: self.shown.clone(),
-                    target: target.origin().ascii_serialization(),
+                    target: masked(&target.origin().ascii_serialization()),
                 });
             }
             if call.method != Method::GET {

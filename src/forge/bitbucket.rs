@@ -16,16 +16,13 @@ use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, query_of};
-use super::token_endpoint::{OAuthServer, TokenEndpoint};
+use super::token_endpoint::{OAuthServer, TokenEndpoint, lifetime, margin};
 use super::{
     Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
 };
 use crate::api::BitbucketSpec;
 use crate::model::{Check, CommitId, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
-
-/// A consumer's token is replaced when it expires within this time. It is valid for one or two hours.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// The OAuth server. The scopes are fixed with the consumer.
 pub(super) const OAUTH: OAuthServer = OAuthServer {
@@ -57,7 +54,7 @@ enum Identity {
     /// Signs in as itself. The slot is held while a token is requested, so that concurrent builds share one request.
     Consumer {
         auth: Authorization,
-        slot: tokio::sync::Mutex<Option<Expiring<Secret>>>,
+        slot: tokio::sync::Mutex<Option<(Expiring<Secret>, SignedDuration)>>,
     },
     /// A user has authorised the consumer.
     User(Box<OAuth>),
@@ -126,7 +123,9 @@ impl Bitbucket {
         };
         let mut slot = slot.lock().await;
         let now = Timestamp::now();
-        if let Some(token) = slot.as_ref().filter(|token| token.is_valid_for(MARGIN, now)) {
+        if let Some((token, margin)) = slot.as_ref()
+            && token.is_valid_for(*margin, now)
+        {
             return Ok(token.clone());
         }
         let call = Call::post("sign in as the OAuth consumer", OAUTH.token.iter().copied())
@@ -140,12 +139,12 @@ impl Bitbucket {
             }
             reply => reply?,
         };
-        let lifetime = SignedDuration::from_secs(reply.body.expires_in.unwrap_or(3600));
+        let lifetime = lifetime(reply.body.expires_in);
         let token = Expiring {
             value: Secret::from(reply.body.access_token),
             expires_at: now.checked_add(lifetime).ok(),
         };
-        *slot = Some(token.clone());
+        *slot = Some((token.clone(), margin(lifetime)));
         Ok(token)
     }
 
@@ -185,7 +184,9 @@ impl Bitbucket {
     ) -> Result<Page<T>, ForgeError> {
         let auth = self.auth().await?;
         let reply: Reply<Listing<T>> = self.api.send(&at(call, cursor), Some(&auth)).await?;
-        let next = reply.body.next.as_deref().and_then(query_of).map(|query| Cursor {
+        let next = reply.body.next.as_deref().and_then(query_of);
+        // A page that names itself as the next one is the last.
+        let next = next.filter(|query| *query != cursor.query).map(|query| Cursor {
             query,
             seen: cursor.seen + reply.body.values.len() as u64,
             part: 0,

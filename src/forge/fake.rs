@@ -1,5 +1,7 @@
-//! A forge in memory, for tests of what uses a forge. It has repositories with branches, hooks and checks, and fails as a test
-//! tells it.
+//! A forge in memory, for tests of what uses a forge. It has repositories with branches, hooks, checks and pull requests, and
+//! fails as a test wants.
+
+mod pulls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +13,12 @@ use url::Url;
 use super::client::{Account, Forge, Hook, WantedHook};
 use super::error::ForgeError;
 use super::pagination::{Cursor, Page};
+use super::pull_request::PullRequests;
 use super::repository::{Repository, RepositoryPath};
 use crate::model::{Check, CheckState, CommitId, CommitState, CommitStatus, Expiring, GitCredential};
 use crate::redact::{SafeUrl, Secret};
+
+pub use self::pulls::FakePull;
 
 /// The entries of a page.
 const PAGE: usize = 100;
@@ -44,6 +49,10 @@ pub struct FakeRepository {
     pub checks: HashMap<CommitId, Vec<Check>>,
     /// The statuses that were reported, in order.
     pub reported: Vec<(CommitId, CommitStatus)>,
+    /// Whether the account may report none.
+    pub refuses_statuses: bool,
+    /// Its pull requests.
+    pub pulls: Vec<FakePull>,
 }
 
 type Failure = Arc<dyn Fn(&'static str) -> Option<ForgeError> + Send + Sync>;
@@ -53,7 +62,7 @@ struct State {
     repositories: Vec<(RepositoryPath, FakeRepository)>,
     failure: Option<Failure>,
     changes: usize,
-    last_hook: u64,
+    last_id: u64,
 }
 
 /// The forge in memory. A clone is the same forge.
@@ -71,7 +80,7 @@ impl FakeForge {
             repositories: Vec::new(),
             failure: None,
             changes: 0,
-            last_hook: 0,
+            last_id: 0,
         }))))
     }
 
@@ -110,6 +119,10 @@ impl FakeForge {
         self.0.lock().changes
     }
 
+    fn new_id(&self) -> String {
+        self.0.lock().new_id()
+    }
+
     /// Fails if the test wants that.
     fn request(&self, doing: &'static str) -> Result<(), ForgeError> {
         // Not called with the lock, because it may use this forge.
@@ -134,6 +147,11 @@ impl FakeForge {
 }
 
 impl State {
+    fn new_id(&mut self) -> String {
+        self.last_id += 1;
+        self.last_id.to_string()
+    }
+
     fn repository(&mut self, path: &RepositoryPath) -> Option<&mut FakeRepository> {
         let mut all = self.repositories.iter_mut();
         all.find_map(|(known, repository)| (known == path).then_some(repository))
@@ -246,6 +264,13 @@ impl Forge for FakeForge {
         status: &CommitStatus,
     ) -> Result<(), ForgeError> {
         self.with("report a status", repository, |state, index| {
+            if state.repositories[index].1.refuses_statuses {
+                return Err(ForgeError::Forbidden {
+                    doing: "report a status",
+                    url: super::http::safe(&state.base)?,
+                    message: format!("{} may only read {repository}", Self::ACCOUNT),
+                });
+            }
             let found = &mut state.repositories[index].1;
             found.reported.push((commit.clone(), status.clone()));
             let checks = found.checks.entry(commit.clone()).or_default();
@@ -262,6 +287,10 @@ impl Forge for FakeForge {
         })
     }
 
+    fn pull_requests(&self) -> Option<&dyn PullRequests> {
+        Some(self)
+    }
+
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         self.with("list the webhooks", repository, |state, index| {
             let hooks = &state.repositories[index].1.hooks;
@@ -276,8 +305,7 @@ impl Forge for FakeForge {
     ) -> Result<String, ForgeError> {
         self.with("create a webhook", repository, |state, index| {
             state.changes += 1;
-            state.last_hook += 1;
-            let id = state.last_hook.to_string();
+            let id = state.new_id();
             state.repositories[index].1.hooks.push(FakeHook {
                 shown: Hook {
                     id: id.clone(),

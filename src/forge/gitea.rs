@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use super::api::{Api, Authorization, Reply};
+use super::api::{Api, Authorization, Reply, SignIn};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
@@ -73,14 +73,6 @@ impl Gitea {
         })
     }
 
-    /// The header for requests to the API.
-    async fn auth(&self) -> Result<Authorization, ForgeError> {
-        match &self.identity {
-            Identity::Token { auth, .. } => Ok(auth.clone()),
-            Identity::OAuth(app) => app.auth().await,
-        }
-    }
-
     /// Asks for the version, which every Gitea and Forgejo reports: first without the token, so that a wrong URL never
     /// sees it, and with the token where the forge requires everybody to sign in.
     async fn recognise(&self) -> Result<(), ForgeError> {
@@ -105,6 +97,16 @@ impl Gitea {
         Call::get("list the repositories", ["api", "v1", "user", "repos"])
             .scope("read:repository")
             .what("the repositories")
+    }
+}
+
+#[async_trait]
+impl SignIn for Gitea {
+    async fn auth(&self) -> Result<Authorization, ForgeError> {
+        match &self.identity {
+            Identity::Token { auth, .. } => Ok(auth.clone()),
+            Identity::OAuth(app) => app.auth().await,
+        }
     }
 }
 
@@ -201,15 +203,9 @@ impl Forge for Gitea {
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = self.hook_call(Method::GET, "list the webhooks", repository, None)?;
         let first = Cursor::first(&[("limit", PAGE_SIZE)]);
-        let mut all = Collected::new(self.most_pages);
-        while all.wants_more() {
-            let page: Page<RepositoryHook> = self
-                .api
-                .page(&call, all.cursor().unwrap_or(&first), &self.auth().await?)
-                .await?;
-            all.add(page.map(RepositoryHook::hook));
-        }
-        all.complete().ok_or_else(|| self.too_long(call.doing))
+        let all: Collected<RepositoryHook> = self.api.pages(&call, &first, self.most_pages, self).await?;
+        let all = all.complete().ok_or_else(|| self.too_long(call.doing))?;
+        Ok(all.into_iter().map(RepositoryHook::hook).collect())
     }
 
     async fn create_hook(

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::api::{Api, Authorization, Reply};
+use super::api::{Api, Authorization, Reply, SignIn};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
@@ -89,14 +89,6 @@ impl GitLab {
         })
     }
 
-    /// The header for requests to the API.
-    async fn auth(&self) -> Result<Authorization, ForgeError> {
-        match &self.identity {
-            Identity::Token { auth, .. } => Ok(auth.clone()),
-            Identity::OAuth(app) => app.auth().await,
-        }
-    }
-
     /// Checks that the server is a GitLab before it sees the token: without one, it refuses to name its version, in JSON.
     async fn recognise(&self) -> Result<(), ForgeError> {
         let call = Call::get("ask for the version", ["version"]);
@@ -153,6 +145,16 @@ impl GitLab {
             first.push(("pagination", "keyset"));
         }
         (call, Cursor::first(&first))
+    }
+}
+
+#[async_trait]
+impl SignIn for GitLab {
+    async fn auth(&self) -> Result<Authorization, ForgeError> {
+        match &self.identity {
+            Identity::Token { auth, .. } => Ok(auth.clone()),
+            Identity::OAuth(app) => app.auth().await,
+        }
     }
 }
 
@@ -269,15 +271,9 @@ impl Forge for GitLab {
     async fn hooks(&self, repository: &RepositoryPath) -> Result<Vec<Hook>, ForgeError> {
         let call = hook_call(Method::GET, "list the webhooks", repository, None);
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
-        let mut all = Collected::new(self.most_pages);
-        while all.wants_more() {
-            let page: Page<ProjectHook> = self
-                .api
-                .page(&call, all.cursor().unwrap_or(&first), &self.auth().await?)
-                .await?;
-            all.add(page.map(ProjectHook::hook));
-        }
-        all.complete().ok_or_else(|| self.too_long(call.doing))
+        let all: Collected<ProjectHook> = self.api.pages(&call, &first, self.most_pages, self).await?;
+        let all = all.complete().ok_or_else(|| self.too_long(call.doing))?;
+        Ok(all.into_iter().map(ProjectHook::hook).collect())
     }
 
     async fn create_hook(

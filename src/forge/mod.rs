@@ -18,6 +18,7 @@ pub mod http;
 mod oauth;
 pub mod onboarding;
 mod pagination;
+mod places;
 mod pull_request;
 mod rate_limit;
 mod refusal;

@@ -9,14 +9,12 @@ use tokio::sync::Mutex;
 
 use super::api::Authorization;
 use super::error::ForgeError;
-use super::token_endpoint::{TokenEndpoint, Tokens};
+use super::token_endpoint::{MARGIN, TokenEndpoint, Tokens, margin};
 use crate::api::Reason;
 use crate::error::{Class, Problem};
 use crate::model::Expiring;
 use crate::redact::Secret;
 
-/// A token is replaced when it expires within this time. GitLab's are valid for two hours, Gitea's for one.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// How often a new pair is stored again, if another program changed the Secret meanwhile.
 const TRIES: usize = 5;
 
@@ -67,6 +65,8 @@ struct State {
     unsaved: Option<(Tokens, Secret)>,
     /// The refresh token that the forge has refused. Asking again would get this address blocked.
     refused: Option<Secret>,
+    /// The access token that was given last, and how long before its end it is replaced.
+    newest: Option<(Secret, SignedDuration)>,
 }
 
 impl TokenWriter {
@@ -141,7 +141,12 @@ impl OAuth {
             expires_at: tokens.expires_at,
         };
         let current = token(stored.tokens.clone());
-        if current.is_valid_for(MARGIN, Timestamp::now()) {
+        let newest = state
+            .newest
+            .as_ref()
+            .filter(|(access, _)| *access == current.value);
+        let before_end = newest.map_or(MARGIN, |(_, margin)| *margin);
+        if current.is_valid_for(before_end, Timestamp::now()) {
             return Ok(current);
         }
         let refresh = stored.tokens.refresh.filter(|refresh| !refresh.is_empty());
@@ -164,6 +169,10 @@ impl OAuth {
             }
             result => result?,
         };
+        state.newest = new.expires_at.map(|at| {
+            let lifetime = at.duration_since(Timestamp::now());
+            (new.access.clone(), margin(lifetime))
+        });
         state.unsaved = Some((new.clone(), refresh.clone()));
         self.writer.save(&new, &refresh).await?;
         state.unsaved = None;

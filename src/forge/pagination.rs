@@ -140,6 +140,10 @@ pub(super) fn next(cursor: &Cursor, headers: &HeaderMap, length: usize, paging: 
         query.push(("page".to_owned(), (cursor.page_number() + 1).to_string()));
         query
     };
+    // A page that names itself as the next one is the last.
+    if query == cursor.query {
+        return None;
+    }
     Some(Cursor {
         query,
         seen,
@@ -296,6 +300,8 @@ mod tests {
             None,
             "there are links, and none to a next page"
         );
+        let itself = headers(&[("link", r#"<https://h/a?limit=3&page=2>; rel="next""#)]);
+        assert_eq!(next(&second, &itself, 3), None, "it names itself");
         let by_links = super::next(&first, &HeaderMap::new(), 3, Paging::Links);
         assert_eq!(by_links, None, "a forge that always links has no next page");
     }

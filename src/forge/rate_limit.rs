@@ -57,7 +57,7 @@ impl RateLimit {
             .or_else(|| seconds_to_reset(headers, now).filter(|_| exhausted || status.as_u16() == 429))
             .unwrap_or(fallback);
         let until = after(now, seconds);
-        state.refusals += 1;
+        state.refusals = state.refusals.saturating_add(1);
         state.until = Some(until);
         Some(until)
     }
@@ -86,11 +86,12 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<i64> {
     value
         .parse()
         .ok()
-        .or_else(|| Some(date()?.timestamp().as_second() - now.as_second()))
+        .or_else(|| Some(date()?.timestamp().as_second().saturating_sub(now.as_second())))
 }
 
 fn seconds_to_reset(headers: &HeaderMap, now: Timestamp) -> Option<i64> {
-    number(headers, &["x-ratelimit-reset", "ratelimit-reset"]).map(|reset| reset - now.as_second())
+    number(headers, &["x-ratelimit-reset", "ratelimit-reset"])
+        .map(|reset| reset.saturating_sub(now.as_second()))
 }
 
 fn reset(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
@@ -136,6 +137,9 @@ mod tests {
             (&[("x-ratelimit-reset", "1000000030")], 30),
             (&[("ratelimit-reset", "1000000030")], 30),
             (&[], 60),
+            (&[("x-ratelimit-reset", "-9223372036854775808")], 1),
+            (&[("x-ratelimit-reset", "9223372036854775807")], 3600),
+            (&[("retry-after", "-9223372036854775808")], 1),
         ] {
             assert_eq!(pause(429, rows, ""), Some(seconds), "{rows:?}");
         }

@@ -10,11 +10,16 @@ use serde_json::Value;
 
 use super::ForgeError;
 use super::call::Call;
-use crate::error::{chain, cut};
+use crate::error::{chain, cut, one_line};
 use crate::redact::SafeUrl;
 
 /// The longest text of a forge that a message repeats, in bytes.
 const LONGEST_TEXT: usize = 300;
+
+/// A text that a forge chose, on one line and not too long.
+pub(super) fn words(text: &str) -> String {
+    cut(&one_line(text), LONGEST_TEXT)
+}
 
 /// True for a page that is meant for people.
 pub(super) fn is_page(headers: &HeaderMap) -> bool {
@@ -40,7 +45,7 @@ impl Refused<'_> {
         let message = json
             .as_ref()
             .and_then(message)
-            .map(|message| cut(&mask(&message), LONGEST_TEXT));
+            .map(|message| words(&mask(&message)));
         let text = message.as_ref().map_or_else(
             || self.status.to_string(),
             |message| format!("{}: {message}", self.status),
@@ -52,7 +57,11 @@ impl Refused<'_> {
                 None => ForgeError::Auth { url, message },
             },
             403 => match self.missing_scope(json.as_ref(), message.as_deref().unwrap_or_default()) {
-                Some(scope) => ForgeError::Scope { doing, url, scope },
+                Some(scope) => ForgeError::Scope {
+                    doing,
+                    url,
+                    scope: words(&mask(&scope)),
+                },
                 None => ForgeError::Forbidden {
                     doing,
                     url,
@@ -78,8 +87,8 @@ impl Refused<'_> {
         }
         let date = self.headers.get(DATE)?.to_str().ok()?;
         let there = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
-        let ahead = now.as_second() - there.as_second();
-        (ahead.abs() > 30).then_some(ahead)
+        let ahead = now.as_second().saturating_sub(there.as_second());
+        (ahead.saturating_abs() > 30).then_some(ahead)
     }
 
     /// The scope that a 403 is about, in the way of each forge.

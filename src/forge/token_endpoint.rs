@@ -9,8 +9,12 @@ use super::call::Call;
 use super::error::ForgeError;
 use crate::redact::Secret;
 
+/// How long before its end a token is replaced at most. GitLab's are valid for two hours, Gitea's and Bitbucket's for one.
+pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// How long a token is valid if the forge does not tell.
 const LIFETIME: i64 = 3600;
+/// The longest lifetime that counts, in seconds: ten years.
+const LONGEST_LIFETIME: i64 = 10 * 365 * 86_400;
 
 /// An access token and the token that replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +131,7 @@ impl TokenEndpoint {
         let Ok(answer) = serde_json::from_slice::<Answer>(&reply.body) else {
             return Err(self.api.other(doing, "the answer holds no token"));
         };
-        let lifetime = SignedDuration::from_secs(answer.expires_in.unwrap_or(LIFETIME));
+        let lifetime = lifetime(answer.expires_in);
         Ok(Tokens {
             access: Secret::from(answer.access_token),
             refresh: answer.refresh_token.map(Secret::from),
@@ -142,6 +146,18 @@ impl TokenEndpoint {
             message: Some(message.to_owned()),
         }
     }
+}
+
+/// How long a token is valid by the answer that brought it.
+pub(super) fn lifetime(expires_in: Option<i64>) -> SignedDuration {
+    let seconds = expires_in.filter(|seconds| *seconds > 0).unwrap_or(LIFETIME);
+    SignedDuration::from_secs(seconds.min(LONGEST_LIFETIME))
+}
+
+/// How long before its end a token with this lifetime is replaced: what begins with a token has to end with it, but one that is
+/// valid for minutes must not be replaced at every use.
+pub(super) fn margin(lifetime: SignedDuration) -> SignedDuration {
+    MARGIN.min(lifetime / 10)
 }
 
 fn text(secret: &Secret) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::api::{CauseKind, Reason, ReleaseStatus, ReleaseType};
+use crate::api::{Application, CauseKind, LABEL_PREVIEW_OF, Reason, ReleaseStatus, ReleaseType};
 use crate::error::{Class, Problem};
 use crate::runtime::{Progress, Running};
 
@@ -171,6 +171,12 @@ pub fn created(
     status
 }
 
+/// Reports whether an Application is the preview of a pull request.
+fn is_preview(app: &Application) -> bool {
+    let labels = app.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(LABEL_PREVIEW_OF))
+}
+
 fn begin(
     status: &mut ReleaseStatus,
     input: &PlanInput<'_>,
@@ -189,10 +195,13 @@ fn begin(
         (wanted, _) => wanted.unwrap_or(desired).fingerprint(),
     };
     release_status::begin(status, desired, Some(handled), before, reason, now);
-    if let Some(cause) = &mut status.cause
-        && cause.kind == CauseKind::Poll
-    {
-        *cause = trigger::cause(input.app, desired, input.requested);
+    if let Some(cause) = &mut status.cause {
+        match cause.kind {
+            CauseKind::Poll => *cause = trigger::cause(input.app, desired, input.requested),
+            // Davit writes the spec of a preview.
+            CauseKind::Spec if is_preview(input.app) => cause.kind = CauseKind::Preview,
+            _ => {}
+        }
     }
     restart::mark(status, input.app);
     if is_rollback {

@@ -55,20 +55,6 @@ pub fn pushed(delivery: &Delivery, followed: &RefSpec) -> Option<CommitId> {
         .filter(|_| concerns)
 }
 
-/// Returns the pushed commit if no look at the branch is needed: the push has moved the branch from the commit that was chosen
-/// last. Otherwise deliveries were lost, repeated or reordered, and the repository decides. A push to a commit that has a
-/// Release may be one that is delivered again after the branch was moved back.
-pub fn next<'c>(
-    pushed: Option<&'c CommitId>,
-    delivery: Option<&Delivery>,
-    last: Option<&PinnedSource>,
-    has_release: impl Fn(&CommitId) -> bool,
-) -> Option<&'c CommitId> {
-    let (pushed, last) = (pushed?, last.filter(|last| last.unwatched.is_none())?);
-    let before = delivery?.before.as_deref().and_then(CommitId::parse)?;
-    (commit(last) == Some(&before) && *pushed != before && !has_release(pushed)).then_some(pushed)
-}
-
 /// Returns the pushed commit if it may be deployed although the branch is already further: the history of the branch has
 /// to lead from the commit that was deployed last to it, which the Git cache decides. Otherwise the tip of the branch is
 /// deployed, so a delivery that comes late, twice or in another order never leads back to an older commit.
@@ -159,41 +145,6 @@ mod tests {
             ..Delivery::default()
         };
         assert_eq!(pushed(&short, &RefSpec::Default), None);
-    }
-
-    #[test]
-    fn push_that_continues_the_last_commit_needs_no_look() {
-        let (old, new) = (commit('1'), commit('2'));
-        let source =
-            serde_json::from_value(serde_json::json!({"git": {"url": "https://h.example/a"}})).unwrap();
-        let last = super::super::source_kind::pinned(&source, Revision::Commit(old.clone())).unwrap();
-        let delivery = |before: Option<&CommitId>| Delivery {
-            before: before.map(ToString::to_string),
-            ..Delivery::default()
-        };
-        let is_next = |pushed: &CommitId, before: Option<&CommitId>, last: &PinnedSource, released: bool| {
-            next(Some(pushed), Some(&delivery(before)), Some(last), |_| released).is_some()
-        };
-        assert!(is_next(&new, Some(&old), &last, false));
-        assert!(!is_next(&new, Some(&commit('3')), &last, false), "one was lost");
-        assert!(!is_next(&new, None, &last, false), "the branch is new");
-        assert!(!is_next(&old, Some(&old), &last, false), "nothing was moved");
-        assert!(
-            !is_next(&new, Some(&old), &last, true),
-            "it may be delivered again"
-        );
-        let unwatched = PinnedSource {
-            unwatched: Some(Revision::Commit(commit('4'))),
-            ..last
-        };
-        assert!(
-            !is_next(&new, Some(&old), &unwatched, false),
-            "the branch is further"
-        );
-        assert_eq!(
-            next(Some(&new), Some(&delivery(Some(&old))), None, |_| false),
-            None
-        );
     }
 
     #[test]

@@ -17,6 +17,7 @@
 #![allow(clippy::print_stderr, reason = "the harness reports what it cannot clean up")]
 
 pub mod davit;
+pub mod recorded;
 
 pub use davit_test_support::*;
 

@@ -68,8 +68,6 @@ struct Model {
     pushed: Vec<usize>,
     /// Whether the branch was moved back: a commit may be deployed again then.
     moved_back: bool,
-    /// How often a delivery was enough.
-    without_look: usize,
     /// The commit that was chosen last.
     last: Option<usize>,
 }
@@ -102,7 +100,6 @@ impl Model {
             parents: vec![None],
             pushed: vec![0],
             moved_back: false,
-            without_look: 0,
             last: None,
         };
         model.look(None);
@@ -142,15 +139,6 @@ impl Model {
             let source = self.app.spec.source.as_ref().unwrap();
             source_kind::pinned(source, Revision::Commit(commit)).unwrap()
         };
-        let last_source = last.clone().map(source);
-        let released = self.released();
-        let has_release = |commit: &CommitId| released.contains(&number(commit.as_str()));
-        if let Some(next) = trigger::next(pushed.as_ref(), delivery, last_source.as_ref(), has_release) {
-            self.without_look += 1;
-            self.last = Some(number(next.as_str()));
-            self.reconcile(source(next.clone()));
-            return;
-        }
         let chosen = match trigger::before_tip(pushed.as_ref(), last.as_ref(), &tip) {
             Some([last, pushed])
                 if self.is_ancestor(number(last.as_str()), number(pushed.as_str()))
@@ -356,19 +344,15 @@ proptest! {
     }
 }
 
-/// Pushes whose deliveries arrive in order are deployed without a look at the branch.
+/// A push whose delivery comes after that of the force push which removed it, and was never seen before.
 #[test]
-fn deliveries_in_order_need_no_look() {
+fn commit_that_a_force_push_removed_is_never_deployed_by_a_late_delivery() {
     let mut model = Model::new();
-    for _ in 0..20 {
-        model.happen(&Event::Push(1));
-        model.happen(&Event::Deliver(u8::MAX));
-        assert_eq!(model.newest(), model.tip());
-    }
-    assert_eq!((model.without_look, model.released().len()), (20, 21));
-    // One is lost, and the next one looks.
     model.happen(&Event::Push(1));
-    model.happen(&Event::Push(2));
-    model.happen(&Event::Deliver(u8::MAX));
-    assert_eq!((model.without_look, model.newest()), (20, model.tip()));
+    model.happen(&Event::MoveBack(0));
+    model.happen(&Event::Deliver(2));
+    model.happen(&Event::Deliver(1));
+    assert_eq!(model.released(), [0]);
+    model.happen(&Event::Poll);
+    assert_eq!(model.released(), [0]);
 }

@@ -27,6 +27,8 @@ pub(super) struct Comments<'a> {
     pub id: &'a AppId,
     pub app: &'a Application,
     pub remote: Option<&'a ForgeRemote>,
+    /// Without a repository: whether the forge cannot be used only for now.
+    pub comes_back: bool,
 }
 
 impl Comments<'_> {
@@ -51,8 +53,10 @@ impl Comments<'_> {
             .remote
             .and_then(|remote| Some((remote, remote.forge.pull_requests()?)));
         let Some((remote, forge)) = forge else {
-            // Without a forge no comment is written.
-            states.retain(|_, preview| preview.state != PreviewState::Removed);
+            // Without a forge no comment is written. What one would report stays until it can be.
+            states.retain(|_, preview| {
+                preview.state != PreviewState::Removed || self.comes_back && preview.comment.is_some()
+            });
             return Ok(false);
         };
         let uid = self.app.uid().unwrap_or_default();

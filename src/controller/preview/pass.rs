@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Resource as _, ResourceExt as _};
 
-use crate::api::{Application, LABEL_PREVIEW_OF, MANAGER, Reason};
+use crate::api::{Application, LABEL_PREVIEW_OF, MANAGER, PreviewState, Reason};
 use crate::controller::context::Context;
-use crate::controller::problem::cluster_problem;
+use crate::controller::problem::{caught, cluster_problem, panicked};
 use crate::controller::resolve::remote::ForgeRemote;
 use crate::error::{Class, Problem};
 use crate::forge::{ForgeError, PullRequests};
@@ -25,8 +25,8 @@ use super::state::{Begin, PassProblem, PassResult};
 const QUESTIONS: usize = 60;
 /// How soon the next pass follows if one could not do everything.
 const SOON: Duration = Duration::from_secs(20);
-/// How soon a pass is tried again that waits for another object.
-const BRIEF: Duration = Duration::from_secs(1);
+/// How soon a pass is tried again at least that waits for another object, whose change is not always seen.
+const WAITING: Duration = Duration::from_secs(15);
 /// How soon a problem that only a user can solve is looked at again.
 const LATER: Duration = Duration::from_mins(5);
 
@@ -47,13 +47,17 @@ pub(super) async fn pass(ctx: &Arc<Context>, id: &AppId, app: &Application, begi
         looked_at: begin.looked_at,
         problem: None,
     };
-    if let Err(problem) = try_pass(ctx, id, app, begin.pull_requests, &mut result).await {
+    let tried = caught(try_pass(ctx, id, app, begin.pull_requests, &mut result)).await;
+    if let Err(problem) = tried.unwrap_or_else(|| Err(panicked("update the previews"))) {
         result.problem = Some(PassProblem {
             pause: match problem.class {
                 Class::Terminal => Some(LATER),
-                // The other object's change wakes the Application.
-                Class::Waiting => Some(BRIEF),
-                Class::Transient => None,
+                Class::Waiting | Class::Transient => None,
+            },
+            longest: if problem.class == Class::Waiting {
+                WAITING
+            } else {
+                Duration::MAX
             },
             is_reported: problem.class != Class::Waiting,
             message: problem.message,
@@ -72,7 +76,14 @@ async fn try_pass(
     let is_wanted = wanted(app).is_some();
     let remote = ctx.resolver.repository(id, app).await;
     // What is to be removed is removed, whether the forge answers or not.
-    let remote = if is_wanted { Some(remote?) } else { remote.ok() };
+    let (remote, away) = match remote {
+        Ok(remote) => (Some(remote), None),
+        Err(problem) if is_wanted => return Err(problem),
+        Err(problem) => (
+            None,
+            Some(problem).filter(|problem| problem.class != Class::Terminal),
+        ),
+    };
     let forge = remote
         .as_ref()
         .and_then(|remote| Some((remote, remote.forge.pull_requests()?)));
@@ -125,14 +136,12 @@ async fn try_pass(
         execute(ctx, id, app, &plan).await?;
         plan
     };
-    let asks_for_heads = plan
-        .questions
-        .iter()
-        .any(|question| matches!(question, Question::Head(_)));
-    if asks_for_heads {
+    let mut questions = plan.questions.iter();
+    if questions.any(|question| matches!(question, Question::Head(_))) {
         result.problem = Some(PassProblem {
             message: "the forge has more to be asked about its pull requests than one pass asks".to_owned(),
             pause: Some(SOON),
+            longest: Duration::MAX,
             is_reported: false,
         });
     }
@@ -142,13 +151,22 @@ async fn try_pass(
         id,
         app,
         remote: remote.as_ref(),
+        comes_back: away.is_some(),
     };
     let written = comments.write(&mut states, is_fresh, &mut result.looked_at).await;
-    result.states = Some(listed(&states));
+    let states = listed(&states);
+    let is_left = states
+        .iter()
+        .any(|preview| preview.state == PreviewState::Removed);
+    result.states = Some(states);
+    if let Some(problem) = away.filter(|_| is_left) {
+        return Err(problem);
+    }
     if written? {
         result.problem = Some(PassProblem {
             message: "more comments are due than one pass writes".to_owned(),
             pause: Some(SOON),
+            longest: Duration::MAX,
             is_reported: false,
         });
     }

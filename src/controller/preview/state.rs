@@ -106,6 +106,8 @@ pub struct PassProblem {
     pub message: String,
     /// When it is tried again, if not after a backoff.
     pub pause: Option<Duration>,
+    /// The longest backoff.
+    pub longest: Duration,
     /// Whether an event reports it.
     pub is_reported: bool,
 }
@@ -333,8 +335,8 @@ impl Previews {
             }
             Some(problem) => {
                 slot.failures += 1;
-                slot.not_before =
-                    Some(Instant::now() + problem.pause.unwrap_or_else(|| backoff::pause(slot.failures, 0)));
+                let backoff = backoff::pause(slot.failures, 0).min(problem.longest);
+                slot.not_before = Some(Instant::now() + problem.pause.unwrap_or(backoff));
                 let is_new = slot.problem.as_ref() != Some(&problem.message);
                 slot.problem = Some(problem.message.clone());
                 (is_new && problem.is_reported).then_some(problem.message)
@@ -383,6 +385,7 @@ mod tests {
             problem: problem.then(|| PassProblem {
                 message: "the forge is down".to_owned(),
                 pause: None,
+                longest: Duration::MAX,
                 is_reported: true,
             }),
         }

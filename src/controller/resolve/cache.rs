@@ -14,11 +14,11 @@ use crate::plan::checks::Passing;
 use crate::plan::desired::PinnedSource;
 use crate::plan::source_kind::{pinned, poll_interval, revision};
 
-/// When the branch is looked at after a delivery alone decided.
-const CONFIRMATION: Duration = Duration::from_mins(1);
-
-/// How often pending checks are looked at.
-const CHECKS_INTERVAL: Duration = Duration::from_secs(15);
+/// The times between looks at pending checks: the first and the longest.
+const CHECKS_INTERVAL: [Duration; 2] = [Duration::from_secs(15), Duration::from_mins(5)];
+/// After how many looks in a row the time between two of them grows by the first interval: checks that never end must not use
+/// up the requests that the forge allows.
+const LOOKS: u32 = 20;
 
 /// What was found last.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Found {
     /// The newest revision of the same source that was chosen, whatever was found since.
     accepted: Option<(String, PinnedSource)>,
     pub attempts: u32,
+    /// How often in a row checks were pending.
+    pending: u32,
     /// When it was found.
     at: Instant,
     pause: Pause,
@@ -39,8 +41,10 @@ pub struct Found {
 /// How long what was found holds.
 #[derive(Clone, Copy, Debug)]
 enum Pause {
-    /// So long: it is tried again after a failure that may heal by itself, and a delivery is confirmed.
+    /// So long: it is tried again after a failure that may heal by itself.
     Backoff(Duration),
+    /// So long, and no longer than the poll interval: checks are pending.
+    Checks(Duration),
     /// This share of the present poll interval: a changed interval applies at once.
     Poll(f64),
 }
@@ -50,6 +54,7 @@ impl Found {
     pub fn holds(&self, spec: &ApplicationSpec, id: &AppId) -> Option<Duration> {
         let pause = match self.pause {
             Pause::Backoff(pause) => pause,
+            Pause::Checks(pause) => poll_interval(spec, salt(id)).map_or(pause, |poll| pause.min(poll)),
             Pause::Poll(share) => poll_interval(spec, salt(id))?.mul_f64(share),
         };
         Some(pause.saturating_sub(self.at.elapsed()))
@@ -109,15 +114,20 @@ impl Cache {
         let mut all = self.found.lock();
         let before = all.get(id).filter(|found| found.key == key);
         let reason = result.as_ref().err().map(|problem| problem.reason);
-        let pending = reason == Some(Reason::ChecksPending);
-        let transient = transient && !pending && reason != Some(Reason::ChecksFailed);
+        let is_pending = reason == Some(Reason::ChecksPending);
+        let transient = transient && !is_pending && reason != Some(Reason::ChecksFailed);
         let attempts = if transient {
             before.map_or(0, |found| found.attempts) + 1
         } else {
             0
         };
-        let pause = if pending {
-            Pause::Backoff(backoff::jitter(CHECKS_INTERVAL, salt(id)))
+        // The message names the commit and what is pending, so that another one begins anew.
+        let pending = match before.filter(|_| is_pending) {
+            Some(found) if found.result == result => found.pending + 1,
+            _ => u32::from(is_pending),
+        };
+        let pause = if is_pending {
+            Pause::Checks(backoff::jitter(checks_interval(pending), salt(id)))
         } else if transient {
             Pause::Backoff(backoff::pause(attempts, salt(id)))
         } else {
@@ -129,25 +139,11 @@ impl Cache {
             accepted: result.clone().ok().or(accepted).map(|accepted| (text, accepted)),
             result,
             attempts,
+            pending,
             at: Instant::now(),
             pause,
         };
         all.insert(id.clone(), found.clone());
-        found
-    }
-
-    /// Keeps what a delivery announced, until the branch is looked at.
-    pub fn announce(&self, id: &AppId, key: String, text: String, announced: PinnedSource) -> Found {
-        let found = Found {
-            key,
-            result: Ok(announced.clone()),
-            good: Some((text.clone(), announced.clone())),
-            accepted: Some((text, announced)),
-            attempts: 0,
-            at: Instant::now(),
-            pause: Pause::Backoff(backoff::jitter(CONFIRMATION, salt(id))),
-        };
-        self.found.lock().insert(id.clone(), found.clone());
         found
     }
 
@@ -210,6 +206,7 @@ impl Cache {
             good: Some((text.clone(), found_then.clone())),
             accepted: Some((text, found_then)),
             attempts: 0,
+            pending: 0,
             at: Instant::now(),
             // Spread over the whole interval, so that a restart with many Applications asks no forge all at once.
             pause: Pause::Poll(fraction(salt(id))),
@@ -217,6 +214,12 @@ impl Cache {
         found.insert(id.clone(), known.clone());
         Some(known)
     }
+}
+
+/// The time until pending checks are looked at again.
+fn checks_interval(pending: u32) -> Duration {
+    let [first, longest] = CHECKS_INTERVAL;
+    (first * (1 + pending / LOOKS)).min(longest)
 }
 
 /// The source as the status has it, where that is of the spec as it is now.
@@ -248,4 +251,22 @@ fn salt(id: &AppId) -> u64 {
 /// A number from 0 to 1.
 fn fraction(salt: u64) -> f64 {
     f64::from(u32::try_from(salt >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_that_never_end_are_looked_at_less_and_less_often() {
+        let day = Duration::from_hours(24);
+        let (mut looks, mut time) = (0, Duration::ZERO);
+        while time < day {
+            looks += 1;
+            time += checks_interval(looks);
+        }
+        assert!((300..700).contains(&looks), "{looks} looks in a day");
+        assert_eq!(checks_interval(1), Duration::from_secs(15));
+        assert_eq!(checks_interval(10_000), Duration::from_mins(5));
+    }
 }

@@ -28,8 +28,6 @@ pub struct Rules {
     pub watch_paths: Vec<String>,
     /// The commit that a delivery announces.
     pub pushed: Option<CommitId>,
-    /// That commit, if it is the next one on the branch for certain.
-    pub next: Option<CommitId>,
     /// Whether a branch is followed, whose commits may ask for no deployment. A tag is a deployment that was asked for.
     pub follows_branch: bool,
     /// The source as it was chosen last.
@@ -38,15 +36,6 @@ pub struct Rules {
     pub require_checks: Option<RequireChecks>,
     /// The checks that were seen to have passed.
     pub passing: Arc<Mutex<Option<Passing>>>,
-}
-
-impl Rules {
-    /// The source as a delivery announces it, where that alone decides.
-    pub fn announced(&self, source: &Source) -> Option<PinnedSource> {
-        let decides = self.follows_branch && self.watch_paths.is_empty() && self.require_checks.is_none();
-        let next = self.next.clone().filter(|_| decides)?;
-        pinned(source, Revision::Commit(next))
-    }
 }
 
 /// Looks a source up.

@@ -15,7 +15,7 @@ use kube::runtime::reflector::Store;
 
 use crate::api::{Application, ApplicationSpec, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
-use crate::model::{AppId, CommitId, Digest, RefSpec};
+use crate::model::{AppId, Digest, RefSpec};
 use crate::plan::Inputs;
 use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
@@ -104,20 +104,17 @@ impl Resolver {
         self.lookups.forget(app);
     }
 
-    /// Resolves the source of an Application; with `asked`, the answer is fresh. `has_release` reports whether a commit has a
-    /// Release.
+    /// Resolves the source of an Application; with `asked`, the answer is fresh.
     pub async fn resolve(
         &self,
         id: &AppId,
         app: &Application,
         reader: &Reader,
         asked: Option<String>,
-        has_release: impl Fn(&CommitId) -> bool,
     ) -> Resolution {
-        let nothing = Resolution::default();
         let Some(source) = app.spec.source.as_ref().filter(|source| kind(source).is_some()) else {
             self.forget(id);
-            return nothing;
+            return Resolution::default();
         };
         let text = serde_json::to_string(source).unwrap_or_default();
         let (origin, version) = match self.origin(id, &app.spec, source, reader).await {
@@ -148,30 +145,13 @@ impl Resolver {
         let question = Question {
             key: key.clone(),
             server: origin.server(),
+            repository: locator(source).unwrap_or_default(),
             asked,
         };
         let accepted = self.cache.accepted(id, app, source, &text);
-        let rules = rules(
-            app,
-            &origin,
-            question.asked.as_deref(),
-            accepted.clone(),
-            has_release,
-        );
-        if let Some(announced) = rules.announced(source) {
-            // An answer from before must not be taken for that of the next look.
-            self.lookups.forget(id);
-            let found = self.cache.announce(id, key, text, announced);
-            return Resolution {
-                check_in: found.holds(&app.spec, id),
-                source: Some(found.result),
-                origin: Some(origin),
-                ..nothing
-            };
-        }
         let rules = Rules {
             passing: self.cache.passing(id),
-            ..rules
+            ..rules(app, &origin, question.asked.as_deref(), accepted.clone())
         };
         let look_up = look_up(self.tools.clone(), source.clone(), origin.clone(), rules);
         let Some(result) = self.lookups.look_up(id, question, look_up).await else {
@@ -277,13 +257,7 @@ fn is_about_checks(result: &Result<PinnedSource, Problem>) -> bool {
 }
 
 /// What the choice of a commit depends on. A Release that a user created takes the tip of the branch as it is.
-fn rules(
-    app: &Application,
-    origin: &Origin,
-    asked: Option<&str>,
-    last: Option<PinnedSource>,
-    has_release: impl Fn(&CommitId) -> bool,
-) -> Rules {
+fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<PinnedSource>) -> Rules {
     let request = request(app);
     let by_release = asked.is_some() && asked != request.as_deref();
     let Origin::Git { spec, .. } = origin else {
@@ -293,15 +267,11 @@ fn rules(
         return Rules::default();
     }
     let delivery = trigger::delivery(app).filter(|_| asked.is_some());
-    let pushed = delivery
-        .as_ref()
-        .and_then(|delivery| trigger::pushed(delivery, spec));
-    let next = trigger::next(pushed.as_ref(), delivery.as_ref(), last.as_ref(), has_release).cloned();
+    let pushed = delivery.and_then(|delivery| trigger::pushed(&delivery, spec));
     let trigger = app.spec.trigger.clone().unwrap_or_default();
     Rules {
         watch_paths: trigger.watch_paths.unwrap_or_default(),
         pushed,
-        next,
         follows_branch: matches!(spec, RefSpec::Branch(_) | RefSpec::Default),
         last,
         require_checks: trigger.require_checks,
@@ -359,7 +329,7 @@ mod tests {
         .unwrap();
         let look = async || {
             let reader = Reader::new(client.clone(), "ns");
-            let found = resolver.resolve(&id, &app, &reader, None, |_| false).await;
+            let found = resolver.resolve(&id, &app, &reader, None).await;
             (found.attempts, found.check_in)
         };
         let (attempts, first) = look().await;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::controller::problem::{caught, panicked};
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::desired::PinnedSource;
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const AT_ONCE: usize = 64;
 /// How many of them ask one server: one that does not answer has no more places than these.
 const OF_ONE_SERVER: usize = 8;
+/// How many of those are about one repository: one that does not answer leaves places to the others of its server.
+const OF_ONE_REPOSITORY: usize = 4;
 
 /// What a look-up found.
 pub type Answer = Result<PinnedSource, Problem>;
@@ -30,6 +33,8 @@ pub struct Question {
     pub key: String,
     /// The server that is asked.
     pub server: String,
+    /// What it is asked about: the address of a repository or an image.
+    pub repository: String,
     /// The request that needs a fresh answer; `None` if a recent answer is enough.
     pub asked: Option<String>,
 }
@@ -49,11 +54,36 @@ enum State {
 
 type Known = Mutex<HashMap<AppId, (Question, State)>>;
 
+/// A number of places for each name, for as long as one of them is taken or waited for.
+struct Shares {
+    size: usize,
+    places: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Shares {
+    fn of(size: usize) -> Self {
+        Self {
+            size,
+            places: Mutex::default(),
+        }
+    }
+
+    fn get(&self, name: &str) -> Arc<Semaphore> {
+        let mut all = self.places.lock();
+        all.retain(|_, places| Arc::strong_count(places) > 1);
+        let places = all
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(self.size)));
+        Arc::clone(places)
+    }
+}
+
 /// The look-ups under way: at most one an Application.
 pub struct Lookups {
     known: Arc<Known>,
     places: Arc<Semaphore>,
-    servers: Mutex<HashMap<String, Arc<Semaphore>>>,
+    servers: Shares,
+    repositories: Shares,
     wake: mpsc::UnboundedSender<AppId>,
     patience: Duration,
 }
@@ -64,7 +94,8 @@ impl Lookups {
         Self {
             known: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
-            servers: Mutex::default(),
+            servers: Shares::of(OF_ONE_SERVER),
+            repositories: Shares::of(OF_ONE_REPOSITORY),
             wake,
             patience: PATIENCE,
         }
@@ -106,15 +137,6 @@ impl Lookups {
         }
     }
 
-    fn server(&self, name: &str) -> Arc<Semaphore> {
-        let mut servers = self.servers.lock();
-        servers.retain(|_, places| Arc::strong_count(places) > 1);
-        let places = servers
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Semaphore::new(OF_ONE_SERVER)));
-        Arc::clone(places)
-    }
-
     fn run<F>(
         &self,
         app: &AppId,
@@ -130,12 +152,16 @@ impl Lookups {
             Arc::clone(&self.places),
             self.wake.clone(),
         );
-        let (app, server) = (app.clone(), self.server(&question.server));
+        let repository = format!("{} {}", question.server, question.repository);
+        let repository = self.repositories.get(&repository);
+        let (app, server) = (app.clone(), self.servers.get(&question.server));
         async move {
             // They are never closed.
+            let _place_of_repository = repository.acquire().await.ok();
             let _place_there = server.acquire().await.ok();
             let _place = places.acquire().await.ok();
-            let found = look_up.await;
+            let found = caught(look_up).await;
+            let found = found.unwrap_or_else(|| Err(panicked("look the source up")));
             {
                 let mut known = known.lock();
                 // Another one may have taken its place at this very moment.
@@ -168,6 +194,7 @@ mod tests {
         Question {
             key: key.to_owned(),
             server: key.to_owned(),
+            repository: String::new(),
             asked: asked.map(str::to_owned),
         }
     }
@@ -251,12 +278,11 @@ mod tests {
         for number in 0..=OF_ONE_SERVER {
             let app = AppId::new("shop", format!("deaf-{number}"));
             let never = std::future::pending();
-            assert!(
-                lookups
-                    .look_up(&app, question("deaf", None), never)
-                    .await
-                    .is_none()
-            );
+            let question = Question {
+                repository: format!("repository-{number}"),
+                ..question("deaf", None)
+            };
+            assert!(lookups.look_up(&app, question, never).await.is_none());
         }
         let app = AppId::new("shop", "web");
         let other = lookups
@@ -275,11 +301,34 @@ mod tests {
             lookups.forget(&AppId::new("shop", format!("deaf-{number}")));
         }
         assert_eq!(woken.recv().await.unwrap(), app, "their places are free again");
-        lookups.server("other");
+        lookups.servers.get("other");
         assert_eq!(
-            lookups.servers.lock().len(),
+            lookups.servers.places.lock().len(),
             1,
             "servers that nobody asks are forgotten"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repository_that_does_not_answer_holds_up_none_of_its_server() {
+        let (wake, _woken) = mpsc::unbounded_channel();
+        let lookups = Lookups::new(wake);
+        for number in 0..=OF_ONE_SERVER {
+            let app = AppId::new("shop", format!("deaf-{number}"));
+            let never = std::future::pending();
+            assert!(
+                lookups
+                    .look_up(&app, question("server", None), never)
+                    .await
+                    .is_none()
+            );
+        }
+        let question = Question {
+            repository: "other".to_owned(),
+            ..question("server", None)
+        };
+        let app = AppId::new("shop", "web");
+        let other = lookups.look_up(&app, question, async { no("other") }).await;
+        assert_eq!(said(other).unwrap(), "other");
     }
 }

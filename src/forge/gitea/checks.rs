@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Gitea;
-use crate::forge::api::Reply;
+use crate::forge::api::{Reply, SignIn as _};
 use crate::forge::call::{Call, at};
 use crate::forge::pagination::Cursor;
 use crate::forge::{ForgeError, RepositoryPath};

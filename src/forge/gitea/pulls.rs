@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Gitea;
-use crate::forge::api::Reply;
+use crate::forge::api::{Reply, SignIn as _};
 use crate::forge::call::Call;
 use crate::forge::github_json::{Commit, Permission, User};
 use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
@@ -194,8 +194,7 @@ impl Gitea {
         most_pages: u32,
     ) -> Result<Collected<T>, ForgeError> {
         let first = Cursor::first(&[("limit", PAGE_SIZE)]);
-        let auth = self.auth().await?;
-        self.api.pages(call, &first, most_pages, &auth).await
+        self.api.pages(call, &first, most_pages, self).await
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::purpose::Purpose;
 use crate::forge::api::{Api, Authorization, Reply};
 use crate::forge::call::Call;
-use crate::forge::pagination::{Cursor, PAGE_SIZE};
+use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
 use crate::forge::{ForgeError, RepositoryPath};
 use crate::model::Expiring;
 use crate::redact::Secret;
@@ -26,6 +26,8 @@ use crate::redact::Secret;
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// GitHub allows 10 minutes ahead; a minute is left for clocks that differ.
 const JWT_SECONDS: i64 = 540;
+/// The most pages of installations that are read.
+const MOST_PAGES: u32 = 100;
 
 /// An App with its private key.
 pub(super) struct App {
@@ -144,14 +146,9 @@ impl App {
             return Ok(vec![found.body]);
         }
         let call = Call::get("list the installations", ["app", "installations"]);
-        let mut all = Vec::new();
-        let mut cursor = Some(Cursor::first(&[("per_page", PAGE_SIZE)]));
-        while let Some(at) = cursor {
-            let page = api.page::<Installation>(&call, &at, &jwt).await?;
-            all.extend(page.items);
-            cursor = page.next.filter(|next| *next != at && all.len() < 10_000);
-        }
-        Ok(all)
+        let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
+        let all: Collected<Installation> = api.pages(&call, &first, MOST_PAGES, &jwt).await?;
+        Ok(all.so_far())
     }
 
     /// The same, where each can be used to clone and there is at least one.

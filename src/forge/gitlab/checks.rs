@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::GitLab;
+use crate::forge::api::SignIn as _;
 use crate::forge::call::Call;
 use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
 use crate::forge::{ForgeError, RepositoryPath};
@@ -33,9 +34,8 @@ impl GitLab {
         let call = Call::get("read the checks", path)
             .scope("read_api")
             .what(format!("the commit {commit} of {repository}"));
-        let auth = self.auth().await?;
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
-        let all: Collected<Status> = self.api.pages(&call, &first, MOST_PAGES, &auth).await?;
+        let all: Collected<Status> = self.api.pages(&call, &first, MOST_PAGES, self).await?;
         let checks = all.so_far().into_iter().map(|status| Check {
             state: status.state(),
             name: status.name,

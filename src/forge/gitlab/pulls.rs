@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::GitLab;
-use crate::forge::api::Reply;
+use crate::forge::api::{Reply, SignIn as _};
 use crate::forge::call::Call;
 use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
 use crate::forge::pull_request::{Comment, PullRequests, State};
@@ -182,8 +182,7 @@ impl GitLab {
         most_pages: u32,
     ) -> Result<Collected<T>, ForgeError> {
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);
-        let auth = self.auth().await?;
-        self.api.pages(call, &first, most_pages, &auth).await
+        self.api.pages(call, &first, most_pages, self).await
     }
 }
 

@@ -4,6 +4,7 @@ mod acme;
 mod options;
 mod rollout;
 mod streams;
+mod swarm;
 
 use std::path::Path;
 use std::time::Duration;

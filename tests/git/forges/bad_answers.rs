@@ -1,4 +1,4 @@
-//! Servers that are down, slow, or answer nonsense; rate limits; conditional requests; long lists.
+//! Servers that are down, slow, or answer nonsense; rate limits; conditional requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::forge::loopback_options;
 use crate::forges::servers::{Answer, Asked, Service, serve};
 use crate::forges::{connected, path, try_connect};
 
-const TOKEN: &str = "token-of-a-test-4d0f";
+pub const TOKEN: &str = "token-of-a-test-4d0f";
 
 /// A server that sends these bytes to each connection and closes it; `None`: it never answers.
 async fn raw(bytes: Option<&'static str>) -> String {
@@ -39,7 +39,7 @@ async fn raw(bytes: Option<&'static str>) -> String {
 }
 
 /// The spec of each forge at `url`.
-fn specs(url: &str) -> [Value; 4] {
+pub fn specs(url: &str) -> [Value; 4] {
     [
         json!({"github": {"url": url, "tokenSecretRef": {"name": "s"}}}),
         json!({"gitlab": {"url": url, "tokenSecretRef": {"name": "s"}}}),
@@ -48,7 +48,7 @@ fn specs(url: &str) -> [Value; 4] {
     ]
 }
 
-fn options(url: &str) -> HttpOptions {
+pub fn options(url: &str) -> HttpOptions {
     let mut options = loopback_options();
     options.timeout = Duration::from_millis(300);
     url.clone_into(&mut options.bitbucket_api);
@@ -126,7 +126,7 @@ async fn bad_answer_has_a_reason_of_its_own_at_every_forge() {
 }
 
 /// Recognised as each forge, and everything else as `answer` says.
-struct Scripted<F>(F);
+pub struct Scripted<F>(pub F);
 
 impl<F: Fn(&Asked) -> Answer + Send + Sync + 'static> Service for Scripted<F> {
     fn answer(&self, asked: &Asked) -> Answer {
@@ -257,47 +257,6 @@ async fn unchanged_answer_is_confirmed_by_its_etag() {
     let first = forge.check().await.unwrap();
     assert_eq!((first.name.as_str(), first.repositories), ("jane", 1));
     assert_eq!(forge.check().await.unwrap(), first, "from what was kept");
-}
-
-#[tokio::test]
-async fn list_of_ten_thousand_repositories_is_complete() {
-    const ALL: usize = 10_000;
-    let server = serve(
-        Scripted(|asked: &Asked| {
-            let all: Vec<usize> = (0..ALL).collect();
-            let (items, next) = asked.page(&all, "per_page", 100);
-            let items: Vec<_> = items
-                .iter()
-                .map(|number| json!({"full_name": format!("acme/r{number}"), "default_branch": "main"}))
-                .collect();
-            let size = asked.number("per_page", 30);
-            Answer::ok(json!(items)).with("link", asked.link(next, ALL, size))
-        }),
-        None,
-    )
-    .await;
-    let spec = json!({"github": {"url": server.url, "tokenSecretRef": {"name": "s"}}});
-    let all = connected(&spec, TOKEN).all_repositories().await.unwrap();
-    assert_eq!(all.len(), ALL);
-    assert_eq!(server.requests().len(), 100);
-}
-
-#[tokio::test]
-async fn list_without_an_end_is_cut_short() {
-    let server = serve(
-        Scripted(|asked: &Asked| {
-            let next = asked.number("page", 1) + 1;
-            Answer::ok(json!([{"name": "again"}])).with("link", asked.link(Some(next), 1_000_000, 1))
-        }),
-        None,
-    )
-    .await;
-    let mut options = options(&server.url);
-    options.most_pages = 5;
-    let spec = json!({"github": {"url": server.url, "tokenSecretRef": {"name": "s"}}});
-    let forge = try_connect(&spec, TOKEN, &options).unwrap();
-    let error = forge.all_branches(&path("acme/shop")).await.unwrap_err();
-    assert!(error.to_string().contains("more than 5 pages"), "{error}");
 }
 
 #[tokio::test]

@@ -4,12 +4,15 @@
 mod app;
 mod bad_answers;
 mod browser;
+mod budget;
 mod clone;
 mod contract;
 mod credentials;
+mod echoes;
 mod hooks;
 mod mocks;
 mod oauth;
+mod oauth_credentials;
 mod openapi;
 mod payloads;
 mod pulls;

@@ -32,14 +32,14 @@ enum Write {
 }
 
 /// A Secret in memory.
-struct Memory {
+pub struct Memory {
     stored: Mutex<(Tokens, usize)>,
     replacing_since: Mutex<Option<Timestamp>>,
     /// What happens to the next writes.
     next: Mutex<Vec<Write>>,
 }
 
-fn tokens(access: &str, refresh: &str, seconds: i64) -> Tokens {
+pub fn tokens(access: &str, refresh: &str, seconds: i64) -> Tokens {
     Tokens {
         access: Secret::from(access),
         refresh: Some(Secret::from(refresh)),
@@ -48,7 +48,7 @@ fn tokens(access: &str, refresh: &str, seconds: i64) -> Tokens {
 }
 
 impl Memory {
-    fn with(tokens: Tokens) -> Arc<Self> {
+    pub fn with(tokens: Tokens) -> Arc<Self> {
         Arc::new(Self {
             stored: Mutex::new((tokens, 1)),
             replacing_since: Mutex::default(),
@@ -62,7 +62,7 @@ impl Memory {
         *stored = (tokens, stored.1 + 1);
     }
 
-    fn access(&self) -> String {
+    pub fn access(&self) -> String {
         self.stored.lock().0.access.expose_str().unwrap().to_owned()
     }
 
@@ -129,8 +129,11 @@ fn connected(spec: &Value, secret: &str, writer: &TokenWriter) -> Arc<dyn Forge>
     connect(&spec, &secrets, &loopback_options()).unwrap()
 }
 
-async fn gitlab() -> (Server<GitLab>, Value) {
-    let service = GitLab::default();
+pub async fn gitlab() -> (Server<GitLab>, Value) {
+    gitlab_with(GitLab::default()).await
+}
+
+async fn gitlab_with(service: GitLab) -> (Server<GitLab>, Value) {
     *service.pair.lock().unwrap() = ("access-0-4d0f".to_owned(), "refresh-0-4d0f".to_owned());
     let server = gitlab::start(service).await;
     let oauth =
@@ -169,6 +172,23 @@ async fn expired_pair_is_replaced_once_for_all_who_wait_and_stored() {
     assert_eq!(password(restarted.as_ref()).await, "access-1-4d0f");
     assert_eq!(issued(&server), 1);
     server.assert_legal();
+}
+
+#[tokio::test]
+async fn pair_is_used_again_however_long_the_forge_says_that_it_is_valid() {
+    for lifetime in [200, 300, i64::MAX, 0, -1] {
+        let (server, spec) = gitlab_with(GitLab {
+            lifetime,
+            ..GitLab::default()
+        })
+        .await;
+        let store = Memory::with(tokens("access-0-4d0f", "refresh-0-4d0f", -1));
+        let forge = connected(&spec, APP.1, &TokenWriter::new(store.clone()));
+        for _ in 0..5 {
+            assert_eq!(password(forge.as_ref()).await, "access-1-4d0f", "{lifetime} s");
+        }
+        assert_eq!(issued(&server), 1, "{lifetime} s");
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use davit::forge::webhook::{Event, PushedRef, Refusal, Sender, parse, verify};
 use davit::redact::Secret;
 use serde_json::Value;
 
+use crate::common::recorded::{Recorded, recorded};
 use crate::common::{peers, signature};
-use crate::forges::recorded::oracle;
 
 const SECRET: &str = "correct horse battery staple";
 /// GitHub.com and every GitHub Enterprise Server that is published.
@@ -90,34 +90,75 @@ fn every_delivery_that_github_published_is_accepted_and_refused_with_one_byte_ch
     );
 }
 
-#[test]
-fn recorded_pushes_of_gitea_and_github_are_read() {
-    for (file, sender, reference) in [
-        (
-            "recorded/gitea/webhooks/push.json",
-            Sender::Gitea,
-            "refs/heads/master",
-        ),
-        (
-            "recorded/github/webhooks/push.json",
-            Sender::GitHub,
-            "refs/heads/master",
-        ),
-    ] {
-        let Some(payload) = oracle(file) else { return };
-        let found = read(sender, "push", payload.to_string().as_bytes()).unwrap();
-        let [Event::Push(push)] = found.as_slice() else {
-            panic!("{file}: {found:?}");
-        };
-        assert_eq!(push.reference.to_string(), reference, "{file}");
-        assert!(matches!(push.reference, PushedRef::Branch(_)));
-        assert_eq!(payload["after"].as_str(), push.commit.as_deref(), "{file}");
+/// Checks the signature of a recorded delivery, and that one changed byte is refused; GitLab's plain token signs nothing, so a
+/// changed token is refused. Returns the events.
+fn read_recorded(delivery: &Recorded) -> Result<Vec<Event>, Refusal> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &delivery.headers {
+        header(&mut headers, name, value);
     }
-    let file = "recorded/github/webhooks/push_branch_delete.json";
-    let Some(payload) = oracle(file) else { return };
-    let found = read(Sender::GitHub, "push", payload.to_string().as_bytes()).unwrap();
-    let Some(Event::Push(push)) = found.first() else {
-        panic!("{file}: {found:?}");
+    let (sender, body) = (Sender::of(&headers), delivery.body());
+    let of_forge = match delivery.forge {
+        "github" => Sender::GitHub,
+        "gitlab" => Sender::GitLab,
+        "bitbucket" => Sender::Bitbucket,
+        _ => Sender::Gitea,
     };
-    assert_eq!(push.commit, None);
+    assert_eq!(sender, of_forge);
+    let (secrets, now) = ([Secret::from(SECRET)], jiff::Timestamp::now());
+    assert_eq!(
+        verify(sender, &headers, &body, &secrets, now),
+        Ok(()),
+        "{delivery:?}"
+    );
+    let mut changed = body.clone();
+    if sender == Sender::GitLab {
+        header(&mut headers, "x-gitlab-token", "correct horse battery stable");
+    } else {
+        changed[body.len() / 2] ^= 1;
+    }
+    let refused = verify(sender, &headers, &changed, &secrets, now);
+    assert_eq!(refused, Err(Refusal::WrongSignature), "{delivery:?}");
+    parse(sender, &headers, &body)
+}
+
+#[test]
+fn recorded_deliveries_of_every_forge_are_verified_and_read() {
+    for (forge, pushes, pulls) in [
+        ("github", 5, 7),
+        ("gitlab", 6, 5),
+        ("bitbucket", 5, 4),
+        ("gitea", 1, 6),
+    ] {
+        let (mut pushed, mut pulled) = (0, 0);
+        for delivery in recorded(forge, SECRET) {
+            let name = format!("{forge} {}", delivery.name);
+            let events = read_recorded(&delivery).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+            for event in &events {
+                match event {
+                    Event::Push(push) => {
+                        pushed += 1;
+                        assert_eq!(push.repository.to_string(), delivery.repository(), "{name}");
+                        let is_tag = delivery.name.contains("tag");
+                        assert_eq!(matches!(push.reference, PushedRef::Tag(_)), is_tag, "{name}");
+                        let is_deleted = delivery.name.contains("delete");
+                        assert_eq!(push.commit.is_none(), is_deleted, "{name}");
+                    }
+                    Event::PullRequest { repository, .. } => {
+                        pulled += 1;
+                        assert_eq!(repository.to_string(), delivery.repository(), "{name}");
+                    }
+                    other => panic!("{name}: {other:?}"),
+                }
+            }
+            let is_event = events
+                .iter()
+                .any(|event| matches!(event, Event::PullRequest { .. }));
+            assert!(is_event || !delivery.is_pull_request(), "{name}: {events:?}");
+        }
+        assert!(
+            pushed >= pushes && pulled >= pulls,
+            "{forge}: {pushed} pushes, {pulled} about pull requests"
+        );
+    }
 }

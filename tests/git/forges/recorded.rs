@@ -11,7 +11,7 @@ use crate::forges::servers::{Answer, Asked, Service, not_found, serve};
 use crate::forges::{connected, path};
 
 /// A file below `../shared/oracles`, where that is present.
-pub fn oracle(file: &str) -> Option<Value> {
+fn oracle(file: &str) -> Option<Value> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let found = ["../shared", "../../shared"]
         .iter()

@@ -15,12 +15,12 @@ use crate::common::git_repo::GitRepo;
 const BASE: &str = "https://forge.example.com";
 const URL: &str = "https://davit.example.com/webhooks/gitproviders/default/gt";
 
-fn shop() -> RepositoryPath {
+pub fn shop() -> RepositoryPath {
     RepositoryPath::parse("acme/shop").unwrap()
 }
 
 /// A forge with the repository `acme/shop`, which Git clones from this one.
-fn forge(repo: &GitRepo) -> FakeForge {
+pub fn forge(repo: &GitRepo) -> FakeForge {
     let forge = FakeForge::at(BASE).unwrap();
     let repository = FakeRepository {
         branches: vec!["main".to_owned()],
@@ -31,7 +31,7 @@ fn forge(repo: &GitRepo) -> FakeForge {
     forge
 }
 
-fn down(forge: &FakeForge) -> impl Fn(&'static str) -> Option<ForgeError> + use<> {
+pub fn down(forge: &FakeForge) -> impl Fn(&'static str) -> Option<ForgeError> + use<> {
     let url = forge.shown().unwrap();
     move |_| {
         let message = "connection refused".to_owned();
@@ -57,11 +57,11 @@ fn hooks(forge: &FakeForge) -> Vec<FakeHook> {
     forge.change(&shop(), |shop| shop.hooks.clone()).unwrap()
 }
 
-fn source() -> Value {
+pub fn source() -> Value {
     json!({"gitea": {"provider": {"name": "gt"}, "owner": "acme", "repository": "shop", "ref": {"branch": "main"}}})
 }
 
-async fn put_secret(davit: &Harness, name: &str, key: &str, value: &str) {
+pub async fn put_secret(davit: &Harness, name: &str, key: &str, value: &str) {
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: value}});
     let params = PatchParams::apply("tests").force();
@@ -70,7 +70,7 @@ async fn put_secret(davit: &Harness, name: &str, key: &str, value: &str) {
 }
 
 /// A GitProvider `gt` that manages its hooks, and is ready.
-async fn with_provider(forge: &FakeForge) -> Harness {
+pub async fn with_provider(forge: &FakeForge) -> Harness {
     let davit = Harness::with_forge(forge).await;
     put_secret(&davit, "gt", "token", "one").await;
     put_secret(&davit, "hook", "webhookSecret", "correct horse").await;
@@ -99,7 +99,7 @@ async fn wait_for_provider(davit: &Harness, what: &str, wanted: impl Fn(&Value) 
     }
 }
 
-async fn wait_for_event(davit: &Harness, reason: &str) -> String {
+pub async fn wait_for_event(davit: &Harness, reason: &str) -> String {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
         let all = davit.api::<Event>().list(&ListParams::default()).await.unwrap();
@@ -241,6 +241,33 @@ async fn status_that_a_credential_may_not_report_is_reported_with_the_next_one()
         .await;
     let found = reported();
     assert_eq!(found[0].1.context, "davit/default/shop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repository_that_refuses_a_status_does_not_silence_the_others() {
+    let repo = repo(GOOD);
+    let forge = forge(&repo);
+    let other = RepositoryPath::parse("acme/other").unwrap();
+    let copy = forge.change(&shop(), |shop| shop.clone()).unwrap();
+    forge.add(&other, copy);
+    forge.change(&shop(), |shop| shop.refuses_statuses = true);
+    let davit = deployed(&forge, Value::Null).await;
+    let event = wait_for_event(&davit, "CommitStatusFailed").await;
+    assert!(event.contains("may only read acme/shop"), "{event}");
+
+    let mut source = source();
+    source["gitea"]["repository"] = json!("other");
+    davit.apply("other", json!({"source": source})).await;
+    let last = || {
+        forge
+            .change(&other, |other| other.reported.last().cloned())
+            .unwrap()
+    };
+    davit
+        .wait_until("other", "reported", |_| {
+            last().is_some_and(|(_, status)| status.state == davit::model::CommitState::Success)
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@
     reason = "a test tells one story from its beginning to its end"
 )]
 
+mod build_types;
 mod crashes;
 mod drift;
 mod failures;
@@ -14,6 +15,8 @@ mod forges;
 pub mod harness;
 mod hooks;
 mod lifecycle;
+mod preview_deliveries;
+mod previews;
 mod redaction;
 mod registries;
 mod rollback;

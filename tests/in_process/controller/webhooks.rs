@@ -179,49 +179,36 @@ async fn signed_push_makes_one_release_however_often_it_is_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn push_that_continues_the_last_commit_makes_its_release_without_a_look_at_the_repository() {
+async fn commit_that_a_force_push_removed_is_not_deployed_by_its_late_delivery() {
     let (davit, repo) = with_hooked_shop().await;
     let first = head(&repo);
-    repo.commit("Next", &[("Dockerfile", NEXT)]);
-    let second = head(&repo);
+    repo.commit("A mistake", &[("Dockerfile", NEXT)]);
+    let removed = head(&repo);
+    repo.git(["reset", "--quiet", "--hard", &first]);
     let from = |before: &str, commit: &str| {
         let body = push(&path_of(&repo), "refs/heads/main", commit);
         let text = String::from_utf8(body).unwrap();
         text.replace(&"0".repeat(40), before).into_bytes()
     };
-    // Git finds nothing there, so that a look would fail.
-    let git = repo.path().join(".git");
-    let away = repo.path().join("away");
-    std::fs::rename(&git, &away).unwrap();
-    davit.builder.hold();
-    let body = from(&first, &second);
-    assert_eq!(github(&davit, &body, "1").signed(SECRET).send().await.0, 202);
-    davit
-        .wait_for_release("shop-2", "there", |release| {
-            release["status"]["source"]["revision"] == json!(second)
-        })
-        .await;
-    std::fs::rename(&away, &git).unwrap();
-    davit.builder.go_on();
+    // The force push arrives first.
+    for (id, body) in [("2", from(&removed, &first)), ("1", from(&first, &removed))] {
+        assert_eq!(github(&davit, &body, id).signed(SECRET).send().await.0, 202);
+        let app = handled(&davit).await;
+        assert_eq!(app["status"]["source"]["revision"], json!(first), "{id}");
+    }
+    davit.wait_until_idle().await;
+    assert_eq!(davit.release_phases("shop").await, ["shop-1: Succeeded"]);
+
+    // The next push is deployed, with its delivery as the cause.
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    let body = from(&first, &head(&repo));
+    assert_eq!(github(&davit, &body, "3").signed(SECRET).send().await.0, 202);
     davit.wait_for_phase("shop-2", "Succeeded").await;
     let cause = &davit.releases("shop").await[1]["status"]["cause"];
     assert_eq!(
         (&cause["kind"], &cause["delivery"]),
-        (&json!("Push"), &json!("1"))
+        (&json!("Push"), &json!("3"))
     );
-
-    // The same push once more, and one that continues another commit: the repository decides.
-    repo.commit("Third", &[("more", "1")]);
-    let third = head(&repo);
-    for (id, body) in [("1", body), ("3", from(&"f".repeat(40), &third))] {
-        assert_eq!(github(&davit, &body, id).signed(SECRET).send().await.0, 202);
-        handled(&davit).await;
-    }
-    davit.wait_for_phase("shop-3", "Succeeded").await;
-    davit.wait_until_idle().await;
-    let app = davit.application("shop").await;
-    assert_eq!(app["status"]["source"]["revision"], json!(third));
-    assert_eq!(davit.releases("shop").await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

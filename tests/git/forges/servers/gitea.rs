@@ -8,6 +8,8 @@ use crate::forges::openapi::Description;
 
 pub const TOKEN: &str = "good4d0f";
 pub const WEAK: &str = "weak4d0f";
+/// A refresh token of an OAuth application, which gives [`TOKEN`].
+pub const REFRESH: &str = "refresh4d0f";
 
 pub struct Gitea {
     pub hooks: Hooks,
@@ -19,7 +21,8 @@ pub async fn start() -> Server<Gitea> {
         hooks: Hooks::new(Dialect::Gitea),
         reported: Reported::default(),
     };
-    serve(service, Description::load("gitea", "", &[])).await
+    let undescribed = &["/login/oauth/access_token"];
+    serve(service, Description::load("gitea", "", undescribed)).await
 }
 
 impl Service for Gitea {
@@ -50,6 +53,15 @@ impl Gitea {
         let segments = asked.segments();
         if segments == ["api", "v1", "version"] {
             return Ok(Answer::ok(json!({"version": "1.27.3"})));
+        }
+        if segments == ["login", "oauth", "access_token"] {
+            if asked.form("refresh_token") != Some(REFRESH) {
+                let refusal = json!({"error": "unauthorized_client", "error_description": "unable to parse refresh token"});
+                return Ok(Answer::new(400, refusal));
+            }
+            return Ok(Answer::ok(
+                json!({"access_token": TOKEN, "refresh_token": "refresh-2-4d0f", "token_type": "bearer", "expires_in": 3600}),
+            ));
         }
         authorize(asked)?;
         Ok(match segments.as_slice() {

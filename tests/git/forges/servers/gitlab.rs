@@ -22,6 +22,8 @@ pub struct GitLab {
     pub reported: Reported,
     /// How many pairs of OAuth tokens were given.
     pub issued: AtomicUsize,
+    /// For how many seconds an access token is valid.
+    pub lifetime: i64,
     /// The present pair. The one before is invalid.
     pub pair: Mutex<(String, String)>,
     /// The challenge and the redirection of the page on which a user has authorised the application, by the code `c0de`.
@@ -35,6 +37,7 @@ impl Default for GitLab {
             uncounted: false,
             reported: Reported::default(),
             issued: AtomicUsize::new(0),
+            lifetime: 7200,
             pair: Mutex::default(),
             authorised: Mutex::default(),
         }
@@ -132,7 +135,7 @@ impl GitLab {
         let number = self.issued.fetch_add(1, Ordering::SeqCst) + 1;
         *pair = (format!("access-{number}-4d0f"), format!("refresh-{number}-4d0f"));
         Answer::ok(
-            json!({"access_token": pair.0, "refresh_token": pair.1, "token_type": "Bearer", "expires_in": 7200}),
+            json!({"access_token": pair.0, "refresh_token": pair.1, "token_type": "Bearer", "expires_in": self.lifetime}),
         )
     }
 
