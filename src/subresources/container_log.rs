@@ -20,6 +20,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::access_log;
 use super::failure::Failure;
+use super::log_query::Wanted;
 use super::lookup;
 use super::parameters::Parameters;
 use super::target::Target;
@@ -40,46 +41,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const BATCH: usize = 32 * 1024;
 
 type Lines = BoxStream<'static, Result<LogLine, RuntimeError>>;
-
-/// What the query asks for.
-#[derive(Clone, Debug, Default)]
-struct Wanted {
-    replica: Option<String>,
-    follow: bool,
-    tail: Option<u64>,
-    since: Option<Timestamp>,
-    previous: bool,
-    timestamps: bool,
-    prefix: bool,
-    access: bool,
-}
-
-impl Wanted {
-    fn parse(parameters: &Parameters, now: Timestamp) -> Result<Self, Failure> {
-        let seconds: Option<u32> = parameters.value("sinceSeconds", "a number of seconds")?;
-        if seconds == Some(0) {
-            return Err(Failure::bad_request(
-                "the parameter sinceSeconds is 0: write a number from 1",
-            ));
-        }
-        let ago = seconds.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds.into())).ok());
-        let time = parameters.value("sinceTime", "a time such as 2026-11-29T15:00:00Z")?;
-        if ago.is_some() && time.is_some() {
-            let message = "sinceSeconds and sinceTime are both set: leave one out";
-            return Err(Failure::bad_request(message));
-        }
-        Ok(Self {
-            replica: parameters.text("replica").map(str::to_owned),
-            follow: parameters.flag("follow")?,
-            tail: parameters.value("tailLines", "a number of lines")?,
-            since: ago.or(time),
-            previous: parameters.flag("previous")?,
-            timestamps: parameters.flag("timestamps")?,
-            prefix: parameters.flag("prefix")?,
-            access: parameters.flag("access")?,
-        })
-    }
-}
 
 /// `applications/NAME/log`.
 pub(super) async fn log(
@@ -486,23 +447,5 @@ mod tests {
         let mut pod = replica("shop-6d9f7c5b4-x2k9z", "shop-7");
         pod.id.clone_from(&pod.name);
         assert_eq!(label(&pod), "shop-6d9f7c5b4-x2k9z");
-    }
-
-    #[test]
-    fn query_with_contradicting_or_invalid_times_is_refused() {
-        let parse = |query: &str| Wanted::parse(&Parameters::parse(query), Timestamp::UNIX_EPOCH);
-        for query in [
-            "sinceSeconds=0",
-            "sinceSeconds=x",
-            "sinceTime=yesterday",
-            "sinceSeconds=1&sinceTime=2026-11-29T15:00:00Z",
-            "tailLines=-1",
-            "follow=perhaps",
-        ] {
-            assert!(parse(query).is_err(), "{query}");
-        }
-        let wanted = parse("follow&tailLines=3&timestamps=true&prefix=false&unknown=1").unwrap();
-        assert!(wanted.follow && wanted.timestamps && !wanted.prefix && !wanted.previous);
-        assert_eq!(wanted.tail, Some(3));
     }
 }

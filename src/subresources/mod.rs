@@ -10,6 +10,7 @@ mod exec;
 mod failure;
 mod group;
 mod listing;
+mod log_query;
 mod lookup;
 mod metrics;
 pub mod nearest;

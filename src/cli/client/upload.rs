@@ -1,7 +1,7 @@
 //! Sends an archive to the subresource `applications/NAME/source`, part by part.
 
 use std::os::unix::fs::FileExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -11,9 +11,6 @@ use super::subresource;
 use crate::cli::failure::Failure;
 use crate::subresources::UPLOAD_PART;
 
-/// A part that took less than this is followed by a larger one, up to the largest: a request costs more than its bytes.
-const SHORT: Duration = Duration::from_millis(500);
-const LARGEST_PART: u64 = 16 << 20;
 /// The pause before a request that failed is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many times in a row a request may fail.
@@ -51,15 +48,13 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
     let mut failures = 0;
     // How much the server has, once it has told.
     let mut known: Option<u64> = None;
-    let mut part_size = UPLOAD_PART;
     loop {
         let (path, part) = match known {
             Some(offset) if offset < archive.size => {
-                (format!("{path}&offset={offset}"), part(archive, offset, part_size)?)
+                (format!("{path}&offset={offset}"), part(archive, offset)?)
             }
             _ => (path.clone(), Vec::new()),
         };
-        let begun = Instant::now();
         match post(cluster, &path, part).await {
             Ok(State {
                 content: Some(content),
@@ -68,11 +63,6 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
             Ok(state) => {
                 failures = 0;
                 known = Some(state.received);
-                part_size = if begun.elapsed() < SHORT {
-                    (part_size * 2).min(LARGEST_PART)
-                } else {
-                    UPLOAD_PART
-                };
                 let (received, size) = (amount(state.received), amount(archive.size));
                 let doing = if state.received < archive.size {
                     format!("{application}: uploading, {received} of {size}")
@@ -96,7 +86,6 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
                     return Err(Failure::new(format!("{text}{continues}")));
                 }
                 known = None;
-                part_size = UPLOAD_PART;
                 cluster.terminal.show(&format!(
                     "{application}: the upload was interrupted, trying again"
                 ));
@@ -107,8 +96,8 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
 }
 
 /// Reads a part of the archive.
-fn part(archive: &Archive, offset: u64, size: u64) -> Result<Vec<u8>, Failure> {
-    let size = (archive.size - offset).min(size);
+fn part(archive: &Archive, offset: u64) -> Result<Vec<u8>, Failure> {
+    let size = (archive.size - offset).min(UPLOAD_PART);
     let mut part = vec![0; usize::try_from(size).unwrap_or_default()];
     let read = archive.file.read_exact_at(&mut part, offset);
     read.map_err(|error| Failure::new(format!("cannot read the archive: {error}")))?;
