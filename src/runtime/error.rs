@@ -4,8 +4,10 @@ use super::port::Port;
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
 
-/// The step that needs a right of its own on a cluster.
+/// The steps that need rights of their own on a cluster.
 pub const RUN_COMMAND: &str = "run a command in a Pod";
+pub const READ_USAGE: &str = "read what Pods use";
+const OF_COMPONENT: [&str; 2] = [RUN_COMMAND, READ_USAGE];
 
 /// An error of a runtime.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +177,7 @@ impl Explain for RuntimeError {
             Self::QuotaExceeded(_) => Some(
                 "raise the quota of the namespace, or set spec.resources and spec.replicas to fit it; Davit tries again".to_owned(),
             ),
-            Self::Forbidden { doing, .. } if *doing == RUN_COMMAND => {
+            Self::Forbidden { doing, .. } if OF_COMPONENT.contains(doing) => {
                 Some("apply manifests/components/exec, which grants it".to_owned())
             }
             Self::Forbidden { .. } => Some("apply the roles in manifests/; Davit tries again".to_owned()),

@@ -11,8 +11,7 @@ use super::{Inner, errors, names, quantity};
 use crate::model::AppId;
 use crate::runtime::usage::{CpuUsage, Usage};
 use crate::runtime::RuntimeError;
-
-const DOING: &str = "read what Pods use";
+use crate::runtime::error::READ_USAGE as DOING;
 
 #[derive(Debug, Default, Deserialize)]
 struct List {

@@ -2,9 +2,11 @@
 
 mod acme;
 mod options;
+mod own;
 mod rollout;
 mod streams;
 mod swarm;
+mod traffic;
 
 use std::path::Path;
 use std::time::Duration;
