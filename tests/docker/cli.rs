@@ -9,9 +9,7 @@
 )]
 
 mod commands;
-mod exit_codes;
 mod session;
-mod terminal;
 
 use std::process::Command;
 use std::time::Duration;
