@@ -53,9 +53,11 @@ fn serve(mut client: TcpStream, part: &[u8], parts: usize) {
         }
     }
     let text = String::from_utf8_lossy(&head).into_owned();
-    let is_log = text.starts_with("GET ") && text.split(' ').nth(1).is_some_and(|path| path.contains("/logs?"));
+    let is_log =
+        text.starts_with("GET ") && text.split(' ').nth(1).is_some_and(|path| path.contains("/logs?"));
     if is_log {
-        let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: close\r\n\r\n";
+        let answer =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: close\r\n\r\n";
         let _ = client.write_all(answer.as_bytes());
         for _ in 0..parts {
             if client.write_all(part).is_err() {

@@ -53,8 +53,17 @@ pub fn keep<'r>(
         if !FOLLOWED.lock().insert(id.clone()) {
             continue;
         }
-        let name = format!("{}{BETWEEN}{}{END}", replica.release, label(&replica.id, &replica.name, &replica.release));
-        let (path, runtime, app, redaction) = (dir.join(name), Arc::clone(runtime), app.clone(), redaction.clone());
+        let name = format!(
+            "{}{BETWEEN}{}{END}",
+            replica.release,
+            label(&replica.id, &replica.name, &replica.release)
+        );
+        let (path, runtime, app, redaction) = (
+            dir.join(name),
+            Arc::clone(runtime),
+            app.clone(),
+            redaction.clone(),
+        );
         tokio::spawn(async move {
             let text = read(runtime.as_ref(), &app, &id, &redaction).await;
             if !text.is_empty()

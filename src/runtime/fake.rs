@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use super::event_hub::EventHub;
 use super::rolling::{self, ContainerView, InProgress, Phase, RolloutSpec, Step};
 use super::{
-    Capabilities, CpuUsage, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress, RedactionPolicy,
-    RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Traffic, Usage, log,
+    Capabilities, CpuUsage, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress,
+    RedactionPolicy, RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Traffic, Usage, log,
 };
 use crate::model::AppId;
 use state::State;

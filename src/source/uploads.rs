@@ -297,7 +297,9 @@ impl Uploads {
             let written = scope.spawn(|| fs::File::open(&part)?.sync_all());
             let checked = verify(&part, digest, &upload.archive)
                 .and_then(|()| archive::check(&part, &self.0.limits, &CancellationToken::new()));
-            let written = written.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+            let written = written
+                .join()
+                .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
             let written = written.map_err(ArchiveError::written);
             checked.and_then(|summary| written.map(|()| summary))
         });

@@ -92,7 +92,10 @@ pub(super) async fn log(
     };
     for kept in kept {
         let lines = kept.lines(&part).await.map_err(|error| {
-            Failure::unavailable(format!("cannot read the output that was kept of {}: {error}", kept.label))
+            Failure::unavailable(format!(
+                "cannot read the output that was kept of {}: {error}",
+                kept.label
+            ))
         })?;
         let lines = stream::iter(lines.into_iter().map(Ok)).boxed();
         merged.push((kept.label.clone(), kept.label, lines, None));

@@ -25,7 +25,11 @@ fn connect_repos_branches_and_previews_say_what_they_found() {
     let wait = ["--wait", "--timeout", "1m"];
     session.input = Some(format!("{}\n", gitea.token));
     session.types(
-        &[&["connect", "gitea", "--name", "gt", "--url", &gitea.url], &wait[..]].concat(),
+        &[
+            &["connect", "gitea", "--name", "gt", "--url", &gitea.url],
+            &wait[..],
+        ]
+        .concat(),
         0,
     );
     session.input = Some("wrong".to_owned());

@@ -222,8 +222,13 @@ impl Cluster {
             "spec": {"group": "metrics.k8s.io", "scope": "Namespaced", "names": {"kind": "PodMetrics", "plural": "pods"},
                 "versions": [{"name": "v1beta1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
                     {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
-        let labels = self.server.kubectl().args(["get", "pod", pod, "--namespace", namespace])
-            .arg("--output=jsonpath={.metadata.labels}").output().unwrap();
+        let labels = self
+            .server
+            .kubectl()
+            .args(["get", "pod", pod, "--namespace", namespace])
+            .arg("--output=jsonpath={.metadata.labels}")
+            .output()
+            .unwrap();
         let labels: Value = serde_json::from_slice(&labels.stdout).unwrap();
         let metrics = serde_json::json!({"apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics",
             "metadata": {"name": pod, "namespace": namespace, "labels": labels},
@@ -235,7 +240,9 @@ impl Cluster {
         std::fs::write(&file, metrics.to_string()).unwrap();
         // The definition is served a moment later.
         wait_for("the API metrics.k8s.io", Duration::from_secs(30), || {
-            try_run(self.server.kubectl().args(["apply", "--filename"]).arg(&file)).0.then_some(())
+            try_run(self.server.kubectl().args(["apply", "--filename"]).arg(&file))
+                .0
+                .then_some(())
         });
     }
 

@@ -57,19 +57,13 @@ pub async fn cancel(args: Cancel) -> Result<(), Failure> {
     };
     for release in open {
         let name = release.name_any();
-        let ended = follow(
-            &cluster,
-            cluster.releases(),
-            &name,
-            &deadline,
-            |release| {
-                if has_ended(release) {
-                    Stand::Good
-                } else {
-                    Stand::Waits(release.status.as_ref().map_or_else(String::new, step))
-                }
-            },
-        )
+        let ended = follow(&cluster, cluster.releases(), &name, &deadline, |release| {
+            if has_ended(release) {
+                Stand::Good
+            } else {
+                Stand::Waits(release.status.as_ref().map_or_else(String::new, step))
+            }
+        })
         .await?;
         match phase(&ended) {
             ReleasePhase::Cancelled | ReleasePhase::Superseded => {

@@ -190,6 +190,10 @@ pub async fn report(
         .unwrap_or_default();
     match format {
         Some(Format::Name) => Ok(()),
-        _ => object(format, &settled, &format!("is {}", format!("{phase:?}").to_lowercase())),
+        _ => object(
+            format,
+            &settled,
+            &format!("is {}", format!("{phase:?}").to_lowercase()),
+        ),
     }
 }

@@ -58,10 +58,7 @@ pub async fn clear(args: Clear) -> Result<(), Failure> {
         .filter(|release| gone.contains(&release.name_any().as_str()))
         .collect();
     if gone.is_empty() {
-        let happened = format!(
-            "application.davit.dev/{}: no Release to remove",
-            args.application
-        );
+        let happened = format!("application.davit.dev/{}: no Release to remove", args.application);
         return nothing(args.change.output.format, &happened);
     }
     let happens = if args.dry_run {

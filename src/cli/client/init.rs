@@ -268,7 +268,9 @@ fn quoted(text: &str) -> String {
 }
 
 fn yaml(found: &Found, namespace: Option<&str>) -> String {
-    let namespace = namespace.map_or(String::new(), |namespace| format!(", namespace: {}", quoted(namespace)));
+    let namespace = namespace.map_or(String::new(), |namespace| {
+        format!(", namespace: {}", quoted(namespace))
+    });
     let mut lines = vec![
         "apiVersion: davit.dev/v1alpha1".to_owned(),
         "kind: Application".to_owned(),
@@ -339,7 +341,10 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let text = yaml(&inspect(&fs::canonicalize(dir.path()).unwrap()), Some("production"));
+        let text = yaml(
+            &inspect(&fs::canonicalize(dir.path()).unwrap()),
+            Some("production"),
+        );
         (dir, text)
     }
 

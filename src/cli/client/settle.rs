@@ -9,8 +9,8 @@ use super::connect::{Access, Cluster};
 use super::follow::{Deadline, Stand, follow};
 use super::release_wait::{quoted_log, wait_for_release};
 use crate::api::{
-    Application, ApplicationStatus, ConditionType, GitProvider, Phase, PreviewState, REQUESTED_AT, RESTARTED_AT,
-    Reason, ReleasePhase, condition,
+    Application, ApplicationStatus, ConditionType, GitProvider, Phase, PreviewState, REQUESTED_AT,
+    RESTARTED_AT, Reason, ReleasePhase, condition,
 };
 use crate::cli::failure::{Code, Failure};
 
@@ -69,7 +69,8 @@ impl<'a> Asked<'a> {
         if !self.is_answered(&status) {
             return Stand::Waits(how(&status));
         }
-        let follows = !self.application.spec.stopped && latest(&status).is_some_and(|it| Some(it) != followed);
+        let follows =
+            !self.application.spec.stopped && latest(&status).is_some_and(|it| Some(it) != followed);
         if status.phase == Phase::Running && !follows {
             return Stand::Waits(how(&status));
         }
@@ -234,7 +235,10 @@ pub async fn provider_ready(cluster: &Cluster, name: &str, deadline: &Deadline) 
     };
     let providers: Api<GitProvider> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let found = providers.get_opt(name).await;
-    if found.map_err(|error| cluster.refused(&error, Access::View))?.is_none() {
+    if found
+        .map_err(|error| cluster.refused(&error, Access::View))?
+        .is_none()
+    {
         // The request that follows names the closest one.
         return Ok(());
     }

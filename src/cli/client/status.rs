@@ -54,7 +54,9 @@ pub async fn status(args: Status) -> Result<(), Failure> {
     // A failure is shown on the screen, too.
     let mut waited = Ok(());
     if let Some(deadline) = &deadline {
-        waited = settled(&cluster, &Asked::seen(&application), deadline).await.map(drop);
+        waited = settled(&cluster, &Asked::seen(&application), deadline)
+            .await
+            .map(drop);
         application = cluster.application(name).await?;
     }
     show(&cluster, &application, &args).await?;

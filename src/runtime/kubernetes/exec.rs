@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::{self, BoxStream, SplitStream, StreamExt as _};
 use futures::SinkExt as _;
+use futures::stream::{self, BoxStream, SplitStream, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use parking_lot::Mutex;
@@ -136,7 +136,9 @@ fn output(
                 Some(&STDERR) if bytes.len() > 1 => {
                     return Some((Ok(ExecOutput::Error(bytes.slice(1..))), Some((receiver, ended))));
                 }
-                Some(&STATUS) => *ended.lock() = serde_json::from_slice(bytes.get(1..).unwrap_or_default()).ok(),
+                Some(&STATUS) => {
+                    *ended.lock() = serde_json::from_slice(bytes.get(1..).unwrap_or_default()).ok()
+                }
                 _ => {}
             }
         }

@@ -35,8 +35,8 @@ use super::docker::log_tail::{LINES, LogTail};
 use super::event_hub::EventHub;
 use super::redaction::GivenSecrets;
 use super::{
-    Capabilities, Deployment, Exec, ExecRequest, LogLine, LogOptions, Progress, RedactionPolicy, ReplicaState, Running,
-    Runtime, RuntimeError, RuntimeEvent, Usage,
+    Capabilities, Deployment, Exec, ExecRequest, LogLine, LogOptions, Progress, RedactionPolicy,
+    ReplicaState, Running, Runtime, RuntimeError, RuntimeEvent, Usage,
 };
 use crate::model::AppId;
 

@@ -71,7 +71,12 @@ mod tests {
         ] {
             assert_eq!(bytes(text), amount, "{text}");
         }
-        for (text, nanos) in [("12345678n", Some(12_345_678)), ("0", Some(0)), ("500m", Some(500_000_000)), ("x", None)] {
+        for (text, nanos) in [
+            ("12345678n", Some(12_345_678)),
+            ("0", Some(0)),
+            ("500m", Some(500_000_000)),
+            ("x", None),
+        ] {
             assert_eq!(nano_cores(text), nanos, "{text}");
         }
         assert_eq!((used_bytes("3072Ki"), used_bytes("0")), (Some(3 << 20), Some(0)));

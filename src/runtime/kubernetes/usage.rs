@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::{Inner, errors, names, quantity};
 use crate::model::AppId;
-use crate::runtime::usage::{CpuUsage, Usage};
 use crate::runtime::RuntimeError;
 use crate::runtime::error::READ_USAGE as DOING;
+use crate::runtime::usage::{CpuUsage, Usage};
 
 #[derive(Debug, Default, Deserialize)]
 struct List {
@@ -43,7 +43,10 @@ impl Inner {
     /// Returns what the Pods of an Application use. A Pod that was not measured yet is left out.
     pub(super) async fn usage(&self, app: &AppId) -> Result<Vec<Usage>, RuntimeError> {
         let selector = names::of_app(app);
-        let pods = self.pods(app).list(&ListParams::default().labels(&selector)).await;
+        let pods = self
+            .pods(app)
+            .list(&ListParams::default().labels(&selector))
+            .await;
         let pods = pods.map_err(|error| errors::error("list Pods", &error))?.items;
         if pods.is_empty() {
             return Ok(Vec::new());

@@ -205,7 +205,8 @@ impl Explain for ArchiveError {
             Self::TooSlow { .. } => "upload less, or when the machine has less to do".to_owned(),
             Self::Missing { .. } | Self::Changed { .. } => "upload it with davit drop".to_owned(),
             Self::StoreFull { .. } => {
-                "remove Releases that are not needed with davit clear, or raise --max-uploads of davit up".to_owned()
+                "remove Releases that are not needed with davit clear, or raise --max-uploads of davit up"
+                    .to_owned()
             }
             Self::DiskFull => "free space in --data-dir, then upload again".to_owned(),
             Self::Cancelled | Self::Io { .. } => return None,

@@ -28,9 +28,15 @@ fn crds_backup_and_restore_say_what_they_wrote() {
     session.types(&["restore", "nowhere", "--data-dir", &new, "--key", &key], 1);
     let dir = session.davit.dir().display().to_string();
     let text = session.transcript.replace(&dir, "DIR");
-    let text = Regex::new(r"/tmp/[^/ ]+/|DIR/").unwrap().replace_all(&text, "DIR/");
-    let text = Regex::new(r"\d+ objects").unwrap().replace_all(&text, "N objects");
-    let text = Regex::new(r"\.davit-backup\w+").unwrap().replace_all(&text, ".davit-backup");
+    let text = Regex::new(r"/tmp/[^/ ]+/|DIR/")
+        .unwrap()
+        .replace_all(&text, "DIR/");
+    let text = Regex::new(r"\d+ objects")
+        .unwrap()
+        .replace_all(&text, "N objects");
+    let text = Regex::new(r"\.davit-backup\w+")
+        .unwrap()
+        .replace_all(&text, ".davit-backup");
     let text = Regex::new(r"at revision \d+")
         .unwrap()
         .replace_all(&text, "at revision N");

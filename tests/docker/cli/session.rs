@@ -77,7 +77,9 @@ impl Session {
         let (out, error) = (plain(&out), plain(&error));
         // How many steps are seen depends on the machine.
         let is_step = Regex::new("^[a-z]+(-[0-9A-Z]+)?: ").unwrap();
-        let is_step = |line: &&str| is_step.is_match(line) && !line.starts_with("error: ") && !line.starts_with("davit: ");
+        let is_step = |line: &&str| {
+            is_step.is_match(line) && !line.starts_with("error: ") && !line.starts_with("davit: ")
+        };
         self.steps += error.lines().filter(is_step).count();
         write!(self.transcript, "$ davit {}\n{out}", args.join(" ")).unwrap();
         for line in error.lines().filter(|line| !is_step(line)) {

@@ -396,7 +396,10 @@ fn two_hundred_readers_follow_a_log_and_one_that_is_stuck_holds_up_none() {
         }
         most = most.max(resident(&davit).saturating_sub(before));
     }
-    eprintln!("{parts} parts of {} KiB, {readers} readers: {most} KiB more than before", part * LINE / 1024);
+    eprintln!(
+        "{parts} parts of {} KiB, {readers} readers: {most} KiB more than before",
+        part * LINE / 1024
+    );
     assert!(most < 200 << 10, "{most} KiB for {readers} readers");
     drop(stuck);
 }
