@@ -4,8 +4,9 @@ use super::port::Port;
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
 
-/// The steps that need rights of their own on a cluster.
+/// A step that needs a right of its own on a cluster.
 pub const RUN_COMMAND: &str = "run a command in a Pod";
+/// The other one.
 pub const READ_USAGE: &str = "read what Pods use";
 const OF_COMPONENT: [&str; 2] = [RUN_COMMAND, READ_USAGE];
 
