@@ -9,7 +9,9 @@
 )]
 
 mod commands;
+mod exit_codes;
 mod session;
+mod terminal;
 
 use std::process::Command;
 use std::time::Duration;

@@ -247,6 +247,49 @@ fn log_of_a_crash_loop_is_available_before_and_after_its_last_start() {
 }
 
 #[test]
+fn output_of_stopped_and_failed_containers_remains() {
+    let davit = Davit::up("logs-kept");
+    let script = "trap 'echo goodbye; exit 0' TERM; echo serving; sleep 1000 & wait";
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sh", "-c", script]}),
+    );
+    davit.wait_until_done("shop");
+    davit.patch("shop", json!({"spec": {"stopped": true}}));
+    davit.wait_until("shop", 60, "stopped", |app| app["status"]["phase"] == "idle");
+    wait_for("the output of before", Duration::from_secs(30), || {
+        (log(&davit, "applications/shop/log") == "serving\ngoodbye\n").then_some(())
+    });
+    assert!(davit.containers("shop").is_empty());
+    let (_, printed, _) = cli(&davit, &["shop", "--replica", "shop-1.0", "--tail", "1"]);
+    assert_eq!(printed, "goodbye\n");
+
+    // What runs again has its own; what failed can be read beside it.
+    davit.patch("shop", json!({"spec": {"stopped": false}}));
+    active(&davit, "shop", 1);
+    assert_eq!(log(&davit, "applications/shop/log"), "serving\n");
+    davit.patch(
+        "shop",
+        json!({"spec": {"command": ["sh", "-c", "echo broken; exec sleep 1000"],
+            "healthCheck": {"exec": {"command": ["false"]}, "interval": "200ms"}, "rollout": {"progressDeadline": "2s"},
+            "stopGracePeriod": "0s"}}),
+    );
+    davit.wait_until("shop", 60, "failed", |app| app["status"]["phase"] == "error");
+    wait_for(
+        "the output of the Release that failed",
+        Duration::from_secs(30),
+        || {
+            let kept = log(&davit, "applications/shop/log?previous=true&prefix=true");
+            (kept.contains("[shop-2.0] broken\n") && kept.contains("[shop-1.0] goodbye\n")).then_some(())
+        },
+    );
+    assert_eq!(log(&davit, "applications/shop/log"), "serving\n");
+    davit.delete_and_wait("shop");
+    let left = std::fs::read_dir(davit.data_dir().join("logs")).unwrap().count();
+    assert_eq!(left, 0, "it goes with the Application");
+}
+
+#[test]
 fn log_of_a_build_is_followed_live_and_kept_over_a_restart() {
     let mut davit = Davit::up("logs-build");
     let repo = GitRepo::with(&[(
