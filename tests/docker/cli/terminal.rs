@@ -60,7 +60,7 @@ fn wait_on_a_narrow_terminal_shows_queue_step_and_log() {
             repo,
         )
     };
-    let (first, _first_repo) = git("sleep 8");
+    let (first, _first_repo) = git("sleep 15");
     let (second, _second_repo) = git("sleep 2; echo compiling; echo 'undefined: main'; exit 3");
     session.apply("first", &first);
     wait_for("the first build", Duration::from_secs(30), || {
