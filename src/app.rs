@@ -304,7 +304,13 @@ async fn work(
         cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
         docker: has_engine.then_some(docker),
         registries,
-        uploads: Uploads::new(config.data_dir.join("uploads"), Limits::default()),
+        uploads: Uploads::new(
+            config.data_dir.join("uploads"),
+            Limits {
+                stored_bytes: config.max_uploads,
+                ..Limits::default()
+            },
+        ),
         work_dir,
     };
     controller_loop(

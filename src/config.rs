@@ -67,6 +67,8 @@ pub struct Config {
     pub max_previews: usize,
     /// The bound of the Git cache, in bytes.
     pub git_cache: u64,
+    /// The bound of all uploads, in bytes.
+    pub max_uploads: u64,
     /// The registry and the beginning of the path of repositories of built images.
     pub registry: Option<String>,
     /// A Docker configuration with the credentials of `registry`.
@@ -164,6 +166,7 @@ impl Config {
             max_builds,
             max_previews,
             git_cache,
+            max_uploads,
             registry,
             registry_config,
             insecure_registry,
@@ -235,6 +238,7 @@ impl Config {
             max_builds: usize::from(max_builds),
             max_previews: usize::from(max_previews),
             git_cache: git_cache.saturating_mul(1024 * 1024),
+            max_uploads: max_uploads.saturating_mul(1024 * 1024),
             registry,
             registry_config,
             insecure_registries: insecure_registry,

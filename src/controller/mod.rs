@@ -14,6 +14,7 @@ pub mod git_provider;
 pub mod hooks;
 mod job_failure;
 pub mod job_queue;
+pub mod kept_output;
 pub mod logs;
 pub mod observe;
 pub mod orphans;

@@ -13,12 +13,15 @@ mod common;
 #[path = "../contract/forge_contract.rs"]
 mod forge_contract;
 
+mod commands;
 mod connect;
 mod forge;
 mod forge_responses;
 mod forges;
 mod listing;
 mod previews;
+#[path = "../docker/cli/session.rs"]
+mod session;
 mod source_git;
 mod source_image;
 mod sources;
