@@ -1,5 +1,6 @@
 //! Reconciles one GitProvider: signs in, counts repositories, and keeps it while Applications use it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::api::{
     Application, ConditionType, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, condition,
 };
 use crate::error::{Class, Problem, cut, one_line};
-use crate::forge::{self, Account};
+use crate::forge::{self, Account, ForgeError};
 use crate::plan::backoff;
 
 use super::context::Context;
@@ -26,6 +27,8 @@ use super::provider_webhook::{self, Connected};
 use super::resolve::credentials::connection;
 use super::{finalizer, hooks};
 
+/// The longest time for one check of a connection.
+const CHECK_TIME: Duration = Duration::from_mins(2);
 /// The longest name of an account that a status has, in bytes. An App may be installed on many.
 const LONGEST_ACCOUNT: usize = 500;
 /// How often a connection is checked by default.
@@ -102,10 +105,12 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
         // Read anew: a cache that has not been filled yet would let it go while it is used.
         let all: Api<Application> = Api::all(ctx.client.clone());
         let list = all.list(&kube::api::ListParams::default()).await?;
-        return delete(&ctx, &provider, &users(list.items.iter(), &provider)).await;
+        let selected = provider_webhook::selected(&ctx, &provider).await?;
+        return delete(&ctx, &provider, &users(list.items.iter(), &provider, &selected)).await;
     }
+    let selected = provider_webhook::selected(&ctx, &provider).await?;
     let known = ctx.applications.state();
-    let users = users(known.iter().map(AsRef::as_ref), &provider);
+    let users = users(known.iter().map(AsRef::as_ref), &provider, &selected);
     if provider.spec.suspend {
         write(&ctx, &provider, &suspended(&provider, Timestamp::now())).await?;
         return Ok(Action::await_change());
@@ -115,11 +120,12 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
     let old = provider.status.clone().unwrap_or_default();
     let reader = Reader::new(ctx.client.clone(), &namespace);
     let connected = connect(&ctx, &provider, &reader).await;
-    let checked = match &connected {
-        Ok(connected) => connected.forge.check().await.map_err(|error| Problem::of(&error)),
-        Err(problem) => Err(problem.clone()),
+    let (checked, until) = match &connected {
+        Ok(connected) => check(connected).await,
+        Err(problem) => (Err(problem.clone()), None),
     };
     let mut new = status_after_check(&provider, &old, &checked, now);
+    let pause = retry_pause(&mut new, until, now);
     new.used_by = count(&users);
     let connected = connected.ok().filter(|_| checked.is_ok());
     let verdict = provider_webhook::reconcile(
@@ -142,12 +148,44 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
             now.as_millisecond().unsigned_abs(),
         )),
         (Err(problem), _) if problem.class == Class::Terminal => Action::requeue(interval(&provider)),
-        (Err(_), Some(retry)) => Action::requeue(backoff::pause(
-            u32::try_from(retry.attempts).unwrap_or(1),
-            now.as_millisecond().unsigned_abs(),
-        )),
+        (Err(_), Some(_)) => Action::requeue(pause),
         (Err(_), None) => Action::requeue(interval(&provider)),
     })
+}
+
+/// Checks a connection, within a time: a forge may answer slowly for ever. With a rate limit also its end.
+async fn check(connected: &Connected) -> (Result<Account, Problem>, Option<Timestamp>) {
+    let Ok(checked) = tokio::time::timeout(CHECK_TIME, connected.forge.check()).await else {
+        let message = format!(
+            "the check of the connection took longer than {} s: check the forge and the proxies on the way to it; Davit tries again",
+            CHECK_TIME.as_secs()
+        );
+        return (
+            Err(Problem::new(Class::Transient, Reason::ForgeTimeout, message)),
+            None,
+        );
+    };
+    let until = match &checked {
+        Err(ForgeError::RateLimited { until, .. }) => Some(*until),
+        _ => None,
+    };
+    (checked.map_err(|error| Problem::of(&error)), until)
+}
+
+/// Writes when a connection is tried again, and returns how long that is: after a backoff, and not before the end of a rate
+/// limit.
+fn retry_pause(status: &mut GitProviderStatus, until: Option<Timestamp>, now: Timestamp) -> Duration {
+    let Some(retry) = &mut status.retry else {
+        return Duration::ZERO;
+    };
+    let attempts = u32::try_from(retry.attempts).unwrap_or(1);
+    let backoff = backoff::pause(attempts, now.as_millisecond().unsigned_abs());
+    let limit = until.and_then(|until| Duration::try_from(until.duration_since(now)).ok());
+    let pause = backoff.max(limit.unwrap_or_default());
+    if let Ok(at) = now.checked_add(pause) {
+        retry.not_before = at.to_string();
+    }
+    pause
 }
 
 /// Returns the status of a suspended GitProvider: the last observation stays, and Ready is Suspended.
@@ -179,12 +217,21 @@ async fn connect(ctx: &Context, provider: &GitProvider, reader: &Reader) -> Resu
     Ok(Connected { forge, version })
 }
 
-/// The Applications that name this GitProvider, in any namespace.
-fn users<'a>(applications: impl Iterator<Item = &'a Application>, provider: &GitProvider) -> Vec<String> {
+/// The Applications that name this GitProvider, in the namespaces that it allows: one that it refuses does not hold it.
+fn users<'a>(
+    applications: impl Iterator<Item = &'a Application>,
+    provider: &GitProvider,
+    selected: &HashSet<String>,
+) -> Vec<String> {
     let this = ObjectRef::from_obj(provider);
+    let own = provider.namespace().unwrap_or_default();
+    let rule = &provider.spec.allowed_namespaces;
+    let allowed = |namespace: &str| rule.allow(&own, namespace, || selected.contains(namespace));
     let mut all: Vec<String> = applications
         .filter(|app| used_by(app).as_ref() == Some(&this))
-        .map(|app| format!("{}/{}", app.namespace().unwrap_or_default(), app.name_any()))
+        .map(|app| (app.namespace().unwrap_or_default(), app.name_any()))
+        .filter(|(namespace, _)| allowed(namespace))
+        .map(|(namespace, name)| format!("{namespace}/{name}"))
         .collect();
     all.sort();
     all
@@ -334,7 +381,15 @@ async fn delete(ctx: &Context, provider: &GitProvider, users: &[String]) -> Resu
     let old = provider.status.clone().unwrap_or_default();
     if users.is_empty() {
         let reader = Reader::new(ctx.client.clone(), &provider.namespace().unwrap_or_default());
-        let connected = connect(ctx, provider, &reader).await;
+        let connected = match connect(ctx, provider, &reader).await {
+            // If their namespace is deleted, its Secret goes before it. The connection from before can still be used.
+            Err(problem) if problem.class == Class::Terminal => {
+                let last = ctx.forges.last(&provider.uid().unwrap_or_default());
+                let version = String::new();
+                last.map(|forge| Connected { forge, version }).ok_or(problem)
+            }
+            connected => connected,
+        };
         if let Some(left) = provider_webhook::remove(ctx, provider, connected).await {
             write(ctx, provider, &left.status).await?;
             return Ok(Action::requeue(left.again));
@@ -403,6 +458,28 @@ mod tests {
         };
         well(&mut all, &account, 1, now);
         assert!(!limited(&all));
+    }
+
+    #[test]
+    fn rate_limit_is_waited_for_and_the_status_has_its_end() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let mut status = GitProviderStatus {
+            retry: Some(Retry {
+                attempts: 1,
+                not_before: now.to_string(),
+            }),
+            ..GitProviderStatus::default()
+        };
+        let until = now + SignedDuration::from_mins(30);
+        assert_eq!(
+            retry_pause(&mut status, Some(until), now),
+            Duration::from_mins(30)
+        );
+        assert_eq!(status.retry.as_ref().unwrap().not_before, until.to_string());
+        let pause = retry_pause(&mut status, None, now);
+        assert!(pause < Duration::from_secs(2), "{pause:?}");
+        status.retry = None;
+        assert_eq!(retry_pause(&mut status, Some(until), now), Duration::ZERO);
     }
 
     #[test]

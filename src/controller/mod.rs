@@ -27,6 +27,8 @@ pub mod registries;
 pub mod report;
 pub mod resolve;
 pub mod routes;
+pub mod shares;
+pub mod suspects;
 mod token_secret;
 pub mod tools;
 pub mod uploads;

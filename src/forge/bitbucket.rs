@@ -182,8 +182,17 @@ impl Bitbucket {
         call: &Call,
         cursor: &Cursor,
     ) -> Result<Page<T>, ForgeError> {
+        self.sized_page(call, cursor).await.map(|(page, _)| page)
+    }
+
+    async fn sized_page<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &Call,
+        cursor: &Cursor,
+    ) -> Result<(Page<T>, usize), ForgeError> {
         let auth = self.auth().await?;
         let reply: Reply<Listing<T>> = self.api.send(&at(call, cursor), Some(&auth)).await?;
+        self.api.is_page(call, reply.body.values.len())?;
         let next = reply.body.next.as_deref().and_then(query_of);
         // A page that names itself as the next one is the last.
         let next = next.filter(|query| *query != cursor.query).map(|query| Cursor {
@@ -191,11 +200,12 @@ impl Bitbucket {
             seen: cursor.seen + reply.body.values.len() as u64,
             part: 0,
         });
-        Ok(Page {
+        let page = Page {
             items: reply.body.values,
             next,
             total: reply.body.size,
-        })
+        };
+        Ok((page, reply.size))
     }
 
     /// The pages of a list, at most `most_pages` of them, with this many entries each.
@@ -206,9 +216,11 @@ impl Bitbucket {
         most_pages: u32,
     ) -> Result<Collected<T>, ForgeError> {
         let first = Cursor::first(&[("pagelen", entries)]);
-        let mut all = Collected::new(most_pages);
+        let (mut all, mut sum) = (Collected::new(most_pages), 0);
         while all.wants_more() {
-            all.add(self.page(call, all.cursor().unwrap_or(&first)).await?);
+            let (page, size) = self.sized_page(call, all.cursor().unwrap_or(&first)).await?;
+            self.api.add_size(call, &mut sum, size)?;
+            all.add(page);
         }
         Ok(all)
     }
@@ -223,7 +235,7 @@ impl Forge for Bitbucket {
         let first: Reply<Listing<Repo>> = self.api.send(&first, Some(&auth)).await?;
         let repositories = match first.body.size {
             Some(size) => size,
-            None => self.all_repositories().await?.len() as u64,
+            None => self.count_repositories().await?,
         };
         Ok(Account {
             name,
@@ -260,6 +272,16 @@ impl Forge for Bitbucket {
     async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError> {
         self.workspace_and_name(repository)?;
         repository.clone_url(&self.web)
+    }
+
+    async fn present_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError> {
+        let (workspace, name) = self.workspace_and_name(repository)?;
+        let what = format!("the repository {repository}");
+        let call = Call::get("read the repository", ["repositories", workspace, name])
+            .scope("repository")
+            .what(what.as_str());
+        let found: Reply<Repo> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        RepositoryPath::parse(&found.body.full_name).ok_or_else(|| self.api.not_found(what))
     }
 
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {
