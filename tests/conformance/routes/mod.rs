@@ -2,6 +2,7 @@
 
 mod acme;
 mod options;
+mod previews;
 mod rollout;
 mod streams;
 
