@@ -19,6 +19,7 @@ pub mod observe;
 pub mod orphans;
 pub mod preview;
 pub mod problem;
+pub mod provider_status;
 pub mod provider_use;
 pub mod provider_webhook;
 pub mod pull_journal;

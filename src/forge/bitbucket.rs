@@ -1,6 +1,7 @@
 //! Bitbucket Cloud, with an API token, an access token or an OAuth consumer.
 
 mod checks;
+mod pages;
 mod pulls;
 
 use async_trait::async_trait;
@@ -10,12 +11,13 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
+use self::pages::Listing;
 use super::api::{Api, Authorization, Reply};
 use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
-use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, query_of};
+use super::pagination::{Collected, Cursor, PAGE_SIZE, Page};
 use super::token_endpoint::{OAuthServer, TokenEndpoint, lifetime, margin};
 use super::{
     Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
@@ -174,55 +176,6 @@ impl Bitbucket {
         } = user.body;
         let name = username.or(nickname).or(display_name);
         Ok(name.unwrap_or_else(|| self.workspace.clone()))
-    }
-
-    /// One page of a list, whose next page is named in its body.
-    async fn page<T: serde::de::DeserializeOwned>(
-        &self,
-        call: &Call,
-        cursor: &Cursor,
-    ) -> Result<Page<T>, ForgeError> {
-        self.sized_page(call, cursor).await.map(|(page, _)| page)
-    }
-
-    async fn sized_page<T: serde::de::DeserializeOwned>(
-        &self,
-        call: &Call,
-        cursor: &Cursor,
-    ) -> Result<(Page<T>, usize), ForgeError> {
-        let auth = self.auth().await?;
-        let reply: Reply<Listing<T>> = self.api.send(&at(call, cursor), Some(&auth)).await?;
-        self.api.is_page(call, reply.body.values.len())?;
-        let next = reply.body.next.as_deref().and_then(query_of);
-        // A page that names itself as the next one is the last.
-        let next = next.filter(|query| *query != cursor.query).map(|query| Cursor {
-            query,
-            seen: cursor.seen + reply.body.values.len() as u64,
-            part: 0,
-        });
-        let page = Page {
-            items: reply.body.values,
-            next,
-            total: reply.body.size,
-        };
-        Ok((page, reply.size))
-    }
-
-    /// The pages of a list, at most `most_pages` of them, with this many entries each.
-    async fn pages<T: serde::de::DeserializeOwned>(
-        &self,
-        call: &Call,
-        entries: &str,
-        most_pages: u32,
-    ) -> Result<Collected<T>, ForgeError> {
-        let first = Cursor::first(&[("pagelen", entries)]);
-        let (mut all, mut sum) = (Collected::new(most_pages), 0);
-        while all.wants_more() {
-            let (page, size) = self.sized_page(call, all.cursor().unwrap_or(&first)).await?;
-            self.api.add_size(call, &mut sum, size)?;
-            all.add(page);
-        }
-        Ok(all)
     }
 }
 
@@ -434,14 +387,6 @@ struct User {
     username: Option<String>,
     nickname: Option<String>,
     display_name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Listing<T> {
-    #[serde(default = "Vec::new")]
-    values: Vec<T>,
-    next: Option<String>,
-    size: Option<u64>,
 }
 
 #[derive(Deserialize)]
