@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use self::pages::Listing;
 use super::api::{Api, Authorization, Reply};
 use super::call::{Call, at};
 use super::client::credential;
@@ -387,6 +386,14 @@ struct User {
     username: Option<String>,
     nickname: Option<String>,
     display_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Listing<T> {
+    #[serde(default = "Vec::new")]
+    values: Vec<T>,
+    next: Option<String>,
+    size: Option<u64>,
 }
 
 #[derive(Deserialize)]

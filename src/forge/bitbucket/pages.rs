@@ -1,20 +1,10 @@
 //! Lists, whose pages name the next one in their bodies.
 
-use serde::Deserialize;
-
-use super::Bitbucket;
+use super::{Bitbucket, Listing};
 use crate::forge::ForgeError;
 use crate::forge::api::Reply;
 use crate::forge::call::{Call, at};
 use crate::forge::pagination::{Collected, Cursor, Page, query_of};
-
-#[derive(Deserialize)]
-pub(super) struct Listing<T> {
-    #[serde(default = "Vec::new")]
-    pub(super) values: Vec<T>,
-    pub(super) next: Option<String>,
-    pub(super) size: Option<u64>,
-}
 
 impl Bitbucket {
     /// One page of a list, whose next page is named in its body.
