@@ -48,7 +48,7 @@ pub fn forge_failure(error: &(impl Explain + 'static)) -> Failure {
         Reason::ForgeUnreachable
         | Reason::ForgeTimeout
         | Reason::ForgeResponseIncomplete
-        | Reason::ForgeResponseInvalid => "check --url, the network and the proxies on the way",
+        | Reason::ForgeResponseInvalid => "check the address, the network and the proxies on the way",
         _ => return Failure::new(Problem::of(error).message),
     };
     Failure::new(format!("{}: {hint}", chain(error)))
