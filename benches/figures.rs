@@ -22,6 +22,8 @@ mod builds;
 mod daily;
 #[path = "figures/deliveries.rs"]
 mod deliveries;
+#[path = "figures/routes.rs"]
+mod routes;
 
 use std::io::{Read as _, Write as _};
 use std::process::Command;
@@ -50,10 +52,12 @@ fn main() {
         ("idle", idle),
         ("deliveries", deliveries::deliveries),
         ("builds", builds::builds),
+        ("routes", routes::routes),
         ("logs", daily::logs),
         ("upload", daily::upload),
     ] {
-        if wanted.is_empty() || wanted.iter().any(|it| it == name) {
+        // That of the routes needs a Traefik of scripts/build-peer.
+        if (wanted.is_empty() && name != "routes") || wanted.iter().any(|it| it == name) {
             bench();
         }
     }

@@ -26,7 +26,7 @@ use self::build_host::{daemon, place};
 use self::leader::{Election, LeaseName};
 pub use self::monitoring::Monitoring;
 use self::outbound::{forges, proxy_environment};
-pub use self::routing::{Routing, routing};
+pub use self::routing::{Routing, routing, routing_in_cluster};
 use crate::builder::{Builder, BuilderOptions, DockerBuilder, NoBuilder};
 use crate::cli::args::RuntimeKind;
 use crate::config::{Config, update_private, write_private};
@@ -266,22 +266,22 @@ async fn work(
     }
     let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
         RuntimeKind::Docker => {
-            let options = DockerOptions {
-                instance: config.instance.clone(),
-                installation: installation.clone(),
-                ..DockerOptions::default()
-            };
-            let runtime = Arc::new(DockerRuntime::new(docker.clone(), options));
+            let runtime = docker_runtime(config, &docker, &installation);
             let routing = routing(config, Some(Arc::clone(&runtime)))?;
             (runtime, routing)
         }
         RuntimeKind::Swarm => {
             let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
-            (Arc::new(runtime), routing(config, None)?)
+            // The reverse proxy is a container of the manager.
+            let beside = config
+                .proxy
+                .traefik
+                .then(|| docker_runtime(config, &docker, &installation));
+            (Arc::new(runtime), routing(config, beside)?)
         }
         RuntimeKind::Kubernetes => (
             Arc::new(KubernetesRuntime::new(client.clone())),
-            routing(config, None)?,
+            routing_in_cluster(config, &client)?,
         ),
     };
     let work_dir = config.data_dir.join("work");
@@ -303,7 +303,7 @@ async fn work(
         registries: RegistryOptions {
             plain_http: config.insecure_registries.clone(),
         },
-        buildkit: daemon(config, host, has_engine)?,
+        buildkit: daemon(config, host)?,
         ..BuilderOptions::at(place(host), &config.instance)
     };
     for (planner, program) in [
@@ -318,6 +318,8 @@ async fn work(
     let registries = in_cluster.then(|| options.registries.clone());
     let builder: Arc<dyn Builder> = if has_engine {
         Arc::new(DockerBuilder::new(docker.clone(), options))
+    } else if config.buildkit_host.is_some() {
+        Arc::new(DockerBuilder::without_engine(options))
     } else {
         Arc::new(NoBuilder)
     };
@@ -343,6 +345,15 @@ async fn work(
     )
     .await;
     Ok(())
+}
+
+fn docker_runtime(config: &Config, docker: &Docker, installation: &str) -> Arc<DockerRuntime> {
+    let options = DockerOptions {
+        instance: config.instance.clone(),
+        installation: installation.to_owned(),
+        ..DockerOptions::default()
+    };
+    Arc::new(DockerRuntime::new(docker.clone(), options))
 }
 
 /// Logs that the engine does not answer, and later that it does. Every Application reports the same in its conditions.

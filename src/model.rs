@@ -1,5 +1,6 @@
 //! Types that all modules share. Pure.
 
+pub mod labels;
 mod pull_request;
 
 use std::fmt;

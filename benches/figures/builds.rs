@@ -63,9 +63,15 @@ pub fn builds() {
             tag: format!("davit-test/{}:ours", scope.namespace),
             args: std::collections::BTreeMap::new(),
             secrets: std::collections::BTreeMap::new(),
-            labels: std::collections::BTreeMap::new(),
+            labels: scope
+                .label()
+                .split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into_iter()
+                .collect(),
             env_file: None,
             registries: RegistryLogins::default(),
+            push: None,
             no_cache: false,
             cpu: None,
             memory: None,

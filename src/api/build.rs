@@ -24,8 +24,8 @@ use super::values::{Duration, LocalRef, is_false};
         .message("args and secrets do nothing with static, which runs no build steps: leave them out, or add a build type").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.pullSecretRef) || !has(self.static) || has(self.static.image) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks)")
         .message("pullSecretRef does nothing with static without image, which pulls nothing: leave it out").reason(Reason::FieldValueForbidden).field_path(".pullSecretRef"),
-    validation = Rule::new("!has(self.resources)")
-        .message("resources is not supported: BuildKit limits no single build: limit the engine or buildkitd as a whole, and the number of builds with --max-builds").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.resources) || !has(self.resources.requests)")
+        .message("resources.requests does nothing in a build: set resources.limits").reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.envFile) || !self.envFile || !has(self.static) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks)")
         .message("envFile does nothing with static, which runs no build steps: leave it out").reason(Reason::FieldValueForbidden).field_path(".envFile"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
@@ -77,7 +77,7 @@ pub struct Build {
     /// The longest a build may take, fetching included. Default 30m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// Not in this version yet.
+    /// What all steps of a build together may use, in `limits`. Needs a buildkitd on Davit's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub resources: Option<Resources>,
@@ -214,10 +214,21 @@ pub struct Nixpacks {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Railpack {
-    /// The version that the installed `railpack` must have; any where it is left out.
+    /// The version of railpack, which must be installed on Davit's machine. Default `0.9.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9A-Za-z.+-]+$"))]
     pub version: Option<String>,
+}
+
+impl Railpack {
+    /// The version without an explicit one: the one that Davit's conversion of plans is tested with.
+    pub const VERSION: &str = "0.9.0";
+
+    /// The version that builds.
+    pub fn version(&self) -> &str {
+        let version = self.version.as_deref();
+        version.map_or(Self::VERSION, |version| version.trim_start_matches('v'))
+    }
 }
 
 /// Builds with Heroku's Cloud Native Buildpacks.

@@ -247,6 +247,8 @@ reasons! {
     ProxyUnreachable = "The reverse proxy does not answer, or its configuration cannot be written.",
     DnsElsewhere = "The name of a route does not lead to this machine, so there is no certificate for it.",
     CertificateRefused = "The certificate authority refused a certificate for the host of a route.",
+    CertificateExpires = "The certificate for the host of a route expires soon, and was not renewed.",
+    CertificateExpired = "The certificate for the host of a route has expired.",
     CertificatePending = "The reverse proxy has no certificate for the host of a route yet.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }

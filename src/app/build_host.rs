@@ -9,15 +9,10 @@ use crate::runtime::docker::docker_host::Host;
 ///
 /// # Errors
 /// The flags do not fit together.
-pub fn daemon(config: &Config, host: &Host, has_engine: bool) -> anyhow::Result<Daemon> {
+pub fn daemon(config: &Config, host: &Host) -> anyhow::Result<Daemon> {
     let Some(address) = &config.buildkit_host else {
         return Ok(Daemon::Engine(place(host)));
     };
-    if !has_engine {
-        anyhow::bail!(
-            "--buildkit-host needs a Docker Engine, which takes the images from buildkitd and pushes them: set --docker-host"
-        );
-    }
     if needs_tls(address) && config.buildkit_tls.is_none() {
         anyhow::bail!(
             "--buildkit-host {address} is reached over a network, where everybody could build: set --buildkit-ca, \

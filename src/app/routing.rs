@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kube::Client;
 use kube::runtime::reflector::Store;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -14,17 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Application, Protocol};
 use crate::cli::RuntimeKind;
-use crate::cli::proxy_args::{Place, Proxy};
+use crate::cli::proxy_args::{Place, Proxy, RouteObjects};
 use crate::config::Config;
 use crate::controller::routes::values::{Hashes, credential};
-use crate::controller::routes::{ApiAddress, Observed, ProxyHost, ProxyOptions, Routes};
+use crate::controller::routes::{
+    AccessLines, ApiAddress, Cluster, Observed, ProxyHost, ProxyOptions, Routes,
+};
 use crate::error::Problem;
 use crate::model::{AppId, hex};
-use crate::proxy::{HostPolicy, Launch, Settings, launch, refusal};
+use crate::proxy::{Frontend, Gateway, HostPolicy, Launch, Settings, launch, refusal};
 use crate::redact::Secret;
-use crate::runtime::Port;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::docker::proxy::ProxyContainer;
+use crate::runtime::{LogOptions, Port};
 
 /// Where the container sees the directory of the configuration, and its volume.
 const DIRECTORY: &str = "/etc/traefik/dynamic";
@@ -38,6 +41,7 @@ const API: &str = "davit";
 pub struct Routing {
     options: ProxyOptions,
     host: Option<Arc<dyn ProxyHost>>,
+    cluster: Option<Cluster>,
 }
 
 /// Returns the reverse proxy, if the flags ask for one. `docker` runs it.
@@ -47,12 +51,15 @@ pub struct Routing {
 pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::Result<Option<Routing>> {
     let proxy = &config.proxy;
     let entry_points = &proxy.traefik_entrypoints;
+    if proxy.routes.is_some() {
+        anyhow::bail!("--routes needs --runtime kubernetes: remove it, or use --traefik or --traefik-config");
+    }
     if !proxy.traefik && proxy.traefik_config.is_none() {
         return Ok(None);
     }
-    if config.runtime != RuntimeKind::Docker {
+    if config.runtime == RuntimeKind::Swarm && proxy.traefik_config.is_some() {
         anyhow::bail!(
-            "--traefik and --traefik-config need --runtime docker: remove them, or the other --runtime"
+            "--traefik-config needs --runtime docker, because only containers reach the networks of a Swarm: use --traefik"
         );
     }
     let mut settings = Settings {
@@ -108,6 +115,7 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
             entry_points.https.clone(),
             API.to_owned(),
         ],
+        access_log: proxy.access_log,
         arguments: proxy.traefik_arg.clone(),
     });
     let places = [
@@ -129,10 +137,12 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
         docker,
         container,
         credential: credential(API, &password),
+        has_access_log: proxy.access_log,
     };
     Ok(Some(Routing {
         options,
         host: Some(Arc::new(host)),
+        cluster: None,
     }))
 }
 
@@ -150,6 +160,8 @@ fn of_the_user(proxy: &Proxy, settings: Settings, file: PathBuf) -> Routing {
         api,
         entry_points: places.map(|(http, https)| [http.here(), https.here()]),
         problem: None,
+        // It is in the network of this machine, as Davit is.
+        process: None,
         expected: false,
     };
     Routing {
@@ -159,7 +171,61 @@ fn of_the_user(proxy: &Proxy, settings: Settings, file: PathBuf) -> Routing {
             observed: Arc::new(Mutex::new(observed)),
         },
         host: None,
+        cluster: None,
     }
+}
+
+/// Returns the objects that routes become in a cluster, if the flags ask for them.
+///
+/// # Errors
+/// The flags do not fit together.
+pub fn routing_in_cluster(config: &Config, client: &Client) -> anyhow::Result<Option<Routing>> {
+    let proxy = &config.proxy;
+    if proxy.traefik || proxy.traefik_config.is_some() {
+        anyhow::bail!(
+            "--traefik and --traefik-config need --runtime docker: use --routes ingress or --routes gateway with --runtime \
+             kubernetes"
+        );
+    }
+    let frontend = match (proxy.routes, &proxy.gateway, &proxy.ingress_class) {
+        (None, ..) => return Ok(None),
+        (Some(RouteObjects::Ingress), None, class) => Frontend::Ingress { class: class.clone() },
+        (Some(RouteObjects::Gateway), Some((namespace, name)), None) => Frontend::Gateway(Gateway {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            http: proxy.gateway_listeners.http.clone(),
+            https: proxy.gateway_listeners.https.clone(),
+        }),
+        (Some(RouteObjects::Ingress), Some(_), _) => {
+            anyhow::bail!("--gateway is for --routes gateway: remove it")
+        }
+        (Some(RouteObjects::Gateway), None, _) => {
+            anyhow::bail!(
+                "--routes gateway needs --gateway NAMESPACE/NAME: name the Gateway that routes are attached to"
+            )
+        }
+        (Some(RouteObjects::Gateway), Some(_), Some(_)) => {
+            anyhow::bail!("--ingress-class is for --routes ingress: remove it")
+        }
+    };
+    Ok(Some(Routing {
+        options: ProxyOptions {
+            settings: Settings {
+                instance: config.instance.clone(),
+                policy: HostPolicy {
+                    allowed: proxy.allowed_hosts.clone(),
+                },
+                ..Settings::default()
+            },
+            file: PathBuf::new(),
+            observed: Arc::default(),
+        },
+        host: None,
+        cluster: Some(Cluster {
+            client: client.clone(),
+            frontend,
+        }),
+    }))
 }
 
 impl Routing {
@@ -174,6 +240,7 @@ impl Routing {
         let routes = Arc::new(Routes::new(
             self.options,
             self.host,
+            self.cluster,
             wake.clone(),
             applications.clone(),
         ));
@@ -205,18 +272,20 @@ struct Managed {
     docker: Arc<DockerRuntime>,
     container: ProxyContainer,
     credential: Secret,
+    has_access_log: bool,
 }
 
 #[async_trait]
 impl ProxyHost for Managed {
     async fn ensure(&self, namespaces: &BTreeSet<String>) -> Result<Observed, String> {
-        let address = self.docker.ensure_proxy(&self.container, namespaces).await;
-        let address = address.map_err(|error| match error {
+        let running = self.docker.ensure_proxy(&self.container, namespaces).await;
+        let running = running.map_err(|error| match error {
             taken @ crate::runtime::RuntimeError::PortTaken { .. } => format!(
                 "Traefik does not start: {taken}: free the port, or start davit with another --traefik-http and --traefik-https"
             ),
             error => format!("Traefik does not start: {}", Problem::of(&error).message),
         })?;
+        let address = running.address;
         Ok(Observed {
             api: Some(ApiAddress {
                 authority: SocketAddr::new(address, PORTS[2]).to_string(),
@@ -227,8 +296,16 @@ impl ProxyHost for Managed {
                 SocketAddr::new(address, PORTS[1]),
             ]),
             problem: None,
+            process: running.process,
             expected: true,
         })
+    }
+
+    async fn access_log(&self, options: &LogOptions) -> Result<AccessLines, String> {
+        if !self.has_access_log {
+            return Err("Traefik writes no access log: start davit with --access-log".to_owned());
+        }
+        Ok(self.docker.proxy_lines(options))
     }
 
     async fn refusal(&self, host: &str) -> Option<String> {

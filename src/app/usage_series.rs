@@ -1,5 +1,6 @@
 //! What Applications use, as series of `/metrics`: measured when they are read, and only with `--metrics-per-application`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use kube::ResourceExt as _;
 
 use crate::controller::context::Context;
 use crate::model::AppId;
+use crate::proxy::Requests;
 use crate::runtime::{Traffic, Usage};
 use crate::subresources::Subresources;
 
@@ -99,7 +101,55 @@ pub async fn text(group: &Subresources) -> String {
         tracing::warn!("what Applications use could not be measured in {PATIENCE:?}");
         return String::new();
     };
-    written(&measured, omitted)
+    let mut text = String::new();
+    if let Some(routes) = controller.routes.as_ref()
+        && let Ok(Ok(requests)) = tokio::time::timeout(PATIENCE, routes.requests()).await
+    {
+        requested(&measured, &requests, &mut text);
+    }
+    text.push_str(&written(&measured, omitted));
+    text
+}
+
+/// The requests to the routes of the same Applications.
+fn requested(measured: &[(AppId, Vec<Usage>)], requests: &BTreeMap<AppId, Requests>, text: &mut String) {
+    let known = || {
+        measured
+            .iter()
+            .filter_map(|(id, _)| Some((id, requests.get(id)?)))
+    };
+    let name = "davit_application_requests";
+    let _ = writeln!(
+        text,
+        "# HELP {name} Requests to the routes, by class of status.\n# TYPE {name} counter"
+    );
+    for (id, requests) in known() {
+        for (class, count) in (1..).zip(requests.answers) {
+            let (namespace, name_) = (&id.namespace, &id.name);
+            let _ = writeln!(
+                text,
+                "{name}_total{{namespace=\"{namespace}\",application=\"{name_}\",code=\"{class}xx\"}} {count}"
+            );
+        }
+    }
+    let name = "davit_application_request_duration_seconds";
+    let _ = writeln!(
+        text,
+        "# HELP {name} Time until the answer of requests to the routes.\n# TYPE {name} histogram"
+    );
+    for (id, requests) in known() {
+        let labels = format!("namespace=\"{}\",application=\"{}\"", id.namespace, id.name);
+        for (bound, count) in &requests.within {
+            let bound = match *bound {
+                u64::MAX => "+Inf".to_owned(),
+                micros => Duration::from_micros(micros).as_secs_f64().to_string(),
+            };
+            let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+        }
+        let _ = writeln!(text, "{name}_sum{{{labels}}} {}", requests.seconds);
+        let count = requests.within.get(&u64::MAX).copied().unwrap_or_default();
+        let _ = writeln!(text, "{name}_count{{{labels}}} {count}");
+    }
 }
 
 async fn measure(controller: &Arc<Context>) -> (Vec<(AppId, Vec<Usage>)>, usize) {
@@ -167,6 +217,30 @@ fn sum(values: impl Iterator<Item = u64>) -> f64 {
 mod tests {
     use super::*;
     use jiff::Timestamp;
+
+    #[test]
+    fn requests_are_series_of_applications_that_are_measured() {
+        let requests = Requests {
+            answers: [0, 5, 0, 0, 1],
+            seconds: 1.5,
+            within: [(25_000, 4), (u64::MAX, 6)].into(),
+        };
+        let all = ["shop", "omitted"]
+            .map(|name| (AppId::new("ns", name), requests.clone()))
+            .into();
+        let mut text = String::new();
+        requested(&[(AppId::new("ns", "shop"), Vec::new())], &all, &mut text);
+        for line in [
+            "davit_application_requests_total{namespace=\"ns\",application=\"shop\",code=\"5xx\"} 1",
+            "davit_application_request_duration_seconds_bucket{namespace=\"ns\",application=\"shop\",le=\"0.025\"} 4",
+            "davit_application_request_duration_seconds_bucket{namespace=\"ns\",application=\"shop\",le=\"+Inf\"} 6",
+            "davit_application_request_duration_seconds_sum{namespace=\"ns\",application=\"shop\"} 1.5",
+            "davit_application_request_duration_seconds_count{namespace=\"ns\",application=\"shop\"} 6",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("omitted"));
+    }
 
     #[test]
     fn series_are_sums_with_bounded_labels() {

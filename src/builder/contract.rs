@@ -11,7 +11,7 @@ use super::error::BuildError;
 use crate::api::{Build, BuildKind, Dockerfile, Railpack, StaticSite};
 use crate::image::{Deleted, RegistryAccess, RegistryLogins};
 use crate::job_log::JobLog;
-use crate::model::{AppId, RegistryLogin};
+use crate::model::AppId;
 use crate::redact::Secret;
 
 /// Which way, with its settings.
@@ -165,10 +165,13 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// Credentials for base images.
     pub registries: RegistryLogins,
+    /// The access to the registry of the tag, if only a registry needs the image: a buildkitd pushes it then, and an engine
+    /// leaves that to [`Builder::push`].
+    pub push: Option<RegistryAccess>,
     /// Build without the cache.
     pub no_cache: bool,
-    /// Nano-cores; nothing for no limit. BuildKit inside a Docker Engine has no limit for a single build (it ignores
-    /// `memory`, `cpuquota` and `cgroupparent`, tried with 20.10): [`DockerBuilder`] refuses one.
+    /// Nano-cores; nothing for no limit. A BuildKit that cannot limit a build refuses one: that of a Docker Engine ignores
+    /// `memory`, `cpuquota` and `cgroupparent` (tried with 20.10).
     pub cpu: Option<u64>,
     /// Bytes; nothing for no limit. As `cpu`.
     pub memory: Option<u64>,
@@ -179,7 +182,7 @@ pub struct BuildRequest {
 /// An image that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltImage {
-    /// The engine's id or the digest: `sha256:…`.
+    /// The engine's id (`sha256:…`), or of a pushed image its tag and digest (`tag@sha256:…`).
     pub id: String,
     /// Its tag.
     pub tag: String,
@@ -217,13 +220,13 @@ pub trait Builder: Send + Sync {
     /// again.
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError>;
 
-    /// Pushes the image that `tag` names to the registry in its name. The result's `id` is `tag@digest`. With
-    /// [`Export::Registry`] the engine loses the tag.
+    /// Pushes the image that `tag` names to the registry in its name, unless the build has pushed it. The result's `id` is
+    /// `tag@digest`. With [`Export::Registry`] the engine loses the tag.
     async fn push(
         &self,
         image: &BuiltImage,
         export: Export,
-        login: Option<&RegistryLogin>,
+        access: &RegistryAccess,
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError>;
@@ -234,7 +237,7 @@ pub trait Builder: Send + Sync {
         &self,
         tag: &str,
         export: Export,
-        login: Option<&RegistryLogin>,
+        access: &RegistryAccess,
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<Option<BuiltImage>, BuildError>;

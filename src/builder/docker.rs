@@ -1,4 +1,4 @@
-//! Builds with the BuildKit of a Docker Engine, and keeps the images in the engine.
+//! Builds with a BuildKit, and keeps the images in a Docker Engine or pushes them to a registry.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::buildkit::{BuildKit, BuildOptions, Control, Daemon, Place, UsageRecord, shared_key};
+use super::buildkit::{
+    BuildKit, BuildOptions, Control, Daemon, Limits, Outcome, Place, UsageRecord, shared_key,
+};
 use super::contract::{BuildRequest, BuildType, Builder, BuilderDetails, BuiltImage, Export};
 use super::error::BuildError;
 use super::image_ownership::Owner;
@@ -18,7 +20,7 @@ use super::planned::{self, APP, IMAGE};
 use super::planner::Planner;
 use super::{buildpacks, detect, dockerfile, images, labels, nixpacks, railpack, static_site};
 use crate::api;
-use crate::image::{self, Deleted, RegistryAccess, RegistryOptions};
+use crate::image::{self, Deleted, ImageName, RegistryAccess, RegistryOptions};
 use crate::job_log::JobLog;
 use crate::model::{AppId, RegistryLogin};
 use crate::redact::Secret;
@@ -70,10 +72,11 @@ impl BuilderOptions {
     }
 }
 
-/// Builds with the BuildKit of a Docker Engine.
+/// Builds with the BuildKit of a Docker Engine, or with a buildkitd.
 #[derive(Debug)]
 pub struct DockerBuilder {
-    docker: Docker,
+    /// The engine that keeps the images; `None` if a registry has them all.
+    docker: Option<Docker>,
     buildkit: BuildKit,
     options: BuilderOptions,
 }
@@ -81,10 +84,34 @@ pub struct DockerBuilder {
 impl DockerBuilder {
     /// Builds with `docker`, which is connected to the engine at `options.engine`.
     pub fn new(docker: Docker, options: BuilderOptions) -> Self {
+        Self::with(Some(docker), options)
+    }
+
+    /// Builds with a buildkitd, which pushes every image to a registry: no engine is used.
+    pub fn without_engine(options: BuilderOptions) -> Self {
+        Self::with(None, options)
+    }
+
+    fn with(docker: Option<Docker>, options: BuilderOptions) -> Self {
         Self {
             buildkit: BuildKit::new(docker.clone(), options.buildkit.clone()),
             docker,
             options,
+        }
+    }
+
+    fn engine(&self) -> Result<&Docker, BuildError> {
+        self.docker.as_ref().ok_or(BuildError::NoEngine)
+    }
+
+    /// Where builder images are looked up: a buildkitd sees only those of registries.
+    async fn builder_images(&self) -> Result<buildpacks::Images<'_>, BuildError> {
+        match &self.docker {
+            Some(docker) if !self.buildkit.pushes() => Ok(buildpacks::Images::Engine(docker)),
+            _ => Ok(buildpacks::Images::Registries {
+                options: &self.options.registries,
+                architecture: self.buildkit.architecture().await?,
+            }),
         }
     }
 
@@ -122,11 +149,23 @@ impl DockerBuilder {
         match found {
             Ok(kind) => Ok((root, kind)),
             // railpack says itself what it recognises.
-            Err(_) if self.options.railpack.is_installed(cancel).await => {
+            Err(_) if railpack::is_installed(&self.options.railpack, cancel).await => {
                 Ok((root, BuildType::Railpack(api::Railpack::default())))
             }
             Err(looked_for) => Err(BuildError::NotDetected(looked_for)),
         }
+    }
+
+    /// Returns the name of a built image: its digest in the registry, or its id in the engine.
+    async fn id_of(&self, built: Outcome, tag: &str, log: &JobLog) -> Result<String, BuildError> {
+        if let Outcome::Registry { digest } = built {
+            let id = format!("{tag}@{digest}");
+            log.write(&format!("pushed {id}"));
+            return Ok(id);
+        }
+        let found = images::inspect(self.engine()?, tag).await?;
+        let missing = || BuildError::Engine(format!("the build ended without {tag}"));
+        Ok(found.ok_or_else(missing)?.0)
     }
 }
 
@@ -139,7 +178,13 @@ impl Builder for DockerBuilder {
         cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
         let deadline = Instant::now() + request.timeout;
-        refuse_limits(request)?;
+        let limits = Limits {
+            cpu: request.cpu,
+            memory: request.memory,
+        };
+        if limits.any() {
+            self.buildkit.check_limits().await?;
+        }
         let (root, kind) = self.kind(request, cancel).await?;
         let mut details = BuilderDetails::default();
         if request.build_type.is_none() {
@@ -161,7 +206,9 @@ impl Builder for DockerBuilder {
             tag: &request.tag,
             labels,
             registries: &request.registries,
+            push: request.push.as_ref(),
             no_cache: request.no_cache,
+            limits,
             shared_key: shared_key(&self.options.instance, &request.app),
             deadline,
             limit: request.timeout,
@@ -172,7 +219,7 @@ impl Builder for DockerBuilder {
         let mut result = (IMAGE.to_owned(), APP);
         let mut solve = match kind.clone() {
             BuildType::Dockerfile(settings) => {
-                let planned = blocking(move || dockerfile::plan(&root, &settings, &planned)).await?;
+                let planned = blocking(move || dockerfile::plan(&root, &settings, &planned, &key)).await?;
                 result = (planned.1, "");
                 planned.0
             }
@@ -189,14 +236,19 @@ impl Builder for DockerBuilder {
                 blocking(move || nixpacks::solve(&root, &plan, &planned, &key, is_site)).await?
             }
             BuildType::Buildpacks(settings) => {
-                let (docker, key) = (&self.docker, &self.options.key);
-                let mut plan = buildpacks::plan(docker, &root, &settings, request, key, log, cancel).await?;
+                let (images, key) = (self.builder_images().await?, &self.options.key);
+                let mut plan = buildpacks::plan(&images, &root, &settings, request, key, log, cancel).await?;
                 if let Some(published) = &published {
                     plan.context = static_site::beside(plan.context, &published.site);
                 }
                 let done = self.buildkit.run(plan.work(), &options, log, cancel).await;
-                let archive = done.map_err(|error| buildpacks::explain(error, settings.field))?;
-                let (image, labels) = plan.image(&archive.unwrap_or_default())?;
+                let done = done.map_err(|error| buildpacks::explain(error, settings.field))?;
+                let Outcome::Files(archive) = done else {
+                    return Err(BuildError::Engine(
+                        "BuildKit sent no files of the phases".to_owned(),
+                    ));
+                };
+                let (image, labels) = plan.image(&archive)?;
                 if !is_site {
                     options.labels = labels.into_iter().chain(options.labels).collect();
                 }
@@ -214,12 +266,9 @@ impl Builder for DockerBuilder {
             static_site::publish(&mut solve, &result.0, result.1, published)?;
         }
         let built = self.buildkit.run(solve, &options, log, cancel).await;
-        built.map_err(|error| static_site::explain(error, published.as_ref()))?;
-        let found = images::inspect(&self.docker, &request.tag).await?;
-        let (id, _) =
-            found.ok_or_else(|| BuildError::Engine(format!("the build ended without {}", request.tag)))?;
+        let built = built.map_err(|error| static_site::explain(error, published.as_ref()))?;
         Ok(BuiltImage {
-            id,
+            id: self.id_of(built, &request.tag, log).await?,
             tag: request.tag.clone(),
             builder: kind.name().to_owned(),
             details,
@@ -227,20 +276,29 @@ impl Builder for DockerBuilder {
     }
 
     async fn find(&self, tag: &str) -> Result<Option<BuiltImage>, BuildError> {
-        images::find(&self.docker, self.options.owner(), tag).await
+        match &self.docker {
+            Some(docker) => images::find(docker, self.options.owner(), tag).await,
+            None => Ok(None),
+        }
     }
 
     async fn push(
         &self,
         built: &BuiltImage,
         export: Export,
-        login: Option<&RegistryLogin>,
+        access: &RegistryAccess,
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
-        let digest = image::push(&self.docker, &built.tag, login, log, cancel).await?;
+        let is_pushed = built.id.strip_prefix(&*built.tag);
+        if is_pushed.is_some_and(|rest| rest.starts_with('@')) {
+            return Ok(built.clone());
+        }
+        let docker = self.engine()?;
+        let login = login(&built.tag, access);
+        let digest = image::push(docker, &built.tag, login, log, cancel).await?;
         if export == Export::Registry {
-            images::remove(&self.docker, self.options.owner(), &built.tag).await?;
+            images::remove(docker, self.options.owner(), &built.tag).await?;
         }
         Ok(BuiltImage {
             id: format!("{}@{digest}", built.tag),
@@ -252,20 +310,27 @@ impl Builder for DockerBuilder {
         &self,
         tag: &str,
         export: Export,
-        login: Option<&RegistryLogin>,
+        access: &RegistryAccess,
         log: &JobLog,
         cancel: &CancellationToken,
     ) -> Result<Option<BuiltImage>, BuildError> {
-        let Some(digest) = image::pushed_digest(&self.docker, tag, login).await? else {
+        let login = login(tag, access);
+        let digest = if export == Export::Registry && self.buildkit.pushes() {
+            image::digest_at_registry(tag, access, &self.options.registries).await?
+        } else {
+            image::pushed_digest(self.engine()?, tag, login).await?
+        };
+        let Some(digest) = digest else {
             return Ok(None);
         };
         let id = format!("{tag}@{digest}");
         log.write(&format!("{id} exists and is not built again"));
         let mut builder = String::new();
         if export == Export::EngineAndRegistry {
-            image::pull(&self.docker, &id, login, log, cancel).await?;
-            images::tag(&self.docker, &id, tag).await?;
-            let found = images::inspect(&self.docker, tag).await?;
+            let docker = self.engine()?;
+            image::pull(docker, &id, login, log, cancel).await?;
+            images::tag(docker, &id, tag).await?;
+            let found = images::inspect(docker, tag).await?;
             let label = found.and_then(|(_, labels)| labels.get(labels::BUILDER).cloned());
             builder = label.unwrap_or_default();
         }
@@ -282,7 +347,10 @@ impl Builder for DockerBuilder {
     }
 
     async fn images(&self, app: &AppId) -> Result<Vec<BuiltImage>, BuildError> {
-        images::of(&self.docker, self.options.owner(), app).await
+        match &self.docker {
+            Some(docker) => images::of(docker, self.options.owner(), app).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     async fn trim_cache(&self, keep: Option<u64>) -> Result<u64, BuildError> {
@@ -307,12 +375,24 @@ impl Builder for DockerBuilder {
     }
 
     async fn adopt(&self, image: &str, tag: &str, pulled: bool) -> Result<bool, BuildError> {
-        images::adopt(&self.docker, image, tag, pulled).await
+        match &self.docker {
+            Some(docker) => images::adopt(docker, image, tag, pulled).await,
+            None => Ok(false),
+        }
     }
 
     async fn remove(&self, tag: &str) -> Result<(), BuildError> {
-        images::remove(&self.docker, self.options.owner(), tag).await
+        match &self.docker {
+            Some(docker) => images::remove(docker, self.options.owner(), tag).await,
+            None => Ok(()),
+        }
     }
+}
+
+/// The credential for a tag.
+fn login<'a>(tag: &str, access: &'a RegistryAccess) -> Option<&'a RegistryLogin> {
+    let name = ImageName::parse(tag).ok()?;
+    access.login(&name)
 }
 
 /// The bytes of a cache, without those that images have too.
@@ -329,17 +409,6 @@ fn used(found: BuilderDetails, chosen: BuilderDetails) -> BuilderDetails {
         detected: Some(all.join("; ")),
         ..found
     }
-}
-
-fn refuse_limits(request: &BuildRequest) -> Result<(), BuildError> {
-    if request.cpu.is_none() && request.memory.is_none() {
-        return Ok(());
-    }
-    let why = "the BuildKit of a Docker Engine has no limits for a single build".to_owned();
-    Err(BuildError::NotSupported {
-        field: "spec.build.resources",
-        why,
-    })
 }
 
 /// Runs what reads files where it may wait.

@@ -4,9 +4,12 @@ use super::buildkit::{Generated, Output, Patterns, SolveRequest, Tree, Trees};
 use super::contract::BuildRequest;
 use super::env_file;
 use super::error::BuildError;
+use super::instructions::instructions;
 use super::paths::Root;
+use super::secret_steps::with_values;
 use crate::api::{Dockerfile, Reason};
 use crate::image::ImageName;
+use crate::redact::Secret;
 
 const PATH: &str = "spec.build.dockerfile.path";
 const CONTEXT: &str = "spec.build.dockerfile.context";
@@ -19,15 +22,18 @@ pub fn plan(
     root: &Root,
     dockerfile: &Dockerfile,
     request: &BuildRequest,
+    key: &Secret,
 ) -> Result<(SolveRequest, String), BuildError> {
     let context = root.directory(CONTEXT, &dockerfile.context, Reason::PathNotFound)?;
     let text = root.read(PATH, &dockerfile.path, Reason::DockerfileNotFound)?;
-    let (images, stage) = {
-        let text = String::from_utf8_lossy(&text);
-        (
-            base_images(&text),
-            last_stage(&text, dockerfile.target.as_deref()),
-        )
+    // BuildKit refuses one that is not text.
+    let (text, images, stage) = match std::str::from_utf8(&text) {
+        Ok(valid) => (
+            with_values(valid, &request.secrets, key).into_bytes(),
+            base_images(valid),
+            last_stage(valid, dockerfile.target.as_deref()),
+        ),
+        Err(_) => (text, Vec::new(), String::new()),
     };
     // BuildKit gets the Dockerfile apart from the context, so that `.dockerignore` may leave it out there.
     let name = dockerfile
@@ -107,26 +113,11 @@ pub fn base_images(text: &str) -> Vec<ImageName> {
 
 /// The name of the stage that a build of this Dockerfile ends with: its number, if no target is chosen.
 pub fn last_stage(text: &str, target: Option<&str>) -> String {
-    let mut lines = text.lines();
-    let (mut stages, mut continues) = (0_usize, false);
-    while let Some(line) = lines.next() {
-        let line = line.trim();
-        let begins = !continues && !line.starts_with('#');
-        continues = line.ends_with(['\\', '`']) || (continues && line.starts_with('#'));
-        let mut words = line.split_whitespace();
-        if begins && words.next().is_some_and(|word| word.eq_ignore_ascii_case("from")) {
-            stages += 1;
-        }
-        let here = words
-            .filter_map(|word| word.split_once("<<"))
-            .filter(|_| !line.starts_with('#'));
-        for (_, end) in here {
-            let end = end.trim_start_matches('-').trim_matches(['"', '\'']);
-            if end.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_') {
-                lines.by_ref().find(|line| line.trim_start_matches('\t') == end);
-            }
-        }
-    }
+    let stages = instructions(text)
+        .iter()
+        .filter_map(|lines| lines.first()?.split_whitespace().next())
+        .filter(|word| word.eq_ignore_ascii_case("from"))
+        .count();
     target.map_or_else(|| stages.saturating_sub(1).to_string(), str::to_owned)
 }
 

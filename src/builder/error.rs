@@ -71,6 +71,18 @@ pub enum BuildError {
         /// The program.
         program: &'static str,
     },
+    /// The program of a build type has another version.
+    #[error("{program} {wanted} is not installed on Davit's machine, only {installed}")]
+    VersionMissing {
+        /// The field of the version.
+        field: &'static str,
+        /// The program.
+        program: &'static str,
+        /// The version that the build needs.
+        wanted: String,
+        /// The version of the program.
+        installed: String,
+    },
     /// A variable that is in the wrong list.
     #[error("{field} has {name}: {why}")]
     Misplaced {
@@ -103,7 +115,9 @@ pub enum BuildError {
         why: String,
     },
     /// This installation builds no images.
-    #[error("this Davit has no container engine to build with")]
+    #[error(
+        "this Davit has nothing to build this image with: no container engine, and no buildkitd that pushes it to a registry"
+    )]
     NoEngine,
     /// A base image is not there.
     #[error("a base image was not found: {0}")]
@@ -136,7 +150,12 @@ pub enum BuildError {
     OutOfMemory {
         /// The step.
         step: String,
+        /// Whether the build had a limit of its own.
+        limited: bool,
     },
+    /// The BuildKit cannot limit a build.
+    #[error("spec.build.resources is not supported: {0}")]
+    LimitsNotSupported(String),
     /// buildkitd does not answer.
     #[error("buildkitd cannot be reached: {0}")]
     BuildkitUnavailable(String),
@@ -188,9 +207,11 @@ impl Explain for BuildError {
             | Self::BuildkitUnsuitable(_)
             | Self::NoBuildpack { .. }
             | Self::ProgramMissing { .. }
+            | Self::VersionMissing { .. }
             | Self::Misplaced { .. }
             | Self::NotPublished { .. }
             | Self::NotSupported { .. }
+            | Self::LimitsNotSupported(_)
             | Self::NoEngine
             | Self::BaseImage(_)
             | Self::BaseImageDenied(_)
@@ -218,7 +239,11 @@ impl Explain for BuildError {
             | Self::Failed(_)
             | Self::Exit { .. }
             | Self::Temporary(_) => Reason::BuildFailed,
-            Self::NotSupported { .. } | Self::NoEngine | Self::ProgramMissing { .. } => Reason::NotSupported,
+            Self::NotSupported { .. }
+            | Self::LimitsNotSupported(_)
+            | Self::NoEngine
+            | Self::ProgramMissing { .. }
+            | Self::VersionMissing { .. } => Reason::NotSupported,
             Self::Misplaced { .. } => Reason::InvalidSpec,
             Self::NotPublished { .. } => Reason::PublishDirectoryNotFound,
             Self::BaseImage(_) => Reason::ImagePullFailed,
@@ -258,9 +283,12 @@ impl Explain for BuildError {
                 Some("read status.failure.logTail of the Release".to_owned())
             }
             Self::NotSupported { .. } => Some("remove the field".to_owned()),
-            Self::NoEngine => Some("start it with --docker-host, or use spec.source.docker".to_owned()),
+            Self::NoEngine => Some("start it with --docker-host or --buildkit-host, or use spec.source.docker".to_owned()),
             Self::ProgramMissing { field, program } => Some(format!(
                 "install {program}, name it with --{program}, or remove {field}"
+            )),
+            Self::VersionMissing { field, program, wanted, installed } => Some(format!(
+                "install it, also as {program}-{wanted} beside the other one, or set {field} to {installed}"
             )),
             Self::Misplaced { name, instead, .. } => {
                 Some(format!("move {name} to {instead}, or leave it out"))
@@ -274,7 +302,13 @@ impl Explain for BuildError {
             }
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
-            Self::OutOfMemory { .. } => Some(
+            Self::LimitsNotSupported(_) => Some(
+                "remove the field, or build on a buildkitd on Davit's machine: --buildkit-host unix:///run/buildkit/buildkitd.sock, with both as root".to_owned(),
+            ),
+            Self::OutOfMemory { limited: true, .. } => {
+                Some("raise spec.build.resources.limits.memory, or make the step use less".to_owned())
+            }
+            Self::OutOfMemory { limited: false, .. } => Some(
                 "give the machine that builds more memory, run fewer builds at once with --max-builds, or make the step use less".to_owned(),
             ),
             Self::BuildkitUnavailable(_) => Some(

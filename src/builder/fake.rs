@@ -16,7 +16,7 @@ use super::error::BuildError;
 use crate::api::Reason;
 use crate::image::{Deleted, RegistryAccess, RegistryLogins};
 use crate::job_log::JobLog;
-use crate::model::{AppId, RegistryLogin};
+use crate::model::AppId;
 
 #[derive(Default)]
 struct State {
@@ -226,7 +226,7 @@ impl Builder for FakeBuilder {
         &self,
         built: &BuiltImage,
         export: Export,
-        _login: Option<&RegistryLogin>,
+        _access: &RegistryAccess,
         log: &JobLog,
         _cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
@@ -250,7 +250,7 @@ impl Builder for FakeBuilder {
         &self,
         tag: &str,
         _export: Export,
-        _login: Option<&RegistryLogin>,
+        _access: &RegistryAccess,
         _log: &JobLog,
         _cancel: &CancellationToken,
     ) -> Result<Option<BuiltImage>, BuildError> {

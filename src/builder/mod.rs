@@ -15,6 +15,7 @@ mod error;
 pub mod fake;
 mod image_ownership;
 mod images;
+mod instructions;
 mod keyed;
 mod labels;
 mod nixpacks;
@@ -23,6 +24,7 @@ mod paths;
 mod planned;
 mod planner;
 mod railpack;
+mod secret_steps;
 mod static_site;
 mod words;
 

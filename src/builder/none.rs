@@ -1,4 +1,4 @@
-//! The builder of an installation without an engine: it runs only images that exist.
+//! The builder of an installation without an engine and without a buildkitd: it runs only images that exist.
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -7,7 +7,7 @@ use super::contract::{BuildRequest, Builder, BuiltImage, Export};
 use super::error::BuildError;
 use crate::image::{Deleted, RegistryAccess};
 use crate::job_log::JobLog;
-use crate::model::{AppId, RegistryLogin};
+use crate::model::AppId;
 
 /// Refuses to build.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl Builder for NoBuilder {
         &self,
         _: &BuiltImage,
         _: Export,
-        _: Option<&RegistryLogin>,
+        _: &RegistryAccess,
         _: &JobLog,
         _: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
@@ -43,7 +43,7 @@ impl Builder for NoBuilder {
         &self,
         _: &str,
         _: Export,
-        _: Option<&RegistryLogin>,
+        _: &RegistryAccess,
         _: &JobLog,
         _: &CancellationToken,
     ) -> Result<Option<BuiltImage>, BuildError> {

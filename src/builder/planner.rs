@@ -46,9 +46,36 @@ impl Planner {
         }
     }
 
-    /// Reports whether the program can be started.
-    pub async fn is_installed(&self, cancel: &CancellationToken) -> bool {
-        self.version(cancel).await.is_ok()
+    /// The program of this version: the one with the version in its name, such as `railpack-0.9.0`, or the one without if it is of
+    /// that version.
+    ///
+    /// # Errors
+    /// The program is not installed, or only another version of it: `field` chooses the version.
+    pub async fn of_version(
+        &self,
+        wanted: &str,
+        field: &'static str,
+        cancel: &CancellationToken,
+    ) -> Result<Self, BuildError> {
+        let mut program = self.program.clone();
+        program.push(format!("-{wanted}"));
+        let named = Self {
+            program,
+            ..self.clone()
+        };
+        if named.version(cancel).await.is_ok_and(|version| version == wanted) {
+            return Ok(named);
+        }
+        let installed = self.version(cancel).await?;
+        if installed == wanted {
+            return Ok(self.clone());
+        }
+        Err(BuildError::VersionMissing {
+            field,
+            program: self.name,
+            wanted: wanted.to_owned(),
+            installed,
+        })
     }
 
     /// The version of the program, which it prints last.

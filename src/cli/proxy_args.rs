@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::proxy::Patterns;
 
@@ -29,6 +29,9 @@ pub struct Proxy {
         allow_hyphen_values = true
     )]
     pub traefik_arg: Vec<String>,
+    /// Let that Traefik write an access log, for davit logs --access.
+    #[arg(long, env = "DAVIT_ACCESS_LOG", requires = "traefik")]
+    pub access_log: bool,
     /// The e-mail address of the account at the certificate authority. With it that Traefik has the certificate resolver
     /// letsencrypt.
     #[arg(long, env = "DAVIT_ACME_EMAIL", value_name = "ADDRESS", requires = "traefik")]
@@ -67,6 +70,24 @@ pub struct Proxy {
     /// The same for HTTPS, by default port 443.
     #[arg(long, env = "DAVIT_TRAEFIK_HTTPS", value_name = "[ADDRESS:]PORT", value_parser = place)]
     pub traefik_https: Option<Place>,
+    /// With --runtime kubernetes: what the routes of Applications become there.
+    #[arg(long, env = "DAVIT_ROUTES", value_name = "KIND")]
+    pub routes: Option<RouteObjects>,
+    /// The IngressClass of --routes ingress, by default that of the cluster.
+    #[arg(long, env = "DAVIT_INGRESS_CLASS", value_name = "NAME", requires = "routes")]
+    pub ingress_class: Option<String>,
+    /// The Gateway of --routes gateway.
+    #[arg(long, env = "DAVIT_GATEWAY", value_name = "NAMESPACE/NAME", requires = "routes", value_parser = gateway)]
+    pub gateway: Option<(String, String)>,
+    /// The names of its listeners for HTTP and for HTTPS.
+    #[arg(
+        long,
+        env = "DAVIT_GATEWAY_LISTENERS",
+        value_name = "HTTP,HTTPS",
+        default_value = "http,https",
+        value_parser = entry_points
+    )]
+    pub gateway_listeners: EntryPoints,
     /// The hosts that routes may have, separated by commas: shop.example.com, *.example.com for one level, **.example.com for
     /// all. The annotation davit.dev/allowed-hosts of a Namespace takes the place of this for its Applications. Default: all.
     #[arg(long, env = "DAVIT_ALLOWED_HOSTS", value_name = "HOSTS", value_parser = Patterns::parse)]
@@ -79,6 +100,7 @@ impl Default for Proxy {
             traefik: false,
             traefik_image: IMAGE.to_owned(),
             traefik_arg: Vec::new(),
+            access_log: false,
             acme_email: None,
             acme_server: None,
             traefik_config: None,
@@ -86,9 +108,25 @@ impl Default for Proxy {
             traefik_entrypoints: EntryPoints::default(),
             traefik_http: None,
             traefik_https: None,
+            routes: None,
+            ingress_class: None,
+            gateway: None,
+            gateway_listeners: EntryPoints {
+                http: "http".to_owned(),
+                https: "https".to_owned(),
+            },
             allowed_hosts: None,
         }
     }
+}
+
+/// What routes become in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RouteObjects {
+    /// Ingresses.
+    Ingress,
+    /// HTTPRoutes of a Gateway.
+    Gateway,
 }
 
 /// The names of the entry points for HTTP and for HTTPS.
@@ -137,6 +175,15 @@ fn api(text: &str) -> Result<Api, String> {
         authority: format!("{host}:{port}"),
         login,
     })
+}
+
+fn gateway(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("write it as NAMESPACE/NAME".to_owned()),
+    }
 }
 
 fn entry_points(text: &str) -> Result<EntryPoints, String> {
@@ -228,6 +275,15 @@ mod tests {
         ] {
             assert_eq!(place(text).unwrap().here().to_string(), here);
         }
+        assert_eq!(
+            gateway("infra/public").unwrap(),
+            ("infra".to_owned(), "public".to_owned())
+        );
+        assert!(
+            ["", "public", "/public", "infra/", "a/b/c"]
+                .into_iter()
+                .all(|text| gateway(text).is_err())
+        );
         assert!(place("0").is_err() && place("web").is_err());
         assert_eq!(entry_points("web,websecure").unwrap(), EntryPoints::default());
         for wrong in ["", "web", "web,", "web,web", "we b,x"] {

@@ -25,7 +25,6 @@ use super::problem::Error;
 use super::provider_use::used_by;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
-use super::routes::values;
 use super::uploads;
 use super::{finalizer, observe, preview};
 
@@ -186,7 +185,7 @@ async fn routes(
     }
     if let Ok(running) = running {
         let values = proxy.values(&app.spec.routes, reader, &ctx.install.key).await;
-        let allowed = values::allowed_hosts(&ctx.client, &id.namespace).await;
+        let allowed = proxy.allowed_hosts(&ctx.client, &id.namespace).await;
         match values.and_then(|values| Ok((values, allowed?))) {
             Ok((values, allowed)) => {
                 proxy.update(routes::app_routes(

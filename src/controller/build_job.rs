@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Reason;
 use crate::builder::{BuildError, BuildRequest, Export};
 use crate::error::{Class, Problem};
-use crate::image;
+use crate::image::{self, RegistryAccess};
 use crate::job_log::JobLog;
 use crate::model::{CommitId, Digest, RefSpec, RegistryLogin};
 use crate::plan::Step;
@@ -154,8 +154,8 @@ pub struct BuildWork {
     pub export: Export,
     /// Build although the image exists.
     pub again: bool,
-    /// The credential of the image's registry.
-    pub push_login: Option<RegistryLogin>,
+    /// The access to the image's registry.
+    pub access: RegistryAccess,
 }
 
 /// Pulls an image.
@@ -185,8 +185,10 @@ impl BuildWork {
     ) -> Result<JobOutput, JobFailure> {
         let fetched_at = Timestamp::now();
         if self.export.is_pushed() && !self.again {
-            let (tag, login) = (&self.request.tag, self.push_login.as_ref());
-            let found = tools.builder.find_pushed(tag, self.export, login, &log, &cancel);
+            let tag = &self.request.tag;
+            let found = tools
+                .builder
+                .find_pushed(tag, self.export, &self.access, &log, &cancel);
             match found.await {
                 Ok(None) => {}
                 Ok(Some(image)) => {
@@ -226,8 +228,9 @@ impl BuildWork {
             let began = Timestamp::now();
             stage.pushing(began);
             pushed_at = Some(began);
-            let login = self.push_login.as_ref();
-            let pushed = tools.builder.push(&image, self.export, login, &log, &cancel);
+            let pushed = tools
+                .builder
+                .push(&image, self.export, &self.access, &log, &cancel);
             image = match tokio::time::timeout(self.request.timeout, pushed).await {
                 Ok(Ok(pushed)) => pushed,
                 Ok(Err(error)) => {

@@ -184,7 +184,7 @@ impl Report {
             self.event(
                 about,
                 release,
-                now.status != "True" && !calm,
+                (now.status != "True" && !calm) || reason == Reason::CertificateExpires,
                 reason,
                 &now.message,
             )

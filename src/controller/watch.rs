@@ -148,16 +148,17 @@ pub async fn run(
             }
         })
         .watches_stream(data::<ConfigMap>(client.clone()), {
-            let applications = stores.applications.clone();
-            move |object| dependents(&applications, &object, false)
+            let all = stores.applications.clone();
+            move |object| dependents(&all, &object, false)
         })
         .watches_stream(providers_seen(client.clone()), {
-            let applications = stores.applications.clone();
-            move |provider: GitProvider| users_of(&applications, &provider)
+            let all = stores.applications.clone();
+            move |provider: GitProvider| users_of(&all, &provider)
         })
         .watches_stream(labels_of_namespaces(client.clone()), {
-            let (applications, providers) = (stores.applications.clone(), stores.providers.clone());
-            move |namespace| selected(&applications, &providers, &namespace)
+            let (applications, providers, ctx) =
+                (stores.applications.clone(), stores.providers.clone(), ctx.clone());
+            move |namespace| selected(&ctx, &applications, &providers, &namespace)
         })
         .reconcile_on(wakes(ctx.clone(), woken))
         .graceful_shutdown_on(stopped(stop.clone()))
@@ -168,12 +169,8 @@ pub async fn run(
         )
         .for_each(|result| async move { log(result) });
 
-    let providers = objects(
-        Api::<GitProvider>::all(client.clone()),
-        provider_writer,
-        providers_listed,
-        |_| {},
-    );
+    let all = Api::<GitProvider>::all(client.clone());
+    let providers = objects(all, provider_writer, providers_listed, |_| {});
     // A reconcile waits for its forge, so there is no bound on all together.
     let places = Shares::of(OF_ONE_NAMESPACE);
     let loop_of_providers = Controller::for_stream(providers, stores.providers.clone())
@@ -420,10 +417,14 @@ fn labels_of_namespaces(
 /// Returns the Applications of a namespace that its labels and annotations concern: those with routes, and those whose
 /// GitProvider belongs to another namespace and has a selector.
 fn selected(
+    ctx: &Context,
     applications: &Store<Application>,
     providers: &Store<GitProvider>,
     namespace: &PartialObjectMeta<Namespace>,
 ) -> Vec<ObjectRef<Application>> {
+    if let Some(routes) = &ctx.routes {
+        routes.namespace_changed(&namespace.name_any());
+    }
     let selects = |provider: &ObjectRef<GitProvider>| {
         let provider = providers.get(provider);
         provider.is_some_and(|provider| provider.spec.allowed_namespaces.from == AllowedFrom::Selector)

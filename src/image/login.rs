@@ -101,6 +101,24 @@ pub struct HostLogins {
 }
 
 impl HostLogins {
+    /// The same with the credential that `image` is pushed with.
+    ///
+    /// # Errors
+    /// A base image needs another credential of the same host: the sentence that says so.
+    pub fn pushing(mut self, image: &ImageName, login: &RegistryLogin) -> Result<Self, String> {
+        let host = registry_name(image.registry());
+        match self.chosen.get(&host) {
+            Some(other) if other != login => Err(format!(
+                "a base image and the image that is pushed need different credentials of {host}, and BuildKit takes one for each \
+                 registry: use an account that may do both"
+            )),
+            _ => {
+                self.chosen.insert(host, login.clone());
+                Ok(self)
+            }
+        }
+    }
+
     /// The credential for a host, if there is one.
     pub fn get(&self, host: &str) -> Option<&RegistryLogin> {
         let host = host.trim_start_matches("https://").trim_start_matches("http://");
@@ -270,6 +288,15 @@ mod tests {
         assert_eq!(user(chosen.get("docker.io")), None);
         // Several that differ, of which a variable hides the one that is meant.
         assert_eq!(user(all.for_build(&[]).unwrap().get("r.example")), None);
+        let login = RegistryLogin::basic("pusher", "p");
+        let pushed = ImageName::parse("r.example/out:1").unwrap();
+        let both = chosen.clone().pushing(&pushed, &login);
+        assert!(both.unwrap_err().contains("different credentials of r.example"));
+        let free = all
+            .for_build(&images(&["nginx"]))
+            .unwrap()
+            .pushing(&pushed, &login);
+        assert_eq!(user(free.unwrap().get("r.example")), Some("pusher"));
         let why = all.for_build(&images(&["r.example/one/x", "r.example/two/x"]));
         assert!(
             why.unwrap_err()

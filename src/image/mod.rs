@@ -5,6 +5,7 @@ mod login;
 mod name;
 mod push;
 mod registry;
+mod repository;
 
 pub use engine::{
     Docker, Found, ImageError, ResolvedImage, credentials, is_there, login_for, pull, registry_of,
@@ -12,8 +13,11 @@ pub use engine::{
 };
 pub use login::{HostLogins, RegistryLogins, place as login_place, registry_name};
 pub use name::{ImageName, NotAName};
-pub use push::{PushError, RegistryAccess, push, pushed_digest};
-pub use registry::{Deleted, RegistryOptions, delete, resolve_at_registry};
+pub use push::{PushError, RegistryAccess, classify as push_error, push, pushed_digest};
+pub use registry::{
+    Deleted, ImageConfig, config_at_registry, delete, digest_at_registry, resolve_at_registry,
+};
+pub use repository::RegistryOptions;
 
 /// What the engine says, in lower case, when a registry cannot be reached for a while.
 const UNREACHABLE: &[&str] = &[

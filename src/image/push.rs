@@ -130,7 +130,7 @@ impl Explain for PushError {
                 let host = ImageName::parse(image).map(|name| name.registry().to_owned());
                 let host = host.unwrap_or_default();
                 Some(format!(
-                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the engine's machine, or name the registry in insecure-registries of the engine if it must be plain HTTP; Davit tries again"
+                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the engine's machine, or name the registry in insecure-registries of the engine and in --insecure-registry if it must be plain HTTP; a buildkitd that pushes needs `ca` or `http` for {host} in its buildkitd.toml; Davit tries again"
                 ))
             }
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
@@ -226,7 +226,7 @@ fn explain(image: &str, error: Error, login: Option<&RegistryLogin>) -> PushErro
 }
 
 /// The error of a sentence, and of the status that came with it, if one did.
-pub(super) fn classify(image: &str, status: u16, said: &str) -> PushError {
+pub fn classify(image: &str, status: u16, said: &str) -> PushError {
     let (image, said) = (image.to_owned(), cut(said.trim(), LONGEST));
     let lower = said.to_ascii_lowercase();
     let says = |sentences: &[&str]| sentences.iter().any(|sentence| lower.contains(sentence));
@@ -240,6 +240,8 @@ pub(super) fn classify(image: &str, status: u16, said: &str) -> PushError {
     ]) && status != 401
     {
         PushError::Tls { image, said }
+    } else if says(&["may require authorization"]) {
+        PushError::Denied { image, said }
     } else if says(&[
         "name unknown",
         "name_unknown",
@@ -284,6 +286,13 @@ mod tests {
             (
                 500,
                 "Get https://r.example:5000/v2/: no basic auth credentials",
+                Reason::ImagePushDenied,
+                Class::Terminal,
+                "pushSecretRef",
+            ),
+            (
+                0,
+                "push access denied, repository does not exist or may require authorization: authorization failed",
                 Reason::ImagePushDenied,
                 Class::Terminal,
                 "pushSecretRef",

@@ -1,31 +1,20 @@
-//! Asks registries without an engine, over the API of OCI registries: which image a name means, and deletions.
+//! Asks registries without an engine: which image a name means, whether an image exists, its configuration, and deletions.
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use http::StatusCode;
-use http::header::{ACCEPT, WWW_AUTHENTICATE};
-use reqwest::{Certificate, Client, RequestBuilder, Response, redirect};
+use http::{Method, StatusCode};
 use serde::Deserialize;
-use url::Url;
+use sha2::{Digest as _, Sha256};
 
 use super::engine::{Found, ImageError, ResolvedImage};
-use super::login::registry_name;
 use super::name::ImageName;
-use super::push::{PushError, RegistryAccess, classify};
+use super::push::{PushError, RegistryAccess};
+use super::repository::{RegistryOptions, Repository};
 use crate::error::{chain, cut};
-use crate::model::RegistryLogin;
-use crate::redact::{Masker, Secret};
+use crate::model::{RegistryLogin, hex};
 
-/// The longest that a registry or its token server may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
-/// The largest answer of a token server, in bytes.
-const LARGEST_ANSWER: u64 = 1 << 20;
-/// Where Docker keeps the CAs of registries.
-const DOCKER_CERTIFICATES: &str = "/etc/docker/certs.d";
-/// The host that serves Docker Hub's API.
-const HUB_API: &str = "registry-1.docker.io";
-
+/// The largest manifest or configuration, in bytes.
+const LARGEST: usize = 4 << 20;
 /// The kinds of manifests that a node can pull.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
                          application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -39,11 +28,51 @@ pub enum Deleted {
     NotAllowed,
 }
 
-/// How registries are reached.
-#[derive(Clone, Debug, Default)]
-pub struct RegistryOptions {
-    /// The registries that are reached over plain HTTP, as host or host:port.
-    pub plain_http: Vec<String>,
+/// The configuration of an image at its registry.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ImageConfig {
+    /// The CPU architecture.
+    #[serde(default)]
+    pub architecture: String,
+    /// What containers get.
+    #[serde(default)]
+    pub config: ContainerConfig,
+}
+
+/// What containers of an image get.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ContainerConfig {
+    /// The labels.
+    #[serde(default, rename = "Labels")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// The environment, as `NAME=value`.
+    #[serde(default, rename = "Env")]
+    pub env: Option<Vec<String>>,
+}
+
+/// A manifest of an image, or of its variants.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    manifests: Vec<Variant>,
+    config: Option<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct Variant {
+    digest: String,
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    architecture: String,
+    os: String,
 }
 
 /// Deletes `image` (`repository:tag@digest`) from its registry: the manifest with this digest and all tags of it.
@@ -60,37 +89,13 @@ pub async fn delete(
         said,
     };
     let name = ImageName::parse(image).map_err(|error| failed(error.to_string()))?;
-    let Some(digest) = name.digest() else {
+    let Some(digest) = name.digest().map(str::to_owned) else {
         return Err(failed("its digest is not known".to_owned()));
     };
-    let host = registry_name(name.registry());
-    let scheme = if options.plain_http.contains(&host) {
-        "http"
-    } else {
-        "https"
-    };
-    let api = if host == "docker.io" { HUB_API } else { &host };
-    let url = format!("{scheme}://{api}/v2/{}/manifests/{digest}", name.repository());
-    let client = client(&host, access, scheme == "http").map_err(failed)?;
-    let call = Call {
-        image,
-        client: &client,
-        login: access.login(&name),
-        secure: scheme == "https",
-    };
-    let mut answer = call.send(client.delete(&url)).await?;
-    if answer.status() == StatusCode::UNAUTHORIZED {
-        let challenge = answer.headers().get(WWW_AUTHENTICATE);
-        let challenge = challenge
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        let scope = format!("repository:{}:pull,delete", name.repository());
-        let Some(request) = call.authorized(client.delete(&url), &challenge, &scope).await? else {
-            return Ok(Deleted::NotAllowed);
-        };
-        answer = call.send(request).await?;
-    }
+    let login = access.login(&name);
+    let repository = Repository::new(image, name, login, access.ca.as_deref(), options).map_err(failed)?;
+    let path = format!("manifests/{digest}");
+    let answer = repository.send(&Method::DELETE, &path, "", "pull,delete").await?;
     let status = answer.status();
     match status {
         StatusCode::NOT_FOUND => Ok(Deleted::Done),
@@ -100,8 +105,39 @@ pub async fn delete(
         | StatusCode::FORBIDDEN
         | StatusCode::BAD_REQUEST
         | StatusCode::NOT_IMPLEMENTED => Ok(Deleted::NotAllowed),
-        status => Err(classify(
-            image,
+        status => Err(repository.refused(
+            status.as_u16(),
+            &format!("received unexpected HTTP status: {status}"),
+        )),
+    }
+}
+
+/// The digest that `image` (`repository:tag`) has at its registry now; `None` if it does not exist, or if only a push shows
+/// whether the credential may create it.
+///
+/// # Errors
+/// The registry cannot be asked.
+pub async fn digest_at_registry(
+    image: &str,
+    access: &RegistryAccess,
+    options: &RegistryOptions,
+) -> Result<Option<String>, PushError> {
+    let failed = |said: String| PushError::Failed {
+        image: image.to_owned(),
+        said,
+    };
+    let name = ImageName::parse(image).map_err(|error| failed(error.to_string()))?;
+    let (login, tag) = (access.login(&name), name.tag().unwrap_or("latest").to_owned());
+    let repository = Repository::new(image, name, login, access.ca.as_deref(), options).map_err(failed)?;
+    let path = format!("manifests/{tag}");
+    let answer = repository.send(&Method::HEAD, &path, MANIFESTS, "pull").await?;
+    match answer.status() {
+        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(None),
+        status if status.is_success() => {
+            let digest = answer.headers().get("docker-content-digest");
+            Ok(digest.and_then(|digest| digest.to_str().ok()).map(str::to_owned))
+        }
+        status => Err(repository.refused(
             status.as_u16(),
             &format!("received unexpected HTTP status: {status}"),
         )),
@@ -121,49 +157,18 @@ pub async fn resolve_at_registry(
         image: image.to_owned(),
         said,
     };
-    let name = ImageName::parse(image).map_err(|error| ImageError::Invalid {
-        image: cut(image, 200),
-        why: error.to_string(),
-    })?;
-    let host = registry_name(name.registry());
+    let repository = at(image, login, options)?;
     let resolved = |digest: &str, found: Found| ResolvedImage {
-        reference: format!("{host}/{}@{digest}", name.repository()),
+        reference: format!("{}/{}@{digest}", repository.host, repository.name.repository()),
         digest: digest.to_owned(),
         found,
     };
-    if let Some(digest) = name.digest() {
+    if let Some(digest) = repository.name.digest() {
         return Ok(resolved(digest, Found::Pinned));
     }
-    let plain = options.plain_http.contains(&host);
-    let scheme = if plain { "http" } else { "https" };
-    let api = if host == "docker.io" { HUB_API } else { &host };
-    let tag = name.tag().unwrap_or("latest");
-    let url = format!("{scheme}://{api}/v2/{}/manifests/{tag}", name.repository());
-    let client = client(&host, &RegistryAccess::default(), plain).map_err(failed)?;
-    let call = Call {
-        image,
-        client: &client,
-        login,
-        secure: !plain,
-    };
-    let request = || client.head(&url).header(ACCEPT, MANIFESTS);
-    let unreachable = |error: PushError| ImageError::Unreachable {
-        image: image.to_owned(),
-        said: chain(&error),
-    };
-    let mut answer = call.send(request()).await.map_err(unreachable)?;
-    if answer.status() == StatusCode::UNAUTHORIZED {
-        let challenge = answer.headers().get(WWW_AUTHENTICATE);
-        let challenge = challenge
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        let scope = format!("repository:{}:pull", name.repository());
-        let authorized = call.authorized(request(), &challenge, &scope).await;
-        if let Some(request) = authorized.map_err(unreachable)? {
-            answer = call.send(request).await.map_err(unreachable)?;
-        }
-    }
+    let path = format!("manifests/{}", repository.name.tag().unwrap_or("latest"));
+    let answer = repository.send(&Method::HEAD, &path, MANIFESTS, "pull").await;
+    let answer = answer.map_err(|error| explain(image, &error))?;
     let said = format!("received HTTP status {}", answer.status());
     match answer.status() {
         status if status.is_success() => {
@@ -184,168 +189,76 @@ pub async fn resolve_at_registry(
     }
 }
 
-struct Call<'a> {
+/// The configuration of an image by digest, of its variant for a CPU architecture if it has several.
+///
+/// # Errors
+/// The registry cannot be asked, or has no such variant.
+pub async fn config_at_registry(
+    image: &str,
+    architecture: &str,
+    login: Option<&RegistryLogin>,
+    options: &RegistryOptions,
+) -> Result<ImageConfig, ImageError> {
+    let failed = |said: &str| ImageError::Failed {
+        image: image.to_owned(),
+        said: said.to_owned(),
+    };
+    let repository = at(image, login, options)?;
+    let read = async |kind: &str, digest: &str| -> Result<Vec<u8>, ImageError> {
+        let read = repository
+            .read(&format!("{kind}/{digest}"), MANIFESTS, LARGEST)
+            .await;
+        let content = read.map_err(|error| explain(image, &error))?;
+        if format!("sha256:{}", hex(&Sha256::digest(&content))) == digest {
+            Ok(content)
+        } else {
+            Err(failed("the registry sent other bytes than those of the digest"))
+        }
+    };
+    let manifest = async |digest: &str| -> Result<Manifest, ImageError> {
+        let content = read("manifests", digest).await?;
+        serde_json::from_slice(&content).map_err(|error| failed(&format!("its manifest is invalid: {error}")))
+    };
+    let digest = repository.name.digest().unwrap_or_default();
+    let mut found = manifest(digest).await?;
+    if found.config.is_none() {
+        let fits = |platform: &Platform| platform.os == "linux" && platform.architecture == architecture;
+        let mut variants = found.manifests.iter();
+        let variant = variants.find(|variant| variant.platform.as_ref().is_some_and(fits));
+        let variant =
+            variant.ok_or_else(|| failed(&format!("it has no variant for linux/{architecture}")))?;
+        found = manifest(&variant.digest.clone()).await?;
+    }
+    let config = found.config.ok_or_else(|| failed("it has no configuration"))?;
+    let content = read("blobs", &config.digest).await?;
+    serde_json::from_slice(&content)
+        .map_err(|error| failed(&format!("its configuration is invalid: {error}")))
+}
+
+fn at<'a>(
     image: &'a str,
-    client: &'a Client,
     login: Option<&'a RegistryLogin>,
-    secure: bool,
+    options: &RegistryOptions,
+) -> Result<Repository<'a>, ImageError> {
+    let name = ImageName::parse(image).map_err(|error| ImageError::Invalid {
+        image: cut(image, 200),
+        why: error.to_string(),
+    })?;
+    Repository::new(image, name, login, None, options).map_err(|said| ImageError::Failed {
+        image: image.to_owned(),
+        said,
+    })
 }
 
-#[derive(Deserialize)]
-struct Token {
-    token: Option<String>,
-    access_token: Option<String>,
-}
-
-impl Call<'_> {
-    async fn send(&self, request: RequestBuilder) -> Result<Response, PushError> {
-        request.send().await.map_err(|error| {
-            let said = self.masked(&chain(&error.without_url()));
-            if error_is_tls(&said) {
-                classify(self.image, 0, &format!("certificate: {said}"))
-            } else {
-                PushError::Unreachable {
-                    image: self.image.to_owned(),
-                    said,
-                }
-            }
-        })
-    }
-
-    fn masked(&self, text: &str) -> String {
-        let secrets = self.login.map(RegistryLogin::secrets).unwrap_or_default();
-        cut(&Masker::new(&secrets).mask(text), 400)
-    }
-
-    /// The request with what the registry's challenge asks for; `None` without a credential that fits.
-    async fn authorized(
-        &self,
-        request: RequestBuilder,
-        challenge: &str,
-        scope: &str,
-    ) -> Result<Option<RequestBuilder>, PushError> {
-        let (scheme, parameters) = challenge.split_once(' ').unwrap_or((challenge, ""));
-        if scheme.eq_ignore_ascii_case("basic") {
-            return Ok(match self.login {
-                Some(RegistryLogin::Basic { username, password }) => {
-                    Some(request.basic_auth(username, password.expose_str()))
-                }
-                _ => None,
-            });
-        }
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Ok(None);
-        }
-        if let Some(RegistryLogin::Bearer(token)) = self.login {
-            return Ok(token.expose_str().map(|token| request.bearer_auth(token)));
-        }
-        let token = self.token(parameters, scope).await?;
-        Ok(token.and_then(|token| Some(request.bearer_auth(token.expose_str()?))))
-    }
-
-    async fn token(&self, parameters: &str, scope: &str) -> Result<Option<Secret>, PushError> {
-        let realm = parameter(parameters, "realm").and_then(|realm| Url::parse(&realm).ok());
-        // The credential is not sent in clear, unless the registry itself is reached so.
-        let Some(realm) = realm.filter(|realm| !self.secure || realm.scheme() == "https") else {
-            return Ok(None);
-        };
-        let service = parameter(parameters, "service").unwrap_or_default();
-        let request = match self.login {
-            Some(RegistryLogin::Identity(token)) => {
-                let form = url::form_urlencoded::Serializer::new(String::new())
-                    .append_pair("grant_type", "refresh_token")
-                    .append_pair("refresh_token", token.expose_str().unwrap_or_default())
-                    .append_pair("client_id", "davit")
-                    .append_pair("service", &service)
-                    .append_pair("scope", scope)
-                    .finish();
-                let kind = "application/x-www-form-urlencoded";
-                self.client.post(realm).header("content-type", kind).body(form)
-            }
-            login => {
-                let request = self
-                    .client
-                    .get(realm)
-                    .query(&[("service", service.as_str()), ("scope", scope)]);
-                match login {
-                    Some(RegistryLogin::Basic { username, password }) => {
-                        request.basic_auth(username, password.expose_str())
-                    }
-                    _ => request,
-                }
-            }
-        };
-        let answer = self.send(request).await?;
-        if !answer.status().is_success() || answer.content_length().is_some_and(|size| size > LARGEST_ANSWER)
-        {
-            return Ok(None);
-        }
-        let Ok(body) = answer.bytes().await else {
-            return Ok(None);
-        };
-        let token = serde_json::from_slice::<Token>(&body).ok();
-        Ok(token
-            .and_then(|token| token.token.or(token.access_token))
-            .map(Secret::from))
-    }
-}
-
-fn error_is_tls(said: &str) -> bool {
-    let lower = said.to_ascii_lowercase();
-    [
-        "certificate",
-        "unknownissuer",
-        "tls",
-        "invalidcontenttype",
-        "corrupt message",
-    ]
-    .iter()
-    .any(|word| lower.contains(word))
-}
-
-fn client(host: &str, access: &RegistryAccess, plain: bool) -> Result<Client, String> {
-    // reqwest is built without a provider of its own; one that the program has chosen already stays.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let mut builder = Client::builder()
-        .user_agent(concat!("davit/", env!("CARGO_PKG_VERSION")))
-        .timeout(ANSWER)
-        .https_only(!plain)
-        .redirect(redirect::Policy::none());
-    let docker = Path::new(DOCKER_CERTIFICATES).join(host).join("ca.crt");
-    for ca in std::fs::read(docker).ok().iter().chain(&access.ca) {
-        let certificates = Certificate::from_pem_bundle(ca).map_err(|error| format!("ca.crt: {error}"))?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().map_err(|error| chain(&error))
-}
-
-/// A parameter of a challenge: `realm="https://…",service="…"`.
-fn parameter(parameters: &str, name: &str) -> Option<String> {
-    let mut rest = parameters;
-    while let Some((key, after)) = rest.split_once("=\"") {
-        let (value, next) = after.split_once('"')?;
-        if key.trim_matches([',', ' ']).eq_ignore_ascii_case(name) {
-            return Some(value.to_owned());
-        }
-        rest = next;
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_of_a_challenge_are_read() {
-        let challenge = r#"realm="https://auth.example/token",service="r.example", scope="a:b,c:d""#;
-        for (name, value) in [
-            ("realm", Some("https://auth.example/token")),
-            ("service", Some("r.example")),
-            ("scope", Some("a:b,c:d")),
-            ("error", None),
-        ] {
-            assert_eq!(parameter(challenge, name).as_deref(), value);
+/// The error of a request that reads.
+fn explain(image: &str, error: &PushError) -> ImageError {
+    let (image, said) = (image.to_owned(), chain(error));
+    match error {
+        PushError::Denied { .. } => ImageError::Denied { image, said },
+        PushError::NoRepository { .. } => ImageError::NotFound { image, said },
+        PushError::Tls { .. } | PushError::Failed { .. } => ImageError::Failed { image, said },
+        PushError::Unreachable { .. } | PushError::EngineUnavailable(_) | PushError::Cancelled => {
+            ImageError::Unreachable { image, said }
         }
     }
 }

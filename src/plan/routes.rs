@@ -49,13 +49,34 @@ pub enum RouteState {
 pub enum Answer {
     /// The Application answered.
     Answered {
-        /// When the certificate expires, in seconds since 1970.
-        expires: Option<i64>,
+        /// The end of the certificate, over TLS.
+        expires: Option<Expiry>,
     },
     /// The proxy has only its default certificate for the host.
     DefaultCertificate(NoCertificate),
     /// No answer, or one that the proxy itself gave for a replica that does not answer.
     None(String),
+}
+
+/// The end of a certificate, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// When it expires.
+    pub at: i64,
+    /// From when on it should have been renewed.
+    pub soon: i64,
+}
+
+impl Expiry {
+    /// The end of a certificate of this time: Traefik renews one of 90 days 30 days before its end, and shorter ones later.
+    pub fn new(not_before: i64, not_after: i64) -> Self {
+        const LONGEST: i64 = 14 * 24 * 60 * 60;
+        let lifetime = not_after.saturating_sub(not_before);
+        Self {
+            at: not_after,
+            soon: not_after.saturating_sub(LONGEST.min(lifetime / 5)),
+        }
+    }
 }
 
 /// Why a resolver has no certificate, as far as it is known.
@@ -80,6 +101,8 @@ pub enum ProxyView {
         states: Vec<RouteState>,
         /// The public ports of HTTP and HTTPS, if they are not the usual ones.
         ports: [Option<u16>; 2],
+        /// Its name in messages.
+        proxy: &'static str,
     },
 }
 
@@ -121,7 +144,8 @@ fn input(
         problem = Some(format!("host {:?} is not a host name", route.host));
         String::new()
     });
-    if let Err(why) = route.port_number(&spec.ports) {
+    let port = route.port_number(&spec.ports);
+    if let Err(why) = &port {
         problem = problem.or(Some(format!("port {why}")));
     }
     let serving = running.replicas.iter().filter(|replica| is_serving(replica));
@@ -138,6 +162,7 @@ fn input(
         })
     });
     RouteInput {
+        port: port.ok(),
         servers: servers.collect(),
         route: route.clone(),
         host,
@@ -169,8 +194,8 @@ pub fn report(
         condition::remove(&mut status.conditions, ConditionType::RoutesReady);
         return;
     }
-    let (ready, reason, message) = judge(app, proxy, running);
-    if let ProxyView::Routes { states, ports } = proxy {
+    let (ready, reason, message) = judge(app, proxy, running, now);
+    if let ProxyView::Routes { states, ports, .. } = proxy {
         let answering = app.spec.routes.iter().zip(states).filter(|(_, state)| {
             matches!(
                 state,
@@ -203,21 +228,22 @@ fn judge(
     app: &Application,
     proxy: &ProxyView,
     running: &Result<Running, Problem>,
+    now: Timestamp,
 ) -> (Option<bool>, Reason, String) {
-    let states = match proxy {
+    let (states, proxy) = match proxy {
         ProxyView::Missing => {
             let message = "this Davit has no reverse proxy, so spec.routes has no effect: start davit with --traefik, or with \
-                           --traefik-config DIRECTORY beside a Traefik of yours";
+                           --traefik-config DIRECTORY beside a Traefik of yours, or in a cluster with --routes";
             return (Some(false), Reason::ProxyMissing, message.to_owned());
         }
-        ProxyView::Routes { states, .. } => states,
+        ProxyView::Routes { states, proxy, .. } => (states, *proxy),
     };
     let all = || app.spec.routes.iter().zip(states).enumerate();
     let at = |index: usize, route: &Route| format!("spec.routes[{index}] {}{}", route.host, route.prefix());
-    let first = |rank: u8| all().find(|(_, (_, state))| self::rank(state) == rank);
+    let first = |rank: u8| all().find(|(_, (_, state))| self::rank(state, now) == rank);
     for number in 0..LAST {
         if let Some((index, (route, state))) = first(number) {
-            return verdict(&at(index, route), route, state);
+            return verdict(&at(index, route), route, state, (proxy, now));
         }
     }
     if app.spec.stopped {
@@ -234,7 +260,7 @@ fn judge(
     }
     for number in LAST..=ANSWERED {
         if let Some((index, (route, state))) = first(number) {
-            return verdict(&at(index, route), route, state);
+            return verdict(&at(index, route), route, state, (proxy, now));
         }
     }
     (Some(true), Reason::RoutesReady, String::new())
@@ -242,10 +268,10 @@ fn judge(
 
 /// The states before this one do not depend on replicas.
 const LAST: u8 = 4;
-const ANSWERED: u8 = 8;
+const ANSWERED: u8 = 9;
 
 /// The order in which states are reported.
-fn rank(state: &RouteState) -> u8 {
+fn rank(state: &RouteState, now: Timestamp) -> u8 {
     match state {
         RouteState::Refused(_) => 0,
         RouteState::Unreachable(_) => 1,
@@ -260,8 +286,12 @@ fn rank(state: &RouteState) -> u8 {
         RouteState::Loaded { answer: None } => 6,
         RouteState::Unobserved => 7,
         RouteState::Loaded {
-            answer: Some(Answer::Answered { .. }),
-        } => 8,
+            answer: Some(Answer::Answered { expires }),
+        } => match expires {
+            Some(end) if end.at <= now.as_second() => 5,
+            Some(end) if end.soon <= now.as_second() => 8,
+            _ => 9,
+        },
     }
 }
 
@@ -279,7 +309,42 @@ fn certificate_solution(route: &Route) -> String {
     }
 }
 
-fn verdict(at: &str, route: &Route, state: &RouteState) -> (Option<bool>, Reason, String) {
+/// The verdict on a certificate that should have been renewed.
+fn expiring(at: &str, route: &Route, end: Expiry, now: Timestamp) -> (Option<bool>, Reason, String) {
+    let date = Timestamp::from_second(end.at).unwrap_or(Timestamp::MAX);
+    let solution = renewal(route);
+    if end.at <= now.as_second() {
+        let message = format!("{at}: its certificate expired at {date}: {solution}");
+        return (Some(false), Reason::CertificateExpired, message);
+    }
+    let message = format!("{at}: its certificate expires at {date} and was not renewed: {solution}");
+    (Some(true), Reason::CertificateExpires, message)
+}
+
+/// How the certificate of a route is renewed.
+fn renewal(route: &Route) -> String {
+    let tls = route.tls.as_ref();
+    let resolver = tls.and_then(|tls| tls.cert_resolver.as_ref());
+    let secret = tls.and_then(|tls| tls.secret_ref.as_ref());
+    match (resolver, secret) {
+        (Some(resolver), _) => {
+            format!("resolver {resolver} renews it; its log names what refuses that")
+        }
+        (_, Some(secret)) => format!(
+            "write a new one into the Secret {:?} of tls.secretRef",
+            secret.name
+        ),
+        _ => "give the reverse proxy a new one, or set tls.certResolver or tls.secretRef".to_owned(),
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "a table: a state an arm")]
+fn verdict(
+    at: &str,
+    route: &Route,
+    state: &RouteState,
+    (proxy, now): (&str, Timestamp),
+) -> (Option<bool>, Reason, String) {
     let no = |reason, message: String| (Some(false), reason, message);
     match state {
         RouteState::Refused(Refusal::Conflict { owner }) => {
@@ -318,12 +383,12 @@ fn verdict(at: &str, route: &Route, state: &RouteState) -> (Option<bool>, Reason
         RouteState::Unreachable(why) => (None, Reason::ProxyUnreachable, format!("{at}: {why}")),
         RouteState::RefusedByProxy(why) => no(
             Reason::RouteRefused,
-            format!("{at}: Traefik refuses it: {why}: correct the route"),
+            format!("{at}: {proxy} refuses it: {why}: correct the route"),
         ),
         RouteState::Pending => (
             None,
             Reason::RoutePending,
-            format!("{at}: Traefik has not loaded it yet"),
+            format!("{at}: {proxy} has not loaded it yet"),
         ),
         RouteState::Loaded {
             answer: Some(Answer::None(why)),
@@ -351,13 +416,13 @@ fn verdict(at: &str, route: &Route, state: &RouteState) -> (Option<bool>, Reason
         } => {
             no(
                 Reason::CertificatePending,
-                format!("{at}: Traefik has no certificate for it: {}", certificate_solution(route)),
+                format!("{at}: {proxy} has no certificate for it: {}", certificate_solution(route)),
             )
         }
         RouteState::Loaded { answer: None } => (
             Some(true),
             Reason::RoutesReady,
-            "Traefik has loaded all routes".to_owned(),
+            format!("{proxy} has loaded all routes"),
         ),
         RouteState::Unobserved => (
             None,
@@ -366,11 +431,59 @@ fn verdict(at: &str, route: &Route, state: &RouteState) -> (Option<bool>, Reason
                 .to_owned(),
         ),
         RouteState::Loaded {
+            answer: Some(Answer::Answered { expires: Some(end) }),
+        } if end.soon <= now.as_second() => expiring(at, route, *end, now),
+        RouteState::Loaded {
             answer: Some(Answer::Answered { .. }),
         } => (
             Some(true),
             Reason::RoutesReady,
-            "Traefik has loaded all routes, and the Application answers at each".to_owned(),
+            format!("{proxy} has loaded all routes, and the Application answers at each"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DAY: i64 = 24 * 60 * 60;
+
+    /// Reason and message for a route whose certificate has this time.
+    fn judged(tls: &serde_json::Value, expires: Expiry, now: i64) -> (Option<bool>, Reason, String) {
+        let route: Route = serde_json::from_value(json!({"host": "a.example.com", "tls": tls})).unwrap();
+        let state = RouteState::Loaded {
+            answer: Some(Answer::Answered {
+                expires: Some(expires),
+            }),
+        };
+        let now = Timestamp::from_second(now).unwrap();
+        assert!(rank(&state, now) <= ANSWERED);
+        verdict("spec.routes[0] a.example.com", &route, &state, ("Traefik", now))
+    }
+
+    #[test]
+    fn certificate_that_was_not_renewed_is_reported_before_its_end() {
+        let expires = Expiry::new(0, 90 * DAY);
+        assert_eq!(expires.soon, 76 * DAY);
+        let resolver = json!({"certResolver": "letsencrypt"});
+        let (ready, reason, _) = judged(&resolver, expires, 75 * DAY);
+        assert_eq!((ready, reason), (Some(true), Reason::RoutesReady));
+        let (ready, reason, message) = judged(&resolver, expires, 80 * DAY);
+        assert_eq!((ready, reason), (Some(true), Reason::CertificateExpires));
+        assert!(
+            message.contains("1970-04-01") && message.contains("resolver letsencrypt"),
+            "{message}"
+        );
+        let (ready, reason, message) = judged(&json!({"secretRef": {"name": "own"}}), expires, 90 * DAY);
+        assert_eq!((ready, reason), (Some(false), Reason::CertificateExpired));
+        assert!(
+            message.contains("expired at 1970-04-01") && message.contains("Secret \"own\""),
+            "{message}"
+        );
+        // A shorter one is renewed later.
+        assert_eq!(Expiry::new(0, 5 * DAY).soon, 4 * DAY);
     }
 }

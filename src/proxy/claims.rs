@@ -207,6 +207,7 @@ mod tests {
                     ..Route::default()
                 },
                 host: ascii_host(host).unwrap(),
+                port: Some(3000),
                 servers: Vec::new(),
                 users: None,
                 certificate: None,

@@ -28,6 +28,8 @@ pub struct RouteInput {
     pub route: Route,
     /// The host in ASCII.
     pub host: String,
+    /// The port of the containers, as the spec has it; `None` if the spec has none.
+    pub port: Option<u16>,
     /// The replicas that get its requests.
     pub servers: Vec<Server>,
     /// Lines of htpasswd, if a user and a password are asked for.

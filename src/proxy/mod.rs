@@ -5,10 +5,15 @@
 
 mod certificate;
 mod claims;
+mod cluster;
 mod input;
 mod traefik;
 
 pub use certificate::{Certificate, CertificateError};
 pub use claims::{Claims, HostPolicy, Patterns, Refusal};
+pub use cluster::{Frontend, Gateway, ObjectState, addresses, listener_port, objects, observed};
 pub use input::{AppRoutes, RouteInput, Server};
-pub use traefik::{Launch, Rendered, Settings, launch, marker, refusal, render, router_names};
+pub use traefik::{
+    Launch, Rendered, Requests, Settings, access_line, launch, marker, refusal, render, requests,
+    router_names,
+};

@@ -13,7 +13,7 @@ pub mod port;
 pub mod redaction;
 pub mod rolling;
 pub mod status;
-mod subset;
+pub mod subset;
 pub mod swarm;
 mod usage;
 

@@ -353,7 +353,7 @@ impl Plan<'_> {
                 None if it.phase == Phase::Restarting => self.steps.push(Step::Retire(id())),
                 None if it.phase == Phase::Paused => self.steps.push(Step::Unpause(id())),
                 // It is frozen for a moment when it leaves: no request should meet that.
-                None if it.routed && !sick => {
+                None if it.routed => {
                     self.leaving.push(id());
                     self.wait_for_proxy(it);
                 }

@@ -18,6 +18,7 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::access_log;
 use super::failure::Failure;
 use super::lookup;
 use super::parameters::Parameters;
@@ -49,6 +50,7 @@ struct Wanted {
     previous: bool,
     timestamps: bool,
     prefix: bool,
+    access: bool,
 }
 
 impl Wanted {
@@ -73,6 +75,7 @@ impl Wanted {
             previous: parameters.flag("previous")?,
             timestamps: parameters.flag("timestamps")?,
             prefix: parameters.flag("prefix")?,
+            access: parameters.flag("access")?,
         })
     }
 }
@@ -86,6 +89,16 @@ pub(super) async fn log(
     let wanted = Wanted::parse(parameters, Timestamp::now())?;
     let api: Api<Application> = Api::namespaced(controller.client.clone(), &target.namespace);
     let app = lookup::object(&api, target, &controller.applications).await?;
+    if wanted.access {
+        let options = LogOptions {
+            follow: wanted.follow,
+            tail: wanted.tail,
+            since: wanted.since,
+            previous: false,
+        };
+        let id = AppId::new(&*target.namespace, app.name_any());
+        return access_log::respond(controller, &id, options, (wanted.timestamps, wanted.prefix)).await;
+    }
     let redaction = logs::redaction(controller, &app)
         .await
         .map_err(|error| cluster_problem("read the Releases", &error))?;

@@ -1,7 +1,7 @@
 //! `applications/NAME/metrics`: what the replicas of an Application use. Nothing is measured while no client asks.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -19,6 +19,7 @@ use crate::api::{Application, Duration as Length};
 use crate::controller::context::Context;
 use crate::error::Problem;
 use crate::model::AppId;
+use crate::proxy::Requests;
 use crate::runtime::{Traffic, Usage};
 
 /// The time between the two measurements from which the use of CPU follows, if the client does not choose one.
@@ -42,12 +43,14 @@ pub(super) async fn metrics(
         }
     };
     let api: Api<Application> = Api::namespaced(controller.client.clone(), &target.namespace);
-    lookup::object(&api, target, &controller.applications).await?;
+    let app = lookup::object(&api, target, &controller.applications).await?;
     let id = AppId::new(&*target.namespace, &*target.name);
     let mut before = Vec::new();
+    let requested = requests(controller, &app, &id).await;
+    let begun = Instant::now();
     if !window.is_zero() {
         before = measure(controller, &id).await?;
-        if !before.is_empty() {
+        if !before.is_empty() || requested.is_some() {
             tokio::time::sleep(window).await;
         }
     }
@@ -56,10 +59,50 @@ pub(super) async fn metrics(
         .iter()
         .map(|usage| replica(usage, before.iter().find(|before| before.id == usage.id)))
         .collect();
-    let document = json!({"kind": "ApplicationMetrics", "apiVersion": format!("{GROUP}/{VERSION}"),
+    let mut document = json!({"kind": "ApplicationMetrics", "apiVersion": format!("{GROUP}/{VERSION}"),
         "metadata": {"name": target.name, "namespace": target.namespace}, "timestamp": Timestamp::now().to_string(),
         "replicas": replicas});
+    if let Some(requested) = requested {
+        document["requests"] = match requested {
+            Err(why) => json!({"problem": why}),
+            Ok(before) if window.is_zero() => totals(&before),
+            Ok(before) => match requests(controller, &app, &id).await {
+                Some(Ok(after)) => rates(&before, &after, begun.elapsed()),
+                Some(Err(why)) => json!({"problem": why}),
+                None => totals(&before),
+            },
+        };
+    }
     Ok(Json(document).into_response())
+}
+
+/// What was requested of the Application; `None` if it has no routes or Davit no proxy.
+async fn requests(controller: &Context, app: &Application, id: &AppId) -> Option<Result<Requests, String>> {
+    let routes = controller
+        .routes
+        .as_ref()
+        .filter(|_| !app.spec.routes.is_empty())?;
+    let all = routes.requests().await;
+    Some(all.map(|all| all.get(id).cloned().unwrap_or_default()))
+}
+
+fn totals(requests: &Requests) -> Value {
+    json!({"total": requests.count(), "errors": requests.errors(), "seconds": requests.seconds})
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates are shown rounded")]
+fn rates(before: &Requests, after: &Requests, time: Duration) -> Value {
+    let (new, time) = (after.since(before), time.as_secs_f64());
+    let mut document = totals(after);
+    document["perSecond"] = json!(new.count() as f64 / time);
+    document["errorsPerSecond"] = json!(new.errors() as f64 / time);
+    if new.count() > 0 {
+        document["averageSeconds"] = json!(new.seconds / new.count() as f64);
+    }
+    if let Some(slow) = new.quantile(0.95) {
+        document["p95Seconds"] = json!(slow);
+    }
+    document
 }
 
 async fn measure(controller: &Context, id: &AppId) -> Result<Vec<Usage>, Failure> {
@@ -123,6 +166,28 @@ mod tests {
             block: None,
             restarts: 3,
         }
+    }
+
+    #[test]
+    fn rates_are_what_was_requested_in_the_time() {
+        let before = Requests {
+            answers: [0, 10, 0, 0, 1],
+            seconds: 2.0,
+            ..Requests::default()
+        };
+        let after = Requests {
+            answers: [0, 28, 0, 0, 3],
+            seconds: 4.0,
+            within: [(100_000, 20), (u64::MAX, 20)].into(),
+        };
+        let document = rates(&before, &after, Duration::from_secs(2));
+        assert_eq!(
+            document,
+            json!({"total": 31, "errors": 3, "seconds": 4.0, "perSecond": 10.0, "errorsPerSecond": 1.0,
+                "averageSeconds": 0.1, "p95Seconds": 0.095})
+        );
+        let idle = rates(&after, &after, Duration::from_secs(2));
+        assert!(idle["perSecond"] == 0.0 && idle["averageSeconds"].is_null() && idle["p95Seconds"].is_null());
     }
 
     #[test]

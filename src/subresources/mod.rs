@@ -2,6 +2,7 @@
 //! object. An API server has authenticated and authorized every request that arrives here: the embedded one, which mounts
 //! the router, or that of a cluster.
 
+mod access_log;
 pub mod aggregation;
 pub mod channel;
 mod container_log;

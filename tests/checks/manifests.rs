@@ -341,7 +341,7 @@ fn components_extend_an_overlay() {
     let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: davit-system\n\
                          resources: [../manifests/kubernetes]\n\
                          components: [../manifests/components/registry, ../manifests/components/webhooks-ingress, \
-                         ../manifests/components/prometheus]\n";
+                         ../manifests/components/prometheus, ../manifests/components/buildkitd]\n";
     std::fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
     let objects = render(dir.path().to_str().unwrap());
     let ingress = find(&objects, "Ingress", "davit-webhooks");
@@ -367,6 +367,31 @@ fn components_extend_an_overlay() {
             .collect();
         assert!(table.contains(&format!("`{metric}")), "{metric}");
     }
+    // The variables are flags of the controller, and name files of the Secret.
+    let variables = &find(&objects, "ConfigMap", "davit-engine")["data"];
+    let mut arguments = vec!["davit".to_owned(), "controller".to_owned()];
+    for (name, flag) in [("HOST", "host"), ("CA", "ca"), ("CERT", "cert"), ("KEY", "key")] {
+        let value = variables[format!("DAVIT_BUILDKIT_{name}")].as_str().unwrap();
+        arguments.extend([format!("--buildkit-{flag}"), value.to_owned()]);
+    }
+    Cli::try_parse_from(&arguments).unwrap();
+    let pod = &davit["spec"];
+    let volume = pod["volumes"].as_array().unwrap().last().unwrap();
+    let mount = pod["containers"][0]["volumeMounts"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap();
+    assert_eq!(volume["secret"]["secretName"], "davit-buildkit");
+    assert_eq!(volume["name"], mount["name"]);
+    let directory = format!("{}/", mount["mountPath"].as_str().unwrap());
+    assert!(
+        arguments[5..]
+            .iter()
+            .step_by(2)
+            .all(|file| file.starts_with(&directory)),
+        "{arguments:?}"
+    );
     // The namespace enforces the level restricted.
     let pod = &find(&objects, "Deployment", "registry")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);

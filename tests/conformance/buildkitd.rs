@@ -1,13 +1,12 @@
-//! A real buildkitd over TCP with mutual TLS: the contract of `Builder`, what the engine gets of it, and railpack's own frontend as the
-//! oracle of the conversion of its plans.
+//! A real buildkitd over TCP with mutual TLS: the contract of `Builder`, and what the engine gets of it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use bollard::Docker;
-use davit::api::{Railpack, Reason};
+use davit::api::Reason;
 use davit::builder::{
     BuildError, BuildRequest, BuildType, Builder as _, BuilderOptions, BuiltImage, Daemon, DockerBuilder,
     Place, TlsFiles,
@@ -21,8 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::common::buildkitd::Buildkitd;
 use crate::common::docker::{DockerScope, docker};
-use crate::common::{peers, run, unique};
+use crate::common::registry::Registry;
+use crate::common::{run, unique};
 use crate::contract::SOCKET;
+
+mod limits;
+mod nixpacks;
+mod railpack;
+mod registry;
 
 mod contract {
     crate::contract::builder_contract::builder_contract!(
@@ -34,6 +39,7 @@ mod contract {
 struct Harness {
     buildkitd: Buildkitd,
     builder: DockerBuilder,
+    options: BuilderOptions,
     scope: DockerScope,
     dir: tempfile::TempDir,
 }
@@ -44,15 +50,27 @@ impl Harness {
     }
 
     fn with(test: &str, change: impl FnOnce(&mut BuilderOptions)) -> Self {
-        let (buildkitd, scope) = (Buildkitd::start(), DockerScope::new(test));
+        let mut harness = Self::without_engine(test, &[], change);
+        let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
+        harness.builder = DockerBuilder::new(docker, harness.options.clone());
+        harness
+    }
+
+    /// A buildkitd that pushes to these registries, and no engine.
+    fn without_engine(
+        test: &str,
+        registries: &[&Registry],
+        change: impl FnOnce(&mut BuilderOptions),
+    ) -> Self {
+        let (buildkitd, scope) = (Buildkitd::trusting(registries), DockerScope::new(test));
         let mut options = BuilderOptions::new(SOCKET, unique("buildkitd"));
         options.buildkit = daemon(&buildkitd);
         change(&mut options);
-        let docker = Docker::connect_with_unix(SOCKET, 120, bollard::API_DEFAULT_VERSION).unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("root")).unwrap();
         Self {
-            builder: DockerBuilder::new(docker, options),
+            builder: DockerBuilder::without_engine(options.clone()),
+            options,
             buildkitd,
             scope,
             dir,
@@ -78,6 +96,7 @@ impl Harness {
             labels: BTreeMap::new(),
             env_file: None,
             registries: RegistryLogins::default(),
+            push: None,
             no_cache: false,
             cpu: None,
             memory: None,
@@ -189,127 +208,4 @@ async fn buildkitd_that_does_not_know_the_client_is_unavailable() {
         stranger = Some(error);
     }
     assert!(stranger.is_some());
-}
-
-/// A plan without missing files, which railpack's frontend does not copy on this BuildKit.
-fn plan() -> String {
-    let text = include_str!("../docker/builder/railpack_plan.json");
-    let text = text.replace("{\"src\": \"missing.lock\", \"dest\": \"missing.lock\"},", "");
-    text.replace(", \"/nowhere/missing\"", "")
-}
-
-/// The files of an image, with mode, link and digest of the content.
-fn tree(tar: &Path) -> Vec<String> {
-    let dir = tempfile::tempdir().unwrap();
-    run(Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(dir.path()));
-    let find = "find . -not -path './proc*' -not -path './sys*' -not -path './dev*' -not -path './etc/resolv.conf' -not -path './etc/hosts' \
-                -not -path './etc/hostname' -not -path './etc/mtab' -not -path './.dockerenv' | sort | while read -r f; do \
-                if [ -L \"$f\" ]; then echo \"$f -> $(readlink \"$f\")\"; elif [ -f \"$f\" ]; then \
-                echo \"$f $(stat -c %a \"$f\") $(sha256sum < \"$f\")\"; else echo \"$f $(stat -c %a \"$f\")\"; fi; done";
-    let listed = run(Command::new("sh").args(["-c", find]).current_dir(dir.path()));
-    listed.lines().map(str::to_owned).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "issue 13: its differences from the frontend are not listed yet"]
-async fn railpack_plan_has_the_files_of_railpacks_own_frontend() {
-    let tools = tempfile::tempdir().unwrap();
-    let harness = Harness::with("bkrailpack", |options| {
-        let program = tools.path().join("railpack");
-        let script = "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 0.9.0; exit 0; fi\nwhile [ $# -gt 0 ]; do\n\
-                      case \"$1\" in --plan-out) cp \"$(dirname \"$0\")/plan.json\" \"$2\" ;; esac; shift\ndone\n";
-        std::fs::write(&program, script).unwrap();
-        run(Command::new("chmod").arg("755").arg(&program));
-        options.railpack.program = program.into();
-        options.railpack.home = tools.path().join("home");
-    });
-    std::fs::write(tools.path().join("plan.json"), plan()).unwrap();
-    for (name, text) in [
-        ("main.txt", "source"),
-        ("deep/a.tmp", "x"),
-        ("deep/b.txt", "y"),
-        ("node_modules/old", "x"),
-    ] {
-        harness.write(name, text);
-    }
-    let mut request = harness.request();
-    request.build_type = Some(BuildType::Railpack(Railpack::default()));
-    let secrets = [("TOKEN", "a token"), ("PLAIN", "plain")];
-    request.secrets = secrets
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), Secret::from(*value)))
-        .collect();
-    let image = harness.build(&request).await.unwrap();
-    let container = run(docker().args(["create", "--network", "none", &image.tag]));
-    let ours = harness.dir.path().join("ours.tar");
-    run(docker().args(["export", "--output"]).arg(&ours).arg(&container));
-    run(docker().args(["rm", &container]));
-
-    // The frontend is an image with nothing but the program.
-    let frontend = tempfile::tempdir().unwrap();
-    std::fs::copy(
-        peers::file("railpack-0.9.0/railpack"),
-        frontend.path().join("railpack"),
-    )
-    .unwrap();
-    std::fs::write(
-        frontend.path().join("Dockerfile"),
-        "FROM scratch\nCOPY railpack /railpack\nENTRYPOINT [\"/railpack\", \"frontend\"]\n",
-    )
-    .unwrap();
-    let name = format!("{}-frontend:1", harness.scope.namespace);
-    run(docker()
-        .args([
-            "build",
-            "--quiet",
-            "--label",
-            &harness.scope.label(),
-            "--tag",
-            &name,
-        ])
-        .arg(frontend.path()));
-    harness.buildkitd.push(&name, "railpack-frontend:test");
-    let plans = tempfile::tempdir().unwrap();
-    std::fs::write(plans.path().join("railpack-plan.json"), plan()).unwrap();
-    let theirs = harness.dir.path().join("theirs.tar");
-    let mut build = harness.buildkitd.buildctl();
-    build.args([
-        "build",
-        "--frontend",
-        "gateway.v0",
-        "--opt",
-        "source=railpack-frontend:test",
-    ]);
-    build.args([
-        "--opt",
-        "build-arg:cache-key=oracle",
-        "--opt",
-        "build-arg:secrets-hash=1",
-    ]);
-    build
-        .arg("--local")
-        .arg(format!("context={}", harness.dir.path().join("root").display()));
-    build
-        .arg("--local")
-        .arg(format!("dockerfile={}", plans.path().display()));
-    for (name, value) in secrets {
-        let file = plans.path().join(name);
-        std::fs::write(&file, value).unwrap();
-        build
-            .arg("--secret")
-            .arg(format!("id={name},src={}", file.display()));
-    }
-    build
-        .arg("--output")
-        .arg(format!("type=tar,dest={}", theirs.display()));
-    run(&mut build);
-    let (ours, theirs) = (tree(&ours), tree(&theirs));
-    let (mut more, mut less) = (ours.clone(), theirs.clone());
-    more.retain(|line| !theirs.contains(line));
-    less.retain(|line| !ours.contains(line));
-    assert!(theirs.len() > 5, "{theirs:?}");
-    assert!(
-        more.is_empty() && less.is_empty(),
-        "only ours: {more:#?}\nonly theirs: {less:#?}"
-    );
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::common::buildkitd::Buildkitd;
 use crate::common::cluster::Cluster;
 use crate::common::docker::{BASE_IMAGE, DockerScope, import_with};
 use crate::common::git_repo::GitRepo;
@@ -18,15 +19,15 @@ use crate::common::process::Port;
 use crate::common::registry::Registry;
 use crate::common::{run, try_run, unique, wait_for};
 
-const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
+pub const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
 /// The longest that one rollout may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A controller that ends with the test.
-struct Controller(Child);
+pub struct Controller(Child);
 
 impl Controller {
-    fn start(kubeconfig: &Path, dir: &Path, name: &str, more: &[String]) -> Self {
+    pub fn start(kubeconfig: &Path, dir: &Path, name: &str, more: &[String]) -> Self {
         let log = std::fs::File::create(dir.join(format!("{name}.log"))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_davit"))
             .args([
@@ -51,7 +52,7 @@ impl Controller {
         self.0.wait().unwrap();
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         run(Command::new("kill").arg(self.0.id().to_string()));
         assert!(self.0.wait().unwrap().success());
     }
@@ -65,25 +66,25 @@ impl Drop for Controller {
 }
 
 /// kubectl as the administrator, in the namespace of the Application.
-struct Admin {
-    cluster: Cluster,
-    dir: tempfile::TempDir,
+pub struct Admin {
+    pub cluster: Cluster,
+    pub dir: tempfile::TempDir,
 }
 
 impl Admin {
-    fn apply(&self, objects: &[Value]) {
+    pub fn apply(&self, objects: &[Value]) {
         let file = self.dir.path().join("objects.json");
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         std::fs::write(&file, list.to_string()).unwrap();
         run(self.cluster.kubectl().args(["apply", "--filename"]).arg(&file));
     }
 
-    fn get(&self, what: &str) -> Value {
+    pub fn get(&self, what: &str) -> Value {
         let (_, text, _) = try_run(self.cluster.kubectl().args(["get", what, "--output=json"]));
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    fn wait(&self, what: &str, pointer: &str, expected: &Value) {
+    pub fn wait(&self, what: &str, pointer: &str, expected: &Value) {
         let end = Instant::now() + PATIENCE;
         while self.get(what).pointer(pointer) != Some(expected) {
             let logs = ["one.log", "two.log"].map(|file| {
@@ -145,7 +146,7 @@ fn ask(address: &str) -> std::io::Result<String> {
 }
 
 /// Pushes an image that runs this script.
-fn push(registry: &Registry, tag: &str, script: &str) {
+pub fn push(registry: &Registry, tag: &str, script: &str) {
     let local = format!("davit-test-{tag}:loop");
     import_with(&local, &[&format!("CMD {}", json!(["sh", "-c", script]))]);
     registry.push(&local, &format!("acme/shop:{tag}"));
@@ -164,7 +165,7 @@ fn application(registry: &Registry, tag: &str) -> Value {
 }
 
 /// The rules of a role in the cluster, one for each verb, as `verb group resource`.
-fn granted(cluster: &Cluster, kind: &str, name: &str) -> BTreeSet<String> {
+pub fn granted(cluster: &Cluster, kind: &str, name: &str) -> BTreeSet<String> {
     let get = ["get", kind, name, "--namespace=davit-system", "--output=json"];
     let role: Value = serde_json::from_str(&run(cluster.kubectl().args(get))).unwrap();
     let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
@@ -248,9 +249,18 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         (!admin.holder().is_empty()).then_some(())
     });
     let leader = admin.holder();
-    let mut with_engine = api(&ports[1]);
-    with_engine.push("--docker-host=unix:///var/run/docker.sock".to_owned());
-    let mut two = Controller::start(&kubeconfig, dir, "two", &with_engine);
+    // No Docker Engine: a buildkitd builds, and pushes to the registry itself.
+    let buildkitd = Buildkitd::start();
+    let mut with_buildkitd = api(&ports[1]);
+    with_buildkitd.push(format!("--buildkit-host=tcp://{}", buildkitd.address));
+    for (flag, file) in [
+        ("ca", &buildkitd.ca),
+        ("cert", &buildkitd.certificate),
+        ("key", &buildkitd.key),
+    ] {
+        with_buildkitd.push(format!("--buildkit-{flag}={}", file.display()));
+    }
+    let mut two = Controller::start(&kubeconfig, dir, "two", &with_buildkitd);
 
     // From an image to Pods that serve.
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"},
@@ -324,7 +334,7 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("dapp/shop", "/status/release/active", &json!("back"));
     assert_eq!(ask(&admin.endpoints("shop")[0]).unwrap(), "first one");
 
-    // A controller without an engine builds nothing.
+    // A controller without a BuildKit builds nothing.
     let page = format!(
         "FROM {BASE_IMAGE}\nRUN mkdir /w && echo built >/w/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/w\"]\n"
     );
@@ -367,7 +377,7 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         serde_json::from_str(&run(admin.cluster.kubectl().args(["get", "--raw", scale]))).unwrap();
     assert_eq!(scale["status"]["selector"], "davit.dev/application=shop");
 
-    // With an engine it is built from Git, pushed to the registry, and pulled by the node.
+    // With a buildkitd it is built from Git, pushed to the registry, and pulled by the node.
     let request = [
         "annotate",
         "applications.davit.dev/built",
@@ -377,6 +387,11 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     admin.wait("dapp/built", "/status/release/active", &json!("built-2"));
     admin.wait("deployment/built", "/status/readyReplicas", &json!(2));
     assert_eq!(ask(&admin.endpoints("built")[0]).unwrap(), "built");
+    let image = admin.get("rel/built-2")["status"]["image"].to_string();
+    assert!(
+        image.contains(&registry.image("acme/built:")) && image.contains("@sha256:"),
+        "{image}"
+    );
 
     // A job with a volume: a Job of the cluster that runs once.
     admin.cluster.add_volume("one");

@@ -22,6 +22,7 @@ mod crds;
 mod crds_rows;
 mod kubernetes;
 mod kubernetes_loop;
+mod kubernetes_routes;
 mod manifests;
 mod nixpacks;
 mod routes;

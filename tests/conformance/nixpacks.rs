@@ -1,5 +1,5 @@
-//! The real nixpacks: its plans of small projects are those in `src/builder/nixpacks/testdata`, which `UPDATE=1` writes anew, and one
-//! of its plans is built on a local stand-in for its base image.
+//! The real nixpacks: its plans of small projects are those in `src/builder/nixpacks/testdata`, which `UPDATE=1` writes anew.
+//! `buildkitd/nixpacks.rs` builds one on a local stand-in for its base image.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -9,17 +9,19 @@ use bollard::Docker;
 use davit::api::Reason;
 use davit::builder::fake::FakeBuilder;
 use davit::builder::{
-    BuildRequest, Builder, BuilderDetails, BuilderOptions, BuiltImage, Daemon, DockerBuilder, Place, TlsFiles,
+    BuildRequest, Builder, BuilderDetails, BuilderOptions, BuiltImage, Daemon, DockerBuilder, Export, Place,
+    TlsFiles,
 };
 use davit::error::Explain as _;
-use davit::image::RegistryLogins;
+use davit::image::{Deleted, RegistryAccess, RegistryLogins};
 use davit::job_log::JobLog;
-use davit::model::AppId;
+use davit::model::{AppId, RegistryLogin};
 use davit::redact::Masker;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::buildkitd::Buildkitd;
 use crate::common::docker::DockerScope;
+use crate::common::registry::Registry;
 use crate::common::{unique, wait_for};
 use crate::contract::SOCKET;
 
@@ -29,6 +31,8 @@ pub struct Harness {
     log: PathBuf,
     namespace: String,
     _scope: Option<DockerScope>,
+    /// A registry with TLS and a password; the fake has one of its own.
+    registry: Option<Registry>,
     _buildkitd: Option<Buildkitd>,
 }
 
@@ -41,6 +45,7 @@ impl Harness {
             log: source.path().join("log"),
             source,
             namespace: namespace.to_owned(),
+            registry: scope.is_some().then(Registry::start_tls),
             _scope: scope,
             _buildkitd: None,
         }
@@ -61,7 +66,8 @@ impl Harness {
 
     /// A buildkitd over TCP with mutual TLS.
     pub fn buildkitd(test: &str) -> Self {
-        let (scope, buildkitd) = (DockerScope::new(test), Buildkitd::start());
+        let (scope, registry) = (DockerScope::new(test), Registry::start_tls());
+        let buildkitd = Buildkitd::trusting(&[&registry]);
         let mut options = BuilderOptions::new(SOCKET, unique("promises"));
         options.buildkit = Daemon::Buildkitd {
             place: Place::Address(buildkitd.address.clone()),
@@ -75,8 +81,10 @@ impl Harness {
         let namespace = scope.namespace.clone();
         let builder = Arc::new(DockerBuilder::new(docker, options));
         Self {
+            registry: Some(registry),
+            _scope: Some(scope),
             _buildkitd: Some(buildkitd),
-            ..Self::new(builder, &namespace, Some(scope))
+            ..Self::new(builder, &namespace, None)
         }
     }
 
@@ -99,11 +107,30 @@ impl Harness {
             labels: BTreeMap::new(),
             env_file: None,
             registries: RegistryLogins::default(),
+            push: None,
             no_cache: false,
             cpu: None,
             memory: None,
             timeout: Duration::from_mins(5),
         }
+    }
+
+    /// A tag in the registry, and the access to it.
+    fn in_registry(&self) -> (String, RegistryAccess) {
+        let name = unique("acme/shop");
+        let Some(registry) = &self.registry else {
+            return (
+                format!("registry.example.com/{name}:1"),
+                RegistryAccess::default(),
+            );
+        };
+        let (user, password) = registry.login.clone().unwrap();
+        let login = RegistryLogin::basic(user, password.as_str());
+        let access = RegistryAccess {
+            logins: RegistryLogins::new([(registry.address.clone(), login)].into()),
+            ca: registry.ca.clone().map(String::into_bytes),
+        };
+        (registry.image(&format!("{name}:1")), access)
     }
 
     fn log(&self) -> JobLog {
@@ -215,6 +242,33 @@ pub async fn missing_dockerfile_is_reported(harness: Harness) {
     assert!(error.to_string().contains("else/Dockerfile"), "{error}");
 }
 
+pub async fn image_for_a_registry_is_pushed_found_and_deleted(harness: Harness) {
+    let (tag, access) = harness.in_registry();
+    let mut request = harness.request("RUN echo pushed > /said");
+    request.tag = tag;
+    request.push = Some(access.clone());
+    let (builder, log, none) = (&harness.builder, harness.log(), CancellationToken::new());
+    let find = async || {
+        let found = builder.find_pushed(&request.tag, Export::Registry, &access, &log, &none);
+        found.await.unwrap().map(|image| image.id)
+    };
+    assert_eq!(find().await, None);
+    let image = builder.build(&request, &log, &none).await.unwrap();
+    let image = builder
+        .push(&image, Export::Registry, &access, &log, &none)
+        .await
+        .unwrap();
+    assert!(
+        image.id.starts_with(&format!("{}@sha256:", request.tag)),
+        "{image:?}"
+    );
+    assert_eq!(find().await.as_ref(), Some(&image.id));
+    // The registry has it, and only the registry.
+    assert_eq!(builder.images(&request.app).await.unwrap(), []);
+    let deleted = builder.delete_pushed(&image.id, &access).await.unwrap();
+    assert_eq!((deleted, find().await), (Deleted::Done, None));
+}
+
 /// Makes each function of the contract a test on the builder that the expression `$harness` makes.
 macro_rules! builder_contract {
     ($harness:expr) => {
@@ -224,6 +278,7 @@ macro_rules! builder_contract {
             failed_build_leaves_no_image
             build_ends_when_cancelled_and_at_its_timeout
             missing_dockerfile_is_reported
+            image_for_a_registry_is_pushed_found_and_deleted
         }
     };
     ($harness:expr => $($name:ident)*) => {

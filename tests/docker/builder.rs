@@ -30,15 +30,20 @@ use crate::common::registry::Registry;
 use crate::common::{http, in_own_process, run, try_run, unique, wait_for};
 use crate::contract::SOCKET;
 
+mod arguments;
 mod buildpacks;
 mod limits;
 mod nixpacks;
 mod owners;
 mod planner;
+mod private;
 mod published;
 mod railpack;
 mod registry;
 mod values;
+
+use arguments::Arguments;
+use planner::Tool;
 
 /// What no image, log or command line may ever show.
 const HIDDEN: &str = "s3cret-build-token-9d41";
@@ -101,6 +106,7 @@ impl Harness {
             labels: BTreeMap::new(),
             env_file: None,
             registries: RegistryLogins::default(),
+            push: None,
             no_cache: false,
             cpu: None,
             memory: None,
@@ -180,10 +186,7 @@ fn secrets(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
 
 /// Whether a process whose command line holds `marker` runs on this machine.
 fn runs(marker: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.windows(marker.len()).any(|part| part == marker.as_bytes()))
-    })
+    arguments::holder(marker).is_some()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,10 +280,15 @@ async fn build_secret_reaches_only_its_step() {
         "RUN test ! -s /run/secrets/TOKEN",
     ]);
     let mut request = harness.request();
-    request.secrets = secrets(&[("TOKEN", HIDDEN)]);
+    let marker = unique("secret");
+    let token = format!("{HIDDEN}{marker}");
+    request.secrets = secrets(&[("TOKEN", &token)]);
     request.no_cache = true;
+    let arguments = Arguments::watch(&marker);
     let image = harness.built(&request).await;
-    assert_eq!(prints(&image.id, &["cat", "/length"]), HIDDEN.len().to_string());
+    arguments.assert_free();
+    Tool::assert_not_in_cache(&marker);
+    assert_eq!(prints(&image.id, &["cat", "/length"]), token.len().to_string());
     assert!(
         harness.text().contains("***"),
         "the step printed it: {}",
@@ -299,6 +307,24 @@ async fn build_secret_reaches_only_its_step() {
         assert!(!content.contains(HIDDEN), "in the {place}");
     }
     assert!(holds(&saved, "cat /run/secrets/TOKEN") && !holds(&saved, HIDDEN));
+    // The same value comes from the cache; another one runs the step again, and no step before it.
+    request.no_cache = false;
+    harness.dockerfile(&[
+        "RUN date > /before",
+        "RUN --mount=type=secret,id=TOKEN,required=true sha256sum < /run/secrets/TOKEN > /sum",
+    ]);
+    let sums = async |token: &str| {
+        let mut request = request.clone();
+        request.secrets = secrets(&[("TOKEN", token)]);
+        let cached = harness.cached();
+        let image = harness.built(&request).await;
+        (prints(&image.id, &["cat", "/sum"]), harness.cached() - cached)
+    };
+    let (first, _) = sums("one").await;
+    assert_eq!(sums("one").await, (first.clone(), 2));
+    let (second, cached) = sums("two").await;
+    assert!(first != second && cached == 1, "{first} {second} {cached}");
+    assert!(!harness.text().contains("davit-input"), "{}", harness.text());
     request.secrets.clear();
     let error = harness.build(&request).await.unwrap_err();
     assert_eq!(error.reason(), Reason::BuildFailed);

@@ -17,6 +17,8 @@ use super::{is_root, peers, try_run};
 pub struct Buildkitd {
     /// Host and port.
     pub address: String,
+    /// Its socket file, for clients on this machine.
+    pub socket: PathBuf,
     /// The certificate authority of its certificate and of its clients.
     pub ca: PathBuf,
     /// The certificate of a client.
@@ -33,6 +35,11 @@ pub struct Buildkitd {
 impl Buildkitd {
     /// Starts one.
     pub fn start() -> Self {
+        Self::trusting(&[])
+    }
+
+    /// Starts one that trusts the certificates of these registries.
+    pub fn trusting(registries: &[&Registry]) -> Self {
         assert!(is_root(), "a buildkitd of one's own is started as root only");
         base_image();
         let registry = Registry::start_open();
@@ -48,28 +55,44 @@ impl Buildkitd {
         };
         let (certificate, key) = (file("client.pem", &certificate), file("client.key", &key));
         let address = format!("127.0.0.1:{}", port.number());
+        let mut trust = String::new();
+        for (number, registry) in registries.iter().enumerate() {
+            let ca = file(
+                &format!("registry-{number}.pem"),
+                registry.ca.as_deref().unwrap_or_default(),
+            );
+            trust += "[registry.\"";
+            trust += &registry.address;
+            trust += "\"]\nhttp = false\nca = [\"";
+            trust += &ca.display().to_string();
+            trust += "\"]\n";
+        }
         let config = file(
             "buildkitd.toml",
             &format!(
                 "root = \"{0}/root\"\n[worker.containerd]\nenabled = false\n[worker.oci]\nenabled = true\n\
-                 [registry.\"docker.io\"]\nmirrors = [\"{1}\"]\n[registry.\"{1}\"]\nhttp = true\n",
+                 [registry.\"docker.io\"]\nmirrors = [\"{1}\"]\n[registry.\"ghcr.io\"]\nmirrors = [\"{1}\"]\n[registry.\"{1}\"]\nhttp = true\n{trust}",
                 root.display(),
                 registry.address
             ),
         );
         let mut serve = command(peers::file("buildkit-0.33.0/buildkitd"), User::Own);
         serve.arg("--config").arg(config);
+        let socket = root.join("sock");
         serve.args(["--addr", &format!("tcp://{address}")]);
+        serve.args(["--addr", &format!("unix://{}", socket.display())]);
         serve.arg("--tlscacert").arg(&authority.ca_file);
         serve.arg("--tlscert").arg(&authority.cert_file);
         serve.arg("--tlskey").arg(&authority.key_file);
         let mut daemon = Daemon::start("buildkitd", serve, &root.join("log"));
         daemon.wait_ready(Duration::from_mins(1), || {
             std::net::TcpStream::connect(&address).is_ok()
+                && std::os::unix::net::UnixStream::connect(&socket).is_ok()
         });
         Self {
             ca: authority.ca_file.clone(),
             address,
+            socket,
             certificate,
             key,
             dir,
@@ -93,6 +116,11 @@ impl Buildkitd {
     /// Puts an image of the machine's engine where it finds `name` of Docker Hub.
     pub fn push(&self, image: &str, name: &str) {
         self.registry.push(image, &format!("library/{name}"));
+    }
+
+    /// Puts an image of the machine's engine where it finds `name` of the registry ghcr.io.
+    pub fn push_ghcr(&self, image: &str, name: &str) {
+        self.registry.push(image, name);
     }
 
     /// The certificate and key of a client whose authority is another one, as files.

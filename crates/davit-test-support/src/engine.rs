@@ -64,11 +64,24 @@ impl Engine {
 
     fn up(&mut self) {
         self.start_again();
-        let tar = self.dir.path().join("base.tar");
-        run(docker().args(["save", "--output"]).arg(&tar).arg(base_image()));
+        self.load(base_image());
+        run(self.docker().args(["image", "inspect", BASE_IMAGE]));
+    }
+
+    /// A command in its network, which follows as arguments.
+    pub fn enter(&self) -> Command {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{pid}/ns/net")).arg("--");
+        command
+    }
+
+    /// Gives it an image of the machine's engine.
+    pub fn load(&self, image: &str) {
+        let tar = self.dir.path().join("image.tar");
+        run(docker().args(["save", "--output"]).arg(&tar).arg(image));
         run(self.docker().args(["load", "--input"]).arg(&tar));
         std::fs::remove_file(&tar).unwrap();
-        run(self.docker().args(["image", "inspect", BASE_IMAGE]));
     }
 
     /// The path of its socket.

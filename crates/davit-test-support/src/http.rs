@@ -81,6 +81,13 @@ impl Request {
         self
     }
 
+    /// Reaches the host at an address.
+    pub fn connect_to(mut self, host: &str, port: u16, address: &str) -> Self {
+        self.0
+            .args(["--connect-to", &format!("{host}:{port}:{address}:{port}")]);
+        self
+    }
+
     /// With the headers of the answer before its body.
     pub fn include(mut self) -> Self {
         self.0.arg("--include");

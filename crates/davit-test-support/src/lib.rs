@@ -15,6 +15,7 @@
 #![allow(clippy::print_stderr, reason = "a harness reports what it cannot clean up")]
 
 pub mod buildkitd;
+pub mod buildpacks;
 pub mod clientgo;
 pub mod cluster;
 pub mod docker;
@@ -24,6 +25,7 @@ pub mod git_server;
 pub mod gitea;
 pub mod http;
 pub mod kube_apiserver;
+pub mod nixpacks;
 pub mod peers;
 pub mod process;
 pub mod registry;

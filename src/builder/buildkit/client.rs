@@ -1,11 +1,12 @@
 //! A build from its request to its end. A build that is stopped has ended in BuildKit too.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::moby::buildkit::v1::{SolveRequest as Solve, StatusRequest};
+use bollard::moby::buildkit::v1::{SolveRequest as Solve, SolveResponse, StatusRequest};
 use bollard::query_parameters::ImportImageOptionsBuilder;
 use futures::StreamExt as _;
 use tokio::time::{sleep_until, timeout};
@@ -17,10 +18,12 @@ use super::control::{Control, is_lost};
 use super::daemon::Daemon;
 use super::errors::{classify, engine};
 use super::filesend::Receiver;
-use super::options::{BuildOptions, Output, SolveRequest, attributes};
+use super::limits::{self, ControlGroup};
+use super::options::{BuildOptions, Outcome, Output, SolveRequest, attributes};
 use super::progress::Progress;
 use super::session::{Session, SessionContent};
 use crate::builder::error::BuildError;
+use crate::image::{ImageName, push_error};
 use crate::job_log::JobLog;
 
 /// How long BuildKit may take to stop a build before its connection is simply closed.
@@ -29,20 +32,43 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 const REPORTS_WITHIN: Duration = Duration::from_secs(3);
 /// The most that a build may send in files, in bytes.
 const LARGEST: usize = 16 << 20;
+/// What BuildKit calls the digest of an image in its answer.
+const DIGEST: &str = "containerimage.digest";
 /// In how many lines at the end of its log a step that failed says why.
 const LAST_LINES: usize = 8;
 
-/// A BuildKit, and the engine that gets its images.
+/// A BuildKit, and the engine that gets its images, if there is one.
 #[derive(Debug)]
 pub struct BuildKit {
-    docker: Docker,
+    docker: Option<Docker>,
     daemon: Daemon,
 }
 
 impl BuildKit {
     /// The BuildKit `daemon`; `docker` is connected to the engine.
-    pub fn new(docker: Docker, daemon: Daemon) -> Self {
+    pub fn new(docker: Option<Docker>, daemon: Daemon) -> Self {
         Self { docker, daemon }
+    }
+
+    /// Reports whether it pushes images itself.
+    pub fn pushes(&self) -> bool {
+        matches!(self.daemon, Daemon::Buildkitd { .. })
+    }
+
+    /// Makes sure that it can limit a build.
+    ///
+    /// # Errors
+    /// It cannot, and the reason.
+    pub async fn check_limits(&self) -> Result<(), BuildError> {
+        limits::check(&self.daemon).await
+    }
+
+    /// The CPU architecture that it builds for.
+    ///
+    /// # Errors
+    /// It does not answer, or cannot build.
+    pub async fn architecture(&self) -> Result<String, BuildError> {
+        Control::open(&self.daemon).await?.architecture().await
     }
 
     /// Builds, and when it must not go on, returns only after BuildKit has stopped.
@@ -52,7 +78,7 @@ impl BuildKit {
         options: &BuildOptions<'_>,
         log: &JobLog,
         cancel: &CancellationToken,
-    ) -> Result<Option<Vec<u8>>, BuildError> {
+    ) -> Result<Outcome, BuildError> {
         if cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
@@ -83,20 +109,44 @@ impl BuildKit {
         options: &BuildOptions<'_>,
         log: &JobLog,
         stop: &CancellationToken,
-    ) -> Result<Option<Vec<u8>>, BuildError> {
-        let frontend_attrs = attributes(&request, options)?;
-        let registries = options.registries.for_build(&request.images);
+    ) -> Result<Outcome, BuildError> {
+        let mut frontend_attrs = attributes(&request, options)?;
+        let pushed = options
+            .push
+            .filter(|_| self.pushes() && request.output == Output::Image);
+        let mut registries = options.registries.for_build(&request.images);
+        if let Some(access) = pushed
+            && let Ok(name) = ImageName::parse(options.tag)
+            && let Some(login) = access.login(&name)
+        {
+            registries = registries.and_then(|logins| logins.pushing(&name, login));
+        }
         let registries = registries.map_err(|why| BuildError::NotSupported {
             field: "spec.build.pullSecretRef",
             why,
         })?;
         let control = Control::open(&self.daemon).await?;
         control.check().await?;
+        let mut group = None;
+        if options.limits.any() {
+            // The same group for each build of an Application: BuildKit counts it as an input of a step.
+            let (name, limits) = (options.shared_key.clone(), options.limits);
+            let made = tokio::task::spawn_blocking(move || ControlGroup::create(&name, limits)).await;
+            let made =
+                made.map_err(|error| BuildError::Engine(format!("make a control group: {error}")))??;
+            frontend_attrs.insert("cgroup-parent".to_owned(), made.path.clone());
+            group = Some(made);
+        }
         let (receiver, received) = Receiver::new();
-        let (exporter, name, sink) = match (&self.daemon, request.output) {
-            (_, Output::Files) => ("tar", None, keep(received)),
-            (Daemon::Engine(_), Output::Image) => ("moby", Some(options.tag), Sink::None),
-            (Daemon::Buildkitd { .. }, Output::Image) => ("docker", Some(options.tag), self.load(received)),
+        let named = [("name", options.tag)];
+        let (exporter, attributes, sink): (_, &[(&str, &str)], _) = match (&self.daemon, request.output) {
+            (_, Output::Files) => ("tar", &[], keep(received)),
+            (Daemon::Engine(_), Output::Image) => ("moby", &named, Sink::Engine),
+            (Daemon::Buildkitd { .. }, Output::Image) if pushed.is_some() => {
+                let pushed = [("name", options.tag), ("push", "true"), ("store", "false")];
+                ("image", &pushed.clone(), Sink::Registry)
+            }
+            (Daemon::Buildkitd { .. }, Output::Image) => ("docker", &named, self.load(received)?),
         };
         let content = SessionContent {
             trees: request.trees,
@@ -109,9 +159,9 @@ impl BuildKit {
         let solve = Solve {
             r#ref: Uuid::new_v4().simple().to_string(),
             exporter_deprecated: exporter.to_owned(),
-            exporter_attrs_deprecated: name
-                .map(|name| ("name".to_owned(), name.to_owned()))
-                .into_iter()
+            exporter_attrs_deprecated: attributes
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             session: session.id.clone(),
             frontend: "dockerfile.v0".to_owned(),
@@ -120,6 +170,7 @@ impl BuildKit {
         };
         let mut progress = Progress::named(request.names);
         let answer = follow(&control, solve, &mut progress, log, stop).await;
+        drop(group);
         match session.unreadable.take() {
             // Another attempt cannot send this file either.
             Some(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -131,9 +182,12 @@ impl BuildKit {
         let Some(answer) = answer else {
             return Err(BuildError::Cancelled);
         };
-        let Err(status) = answer else {
-            drop(session);
-            return sink.end().await;
+        let status = match answer {
+            Ok(answer) => {
+                drop(session);
+                return sink.end(&answer.exporter_response).await;
+            }
+            Err(status) => status,
         };
         if let Sink::Loaded(load) = sink
             && load.is_finished()
@@ -141,14 +195,25 @@ impl BuildKit {
         {
             return Err(engine(&error));
         }
-        Err(self.error(&control, &status, &progress, log).await)
+        let pushed = pushed.map(|_| options.tag);
+        let error = self.error(&control, &status, &progress, pushed, log).await;
+        Err(match error {
+            BuildError::OutOfMemory { step, .. } => BuildError::OutOfMemory {
+                step,
+                limited: options.limits.memory.is_some(),
+            },
+            other => other,
+        })
     }
 
     /// Loads an image into the engine while it comes.
-    fn load(&self, received: tokio::sync::mpsc::Receiver<bytes::Bytes>) -> Sink {
-        let docker = self.docker.clone();
+    ///
+    /// # Errors
+    /// There is no engine.
+    fn load(&self, received: tokio::sync::mpsc::Receiver<bytes::Bytes>) -> Result<Sink, BuildError> {
+        let docker = self.docker.clone().ok_or(BuildError::NoEngine)?;
         let mut received = received;
-        Sink::Loaded(AbortOnDropHandle::new(tokio::spawn(async move {
+        Ok(Sink::Loaded(AbortOnDropHandle::new(tokio::spawn(async move {
             let stream = futures::stream::poll_fn(move |cx| received.poll_recv(cx)).map(Ok::<_, io::Error>);
             let options = ImportImageOptionsBuilder::new().quiet(true).build();
             let mut loaded = Box::pin(docker.import_image_stream(options, stream, None));
@@ -156,7 +221,7 @@ impl BuildKit {
                 step?;
             }
             Ok(())
-        })))
+        }))))
     }
 
     async fn error(
@@ -164,12 +229,18 @@ impl BuildKit {
         control: &Control,
         status: &tonic::Status,
         progress: &Progress,
+        pushed: Option<&str>,
         log: &JobLog,
     ) -> BuildError {
         if is_lost(status) {
             return control.failed(status);
         }
         let message = log.mask(status.message());
+        if let Some(tag) = pushed
+            && let Some((_, said)) = message.split_once(&format!("failed to push {tag}"))
+        {
+            return push_error(tag, 0, said.trim_start_matches(':')).into();
+        }
         let failure = progress.failure().cloned().map(|mut failure| {
             failure.step = log.mask(&failure.step);
             failure.error = log.mask(&failure.error);
@@ -179,35 +250,42 @@ impl BuildKit {
         if is_step(&error) && said_full(&log.tail()) {
             error = BuildError::DiskFull;
         }
-        if matches!(self.daemon, Daemon::Buildkitd { .. }) {
+        let (Daemon::Engine(_), Some(docker)) = (&self.daemon, &self.docker) else {
             return error;
-        }
+        };
         // An engine that stops takes the steps of its builds down, and says of them what it says of a step that fails.
-        match self.docker.ping().await {
+        match docker.ping().await {
             Err(gone) if is_step(&error) => engine(&gone),
             _ => error,
         }
     }
 }
 
-/// What becomes of the files that a build exports.
+/// What becomes of the result of a build.
 enum Sink {
-    None,
+    Engine,
+    Registry,
     Kept(AbortOnDropHandle<Option<Vec<u8>>>),
     Loaded(AbortOnDropHandle<Result<(), bollard::errors::Error>>),
 }
 
 impl Sink {
-    async fn end(self) -> Result<Option<Vec<u8>>, BuildError> {
+    async fn end(self, answer: &HashMap<String, String>) -> Result<Outcome, BuildError> {
         match self {
-            Self::None => Ok(None),
+            Self::Engine => Ok(Outcome::Engine),
+            Self::Registry => {
+                let digest = answer.get(DIGEST).cloned();
+                let digest =
+                    digest.ok_or_else(|| BuildError::Engine("BuildKit names no digest".to_owned()))?;
+                Ok(Outcome::Registry { digest })
+            }
             Self::Kept(kept) => match kept.await {
-                Ok(Some(all)) => Ok(Some(all)),
+                Ok(Some(all)) => Ok(Outcome::Files(all)),
                 Ok(None) => Err(BuildError::Engine("the build exports too many files".to_owned())),
                 Err(error) => Err(BuildError::Engine(format!("keep the files: {error}"))),
             },
             Self::Loaded(load) => match load.await {
-                Ok(Ok(())) => Ok(None),
+                Ok(Ok(())) => Ok(Outcome::Engine),
                 Ok(Err(error)) => Err(engine(&error)),
                 Err(error) => Err(BuildError::Engine(format!("load the image: {error}"))),
             },
@@ -236,7 +314,7 @@ async fn follow(
     progress: &mut Progress,
     log: &JobLog,
     stop: &CancellationToken,
-) -> Option<Result<(), tonic::Status>> {
+) -> Option<Result<SolveResponse, tonic::Status>> {
     let (mut client, mut status_client) = (control.client.clone(), control.client.clone());
     let reference = solve.r#ref.clone();
     let mut reports = pin!(async {
@@ -252,7 +330,7 @@ async fn follow(
     let mut reported = false;
     let answer = loop {
         tokio::select! {
-            answer = &mut solving => break Some(answer.map(|_| ())),
+            answer = &mut solving => break Some(answer.map(tonic::Response::into_inner)),
             () = &mut reports, if !reported => reported = true,
             () = stop.cancelled() => break None,
         }

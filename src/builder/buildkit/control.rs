@@ -66,19 +66,28 @@ impl Control {
     /// # Errors
     /// It has no worker, or no control API.
     pub async fn check(&self) -> Result<(), BuildError> {
+        self.architecture().await.map(|_| ())
+    }
+
+    /// The CPU architecture that the daemon builds for.
+    ///
+    /// # Errors
+    /// It has no worker, or no control API.
+    pub async fn architecture(&self) -> Result<String, BuildError> {
         let mut client = self.client.clone();
         let workers = client.list_workers(ListWorkersRequest::default()).await;
         let workers = workers
             .map_err(|status| self.failed(&status))?
             .into_inner()
             .record;
-        if workers.is_empty() {
+        let Some(worker) = workers.into_iter().next() else {
             return Err(BuildError::BuildkitUnsuitable(format!(
                 "{} has no worker",
                 self.daemon
             )));
-        }
-        Ok(())
+        };
+        let platform = worker.platforms.into_iter().next();
+        Ok(platform.map_or_else(|| "amd64".to_owned(), |platform| platform.architecture))
     }
 
     /// A stream of bytes to the daemon, on which it calls back. `headers` say what it may call.

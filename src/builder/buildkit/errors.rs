@@ -20,6 +20,7 @@ pub fn classify(message: &str, failure: Option<&Failure>) -> BuildError {
         if code == Some(KILLED) || (code.is_none() && said.ends_with(": cannot allocate memory")) {
             return BuildError::OutOfMemory {
                 step: short(&failure.step),
+                limited: false,
             };
         }
         if let Some(code) = code {

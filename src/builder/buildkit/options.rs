@@ -6,18 +6,33 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Duration, Instant};
 
 use super::filesync::Trees;
+use super::limits::Limits;
 use crate::builder::error::BuildError;
-use crate::image::{ImageName, RegistryLogins};
+use crate::image::{ImageName, RegistryAccess, RegistryLogins};
 use crate::model::{AppId, hex};
 use crate::redact::Secret;
 
 /// The result of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// An image in the engine.
+    /// An image.
     Image,
     /// The files of the stage, as a tar archive that comes back.
     Files,
+}
+
+/// What a build made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An image in the engine.
+    Engine,
+    /// An image in its registry.
+    Registry {
+        /// Its digest there.
+        digest: String,
+    },
+    /// Files, as a tar archive.
+    Files(Vec<u8>),
 }
 
 /// What BuildKit is given.
@@ -50,8 +65,12 @@ pub struct BuildOptions<'a> {
     pub labels: BTreeMap<String, String>,
     /// Credentials of registries.
     pub registries: &'a RegistryLogins,
+    /// The access to the registry that BuildKit pushes the image to, in place of giving it to the engine.
+    pub push: Option<&'a RegistryAccess>,
     /// Build without the cache.
     pub no_cache: bool,
+    /// What all steps together may use.
+    pub limits: Limits,
     /// Names the place where BuildKit keeps transferred files from build to build.
     pub shared_key: String,
     /// When it must have ended.

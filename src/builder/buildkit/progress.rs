@@ -1,9 +1,11 @@
 //! BuildKit's reports as lines of a log, as they come: `#3 [2/4] RUN make`, `#3 <what it prints>`, `#3 DONE 1.2s`.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
 
+use super::input;
 use crate::job_log::JobLog;
 
 /// The longest line that is waited for, in bytes; of a longer one the rest is left out.
@@ -44,10 +46,15 @@ impl Progress {
         }
     }
 
-    fn name<'a>(&'a self, vertex: &'a Vertex) -> &'a str {
+    fn given(&self, vertex: &Vertex) -> Option<&str> {
         let mut names = self.names.iter();
         let name = names.find(|(mark, _)| vertex.name.contains(mark));
-        name.map_or(&vertex.name, |(_, name)| name)
+        name.map(|(_, name)| name.as_str())
+    }
+
+    fn name<'a>(&'a self, vertex: &'a Vertex) -> Cow<'a, str> {
+        self.given(vertex)
+            .map_or_else(|| input::without(&vertex.name), Cow::Borrowed)
     }
 
     /// Takes in a report.
@@ -100,11 +107,11 @@ impl Progress {
         let cancelled = vertex.error.contains("context canceled");
         if !vertex.error.is_empty() && !cancelled && self.failure.is_none() {
             self.failure = Some(Failure {
-                step: self.name(vertex).to_owned(),
+                step: self.name(vertex).into_owned(),
                 error: vertex.error.clone(),
             });
         }
-        let is_named = self.name(vertex) != vertex.name;
+        let is_named = self.given(vertex).is_some();
         let Some(step) = self.steps.get_mut(&vertex.digest) else {
             return;
         };

@@ -162,7 +162,7 @@ impl Auth for Logins {
             Some(RegistryLogin::Identity(token)) => (String::new(), text(token)?),
             Some(RegistryLogin::Bearer(_)) => {
                 return Err(Status::invalid_argument(format!(
-                    "spec.build.pullSecretRef has a registrytoken for {host}, which BuildKit does not take: use auth or identitytoken"
+                    "the credential of {host} is a registrytoken, which BuildKit does not take: use auth or identitytoken"
                 )));
             }
             None => (String::new(), String::new()),

@@ -1,12 +1,14 @@
 //! A builder image, its run image, and what its labels say of its lifecycle.
 
+use std::collections::HashMap;
+
 use bollard::Docker;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::builder::contract::Buildpacks;
 use crate::builder::error::BuildError;
-use crate::image::{self, Found, ImageError, ImageName, RegistryLogins};
+use crate::image::{self, ImageError, ImageName, RegistryLogins, RegistryOptions};
 use crate::job_log::JobLog;
 
 /// The label with the metadata of a builder.
@@ -15,6 +17,27 @@ const METADATA: &str = "io.buildpacks.builder.metadata";
 const EXTENSIONS: &str = "io.buildpacks.buildpack.order-extensions";
 /// The platform APIs that Davit speaks, newest first. The lifecycle exports OCI layouts from 0.12 on.
 const PLATFORM_APIS: [&str; 3] = ["0.14", "0.13", "0.12"];
+
+/// Where images are looked up.
+#[derive(Debug)]
+pub enum Images<'a> {
+    /// Through an engine, which has the images that it builds on.
+    Engine(&'a Docker),
+    /// At their registries, for a BuildKit that pulls them itself.
+    Registries {
+        /// How registries are reached.
+        options: &'a RegistryOptions,
+        /// The CPU architecture that is built for.
+        architecture: String,
+    },
+}
+
+/// The parts of an image's configuration that matter.
+struct Found {
+    labels: HashMap<String, String>,
+    env: Vec<String>,
+    architecture: Option<String>,
+}
 
 /// A builder image.
 #[derive(Debug)]
@@ -80,12 +103,12 @@ struct Platform {
 }
 
 impl BuilderImage {
-    /// Finds the builder, which the engine pulls if it does not have it, and its run image.
+    /// Finds the builder, which an engine pulls if it does not have it, and its run image.
     ///
     /// # Errors
     /// An image does not exist, or the builder cannot be used.
     pub async fn find(
-        docker: &Docker,
+        lookup: &Images<'_>,
         settings: &Buildpacks,
         logins: &RegistryLogins,
         log: &JobLog,
@@ -96,16 +119,11 @@ impl BuilderImage {
             why,
         };
         let name = &settings.builder;
-        let (reference, in_registry) = pinned(docker, name, logins).await?;
-        if in_registry {
-            let login = login(&reference, logins);
-            let pulled = image::pull(docker, &reference, login, log, cancel).await;
-            pulled.map_err(base_image)?;
-        }
-        let found = docker.inspect_image(&reference).await;
-        let found = found.map_err(|error| crate::builder::buildkit::engine_error(&error))?;
-        let config = found.config.unwrap_or_default();
-        let labels = config.labels.unwrap_or_default();
+        let (reference, in_registry) = lookup.pinned(name, logins).await?;
+        let found = lookup
+            .inspect(&reference, in_registry, logins, log, cancel)
+            .await?;
+        let labels = &found.labels;
         let metadata: Metadata = labels
             .get(METADATA)
             .and_then(|text| serde_json::from_str(text).ok())
@@ -123,8 +141,7 @@ impl BuilderImage {
             )));
         }
         let variable = |wanted: &str| {
-            let environment = config.env.iter().flatten();
-            let mut values = environment.filter_map(|entry| entry.split_once('='));
+            let mut values = found.env.iter().filter_map(|entry| entry.split_once('='));
             let value = values
                 .find(|(name, _)| *name == wanted)
                 .map(|(_, value)| value.to_owned());
@@ -141,7 +158,7 @@ impl BuilderImage {
         if run.image.is_empty() {
             return Err(refuse(format!("the builder {name} names no run image")));
         }
-        let (run_image, _) = pinned(docker, &run.image, logins).await?;
+        let (run_image, _) = lookup.pinned(&run.image, logins).await?;
         log.write(&format!("builder {reference}, run image {run_image}"));
         Ok(Self {
             user: variable("CNB_USER_ID")?,
@@ -175,16 +192,62 @@ fn login<'l>(name: &str, logins: &'l RegistryLogins) -> Option<&'l crate::model:
     logins.find(name.registry(), name.repository())
 }
 
-/// The name of an image by digest, and whether it comes from a registry. An image that only the engine has keeps its name.
-async fn pinned(docker: &Docker, name: &str, logins: &RegistryLogins) -> Result<(String, bool), BuildError> {
-    let resolved = image::resolve_image(docker, name, login(name, logins)).await;
-    let resolved = resolved.map_err(base_image)?;
-    let by_digest = resolved.reference.contains('@');
-    Ok(match resolved.found {
-        Found::Local(_) if !by_digest => (name.to_owned(), false),
-        Found::Local(_) => (resolved.reference, false),
-        Found::Pinned | Found::Registry => (resolved.reference, true),
-    })
+impl Images<'_> {
+    /// The name of an image by digest, and whether it comes from a registry. An image that only the engine has keeps its name.
+    async fn pinned(&self, name: &str, logins: &RegistryLogins) -> Result<(String, bool), BuildError> {
+        let login = login(name, logins);
+        let resolved = match self {
+            Self::Engine(docker) => image::resolve_image(docker, name, login).await,
+            Self::Registries { options, .. } => image::resolve_at_registry(name, login, options).await,
+        };
+        let resolved = resolved.map_err(base_image)?;
+        let by_digest = resolved.reference.contains('@');
+        Ok(match resolved.found {
+            image::Found::Local(_) if !by_digest => (name.to_owned(), false),
+            image::Found::Local(_) => (resolved.reference, false),
+            image::Found::Pinned | image::Found::Registry => (resolved.reference, true),
+        })
+    }
+
+    /// The configuration of an image.
+    async fn inspect(
+        &self,
+        reference: &str,
+        in_registry: bool,
+        logins: &RegistryLogins,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Found, BuildError> {
+        let login = login(reference, logins);
+        match self {
+            Self::Engine(docker) => {
+                if in_registry {
+                    let pulled = image::pull(docker, reference, login, log, cancel).await;
+                    pulled.map_err(base_image)?;
+                }
+                let found = docker.inspect_image(reference).await;
+                let found = found.map_err(|error| crate::builder::buildkit::engine_error(&error))?;
+                let config = found.config.unwrap_or_default();
+                Ok(Found {
+                    labels: config.labels.unwrap_or_default(),
+                    env: config.env.unwrap_or_default(),
+                    architecture: found.architecture,
+                })
+            }
+            Self::Registries {
+                options,
+                architecture,
+            } => {
+                let found = image::config_at_registry(reference, architecture, login, options).await;
+                let found = found.map_err(base_image)?;
+                Ok(Found {
+                    labels: found.config.labels.unwrap_or_default().into_iter().collect(),
+                    env: found.config.env.unwrap_or_default(),
+                    architecture: Some(found.architecture),
+                })
+            }
+        }
+    }
 }
 
 /// The error of an image that the build is based on.

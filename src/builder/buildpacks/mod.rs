@@ -8,7 +8,6 @@ mod phases;
 
 use std::collections::BTreeMap;
 
-use bollard::Docker;
 use tokio_util::sync::CancellationToken;
 
 use super::buildkit::{Generated, Output, SolveRequest, Tree, Trees};
@@ -27,6 +26,7 @@ use builder_image::BuilderImage;
 use dockerfile::Work;
 use exported::Exported;
 
+pub use builder_image::Images;
 pub use phases::explain;
 
 /// A build: its first Dockerfile, and what the second one is made from.
@@ -51,7 +51,7 @@ pub const APP: &str = "/workspace";
 /// # Errors
 /// An image does not exist or cannot be used, or the source has no such directory.
 pub async fn plan(
-    docker: &Docker,
+    lookup: &Images<'_>,
     root: &Root,
     settings: &Buildpacks,
     request: &BuildRequest,
@@ -59,7 +59,7 @@ pub async fn plan(
     log: &JobLog,
     cancel: &CancellationToken,
 ) -> Result<Plan, BuildError> {
-    let builder = BuilderImage::find(docker, settings, &request.registries, log, cancel).await?;
+    let builder = BuilderImage::find(lookup, settings, &request.registries, log, cancel).await?;
     let context = Tree::checkout(root.directory(settings.field, ".", Reason::PathNotFound)?);
     let context = with_env_file(context, request);
     // To buildpacks there is one kind of variable. All are secret mounts, so that none is in a layer or a history.

@@ -7,7 +7,7 @@ mod prepare;
 mod tests;
 mod words;
 
-pub use prepare::prepare;
+pub use prepare::{is_installed, prepare};
 
 use super::buildkit::SolveRequest;
 use super::contract::BuildRequest;

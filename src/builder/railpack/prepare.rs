@@ -15,6 +15,9 @@ use crate::job_log::JobLog;
 /// The exit code for what may succeed later, such as a download that failed.
 const TEMPORARY: i32 = 75;
 
+/// The field of the version.
+const VERSION_FIELD: &str = "spec.build.railpack.version";
+
 /// What `--info-out` holds.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -36,6 +39,17 @@ struct Line {
     msg: String,
 }
 
+/// Reports whether a railpack of any version is installed.
+pub async fn is_installed(tool: &Planner, cancel: &CancellationToken) -> bool {
+    let found = tool
+        .of_version(api::Railpack::default().version(), VERSION_FIELD, cancel)
+        .await;
+    !matches!(
+        found,
+        Err(BuildError::ProgramMissing { .. } | BuildError::Cancelled)
+    )
+}
+
 /// The plan for the source, and what railpack found in it.
 ///
 /// # Errors
@@ -49,8 +63,8 @@ pub async fn prepare(
     cancel: &CancellationToken,
 ) -> Result<(Plan, BuilderDetails), BuildError> {
     let source = tool.source(request)?;
-    let version = tool.version(cancel).await?;
-    check_version(settings, &version)?;
+    let version = settings.version().to_owned();
+    let tool = &tool.of_version(&version, VERSION_FIELD, cancel).await?;
     let out = tempfile::tempdir().map_err(BuildError::Io)?;
     let (plan, info) = (out.path().join("plan.json"), out.path().join("info.json"));
     let program = tool
@@ -60,8 +74,7 @@ pub async fn prepare(
         .arg("--plan-out")
         .arg(&plan)
         .arg("--info-out")
-        .arg(&info)
-        .arg("--hide-pretty-plan");
+        .arg(&info);
     let program = Planner::with_variables(program, request.args.iter().chain(&request.secrets));
     let output = tool.run(program, request.timeout, cancel).await?;
     for line in String::from_utf8_lossy(&output.stdout)
@@ -73,7 +86,9 @@ pub async fn prepare(
     let told: Info = read(&info).unwrap_or_default();
     if !output.ok() {
         let said = told.logs.last().map(|line| line.msg.as_str());
-        return Err(tool.failure(&output, said, output.code() == TEMPORARY, log));
+        let temporary =
+            output.code() == TEMPORARY || is_download(&output.out()) || is_download(&output.err());
+        return Err(tool.failure(&output, said, temporary, log));
     }
     let found = described(&told);
     log.write(&format!("railpack detected {found}"));
@@ -86,18 +101,11 @@ pub async fn prepare(
     Ok((plan, details))
 }
 
-fn check_version(settings: &api::Railpack, installed: &str) -> Result<(), BuildError> {
-    let wanted = settings
-        .version
-        .as_ref()
-        .map(|wanted| wanted.trim_start_matches('v'));
-    match wanted {
-        Some(wanted) if wanted != installed => Err(BuildError::NotSupported {
-            field: "spec.build.railpack.version",
-            why: format!("the railpack that Davit can run is {installed}, not {wanted}"),
-        }),
-        _ => Ok(()),
-    }
+/// Reports whether railpack printed that a download failed: railpack 0.9 has one exit code for all failures.
+fn is_download(text: &str) -> bool {
+    ["failed to download", "dial tcp", "no such host", "i/o timeout"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {

@@ -36,7 +36,8 @@ pub async fn logs(args: Logs) -> Result<(), Failure> {
         };
         return build_log(&cluster, &args, &release).await;
     }
-    let prefix = args.prefix || (args.replica.is_none() && app.spec.replicas > 1);
+    let several = args.replica.is_none() && app.spec.replicas > 1;
+    let prefix = args.prefix || (several && !args.access);
     container_log(&cluster, &args, prefix).await
 }
 
@@ -81,6 +82,9 @@ async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(
         "{base}?prefix=true&timestamps=true&follow={}&previous={}",
         args.follow, args.previous
     );
+    if args.access {
+        first.push_str("&access=true");
+    }
     if let Some(replica) = &args.replica {
         let _ = write!(first, "&replica={}", encoded(replica));
     }

@@ -80,7 +80,7 @@ impl Screen<'_> {
             self.running(&status, active, wide, &mut lines);
         }
         if let Some(held) = condition::find(&status.conditions, ConditionType::AutoDeployHeld) {
-            lines.add("Held", &format!("since {}: {}", self.since(held), held.message));
+            lines.add("Held", &format!("for {}: {}", self.since(held), held.message));
         }
         for url in &status.urls {
             lines.add("URL", url);
@@ -95,7 +95,7 @@ impl Screen<'_> {
         let phase = format!("{:?}", status.phase).to_lowercase();
         let ready = condition::find(&status.conditions, ConditionType::Ready);
         let since = ready
-            .map(|ready| format!(" since {}", self.since(ready)))
+            .map(|ready| format!(" for {}", self.since(ready)))
             .unwrap_or_default();
         let message = ready.map_or(
             "the controller has not observed it yet: is davit up or davit controller running?",

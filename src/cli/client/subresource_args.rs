@@ -32,6 +32,9 @@ pub struct Logs {
     /// Show only lines that are not older, such as 30s or 2h.
     #[arg(long, value_name = "DURATION", value_parser = Duration::parse, conflicts_with = "of_release")]
     pub since: Option<Duration>,
+    /// Show the requests to the routes: client, method, address, status, size, time, and the replica that answered.
+    #[arg(long, conflicts_with_all = ["of_release", "replica", "previous", "prefix"])]
+    pub access: bool,
     /// Begin each line with its time.
     #[arg(long, conflicts_with = "of_release")]
     pub timestamps: bool,

@@ -28,6 +28,40 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Deserialize)]
 struct Metrics {
     replicas: Vec<Replica>,
+    requests: Option<Requests>,
+}
+
+/// What is requested of an Application with routes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Requests {
+    /// Why it is not known.
+    problem: Option<String>,
+    per_second: Option<f64>,
+    errors_per_second: Option<f64>,
+    average_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+}
+
+impl Requests {
+    const HEAD: [&str; 3] = ["REQUESTS", "ERRORS", "LATENCY / P95"];
+
+    fn cells(requests: Option<&Self>) -> Vec<String> {
+        let known = requests.filter(|requests| requests.problem.is_none());
+        let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}/s"));
+        let time = |seconds: Option<f64>| {
+            seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{:.0}ms", seconds * 1e3))
+        };
+        let latency = known.filter(|it| it.average_seconds.is_some());
+        vec![
+            rate(known.and_then(|it| it.per_second)),
+            rate(known.and_then(|it| it.errors_per_second)),
+            latency.map_or_else(
+                || "-".to_owned(),
+                |it| format!("{} / {}", time(it.average_seconds), time(it.p95_seconds)),
+            ),
+        ]
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -185,11 +219,28 @@ async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Fai
             "items": items});
         return serialized(format, list);
     }
-    let mut rows = Vec::new();
+    let mut all: Vec<(String, Metrics)> = Vec::new();
     for (name, metrics) in found {
-        let metrics: Metrics = serde_json::from_value(metrics)
+        let metrics = serde_json::from_value(metrics)
             .map_err(|error| Failure::new(format!("the answer of the API server cannot be read: {error}")))?;
-        rows.extend(table(&name, &metrics.replicas, args));
+        all.push((name, metrics));
+    }
+    let mut requests = all.iter().filter_map(|(_, metrics)| metrics.requests.as_ref());
+    if let Some(why) = requests.clone().find_map(|requests| requests.problem.as_ref()) {
+        note(why);
+    }
+    // They are counted for all replicas of an Application together.
+    let by_application = !args.replicas && args.application.is_none() && args.rows == Rows::Apps;
+    let has_requests = by_application && requests.any(|requests| requests.problem.is_none());
+    let mut rows = Vec::new();
+    for (name, metrics) in all {
+        let mut own = table(&name, &metrics.replicas, args);
+        if has_requests {
+            for row in &mut own {
+                row.extend(Requests::cells(metrics.requests.as_ref()));
+            }
+        }
+        rows.extend(own);
     }
     if args.output.format == Some(Format::Name) {
         return rows.iter().filter_map(|row| row.first()).try_for_each(say);
@@ -207,7 +258,13 @@ async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Fai
         (false, Rows::Apps) => &["APPLICATION", "REPLICAS"],
         (false, Rows::Releases) => &["RELEASE", "REPLICAS"],
     };
-    let head: Vec<String> = first.iter().chain(&head).map(|text| (*text).to_owned()).collect();
+    let more: &[&str] = if has_requests { &Requests::HEAD } else { &[] };
+    let head: Vec<String> = first
+        .iter()
+        .chain(&head)
+        .chain(more)
+        .map(|text| (*text).to_owned())
+        .collect();
     write(&columns(&cluster.terminal, &head, &rows))
 }
 
@@ -269,6 +326,26 @@ mod tests {
         let document = json!({"name": "shop-1.0", "release": "shop-1", "cpu": {"usageNanoCores": 250_000_000}, "memory": memory,
             "network": {"receivedBytes": 1024, "sentBytes": 5}, "restarts": 1});
         serde_json::from_value(document).unwrap()
+    }
+
+    #[test]
+    fn requests_have_rates_and_latencies() {
+        let cells = |document: Value| Requests::cells(Some(&serde_json::from_value(document).unwrap()));
+        assert_eq!(
+            cells(
+                json!({"perSecond": 12.34, "errorsPerSecond": 0.0, "averageSeconds": 0.0123, "p95Seconds": 0.1})
+            ),
+            ["12.3/s", "0.0/s", "12ms / 100ms"]
+        );
+        assert_eq!(
+            cells(json!({"perSecond": 0.0, "errorsPerSecond": 0.0})),
+            ["0.0/s", "0.0/s", "-"]
+        );
+        assert_eq!(
+            cells(json!({"problem": "Traefik has no metrics"})),
+            ["-", "-", "-"]
+        );
+        assert_eq!(Requests::cells(None), ["-", "-", "-"]);
     }
 
     #[test]

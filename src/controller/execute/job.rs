@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::api::{CauseKind, Reason};
-use crate::builder::{BuildRequest, BuildType};
+use crate::builder::{BuildRequest, BuildType, Export};
 use crate::controller::build_job::{BuildWork, Fetch, PullWork};
 use crate::controller::job_failure::no_log;
 use crate::controller::resolve::credentials::Origin;
 use crate::error::{Class, Problem};
-use crate::image::ImageName;
+use crate::image::RegistryAccess;
 use crate::job_log::JobLog;
 use crate::model::{RegistryLogin, Revision};
 use crate::plan::{ActionResult, BuildSpec, JobSpec, JobWork};
@@ -116,19 +116,21 @@ impl Executor<'_> {
         build: &BuildSpec,
         hidden: &mut Vec<Secret>,
     ) -> Result<BuildWork, Problem> {
-        let mut push_login = None;
+        let mut used = RegistryAccess::default();
         if build.export.is_pushed() {
             let registries = &self.ctx.registries;
             let access = registries.access(&self.input.app.spec, self.reader).await?;
             hidden.extend(access.logins.secrets());
-            let name = ImageName::parse(&build.tag);
-            push_login = name.ok().and_then(|name| access.login(&name).cloned());
+            used = access;
         }
         Ok(BuildWork {
             export: build.export,
             again: build.again,
-            push_login,
-            request: self.request(release, build),
+            request: BuildRequest {
+                push: (build.export == Export::Registry).then(|| used.clone()),
+                ..self.request(release, build)
+            },
+            access: used,
         })
     }
 
@@ -163,6 +165,7 @@ impl Executor<'_> {
             labels: build.labels.clone(),
             env_file: build.env_file.clone(),
             registries: build.registries.clone(),
+            push: None,
             no_cache: build.no_cache,
             cpu: build.cpu,
             memory: build.memory,

@@ -136,11 +136,8 @@ async fn try_pass(
         execute(ctx, id, app, &plan).await?;
         plan
     };
-    let asks_for_heads = plan
-        .questions
-        .iter()
-        .any(|question| matches!(question, Question::Head(_)));
-    if asks_for_heads {
+    let mut questions = plan.questions.iter();
+    if questions.any(|question| matches!(question, Question::Head(_))) {
         result.problem = Some(PassProblem {
             message: "the forge has more to be asked about its pull requests than one pass asks".to_owned(),
             pause: Some(SOON),

@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::client::{exchange, words};
 use crate::error::cut;
-use crate::plan::routes::{Answer, NoCertificate};
+use crate::plan::routes::{Answer, Expiry, NoCertificate};
 
 /// The longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,13 +27,13 @@ const LONGEST: usize = 64 * 1024;
 const DEFAULT_CERTIFICATE: &str = "TRAEFIK DEFAULT CERT";
 
 /// Where a route is requested.
-pub struct Place<'a> {
+pub struct Place {
     /// The entry point of the proxy.
     pub entry_point: SocketAddr,
     /// The host, which may be a wildcard.
-    pub host: &'a str,
+    pub host: String,
     /// The path.
-    pub path: &'a str,
+    pub path: String,
     /// Whether over TLS.
     pub tls: bool,
     /// Whether a resolver gets the certificate.
@@ -41,19 +41,13 @@ pub struct Place<'a> {
 }
 
 /// Requests a route at an entry point of the proxy.
-pub async fn request(place: Place<'_>) -> Answer {
-    let Place {
-        entry_point,
-        host,
-        path,
-        tls,
-        has_resolver,
-    } = place;
+pub async fn request(place: &Place) -> Answer {
     // Any name that the wildcard stands for.
-    let host = host.replacen('*', "davit", 1);
-    let answer = tokio::time::timeout(PATIENCE, answer(entry_point, &host, path, tls)).await;
+    let host = place.host.replacen('*', "davit", 1);
+    let answer = answer(place.entry_point, &host, &place.path, place.tls);
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
     match answer {
-        Ok(Ok(Answer::DefaultCertificate(_))) if has_resolver => {
+        Ok(Ok(Answer::DefaultCertificate(_))) if place.has_resolver => {
             let resolved = tokio::time::timeout(PATIENCE, elsewhere(&host)).await;
             let why = resolved.ok().flatten();
             Answer::DefaultCertificate(why.map_or(NoCertificate::Unknown, NoCertificate::Elsewhere))
@@ -112,7 +106,8 @@ async fn answer(entry_point: SocketAddr, host: &str, path: &str, tls: bool) -> R
         .and_then(|first| X509Certificate::from_der(first).ok());
     let expires = certificate
         .as_ref()
-        .map(|(_, parsed)| parsed.validity().not_after.timestamp());
+        .map(|(_, parsed)| parsed.validity())
+        .map(|validity| Expiry::new(validity.not_before.timestamp(), validity.not_after.timestamp()));
     let is_default = certificate
         .as_ref()
         .is_some_and(|(_, parsed)| parsed.subject().to_string().contains(DEFAULT_CERTIFICATE));
@@ -131,7 +126,7 @@ fn status_of(answer: Result<(StatusCode, Bytes), String>) -> Result<(StatusCode,
     }
 }
 
-fn judge(status: StatusCode, expires: Option<i64>) -> Result<Answer, String> {
+fn judge(status: StatusCode, expires: Option<Expiry>) -> Result<Answer, String> {
     match status {
         // The proxy itself answers so for a replica that does not.
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {

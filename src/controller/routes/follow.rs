@@ -1,9 +1,11 @@
 //! The task that writes the configuration and observes that the proxy has loaded it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use kube::ResourceExt as _;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Failure};
 use super::observed::Observed;
-use super::{Routes, answers, file};
+use super::{Routes, answers, connections, file};
 use crate::model::AppId;
 use crate::plan::routes::{Answer, NoCertificate};
 use crate::proxy::{marker, render};
@@ -27,6 +29,9 @@ const HOST: Duration = Duration::from_secs(30);
 /// The pauses between requests to addresses that do not answer.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
+/// How many addresses are requested at the same time.
+const REQUESTS: usize = 8;
+
 /// How a look at the proxy ended.
 enum Look {
     Loaded(BTreeMap<String, String>),
@@ -40,6 +45,9 @@ impl Routes {
     /// Writes and observes until the process ends. `listed` is cancelled when all Applications are in the cache.
     pub async fn run(self: Arc<Self>, listed: CancellationToken) {
         listed.cancelled().await;
+        if let Some(cluster) = &self.cluster {
+            return self.run_in_cluster(cluster).await;
+        }
         let mut pause = RETRY.0;
         let mut again: Option<Instant> = None;
         loop {
@@ -47,12 +55,23 @@ impl Routes {
                 match again {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None if self.host.is_some() => tokio::time::sleep(HOST).await,
+                    None => self.certificates_due().await,
+                }
+            };
+            let looked = async {
+                let due = self.state.lock().lingering.due();
+                match due {
+                    Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = self.changed.notified() => pause = RETRY.0,
                 () = retry => pause = (pause * 2).min(RETRY.1),
+                () = looked => {
+                    self.look().await;
+                    continue;
+                }
             }
             again = None;
             if !self.is_complete() {
@@ -66,8 +85,17 @@ impl Routes {
         }
     }
 
+    /// Waits until the certificates of routes are to be looked at again.
+    pub(super) async fn certificates_due(&self) {
+        let due = self.state.lock().next_look();
+        match due {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Whether every Application with routes has reported since the start.
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         let mut state = self.state.lock();
         if !state.is_complete {
             state.is_complete = self.applications.state().iter().all(|app| {
@@ -114,8 +142,8 @@ impl Routes {
                     self.state.lock().unreachable = Some(why);
                     return false;
                 }
-                Look::Loaded(errors) => self.loaded(change, servers, errors),
-                Look::Unobserved => self.loaded(change, servers, BTreeMap::new()),
+                Look::Loaded(errors) => self.loaded(change, servers, errors).await,
+                Look::Unobserved => self.loaded(change, servers, BTreeMap::new()).await,
             }
             // Rollouts that wait for this go on before the first requests.
             self.wake_changed();
@@ -124,7 +152,7 @@ impl Routes {
         let Some(entry_points) = observed.entry_points else {
             return true;
         };
-        self.request(entry_points).await
+        self.request(Some(entry_points)).await
     }
 
     /// Lets a proxy of Davit's own run, and reach all replicas before it gets their addresses.
@@ -150,16 +178,46 @@ impl Routes {
         runs
     }
 
-    fn observed(&self) -> Observed {
+    pub(super) fn observed(&self) -> Observed {
         self.options.observed.lock().clone()
     }
 
-    fn loaded(&self, change: u64, servers: super::state::Servers, errors: BTreeMap<String, String>) {
+    async fn loaded(&self, change: u64, servers: super::state::Servers, errors: BTreeMap<String, String>) {
+        let is_first = self.state.lock().reach.is_none();
+        // Requests that were under way when Davit started may go to replicas that the file of before had already left out.
+        let under_way = if is_first { self.connected().await } else { None };
         let mut state = self.state.lock();
-        state.loaded = change;
-        state.reach = Some(servers);
+        let now = Instant::now();
+        let under_way = under_way.into_iter().flatten().map(|address| address.to_string());
+        let is_served = |address: &String| servers.values().any(|servers| servers.contains(address));
+        let under_way: Vec<String> = under_way.filter(|address| !is_served(address)).collect();
+        state.lingering.add(None, under_way, now);
+        state.reached(change, servers, now);
         state.errors = errors;
         state.unreachable = None;
+    }
+
+    /// The addresses that the proxy has connections to.
+    async fn connected(&self) -> Option<BTreeSet<IpAddr>> {
+        let process = self.observed().process;
+        tokio::task::spawn_blocking(move || connections::read(process))
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// Lets go of replicas that have no requests under way any longer.
+    async fn look(&self) {
+        let connected = self.connected().await;
+        let mut state = self.state.lock();
+        let free = state.lingering.look(connected.as_ref(), Instant::now());
+        let all = free
+            .contains(&None)
+            .then(|| state.apps.keys().cloned().collect::<Vec<_>>());
+        drop(state);
+        for app in free.into_iter().flatten().chain(all.into_iter().flatten()) {
+            let _ = self.wake.send(app);
+        }
     }
 
     /// Writes the file if it differs.
@@ -265,46 +323,62 @@ impl Routes {
         Ok(Some(errors))
     }
 
-    /// Requests the addresses that have not answered yet. Returns whether all do now.
-    async fn request(&self, entry_points: [std::net::SocketAddr; 2]) -> bool {
-        let mut complete = true;
+    /// Requests the addresses that have not answered yet. Returns whether all do now; a change of the routes comes first.
+    pub(super) async fn request(&self, entry_points: Option<[SocketAddr; 2]>) -> bool {
         let due = self.state.lock().unanswered();
-        for (app, index) in due {
-            let route = {
-                let state = self.state.lock();
-                let entry = state.apps.get(&app).and_then(|entry| entry.routes.get(index));
-                entry.map(|entry| {
-                    let tls = entry.route.tls.as_ref();
-                    let has_resolver = tls.is_some_and(|tls| tls.cert_resolver.is_some());
-                    let path = entry.route.prefix().to_owned();
-                    (entry.host.clone(), path, tls.is_some(), has_resolver)
-                })
-            };
-            let Some((host, path, tls, has_resolver)) = route else {
-                continue;
-            };
-            let mut answer = answers::request(answers::Place {
-                entry_point: entry_points[usize::from(tls)],
-                host: &host,
-                path: &path,
-                tls,
-                has_resolver,
-            })
-            .await;
-            if has_resolver
-                && let Answer::DefaultCertificate(why) = &mut answer
-                && let Some(hosting) = &self.host
-                && let Some(words) = hosting.refusal(&host).await
-            {
-                *why = NoCertificate::Refused(words);
-            }
-            complete &= matches!(answer, Answer::Answered { .. });
-            let mut state = self.state.lock();
-            if state.apps.contains_key(&app) {
-                state.answers.insert((app, index), answer);
+        let answers = due
+            .into_iter()
+            .map(|(app, index)| self.request_one(entry_points, app, index));
+        let mut answers = futures::stream::iter(answers).buffer_unordered(REQUESTS);
+        let mut complete = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.changed.notified() => {
+                    self.changed.notify_one();
+                    return true;
+                }
+                answer = answers.next() => match answer {
+                    Some(answered) => complete &= answered,
+                    None => return complete,
+                },
             }
         }
-        complete
+    }
+
+    /// Requests the address of a route, and returns whether it answers.
+    async fn request_one(&self, entry_points: Option<[SocketAddr; 2]>, app: AppId, index: usize) -> bool {
+        let place = {
+            let state = self.state.lock();
+            let shown = state
+                .shown
+                .as_ref()
+                .and_then(|shown| shown.get(&(app.clone(), index)));
+            let entry_points = entry_points.or(shown.and_then(|shown| shown.entry_points));
+            let entry = state.apps.get(&app).and_then(|entry| entry.routes.get(index));
+            entry.zip(entry_points).map(|(entry, entry_points)| {
+                let tls = entry.route.tls.as_ref();
+                answers::Place {
+                    entry_point: entry_points[usize::from(tls.is_some())],
+                    host: entry.host.clone(),
+                    path: entry.route.prefix().to_owned(),
+                    tls: tls.is_some(),
+                    has_resolver: tls.is_some_and(|tls| tls.cert_resolver.is_some()),
+                }
+            })
+        };
+        let Some(place) = place else { return true };
+        let mut answer = answers::request(&place).await;
+        if place.has_resolver
+            && let Answer::DefaultCertificate(why) = &mut answer
+            && let Some(hosting) = &self.host
+            && let Some(words) = hosting.refusal(&place.host).await
+        {
+            *why = NoCertificate::Refused(words);
+        }
+        let answered = matches!(answer, Answer::Answered { .. });
+        self.state.lock().answered(app, index, answer);
+        answered
     }
 }
 

@@ -1,15 +1,21 @@
-//! Keeps the configuration of the reverse proxy: reconciles report routes and replicas, one task writes the file, waits until
+//! Keeps the configuration of the reverse proxy, or the objects of routes in a cluster: reconciles report routes and replicas, one task writes the file, waits until
 //! the proxy has loaded it, and requests every new address once.
 //!
 //! Exists only if this Davit has a reverse proxy. Until every Application with routes was reconciled after a start, the file
 //! of before stays: a part of all routes would take the others away.
 
+mod access;
 mod answers;
 mod client;
+mod cluster;
+mod connections;
 mod file;
 mod follow;
+mod limits;
+mod linger;
 mod observed;
 mod state;
+mod traffic;
 pub mod values;
 
 use std::collections::BTreeSet;
@@ -30,12 +36,14 @@ use crate::model::AppId;
 use crate::plan::routes::{ProxyView, RouteState, RouteValues};
 use crate::proxy::{AppRoutes, Settings};
 use crate::redact::Secret;
-use crate::runtime::Routed;
+use crate::runtime::{LogOptions, Routed};
+pub use access::Lines as AccessLines;
+pub use cluster::Cluster;
 pub use observed::{ApiAddress, Observed};
 use state::State;
 
 /// How long containers wait for a proxy that does not show that it has loaded the configuration without them.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Where the configuration goes, and how the proxy is observed.
 #[derive(Clone, Debug)]
@@ -57,6 +65,12 @@ pub trait ProxyHost: Send + Sync {
     /// Why it does not run, and the solution.
     async fn ensure(&self, namespaces: &BTreeSet<String>) -> Result<Observed, String>;
 
+    /// Returns the access log of the proxy, with other lines of its log.
+    ///
+    /// # Errors
+    /// The proxy has no access log: the reason and the solution.
+    async fn access_log(&self, options: &LogOptions) -> Result<access::Lines, String>;
+
     /// Returns the last words of the proxy's log about a certificate for this host that was refused.
     async fn refusal(&self, host: &str) -> Option<String>;
 }
@@ -65,12 +79,15 @@ pub trait ProxyHost: Send + Sync {
 pub struct Routes {
     options: ProxyOptions,
     host: Option<Arc<dyn ProxyHost>>,
+    cluster: Option<Cluster>,
     state: Mutex<State>,
     changed: Notify,
     wake: mpsc::UnboundedSender<AppId>,
     applications: Store<Application>,
     started: Instant,
     hashes: values::Hashes,
+    traffic: traffic::Cache,
+    limits: limits::Limits,
 }
 
 impl Routes {
@@ -78,18 +95,22 @@ impl Routes {
     pub fn new(
         options: ProxyOptions,
         host: Option<Arc<dyn ProxyHost>>,
+        cluster: Option<Cluster>,
         wake: mpsc::UnboundedSender<AppId>,
         applications: Store<Application>,
     ) -> Self {
         Self {
             options,
             host,
+            cluster,
             state: Mutex::default(),
             changed: Notify::new(),
             wake,
             applications,
             started: Instant::now(),
             hashes: values::Hashes::default(),
+            traffic: traffic::Cache::default(),
+            limits: limits::Limits::default(),
         }
     }
 
@@ -132,6 +153,10 @@ impl Routes {
                 .map(|index| state.route(settings, &observed, app, index))
                 .collect(),
             ports: [settings.http_port, settings.https_port],
+            proxy: self
+                .cluster
+                .as_ref()
+                .map_or("Traefik", |cluster| cluster.frontend.name()),
         }
     }
 
@@ -156,9 +181,15 @@ impl Routes {
                         .cloned()
                         .collect()
                 };
-                reach
-                    .get(app)
-                    .map_or(Routed::None, |addresses| Routed::Addresses(stale(addresses)))
+                let mut addresses = reach.get(app).map_or_else(BTreeSet::new, stale);
+                // Those that the next file has, and those with requests under way.
+                addresses.extend(state.servers(app));
+                addresses.extend(state.lingering.addresses().cloned());
+                if addresses.is_empty() {
+                    Routed::None
+                } else {
+                    Routed::Addresses(addresses)
+                }
             }
             None if !has_routes || self.started.elapsed() > LONGEST_WAIT => Routed::None,
             None => Routed::Any,

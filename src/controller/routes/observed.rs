@@ -13,6 +13,8 @@ pub struct Observed {
     pub entry_points: Option<[SocketAddr; 2]>,
     /// Why the proxy does not run, and the solution.
     pub problem: Option<String>,
+    /// A process in the proxy's network, if it is another one than Davit's.
+    pub process: Option<u32>,
     /// Whether an API is to be expected, although its address is not known yet.
     pub expected: bool,
 }

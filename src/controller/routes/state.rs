@@ -1,13 +1,19 @@
 //! What is known of the routes and of the proxy. Without I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::linger::Lingering;
 use super::observed::Observed;
 use crate::model::AppId;
 use crate::plan::routes::{Answer, RouteState};
-use crate::proxy::{AppRoutes, Rendered, Settings, router_names};
+use crate::proxy::{AppRoutes, ObjectState, Rendered, Settings, router_names};
+
+/// How often the certificates of routes are looked at.
+const CERTIFICATES: Duration = Duration::from_hours(1);
 
 /// The addresses of each Application's replicas.
 pub type Servers = BTreeMap<AppId, BTreeSet<String>>;
@@ -33,16 +39,31 @@ pub struct State {
     pub loaded: u64,
     /// The addresses that the proxy may send requests to; `None` before the proxy has loaded a configuration of this process.
     pub reach: Option<Servers>,
+    /// Replicas that the proxy sends no new requests to, and that may still have some under way.
+    pub lingering: Lingering,
     /// The routers that the proxy refuses, with its words.
     pub errors: BTreeMap<String, String>,
+    /// The objects of routes, if they are objects of a cluster.
+    pub shown: Option<BTreeMap<(AppId, usize), Shown>>,
     /// Why the proxy cannot be written or observed.
     pub unreachable: Option<String>,
     /// What a request to each route came to.
     pub answers: BTreeMap<(AppId, usize), Answer>,
+    /// When the certificate of each route was looked at.
+    looked: BTreeMap<(AppId, usize), Instant>,
     /// What each Application was last told.
     pub views: BTreeMap<AppId, Vec<RouteState>>,
     /// Applications that wait for the proxy to let go of a container.
     pub waiting: BTreeSet<AppId>,
+}
+
+/// The object of a route in a cluster.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its state.
+    pub state: ObjectState,
+    /// Where HTTP and HTTPS are served, if that is known.
+    pub entry_points: Option<[SocketAddr; 2]>,
 }
 
 /// The routes without their replicas.
@@ -67,6 +88,7 @@ impl State {
         if !same {
             self.changed_at.insert(app.clone(), self.change);
             self.answers.retain(|(other, _), _| *other != app);
+            self.looked.retain(|(other, _), _| *other != app);
         }
         for (index, route) in routes.routes.iter().enumerate() {
             if route.servers.is_empty() {
@@ -85,6 +107,7 @@ impl State {
             self.change += 1;
             self.changed_at.remove(app);
             self.views.remove(app);
+            self.looked.retain(|(other, _), _| other != app);
             self.answers.retain(|(other, _), _| other != app);
             self.waiting.insert(app.clone());
         }
@@ -140,6 +163,40 @@ impl State {
         }
     }
 
+    /// The proxy has loaded a change with these servers.
+    pub fn reached(&mut self, change: u64, servers: Servers, now: Instant) {
+        self.loaded = change;
+        for (app, before) in self.reach.iter().flatten() {
+            let gone = before
+                .iter()
+                .filter(|address| servers.get(app).is_none_or(|servers| !servers.contains(*address)));
+            self.lingering.add(Some(app), gone.cloned(), now);
+        }
+        self.reach = Some(servers);
+    }
+
+    /// Takes over what a request to a route came to.
+    pub fn answered(&mut self, app: AppId, index: usize, answer: Answer) {
+        if !self.apps.contains_key(&app) {
+            return;
+        }
+        let key = (app, index);
+        self.looked.remove(&key);
+        if let Answer::Answered { expires: Some(end) } = &answer {
+            self.looked.insert(key.clone(), Instant::now());
+            if end.soon <= jiff::Timestamp::now().as_second() {
+                // Its report depends on the time.
+                self.waiting.insert(key.0.clone());
+            }
+        }
+        self.answers.insert(key, answer);
+    }
+
+    /// When the next certificate is to be looked at again.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.looked.values().min().map(|at| *at + CERTIFICATES)
+    }
+
     /// The routes whose address is to be requested.
     pub fn unanswered(&self) -> Vec<(AppId, usize)> {
         let mut found = Vec::new();
@@ -150,8 +207,16 @@ impl State {
                     .rendered
                     .as_ref()
                     .is_some_and(|(rendered, _)| rendered.claims.refusal(app, index).is_none());
-                let answered = matches!(self.answers.get(&key), Some(Answer::Answered { .. }));
-                if accepted && !route.servers.is_empty() && !answered {
+                let stale = self
+                    .looked
+                    .get(&key)
+                    .is_some_and(|at| at.elapsed() >= CERTIFICATES);
+                let answered = matches!(self.answers.get(&key), Some(Answer::Answered { .. })) && !stale;
+                let shown = self
+                    .shown
+                    .as_ref()
+                    .map(|shown| shown.get(&key).and_then(|shown| shown.entry_points));
+                if accepted && !route.servers.is_empty() && !answered && shown != Some(None) {
                     found.push(key);
                 }
             }
@@ -177,6 +242,25 @@ impl State {
         if self.loaded < changed {
             return RouteState::Pending;
         }
+        let answer = self.answers.get(&(app.clone(), index)).cloned();
+        let serves = self
+            .apps
+            .get(app)
+            .and_then(|entry| entry.routes.get(index))
+            .is_some_and(|route| !route.servers.is_empty());
+        if let Some(shown) = &self.shown {
+            return match shown
+                .get(&(app.clone(), index))
+                .map(|shown| (&shown.state, shown.entry_points))
+            {
+                None | Some((ObjectState::Pending, _)) => RouteState::Pending,
+                Some((ObjectState::Refused(why), _)) => RouteState::RefusedByProxy(why.clone()),
+                Some((ObjectState::Accepted { .. }, Some(_))) if answer.is_none() && serves => {
+                    RouteState::Pending
+                }
+                Some((ObjectState::Accepted { .. }, _)) => RouteState::Loaded { answer },
+            };
+        }
         if observed.api.is_none() {
             return if observed.expected {
                 RouteState::Pending
@@ -188,12 +272,6 @@ impl State {
         if let Some(error) = names.iter().find_map(|name| self.errors.get(name)) {
             return RouteState::RefusedByProxy(error.clone());
         }
-        let answer = self.answers.get(&(app.clone(), index)).cloned();
-        let serves = self
-            .apps
-            .get(app)
-            .and_then(|entry| entry.routes.get(index))
-            .is_some_and(|route| !route.servers.is_empty());
         // The first request to it is under way.
         if answer.is_none() && serves && observed.entry_points.is_some() {
             return RouteState::Pending;
@@ -233,6 +311,7 @@ mod tests {
                     ..Route::default()
                 },
                 host: "x.example.com".to_owned(),
+                port: Some(3000),
                 servers: servers
                     .iter()
                     .map(|address| Server {

@@ -1,5 +1,7 @@
 //! The arguments of a Traefik that Davit runs.
 
+use super::traffic::BUCKETS;
+
 /// How Traefik is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
@@ -19,6 +21,8 @@ pub struct Launch {
     pub api_port: u16,
     /// The entry points: HTTP, HTTPS, API.
     pub entry_points: [String; 3],
+    /// Whether Traefik writes an access log.
+    pub access_log: bool,
     /// Further arguments of the user.
     pub arguments: Vec<String>,
 }
@@ -44,7 +48,16 @@ pub fn launch(launch: &Launch) -> Vec<String> {
         format!("--entrypoints.{https}.transport.respondingtimeouts.readtimeout=15m"),
         "--api=true".to_owned(),
         "--api.dashboard=false".to_owned(),
+        // Served to Davit alone, by a router of the dynamic configuration.
+        "--metrics.prometheus=true".to_owned(),
+        "--metrics.prometheus.manualrouting=true".to_owned(),
+        "--metrics.prometheus.addentrypointslabels=false".to_owned(),
+        format!("--metrics.prometheus.buckets={BUCKETS}"),
     ];
+    if launch.access_log {
+        arguments.push("--accesslog=true".to_owned());
+        arguments.push("--accesslog.format=json".to_owned());
+    }
     if let Some(email) = &launch.acme_email {
         let acme = format!("--certificatesresolvers.{RESOLVER}.acme");
         arguments.push(format!("{acme}.email={email}"));
@@ -73,6 +86,7 @@ mod tests {
             https_port: 443,
             api_port: 8099,
             entry_points: ["web", "websecure", "davit"].map(str::to_owned),
+            access_log: false,
             arguments: vec!["--log.level=DEBUG".to_owned()],
         };
         let without = launch(&base).join(" ");
@@ -80,7 +94,9 @@ mod tests {
             !without.contains("acme") && without.ends_with("--log.level=DEBUG"),
             "{without}"
         );
+        assert!(!without.contains("accesslog"));
         let with = launch(&Launch {
+            access_log: true,
             acme_email: Some("a@example.com".to_owned()),
             ..base
         })
@@ -90,6 +106,7 @@ mod tests {
             "--certificatesresolvers.letsencrypt.acme.storage=/data/acme.json",
             "--certificatesresolvers.letsencrypt.acme.httpchallenge.entrypoint=web",
             "--certificatesresolvers.letsencrypt.acme.caserver=https://ca.example.com/dir",
+            "--accesslog.format=json",
         ] {
             assert!(with.contains(part), "{part}: {with}");
         }

@@ -1,5 +1,6 @@
 //! The dynamic configuration of Traefik, and the arguments of a Traefik that Davit runs.
 
+mod access;
 mod launch;
 mod refusal;
 mod render;
@@ -8,7 +9,10 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod text;
+mod traffic;
 
+pub use access::access_line;
 pub use launch::{Launch, launch};
 pub use refusal::refusal;
 pub use render::{Rendered, Settings, marker, render, router_names};
+pub use traffic::{Requests, requests};

@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::rule::{priority, rule};
 use super::schema::{
-    AddPrefix, BasicAuth, Buffering, Compress, Configuration, Cookie, Domain, Headers, Http, IpAllowList,
-    LoadBalancer, Middleware, RateLimit, RedirectRegex, RedirectScheme, Retry, Router, RouterTls, Service,
-    Sticky, StripPrefix, Tls, TlsCertificate, Url,
+    AddPrefix, BasicAuth, Buffering, Compress, Configuration, Cookie, Domain, ForwardingTimeouts, Headers,
+    Http, IpAllowList, LoadBalancer, Middleware, RateLimit, RedirectRegex, RedirectScheme, Retry, Router,
+    RouterTls, ServersTransport, Service, Sticky, StripPrefix, Tls, TlsCertificate, Url,
 };
 use super::text::text;
 use crate::api::RouteProtocol;
@@ -86,6 +86,10 @@ pub fn render(all: &AllRoutes, settings: &Settings) -> Rendered {
             }
         }
     }
+    if !configuration.http.services.is_empty() {
+        let transports = &mut configuration.http.servers_transports;
+        transports.insert(transport_name(settings), transport());
+    }
     if !certificates.is_empty() {
         configuration.tls = Some(Tls {
             certificates: certificates.into_iter().collect(),
@@ -135,7 +139,8 @@ fn add(http: &mut Http, settings: &Settings, app: &AppId, index: usize, input: &
         priority: priority(&input.host, path),
         tls: None,
     };
-    http.services.insert(name.clone(), service(app, index, input));
+    http.services
+        .insert(name.clone(), service(app, index, input, transport_name(settings)));
     let Some(tls) = &route.tls else {
         http.routers.insert(name, router);
         return;
@@ -171,7 +176,22 @@ fn add(http: &mut Http, settings: &Settings, app: &AppId, index: usize, input: &
     http.routers.insert(name, secure);
 }
 
-fn service(app: &AppId, index: usize, input: &RouteInput) -> Service {
+fn transport_name(settings: &Settings) -> String {
+    format!("{}_transport", settings.instance)
+}
+
+/// How Traefik connects to replicas: as by default, but that it closes idle connections itself, and soon. Many servers close
+/// theirs after 5 s, which a request may meet; and a replica without a connection is known to have no request.
+fn transport() -> ServersTransport {
+    ServersTransport {
+        max_idle_conns_per_host: 200,
+        forwarding_timeouts: ForwardingTimeouts {
+            idle_conn_timeout: "3s".to_owned(),
+        },
+    }
+}
+
+fn service(app: &AppId, index: usize, input: &RouteInput, servers_transport: String) -> Service {
     let scheme = match input.route.protocol {
         RouteProtocol::Http => "http",
         RouteProtocol::H2c => "h2c",
@@ -195,6 +215,7 @@ fn service(app: &AppId, index: usize, input: &RouteInput) -> Service {
                 .collect(),
             pass_host_header: true,
             sticky,
+            servers_transport,
         },
     }
 }
@@ -288,7 +309,7 @@ fn middlewares(http: &mut Http, router: &str, input: &RouteInput) -> Vec<String>
     names
 }
 
-/// Adds the API for Davit, which its password protects: containers of Applications can reach the entry point.
+/// Adds the API and the metrics for Davit, which its password protects: containers of Applications can reach the entry point.
 fn add_api(http: &mut Http, settings: &Settings, entry_point: &str, user: &str) {
     let name = format!("{}_api", settings.instance);
     let auth = format!("{name}-auth");
@@ -299,13 +320,18 @@ fn add_api(http: &mut Http, settings: &Settings, entry_point: &str, user: &str) 
     };
     http.middlewares
         .insert(auth.clone(), Middleware::BasicAuth(middleware));
-    let router = Router {
-        entry_points: vec![entry_point.to_owned()],
-        middlewares: vec![auth],
-        service: "api@internal".to_owned(),
-        rule: r#"PathPrefix("/api")"#.to_owned(),
-        priority: 1,
-        tls: None,
-    };
-    http.routers.insert(name, router);
+    for (name, path, service) in [
+        (name.clone(), "/api", "api@internal"),
+        (format!("{name}-metrics"), "/metrics", "prometheus@internal"),
+    ] {
+        let router = Router {
+            entry_points: vec![entry_point.to_owned()],
+            middlewares: vec![auth.clone()],
+            service: service.to_owned(),
+            rule: format!("PathPrefix({path:?})"),
+            priority: 1,
+            tls: None,
+        };
+        http.routers.insert(name, router);
+    }
 }

@@ -16,6 +16,7 @@ pub struct Configuration {
 
 /// Traefik refuses empty maps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Http {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub routers: BTreeMap<String, Router>,
@@ -23,6 +24,8 @@ pub struct Http {
     pub services: BTreeMap<String, Service>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub middlewares: BTreeMap<String, Middleware>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub servers_transports: BTreeMap<String, ServersTransport>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -65,6 +68,21 @@ pub struct LoadBalancer {
     pub pass_host_header: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
+    pub servers_transport: String,
+}
+
+/// How Traefik connects to replicas.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServersTransport {
+    pub max_idle_conns_per_host: u32,
+    pub forwarding_timeouts: ForwardingTimeouts,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardingTimeouts {
+    pub idle_conn_timeout: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

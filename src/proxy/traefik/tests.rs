@@ -36,6 +36,7 @@ fn entry(namespace: &str, name: &str, created: i64, routes: &[Value]) -> (AppId,
         let route = route(value.clone());
         RouteInput {
             host: ascii_host(&route.host).unwrap(),
+            port: Some(3000),
             servers: vec![
                 Server {
                     address: "10.0.0.2".to_owned(),
@@ -147,9 +148,18 @@ fn route_becomes_a_router_and_a_service() {
         lines(json!({"host": HOST})),
         [
             r#"router {"entryPoints":["web"],"middlewares":["davit_ns_web_0-retry"],"priority":200000,"rule":"Host(\"shop.example.com\")","service":"davit_ns_web_0"}"#,
-            r#"service {"loadBalancer":{"passHostHeader":true,"servers":[{"url":"http://10.0.0.2:3000"},{"url":"http://10.0.0.3:3000"}]}}"#,
+            r#"service {"loadBalancer":{"passHostHeader":true,"servers":[{"url":"http://10.0.0.2:3000"},{"url":"http://10.0.0.3:3000"}],"serversTransport":"davit_transport"}}"#,
             r#"middleware-retry {"retry":{"attempts":2,"initialInterval":"50ms"}}"#,
         ]
+    );
+}
+
+#[test]
+fn idle_connections_to_replicas_end_soon() {
+    let configuration = configuration([entry("ns", "web", 1, &[json!({"host": HOST})])], &settings());
+    assert_eq!(
+        configuration["http"]["serversTransports"],
+        json!({"davit_transport": {"maxIdleConnsPerHost": 200, "forwardingTimeouts": {"idleConnTimeout": "3s"}}})
     );
 }
 

@@ -16,15 +16,17 @@ use bollard::query_parameters::{
     ListNetworksOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
     StopContainerOptions,
 };
+use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 
 use super::create::bounded_log;
 use super::labels;
-use super::{DockerRuntime, Inner, endpoint, errors, network};
+use super::{DockerRuntime, Inner, container_log, endpoint, errors, network};
 use crate::api::Protocol;
 use crate::model::hex;
-use crate::runtime::{Port, RuntimeError};
+use crate::redact::{Masker, Secret};
+use crate::runtime::{LogLine, LogOptions, Port, RuntimeError};
 
 /// How much of its log is read for a reason.
 const LOG_LINES: &str = "1000";
@@ -45,6 +47,15 @@ pub struct ProxyContainer {
     pub data: String,
 }
 
+/// A proxy that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunningProxy {
+    /// Its address in its own network.
+    pub address: IpAddr,
+    /// Its process on the engine's machine.
+    pub process: Option<u32>,
+}
+
 impl ProxyContainer {
     /// Everything that decides the container, in a word.
     fn hash(&self) -> String {
@@ -54,8 +65,8 @@ impl ProxyContainer {
 }
 
 impl DockerRuntime {
-    /// Starts the proxy if it does not run, connects it to the networks of these namespaces and to no others, and returns its
-    /// address in its own network.
+    /// Starts the proxy if it does not run, connects it to the networks of these namespaces and to no others, and returns where
+    /// it runs.
     ///
     /// # Errors
     /// The engine does not answer, the image cannot be pulled, or a port is taken.
@@ -63,7 +74,7 @@ impl DockerRuntime {
         &self,
         proxy: &ProxyContainer,
         namespaces: &BTreeSet<String>,
-    ) -> Result<IpAddr, RuntimeError> {
+    ) -> Result<RunningProxy, RuntimeError> {
         let inner = &self.inner;
         let name = inner.names.proxy();
         let mut found = inner.proxy(&name).await?;
@@ -93,14 +104,30 @@ impl DockerRuntime {
             there = inner.proxy(&name).await?.ok_or_else(|| gone(&name))?;
         }
         inner.connect_proxy(&name, &there, namespaces).await?;
-        address(&there, &name).ok_or_else(|| RuntimeError::Engine {
+        let address = address(&there, &name).ok_or_else(|| RuntimeError::Engine {
             doing: "start the reverse proxy",
             message: format!("container {name} has no address; docker logs {name} says why it ends"),
+        })?;
+        let process = there.state.as_ref().and_then(|state| state.pid);
+        Ok(RunningProxy {
+            address,
+            process: process
+                .and_then(|process| u32::try_from(process).ok())
+                .filter(|process| *process > 0),
         })
     }
 }
 
 impl DockerRuntime {
+    /// Returns the lines of the proxy's log. It has no values of Secrets.
+    pub fn proxy_lines(&self, options: &LogOptions) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
+        let inner = &self.inner;
+        let request = container_log::request(options);
+        let entries = inner.docker.logs(&inner.names.proxy(), Some(request));
+        let nothing: [Secret; 0] = [];
+        container_log::lines(entries, Some(Masker::new(&nothing)), options, None)
+    }
+
     /// Returns the end of the log of the proxy; empty if it does not exist.
     ///
     /// # Errors

@@ -2,32 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub use crate::model::labels::{APPLICATION, MANAGED_BY, MANAGER, UID, all, app_of, is_ours, label};
 use crate::model::{AppId, hex};
 use crate::runtime::Identity;
 
-/// The field manager of every object.
-pub const MANAGER: &str = "davit";
-/// The label of every object, by which watches select.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The label with the Application's name; Services select Pods by it.
-pub const APPLICATION: &str = "davit.dev/application";
-/// The label with the UID of the Application.
-pub const UID: &str = "davit.dev/uid";
 /// The label with the [`Identity::hash`] of Pods and of what they use.
 pub const CONFIG: &str = "davit.dev/config";
 /// The annotation of Pods with the Release that they were created for.
 pub const RELEASE: &str = "davit.dev/release";
 /// The container of the Application in its Pods, beside those that admission webhooks may add.
 pub const CONTAINER: &str = "app";
-
-/// Selects everything of this runtime.
-pub fn all() -> String {
-    format!("{MANAGED_BY}={MANAGER}")
-}
 
 /// Selects the objects of an Application.
 pub fn of_app(app: &AppId) -> String {
@@ -103,25 +90,4 @@ pub fn job(identity: &Identity) -> String {
     digest.truncate(10);
     // The name of a Job is a label of its Pods, which has at most 63 characters.
     format!("{}-{digest}", identity.app.owner().name)
-}
-
-/// A label, or nothing.
-pub fn label<'m>(meta: &'m ObjectMeta, key: &str) -> &'m str {
-    let labels = meta.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(key))
-        .map(String::as_str)
-        .unwrap_or_default()
-}
-
-/// The Application that an object belongs to.
-pub fn app_of(meta: &ObjectMeta) -> Option<AppId> {
-    let name = label(meta, APPLICATION);
-    let namespace = meta.namespace.as_deref()?;
-    (!name.is_empty()).then(|| AppId::new(namespace, name))
-}
-
-/// Whether an object was made by this runtime for this Application.
-pub fn is_ours(meta: &ObjectMeta, app: &AppId) -> bool {
-    label(meta, MANAGED_BY) == MANAGER && label(meta, APPLICATION) == app.name
 }

@@ -137,6 +137,21 @@ fn the_next_steps_are_these() {
             "in 2s: the reverse proxy to send no more requests to old",
         ),
         (
+            "also a sick one: it may have requests under way",
+            vec![
+                with(old(), |it| {
+                    it.routed = true;
+                    it.health = Health::Unhealthy {
+                        why: "no answer".to_owned(),
+                        until: None,
+                    };
+                }),
+                new(),
+            ],
+            want(1),
+            "in 2s: the reverse proxy to send no more requests to old",
+        ),
+        (
             "it stays while the reverse proxy may send requests to it",
             vec![
                 with(old(), |it| {

@@ -195,8 +195,8 @@ fn replica(service: &Service, name: &str, task: &Task, failed: &[&&Task], now: T
             draining: !is_wanted(task) && is_active(task),
             leaving: false,
             restarts,
-            // The client's model of a task has no addresses.
-            address: None,
+            // The client's model of a task has no addresses: the name of the service leads to the tasks that are healthy.
+            address: serving.then(|| service_name(service)),
             endpoints: if serving { endpoints(service) } else { Vec::new() },
         },
         given,
@@ -215,6 +215,11 @@ fn given(env: &[String], labels: &HashMap<String, String>) -> Vec<Secret> {
         .filter(|(name, value)| !value.is_empty() && confidential.split(',').any(|one| one == *name))
         .map(|(_, value)| Secret::from(value))
         .collect()
+}
+
+fn service_name(service: &Service) -> String {
+    let spec = service.spec.as_ref();
+    spec.and_then(|spec| spec.name.clone()).unwrap_or_default()
 }
 
 fn endpoints(service: &Service) -> Vec<Port> {

@@ -81,7 +81,7 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", json!({"build": {"static": {"imagePath": "/srv"}}}), Some("imagePath has no effect without image")),
         ("Application", json!({"build": {"static": {"image": "nginx:1", "spa": true}}}), Some("spa has no effect with image")),
         ("Application", json!({"build": {"static": {"image": "nginx:1", "spa": false}}}), None),
-        ("Application", json!({"build": {"resources": {"requests": {"cpu": "1"}}}}), Some("resources is not supported")),
+        ("Application", json!({"build": {"resources": {"requests": {"cpu": "1"}}}}), Some("resources.requests does nothing in a build")),
         ("Application", json!({"build": {"herokuBuildpacks": {"version": "24"}}}), None),
         ("Application", json!({"build": {"herokuBuildpacks": {"version": "24", "builder": "b"}}}), Some("set version, or builder")),
         ("Application", json!({"build": {"paketoBuildpacks": {}}}), None),
@@ -92,7 +92,7 @@ pub fn rules() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("Application", json!({"build": {"dockerfile": {}, "static": {"publishDirectory": "/app/dist"}, "envFile": true}}), None),
         ("Application", json!({"build": {"envFile": true}}), None),
         ("Application", json!({"build": {"envFile": true, "static": {}}}), Some("envFile does nothing with static")),
-        ("Application", json!({"build": {"resources": {"limits": {"cpu": "1"}}}}), Some("resources is not supported")),
+        ("Application", json!({"build": {"resources": {"limits": {"cpu": "1"}}}}), None),
         ("Application", json!({"build": {"secrets": [{"name": "A", "value": "1", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}}), Some("at most one of value and valueFrom")),
         // What it runs with.
         ("Application", json!({"env": [{"name": "A"}, {"name": "B", "value": ""}, {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}), None),

@@ -20,8 +20,9 @@ use davit::cli::Cli;
 const CHECKED: [&str; 5] = ["kubectl", "davit", "docker", "make", "cargo"];
 
 /// Programs of every machine that the pages use besides.
-const TRUSTED: [&str; 17] = [
+const TRUSTED: [&str; 18] = [
     "apt-get",
+    "cat",
     "cd",
     "cp",
     "curl",

@@ -211,6 +211,9 @@ fn build() -> Vec<(&'static str, BuildError)> {
             field: "spec.build.paketoBuildpacks", why: "no buildpack of the builder fits the source".to_owned(),
         },
         BuildError::ProgramMissing { .. } => BuildError::ProgramMissing { field: "spec.build.railpack", program: "railpack" },
+        BuildError::VersionMissing { .. } => BuildError::VersionMissing {
+            field: "spec.build.railpack.version", program: "railpack", wanted: "0.9.0".to_owned(), installed: "0.8.0".to_owned(),
+        },
         BuildError::Misplaced { .. } => BuildError::Misplaced {
             name: "NIXPACKS_PKGS".to_owned(), why: "nixpacks repeats the variables that steer it in its plan, and so in the image's history",
             field: "spec.build.secrets", instead: "spec.build.args",
@@ -218,12 +221,13 @@ fn build() -> Vec<(&'static str, BuildError)> {
         BuildError::NotPublished { .. } => BuildError::NotPublished {
             field: "spec.build.static.publishDirectory", path: "dist".to_owned(),
         },
-        BuildError::OutOfMemory { .. } => BuildError::OutOfMemory { step: "[2/4] RUN make".to_owned() },
+        BuildError::OutOfMemory { .. } => BuildError::OutOfMemory { step: "[2/4] RUN make".to_owned(), limited: false },
+        BuildError::LimitsNotSupported(_) => BuildError::LimitsNotSupported("buildkitd runs without root".to_owned()),
         BuildError::BuildkitUnavailable(_) => BuildError::BuildkitUnavailable("127.0.0.1:1234: Connection refused".to_owned()),
         BuildError::BuildkitUnsuitable(_) => BuildError::BuildkitUnsuitable("buildkitd at 127.0.0.1:1234 has no worker".to_owned()),
         BuildError::Temporary(_) => BuildError::Temporary("a package could not be downloaded".to_owned()),
         BuildError::NotSupported { .. } => BuildError::NotSupported {
-            field: "spec.build.resources", why: "this engine has no limits for a single build".to_owned(),
+            field: "spec.build.args", why: "the value of VERSION is not text".to_owned(),
         },
         BuildError::NoEngine => BuildError::NoEngine,
         BuildError::BaseImage(_) => BuildError::BaseImage("docker.io/library/nope:1: not found".to_owned()),

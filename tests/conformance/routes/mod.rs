@@ -5,6 +5,7 @@ mod options;
 mod previews;
 mod rollout;
 mod streams;
+mod swarm;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! nixpacks: a plan becomes an image on the real engine, on local stand-ins for nixpacks' base images. The program is a stand-in too;
-//! tests/conformance/nixpacks.rs has the real one.
+//! tests/conformance/ has the real one.
 
 use davit::api::StaticSite;
 use davit::builder::Published;
@@ -17,15 +17,7 @@ cat "$dir/err" >&2
 exit "$(cat "$dir/code")"
 "#;
 
-/// Stands in for nixpacks' base image: a login shell, and a Nix that notes what it is to install.
-const BASE: &str = r#"FROM busybox:davit-test
-RUN printf '#!/bin/sh\n[ -f /root/.profile ] && . /root/.profile\nwhile [ "$1" != -c ]; do shift; done\nexec /bin/sh "$@"\n' > /bin/bash && \
-    printf '#!/bin/sh\ncp "$2" /installed.nix\n' > /bin/nix-env && printf '#!/bin/sh\n' > /bin/nix-collect-garbage && \
-    chmod 755 /bin/bash /bin/nix-env /bin/nix-collect-garbage && mkdir -p /root /etc/ssl/certs && \
-    printf 'PATH=$NIXPACKS_PATH:$PATH' >> /root/.profile
-"#;
-
-fn plan(base: &str) -> serde_json::Value {
+pub fn plan(base: &str) -> serde_json::Value {
     serde_json::json!({
         "buildImage": base,
         "variables": {"MODE": "production $x \"y\"", "NIXPACKS_METADATA": "node", "PLAIN": ODD},
@@ -44,12 +36,7 @@ fn plan(base: &str) -> serde_json::Value {
 pub fn tool(test: &str) -> (Tool, String) {
     let tool = Tool::new(test, "nixpacks", PROGRAM);
     let base = format!("{}-nix:1", tool.harness.scope.namespace);
-    let context = tempfile::tempdir().unwrap();
-    std::fs::write(context.path().join("Dockerfile"), BASE).unwrap();
-    let label = tool.harness.scope.label();
-    run(docker()
-        .args(["build", "--quiet", "--label", &label, "--tag", &base])
-        .arg(context.path()));
+    crate::common::nixpacks::base(&tool.harness.scope, &base, "");
     tool.write("plan.json", &plan(&base).to_string());
     tool.write("err", "");
     tool.harness.write("main.txt", "source");
@@ -72,7 +59,9 @@ async fn nixpacks_plan_becomes_an_image_and_variables_stay_out_of_it() {
     let long = format!("{ODD}{}", "x".repeat(100 * 1024));
     request.secrets = secrets(&[("TOKEN", &token)]);
     request.args = secrets(&[("PLAIN", &long)]);
+    let arguments = Arguments::watch(&marker);
     let image = harness.built(&request).await;
+    arguments.assert_free();
     assert_eq!(image.builder, "nixpacks");
     assert_eq!(image.details.version.as_deref(), Some("nixpacks 1.41.0"));
     assert_eq!(image.details.detected.as_deref(), Some("node (nodejs_22)"));

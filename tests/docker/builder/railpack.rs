@@ -7,11 +7,11 @@ use davit::builder::Published;
 use super::planner::{ODD, Tool};
 use super::*;
 
-const PLAN: &str = include_str!("railpack_plan.json");
+pub const PLAN: &str = include_str!("railpack_plan.json");
 
 const PROGRAM: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
-if [ "$1" = --version ]; then echo "railpack version 0.9.0"; exit 0; fi
+if [ "$1" = --version ]; then echo "railpack version $(cat "$dir/version")"; exit 0; fi
 printf '%s\n' "$@" > "$dir/args"
 while [ $# -gt 0 ]; do
   case "$1" in --plan-out) plan=$2 ;; --info-out) info=$2 ;; esac
@@ -19,12 +19,14 @@ while [ $# -gt 0 ]; do
 done
 cp "$dir/plan.json" "$plan"
 cp "$dir/info.json" "$info"
+if [ -f "$dir/said" ]; then cat "$dir/said"; fi
 exit "$(cat "$dir/code")"
 "#;
 
-fn tool(test: &str) -> Tool {
+pub fn tool(test: &str) -> Tool {
     let tool = Tool::new(test, "railpack", PROGRAM);
     tool.write("plan.json", PLAN);
+    tool.write("version", "0.9.0");
     tool.write(
         "info.json",
         r#"{"detectedProviders":["node"],"resolvedPackages":{"node":{"resolvedVersion":"22.1.0"}}}"#,
@@ -32,7 +34,7 @@ fn tool(test: &str) -> Tool {
     tool
 }
 
-fn request_of(tool: &Tool) -> BuildRequest {
+pub fn request_of(tool: &Tool) -> BuildRequest {
     let mut request = tool.harness.request();
     request.build_type = Some(BuildType::Railpack(Settings::default()));
     request
@@ -53,7 +55,9 @@ async fn railpack_plan_becomes_an_image_and_secrets_stay_out_of_it() {
     request.secrets = secrets(&[("TOKEN", &token)]);
     let long = format!("{ODD}{}", "x".repeat(100 * 1024));
     request.args = secrets(&[("PLAIN", &long)]);
+    let arguments = Arguments::watch(&marker);
     let image = harness.built(&request).await;
+    arguments.assert_free();
     assert_eq!(image.builder, "railpack");
     let text = harness.text();
     assert!(text.contains("railpack detected node (node 22.1.0)"), "{text}");
@@ -126,6 +130,15 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
     tool.write("code", "75");
     let error = fails(&request_of(&tool)).await;
     assert!(matches!(error, BuildError::Temporary(_)), "{error}");
+    // railpack 0.9 has one exit code for all failures.
+    tool.write("code", "1");
+    tool.write(
+        "said",
+        "failed to download mise: dial tcp: lookup github.com: no such host",
+    );
+    let error = fails(&request_of(&tool)).await;
+    assert!(matches!(error, BuildError::Temporary(_)), "{error}");
+    tool.write("said", "");
     tool.write("code", "0");
     tool.write(
         "plan.json",
@@ -137,11 +150,36 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
     request.build_type = Some(BuildType::Railpack(Settings {
         version: Some("0.37.0".to_owned()),
     }));
-    let error = fails(&request).await.to_string();
+    let error = fails(&request).await;
     assert!(
-        error.contains("spec.build.railpack.version") && error.contains("is 0.9.0, not 0.37.0"),
+        error.to_string().contains("railpack 0.37.0 is not installed")
+            && error.to_string().contains("only 0.9.0"),
         "{error}"
     );
+    assert_eq!(error.reason(), Reason::NotSupported);
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .contains("set spec.build.railpack.version to 0.9.0")
+    );
+    // Without a version in the spec, the installed one must be that of this Davit.
+    tool.write("version", "0.8.0");
+    let error = fails(&request_of(&tool)).await;
+    assert!(
+        error.to_string().contains("railpack 0.9.0 is not installed"),
+        "{error}"
+    );
+    // Two versions beside each other.
+    let named = tool.dir.path().join("railpack-0.37.0");
+    std::fs::write(
+        &named,
+        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 0.37.0; exit 0; fi\necho 'the other one'; exit 1\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&named, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let error = fails(&request).await;
+    assert!(error.to_string().contains("the other one"), "{error}");
     std::fs::remove_file(tool.dir.path().join("railpack")).unwrap();
     let error = fails(&request_of(&tool)).await.to_string();
     assert!(error.contains("railpack is not installed"), "{error}");

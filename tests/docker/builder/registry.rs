@@ -29,14 +29,13 @@ async fn built_image_is_pushed_found_pulled_and_deleted() {
     let repository = unique("acme/shop");
     let mut request = harness.request();
     request.tag = registry.image(&format!("{repository}:c0ffee-1"));
-    let login = access.login(&davit::image::ImageName::parse(&request.tag).unwrap());
     let none = CancellationToken::new();
     let (builder, log) = (&harness.builder, &harness.log);
     let both = Export::EngineAndRegistry;
-    let found = builder.find_pushed(&request.tag, both, login, log, &none).await;
+    let found = builder.find_pushed(&request.tag, both, &access, log, &none).await;
     assert_eq!(found.unwrap(), None);
     let built = harness.built(&request).await;
-    let pushed = builder.push(&built, both, login, log, &none).await.unwrap();
+    let pushed = builder.push(&built, both, &access, log, &none).await.unwrap();
     let digest = registry.digest(&repository, "c0ffee-1").unwrap();
     assert_eq!(pushed.id, format!("{}@{digest}", request.tag));
     assert_eq!((&pushed.tag, &*pushed.builder), (&request.tag, "dockerfile"));
@@ -46,11 +45,11 @@ async fn built_image_is_pushed_found_pulled_and_deleted() {
     builder.remove(&request.tag).await.unwrap();
     assert!(!is_in_engine(&request.tag) && !is_in_engine(&pushed.id));
     let elsewhere = builder
-        .find_pushed(&request.tag, Export::Registry, login, log, &none)
+        .find_pushed(&request.tag, Export::Registry, &access, log, &none)
         .await;
     assert_eq!(elsewhere.unwrap().unwrap().id, pushed.id);
     assert!(!is_in_engine(&pushed.id), "it is not needed here");
-    let again = builder.find_pushed(&request.tag, both, login, log, &none).await;
+    let again = builder.find_pushed(&request.tag, both, &access, log, &none).await;
     let again = again.unwrap().unwrap();
     assert_eq!(
         (&again.id, &again.tag, &again.builder),
@@ -62,7 +61,7 @@ async fn built_image_is_pushed_found_pulled_and_deleted() {
 
     // With `Registry` the engine does not keep it.
     let moved = builder
-        .push(&built, Export::Registry, login, log, &none)
+        .push(&built, Export::Registry, &access, log, &none)
         .await
         .unwrap();
     assert_eq!(moved.id, pushed.id);
@@ -96,13 +95,12 @@ async fn registry_that_refuses_is_untrusted_or_away_has_its_reason() {
     let mut request = harness.request();
     request.tag = registry.image(&format!("{}:1", unique("acme/shop")));
     let built = harness.built(&request).await;
-    let name = davit::image::ImageName::parse(&request.tag).unwrap();
     let none = CancellationToken::new();
     let push = async |access: &RegistryAccess| {
         let both = Export::EngineAndRegistry;
         harness
             .builder
-            .push(&built, both, access.login(&name), &harness.log, &none)
+            .push(&built, both, access, &harness.log, &none)
             .await
     };
     let reason = |result: Result<_, BuildError>| {

@@ -35,3 +35,27 @@ async fn unusual_values_arrive_unchanged_in_a_dockerfile() {
         assert!(found.starts_with(expected), "{place}: {found}");
     }
 }
+
+#[tokio::test]
+async fn syntax_line_names_a_frontend_that_is_pulled_with_credentials() {
+    let harness = Harness::new("syntax");
+    let registry = Registry::start();
+    let (user, password) = registry.login.clone().unwrap();
+    let repository = unique("frontend");
+    // Not a frontend: it ends without a result.
+    registry.push("busybox:davit-test", &format!("{repository}:1"));
+    let frontend = registry.image(&format!("{repository}:1"));
+    harness.write(
+        "Dockerfile",
+        &format!("# syntax={frontend}\nFROM busybox:davit-test\n"),
+    );
+    let mut request = harness.request();
+    let error = harness.build(&request).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::ImagePullDenied, "{error}");
+    assert!(error.to_string().contains(&frontend), "{error}");
+    let login = RegistryLogin::basic(user, password.as_str());
+    request.registries = RegistryLogins::new([(registry.address.clone(), login)].into());
+    let error = harness.build(&request).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::BuildFailed, "{error}");
+    assert!(!harness.text().contains(&password));
+}

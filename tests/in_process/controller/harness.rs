@@ -149,7 +149,16 @@ impl Harness {
 
     /// Starts one that writes routes for a reverse proxy.
     pub async fn start_with_routes() -> Self {
+        Self::start_with_traefik(None).await
+    }
+
+    /// Starts one whose proxy has an API at this address.
+    pub async fn start_with_traefik(api: Option<String>) -> Self {
         let mut davit = Self::start().await;
+        davit.config.proxy.traefik_api = api.map(|authority| davit::cli::proxy_args::Api {
+            authority,
+            login: None,
+        });
         davit.stop_controller().await;
         let directory = davit.routes_directory();
         std::fs::create_dir(&directory).unwrap();

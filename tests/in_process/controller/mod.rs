@@ -7,6 +7,7 @@
     reason = "a test tells one story from its beginning to its end"
 )]
 
+mod build_types;
 mod crashes;
 mod drift;
 mod failures;

@@ -79,7 +79,7 @@ async fn brings_and_removes(forge: &'static str, opened: &str, closed: &str) {
     davit.wait_until_idle().await;
 
     fake.change(&path, |found| {
-        found.pulls.push(FakePull::open(7, "main", &repo.head()))
+        found.pulls.push(FakePull::open(7, "main", &repo.head()));
     })
     .unwrap();
     davit.wait_until_idle().await;

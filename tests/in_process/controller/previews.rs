@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use davit::forge::fake::{FakeForge, FakePull};
 use davit::model::ForgeAccount;
+use kube::api::ListParams;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -261,7 +262,7 @@ async fn five_hundred_pull_requests_at_once_cost_few_requests() {
     assert_eq!(previews.iter().filter(waits).count(), 498);
     let all = davit
         .api::<davit::api::Application>()
-        .list(&Default::default())
+        .list(&ListParams::default())
         .await
         .unwrap();
     let mut names: Vec<_> = all
@@ -278,7 +279,7 @@ async fn five_hundred_pull_requests_at_once_cost_few_requests() {
     // All are closed at once.
     forge
         .change(&shop(), |shop| {
-            shop.pulls.iter_mut().for_each(|pull| pull.is_open = false)
+            shop.pulls.iter_mut().for_each(|pull| pull.is_open = false);
         })
         .unwrap();
     davit.request_reconcile("shop").await;
