@@ -5,6 +5,7 @@ pub mod leader;
 mod monitoring;
 mod outbound;
 mod routing;
+mod runtime;
 mod usage_series;
 
 use std::convert::Infallible;
@@ -52,9 +53,6 @@ use crate::plan::desired::Install;
 use crate::plan::endpoint::Endpoint;
 use crate::runtime::Runtime;
 use crate::runtime::docker::docker_host::Host;
-use crate::runtime::docker::{DockerOptions, DockerRuntime};
-use crate::runtime::kubernetes::KubernetesRuntime;
-use crate::runtime::swarm::SwarmRuntime;
 use crate::source::archive::Limits;
 use crate::source::uploads::Uploads;
 use crate::source::{Git, GitOptions};
@@ -264,26 +262,7 @@ async fn work(
                 .run_until_cancelled_owned(report_engine(docker.clone(), host.to_string())),
         );
     }
-    let (runtime, routing): (Arc<dyn Runtime>, _) = match config.runtime {
-        RuntimeKind::Docker => {
-            let runtime = docker_runtime(config, &docker, &installation);
-            let routing = routing(config, Some(Arc::clone(&runtime)))?;
-            (runtime, routing)
-        }
-        RuntimeKind::Swarm => {
-            let runtime = SwarmRuntime::new(docker.clone(), &config.instance, &installation);
-            // The reverse proxy is a container of the manager.
-            let beside = config
-                .proxy
-                .traefik
-                .then(|| docker_runtime(config, &docker, &installation));
-            (Arc::new(runtime), routing(config, beside)?)
-        }
-        RuntimeKind::Kubernetes => (
-            Arc::new(KubernetesRuntime::new(client.clone())),
-            routing_in_cluster(config, &client)?,
-        ),
-    };
+    let (runtime, routing) = runtime::runtime(config, &docker, &client, &installation)?;
     let work_dir = config.data_dir.join("work");
     // Files of jobs that ended with the previous process are useless.
     let _ = std::fs::remove_dir_all(&work_dir);
@@ -345,15 +324,6 @@ async fn work(
     )
     .await;
     Ok(())
-}
-
-fn docker_runtime(config: &Config, docker: &Docker, installation: &str) -> Arc<DockerRuntime> {
-    let options = DockerOptions {
-        instance: config.instance.clone(),
-        installation: installation.to_owned(),
-        ..DockerOptions::default()
-    };
-    Arc::new(DockerRuntime::new(docker.clone(), options))
 }
 
 /// Logs that the engine does not answer, and later that it does. Every Application reports the same in its conditions.

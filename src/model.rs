@@ -2,6 +2,7 @@
 
 pub mod labels;
 mod pull_request;
+pub mod requests;
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 
 use crate::controller::context::Context;
 use crate::model::AppId;
-use crate::proxy::Requests;
+use crate::model::requests::Requests;
 use crate::runtime::{Traffic, Usage};
 use crate::subresources::Subresources;
 

@@ -14,6 +14,5 @@ pub use claims::{Claims, HostPolicy, Patterns, Refusal};
 pub use cluster::{Frontend, Gateway, ObjectState, addresses, listener_port, objects, observed};
 pub use input::{AppRoutes, RouteInput, Server};
 pub use traefik::{
-    Launch, Rendered, Requests, Settings, access_line, launch, marker, refusal, render, requests,
-    router_names,
+    Launch, Rendered, Settings, access_line, launch, marker, refusal, render, requests, router_names,
 };

@@ -19,7 +19,7 @@ use crate::api::{Application, Duration as Length};
 use crate::controller::context::Context;
 use crate::error::Problem;
 use crate::model::AppId;
-use crate::proxy::Requests;
+use crate::model::requests::Requests;
 use crate::runtime::{Traffic, Usage};
 
 /// The time between the two measurements from which the use of CPU follows, if the client does not choose one.

@@ -1,22 +1,19 @@
 //! The access log of an Application's routes.
 
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
 
 use super::Routes;
+use super::observed::AccessLines;
 use crate::model::AppId;
 use crate::proxy::access_line;
-use crate::runtime::{LogLine, LogOptions, RuntimeError};
-
-/// Lines of a log.
-pub type Lines = BoxStream<'static, Result<LogLine, RuntimeError>>;
+use crate::runtime::{LogLine, LogOptions};
 
 impl Routes {
     /// Returns the lines of the access log that are about an Application.
     ///
     /// # Errors
     /// Why there is no access log, and the solution.
-    pub async fn access_log(&self, app: &AppId, options: &LogOptions) -> Result<Lines, String> {
+    pub async fn access_log(&self, app: &AppId, options: &LogOptions) -> Result<AccessLines, String> {
         let Some(host) = &self.host else {
             return Err(
                 "this Davit does not run the reverse proxy, so it has no access log: read that of your proxy"

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kube::Client;
 use kube::runtime::reflector::Store;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -37,9 +38,8 @@ use crate::plan::routes::{ProxyView, RouteState, RouteValues};
 use crate::proxy::{AppRoutes, Settings};
 use crate::redact::Secret;
 use crate::runtime::{LogOptions, Routed};
-pub use access::Lines as AccessLines;
 pub use cluster::Cluster;
-pub use observed::{ApiAddress, Observed};
+pub use observed::{AccessLines, ApiAddress, Observed};
 use state::State;
 
 /// How long containers wait for a proxy that does not show that it has loaded the configuration without them.
@@ -69,7 +69,7 @@ pub trait ProxyHost: Send + Sync {
     ///
     /// # Errors
     /// The proxy has no access log: the reason and the solution.
-    async fn access_log(&self, options: &LogOptions) -> Result<access::Lines, String>;
+    async fn access_log(&self, options: &LogOptions) -> Result<AccessLines, String>;
 
     /// Returns the last words of the proxy's log about a certificate for this host that was refused.
     async fn refusal(&self, host: &str) -> Option<String>;
@@ -86,7 +86,7 @@ pub struct Routes {
     applications: Store<Application>,
     started: Instant,
     hashes: values::Hashes,
-    traffic: traffic::Cache,
+    traffic: observed::NewestRequests,
     limits: limits::Limits,
 }
 
@@ -109,7 +109,7 @@ impl Routes {
             applications,
             started: Instant::now(),
             hashes: values::Hashes::default(),
-            traffic: traffic::Cache::default(),
+            traffic: observed::NewestRequests::default(),
             limits: limits::Limits::default(),
         }
     }
@@ -132,6 +132,25 @@ impl Routes {
         key: &Secret,
     ) -> Result<Vec<RouteValues>, Problem> {
         values::read(routes, reader, &self.hashes, key).await
+    }
+
+    /// Returns the hosts that a namespace is limited to.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn allowed_hosts(&self, client: &Client, namespace: &str) -> Result<Option<String>, Problem> {
+        let (known, changes) = self.limits.known(namespace);
+        if let Some(limits::Limit(known)) = known {
+            return Ok(known);
+        }
+        let hosts = values::allowed_hosts(client, namespace).await?;
+        self.limits.keep(namespace, hosts.clone(), changes);
+        Ok(hosts)
+    }
+
+    /// The labels or annotations of a namespace have changed.
+    pub fn namespace_changed(&self, namespace: &str) {
+        self.limits.forget(namespace);
     }
 
     /// Removes the routes of an Application.

@@ -1,8 +1,26 @@
 //! Where a proxy is observed.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use futures::stream::BoxStream;
+use tokio::time::Instant;
+
+use crate::model::AppId;
+use crate::model::requests::Requests;
 use crate::redact::Secret;
+use crate::runtime::{LogLine, RuntimeError};
+
+/// Lines of the proxy's access log.
+pub type AccessLines = BoxStream<'static, Result<LogLine, RuntimeError>>;
+
+/// The requests of all Applications.
+pub type AllRequests = Arc<BTreeMap<AppId, Requests>>;
+
+/// The newest read of the requests.
+#[derive(Default)]
+pub struct NewestRequests(pub tokio::sync::Mutex<Option<(Instant, AllRequests)>>);
 
 /// The addresses of a proxy that is observed. They may become known later, and change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

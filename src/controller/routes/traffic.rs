@@ -1,6 +1,5 @@
 //! What is requested of Applications, read from the proxy when a client asks.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,18 +7,11 @@ use tokio::time::Instant;
 
 use super::Routes;
 use super::client::{Client, Failure};
-use crate::model::AppId;
-use crate::proxy::{Requests, requests};
+use super::observed::AllRequests;
+use crate::proxy::requests;
 
 /// How long one read serves several clients: `davit top` asks for each Application.
 const FRESH: Duration = Duration::from_millis(200);
-
-/// The requests of all Applications.
-pub type AllRequests = Arc<BTreeMap<AppId, Requests>>;
-
-/// The newest read.
-#[derive(Default)]
-pub(super) struct Cache(tokio::sync::Mutex<Option<(Instant, AllRequests)>>);
 
 impl Routes {
     /// Returns what was requested of all Applications since the proxy started.

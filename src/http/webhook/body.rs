@@ -130,7 +130,7 @@ mod tests {
         for one in waiting {
             assert!(one.await.unwrap().is_err());
         }
-        assert!(began.elapsed() <= TIME, "{:?}", began.elapsed());
+        assert!(began.elapsed() < TIME + SILENCE, "{:?}", began.elapsed());
         let large = bodies.read(None, Body::from(vec![b' '; MAX_BODY])).await;
         assert!(large.is_ok(), "their places are free");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, beyond_both, path};
+use super::place::{Place, beyond_both, path};
 use crate::api::Route;
 use crate::proxy::input::RouteInput;
 

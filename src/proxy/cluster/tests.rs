@@ -1,7 +1,7 @@
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
-use crate::api::ascii_host;
+use crate::api::{Route, ascii_host};
 
 fn ingress() -> Frontend {
     Frontend::Ingress {

@@ -15,4 +15,4 @@ pub use access::access_line;
 pub use launch::{Launch, launch};
 pub use refusal::refusal;
 pub use render::{Rendered, Settings, marker, render, router_names};
-pub use traffic::{Requests, requests};
+pub use traffic::requests;

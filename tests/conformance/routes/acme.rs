@@ -28,7 +28,7 @@ fn certificate_comes_from_an_acme_server() {
     std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
 
-    let [directory, management, names, unused] = [(); 4].map(|()| Port::take());
+    let [directory, management, names, records] = [(); 4].map(|()| Port::take());
     let server = format!("https://{machine}:{}/dir", directory.number());
     let proxy = Proxy::up(
         "acme",
@@ -82,7 +82,7 @@ fn certificate_comes_from_an_acme_server() {
         "-dnsserver",
         &name_server,
         "-management",
-        &format!("127.0.0.1:{}", unused.number()),
+        &format!("127.0.0.1:{}", records.number()),
     ]);
     let _dns = Daemon::start("pebble-challtestsrv", dns, &dir.path().join("dns.log"));
     let mut pebble = Command::new(folder.join("pebble"));
@@ -121,4 +121,21 @@ fn certificate_comes_from_an_acme_server() {
         proxy.get_https("web.example.com", "/", Some(&root)).body.trim(),
         "hello"
     );
+
+    // The authority finds no server at the address of the name.
+    let elsewhere = request("POST", &format!("http://127.0.0.1:{}/add-a", records.number()));
+    let record = json!({"host": "away.example.com.", "addresses": ["127.0.0.9"]});
+    elsewhere.json(&record).send().expect(200);
+    proxy.davit.patch(
+        "web",
+        json!({"spec": {"routes": [{"host": "away.example.com", "tls": {"certResolver": "letsencrypt"}}]}}),
+    );
+    let app = proxy.wait_reason("web", "CertificateRefused");
+    let message = crate::common::davit::condition(&app, "RoutesReady")["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(
+        message.contains("the certificate authority refused: connection"),
+        "{message}"
+    );
+    assert_eq!(app["status"]["urls"], serde_json::Value::Null);
 }

@@ -2,10 +2,12 @@
 
 mod acme;
 mod options;
+mod own;
 mod previews;
 mod rollout;
 mod streams;
 mod swarm;
+mod traffic;
 
 use std::path::Path;
 use std::time::Duration;

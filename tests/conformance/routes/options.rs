@@ -207,6 +207,57 @@ fn certificate_comes_from_a_secret_and_follows_it() {
 }
 
 #[test]
+fn certificate_that_expires_is_reported() {
+    let proxy = Proxy::up("expiring", &[]);
+    let secret = |days: i64| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut made = rcgen::CertificateParams::new([HOST.to_owned()]).unwrap();
+        let now = std::time::SystemTime::now();
+        let day = std::time::Duration::from_hours(24);
+        made.not_before = (now - day * 80).into();
+        made.not_after = if days < 0 {
+            now - day
+        } else {
+            now + day * u32::try_from(days).unwrap()
+        }
+        .into();
+        let chain = made.self_signed(&key).unwrap().pem();
+        proxy.davit.create_secret(
+            "web-tls",
+            &[("tls.crt", &chain), ("tls.key", &key.serialize_pem())],
+        );
+    };
+    secret(3);
+    proxy.davit.apply(
+        "web",
+        web("hello", route(json!({"tls": {"secretRef": {"name": "web-tls"}}}))),
+    );
+    let app = proxy.wait_reason("web", "CertificateExpires");
+    let found = condition(&app, "RoutesReady");
+    let message = found["message"].as_str().unwrap();
+    assert!(
+        found["status"] == "True" && message.contains("write a new one into the Secret"),
+        "{found}"
+    );
+    let events = [
+        "get",
+        "events",
+        "--field-selector=reason=CertificateExpires,type=Warning",
+        "--output=name",
+    ];
+    wait_for("the event", super::PATIENCE, || {
+        let namespace = ["--namespace", &proxy.davit.namespace];
+        let found = crate::common::run(proxy.davit.kubectl().args(events).args(namespace));
+        (!found.is_empty()).then_some(())
+    });
+    secret(-1);
+    let app = proxy.wait_reason("web", "CertificateExpired");
+    assert_eq!(condition(&app, "RoutesReady")["status"], "False");
+    secret(60);
+    proxy.wait_ready("web");
+}
+
+#[test]
 fn hosts_are_limited_by_the_flag_and_the_namespace() {
     let proxy = Proxy::up("limited", &["--allowed-hosts", "*.apps.example.com"]);
     proxy
