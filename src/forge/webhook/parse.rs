@@ -64,14 +64,14 @@ impl Account {
 }
 
 #[derive(Deserialize)]
-struct FullName {
+struct NamedRepository {
     full_name: String,
     default_branch: Option<String>,
     id: Option<u64>,
     uuid: Option<String>,
 }
 
-impl FullName {
+impl NamedRepository {
     /// What stays when the repository is renamed.
     fn any_id(&self) -> Option<String> {
         self.id.map(|id| id.to_string()).or_else(|| self.uuid.clone())
@@ -87,7 +87,7 @@ fn github_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         before: Option<String>,
         after: String,
         head_commit: Option<Commit>,
-        repository: FullName,
+        repository: NamedRepository,
         pusher: Option<Account>,
     }
     let body: Body = read(body)?;
@@ -156,7 +156,7 @@ fn bitbucket_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     #[derive(Deserialize)]
     struct Body {
         push: Changes,
-        repository: FullName,
+        repository: NamedRepository,
         actor: Option<Account>,
     }
     #[derive(Deserialize)]
