@@ -111,7 +111,7 @@ async fn write(path: &Path, text: &str) -> std::io::Result<()> {
     tokio::fs::rename(&new, path).await
 }
 
-/// The output that was kept in a directory, in the order of its names.
+/// The output that was kept in a directory, in the order of its labels.
 pub fn list(dir: &Path) -> Vec<Kept> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut all: Vec<Kept> = entries
@@ -124,7 +124,7 @@ pub fn list(dir: &Path) -> Vec<Kept> {
             })
         })
         .collect();
-    all.sort_by(|one, two| one.path.cmp(&two.path));
+    all.sort_by(|one, two| one.label.cmp(&two.label));
     all
 }
 
