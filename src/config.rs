@@ -203,12 +203,7 @@ impl Config {
             (Some(name), _) => name,
             (None, Some(kept)) => kept.clone(),
             (None, None) if is_default => default_instance(rustix::process::geteuid()),
-            (None, None) => uuid::Uuid::new_v4()
-                .simple()
-                .to_string()
-                .chars()
-                .take(8)
-                .collect(),
+            (None, None) => format!("{:08x}", uuid::Uuid::new_v4().as_fields().0),
         };
         let good = (1..=20).contains(&instance.len())
             && instance

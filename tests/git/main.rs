@@ -1,6 +1,7 @@
 //! Sources and forges: real Git servers, a real Gitea, a real image registry.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

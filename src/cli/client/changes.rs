@@ -179,7 +179,7 @@ pub async fn report(
     if !is_data {
         object(format, changed, happened)?;
     }
-    let settled = settled(cluster, &Asked::changed(changed), &deadline).await?;
+    let settled = Box::pin(settled(cluster, &Asked::changed(changed), &deadline)).await?;
     if is_data {
         return object(format, &settled, "");
     }

@@ -54,7 +54,7 @@ pub async fn status(args: Status) -> Result<(), Failure> {
     // A failure is shown on the screen, too.
     let mut waited = Ok(());
     if let Some(deadline) = &deadline {
-        waited = settled(&cluster, &Asked::seen(&application), deadline)
+        waited = Box::pin(settled(&cluster, &Asked::seen(&application), deadline))
             .await
             .map(drop);
         application = cluster.application(name).await?;
@@ -73,7 +73,7 @@ async fn wait_for_all(cluster: &Cluster, everywhere: bool, deadline: &Deadline) 
     let all = api.list(&ListParams::default()).await;
     let mut waited = Ok(());
     for application in all.map_err(|error| cluster.refused(&error, Access::View))? {
-        let one = settled(cluster, &Asked::seen(&application), deadline).await;
+        let one = Box::pin(settled(cluster, &Asked::seen(&application), deadline)).await;
         waited = waited.and(one.map(drop));
     }
     waited

@@ -137,7 +137,7 @@ fn output(
                     return Some((Ok(ExecOutput::Error(bytes.slice(1..))), Some((receiver, ended))));
                 }
                 Some(&STATUS) => {
-                    *ended.lock() = serde_json::from_slice(bytes.get(1..).unwrap_or_default()).ok()
+                    *ended.lock() = serde_json::from_slice(bytes.get(1..).unwrap_or_default()).ok();
                 }
                 _ => {}
             }

@@ -314,6 +314,9 @@ fn forge_errors() -> Vec<(&'static str, ForgeError)> {
             doing, url: forge(), message: "the response is not JSON".to_owned(),
         },
         ForgeError::Auth { .. } => ForgeError::Auth { url: forge(), message: Some("Bad credentials".to_owned()) },
+        ForgeError::Client { .. } => ForgeError::Client {
+            url: forge(), message: "invalid_client: invalid client secret".to_owned(),
+        },
         ForgeError::Clock { .. } => ForgeError::Clock { url: forge(), seconds: 600 },
         ForgeError::Scope { .. } => ForgeError::Scope { doing, url: forge(), scope: "read:user".to_owned() },
         ForgeError::Forbidden { .. } => ForgeError::Forbidden { doing, url: forge(), message: "the account is disabled".to_owned() },
