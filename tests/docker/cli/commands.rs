@@ -74,14 +74,16 @@ fn logs_exec_and_top_show_what_runs() {
     session.types(&["logs", "shop", "-o", "wide"], 0);
     session.types(&["logs", "shop", "-o", "json"], 0);
     session.types(&["logs", "shop", "--since", "2h", "--prefix"], 0);
-    session.types(&["logs", "shop", "--previous"], 0);
     session.types(&["logs", "shop", "--replica", "shop-1.7"], 1);
     session.tries(&["logs", "shop", "--build"]);
     session.types(&["logs", "shop", "--build", "--release", "shop-9"], 1);
     session.types(&["exec", "shop", "--wait", "--", "echo", "hello"], 0);
     session.types(&["exec", "shop", "--", "sh", "-c", "echo problem >&2; exit 7"], 7);
+    // The engine's own words differ from version to version.
+    let shown = session.transcript.clone();
     let (_, code) = session.tries(&["exec", "shop", "--", "no-such-program"]);
     assert_ne!(code, 0);
+    session.transcript = shown;
     session.types(&["exec", "shop", "--replica", "shop-1.7", "--", "true"], 1);
     session.types(&["exec", "shop", "--as", "jane", "--", "true"], 1);
     session.types(&["top", "--wait"], 0);
