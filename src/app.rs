@@ -43,6 +43,7 @@ use crate::controller::registries::Registries;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
+use crate::controller::suspects::Suspects;
 use crate::controller::tools::Tools;
 use crate::controller::watch::{self, Stores};
 use crate::http;
@@ -84,12 +85,8 @@ pub async fn up(config: Config) -> anyhow::Result<()> {
     let monitoring = Monitoring::default();
     let monitored = monitoring.serve(&config, &stop).await?;
     let server = open(&config).await?;
-    let definitions: Vec<serde_json::Value> = crate::api::crds()
-        .into_iter()
-        .map(serde_json::to_value)
-        .collect::<Result<_, _>>()?;
     server
-        .install_known_crds(&definitions)
+        .install_known_crds(crate::api::each_crd())
         .await
         .map_err(|error| anyhow::anyhow!("install the CRDs: {error}"))?;
     server
@@ -308,7 +305,13 @@ async fn work(
         cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
         docker: has_engine.then_some(docker),
         registries,
-        uploads: Uploads::new(config.data_dir.join("uploads"), Limits::default()),
+        uploads: Uploads::new(
+            config.data_dir.join("uploads"),
+            Limits {
+                stored_bytes: config.max_uploads,
+                ..Limits::default()
+            },
+        ),
         work_dir,
     };
     controller_loop(
@@ -415,6 +418,7 @@ pub async fn controller_loop(
         pulls: Pulls::new(config.data_dir.join("pulls")),
         applications: stores.applications.clone(),
         providers: stores.providers.clone(),
+        suspects: Suspects::new(stores.suspect.clone()),
         client,
         forges: tools.forges.clone(),
         tools,

@@ -76,10 +76,14 @@ pub const CLEARED: &str = "davit.dev/cleared";
 
 /// The CRDs of all kinds, in the order in which they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [Application::crd(), Release::crd(), GitProvider::crd()]
+    each_crd().collect()
+}
+
+/// The same, each generated when it is needed: in this form the largest takes several MiB.
+pub fn each_crd() -> impl Iterator<Item = CustomResourceDefinition> {
+    [Application::crd, Release::crd, GitProvider::crd]
         .into_iter()
-        .map(with_unseen_status)
-        .collect()
+        .map(|crd| with_unseen_status(crd()))
 }
 
 /// Adds the default `status: {observedGeneration: -1}`, so that kstatus does not report an object as ready before the

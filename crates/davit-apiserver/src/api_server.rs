@@ -5,8 +5,14 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use axum::{Extension, Router, body::Body, extract::State};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, header};
+use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tower::ServiceExt as _;
 
 use crate::{
@@ -22,11 +28,13 @@ use crate::{
         flow_control::{Flow, Limits},
         listener,
     },
+    json_pointer::text,
     mounts::{Mount, MountError},
+    object_meta::Fields,
     registry::crd,
-    state::Server,
+    state::{Server, crd_collection},
     status::ApiError,
-    store::{Disk, Memory, Store, StoreError},
+    store::{Disk, Memory, ObjectKey, Store, StoreError},
 };
 
 /// How a server is opened.
@@ -165,7 +173,7 @@ impl ApiServer {
         Ok(tokio::spawn(listener::serve(
             self.server.clone(),
             self.router(),
-            Flow::new(limits),
+            Flow::new(limits, self.server.metrics.clone()),
             listener,
             tls,
         )))
@@ -194,60 +202,43 @@ impl ApiServer {
 
     /// Creates these CustomResourceDefinitions, or brings those that are there to the same spec.
     pub async fn install_crds(&self, definitions: &[Value]) -> Result<(), ApiError> {
-        Self::install(
-            &self.router_as(Identity::trusted("system:apiserver")),
-            definitions,
-        )
-        .await
+        let router = self.router_as(Identity::trusted("system:apiserver"));
+        for definition in definitions {
+            install(&self.server, &router, definition).await?;
+        }
+        Ok(())
     }
 
     /// The same for definitions that the program brings along, and that its tests install with
     /// [`ApiServer::install_crds`]: their schemas are not checked at each start once more.
-    pub async fn install_known_crds(&self, definitions: &[Value]) -> Result<(), ApiError> {
+    ///
+    /// The definitions are generated and compared one by one on a thread of its own. In these forms a large one takes
+    /// several MiB, which the allocator gives back when the thread ends, and would not give back on this one.
+    pub async fn install_known_crds<D>(&self, definitions: D) -> Result<(), ApiError>
+    where
+        D: IntoIterator<Item: Serialize> + Send + 'static,
+    {
+        let server = self.server.clone();
         let router = self.router_as(Identity::trusted("system:apiserver"));
-        Self::install(&router.layer(Extension(crd::Known)), definitions).await
-    }
-
-    async fn install(router: &Router, definitions: &[Value]) -> Result<(), ApiError> {
-        for definition in definitions {
-            let name = definition
-                .pointer("/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-            let path = format!("{collection}/{name}");
-            let (code, present) = call(router, "GET", &path, None).await?;
-            let (code, answer) = if code == 404 {
-                call(router, "POST", collection, Some(definition)).await?
-            } else {
-                let patch = json!({"spec": definition.get("spec"), "metadata": {
-                    "labels": definition.pointer("/metadata/labels"),
-                    "annotations": definition.pointer("/metadata/annotations")}});
-                let mut wanted = present;
-                if let Some(spec) = patch.get("spec") {
-                    wanted["spec"] = spec.clone();
+        let router = router.layer(Extension(crd::Known));
+        let runtime = Handle::current();
+        let (sender, installed) = oneshot::channel();
+        let install_all = move || {
+            let install_all = async {
+                for definition in definitions {
+                    let definition = serde_json::to_value(definition).map_err(ApiError::internal)?;
+                    install(&server, &router, &definition).await?;
                 }
-                for key in ["labels", "annotations"] {
-                    if let Some(value) = patch
-                        .pointer(&format!("/metadata/{key}"))
-                        .filter(|value| !value.is_null())
-                    {
-                        wanted["metadata"][key] = value.clone();
-                    }
-                }
-                call(router, "PUT", &path, Some(&wanted)).await?
+                Ok(())
             };
-            if code >= 300 {
-                let message = answer
-                    .get("message")
-                    .and_then(Value::as_str)
-                    .unwrap_or("no message");
-                return Err(ApiError::internal(format!(
-                    "CustomResourceDefinition {name}: {message}"
-                )));
-            }
-        }
-        Ok(())
+            // The caller may have given up.
+            let _ = sender.send(runtime.block_on(install_all));
+        };
+        std::thread::Builder::new()
+            .name("definitions".into())
+            .spawn(install_all)
+            .map_err(ApiError::internal)?;
+        installed.await.map_err(ApiError::internal)?
     }
 
     /// Ends watches and connections, and closes the store: what was acknowledged is on disk, later writes are refused.
@@ -274,6 +265,45 @@ pub enum ServeError {
     /// No certificate could be made for it.
     #[error("no certificate could be made for the address")]
     Pki(#[source] PkiError),
+}
+
+async fn install(server: &Server, router: &Router, definition: &Value) -> Result<(), ApiError> {
+    let name = text(definition, "/metadata/name");
+    let collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let present = server
+        .store
+        .view()
+        .get(&crd_collection(), &ObjectKey::new("", name));
+    let (code, answer) = match present.map(|present| present.value()) {
+        None => call(router, "POST", collection, Some(definition)).await?,
+        Some(present) => match changed(present, definition) {
+            None => return Ok(()),
+            Some(wanted) => call(router, "PUT", &format!("{collection}/{name}"), Some(&wanted)).await?,
+        },
+    };
+    if code < 300 {
+        return Ok(());
+    }
+    let message = answer.get("message").and_then(Value::as_str);
+    Err(ApiError::internal(format!(
+        "CustomResourceDefinition {name}: {}",
+        message.unwrap_or("no message")
+    )))
+}
+
+/// The stored definition with the spec, labels and annotations of the wanted one; `None` if it has them.
+fn changed(present: Fields, wanted: &Value) -> Option<Value> {
+    let mut after = Value::Object(present.clone());
+    for key in ["labels", "annotations"] {
+        if let Some(value) = wanted.get("metadata").and_then(|metadata| metadata.get(key)) {
+            after["metadata"][key] = value.clone();
+        }
+    }
+    if let Some(spec) = wanted.get("spec") {
+        after["spec"] = spec.clone();
+    }
+    crd::default(&mut after);
+    (Value::Object(present) != after).then_some(after)
 }
 
 async fn answer(State(server): State<Arc<Server>>, request: Request<Body>) -> http::Response<Body> {

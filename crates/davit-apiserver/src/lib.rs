@@ -54,6 +54,7 @@ mod http;
 pub mod internals;
 mod json_pointer;
 mod merge_strategy;
+mod metrics;
 mod mounts;
 mod object_meta;
 mod openapi;

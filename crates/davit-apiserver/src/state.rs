@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::token_signer::Keys,
+    auth::{claims::Claims, parsed_roles::ParsedRoles, token_signer::Keys, verified_tokens::VerifiedTokens},
+    metrics::Metrics,
     mounts::Mounts,
     object_meta::Fields,
     registry::{Registry, Resource, builtin, crd, resources},
@@ -26,6 +26,9 @@ pub struct Server {
     /// The certificate of the authority, for `kube-root-ca.crt`.
     pub ca_pem: String,
     pub keys: Keys,
+    pub metrics: Arc<Metrics>,
+    pub tokens: VerifiedTokens<Claims>,
+    pub roles: ParsedRoles,
     /// Cancelled when the server ends: watches end with it.
     pub closing: CancellationToken,
 }
@@ -40,6 +43,9 @@ impl Server {
             reloading: Mutex::new(()),
             ca_pem,
             keys,
+            metrics: Arc::default(),
+            tokens: VerifiedTokens::default(),
+            roles: ParsedRoles::default(),
             closing: CancellationToken::new(),
         };
         server.reload_crds();
@@ -58,7 +64,7 @@ impl Server {
         let mut resources = resources::resources_of(&before);
         let mut claims = Vec::new();
         for object in self.store.view().list(&crd_collection(), None).objects {
-            let definition = Value::Object(object.value());
+            let definition = crd::outline(&object);
             let Some((group, plural)) = crd::names(&definition) else {
                 continue;
             };
@@ -68,7 +74,7 @@ impl Server {
                 .filter(|known| known.origin == crd::origin(&definition));
             match kept {
                 Some(kept) => resources.push(kept.clone()),
-                None => resources.extend(crd::resource(&definition).map(Arc::new)),
+                None => resources.extend(crd::resource(&object, &definition).map(Arc::new)),
             }
         }
         let after = Arc::new(Registry::new(resources).with_claims(claims));

@@ -11,6 +11,7 @@ mod exec;
 mod hooks;
 mod log_redaction;
 mod logs;
+mod memory;
 mod monitoring;
 mod registries;
 mod releases;

@@ -213,7 +213,7 @@ fn bound_rules(
         );
     }
     for object in bindings {
-        let binding = Value::Object(object.value());
+        let binding = server.roles.get(&object);
         let subjects = binding.get("subjects").and_then(Value::as_array);
         let names = |candidate: &Value| names_subject(candidate, subject, &object.key.namespace);
         let Some(named) = subjects.and_then(|subjects| subjects.iter().find(|one| names(one))) else {
@@ -231,11 +231,9 @@ fn bound_rules(
         let Some(role) = view.get(&collection, &key) else {
             continue;
         };
-        let rules = role.value().remove("rules");
-        let rules = rules
-            .as_ref()
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice);
+        let role = server.roles.get(&role);
+        let rules = role.get("rules").and_then(Value::as_array);
+        let rules = rules.map_or(&[][..], Vec::as_slice);
         let name_of_binding = if object.key.namespace.is_empty() {
             format!("ClusterRoleBinding \"{}\"", object.key.name)
         } else {

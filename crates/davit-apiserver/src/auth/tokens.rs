@@ -1,10 +1,12 @@
 //! Service account tokens: whose one is, and how long.
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 
-use super::identity::{Identity, account_groups, account_user};
+use super::{
+    claims::{Claims, Subject},
+    identity::{Identity, account_groups, account_user},
+};
 use crate::{
     state::Server,
     status::ApiResult,
@@ -13,32 +15,6 @@ use crate::{
 
 /// The issuer of tokens, and their audience unless the request names another.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-
-#[derive(Deserialize)]
-struct Claims {
-    aud: Vec<String>,
-    /// None for one that lasts as long as its Secret.
-    exp: Option<i64>,
-    #[serde(default)]
-    jti: String,
-    #[serde(rename = "kubernetes.io")]
-    subject: Subject,
-}
-
-#[derive(Deserialize)]
-struct Subject {
-    namespace: String,
-    serviceaccount: Named,
-    /// The Secret with which the token goes.
-    secret: Option<Named>,
-}
-
-/// What a token names: an account, or what it goes with.
-#[derive(Deserialize, serde::Serialize)]
-pub struct Named {
-    pub name: String,
-    pub uid: String,
-}
 
 impl Server {
     /// Whose token that is: a token of ours, in its time, of an account that is still the same.
@@ -52,7 +28,8 @@ impl Server {
         let own = [ISSUER.to_owned()];
         let wanted = if wanted.is_empty() { &own[..] } else { wanted };
         let unknown = || "invalid bearer token".to_owned();
-        let claims = self.keys.verify::<Claims>(token).ok_or_else(unknown)?;
+        let verify = || self.keys.verify::<Claims>(token);
+        let claims = self.tokens.get(token, verify).ok_or_else(unknown)?;
         let shared: Vec<String> = wanted
             .iter()
             .filter(|one| claims.aud.contains(one))
@@ -64,7 +41,7 @@ impl Server {
                 claims.aud
             ));
         }
-        self.claimed(claims)
+        self.claimed(&claims)
             .map(|identity| (identity, shared))
             .map_err(|why| match why {
                 None => unknown(),
@@ -73,7 +50,7 @@ impl Server {
     }
 
     /// The user of the claims, or why they are invalid if upstream gives the reason.
-    fn claimed(&self, claims: Claims) -> Result<Identity, Option<String>> {
+    fn claimed(&self, claims: &Claims) -> Result<Identity, Option<String>> {
         const INVALIDATED: &str = "service account token has been invalidated";
         if claims.exp.is_some_and(|end| end <= Timestamp::now().as_second()) {
             return Err(Some("service account token has expired".into()));
@@ -82,8 +59,8 @@ impl Server {
             namespace,
             serviceaccount,
             secret,
-        } = claims.subject;
-        let key = ObjectKey::new(&namespace, &serviceaccount.name);
+        } = &claims.subject;
+        let key = ObjectKey::new(namespace, &serviceaccount.name);
         let account = self
             .store
             .view()
@@ -93,7 +70,7 @@ impl Server {
             return Err(None);
         }
         if let Some(bound) = secret {
-            let key = ObjectKey::new(&namespace, &bound.name);
+            let key = ObjectKey::new(namespace, &bound.name);
             let secret = self.store.view().get(&GroupResource::new("", "secrets"), &key);
             let secret = secret.filter(|secret| !secret.deleting);
             let found = secret.ok_or_else(|| Some(INVALIDATED.to_owned()))?;
@@ -104,10 +81,10 @@ impl Server {
                 )));
             }
         }
-        let user = account_user(&namespace, &serviceaccount.name);
-        let groups = account_groups(&namespace);
+        let user = account_user(namespace, &serviceaccount.name);
+        let groups = account_groups(namespace);
         let mut identity = Identity::new(&user, &groups.each_ref().map(String::as_str));
-        identity.uid = serviceaccount.uid;
+        identity.uid.clone_from(&serviceaccount.uid);
         if !claims.jti.is_empty() {
             identity.extra.insert(
                 "authentication.kubernetes.io/credential-id".into(),

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::set::{Element, field};
 use crate::{
     merge_strategy::{self, Apply},
+    object_meta::decode,
     schema::{Additional, ListType, Node},
 };
 
@@ -71,6 +72,16 @@ impl<'a> Shape<'a> {
             }
             Self::Opaque => (Self::Opaque, false),
             Self::Deduced | Self::Unknown => (Self::Deduced, false),
+        }
+    }
+
+    /// The place of a field of an applied object; `metadata` has the fields of its type and no others.
+    pub(super) fn declared(&self, name: &str) -> Self {
+        match self {
+            Self::Builtin { kind: "", path } if path == "metadata" && !decode::is_declared(name) => {
+                Self::Unknown
+            }
+            _ => self.field(name).0,
         }
     }
 

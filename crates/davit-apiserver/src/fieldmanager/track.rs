@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{self as pure, Target};
 use crate::{
     object_meta::{self, Fields},
-    registry::{Resource, Version, builtin::Builtin, builtin_strategy, events},
+    registry::{Resource, builtin::Builtin, builtin_strategy, events},
+    schema::Schema,
 };
 
 /// The field manager of objects that the API server makes.
@@ -17,8 +18,8 @@ pub const CONTROLLERS: &str = "kube-controller-manager";
 
 /// What a [`Target`] borrows, held where the request has gone elsewhere.
 pub struct SharedTarget {
-    /// The version that is written.
-    pub version: Arc<Version>,
+    /// The schema of the version that is written; none for a built-in kind.
+    pub schema: Option<Arc<Schema>>,
     pub kind: String,
     /// Whether it is a built-in one.
     pub builtin: bool,
@@ -34,7 +35,7 @@ impl SharedTarget {
     /// What is written, for [`pure::apply`] and its like.
     pub fn as_target(&self) -> Target<'_> {
         Target {
-            schema: self.version.schema.as_deref(),
+            schema: self.schema.as_deref(),
             kind: &self.kind,
             builtin: self.builtin,
             api_version: &self.api_version,
@@ -118,7 +119,7 @@ pub fn owned(
         api_version: resource.storage_api_version(),
         subresource: subresource.to_owned(),
         has_status: version.status,
-        version,
+        schema: version.schema(),
     };
     let live = live.map(|live| Value::Object(live.clone()));
     tracked(resource.builtin, &shared, live.as_ref(), new, manager)

@@ -52,7 +52,7 @@ fn check_at(value: &Value, shape: &Shape<'_>, path: &str, errors: &mut Vec<Strin
         Form::Leaf => {}
         Form::Map(map) => {
             for (name, value) in *map {
-                check_at(value, &shape.field(name).0, &format!("{path}.{name}"), errors);
+                check_at(value, &shape.declared(name), &format!("{path}.{name}"), errors);
             }
         }
         Form::Set(_) | Form::Keyed(..) => {

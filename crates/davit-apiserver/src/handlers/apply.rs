@@ -177,7 +177,7 @@ fn refusal(error: ApplyError) -> ApiError {
 impl Call {
     fn shared_target(&self) -> SharedTarget {
         SharedTarget {
-            version: self.version.clone(),
+            schema: self.version.schema(),
             kind: self.resource.names.kind.clone(),
             builtin: self.resource.builtin != Builtin::Custom,
             api_version: self.resource.api_version(&self.version.name),

@@ -30,6 +30,7 @@ pub(super) async fn change(
         let mut new = next(&current)?;
         check_versions(call, &new, &current)?;
         call.may_grant(&new, Some(object_meta::fields(&old)))?;
+        call.check_node_ports(&new)?;
         call.scope().prepare_update(&mut new, &old)?;
         object_meta::set(&mut new, "resourceVersion", current.revision.to_string());
         let new = Call::keep_times(&old, call.track(Some(&old), new));

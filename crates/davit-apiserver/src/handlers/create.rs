@@ -58,6 +58,7 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
             object_meta::set(&mut object, "name", object_meta::generate_name(&base));
         }
         call.may_grant(&object, None)?;
+        call.check_node_ports(&object)?;
         // A feature that is off drops fields after their owner was written down.
         // What the server allocates has no owner.
         let early = matches!(call.resource.builtin, Builtin::Lease | Builtin::Service);

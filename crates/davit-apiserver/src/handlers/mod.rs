@@ -9,6 +9,7 @@ pub mod discovery;
 mod get;
 mod issuer_discovery;
 mod list;
+mod node_ports;
 mod patch;
 mod reviews;
 mod scale;

@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::{
-    auth::{
-        identity::account_user,
-        tokens::{ISSUER, Named},
-    },
+    auth::{claims::Named, identity::account_user, tokens::ISSUER},
     field::FieldError,
     fieldmanager::qualified,
     http::response::{document, parse_body},

@@ -1,6 +1,6 @@
 //! From a request to the verb that answers it: authentication, authorization, content negotiation.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -8,9 +8,11 @@ use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 
 use super::{
     authorization::authorize,
-    health, mounted,
+    health,
+    keeping::Keeping,
+    metrics, mounted,
     negotiation::{Accept, JSON, Shape},
-    request::{Path, Query, Target, parse_path},
+    request::{Path, Query, Target, check_timeout, parse_path},
     request_body,
     response::{error_response, plain},
 };
@@ -22,19 +24,35 @@ use crate::{
     },
     backup,
     handlers::{Call, Verb, discovery},
+    metrics::Labels,
     registry::{Resource, builtin::Builtin, crd},
     state::Server,
     status::{ApiError, ApiResult},
 };
 
+/// The media type of an apply.
+const APPLY: &str = "application/apply-patch+yaml";
+
 pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
     let (parts, mut body) = request.into_parts();
-    let answer = decide(server, parts, &mut body).await;
+    let begun = Instant::now();
+    let mut labels = Labels::other(&parts.method);
+    let running = server.metrics.started(&parts.method);
+    let answer = decide(server.clone(), parts, &mut body, &mut labels).await;
     request_body::drain(body);
-    answer
+    let code = answer.status();
+    // A watch is not one of those that are worked on, and goes on behind this.
+    drop(running);
+    let watches = labels.is_long() && code.is_success();
+    let watch = watches.then(|| server.metrics.long_running(&labels));
+    server.metrics.answered(labels, code.as_u16(), begun.elapsed());
+    match watch {
+        Some(watch) => answer.map(|body| Body::new(Keeping::new(body, watch))),
+        None => answer,
+    }
 }
 
-async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<Body> {
+async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body, labels: &mut Labels) -> Response<Body> {
     let known = parts.extensions.get::<Identity>().is_some();
     // An invalid token is refused everywhere; an anonymous request may read the health.
     let refused = !known && parts.headers.contains_key(header::AUTHORIZATION);
@@ -63,7 +81,7 @@ async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body) -> Response<
             let mount = server.mounts.read().find(&target.group, &target.version);
             match mount {
                 Some(mount) => mounted::answer(&server, parts, body, identity, &target, &mount, accept).await,
-                None => resource(&server, &parts, body, identity, target, accept).await,
+                None => resource(&server, &parts, body, identity, target, accept, labels).await,
             }
         }
         other => discover(&server, &parts, &identity, &other, accept),
@@ -95,6 +113,7 @@ fn discover(
 ) -> Result<Response<Body>, Failed> {
     let form = *accept.as_ref().unwrap_or(&JSON);
     let failed = |error| (error, form);
+    check_timeout(parts.uri.query().unwrap_or_default()).map_err(failed)?;
     let attributes = Attributes::Path {
         verb: parts.method.as_str().to_lowercase(),
         path: parts.uri.path().to_owned(),
@@ -113,8 +132,10 @@ fn discover(
     if parts.method != Method::GET && *path != Path::Groups {
         return Err(failed(ApiError::method_not_allowed()));
     }
-    if parts.uri.path() == backup::PATH {
-        return backup::answer(server).map_err(failed);
+    match parts.uri.path() {
+        backup::PATH => return backup::answer(server).map_err(failed),
+        metrics::PATH => return Ok(metrics::answer(server)),
+        _ => {}
     }
     discovery::answer(server, path, parts, accept).map_err(failed)
 }
@@ -126,6 +147,7 @@ async fn resource(
     identity: Identity,
     target: Target,
     accept: ApiResult<Accept>,
+    labels: &mut Labels,
 ) -> Result<Response<Body>, Failed> {
     let form = *accept.as_ref().unwrap_or(&JSON);
     let failed = |error| (error, form);
@@ -144,12 +166,17 @@ async fn resource(
     if wanted != Some(Verb::Watch) {
         query.check_timeout().map_err(failed)?;
     }
-    authorize(server, &identity, &target, &query, wanted).map_err(failed)?;
     let registry = server.registry();
     let found = registry.get(&target.group, &target.resource).cloned();
     let version = found
         .as_ref()
         .and_then(|resource| resource.version(&target.version));
+    let content_type = content_type(parts);
+    if let (Some(resource), Some(_), Some(verb)) = (&found, &version, wanted) {
+        let applies = content_type == APPLY;
+        *labels = metrics::labels(resource, &target, verb, applies, query.dry_run);
+    }
+    authorize(server, &identity, &target, &query, wanted).map_err(failed)?;
     let (Some(resource), Some(version)) = (found, version) else {
         let builtin = registry
             .iter()
@@ -184,14 +211,6 @@ async fn resource(
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
         _ => request_body::read(body, |_| Ok(())).await.map_err(failed)?,
     };
-    let content_type = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
     let user_agent = parts
         .headers
         .get(header::USER_AGENT)
@@ -217,6 +236,17 @@ async fn resource(
         duplicates: super::duplicate_fields::DuplicateFields::default(),
     };
     Ok(call.run(verb).await)
+}
+
+/// The media type of the body, without parameters.
+fn content_type(parts: &Parts) -> String {
+    let value = parts.headers.get(header::CONTENT_TYPE);
+    value
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }
 
 /// Reviews and tokens have no table.

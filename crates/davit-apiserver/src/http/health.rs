@@ -3,7 +3,11 @@
 use axum::body::Body;
 use http::{Response, header, request::Parts};
 
-use super::response::plain;
+use super::{
+    negotiation::JSON,
+    request::check_timeout,
+    response::{error_response, plain},
+};
 use crate::state::Server;
 
 /// The checks of every health path; `/readyz` has `shutdown`, too.
@@ -15,6 +19,9 @@ pub async fn answer(server: &Server, parts: &Parts) -> Option<Response<Body>> {
         let rest = parts.uri.path().strip_prefix('/')?.strip_prefix(name)?;
         (rest.is_empty() || rest.starts_with('/')).then_some((name, rest.trim_matches('/')))
     })?;
+    if let Err(error) = check_timeout(parts.uri.query().unwrap_or_default()) {
+        return Some(error_response(&error, JSON, &[]));
+    }
     let mut checks = CHECKS.to_vec();
     if name == "readyz" {
         checks.push("shutdown");

@@ -267,6 +267,17 @@ impl Query {
     }
 }
 
+/// Refuses an invalid `timeout` in the query of a path that takes no other parameters.
+pub fn check_timeout(raw: &str) -> ApiResult<()> {
+    let mut pairs = url::form_urlencoded::parse(raw.as_bytes());
+    let timeout = pairs.find(|(key, value)| key == "timeout" && !value.is_empty());
+    let query = Query {
+        timeout: timeout.map(|(_, value)| value.into_owned()),
+        ..Query::default()
+    };
+    query.check_timeout()
+}
+
 /// Upstream: anything but `0`, `false` and nothing at all is true (`watch` with no value is true).
 fn flag(value: &str) -> bool {
     !matches!(value, "0" | "false" | "False" | "FALSE")

@@ -59,6 +59,11 @@ const META: &[Row] = &[
     ("managedFields", Go::List("ManagedFieldsEntry", MANAGED), false),
 ];
 
+/// Whether the type of `metadata` has a field of that name.
+pub fn is_declared(name: &str) -> bool {
+    META.iter().any(|(known, ..)| *known == name)
+}
+
 /// The metadata as its type has it, and the paths of what the type does not know, such as `ownerReferences[0].x`.
 ///
 /// `within` stands before a field where Go names one: `metadata.`, or nothing. The error is Go's.

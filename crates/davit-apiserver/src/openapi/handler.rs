@@ -32,10 +32,21 @@ pub fn answer(registry: &Registry, parts: &Parts, accept: Option<Accept>) -> Res
         })
         .collect();
     let subresources: Vec<Vec<&str>> = pairs.iter().map(|(_, version)| subresources(version)).collect();
+    // The index and the second version describe all kinds, a document those of its group and version.
+    let only = path.strip_prefix("/openapi/v3/apis/");
+    let schemas: Vec<Option<Value>> = pairs
+        .iter()
+        .map(|(resource, version)| {
+            let defined = version.defined.as_ref()?;
+            let described = only.is_none_or(|only| only == resource.api_version(&version.name));
+            described.then(|| defined.raw())
+        })
+        .collect();
     let described: Vec<Described<'_>> = pairs
         .iter()
         .zip(&subresources)
-        .map(|((resource, version), subresources)| Described {
+        .zip(&schemas)
+        .map(|(((resource, version), subresources), schema)| Described {
             group: &resource.group,
             version: &version.name,
             kind: &resource.names.kind,
@@ -43,7 +54,7 @@ pub fn answer(registry: &Registry, parts: &Parts, accept: Option<Accept>) -> Res
             namespaced: resource.namespaced,
             verbs: resource.verbs(),
             subresources,
-            schema: version.raw_schema.as_deref(),
+            schema: schema.as_ref(),
             custom: resource.builtin == Builtin::Custom,
         })
         .collect();

@@ -101,7 +101,7 @@ impl Scope<'_> {
     }
 
     fn normalise_custom(&self, object: &mut Fields, unknown: &mut Vec<String>) -> ApiResult<()> {
-        let Some(schema) = &self.version.schema else {
+        let Some(schema) = self.version.schema() else {
             return Ok(());
         };
         let mut value = Value::Object(std::mem::take(object));
@@ -211,8 +211,9 @@ impl Scope<'_> {
                 errors.extend(crd::validate_update(&value, old));
             }
         } else {
-            let schema = self.version.schema.as_ref();
-            errors = schema
+            errors = self
+                .version
+                .schema()
                 .map(|schema| schema.validate(&value, old))
                 .unwrap_or_default();
             self.check_scale(&value, &mut errors);

@@ -10,11 +10,14 @@ mod go_decode;
 mod rbac_rules;
 pub mod resources;
 mod service_rules;
+mod stored_schema;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
+
+pub use stored_schema::StoredSchema;
 
 use crate::{
     registry::builtin::Builtin,
@@ -56,12 +59,10 @@ pub struct Version {
     pub served: bool,
     /// The warning to give with every answer, if it is deprecated.
     pub deprecation: Option<String>,
-    /// What prunes, defaults and validates; none for built-in kinds, whose types do that.
-    pub schema: Option<Arc<Schema>>,
+    /// The schema in the stored definition; none for built-in kinds, whose types prune, default and validate.
+    pub defined: Option<Arc<StoredSchema>>,
     /// Whether the schema is another than the stored version's, so that objects lose fields on their way.
     pub converts: bool,
-    /// The schema as it was written, for OpenAPI.
-    pub raw_schema: Option<Arc<Value>>,
     /// Columns of tables beside the name.
     pub columns: Vec<Column>,
     /// Whether there is a status subresource.
@@ -69,6 +70,13 @@ pub struct Version {
     pub scale: Option<Scale>,
     /// Field paths that field selectors may use beside name and namespace.
     pub selectable: Vec<String>,
+}
+
+impl Version {
+    /// What prunes, defaults and validates; none for built-in kinds.
+    pub fn schema(&self) -> Option<Arc<Schema>> {
+        self.defined.as_ref().map(StoredSchema::compiled)
+    }
 }
 
 pub struct Resource {
@@ -202,9 +210,9 @@ impl Resource {
 }
 
 fn through(version: &Version, fields: &mut Map<String, Value>, change: impl Fn(&Schema, &mut Value)) {
-    if let Some(schema) = &version.schema {
+    if let Some(schema) = version.schema() {
         let mut value = Value::Object(std::mem::take(fields));
-        change(schema, &mut value);
+        change(&schema, &mut value);
         if let Value::Object(changed) = value {
             *fields = changed;
         }

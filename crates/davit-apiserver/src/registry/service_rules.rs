@@ -2,7 +2,7 @@
 //!
 //! No network uses the addresses: they are drawn from upstream's ranges, not allocated from a pool.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, ops::RangeInclusive};
 
 use serde_json::{Map, Value, json};
 
@@ -12,6 +12,9 @@ use crate::{
 };
 
 type Spec = Map<String, Value>;
+
+/// Upstream's default range of node ports.
+const NODE_PORTS: RangeInclusive<u64> = 30_000..=32_767;
 
 fn text<'a>(spec: &'a Spec, key: &str) -> &'a str {
     spec.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -107,8 +110,8 @@ pub(super) fn allocate(service: &mut Fields) {
     let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
         if port.get("nodePort").and_then(Value::as_u64).unwrap_or_default() == 0 {
-            let free = std::iter::repeat_with(|| rand::random_range(30_000..=32_767u64))
-                .find(|port| taken.insert(*port));
+            let free =
+                std::iter::repeat_with(|| rand::random_range(NODE_PORTS)).find(|port| taken.insert(*port));
             port.insert("nodePort".into(), free.unwrap_or_default().into());
         }
     }
@@ -291,6 +294,13 @@ fn ports(spec: &Spec, headless: bool, errors: &mut Vec<FieldError>) {
         if node_port != 0 && !has_node_ports(spec) {
             let why = format!("may not be used when `type` is '{}'", text(spec, "type"));
             errors.push(FieldError::forbidden(&field("nodePort"), &why));
+        } else if node_port != 0 && !NODE_PORTS.contains(&node_port) {
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                NODE_PORTS.start(),
+                NODE_PORTS.end()
+            );
+            errors.push(FieldError::invalid(&field("nodePort"), &node_port.into(), &why));
         }
     }
     let mut seen = HashSet::new();

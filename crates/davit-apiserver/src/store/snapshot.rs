@@ -134,6 +134,13 @@ impl View {
             .cloned()
     }
 
+    /// How many objects a collection has.
+    pub fn count(&self, collection: &GroupResource) -> usize {
+        let state = self.state.read();
+        let collection = state.collections.get(collection);
+        collection.map_or(0, |collection| collection.objects.len())
+    }
+
     /// The names of all collections that have, or had, an object.
     pub fn collections(&self) -> Vec<Arc<GroupResource>> {
         self.state.read().collections.keys().cloned().collect()

@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::too_many_lines,
     clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 
@@ -22,4 +23,9 @@ mod commands_live;
 mod compare;
 #[path = "compare.rs"]
 mod compare_live;
+mod e2e;
+mod metrics;
 mod pure;
+#[allow(dead_code, reason = "only a served API server is wanted here")]
+#[path = "../it/support.rs"]
+mod support;

@@ -50,13 +50,13 @@ async fn serve_until_killed() {
 }
 
 /// A running child.
-struct Server {
+pub struct Server {
     child: Child,
     client: Client,
 }
 
 impl Server {
-    async fn start(directory: &Path) -> Self {
+    pub async fn start(directory: &Path) -> Self {
         let kubeconfig = directory.join("kubeconfig");
         let _ = std::fs::remove_file(&kubeconfig);
         let child = Command::new("env")
@@ -88,7 +88,15 @@ impl Server {
         }
     }
 
-    fn maps(&self) -> Api<ConfigMap> {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn maps(&self) -> Api<ConfigMap> {
         Api::default_namespaced(self.client.clone())
     }
 
@@ -105,7 +113,7 @@ impl Drop for Server {
     }
 }
 
-fn map(name: &str, data: &str) -> ConfigMap {
+pub fn map(name: &str, data: &str) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

@@ -24,6 +24,24 @@ impl Level {
             () => Self::Workload,
         }
     }
+
+    /// The name of the level, for metrics.
+    pub(super) const fn priority_level(self) -> &'static str {
+        match self {
+            Self::Exempt => "exempt",
+            Self::System => "system",
+            Self::Workload => "workload-low",
+        }
+    }
+
+    /// The name of the flow schema that assigns the level, for metrics.
+    pub(super) const fn flow_schema(self) -> &'static str {
+        match self {
+            Self::Exempt => "exempt",
+            Self::System => "system",
+            Self::Workload => "global-default",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,33 +10,28 @@ mod budget;
 mod gate;
 mod level;
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
-use bytes::Bytes;
 use http::{Method, Request, Response};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Body as _;
 use serde_json::json;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use self::{
     budget::{Budget, Held},
-    gate::{Gate, Seat},
+    gate::Gate,
     level::Level,
 };
 use super::{
+    keeping::Keeping,
     negotiation::{Accept, JSON},
     request::{Path, asks_to_watch, parse_path},
     request_body::{drain, read},
     response::error_response,
 };
-use crate::{auth::identity::Identity, status::ApiError};
+use crate::{auth::identity::Identity, metrics::Metrics, status::ApiError};
 
 /// The limits of a server, of all its network clients together. The defaults are upstream's where it has such a limit.
 #[derive(Debug, Clone)]
@@ -107,10 +102,11 @@ pub struct Flow {
     watches: Arc<Gate>,
     large: Arc<Gate>,
     bodies: Arc<Budget>,
+    metrics: Arc<Metrics>,
 }
 
 impl Flow {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         let gate = |seats: usize| Gate::new(seats, seats / RESERVED, limits.queue, limits.wait);
         Self {
             mutating: gate(limits.mutating),
@@ -119,6 +115,7 @@ impl Flow {
             watches: Gate::new(limits.watches, limits.watches / RESERVED, 0, limits.wait),
             large: gate(limits.large),
             bodies: Budget::new(limits.body_bytes),
+            metrics,
             limits,
         }
     }
@@ -169,10 +166,15 @@ impl Flow {
         let mut seats = Vec::with_capacity(gates.len());
         // A watch of an administrator takes its seat, too: it is memory for long.
         for gate in gates.into_iter().filter(|_| long || level != Level::Exempt) {
-            match gate.enter(&user, level).await {
-                Some(seat) => seats.push(seat),
-                None => return error_response(&too_many(), accept, &[]),
-            }
+            let waits_until = Instant::now() + self.limits.wait;
+            let Some(seat) = gate.enter(&user, level).await else {
+                let is_late = Instant::now() >= waits_until;
+                let reason = if is_late { "time-out" } else { "queue-full" };
+                self.metrics
+                    .rejected(level.flow_schema(), level.priority_level(), reason);
+                return error_response(&too_many(), accept, &[]);
+            };
+            seats.push(seat);
         }
         let response = if long {
             infallible(router.oneshot(request).await)
@@ -180,7 +182,7 @@ impl Flow {
             within(deadline, router, request, accept).await
         };
         // An unread answer is memory: its seat is free when it has been read.
-        response.map(|body| Body::new(Seated { body, _seats: seats }))
+        response.map(|body| Body::new(Keeping::new(body, seats)))
     }
 }
 
@@ -253,31 +255,5 @@ fn timed_out() -> ApiError {
         message: "Timeout: request did not complete within the allotted timeout".into(),
         details: Some(json!({})),
         metadata: None,
-    }
-}
-
-/// An answer that keeps its seats until it has been sent.
-struct Seated {
-    body: Body,
-    _seats: Vec<Seat>,
-}
-
-impl HttpBody for Seated {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

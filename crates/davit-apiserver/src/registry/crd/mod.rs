@@ -1,10 +1,12 @@
 //! CustomResourceDefinitions: their own rules, their status, and the resources that they define.
 
 mod fields;
+mod outline;
 mod status;
 mod validation;
 
 pub use fields::{established, names};
+pub use outline::outline;
 pub use status::{Terminating, set_status, set_terminating, waits_for_names};
 
 use std::sync::Arc;
@@ -13,12 +15,12 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::fields::{condition, storage_version, storage_version_name, versions};
-use super::{Claim, Names, Resource, Scale, Version, builtin::Builtin, priority};
+use super::{Claim, Names, Resource, Scale, StoredSchema, Version, builtin::Builtin, priority};
 use crate::{
     field::FieldError,
     json_pointer::{text, texts},
     schema::Schema,
-    store::GroupResource,
+    store::{GroupResource, Object},
     table::Column,
 };
 
@@ -244,8 +246,8 @@ pub fn origin(crd: &Value) -> (String, i64) {
     )
 }
 
-/// The resource that an established CRD defines.
-pub fn resource(crd: &Value) -> Option<Resource> {
+/// The resource that an established CRD defines; `crd` is the stored definition, parsed.
+pub fn resource(stored: &Arc<Object>, crd: &Value) -> Option<Resource> {
     if !established(crd) {
         return None;
     }
@@ -261,8 +263,11 @@ pub fn resource(crd: &Value) -> Option<Resource> {
     let storage = storage_version(crd)?;
     let mut served: Vec<Arc<Version>> = versions(crd)
         .iter()
-        .map(|version| {
+        .enumerate()
+        .map(|(index, version)| {
             let mut made = self::version(version, &group, &names, better(crd, version));
+            let schema = version.pointer("/schema/openAPIV3Schema");
+            made.defined = schema.map(|_| StoredSchema::new(stored.clone(), index));
             made.converts = version.get("schema") != storage.get("schema");
             Arc::new(made)
         })
@@ -310,7 +315,6 @@ fn version(version: &Value, group: &str, names: &Names, better: Option<&str>) ->
             }
             message => message.to_owned(),
         });
-    let raw = version.pointer("/schema/openAPIV3Schema").cloned();
     let scale = version.pointer("/subresources/scale").map(|scale| Scale {
         spec: text(scale, "/specReplicasPath").into(),
         status: text(scale, "/statusReplicasPath").into(),
@@ -325,8 +329,7 @@ fn version(version: &Value, group: &str, names: &Names, better: Option<&str>) ->
         served: version.get("served").and_then(Value::as_bool).unwrap_or_default(),
         deprecation,
         converts: false,
-        schema: raw.as_ref().map(|schema| Arc::new(Schema::trusted(schema))),
-        raw_schema: raw.map(Arc::new),
+        defined: None,
         columns: Column::custom(columns.map_or(&[], Vec::as_slice)),
         status: version.pointer("/subresources/status").is_some(),
         scale,
