@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 struct Traefik {
     address: String,
     _port: Port,
-    process: Daemon,
+    _process: Daemon,
 }
 
 impl Traefik {
@@ -31,6 +31,8 @@ impl Traefik {
             .env("KUBECONFIG", &cluster.server.kubeconfig)
             .arg(format!("--entrypoints.web.address={address}:80"))
             .arg(format!("--entrypoints.websecure.address={address}:443"))
+            // As the chart of Traefik sets it: an Ingress alone has no TLS there.
+            .arg("--entrypoints.websecure.http.tls=true")
             .args([
                 "--providers.kubernetesingress=true",
                 "--providers.kubernetesgateway=true",
@@ -46,7 +48,7 @@ impl Traefik {
         Self {
             address,
             _port: port,
-            process,
+            _process: process,
         }
     }
 
@@ -181,11 +183,11 @@ fn routes_are_ingresses_or_http_routes_that_traefik_serves() {
         ]),
     )]);
     wait_reason(&admin, "RoutesReady");
-    assert_eq!(
-        admin.get("dapp/shop")["status"]["urls"],
-        json!(["http://shop.example.com", "https://secure.example.com"]),
-        "{}",
-        traefik.process.log()
+    // The address of the Ingress or Gateway may come after it was accepted.
+    admin.wait(
+        "dapp/shop",
+        "/status/urls",
+        &json!(["http://shop.example.com", "https://secure.example.com"]),
     );
     assert!(
         traefik
@@ -279,11 +281,11 @@ fn routes_are_ingresses_or_http_routes_that_traefik_serves() {
         ]}}),
     ]);
     wait_reason(&admin, "RoutesReady");
-    assert_eq!(
-        admin.get("dapp/shop")["status"]["urls"],
-        json!(["http://shop.example.com/api", "https://secure.example.com"]),
-        "{}",
-        traefik.process.log()
+    // The address of the Ingress or Gateway may come after it was accepted.
+    admin.wait(
+        "dapp/shop",
+        "/status/urls",
+        &json!(["http://shop.example.com/api", "https://secure.example.com"]),
     );
     let answer = traefik.get("http", "shop.example.com", "/api/");
     assert!(

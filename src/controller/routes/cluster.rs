@@ -272,7 +272,8 @@ impl Routes {
         (wanted, change)
     }
 
-    /// Applies what differs, deletes what no route wants, and takes over the states. Returns whether all objects could be applied.
+    /// Applies what differs, deletes what no route wants, and takes over the states. Returns whether all
+    /// objects could be applied, and the Gateway has an address.
     async fn keep(&self, cluster: &Cluster, found: &BTreeMap<Key, Value>) -> Result<bool, String> {
         let (wanted, change) = self.wanted(cluster);
         let mut refused = BTreeMap::new();
@@ -296,6 +297,11 @@ impl Routes {
         } else {
             cluster.gateway().await?
         };
+        // Its addresses may come later, and it is not watched.
+        let complete = complete
+            && gateway
+                .as_ref()
+                .is_none_or(|gateway| !addresses(gateway).is_empty());
         let mut shown = BTreeMap::new();
         for (key, it) in wanted.iter().filter(|(_, it)| it.serves) {
             let route = (it.app.clone(), it.index);

@@ -98,7 +98,8 @@ pub fn render(all: &AllRoutes, settings: &Settings) -> Rendered {
     if let Some((entry_point, user)) = &settings.api {
         add_api(&mut configuration.http, settings, entry_point, user);
     }
-    let version = digest(&text(&configuration));
+    // Maps have text as keys, so this cannot fail.
+    let version = digest(&serde_json::to_string(&configuration).unwrap_or_default());
     let shown = Middleware::StripPrefix(StripPrefix {
         prefixes: vec!["/".to_owned() + &version],
     });

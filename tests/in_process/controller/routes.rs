@@ -76,3 +76,58 @@ async fn healthy_replicas_are_in_the_file_and_a_freed_host_is_taken_over() {
         .await;
     assert_eq!(davit.releases("old").await.len(), 1, "routes are no release");
 }
+
+/// The examples of docs/routes.md that begin with `routes:`.
+fn examples() -> Vec<Value> {
+    let page = include_str!("../../../docs/routes.md");
+    let blocks = page
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    let routes = blocks.filter(|block| block.starts_with("routes:"));
+    routes
+        .map(|block| serde_yaml::from_str::<Value>(block).unwrap()["routes"].take())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_of_the_page_is_accepted() {
+    let (davit, repo) = (Harness::start_with_routes().await, repo(GOOD));
+    let examples = examples();
+    assert!(examples.len() >= 10, "{}", examples.len());
+    let count = examples.len();
+    for (number, routes) in examples.into_iter().enumerate() {
+        let ports = json!([{"name": "http", "containerPort": 8080}]);
+        // An example that names a port needs it.
+        let named: Vec<Value> = routes
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|route| route["port"].as_str())
+            .map(|name| json!({"name": name, "containerPort": 9090}))
+            .collect();
+        let ports = if named.is_empty() {
+            ports
+        } else {
+            Value::Array(named)
+        };
+        let spec = json!({"source": source(&repo), "ports": ports, "routes": routes});
+        davit.apply(&format!("example-{number}"), spec).await;
+    }
+    for number in 0..count {
+        let app = davit
+            .wait_until(&format!("example-{number}"), "judged", |app| {
+                let reason = condition(app, "RoutesReady")["reason"].clone();
+                reason.is_string() && reason != "RoutePending"
+            })
+            .await;
+        let found = condition(&app, "RoutesReady");
+        // Several examples have the same host, and no Secret exists here.
+        let expected = match found["reason"].as_str().unwrap() {
+            "RouteUnobserved" | "RouteConflict" | "RouteHasNoReplica" => true,
+            "RouteInvalid" => found["message"].as_str().unwrap().contains("Secret"),
+            _ => false,
+        };
+        assert!(expected, "{number}: {found}");
+    }
+}
