@@ -121,7 +121,8 @@ async fn gitlab_lists_the_projects_of_its_group_only() {
         .check()
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("the group nope"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("spec.gitlab.group \"nope\" is no group"), "{text}");
     server.assert_legal();
 }
 
