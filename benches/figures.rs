@@ -22,6 +22,8 @@ mod builds;
 mod daily;
 #[path = "figures/deliveries.rs"]
 mod deliveries;
+#[path = "figures/engine_log.rs"]
+mod engine_log;
 #[path = "figures/routes.rs"]
 mod routes;
 

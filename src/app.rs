@@ -43,6 +43,7 @@ use crate::controller::registries::Registries;
 use crate::controller::report::Report;
 use crate::controller::resolve::Resolver;
 use crate::controller::resolve::single_flight::Lookups;
+use crate::controller::suspects::Suspects;
 use crate::controller::tools::Tools;
 use crate::controller::watch::{self, Stores};
 use crate::http;
@@ -304,7 +305,13 @@ async fn work(
         cache: BuildCache::new(config.build_cache, monitoring.metrics.clone()),
         docker: has_engine.then_some(docker),
         registries,
-        uploads: Uploads::new(config.data_dir.join("uploads"), Limits::default()),
+        uploads: Uploads::new(
+            config.data_dir.join("uploads"),
+            Limits {
+                stored_bytes: config.max_uploads,
+                ..Limits::default()
+            },
+        ),
         work_dir,
     };
     controller_loop(
@@ -411,6 +418,7 @@ pub async fn controller_loop(
         pulls: Pulls::new(config.data_dir.join("pulls")),
         applications: stores.applications.clone(),
         providers: stores.providers.clone(),
+        suspects: Suspects::new(stores.suspect.clone()),
         client,
         forges: tools.forges.clone(),
         tools,

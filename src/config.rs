@@ -67,6 +67,8 @@ pub struct Config {
     pub max_previews: usize,
     /// The bound of the Git cache, in bytes.
     pub git_cache: u64,
+    /// The bound of all uploads, in bytes.
+    pub max_uploads: u64,
     /// The registry and the beginning of the path of repositories of built images.
     pub registry: Option<String>,
     /// A Docker configuration with the credentials of `registry`.
@@ -164,6 +166,7 @@ impl Config {
             max_builds,
             max_previews,
             git_cache,
+            max_uploads,
             registry,
             registry_config,
             insecure_registry,
@@ -200,12 +203,7 @@ impl Config {
             (Some(name), _) => name,
             (None, Some(kept)) => kept.clone(),
             (None, None) if is_default => default_instance(rustix::process::geteuid()),
-            (None, None) => uuid::Uuid::new_v4()
-                .simple()
-                .to_string()
-                .chars()
-                .take(8)
-                .collect(),
+            (None, None) => format!("{:08x}", uuid::Uuid::new_v4().as_fields().0),
         };
         let good = (1..=20).contains(&instance.len())
             && instance
@@ -235,6 +233,7 @@ impl Config {
             max_builds: usize::from(max_builds),
             max_previews: usize::from(max_previews),
             git_cache: git_cache.saturating_mul(1024 * 1024),
+            max_uploads: max_uploads.saturating_mul(1024 * 1024),
             registry,
             registry_config,
             insecure_registries: insecure_registry,

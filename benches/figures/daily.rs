@@ -10,12 +10,23 @@ use serde_json::json;
 use crate::common::davit::Davit;
 use crate::common::docker::BASE_IMAGE;
 use crate::common::{run, wait_for};
+use crate::engine_log::EngineLog;
 use crate::median;
 
 /// How much the container writes: what the engine keeps.
 const LOG: usize = 18_000_000;
-/// How much is uploaded.
-const UPLOAD: usize = 256 << 20;
+
+/// How much the engine without disks has: 512 MiB, or `DAVIT_BENCH_MIB`.
+fn log_bytes() -> usize {
+    let mebibytes = std::env::var("DAVIT_BENCH_MIB").map_or(512, |text| text.parse().unwrap());
+    mebibytes << 20
+}
+
+/// How much is uploaded: 256 MiB, or `DAVIT_BENCH_MIB`.
+fn upload_bytes() -> usize {
+    let mebibytes = std::env::var("DAVIT_BENCH_MIB").map_or(256, |text| text.parse().unwrap());
+    mebibytes << 20
+}
 
 /// The first byte of a log, and the speed of a whole log beside that of `docker logs`.
 pub fn logs() {
@@ -80,9 +91,51 @@ pub fn logs() {
     let rate = |time: Duration| LOG as f64 / 1e6 / time.as_secs_f64();
     println!("first byte of a log: {first:?}");
     println!(
-        "a whole log: {:.0} MB/s; docker logs: {:.0} MB/s",
+        "a whole log of the engine: {:.0} MB/s; docker logs: {:.0} MB/s",
         rate(whole),
         rate(engine)
+    );
+    drop(davit);
+    follow();
+}
+
+/// The speed of a followed log from an engine that is as fast as its reader: what Davit itself takes.
+fn follow() {
+    let bytes = log_bytes();
+    let engine = EngineLog::start(bytes);
+    let davit = Davit::with_flags("bench-follow", &["--docker-host", &engine.url]);
+    davit.apply(
+        "shop",
+        json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "10000"],
+            "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "token"}}}]}),
+    );
+    davit.create_secret("token", &[("token", "a-secret-that-is-masked")]);
+    davit.wait_until_done("shop");
+    let path = format!(
+        "/apis/subresources.davit.dev/v1alpha1/namespaces/{}/applications/shop/log",
+        davit.namespace
+    );
+    let client = davit.client();
+    let times = (0..3).map(|_| {
+        let request = http::Request::get(&path).body(Vec::new()).unwrap();
+        let began = Instant::now();
+        let length = davit.block_on(async {
+            let mut log = Box::pin(client.request_stream(request).await.unwrap());
+            let (mut buffer, mut length) = (vec![0; 1 << 20], 0);
+            loop {
+                match log.read(&mut buffer).await.unwrap() {
+                    0 => return length,
+                    more => length += more,
+                }
+            }
+        });
+        assert!(length + 64_000 >= bytes, "{length} of {bytes}");
+        began.elapsed()
+    });
+    let time = median(times.collect());
+    println!(
+        "a log from an engine without disks: {:.0} MB/s",
+        bytes as f64 / 1e6 / time.as_secs_f64()
     );
 }
 
@@ -90,6 +143,7 @@ pub fn logs() {
 pub fn upload() {
     let davit = Davit::up("bench-upload");
     davit.apply("shop", json!({"suspend": true}));
+    let size = upload_bytes();
     let file = davit.dir().join("shop.tar");
     let mut uploads = Vec::new();
     let mut copies = Vec::new();
@@ -97,9 +151,9 @@ pub fn upload() {
         // Other content each time: the same one is not sent again.
         let mut builder = tar::Builder::new(std::fs::File::create(&file).unwrap());
         let mut header = tar::Header::new_gnu();
-        header.set_size(UPLOAD as u64);
+        header.set_size(size as u64);
         header.set_mode(0o644);
-        let content = vec![round; UPLOAD];
+        let content = vec![round; size];
         builder.append_data(&mut header, "content", &content[..]).unwrap();
         builder.into_inner().unwrap().flush().unwrap();
         let began = Instant::now();
@@ -116,7 +170,7 @@ pub fn upload() {
             .unwrap();
         copies.push(began.elapsed());
     }
-    let rate = |time: Duration| UPLOAD as f64 / 1e6 / time.as_secs_f64();
+    let rate = |time: Duration| size as f64 / 1e6 / time.as_secs_f64();
     let (upload, copy) = (rate(median(uploads)), rate(median(copies)));
     println!(
         "an upload with its checks: {upload:.0} MB/s; a copy: {copy:.0} MB/s; {:.0} %",

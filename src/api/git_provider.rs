@@ -113,6 +113,27 @@ pub struct AllowedNamespaces {
     pub selector: Option<LabelSelector>,
 }
 
+impl AllowedNamespaces {
+    /// Reports whether a namespace may use a GitProvider of the namespace `own`. `is_selected` reports whether the selector
+    /// matches its labels, and is called only if that decides.
+    pub fn allow(&self, own: &str, namespace: &str, is_selected: impl FnOnce() -> bool) -> bool {
+        own == namespace
+            || match self.from {
+                AllowedFrom::Same => false,
+                AllowedFrom::All => true,
+                AllowedFrom::Selector => is_selected(),
+            }
+    }
+
+    /// Reports whether the selector matches labels. Without a selector none match.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.selector.as_ref().is_some_and(|selector| {
+            let mut wanted = selector.match_labels.iter();
+            wanted.all(|(key, value)| labels.get(key) == Some(value))
+        })
+    }
+}
+
 /// The namespaces that may use a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AllowedFrom {

@@ -102,6 +102,11 @@ impl Quantity {
         self.scaled(0)
     }
 
+    /// Returns the amount in thousand-millionths, rounded up: what was measured, which may be 0.
+    pub fn nano(&self) -> Option<u128> {
+        self.scaled(9)
+    }
+
     /// Returns an amount of cpu in thousand-millionths of a core, or `None` if it is not from 1m to 1000 cores.
     pub fn nano_cores(&self) -> Option<u64> {
         let milli = self.milli().filter(|milli| (1..=1_000_000).contains(milli))?;

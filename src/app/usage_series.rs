@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use crate::controller::context::Context;
 use crate::model::AppId;
 use crate::model::requests::Requests;
-use crate::runtime::{Traffic, Usage};
+use crate::runtime::{CpuUsage, Traffic, Usage};
 use crate::subresources::Subresources;
 
 /// The most Applications with series.
@@ -34,7 +34,13 @@ const SERIES: [Series; 9] = [
         "davit_application_cpu_seconds",
         "counter",
         "CPU time of the running containers",
-        |usages| Some(usages.iter().map(|usage| usage.cpu.as_secs_f64()).sum()),
+        |usages| {
+            let times = usages.iter().map(|usage| match usage.cpu {
+                CpuUsage::Total(time) => Some(time.as_secs_f64()),
+                CpuUsage::Rate(_) => None,
+            });
+            times.sum()
+        },
     ),
     (
         "davit_application_memory_bytes",
@@ -249,7 +255,7 @@ mod tests {
             name: String::new(),
             release: String::new(),
             at: Timestamp::UNIX_EPOCH,
-            cpu: Duration::from_millis(1500),
+            cpu: CpuUsage::Total(Duration::from_millis(1500)),
             cpu_limit: None,
             memory: 10,
             memory_limit: limit,

@@ -23,14 +23,32 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run everything on this machine: API server, controller, and the local Docker Engine.
+    #[command(after_help = "Examples:
+  davit up
+  davit up --data-dir ./data --listen 127.0.0.1:0
+  davit up --traefik --acme-email me@example.com --health-listen 127.0.0.1:8081")]
     Up(Up),
     /// Run the controller against a cluster: KUBECONFIG, or the cluster it runs in.
+    #[command(after_help = "Examples:
+  davit controller                                   # containers on the Docker Engine of this machine
+  davit controller --runtime kubernetes --lease davit-system/davit
+  kubectl apply -k manifests/kubernetes              # in the cluster itself")]
     Controller(InCluster),
     /// Print the CustomResourceDefinitions as YAML.
+    #[command(after_help = "Examples:
+  davit crds | kubectl apply --server-side -f -")]
     Crds,
-    /// Write everything that a running `davit up` stores to a file.
+    /// Write every object that a running `davit up` stores to a file.
+    ///
+    /// Uploads of `davit drop` are no objects and not part of it; they are in uploads/ of the data directory.
+    #[command(after_help = "Examples:
+  davit backup /backups/davit-2026-11-29
+  davit backup ./backup --kubeconfig server.kubeconfig")]
     Backup(Backup),
     /// Make the data directory of a new `davit up` from a backup.
+    #[command(after_help = "Examples:
+  davit restore ./backup --data-dir /var/lib/davit-new --key /safe/encryption.key
+  cp -a /var/lib/davit/uploads /var/lib/davit-new/    # what davit drop uploaded")]
     Restore(Restore),
     /// Commands of daily use.
     #[command(flatten)]
@@ -151,6 +169,9 @@ pub struct Controller {
     /// The most that the cache of Git repositories may hold, in MiB.
     #[arg(long, env = "DAVIT_GIT_CACHE", default_value_t = 2048, value_name = "MIB")]
     pub git_cache: u64,
+    /// The most that uploads of all namespaces may hold, in MiB. A further one is refused until less is used.
+    #[arg(long, env = "DAVIT_MAX_UPLOADS", default_value_t = 10240, value_name = "MIB")]
+    pub max_uploads: u64,
     /// The registry, with the beginning of a path if it has one, to which every built image is pushed: registry.example.com/davit.
     /// The repository is below it, NAMESPACE/NAME; spec.image of an Application names another one.
     #[arg(long, env = "DAVIT_REGISTRY", value_name = "HOST[/PATH]")]

@@ -69,7 +69,21 @@ pub async fn backup(args: Backup) -> anyhow::Result<()> {
         .map_err(wrong)?;
     let said = format!("{}: {objects} objects at revision {revision}", target.display());
     writeln!(io::stdout(), "{said}")?;
+    if let Some(uploads) = uploads(&kubeconfig) {
+        let note = format!(
+            "{} is no part of the backup: copy it, or upload again after a restore",
+            uploads.display()
+        );
+        let _ = writeln!(io::stderr(), "{note}");
+    }
     Ok(())
+}
+
+/// Returns the directory with the uploads of the server, if this machine has it and it is not empty.
+fn uploads(kubeconfig: &Path) -> Option<PathBuf> {
+    let dir = kubeconfig.parent()?.join("uploads");
+    let mut entries = fs::read_dir(&dir).ok()?;
+    entries.next().is_some().then_some(dir)
 }
 
 async fn client(kubeconfig: &PathBuf) -> anyhow::Result<Client> {

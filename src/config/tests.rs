@@ -20,6 +20,7 @@ fn args(dir: &Path) -> args::Controller {
         max_builds: 1,
         max_previews: 20,
         git_cache: 1,
+        max_uploads: 1,
         registry: None,
         registry_config: None,
         insecure_registry: Vec::new(),

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action as Requeue;
 use kube::{Resource as _, ResourceExt as _};
 
-use crate::api::{Application, ApplicationStatus, Reason, Release};
-use crate::error::Problem;
+use crate::api::{Application, ApplicationStatus, Reason, Release, ReleaseStatus};
+use crate::error::{Class, Problem};
 use crate::model::AppId;
 use crate::plan::application_status::{self, status};
 use crate::plan::commit_status;
@@ -22,6 +22,7 @@ use super::context::Context;
 use super::dereference::Reader;
 use super::execute::{Executor, about_release};
 use super::problem::Error;
+use super::provider_use::used_by;
 use super::resolve::Resolution;
 use super::resolve::credentials::Origin;
 use super::uploads;
@@ -69,6 +70,7 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
         return Ok(Requeue::await_change());
     }
     let (mut records, running) = observe::after(&ctx, &id, &input, records).await; // runtime
+    suspect(&ctx, &input, &records);
     commit_status_ended(&ctx, &id, &input, &mut records).await; // client
     let mut new = status(&input, &records, &running, now); // pure
     let proxy = routes(&ctx, &id, &app, &records, &running, &reader).await; // client
@@ -113,6 +115,34 @@ async fn dereference(
     (inputs, origin)
 }
 
+/// Has the GitProvider checked if a server refuses its credential, to the look-up of the source or to a job that has just failed.
+fn suspect(ctx: &Context, input: &PlanInput<'_>, records: &Records) {
+    let is_refusal = |reason: Reason| matches!(reason, Reason::GitAuthFailed | Reason::ForgeAuthFailed);
+    let of_source = input
+        .inputs
+        .source
+        .as_ref()
+        .and_then(|source| source.as_ref().err());
+    let has_failed = |status: &ReleaseStatus| {
+        let reason = status.failure.as_ref().map(|failure| failure.reason.as_str());
+        reason
+            .and_then(|reason| reason.parse().ok())
+            .is_some_and(is_refusal)
+    };
+    let before = |name: &str| input.releases.iter().find(|view| view.name == name);
+    let of_job = || {
+        let mut all = records.statuses.iter();
+        all.any(|(name, status)| {
+            has_failed(status) && before(name).is_none_or(|view| !has_failed(&view.status))
+        })
+    };
+    if (of_source.is_some_and(|problem| is_refusal(problem.reason)) || of_job())
+        && let Some(provider) = used_by(input.app)
+    {
+        ctx.suspects.report(provider);
+    }
+}
+
 /// Records the report of a commit's status that has ended, and tells of a failure as an event.
 async fn commit_status_ended(ctx: &Context, id: &AppId, input: &PlanInput<'_>, records: &mut Records) {
     let Some(ended) = ctx.commit_statuses.ended(id) else {
@@ -122,10 +152,12 @@ async fn commit_status_ended(ctx: &Context, id: &AppId, input: &PlanInput<'_>, r
         commit_status::record(records, input, &ended.release, ended.uid.as_deref(), ended.report);
         return;
     };
-    let message = format!(
-        "{}; the release goes on. The status is reported again for the next one",
-        problem.message
-    );
+    let next = if problem.class == Class::Terminal {
+        "Nothing more is reported to the repository for an hour, or until the Secret of the GitProvider changes"
+    } else {
+        "The status of the next one is reported again"
+    };
+    let message = format!("{}; the release goes on. {next}", problem.message);
     let about = input.app.object_ref(&());
     let release = about_release(&id.namespace, &ended.release);
     let reason = Reason::CommitStatusFailed;

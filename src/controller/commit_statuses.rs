@@ -84,7 +84,7 @@ impl CommitStatuses {
             let mut refused = self.refused.lock();
             refused.retain(|_, since| since.elapsed() < REFUSED_FOR);
             let connection = || (remote.identity.clone(), None);
-            let repository = || (remote.identity.clone(), Some(remote.repository.clone()));
+            let repository = || (remote.identity.clone(), Some(remote.repository()));
             if refused.contains_key(&connection()) || refused.contains_key(&repository()) {
                 return;
             }
@@ -114,8 +114,7 @@ impl CommitStatuses {
                 .unwrap_or_else(|| Err(panicked("report the status of the commit")))
                 .err();
             if let Some(problem) = problem.as_ref().filter(|found| found.class == Class::Terminal) {
-                let repository =
-                    (problem.reason != Reason::ForgeAuthFailed).then(|| remote.repository.clone());
+                let repository = (problem.reason != Reason::ForgeAuthFailed).then(|| remote.repository());
                 let refusal = (remote.identity.clone(), repository);
                 refused.lock().insert(refusal, Instant::now());
             }
@@ -142,11 +141,9 @@ impl CommitStatuses {
 }
 
 async fn report(remote: &ForgeRemote, due: &Due) -> Result<(), Problem> {
-    let mut attempt = 1;
+    let (mut attempt, repository) = (1, remote.repository());
     loop {
-        let reported = remote
-            .forge
-            .report_status(&remote.repository, &due.commit, &due.status);
+        let reported = remote.forge.report_status(&repository, &due.commit, &due.status);
         let error = match reported.await {
             Ok(()) => return Ok(()),
             Err(error) => error,

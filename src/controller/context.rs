@@ -22,6 +22,7 @@ use super::registries::Registries;
 use super::report::Report;
 use super::resolve::Resolver;
 use super::routes::Routes;
+use super::suspects::Suspects;
 use super::tools::Tools;
 
 /// What every reconcile needs.
@@ -56,6 +57,8 @@ pub struct Context {
     pub applications: Store<Application>,
     /// All GitProviders.
     pub providers: Store<GitProvider>,
+    /// The GitProviders whose credential a server has refused.
+    pub suspects: Suspects,
     /// The connections to forges.
     pub forges: Forges,
     /// The hooks that are registered at forges.

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::api::{ApplicationSpec, EnvFrom, EnvVar, KeyRef, Reason, WebhookSecretRef};
 use crate::error::{Class, Problem};
+use crate::forge::webhook;
 use crate::image::RegistryLogins;
 use crate::plan::env_expansion::{self, Expanded, expand};
 use crate::plan::values::Values;
@@ -112,9 +113,9 @@ impl Reader {
         };
         let secret = self.key(Kind::Secret, &key, field).await?;
         let secret = secret.map_or_else(|| Secret::from(""), |secret| secret.trimmed());
-        if secret.expose_str().is_none_or(str::is_empty) {
+        if secret.expose_str().is_none() || !webhook::is_usable(&secret) {
             let message = format!(
-                "{field}: the key {:?} of the Secret {:?} is empty or not text: put a long random word into it",
+                "{field}: the key {:?} of the Secret {:?} is empty, not text, or a signing token without a key of 24 bytes: put a long random word into it",
                 reference.key, reference.name
             );
             return Err(Problem::new(Class::Terminal, Reason::SecretInvalid, message));

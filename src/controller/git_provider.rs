@@ -1,38 +1,34 @@
 //! Reconciles one GitProvider: signs in, counts repositories, and keeps it while Applications use it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt as _};
 
-use crate::api::{
-    Application, ConditionType, GitProvider, GitProviderStatus, REQUESTED_AT, Reason, Retry, condition,
-};
-use crate::error::{Class, Problem, cut, one_line};
-use crate::forge::{self, Account};
+use crate::api::{Application, ConditionType, GitProvider, GitProviderStatus, Reason, condition};
+use crate::error::{Class, Problem};
+use crate::forge::{self, Account, ForgeError};
 use crate::plan::backoff;
 
 use super::context::Context;
 use super::dereference::Reader;
 use super::problem::Error;
+use super::provider_status::{retry_pause, status_after_check, suspended};
 use super::provider_use::used_by;
 use super::provider_webhook::{self, Connected};
 use super::resolve::credentials::connection;
 use super::{finalizer, hooks};
 
-/// The longest name of an account that a status has, in bytes. An App may be installed on many.
-const LONGEST_ACCOUNT: usize = 500;
+/// The longest time for one check of a connection.
+const CHECK_TIME: Duration = Duration::from_mins(2);
 /// How often a connection is checked by default.
 const INTERVAL: Duration = Duration::from_mins(10);
-
-/// How long before it expires a credential is reported.
-const EXPIRY_NOTICE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The GitProviders that refer to a Secret.
 pub fn users_of_secret(
@@ -102,10 +98,12 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
         // Read anew: a cache that has not been filled yet would let it go while it is used.
         let all: Api<Application> = Api::all(ctx.client.clone());
         let list = all.list(&kube::api::ListParams::default()).await?;
-        return delete(&ctx, &provider, &users(list.items.iter(), &provider)).await;
+        let selected = provider_webhook::selected(&ctx, &provider).await?;
+        return delete(&ctx, &provider, &users(list.items.iter(), &provider, &selected)).await;
     }
+    let selected = provider_webhook::selected(&ctx, &provider).await?;
     let known = ctx.applications.state();
-    let users = users(known.iter().map(AsRef::as_ref), &provider);
+    let users = users(known.iter().map(AsRef::as_ref), &provider, &selected);
     if provider.spec.suspend {
         write(&ctx, &provider, &suspended(&provider, Timestamp::now())).await?;
         return Ok(Action::await_change());
@@ -115,11 +113,12 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
     let old = provider.status.clone().unwrap_or_default();
     let reader = Reader::new(ctx.client.clone(), &namespace);
     let connected = connect(&ctx, &provider, &reader).await;
-    let checked = match &connected {
-        Ok(connected) => connected.forge.check().await.map_err(|error| Problem::of(&error)),
-        Err(problem) => Err(problem.clone()),
+    let (checked, until) = match &connected {
+        Ok(connected) => check(connected).await,
+        Err(problem) => (Err(problem.clone()), None),
     };
     let mut new = status_after_check(&provider, &old, &checked, now);
+    let pause = retry_pause(&mut new, until, now);
     new.used_by = count(&users);
     let connected = connected.ok().filter(|_| checked.is_ok());
     let verdict = provider_webhook::reconcile(
@@ -142,27 +141,28 @@ pub async fn reconcile(seen: Arc<GitProvider>, ctx: Arc<Context>) -> Result<Acti
             now.as_millisecond().unsigned_abs(),
         )),
         (Err(problem), _) if problem.class == Class::Terminal => Action::requeue(interval(&provider)),
-        (Err(_), Some(retry)) => Action::requeue(backoff::pause(
-            u32::try_from(retry.attempts).unwrap_or(1),
-            now.as_millisecond().unsigned_abs(),
-        )),
+        (Err(_), Some(_)) => Action::requeue(pause),
         (Err(_), None) => Action::requeue(interval(&provider)),
     })
 }
 
-/// Returns the status of a suspended GitProvider: the last observation stays, and Ready is Suspended.
-fn suspended(provider: &GitProvider, now: Timestamp) -> GitProviderStatus {
-    let generation = provider.metadata.generation.unwrap_or(1);
-    let mut new = provider.status.clone().unwrap_or_default();
-    new.observed_generation = generation;
-    new.retry = None;
-    let message = "spec.suspend is true: the connection is not checked, and no Application looks anything new up through it";
-    let all = &mut new.conditions;
-    let (ready, why) = (ConditionType::Ready, Reason::Suspended);
-    condition::set(all, ready, None, why, message, generation, now);
-    condition::remove(all, ConditionType::Reconciling);
-    condition::remove(all, ConditionType::Stalled);
-    new
+/// Checks a connection, within a time: a forge may answer slowly for ever. With a rate limit also its end.
+async fn check(connected: &Connected) -> (Result<Account, Problem>, Option<Timestamp>) {
+    let Ok(checked) = tokio::time::timeout(CHECK_TIME, connected.forge.check()).await else {
+        let message = format!(
+            "the check of the connection took longer than {} s: check the forge and the proxies on the way to it; Davit tries again",
+            CHECK_TIME.as_secs()
+        );
+        return (
+            Err(Problem::new(Class::Transient, Reason::ForgeTimeout, message)),
+            None,
+        );
+    };
+    let until = match &checked {
+        Err(ForgeError::RateLimited { until, .. }) => Some(*until),
+        _ => None,
+    };
+    (checked.map_err(|error| Problem::of(&error)), until)
 }
 
 fn interval(provider: &GitProvider) -> Duration {
@@ -179,12 +179,21 @@ async fn connect(ctx: &Context, provider: &GitProvider, reader: &Reader) -> Resu
     Ok(Connected { forge, version })
 }
 
-/// The Applications that name this GitProvider, in any namespace.
-fn users<'a>(applications: impl Iterator<Item = &'a Application>, provider: &GitProvider) -> Vec<String> {
+/// The Applications that name this GitProvider, in the namespaces that it allows: one that it refuses does not hold it.
+fn users<'a>(
+    applications: impl Iterator<Item = &'a Application>,
+    provider: &GitProvider,
+    selected: &HashSet<String>,
+) -> Vec<String> {
     let this = ObjectRef::from_obj(provider);
+    let own = provider.namespace().unwrap_or_default();
+    let rule = &provider.spec.allowed_namespaces;
+    let allowed = |namespace: &str| rule.allow(&own, namespace, || selected.contains(namespace));
     let mut all: Vec<String> = applications
         .filter(|app| used_by(app).as_ref() == Some(&this))
-        .map(|app| format!("{}/{}", app.namespace().unwrap_or_default(), app.name_any()))
+        .map(|app| (app.namespace().unwrap_or_default(), app.name_any()))
+        .filter(|(namespace, _)| allowed(namespace))
+        .map(|(namespace, name)| format!("{namespace}/{name}"))
         .collect();
     all.sort();
     all
@@ -192,136 +201,6 @@ fn users<'a>(applications: impl Iterator<Item = &'a Application>, provider: &Git
 
 fn count(users: &[String]) -> i64 {
     i64::try_from(users.len()).unwrap_or(i64::MAX)
-}
-
-/// Returns the status after a check.
-fn status_after_check(
-    provider: &GitProvider,
-    old: &GitProviderStatus,
-    checked: &Result<Account, Problem>,
-    now: Timestamp,
-) -> GitProviderStatus {
-    let generation = provider.metadata.generation.unwrap_or(1);
-    let mut new = GitProviderStatus {
-        conditions: old.conditions.clone(),
-        hooks: old.hooks.clone(),
-        webhook_url: old.webhook_url.clone(),
-        ..GitProviderStatus::default()
-    };
-    new.observed_generation = generation;
-    if let Some((kind, url)) = forge::describe(&provider.spec) {
-        new.kind = Some(kind.to_owned());
-        new.url =
-            Some(crate::redact::SafeUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string()));
-    }
-    let asked = REQUESTED_AT
-        .iter()
-        .filter_map(|key| provider.annotations().get(*key))
-        .max()
-        .cloned();
-    new.last_handled_reconcile_at = asked.or_else(|| old.last_handled_reconcile_at.clone());
-    match checked {
-        Ok(account) => {
-            new.account = Some(shown(account));
-            new.repositories = Some(i64::try_from(account.repositories).unwrap_or(i64::MAX));
-            new.credentials_expire_at = account.expires_at.map(|at| at.to_string());
-            well(&mut new.conditions, account, generation, now);
-        }
-        Err(problem) => {
-            new.account.clone_from(&old.account);
-            new.repositories = old.repositories;
-            new.credentials_expire_at.clone_from(&old.credentials_expire_at);
-            if problem.class != Class::Terminal {
-                let attempts = old.retry.as_ref().map_or(0, |retry| retry.attempts) + 1;
-                new.retry = Some(Retry {
-                    attempts,
-                    not_before: now.to_string(),
-                });
-            }
-            badly(&mut new.conditions, problem, generation, now);
-        }
-    }
-    new
-}
-
-/// The name of an account as the forge reports it, on one line and not too long.
-fn shown(account: &Account) -> String {
-    cut(&one_line(&account.name), LONGEST_ACCOUNT)
-}
-
-fn well(all: &mut Vec<Condition>, account: &Account, generation: i64, now: Timestamp) {
-    let plural = if account.repositories == 1 {
-        "repository"
-    } else {
-        "repositories"
-    };
-    let more = if account.more { "more than " } else { "" };
-    let mut found = format!(
-        "Found {more}{} {plural} as {}",
-        account.repositories,
-        shown(account)
-    );
-    let mut reason = Reason::RepositoriesFound;
-    // Ready goes over to this reason once, and with it an event is sent.
-    if let Some(at) = account
-        .expires_at
-        .filter(|at| at.duration_since(now) < EXPIRY_NOTICE)
-    {
-        reason = Reason::CredentialExpiresSoon;
-        found = format!("{found}; the credential expires at {at}: put a new one into the Secret before");
-    }
-    let signed_in = format!("signed in as {}", shown(account));
-    for (kind, reason, message) in [
-        (ConditionType::Ready, reason, &found),
-        (ConditionType::Authenticated, Reason::Ready, &signed_in),
-    ] {
-        condition::set(all, kind, Some(true), reason, message, generation, now);
-    }
-    condition::remove(all, ConditionType::RateLimited);
-    condition::remove(all, ConditionType::Reconciling);
-    condition::remove(all, ConditionType::Stalled);
-}
-
-fn badly(all: &mut Vec<Condition>, problem: &Problem, generation: i64, now: Timestamp) {
-    let refused = matches!(
-        problem.reason,
-        Reason::ForgeAuthFailed | Reason::ForgeScopeMissing
-    );
-    let (abnormal, calm, why) = if problem.class == Class::Terminal {
-        (ConditionType::Stalled, ConditionType::Reconciling, problem.reason)
-    } else {
-        (
-            ConditionType::Reconciling,
-            ConditionType::Stalled,
-            Reason::ProgressingWithRetry,
-        )
-    };
-    for (kind, status, reason) in [
-        (ConditionType::Ready, Some(false), problem.reason),
-        (
-            ConditionType::Authenticated,
-            refused.then_some(false),
-            problem.reason,
-        ),
-        (abnormal, Some(true), why),
-    ] {
-        condition::set(all, kind, status, reason, &problem.message, generation, now);
-    }
-    condition::remove(all, calm);
-    let (limited, reason) = (ConditionType::RateLimited, Reason::ForgeRateLimited);
-    if problem.reason == reason {
-        condition::set(
-            all,
-            limited,
-            Some(true),
-            reason,
-            &problem.message,
-            generation,
-            now,
-        );
-    } else {
-        condition::remove(all, limited);
-    }
 }
 
 async fn write(ctx: &Context, provider: &GitProvider, new: &GitProviderStatus) -> Result<(), Error> {
@@ -334,7 +213,15 @@ async fn delete(ctx: &Context, provider: &GitProvider, users: &[String]) -> Resu
     let old = provider.status.clone().unwrap_or_default();
     if users.is_empty() {
         let reader = Reader::new(ctx.client.clone(), &provider.namespace().unwrap_or_default());
-        let connected = connect(ctx, provider, &reader).await;
+        let connected = match connect(ctx, provider, &reader).await {
+            // If their namespace is deleted, its Secret goes before it. The connection from before can still be used.
+            Err(problem) if problem.class == Class::Terminal => {
+                let last = ctx.forges.last(&provider.uid().unwrap_or_default());
+                let version = String::new();
+                last.map(|forge| Connected { forge, version }).ok_or(problem)
+            }
+            connected => connected,
+        };
         if let Some(left) = provider_webhook::remove(ctx, provider, connected).await {
             write(ctx, provider, &left.status).await?;
             return Ok(Action::requeue(left.again));
@@ -378,81 +265,4 @@ async fn delete(ctx: &Context, provider: &GitProvider, users: &[String]) -> Resu
     );
     write(ctx, provider, &new).await?;
     Ok(Action::await_change())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rate_limit_is_a_condition_until_it_ends() {
-        let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let limited = |all: &[Condition]| condition::is_true(all, ConditionType::RateLimited);
-        let mut all = Vec::new();
-        let problem = |reason| Problem::new(Class::Transient, reason, "until then");
-        badly(&mut all, &problem(Reason::ForgeRateLimited), 1, now);
-        assert!(limited(&all) && condition::is_true(&all, ConditionType::Reconciling));
-        badly(&mut all, &problem(Reason::ForgeUnreachable), 1, now);
-        assert!(!limited(&all));
-        badly(&mut all, &problem(Reason::ForgeRateLimited), 1, now);
-        let account = Account {
-            name: "jane".to_owned(),
-            repositories: 1,
-            more: false,
-            expires_at: None,
-        };
-        well(&mut all, &account, 1, now);
-        assert!(!limited(&all));
-    }
-
-    #[test]
-    fn name_that_a_forge_gives_an_account_is_short_and_on_one_line() {
-        let account = Account {
-            name: format!("jane\u{202e}\n\u{1b}[31m{}", "x".repeat(2 << 20)),
-            repositories: 1,
-            more: false,
-            expires_at: None,
-        };
-        let mut all = Vec::new();
-        well(&mut all, &account, 1, Timestamp::UNIX_EPOCH);
-        for text in all
-            .iter()
-            .map(|condition| &condition.message)
-            .chain([&shown(&account)])
-        {
-            assert!(text.len() < 1000 && text.contains("jane"), "{}", text.len());
-            assert!(
-                !text.contains(char::is_control) && !text.contains('\u{202e}'),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn credential_is_reported_seven_days_before_it_expires() {
-        let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let ready = |days: Option<i64>| {
-            let account = Account {
-                name: "jane".to_owned(),
-                repositories: 12,
-                more: false,
-                expires_at: days.map(|days| now + SignedDuration::from_hours(24 * days)),
-            };
-            let mut all = Vec::new();
-            well(&mut all, &account, 1, now);
-            let ready = condition::find(&all, ConditionType::Ready).unwrap().clone();
-            assert_eq!(ready.status, "True");
-            (ready.reason, ready.message)
-        };
-        let found = "Found 12 repositories as jane";
-        for days in [None, Some(8)] {
-            assert_eq!(ready(days), ("RepositoriesFound".to_owned(), found.to_owned()));
-        }
-        let (reason, message) = ready(Some(6));
-        assert_eq!(reason, "CredentialExpiresSoon");
-        assert!(
-            message.starts_with(found) && message.contains("expires at 2023-11-20T22:13:20Z"),
-            "{message}"
-        );
-    }
 }

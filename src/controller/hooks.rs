@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::api::{GitProvider, Reason, RegisteredHook};
 use crate::controller::provider_use::Followed;
-use crate::error::{Class, Problem};
+use crate::error::{Class, Explain as _, Problem};
 use crate::forge::{Forge, ForgeError, RepositoryPath, WantedHook, ensure_hook};
 use crate::plan::fingerprint::{Fingerprint, digest};
 use crate::redact::Secret;
@@ -231,7 +231,16 @@ async fn remove(
     let Some(repository) = RepositoryPath::parse(&hook.repository) else {
         return Ok(());
     };
-    let result = forge.delete_hook(&repository, &hook.id).await;
+    let mut result = forge.delete_hook(&repository, &hook.id).await;
+    if result
+        .as_ref()
+        .is_err_and(|error| error.reason() == Reason::ForgeFailed)
+        && let Ok(present) = forge.present_path(&repository).await
+        && present != repository
+    {
+        // No request that changes something is redirected.
+        result = forge.delete_hook(&present, &hook.id).await;
+    }
     note_limit(limited, result.as_ref().err());
     result.map_err(|error| Problem::of(&error))
 }

@@ -16,7 +16,12 @@ use super::resolve::Resolution;
 
 /// Returns the path of the log of a Release. `uid` is that of its Application.
 pub fn path(log_dir: &Path, namespace: &str, uid: &str, release: &str) -> PathBuf {
-    log_dir.join(namespace).join(uid).join(format!("{release}.log"))
+    dir(log_dir, namespace, uid).join(format!("{release}.log"))
+}
+
+/// Returns the directory of an Application's logs.
+pub fn dir(log_dir: &Path, namespace: &str, uid: &str) -> PathBuf {
+    log_dir.join(namespace).join(uid)
 }
 
 /// Returns the name of the log of a Release's hook, for [`path`].

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 
-use crate::api::{AllowedFrom, Application, GitProvider, Source, TriggerOn};
+use crate::api::{Application, GitProvider, Source, TriggerOn};
 use crate::forge::RepositoryPath;
 
 /// What an Application uses.
@@ -56,23 +56,19 @@ pub fn used_by(app: &Application) -> Option<ObjectRef<GitProvider>> {
 }
 
 /// The repositories of a GitProvider whose pushes an Application follows, by their paths in lower case. An Application of
-/// a namespace that the GitProvider may not allow counts only if `allows` confirms it.
+/// a namespace that the GitProvider does not allow does not count; `is_selected` reports what its selector selects.
 pub fn followed<'a>(
     applications: impl Iterator<Item = &'a Application>,
     provider: &GitProvider,
-    allows: impl Fn(&str) -> bool,
+    is_selected: impl Fn(&str) -> bool,
 ) -> BTreeMap<String, Followed> {
     let this = ObjectRef::from_obj(provider);
     let own = provider.namespace().unwrap_or_default();
     let mut all: BTreeMap<String, Followed> = BTreeMap::new();
     for app in applications {
         let namespace = app.namespace().unwrap_or_default();
-        let allowed = namespace == own
-            || match provider.spec.allowed_namespaces.from {
-                AllowedFrom::Same => false,
-                AllowedFrom::All => true,
-                AllowedFrom::Selector => allows(&namespace),
-            };
+        let rule = &provider.spec.allowed_namespaces;
+        let allowed = rule.allow(&own, &namespace, || is_selected(&namespace));
         let used = Use::by(app).filter(|used| allowed && used.provider == this);
         let Some(used) = used else { continue };
         let Some(path) = used.followed.as_deref().and_then(RepositoryPath::parse) else {

@@ -169,27 +169,36 @@ fn well(manages: bool, hooks: usize) -> (bool, Reason, String) {
     (true, Reason::HooksRegistered, message)
 }
 
+/// The namespaces that the selector of a GitProvider selects, if it has one.
+///
+/// # Errors
+/// The API server cannot be reached.
+pub async fn selected(ctx: &Context, provider: &GitProvider) -> Result<HashSet<String>, kube::Error> {
+    let allowed = &provider.spec.allowed_namespaces;
+    let (AllowedFrom::Selector, Some(selector)) = (allowed.from, &allowed.selector) else {
+        return Ok(HashSet::new());
+    };
+    let labels = selector
+        .match_labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    let labels = labels.collect::<Vec<_>>().join(",");
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    let found = api.list_metadata(&ListParams::default().labels(&labels)).await?;
+    Ok(found.items.iter().map(ResourceExt::name_any).collect())
+}
+
 /// The repositories whose pushes Applications follow.
 async fn in_use(ctx: &Context, provider: &GitProvider) -> Result<BTreeMap<String, Followed>, Error> {
-    let allowed = &provider.spec.allowed_namespaces;
-    let selected: HashSet<String> = match (allowed.from, &allowed.selector) {
-        (AllowedFrom::Selector, Some(selector)) => {
-            let labels = selector
-                .match_labels
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"));
-            let labels = labels.collect::<Vec<_>>().join(",");
-            let api: Api<Namespace> = Api::all(ctx.client.clone());
-            let found = api.list_metadata(&ListParams::default().labels(&labels)).await?;
-            found.items.iter().map(ResourceExt::name_any).collect()
-        }
-        _ => HashSet::new(),
-    };
+    let selected = selected(ctx, provider).await?;
     let known = ctx.applications.state();
     let applications = known.iter().map(AsRef::as_ref);
-    Ok(followed(applications, provider, |namespace| {
-        selected.contains(namespace)
-    }))
+    let mut all = followed(applications, provider, |namespace| selected.contains(namespace));
+    let moves = ctx.forges.moves(&provider.uid().unwrap_or_default());
+    for followed in all.values_mut() {
+        followed.path = moves.present(&followed.path);
+    }
+    Ok(all)
 }
 
 /// A deleted GitProvider whose hooks are not removed yet.
@@ -250,24 +259,47 @@ pub async fn remove(
             names.join(", "),
             old.webhook_url.as_deref().unwrap_or("of this Davit"),
         );
+        let name = format!(
+            "{}/{}",
+            provider.namespace().unwrap_or_default(),
+            provider.name_any()
+        );
+        // A namespace that is being deleted takes no event.
+        tracing::warn!(provider = name, "{note}");
         // The event of the condition has another reason: two of one reason would be a series with the first message.
         ctx.report
             .event(&provider.object_ref(&()), None, true, Reason::HooksRemain, &note)
             .await;
         return None;
     }
-    let mut status = GitProviderStatus { hooks, ..old };
+    let mut status = GitProviderStatus {
+        hooks,
+        used_by: 0,
+        ..old
+    };
     status.retry = Some(Retry {
         attempts,
         not_before: now.to_string(),
     });
     let generation = provider.metadata.generation.unwrap_or(1);
+    let waits = format!("deleted when its webhooks are removed at the forge: {message}");
+    let all = &mut status.conditions;
+    condition::set(all, kind, Some(false), reason, &message, generation, now);
     condition::set(
-        &mut status.conditions,
-        kind,
+        all,
+        ConditionType::Ready,
         Some(false),
         reason,
-        &message,
+        &waits,
+        generation,
+        now,
+    );
+    condition::set(
+        all,
+        ConditionType::Reconciling,
+        Some(true),
+        reason,
+        &waits,
         generation,
         now,
     );

@@ -27,10 +27,13 @@ use super::context::Context;
 use super::problem::{Error, caught};
 use super::provider_use::{Uses, used_by};
 use super::references::references;
+use super::shares::Shares;
 use super::{application, dangling_release, gc, git_provider};
 
 /// How many objects are worked on at once.
 const CONCURRENCY: u16 = 32;
+/// How many GitProviders of one namespace are worked on at once: their forges may not answer.
+const OF_ONE_NAMESPACE: usize = 8;
 /// Events that come closer together than this are one.
 const DEBOUNCE: Duration = Duration::from_millis(2);
 /// The pause after a pass that could not be finished.
@@ -45,6 +48,9 @@ pub struct Stores {
     /// Cancelled when all Applications, and all GitProviders, are in the caches. A task must not wait for the caches
     /// themselves: only the last one that waits is woken, and the controllers wait too.
     pub listed: [CancellationToken; 2],
+    /// Takes the GitProviders whose credential a server has refused: they are checked at once.
+    pub suspect: mpsc::UnboundedSender<ObjectRef<GitProvider>>,
+    suspects: mpsc::UnboundedReceiver<ObjectRef<GitProvider>>,
     /// What else follows the watch of Applications.
     observers: Vec<Observer>,
     writers: (
@@ -58,10 +64,13 @@ impl Stores {
     pub fn new() -> Self {
         let (applications, application_writer) = reflector::store();
         let (providers, provider_writer) = reflector::store();
+        let (suspect, suspects) = mpsc::unbounded_channel();
         Self {
             applications,
             providers,
             listed: Default::default(),
+            suspect,
+            suspects,
             observers: Vec::new(),
             writers: (application_writer, provider_writer),
         }
@@ -120,7 +129,7 @@ pub async fn run(
         }
     });
     let loop_of_applications = Controller::for_stream(applications, stores.applications.clone())
-        .with_config(config.clone())
+        .with_config(config)
         .watches_stream(releases, |release: Release| {
             let namespace = release.namespace().unwrap_or_default();
             [ObjectRef::<Application>::new(&release.spec.application).within(&namespace)]
@@ -162,16 +171,24 @@ pub async fn run(
 
     let all = Api::<GitProvider>::all(client.clone());
     let providers = objects(all, provider_writer, providers_listed, |_| {});
+    // A reconcile waits for its forge, so there is no bound on all together.
+    let places = Shares::of(OF_ONE_NAMESPACE);
     let loop_of_providers = Controller::for_stream(providers, stores.providers.clone())
-        .with_config(config)
+        .with_config(Config::default().debounce(DEBOUNCE))
         .watches_stream(data::<Secret>(client.clone()), {
             let providers = stores.providers.clone();
             move |object| git_provider::users_of_secret(&providers, &object)
         })
-        .reconcile_on(received(uses))
+        .reconcile_on(futures::stream::select(received(uses), received(stores.suspects)))
         .graceful_shutdown_on(stopped(stop.clone()))
         .run(
-            |provider, ctx| whole(git_provider::reconcile(provider, ctx)),
+            move |provider: Arc<GitProvider>, ctx| {
+                let place = places.get(&provider.namespace().unwrap_or_default());
+                whole(async move {
+                    let _place = place.acquire().await.ok();
+                    git_provider::reconcile(provider, ctx).await
+                })
+            },
             |_, error, ctx| retry(&ctx, error),
             ctx.clone(),
         )

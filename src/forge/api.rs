@@ -14,7 +14,7 @@ use url::Url;
 use super::call::{Body, Call, at};
 use super::conditional::{self, Conditional};
 use super::http::{HttpOptions, base_url, beneath, safe};
-use super::pagination::{Collected, Cursor, Page, Paging, next, total};
+use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, Paging, next, total};
 use super::places::Places;
 use super::rate_limit::RateLimit;
 use super::{ForgeError, refusal};
@@ -22,6 +22,10 @@ use crate::redact::{Masker, SafeUrl, Secret};
 
 /// How many redirects one request follows.
 const MAX_REDIRECTS: usize = 5;
+/// The most entries of one page that are read.
+const MOST_ENTRIES: usize = 1000;
+/// The largest list that is kept, in bytes as it was answered: one object of a namespace must not use up the memory of all.
+const LARGEST_LIST: usize = 64 << 20;
 
 /// The header that signs a request in.
 #[derive(Clone)]
@@ -116,6 +120,8 @@ pub(super) struct Reply<T> {
     pub body: T,
     /// Its headers.
     pub headers: HeaderMap,
+    /// The length of the body, in bytes.
+    pub size: usize,
 }
 
 /// The API of one forge.
@@ -183,6 +189,7 @@ impl Api {
             Ok(body) => Ok(Reply {
                 body,
                 headers: reply.headers,
+                size: reply.size,
             }),
             Err(_) if refusal::is_page(&reply.headers) => {
                 Err(self.not_recognised("a web page answers where its API should"))
@@ -201,13 +208,46 @@ impl Api {
         cursor: &Cursor,
         auth: &Authorization,
     ) -> Result<Page<T>, ForgeError> {
+        self.sized_page(call, cursor, auth).await.map(|(page, _)| page)
+    }
+
+    /// One page of a list, and the size of the answer.
+    async fn sized_page<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        cursor: &Cursor,
+        auth: &Authorization,
+    ) -> Result<(Page<T>, usize), ForgeError> {
         let reply: Reply<Option<Vec<T>>> = self.send(&at(call, cursor), Some(auth)).await?;
         let items = reply.body.unwrap_or_default();
-        Ok(Page {
+        self.is_page(call, items.len())?;
+        let page = Page {
             next: next(cursor, &reply.headers, items.len(), self.paging),
             total: total(&reply.headers),
             items,
-        })
+        };
+        Ok((page, reply.size))
+    }
+
+    /// Fails if a page has far more entries than were asked for.
+    pub fn is_page(&self, call: &Call, entries: usize) -> Result<(), ForgeError> {
+        if entries <= MOST_ENTRIES {
+            return Ok(());
+        }
+        let message = format!("a page of the list has {entries} entries, and {PAGE_SIZE} were asked for");
+        Err(self.other(call.doing, &message))
+    }
+
+    /// Adds the size of a page to that of a list. Fails if the list is larger than is kept.
+    pub fn add_size(&self, call: &Call, sum: &mut usize, size: usize) -> Result<(), ForgeError> {
+        *sum = sum.saturating_add(size);
+        if *sum <= LARGEST_LIST {
+            return Ok(());
+        }
+        Err(self.other(
+            call.doing,
+            &format!("the list is larger than {LARGEST_LIST} bytes"),
+        ))
     }
 
     /// The pages of a list from `first` on, at most `most_pages` of them.
@@ -218,10 +258,14 @@ impl Api {
         most_pages: u32,
         identity: &dyn SignIn,
     ) -> Result<Collected<T>, ForgeError> {
-        let mut all = Collected::new(most_pages);
+        let (mut all, mut sum) = (Collected::new(most_pages), 0);
         while all.wants_more() {
             let auth = identity.auth().await?;
-            all.add(self.page(call, all.cursor().unwrap_or(first), &auth).await?);
+            let (page, size) = self
+                .sized_page(call, all.cursor().unwrap_or(first), &auth)
+                .await?;
+            self.add_size(call, &mut sum, size)?;
+            all.add(page);
         }
         Ok(all)
     }
@@ -297,6 +341,7 @@ impl Api {
         }
         if let Some(kept) = kept.filter(|_| status == StatusCode::NOT_MODIFIED) {
             let reply = Reply {
+                size: kept.body.len(),
                 body: kept.body,
                 headers: kept.headers,
             };
@@ -305,7 +350,8 @@ impl Api {
         if let Some(key) = key.filter(|_| status.is_success()) {
             self.kept.put(key, &headers, &body);
         }
-        Ok((status, Reply { body, headers }))
+        let size = body.len();
+        Ok((status, Reply { body, headers, size }))
     }
 
     /// The response, after redirects within the origin. A method that changes something is not repeated elsewhere.

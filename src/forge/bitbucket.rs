@@ -1,6 +1,7 @@
 //! Bitbucket Cloud, with an API token, an access token or an OAuth consumer.
 
 mod checks;
+mod pages;
 mod pulls;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
-use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, query_of};
+use super::pagination::{Collected, Cursor, PAGE_SIZE, Page};
 use super::token_endpoint::{OAuthServer, TokenEndpoint, lifetime, margin};
 use super::{
     Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
@@ -175,43 +176,6 @@ impl Bitbucket {
         let name = username.or(nickname).or(display_name);
         Ok(name.unwrap_or_else(|| self.workspace.clone()))
     }
-
-    /// One page of a list, whose next page is named in its body.
-    async fn page<T: serde::de::DeserializeOwned>(
-        &self,
-        call: &Call,
-        cursor: &Cursor,
-    ) -> Result<Page<T>, ForgeError> {
-        let auth = self.auth().await?;
-        let reply: Reply<Listing<T>> = self.api.send(&at(call, cursor), Some(&auth)).await?;
-        let next = reply.body.next.as_deref().and_then(query_of);
-        // A page that names itself as the next one is the last.
-        let next = next.filter(|query| *query != cursor.query).map(|query| Cursor {
-            query,
-            seen: cursor.seen + reply.body.values.len() as u64,
-            part: 0,
-        });
-        Ok(Page {
-            items: reply.body.values,
-            next,
-            total: reply.body.size,
-        })
-    }
-
-    /// The pages of a list, at most `most_pages` of them, with this many entries each.
-    async fn pages<T: serde::de::DeserializeOwned>(
-        &self,
-        call: &Call,
-        entries: &str,
-        most_pages: u32,
-    ) -> Result<Collected<T>, ForgeError> {
-        let first = Cursor::first(&[("pagelen", entries)]);
-        let mut all = Collected::new(most_pages);
-        while all.wants_more() {
-            all.add(self.page(call, all.cursor().unwrap_or(&first)).await?);
-        }
-        Ok(all)
-    }
 }
 
 #[async_trait]
@@ -223,7 +187,7 @@ impl Forge for Bitbucket {
         let first: Reply<Listing<Repo>> = self.api.send(&first, Some(&auth)).await?;
         let repositories = match first.body.size {
             Some(size) => size,
-            None => self.all_repositories().await?.len() as u64,
+            None => self.count_repositories().await?,
         };
         Ok(Account {
             name,
@@ -260,6 +224,16 @@ impl Forge for Bitbucket {
     async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError> {
         self.workspace_and_name(repository)?;
         repository.clone_url(&self.web)
+    }
+
+    async fn present_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError> {
+        let (workspace, name) = self.workspace_and_name(repository)?;
+        let what = format!("the repository {repository}");
+        let call = Call::get("read the repository", ["repositories", workspace, name])
+            .scope("repository")
+            .what(what.as_str());
+        let found: Reply<Repo> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        RepositoryPath::parse(&found.body.full_name).ok_or_else(|| self.api.not_found(what))
     }
 
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {

@@ -68,6 +68,10 @@ pub trait Forge: Send + Sync {
     /// asked.
     async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError>;
 
+    /// The path that a repository has now. A forge that renamed or moved it redirects to that, which counts only on the same
+    /// host.
+    async fn present_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError>;
+
     /// The repository that a clone URL of this forge names; `None` for a URL of another server.
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath>;
 
@@ -131,6 +135,20 @@ pub trait Forge: Send + Sync {
         }
         all.complete()
             .ok_or_else(|| self.too_long("list the repositories"))
+    }
+
+    /// How many repositories the credential reaches. They are counted page by page, and none is kept.
+    async fn count_repositories(&self) -> Result<u64, ForgeError> {
+        let (mut count, mut cursor) = (0, None);
+        for _ in 0..self.most_pages() {
+            let page = self.repositories(cursor.as_ref()).await?;
+            count += page.items.len() as u64;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(count);
+            }
+        }
+        Err(self.too_long("list the repositories"))
     }
 
     /// The names of all branches of a repository.

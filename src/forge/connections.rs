@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::fake::FakeForge;
-use super::{Forge, ForgeError, ForgeSecrets, HttpOptions, TokenStore, TokenWriter, connect};
+use super::{Forge, ForgeError, ForgeSecrets, HttpOptions, Moves, TokenStore, TokenWriter, connect};
 use crate::api::GitProviderSpec;
 
 /// What a connection was made from.
@@ -26,6 +26,8 @@ pub struct ConnectionKey {
 pub struct Forges {
     options: HttpOptions,
     connections: Arc<Mutex<HashMap<String, Connection>>>,
+    /// The repositories that were moved, by the UID of the GitProvider. They outlive the connections too.
+    moves: Arc<Mutex<HashMap<String, Moves>>>,
     /// The writers of OAuth tokens, by namespace and name of the Secret. They outlive the connections.
     writers: Arc<Mutex<HashMap<(String, String), TokenWriter>>>,
     /// What every GitProvider connects to, for tests.
@@ -40,6 +42,7 @@ impl Forges {
         Self {
             options,
             connections: Arc::default(),
+            moves: Arc::default(),
             writers: Arc::default(),
             fake: None,
         }
@@ -92,9 +95,24 @@ impl Forges {
         Ok(forge)
     }
 
+    /// The repositories of a GitProvider that were renamed or moved.
+    pub fn moves(&self, uid: &str) -> Moves {
+        self.moves.lock().entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// The last connection of a GitProvider, whatever its spec and its Secrets are now.
+    pub fn last(&self, uid: &str) -> Option<Arc<dyn Forge>> {
+        if let Some(fake) = &self.fake {
+            return Some(Arc::new(fake.clone()));
+        }
+        let connections = self.connections.lock();
+        connections.get(uid).map(|(_, forge)| Arc::clone(forge))
+    }
+
     /// Drops the connection of a GitProvider that was deleted.
     pub fn forget(&self, uid: &str) {
         self.connections.lock().remove(uid);
+        self.moves.lock().remove(uid);
     }
 }
 
@@ -128,7 +146,9 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &second), "another version of the Secret");
         assert!(!Arc::ptr_eq(&second, &get(2, "8")), "another generation");
         let third = get(2, "8");
+        assert!(forges.last("1").is_some_and(|last| Arc::ptr_eq(&last, &third)));
         forges.forget("1");
+        assert!(forges.last("1").is_none());
         assert!(!Arc::ptr_eq(&third, &get(2, "8")), "it was forgotten");
     }
 }

@@ -97,6 +97,14 @@ pub enum ForgeError {
         /// The forge's own words.
         message: Option<String>,
     },
+    /// The forge does not accept the OAuth application itself.
+    #[error("{url} refuses the OAuth application: {message}")]
+    Client {
+        /// The forge.
+        url: SafeUrl,
+        /// The forge's own words.
+        message: String,
+    },
     /// The clock of this machine is wrong.
     #[error("{url} refused the credential: the clock of this machine is {} s {} the clock of the forge", .seconds.unsigned_abs(), if *.seconds > 0 { "ahead of" } else { "behind" })]
     Clock {
@@ -179,6 +187,7 @@ impl Explain for ForgeError {
             | Self::NotRecognised { .. }
             | Self::Redirected { .. }
             | Self::Auth { .. }
+            | Self::Client { .. }
             | Self::Scope { .. }
             | Self::Forbidden { .. }
             | Self::NotInstalled { .. }
@@ -205,7 +214,7 @@ impl Explain for ForgeError {
             Self::Redirected { .. } => Reason::ForgeRedirected,
             Self::Incomplete { .. } => Reason::ForgeResponseIncomplete,
             Self::InvalidResponse { .. } => Reason::ForgeResponseInvalid,
-            Self::Auth { .. } => Reason::ForgeAuthFailed,
+            Self::Auth { .. } | Self::Client { .. } => Reason::ForgeAuthFailed,
             Self::Clock { .. } => Reason::ForgeClockSkewed,
             Self::Scope { .. } | Self::Forbidden { .. } => Reason::ForgeScopeMissing,
             Self::NotInstalled { .. } => Reason::ForgeAppNotInstalled,
@@ -222,6 +231,7 @@ impl Explain for ForgeError {
             Self::NotRecognised { .. } => "set url to the forge's base address, as in a browser",
             Self::Redirected { .. } => "set url to the address that the forge redirects to",
             Self::Auth { .. } => "put a valid credential into the Secret",
+            Self::Client { .. } => "correct its ID and its secret",
             Self::Clock { .. } => "set the clock of this machine; Davit tries again",
             Self::Scope { .. } => "give the credential that scope",
             Self::Forbidden { .. } => "check the permissions of the credential's owner",

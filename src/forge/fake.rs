@@ -60,6 +60,8 @@ type Failure = Arc<dyn Fn(&'static str) -> Option<ForgeError> + Send + Sync>;
 struct State {
     base: Url,
     repositories: Vec<(RepositoryPath, FakeRepository)>,
+    /// The former paths of repositories, and the present ones.
+    renamed: Vec<(RepositoryPath, RepositoryPath)>,
     failure: Option<Failure>,
     changes: usize,
     last_id: u64,
@@ -78,6 +80,7 @@ impl FakeForge {
         Some(Self(Arc::new(Mutex::new(State {
             base: Url::parse(base).ok()?,
             repositories: Vec::new(),
+            renamed: Vec::new(),
             failure: None,
             changes: 0,
             last_id: 0,
@@ -97,6 +100,17 @@ impl FakeForge {
     ) -> Option<T> {
         let mut state = self.0.lock();
         state.repository(path).map(change)
+    }
+
+    /// Renames a repository: requests that read it are redirected from its former path, others are not.
+    pub fn rename(&self, former: &RepositoryPath, present: &RepositoryPath) {
+        let mut state = self.0.lock();
+        for (path, _) in &mut state.repositories {
+            if path == former {
+                path.clone_from(present);
+            }
+        }
+        state.renamed.push((former.clone(), present.clone()));
     }
 
     /// From now on each request fails for which `failure`, given what the request is for, has an error.
@@ -138,7 +152,15 @@ impl FakeForge {
     ) -> Result<T, ForgeError> {
         self.request(doing)?;
         let mut state = self.0.lock();
-        let found = state.repositories.iter().position(|(known, _)| known == path);
+        let present = state.present(path).clone();
+        if present != *path && !doing.starts_with("read") && !doing.starts_with("list") {
+            return Err(ForgeError::Other {
+                doing,
+                url: super::http::safe(&state.base)?,
+                message: "it redirects a request that changes something".to_owned(),
+            });
+        }
+        let found = state.repositories.iter().position(|(known, _)| *known == present);
         match found {
             Some(index) => act(&mut state, index),
             None => Err(state.not_found(format!("the repository {path}"))?),
@@ -147,6 +169,13 @@ impl FakeForge {
 }
 
 impl State {
+    /// The path that a repository has now.
+    fn present<'p>(&'p self, path: &'p RepositoryPath) -> &'p RepositoryPath {
+        let mut renamed = self.renamed.iter();
+        let found = renamed.find(|(former, _)| former == path);
+        found.map_or(path, |(_, present)| present)
+    }
+
     fn new_id(&mut self) -> String {
         self.last_id += 1;
         self.last_id.to_string()
@@ -224,6 +253,11 @@ impl Forge for FakeForge {
             .repository(repository)
             .and_then(|found| found.clone_url.clone());
         own.map_or_else(|| repository.clone_url(&state.base), Ok)
+    }
+
+    async fn present_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError> {
+        let present = self.0.lock().present(repository).clone();
+        self.with("read the repository", &present, |_, _| Ok(present.clone()))
     }
 
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {

@@ -122,7 +122,7 @@ impl Forge for Gitea {
         let first: Reply<Option<Vec<Repo>>> = self.api.send(&first, Some(&self.auth().await?)).await?;
         let repositories = match total(&first.headers) {
             Some(total) => total,
-            None => self.all_repositories().await?.len() as u64,
+            None => self.count_repositories().await?,
         };
         Ok(Account {
             name: user.body.login,
@@ -166,6 +166,16 @@ impl Forge for Gitea {
     async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError> {
         self.owner_and_name(repository)?;
         repository.clone_url(&self.base)
+    }
+
+    async fn present_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError> {
+        let (owner, name) = self.owner_and_name(repository)?;
+        let what = format!("the repository {repository}");
+        let call = Call::get("read the repository", ["api", "v1", "repos", owner, name])
+            .scope("read:repository")
+            .what(what.as_str());
+        let found: Reply<Repo> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        RepositoryPath::parse(&found.body.full_name).ok_or_else(|| self.api.not_found(what))
     }
 
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {

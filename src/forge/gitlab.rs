@@ -22,6 +22,7 @@ use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::oauth::OAuth;
 use super::pagination::{Collected, Cursor, PAGE_SIZE, Page, total};
+use super::refusal::is_page;
 use super::token_endpoint::{OAuthServer, TokenEndpoint};
 use super::{
     Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
@@ -104,6 +105,9 @@ impl GitLab {
             200 if has("version") => Ok(()),
             401 | 403 if has("message") || has("error") => Ok(()),
             500..=599 => Err(self.api.other(call.doing, &status.to_string())),
+            _ if is_page(&reply.headers) => Err(self
+                .api
+                .not_recognised("a web page answers at /api/v4/version, where its API should")),
             _ => Err(self.api.not_recognised("no GitLab answers at /api/v4/version")),
         }
     }
@@ -158,6 +162,21 @@ impl SignIn for GitLab {
     }
 }
 
+impl GitLab {
+    /// The path of a project that is named by a path or by its ID.
+    async fn read_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError> {
+        let what = format!("the project {repository}");
+        let call = Call::get(
+            "read the project",
+            ["projects".to_owned(), repository.to_string()],
+        )
+        .what(what.as_str())
+        .scope("read_api");
+        let found: Reply<Project> = self.api.send(&call, Some(&self.auth().await?)).await?;
+        RepositoryPath::parse(&found.body.path_with_namespace).ok_or_else(|| self.api.not_found(what))
+    }
+}
+
 #[async_trait]
 impl Forge for GitLab {
     async fn check(&self) -> Result<Account, ForgeError> {
@@ -179,7 +198,16 @@ impl Forge for GitLab {
         let user: Reply<User> = self.api.send(&call, Some(&self.auth().await?)).await?;
         let (list, _) = self.list();
         let first = at(&list, &Cursor::first(&[("per_page", "1")]));
-        let first: Reply<Vec<Project>> = self.api.send(&first, Some(&self.auth().await?)).await?;
+        let first: Result<Reply<Vec<Project>>, ForgeError> =
+            self.api.send(&first, Some(&self.auth().await?)).await;
+        let first = match (first, &self.group) {
+            (Err(ForgeError::NotFound { .. }), Some(group)) => {
+                let message =
+                    format!("spec.gitlab.group {group:?} is no group that the token reaches: correct it");
+                return Err(ForgeError::Spec { message });
+            }
+            (first, _) => first?,
+        };
         let counted = total(&first.headers);
         Ok(Account {
             name: user.body.username,
@@ -226,14 +254,17 @@ impl Forge for GitLab {
         if let Some(path) = known {
             return path.clone_url(&self.base);
         }
-        let call = Call::get("read the project", ["projects", id.as_str()])
-            .what(format!("the project {id}"))
-            .scope("read_api");
-        let found: Reply<Project> = self.api.send(&call, Some(&self.auth().await?)).await?;
-        let path = RepositoryPath::parse(&found.body.path_with_namespace)
-            .ok_or_else(|| self.api.not_found(format!("the project {id}")))?;
+        let path = self.read_path(repository).await?;
         self.paths.lock().insert(id.clone(), path.clone());
         path.clone_url(&self.base)
+    }
+
+    async fn present_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError> {
+        let path = self.read_path(repository).await?;
+        if let [id] = repository.segments() {
+            self.paths.lock().insert(id.clone(), path.clone());
+        }
+        Ok(path)
     }
 
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {

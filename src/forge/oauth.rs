@@ -2,10 +2,12 @@
 //! so there is one writer, and a new pair is stored before it is used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::api::Authorization;
 use super::error::ForgeError;
@@ -17,6 +19,9 @@ use crate::redact::Secret;
 
 /// How often a new pair is stored again, if another program changed the Secret meanwhile.
 const TRIES: usize = 5;
+
+/// When an application that the forge has refused is tried again although nothing has changed here.
+const APPLICATION_AGAIN: Duration = Duration::from_mins(5);
 
 /// Tokens as they are stored, and their version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +68,19 @@ pub struct TokenWriter {
 struct State {
     /// A new pair that is not stored yet, and the refresh token that it was given for.
     unsaved: Option<(Tokens, Secret)>,
-    /// The refresh token that the forge has refused. Asking again would get this address blocked.
-    refused: Option<Secret>,
+    /// What the forge has refused last. Asking again would get this address blocked.
+    refused: Option<Refused>,
     /// The access token that was given last, and how long before its end it is replaced.
     newest: Option<(Secret, SignedDuration)>,
+}
+
+/// What a forge has refused.
+struct Refused {
+    /// The refresh token, and the ID and the secret of the application that it was sent with.
+    sent: (Secret, String, Option<Secret>),
+    /// The forge's words if it refused the application, and not the token.
+    application: Option<String>,
+    at: Instant,
 }
 
 impl TokenWriter {
@@ -149,11 +163,21 @@ impl OAuth {
         if current.is_valid_for(before_end, Timestamp::now()) {
             return Ok(current);
         }
-        let refresh = stored.tokens.refresh.filter(|refresh| !refresh.is_empty());
+        let refresh = stored.tokens.refresh.clone();
+        let refresh = refresh.filter(|refresh| !refresh.is_empty());
         let refresh = refresh.ok_or_else(|| self.signed_out("the Secret has no refreshToken", None))?;
-        if state.refused.as_ref() == Some(&refresh) {
-            let message = "the forge has refused the refresh token";
-            return Err(self.signed_out(message, stored.replacing_since));
+        let sent = self.endpoint.sent_with(&refresh);
+        if let Some(refused) = state.refused.as_ref().filter(|refused| refused.sent == sent) {
+            match &refused.application {
+                None => {
+                    let message = "the forge has refused the refresh token";
+                    return Err(self.signed_out(message, stored.replacing_since));
+                }
+                Some(message) if refused.at.elapsed() < APPLICATION_AGAIN => {
+                    return Err(self.endpoint.refused_application(message));
+                }
+                Some(_) => {}
+            }
         }
         // A new pair that could not be stored would be lost with this process, so a write is tried before the old pair
         // becomes invalid. If this process ends before the new pair is stored, the next one finds what happened.
@@ -164,8 +188,23 @@ impl OAuth {
         }
         let new = match self.endpoint.refresh(&refresh).await {
             Err(ForgeError::Auth { message, .. }) => {
-                state.refused = Some(refresh);
+                state.refused = Some(Refused {
+                    sent,
+                    application: None,
+                    at: Instant::now(),
+                });
+                self.give_up(&stored, &refresh).await;
                 return Err(self.signed_out(&message.unwrap_or_default(), stored.replacing_since));
+            }
+            Err(ForgeError::Client { message, .. }) => {
+                let error = self.endpoint.refused_application(&message);
+                state.refused = Some(Refused {
+                    sent,
+                    application: Some(message),
+                    at: Instant::now(),
+                });
+                self.give_up(&stored, &refresh).await;
+                return Err(error);
             }
             result => result?,
         };
@@ -177,6 +216,15 @@ impl OAuth {
         self.writer.save(&new, &refresh).await?;
         state.unsaved = None;
         Ok(token(new))
+    }
+
+    /// The forge has answered that it gives no pair, so that the replacement has ended, if it began here.
+    async fn give_up(&self, stored: &StoredTokens, refresh: &Secret) {
+        if stored.replacing_since.is_none()
+            && let Err(error) = self.writer.save(&stored.tokens, refresh).await
+        {
+            tracing::debug!(%error, "the end of a replacement of OAuth tokens is not recorded");
+        }
     }
 
     fn signed_out(&self, message: &str, replacing_since: Option<Timestamp>) -> ForgeError {

@@ -72,6 +72,13 @@ impl Refused<'_> {
                 what: self.call.what.clone(),
                 url,
             },
+            500..=599 => ForgeError::Other {
+                doing,
+                url,
+                message: format!(
+                    "{text}: check the forge and the proxies on the way to it; Davit tries again"
+                ),
+            },
             _ => ForgeError::Other {
                 doing,
                 url,

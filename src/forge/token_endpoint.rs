@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::api::{Api, Authorization};
 use super::call::Call;
 use super::error::ForgeError;
+use super::refusal;
 use crate::redact::Secret;
 
 /// How long before its end a token is replaced at most. GitLab's are valid for two hours, Gitea's and Bitbucket's for one.
@@ -120,9 +121,19 @@ impl TokenEndpoint {
         }
         let call = Call::post(doing, self.path.iter().copied()).form(form);
         let (status, reply) = self.api.exchange(&call, self.basic.as_ref()).await?;
-        if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
-            let refusal: Option<Refusal> = serde_json::from_slice(&reply.body).ok();
-            let code = refusal.map_or_else(|| status.to_string(), |refusal| refusal.error);
+        // Another answer, as of a proxy, says nothing about the application.
+        let refusal: Option<Refusal> = serde_json::from_slice(&reply.body).ok();
+        let is_refused = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+        if let Some(Refusal {
+            error,
+            error_description,
+        }) = refusal.filter(|_| is_refused)
+        {
+            let detail = error_description.map_or_else(String::new, |text| format!(": {text}"));
+            let code = refusal::words(&format!("{error}{detail}"));
+            if error == "invalid_client" {
+                return Err(self.refused_application(&code));
+            }
             return Err(self.refused(&format!("the forge refuses {what} ({code})")));
         }
         if !status.is_success() {
@@ -137,6 +148,23 @@ impl TokenEndpoint {
             refresh: answer.refresh_token.map(Secret::from),
             expires_at: Timestamp::now().checked_add(lifetime).ok(),
         })
+    }
+
+    /// What refuses a refresh token for good: the token, and the application that it was sent with.
+    pub fn sent_with(&self, refresh: &Secret) -> (Secret, String, Option<Secret>) {
+        (
+            refresh.clone(),
+            self.client_id.clone(),
+            self.client_secret.clone(),
+        )
+    }
+
+    /// The error of an application whose ID or secret is wrong.
+    pub fn refused_application(&self, message: &str) -> ForgeError {
+        ForgeError::Client {
+            url: self.api.shown().clone(),
+            message: message.to_owned(),
+        }
     }
 
     /// The error of an application that has to be authorised again.
@@ -174,4 +202,5 @@ struct Answer {
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
+    error_description: Option<String>,
 }

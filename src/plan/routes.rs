@@ -338,7 +338,6 @@ fn renewal(route: &Route) -> String {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "a table: a state an arm")]
 fn verdict(
     at: &str,
     route: &Route,

@@ -4,6 +4,12 @@ use super::port::Port;
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
 
+/// A step that needs a right of its own on a cluster.
+pub const RUN_COMMAND: &str = "run a command in a Pod";
+/// The other one.
+pub const READ_USAGE: &str = "read what Pods use";
+const OF_COMPONENT: [&str; 2] = [RUN_COMMAND, READ_USAGE];
+
 /// An error of a runtime.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -82,6 +88,9 @@ pub enum RuntimeError {
         /// The name of the runtime.
         runtime: &'static str,
     },
+    /// The cluster measures nothing.
+    #[error("the cluster does not measure what Pods use: it has no API metrics.k8s.io")]
+    NoMetrics,
     /// The engine does not answer.
     #[error("the container engine cannot be reached: {0}")]
     EngineUnavailable(String),
@@ -102,6 +111,7 @@ impl Explain for RuntimeError {
             | Self::AddressMissing(_)
             | Self::Rejected { .. }
             | Self::Unsupported { .. }
+            | Self::NoMetrics
             | Self::NameTaken { .. }
             | Self::ImagePull { denied: true, .. }
             | Self::WrongArchitecture { .. } => Class::Terminal,
@@ -122,7 +132,7 @@ impl Explain for RuntimeError {
             Self::AddressMissing(_) | Self::Rejected { .. } => Reason::ContainerConfigInvalid,
             Self::WrongArchitecture { .. } => Reason::ArchitectureMismatch,
             Self::ImageMissing(_) => Reason::ImageNotFound,
-            Self::Unsupported { .. } => Reason::NotSupported,
+            Self::Unsupported { .. } | Self::NoMetrics => Reason::NotSupported,
             Self::ImagePull { denied: true, .. } => Reason::ImagePullDenied,
             Self::ImagePull { denied: false, .. } => Reason::ImagePullFailed,
             Self::Unschedulable(_) => Reason::Unschedulable,
@@ -153,6 +163,7 @@ impl Explain for RuntimeError {
             Self::WrongArchitecture { machine, .. } => Some(format!(
                 "build the image for linux/{machine}, or name an image of that platform"
             )),
+            Self::NoMetrics => Some("install metrics-server in the cluster".to_owned()),
             Self::Unsupported { .. } => Some("use the tools of that runtime".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
@@ -167,6 +178,9 @@ impl Explain for RuntimeError {
             Self::QuotaExceeded(_) => Some(
                 "raise the quota of the namespace, or set spec.resources and spec.replicas to fit it; Davit tries again".to_owned(),
             ),
+            Self::Forbidden { doing, .. } if OF_COMPONENT.contains(doing) => {
+                Some("apply manifests/components/exec, which grants it".to_owned())
+            }
             Self::Forbidden { .. } => Some("apply the roles in manifests/; Davit tries again".to_owned()),
             Self::NameTaken { kind, .. } => Some(format!("rename the Application, or delete the {kind}")),
             Self::ImageMissing(_) | Self::ImagePull { denied: false, .. } | Self::Engine { .. } => None,

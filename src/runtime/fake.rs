@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use super::event_hub::EventHub;
 use super::rolling::{self, ContainerView, InProgress, Phase, RolloutSpec, Step};
 use super::{
-    Capabilities, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress, RedactionPolicy,
-    RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Traffic, Usage, log,
+    Capabilities, CpuUsage, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress,
+    RedactionPolicy, RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Traffic, Usage, log,
 };
 use crate::model::AppId;
 use state::State;
@@ -315,7 +315,10 @@ impl Runtime for FakeRuntime {
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
         let now = self.now();
         let mut state = self.state.lock();
-        state.may_call()?;
+        // A log that is followed beside the loop takes no failure away from it.
+        if !options.follow {
+            state.may_call()?;
+        }
         let mut containers = state.containers.iter();
         let found = containers.find(|one| one.deployment.identity.app == *app && one.seen.id == replica);
         let Some(one) = found.filter(|_| !options.previous) else {
@@ -340,7 +343,7 @@ impl Runtime for FakeRuntime {
                 name: one.replica().name,
                 release: one.deployment.identity.release.clone(),
                 at,
-                cpu: Duration::from_secs(90),
+                cpu: CpuUsage::Total(Duration::from_secs(90)),
                 cpu_limit: None,
                 memory: 3 << 20,
                 memory_limit: Some(12 << 20),

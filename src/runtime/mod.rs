@@ -1,6 +1,7 @@
 //! Runtimes: the trait, its types, and a file or folder for each implementation.
 
 mod capabilities;
+pub mod channel;
 pub mod deployment;
 pub mod docker;
 pub mod error;
@@ -32,8 +33,8 @@ pub use exec::{Exec, ExecControl, ExecOutput, ExecRequest, TerminalSize};
 pub use log::{LogLine, LogOptions};
 pub use port::Port;
 pub use redaction::RedactionPolicy;
-pub use status::{ExitStatus, MAX_OUTPUT, Progress, Replica, ReplicaState, Running, RuntimeEvent};
-pub use usage::{Traffic, Usage};
+pub use status::{ExitStatus, MAX_OUTPUT, Progress, Replica, ReplicaState, Running, RuntimeEvent, label};
+pub use usage::{CpuUsage, Traffic, Usage};
 
 /// A runtime of containers. Every call is idempotent, and finds the results of earlier calls by labels.
 #[async_trait]

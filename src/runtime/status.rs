@@ -14,6 +14,16 @@ pub const MAX_OUTPUT: usize = 5 * 1024;
 /// How often a rollout that waits for an event is looked at all the same.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
+/// The name of a replica for users: its Release and its number. A Pod, whose ID is its name, has no number and keeps its name.
+pub fn label(id: &str, name: &str, release: &str) -> String {
+    if id == name {
+        return name.to_owned();
+    }
+    let name = name.trim_end_matches(|char: char| !char.is_ascii_digit());
+    let number = name.trim_end_matches(|char: char| char.is_ascii_digit()).len();
+    format!("{release}.{}", name.get(number..).unwrap_or_default())
+}
+
 /// The observed containers of an Application.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Running {

@@ -15,8 +15,8 @@ pub struct Usage {
     pub release: String,
     /// When this was measured.
     pub at: Timestamp,
-    /// The CPU time since it started.
-    pub cpu: Duration,
+    /// What it uses of the CPU.
+    pub cpu: CpuUsage,
     /// The most CPU that it may use, in nano-cores.
     pub cpu_limit: Option<u64>,
     /// Memory without the cache of files, in bytes.
@@ -29,6 +29,15 @@ pub struct Usage {
     pub block: Option<Traffic>,
     /// How many times it was started again.
     pub restarts: u64,
+}
+
+/// The use of the CPU, as a runtime measures it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuUsage {
+    /// The CPU time since the replica started; a rate follows from two measurements.
+    Total(Duration),
+    /// Nano-cores on average of the last seconds.
+    Rate(u64),
 }
 
 /// Bytes in both directions.

@@ -28,6 +28,10 @@ const UNUSED: Duration = Duration::from_hours(1);
 const UNFINISHED: Duration = Duration::from_hours(24);
 /// The most uploads of a namespace that are under way.
 const MOST_PARTS: usize = 16;
+/// How many digests of uploads that are under way are remembered; that of another one is computed when it is complete.
+const MOST_DIGESTS: usize = 16;
+/// After how many bytes what was received is written to the disk, beside what follows.
+const WRITE_BACK: u64 = 32 << 20;
 /// How many outcomes of checks are remembered for clients that ask again.
 const MOST_OUTCOMES: usize = 64;
 
@@ -76,6 +80,8 @@ struct Inner {
     limits: Limits,
     /// The uploads that a request writes to or that are being checked.
     busy: Mutex<HashSet<Upload>>,
+    /// The digests of uploads so far, with the number of bytes that they cover, the oldest first.
+    digests: Mutex<VecDeque<(Upload, u64, Context)>>,
     /// The last checks, the oldest first.
     outcomes: Mutex<VecDeque<(Upload, Outcome)>>,
     /// One archive is checked at a time: a decoder may need 32 MiB.
@@ -98,6 +104,7 @@ impl Uploads {
             dir,
             limits,
             busy: Mutex::default(),
+            digests: Mutex::default(),
             outcomes: Mutex::default(),
             checks: Semaphore::new(1),
         }))
@@ -165,6 +172,7 @@ impl Uploads {
         if offset != received {
             return Err(Refused::Offset { received });
         }
+        self.check_total(upload.size.saturating_sub(received))?;
         if received == 0 {
             self.0.outcomes.lock().retain(|(known, _)| known != upload);
             self.make_room(&upload.namespace)?;
@@ -176,12 +184,45 @@ impl Uploads {
             .mode(0o600)
             .open(self.part(upload))
             .await;
+        let file = file.map_err(ArchiveError::written)?;
+        let digest = match received {
+            0 => Some(Context::new(&SHA256)),
+            received => self.take_digest(upload, received),
+        };
         Ok(Part {
-            file: file.map_err(ArchiveError::written)?,
+            file,
+            begun: received,
             received,
             size: upload.size,
-            _held: held,
+            digest,
+            held,
         })
+    }
+
+    /// Takes the digest of what was received of an upload, if it is known.
+    fn take_digest(&self, upload: &Upload, received: u64) -> Option<Context> {
+        let mut digests = self.0.digests.lock();
+        let at = digests.iter().position(|(known, ..)| known == upload)?;
+        let (_, covers, digest) = digests.remove(at)?;
+        (covers == received).then_some(digest)
+    }
+
+    /// Refuses what would let all uploads together hold more than they may.
+    fn check_total(&self, more: u64) -> Result<(), ArchiveError> {
+        let limit = self.0.limits.stored_bytes;
+        let used = self.used();
+        if used.saturating_add(more) > limit {
+            return Err(ArchiveError::StoreFull { used, limit, more });
+        }
+        Ok(())
+    }
+
+    /// Returns what all uploads hold together, in bytes.
+    pub fn used(&self) -> u64 {
+        let namespaces = self.namespaces().into_iter();
+        let paths = namespaces.flat_map(|namespace| files(&self.namespace(&namespace), ""));
+        let sizes = paths.filter_map(|(path, _)| Some(fs::metadata(path).ok()?.len()));
+        sizes.sum()
     }
 
     fn make_room(&self, namespace: &str) -> Result<(), Refused> {
@@ -250,8 +291,18 @@ impl Uploads {
 
     fn check(&self, upload: &Upload) -> Result<Summary, ArchiveError> {
         let part = self.part(upload);
-        let checked = verify(&part, &upload.archive)
-            .and_then(|()| archive::check(&part, &self.0.limits, &CancellationToken::new()));
+        let digest = self.take_digest(upload, upload.size);
+        let checked = std::thread::scope(|scope| {
+            // Beside the check, which reads what the page cache has.
+            let written = scope.spawn(|| fs::File::open(&part)?.sync_all());
+            let checked = verify(&part, digest, &upload.archive)
+                .and_then(|()| archive::check(&part, &self.0.limits, &CancellationToken::new()));
+            let written = written
+                .join()
+                .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+            let written = written.map_err(ArchiveError::written);
+            checked.and_then(|summary| written.map(|()| summary))
+        });
         let summary = match checked {
             Ok(summary) => summary,
             Err(error) => {
@@ -264,8 +315,7 @@ impl Uploads {
         let [archive, mark] = self.stored(&upload.namespace, &summary.digest);
         // First, so that the archive is not removed before an Application refers to it.
         fs::File::create(&mark)
-            .and_then(|_| fs::File::open(&part)?.sync_all())
-            .and_then(|()| fs::rename(&part, &archive))
+            .and_then(|_| fs::rename(&part, &archive))
             .map_err(ArchiveError::written)?;
         Ok(summary)
     }
@@ -316,9 +366,12 @@ impl Uploads {
 /// A part of an upload that is being received. What was written stays if the connection is lost.
 pub struct Part {
     file: tokio::fs::File,
+    begun: u64,
     received: u64,
     size: u64,
-    _held: Held,
+    /// The digest of what was received, if all of it passed through this process.
+    digest: Option<Context>,
+    held: Held,
 }
 
 impl Part {
@@ -333,6 +386,9 @@ impl Part {
         }
         self.file.write_all(bytes).await.map_err(ArchiveError::written)?;
         self.received += bytes.len() as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.update(bytes);
+        }
         Ok(())
     }
 
@@ -342,6 +398,19 @@ impl Part {
     /// The rest cannot be written.
     pub async fn end(mut self) -> Result<u64, ArchiveError> {
         self.file.flush().await.map_err(ArchiveError::written)?;
+        let Held(inner, upload) = &self.held;
+        if let Some(digest) = self.digest.take() {
+            let mut digests = inner.digests.lock();
+            if digests.len() >= MOST_DIGESTS {
+                digests.pop_front();
+            }
+            digests.push_back((upload.clone(), self.received, digest));
+        }
+        if self.begun / WRITE_BACK != self.received / WRITE_BACK {
+            let file = self.file.into_std().await;
+            // An error of the disk is reported at the end.
+            tokio::task::spawn_blocking(move || file.sync_data());
+        }
         Ok(self.received)
     }
 }
@@ -375,22 +444,29 @@ fn digits(digest: &Digest) -> &str {
     digest.as_str().trim_start_matches("sha256:")
 }
 
-/// Compares the bytes of an upload with the digest that the client gave.
-fn verify(part: &Path, archive: &Digest) -> Result<(), ArchiveError> {
-    let mut file = fs::File::open(part).map_err(ArchiveError::read)?;
-    let mut digest = Context::new(&SHA256);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let length = io::Read::read(&mut file, &mut buffer).map_err(ArchiveError::read)?;
-        if length == 0 {
-            break;
-        }
-        digest.update(buffer.get(..length).unwrap_or_default());
-    }
+/// Compares the bytes of an upload with the digest that the client gave. They are read unless their digest is known.
+fn verify(part: &Path, digest: Option<Context>, archive: &Digest) -> Result<(), ArchiveError> {
+    let digest = match digest {
+        Some(digest) => digest,
+        None => read_digest(part).map_err(ArchiveError::read)?,
+    };
     if hex(digest.finish().as_ref()) == digits(archive) {
         return Ok(());
     }
     Err(ArchiveError::Damaged {
         why: "what was received is not what was sent".to_owned(),
     })
+}
+
+fn read_digest(part: &Path) -> io::Result<Context> {
+    let mut file = fs::File::open(part)?;
+    let mut digest = Context::new(&SHA256);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let length = io::Read::read(&mut file, &mut buffer)?;
+        if length == 0 {
+            return Ok(digest);
+        }
+        digest.update(buffer.get(..length).unwrap_or_default());
+    }
 }

@@ -20,17 +20,19 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::access_log;
 use super::failure::Failure;
+use super::log_query::Wanted;
 use super::lookup;
 use super::parameters::Parameters;
 use super::target::Target;
 use crate::api::Application;
 use crate::controller::context::Context;
+use crate::controller::kept_output::{self, Kept};
 use crate::controller::logs;
 use crate::controller::problem::cluster_problem;
 use crate::error::{Explain as _, Problem};
 use crate::model::AppId;
 use crate::runtime::{
-    LogLine, LogOptions, RedactionPolicy, Replica, ReplicaState, RuntimeError, RuntimeEvent,
+    self, LogLine, LogOptions, RedactionPolicy, Replica, ReplicaState, RuntimeError, RuntimeEvent,
 };
 
 /// How often replicas are looked for if nothing reports a change.
@@ -39,46 +41,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const BATCH: usize = 32 * 1024;
 
 type Lines = BoxStream<'static, Result<LogLine, RuntimeError>>;
-
-/// What the query asks for.
-#[derive(Clone, Debug, Default)]
-struct Wanted {
-    replica: Option<String>,
-    follow: bool,
-    tail: Option<u64>,
-    since: Option<Timestamp>,
-    previous: bool,
-    timestamps: bool,
-    prefix: bool,
-    access: bool,
-}
-
-impl Wanted {
-    fn parse(parameters: &Parameters, now: Timestamp) -> Result<Self, Failure> {
-        let seconds: Option<u32> = parameters.value("sinceSeconds", "a number of seconds")?;
-        if seconds == Some(0) {
-            return Err(Failure::bad_request(
-                "the parameter sinceSeconds is 0: write a number from 1",
-            ));
-        }
-        let ago = seconds.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds.into())).ok());
-        let time = parameters.value("sinceTime", "a time such as 2026-11-29T15:00:00Z")?;
-        if ago.is_some() && time.is_some() {
-            let message = "sinceSeconds and sinceTime are both set: leave one out";
-            return Err(Failure::bad_request(message));
-        }
-        Ok(Self {
-            replica: parameters.text("replica").map(str::to_owned),
-            follow: parameters.flag("follow")?,
-            tail: parameters.value("tailLines", "a number of lines")?,
-            since: ago.or(time),
-            previous: parameters.flag("previous")?,
-            timestamps: parameters.flag("timestamps")?,
-            prefix: parameters.flag("prefix")?,
-            access: parameters.flag("access")?,
-        })
-    }
-}
 
 /// `applications/NAME/log`.
 pub(super) async fn log(
@@ -109,8 +71,10 @@ pub(super) async fn log(
         wanted,
     };
     let replicas = source.replicas().await.map_err(|error| Problem::of(&error))?;
+    let kept = source.kept(&app, replicas.is_empty());
     if let Some(name) = &source.wanted.replica
         && replicas.is_empty()
+        && kept.is_empty()
     {
         return Err(no_replica(&source, name, target).await?);
     }
@@ -120,6 +84,21 @@ pub(super) async fn log(
         let lines = source.lines(replica, false, source.wanted.since, tail).await;
         let lines = lines.map_err(|error| Problem::of(&error))?;
         merged.push((label(replica), replica.id.clone(), lines, None));
+    }
+    let part = LogOptions {
+        tail,
+        since: source.wanted.since,
+        ..LogOptions::default()
+    };
+    for kept in kept {
+        let lines = kept.lines(&part).await.map_err(|error| {
+            Failure::unavailable(format!(
+                "cannot read the output that was kept of {}: {error}",
+                kept.label
+            ))
+        })?;
+        let lines = stream::iter(lines.into_iter().map(Ok)).boxed();
+        merged.push((kept.label.clone(), kept.label, lines, None));
     }
     let past = Past {
         source,
@@ -175,6 +154,20 @@ impl Source {
         Ok(all)
     }
 
+    /// The output that was kept of containers that are gone: before the last start of the others, or if there are no others.
+    fn kept(&self, app: &Application, is_empty: bool) -> Vec<Kept> {
+        if !is_empty && !self.wanted.previous {
+            return Vec::new();
+        }
+        let uid = app.metadata.uid.as_deref().unwrap_or_default();
+        let dir = logs::dir(&self.controller.log_dir, &self.id.namespace, uid);
+        let mut all = kept_output::list(&dir);
+        if let Some(name) = &self.wanted.replica {
+            all.retain(|kept| kept.label == *name);
+        }
+        all
+    }
+
     async fn lines(
         &self,
         replica: &Replica,
@@ -189,8 +182,8 @@ impl Source {
             // All output of a container that was replaced is from before.
             previous: self.wanted.previous && replica.state != ReplicaState::Kept,
         };
-        let runtime = &self.controller.runtime;
-        runtime
+        self.controller
+            .runtime
             .log(&self.id, &replica.id, &options, &self.redaction)
             .await
     }
@@ -207,16 +200,9 @@ impl Source {
     }
 }
 
-/// The name of a replica for users: its Release and its number.
+/// The name of a replica for users.
 pub(super) fn label(replica: &Replica) -> String {
-    named(&replica.name, &replica.release)
-}
-
-/// The same from the name in the runtime and the Release.
-pub(super) fn named(name: &str, release: &str) -> String {
-    let name = name.trim_end_matches(|char: char| !char.is_ascii_digit());
-    let number = name.trim_end_matches(|char: char| char.is_ascii_digit()).len();
-    format!("{release}.{}", name.get(number..).unwrap_or_default())
+    runtime::label(&replica.id, &replica.name, &replica.release)
 }
 
 /// Whether a replica has this name, or this name or ID in the runtime.
@@ -461,23 +447,8 @@ mod tests {
             assert!(is_named(&replica, name) && is_named(&replica, expected));
             assert!(is_named(&replica, "0123456789ab") && !is_named(&replica, "0123"));
         }
-    }
-
-    #[test]
-    fn query_with_contradicting_or_invalid_times_is_refused() {
-        let parse = |query: &str| Wanted::parse(&Parameters::parse(query), Timestamp::UNIX_EPOCH);
-        for query in [
-            "sinceSeconds=0",
-            "sinceSeconds=x",
-            "sinceTime=yesterday",
-            "sinceSeconds=1&sinceTime=2026-11-29T15:00:00Z",
-            "tailLines=-1",
-            "follow=perhaps",
-        ] {
-            assert!(parse(query).is_err(), "{query}");
-        }
-        let wanted = parse("follow&tailLines=3&timestamps=true&prefix=false&unknown=1").unwrap();
-        assert!(wanted.follow && wanted.timestamps && !wanted.prefix && !wanted.previous);
-        assert_eq!(wanted.tail, Some(3));
+        let mut pod = replica("shop-6d9f7c5b4-x2k9z", "shop-7");
+        pod.id.clone_from(&pod.name);
+        assert_eq!(label(&pod), "shop-6d9f7c5b4-x2k9z");
     }
 }

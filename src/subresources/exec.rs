@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
@@ -22,7 +20,6 @@ use tokio::time::{Instant, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::channel::{CLOSE, PROTOCOL, RESIZE, STATUS, STDERR, STDIN, STDOUT};
 use super::container_log::{is_named, label};
 use super::failure::Failure;
 use super::lookup;
@@ -34,16 +31,15 @@ use crate::controller::logs;
 use crate::controller::problem::cluster_problem;
 use crate::error::Problem;
 use crate::model::AppId;
+use crate::runtime::channel::{
+    CLOSE, PROTOCOL, RESIZE, STATUS, STDERR, STDIN, STDOUT, Socket, accept_key, tagged,
+};
 use crate::runtime::{Exec, ExecControl, ExecOutput, ExecRequest, Replica, ReplicaState, TerminalSize};
 
-/// What RFC 6455 adds to the key of the client.
-const WEBSOCKET: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// How often the client is pinged, so that no proxy between closes an idle connection.
 const PING: Duration = Duration::from_secs(30);
 /// The largest message of a client, in bytes.
 const LARGEST: usize = 1 << 20;
-
-type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
 /// `applications/NAME/exec`.
 pub(super) async fn exec(
@@ -122,13 +118,6 @@ fn accept(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
     let accept = accept_key(key);
     HeaderValue::from_str(&accept)
         .map_err(|_| Failure::bad_request("the header Sec-WebSocket-Key is invalid"))
-}
-
-/// The answer to the key of a client.
-pub fn accept_key(key: &str) -> String {
-    let text = format!("{key}{WEBSOCKET}");
-    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
-    STANDARD.encode(digest.as_ref())
 }
 
 /// The replica that is named, else a healthy one, else one that runs.
@@ -253,13 +242,6 @@ async fn receive(
     }
 }
 
-fn tagged(channel: u8, bytes: &[u8]) -> Message {
-    let mut message = Vec::with_capacity(bytes.len() + 1);
-    message.push(channel);
-    message.extend_from_slice(bytes);
-    Message::Binary(message.into())
-}
-
 async fn end(sender: &mut SplitSink<Socket, Message>, status: &Value) {
     let _ = sender.send(tagged(STATUS, status.to_string().as_bytes())).await;
     let _ = sender.close().await;
@@ -284,14 +266,6 @@ fn failure(message: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn key_is_answered_as_in_the_rfc() {
-        assert_eq!(
-            accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-    }
 
     #[test]
     fn request_without_a_websocket_is_refused() {

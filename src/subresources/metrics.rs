@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::container_log::named;
 use super::failure::Failure;
 use super::group::{GROUP, VERSION};
 use super::lookup;
@@ -20,7 +19,7 @@ use crate::controller::context::Context;
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::model::requests::Requests;
-use crate::runtime::{Traffic, Usage};
+use crate::runtime::{CpuUsage, Traffic, Usage, label};
 
 /// The time between the two measurements from which the use of CPU follows, if the client does not choose one.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -48,14 +47,14 @@ pub(super) async fn metrics(
     let mut before = Vec::new();
     let requested = requests(controller, &app, &id).await;
     let begun = Instant::now();
-    if !window.is_zero() {
-        before = measure(controller, &id).await?;
-        if !before.is_empty() || requested.is_some() {
-            tokio::time::sleep(window).await;
-        }
+    let mut now = measure(controller, &id).await?;
+    // A rate is not measured twice.
+    let adds_up = now.iter().any(|usage| matches!(usage.cpu, CpuUsage::Total(_)));
+    if !window.is_zero() && (adds_up || requested.is_some()) {
+        tokio::time::sleep(window).await;
+        before = std::mem::replace(&mut now, measure(controller, &id).await?);
     }
-    let replicas: Vec<Value> = measure(controller, &id)
-        .await?
+    let replicas: Vec<Value> = now
         .iter()
         .map(|usage| replica(usage, before.iter().find(|before| before.id == usage.id)))
         .collect();
@@ -111,7 +110,10 @@ async fn measure(controller: &Context, id: &AppId) -> Result<Vec<Usage>, Failure
 }
 
 fn replica(usage: &Usage, before: Option<&Usage>) -> Value {
-    let mut cpu = json!({"usageSeconds": usage.cpu.as_secs_f64()});
+    let mut cpu = match usage.cpu {
+        CpuUsage::Total(time) => json!({"usageSeconds": time.as_secs_f64()}),
+        CpuUsage::Rate(used) => json!({"usageNanoCores": used}),
+    };
     if let Some(used) = before.and_then(|before| nano_cores(before, usage)) {
         cpu["usageNanoCores"] = json!(used);
     }
@@ -124,7 +126,7 @@ fn replica(usage: &Usage, before: Option<&Usage>) -> Value {
     }
     let traffic =
         |traffic: Traffic, [first, second]: [&str; 2]| json!({first: traffic.r#in, second: traffic.out});
-    let mut document = json!({"name": named(&usage.name, &usage.release), "container": usage.name, "release": usage.release,
+    let mut document = json!({"name": label(&usage.id, &usage.name, &usage.release), "container": usage.name, "release": usage.release,
         "cpu": cpu, "memory": memory, "restarts": usage.restarts});
     if let Some(network) = usage.network {
         document["network"] = traffic(network, ["receivedBytes", "sentBytes"]);
@@ -137,7 +139,10 @@ fn replica(usage: &Usage, before: Option<&Usage>) -> Value {
 
 /// The CPU that was used between two measurements; `None` if the container was started again meanwhile.
 fn nano_cores(before: &Usage, after: &Usage) -> Option<u64> {
-    let used = after.cpu.checked_sub(before.cpu)?;
+    let (CpuUsage::Total(first), CpuUsage::Total(second)) = (before.cpu, after.cpu) else {
+        return None;
+    };
+    let used = second.checked_sub(first)?;
     let time = Duration::try_from(after.at.duration_since(before.at)).ok()?;
     let cores = used.as_secs_f64() / time.as_secs_f64();
     #[expect(
@@ -158,7 +163,7 @@ mod tests {
             name: "davit-t-default_shop-a1b2-1".to_owned(),
             release: "shop-7".to_owned(),
             at: Timestamp::from_second(at).unwrap(),
-            cpu,
+            cpu: CpuUsage::Total(cpu),
             cpu_limit: None,
             memory: 5,
             memory_limit: Some(10),
@@ -204,6 +209,10 @@ mod tests {
         assert_eq!(document["cpu"]["usageNanoCores"], 500_000_000);
         assert_eq!(document["memory"], json!({"usageBytes": 5, "limitBytes": 10}));
         assert_eq!(document["network"], json!({"receivedBytes": 1, "sentBytes": 2}));
+        let mut rate = after.clone();
+        rate.cpu = CpuUsage::Rate(7);
+        let expected = json!({"usageNanoCores": 7});
+        assert_eq!(replica(&rate, Some(&before))["cpu"], expected);
         assert!(document["block"].is_null() && document["cpu"]["limitNanoCores"].is_null());
     }
 }

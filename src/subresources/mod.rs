@@ -4,13 +4,13 @@
 
 mod access_log;
 pub mod aggregation;
-pub mod channel;
 mod container_log;
 pub mod discovery;
 mod exec;
 mod failure;
 mod group;
 mod listing;
+mod log_query;
 mod lookup;
 mod metrics;
 pub mod nearest;
@@ -33,13 +33,13 @@ use http::{Method, Request};
 use parking_lot::RwLock;
 
 use self::discovery::Subresource;
-pub use self::exec::accept_key;
 use self::failure::Failure;
 pub use self::group::{GROUP, VERSION};
 use self::parameters::Parameters;
 pub use self::source::PART as UPLOAD_PART;
 use self::target::Target;
 use crate::controller::context::Context;
+pub use crate::runtime::channel;
 
 /// The group, served while a controller runs. Clones share it.
 #[derive(Clone, Default)]

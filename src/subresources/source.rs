@@ -21,7 +21,7 @@ use super::parameters::Parameters;
 use super::target::Target;
 use crate::api::Application;
 use crate::controller::context::Context;
-use crate::controller::uploads::collect;
+use crate::controller::uploads::{collect, collect_all};
 use crate::error::Problem;
 use crate::model::Digest;
 use crate::source::archive::ArchiveError;
@@ -54,7 +54,7 @@ pub(super) async fn source(
         return answer(&upload, upload.size, Some(outcome));
     }
     let received = match offset {
-        Some(offset) => receive(uploads, &upload, offset, body).await?,
+        Some(offset) => receive(controller, &upload, offset, body).await?,
         None => uploads.received(&upload).map_err(|error| Problem::of(&error))?,
     };
     if received < upload.size {
@@ -84,8 +84,17 @@ fn size(parameters: &Parameters) -> Result<u64, Failure> {
 }
 
 /// Receives one part; returns how much of the archive is there.
-async fn receive(uploads: &Uploads, upload: &Upload, offset: u64, body: Body) -> Result<u64, Failure> {
-    let mut part = uploads.append(upload, offset).await.map_err(refused)?;
+async fn receive(controller: &Context, upload: &Upload, offset: u64, body: Body) -> Result<u64, Failure> {
+    let uploads = &controller.tools.uploads;
+    let begun = match uploads.append(upload, offset).await {
+        Err(Refused::Archive(ArchiveError::StoreFull { .. })) => {
+            // What is used no more, of any namespace, makes room.
+            collect_all(controller).await;
+            uploads.append(upload, offset).await
+        }
+        begun => begun,
+    };
+    let mut part = begun.map_err(refused)?;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         // What was written stays, and the client continues there.

@@ -341,7 +341,8 @@ fn components_extend_an_overlay() {
     let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: davit-system\n\
                          resources: [../manifests/kubernetes]\n\
                          components: [../manifests/components/registry, ../manifests/components/webhooks-ingress, \
-                         ../manifests/components/prometheus, ../manifests/components/buildkitd]\n";
+                         ../manifests/components/prometheus, ../manifests/components/buildkitd, \
+                         ../manifests/components/exec]\n";
     std::fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
     let objects = render(dir.path().to_str().unwrap());
     let ingress = find(&objects, "Ingress", "davit-webhooks");

@@ -235,3 +235,66 @@ fn krew_manifest_names_the_archive_with_its_checksum() {
         "{printed}"
     );
 }
+
+/// The flags that every command of daily use has, but for these.
+const WITHOUT: [(&str, &[&str], &str); 2] = [
+    ("exec", &["output"], "its output is that of the command"),
+    (
+        "init",
+        &["context", "kubeconfig", "wait", "timeout"],
+        "it asks no API server",
+    ),
+];
+
+#[test]
+fn commands_of_daily_use_share_their_flags_and_show_examples() {
+    let mut known = Cli::command();
+    known.build();
+    let own = [
+        "up",
+        "controller",
+        "crds",
+        "backup",
+        "restore",
+        "help",
+        "__complete",
+    ];
+    let mut seen = 0;
+    for command in known.get_subcommands() {
+        let name = command.get_name();
+        if !["help", "__complete"].contains(&name) {
+            let examples = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(examples.starts_with("Examples:"), "{name} has no examples");
+        }
+        if own.contains(&name) {
+            continue;
+        }
+        seen += 1;
+        let excepted = WITHOUT
+            .iter()
+            .find(|(of, ..)| *of == name)
+            .map_or(&[][..], |(_, flags, _)| flags);
+        for flag in ["namespace", "context", "kubeconfig", "output", "wait", "timeout"] {
+            let has = command.get_arguments().any(|it| it.get_long() == Some(flag));
+            assert_eq!(has, !excepted.contains(&flag), "davit {name} --{flag}");
+        }
+        for (flag, short) in [("namespace", 'n'), ("output", 'o')] {
+            let argument = command.get_arguments().find(|it| it.get_long() == Some(flag));
+            assert!(
+                argument.is_none_or(|it| it.get_short() == Some(short)),
+                "davit {name} -{short}"
+            );
+        }
+    }
+    assert_eq!(seen, 21, "a new command has these flags, too");
+    let page = std::fs::read_to_string(root().join("docs/cli.md")).unwrap();
+    for (name, _, why) in WITHOUT {
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "docs/cli.md does not explain {name}: {why}"
+        );
+    }
+}

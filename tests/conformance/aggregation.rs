@@ -7,6 +7,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::common::docker::{BASE_IMAGE, DockerScope, docker};
+use crate::common::git_repo::GitRepo;
+use crate::common::gitea::Gitea;
 use crate::common::http::request;
 use crate::common::kube_apiserver::{KubeApiserver, kubectl};
 use crate::common::process::Port;
@@ -31,6 +33,97 @@ fn apply(server: &KubeApiserver, dir: &std::path::Path, text: &str) {
         .kubectl()
         .args(["apply", "--server-side", "--filename"])
         .arg(&file));
+}
+
+/// Every subresource that is read, with the rights of `davit-view`, without any, and with those to one of them.
+fn each_subresource_is_permitted_by_itself(server: &KubeApiserver, dir: &std::path::Path) {
+    let gitea = Gitea::start();
+    gitea.create_repository("shop", &GitRepo::with(&[("index.html", "x")]));
+    apply(
+        server,
+        dir,
+        &format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: gt, namespace: shop}}, stringData: {{token: '{}'}}}}\n---\n\
+             {{apiVersion: davit.dev/v1alpha1, kind: GitProvider, metadata: {{name: gt, namespace: shop}}, spec: \
+             {{gitea: {{url: '{}', tokenSecretRef: {{name: gt}}}}}}}}\n",
+            gitea.token, gitea.url
+        ),
+    );
+    run(server.kubectl().args([
+        "wait",
+        "--namespace=shop",
+        "--timeout=60s",
+        "gitprov/gt",
+        "--for=condition=Ready",
+    ]));
+    let branches = format!("gitproviders/gt/branches?repository={}/shop", gitea.user);
+    let all = [
+        ("applications/log", "applications/web/log", "up"),
+        (
+            "applications/metrics",
+            "applications/web/metrics?window=0s",
+            "usageSeconds",
+        ),
+        ("releases/log", "releases/site-1/log", ""),
+        (
+            "gitproviders/repositories",
+            "gitproviders/gt/repositories",
+            "/shop",
+        ),
+        ("gitproviders/branches", branches.as_str(), "main"),
+    ];
+    let root = "/apis/subresources.davit.dev/v1alpha1/namespaces/shop";
+    let get = |user: &str, path: &str| {
+        try_run(
+            server
+                .kubectl()
+                .args(["--as", user, "get", "--raw", &format!("{root}/{path}")]),
+        )
+    };
+    let bind = |kind: &str, role: &str, user: &str| {
+        run(server.kubectl().args([
+            "create",
+            "rolebinding",
+            user,
+            "--namespace=shop",
+            &format!("--{kind}={role}"),
+            &format!("--user={user}"),
+        ]));
+    };
+    bind("clusterrole", "davit-view", "viewer");
+    for (number, (resource, path, shows)) in all.iter().enumerate() {
+        let (allowed, _, refused) = get("outsider", path);
+        assert!(
+            !allowed && refused.contains(&format!("cannot get resource \"{resource}\"")),
+            "{path}: {refused}"
+        );
+        let found = wait_for("the role davit-view", Duration::from_secs(20), || {
+            let (allowed, found, _) = get("viewer", path);
+            allowed.then_some(found)
+        });
+        assert!(!found.is_empty() && found.contains(shows), "{path}: {found}");
+        // The right to one is no right to another.
+        let user = format!("only-{number}");
+        run(server.kubectl().args([
+            "create",
+            "role",
+            &user,
+            "--namespace=shop",
+            "--verb=get",
+            &format!(
+                "--resource={}.subresources.davit.dev/{}",
+                resource.split('/').next().unwrap(),
+                resource.split('/').nth(1).unwrap()
+            ),
+        ]));
+        bind("role", &user, &user);
+        wait_for("the role of one", Duration::from_secs(20), || {
+            get(&user, path).0.then_some(())
+        });
+        for (other, path, _) in all.iter().filter(|(other, ..)| other != resource) {
+            assert!(!get(&user, path).0, "{resource} permits {other}");
+        }
+    }
 }
 
 #[test]
@@ -77,6 +170,7 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
             &instance,
             "--api-listen",
             &format!("127.0.0.1:{number}"),
+            "--allow-local-sources",
         ])
         .args(["--api-service", &format!("default/davit:{number}"), "--data-dir"])
         .arg(dir.path().join("data"))
@@ -243,6 +337,8 @@ fn kube_apiserver_forwards_permitted_requests_and_survives_the_end_of_the_contro
         shown && out.contains("site ") && out.contains("web "),
         "{out} {error}"
     );
+
+    each_subresource_is_permitted_by_itself(&server, dir.path());
 
     // The controller refuses a client without the certificate of the front proxy, whatever the headers say.
     let direct = request("GET", &format!("https://127.0.0.1:{number}{LOG}"))

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use davit::error::{Class, Explain as _};
+use davit::model::AppId;
 use davit::runtime::{
-    Deployment, EnvVar, Mount, MountSource, Progress, RedactionPolicy, ReplicaState, Resources, Restart,
-    RuntimeError,
+    CpuUsage, Deployment, EnvVar, ExecOutput, ExecRequest, Mount, MountSource, Progress, RedactionPolicy,
+    ReplicaState, Resources, Restart, RuntimeError,
 };
 use futures::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::common::cluster::Cluster;
 use crate::common::run;
@@ -84,6 +86,10 @@ async fn kubernetes_runtime_reports_what_the_cluster_does() {
     .await;
     alone(&cluster, |harness| {
         object_of_another_program_is_left_alone(harness, shared())
+    })
+    .await;
+    alone(&cluster, |harness| {
+        command_runs_in_a_pod_and_its_use_is_measured(harness, shared())
     })
     .await;
     alone(&cluster, |harness| {
@@ -388,6 +394,83 @@ async fn object_of_another_program_is_left_alone(harness: Harness, cluster: Arc<
         format!("the Service {}/web exists and is not Davit's", harness.namespace)
     );
     assert_eq!(harness.replicas(&wanted).await, []);
+}
+
+async fn command_runs_in_a_pod_and_its_use_is_measured(mut harness: Harness, cluster: Arc<Cluster>) {
+    let mut wanted = harness.workload("web", "h1", Does::Serve);
+    wanted.spec.resources.memory = Some(64 << 20);
+    harness.deploy_until_complete(&wanted).await;
+    let app = wanted.identity.app.clone();
+    let pod = harness.replicas(&wanted).await.remove(0).id;
+    let request = |command: &[&str], stdin: bool| ExecRequest {
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        stdin,
+        terminal: false,
+    };
+    let script = "cat; echo problem >&2; exit 7";
+    let mut exec = harness
+        .runtime
+        .exec(&app, &pod, &request(&["sh", "-c", script], true))
+        .await
+        .unwrap();
+    // More than any buffer holds.
+    let sent = "0123456789abcdef".repeat(64 * 1024);
+    let bytes = sent.clone().into_bytes();
+    let writing = tokio::spawn(async move {
+        exec.input.write_all(&bytes).await.unwrap();
+        exec.input.shutdown().await.unwrap();
+    });
+    let (mut output, mut error) = (Vec::new(), Vec::new());
+    while let Some(part) = exec.output.next().await {
+        match part.unwrap() {
+            ExecOutput::Output(bytes) => output.extend_from_slice(&bytes),
+            ExecOutput::Error(bytes) => error.extend_from_slice(&bytes),
+        }
+    }
+    writing.await.unwrap();
+    assert_eq!(output.len(), sent.len());
+    assert_eq!(String::from_utf8_lossy(&error), "problem\n");
+    assert_eq!(exec.control.exit_code().await.unwrap(), Some(7));
+
+    let missing = harness
+        .runtime
+        .exec(&app, &pod, &request(&["/no/such"], false))
+        .await;
+    let message = match missing {
+        Err(error) => error.to_string(),
+        Ok(mut exec) => {
+            while exec.output.next().await.is_some() {}
+            exec.control.exit_code().await.unwrap_err().to_string()
+        }
+    };
+    assert!(message.contains("/no/such"), "{message}");
+    // A Pod of another Application is none of this one.
+    let other = AppId::new(&*harness.namespace, "other");
+    assert!(
+        harness
+            .runtime
+            .exec(&other, &pod, &request(&["true"], false))
+            .await
+            .is_err()
+    );
+
+    // Without metrics-server there is the way out; with its API there are figures.
+    let error = harness.runtime.usage(&app).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::NoMetrics), "{error}");
+    let namespace = harness.namespace.clone();
+    cluster.serve_metrics(&namespace, &pod, "12345678n", "3072Ki");
+    let found = loop {
+        match harness.runtime.usage(&app).await {
+            Ok(found) if !found.is_empty() => break found,
+            _ => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    };
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].cpu, CpuUsage::Rate(12_345_678));
+    assert_eq!(
+        (found[0].memory, found[0].memory_limit),
+        (3 << 20, Some(64 << 20))
+    );
 }
 
 async fn orphaned_containers_lose_owner_and_label(mut harness: Harness, cluster: Arc<Cluster>) {

@@ -204,6 +204,8 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         "crd",
         "--all",
     ]));
+    let exec = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/components/exec/role.yaml");
+    run(cluster.kubectl().args(["apply", "--filename"]).arg(exec));
     // The program under test takes the place of the image, which no registry has.
     run(cluster.kubectl().args([
         "--namespace=davit-system",
@@ -360,6 +362,41 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
             .then_some(())
     });
 
+    // A command in a Pod, and what Pods use, by the rights of the manifests.
+    let davit = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_davit"));
+        command
+            .args(args)
+            .env("KUBECONFIG", &admin.cluster.server.kubeconfig);
+        try_run(command.stdin(Stdio::null()))
+    };
+    let (_, out, error) = davit(&[
+        "exec",
+        "shop",
+        "--wait",
+        "--",
+        "sh",
+        "-c",
+        "echo $GREETING; exit 3",
+    ]);
+    assert_eq!(out.trim(), "one", "{error}");
+    let (shown, _, error) = davit(&["top"]);
+    assert!(!shown && error.contains("install metrics-server"), "{error}");
+    let pods = admin.get("pods");
+    let mut names = pods["items"].as_array().unwrap().iter();
+    let pod = names
+        .find(|pod| {
+            pod["metadata"]["labels"]["davit.dev/application"] == "shop"
+                && pod["status"]["phase"] == "Running"
+        })
+        .unwrap();
+    let pod = pod["metadata"]["name"].as_str().unwrap();
+    admin.cluster.serve_metrics("default", pod, "250m", "3Mi");
+    wait_for("davit top", Duration::from_secs(30), || {
+        let (shown, out, _) = davit(&["top", "apps", "shop"]);
+        (shown && out.contains("250m") && out.contains("3.0 MiB")).then_some(())
+    });
+
     // The leader is killed; the other controller takes over, and scales as an autoscaler asks.
     one.kill();
     let killed = Instant::now();
@@ -455,6 +492,8 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
     let runtime = granted(&admin.cluster, "clusterrole", "davit-runtime");
     let election = granted(&admin.cluster, "role", "davit-leader");
     // An apply that creates needs both, and is recorded as one patch.
+    let exec = granted(&admin.cluster, "clusterrole", "davit-exec");
+    let runtime = runtime.union(&exec).cloned().collect::<BTreeSet<_>>();
     let spare: Vec<&String> = runtime
         .union(&election)
         .filter(|right| !used.contains(*right) && !right.starts_with("create "))

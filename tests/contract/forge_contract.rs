@@ -69,6 +69,9 @@ async fn reads_checks_and_reports(forge: &dyn Forge) {
     assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");
 }
 
+/// The path that `acme/shop` had before.
+pub const RENAMED: &str = "acme/old-shop";
+
 /// A forge whose credential reaches [`repositories`], of which `acme/shop` is private and has [`branches`].
 pub async fn obeys(forge: &dyn Forge, web: &str, account: &str) {
     let found = forge.check().await.unwrap();
@@ -108,6 +111,13 @@ pub async fn obeys(forge: &dyn Forge, web: &str, account: &str) {
             "{other}"
         );
     }
+
+    for named in ["acme/shop", RENAMED] {
+        let present = forge.present_path(&path(named)).await.unwrap();
+        assert_eq!(present, path("acme/shop"), "{named}");
+    }
+    let error = forge.present_path(&path("acme/not-there")).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::GitRepositoryNotFound, "{error}");
 
     let found = forge.all_branches(&path("acme/shop")).await.unwrap();
     assert_eq!(found, branches(), "each branch once, with its name unchanged");

@@ -8,8 +8,12 @@
     reason = "a test tells one story from its beginning to its end"
 )]
 
-use std::fmt::Write as _;
-use std::process::{Command, Stdio};
+mod commands;
+mod exit_codes;
+mod session;
+mod terminal;
+
+use std::process::Command;
 use std::time::Duration;
 
 use regex::Regex;
@@ -19,102 +23,7 @@ use crate::common::davit::{Davit, condition};
 use crate::common::docker::BASE_IMAGE;
 use crate::common::git_repo::GitRepo;
 use crate::common::{run, wait_for};
-
-/// A terminal in which a user types commands.
-struct Session {
-    davit: Davit,
-    transcript: String,
-    /// How many lines of progress were printed.
-    steps: usize,
-    /// For a command that needs no API server.
-    without_namespace: bool,
-}
-
-impl Session {
-    fn new(test: &str) -> Self {
-        Self {
-            davit: Davit::up(test),
-            transcript: String::new(),
-            steps: 0,
-            without_namespace: false,
-        }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env("KUBECONFIG", self.davit.kubeconfig())
-            .env_remove("NO_COLOR")
-            .current_dir(self.davit.dir())
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Runs `davit` in the test's namespace, adds what it prints to the transcript, and checks the exit code.
-    fn types(&mut self, args: &[&str], code: i32) -> String {
-        let mut command = self.command(env!("CARGO_BIN_EXE_davit"));
-        command.args(args);
-        if !self.without_namespace {
-            command.args(["-n", &self.davit.namespace]);
-        }
-        let output = command.output().unwrap();
-        let out = String::from_utf8(output.stdout).unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        let (out, error) = (plain(&out), plain(&error));
-        // How many steps are seen depends on the machine.
-        let is_step = Regex::new("^[a-z]+(-[0-9A-Z]+)?: ").unwrap();
-        let is_step = |line: &&str| is_step.is_match(line) && !line.starts_with("error: ");
-        self.steps += error.lines().filter(is_step).count();
-        write!(self.transcript, "$ davit {}\n{out}", args.join(" ")).unwrap();
-        for line in error.lines().filter(|line| !is_step(line)) {
-            writeln!(self.transcript, "! {line}").unwrap();
-        }
-        let given = output.status.code().unwrap();
-        if given != 0 {
-            writeln!(self.transcript, "exit code {given}").unwrap();
-        }
-        self.transcript.push('\n');
-        assert_eq!(given, code, "davit {args:?}\n{}", self.transcript);
-        out
-    }
-
-    fn apply(&self, name: &str, more: &Value) {
-        let mut spec = json!({"source": {"docker": {"image": BASE_IMAGE}}, "command": ["sleep", "1000"],
-            "stopGracePeriod": "0s"});
-        for (field, value) in more.as_object().unwrap() {
-            spec[field] = value.clone();
-        }
-        self.davit.apply(name, spec);
-    }
-}
-
-/// Replaces what differs from run to run: generated names, digests, lengths of time and addresses.
-fn plain(text: &str) -> String {
-    let mut text = text.to_owned();
-    for (pattern, stands_for) in [
-        (r"\n {12}", " "),
-        (r"davit-t[0-9]+-[a-z]+-([a-z]+)-[0-9a-f]{8}-", "davit-cli-$1-"),
-        (
-            r"timed out after [0-9a-z]+: .*; it goes on",
-            "timed out after TIME: STATE; it goes on",
-        ),
-        (r"/tmp/[^/]+/", "DIR/"),
-        (r"\b(\d+m)?\d+(s|m|h)( ago|\b)", "TIME$3"),
-        (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
-        (r"\b[0-9a-f]{12}\b", "REVISION"),
-        (r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-XXXXX"),
-        (r"https?://127\.0\.0\.1:\d+", "URL"),
-        (r"[0-9a-z.-]+/[a-z0-9/-]*davit[a-z0-9/.-]*", "IMAGE"),
-        (r"TIME {2,}", "TIME   "),
-        (r" +\n", "\n"),
-    ] {
-        text = Regex::new(pattern)
-            .unwrap()
-            .replace_all(&text, stands_for)
-            .into_owned();
-    }
-    text
-}
+use session::Session;
 
 #[test]
 fn status_and_deploy_show_what_runs_and_why() {

@@ -14,7 +14,7 @@ use crate::common::docker::BASE_IMAGE;
 use crate::common::git_repo::{GitRepo, git};
 use crate::common::gitea::Gitea;
 use crate::common::process::Port;
-use crate::common::{run, wait_for};
+use crate::common::{run, try_run, wait_for};
 use kube::api::PostParams;
 
 /// What no preview may know.
@@ -166,6 +166,23 @@ fn wait_for_preview(davit: &Davit, name: &str, commit: &str) -> Value {
     })
 }
 
+/// The logs of the jobs of an Application.
+fn logs_of(davit: &Davit, name: &str) -> String {
+    let mut found = String::new();
+    let mut folders = vec![davit.data_dir().join("logs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().contains(name) {
+                found += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    found
+}
+
 fn wait_until_gone(davit: &Davit, name: &str) {
     wait_for(&format!("{name} to be gone"), MINUTE, || {
         (davit.application(name).is_null() && davit.containers(name).is_empty()).then_some(())
@@ -197,7 +214,15 @@ fn pull_request_of_a_branch_becomes_a_running_copy_and_then_nothing() {
         "-b",
         "feature/Ünïcode-and/a-rather-long-name",
     ]);
-    let first = forge.repo.commit("change", &[("page", "first")]);
+    // It looks for what it must not see, while it is built and while it runs.
+    let nosy = format!(
+        "FROM {BASE_IMAGE}\nARG DATABASE_URL\nCOPY page /page\n\
+         RUN --mount=type=secret,id=DB echo looking; env; cat /run/secrets/* || true\n\
+         CMD [\"sh\", \"-c\", \"echo looking; env; cat /run/secrets/* /conf/*; exec sleep 10000\"]\n"
+    );
+    let first = forge
+        .repo
+        .commit("change", &[("page", "first"), ("Dockerfile", &nosy)]);
     forge.gitea.push("shop", &forge.repo);
     let number = forge.open("feature/Ünïcode-and/a-rather-long-name", &forge.gitea.token);
     let name = format!("shop-pr-{number}");
@@ -205,6 +230,8 @@ fn pull_request_of_a_branch_becomes_a_running_copy_and_then_nothing() {
     let app = wait_for_preview(&davit, &name, &first);
     assert_eq!(app["metadata"]["labels"]["davit.dev/preview-of"], "shop");
     assert_eq!(app["metadata"]["ownerReferences"][0]["name"], "shop");
+    let releases = davit.releases_of(&name);
+    assert_eq!(releases[0]["status"]["cause"]["kind"], "Preview", "{releases:#?}");
     let (comment, text) = forge.wait_for_comment(number, "is ready");
     assert!(text.contains(&first), "{text}");
     let context = format!("davit/previews/{name}");
@@ -232,12 +259,26 @@ fn pull_request_of_a_branch_becomes_a_running_copy_and_then_nothing() {
         "env; mount; ls -R /conf || true",
     ]));
     let object = davit.application(&name).to_string();
-    for shown in [&inspected, &history, &files, &davit.log(), &object] {
+    for shown in [&inspected, &files, &davit.log(), &object] {
         assert!(
             !shown.contains(SECRET) && !shown.contains("DATABASE_URL"),
             "{shown}"
         );
     }
+    let (_, out, err) = try_run(davit.docker().arg("logs").arg(&containers[0]));
+    let of_build = logs_of(&davit, &name);
+    for shown in [&history, &format!("{out}{err}"), &of_build] {
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+    assert!(
+        out.contains("looking") && of_build.contains("looking"),
+        "{out}{of_build}"
+    );
+    let saved = davit.data_dir().join("image.tar");
+    run(davit.docker().args(["save", "--output"]).arg(&saved).arg(image));
+    let layers = std::fs::read(&saved).unwrap();
+    let holds = |text: &str| layers.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds("echo looking") && !holds(SECRET));
     assert!(run(davit.docker().arg("inspect").args(davit.containers("shop"))).contains(SECRET));
 
     // A comment that a person deletes, and a change that a person makes, do not stay.

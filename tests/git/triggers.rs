@@ -133,3 +133,39 @@ fn token_that_may_not_report_hinders_no_release() {
     assert!(message.contains("write:repository"), "{message}");
     assert!(statuses(&gitea, &repo.head(), "davit/readonly/shop").is_empty());
 }
+
+#[test]
+fn renamed_repository_is_deployed_under_its_old_name() {
+    let gitea = Gitea::start();
+    let repo = repo();
+    gitea.create_repository("shop", &repo);
+    let davit = Davit::up("renamed");
+    make_provider(&davit, &gitea, &gitea.token);
+    let source = json!({"gitea": {"provider": {"name": "gt"}, "owner": gitea.user, "repository": "shop"}});
+    davit.apply(
+        "shop",
+        json!({"source": source, "trigger": {"pollInterval": "1s"}}),
+    );
+    davit.wait_until_done("shop");
+
+    let path = format!("/repos/{}/shop", gitea.user);
+    let body = json!({"name": "renamed"});
+    gitea
+        .api("PATCH", &path, Some(&gitea.token), Some(&body))
+        .expect(200);
+    let commit = repo.commit("After the new name", &[("more", "1")]);
+    gitea.push("renamed", &repo);
+    davit.wait_until("shop", 60, "done at the commit", |app| {
+        app["status"]["phase"] == "done" && app["status"]["source"]["revision"] == commit.as_str()
+    });
+    // The status of the commit is reported there too.
+    let path = format!("/repos/{}/renamed/statuses/{commit}", gitea.user);
+    wait_for("the status", Duration::from_secs(30), || {
+        let all = gitea
+            .api("GET", &path, Some(&gitea.token), None)
+            .expect(200)
+            .json();
+        let mut all = all.as_array().unwrap().iter();
+        all.any(|status| status["status"] == "success").then_some(())
+    });
+}

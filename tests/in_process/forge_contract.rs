@@ -5,7 +5,7 @@ use davit::forge::{Hook, RepositoryPath};
 use davit::model::{Check, CheckState, CommitId};
 use davit::redact::Secret;
 
-use crate::contract::forge_contract::{self, COMMIT, HookTable, URL, branches, obeys, repositories};
+use crate::contract::forge_contract::{self, COMMIT, HookTable, RENAMED, URL, branches, obeys, repositories};
 
 const BASE: &str = "https://forge.example.com/sub";
 
@@ -27,6 +27,7 @@ fn forge() -> FakeForge {
         check("test", CheckState::Pending),
         check("lint", CheckState::Failed),
     ];
+    forge.rename(&path(RENAMED), &path("acme/shop"));
     forge.change(&path("acme/shop"), |shop| {
         shop.private = true;
         shop.branches = branches();

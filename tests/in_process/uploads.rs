@@ -195,6 +195,51 @@ async fn upload_that_is_not_permitted_or_not_valid_is_refused() {
 }
 
 #[tokio::test]
+async fn uploads_of_all_namespaces_together_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        stored_bytes: 3000,
+        ..Limits::default()
+    };
+    let uploads = Uploads::new(dir.path().join("uploads"), limits);
+    let upload = |namespace: &str, text: &str| {
+        let bytes = archive(text);
+        assert_eq!(bytes.len(), 2048);
+        let upload = Upload {
+            namespace: namespace.to_owned(),
+            archive: digest(&bytes),
+            size: 2048,
+        };
+        (upload, bytes)
+    };
+    let (first, bytes) = upload("one", "FROM scratch\n");
+    let mut part = uploads.append(&first, 0).await.ok().unwrap();
+    part.write(&bytes).await.unwrap();
+    part.end().await.unwrap();
+    uploads.finish(&first).ok().unwrap();
+    let content = loop {
+        match uploads.outcome(&first) {
+            Some(outcome) => break outcome.unwrap(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(uploads.used(), 2048);
+    let (second, _) = upload("two", "FROM busybox\n");
+    let refused = uploads.append(&second, 0).await.err().unwrap();
+    let Refused::Archive(error @ ArchiveError::StoreFull { .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(
+        error.to_string(),
+        "uploads hold 2048 bytes of 3000 bytes, so 2048 bytes more cannot be stored"
+    );
+    // What an Application has used, and uses no more, makes room.
+    uploads.find("one", &content.digest).unwrap();
+    uploads.collect("one", &uploads.list("one"), &std::collections::BTreeSet::new());
+    assert!(uploads.append(&second, 0).await.is_ok());
+}
+
+#[tokio::test]
 async fn full_disk_refuses_a_part_and_keeps_the_others() {
     let disk = Disk::new(8);
     let uploads = Uploads::new(disk.path().join("uploads"), Limits::default());

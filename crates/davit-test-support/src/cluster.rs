@@ -214,6 +214,38 @@ impl Cluster {
         run(self.server.kubectl().args(["apply", "--filename"]).arg(&file));
     }
 
+    /// Serves the API `metrics.k8s.io` with the use of one Pod, as metrics-server does after its first measurement.
+    pub fn serve_metrics(&self, namespace: &str, pod: &str, cpu: &str, memory: &str) {
+        let definition = serde_json::json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "pods.metrics.k8s.io",
+                "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in of a test"}},
+            "spec": {"group": "metrics.k8s.io", "scope": "Namespaced", "names": {"kind": "PodMetrics", "plural": "pods"},
+                "versions": [{"name": "v1beta1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                    {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
+        let labels = self
+            .server
+            .kubectl()
+            .args(["get", "pod", pod, "--namespace", namespace])
+            .arg("--output=jsonpath={.metadata.labels}")
+            .output()
+            .unwrap();
+        let labels: Value = serde_json::from_slice(&labels.stdout).unwrap();
+        let metrics = serde_json::json!({"apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics",
+            "metadata": {"name": pod, "namespace": namespace, "labels": labels},
+            "timestamp": "2026-11-29T15:00:00Z", "window": "15s",
+            "containers": [{"name": "app", "usage": {"cpu": cpu, "memory": memory}}]});
+        let file = self.path("metrics.json");
+        std::fs::write(&file, definition.to_string()).unwrap();
+        run(self.server.kubectl().args(["apply", "--filename"]).arg(&file));
+        std::fs::write(&file, metrics.to_string()).unwrap();
+        // The definition is served a moment later.
+        wait_for("the API metrics.k8s.io", Duration::from_secs(30), || {
+            try_run(self.server.kubectl().args(["apply", "--filename"]).arg(&file))
+                .0
+                .then_some(())
+        });
+    }
+
     /// `kubectl` as the administrator.
     pub fn kubectl(&self) -> Command {
         self.server.kubectl()

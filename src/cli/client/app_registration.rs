@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::browser::{self, PATH, random};
 use super::output::note;
+use crate::api::Reason;
 use crate::cli::failure::Failure;
+use crate::error::{Explain, Problem, chain};
 use crate::forge::HttpOptions;
 use crate::forge::onboarding::{AppManifest, Callback, Converted, Wish};
 use crate::http as server;
@@ -39,7 +41,15 @@ pub async fn register(wish: &Wish, options: &HttpOptions) -> Result<Converted, F
     converted.map_err(|error| forge_failure(&error))
 }
 
-/// An error of the forge in the words of a failed command.
-pub fn forge_failure(error: &(impl crate::error::Explain + 'static)) -> Failure {
-    Failure::new(crate::error::Problem::of(error).message)
+/// An error of the forge in the words of a failed command, which has no Secret yet and is not tried again.
+pub fn forge_failure(error: &(impl Explain + 'static)) -> Failure {
+    let hint = match error.reason() {
+        Reason::ForgeAuthFailed => "check the token, or --client-id, --client-secret-file and the code",
+        Reason::ForgeUnreachable
+        | Reason::ForgeTimeout
+        | Reason::ForgeResponseIncomplete
+        | Reason::ForgeResponseInvalid => "check the address, the network and the proxies on the way",
+        _ => return Failure::new(Problem::of(error).message),
+    };
+    Failure::new(format!("{}: {hint}", chain(error)))
 }

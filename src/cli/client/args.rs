@@ -71,6 +71,18 @@ pub struct Wait {
     pub timeout: Option<Duration>,
 }
 
+/// Whether a command that only reads waits before it does.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WaitFirst {
+    /// Wait first, and show the steps meanwhile: until nothing is under way for the Application, until a container runs, or until the
+    /// GitProvider is ready.
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: the longest to wait, such as 90s or 5m. Default: without a limit.
+    #[arg(long, value_name = "DURATION", value_parser = Duration::parse, requires = "wait")]
+    pub timeout: Option<Duration>,
+}
+
 /// Reads the name of an Application: `shop`, `application/shop`, `applications.davit.dev/shop` or `dapp/shop`.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::commands::Cancel;
 use super::connect::{Access, Cluster, MANAGER};
 use super::follow::{Stand, follow};
-use super::output::{object, say};
+use super::output::{nothing, object, say};
 use super::pick::pick;
 use super::release_wait::step;
 use crate::api::{Release, ReleasePhase};
@@ -26,10 +26,11 @@ pub async fn cancel(args: Cancel) -> Result<(), Failure> {
         None => releases.iter().filter(|release| !has_ended(release)).collect(),
     };
     if open.is_empty() {
-        return say(format!(
+        let happened = format!(
             "application.davit.dev/{}: no Release is under way",
             args.application
-        ));
+        );
+        return nothing(args.change.output.format, &happened);
     }
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
@@ -51,24 +52,18 @@ pub async fn cancel(args: Cancel) -> Result<(), Failure> {
         let changed = changed.map_err(|error| cluster.refused(&error, Access::Edit))?;
         object(args.change.output.format, &changed, "is being cancelled")?;
     }
-    if !args.change.wait.wait {
+    let Some(deadline) = args.change.wait.begin() else {
         return Ok(());
-    }
+    };
     for release in open {
         let name = release.name_any();
-        let ended = follow(
-            &cluster,
-            cluster.releases(),
-            &name,
-            &args.change.wait,
-            |release| {
-                if has_ended(release) {
-                    Stand::Good
-                } else {
-                    Stand::Waits(release.status.as_ref().map_or_else(String::new, step))
-                }
-            },
-        )
+        let ended = follow(&cluster, cluster.releases(), &name, &deadline, |release| {
+            if has_ended(release) {
+                Stand::Good
+            } else {
+                Stand::Waits(release.status.as_ref().map_or_else(String::new, step))
+            }
+        })
         .await?;
         match phase(&ended) {
             ReleasePhase::Cancelled | ReleasePhase::Superseded => {

@@ -1,16 +1,16 @@
 //! Commands that change an Application: stop, start, restart, suspend, resume.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::args::Format;
 use super::commands::{Change, ChangeOptions};
 use super::connect::{Access, Cluster, MANAGER};
-use super::follow::{Stand, follow};
-use super::output::{object, say};
-use crate::api::{Application, ConditionType, Phase, REQUESTED_AT, RESTARTED_AT, RESUME, Release, condition};
+use super::output::object;
+use super::settle::{Asked, settled};
+use crate::api::{Application, REQUESTED_AT, RESTARTED_AT, RESUME, Release};
 use crate::cli::failure::Failure;
 
 /// `davit stop`.
@@ -157,61 +157,43 @@ async fn change(
             .await;
         changed.map_err(|error| cluster.refused(&error, Access::Edit))?
     };
-    object(args.change.output.format, &changed, already.unwrap_or(happened))?;
-    wait_until_settled(cluster, &args.change, &changed).await
+    report(cluster, &args.change, &changed, already.unwrap_or(happened)).await
 }
 
-/// Waits until an Application is as it was changed to be, if the user asks for that.
+/// Reports a change, and waits until the Application is as it was changed to be, if the user asks for that. JSON and YAML are of
+/// the Application afterwards.
 ///
 /// # Errors
 /// It does not become healthy, or the time is over.
-pub async fn wait_until_settled(
+pub async fn report(
     cluster: &Cluster,
     options: &ChangeOptions,
     changed: &Application,
+    happened: &str,
 ) -> Result<(), Failure> {
-    if !options.wait.wait {
-        return Ok(());
+    let format = options.output.format;
+    let Some(deadline) = options.wait.begin() else {
+        return object(format, changed, happened);
+    };
+    let is_data = matches!(format, Some(Format::Json | Format::Yaml));
+    if !is_data {
+        object(format, changed, happened)?;
     }
-    let name = changed.name_any();
-    let judge = |application: &Application| judge(application, changed);
-    let settled = follow(cluster, cluster.applications(), &name, &options.wait, judge).await?;
+    let settled = Box::pin(settled(cluster, &Asked::changed(changed), &deadline)).await?;
+    if is_data {
+        return object(format, &settled, "");
+    }
     let phase = settled
         .status
         .as_ref()
         .map(|status| status.phase)
         .unwrap_or_default();
-    if options.output.format.is_none() {
-        say(format!(
-            "application.davit.dev/{name} is {}",
-            format!("{phase:?}").to_lowercase()
-        ))?;
-    }
-    Ok(())
-}
-
-/// Judges whether an Application has become what was asked for.
-fn judge(application: &Application, changed: &Application) -> Stand {
-    let status = application.status.clone().unwrap_or_default();
-    let generation = changed.metadata.generation.unwrap_or_default();
-    let ready = condition::find(&status.conditions, ConditionType::Ready);
-    let how = ready.map_or("not observed yet".to_owned(), |ready: &Condition| {
-        ready.message.clone()
-    });
-    let answered = |key: &str| changed.annotations().get(key).cloned();
-    let restarted =
-        answered(RESTARTED_AT).is_none_or(|asked| status.restarted_at.is_some_and(|done| done == asked));
-    let requested = answered(REQUESTED_AT[0]);
-    let looked_at = requested.is_none_or(|asked| status.last_handled_reconcile_at.as_ref() == Some(&asked));
-    if status.observed_generation < generation || !restarted || !looked_at {
-        return Stand::Waits(how);
-    }
-    match status.phase {
-        Phase::Running => Stand::Waits(how),
-        Phase::Error => Stand::Bad(Failure::new(format!(
-            "application {}: {how}",
-            application.name_any()
-        ))),
-        Phase::Done | Phase::Idle => Stand::Good,
+    match format {
+        Some(Format::Name) => Ok(()),
+        _ => object(
+            format,
+            &settled,
+            &format!("is {}", format!("{phase:?}").to_lowercase()),
+        ),
     }
 }

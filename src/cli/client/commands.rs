@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::{Connection, Output, Wait, application, release};
+use super::args::{Connection, Output, Wait, WaitFirst, application, release};
 use super::subresource_args::{Branches, Connect, Exec, Logs, Repos, Top};
 
 /// Commands for daily use. They also work as `kubectl davit COMMAND`.
@@ -15,6 +15,7 @@ pub enum ClientCommand {
     #[command(after_help = "Examples:
   davit status                 # every Application of the namespace
   davit status shop            # one Application on one screen
+  davit status shop --wait     # once nothing is under way; exit code 1 if it failed
   davit status shop -o json    # the object itself")]
     Status(Status),
     /// List the Releases of an Application, the oldest first.
@@ -79,6 +80,8 @@ pub enum ClientCommand {
     /// Show the output of an Application's containers, or the log of a build or a hook.
     #[command(after_help = "Examples:
   davit logs shop -f                 # all replicas, also later ones
+  davit logs shop -f --wait          # as soon as there is a container
+  davit logs shop -o json            # an object for each line
   davit logs shop --tail 20 --since 1h --timestamps
   davit logs shop --previous         # before the last start of each container
   davit logs shop --build -f         # the build of the newest Release
@@ -91,6 +94,7 @@ pub enum ClientCommand {
   davit exec shop -- sh                       # with a terminal
   davit exec shop -- /bin/shop version
   davit exec shop -i -- psql < dump.sql       # with standard input
+  davit exec shop --wait --timeout 2m -- true # once a container is healthy
   davit exec shop --replica shop-12.0 -- ps")]
     Exec(Exec),
     /// Show what Applications, Releases or replicas use: CPU, memory, network, disks and restarts.
@@ -98,14 +102,15 @@ pub enum ClientCommand {
   davit top                 # every Application of the namespace
   davit top apps shop       # the replicas of one
   davit top releases        # while one replaces another
-  davit top --watch")]
+  davit top --watch
+  davit top --wait --timeout 2m -o json")]
     Top(Top),
     /// Connect a forge: create its Secret and its GitProvider.
     #[command(after_help = "Examples:
   davit connect github --organization acme -n platform        # registers an App in a browser
   davit connect github -o yaml -n platform > provider.yaml    # for a GitOps repository
   davit connect gitlab --token-stdin --group acme < token
-  davit connect gitea --url https://git.example.com < token
+  davit connect gitea --url https://git.example.com --wait < token   # until the GitProvider is ready
   davit connect gitlab --client-id ID --client-secret-file secret  # authorises an OAuth application in a browser")]
     Connect(Connect),
     /// List the repositories that a GitProvider reaches.
@@ -126,6 +131,7 @@ pub enum ClientCommand {
     #[command(after_help = "Examples:
   davit init                    # writes application.yaml
   davit init ./shop --dry-run   # prints it
+  davit init -n production -o json
   davit init --name shop --port 3000")]
     Init(Init),
     /// Print what can come next on the command line: for completion.
@@ -150,6 +156,9 @@ pub struct Status {
     /// The Applications of all namespaces.
     #[arg(short = 'A', long, conflicts_with_all = ["application", "namespace"])]
     pub all_namespaces: bool,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The form of the output.
     #[command(flatten)]
     pub output: Output,
@@ -164,6 +173,9 @@ pub struct Previews {
     /// The Application.
     #[arg(value_name = "APPLICATION", value_parser = application)]
     pub application: String,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The form of the output.
     #[command(flatten)]
     pub output: Output,
@@ -178,6 +190,9 @@ pub struct History {
     /// The Application.
     #[arg(value_name = "APPLICATION", value_parser = application)]
     pub application: String,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The form of the output.
     #[command(flatten)]
     pub output: Output,
@@ -346,4 +361,10 @@ pub struct Init {
     /// Print the YAML, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// The namespace to write into the file. Default: none, so that of the context is used when it is applied.
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// The form of the output: with yaml or json the Application is printed and no file is written.
+    #[command(flatten)]
+    pub output: Output,
 }

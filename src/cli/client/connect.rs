@@ -66,6 +66,14 @@ impl Cluster {
         })
     }
 
+    /// The same API server with another namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Whether the API server is on this machine.
     pub fn is_on_this_machine(&self) -> bool {
         let host = url::Url::parse(&self.url)

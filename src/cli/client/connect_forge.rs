@@ -13,6 +13,7 @@ use super::args::Format;
 use super::connect::{Access, Cluster, MANAGER};
 use super::oauth_sign_in;
 use super::output::{full_name, note, say, serialized, write};
+use super::settle::provider_ready;
 use super::subresource_args::Connect;
 use crate::api::{AllowedFrom, GitProvider};
 use crate::cli::failure::Failure;
@@ -114,7 +115,10 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
         }
     }
     note(&next);
-    Ok(())
+    match (&cluster, args.wait.begin()) {
+        (Some(cluster), Some(deadline)) => provider_ready(cluster, &name, &deadline).await,
+        _ => Ok(()),
+    }
 }
 
 /// Checks a credential, and reports its account.

@@ -101,10 +101,10 @@ pub async fn create_release(
         });
         object(output.format, &made, &happened)?;
     }
-    if !wait.wait {
+    let Some(deadline) = wait.begin() else {
         return Ok(());
-    }
-    let ended = wait_for_release(cluster, &made.name_any(), wait).await?;
+    };
+    let ended = wait_for_release(cluster, &made.name_any(), &deadline).await?;
     match output.format {
         None | Some(Format::Wide) => say(outcome(&ended)),
         Some(Format::Name) => Ok(()),

@@ -6,10 +6,10 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::changes::wait_until_settled;
+use super::changes::report;
 use super::commands::Drop;
 use super::connect::{Access, Cluster, MANAGER};
-use super::output::{note, object};
+use super::output::note;
 use super::pack::{self, Archive, Packing};
 use super::upload::{Content, upload};
 use crate::api::{Application, REQUESTED_AT, Source, SourceKind};
@@ -51,8 +51,7 @@ pub async fn drop(args: Drop) -> Result<(), Failure> {
     } else {
         format!("runs {} from now on", content.digest)
     };
-    object(args.change.output.format, &changed, &happened)?;
-    wait_until_settled(&cluster, &args.change, &changed).await
+    report(&cluster, &args.change, &changed, &happened).await
 }
 
 /// Refuses to replace a source of another kind unless the user asks for that.

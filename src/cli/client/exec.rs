@@ -2,32 +2,26 @@
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
-use http::{Request, StatusCode, header};
-use http_body_util::BodyExt as _;
-use hyper_util::rt::TokioIo;
-use kube::client::Body;
 use rustix::termios::{self, OptionalActions, Termios};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::connect::{Access, Cluster};
+use super::settle::runs;
 use super::subresource::{self, encoded};
 use super::subresource_args::Exec;
 use crate::cli::failure::Failure;
-use crate::subresources::channel::{CLOSE, PROTOCOL, RESIZE, STATUS, STDERR, STDIN, STDOUT};
+use crate::subresources::channel::{
+    self, CLOSE, RESIZE, STATUS, STDERR, STDIN, STDOUT, Socket, exit_code, tagged,
+};
 
 /// How much of the input is sent at once, in bytes.
 const CHUNK: usize = 32 * 1024;
-
-type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
 /// `davit exec`.
 ///
@@ -44,6 +38,9 @@ pub async fn exec(args: Exec) -> Result<(), Failure> {
         return Err(Failure::new(message));
     }
     let (stdin, tty) = (args.stdin || by_itself, args.tty || by_itself);
+    if let Some(deadline) = args.wait.begin() {
+        runs(&cluster, &args.application, &deadline).await?;
+    }
     let socket = open(&cluster, &args, stdin, tty).await?;
     let raw = if tty { RawTerminal::enter() } else { None };
     let ended = converse(socket, stdin, tty).await;
@@ -61,46 +58,8 @@ async fn open(cluster: &Cluster, args: &Exec, stdin: bool, tty: bool) -> Result<
     for word in &args.command {
         let _ = write!(path, "&command={}", encoded(word));
     }
-    let key = STANDARD.encode(uuid::Uuid::new_v4().as_bytes());
-    let request = Request::get(&path)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_VERSION, "13")
-        .header(header::SEC_WEBSOCKET_KEY, &key)
-        .header(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
-        .body(Body::empty())
-        .map_err(|error| Failure::new(format!("cannot ask for {path}: {error}")))?;
-    let answer = cluster.client.send(request).await;
-    let answer = answer.map_err(|error| cluster.refused(&error, Access::Edit))?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(refused(cluster, answer).await);
-    }
-    let accepted = answer.headers().get(header::SEC_WEBSOCKET_ACCEPT);
-    if accepted.is_none_or(|accepted| accepted.as_bytes() != crate::subresources::accept_key(&key).as_bytes())
-    {
-        let message = "the API server does not answer as a WebSocket: a proxy between may not let it through";
-        return Err(Failure::new(message));
-    }
-    let upgraded = hyper::upgrade::on(answer).await.map_err(|error| lost(&error))?;
-    Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
-}
-
-/// Explains an answer that is no WebSocket.
-async fn refused(cluster: &Cluster, answer: http::Response<Body>) -> Failure {
-    let code = answer.status();
-    let body = answer
-        .into_body()
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes);
-    let body = body.unwrap_or_default();
-    match serde_json::from_slice(&body) {
-        Ok(status) => cluster.refused(&kube::Error::Api(status), Access::Edit),
-        Err(_) => Failure::new(format!(
-            "from server: {code}: {}",
-            String::from_utf8_lossy(&body).trim()
-        )),
-    }
+    let opened = channel::open(&cluster.client, &path).await;
+    opened.map_err(|error| cluster.refused(&error, Access::Edit))
 }
 
 /// Copies input and output until the command has ended.
@@ -145,18 +104,11 @@ async fn converse(socket: Socket, stdin: bool, tty: bool) -> Result<(), Failure>
     let status: Value = status.ok_or_else(|| {
         Failure::new("the connection to the API server was lost; the command may still run: see davit logs")
     })?;
-    if status["status"] == "Success" {
-        return Ok(());
+    match exit_code(&status) {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::of_command(u8::try_from(code).unwrap_or(1))),
+        Err(message) => Err(Failure::new(message)),
     }
-    let causes = status["details"]["causes"].as_array().into_iter().flatten();
-    let code = causes
-        .filter(|cause| cause["reason"] == "ExitCode")
-        .find_map(|cause| cause["message"].as_str()?.parse::<i64>().ok());
-    let message = status["message"].as_str().unwrap_or_default();
-    Err(match code {
-        Some(code) => Failure::of_command(u8::try_from(code).unwrap_or(1)),
-        None => Failure::new(message),
-    })
 }
 
 /// Sends standard input to its end, from a thread of its own, which does not hold up the end of the program.
@@ -193,13 +145,6 @@ fn take(bytes: &Bytes, status: &mut Option<Value>) -> Result<(), Failure> {
         _ => {}
     }
     Ok(())
-}
-
-fn tagged(channel: u8, bytes: &[u8]) -> Message {
-    let mut message = Vec::with_capacity(bytes.len() + 1);
-    message.push(channel);
-    message.extend_from_slice(bytes);
-    Message::Binary(message.into())
 }
 
 /// The size of the terminal as a message.

@@ -9,7 +9,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, interval};
 
-use super::args::Wait;
+use super::args::{Wait, WaitFirst};
 use super::connect::Cluster;
 use super::times::short;
 use crate::cli::failure::{Code, Failure};
@@ -27,6 +27,40 @@ pub enum Stand {
     Bad(Failure),
 }
 
+/// Until when a command waits, whatever it waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    begun: Instant,
+    limit: Option<Duration>,
+}
+
+impl Deadline {
+    fn begin(limit: Option<&crate::api::Duration>) -> Self {
+        Self {
+            begun: Instant::now(),
+            limit: limit.map(crate::api::Duration::get),
+        }
+    }
+
+    fn end(&self) -> Instant {
+        self.begun + self.limit.unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+    }
+}
+
+impl Wait {
+    /// Begins to wait, if the user asks for that.
+    pub fn begin(&self) -> Option<Deadline> {
+        self.wait.then(|| Deadline::begin(self.timeout.as_ref()))
+    }
+}
+
+impl WaitFirst {
+    /// Begins to wait, if the user asks for that.
+    pub fn begin(&self) -> Option<Deadline> {
+        self.wait.then(|| Deadline::begin(self.timeout.as_ref()))
+    }
+}
+
 /// Waits until an object does not exist any more.
 ///
 /// # Errors
@@ -35,12 +69,12 @@ pub async fn wait_until_gone<K>(
     cluster: &Cluster,
     api: Api<K>,
     name: &str,
-    wait: &Wait,
+    deadline: &Deadline,
 ) -> Result<(), Failure>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    match follow(cluster, api, name, wait, |_: &K| {
+    match follow(cluster, api, name, deadline, |_: &K| {
         Stand::Waits("is being removed".to_owned())
     })
     .await
@@ -58,13 +92,13 @@ pub async fn follow<K>(
     cluster: &Cluster,
     api: Api<K>,
     name: &str,
-    wait: &Wait,
+    deadline: &Deadline,
     judge: impl Fn(&K) -> Stand,
 ) -> Result<K, Failure>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    let result = watch(cluster, api, name, wait, judge).await;
+    let result = watch(cluster, api, name, deadline, judge).await;
     cluster.terminal.clear();
     result
 }
@@ -73,16 +107,14 @@ async fn watch<K>(
     cluster: &Cluster,
     api: Api<K>,
     name: &str,
-    wait: &Wait,
+    deadline: &Deadline,
     judge: impl Fn(&K) -> Stand,
 ) -> Result<K, Failure>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let what = K::kind(&()).to_lowercase();
-    let begun = Instant::now();
-    let limit = wait.timeout.as_ref().map(crate::api::Duration::get);
-    let end = begun + limit.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+    let end = deadline.end();
     let mut changes = pin!(watcher::watch_object(api, name).default_backoff());
     let mut redraw = interval(REDRAW);
     let mut interrupt = pin!(tokio::signal::ctrl_c());
@@ -111,7 +143,7 @@ where
                     Code::TimedOut,
                     format!(
                         "timed out after {}: {what} {name}: {stands}; it goes on: wait longer with --timeout, or see davit status",
-                        short(limit.unwrap_or_default())
+                        short(deadline.limit.unwrap_or_default())
                     ),
                 ));
             }
@@ -135,7 +167,7 @@ where
         if cluster.terminal.progress_width.is_some() {
             cluster
                 .terminal
-                .show(&format!("{line}  {}", short(begun.elapsed())));
+                .show(&format!("{line}  {}", short(deadline.begun.elapsed())));
         } else if line != said {
             cluster.terminal.show(&line);
             said = line;

@@ -4,11 +4,11 @@ use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::args::Format;
 use super::commands::{Clear, History};
 use super::connect::{Access, Cluster, MANAGER};
 use super::follow::wait_until_gone;
-use super::output::{full_name, list_in_order, say};
+use super::output::{list_in_order, nothing, object};
+use super::settle::{Asked, settled};
 use crate::api::{CLEARED, GROUP, Release};
 use crate::cli::failure::Failure;
 use crate::plan::prunable;
@@ -20,14 +20,20 @@ use crate::plan::state::ReleaseView;
 /// The Application does not exist, or the API server does not answer or refuses.
 pub async fn history(args: History) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
-    cluster.application(&args.application).await?;
+    let application = cluster.application(&args.application).await?;
+    let waited = match args.wait.begin() {
+        Some(deadline) => settled(&cluster, &Asked::seen(&application), &deadline).await,
+        None => Ok(application),
+    };
     let releases = cluster.releases_of(&args.application).await?;
     let names: Vec<String> = releases.iter().map(ResourceExt::name_any).collect();
     let path = format!(
         "/apis/{GROUP}/v1alpha1/namespaces/{}/releases?fieldSelector=spec.application%3D{}",
         cluster.namespace, args.application
     );
-    list_in_order(&cluster, &path, args.output.format, &names).await
+    list_in_order(&cluster, &path, args.output.format, &names).await?;
+    // The Releases are listed after a failure, too.
+    waited.map(drop)
 }
 
 /// `davit clear`.
@@ -52,10 +58,8 @@ pub async fn clear(args: Clear) -> Result<(), Failure> {
         .filter(|release| gone.contains(&release.name_any().as_str()))
         .collect();
     if gone.is_empty() {
-        return say(format!(
-            "application.davit.dev/{}: no Release to remove",
-            args.application
-        ));
+        let happened = format!("application.davit.dev/{}: no Release to remove", args.application);
+        return nothing(args.change.output.format, &happened);
     }
     let happens = if args.dry_run {
         "would be deleted"
@@ -74,20 +78,12 @@ pub async fn clear(args: Clear) -> Result<(), Failure> {
             .await;
         changed.map_err(|error| cluster.refused(&error, Access::Edit))?;
     }
+    let deadline = args.change.wait.begin().filter(|_| !args.dry_run);
     for release in gone {
-        if args.change.wait.wait && !args.dry_run {
-            wait_until_gone(
-                &cluster,
-                cluster.releases(),
-                &release.name_any(),
-                &args.change.wait,
-            )
-            .await?;
+        if let Some(deadline) = &deadline {
+            wait_until_gone(&cluster, cluster.releases(), &release.name_any(), deadline).await?;
         }
-        match args.change.output.format {
-            Some(Format::Name) => say(full_name(release))?,
-            _ => say(format!("{} {happens}", full_name(release)))?,
-        }
+        object(args.change.output.format, release, happens)?;
     }
     Ok(())
 }

@@ -4,8 +4,11 @@ use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use super::args::Format;
 use super::commands::Init;
-use super::output::say;
+use super::output::{say, serialized};
 use crate::builder::{BuildType, detect};
 use crate::cli::failure::Failure;
 
@@ -51,8 +54,13 @@ pub fn init(args: &Init) -> Result<(), Failure> {
     if let Some(port) = args.port {
         found.ports = vec![port];
     }
-    let text = yaml(&found);
-    if args.dry_run {
+    let text = yaml(&found, args.namespace.as_deref());
+    if let Some(Format::Json) = args.output.format {
+        let object: Value = serde_saphyr::from_str(&text)
+            .map_err(|error| Failure::new(format!("cannot write the object: {error}")))?;
+        return serialized(Format::Json, object);
+    }
+    if args.dry_run || args.output.format == Some(Format::Yaml) {
         return Ok(std::io::stdout().write_all(text.as_bytes())?);
     }
     let file = args.directory.join(&args.file);
@@ -73,6 +81,9 @@ pub fn init(args: &Init) -> Result<(), Failure> {
         )),
         _ => Failure::new(format!("cannot write {}: {error}", file.display())),
     })?;
+    if args.output.format == Some(Format::Name) {
+        return say(format!("application.davit.dev/{}", found.name));
+    }
     say(format!(
         "{} written; deploy it with: kubectl apply -f {0}",
         file.display()
@@ -256,11 +267,14 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-fn yaml(found: &Found) -> String {
+fn yaml(found: &Found, namespace: Option<&str>) -> String {
+    let namespace = namespace.map_or(String::new(), |namespace| {
+        format!(", namespace: {}", quoted(namespace))
+    });
     let mut lines = vec![
         "apiVersion: davit.dev/v1alpha1".to_owned(),
         "kind: Application".to_owned(),
-        format!("metadata: {{name: {}}}", quoted(&found.name)),
+        format!("metadata: {{name: {}{namespace}}}", quoted(&found.name)),
         "spec:".to_owned(),
         "  source:".to_owned(),
         "    git:".to_owned(),
@@ -327,7 +341,10 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let text = yaml(&inspect(&fs::canonicalize(dir.path()).unwrap()));
+        let text = yaml(
+            &inspect(&fs::canonicalize(dir.path()).unwrap()),
+            Some("production"),
+        );
         (dir, text)
     }
 

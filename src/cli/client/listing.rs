@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::args::Format;
 use super::connect::Cluster;
 use super::output::{columns, note, say, serialized, write};
+use super::settle::provider_ready;
 use super::subresource;
 use super::subresource_args::{Branches, Listing, Repos};
 use crate::cli::failure::Failure;
@@ -18,6 +19,9 @@ const PAGE: usize = 100;
 /// The API server or the forge does not answer or refuses.
 pub async fn repos(args: Repos) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.listing.connection).await?;
+    if let Some(deadline) = args.listing.wait.begin() {
+        provider_ready(&cluster, &args.provider, &deadline).await?;
+    }
     let path = subresource::path(&cluster.namespace, "gitproviders", &args.provider, "repositories");
     let all = all(&cluster, &path, "repositories", &args.listing).await?;
     show(&cluster, &args.listing, "RepositoryList", &all, |format, item| {
@@ -45,6 +49,9 @@ pub async fn repos(args: Repos) -> Result<(), Failure> {
 /// The API server or the forge does not answer or refuses.
 pub async fn branches(args: Branches) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.listing.connection).await?;
+    if let Some(deadline) = args.listing.wait.begin() {
+        provider_ready(&cluster, &args.provider, &deadline).await?;
+    }
     let path = subresource::path(&cluster.namespace, "gitproviders", &args.provider, "branches");
     let repository = url::form_urlencoded::byte_serialize(args.repository.as_bytes()).collect::<String>();
     let path = format!("{path}?repository={repository}");

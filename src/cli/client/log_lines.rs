@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::terminal::Terminal;
 
 /// The colours of replicas, in the order of their first line.
@@ -79,29 +81,90 @@ impl Seen {
     }
 }
 
+/// The lines of a build as objects.
+#[derive(Debug)]
+pub struct Objects {
+    release: String,
+    partial: Vec<u8>,
+}
+
+impl Objects {
+    /// Of the log of this Release.
+    pub fn of(release: &str) -> Self {
+        Self {
+            release: release.to_owned(),
+            partial: Vec::new(),
+        }
+    }
+
+    /// The objects of the lines that this piece completes.
+    pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut objects = Vec::new();
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(part);
+            if self.partial.ends_with(b"\n") {
+                objects.extend(self.object());
+            }
+        }
+        objects
+    }
+
+    /// The object of a last line without a line feed.
+    pub fn rest(mut self) -> Vec<u8> {
+        if self.partial.is_empty() {
+            return Vec::new();
+        }
+        self.object()
+    }
+
+    fn object(&mut self) -> Vec<u8> {
+        let line = std::mem::take(&mut self.partial);
+        let message = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
+        format!("{}\n", json!({"release": self.release, "message": message})).into_bytes()
+    }
+}
+
+/// The form of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As they were written.
+    Text {
+        /// With the name of the replica before them.
+        prefix: bool,
+        /// With their time before them.
+        timestamps: bool,
+    },
+    /// An object for each.
+    Json,
+}
+
 /// How lines look.
 #[derive(Debug)]
 pub struct Painter {
     terminal: Terminal,
-    prefix: bool,
-    timestamps: bool,
+    form: Form,
     replicas: Vec<String>,
 }
 
 impl Painter {
-    /// With the name of the replica, or the time, or both, before each line.
-    pub fn new(terminal: Terminal, prefix: bool, timestamps: bool) -> Self {
+    /// Lines in this form.
+    pub fn new(terminal: Terminal, form: Form) -> Self {
         Self {
             terminal,
-            prefix,
-            timestamps,
+            form,
             replicas: Vec::new(),
         }
     }
 
     /// Appends a line.
     pub fn paint(&mut self, line: &Line, into: &mut Vec<u8>) {
-        if self.prefix {
+        let Form::Text { prefix, timestamps } = self.form else {
+            let message = String::from_utf8_lossy(&line.text);
+            let object = json!({"replica": line.replica, "time": line.time, "message": message});
+            into.extend_from_slice(format!("{object}\n").as_bytes());
+            return;
+        };
+        if prefix {
             let known = self.replicas.iter().position(|known| *known == line.replica);
             let index = known.unwrap_or_else(|| {
                 self.replicas.push(line.replica.clone());
@@ -116,7 +179,7 @@ impl Painter {
             };
             into.extend_from_slice(prefix.as_bytes());
         }
-        if self.timestamps {
+        if timestamps {
             into.extend_from_slice(line.time.as_bytes());
             into.push(b' ');
         }
@@ -131,6 +194,41 @@ mod tests {
 
     fn lines(text: &str) -> Vec<Line> {
         Split::default().push(text.as_bytes())
+    }
+
+    #[test]
+    fn lines_become_objects() {
+        let terminal = Terminal {
+            colored: true,
+            width: None,
+            progress_width: None,
+        };
+        let mut painter = Painter::new(terminal, Form::Json);
+        let mut text = Vec::new();
+        for line in lines("[a.0] 1 one \"two\"\n[b.0] 2 \n") {
+            painter.paint(&line, &mut text);
+        }
+        let objects: Vec<serde_json::Value> = String::from_utf8(text)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            objects,
+            [
+                json!({"replica": "a.0", "time": "1", "message": "one \"two\""}),
+                json!({"replica": "b.0", "time": "2", "message": ""})
+            ]
+        );
+        let mut objects = Objects::of("shop-1");
+        assert_eq!(objects.push(b"step "), b"");
+        let text = [objects.push(b"1\nlast"), objects.rest()].concat();
+        let text = String::from_utf8(text).unwrap();
+        let messages: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].to_string())
+            .collect();
+        assert_eq!(messages, ["\"step 1\"", "\"last\""]);
     }
 
     #[test]
@@ -173,7 +271,7 @@ mod tests {
                 width: None,
                 progress_width: None,
             };
-            let mut painter = Painter::new(terminal, prefix, timestamps);
+            let mut painter = Painter::new(terminal, Form::Text { prefix, timestamps });
             let mut text = Vec::new();
             for line in lines("[a.0] 1 one\n[b.0] 2 two\n[a.0] 3 three\n") {
                 painter.paint(&line, &mut text);

@@ -6,10 +6,11 @@ use std::io::{self, Write as _};
 use futures::{AsyncBufRead, AsyncBufReadExt as _};
 
 use super::connect::{Access, Cluster};
-use super::log_lines::{Painter, Seen, Split};
+use super::log_lines::{Form, Objects, Painter, Seen, Split};
 use super::output::note;
+use super::settle::{has_containers, has_release};
 use super::subresource::{self, encoded};
-use super::subresource_args::Logs;
+use super::subresource_args::{LogFormat, Logs};
 use crate::cli::failure::Failure;
 
 /// The pause before a log that ended early is continued.
@@ -23,8 +24,11 @@ const ATTEMPTS: u32 = 30;
 /// The Application or the log does not exist, or the API server does not answer or refuses.
 pub async fn logs(args: Logs) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
-    let app = cluster.application(&args.application).await?;
+    let mut app = cluster.application(&args.application).await?;
     if args.build || args.hook {
+        if let Some(deadline) = args.wait.begin() {
+            app = has_release(&cluster, &args.application, &deadline).await?;
+        }
         let status = app.status.as_ref();
         let newest = status.and_then(|status| status.release.as_ref()?.latest.clone());
         let Some(release) = args.release.clone().or(newest) else {
@@ -35,6 +39,9 @@ pub async fn logs(args: Logs) -> Result<(), Failure> {
             return Err(Failure::new(message));
         };
         return build_log(&cluster, &args, &release).await;
+    }
+    if let Some(deadline) = args.wait.begin() {
+        has_containers(&cluster, &args.application, &deadline).await?;
     }
     let several = args.replica.is_none() && app.spec.replicas > 1;
     let prefix = args.prefix || (several && !args.access);
@@ -60,18 +67,55 @@ async fn build_log(cluster: &Cluster, args: &Logs, release: &str) -> Result<(), 
     if let Some(tail) = args.tail {
         let _ = write!(path, "&tailLines={tail}");
     }
-    let mut log = open(cluster, &path).await??;
     let mut output = io::stdout();
+    let mut objects = (args.output == Some(LogFormat::Json)).then(|| Objects::of(release));
+    // How much was printed, and how many times in a row nothing more was.
+    let (mut printed, mut failures) = (0, 0);
     loop {
-        let read = log.fill_buf().await.map_err(|error| lost(&error))?;
-        if read.is_empty() {
-            return Ok(());
+        let problem = match open(cluster, &path).await? {
+            Ok(mut log) => {
+                let mut skip = printed;
+                loop {
+                    let read = match log.fill_buf().await {
+                        Ok([]) => {
+                            if let Some(objects) = objects {
+                                output.write_all(&objects.rest())?;
+                            }
+                            return Ok(());
+                        }
+                        Ok(read) => read,
+                        Err(error) => break lost(&error),
+                    };
+                    let new = read.get(skip.min(read.len())..).unwrap_or_default();
+                    match &mut objects {
+                        Some(objects) => output.write_all(&objects.push(new))?,
+                        None => output.write_all(new)?,
+                    }
+                    output.flush()?;
+                    let length = read.len();
+                    if !new.is_empty() {
+                        failures = 0;
+                    }
+                    printed += new.len();
+                    skip = skip.saturating_sub(length);
+                    log.consume_unpin(length);
+                }
+            }
+            Err(failure) if printed == 0 && failures == 0 => return Err(failure),
+            Err(failure) => failure,
+        };
+        failures += 1;
+        // Where the end of a log began is not known any more.
+        if !args.follow || args.tail.is_some() || failures > ATTEMPTS {
+            return Err(problem);
         }
-        output.write_all(read)?;
-        output.flush()?;
-        let length = read.len();
-        log.consume_unpin(length);
+        note(&continuing(&problem));
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn continuing(problem: &Failure) -> String {
+    format!("{}; continuing", problem.message().trim_start_matches("error: "))
 }
 
 /// Prints the lines of containers. A followed log that ends early is continued after the last line of each replica.
@@ -96,7 +140,18 @@ async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(
         let _ = write!(path, "&sinceSeconds={}", since.get().as_secs().max(1));
     }
     let mut seen = Seen::default();
-    let mut painter = Painter::new(cluster.terminal, prefix, args.timestamps);
+    let form = match args.output {
+        Some(LogFormat::Json) => Form::Json,
+        Some(LogFormat::Wide) => Form::Text {
+            prefix: true,
+            timestamps: true,
+        },
+        None => Form::Text {
+            prefix,
+            timestamps: args.timestamps,
+        },
+    };
+    let mut painter = Painter::new(cluster.terminal, form);
     let mut failures = 0;
     loop {
         let problem = match open(cluster, &path).await? {
@@ -112,10 +167,7 @@ async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(
             return Err(problem);
         }
         let after = seen.earliest();
-        note(&format!(
-            "{}; continuing",
-            problem.message().trim_start_matches("error: ")
-        ));
+        note(&continuing(&problem));
         tokio::time::sleep(PAUSE).await;
         path.clone_from(&first);
         match after {

@@ -25,6 +25,7 @@ mod pack;
 mod pick;
 mod previews;
 mod release_wait;
+mod settle;
 mod status;
 mod subresource;
 pub mod subresource_args;

@@ -69,6 +69,20 @@ pub fn full_name<K: Resource<DynamicType = ()>>(object: &K) -> String {
     format!("{kind}.{}/{}", K::group(&()), object.name_any())
 }
 
+/// Reports that there was nothing to do: where the output is data, on standard error.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn nothing(format: Option<Format>, happened: &str) -> Result<(), Failure> {
+    match format {
+        None | Some(Format::Wide) => say(happened),
+        Some(_) => {
+            note(happened);
+            Ok(())
+        }
+    }
+}
+
 /// Writes an object in the form that the user asked for; without one, its name and what happened to it.
 ///
 /// # Errors

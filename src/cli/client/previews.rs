@@ -6,6 +6,7 @@ use super::args::Format;
 use super::commands::Previews;
 use super::connect::Cluster;
 use super::output::{columns, list, note, write};
+use super::settle::previews_settled;
 use crate::api::{GROUP, LABEL_PREVIEW_OF, PreviewStatus};
 use crate::cli::failure::Failure;
 
@@ -18,7 +19,10 @@ const SHORT: usize = 12;
 /// The Application does not exist, or the API server does not answer or refuses.
 pub async fn previews(args: Previews) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
-    let application = cluster.application(&args.application).await?;
+    let mut application = cluster.application(&args.application).await?;
+    if let Some(deadline) = args.wait.begin() {
+        application = previews_settled(&cluster, &args.application, &deadline).await?;
+    }
     if matches!(
         args.output.format,
         Some(Format::Json | Format::Yaml | Format::Name)

@@ -2,9 +2,8 @@
 
 use kube::ResourceExt as _;
 
-use super::args::Wait;
 use super::connect::Cluster;
-use super::follow::{Stand, follow};
+use super::follow::{Deadline, Stand, follow};
 use super::output::full_name;
 use super::terminal::Tone;
 use crate::api::{Release, ReleasePhase, ReleaseStatus};
@@ -14,7 +13,11 @@ use crate::cli::failure::{Code, Failure};
 ///
 /// # Errors
 /// It failed, was cancelled or deleted, or the time is over; the exit code tells which.
-pub async fn wait_for_release(cluster: &Cluster, name: &str, wait: &Wait) -> Result<Release, Failure> {
+pub async fn wait_for_release(
+    cluster: &Cluster,
+    name: &str,
+    deadline: &Deadline,
+) -> Result<Release, Failure> {
     let judge = |release: &Release| {
         let status = release.status.clone().unwrap_or_default();
         if status.phase.has_ended() {
@@ -23,7 +26,7 @@ pub async fn wait_for_release(cluster: &Cluster, name: &str, wait: &Wait) -> Res
             Stand::Waits(step(&status))
         }
     };
-    follow(cluster, cluster.releases(), name, wait, judge).await
+    follow(cluster, cluster.releases(), name, deadline, judge).await
 }
 
 /// Returns where a Release stands, in a few words.

@@ -2,13 +2,16 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 
 use super::args::{Format, Output};
 use super::commands::Status;
-use super::connect::Cluster;
+use super::connect::{Access, Cluster};
+use super::follow::Deadline;
 use super::output::{list, object, say};
 use super::release_wait::{quoted_log, step};
+use super::settle::{Asked, settled};
 use super::terminal::{tone_of, wrap};
 use super::times::{ago, short};
 use crate::api::{
@@ -29,29 +32,64 @@ const NARROWEST: usize = 20;
 /// `davit status`.
 ///
 /// # Errors
-/// The Application does not exist, or the API server does not answer or refuses.
+/// The Application does not exist, or the API server does not answer or refuses; with `--wait`, it is not as it should be.
 pub async fn status(args: Status) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
+    let deadline = args.wait.begin();
     let Some(name) = &args.application else {
+        let waited = match &deadline {
+            Some(deadline) => wait_for_all(&cluster, args.all_namespaces, deadline).await,
+            None => Ok(()),
+        };
         let prefix = format!("/apis/{GROUP}/v1alpha1");
         let path = if args.all_namespaces {
             format!("{prefix}/applications")
         } else {
             format!("{prefix}/namespaces/{}/applications", cluster.namespace)
         };
-        return list(&cluster, &path, args.output.format, args.all_namespaces).await;
+        list(&cluster, &path, args.output.format, args.all_namespaces).await?;
+        return waited;
     };
-    let application = cluster.application(name).await?;
+    let mut application = cluster.application(name).await?;
+    // A failure is shown on the screen, too.
+    let mut waited = Ok(());
+    if let Some(deadline) = &deadline {
+        waited = Box::pin(settled(&cluster, &Asked::seen(&application), deadline))
+            .await
+            .map(drop);
+        application = cluster.application(name).await?;
+    }
+    show(&cluster, &application, &args).await?;
+    waited
+}
+
+/// Waits until every Application of the namespace, or of all, is as it should be; the first failure counts.
+async fn wait_for_all(cluster: &Cluster, everywhere: bool, deadline: &Deadline) -> Result<(), Failure> {
+    let api: Api<Application> = if everywhere {
+        Api::all(cluster.client.clone())
+    } else {
+        cluster.applications()
+    };
+    let all = api.list(&ListParams::default()).await;
+    let mut waited = Ok(());
+    for application in all.map_err(|error| cluster.refused(&error, Access::View))? {
+        let one = Box::pin(settled(cluster, &Asked::seen(&application), deadline)).await;
+        waited = waited.and(one.map(drop));
+    }
+    waited
+}
+
+async fn show(cluster: &Cluster, application: &Application, args: &Status) -> Result<(), Failure> {
     if let Output {
         format: Some(format @ (Format::Name | Format::Json | Format::Yaml)),
     } = args.output
     {
-        return object(Some(format), &application, "");
+        return object(Some(format), application, "");
     }
-    let releases = cluster.releases_of(name).await?;
+    let releases = cluster.releases_of(&application.name_any()).await?;
     let screen = Screen {
-        cluster: &cluster,
-        application: &application,
+        cluster,
+        application,
         releases: &releases,
         now: Timestamp::now(),
     };

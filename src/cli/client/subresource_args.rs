@@ -4,9 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::args::{Connection, Output, application, provider};
+use super::args::{Connection, Output, WaitFirst, application, provider};
 use crate::api::Duration;
 use crate::forge::onboarding::ForgeName;
+
+/// Forms of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// With the name of the replica and the time before each line.
+    Wide,
+    /// An object for each line.
+    Json,
+}
 
 /// `davit logs`.
 #[derive(Debug, Args)]
@@ -47,6 +56,12 @@ pub struct Logs {
     /// Begin each line with the name of its replica. Default: if the Application has several.
     #[arg(long, conflicts_with = "of_release")]
     pub prefix: bool,
+    /// The form of the output. Default: the lines as they were written.
+    #[arg(short = 'o', long, value_name = "FORMAT")]
+    pub output: Option<LogFormat>,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The API server.
     #[command(flatten)]
     pub connection: Connection,
@@ -67,6 +82,9 @@ pub struct Exec {
     /// Give the command a terminal.
     #[arg(short, long)]
     pub tty: bool,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The API server.
     #[command(flatten)]
     pub connection: Connection,
@@ -103,6 +121,9 @@ pub struct Top {
     /// With --watch: the time between two measurements, at most 30s. Default: 1s.
     #[arg(long, value_name = "DURATION", value_parser = Duration::parse, requires = "watch")]
     pub interval: Option<Duration>,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The form of the output.
     #[command(flatten)]
     pub output: Output,
@@ -144,6 +165,9 @@ pub struct Connect {
     /// Let Applications of all namespaces use the connection.
     #[arg(long)]
     pub all_namespaces: bool,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The form of the output: with yaml or json the objects are printed and not created.
     #[command(flatten)]
     pub output: Output,
@@ -200,6 +224,9 @@ pub struct Listing {
     /// Show only names that contain this text; letter case is ignored.
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
+    /// Waiting.
+    #[command(flatten)]
+    pub wait: WaitFirst,
     /// The form of the output.
     #[command(flatten)]
     pub output: Output,

@@ -14,6 +14,7 @@ use super::args::Format;
 use super::connect::{Access, Cluster};
 use super::output::{columns, note, say, serialized, write};
 use super::pack::amount;
+use super::settle::runs;
 use super::subresource;
 use super::subresource_args::{Rows, Top};
 use crate::cli::failure::Failure;
@@ -181,6 +182,11 @@ impl Sum {
 pub async fn top(args: Top) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
     let interval = args.interval.as_ref().map_or(INTERVAL, crate::api::Duration::get);
+    if let Some(deadline) = args.wait.begin() {
+        for name in names(&cluster, &args).await? {
+            runs(&cluster, &name, &deadline).await?;
+        }
+    }
     if !args.watch {
         return show(&cluster, &args, INTERVAL).await;
     }

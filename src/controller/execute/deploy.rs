@@ -20,6 +20,7 @@ impl Executor<'_> {
         preserve: Option<&str>,
     ) -> Result<ActionResult, Problem> {
         let Some(release) = release else {
+            self.keep_output(|_| true);
             let progress = self.ctx.runtime.stop(self.id).await;
             let progress = progress.map_err(|error| Problem::of(&error))?;
             return Ok(ActionResult::Progress {

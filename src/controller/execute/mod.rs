@@ -19,11 +19,12 @@ use crate::model::AppId;
 use crate::plan::{
     Action, ActionResult, Plan, PlanInput, Records, ReleaseOutcome, hash_of, record, redaction_policy,
 };
-use crate::runtime::ReplicaState;
+use crate::runtime::{Replica, ReplicaState};
 
 use super::context::Context;
 use super::dereference::Reader;
 use super::finalizer;
+use super::kept_output;
 use super::logs;
 use super::problem::{cluster_problem, io_problem};
 use super::resolve::credentials::Origin;
@@ -94,6 +95,11 @@ impl<'a> Executor<'a> {
             | Action::Restart { .. }
             | Action::RecordImage { .. } => {}
             Action::End { release, outcome } => {
+                if let ReleaseOutcome::Failed { .. } = outcome
+                    && let Some(hash) = self.records.statuses.get(release).and_then(hash_of)
+                {
+                    self.keep_output(|replica| replica.hash == hash);
+                }
                 let output = match outcome {
                     ReleaseOutcome::Failed { log_tail, .. } if log_tail.is_empty() => {
                         self.container_output(release).await
@@ -188,6 +194,22 @@ impl<'a> Executor<'a> {
             tracing::warn!(app = %self.id, release, %error, "the log of a failed container could not be read");
             String::new()
         })
+    }
+
+    /// Keeps the output of containers that are about to be removed, and that a user may want to read afterwards.
+    fn keep_output(&self, wanted: impl Fn(&Replica) -> bool) {
+        let input = self.input;
+        let Ok(running) = &input.running else { return };
+        let values = input.inputs.values.as_ref().ok();
+        let redaction = redaction_policy(values, input.desired.known(), &input.releases);
+        let replicas = running.replicas.iter().filter(|replica| wanted(replica));
+        kept_output::keep(&self.ctx.runtime, self.id, &self.log_dir(), replicas, &redaction);
+    }
+
+    /// Returns the directory of the logs of the Application.
+    fn log_dir(&self) -> PathBuf {
+        let uid = self.input.app.metadata.uid.as_deref().unwrap_or("unknown");
+        logs::dir(&self.ctx.log_dir, &self.id.namespace, uid)
     }
 
     /// Returns the path of the log of a Release.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::api::{LABEL_APPLICATION, LABEL_MANAGED_BY, MANAGER, Reason, Release, ReleaseSpec};
 use crate::controller::problem::cluster_problem;
-use crate::controller::uploads;
+use crate::controller::{kept_output, uploads};
 use crate::error::{Class, Problem};
 use crate::plan::desired::Desired;
 use crate::plan::{ActionResult, CreateReason, created, release_name};
@@ -138,6 +138,7 @@ impl Executor<'_> {
         // The log may be deleted already.
         let _ = tokio::fs::remove_file(&self.log_path(release)).await;
         let _ = tokio::fs::remove_file(&self.hook_log_path(release)).await;
+        kept_output::remove(&self.log_dir(), release).await;
         match self
             .releases_api()
             .delete(release, &DeleteParams::default())

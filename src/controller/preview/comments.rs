@@ -127,7 +127,7 @@ impl Comments<'_> {
             self.status_of_waiting(remote, number, preview).await?;
         }
         let known = preview.comment.as_deref();
-        let written = ensure_comment(forge, &remote.repository, number, known, marker, text).await?;
+        let written = ensure_comment(forge, &remote.repository(), number, known, marker, text).await?;
         preview.comment = Some(written);
         preview.reported = Some(mark.to_owned());
         Ok(())
@@ -156,7 +156,7 @@ impl Comments<'_> {
         };
         match remote
             .forge
-            .report_status(&remote.repository, &commit, &status)
+            .report_status(&remote.repository(), &commit, &status)
             .await
         {
             Err(error) if Problem::of(&error).class == Class::Terminal => {

@@ -90,7 +90,7 @@ async fn try_pass(
     let pull_requests = match (&known, forge, is_wanted) {
         (Some(known), ..) => Arc::clone(known),
         (None, Some((remote, forge)), true) => {
-            let found = forge.open_pull_requests(&remote.repository).await;
+            let found = forge.open_pull_requests(&remote.repository()).await;
             let found = Arc::new(found.map_err(|error| Problem::of(&error))?);
             result.listed = Some(Arc::clone(&found));
             found
@@ -206,7 +206,7 @@ async fn ask(
     pull_requests: &[PullRequest],
     facts: &mut Facts,
 ) -> Result<(), Problem> {
-    let repository = &remote.repository;
+    let repository = &remote.repository();
     let find = |number: &u64| pull_requests.iter().find(|found| found.number == *number);
     match question {
         Question::Head(number) => {

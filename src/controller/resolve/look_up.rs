@@ -153,7 +153,7 @@ impl Repository<'_> {
                 "spec.trigger.requireChecks needs a source of a GitProvider: leave it out, or use one",
             ));
         };
-        let checks = remote.forge.checks(&remote.repository, commit).await;
+        let checks = remote.forge.checks(&remote.repository(), commit).await;
         let checks = checks.map_err(|error| Problem::of(&error))?;
         let mut passing = passing.lock();
         let (result, now) = decide(commit, &checks, required, passing.as_ref(), Timestamp::now());

@@ -1,5 +1,7 @@
 //! The repository of a source that names a GitProvider.
 
+use std::collections::BTreeMap;
+
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
@@ -87,7 +89,8 @@ impl Resolver {
         let url = forge::describe(&provider.spec).map_or("", |(_, url)| url);
         let remote = ForgeRemote {
             forge,
-            repository: path,
+            named: path,
+            moves: self.tools.forges.moves(&provider.uid().unwrap_or_default()),
             identity: format!(
                 "{} {version} {}",
                 provider.uid().unwrap_or_default(),
@@ -108,26 +111,18 @@ impl Resolver {
     /// Checks that the namespace may use the connection. The error reveals nothing about the connection.
     async fn allowed(&self, id: &AppId, owner: &str, provider: &GitProvider) -> Result<(), Problem> {
         let rule = &provider.spec.allowed_namespaces;
-        let allowed = id.namespace == owner
-            || match rule.from {
-                AllowedFrom::Same => false,
-                AllowedFrom::All => true,
-                AllowedFrom::Selector => {
-                    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
-                    let found = api.get_opt(&id.namespace).await;
-                    let namespace = found.map_err(|error| cluster_problem("read the namespace", &error))?;
-                    let labels = namespace
-                        .as_ref()
-                        .map(|namespace| namespace.labels().clone())
-                        .unwrap_or_default();
-                    rule.selector.as_ref().is_some_and(|selector| {
-                        selector
-                            .match_labels
-                            .iter()
-                            .all(|(key, value)| labels.get(key) == Some(value))
-                    })
-                }
-            };
+        let decides = id.namespace != owner && rule.from == AllowedFrom::Selector;
+        let labels = if decides {
+            let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+            let found = api.get_metadata_opt(&id.namespace).await;
+            let namespace = found.map_err(|error| cluster_problem("read the namespace", &error))?;
+            namespace
+                .map(|namespace| namespace.labels().clone())
+                .unwrap_or_default()
+        } else {
+            BTreeMap::new()
+        };
+        let allowed = rule.allow(owner, &id.namespace, || rule.matches(&labels));
         if allowed {
             return Ok(());
         }

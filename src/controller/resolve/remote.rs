@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
 use crate::error::Problem;
-use crate::forge::{Forge, ForgeError, RepositoryPath};
+use crate::forge::{Forge, ForgeError, Moves, RepositoryPath};
 use crate::model::{GitCredential, RefSpec};
 use crate::redact::SafeUrl;
 use crate::source::{Connection, CredentialSource, Fields, Git, GitRemote, ResolvedRef};
@@ -28,8 +28,10 @@ pub enum Remote {
 pub struct ForgeRemote {
     /// The connection.
     pub forge: Arc<dyn Forge>,
-    /// The repository.
-    pub repository: RepositoryPath,
+    /// The repository as the spec names it.
+    pub named: RepositoryPath,
+    /// Where repositories of the connection are now.
+    pub moves: Moves,
     /// What identifies the connection for as long as it belongs to the same account: the cache of repositories knows it
     /// by this text.
     pub identity: String,
@@ -43,7 +45,7 @@ pub struct ForgeRemote {
 
 impl fmt::Debug for ForgeRemote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.repository, self.server)
+        write!(f, "{} at {}", self.named, self.server)
     }
 }
 
@@ -85,20 +87,28 @@ impl Remote {
     }
 
     /// The commit that a ref names now. A forge's credential that the server refuses is requested again once: the one in
-    /// the cache may have been revoked.
+    /// the cache may have been revoked. A repository that was renamed is looked for under its present path.
     ///
     /// # Errors
     /// The server cannot be asked, or has no such ref.
     pub async fn resolve(&self, git: &Git, spec: &RefSpec) -> Result<ResolvedRef, Problem> {
-        match (self.resolve_once(git, spec).await, self) {
-            (Err(problem), Self::Forge(remote)) if problem.reason == Reason::GitAuthFailed => {
-                if !remote.forge.forget_credential(&remote.repository) {
-                    return Err(problem);
-                }
-                self.resolve_once(git, spec).await
-            }
-            (result, _) => result,
+        let problem = match self.resolve_once(git, spec).await {
+            Err(problem) => problem,
+            found => return found,
+        };
+        let Self::Forge(remote) = self else {
+            return Err(problem);
+        };
+        let may_succeed = match problem.reason {
+            Reason::GitAuthFailed => remote.forge.forget_credential(&remote.repository()),
+            // Git follows no redirect, so that a credential is not sent elsewhere. The forge names the present path.
+            Reason::GitRepositoryNotFound => remote.has_moved().await,
+            _ => false,
+        };
+        if !may_succeed {
+            return Err(problem);
         }
+        self.resolve_once(git, spec).await
     }
 
     async fn resolve_once(&self, git: &Git, spec: &RefSpec) -> Result<ResolvedRef, Problem> {
@@ -110,14 +120,31 @@ impl Remote {
 }
 
 impl ForgeRemote {
+    /// The repository under its present path.
+    pub fn repository(&self) -> RepositoryPath {
+        self.moves.present(&self.named)
+    }
+
+    /// Asks the forge for the present path of the repository. Returns whether it is another one than before.
+    async fn has_moved(&self) -> bool {
+        match self.forge.present_path(&self.named).await {
+            Ok(present) => self.moves.learn(&self.named, &present),
+            Err(error) => {
+                tracing::debug!(repository = %self.named, %error, "the forge names no other path of the repository");
+                false
+            }
+        }
+    }
+
     async fn open(&self) -> Result<GitRemote, Problem> {
         let problem = |error| {
             let problem = Problem::of(&error);
             let message = format!("{}: {}", self.fields.url, problem.message);
             Problem::new(problem.class, problem.reason, message)
         };
-        let url = self.forge.clone_url(&self.repository).await.map_err(problem)?;
-        let credential = self.forge.clone_credential(&self.repository).await;
+        let repository = self.repository();
+        let url = self.forge.clone_url(&repository).await.map_err(problem)?;
+        let credential = self.forge.clone_credential(&repository).await;
         Ok(GitRemote {
             url,
             credential: credential.map_err(problem)?.value,

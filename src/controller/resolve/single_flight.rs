@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::controller::problem::{caught, panicked};
+use crate::controller::shares::Shares;
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::desired::PinnedSource;
@@ -22,6 +23,8 @@ const AT_ONCE: usize = 64;
 const OF_ONE_SERVER: usize = 8;
 /// How many of those are about one repository: one that does not answer leaves places to the others of its server.
 const OF_ONE_REPOSITORY: usize = 4;
+/// How many of all are of one namespace: it may name any number of servers that do not answer.
+const OF_ONE_NAMESPACE: usize = 32;
 
 /// What a look-up found.
 pub type Answer = Result<PinnedSource, Problem>;
@@ -54,36 +57,13 @@ enum State {
 
 type Known = Mutex<HashMap<AppId, (Question, State)>>;
 
-/// A number of places for each name, for as long as one of them is taken or waited for.
-struct Shares {
-    size: usize,
-    places: Mutex<HashMap<String, Arc<Semaphore>>>,
-}
-
-impl Shares {
-    fn of(size: usize) -> Self {
-        Self {
-            size,
-            places: Mutex::default(),
-        }
-    }
-
-    fn get(&self, name: &str) -> Arc<Semaphore> {
-        let mut all = self.places.lock();
-        all.retain(|_, places| Arc::strong_count(places) > 1);
-        let places = all
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(Semaphore::new(self.size)));
-        Arc::clone(places)
-    }
-}
-
 /// The look-ups under way: at most one an Application.
 pub struct Lookups {
     known: Arc<Known>,
     places: Arc<Semaphore>,
     servers: Shares,
     repositories: Shares,
+    namespaces: Shares,
     wake: mpsc::UnboundedSender<AppId>,
     patience: Duration,
 }
@@ -96,6 +76,7 @@ impl Lookups {
             places: Arc::new(Semaphore::new(AT_ONCE)),
             servers: Shares::of(OF_ONE_SERVER),
             repositories: Shares::of(OF_ONE_REPOSITORY),
+            namespaces: Shares::of(OF_ONE_NAMESPACE),
             wake,
             patience: PATIENCE,
         }
@@ -154,11 +135,13 @@ impl Lookups {
         );
         let repository = format!("{} {}", question.server, question.repository);
         let repository = self.repositories.get(&repository);
+        let namespace = self.namespaces.get(&app.namespace);
         let (app, server) = (app.clone(), self.servers.get(&question.server));
         async move {
             // They are never closed.
             let _place_of_repository = repository.acquire().await.ok();
             let _place_there = server.acquire().await.ok();
+            let _place_of_namespace = namespace.acquire().await.ok();
             let _place = places.acquire().await.ok();
             let found = caught(look_up).await;
             let found = found.unwrap_or_else(|| Err(panicked("look the source up")));
@@ -302,11 +285,7 @@ mod tests {
         }
         assert_eq!(woken.recv().await.unwrap(), app, "their places are free again");
         lookups.servers.get("other");
-        assert_eq!(
-            lookups.servers.places.lock().len(),
-            1,
-            "servers that nobody asks are forgotten"
-        );
+        assert_eq!(lookups.servers.len(), 1, "servers that nobody asks are forgotten");
     }
 
     #[tokio::test(start_paused = true)]
@@ -329,6 +308,23 @@ mod tests {
         };
         let app = AppId::new("shop", "web");
         let other = lookups.look_up(&app, question, async { no("other") }).await;
+        assert_eq!(said(other).unwrap(), "other");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn servers_of_one_namespace_that_do_not_answer_hold_up_no_other_namespace() {
+        let (wake, _woken) = mpsc::unbounded_channel();
+        let lookups = Lookups::new(wake);
+        for number in 0..AT_ONCE * 2 {
+            let app = AppId::new("evil", format!("deaf-{number}"));
+            let question = question(&format!("server-{number}"), None);
+            let never = std::future::pending();
+            assert!(lookups.look_up(&app, question, never).await.is_none());
+        }
+        let app = AppId::new("shop", "web");
+        let other = lookups
+            .look_up(&app, question("other", None), async { no("other") })
+            .await;
         assert_eq!(said(other).unwrap(), "other");
     }
 }

@@ -213,11 +213,11 @@ impl Routes {
                 continue;
             }
             let done = match self.keep(cluster, &found.objects).await {
-                Ok(()) => {
+                Ok(complete) => {
                     self.wake_changed();
                     let done = self.request(None).await;
                     self.wake_changed();
-                    done
+                    done && complete
                 }
                 Err(why) => {
                     self.state.lock().unreachable = Some(why);
@@ -272,8 +272,8 @@ impl Routes {
         (wanted, change)
     }
 
-    /// Applies what differs, deletes what no route wants, and takes over the states.
-    async fn keep(&self, cluster: &Cluster, found: &BTreeMap<Key, Value>) -> Result<(), String> {
+    /// Applies what differs, deletes what no route wants, and takes over the states. Returns whether all objects could be applied.
+    async fn keep(&self, cluster: &Cluster, found: &BTreeMap<Key, Value>) -> Result<bool, String> {
         let (wanted, change) = self.wanted(cluster);
         let mut refused = BTreeMap::new();
         for (key, it) in &wanted {
@@ -290,6 +290,7 @@ impl Routes {
         for key in found.keys().filter(|key| !wanted.contains_key(*key)) {
             cluster.delete(key).await?;
         }
+        let complete = refused.is_empty();
         let gateway = if wanted.is_empty() {
             None
         } else {
@@ -318,6 +319,6 @@ impl Routes {
         state.shown = Some(shown);
         state.loaded = change;
         state.unreachable = None;
-        Ok(())
+        Ok(complete)
     }
 }

@@ -87,7 +87,9 @@ impl Installation {
             return Err(ForgeError::Forbidden {
                 doing: "use the App",
                 url: api.shown().clone(),
-                message: format!("its installation on {account} is suspended"),
+                message: format!(
+                    "its installation on {account} is suspended: an owner of {account} ends that in Settings, Installed GitHub Apps"
+                ),
             });
         }
         match self.permissions.get("contents").map(String::as_str) {
@@ -142,8 +144,14 @@ impl App {
         if let Some(id) = self.installation {
             let call = Call::get("read the installation", installation_path(id))
                 .what(format!("the installation {id} of the App {}", self.id));
-            let found: Reply<Installation> = api.send(&call, Some(&jwt)).await?;
-            return Ok(vec![found.body]);
+            let found: Option<Installation> = api.find(&call, &jwt).await?;
+            let found = found.ok_or_else(|| ForgeError::Spec {
+                message: format!(
+                    "spec.github.installationId {id} is no installation of the App {}: correct it, or leave it out",
+                    self.id
+                ),
+            })?;
+            return Ok(vec![found]);
         }
         let call = Call::get("list the installations", ["app", "installations"]);
         let first = Cursor::first(&[("per_page", PAGE_SIZE)]);

@@ -19,6 +19,7 @@ use super::call::{Call, at};
 use super::client::credential;
 use super::http::{HttpOptions, base_url};
 use super::pagination::{Cursor, PAGE_SIZE, Page, Paging, last_page, next};
+use super::refusal::is_page;
 use super::{
     Account, Forge, ForgeError, ForgeSecrets, Hook, PullRequests, Repository, RepositoryPath, WantedHook,
 };
@@ -84,7 +85,11 @@ impl GitHub {
         if known.iter().any(|name| reply.headers.contains_key(*name)) {
             return Ok(());
         }
-        Err(self.api.not_recognised("no GitHub answers at /api/v3/meta"))
+        Err(self.api.not_recognised(if is_page(&reply.headers) {
+            "a web page answers at /api/v3/meta, where its API should"
+        } else {
+            "no GitHub answers at /api/v3/meta"
+        }))
     }
 
     /// The credential for requests about one repository.
@@ -161,6 +166,7 @@ impl GitHub {
             .await?;
         let total = reply.body.total_count;
         let length = reply.body.repositories.len();
+        self.api.is_page(&list_for_installation(), length)?;
         let following = next(cursor, &reply.headers, length, Paging::Links)
             .filter(|next| next.seen < total)
             .or_else(|| {
@@ -216,6 +222,26 @@ impl Forge for GitHub {
     async fn clone_url(&self, repository: &RepositoryPath) -> Result<SafeUrl, ForgeError> {
         self.owner_and_name(repository)?;
         repository.clone_url(&self.web)
+    }
+
+    async fn present_path(&self, repository: &RepositoryPath) -> Result<RepositoryPath, ForgeError> {
+        let (owner, name) = self.owner_and_name(repository)?;
+        let what = format!("the repository {repository}");
+        let auth = match &self.identity {
+            Identity::Token { auth, .. } => auth.clone(),
+            // A token for one repository is refused under the old name.
+            Identity::App(app) => {
+                let all = app.installations(&self.api).await?;
+                let of_owner = all.iter().find(|found| found.login().eq_ignore_ascii_case(owner));
+                let installation = of_owner.ok_or_else(|| self.api.not_found(what.as_str()))?;
+                app.listing_token(&self.api, installation.id).await?
+            }
+        };
+        let call = Call::get("read the repository", ["repos", owner, name])
+            .scope("Metadata: read")
+            .what(what.as_str());
+        let found: Reply<Repo> = self.api.send(&call, Some(&auth)).await?;
+        RepositoryPath::parse(&found.body.full_name).ok_or_else(|| self.api.not_found(what))
     }
 
     fn repository_at(&self, url: &SafeUrl) -> Option<RepositoryPath> {

@@ -46,6 +46,17 @@ impl Sender {
         }
     }
 
+    /// The event of GitHub, Gitea or Forgejo. A relay may pass on only the header of the forge itself.
+    pub(super) fn event(self, headers: &HeaderMap) -> &str {
+        let names: &[&str] = match self {
+            Self::Gitea => &["x-forgejo-event", "x-gitea-event"],
+            Self::GitHub => &["x-github-event"],
+            Self::GitLab | Self::Bitbucket | Self::Other => &[],
+        };
+        let mut values = names.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
+        values.next().unwrap_or_default()
+    }
+
     /// True if a connection of this kind may send it.
     pub fn belongs_to(self, kind: ForgeKind<'_>) -> bool {
         match kind {
@@ -97,7 +108,7 @@ pub enum Event {
     PullRequest {
         /// The repository.
         repository: RepositoryPath,
-        /// Its number at the forge, if a source may name it by that.
+        /// Its number or ID at the forge, if the delivery has it: it stays when the repository is renamed.
         id: Option<String>,
     },
     /// A script asks to look at the source now.
@@ -109,7 +120,7 @@ pub enum Event {
 pub struct Push {
     /// The repository.
     pub repository: RepositoryPath,
-    /// Its number at the forge, if a source may name it by that.
+    /// Its number or ID at the forge, if the delivery has it: it stays when the repository is renamed.
     pub id: Option<String>,
     /// Its default branch, if the delivery has it.
     pub default_branch: Option<String>,

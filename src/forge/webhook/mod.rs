@@ -7,7 +7,7 @@ mod registry;
 mod verify;
 
 pub use self::event::{Event, MAX_BODY, Push, PushedRef, Refusal, Sender};
-pub use self::verify::{is_signed, verify, verify_token};
+pub use self::verify::{is_signed, is_usable, verify, verify_token};
 
 use http::HeaderMap;
 

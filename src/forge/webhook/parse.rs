@@ -18,7 +18,7 @@ pub fn parse(sender: Sender, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Eve
     };
     match (
         sender,
-        text("x-github-event"),
+        sender.event(headers),
         text("x-gitlab-event"),
         text("x-event-key"),
     ) {
@@ -64,9 +64,18 @@ impl Account {
 }
 
 #[derive(Deserialize)]
-struct FullName {
+struct NamedRepository {
     full_name: String,
     default_branch: Option<String>,
+    id: Option<u64>,
+    uuid: Option<String>,
+}
+
+impl NamedRepository {
+    /// What stays when the repository is renamed.
+    fn any_id(&self) -> Option<String> {
+        self.id.map(|id| id.to_string()).or_else(|| self.uuid.clone())
+    }
 }
 
 /// A push of GitHub, Gitea or Forgejo.
@@ -78,7 +87,7 @@ fn github_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         before: Option<String>,
         after: String,
         head_commit: Option<Commit>,
-        repository: FullName,
+        repository: NamedRepository,
         pusher: Option<Account>,
     }
     let body: Body = read(body)?;
@@ -90,7 +99,7 @@ fn github_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     let exists = commit(Some(body.after.clone())).is_some();
     Ok(vec![Event::Push(Push {
         repository: path(&body.repository.full_name)?,
-        id: None,
+        id: body.repository.any_id(),
         default_branch: body.repository.default_branch,
         reference,
         commit: exists.then(|| head.unwrap_or(body.after)),
@@ -147,7 +156,7 @@ fn bitbucket_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     #[derive(Deserialize)]
     struct Body {
         push: Changes,
-        repository: FullName,
+        repository: NamedRepository,
         actor: Option<Account>,
     }
     #[derive(Deserialize)]
@@ -173,6 +182,7 @@ fn bitbucket_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     }
     let body: Body = read(body)?;
     let repository = path(&body.repository.full_name)?;
+    let id = body.repository.any_id();
     let actor = body.actor.and_then(Account::any);
     let mut events = Vec::new();
     for Change { new, old } in body.push.changes {
@@ -189,7 +199,7 @@ fn bitbucket_push(body: &[u8]) -> Result<Vec<Event>, Refusal> {
         let (hash, message) = changed.target.map(|target| (target.hash, target.message)).unzip();
         events.push(Event::Push(Push {
             repository: repository.clone(),
-            id: None,
+            id: id.clone(),
             default_branch: None,
             reference,
             commit: hash.filter(|_| exists),

@@ -23,11 +23,11 @@ pub(super) fn parse(sender: Sender, headers: &HeaderMap, body: &[u8]) -> Result<
         value.unwrap_or_default()
     };
     match sender {
-        Sender::GitHub if matches!(text("x-github-event"), "pull_request" | "pull_request_review") => {
+        Sender::GitHub if matches!(sender.event(headers), "pull_request" | "pull_request_review") => {
             named(body)
         }
         Sender::Gitea
-            if text("x-github-event").starts_with("pull_request")
+            if sender.event(headers).starts_with("pull_request")
                 && ![text("x-gitea-event-type"), text("x-gitea-event")]
                     .iter()
                     .any(|kind| IDLE.contains(kind)) =>
@@ -49,11 +49,13 @@ fn named(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     #[derive(Deserialize)]
     struct Repository {
         full_name: String,
+        id: Option<u64>,
+        uuid: Option<String>,
     }
-    let body: Body = read(body)?;
+    let Repository { full_name, id, uuid } = read::<Body>(body)?.repository;
     Ok(vec![Event::PullRequest {
-        repository: path(&body.repository.full_name)?,
-        id: None,
+        repository: path(&full_name)?,
+        id: id.map(|id| id.to_string()).or(uuid),
     }])
 }
 

@@ -14,6 +14,8 @@ use crate::redact::Secret;
 
 /// How far the signed time may be from now, in seconds.
 const TOLERANCE: i64 = 300;
+/// The shortest key in a signing token, in bytes, by the specification of Standard Webhooks.
+const SHORTEST_KEY: usize = 24;
 
 /// Checks that a delivery was signed with one of the secrets: the current one and, in a rotation, the one before.
 ///
@@ -28,11 +30,7 @@ pub fn verify(
 ) -> Result<(), Refusal> {
     let mut result = Err(Refusal::NoSecret);
     // A secret that is empty fits the empty signature that Gitea sends without one.
-    for secret in secrets
-        .iter()
-        .map(Secret::trimmed)
-        .filter(|secret| !secret.is_empty())
-    {
+    for secret in secrets.iter().map(Secret::trimmed).filter(is_usable) {
         result = with_one(sender, headers, body, &secret, now);
         if result.is_ok() {
             break;
@@ -117,10 +115,7 @@ fn gitlab<'h>(
         return Err(Refusal::Unsigned);
     };
     let signed_at: i64 = time.parse().map_err(|_| Refusal::WrongSignature)?;
-    let key = match secret.expose_str().and_then(|text| text.strip_prefix("whsec_")) {
-        Some(encoded) => STANDARD.decode(encoded).map_err(|_| Refusal::WrongSignature)?,
-        None => secret.expose().to_vec(),
-    };
+    let key = key(secret)?;
     let prefix = format!("{id}.{time}.");
     let fits = |signature: &str| {
         let decoded = signature
@@ -135,6 +130,24 @@ fn gitlab<'h>(
         return Err(Refusal::Expired);
     }
     Ok(())
+}
+
+/// The key that a secret stands for. That in a signing token of Standard Webhooks must not be so short that it can be guessed.
+fn key(secret: &Secret) -> Result<Vec<u8>, Refusal> {
+    let token = secret.expose_str().and_then(|text| text.strip_prefix("whsec_"));
+    let Some(encoded) = token else {
+        return Ok(secret.expose().to_vec());
+    };
+    let key = STANDARD.decode(encoded).map_err(|_| Refusal::NoSecret)?;
+    if key.len() < SHORTEST_KEY {
+        return Err(Refusal::NoSecret);
+    }
+    Ok(key)
+}
+
+/// Reports whether deliveries can be signed with a secret.
+pub fn is_usable(secret: &Secret) -> bool {
+    !secret.is_empty() && key(secret).is_ok()
 }
 
 fn signed(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> Result<(), Refusal> {
@@ -247,6 +260,26 @@ mod tests {
             check(Sender::GitHub, &bitbucket, "Hello, World!", SECRET),
             Err(Refusal::Unsigned)
         );
+    }
+
+    #[test]
+    fn signing_token_without_a_long_key_is_no_secret() {
+        for (secret, usable) in [
+            ("correct horse", true),
+            ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", true),
+            ("whsec_", false),
+            ("whsec_AAAA", false),
+            ("whsec_not base64", false),
+            ("", false),
+        ] {
+            assert_eq!(is_usable(&Secret::from(secret)), usable, "{secret:?}");
+        }
+        let headers = HeaderMap::from_iter([(
+            HeaderName::from_static("x-gitlab-token"),
+            HeaderValue::from_static("whsec_"),
+        )]);
+        let refused = verify(Sender::GitLab, &headers, b"{}", &[Secret::from("whsec_")], now());
+        assert_eq!(refused, Err(Refusal::NoSecret));
     }
 
     #[test]

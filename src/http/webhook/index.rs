@@ -77,6 +77,8 @@ struct State {
     users: Users,
     /// The result of a list that has not ended yet.
     listed: Option<Users>,
+    /// The path of each repository in use when a delivery named its ID first.
+    paths: HashMap<Used, Used>,
 }
 
 impl Index {
@@ -107,6 +109,21 @@ impl Index {
         let state = self.0.read();
         let users = state.users.by_repository.get(used);
         users.into_iter().flatten().cloned().collect()
+    }
+
+    /// The Applications that use a repository by its ID, or by the path that it had when a delivery named this ID first: `path` is
+    /// another one after it was renamed.
+    pub fn users_by_id(&self, id: &Used, path: &Used) -> Vec<AppId> {
+        let mut state = self.0.write();
+        let is_used = state.users.by_repository.contains_key(path);
+        let former = state.paths.get(id).cloned();
+        let former = former.filter(|former| state.users.by_repository.contains_key(former));
+        if former.is_none() && is_used {
+            state.paths.insert(id.clone(), path.clone());
+        }
+        let all = [Some(id), former.as_ref()].into_iter().flatten();
+        let users = all.filter_map(|used| state.users.by_repository.get(used));
+        users.flatten().cloned().collect()
     }
 }
 
@@ -152,6 +169,23 @@ mod tests {
         index.observe(&Event::Delete(app("a", "shop")));
         assert_eq!(users(&index, "acme/shop"), "");
         assert_eq!(index.users(&Used::new("elsewhere", "gt", "acme/other")), []);
+    }
+
+    #[test]
+    fn renamed_repository_is_found_by_the_id_of_an_earlier_delivery() {
+        let index = Index::default();
+        index.observe(&Event::Apply(app("a", "shop")));
+        let used = |repository: &str| Used::new("ns", "gt", repository);
+        let users = |path: &str| {
+            let found = index.users_by_id(&used("7"), &used(path));
+            found.into_iter().map(|id| id.name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(users("acme/renamed"), "", "nothing is known of it");
+        users("acme/shop");
+        assert_eq!(users("acme/renamed"), "a");
+        assert_eq!(index.users(&used("acme/renamed")), []);
+        index.observe(&Event::Delete(app("a", "shop")));
+        assert_eq!(users("acme/renamed"), "");
     }
 
     #[test]

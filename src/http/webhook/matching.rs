@@ -64,9 +64,6 @@ fn trigger(app: &Application) -> TriggerOn {
 }
 
 fn pushed(app: &Application, wanted: Option<&GitRef>, push: &Push, id: Option<&str>) -> Option<Delivery> {
-    if matches!(push.reference, PushedRef::Branch(_)) && push.is_skipped() {
-        return None;
-    }
     // A branch or tag that was deleted deploys nothing.
     let commit = push.commit.as_deref()?;
     let is_certain = match trigger(app) {
@@ -75,7 +72,9 @@ fn pushed(app: &Application, wanted: Option<&GitRef>, push: &Push, id: Option<&s
         TriggerOn::Push => follows(wanted, push)?,
     };
     let actor = push.actor.as_deref();
-    if !is_certain {
+    // A commit that asks for no deployment is left to the look, which records it.
+    let is_skipped = matches!(push.reference, PushedRef::Branch(_)) && push.is_skipped();
+    if !is_certain || is_skipped {
         return Some(look(id, actor));
     }
     Some(Delivery {
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn deleted_and_skipped_pushes_concern_no_application() {
+    fn push_that_deletes_concerns_no_application_and_one_that_asks_for_no_deployment_is_looked_at() {
         let app = at_forge(json!({"branch": "main"}), Value::Null);
         let concerns = |change: fn(&mut Push)| {
             let mut push = push(branch("main"));
@@ -265,6 +264,9 @@ mod tests {
         for marker in ["[skip ci]", "[ci skip]", "[no ci]", "[skip davit]"] {
             let mut push = push(branch("main"));
             push.message = Some(format!("Mend {marker}"));
+            let found = push_to_provider(&app, &push, None);
+            assert_eq!(found, Some(look(None, Some("jane"))), "{marker}");
+            push.reference = branch("other");
             assert_eq!(push_to_provider(&app, &push, None), None, "{marker}");
         }
     }

@@ -5,6 +5,7 @@
 mod body;
 mod index;
 mod matching;
+mod namespaces;
 mod outcome;
 mod recorder;
 mod secrets;
@@ -22,18 +23,20 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
-use kube::Client;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use self::body::Bodies;
 pub use self::index::Index;
 use self::index::Used;
+use self::namespaces::Namespaces;
 use self::outcome::{Journal, Outcome, Rejection};
 use self::recorder::Recorder;
 use self::secrets::{LIFETIME, RECHECK, Secrets};
 use super::Limits;
 use crate::api::{Application, Delivery, GitProvider, WebhookSecretRef};
+use crate::forge::RepositoryPath;
 use crate::forge::webhook::{self, Event, Refusal, Sender};
 use crate::metrics::Metrics;
 use crate::model::AppId;
@@ -45,7 +48,7 @@ const START_PATIENCE: Duration = Duration::from_secs(5);
 /// The limits of the listener. Forges wait for ten seconds at most.
 pub fn limits() -> Limits {
     Limits {
-        connections: 256,
+        connections: 512,
         // The receiver itself bounds bodies, so that it can count those that are too large.
         body_bytes: usize::MAX,
         request_time: Duration::from_secs(20),
@@ -71,6 +74,7 @@ pub struct Sources {
 struct Receiver {
     sources: Sources,
     secrets: Secrets,
+    namespaces: Namespaces,
     recorder: Recorder,
     bodies: Bodies,
     journal: Journal,
@@ -91,6 +95,7 @@ impl Door {
     pub fn open(&self, sources: Sources, metrics: Metrics) {
         self.0.get_or_init(|| Receiver {
             secrets: Secrets::new(sources.client.clone()),
+            namespaces: Namespaces::new(sources.client.clone()),
             recorder: Recorder::new(sources.client.clone()),
             bodies: Bodies::default(),
             journal: Journal::new(metrics),
@@ -169,13 +174,14 @@ impl Receiver {
         let mut previewed = BTreeSet::new();
         for event in webhook::parse(sender, headers, &body)? {
             if let Event::PullRequest { repository, id } = &event {
-                let names = std::iter::once(repository.to_string()).chain(id.clone());
-                let users = names.flat_map(|repository| self.users(namespace, name, &repository));
-                previewed.extend(users.filter(|user| self.has_previews(user)));
+                let users = self.users(&provider, repository, id.as_deref()).await?;
+                previewed.extend(users.into_iter().filter(|user| self.has_previews(user)));
             }
             let Event::Push(push) = event else { continue };
-            let names = std::iter::once(push.repository.to_string()).chain(push.id.clone());
-            for user in names.flat_map(|repository| self.users(namespace, name, &repository)) {
+            for user in self
+                .users(&provider, &push.repository, push.id.as_deref())
+                .await?
+            {
                 let app = ObjectRef::<Application>::new(&user.name).within(&user.namespace);
                 let app = self.sources.applications.get(&app);
                 let Some(app) = app else { continue };
@@ -267,7 +273,7 @@ impl Receiver {
         if token.is_none() && !webhook::is_signed(sender, headers) {
             return Err(Refusal::Unsigned.into());
         }
-        let (body, _place) = self
+        let body = self
             .bodies
             .read(headers.get(header::CONTENT_LENGTH), body)
             .await?;
@@ -278,20 +284,41 @@ impl Receiver {
             let secrets: Vec<_> = secret.into_iter().collect();
             result = match token.as_ref().and_then(Secret::expose_str) {
                 Some(token) => webhook::verify_token(token, &secrets),
-                None => webhook::verify(sender, headers, &body, &secrets, Timestamp::now()),
+                None => webhook::verify(sender, headers, &body.bytes, &secrets, Timestamp::now()),
             };
             if !matches!(result, Err(Refusal::NoSecret | Refusal::WrongSignature)) {
                 break;
             }
         }
         result?;
-        Ok(body)
+        Ok(body.bytes)
     }
 
-    fn users(&self, namespace: &str, provider: &str, repository: &str) -> Vec<AppId> {
-        self.sources
-            .index
-            .users(&Used::new(namespace, provider, repository))
+    /// The Applications that use a repository, by its path or its number, in the namespaces that the GitProvider allows.
+    async fn users(
+        &self,
+        provider: &GitProvider,
+        repository: &RepositoryPath,
+        id: Option<&str>,
+    ) -> Result<Vec<AppId>, Rejection> {
+        let (namespace, name) = (provider.namespace().unwrap_or_default(), provider.name_any());
+        let used = |repository: &str| Used::new(&namespace, &name, repository);
+        let by_name = self.sources.index.users(&used(&repository.to_string()));
+        let by_id = id.map(|id| {
+            self.sources
+                .index
+                .users_by_id(&used(id), &used(&repository.to_string()))
+        });
+        let found = by_name.into_iter().chain(by_id.into_iter().flatten());
+        let found: BTreeSet<AppId> = found.collect();
+        let mut allowed = Vec::new();
+        for user in found {
+            let is_allowed = self.namespaces.allows(provider, &user.namespace).await;
+            if is_allowed.map_err(|error| Rejection::Unavailable(crate::error::chain(&error)))? {
+                allowed.push(user);
+            }
+        }
+        Ok(allowed)
     }
 
     /// Records what concerns Applications, all at once. `repeated` is true if something was left out that is recorded already.

@@ -110,7 +110,7 @@ pub fn phase(conditions: &[Condition]) -> Phase {
         || is_true(ConditionType::Deployed)
             && !matches!(
                 reason(ConditionType::Ready),
-                Some(Reason::Deleting | Reason::Restarting)
+                Some(Reason::Deleting | Reason::Restarting | Reason::ChecksPending)
             )
     {
         Phase::Error

@@ -71,6 +71,10 @@ fn route(object: &Value) -> ObjectState {
             let judged = condition["type"] == "Accepted" || condition["type"] == "ResolvedRefs";
             if judged && condition["status"] == "False" {
                 let word = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+                // The Service comes with the first Release.
+                if condition["reason"] == "BackendNotFound" {
+                    return ObjectState::Pending;
+                }
                 return ObjectState::Refused(format!("{}: {}", word("reason"), word("message")));
             }
             accepted += usize::from(condition["type"] == "Accepted" && condition["status"] == "True");

@@ -18,7 +18,6 @@ fn gateway() -> Frontend {
     })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 fn made(frontend: &Frontend, route: Value) -> Result<Vec<Value>, String> {
     let Value::Object(mut whole) = route else {
         panic!("a route is an object");

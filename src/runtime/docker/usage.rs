@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Inner, errors, labels};
 use crate::model::AppId;
 use crate::runtime::RuntimeError;
-use crate::runtime::usage::{Traffic, Usage};
+use crate::runtime::usage::{CpuUsage, Traffic, Usage};
 
 /// The most containers that are asked about at the same time.
 const AT_ONCE: usize = 8;
@@ -64,7 +64,7 @@ impl Inner {
             name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             release,
             at: Timestamp::now(),
-            cpu: cpu(&stats),
+            cpu: CpuUsage::Total(cpu(&stats)),
             cpu_limit: limit(host.nano_cpus),
             memory: stats.memory_stats.as_ref().map(memory).unwrap_or_default(),
             memory_limit: limit(host.memory),

@@ -6,6 +6,7 @@
 mod configuration;
 mod errors;
 mod events;
+mod exec;
 mod log;
 mod names;
 mod objects;
@@ -14,6 +15,7 @@ mod progress;
 mod quantity;
 mod render;
 mod rollout;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Once};
@@ -33,8 +35,8 @@ use super::docker::log_tail::{LINES, LogTail};
 use super::event_hub::EventHub;
 use super::redaction::GivenSecrets;
 use super::{
-    Capabilities, Deployment, LogLine, LogOptions, Progress, RedactionPolicy, ReplicaState, Running, Runtime,
-    RuntimeError, RuntimeEvent,
+    Capabilities, Deployment, Exec, ExecRequest, LogLine, LogOptions, Progress, RedactionPolicy,
+    ReplicaState, Running, Runtime, RuntimeError, RuntimeEvent, Usage,
 };
 use crate::model::AppId;
 
@@ -150,6 +152,14 @@ impl Runtime for KubernetesRuntime {
             return Ok(futures::stream::empty().boxed());
         };
         Ok(log::lines(answer, redaction.masker(&hash, &given), options))
+    }
+
+    async fn exec(&self, app: &AppId, replica: &str, request: &ExecRequest) -> Result<Exec, RuntimeError> {
+        self.inner.exec(app, replica, request).await
+    }
+
+    async fn usage(&self, app: &AppId) -> Result<Vec<Usage>, RuntimeError> {
+        self.inner.usage(app).await
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<Progress, RuntimeError> {

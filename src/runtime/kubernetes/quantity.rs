@@ -17,10 +17,23 @@ pub fn memory(bytes: u64) -> String {
     written(bytes, ONE)
 }
 
+/// Returns an amount of CPU in nano-cores.
+pub fn nano_cores(amount: &str) -> Option<u64> {
+    u64::try_from(read(amount)?.nano()?).ok()
+}
+
+/// Returns an amount of memory in bytes; it may be 0.
+pub fn used_bytes(amount: &str) -> Option<u64> {
+    u64::try_from(read(amount)?.whole()?).ok()
+}
+
+fn read(amount: &str) -> Option<Quantity> {
+    serde_json::from_value(amount.into()).ok()
+}
+
 /// Returns the bytes of an amount of storage.
 pub fn bytes(amount: &str) -> Option<u64> {
-    let quantity: Quantity = serde_json::from_value(amount.into()).ok()?;
-    quantity.bytes()
+    read(amount)?.bytes()
 }
 
 fn written(mut number: u64, mut suffix: usize) -> String {
@@ -58,6 +71,15 @@ mod tests {
         ] {
             assert_eq!(bytes(text), amount, "{text}");
         }
+        for (text, nanos) in [
+            ("12345678n", Some(12_345_678)),
+            ("0", Some(0)),
+            ("500m", Some(500_000_000)),
+            ("x", None),
+        ] {
+            assert_eq!(nano_cores(text), nanos, "{text}");
+        }
+        assert_eq!((used_bytes("3072Ki"), used_bytes("0")), (Some(3 << 20), Some(0)));
         for (bytes, text) in [
             (134_217_728, "134217728"),
             (1_000_000, "1M"),

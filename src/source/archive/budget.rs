@@ -23,6 +23,8 @@ pub struct Limits {
     pub free: u64,
     /// How long reading it may take. Default 5 minutes.
     pub time: Duration,
+    /// What all uploads together may hold, in bytes. Default 10 GiB.
+    pub stored_bytes: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +36,7 @@ impl Default for Limits {
             ratio: 200,
             free: 64 << 20,
             time: Duration::from_mins(5),
+            stored_bytes: 10 << 30,
         }
     }
 }

@@ -76,6 +76,16 @@ pub enum ArchiveError {
         /// The digest that it should have.
         digest: String,
     },
+    /// All uploads together hold as much as they may.
+    #[error("uploads hold {} of {}, so {} more cannot be stored", size(*.used), size(*.limit), size(*.more))]
+    StoreFull {
+        /// What is stored now, in bytes.
+        used: u64,
+        /// What may be stored, in bytes.
+        limit: u64,
+        /// What is missing of this upload, in bytes.
+        more: u64,
+    },
     /// The disk is full.
     #[error("there is no space left on the disk of Davit")]
     DiskFull,
@@ -151,7 +161,7 @@ fn size(bytes: u64) -> String {
 impl Explain for ArchiveError {
     fn class(&self) -> Class {
         match self {
-            Self::DiskFull | Self::Io { .. } => Class::Transient,
+            Self::DiskFull | Self::StoreFull { .. } | Self::Io { .. } => Class::Transient,
             Self::Format { .. }
             | Self::Damaged { .. }
             | Self::Entry { .. }
@@ -178,7 +188,7 @@ impl Explain for ArchiveError {
             | Self::TooSlow { .. } => Reason::ArchiveInvalid,
             Self::Cancelled => Reason::Cancelled,
             Self::Missing { .. } | Self::Changed { .. } => Reason::ArchiveMissing,
-            Self::DiskFull => Reason::DiskFull,
+            Self::DiskFull | Self::StoreFull { .. } => Reason::DiskFull,
             Self::Io { .. } => Reason::Internal,
         }
     }
@@ -194,6 +204,10 @@ impl Explain for ArchiveError {
             Self::Ratio { .. } => "leave out files that hold only repetitions".to_owned(),
             Self::TooSlow { .. } => "upload less, or when the machine has less to do".to_owned(),
             Self::Missing { .. } | Self::Changed { .. } => "upload it with davit drop".to_owned(),
+            Self::StoreFull { .. } => {
+                "remove Releases that are not needed with davit clear, or raise --max-uploads of davit up"
+                    .to_owned()
+            }
             Self::DiskFull => "free space in --data-dir, then upload again".to_owned(),
             Self::Cancelled | Self::Io { .. } => return None,
         })

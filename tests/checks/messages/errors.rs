@@ -67,6 +67,7 @@ fn archives() -> Vec<(&'static str, ArchiveError)> {
         ArchiveError::Cancelled => ArchiveError::Cancelled,
         ArchiveError::Missing { .. } => ArchiveError::Missing { digest: digest.clone() },
         ArchiveError::Changed { .. } => ArchiveError::Changed { digest: digest.clone() },
+        ArchiveError::StoreFull { .. } => ArchiveError::StoreFull { used: 10 << 30, limit: 10 << 30, more: 5 << 20 },
         ArchiveError::DiskFull => ArchiveError::DiskFull,
         ArchiveError::Io { .. } => ArchiveError::Io { doing: "read the archive", source: denied() },
     }
@@ -283,6 +284,7 @@ fn runtime() -> Vec<(&'static str, RuntimeError)> {
             subject: "the image".to_owned(), program: "arm64".to_owned(), machine: "amd64".to_owned(),
         },
         RuntimeError::DiskFull => RuntimeError::DiskFull,
+        RuntimeError::NoMetrics => RuntimeError::NoMetrics,
         RuntimeError::Unsupported { .. } => RuntimeError::Unsupported { what: "a command in a container", runtime: "swarm" },
         RuntimeError::EngineUnavailable(_) => RuntimeError::EngineUnavailable("connection refused".to_owned()),
         RuntimeError::Engine { .. } => RuntimeError::Engine {
@@ -312,6 +314,9 @@ fn forge_errors() -> Vec<(&'static str, ForgeError)> {
             doing, url: forge(), message: "the response is not JSON".to_owned(),
         },
         ForgeError::Auth { .. } => ForgeError::Auth { url: forge(), message: Some("Bad credentials".to_owned()) },
+        ForgeError::Client { .. } => ForgeError::Client {
+            url: forge(), message: "invalid_client: invalid client secret".to_owned(),
+        },
         ForgeError::Clock { .. } => ForgeError::Clock { url: forge(), seconds: 600 },
         ForgeError::Scope { .. } => ForgeError::Scope { doing, url: forge(), scope: "read:user".to_owned() },
         ForgeError::Forbidden { .. } => ForgeError::Forbidden { doing, url: forge(), message: "the account is disabled".to_owned() },

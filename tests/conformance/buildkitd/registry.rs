@@ -83,7 +83,7 @@ async fn image_goes_from_buildkitd_to_a_registry_without_an_engine() {
         error.hint().unwrap().contains("spec.image.pushSecretRef"),
         "{error}"
     );
-    let stranger = Registry::start_tls();
+    let stranger = Registry::start_untrusted();
     let mut untrusted = request.clone();
     untrusted.push = Some(self::access(&stranger, &self::password(&stranger)));
     untrusted.tag = stranger.image(&format!("{repository}:2"));

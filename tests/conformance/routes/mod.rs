@@ -3,6 +3,7 @@
 mod acme;
 mod options;
 mod own;
+mod previews;
 mod rollout;
 mod streams;
 mod swarm;

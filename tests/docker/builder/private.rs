@@ -33,7 +33,10 @@ async fn nixpacks_pulls_a_private_base_image_with_the_credential() {
     let (tool, base) = nixpacks::tool("privatenix");
     let (_registry, image, logins) = private(&base);
     tool.write("plan.json", &nixpacks::plan(&image).to_string());
-    assert_pulls_with_credential(&tool.harness, &nixpacks::request_of(&tool), logins).await;
+    let mut request = nixpacks::request_of(&tool);
+    // The plan has this variable with several lines; as an argument it reaches the commands in another way.
+    request.args = secrets(&[("PLAIN", "plain")]);
+    assert_pulls_with_credential(&tool.harness, &request, logins).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ fn up_at_rest_keeps_heap_and_stacks_small() {
 /// Waits, because threads that a start needed end some seconds later.
 fn wait_until_small(davit: &Davit, when: &str) {
     let mut size = 0;
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while Instant::now() < end {
         size = anonymous(davit.pid());
         if size <= LIMIT {

@@ -202,3 +202,21 @@ async fn app_that_cannot_be_used_is_explained() {
         server.assert_legal();
     }
 }
+
+#[tokio::test]
+async fn installation_that_the_app_does_not_have_is_named_with_its_field() {
+    let server = start(|_| {}).await;
+    let mut spec = spec(&server);
+    spec["github"]["installationId"] = json!(99);
+    let found = problem(connected(&spec, &key().0).as_ref(), &key().0).await;
+    assert_eq!(
+        (found.reason, found.class),
+        (Reason::InvalidSpec, Class::Terminal)
+    );
+    assert!(
+        found
+            .message
+            .contains("spec.github.installationId 99 is no installation"),
+        "{found:?}"
+    );
+}

@@ -185,3 +185,64 @@ async fn page_that_names_itself_as_the_next_one_is_the_last() {
         assert_eq!(server.requests().len() - before, 2, "{spec}");
     }
 }
+
+#[tokio::test]
+async fn page_with_far_more_entries_than_were_asked_for_is_refused() {
+    let server = serve(
+        Scripted(|asked: &Asked| {
+            let repository = |number: i32| {
+                let path = format!("a/r{number}");
+                json!({"full_name": path, "path_with_namespace": path, "id": number})
+            };
+            let all: Vec<_> = (0..2000).map(repository).collect();
+            if asked.segments().first() == Some(&"2.0") {
+                return Answer::ok(json!({"values": all}));
+            }
+            Answer::ok(json!(all))
+        }),
+        None,
+    )
+    .await;
+    for spec in specs(&server.url) {
+        let forge = try_connect(&spec, TOKEN, &options(&server.url)).unwrap();
+        let error = forge.repositories(None).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("2000 entries, and 100 were asked for"),
+            "{spec}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn list_without_a_total_is_counted_page_by_page() {
+    let server = serve(
+        Scripted(|asked: &Asked| match asked.segments().as_slice() {
+            [.., "user"] => Answer::ok(json!({"login": "jane", "username": "jane"})),
+            ["2.0", ..] => {
+                let page = asked.number("page", 1);
+                let next =
+                    (page < 3).then(|| format!("https://wrong.invalid/x?pagelen=100&page={}", page + 1));
+                Answer::ok(json!({"values": [{"full_name": format!("acme/r{page}")}], "next": next}))
+            }
+            _ => {
+                let page = asked.number("page", 1);
+                let found: Vec<_> = (page <= 3)
+                    .then(|| json!({"full_name": format!("acme/r{page}")}))
+                    .into_iter()
+                    .collect();
+                Answer::ok(json!(found))
+            }
+        }),
+        None,
+    )
+    .await;
+    for spec in specs(&server.url) {
+        if spec.get("bitbucket").is_none() && spec.get("gitea").is_none() {
+            continue;
+        }
+        let forge = try_connect(&spec, TOKEN, &options(&server.url)).unwrap();
+        let account = forge.check().await.unwrap();
+        assert_eq!((account.repositories, account.more), (3, false), "{spec}");
+    }
+}

@@ -44,7 +44,8 @@ async fn app_token_is_requested_when_git_starts_and_replaced_when_it_is_revoked(
     let remote = |repository: &str| {
         Remote::Forge(ForgeRemote {
             forge: connected(&spec, &key().0),
-            repository: path(repository),
+            named: path(repository),
+            moves: davit::forge::Moves::default(),
             identity: "acme".to_owned(),
             ca: None,
             server: server.url.clone(),
@@ -120,7 +121,8 @@ async fn submodule_gets_a_token_of_its_own_and_the_cache_outlives_the_tokens() {
     let spec = json!({"github": {"url": server.url, "appId": 1234, "privateKeySecretRef": {"name": "gh"}}});
     let remote = Remote::Forge(ForgeRemote {
         forge: connected(&spec, &key().0),
-        repository: path("acme/shop"),
+        named: path("acme/shop"),
+        moves: davit::forge::Moves::default(),
         identity: "acme".to_owned(),
         ca: None,
         server: server.url.clone(),

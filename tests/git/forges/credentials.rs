@@ -78,6 +78,14 @@ async fn gitlab_token_that_does_not_fit_is_explained() {
         ),
     ];
     check(rows, &loopback_options()).await;
+    let group = json!({"gitlab": {"url": format!("{}/sub", server.url), "group": "acme/none", "tokenSecretRef": {"name": "gl"}}});
+    let rows = vec![(
+        group,
+        gitlab::TOKEN,
+        Reason::InvalidSpec,
+        "spec.gitlab.group \"acme/none\"",
+    )];
+    check(rows, &loopback_options()).await;
     // A fine-grained token that may not read itself is no error.
     let forge = try_connect(&spec, gitlab::GRANULAR, &loopback_options()).unwrap();
     assert_eq!(forge.check().await.unwrap().expires_at, None);

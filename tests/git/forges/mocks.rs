@@ -8,8 +8,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response};
 use davit::api::Reason;
 use davit::error::Explain as _;
-use davit::forge::webhook::{Sender, verify};
-use davit::forge::{Forge, WantedHook, ensure_hook};
+use davit::forge::webhook::{self, Sender, verify};
+use davit::forge::{Forge, WantedHook, ensure_comment, ensure_hook};
 use davit::model::{CommitId, GitCredential};
 use davit::redact::Secret;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::common::process::{Daemon, Port, User, command};
 use crate::forge::loopback_options;
 use crate::forge_contract::{self, obeys};
 use crate::forges::servers::{Raw, Server, bitbucket, gitea, github, gitlab};
-use crate::forges::{connected, openapi, path, try_connect};
+use crate::forges::{connected, openapi, path, pulls, try_connect};
 
 /// The folder of `scripts/build-peer forge-mocks`.
 const FOLDER: &str = "forge-mocks-5.14.2";
@@ -184,6 +184,21 @@ async fn prism_finds_every_request_to_gitea_legal() {
     assert_legal("gitea", "", requests, 15).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
+async fn prism_finds_every_request_about_pull_requests_legal() {
+    // GitLab's trimmed description leaves notes, members and events of labels out.
+    for (forge, prefix, at_least) in [
+        ("github", "/api/v3", 10),
+        ("gitlab", "", 3),
+        ("bitbucket", "", 8),
+        ("gitea", "", 6),
+    ] {
+        let requests = pulls::requests(forge).await;
+        assert_legal(forge, prefix, requests, at_least).await;
+    }
+}
+
 /// A request that is not legal is found, so that the tests above can fail.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make test-peers"]
@@ -328,6 +343,119 @@ async fn emulated_github_is_used_with_a_token_and_signs_its_deliveries() {
     assert!(verified("another").is_err());
     forge.delete_hook(&shop, &id).await.unwrap();
     assert_eq!(forge.hooks(&shop).await.unwrap(), []);
+    tokio::task::spawn_blocking(move || drop(mock)).await.unwrap();
+}
+
+/// What emulate answers to a request of `jane`.
+async fn as_jane(mock: &Mock, method: &str, path: &str, body: &Value) -> Value {
+    let request = reqwest::Client::new()
+        .request(
+            method.parse().unwrap(),
+            format!("{}/repos/acme/shop{path}", mock.url),
+        )
+        .bearer_auth(TOKEN)
+        .json(body);
+    let answer = request.send().await.unwrap();
+    assert!(
+        answer.status().is_success(),
+        "{method} {path}: {}",
+        answer.status()
+    );
+    answer.json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make test-peers"]
+async fn emulated_github_has_pull_requests_with_comments_approvals_and_deliveries() {
+    let mock = emulated(&crate::forges::app::key().0).await;
+    let url = enterprise(&mock).await;
+    let spec = json!({"github": {"url": url, "tokenSecretRef": {"name": "gh"}}});
+    let forge = connected(&spec, TOKEN);
+    let (shop, pulls) = (path("acme/shop"), forge.pull_requests().unwrap());
+    assert_eq!(pulls.open_pull_requests(&shop).await.unwrap(), []);
+    let (hook_url, mut arrived) = receiver().await;
+    let wanted = WantedHook {
+        url: hook_url,
+        secret: Secret::from("correct horse"),
+        pull_requests: true,
+    };
+    ensure_hook(forge.as_ref(), &shop, &wanted, None, true)
+        .await
+        .unwrap();
+
+    let main = as_jane(&mock, "GET", "/git/ref/heads/main", &Value::Null).await;
+    let sha = &main["object"]["sha"];
+    as_jane(
+        &mock,
+        "POST",
+        "/git/refs",
+        &json!({"ref": "refs/heads/change", "sha": sha}),
+    )
+    .await;
+    let file = json!({"message": "A change", "content": "Zmlyc3Q=", "branch": "change"});
+    as_jane(&mock, "PUT", "/contents/page", &file).await;
+    let opened = json!({"title": "A change", "head": "change", "base": "main"});
+    let opened = as_jane(&mock, "POST", "/pulls", &opened).await;
+    let head = CommitId::parse(opened["head"]["sha"].as_str().unwrap()).unwrap();
+
+    // Its delivery is signed, and names the repository. A push comes before it.
+    let event = loop {
+        let arriving = tokio::time::timeout(PATIENCE, arrived.recv()).await;
+        let (headers, body) = arriving.unwrap().unwrap();
+        let secret = [Secret::from("correct horse")];
+        let now = jiff::Timestamp::now();
+        assert_eq!(verify(Sender::GitHub, &headers, &body, &secret, now), Ok(()));
+        let events = webhook::parse(Sender::GitHub, &headers, &body).unwrap();
+        if let Some(webhook::Event::PullRequest { repository, .. }) = events.into_iter().next() {
+            break repository;
+        }
+    };
+    assert_eq!(event, shop);
+
+    let open = pulls.open_pull_requests(&shop).await.unwrap();
+    let [found] = open.as_slice() else {
+        panic!("{open:?}");
+    };
+    let is = (
+        found.number,
+        found.branch.as_str(),
+        found.head.as_str(),
+        found.is_fork,
+        found.is_draft,
+    );
+    assert_eq!(is, (1, "change", head.as_str(), false, false));
+    assert_eq!(found.author.name, "jane");
+    assert_eq!(pulls.head(&shop, found).await.unwrap().commit, head);
+    assert!(pulls.is_open(&shop, 1).await.unwrap() && !pulls.is_open(&shop, 7).await.unwrap());
+    assert!(pulls.may_write(&shop, &found.author).await.unwrap());
+    let approve = json!({"event": "APPROVE", "commit_id": head.as_str()});
+    as_jane(&mock, "POST", "/pulls/1/reviews", &approve).await;
+    let approved = pulls.approvals(&shop, found, &head).await.unwrap();
+    assert_eq!(approved, std::slice::from_ref(&found.author));
+    let main = CommitId::parse(sha.as_str().unwrap()).unwrap();
+    assert_eq!(pulls.approvals(&shop, found, &main).await.unwrap(), []);
+
+    let marker = "[davit-preview]: # (default/shop 0123)";
+    let ensure = async |known: Option<&str>, text: &str| {
+        let body = format!("{text}\n\n{marker}");
+        ensure_comment(pulls, &shop, 1, known, marker, &body)
+            .await
+            .unwrap()
+    };
+    let id = ensure(None, "is waiting").await;
+    assert_eq!(ensure(Some(&id), "is ready").await, id);
+    assert_eq!(ensure(None, "is ready").await, id, "it is found by its marker");
+    pulls.delete_comment(&shop, 1, &id).await.unwrap();
+    let again = ensure(Some(&id), "is ready").await;
+    let all = pulls.comments(&shop, 1).await.unwrap();
+    assert!(
+        all.len() == 1 && all[0].id == again && all[0].body.contains("is ready"),
+        "{all:?}"
+    );
+
+    as_jane(&mock, "PATCH", "/pulls/1", &json!({"state": "closed"})).await;
+    assert!(!pulls.is_open(&shop, 1).await.unwrap());
+    assert_eq!(pulls.open_pull_requests(&shop).await.unwrap(), []);
     tokio::task::spawn_blocking(move || drop(mock)).await.unwrap();
 }
 

@@ -62,6 +62,10 @@ impl Memory {
         *stored = (tokens, stored.1 + 1);
     }
 
+    pub fn replacing_since(&self) -> Option<Timestamp> {
+        *self.replacing_since.lock()
+    }
+
     pub fn access(&self) -> String {
         self.stored.lock().0.access.expose_str().unwrap().to_owned()
     }
@@ -355,7 +359,9 @@ async fn code_of_gitlab_becomes_a_connection_once() {
     let other = grant(ForgeName::Gitlab, &wish, (APP.0, "wrong"), &loopback_options());
     let error = other.redeem("c0de").await.unwrap_err();
     assert!(
-        error.to_string().contains("refuses the code (invalid_client)"),
+        error
+            .to_string()
+            .contains("refuses the OAuth application: invalid_client"),
         "{error}"
     );
 
@@ -369,7 +375,7 @@ async fn code_of_gitlab_becomes_a_connection_once() {
 
     let error = waiting.redeem("c0de").await.unwrap_err();
     assert!(
-        error.to_string().contains("refuses the code (invalid_grant)"),
+        error.to_string().contains("refuses the code (invalid_grant"),
         "{error}"
     );
     server.assert_legal();
@@ -391,7 +397,7 @@ async fn code_of_bitbucket_becomes_a_connection_whose_tokens_replace_each_other(
     assert!(!waiting.page().query().unwrap().contains("code_challenge"));
     let error = waiting.redeem("other").await.unwrap_err();
     assert!(
-        error.to_string().contains("refuses the code (invalid_grant)"),
+        error.to_string().contains("refuses the code (invalid_grant"),
         "{error}"
     );
     let made = waiting.redeem("c0de").await.unwrap();

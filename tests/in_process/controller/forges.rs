@@ -211,6 +211,97 @@ async fn provider_deleted_with_a_revoked_credential_is_released_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hooks_are_removed_with_the_connection_from_before_if_the_secret_goes_first() {
+    let repo = repo(GOOD);
+    let forge = forge(&repo);
+    let davit = deployed(&forge, Value::Null).await;
+    // As when a namespace is deleted: the Secret goes first, and then what uses the GitProvider.
+    let secrets = davit.api::<Secret>();
+    secrets.delete("gt", &DeleteParams::default()).await.unwrap();
+    delete_provider(&davit).await;
+    davit.delete("shop").await;
+    wait_for_provider(&davit, "gone", Value::is_null).await;
+    assert_eq!(hooks(&forge), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hook_of_a_renamed_repository_is_removed_under_its_present_path() {
+    let repo = repo(GOOD);
+    let forge = forge(&repo);
+    let davit = deployed(&forge, Value::Null).await;
+    let renamed = RepositoryPath::parse("acme/renamed").unwrap();
+    forge.rename(&shop(), &renamed);
+    davit.delete("shop").await;
+    wait_for_provider(&davit, "no hooks", |provider| {
+        provider["status"]["hooks"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await;
+    assert_eq!(forge.change(&renamed, |found| found.hooks.len()), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forges_of_one_namespace_that_do_not_answer_hold_up_no_other() {
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Api;
+    use kube::api::PostParams;
+    let davit = Harness::start().await;
+    // It takes every connection, and says nothing.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let deaf = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            open.push(stream);
+        }
+    });
+    let router = axum::Router::new().fallback(|request: axum::extract::Request| async move {
+        axum::Json(match request.uri().path() {
+            "/api/v1/version" => json!({"version": "1.27.0"}),
+            "/api/v1/user" => json!({"login": "jane"}),
+            _ => json!([]),
+        })
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let good = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let params = PostParams::default();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "evil"}});
+    let namespace: Namespace = serde_json::from_value(namespace).unwrap();
+    Api::all(davit.client.clone())
+        .create(&params, &namespace)
+        .await
+        .unwrap();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gt"}, "stringData": {"token": "one"}});
+    let secret: Secret = serde_json::from_value(secret).unwrap();
+    let secrets = Api::namespaced(davit.client.clone(), "evil");
+    secrets.create(&params, &secret).await.unwrap();
+    let provider = |name: &str, url: &str| -> GitProvider {
+        let provider = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": name},
+            "spec": {"gitea": {"url": url, "tokenSecretRef": {"name": "gt"}}}});
+        serde_json::from_value(provider).unwrap()
+    };
+    let providers = Api::namespaced(davit.client.clone(), "evil");
+    for number in 0..40 {
+        let deaf = provider(&format!("deaf-{number}"), &deaf);
+        providers.create(&params, &deaf).await.unwrap();
+    }
+    put_secret(&davit, "gt", "token", "one").await;
+    let providers = davit.api::<GitProvider>();
+    providers.create(&params, &provider("gt", &good)).await.unwrap();
+    let began = std::time::Instant::now();
+    wait_for_provider(&davit, "ready", |provider| {
+        condition(provider, "Ready")["status"] == "True"
+    })
+    .await;
+    let took = began.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(25),
+        "it waited for the others: {took:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_that_a_credential_may_not_report_is_reported_with_the_next_one() {
     let repo = repo(GOOD);
     let forge = forge(&repo);
@@ -285,9 +376,15 @@ async fn token_revoked_during_a_deployment_is_reported_and_what_runs_goes_on() {
     // The next one cannot be fetched, and the containers stay.
     repo.commit("Third", &[("Dockerfile", GOOD)]);
     davit.request_reconcile("shop").await;
+    // The connection is checked at once, and then is what is not ready.
+    wait_for_provider(&davit, "refused", |provider| {
+        condition(provider, "Ready")["reason"] == "ForgeAuthFailed"
+    })
+    .await;
     let app = davit
         .wait_until("shop", "refused", |app| {
-            condition(app, "SourceReady")["reason"] == "ForgeAuthFailed"
+            let reason = &condition(app, "SourceReady")["reason"];
+            reason == "ForgeAuthFailed" || reason == "ProviderNotReady"
         })
         .await;
     let message = condition(&app, "SourceReady")["message"].to_string();

@@ -124,6 +124,7 @@ impl Harness {
                 max_builds: 2,
                 max_previews: 20,
                 git_cache: 1 << 30,
+                max_uploads: 1 << 30,
                 registry: None,
                 registry_config: None,
                 insecure_registries: Vec::new(),

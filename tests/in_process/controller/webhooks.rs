@@ -220,10 +220,9 @@ async fn commit_that_asks_for_no_deployment_is_not_deployed_by_delivery_or_poll(
     body["head_commit"]["message"] = json!("Next\n\n[skip ci]");
     let body = body.to_string().into_bytes();
     let (status, text) = github(&davit, &body, "1").signed(SECRET).send().await;
-    assert_eq!(
-        (status, text.as_str()),
-        (202, "no Application follows what changed\n")
-    );
+    assert_eq!((status, text.as_str()), (202, "recorded for 1 Application\n"));
+    let app = handled(&davit).await;
+    assert_eq!(condition(&app, "SourceReady")["reason"], "CommitSkipped");
     // What polling does at its interval.
     davit.request_reconcile("shop").await;
     let app = handled(&davit).await;
@@ -541,6 +540,97 @@ async fn push_to_a_provider_is_recorded_on_the_applications_that_follow_it() {
         provider.webhook_url.as_deref(),
         Some(format!("https://davit.example.com/webhooks/gitproviders/{NAMESPACE}/gt").as_str())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespace_that_a_provider_does_not_allow_gets_no_delivery_and_holds_nothing() {
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Api;
+    use kube::api::{DeleteParams, PostParams};
+
+    use davit::api::Application;
+    let davit = Harness::start().await;
+    create_secret(&davit, "hook", SECRET).await;
+    let provider = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "GitProvider", "metadata": {"name": "gt"},
+        "spec": {"gitea": {"url": "http://127.0.0.1:1", "tokenSecretRef": {"name": "gt"}},
+            "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "web"}}},
+            "webhook": {"secretRef": {"name": "hook"}}}});
+    davit.create::<GitProvider>(provider).await;
+    let source = json!({"gitea": {"provider": {"name": "gt", "namespace": NAMESPACE}, "owner": "acme", "repository": "shop", "ref": {"branch": "main"}}});
+    let params = PostParams::default();
+    for (namespace, labels) in [("friend", json!({"team": "web"})), ("foreign", json!({}))] {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}});
+        let object: Namespace = serde_json::from_value(object).unwrap();
+        Api::all(davit.client.clone())
+            .create(&params, &object)
+            .await
+            .unwrap();
+        let app = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},
+            "spec": {"source": source, "previews": {}}});
+        let app: Application = serde_json::from_value(app).unwrap();
+        let api: Api<Application> = Api::namespaced(davit.client.clone(), namespace);
+        api.create(&params, &app).await.unwrap();
+    }
+    let app = async |namespace: &str| {
+        let api: Api<Application> = Api::namespaced(davit.client.clone(), namespace);
+        serde_json::to_value(api.get("shop").await.unwrap()).unwrap()
+    };
+    for namespace in ["friend", "foreign"] {
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while !app(namespace).await["status"]["conditions"].is_array() {
+            assert!(std::time::Instant::now() < end, "{namespace} is not looked at");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(
+        condition(&app("foreign").await, "SourceReady")["reason"],
+        "AccessDenied"
+    );
+
+    let body = push("acme/shop", "refs/heads/main", &"a1".repeat(20));
+    for event in ["push", "pull_request"] {
+        let signed = signature(SECRET, &body);
+        let delivery = sent(&davit, TO_PROVIDER, &body)
+            .header("x-gitea-event", event)
+            .header("x-gitea-signature", signed);
+        assert_eq!(delivery.send().await.1, "recorded for 1 Application\n", "{event}");
+    }
+    assert!(recorded(&app("friend").await).is_some());
+    let annotations = app("foreign").await["metadata"]["annotations"].to_string();
+    for recorded in [
+        "davit.dev/delivery",
+        "davit.dev/pullRequestsAt",
+        "davit.dev/requestedAt",
+    ] {
+        assert!(!annotations.contains(recorded), "{annotations}");
+    }
+
+    // Only the allowed one counts as a use.
+    let providers = davit.api::<GitProvider>();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while providers
+        .get("gt")
+        .await
+        .unwrap()
+        .status
+        .is_none_or(|status| status.used_by != 1)
+    {
+        assert!(
+            std::time::Instant::now() < end,
+            "{:?}",
+            providers.get("gt").await.unwrap().status
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let friend: Api<Application> = Api::namespaced(davit.client.clone(), "friend");
+    friend.delete("shop", &DeleteParams::default()).await.unwrap();
+    providers.delete("gt", &DeleteParams::default()).await.unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while let Some(found) = providers.get_opt("gt").await.unwrap() {
+        assert!(std::time::Instant::now() < end, "it is held: {:?}", found.status);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(app("foreign").await.is_object(), "the refused one is still there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,7 +121,7 @@ mod tests {
         let stored = stored();
         let first = stored.compiled();
         for _ in 0..4 {
-            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+            tokio::time::sleep(IDLE * 9 / 10).await;
             assert!(Arc::ptr_eq(&first, &stored.compiled()));
         }
         drop(first);

@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::too_many_lines,
     clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
     reason = "tests start programs, list many rows, and panic where something is wrong"
 )]
 

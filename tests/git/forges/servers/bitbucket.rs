@@ -160,6 +160,13 @@ impl Bitbucket {
                     .collect();
                 page(asked, &all, true)
             }
+            ["2.0", "repositories", "acme", "shop"] => Answer::ok(
+                json!({"type": "repository", "full_name": "acme/shop", "is_private": true, "mainbranch": {"name": "main"}}),
+            ),
+            ["2.0", "repositories", "acme", "old-shop"] => {
+                let location = "/2.0/repositories/acme/shop";
+                Answer::new(301, json!({"type": "error"})).with("location", location)
+            }
             ["2.0", "repositories", "acme", "shop", "refs", "branches"] => {
                 let all: Vec<_> = branches().iter().map(|name| json!({"name": name})).collect();
                 page(asked, &all, false)

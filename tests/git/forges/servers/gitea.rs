@@ -77,6 +77,12 @@ impl Gitea {
                     .with("link", asked.link(next, all.len(), 50))
                     .with("x-total-count", all.len().to_string())
             }
+            ["api", "v1", "repos", "acme", "shop"] => {
+                Answer::ok(json!({"full_name": "acme/shop", "private": true, "default_branch": "main"}))
+            }
+            ["api", "v1", "repos", "acme", "old-shop"] => {
+                Answer::new(301, json!({"message": "moved"})).with("location", "/api/v1/repos/acme/shop")
+            }
             ["api", "v1", "repos", "acme", "shop", "branches"] => {
                 let all = branches();
                 let (items, next) = asked.page(&all, "limit", 50);

@@ -351,6 +351,15 @@ impl GitHub {
                     None => not_found(),
                 }
             }
+            ["repos", "acme", "old-shop"] => Answer::new(301, json!({"message": "Moved Permanently"}))
+                .with("location", "/api/v3/repos/acme/shop"),
+            ["repos", owner, name] => {
+                let path = format!("{owner}/{name}");
+                if !self.reach(asked)?.contains(&path) {
+                    return Ok(not_found());
+                }
+                Answer::ok(repository(&path))
+            }
             ["repos", owner, name, "branches"] => {
                 let path = format!("{owner}/{name}");
                 if !self.reach(asked)?.contains(&path) {

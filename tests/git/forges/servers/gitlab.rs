@@ -168,7 +168,11 @@ impl GitLab {
                     not_found()
                 }
             }
-            ["projects", "1"] => Answer::ok(project(0, "acme/shop")),
+            ["projects", "1" | "acme/shop"] => Answer::ok(project(0, "acme/shop")),
+            ["projects", "acme/old-shop"] => {
+                let location = "/sub/api/v4/projects/acme%2Fshop";
+                Answer::new(301, json!({"message": "Moved"})).with("location", location)
+            }
             ["projects", "acme/shop" | "1", "repository", "branches"] => {
                 let all = branches();
                 let (items, next) = asked.page(&all, "per_page", 100);

@@ -167,16 +167,14 @@ impl Flow {
         // A watch of an administrator takes its seat, too: it is memory for long.
         for gate in gates.into_iter().filter(|_| long || level != Level::Exempt) {
             let waits_until = Instant::now() + self.limits.wait;
-            match gate.enter(&user, level).await {
-                Some(seat) => seats.push(seat),
-                None => {
-                    let is_late = Instant::now() >= waits_until;
-                    let reason = if is_late { "time-out" } else { "queue-full" };
-                    self.metrics
-                        .rejected(level.flow_schema(), level.priority_level(), reason);
-                    return error_response(&too_many(), accept, &[]);
-                }
-            }
+            let Some(seat) = gate.enter(&user, level).await else {
+                let is_late = Instant::now() >= waits_until;
+                let reason = if is_late { "time-out" } else { "queue-full" };
+                self.metrics
+                    .rejected(level.flow_schema(), level.priority_level(), reason);
+                return error_response(&too_many(), accept, &[]);
+            };
+            seats.push(seat);
         }
         let response = if long {
             infallible(router.oneshot(request).await)
