@@ -7,12 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, header};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tower::ServiceExt as _;
 
 use crate::{
@@ -210,35 +205,19 @@ impl ApiServer {
     }
 
     /// The same for definitions that the program brings along, and that its tests install with
-    /// [`ApiServer::install_crds`]: their schemas are not checked at each start once more.
-    ///
-    /// The definitions are generated and compared one by one on a thread of its own. In these forms a large one takes
-    /// several MiB, which the allocator gives back when the thread ends, and would not give back on this one.
-    pub async fn install_known_crds<D>(&self, definitions: D) -> Result<(), ApiError>
-    where
-        D: IntoIterator<Item: Serialize> + Send + 'static,
-    {
-        let server = self.server.clone();
+    /// [`ApiServer::install_crds`]: their schemas are not checked at each start once more. Each is taken when the one
+    /// before it is installed, since in these forms a large one takes several MiB.
+    pub async fn install_known_crds(
+        &self,
+        definitions: impl IntoIterator<Item: Serialize>,
+    ) -> Result<(), ApiError> {
         let router = self.router_as(Identity::trusted("system:apiserver"));
         let router = router.layer(Extension(crd::Known));
-        let runtime = Handle::current();
-        let (sender, installed) = oneshot::channel();
-        let install_all = move || {
-            let install_all = async {
-                for definition in definitions {
-                    let definition = serde_json::to_value(definition).map_err(ApiError::internal)?;
-                    install(&server, &router, &definition).await?;
-                }
-                Ok(())
-            };
-            // The caller may have given up.
-            let _ = sender.send(runtime.block_on(install_all));
-        };
-        std::thread::Builder::new()
-            .name("definitions".into())
-            .spawn(install_all)
-            .map_err(ApiError::internal)?;
-        installed.await.map_err(ApiError::internal)?
+        for definition in definitions {
+            let definition = serde_json::to_value(definition).map_err(ApiError::internal)?;
+            install(&self.server, &router, &definition).await?;
+        }
+        Ok(())
     }
 
     /// Ends watches and connections, and closes the store: what was acknowledged is on disk, later writes are refused.

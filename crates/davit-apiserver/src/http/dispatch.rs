@@ -12,7 +12,7 @@ use super::{
     keeping::Keeping,
     metrics, mounted,
     negotiation::{Accept, JSON, Shape},
-    request::{Path, Query, Target, check_timeout, parse_path},
+    request::{Path, Query, Target, check_timeout, has_valid_escapes, parse_path},
     request_body,
     response::{error_response, plain},
 };
@@ -53,6 +53,9 @@ pub async fn dispatch(server: Arc<Server>, request: Request<Body>) -> Response<B
 }
 
 async fn decide(server: Arc<Server>, parts: Parts, body: &mut Body, labels: &mut Labels) -> Response<Body> {
+    if !has_valid_escapes(parts.uri.path()) {
+        return plain(400, "400 Bad Request");
+    }
     let known = parts.extensions.get::<Identity>().is_some();
     // An invalid token is refused everywhere; an anonymous request may read the health.
     let refused = !known && parts.headers.contains_key(header::AUTHORIZATION);
@@ -241,12 +244,10 @@ async fn resource(
 /// The media type of the body, without parameters.
 fn content_type(parts: &Parts) -> String {
     let value = parts.headers.get(header::CONTENT_TYPE);
-    value
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+    // One with other characters than ASCII is a media type that no server has.
+    let value = value.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let kind = value.as_deref().and_then(|value| value.split(';').next());
+    kind.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Reviews and tokens have no table.

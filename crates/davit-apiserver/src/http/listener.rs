@@ -19,6 +19,8 @@ use crate::{auth::identity::Identity, state::Server};
 
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
+/// How many fields the header of a request may have.
+const HEADERS: usize = 1000;
 /// How long open requests have to end when the server closes.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -126,6 +128,7 @@ async fn connection(
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
             .max_buf_size(limits.head_bytes)
+            .max_headers(HEADERS)
             .serve_connection(stream, service)
             .with_upgrades();
         until_closing(served, &closing, http1::UpgradeableConnection::graceful_shutdown).await;

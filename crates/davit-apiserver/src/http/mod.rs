@@ -7,6 +7,7 @@ pub mod flow_control;
 mod health;
 mod indent;
 mod keeping;
+mod lenient_json;
 pub mod list_stream;
 pub mod listener;
 pub mod metrics;

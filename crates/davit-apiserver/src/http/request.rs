@@ -1,5 +1,7 @@
 //! What a path and a query ask for.
 
+use std::borrow::Cow;
+
 use crate::{
     schema::duration::go_duration,
     status::{ApiError, ApiResult},
@@ -43,6 +45,10 @@ pub enum Path {
 pub fn parse_path(path: &str) -> Path {
     let decoded: Option<Vec<String>> = path.trim_matches('/').split('/').map(percent_decode).collect();
     let Some(parts) = decoded else { return Path::Other };
+    // No name has a slash.
+    if parts.iter().any(|part| part.contains('/')) {
+        return Path::Other;
+    }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api"] => return Path::CoreVersions,
@@ -87,6 +93,21 @@ pub fn asks_to_watch(query: Option<&str>) -> bool {
             .split('&')
             .any(|pair| matches!(pair, "watch" | "watch=1" | "watch=true"))
     })
+}
+
+/// Whether each `%` is followed by two hexadecimal digits.
+pub fn has_valid_escapes(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        let digits = after.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// The parameters of a query. One with an invalid escape or a semicolon is left out, as by Go's parser.
+fn pairs(raw: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    raw.split('&')
+        .filter(|pair| has_valid_escapes(pair) && !pair.contains(';'))
+        .flat_map(|pair| url::form_urlencoded::parse(pair.as_bytes()))
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -177,7 +198,7 @@ impl Query {
     /// Reads a raw query (`options` is what a refusal calls it); unknown parameters are passed over, as upstream does.
     pub fn parse(raw: &str, options: &str) -> ApiResult<Self> {
         let mut query = Self::default();
-        for (key, value) in url::form_urlencoded::parse(raw.as_bytes()) {
+        for (key, value) in pairs(raw) {
             let value = value.into_owned();
             match &*key {
                 "watch" => query.watch = flag(&value),
@@ -269,8 +290,7 @@ impl Query {
 
 /// Refuses an invalid `timeout` in the query of a path that takes no other parameters.
 pub fn check_timeout(raw: &str) -> ApiResult<()> {
-    let mut pairs = url::form_urlencoded::parse(raw.as_bytes());
-    let timeout = pairs.find(|(key, value)| key == "timeout" && !value.is_empty());
+    let timeout = pairs(raw).find(|(key, value)| key == "timeout" && !value.is_empty());
     let query = Query {
         timeout: timeout.map(|(_, value)| value.into_owned()),
         ..Query::default()

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     indent::indented,
+    lenient_json,
     negotiation::{Accept, Format, Shape},
 };
 use crate::{
@@ -369,7 +370,7 @@ pub fn parse_body(content_type: &str, body: &[u8]) -> ApiResult<Value> {
         | "application/json"
         | "application/merge-patch+json"
         | "application/json-patch+json"
-        | "application/strategic-merge-patch+json" => serde_json::from_slice(body).map_err(|error| {
+        | "application/strategic-merge-patch+json" => lenient_json::parse(body).map_err(|error| {
             ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
         }),
         "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {

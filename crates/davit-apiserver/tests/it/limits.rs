@@ -198,6 +198,80 @@ async fn write_as(served: &Served, token: &str, name: &str) -> u16 {
     wire.answer().await.0
 }
 
+/// A row: what it is about, the request, the code and a part of the answer.
+type Odd = (&'static str, Vec<u8>, u16, &'static str);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_paths_headers_and_unicode_are_read_as_upstream_reads_them() {
+    let served = Served::with(Limits::default()).await;
+    let posted = |name: &str, data: &[u8]| {
+        let mut body = format!("{{\"metadata\":{{\"name\":\"{name}\"}},\"data\":{{\"a\":\"").into_bytes();
+        body.extend_from_slice(data);
+        body.extend_from_slice(b"\"}}");
+        let mut request = head("POST", MAPS, &format!("Content-Length: {}\r\n", body.len())).into_bytes();
+        request.extend_from_slice(&body);
+        request
+    };
+    let get = |path: &str, more: &str| head("GET", &format!("{MAPS}{path}"), more).into_bytes();
+    let fields: String = (0..900).map(|number| format!("X-{number}: a\r\n")).collect();
+    let typed = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Type: ";
+    let rows: Vec<Odd> = vec![
+        (
+            "bytes that are no UTF-8",
+            posted("a", b"x\xffy"),
+            201,
+            "\"a\":\"x\u{fffd}y\"",
+        ),
+        (
+            "a cut character",
+            posted("b", b"\xe2\x82"),
+            201,
+            "\"a\":\"\u{fffd}\u{fffd}\"",
+        ),
+        ("half a pair", posted("c", b"\\ud800"), 201, "\"a\":\"\u{fffd}\""),
+        (
+            "an invalid escape in a path",
+            get("/%zz", ""),
+            400,
+            "400 Bad Request",
+        ),
+        (
+            "a slash in a name",
+            get("/a%2fb", ""),
+            404,
+            "could not find the requested resource",
+        ),
+        (
+            "an invalid escape in a query",
+            get("?labelSelector=%zz", ""),
+            200,
+            "ConfigMapList",
+        ),
+        (
+            "a semicolon in a query",
+            get("?labelSelector=a;b", ""),
+            200,
+            "ConfigMapList",
+        ),
+        ("many fields", get("", &fields), 200, "ConfigMapList"),
+        (
+            "an odd media type",
+            [typed.as_bytes(), b"\xff\r\n\r\n{}"].concat(),
+            415,
+            "UnsupportedMediaType",
+        ),
+    ];
+    for (what, request, code, part) in rows {
+        let mut wire = served.connect(true, None).await;
+        wire.0.write_all(&request).await.unwrap();
+        wire.0.flush().await.unwrap();
+        let (found, text) = wire.answer().await;
+        assert_eq!(found, code, "{what}: {text}");
+        assert!(text.contains(part), "{what}: {text}");
+    }
+    served.server.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_sent_requests_hold_no_seats() {
     let served = Served::with(Limits {
