@@ -80,7 +80,8 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     ctx.previews.record(&id, &mut new); // pure
     report(&ctx, &app, &objects, &records, &new).await?; // client
     ctx.previews.preview_seen(&app, Some(&new));
-    if let Some((forge, due)) = forge.zip(commit_status::due(&id, &input, &records, &new.urls)) {
+    if let Some(forge) = forge {
+        let due = commit_status::due(&id, &input, &records, &new.urls); // pure
         ctx.commit_statuses.begin(&id, &forge, due); // in the background
     }
     let next = requeue(&input, &plan, &records, new.retry.as_ref(), now); // pure

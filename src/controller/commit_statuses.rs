@@ -42,12 +42,15 @@ pub struct Ended {
 /// others.
 type Refused = (String, Option<RepositoryPath>);
 
+/// A status that was not accepted over a connection, for the repository under this path.
+type GivenUp = (Due, String, RepositoryPath);
+
 #[derive(Default)]
 struct Slot {
     running: Option<AbortOnDropHandle<()>>,
     ended: Option<Ended>,
-    /// The status that the forge did not accept over this connection: it is not reported again.
-    given_up: Option<(Due, String)>,
+    /// The statuses that the forge did not accept, of those that are due: they are not reported again, and hold up no other.
+    given_up: Vec<GivenUp>,
 }
 
 /// The reports under way: at most one for each Application, so that their order is kept.
@@ -78,8 +81,9 @@ impl CommitStatuses {
         self.slots.lock().get_mut(app)?.ended.take()
     }
 
-    /// Begins a report, unless another one of the Application is under way or the forge refuses reports.
-    pub fn begin(&self, app: &AppId, remote: &ForgeRemote, due: Due) {
+    /// Begins the first report that is due and that the forge has not refused, unless another one of the Application is under
+    /// way or the forge refuses all.
+    pub fn begin(&self, app: &AppId, remote: &ForgeRemote, due: Vec<Due>) {
         {
             let mut refused = self.refused.lock();
             refused.retain(|_, since| since.elapsed() < REFUSED_FOR);
@@ -91,13 +95,16 @@ impl CommitStatuses {
         }
         let mut slots = self.slots.lock();
         let slot = slots.entry(app.clone()).or_default();
-        let is_given_up = slot
-            .given_up
-            .as_ref()
-            .is_some_and(|(of, over)| *of == due && *over == remote.identity);
-        if slot.running.is_some() || slot.ended.is_some() || is_given_up {
+        if slot.running.is_some() || slot.ended.is_some() {
             return;
         }
+        let path = remote.repository();
+        slot.given_up
+            .retain(|(of, over, at)| due.contains(of) && *over == remote.identity && *at == path);
+        let mut left = due.into_iter();
+        let Some(due) = left.find(|due| slot.given_up.iter().all(|(of, ..)| of != due)) else {
+            return;
+        };
         let task = self.run(app.clone(), remote.clone(), due);
         slot.running = Some(AbortOnDropHandle::new(tokio::spawn(task)));
     }
@@ -109,6 +116,7 @@ impl CommitStatuses {
             self.wake.clone(),
         );
         async move {
+            let path = remote.repository();
             let reported = caught(report(&remote, &due)).await;
             let problem = reported
                 .unwrap_or_else(|| Err(panicked("report the status of the commit")))
@@ -127,7 +135,9 @@ impl CommitStatuses {
                 let mut slots = slots.lock();
                 let Some(slot) = slots.get_mut(&app) else { return };
                 slot.running = None;
-                slot.given_up = problem.is_some().then(|| (due.clone(), remote.identity.clone()));
+                if problem.is_some() {
+                    slot.given_up.push((due.clone(), remote.identity.clone(), path));
+                }
                 slot.ended = Some(Ended {
                     release: due.release,
                     uid: due.uid,

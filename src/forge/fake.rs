@@ -51,6 +51,8 @@ pub struct FakeRepository {
     pub reported: Vec<(CommitId, CommitStatus)>,
     /// Whether the account may report none.
     pub refuses_statuses: bool,
+    /// The commit whose status it never answers to.
+    pub deaf_to_status_of: Option<CommitId>,
     /// Its pull requests.
     pub pulls: Vec<FakePull>,
 }
@@ -303,6 +305,13 @@ impl Forge for FakeForge {
                     doing: "report a status",
                     url: super::http::safe(&state.base)?,
                     message: format!("{} may only read {repository}", Self::ACCOUNT),
+                });
+            }
+            if state.repositories[index].1.deaf_to_status_of.as_ref() == Some(commit) {
+                return Err(ForgeError::Timeout {
+                    doing: "report a status",
+                    url: super::http::safe(&state.base)?,
+                    seconds: 1,
                 });
             }
             let found = &mut state.repositories[index].1;

@@ -25,10 +25,12 @@ pub struct Due {
     pub status: CommitStatus,
 }
 
-/// Returns the oldest status that the forge does not have yet.
-pub fn due(id: &AppId, input: &PlanInput<'_>, records: &Records, urls: &[String]) -> Option<Due> {
+/// Returns the statuses that the forge does not have yet, the oldest first.
+pub fn due(id: &AppId, input: &PlanInput<'_>, records: &Records, urls: &[String]) -> Vec<Due> {
     let repository = |status: &ReleaseStatus| status.inputs.get("source.repository").cloned();
-    let desired = input.desired.known()?;
+    let Some(desired) = input.desired.known() else {
+        return Vec::new();
+    };
     let own = desired.inputs.get("source.repository");
     let all = records.in_order();
     // A Release of another repository is unknown to this forge.
@@ -37,13 +39,15 @@ pub fn due(id: &AppId, input: &PlanInput<'_>, records: &Records, urls: &[String]
         .filter(|(_, status)| own.is_some() && repository(status).as_ref() == own)
         .collect();
     let revision = |status: &ReleaseStatus| status.source.as_ref().map(|source| source.revision.clone());
-    let newest = of_repository.last()?.0.clone();
+    let Some((newest, _)) = of_repository.last() else {
+        return Vec::new();
+    };
     of_repository
         .iter()
         .enumerate()
-        .find_map(|(place, (name, release))| {
+        .filter_map(|(place, (name, release))| {
             // What was deployed before the forge could be told is left as it is.
-            let is_followed = *name == newest || release.commit_status.is_some();
+            let is_followed = name == newest || release.commit_status.is_some();
             // The newest Release of a commit decides.
             let later = of_repository.get(place + 1..).unwrap_or_default();
             let is_last = later
@@ -66,6 +70,7 @@ pub fn due(id: &AppId, input: &PlanInput<'_>, records: &Records, urls: &[String]
                 },
             })
         })
+        .collect()
 }
 
 /// Records that a forge has accepted the status of a Release.

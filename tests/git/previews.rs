@@ -53,9 +53,15 @@ impl Forge {
 
     fn open(&self, head: &str, token: &str) -> u64 {
         let body = json!({"head": head, "base": "main", "title": "A change"});
-        self.api("POST", "/pulls", token, Some(&body))["number"]
-            .as_u64()
-            .unwrap()
+        let path = format!("/repos/{}/shop/pulls", self.gitea.user);
+        // Gitea knows a pushed branch a moment after the push.
+        wait_for("the branch to be known", MINUTE, || {
+            let reply = self.gitea.api("POST", &path, Some(token), Some(&body));
+            (reply.status != 404).then(|| {
+                assert_eq!(reply.status, 201, "{}", reply.body);
+                reply.json()["number"].as_u64().unwrap()
+            })
+        })
     }
 
     fn set_state(&self, number: u64, state: &str) {

@@ -4,6 +4,7 @@ use davit::api::GitProvider;
 use davit::forge::ForgeError;
 use davit::forge::RepositoryPath;
 use davit::forge::fake::{FakeForge, FakeHook, FakeRepository};
+use davit::model::CommitId;
 use davit::redact::SafeUrl;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -357,6 +358,29 @@ async fn repository_that_refuses_a_status_does_not_silence_the_others() {
     davit
         .wait_until("other", "reported", |_| {
             last().is_some_and(|(_, status)| status.state == davit::model::CommitState::Success)
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_that_could_not_be_reported_holds_up_no_later_one() {
+    let repo = repo(GOOD);
+    let forge = forge(&repo);
+    let first = CommitId::parse(&repo.head()).unwrap();
+    forge.change(&shop(), |shop| shop.deaf_to_status_of = Some(first.clone()));
+    let davit = deployed(&forge, Value::Null).await;
+    wait_for_event(&davit, "CommitStatusFailed").await;
+
+    let next = repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.request_reconcile("shop").await;
+    davit
+        .wait_until("shop", "reported", |_| {
+            let last = forge
+                .change(&shop(), |shop| shop.reported.last().cloned())
+                .unwrap();
+            last.is_some_and(|(commit, status)| {
+                commit.as_str() == next && status.state == davit::model::CommitState::Success
+            })
         })
         .await;
 }

@@ -213,7 +213,10 @@ async fn odd_paths_headers_and_unicode_are_read_as_upstream_reads_them() {
         request
     };
     let get = |path: &str, more: &str| head("GET", &format!("{MAPS}{path}"), more).into_bytes();
-    let fields = (0..900).map(|number| format!("X-{number}: a\r\n")).collect::<Vec<_>>().concat();
+    let fields = (0..900)
+        .map(|number| format!("X-{number}: a\r\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let typed = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Type: ";
     let rows: Vec<Odd> = vec![
         (
