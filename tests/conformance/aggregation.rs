@@ -121,6 +121,10 @@ fn each_subresource_is_permitted_by_itself(server: &KubeApiserver, dir: &std::pa
             assert!(!get(&user, path).0, "{resource} permits {other}");
         }
     }
+    // Its finalizer is the controller's, which ends before the namespace.
+    run(server
+        .kubectl()
+        .args(["delete", "gitprov/gt", "--namespace=shop", "--timeout=60s"]));
 }
 
 #[test]
