@@ -61,6 +61,13 @@ impl Traefik {
             .include()
             .send()
     }
+
+    /// Asks until the answer is good: this Traefik reports an Ingress before it knows the replicas.
+    fn wait(&self, scheme: &str, host: &str, path: &str, is_good: impl Fn(&Reply) -> bool) {
+        wait_for(&format!("{scheme}://{host}{path}"), PATIENCE, || {
+            is_good(&self.get(scheme, host, path)).then_some(())
+        });
+    }
 }
 
 fn application(registry: &Registry, routes: &Value) -> Value {
@@ -189,18 +196,12 @@ fn routes_are_ingresses_or_http_routes_that_traefik_serves() {
         "/status/urls",
         &json!(["http://shop.example.com", "https://secure.example.com"]),
     );
-    assert!(
-        traefik
-            .get("http", "shop.example.com", "/")
-            .body
-            .contains("hello")
-    );
-    assert!(
-        traefik
-            .get("https", "secure.example.com", "/")
-            .body
-            .contains("hello")
-    );
+    traefik.wait("http", "shop.example.com", "/", |answer| {
+        answer.body.contains("hello")
+    });
+    traefik.wait("https", "secure.example.com", "/", |answer| {
+        answer.body.contains("hello")
+    });
     // One that was deleted or changed comes back.
     run(admin.cluster.kubectl().args(["delete", "ingress", "shop-0"]));
     wait_for("the Ingress to come back", PATIENCE, || {
@@ -287,26 +288,16 @@ fn routes_are_ingresses_or_http_routes_that_traefik_serves() {
         "/status/urls",
         &json!(["http://shop.example.com/api", "https://secure.example.com"]),
     );
-    let answer = traefik.get("http", "shop.example.com", "/api/");
-    assert!(
-        answer.body.contains("hello") && answer.body.to_lowercase().contains("x-shop: main"),
-        "{answer:?}"
-    );
-    assert!(
-        traefik
-            .get("https", "secure.example.com", "/")
-            .body
-            .contains("hello")
-    );
-    let plain = traefik.get("http", "secure.example.com", "/a");
-    assert!(
-        plain.status == 302
-            && plain
-                .body
-                .to_lowercase()
-                .contains("location: https://secure.example.com"),
-        "{plain:?}"
-    );
+    traefik.wait("http", "shop.example.com", "/api/", |answer| {
+        answer.body.contains("hello") && answer.body.to_lowercase().contains("x-shop: main")
+    });
+    traefik.wait("https", "secure.example.com", "/", |answer| {
+        answer.body.contains("hello")
+    });
+    traefik.wait("http", "secure.example.com", "/a", |plain| {
+        let head = plain.body.to_lowercase();
+        plain.status == 302 && head.contains("location: https://secure.example.com")
+    });
     admin.apply(&[application(
         &registry,
         &json!([{"host": "shop.example.com", "tls": {"certResolver": "letsencrypt"}}]),
