@@ -20,6 +20,7 @@ pub mod process;
 pub mod proxy;
 pub mod redact;
 pub mod runtime;
+pub mod shares;
 pub mod source;
 pub mod subresources;
 pub mod telemetry;

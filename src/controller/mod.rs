@@ -29,7 +29,6 @@ pub mod registries;
 pub mod report;
 pub mod resolve;
 pub mod routes;
-pub mod shares;
 pub mod suspects;
 mod token_secret;
 pub mod tools;

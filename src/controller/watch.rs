@@ -22,12 +22,12 @@ use crate::api::{
 use crate::error::chain;
 use crate::model::AppId;
 use crate::runtime::RuntimeEvent;
+use crate::shares::Shares;
 
 use super::context::Context;
 use super::problem::{Error, caught};
 use super::provider_use::{Uses, used_by};
 use super::references::references;
-use super::shares::Shares;
 use super::{application, dangling_release, gc, git_provider};
 
 /// How many objects are worked on at once.

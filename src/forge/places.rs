@@ -1,11 +1,9 @@
 //! The places for requests of one connection: few at once, and fewer for one repository, so that a repository whose requests
 //! stay without an answer does not hold up the others.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::shares::Shares;
 
 /// How many requests of one connection run at once. GitHub allows 100.
 const AT_ONCE: usize = 8;
@@ -16,7 +14,7 @@ const OF_ONE_REPOSITORY: usize = 4;
 #[derive(Debug)]
 pub(super) struct Places {
     all: Semaphore,
-    repositories: Mutex<HashMap<String, Arc<Semaphore>>>,
+    repositories: Shares,
 }
 
 /// A place, free again when it is dropped.
@@ -29,7 +27,7 @@ impl Default for Places {
     fn default() -> Self {
         Self {
             all: Semaphore::new(AT_ONCE),
-            repositories: Mutex::default(),
+            repositories: Shares::of(OF_ONE_REPOSITORY),
         }
     }
 }
@@ -38,7 +36,7 @@ impl Places {
     /// Waits for a place for a request with this path.
     pub async fn take(&self, path: &[String]) -> Place<'_> {
         // Closed only when the connection is dropped, and then no request is waiting.
-        let of_repository = match repository(path).map(|name| self.repository(name)) {
+        let of_repository = match repository(path).map(|name| self.repositories.get(&name)) {
             Some(places) => places.acquire_owned().await.ok(),
             None => None,
         };
@@ -46,15 +44,6 @@ impl Places {
             _of_repository: of_repository,
             _of_all: self.all.acquire().await.ok(),
         }
-    }
-
-    fn repository(&self, name: String) -> Arc<Semaphore> {
-        let mut repositories = self.repositories.lock();
-        repositories.retain(|_, places| Arc::strong_count(places) > 1);
-        let places = repositories
-            .entry(name)
-            .or_insert_with(|| Arc::new(Semaphore::new(OF_ONE_REPOSITORY)));
-        Arc::clone(places)
     }
 }
 
@@ -114,6 +103,6 @@ mod tests {
         drop(held);
         assert!(!is_full("repos/acme/shop/branches").await);
         places.take(&path("repos/acme/other")).await;
-        assert_eq!(places.repositories.lock().len(), 1, "unused places are forgotten");
+        assert_eq!(places.repositories.len(), 1, "unused places are forgotten");
     }
 }

@@ -10,10 +10,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::controller::problem::{caught, panicked};
-use crate::controller::shares::Shares;
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::desired::PinnedSource;
+use crate::shares::Shares;
 
 /// How long a pass waits for an answer before it goes on without. Most come sooner, and then there is no second pass.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -285,7 +285,11 @@ mod tests {
         }
         assert_eq!(woken.recv().await.unwrap(), app, "their places are free again");
         lookups.servers.get("other");
-        assert_eq!(lookups.servers.len(), 1, "servers that nobody asks are forgotten");
+        assert_eq!(
+            lookups.servers.len(),
+            1,
+            "a server is forgotten when no look-up asks it"
+        );
     }
 
     #[tokio::test(start_paused = true)]

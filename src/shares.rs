@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 /// A number of places for each name, for as long as one of them is taken or waited for.
+#[derive(Debug)]
 pub struct Shares {
     size: usize,
     places: Mutex<HashMap<String, Arc<Semaphore>>>,
