@@ -84,12 +84,13 @@ impl CommitStatuses {
     /// Begins the first report that is due and that the forge has not refused, unless another one of the Application is under
     /// way or the forge refuses all.
     pub fn begin(&self, app: &AppId, remote: &ForgeRemote, due: Vec<Due>) {
+        let path = remote.repository();
         {
             let mut refused = self.refused.lock();
             refused.retain(|_, since| since.elapsed() < REFUSED_FOR);
-            let connection = || (remote.identity.clone(), None);
-            let repository = || (remote.identity.clone(), Some(remote.repository()));
-            if refused.contains_key(&connection()) || refused.contains_key(&repository()) {
+            let connection = (remote.identity.clone(), None);
+            let repository = (remote.identity.clone(), Some(path.clone()));
+            if refused.contains_key(&connection) || refused.contains_key(&repository) {
                 return;
             }
         }
@@ -98,31 +99,35 @@ impl CommitStatuses {
         if slot.running.is_some() || slot.ended.is_some() {
             return;
         }
-        let path = remote.repository();
         slot.given_up
             .retain(|(of, over, at)| due.contains(of) && *over == remote.identity && *at == path);
         let mut left = due.into_iter();
         let Some(due) = left.find(|due| slot.given_up.iter().all(|(of, ..)| of != due)) else {
             return;
         };
-        let task = self.run(app.clone(), remote.clone(), due);
+        let task = self.run(app.clone(), remote.clone(), path, due);
         slot.running = Some(AbortOnDropHandle::new(tokio::spawn(task)));
     }
 
-    fn run(&self, app: AppId, remote: ForgeRemote, due: Due) -> impl Future<Output = ()> + Send + use<> {
+    fn run(
+        &self,
+        app: AppId,
+        remote: ForgeRemote,
+        path: RepositoryPath,
+        due: Due,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (slots, refused, wake) = (
             Arc::clone(&self.slots),
             Arc::clone(&self.refused),
             self.wake.clone(),
         );
         async move {
-            let path = remote.repository();
-            let reported = caught(report(&remote, &due)).await;
+            let reported = caught(report(&remote, &path, &due)).await;
             let problem = reported
                 .unwrap_or_else(|| Err(panicked("report the status of the commit")))
                 .err();
             if let Some(problem) = problem.as_ref().filter(|found| found.class == Class::Terminal) {
-                let repository = (problem.reason != Reason::ForgeAuthFailed).then(|| remote.repository());
+                let repository = (problem.reason != Reason::ForgeAuthFailed).then(|| path.clone());
                 let refusal = (remote.identity.clone(), repository);
                 refused.lock().insert(refusal, Instant::now());
             }
@@ -150,10 +155,10 @@ impl CommitStatuses {
     }
 }
 
-async fn report(remote: &ForgeRemote, due: &Due) -> Result<(), Problem> {
-    let (mut attempt, repository) = (1, remote.repository());
+async fn report(remote: &ForgeRemote, path: &RepositoryPath, due: &Due) -> Result<(), Problem> {
+    let mut attempt = 1;
     loop {
-        let reported = remote.forge.report_status(&repository, &due.commit, &due.status);
+        let reported = remote.forge.report_status(path, &due.commit, &due.status);
         let error = match reported.await {
             Ok(()) => return Ok(()),
             Err(error) => error,
