@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
@@ -15,6 +14,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Routes;
+use super::follow::RETRY;
 use super::state::Shown;
 use crate::controller::problem::cluster_problem;
 use crate::model::AppId;
@@ -24,8 +24,6 @@ use crate::proxy::{
 };
 use crate::runtime::subset;
 
-/// The pauses between attempts.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// The ports at which an Ingress is served.
 const PORTS: [u16; 2] = [80, 443];
 
@@ -183,12 +181,6 @@ impl Routes {
         let mut pause = RETRY.0;
         let mut again: Option<Instant> = None;
         loop {
-            let retry = async {
-                match again {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => self.certificates_due().await,
-                }
-            };
             tokio::select! {
                 event = watch.next() => match event {
                     Some(Ok(event)) => found.take(event),
@@ -206,7 +198,7 @@ impl Routes {
                     None => return,
                 },
                 () = self.changed.notified() => pause = RETRY.0,
-                () = retry => pause = (pause * 2).min(RETRY.1),
+                () = self.retry_due(again) => pause = (pause * 2).min(RETRY.1),
             }
             again = None;
             if !found.is_listed || !self.is_complete() {

@@ -26,8 +26,8 @@ const UNOBSERVED: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a proxy of Davit's own is looked at: a user may have removed it.
 const HOST: Duration = Duration::from_secs(30);
-/// The pauses between requests to addresses that do not answer.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// The pauses between attempts, such as requests to addresses that do not answer.
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// How many addresses are requested at the same time.
 const REQUESTS: usize = 8;
@@ -51,13 +51,6 @@ impl Routes {
         let mut pause = RETRY.0;
         let mut again: Option<Instant> = None;
         loop {
-            let retry = async {
-                match again {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None if self.host.is_some() => tokio::time::sleep(HOST).await,
-                    None => self.certificates_due().await,
-                }
-            };
             let looked = async {
                 let due = self.state.lock().lingering.due();
                 match due {
@@ -67,7 +60,7 @@ impl Routes {
             };
             tokio::select! {
                 () = self.changed.notified() => pause = RETRY.0,
-                () = retry => pause = (pause * 2).min(RETRY.1),
+                () = self.retry_due(again) => pause = (pause * 2).min(RETRY.1),
                 () = looked => {
                     self.look().await;
                     continue;
@@ -85,9 +78,13 @@ impl Routes {
         }
     }
 
-    /// Waits until the certificates of routes are to be looked at again.
-    pub(super) async fn certificates_due(&self) {
-        let due = self.state.lock().next_look();
+    /// Waits until something is to be tried again, or the proxy or the certificates of routes are to be looked at.
+    pub(super) async fn retry_due(&self, again: Option<Instant>) {
+        let due = match again {
+            None if self.host.is_some() => return tokio::time::sleep(HOST).await,
+            None => self.state.lock().next_look(),
+            again => again,
+        };
         match due {
             Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
