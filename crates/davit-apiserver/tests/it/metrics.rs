@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted, and for whom.
+//! `/metrics`: which requests the API server counts, and which users may read the counts.
 
 use davit_apiserver::Identity;
 use serde_json::json;
