@@ -147,6 +147,11 @@ impl Davit {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// The address of `--health-listen`, as its log names it.
+    pub fn health_address(&self) -> Option<String> {
+        served_at(&self.log())
+    }
+
     /// Waits until its log has not grown for two seconds; returns false if that takes more than a minute.
     pub fn wait_until_log_idle(&self) -> bool {
         let end = std::time::Instant::now() + Duration::from_mins(1);
@@ -560,4 +565,11 @@ impl Drop for Davit {
             try_run(self.docker().args(["rmi", tag]));
         }
     }
+}
+
+/// Returns the address of health checks and metrics that a log names.
+pub fn served_at(log: &str) -> Option<String> {
+    let (_, entry) = log.split_once("serving health checks and metrics")?;
+    let (_, address) = entry.split_once("address=")?;
+    address.split_whitespace().next().map(str::to_owned)
 }

@@ -18,8 +18,8 @@ use crate::common::git_repo::GitRepo;
 use crate::common::process::Port;
 use crate::common::registry::Registry;
 use crate::common::{run, try_run, unique, wait_for};
+use crate::rights::{ACCOUNT, granted, used};
 
-pub const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
 /// The longest that one rollout may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -162,26 +162,6 @@ fn application(registry: &Registry, tag: &str) -> Value {
         "healthCheck": {"http": {"port": "http"}, "interval": "1s"},
         "rollout": {"progressDeadline": "25s"},
         "stopGracePeriod": "1s"}})
-}
-
-/// The rules of a role in the cluster, one for each verb, as `verb group resource`.
-pub fn granted(cluster: &Cluster, kind: &str, name: &str) -> BTreeSet<String> {
-    let get = ["get", kind, name, "--namespace=davit-system", "--output=json"];
-    let role: Value = serde_json::from_str(&run(cluster.kubectl().args(get))).unwrap();
-    let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
-    let mut all = BTreeSet::new();
-    for rule in role["rules"].as_array().unwrap() {
-        for verb in texts(&rule["verbs"]) {
-            for group in texts(&rule["apiGroups"]) {
-                all.extend(
-                    texts(&rule["resources"])
-                        .iter()
-                        .map(|resource| format!("{verb} {group} {resource}")),
-                );
-            }
-        }
-    }
-    all
 }
 
 #[test]
@@ -482,17 +462,11 @@ fn application_runs_in_the_cluster_with_the_rights_of_the_manifests() {
         admin.holder().is_empty().then_some(())
     });
 
-    let requests = admin.cluster.server.requests_of(ACCOUNT).split_off(first);
-    let refused: Vec<_> = requests.iter().filter(|(.., code)| *code == 403).collect();
-    assert!(refused.is_empty(), "refused: {refused:?}");
-    let used: BTreeSet<String> = requests
-        .iter()
-        .map(|(verb, group, resource, _)| format!("{verb} {group} {resource}"))
-        .collect();
-    let runtime = granted(&admin.cluster, "clusterrole", "davit-runtime");
-    let election = granted(&admin.cluster, "role", "davit-leader");
+    let used = used(&admin.cluster.server, first);
+    let runtime = granted(&admin.cluster.server, "clusterrole", "davit-runtime");
+    let election = granted(&admin.cluster.server, "role", "davit-leader");
     // An apply that creates needs both, and is recorded as one patch.
-    let exec = granted(&admin.cluster, "clusterrole", "davit-exec");
+    let exec = granted(&admin.cluster.server, "clusterrole", "davit-exec");
     let runtime = runtime.union(&exec).cloned().collect::<BTreeSet<_>>();
     let spare: Vec<&String> = runtime
         .union(&election)

@@ -1,6 +1,5 @@
 //! Routes as Ingresses and as HTTPRoutes on a real cluster, served by the real Traefik, with exactly the rights of `manifests/`.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use crate::common::http::{Reply, request};
 use crate::common::process::{Daemon, Port, User, command};
 use crate::common::registry::Registry;
 use crate::common::{peers, run, wait_for};
-use crate::kubernetes_loop::{ACCOUNT, Admin, Controller, granted, push};
+use crate::kubernetes_loop::{Admin, Controller, push};
+use crate::rights::{ACCOUNT, granted, used};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -321,15 +321,9 @@ fn routes_are_ingresses_or_http_routes_that_traefik_serves() {
     });
     davit.stop();
 
-    let requests = admin.cluster.server.requests_of(ACCOUNT).split_off(first);
-    let refused: Vec<_> = requests.iter().filter(|(.., code)| *code == 403).collect();
-    assert!(refused.is_empty(), "refused: {refused:?}");
-    let used: BTreeSet<String> = requests
-        .iter()
-        .map(|(verb, group, resource, _)| format!("{verb} {group} {resource}"))
-        .collect();
+    let used = used(&admin.cluster.server, first);
     // An apply that creates needs both, and is recorded as one patch.
-    let rights = granted(&admin.cluster, "clusterrole", "davit-routes");
+    let rights = granted(&admin.cluster.server, "clusterrole", "davit-routes");
     let spare: Vec<&String> = rights
         .iter()
         .filter(|right| !used.contains(*right) && !right.starts_with("create "))

@@ -25,6 +25,7 @@ mod kubernetes_loop;
 mod kubernetes_routes;
 mod manifests;
 mod nixpacks;
+mod rights;
 mod routes;
 
 use std::time::Duration;

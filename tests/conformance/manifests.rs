@@ -1,7 +1,6 @@
 //! `manifests/` on the real API server: it is taken as it is, and a controller with the token of its service account
 //! works, is never refused, and uses every right that it has.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use davit_test_support::process::Port;
 use davit_test_support::{run, try_run, unique, wait_for};
 use serde_json::{Value, json};
 
-const ACCOUNT: &str = "system:serviceaccount:davit-system:davit";
+use crate::rights::{ACCOUNT, granted, used};
 
 /// A controller that ends with the test.
 struct Controller(std::process::Child);
@@ -73,28 +72,6 @@ impl Admin<'_> {
 
 fn application(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application", "metadata": {"name": name}, "spec": spec})
-}
-
-/// The rules of the role in the cluster, one for each verb, as `verb group resource`.
-fn granted(server: &KubeApiserver) -> BTreeSet<String> {
-    let role = run(server
-        .kubectl()
-        .args(["get", "clusterrole", "davit-controller", "--output", "json"]));
-    let role: Value = serde_json::from_str(&role).unwrap();
-    let mut all = BTreeSet::new();
-    let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
-    for rule in role["rules"].as_array().unwrap() {
-        for (verb, resource) in texts(&rule["verbs"]).iter().flat_map(|verb| {
-            texts(&rule["resources"])
-                .into_iter()
-                .map(move |resource| (verb.clone(), resource))
-        }) {
-            for group in texts(&rule["apiGroups"]) {
-                all.insert(format!("{verb} {group} {resource}"));
-            }
-        }
-    }
-    all
 }
 
 #[test]
@@ -253,14 +230,8 @@ fn controller_needs_and_has_the_rights_of_the_manifests() {
         .args(["delete", "gitprov", "--all", "--timeout=60s"]));
 
     controller.stop();
-    let requests = server.requests_of(ACCOUNT).split_off(first);
-    let forbidden: Vec<_> = requests.iter().filter(|(.., code)| *code == 403).collect();
-    assert!(forbidden.is_empty(), "refused: {forbidden:?}");
-    let mut used: BTreeSet<String> = requests
-        .iter()
-        .map(|(verb, group, resource, _)| format!("{verb} {group} {resource}"))
-        .collect();
-    let mut granted = granted(&server);
+    let mut used = used(&server, first);
+    let mut granted = granted(&server, "clusterrole", "davit-controller");
     // An apply that creates needs both, and is recorded as one patch.
     let creates = "create apiregistration.k8s.io apiservices";
     assert!(granted.remove(creates));

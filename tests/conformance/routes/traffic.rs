@@ -71,19 +71,7 @@ fn requests_are_counted_and_logged_for_each_application() {
         "{table}"
     );
 
-    let log = proxy.davit.log();
-    let address = log.split("serving health checks and metrics").nth(1).unwrap();
-    let address = address
-        .split("address=")
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap();
-    let address: String = address
-        .chars()
-        .filter(|letter| letter.is_ascii_digit() || ".:".contains(*letter))
-        .collect();
+    let address = proxy.davit.health_address().unwrap();
     let text = get(&format!("http://{address}/metrics")).body;
     let series = format!(
         "{{namespace=\"{}\",application=\"web\",code=\"4xx\"}} 1",

@@ -269,15 +269,7 @@ fn top_shows_what_applications_and_replicas_use() {
     watching.kill().unwrap();
     watching.wait().unwrap();
 
-    let log = davit.log();
-    let address = log.split("serving health checks and metrics").nth(1).unwrap();
-    let address = address
-        .split("address=")
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap();
+    let address = davit.health_address().unwrap();
     let series = wait_for("the series", Duration::from_secs(20), || {
         let url = format!("http://{address}/metrics");
         let text = davit.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() });

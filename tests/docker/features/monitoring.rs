@@ -13,17 +13,10 @@ fn ask(davit: &Davit, address: &str, path: &str) -> (u16, String) {
     })
 }
 
-/// Returns the address that a log entry names.
-fn served_at(log: &str) -> Option<String> {
-    let (_, entry) = log.split_once("serving health checks and metrics")?;
-    let (_, address) = entry.split_once("address=")?;
-    address.split_whitespace().next().map(str::to_owned)
-}
-
 #[test]
 fn health_and_metrics_of_up_follow_its_state() {
     let davit = Davit::with_flags("monitoring", &["--health-listen", "127.0.0.1:0"]);
-    let address = served_at(&davit.log()).unwrap();
+    let address = davit.health_address().unwrap();
     assert_eq!(ask(&davit, &address, "/livez"), (200, "ok".to_owned()));
     wait_for("readiness", Duration::from_secs(20), || {
         (ask(&davit, &address, "/readyz") == (200, "ok".to_owned())).then_some(())
@@ -109,7 +102,7 @@ fn readiness_of_the_controller_fails_while_the_cluster_does_not_answer() {
         .spawn()
         .unwrap();
     let address = wait_for("health checks to be served", Duration::from_secs(20), || {
-        served_at(&std::fs::read_to_string(dir.path().join("log")).unwrap())
+        crate::common::davit::served_at(&std::fs::read_to_string(dir.path().join("log")).unwrap())
     });
     let live = ask(&davit, &address, "/livez");
     let ready = ask(&davit, &address, "/readyz");

@@ -65,15 +65,21 @@ async fn wait_for_preview(davit: &Harness, commit: &str) -> Value {
         .await
 }
 
+/// The preview of pull request 7 runs, and its comment says so.
+async fn with_running_preview(forge: &FakeForge, repo: &GitRepo) -> Harness {
+    let head = branch(repo);
+    open(forge, FakePull::open(7, "change", &head));
+    let davit = with_previews(forge, json!({})).await;
+    wait_for_preview(&davit, &head).await;
+    wait_for_comment(&davit, forge, "is ready").await;
+    davit
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pull_request_closed_while_its_forge_is_down_loses_its_preview_afterwards() {
     let repo = repo(GOOD);
     let forge = forge(&repo);
-    let head = branch(&repo);
-    open(&forge, FakePull::open(7, "change", &head));
-    let davit = with_previews(&forge, json!({})).await;
-    wait_for_preview(&davit, &head).await;
-    wait_for_comment(&davit, &forge, "is ready").await;
+    let davit = with_running_preview(&forge, &repo).await;
     let causes: Vec<_> = davit.releases(PREVIEW).await;
     assert_eq!(causes[0]["status"]["cause"]["kind"], "Preview", "{causes:#?}");
 
@@ -99,11 +105,7 @@ async fn pull_request_closed_while_its_forge_is_down_loses_its_preview_afterward
 async fn previews_that_are_disabled_go_although_the_forge_is_down() {
     let repo = repo(GOOD);
     let forge = forge(&repo);
-    let head = branch(&repo);
-    open(&forge, FakePull::open(7, "change", &head));
-    let davit = with_previews(&forge, json!({})).await;
-    wait_for_preview(&davit, &head).await;
-    wait_for_comment(&davit, &forge, "is ready").await;
+    let davit = with_running_preview(&forge, &repo).await;
     forge.fail(down(&forge));
     davit
         .patch("shop", json!({"spec": {"previews": {"enabled": false}}}))
@@ -111,7 +113,7 @@ async fn previews_that_are_disabled_go_although_the_forge_is_down() {
     davit.wait_until(PREVIEW, "gone", Value::is_null).await;
     assert!(
         comments(&forge)[0].contains("is ready"),
-        "nobody could tell the forge"
+        "the controller cannot change the comment while the forge is down"
     );
     forge.recover();
     wait_for_comment(&davit, &forge, "previews are disabled").await;
@@ -174,11 +176,7 @@ async fn head_that_is_force_pushed_during_its_build_is_replaced_and_never_runs()
 async fn comment_that_a_person_changes_or_deletes_is_written_again() {
     let repo = repo(GOOD);
     let forge = forge(&repo);
-    let head = branch(&repo);
-    open(&forge, FakePull::open(7, "change", &head));
-    let davit = with_previews(&forge, json!({})).await;
-    wait_for_preview(&davit, &head).await;
-    wait_for_comment(&davit, &forge, "is ready").await;
+    let davit = with_running_preview(&forge, &repo).await;
     change(&forge, |pull| pull.comments.clear());
     davit.request_reconcile("shop").await;
     wait_for_comment(&davit, &forge, "is ready").await;
