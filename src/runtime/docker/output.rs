@@ -60,7 +60,14 @@ impl Inner {
         let entries = self
             .docker
             .logs(&looked.id, Some(container_log::request(options)));
-        Ok(container_log::lines(entries, masker, options, until))
+        let container = container_log::Removable(self.docker.clone(), looked.id.clone());
+        Ok(container_log::lines(
+            entries,
+            Some(container),
+            masker,
+            options,
+            until,
+        ))
     }
 
     /// What a container that keeps ending said last, as it was when that was first told.

@@ -125,7 +125,7 @@ impl DockerRuntime {
         let request = container_log::request(options);
         let entries = inner.docker.logs(&inner.names.proxy(), Some(request));
         let nothing: [Secret; 0] = [];
-        container_log::lines(entries, Some(Masker::new(&nothing)), options, None)
+        container_log::lines(entries, None, Some(Masker::new(&nothing)), options, None)
     }
 
     /// Returns the end of the log of the proxy; empty if it does not exist.

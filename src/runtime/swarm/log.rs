@@ -34,6 +34,6 @@ impl Inner {
         };
         let masker = redaction.masker(&seen.replica.hash, &seen.given);
         let entries = self.docker.task_logs(task, Some(container_log::request(options)));
-        Ok(container_log::lines(entries, masker, options, None))
+        Ok(container_log::lines(entries, None, masker, options, None))
     }
 }
