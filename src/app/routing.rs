@@ -23,7 +23,7 @@ use crate::controller::routes::{
 };
 use crate::error::Problem;
 use crate::model::{AppId, hex};
-use crate::proxy::{Frontend, Gateway, HostPolicy, Launch, Settings, launch, refusal};
+use crate::proxy::{Frontend, Gateway, HostPolicy, Launch, Settings, launch, refusal, resolvers};
 use crate::redact::Secret;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::docker::proxy::ProxyContainer;
@@ -76,6 +76,8 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
             .filter(|place| proxy.traefik && place.port != 443)
             .map(|place| place.port),
         api: None,
+        resolvers: None,
+        by_service: config.runtime == RuntimeKind::Swarm,
         policy: HostPolicy {
             allowed: proxy.allowed_hosts.clone(),
         },
@@ -94,14 +96,6 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
         .recursive(true)
         .mode(0o700)
         .create(&directory)?;
-    let options = ProxyOptions {
-        file: directory.join(name),
-        observed: Arc::new(Mutex::new(Observed {
-            expected: true,
-            ..Observed::default()
-        })),
-        settings,
-    };
     let arguments = launch(&Launch {
         directory: DIRECTORY.to_owned(),
         data: DATA.to_owned(),
@@ -118,6 +112,15 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
         access_log: proxy.access_log,
         arguments: proxy.traefik_arg.clone(),
     });
+    settings.resolvers = Some(resolvers(&arguments));
+    let options = ProxyOptions {
+        file: directory.join(name),
+        observed: Arc::new(Mutex::new(Observed {
+            expected: true,
+            ..Observed::default()
+        })),
+        settings,
+    };
     let places = [
         proxy.traefik_http.unwrap_or_else(|| Place::of(80)),
         proxy.traefik_https.unwrap_or_else(|| Place::of(443)),

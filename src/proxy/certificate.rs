@@ -53,14 +53,7 @@ impl Certificate {
             .map_err(|_| CertificateError::NoCertificate)?;
         let first = certificates.first().ok_or(CertificateError::NoCertificate)?;
         let (_, parsed) = X509Certificate::from_der(first).map_err(|_| CertificateError::NoCertificate)?;
-        let mut names: Vec<String> = Vec::new();
-        if let Ok(Some(extension)) = parsed.subject_alternative_name() {
-            for name in &extension.value.general_names {
-                if let GeneralName::DNSName(name) = name {
-                    names.push(name.to_ascii_lowercase());
-                }
-            }
-        }
+        let names = names(&parsed);
         let not_after = parsed.validity().not_after.timestamp();
         let private = PrivateKeyDer::from_pem_slice(key.expose()).map_err(|_| CertificateError::NoKey)?;
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
@@ -105,6 +98,21 @@ impl Certificate {
     pub fn not_after(&self) -> i64 {
         self.not_after
     }
+}
+
+/// Reports whether a certificate is for a host.
+pub fn is_for(certificate: &X509Certificate<'_>, host: &str) -> bool {
+    names(certificate).iter().any(|name| serves(name, host))
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let all = extension.map(|extension| &extension.value.general_names);
+    let names = all.into_iter().flatten().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
+    names.collect()
 }
 
 /// Reports whether a name in a certificate is good for a host or a wildcard.

@@ -125,6 +125,10 @@ impl Claims {
                         .chain(above)
                         .filter_map(|number| claims.get(*number))
                         .find(conflicts)?;
+                    if *other.app == entry.app {
+                        let problem = "an earlier route of this Application has the same host and path: remove one of both";
+                        return Some(Refusal::Problem(problem.to_owned()));
+                    }
                     let known = other.app.namespace == entry.app.namespace;
                     Some(Refusal::Conflict {
                         owner: known.then(|| other.app.name.clone()),
@@ -209,6 +213,7 @@ mod tests {
                 host: ascii_host(host).unwrap(),
                 port: Some(3000),
                 servers: Vec::new(),
+                health: None,
                 users: None,
                 certificate: None,
                 problem: None,
@@ -278,7 +283,13 @@ mod tests {
             1,
             &["x.example.com/a", "x.example.com/b", "x.example.com/a/"],
         );
-        assert_eq!(conflicts(&[twice]), ["a/web/2=web"]);
+        let all: AllRoutes = [twice.clone()].into();
+        let claims = Claims::new(&all, &HostPolicy::default());
+        let refused: Vec<_> = (0..3).map(|index| claims.refusal(&twice.0, index)).collect();
+        assert!(
+            matches!(refused[..], [None, None, Some(Refusal::Problem(why))] if why.contains("earlier route")),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct RouteInput {
     pub port: Option<u16>,
     /// The replicas that get its requests.
     pub servers: Vec<Server>,
+    /// The path of a health check of this port over HTTP, as a client of the route requests it.
+    pub health: Option<String>,
     /// Lines of htpasswd, if a user and a password are asked for.
     pub users: Option<Vec<String>>,
     /// The certificate of `tls.secretRef`.

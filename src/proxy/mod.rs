@@ -9,10 +9,14 @@ mod cluster;
 mod input;
 mod traefik;
 
-pub use certificate::{Certificate, CertificateError};
+pub use certificate::{Certificate, CertificateError, is_for};
 pub use claims::{Claims, HostPolicy, Patterns, Refusal};
-pub use cluster::{Frontend, Gateway, ObjectState, addresses, listener_port, objects, observed};
+pub use cluster::{
+    CERTIFICATES, CertificateState, Frontend, Gateway, ObjectState, addresses, certificate_name,
+    certificate_state, listener_port, objects, observed,
+};
 pub use input::{AppRoutes, RouteInput, Server};
 pub use traefik::{
-    Launch, Rendered, Settings, access_line, launch, marker, refusal, render, requests, router_names,
+    Launch, Rendered, Settings, access_line, launch, marker, refusal, render, requests, resolvers,
+    router_names,
 };

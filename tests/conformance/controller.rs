@@ -1,11 +1,13 @@
-//! `davit controller` against the real API server: the whole line once more, and what it leaves behind.
+//! `davit controller` against the real API server: the whole line once more, with a Traefik, and what it leaves behind.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::docker::{BASE_IMAGE, docker};
 use crate::common::git_repo::GitRepo;
+use crate::common::http::request;
 use crate::common::kube_apiserver::KubeApiserver;
+use crate::common::process::Port;
 use crate::common::{run, unique, wait_for};
 
 struct Controller {
@@ -17,17 +19,30 @@ impl Drop for Controller {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let left = containers(&self.instance);
-        if !left.is_empty() {
-            run(docker().args(["rm", "--force"]).args(left));
+        for (list, remove) in [
+            (
+                &["ps", "--all", "--quiet"][..],
+                &["rm", "--force", "--volumes"][..],
+            ),
+            (&["network", "ls", "--quiet"], &["network", "rm"]),
+            (&["volume", "ls", "--quiet"], &["volume", "rm", "--force"]),
+        ] {
+            let filter = format!("label=dev.davit.instance={}", self.instance);
+            let left = run(docker().args(list).args(["--filter", &filter]));
+            if !left.is_empty() {
+                run(docker().args(remove).args(left.lines()));
+            }
         }
     }
 }
 
+/// The containers of Applications.
 fn containers(instance: &str) -> Vec<String> {
     let filter = format!("label=dev.davit.instance={instance}");
-    run(docker().args(["ps", "--all", "--quiet", "--filter", &filter]))
+    let names = run(docker().args(["ps", "--all", "--format", "{{.Names}}", "--filter", &filter]));
+    names
         .lines()
+        .filter(|name| !name.ends_with("--proxy"))
         .map(str::to_owned)
         .collect()
 }
@@ -58,12 +73,21 @@ fn davit_controller_deploys_with_a_kube_apiserver() {
 
     let instance: String = unique("r").chars().filter(char::is_ascii_alphanumeric).collect();
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    let (http, https) = (Port::take(), Port::take());
+    let [place, secure] = [&http, &https].map(|port| format!("127.0.0.1:{}", port.number()));
     let child = Command::new(env!("CARGO_BIN_EXE_davit"))
         .args([
             "controller",
             "--allow-local-sources",
             "--instance",
             &instance,
+            "--traefik",
+            "--traefik-image",
+            &crate::routes::image(),
+            "--traefik-http",
+            &place,
+            "--traefik-https",
+            &secure,
             "--data-dir",
         ])
         .arg(dir.path().join("data"))
@@ -75,12 +99,15 @@ fn davit_controller_deploys_with_a_kube_apiserver() {
         .unwrap();
     let controller = Controller { child, instance };
 
-    let page =
-        |text: &str| format!("FROM {BASE_IMAGE}\nRUN echo {text} > /page\nCMD [\"sleep\", \"10000\"]\n");
+    let page = |text: &str| {
+        let serve = "[\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/w\"]";
+        format!("FROM {BASE_IMAGE}\nRUN mkdir /w && echo {text} > /w/index.html\nCMD {serve}\n")
+    };
     let repo = GitRepo::with(&[("Dockerfile", &page("one"))]);
     let manifest = dir.path().join("app.yaml");
     let text = format!(
-        "apiVersion: davit.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: real}}\nspec: {{source: {{git: {{url: '{}'}}}}}}\n",
+        "apiVersion: davit.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: real}}\nspec: {{source: {{git: {{url: '{}'}}}}, \
+         ports: [{{containerPort: 8080}}], stopGracePeriod: 1s, routes: [{{host: web.example.com}}]}}\n",
         repo.url()
     );
     std::fs::write(&manifest, text).unwrap();
@@ -98,6 +125,14 @@ fn davit_controller_deploys_with_a_kube_apiserver() {
         .args(wait)
         .arg("--for=jsonpath={.status.phase}=done"));
     assert_eq!(containers(&controller.instance).len(), 1);
+    let answers = |text: &str| {
+        wait_for("an answer through Traefik", Duration::from_mins(1), || {
+            let request = request("GET", &format!("http://{place}/")).header("Host: web.example.com");
+            (request.send().body.trim() == text).then_some(())
+        });
+    };
+    run(server.kubectl().args(wait).arg("--for=condition=RoutesReady"));
+    answers("one");
 
     repo.commit("Two", &[("Dockerfile", &page("two"))]);
     run(server.kubectl().args([
@@ -111,6 +146,7 @@ fn davit_controller_deploys_with_a_kube_apiserver() {
         .kubectl()
         .args(wait)
         .arg("--for=jsonpath={.status.release.active}=web-2"));
+    answers("two");
     let events = run(server.kubectl().args([
         "events",
         "--namespace",

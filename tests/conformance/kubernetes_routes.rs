@@ -1,5 +1,8 @@
 //! Routes as Ingresses and as HTTPRoutes on a real cluster, served by the real Traefik, with exactly the rights of `manifests/`.
 
+mod admission;
+mod certificates;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -213,6 +216,7 @@ fn routes_are_ingresses_or_http_routes_that_traefik_serves() {
         .kubectl()
         .args(["patch", "ingress", "shop-1", "--type=merge", "--patch", &other]));
     admin.wait("ingress/shop-1", "/spec/ingressClassName", &json!("traefik"));
+    certificates::check(&admin, &registry, &traefik);
     // What an Ingress cannot express is refused, and the route that was there goes.
     admin.apply(&[application(
         &registry,
@@ -320,6 +324,7 @@ fn routes_are_ingresses_or_http_routes_that_traefik_serves() {
             .then_some(())
     });
     davit.stop();
+    admission::check(&admin, &registry);
 
     let used = used(&admin.cluster.server, first);
     // An apply that creates needs both, and is recorded as one patch.

@@ -15,8 +15,8 @@ use super::settle::{Asked, settled};
 use super::terminal::{tone_of, wrap};
 use super::times::{ago, short};
 use crate::api::{
-    Application, ApplicationStatus, ConditionType, GROUP, Phase, Release, ReleasePhase, ReleaseStatus,
-    condition,
+    Application, ApplicationStatus, ConditionType, GROUP, Phase, Reason, Release, ReleasePhase,
+    ReleaseStatus, condition,
 };
 use crate::cli::failure::Failure;
 
@@ -122,6 +122,9 @@ impl Screen<'_> {
         }
         for url in &status.urls {
             lines.add("URL", url);
+        }
+        if let Some(routes) = routes_in_trouble(&status) {
+            lines.add("Routes", &format!("{}: {}", routes.reason, routes.message));
         }
         self.latest(&mut lines);
         lines.add("Next", &self.next(&status));
@@ -288,6 +291,9 @@ impl Screen<'_> {
             Phase::Running => {
                 format!("wait for its end: kubectl wait dapp/{name} -n {namespace} --for=condition=Ready")
             }
+            Phase::Done if routes_in_trouble(status).is_some() => {
+                "solve what the routes need; nothing else: it is as the spec asks for".to_owned()
+            }
             Phase::Done => "nothing: it is as the spec asks for".to_owned(),
             Phase::Idle => "set spec.source, so that there is something to run".to_owned(),
             Phase::Error if condition::is_true(&status.conditions, ConditionType::Reconciling) => {
@@ -304,6 +310,12 @@ impl Screen<'_> {
             }
         }
     }
+}
+
+/// The condition of the routes, if it is not that all is well.
+fn routes_in_trouble(status: &ApplicationStatus) -> Option<&Condition> {
+    let routes = condition::find(&status.conditions, ConditionType::RoutesReady);
+    routes.filter(|routes| routes.status != "True" || routes.reason != Reason::RoutesReady.as_str())
 }
 
 /// Labels with their values.

@@ -18,13 +18,14 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::client::{exchange, words};
 use crate::error::cut;
 use crate::plan::routes::{Answer, Expiry, NoCertificate};
+use crate::proxy::is_for;
 
 /// The longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of an answer is read.
 const LONGEST: usize = 64 * 1024;
-/// The name in the certificate that Traefik has when it has no other one.
-const DEFAULT_CERTIFICATE: &str = "TRAEFIK DEFAULT CERT";
+/// A host that no route has.
+const NO_ROUTE: &str = "davit-probe.invalid";
 
 /// Where a route is requested.
 pub struct Place {
@@ -36,16 +37,26 @@ pub struct Place {
     pub path: String,
     /// Whether over TLS.
     pub tls: bool,
-    /// Whether a resolver gets the certificate.
+    /// Whether a resolver of Traefik gets the certificate.
     pub has_resolver: bool,
+    /// Whether the proxy has shown that it has the route.
+    pub is_loaded: bool,
+    /// A path at which the Application answers with success.
+    pub health: Option<String>,
+}
+
+/// An answer, and what it came with.
+struct Seen {
+    status: StatusCode,
+    body: Bytes,
+    expires: Option<Expiry>,
 }
 
 /// Requests a route at an entry point of the proxy.
 pub async fn request(place: &Place) -> Answer {
     // Any name that the wildcard stands for.
     let host = place.host.replacen('*', "davit", 1);
-    let answer = answer(place.entry_point, &host, &place.path, place.tls);
-    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    let answer = tokio::time::timeout(PATIENCE, answer(place, &host)).await;
     match answer {
         Ok(Ok(Answer::DefaultCertificate(_))) if place.has_resolver => {
             let resolved = tokio::time::timeout(PATIENCE, elsewhere(&host)).await;
@@ -80,21 +91,61 @@ async fn elsewhere(host: &str) -> Option<String> {
     ))
 }
 
-async fn answer(entry_point: SocketAddr, host: &str, path: &str, tls: bool) -> Result<Answer, String> {
+async fn answer(place: &Place, host: &str) -> Result<Answer, String> {
+    let Some(seen) = get(place, host, host, &place.path).await? else {
+        return Ok(Answer::DefaultCertificate(NoCertificate::Unknown));
+    };
+    match seen.status {
+        // The proxy itself answers so for a replica that does not.
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Err(seen.status.to_string())
+        }
+        // So it does for one whose answer is not of the protocol of the route.
+        StatusCode::INTERNAL_SERVER_ERROR if seen.body == "Internal Server Error" => Err(format!(
+            "{}, in the words of the proxy: the container may not speak the protocol of the route",
+            seen.status
+        )),
+        StatusCode::NOT_FOUND if !place.is_loaded && !is_of_application(place, host, &seen).await? => {
+            Ok(Answer::Unclear)
+        }
+        _ => Ok(Answer::Answered {
+            expires: seen.expires,
+        }),
+    }
+}
+
+/// Reports whether the Application answered 404, or the proxy, which does for hosts without a route.
+async fn is_of_application(place: &Place, host: &str, seen: &Seen) -> Result<bool, String> {
+    if let Some(health) = &place.health
+        && let Some(healthy) = get(place, host, host, health).await?
+        && healthy.status.is_success()
+    {
+        return Ok(true);
+    }
+    let other = get(place, host, NO_ROUTE, &place.path).await?;
+    Ok(other.is_some_and(|other| other.status != seen.status || other.body != seen.body))
+}
+
+/// Requests a path of a host. `None` if the proxy has no certificate for `server_name`.
+async fn get(place: &Place, server_name: &str, host: &str, path: &str) -> Result<Option<Seen>, String> {
     let request = Request::get(if path.is_empty() { "/" } else { path })
         .header(header::HOST, host)
         .header(header::USER_AGENT, "davit-probe")
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
-    let stream = TcpStream::connect(entry_point)
+    let stream = TcpStream::connect(place.entry_point)
         .await
-        .map_err(|error| format!("{entry_point}: {}", words(&error)))?;
-    if !tls {
-        let (status, _) = status_of(exchange(stream, request, LONGEST).await)?;
-        return judge(status, None);
+        .map_err(|error| format!("{}: {}", place.entry_point, words(&error)))?;
+    if !place.tls {
+        let (status, body) = status_of(exchange(stream, request, LONGEST).await)?;
+        return Ok(Some(Seen {
+            status,
+            body,
+            expires: None,
+        }));
     }
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(server_name.to_owned()).map_err(|error| error.to_string())?;
     let connector = TlsConnector::from(Arc::new(client()));
     let stream = connector
         .connect(name, stream)
@@ -104,18 +155,18 @@ async fn answer(entry_point: SocketAddr, host: &str, path: &str, tls: bool) -> R
     let certificate = certificates
         .first()
         .and_then(|first| X509Certificate::from_der(first).ok());
-    let expires = certificate
-        .as_ref()
-        .map(|(_, parsed)| parsed.validity())
-        .map(|validity| Expiry::new(validity.not_before.timestamp(), validity.not_after.timestamp()));
-    let is_default = certificate
-        .as_ref()
-        .is_some_and(|(_, parsed)| parsed.subject().to_string().contains(DEFAULT_CERTIFICATE));
-    if is_default {
-        return Ok(Answer::DefaultCertificate(NoCertificate::Unknown));
-    }
-    let (status, _) = status_of(exchange(stream, request, LONGEST).await)?;
-    judge(status, expires)
+    let Some((_, certificate)) = certificate.filter(|(_, certificate)| is_for(certificate, server_name))
+    else {
+        return Ok(None);
+    };
+    let validity = certificate.validity();
+    let expires = Expiry::new(validity.not_before.timestamp(), validity.not_after.timestamp());
+    let (status, body) = status_of(exchange(stream, request, LONGEST).await)?;
+    Ok(Some(Seen {
+        status,
+        body,
+        expires: Some(expires),
+    }))
 }
 
 /// A body that is longer than what is read is an answer too.
@@ -123,16 +174,6 @@ fn status_of(answer: Result<(StatusCode, Bytes), String>) -> Result<(StatusCode,
     match answer {
         Err(why) if why.contains("length limit exceeded") => Ok((StatusCode::OK, Bytes::new())),
         other => other,
-    }
-}
-
-fn judge(status: StatusCode, expires: Option<Expiry>) -> Result<Answer, String> {
-    match status {
-        // The proxy itself answers so for a replica that does not.
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-            Err(status.to_string())
-        }
-        _ => Ok(Answer::Answered { expires }),
     }
 }
 
@@ -184,5 +225,84 @@ impl ServerCertVerifier for Any {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers by host and path.
+    async fn server(answer: fn(host: &str, path: &str) -> (u16, &'static str)) -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    asked.push(stream.read_u8().await.unwrap());
+                }
+                let asked = String::from_utf8(asked).unwrap();
+                let host = asked.split("host: ").nth(1).unwrap().lines().next().unwrap();
+                let (status, body) = answer(host, asked.split(' ').nth(1).unwrap());
+                let length = body.len();
+                let text = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                stream.write_all(text.as_bytes()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn answer_404_counts_if_it_is_not_that_for_hosts_without_a_route() {
+        let answered = Answer::Answered { expires: None };
+        type Answers = fn(&str, &str) -> (u16, &'static str);
+        let missing: Answers = |_, _| (404, "404 page not found");
+        let own: Answers = |host, _| {
+            (
+                404,
+                if host == "a.example.com" {
+                    "no such page"
+                } else {
+                    "404"
+                },
+            )
+        };
+        let healthy: Answers = |host, path| match (host, path) {
+            ("a.example.com", "/up") => (200, "ok"),
+            _ => (404, "404 page not found"),
+        };
+        for (answers, is_loaded, health, expected) in [
+            (missing, false, None, Answer::Unclear),
+            (missing, false, Some("/up"), Answer::Unclear),
+            (missing, true, None, answered.clone()),
+            (own, false, None, answered.clone()),
+            (healthy, false, Some("/up"), answered.clone()),
+            (healthy, false, None, Answer::Unclear),
+            (|_, _| (401, ""), false, None, answered.clone()),
+            (|_, _| (500, "out of order"), true, None, answered.clone()),
+            (
+                |_, _| (503, ""),
+                true,
+                None,
+                Answer::None("503 Service Unavailable".to_owned()),
+            ),
+        ] {
+            let place = Place {
+                entry_point: server(answers).await,
+                host: "a.example.com".to_owned(),
+                path: String::new(),
+                tls: false,
+                has_resolver: false,
+                is_loaded,
+                health: health.map(str::to_owned),
+            };
+            assert_eq!(request(&place).await, expected, "{is_loaded} {health:?}");
+        }
     }
 }

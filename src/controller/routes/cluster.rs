@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::pin::pin;
 
-use futures::StreamExt as _;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{GroupVersionKind, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -16,11 +14,13 @@ use tokio::time::Instant;
 use super::Routes;
 use super::follow::RETRY;
 use super::state::Shown;
+use super::watched::{Key, Watched};
 use crate::controller::problem::cluster_problem;
 use crate::model::AppId;
 use crate::model::labels::{MANAGER, all, is_ours};
 use crate::proxy::{
-    Claims, Frontend, ObjectState, Refusal, Rendered, addresses, listener_port, objects, observed,
+    CERTIFICATES, CertificateState, Claims, Frontend, Gateway, ObjectState, Refusal, Rendered, addresses,
+    certificate_name, certificate_state, listener_port, objects, observed,
 };
 use crate::runtime::subset;
 
@@ -35,9 +35,6 @@ pub struct Cluster {
     pub frontend: Frontend,
 }
 
-/// Namespace and name of an object.
-type Key = (String, String);
-
 /// An object that is wanted.
 struct Wanted {
     app: AppId,
@@ -47,38 +44,12 @@ struct Wanted {
     object: Value,
 }
 
-/// The objects that exist, from a watch.
+/// What the cluster shows. The Gateway and Certificates are watched only while routes need them.
 #[derive(Default)]
-struct Found {
-    objects: BTreeMap<Key, Value>,
-    listed: BTreeMap<Key, Value>,
-    is_listed: bool,
-}
-
-impl Found {
-    fn take(&mut self, event: watcher::Event<DynamicObject>) {
-        let entry = |mut object: DynamicObject| {
-            object.metadata.managed_fields = None;
-            let meta = &object.metadata;
-            let key = (
-                meta.namespace.clone().unwrap_or_default(),
-                meta.name.clone().unwrap_or_default(),
-            );
-            (key, serde_json::to_value(&object).unwrap_or_default())
-        };
-        match event {
-            watcher::Event::Init => self.listed.clear(),
-            watcher::Event::InitApply(object) => self.listed.extend([entry(object)]),
-            watcher::Event::InitDone => {
-                self.objects = std::mem::take(&mut self.listed);
-                self.is_listed = true;
-            }
-            watcher::Event::Apply(object) => self.objects.extend([entry(object)]),
-            watcher::Event::Delete(object) => {
-                self.objects.remove(&entry(object).0);
-            }
-        }
-    }
+struct Seen {
+    objects: Watched,
+    gateway: Watched,
+    certificates: Watched,
 }
 
 impl Cluster {
@@ -125,16 +96,36 @@ impl Cluster {
         }
     }
 
-    /// Returns the Gateway, if routes are attached to one.
-    async fn gateway(&self) -> Result<Option<Value>, String> {
-        let Frontend::Gateway(gateway) = &self.frontend else {
-            return Ok(None);
-        };
+    fn has_gateway(&self) -> bool {
+        matches!(self.frontend, Frontend::Gateway(_))
+    }
+
+    /// All objects of a kind that have Davit's label; cert-manager copies it from an Ingress to its Certificate.
+    fn everywhere(&self, [group, version, kind, plural]: [&str; 4]) -> (Api<DynamicObject>, watcher::Config) {
+        let kind = GroupVersionKind::gvk(group, version, kind);
+        let resource = ApiResource::from_gvk_with_plural(&kind, plural);
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
+        (api, watcher::Config::default().labels(&all()))
+    }
+
+    fn one_gateway(&self, gateway: &Gateway) -> (Api<DynamicObject>, watcher::Config) {
         let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
         let resource = ApiResource::from_gvk_with_plural(&kind, "gateways");
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &gateway.namespace, &resource);
-        match api.get_opt(&gateway.name).await.map_err(|error| words(&error))? {
-            Some(found) => Ok(serde_json::to_value(&found).ok()),
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", gateway.name));
+        (api, config)
+    }
+
+    /// Returns the Gateway; `None` if routes are not attached to one, or before it is known.
+    fn gateway<'w>(&self, seen: &'w Watched) -> Result<Option<&'w Value>, String> {
+        let Frontend::Gateway(gateway) = &self.frontend else {
+            return Ok(None);
+        };
+        let Some(objects) = seen.objects().map_err(words)? else {
+            return Ok(None);
+        };
+        match objects.get(&(gateway.namespace.clone(), gateway.name.clone())) {
+            Some(found) => Ok(Some(found)),
             None => Err(format!(
                 "Gateway {}/{} does not exist: create it, or start davit with another --gateway",
                 gateway.namespace, gateway.name
@@ -174,37 +165,29 @@ fn words(error: &kube::Error) -> String {
 
 impl Routes {
     pub(super) async fn run_in_cluster(&self, cluster: &Cluster) {
-        let everywhere = Api::<DynamicObject>::all_with(cluster.client.clone(), &cluster.resource());
-        let config = watcher::Config::default().labels(&all());
-        let mut watch = pin!(watcher(everywhere, config).default_backoff());
-        let mut found = Found::default();
+        let mut seen = Seen::default();
         let mut pause = RETRY.0;
         let mut again: Option<Instant> = None;
         loop {
+            seen.objects
+                .start(|| cluster.everywhere(cluster.frontend.resource()));
             tokio::select! {
-                event = watch.next() => match event {
-                    Some(Ok(event)) => found.take(event),
-                    Some(Err(error)) => {
-                        let why = match &error {
-                            watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
-                                words(error)
-                            }
-                            error => crate::error::chain(error),
-                        };
-                        self.state.lock().unreachable = Some(why);
-                        self.wake_changed();
-                        continue;
-                    }
-                    None => return,
-                },
+                () = seen.objects.changed() => {}
+                () = seen.gateway.changed() => {}
+                () = seen.certificates.changed() => {}
                 () = self.changed.notified() => pause = RETRY.0,
-                () = self.retry_due(again) => pause = (pause * 2).min(RETRY.1),
+                () = self.retry_due(again) => {
+                    pause = (pause * 2).min(RETRY.1);
+                    for watched in [&mut seen.objects, &mut seen.gateway, &mut seen.certificates] {
+                        watched.renew();
+                    }
+                }
             }
             again = None;
-            if !found.is_listed || !self.is_complete() {
+            if !self.is_complete() {
                 continue;
             }
-            let done = match self.keep(cluster, &found.objects).await {
+            let done = match self.keep(cluster, &mut seen).await {
                 Ok(complete) => {
                     self.wake_changed();
                     let done = self.request(None).await;
@@ -265,8 +248,11 @@ impl Routes {
     }
 
     /// Applies what differs, deletes what no route wants, and takes over the states. Returns whether all
-    /// objects could be applied, and the Gateway has an address.
-    async fn keep(&self, cluster: &Cluster, found: &BTreeMap<Key, Value>) -> Result<bool, String> {
+    /// objects could be applied.
+    async fn keep(&self, cluster: &Cluster, seen: &mut Seen) -> Result<bool, String> {
+        let Some(found) = seen.objects.objects().map_err(words)? else {
+            return Ok(true);
+        };
         let (wanted, change) = self.wanted(cluster);
         let mut refused = BTreeMap::new();
         for (key, it) in &wanted {
@@ -284,39 +270,70 @@ impl Routes {
             cluster.delete(key).await?;
         }
         let complete = refused.is_empty();
-        let gateway = if wanted.is_empty() {
-            None
+        match &cluster.frontend {
+            Frontend::Gateway(gateway) if !wanted.is_empty() => {
+                seen.gateway.start(|| cluster.one_gateway(gateway));
+            }
+            Frontend::Gateway(_) | Frontend::Ingress { .. } => seen.gateway.stop(),
+        }
+        if wanted.values().any(|it| certificate_name(&it.object).is_some()) {
+            seen.certificates.start(|| cluster.everywhere(CERTIFICATES));
         } else {
-            cluster.gateway().await?
-        };
-        // Its addresses may come later, and it is not watched.
-        let complete = complete
-            && gateway
-                .as_ref()
-                .is_none_or(|gateway| !addresses(gateway).is_empty());
+            seen.certificates.stop();
+        }
+        let gateway = cluster.gateway(&seen.gateway)?;
         let mut shown = BTreeMap::new();
         for (key, it) in wanted.iter().filter(|(_, it)| it.serves) {
             let route = (it.app.clone(), it.index);
             let state = match (refused.remove(&route), found.get(key)) {
                 (Some(why), _) => ObjectState::Refused(why),
+                (None, Some(_)) if gateway.is_none() && cluster.has_gateway() => ObjectState::Pending,
                 (None, Some(object)) => observed(&cluster.frontend, object),
                 (None, None) => ObjectState::Pending,
             };
             let entry_points = match &state {
                 ObjectState::Accepted { addresses: own } => {
-                    let of_gateway = gateway.as_ref().map(addresses);
+                    let of_gateway = gateway.map(addresses);
                     cluster
-                        .entry_points(of_gateway.as_ref().unwrap_or(own), gateway.as_ref())
+                        .entry_points(of_gateway.as_ref().unwrap_or(own), gateway)
                         .await
                 }
                 ObjectState::Pending | ObjectState::Refused(_) => None,
             };
-            shown.insert(route, Shown { state, entry_points });
+            let certificate =
+                certificate_name(&it.object).map(|name| issued(&seen.certificates, &it.app.namespace, name));
+            shown.insert(
+                route,
+                Shown {
+                    state,
+                    entry_points,
+                    certificate,
+                },
+            );
         }
         let mut state = self.state.lock();
-        state.shown = Some(shown);
+        state.show(shown);
         state.loaded = change;
         state.unreachable = None;
         Ok(complete)
+    }
+}
+
+/// What cert-manager shows of a certificate.
+fn issued(certificates: &Watched, namespace: &str, name: &str) -> CertificateState {
+    let problem = |words: String| CertificateState::Pending {
+        words,
+        is_refused: false,
+    };
+    match certificates.objects() {
+        Ok(Some(found)) => certificate_state(name, found.get(&(namespace.to_owned(), name.to_owned()))),
+        Ok(None) => problem("the Certificates of cert-manager are being read".to_owned()),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            problem("the cluster has no cert-manager: install it, or remove tls.certResolver".to_owned())
+        }
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            problem(format!("{}: apply manifests/components/routes", status.message))
+        }
+        Err(error) => problem(cluster_problem("read the Certificates of cert-manager", error).message),
     }
 }

@@ -360,7 +360,10 @@ impl Routes {
                     host: entry.host.clone(),
                     path: entry.route.prefix().to_owned(),
                     tls: tls.is_some(),
-                    has_resolver: tls.is_some_and(|tls| tls.cert_resolver.is_some()),
+                    has_resolver: self.cluster.is_none()
+                        && tls.is_some_and(|tls| tls.cert_resolver.is_some()),
+                    is_loaded: self.options.observed.lock().api.is_some(),
+                    health: entry.health.clone(),
                 }
             })
         };
@@ -374,8 +377,9 @@ impl Routes {
             *why = NoCertificate::Refused(words);
         }
         let answered = matches!(answer, Answer::Answered { .. });
-        self.state.lock().answered(app, index, answer);
-        answered
+        let mut state = self.state.lock();
+        state.answered(app.clone(), index, answer);
+        answered && !state.awaits_certificate(&(app, index))
     }
 }
 

@@ -17,6 +17,7 @@ mod observed;
 mod state;
 mod traffic;
 pub mod values;
+mod watched;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ use super::dereference::Reader;
 use crate::api::{Application, Route};
 use crate::error::Problem;
 use crate::model::AppId;
-use crate::plan::routes::{ProxyView, RouteState, RouteValues};
+use crate::plan::routes::{ProxyView, RouteState, RouteValues, TRAEFIK};
 use crate::proxy::{AppRoutes, Settings};
 use crate::redact::Secret;
 use crate::runtime::{LogOptions, Routed};
@@ -175,7 +176,7 @@ impl Routes {
             proxy: self
                 .cluster
                 .as_ref()
-                .map_or("Traefik", |cluster| cluster.frontend.name()),
+                .map_or(TRAEFIK, |cluster| cluster.frontend.name()),
         }
     }
 

@@ -9,11 +9,14 @@ use tokio::time::Instant;
 use super::linger::Lingering;
 use super::observed::Observed;
 use crate::model::AppId;
-use crate::plan::routes::{Answer, RouteState};
-use crate::proxy::{AppRoutes, ObjectState, Rendered, Settings, router_names};
+use crate::plan::routes::{Answer, Expiry, NoCertificate, RouteState};
+use crate::proxy::{AppRoutes, CertificateState, ObjectState, Rendered, Settings, router_names};
 
 /// How often the certificates of routes are looked at.
 const CERTIFICATES: Duration = Duration::from_hours(1);
+
+/// How long a proxy in a cluster gets to load a new certificate.
+const LOADING: Duration = Duration::from_mins(5);
 
 /// The addresses of each Application's replicas.
 pub type Servers = BTreeMap<AppId, BTreeSet<String>>;
@@ -51,6 +54,8 @@ pub struct State {
     pub answers: BTreeMap<(AppId, usize), Answer>,
     /// When the certificate of each route was looked at.
     looked: BTreeMap<(AppId, usize), Instant>,
+    /// Routes whose certificate is another one than before, since then.
+    renewed: BTreeMap<(AppId, usize), Instant>,
     /// What each Application was last told.
     pub views: BTreeMap<AppId, Vec<RouteState>>,
     /// Applications that wait for the proxy to let go of a container.
@@ -64,6 +69,41 @@ pub struct Shown {
     pub state: ObjectState,
     /// Where HTTP and HTTPS are served, if that is known.
     pub entry_points: Option<[SocketAddr; 2]>,
+    /// What cert-manager shows of its certificate, if it makes one.
+    pub certificate: Option<CertificateState>,
+}
+
+impl Shown {
+    /// What is known of the route, after this answer. `serves`: it has replicas.
+    fn route(&self, answer: Option<Answer>, serves: bool) -> RouteState {
+        match &self.state {
+            ObjectState::Pending => return RouteState::Pending,
+            ObjectState::Refused(why) => return RouteState::RefusedByProxy(why.clone()),
+            ObjectState::Accepted { .. } => {}
+        }
+        let answer = match (answer, &self.certificate) {
+            // What a client gets counts, whatever cert-manager is doing.
+            (Some(answer @ Answer::Answered { .. }), _) => Some(answer),
+            (_, Some(CertificateState::Pending { words, is_refused })) => {
+                Some(Answer::DefaultCertificate(NoCertificate::OfManager {
+                    words: words.clone(),
+                    is_refused: *is_refused,
+                }))
+            }
+            (None, _) if self.entry_points.is_some() && serves => return RouteState::Pending,
+            (
+                None,
+                Some(CertificateState::Issued {
+                    not_before,
+                    not_after,
+                }),
+            ) => Some(Answer::Certified {
+                expires: Expiry::new(*not_before, *not_after),
+            }),
+            (answer, _) => answer,
+        };
+        RouteState::Loaded { answer }
+    }
 }
 
 /// The routes without their replicas.
@@ -182,6 +222,22 @@ impl State {
         }
         let key = (app, index);
         self.looked.remove(&key);
+        let is_old = match (
+            &answer,
+            self.shown
+                .as_ref()
+                .and_then(|shown| shown.get(&key)?.certificate.as_ref()),
+        ) {
+            (Answer::Answered { expires: Some(end) }, Some(CertificateState::Issued { not_after, .. })) => {
+                end.at != *not_after
+            }
+            _ => false,
+        };
+        // The proxy may need some time to load a new one.
+        let since = self.renewed.get(&key);
+        if !is_old || since.is_none_or(|since| since.elapsed() > LOADING) {
+            self.renewed.remove(&key);
+        }
         if let Answer::Answered { expires: Some(end) } = &answer {
             self.looked.insert(key.clone(), Instant::now());
             if end.soon <= jiff::Timestamp::now().as_second() {
@@ -190,6 +246,24 @@ impl State {
             }
         }
         self.answers.insert(key, answer);
+    }
+
+    /// Takes over the objects of routes. Those whose certificate has changed are requested again.
+    pub fn show(&mut self, shown: BTreeMap<(AppId, usize), Shown>) {
+        let before = self.shown.take().unwrap_or_default();
+        self.renewed.retain(|route, _| shown.contains_key(route));
+        for (route, new) in &shown {
+            let old = before.get(route);
+            if old.is_some_and(|old| old.certificate != new.certificate) {
+                self.renewed.insert(route.clone(), Instant::now());
+            }
+        }
+        self.shown = Some(shown);
+    }
+
+    /// Whether the proxy has not shown the new certificate of a route yet.
+    pub fn awaits_certificate(&self, route: &(AppId, usize)) -> bool {
+        self.renewed.contains_key(route)
     }
 
     /// When the next certificate is to be looked at again.
@@ -210,7 +284,8 @@ impl State {
                 let stale = self
                     .looked
                     .get(&key)
-                    .is_some_and(|at| at.elapsed() >= CERTIFICATES);
+                    .is_some_and(|at| at.elapsed() >= CERTIFICATES)
+                    || self.renewed.contains_key(&key);
                 let answered = matches!(self.answers.get(&key), Some(Answer::Answered { .. })) && !stale;
                 let shown = self
                     .shown
@@ -249,17 +324,8 @@ impl State {
             .and_then(|entry| entry.routes.get(index))
             .is_some_and(|route| !route.servers.is_empty());
         if let Some(shown) = &self.shown {
-            return match shown
-                .get(&(app.clone(), index))
-                .map(|shown| (&shown.state, shown.entry_points))
-            {
-                None | Some((ObjectState::Pending, _)) => RouteState::Pending,
-                Some((ObjectState::Refused(why), _)) => RouteState::RefusedByProxy(why.clone()),
-                Some((ObjectState::Accepted { .. }, Some(_))) if answer.is_none() && serves => {
-                    RouteState::Pending
-                }
-                Some((ObjectState::Accepted { .. }, _)) => RouteState::Loaded { answer },
-            };
+            let shown = shown.get(&(app.clone(), index));
+            return shown.map_or(RouteState::Pending, |shown| shown.route(answer, serves));
         }
         if observed.api.is_none() {
             return if observed.expected {
@@ -294,6 +360,8 @@ mod tests {
             http_port: None,
             https_port: None,
             api: None,
+            resolvers: None,
+            by_service: false,
             policy: HostPolicy::default(),
         }
     }
@@ -319,6 +387,7 @@ mod tests {
                         port: 80,
                     })
                     .collect(),
+                health: None,
                 users: None,
                 certificate: None,
                 problem: None,

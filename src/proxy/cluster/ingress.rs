@@ -6,6 +6,9 @@ use super::place::{Place, beyond_both, path};
 use crate::api::Route;
 use crate::proxy::input::RouteInput;
 
+/// The annotation from which cert-manager gets the issuer of an Ingress' certificate.
+pub const ISSUER: &str = "cert-manager.io/cluster-issuer";
+
 /// The first field that an Ingress cannot express.
 fn beyond(route: &Route) -> Option<&'static str> {
     let fields = [
@@ -52,7 +55,7 @@ pub fn objects(class: Option<&str>, place: &Place<'_>, input: &RouteInput) -> Re
             entry["secretName"] = json!(secret.name);
         } else if let Some(issuer) = &tls.cert_resolver {
             entry["secretName"] = json!(format!("{name}-tls"));
-            metadata["annotations"] = json!({"cert-manager.io/cluster-issuer": issuer});
+            metadata["annotations"] = json!({ISSUER: issuer});
         }
         spec["tls"] = json!([entry]);
     }

@@ -1,6 +1,7 @@
 //! Routes as objects of a cluster: Ingresses, or HTTPRoutes of a Gateway. An option that such an object cannot express is
 //! refused, never left out.
 
+mod certificate;
 mod gateway;
 mod ingress;
 mod observed;
@@ -8,6 +9,7 @@ mod place;
 
 use serde_json::Value;
 
+pub use certificate::{CERTIFICATES, CertificateState, certificate_name, certificate_state};
 pub use gateway::Gateway;
 pub use observed::{ObjectState, addresses, listener_port, observed};
 

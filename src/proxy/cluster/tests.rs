@@ -28,6 +28,7 @@ fn made(frontend: &Frontend, route: Value) -> Result<Vec<Value>, String> {
         host: ascii_host(&route.host).unwrap(),
         port: Some(8080),
         servers: Vec::new(),
+        health: None,
         users: None,
         certificate: None,
         problem: None,
@@ -278,4 +279,102 @@ fn gateway_shows_its_addresses_and_ports() {
     assert_eq!(addresses(&shown), ["192.0.2.1"]);
     assert_eq!(listener_port(&shown, "https"), Some(8443));
     assert_eq!(listener_port(&shown, "other"), None);
+}
+
+#[test]
+fn certificate_shows_the_words_of_cert_manager_and_its_end() {
+    let pending = |words: &str, is_refused| CertificateState::Pending {
+        words: words.to_owned(),
+        is_refused,
+    };
+    let of = |status: Value| {
+        let object = json!({"metadata": {"generation": 2}, "status": status});
+        certificate_state("web-0-tls", Some(&object))
+    };
+    let condition = |kind: &str, status: &str, generation: u32, message: &str| json!({"type": kind, "status": status, "observedGeneration": generation, "reason": "DoesNotExist", "message": message});
+    let times = |conditions: Value| json!({"conditions": conditions, "notBefore": "1970-01-01T00:01:00Z", "notAfter": "1970-01-01T00:02:00Z"});
+    let issued = CertificateState::Issued {
+        not_before: 60,
+        not_after: 120,
+    };
+    let missing = certificate_state("web-0-tls", None);
+    assert!(
+        matches!(&missing, CertificateState::Pending { words, is_refused: false } if words.contains("web-0-tls")),
+        "{missing:?}"
+    );
+    let not_seen = pending("it has not looked at the Certificate web-0-tls yet", false);
+    assert_eq!(of(json!({})), not_seen);
+    assert_eq!(of(times(json!([condition("Ready", "True", 1, "old")]))), not_seen);
+    assert_eq!(of(times(json!([condition("Ready", "True", 2, "")]))), issued);
+    let not_ready = condition("Ready", "False", 2, "the Secret does not exist.");
+    assert_eq!(
+        of(json!({"conditions": [not_ready, condition("Issuing", "True", 2, "begun")]})),
+        pending(
+            "DoesNotExist: the Secret does not exist: kubectl describe certificate web-0-tls shows more",
+            false
+        )
+    );
+    assert_eq!(
+        of(json!({"conditions": [not_ready, condition("Issuing", "False", 2, "the order was refused")]})),
+        pending(
+            "the order was refused: kubectl describe certificate web-0-tls shows more",
+            true
+        )
+    );
+    let mut expired = not_ready.clone();
+    expired["reason"] = json!("Expired");
+    assert_eq!(of(times(json!([expired]))), issued);
+}
+
+#[test]
+fn certificate_is_of_cert_manager_only_with_an_issuer() {
+    let name = |tls: Value| {
+        let object = made(&ingress(), json!({"tls": tls})).unwrap().remove(0);
+        certificate_name(&object).map(str::to_owned)
+    };
+    assert_eq!(
+        name(json!({"redirect": false, "secretRef": {"name": "own"}})),
+        None
+    );
+    assert_eq!(name(json!({"redirect": false})), None);
+    assert_eq!(
+        name(json!({"redirect": false, "certResolver": "letsencrypt"})).as_deref(),
+        Some("web-2-tls")
+    );
+}
+
+/// The policy refuses the same, so that `kubectl apply` says it; its conditions run on a real API server in `make test-peers`.
+#[test]
+fn admission_policy_has_a_message_for_each_refused_option() {
+    let policy = include_str!("../../../manifests/components/routes/admission-policy.yaml");
+    let refused = [
+        (ingress(), json!({"stripPrefix": true})),
+        (ingress(), json!({"addPrefix": "/a"})),
+        (ingress(), json!({"headers": {"request": {"A": "b"}}})),
+        (ingress(), json!({"tls": {}})),
+        (gateway(), json!({"tls": {"secretRef": {"name": "a"}}})),
+        (gateway(), json!({"tls": {"certResolver": "a"}})),
+        (ingress(), json!({"redirects": [{"from": "^a", "to": "b"}]})),
+        (ingress(), json!({"basicAuthSecretRef": {"name": "s"}})),
+        (ingress(), json!({"maxBodySize": "1Mi"})),
+        (ingress(), json!({"allowFrom": ["10.0.0.0/8"]})),
+        (ingress(), json!({"rateLimit": {"average": 1}})),
+        (ingress(), json!({"compress": true})),
+        (ingress(), json!({"sticky": true})),
+        (ingress(), json!({"middlewares": ["a@file"]})),
+        (ingress(), json!({"protocol": "H2C"})),
+    ];
+    let count = refused.len();
+    for (frontend, route) in refused {
+        let why = made(&frontend, route).unwrap_err();
+        let start = format!(
+            "message: \"spec.routes.{}",
+            why.split(" by an ")
+                .next()
+                .unwrap()
+                .replace("protocol H2C", "protocol")
+        );
+        assert!(policy.contains(&start), "{start}");
+    }
+    assert_eq!(policy.matches("- expression: \"!").count(), count);
 }

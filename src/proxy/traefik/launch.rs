@@ -1,5 +1,7 @@
 //! The arguments of a Traefik that Davit runs.
 
+use std::collections::BTreeSet;
+
 use super::traffic::BUCKETS;
 
 /// How Traefik is started.
@@ -71,9 +73,32 @@ pub fn launch(launch: &Launch) -> Vec<String> {
     arguments
 }
 
+/// Returns the names of the certificate resolvers that arguments make, in lower case as Traefik keeps them.
+pub fn resolvers(arguments: &[String]) -> BTreeSet<String> {
+    let lower = arguments.iter().map(|argument| argument.to_ascii_lowercase());
+    let names = lower.filter_map(|argument| {
+        let rest = argument
+            .trim_start_matches('-')
+            .strip_prefix("certificatesresolvers.")?;
+        Some(rest.split(['.', '=']).next()?.to_owned())
+    });
+    names.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resolvers_come_from_the_arguments() {
+        let arguments = [
+            "--certificatesresolvers.letsencrypt.acme.email=a@example.com",
+            "--certificatesResolvers.DNS.acme.dnschallenge=true",
+            "--log.level=DEBUG",
+        ];
+        let names = resolvers(&arguments.map(str::to_owned));
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["dns", "letsencrypt"]);
+    }
 
     #[test]
     fn resolver_exists_only_with_an_address_for_its_account() {

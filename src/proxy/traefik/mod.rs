@@ -12,7 +12,7 @@ mod text;
 mod traffic;
 
 pub use access::access_line;
-pub use launch::{Launch, launch};
+pub use launch::{Launch, launch, resolvers};
 pub use refusal::refusal;
 pub use render::{Rendered, Settings, marker, render, router_names};
 pub use traffic::requests;

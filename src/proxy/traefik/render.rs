@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
+use super::launch::RESOLVER;
 use super::rule::{priority, rule};
 use super::schema::{
     AddPrefix, BasicAuth, Buffering, Compress, Configuration, Cookie, Domain, ForwardingTimeouts, Headers,
@@ -32,6 +33,10 @@ pub struct Settings {
     pub https_port: Option<u16>,
     /// The entry point of the API, and its user as a line of htpasswd.
     pub api: Option<(String, String)>,
+    /// The certificate resolvers that Traefik has, in lower case; `None` if they are not known.
+    pub resolvers: Option<BTreeSet<String>>,
+    /// Whether the server of a route is the service of a Swarm, which spreads the requests itself.
+    pub by_service: bool,
     /// Which hosts Applications may have.
     pub policy: HostPolicy,
 }
@@ -70,6 +75,23 @@ pub fn render(all: &AllRoutes, settings: &Settings) -> Rendered {
                     "middlewares names {name:?}, which is Davit's own: use a middleware of your configuration"
                 );
                 claims.refuse(&entry.app, index, Refusal::Problem(problem));
+            }
+            if let Some(name) = unknown_resolver(input, settings) {
+                let problem = if name == RESOLVER {
+                    format!(
+                        "tls.certResolver {name} needs an ACME account: start davit with --acme-email, or remove it"
+                    )
+                } else {
+                    format!(
+                        "tls.certResolver {name:?} is not a resolver of Traefik: set it to {RESOLVER}, or give Traefik one with --traefik-arg"
+                    )
+                };
+                claims.refuse(&entry.app, index, Refusal::Problem(problem));
+            }
+            if settings.by_service && input.route.sticky {
+                let problem =
+                    "sticky cannot be used with --runtime swarm, which spreads requests itself: remove it";
+                claims.refuse(&entry.app, index, Refusal::Problem(problem.to_owned()));
             }
         }
     }
@@ -110,6 +132,13 @@ pub fn render(all: &AllRoutes, settings: &Settings) -> Rendered {
         version,
         claims,
     }
+}
+
+/// Returns the resolver of a route that Traefik does not have. Traefik itself only logs that.
+fn unknown_resolver<'a>(input: &'a RouteInput, settings: &Settings) -> Option<&'a String> {
+    let known = settings.resolvers.as_ref()?;
+    let name = input.route.tls.as_ref()?.cert_resolver.as_ref()?;
+    (!known.contains(&name.to_ascii_lowercase())).then_some(name)
 }
 
 /// Returns the name of a middleware that Davit itself made, if a route names one.

@@ -22,6 +22,8 @@ fn settings() -> Settings {
         http_port: None,
         https_port: None,
         api: None,
+        resolvers: None,
+        by_service: false,
         policy: HostPolicy::default(),
     }
 }
@@ -47,6 +49,7 @@ fn entry(namespace: &str, name: &str, created: i64, routes: &[Value]) -> (AppId,
                     port: 3000,
                 },
             ],
+            health: None,
             users: route
                 .basic_auth_secret_ref
                 .as_ref()
@@ -379,6 +382,41 @@ fn certificate_is_in_the_file_once() {
             name: "y.example.com".to_owned()
         })
     );
+}
+
+#[test]
+fn option_that_this_traefik_does_not_have_is_refused() {
+    let known = Settings {
+        resolvers: Some(["dns".to_owned()].into()),
+        by_service: true,
+        ..settings()
+    };
+    for (route, refused) in [
+        (json!({"host": HOST, "tls": {"certResolver": "DNS"}}), None),
+        (json!({"host": HOST, "tls": {}}), None),
+        (
+            json!({"host": HOST, "tls": {"certResolver": "letsencrypt"}}),
+            Some("start davit with --acme-email"),
+        ),
+        (
+            json!({"host": HOST, "tls": {"certResolver": "other"}}),
+            Some("tls.certResolver \"other\" is not a resolver of Traefik"),
+        ),
+        (
+            json!({"host": HOST, "sticky": true}),
+            Some("sticky cannot be used with --runtime swarm"),
+        ),
+    ] {
+        let (app, entry) = entry("ns", "web", 1, std::slice::from_ref(&route));
+        let all = [(app.clone(), entry)].into();
+        let refusal = |settings: &Settings| render(&all, settings).claims.refusal(&app, 0).cloned();
+        assert_eq!(refusal(&settings()), None, "{route}");
+        match (refusal(&known), refused) {
+            (None, None) => {}
+            (Some(Refusal::Problem(why)), Some(part)) => assert!(why.contains(part), "{why}"),
+            (found, _) => panic!("{route}: {found:?}"),
+        }
+    }
 }
 
 #[test]

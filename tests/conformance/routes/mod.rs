@@ -4,6 +4,7 @@ mod acme;
 mod options;
 mod own;
 mod previews;
+mod requests;
 mod rollout;
 mod streams;
 mod swarm;
@@ -26,7 +27,7 @@ const VERSION: &str = "3.6.7";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An image of the real Traefik.
-fn image() -> String {
+pub fn image() -> String {
     let name = format!("davit-test/traefik:{VERSION}");
     let lock = std::fs::File::create(std::env::temp_dir().join("davit-test-traefik-image.lock")).unwrap();
     lock.lock().unwrap();
@@ -247,6 +248,34 @@ fn older_application_owns_a_host_until_it_gives_it_up() {
         "{message}"
     );
     assert_eq!(proxy.get("web.example.com", "/").body.trim(), "old");
+    // In another namespace the owner does not become known.
+    let kubectl = || proxy.davit.kubectl();
+    run(kubectl().args(["create", "namespace", "strangers"]));
+    let stranger = json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application",
+        "metadata": {"name": "stranger", "namespace": "strangers"},
+        "spec": web("stranger", json!([{"host": "web.example.com", "path": "/other"}]))});
+    let file = proxy.davit.data_dir().join("stranger.json");
+    std::fs::write(&file, stranger.to_string()).unwrap();
+    run(kubectl()
+        .args(["--namespace=strangers", "apply", "--filename"])
+        .arg(&file));
+    wait_for("the conflict with another namespace", PATIENCE, || {
+        let get = [
+            "--namespace=strangers",
+            "get",
+            "applications.davit.dev",
+            "stranger",
+            "--output=json",
+        ];
+        let app: Value = serde_json::from_str(&run(kubectl().args(get))).unwrap();
+        let found = condition(&app, "RoutesReady");
+        let message = found["message"].as_str().unwrap_or_default();
+        assert!(!message.contains("Application old"), "{message}");
+        (found["reason"] == "RouteConflict"
+            && message.contains("an older Application of another namespace has it"))
+        .then_some(())
+    });
+    assert_eq!(proxy.get("web.example.com", "/other").status, 404);
     proxy.davit.patch("old", json!({"spec": {"routes": []}}));
     let app = proxy.wait_ready("new");
     assert_eq!(app["status"]["urls"], json!([proxy.url("web.example.com")]));

@@ -140,6 +140,23 @@ fn option_of_a_route_does_what_it_says() {
     let app = proxy.wait_reason("web", "RouteRefused");
     let message = condition(&app, "RoutesReady")["message"].clone();
     assert!(message.as_str().unwrap().contains("missing@file"), "{message}");
+    let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_davit"));
+    status
+        .env("KUBECONFIG", proxy.davit.data_dir().join("kubeconfig"))
+        .args(["status", "web", "--namespace"]);
+    let shown = crate::common::run(status.arg(&proxy.davit.namespace));
+    assert!(
+        shown.contains("Routes:     RouteRefused: spec.routes[0]"),
+        "{shown}"
+    );
+    // Without --acme-email there is no resolver, which Traefik itself would not refuse.
+    proxy.davit.patch(
+        "web",
+        json!({"spec": {"routes": route(json!({"tls": {"certResolver": "letsencrypt"}}))}}),
+    );
+    let app = proxy.wait_reason("web", "RouteInvalid");
+    let message = condition(&app, "RoutesReady")["message"].clone();
+    assert!(message.as_str().unwrap().contains("--acme-email"), "{message}");
     apply(json!({}));
     assert_eq!(proxy.get(HOST, "/").body.trim(), "hello");
 }

@@ -87,3 +87,15 @@ fn container_gets_http2_without_tls() {
             .then_some(())
     });
 }
+
+#[test]
+fn container_that_does_not_speak_the_protocol_is_no_answer() {
+    let proxy = Proxy::up("mute", &[]);
+    let routes = json!([{"host": "web.example.com", "protocol": "H2C"}]);
+    proxy.davit.apply("web", super::web("hello", routes));
+    let app = proxy.wait_reason("web", "RouteHasNoReplica");
+    let message = crate::common::davit::condition(&app, "RoutesReady")["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(message.contains("may not speak the protocol"), "{message}");
+    assert_eq!(app["status"]["urls"], serde_json::Value::Null);
+}

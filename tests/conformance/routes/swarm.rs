@@ -158,6 +158,20 @@ fn routes_lead_to_the_tasks_of_a_swarm() {
         (names.len() == 2).then_some(())
     });
     assert_eq!(swarm.get("other.example.com"), "404 page not found\n404");
+    let sticky = json!({"spec": {"routes": [{"host": "web.example.com", "sticky": true}]}}).to_string();
+    run(&mut swarm.kubectl(&[
+        "patch",
+        "applications.davit.dev",
+        "web",
+        "--type=merge",
+        "--patch",
+        &sticky,
+    ]));
+    swarm.wait("sticky to be refused", |app| {
+        let conditions = app["status"]["conditions"].to_string();
+        conditions.contains("RouteInvalid")
+            && conditions.contains("sticky cannot be used with --runtime swarm")
+    });
     run(&mut swarm.kubectl(&["delete", "applications.davit.dev", "web", "--timeout=90s"]));
     wait_for("the route to go", PATIENCE, || {
         swarm.get("web.example.com").ends_with("404").then_some(())
