@@ -343,7 +343,7 @@ fn certificate_is_of_cert_manager_only_with_an_issuer() {
     );
 }
 
-/// The policy refuses the same, so that `kubectl apply` says it; its conditions run on a real API server in `make test-peers`.
+/// The policy of the manifests refuses the same options. Its conditions run on a real API server in `make test-peers`.
 #[test]
 fn admission_policy_has_a_message_for_each_refused_option() {
     let policy = include_str!("../../../manifests/components/routes/admission-policy.yaml");

@@ -85,7 +85,10 @@ fn requests_and_answers_pass_as_the_route_describes() {
         answer.body.to_lowercase()
     };
     let (short, long) = (accepting("gzip"), accepting("identity"));
-    assert!(short.contains("content-encoding: gzip") && short.len() < 4096, "{short}");
+    assert!(
+        short.contains("content-encoding: gzip") && short.len() < 4096,
+        "{short}"
+    );
     assert!(!long.contains("content-encoding") && long.len() > 8192, "{long}");
 
     // One client stays at one replica; others go to all.
