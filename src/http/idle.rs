@@ -1,5 +1,5 @@
 //! The connections of a listener that have no request at the moment. If all places are taken, the one that has waited longest
-//! leaves its place to a new connection, so that clients who send nothing cannot keep others out.
+//! leaves its place to a new connection: a client that sends nothing cannot keep another one out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
