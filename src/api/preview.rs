@@ -17,6 +17,9 @@ pub const PULL_REQUEST: &str = "davit.dev/pull-request";
 pub const PUSHED_AT: &str = "davit.dev/pushed-at";
 /// The annotation of a preview with the host name that is made from `spec.previews.host`.
 pub const PREVIEW_HOST: &str = "davit.dev/preview-host";
+/// The annotation of a preview whose code may come from an account without write access: it gets no submodule of another repository
+/// with the credential of the GitProvider.
+pub const FROM_FORK: &str = "davit.dev/from-fork";
 /// The annotation of an Application with the time of the last delivery about a pull request.
 pub const PULL_REQUESTS_AT: &str = "davit.dev/pullRequestsAt";
 
@@ -25,8 +28,8 @@ pub const PULL_REQUESTS_AT: &str = "davit.dev/pullRequestsAt";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.host) || self.host.contains('{{number}}')")
-        .message("host must contain {{number}}, because every preview needs a host name of its own: write it as {{number}}.{{name}}.preview.example.com").reason(Reason::FieldValueInvalid).field_path(".host"),
+    validation = Rule::new("!has(self.host) || self.host.matches('(^|[-.])[{][{]number[}][}]([-.]|$)')")
+        .message("host must contain {{number}} between dots or hyphens, because every preview needs a host name of its own: write it as {{number}}.{{name}}.preview.example.com").reason(Reason::FieldValueInvalid).field_path(".host"),
     validation = Rule::new("!has(self.host) || self.host.replace('{{number}}', '1').replace('{{name}}', 'n').replace('{{namespace}}', 'n').replace('{{branch}}', 'b').matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)+$')")
         .message("host must be a host name in lower case with {{number}}, and perhaps {{name}}, {{namespace}} and {{branch}}, such as {{number}}.{{name}}.preview.example.com").reason(Reason::FieldValueInvalid).field_path(".host"),
     validation = Rule::new("!has(self.ttl) || duration(self.ttl) >= duration('1m')")
@@ -126,6 +129,9 @@ pub struct PreviewStatus {
     /// The comment that reports it at the forge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// The repository of that comment, as its path at the forge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// A digest of what that comment reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<String>,

@@ -5,6 +5,7 @@ use super::contract::BuildRequest;
 use super::env_file;
 use super::error::BuildError;
 use super::instructions::instructions;
+use super::keyed::keyed;
 use super::paths::Root;
 use super::secret_steps::with_values;
 use crate::api::{Dockerfile, Reason};
@@ -13,6 +14,10 @@ use crate::redact::Secret;
 
 const PATH: &str = "spec.build.dockerfile.path";
 const CONTEXT: &str = "spec.build.dockerfile.context";
+
+/// The argument that the frontend puts before the id of each cache mount. Without it a mount is shared by all builds that name the
+/// same directory: the code of a pull request would read and change what the next build of its Application uses.
+const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 /// What BuildKit is to be given, and the stage of the result.
 ///
@@ -61,11 +66,19 @@ pub fn plan(
         ),
         ("context".to_owned(), context),
     ]);
+    let mut args = request.args.clone();
+    // An argument of the user does not replace it: that of an Application would name its caches to its previews.
+    let caches = keyed(
+        key,
+        "cache",
+        &[&request.app.namespace, &request.app.name].map(|part| part.as_bytes()),
+    );
+    args.insert(CACHE_NAMESPACE.to_owned(), Secret::from(caches));
     let solve = SolveRequest {
         trees,
         dockerfile: name,
         target: dockerfile.target.clone(),
-        args: request.args.clone(),
+        args,
         secrets: request.secrets.clone(),
         images,
         output: Output::Image,

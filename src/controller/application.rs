@@ -81,7 +81,8 @@ pub async fn reconcile(seen: Arc<Application>, ctx: Arc<Context>) -> Result<Requ
     report(&ctx, &app, &objects, &records, &new).await?; // client
     ctx.previews.preview_seen(&app, Some(&new));
     if let Some(forge) = forge {
-        let due = commit_status::due(&id, &input, &records, &new.urls); // pure
+        let soon = routes::is_loading(&proxy);
+        let due = commit_status::due(&id, &input, &records, &new.urls, soon, now); // pure
         ctx.commit_statuses.begin(&id, &forge, due); // in the background
     }
     let next = requeue(&input, &plan, &records, new.retry.as_ref(), now); // pure

@@ -2,6 +2,7 @@
 //! It runs in the background, so that a forge that does not answer holds up no Release; the next reconcile records its result.
 
 mod comments;
+mod hindrance;
 mod pass;
 pub mod state;
 

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 pub struct Report {
     client: Client,
     recorder: Recorder,
+    reporter: Reporter,
     metrics: Metrics,
 }
 
@@ -33,7 +34,8 @@ impl Report {
             instance: Some(instance.to_owned()),
         };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            reporter,
             client,
             metrics,
         }
@@ -96,6 +98,27 @@ impl Report {
         reason: Reason,
         message: &str,
     ) {
+        self.publish(&self.recorder, about, release, warning, reason, message)
+            .await;
+    }
+
+    /// Sends an event of its own. [`Self::event`] only counts one of the same reason again, with the message of the first; here
+    /// the message is another one each time.
+    pub async fn new_event(&self, about: &ObjectReference, warning: bool, reason: Reason, message: &str) {
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        self.publish(&recorder, about, None, warning, reason, message)
+            .await;
+    }
+
+    async fn publish(
+        &self,
+        recorder: &Recorder,
+        about: &ObjectReference,
+        release: Option<&ObjectReference>,
+        warning: bool,
+        reason: Reason,
+        message: &str,
+    ) {
         self.metrics.event(warning, reason);
         let event = Event {
             type_: if warning {
@@ -108,7 +131,7 @@ impl Report {
             action: "Reconcile".to_owned(),
             secondary: release.cloned(),
         };
-        if let Err(error) = self.recorder.publish(&event, about).await {
+        if let Err(error) = recorder.publish(&event, about).await {
             if is_ending(&error) {
                 tracing::debug!(%reason, "an event was not sent: its namespace is being deleted");
                 return;

@@ -13,10 +13,10 @@ pub(super) struct User {
 
 impl User {
     /// The account, by its name: permissions are asked for by name.
-    pub(super) fn account(self) -> ForgeAccount {
+    pub(super) fn account(&self) -> ForgeAccount {
         ForgeAccount {
             id: self.login.clone(),
-            name: self.login,
+            name: self.login.clone(),
         }
     }
 }

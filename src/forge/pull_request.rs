@@ -1,11 +1,37 @@
 //! What every forge can do about pull and merge requests.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 
 use super::error::ForgeError;
 use super::repository::RepositoryPath;
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
+
+/// The label that approves where reviews do not name their commit, if previews ask for no label.
+pub const APPROVAL_LABEL: &str = "davit-approved";
+
+/// The labels that approve.
+pub(super) fn approving(labels: &[String]) -> Vec<&str> {
+    match labels {
+        [] => vec![APPROVAL_LABEL],
+        labels => labels.iter().map(String::as_str).collect(),
+    }
+}
+
+/// The users whose newest decision is an approval of `commit`. A decision is about a commit, and `None` if it is not one that
+/// approves; the oldest comes first.
+pub(super) fn approvers<'d>(
+    decisions: impl Iterator<Item = (ForgeAccount, Option<&'d str>)>,
+    commit: &CommitId,
+) -> Vec<ForgeAccount> {
+    let newest: BTreeMap<ForgeAccount, Option<&str>> = decisions.collect();
+    let approving = newest
+        .into_iter()
+        .filter(|(_, approved)| *approved == Some(commit.as_str()));
+    approving.map(|(account, _)| account).collect()
+}
 
 /// The state of a pull request, in the words of its forge.
 #[derive(Deserialize)]
@@ -45,13 +71,20 @@ pub trait PullRequests: Send + Sync {
         account: &ForgeAccount,
     ) -> Result<bool, ForgeError>;
 
-    /// The accounts that approved exactly this commit, whether they may write or not.
+    /// The accounts that approve exactly this commit now, whether they may write or not. Where labels approve, it is one of
+    /// `labels`, or [`APPROVAL_LABEL`].
     async fn approvals(
         &self,
         repository: &RepositoryPath,
         pull_request: &PullRequest,
         commit: &CommitId,
+        labels: &[String],
     ) -> Result<Vec<ForgeAccount>, ForgeError>;
+
+    /// Tells users how a commit is approved here, as the end of a sentence.
+    fn approval(&self, _labels: &[String]) -> String {
+        "approve the pull request in a review".to_owned()
+    }
 
     /// Reports whether the base repository has the commits of all pull requests. Otherwise they are fetched from the
     /// repository of the head.
@@ -96,8 +129,9 @@ pub trait PullRequests: Send + Sync {
     ) -> Result<(), ForgeError>;
 }
 
-/// Makes a pull request have exactly one comment with this marker, and returns its ID. `known` is the ID of the comment as
-/// it was written last; a comment that was deleted is written anew.
+/// Makes a pull request have exactly one comment of Davit, and returns its ID. `known` is the ID of the comment that Davit wrote
+/// last; one that was deleted is written anew. `is_own` recognises a comment of Davit by its text: what a person wrote around a
+/// quotation of one is not touched.
 ///
 /// # Errors
 /// Those of the calls.
@@ -106,12 +140,11 @@ pub async fn ensure_comment(
     repository: &RepositoryPath,
     number: u64,
     known: Option<&str>,
-    marker: &str,
     body: &str,
+    is_own: impl Fn(&str) -> bool + Send + Sync,
 ) -> Result<String, ForgeError> {
     if let Some(id) = known
         && let Some(found) = forge.comment(repository, number, id).await?
-        && found.body.contains(marker)
     {
         if !is_same(&found.body, body) {
             forge.update_comment(repository, number, id, body).await?;
@@ -119,14 +152,14 @@ pub async fn ensure_comment(
         return Ok(id.to_owned());
     }
     let all = forge.comments(repository, number).await?;
-    let mut ours = all.into_iter().filter(|comment| comment.body.contains(marker));
+    let mut ours = all.into_iter().filter(|comment| is_own(&unix(&comment.body)));
     let Some(first) = ours.next() else {
         return forge.create_comment(repository, number, body).await;
     };
     if !is_same(&first.body, body) {
         match forge.update_comment(repository, number, &first.id, body).await {
             Ok(()) => {}
-            // The comment of another account that copied the marker.
+            // The comment of another account that copied the whole one.
             Err(ForgeError::Forbidden { .. } | ForgeError::NotFound { .. }) => {
                 return forge.create_comment(repository, number, body).await;
             }
@@ -144,5 +177,9 @@ pub async fn ensure_comment(
 
 /// Forges change line ends and the white space around a text.
 fn is_same(found: &str, wanted: &str) -> bool {
-    found.replace("\r\n", "\n").trim() == wanted.trim()
+    unix(found).trim() == wanted.trim()
+}
+
+fn unix(text: &str) -> String {
+    text.replace("\r\n", "\n")
 }

@@ -1,5 +1,6 @@
 //! The status of a commit that is reported to its forge: one for each Application, and only when it is another one.
 
+use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use crate::api::{CommitReport, ReleasePhase, ReleaseStatus};
@@ -9,6 +10,8 @@ use super::checks::OWN;
 use super::input::PlanInput;
 use super::record::Records;
 
+/// How long a success waits for the address that it links to.
+const LINK_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// The most characters of a description that every forge accepts.
 const LONGEST: usize = 140;
 
@@ -25,8 +28,16 @@ pub struct Due {
     pub status: CommitStatus,
 }
 
-/// Returns the statuses that the forge does not have yet, the oldest first.
-pub fn due(id: &AppId, input: &PlanInput<'_>, records: &Records, urls: &[String]) -> Vec<Due> {
+/// Returns the statuses that the forge does not have yet, the oldest first. If an address may be seen to answer `soon`, a success waits for
+/// it, because it is reported once, with the link.
+pub fn due(
+    id: &AppId,
+    input: &PlanInput<'_>,
+    records: &Records,
+    urls: &[String],
+    soon: bool,
+    now: Timestamp,
+) -> Vec<Due> {
     let repository = |status: &ReleaseStatus| status.inputs.get("source.repository").cloned();
     let Some(desired) = input.desired.known() else {
         return Vec::new();
@@ -55,6 +66,10 @@ pub fn due(id: &AppId, input: &PlanInput<'_>, records: &Records, urls: &[String]
                 .all(|(_, later)| revision(later) != revision(release));
             let (report, state, description) = wanted(name, release);
             if !is_followed || !is_last || release.commit_status == Some(report) {
+                return None;
+            }
+            let waits = soon && state == CommitState::Success && public(urls).is_none();
+            if waits && is_recent(release, now) {
                 return None;
             }
             let release_of = input.releases.iter().find(|view| view.name == *name);
@@ -129,6 +144,15 @@ fn wanted(name: &str, release: &ReleaseStatus) -> (CommitReport, CommitState, St
     }
 }
 
+/// Reports whether a Release has just ended.
+fn is_recent(release: &ReleaseStatus, now: Timestamp) -> bool {
+    let ended = release
+        .finished_at
+        .as_deref()
+        .and_then(|at| at.parse::<Timestamp>().ok());
+    ended.is_some_and(|ended| now.duration_since(ended) < LINK_WITHIN)
+}
+
 /// The first address that others can reach too.
 fn public(urls: &[String]) -> Option<String> {
     let is_public = |text: &&String| {
@@ -144,6 +168,22 @@ fn public(urls: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn success_waits_for_its_link_for_a_minute() {
+        let release = |finished_at: Option<&str>| ReleaseStatus {
+            finished_at: finished_at.map(str::to_owned),
+            ..ReleaseStatus::default()
+        };
+        let now = "2026-11-29T12:01:00Z".parse().unwrap();
+        for (ended, expected) in [
+            (Some("2026-11-29T12:00:30Z"), true),
+            (Some("2026-11-29T12:00:00Z"), false),
+            (None, false),
+        ] {
+            assert_eq!(is_recent(&release(ended), now), expected, "{ended:?}");
+        }
+    }
 
     #[test]
     fn only_an_address_that_others_reach_is_a_link() {

@@ -3,86 +3,27 @@
 
 mod child;
 pub mod comment;
+mod decision;
 mod facts;
 mod host;
+mod owned;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{
-    Application, ApplicationSpec, LABEL_PREVIEW_OF, PULL_REQUEST, PUSHED_AT, PreviewState, PreviewStatus,
-    Previews,
-};
-use crate::model::{AppId, CommitId, PullRequest};
+use crate::api::{Application, PreviewState, PreviewStatus, Previews};
+use crate::model::{AppId, CommitId, CommitState, PullRequest};
 
-pub use self::child::{labels, name};
+pub use self::child::{labels, name, number};
+pub use self::decision::{CommitReport, PreviewInput, PreviewPlan, Removal, Wanted};
 use self::facts::{Answer, Trust};
 pub use self::facts::{Facts, Question};
-
-/// What a decision is made from.
-pub struct PreviewInput<'a> {
-    /// The Application's namespace and name.
-    pub id: &'a AppId,
-    /// The Application.
-    pub app: &'a Application,
-    /// Its open pull requests.
-    pub pull_requests: &'a [PullRequest],
-    /// Its previews, and other Applications with the name of one.
-    pub children: &'a [Application],
-    /// How many more previews the namespace may have than those of this Application.
-    pub room: usize,
-    /// Whether the base repository has the commits of all pull requests.
-    pub base_has_heads: bool,
-    /// What the forge answered.
-    pub facts: &'a Facts,
-    /// The time.
-    pub now: Timestamp,
-}
-
-/// A preview that has to be created, or made what it should be.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
-    /// The number of the pull request.
-    pub number: u64,
-    /// The name of its Application.
-    pub name: String,
-    /// The spec of its Application.
-    pub spec: ApplicationSpec,
-    /// The annotations of its Application.
-    pub annotations: BTreeMap<String, String>,
-    /// The version of the existing one.
-    pub resource_version: Option<String>,
-}
-
-/// A preview that has to be removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removal {
-    /// The name of its Application.
-    pub name: String,
-    /// Its UID, so that another Application of the same name stays.
-    pub uid: String,
-    /// Why, as the end of a sentence.
-    pub why: String,
-}
-
-/// What to do.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PreviewPlan {
-    /// What the forge has to be asked first. Until it is, the previews concerned stay as they are.
-    pub questions: Vec<Question>,
-    /// Previews to create.
-    pub create: Vec<Wanted>,
-    /// Previews to change.
-    pub update: Vec<Wanted>,
-    /// Previews to remove.
-    pub remove: Vec<Removal>,
-    /// How each preview is, by the number of its pull request.
-    pub states: BTreeMap<u64, PreviewStatus>,
-}
+pub use self::owned::{OWN_ANNOTATIONS, built, is_own, own};
+use self::owned::{commit_of, is_as_wanted, pushed_at_of};
 
 /// Returns the settings of previews, if previews are wanted now.
 pub fn wanted(app: &Application) -> Option<&Previews> {
@@ -96,13 +37,9 @@ pub fn decide(input: &PreviewInput<'_>) -> PreviewPlan {
         input,
         plan: PreviewPlan::default(),
         running: 0,
+        undecided: 0,
     };
-    let children: BTreeMap<u64, &Application> = input
-        .children
-        .iter()
-        .filter(|child| is_own(input.app, child))
-        .filter_map(|child| Some((number(child)?, child)))
-        .collect();
+    let children = own(input.app, input.children);
     let Some(previews) = wanted(input.app) else {
         let why = if input.app.metadata.deletion_timestamp.is_some() {
             "the Application is deleted"
@@ -141,6 +78,8 @@ struct Planner<'a> {
     input: &'a PreviewInput<'a>,
     plan: PreviewPlan,
     running: usize,
+    /// How many pull requests may get a preview as soon as the forge has answered.
+    undecided: usize,
 }
 
 impl Planner<'_> {
@@ -152,63 +91,88 @@ impl Planner<'_> {
         let limit = usize::try_from(previews.limit).unwrap_or(1);
         if self.running >= limit {
             let message =
-                format!("previews.limit is {limit}, and {limit} newer pull requests have a preview");
+                format!("previews.limit is {limit}, and as many newer pull requests have a preview");
             return self.wait(pull_request, child, message);
         }
         if self.running >= self.input.room {
             return self.wait(
                 pull_request,
                 child,
-                "the namespace has as many previews as it may have".to_owned(),
+                format!(
+                    "the namespace has as many previews as it may have: close pull requests, lower previews.limit of its Applications, or raise --max-previews of davit above {}",
+                    self.input.most
+                ),
             );
         }
         let (commit, pushed_at) = match self.head(previews, pull_request, child) {
             Answer::Known(head) => head,
-            Answer::Asked => return self.keep(number, child),
+            Answer::Asked => return self.ask(limit, child, pull_request, vec![Question::Head(number)]),
             Answer::Failed(problem) => return self.keep_with(pull_request, child, problem),
         };
         if let Some(ttl) = &previews.ttl {
-            let age = self.input.now.duration_since(pushed_at);
-            if age.unsigned_abs() >= ttl.get() && age.is_positive() {
-                let why = format!("the last push is longer ago than {ttl}");
+            let age = self.input.now.duration_since(pushed_at).max(SignedDuration::ZERO);
+            if age.unsigned_abs() >= ttl.get() {
+                let why = format!("the last push is longer ago than {ttl}; the next push makes it anew");
                 return self.unwanted(number, child, &why);
             }
+            let rest = ttl.get().saturating_sub(age.unsigned_abs());
+            self.plan.expires_in = Some(self.plan.expires_in.unwrap_or(rest).min(rest));
         }
         match self.input.facts.trust(pull_request, &commit) {
             Trust::Yes => self.run(previews, pull_request, child, &commit, pushed_at, None),
-            Trust::Ask(questions) => {
-                self.plan.questions.extend(questions);
-                self.keep(number, child);
-            }
+            Trust::Ask(questions) => self.ask(limit, child, pull_request, questions),
             Trust::Failed(problem) => self.keep_with(pull_request, child, problem),
-            Trust::No => {
-                let message = format!(
-                    "commit {} waits for the approval of a user with write access, because {} has none",
-                    commit.short(),
-                    pull_request.author.name
+            Trust::No => self.unapproved(previews, pull_request, child, &commit, pushed_at),
+        }
+    }
+
+    /// The commit at the head may not run.
+    fn unapproved(
+        &mut self,
+        previews: &Previews,
+        pull_request: &PullRequest,
+        child: Option<&Application>,
+        commit: &CommitId,
+        pushed_at: Timestamp,
+    ) {
+        let why = if pull_request.is_from_author {
+            format!("{} has none", pull_request.author.name)
+        } else {
+            "it is not from a repository of its author, or the forge does not tell".to_owned()
+        };
+        let message = format!(
+            "commit {} waits for the approval of a user with write access, because {why}: {}",
+            commit.short(),
+            self.input.approval
+        );
+        let approved = child.and_then(|child| Some((child, commit_of(child)?)));
+        // What Davit reported is what it approved: a user may have written another commit into the preview.
+        let reported = self.reported(pull_request.number);
+        let reported = reported.and_then(|old| old.revision.clone());
+        let is_known =
+            |approved: &CommitId| approved != commit && reported.as_deref() == Some(approved.as_str());
+        match approved.filter(|(_, approved)| is_known(approved)) {
+            // What was approved before the push goes on running.
+            Some((child, approved)) => {
+                self.report(pull_request.number, commit, CommitState::Pending, &message);
+                let pushed_at = pushed_at_of(child).unwrap_or(pushed_at);
+                self.run(
+                    previews,
+                    pull_request,
+                    Some(child),
+                    &approved,
+                    pushed_at,
+                    Some(message),
                 );
-                // What was approved goes on running.
-                match child.and_then(|child| Some((child, commit_of(child)?))) {
-                    Some((child, approved)) => {
-                        let pushed_at = pushed_at_of(child).unwrap_or(pushed_at);
-                        self.run(
-                            previews,
-                            pull_request,
-                            Some(child),
-                            &approved,
-                            pushed_at,
-                            Some(message),
-                        );
-                    }
-                    None => self.wait(pull_request, None, message),
-                }
             }
+            // An approval that was taken back stops the code.
+            None => self.wait(pull_request, child, message),
         }
     }
 
     /// The commit at the head, and when it was pushed. The forge is asked only if that is needed.
     fn head(
-        &mut self,
+        &self,
         previews: &Previews,
         pull_request: &PullRequest,
         child: Option<&Application>,
@@ -226,14 +190,10 @@ impl Planner<'_> {
         }
         match self.input.facts.head(pull_request) {
             Answer::Known(head) => {
-                // The commit was seen to change, so it was pushed since, whenever it was made.
-                let at = if child.is_some() { self.input.now } else { head.at };
-                Answer::Known((head.commit.clone(), at))
+                let at = self.input.facts.pushed_at(pull_request, head.at);
+                Answer::Known((head.commit, at))
             }
-            Answer::Asked => {
-                self.plan.questions.push(Question::Head(pull_request.number));
-                Answer::Asked
-            }
+            Answer::Asked => Answer::Asked,
             Answer::Failed(problem) => Answer::Failed(problem),
         }
     }
@@ -264,9 +224,6 @@ impl Planner<'_> {
         };
         let mut state = state::of(pull_request.number, commit.as_str(), child);
         state.application = Some(name.clone());
-        if let Some(note) = note {
-            state.message = Some(note);
-        }
         match child {
             None if input
                 .children
@@ -274,25 +231,47 @@ impl Planner<'_> {
                 .any(|other| other.metadata.name.as_deref() == Some(&name)) =>
             {
                 let message = format!(
-                    "the name {name} is taken by an Application that is no preview: rename or delete it"
+                    "the name {name} is taken by an Application that is no preview: delete it, or apply it under another name"
                 );
+                self.report(pull_request.number, commit, CommitState::Failure, &message);
                 state = state::failed(pull_request, message);
             }
             None => self.plan.create.push(wanted),
             // The next one is created when it is gone.
             Some(child) if child.metadata.deletion_timestamp.is_some() => {}
             Some(child) if is_as_wanted(input.id, child, &wanted) => {}
-            Some(child) => self.plan.update.push(Wanted {
-                resource_version: child.metadata.resource_version.clone(),
-                ..wanted
-            }),
+            Some(child) => {
+                if child.spec != wanted.spec {
+                    // Its status is about what it was until now.
+                    state::begin(&mut state);
+                }
+                self.plan.update.push(Wanted {
+                    resource_version: child.metadata.resource_version.clone(),
+                    ..wanted
+                });
+            }
+        }
+        if let Some(note) = note {
+            state.message = Some(note);
         }
         self.plan.states.insert(pull_request.number, state);
+    }
+
+    fn report(&mut self, number: u64, commit: &CommitId, state: CommitState, description: &str) {
+        let report = CommitReport {
+            commit: commit.clone(),
+            state,
+            description: description.to_owned(),
+        };
+        self.plan.commits.insert(number, report);
     }
 
     fn wait(&mut self, pull_request: &PullRequest, child: Option<&Application>, message: String) {
         if let Some(child) = child {
             self.removal(child, &message);
+        }
+        if let Some(commit) = CommitId::parse(&pull_request.head) {
+            self.report(pull_request.number, &commit, CommitState::Pending, &message);
         }
         let state = state::waiting(pull_request, message);
         self.plan.states.insert(pull_request.number, state);
@@ -301,18 +280,45 @@ impl Planner<'_> {
     fn unwanted(&mut self, number: u64, child: Option<&Application>, why: &str) {
         if let Some(child) = child {
             self.remove(number, child, why);
-        } else if let Some(old) = self.reported(number) {
-            let state = state::removed(old, why);
-            self.plan.states.insert(number, state);
+        } else if let Some(old) = self.reported(number).cloned() {
+            self.gone(number, &old, why);
         }
+    }
+
+    /// Reports that there is no preview any more. A commit that had one, or waited for one, holds up no merge.
+    fn gone(&mut self, number: u64, old: &PreviewStatus, why: &str) {
+        let commit = old.revision.as_deref().and_then(CommitId::parse);
+        if let Some(commit) = commit.filter(|_| old.state != PreviewState::Failed) {
+            let description = format!("There is no preview: {why}");
+            self.report(number, &commit, CommitState::Success, &description);
+        }
+        self.plan.states.insert(number, state::removed(old, why));
+    }
+
+    /// The forge has to be asked: about the newest first, and about no more than may run.
+    fn ask(
+        &mut self,
+        limit: usize,
+        child: Option<&Application>,
+        pull_request: &PullRequest,
+        questions: Vec<Question>,
+    ) {
+        if child.is_some() {
+            self.plan.questions.extend(questions);
+        } else if self.running + self.undecided < limit.min(self.input.room) {
+            self.undecided += 1;
+            self.plan.questions.extend(questions);
+        }
+        self.keep(pull_request.number, child);
     }
 
     /// The forge has not answered yet.
     fn keep(&mut self, number: u64, child: Option<&Application>) {
         if let Some(child) = child {
             self.running += 1;
-            let commit = commit_of(child);
-            let mut state = state::of(number, commit.as_ref().map_or("", CommitId::as_str), Some(child));
+            let reported = self.reported(number).and_then(|old| old.revision.clone());
+            let commit = reported.or_else(|| Some(commit_of(child)?.as_str().to_owned()));
+            let mut state = state::of(number, &commit.unwrap_or_default(), Some(child));
             state.application.clone_from(&child.metadata.name);
             self.plan.states.insert(number, state);
         } else if let Some(old) = self.reported(number) {
@@ -350,7 +356,7 @@ impl Planner<'_> {
         let commit = commit_of(child);
         let old = state::of(number, commit.as_ref().map_or("", CommitId::as_str), None);
         let old = self.reported(number).cloned().unwrap_or(old);
-        self.plan.states.insert(number, state::removed(&old, why));
+        self.gone(number, &old, why);
     }
 
     fn removal(&mut self, child: &Application, why: &str) {
@@ -365,7 +371,8 @@ impl Planner<'_> {
 
     /// Reports the previews that were reported before and are neither wanted nor there.
     fn forget(&mut self, children: &BTreeMap<u64, &Application>, why: &str) {
-        for old in self.input.app.status.iter().flat_map(|status| &status.previews) {
+        let input = self.input;
+        for old in input.app.status.iter().flat_map(|status| &status.previews) {
             let Ok(number) = u64::try_from(old.number) else {
                 continue;
             };
@@ -376,7 +383,7 @@ impl Planner<'_> {
                     .iter()
                     .any(|found| found.number == number);
                 if !open || wanted(self.input.app).is_none() {
-                    self.plan.states.insert(number, state::removed(old, why));
+                    self.gone(number, old, why);
                 }
             }
         }
@@ -405,52 +412,6 @@ fn unwanted(previews: &Previews, pull_request: &PullRequest) -> Option<String> {
         ));
     }
     None
-}
-
-/// Reports whether an Application is a preview of another one.
-pub fn is_own(parent: &Application, child: &Application) -> bool {
-    let (Some(uid), Some(owners)) = (&parent.metadata.uid, &child.metadata.owner_references) else {
-        return false;
-    };
-    owners
-        .iter()
-        .any(|owner| owner.uid == *uid && owner.controller == Some(true))
-}
-
-/// Returns the number of a preview's pull request.
-pub fn number(child: &Application) -> Option<u64> {
-    child
-        .metadata
-        .annotations
-        .as_ref()?
-        .get(PULL_REQUEST)?
-        .parse()
-        .ok()
-}
-
-/// Returns the commit that a preview is built from.
-fn commit_of(child: &Application) -> Option<CommitId> {
-    let source = child.spec.source.as_ref()?.forge()?;
-    CommitId::parse(source.git_ref?.commit.as_deref()?)
-}
-
-fn pushed_at_of(child: &Application) -> Option<Timestamp> {
-    child.metadata.annotations.as_ref()?.get(PUSHED_AT)?.parse().ok()
-}
-
-fn is_as_wanted(parent: &AppId, child: &Application, wanted: &Wanted) -> bool {
-    let label = child
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(LABEL_PREVIEW_OF));
-    let annotations = child.metadata.annotations.clone().unwrap_or_default();
-    label == Some(&parent.name)
-        && wanted
-            .annotations
-            .iter()
-            .all(|(key, value)| annotations.get(key) == Some(value))
-        && child.spec == wanted.spec
 }
 
 /// Returns the previews that the status of the Application lists: those with a state that is worth a row.

@@ -157,6 +157,16 @@ pub fn report(
         .sort_by_key(|condition| super::application_status::order(&condition.type_));
 }
 
+/// Reports whether an address of the Application may be seen to answer soon.
+pub fn is_loading(proxy: &ProxyView) -> bool {
+    let ProxyView::Routes { states, .. } = proxy else {
+        return false;
+    };
+    states
+        .iter()
+        .any(|state| matches!(state, RouteState::Pending | RouteState::Loaded { answer: None }))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -39,7 +39,9 @@ pub async fn previews(args: Previews) -> Result<(), Failure> {
         let why = match &application.spec.previews {
             None => "it has no spec.previews",
             Some(previews) if !previews.enabled => "spec.previews.enabled is false",
-            Some(_) => "no open pull request asks for one",
+            Some(_) => {
+                "no open pull request is one that spec.previews asks for, or they are older than its ttl"
+            }
         };
         note(&format!(
             "application.davit.dev/{}: no previews: {why}",

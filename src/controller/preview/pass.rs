@@ -1,5 +1,6 @@
 //! One pass over the previews of an Application: list, decide, ask, execute.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, Resource as _, ResourceExt as _};
 
-use crate::api::{Application, LABEL_PREVIEW_OF, MANAGER, PreviewState, Reason};
+use crate::api::{Application, ApplicationSpec, LABEL_PREVIEW_OF, MANAGER, PreviewState, Reason};
 use crate::controller::context::Context;
 use crate::controller::problem::{caught, cluster_problem, panicked};
 use crate::controller::resolve::remote::ForgeRemote;
@@ -15,26 +16,26 @@ use crate::error::{Class, Problem};
 use crate::forge::{ForgeError, PullRequests};
 use crate::model::{AppId, PullRequest};
 use crate::plan::preview::{
-    Facts, PreviewInput, PreviewPlan, Question, Removal, Wanted, decide, is_own, labels, listed, name, wanted,
+    Facts, OWN_ANNOTATIONS, PreviewInput, PreviewPlan, Question, Removal, Wanted, built, decide, is_own,
+    labels, listed, name, own, wanted,
 };
 
 use super::comments;
-use super::state::{Begin, PassProblem, PassResult};
+use super::hindrance::PassProblem;
+use super::state::{Begin, PassResult};
 
-/// How many questions one pass asks the forge: what remains is asked in the next one.
-const QUESTIONS: usize = 60;
 /// How soon the next pass follows if one could not do everything.
 const SOON: Duration = Duration::from_secs(20);
 /// How soon a pass is tried again at least that waits for another object, whose change is not always seen.
 const WAITING: Duration = Duration::from_secs(15);
-/// How soon a problem that only a user can solve is looked at again.
-const LATER: Duration = Duration::from_mins(5);
+/// How soon a problem that only a user can solve is looked at again: the forge's permissions change without notice.
+const LATER: Duration = Duration::from_mins(1);
 
 /// Reports a problem of a pass as an event.
 pub async fn report_problem(ctx: &Context, app: &Application, message: &str) {
     let about = app.object_ref(&());
     ctx.report
-        .event(&about, None, true, Reason::PreviewsFailed, message)
+        .new_event(&about, true, Reason::PreviewsFailed, message)
         .await;
 }
 
@@ -43,13 +44,37 @@ pub(super) async fn pass(ctx: &Arc<Context>, id: &AppId, app: &Application, begi
     let mut result = PassResult {
         listed: None,
         states: None,
-        facts: begin.facts.lasting(),
+        facts: begin.facts,
+        is_decided: false,
+        asked: 0,
         looked_at: begin.looked_at,
+        expires_in: None,
+        refused: begin.refused,
         problem: None,
+        comments: None,
     };
-    let tried = caught(try_pass(ctx, id, app, begin.pull_requests, &mut result)).await;
+    let from = From {
+        pull_requests: begin.pull_requests,
+        questions: begin.questions,
+        comments_held: begin.comments_held,
+    };
+    let tried = caught(try_pass(ctx, id, app, from, &mut result)).await;
     if let Err(problem) = tried.unwrap_or_else(|| Err(panicked("update the previews"))) {
-        result.problem = Some(PassProblem {
+        result.problem = Some(PassProblem::of(problem));
+    }
+    result
+}
+
+/// What a pass has from the one before.
+struct From {
+    pull_requests: Option<Arc<Vec<PullRequest>>>,
+    questions: usize,
+    comments_held: Option<Option<String>>,
+}
+
+impl PassProblem {
+    fn of(problem: Problem) -> Self {
+        Self {
             pause: match problem.class {
                 Class::Terminal => Some(LATER),
                 Class::Waiting | Class::Transient => None,
@@ -60,19 +85,31 @@ pub(super) async fn pass(ctx: &Arc<Context>, id: &AppId, app: &Application, begi
                 Duration::MAX
             },
             is_reported: problem.class != Class::Waiting,
+            holds: true,
             message: problem.message,
-        });
+        }
     }
-    result
+
+    /// More is to be done than one pass does.
+    fn soon(message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            pause: Some(SOON),
+            longest: Duration::MAX,
+            is_reported: false,
+            holds: true,
+        }
+    }
 }
 
 async fn try_pass(
     ctx: &Arc<Context>,
     id: &AppId,
     app: &Application,
-    known: Option<Arc<Vec<PullRequest>>>,
+    from: From,
     result: &mut PassResult,
 ) -> Result<(), Problem> {
+    let known = from.pull_requests;
     let is_wanted = wanted(app).is_some();
     let remote = ctx.resolver.repository(id, app).await;
     // What is to be removed is removed, whether the forge answers or not.
@@ -104,6 +141,12 @@ async fn try_pass(
     };
     let is_fresh = known.is_none();
     let base_has_heads = forge.is_none_or(|(_, forge)| forge.base_has_heads());
+    let labels = wanted(app)
+        .map(|previews| previews.labels.clone())
+        .unwrap_or_default();
+    let approval = forge
+        .map(|(_, forge)| forge.approval(&labels))
+        .unwrap_or_default();
     let decided = |children: &[Application], room: usize, facts: &Facts| {
         decide(&PreviewInput {
             id,
@@ -111,21 +154,27 @@ async fn try_pass(
             pull_requests: &pull_requests,
             children,
             room,
+            most: ctx.previews.most(),
             base_has_heads,
+            approval: &approval,
             facts,
             now: Timestamp::now(),
         })
     };
     let (seen, room) = children(ctx, id, app).await?;
-    let mut asked = 0;
-    while let Some((remote, forge)) = forge.filter(|_| asked < QUESTIONS) {
-        let plan = decided(&seen, room, &result.facts);
-        if plan.questions.is_empty() {
+    let built = built(&own(app, &seen));
+    result.facts.see(&pull_requests, &built, Timestamp::now());
+    while let Some((remote, forge)) = forge.filter(|_| result.asked < from.questions) {
+        let mut questions = decided(&seen, room, &result.facts).questions;
+        if questions.is_empty() {
             break;
         }
-        for question in &plan.questions {
-            asked += 1;
-            ask(remote, forge, question, &pull_requests, &mut result.facts).await?;
+        let mut unique = HashSet::new();
+        questions.retain(|question| unique.insert(question.clone()));
+        for question in questions.iter().take(from.questions - result.asked) {
+            result.asked += 1;
+            let facts = &mut result.facts;
+            ask(remote, forge, question, &pull_requests, &labels, facts).await?;
         }
     }
     let plan = {
@@ -136,15 +185,13 @@ async fn try_pass(
         execute(ctx, id, app, &plan).await?;
         plan
     };
-    let mut questions = plan.questions.iter();
-    if questions.any(|question| matches!(question, Question::Head(_))) {
-        result.problem = Some(PassProblem {
-            message: "the forge has more to be asked about its pull requests than one pass asks".to_owned(),
-            pause: Some(SOON),
-            longest: Duration::MAX,
-            is_reported: false,
-        });
+    result.is_decided = plan.questions.is_empty();
+    if !result.is_decided {
+        let message = "the forge has more to be asked about its pull requests than one pass asks";
+        result.problem = Some(PassProblem::soon(message));
     }
+    let commits = plan.commits;
+    result.expires_in = plan.expires_in;
     let mut states = plan.states;
     let comments = comments::Comments {
         ctx,
@@ -152,8 +199,12 @@ async fn try_pass(
         app,
         remote: remote.as_ref(),
         comes_back: away.is_some(),
+        commits: &commits,
+        held: from.comments_held.as_ref().map(Option::as_deref),
     };
-    let written = comments.write(&mut states, is_fresh, &mut result.looked_at).await;
+    let written = comments
+        .write(&mut states, is_fresh, &mut result.looked_at, &mut result.refused)
+        .await;
     let states = listed(&states);
     let is_left = states
         .iter()
@@ -162,14 +213,18 @@ async fn try_pass(
     if let Some(problem) = away.filter(|_| is_left) {
         return Err(problem);
     }
-    if written? {
-        result.problem = Some(PassProblem {
-            message: "more comments are due than one pass writes".to_owned(),
-            pause: Some(SOON),
-            longest: Duration::MAX,
-            is_reported: false,
-        });
-    }
+    result.comments = match written {
+        Ok(false) => None,
+        Ok(true) => Some(PassProblem::soon("more comments are due than one pass writes")),
+        // What the forge refuses for one pull request is tried again apart from the others.
+        Err(problem) if problem.class == Class::Terminal && problem.reason != Reason::ForgeAuthFailed => {
+            Some(PassProblem {
+                holds: false,
+                ..PassProblem::of(problem)
+            })
+        }
+        Err(problem) => Some(PassProblem::of(problem)),
+    };
     Ok(())
 }
 
@@ -204,6 +259,7 @@ async fn ask(
     forge: &dyn PullRequests,
     question: &Question,
     pull_requests: &[PullRequest],
+    labels: &[String],
     facts: &mut Facts,
 ) -> Result<(), Problem> {
     let repository = &remote.repository();
@@ -228,7 +284,7 @@ async fn ask(
             let Some(pull_request) = find(number) else {
                 return Ok(());
             };
-            let answer = told(forge.approvals(repository, pull_request, commit).await)?;
+            let answer = told(forge.approvals(repository, pull_request, commit, labels).await)?;
             facts.approvals.insert((*number, commit.clone()), answer);
         }
     }
@@ -286,9 +342,12 @@ async fn remove(
         Err(error) => return Err(cluster_problem("remove a preview", &error)),
     }
     let message = format!("removed the preview {}: {}", removal.name, removal.why);
-    let about = app.object_ref(&());
+    let mut preview = Application::new(&removal.name, ApplicationSpec::default());
+    preview.metadata.namespace = app.namespace();
+    preview.metadata.uid = Some(removal.uid.clone());
+    let (about, preview) = (app.object_ref(&()), preview.object_ref(&()));
     ctx.report
-        .event(&about, None, false, Reason::PreviewRemoved, &message)
+        .event(&about, Some(&preview), false, Reason::PreviewRemoved, &message)
         .await;
     Ok(())
 }
@@ -316,7 +375,7 @@ async fn write(
                 ..ObjectMeta::default()
             };
             let done = api.create(&params, &preview).await;
-            (done.map(drop), Reason::PreviewCreated, "create a preview")
+            (done, Reason::PreviewCreated, "create a preview")
         }
         Some(version) => {
             let found = api.get_opt(&wanted.name).await;
@@ -328,18 +387,25 @@ async fn write(
                 preview.metadata.managed_fields = None;
             }
             preview.labels_mut().extend(labels(&app.name_any()));
-            preview.annotations_mut().extend(wanted.annotations.clone());
+            let annotations = preview.annotations_mut();
+            annotations.retain(|key, _| !OWN_ANNOTATIONS.contains(&key.as_str()));
+            annotations.extend(wanted.annotations.clone());
             preview.spec = wanted.spec.clone();
+            if !is_own(app, &preview) {
+                // A user took it away.
+                let owner = app.controller_owner_ref(&());
+                preview.owner_references_mut().extend(owner);
+            }
             let done = api.replace(&wanted.name, &params, &preview).await;
-            (done.map(drop), Reason::PreviewUpdated, "change a preview")
+            (done, Reason::PreviewUpdated, "change a preview")
         }
     };
-    match done {
-        Ok(()) => {}
+    let preview = match done {
+        Ok(preview) => preview.object_ref(&()),
         // It is looked at again, because the other change is seen.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
         Err(error) => return Err(cluster_problem(doing, &error)),
-    }
+    };
     let verb = if reason == Reason::PreviewCreated {
         "created"
     } else {
@@ -350,6 +416,8 @@ async fn write(
         wanted.name, wanted.number
     );
     let about = app.object_ref(&());
-    ctx.report.event(&about, None, false, reason, &message).await;
+    ctx.report
+        .event(&about, Some(&preview), false, reason, &message)
+        .await;
     Ok(())
 }

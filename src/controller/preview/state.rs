@@ -12,14 +12,19 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::{
-    Application, ApplicationStatus, LABEL_PREVIEW_OF, PULL_REQUESTS_AT, PreviewStatus, REQUESTED_AT,
+    Application, ApplicationStatus, LABEL_PREVIEW_OF, PULL_REQUEST, PULL_REQUESTS_AT, PreviewStatus,
+    REQUESTED_AT,
 };
 use crate::model::{AppId, PullRequest};
-use crate::plan::backoff;
-use crate::plan::preview::{Facts, wanted};
+use crate::plan::preview::{Facts, number, wanted};
+
+use super::hindrance::{Hindrance, PassProblem};
 
 /// How often pull requests are listed by default.
 const INTERVAL: Duration = Duration::from_mins(5);
+const MINUTE: Duration = Duration::from_mins(1);
+/// How many questions about pull requests the forge is asked in a minute: GitHub allows 5000 requests an hour.
+const QUESTIONS: usize = 60;
 /// How long the deletion of an Application waits for its previews to be removed and reported.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -43,23 +48,46 @@ struct Slot {
     result: Option<Vec<PreviewStatus>>,
     /// A reconcile has taken the result over.
     is_recorded: bool,
-    /// The answers that never change.
+    /// The answers that never change, and those from before if a pass could not ask everything.
     facts: Facts,
-    failures: u32,
-    not_before: Option<Instant>,
-    /// The last problem, so that it is reported once.
-    problem: Option<String>,
+    /// Since when answers are kept that may change.
+    kept_since: Option<Instant>,
+    /// When the forge was asked first in the present minute, and how often since.
+    asked: Option<(Instant, usize)>,
+    /// When the next preview expires.
+    expires: Option<Instant>,
+    /// The pull requests whose comment the forge refused, when, and why.
+    refused: Refused,
+    /// What holds up passes.
+    pass: Hindrance,
+    /// What holds up comments only.
+    comments: Hindrance,
     /// A pass has ended since the Application was deleted.
     is_cleaned: bool,
     /// Which comments are looked at next.
     looked_at: usize,
 }
 
+/// The pull requests whose comment the forge refused, when, and why.
+pub type Refused = HashMap<u64, (Instant, String)>;
+
 impl Slot {
     fn begin(&mut self) -> Begin {
         self.is_due = false;
         self.is_running = true;
+        if self.kept_since.is_some_and(|since| since.elapsed() > INTERVAL) {
+            self.facts = std::mem::take(&mut self.facts).lasting();
+            self.kept_since = None;
+        }
+        if self.asked.is_some_and(|(since, _)| since.elapsed() > MINUTE) {
+            self.asked = None;
+        }
+        let rest = self.comments.rest().filter(|_| self.comments.holds);
+        let held = rest.filter(|rest| !rest.is_zero());
         Begin {
+            questions: QUESTIONS.saturating_sub(self.asked.map_or(0, |(_, asked)| asked)),
+            comments_held: held.map(|_| self.comments.problem.clone()),
+            refused: std::mem::take(&mut self.refused),
             pull_requests: self
                 .listed
                 .as_ref()
@@ -74,10 +102,16 @@ impl Slot {
 pub struct Begin {
     /// The pull requests, if the list from before will do.
     pub pull_requests: Option<Arc<Vec<PullRequest>>>,
-    /// The answers that never change.
+    /// The answers from before.
     pub facts: Facts,
+    /// How many questions the forge may be asked.
+    pub questions: usize,
     /// Which comments are looked at next.
     pub looked_at: usize,
+    /// No comment is written now, and why if that is a problem.
+    pub comments_held: Option<Option<String>>,
+    /// The pull requests whose comment the forge refused.
+    pub refused: Refused,
 }
 
 /// When the next pass is due.
@@ -100,30 +134,28 @@ pub enum Hold {
     Begin(Begin),
 }
 
-/// Why a pass could not do everything.
-pub struct PassProblem {
-    /// The message.
-    pub message: String,
-    /// When it is tried again, if not after a backoff.
-    pub pause: Option<Duration>,
-    /// The longest backoff.
-    pub longest: Duration,
-    /// Whether an event reports it.
-    pub is_reported: bool,
-}
-
 /// What a pass came to.
 pub struct PassResult {
     /// The pull requests, if they were listed.
     pub listed: Option<Arc<Vec<PullRequest>>>,
     /// The previews for the status; `None` leaves it as it is.
     pub states: Option<Vec<PreviewStatus>>,
-    /// The answers that never change.
+    /// The answers of the forge.
     pub facts: Facts,
+    /// Whether there is no more to ask.
+    pub is_decided: bool,
+    /// How many questions the forge was asked.
+    pub asked: usize,
     /// Which comments are looked at next.
     pub looked_at: usize,
+    /// When the next preview expires.
+    pub expires_in: Option<Duration>,
+    /// The pull requests whose comment the forge refused.
+    pub refused: Refused,
     /// What could not be done.
     pub problem: Option<PassProblem>,
+    /// Why comments were not written.
+    pub comments: Option<PassProblem>,
 }
 
 /// The passes under way: at most one for each Application.
@@ -192,16 +224,17 @@ impl Previews {
         slot.result = None;
         if !is_wanted {
             slot.listed = None;
-            if !mentioned && !slot.is_due && slot.failures == 0 {
+            if !mentioned && !slot.is_due && slot.pass.failures == 0 {
                 slots.remove(&id);
                 return Due::Never;
             }
         }
         let key = key(app);
-        let rest = slot
-            .not_before
-            .filter(|_| slot.key == key)
-            .map(|at| at.saturating_duration_since(Instant::now()));
+        if slot.key != key {
+            slot.comments.not_before = None;
+            slot.refused.clear();
+        }
+        let rest = slot.pass.rest().filter(|_| slot.key == key);
         if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
             return Due::In(rest);
         }
@@ -210,11 +243,16 @@ impl Previews {
         let rest = listed.map_or(Duration::ZERO, |listed| {
             interval.saturating_sub(listed.at.elapsed())
         });
-        if !rest.is_zero() && !slot.is_due && slot.failures == 0 {
-            return if interval == Duration::MAX {
+        let later = slot.comments.rest().unwrap_or(Duration::MAX);
+        let expires = slot
+            .expires
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let later = later.min(expires.unwrap_or(Duration::MAX));
+        if !rest.min(later).is_zero() && !slot.is_due && slot.pass.failures == 0 {
+            return if interval.min(later) == Duration::MAX {
                 Due::Never
             } else {
-                Due::In(rest)
+                Due::In(rest.min(later))
             };
         }
         if rest.is_zero() {
@@ -258,20 +296,21 @@ impl Previews {
         if slot.is_cleaned {
             return Hold::No;
         }
+        slot.comments.not_before = None;
         Hold::Begin(slot.begin())
     }
 
     /// Looks at the Application of a preview after its reconcile. If it changed, a pass of the Application that it belongs to is
     /// due.
     pub fn preview_seen(&self, preview: &Application, status: Option<&ApplicationStatus>) {
-        let Some(parent) = preview.labels().get(LABEL_PREVIEW_OF) else {
-            return;
-        };
+        let Some(parent) = parent(preview) else { return };
         let id = AppId::new(preview.namespace().unwrap_or_default(), preview.name_any());
         let mut mark = DefaultHasher::new();
         preview.metadata.generation.hash(&mut mark);
         preview.metadata.deletion_timestamp.is_some().hash(&mut mark);
         preview.metadata.labels.hash(&mut mark);
+        preview.annotations().get(PULL_REQUEST).hash(&mut mark);
+        preview.owner_references().len().hash(&mut mark);
         let parent = AppId::new(id.namespace.clone(), parent);
         match status {
             Some(status) => {
@@ -315,8 +354,22 @@ impl Previews {
             // It has an event left to send.
             task.detach();
         }
-        slot.facts = ended.facts;
+        (slot.facts, slot.kept_since) = if ended.is_decided {
+            (ended.facts.lasting(), None)
+        } else {
+            let since = slot.kept_since.unwrap_or_else(Instant::now);
+            (ended.facts.answered(), Some(since))
+        };
+        if ended.asked > 0 {
+            let (_, asked) = slot.asked.get_or_insert((Instant::now(), 0));
+            *asked += ended.asked;
+        }
         slot.looked_at = ended.looked_at;
+        slot.refused = ended.refused;
+        // A pass that did not get so far leaves it as it was.
+        if ended.states.is_some() {
+            slot.expires = ended.expires_in.map(|rest| Instant::now() + rest);
+        }
         slot.is_cleaned = is_deleted;
         if let Some(pull_requests) = ended.listed {
             slot.listed = Some(Listed {
@@ -326,23 +379,23 @@ impl Previews {
         }
         slot.result = ended.states;
         slot.is_recorded = false;
-        match ended.problem {
-            None => {
-                slot.failures = 0;
-                slot.not_before = None;
-                slot.problem = None;
-                None
-            }
-            Some(problem) => {
-                slot.failures += 1;
-                let backoff = backoff::pause(slot.failures, 0).min(problem.longest);
-                slot.not_before = Some(Instant::now() + problem.pause.unwrap_or(backoff));
-                let is_new = slot.problem.as_ref() != Some(&problem.message);
-                slot.problem = Some(problem.message.clone());
-                (is_new && problem.is_reported).then_some(problem.message)
-            }
-        }
+        let of_comments = match ended.comments {
+            // They were not tried.
+            None if slot.comments.holds && slot.comments.rest().is_some_and(|rest| !rest.is_zero()) => None,
+            tried => slot.comments.note(tried),
+        };
+        slot.pass.note(ended.problem).or(of_comments)
     }
+}
+
+/// The Application whose preview this is, as far as a user has left it marked.
+fn parent(preview: &Application) -> Option<String> {
+    let labelled = preview.labels().get(LABEL_PREVIEW_OF).cloned();
+    labelled.or_else(|| {
+        let mut owners = preview.owner_references().iter();
+        let owner = owners.find(|owner| owner.controller == Some(true) && owner.kind == "Application")?;
+        number(&owner.name, &preview.name_any()).map(|_| owner.name.clone())
+    })
 }
 
 /// What asks for a new list of pull requests.
@@ -365,104 +418,4 @@ fn interval(app: &Application) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn app(name: &str, spec: &serde_json::Value) -> Application {
-        serde_json::from_value(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application",
-            "metadata": {"name": name, "namespace": "ns", "generation": 1}, "spec": spec}))
-        .unwrap()
-    }
-
-    fn ended(listed: bool, problem: bool) -> PassResult {
-        PassResult {
-            listed: listed.then(Arc::default),
-            states: Some(Vec::new()),
-            facts: Facts::default(),
-            looked_at: 0,
-            problem: problem.then(|| PassProblem {
-                message: "the forge is down".to_owned(),
-                pause: None,
-                longest: Duration::MAX,
-                is_reported: true,
-            }),
-        }
-    }
-
-    /// Whether a pass begins, and whether it lists the pull requests.
-    fn begins(due: Due) -> Option<bool> {
-        match due {
-            Due::Now(begin) => Some(begin.pull_requests.is_none()),
-            Due::In(_) | Due::Never => None,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pass_is_due_at_the_interval_and_when_a_preview_changes() {
-        let (wake, mut woken) = mpsc::unbounded_channel();
-        let previews = Previews::new(20, wake);
-        let (id, shop) = (AppId::new("ns", "shop"), app("shop", &json!({"previews": {}})));
-        let mut status = ApplicationStatus::default();
-        assert!(matches!(previews.due(&app("other", &json!({}))), Due::Never));
-        assert_eq!(begins(previews.due(&shop)), Some(true));
-        assert_eq!(begins(previews.due(&shop)), None, "it is running");
-        assert_eq!(previews.end(&id, false, ended(true, false)), None);
-        assert_eq!(woken.recv().await, Some(id.clone()));
-        assert!(
-            matches!(previews.due(&shop), Due::Never),
-            "its result is not recorded"
-        );
-        previews.record(&id, &mut status);
-        assert!(matches!(previews.due(&shop), Due::In(rest) if rest == INTERVAL));
-
-        let mut copy = app("shop-pr-1", &json!({}));
-        copy.labels_mut()
-            .insert(LABEL_PREVIEW_OF.to_owned(), "shop".to_owned());
-        previews.preview_seen(&copy, Some(&status));
-        previews.preview_seen(&copy, Some(&status));
-        assert_eq!(woken.recv().await, Some(id.clone()));
-        assert!(woken.try_recv().is_err(), "the same again is no change");
-        assert_eq!(
-            begins(previews.due(&shop)),
-            Some(false),
-            "the list from before will do"
-        );
-
-        // The forge is down: it is reported once.
-        let first = previews.end(&id, false, ended(false, true));
-        previews.record(&id, &mut status);
-        assert!(first.is_some_and(|message| message.contains("down")));
-        assert!(matches!(previews.due(&shop), Due::In(_)));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(begins(previews.due(&shop)), Some(false));
-        assert_eq!(previews.end(&id, false, ended(false, true)), None);
-        previews.record(&id, &mut status);
-        // Another spec is looked at without a pause.
-        let mut other = shop.clone();
-        other.metadata.generation = Some(2);
-        assert_eq!(begins(previews.due(&other)), Some(true));
-        previews.end(&id, false, ended(true, false));
-        previews.record(&id, &mut status);
-        tokio::time::advance(INTERVAL).await;
-        assert_eq!(begins(previews.due(&other)), Some(true));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn deletion_waits_for_one_pass() {
-        let (wake, _woken) = mpsc::unbounded_channel();
-        let previews = Previews::new(20, wake);
-        let (id, mut shop) = (AppId::new("ns", "shop"), app("shop", &json!({"previews": {}})));
-        assert!(matches!(previews.hold_deletion(&shop), Hold::No));
-        assert_eq!(begins(previews.due(&shop)), Some(true));
-        shop.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-            jiff::Timestamp::now(),
-        ));
-        assert!(matches!(previews.hold_deletion(&shop), Hold::Running));
-        previews.end(&id, false, ended(true, false));
-        assert!(matches!(previews.hold_deletion(&shop), Hold::Begin(_)));
-        previews.end(&id, true, ended(false, false));
-        assert!(matches!(previews.hold_deletion(&shop), Hold::No));
-    }
-}
+mod tests;

@@ -11,9 +11,10 @@ pub mod single_flight;
 use std::time::Duration;
 
 use kube::Client;
+use kube::ResourceExt as _;
 use kube::runtime::reflector::Store;
 
-use crate::api::{Application, ApplicationSpec, GitProvider, Reason, Source, SourceKind};
+use crate::api::{Application, FROM_FORK, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
 use crate::model::{AppId, Digest, RefSpec};
 use crate::plan::Inputs;
@@ -117,7 +118,7 @@ impl Resolver {
             return Resolution::default();
         };
         let text = serde_json::to_string(source).unwrap_or_default();
-        let (origin, version) = match self.origin(id, &app.spec, source, reader).await {
+        let (origin, version) = match self.origin(id, app, source, reader).await {
             Ok(origin) => origin,
             Err(problem) => {
                 let last = self
@@ -207,10 +208,11 @@ impl Resolver {
     async fn origin(
         &self,
         id: &AppId,
-        application: &ApplicationSpec,
+        app: &Application,
         source: &Source,
         reader: &Reader,
     ) -> Result<(Origin, String), Problem> {
+        let application = &app.spec;
         let Some(kind) = source.kind() else {
             return Err(no_source());
         };
@@ -226,7 +228,10 @@ impl Resolver {
             | SourceKind::Bitbucket(_)
             | SourceKind::Gitea(_) => {
                 let found = source.forge().ok_or_else(no_source)?;
-                let (remote, version) = self.forge_remote(id, &found).await?;
+                let (mut remote, version) = self.forge_remote(id, &found).await?;
+                if app.annotations().contains_key(FROM_FORK) {
+                    remote.restrict();
+                }
                 let (remote, spec) = (Remote::Forge(remote), ref_spec(found.git_ref)?);
                 let spec = trigger::followed(application, spec);
                 Ok((Origin::Git { remote, spec }, version))

@@ -42,6 +42,10 @@ impl Resolver {
         let namespace = found.provider.namespace.as_deref().unwrap_or(&id.namespace);
         let name = &found.provider.name;
         let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
+        if self.providers.get(&reference).is_none() {
+            // At a start the cache is not complete at once, and an object that is there must not be reported as missing.
+            let _ = self.providers.wait_until_ready().await;
+        }
         let provider = self.providers.get(&reference).ok_or_else(|| {
             let message = format!(
                 "spec.source names the GitProvider {namespace}/{name}, which is not there: create it"
@@ -90,6 +94,7 @@ impl Resolver {
         let remote = ForgeRemote {
             forge,
             named: path,
+            only_own: false,
             moves: self.tools.forges.moves(&provider.uid().unwrap_or_default()),
             identity: format!(
                 "{} {version} {}",

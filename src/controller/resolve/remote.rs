@@ -32,6 +32,8 @@ pub struct ForgeRemote {
     pub named: RepositoryPath,
     /// Where repositories of the connection are now.
     pub moves: Moves,
+    /// Whether the credential is for this repository only. Otherwise submodules on the same connection get it too.
+    pub only_own: bool,
     /// What identifies the connection for as long as it belongs to the same account: the cache of repositories knows it
     /// by this text.
     pub identity: String,
@@ -125,6 +127,13 @@ impl ForgeRemote {
         self.moves.present(&self.named)
     }
 
+    /// Keeps the credential from submodules: the code names them, and its author may not be allowed to read them. The cache knows the
+    /// repository under another text, so that it gives no repository that was fetched with the credential.
+    pub fn restrict(&mut self) {
+        self.only_own = true;
+        self.identity.push_str(" without submodules");
+    }
+
     /// Asks the forge for the present path of the repository. Returns whether it is another one than before.
     async fn has_moved(&self) -> bool {
         match self.forge.present_path(&self.named).await {
@@ -165,6 +174,9 @@ impl CredentialSource for ForgeRemote {
         let Some(repository) = self.forge.repository_at(url) else {
             return Ok(None);
         };
+        if self.only_own && repository != self.repository() {
+            return Ok(None);
+        }
         match self.forge.clone_credential(&repository).await {
             Ok(credential) => Ok(Some(credential.value)),
             Err(ForgeError::NotFound { .. }) => Ok(None),

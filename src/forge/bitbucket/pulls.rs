@@ -47,27 +47,18 @@ impl PullRequests for Bitbucket {
         pull_request: &PullRequest,
     ) -> Result<PushedHead, ForgeError> {
         let doing = "read the commit of the pull request";
-        let source = pull_request.repository.as_deref().and_then(RepositoryPath::parse);
-        let source = source.ok_or_else(|| {
-            self.api.not_found(format!(
-                "the repository of pull request {} of {repository}, which was deleted",
-                pull_request.number
-            ))
-        })?;
-        let (workspace, name) = self.workspace_and_name(&source)?;
-        let path = [
-            "repositories",
-            workspace,
-            name,
-            "commit",
-            pull_request.head.as_str(),
-        ];
-        let call = Call::get(doing, path)
-            .scope("repository")
-            .what(format!("the commit {} of {source}", pull_request.head));
-        let found: Reply<Commit> = self.api.send(&call, Some(&self.auth().await?)).await?;
-        let commit = CommitId::parse(&found.body.hash);
-        let made = found.body.date.unwrap_or(pull_request.created_at);
+        let number = pull_request.number.to_string();
+        let path = [number.as_str(), "commits"];
+        let call = self.pull_call(Method::GET, doing, repository, &path)?;
+        let page = self
+            .page::<Commit>(&call.query("pagelen", "1"), &Cursor::first(&[]))
+            .await?;
+        // The beginning of a hash may be that of another commit too, so the full one is asked for here.
+        let found = page.items.into_iter().next();
+        let found = found.filter(|commit| commit.hash.starts_with(&pull_request.head));
+        let found = found.ok_or_else(|| self.api.other(doing, "its head is another one now"))?;
+        let commit = CommitId::parse(&found.hash);
+        let made = found.date.unwrap_or(pull_request.created_at);
         Ok(PushedHead {
             commit: commit.ok_or_else(|| self.api.other(doing, "its hash cannot be read"))?,
             at: made.max(pull_request.created_at),
@@ -106,6 +97,7 @@ impl PullRequests for Bitbucket {
         repository: &RepositoryPath,
         pull_request: &PullRequest,
         commit: &CommitId,
+        _: &[String],
     ) -> Result<Vec<ForgeAccount>, ForgeError> {
         let number = pull_request.number.to_string();
         let path = [number.as_str(), "activity"];
@@ -116,7 +108,23 @@ impl PullRequests for Bitbucket {
             &path,
         )?;
         let history: Collected<Activity> = self.pages(&call, PAGE, MOST_PAGES).await?;
-        Ok(approved(history.so_far(), commit))
+        let given = approved(history.so_far(), commit);
+        if given.is_empty() {
+            return Ok(given);
+        }
+        // The history does not show that an approval was taken back.
+        let doing = "read the pull request";
+        let call = self.pull_call(Method::GET, doing, repository, &[&number])?;
+        let found: Option<Participants> = self.api.find(&call, &self.auth().await?).await?;
+        let still: Vec<ForgeAccount> = found.map(Participants::approving).unwrap_or_default();
+        Ok(given
+            .into_iter()
+            .filter(|account| still.iter().any(|one| one.id == account.id))
+            .collect())
+    }
+
+    fn approval(&self, _: &[String]) -> String {
+        "approve the pull request".to_owned()
     }
 
     fn base_has_heads(&self) -> bool {
@@ -207,21 +215,18 @@ fn content(body: &str) -> serde_json::Value {
     json!({"type": "pullrequest_comment", "content": {"raw": body}})
 }
 
-/// The accounts whose approval was given while the commit was the head, and after which no other commit was.
+/// The accounts whose approval was given while the commit was the head, and after which nothing was pushed or edited. An entry shows only
+/// the beginning of a hash, which two commits can share: it does not tell an edit from a push.
 fn approved(newest_first: Vec<Activity>, commit: &CommitId) -> Vec<ForgeAccount> {
-    let (mut found, mut open) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for entry in newest_first {
-        open.extend(entry.approval.and_then(|approval| Some(approval.user?.account())));
-        let Some(hash) = entry.update.and_then(|update| update.source?.commit?.hash) else {
-            continue;
-        };
-        if hash.is_empty() || !commit.as_str().starts_with(&hash) {
-            break;
+        found.extend(entry.approval.and_then(|approval| Some(approval.user?.account())));
+        if let Some(hash) = entry.update.and_then(|update| update.source?.commit?.hash) {
+            let is_head = !hash.is_empty() && commit.as_str().starts_with(&hash);
+            return if is_head { found } else { Vec::new() };
         }
-        // The commit was the head before these approvals, and since.
-        found.append(&mut open);
     }
-    found
+    Vec::new()
 }
 
 #[derive(Deserialize)]
@@ -329,6 +334,29 @@ struct Approval {
 }
 
 #[derive(Deserialize)]
+struct Participants {
+    #[serde(default)]
+    participants: Vec<Participant>,
+}
+
+#[derive(Deserialize)]
+struct Participant {
+    user: Option<User>,
+    #[serde(default)]
+    approved: bool,
+}
+
+impl Participants {
+    /// Returns the accounts that approve the pull request now.
+    fn approving(self) -> Vec<ForgeAccount> {
+        let all = self.participants.into_iter();
+        all.filter(|one| one.approved)
+            .filter_map(|one| Some(one.user?.account()))
+            .collect()
+    }
+}
+
+#[derive(Deserialize)]
 struct Update {
     source: Option<End>,
 }
@@ -393,8 +421,8 @@ mod tests {
         assert_eq!(found(back), "", "the head was another one meanwhile");
         assert_eq!(
             found(vec![update(head), approval("jane"), update(head)]),
-            "jane",
-            "the title changed"
+            "",
+            "the title changed, or another commit with the same beginning was pushed"
         );
         assert_eq!(found(vec![approval("jane")]), "");
     }

@@ -119,6 +119,7 @@ impl PullRequests for FakeForge {
         repository: &RepositoryPath,
         pull_request: &PullRequest,
         commit: &CommitId,
+        _: &[String],
     ) -> Result<Vec<ForgeAccount>, ForgeError> {
         let all = self.pull("read the approvals", repository, pull_request.number, |pull| {
             pull.approvals.clone()

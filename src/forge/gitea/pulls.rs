@@ -11,7 +11,7 @@ use crate::forge::api::{Reply, SignIn as _};
 use crate::forge::call::Call;
 use crate::forge::github_json::{Commit, Permission, User};
 use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
-use crate::forge::pull_request::{Comment, PullRequests, State};
+use crate::forge::pull_request::{Comment, PullRequests, State, approvers};
 use crate::forge::{Forge as _, ForgeError, RepositoryPath};
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
@@ -89,23 +89,30 @@ impl PullRequests for Gitea {
         repository: &RepositoryPath,
         pull_request: &PullRequest,
         commit: &CommitId,
+        _: &[String],
     ) -> Result<Vec<ForgeAccount>, ForgeError> {
         let number = pull_request.number.to_string();
         let path = ["pulls", number.as_str(), "reviews"];
         let call = self.pull_call(Method::GET, "list the reviews", repository, &path)?;
         let reviews: Vec<Review> = self.list(&call, MOST_PAGES).await?.so_far();
-        let reviews = reviews.into_iter().filter(|review| {
-            review.state == "APPROVED" && !review.dismissed && review.commit_id == commit.as_str()
+        let decisions = reviews.iter().filter_map(|review| {
+            let approved = match review.state.as_str() {
+                "APPROVED" if !review.dismissed => Some(review.commit_id.as_str()),
+                "APPROVED" | "REQUEST_CHANGES" => None,
+                // A comment decides nothing.
+                _ => return None,
+            };
+            Some((review.user.as_ref()?.account(), approved))
         });
-        Ok(reviews
-            .filter_map(|review| Some(review.user?.account()))
-            .collect())
+        Ok(approvers(decisions, commit))
     }
 
     async fn comments(&self, repository: &RepositoryPath, number: u64) -> Result<Vec<Comment>, ForgeError> {
         let number = number.to_string();
         let path = ["issues", number.as_str(), "comments"];
         let call = self.pull_call(Method::GET, "list the comments", repository, &path)?;
+        // A credential that only reads comments is of no use to Davit.
+        let call = call.scope("write:issue");
         // Gitea gives all of them at once.
         let all: Reply<Option<Vec<RawComment>>> = self.api.send(&call, Some(&self.auth().await?)).await?;
         Ok(all
@@ -124,6 +131,7 @@ impl PullRequests for Gitea {
     ) -> Result<Option<Comment>, ForgeError> {
         let path = ["issues", "comments", id];
         let call = self.pull_call(Method::GET, "read the comment", repository, &path)?;
+        let call = call.scope("write:issue");
         // A comment that was deleted is an empty answer in some versions.
         let reply = match self.api.raw(&call, Some(&self.auth().await?)).await {
             Ok(reply) => reply,

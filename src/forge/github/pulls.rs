@@ -13,7 +13,7 @@ use crate::forge::api::{Authorization, Reply};
 use crate::forge::call::Call;
 use crate::forge::github_json::{Commit, Permission, User};
 use crate::forge::pagination::Collected;
-use crate::forge::pull_request::{Comment, PullRequests, State};
+use crate::forge::pull_request::{Comment, PullRequests, State, approvers};
 use crate::forge::{Forge as _, ForgeError, RepositoryPath};
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
@@ -85,17 +85,13 @@ impl PullRequests for GitHub {
         repository: &RepositoryPath,
         pull_request: &PullRequest,
         commit: &CommitId,
+        _: &[String],
     ) -> Result<Vec<ForgeAccount>, ForgeError> {
         let number = pull_request.number.to_string();
         let path = ["pulls", number.as_str(), "reviews"];
         let call = self.pull_call(Method::GET, "list the reviews", repository, &path)?;
         let all: Collected<Review> = self.pages(&call, repository, MOST_PAGES).await?;
-        let approving = all.so_far().into_iter().filter(|review| {
-            review.state == "APPROVED" && review.commit_id.as_deref() == Some(commit.as_str())
-        });
-        Ok(approving
-            .filter_map(|review| Some(review.user?.account()))
-            .collect())
+        Ok(approved(all.so_far(), commit))
     }
 
     async fn comments(&self, repository: &RepositoryPath, number: u64) -> Result<Vec<Comment>, ForgeError> {
@@ -159,6 +155,20 @@ impl PullRequests for GitHub {
             .gone(&call, &self.auth_for_pulls(repository).await?)
             .await
     }
+}
+
+/// GitHub keeps the state of an approval that its giver has replaced with another review.
+fn approved(oldest_first: Vec<Review>, commit: &CommitId) -> Vec<ForgeAccount> {
+    let decisions = oldest_first.iter().filter_map(|review| {
+        let approved = match review.state.as_str() {
+            "APPROVED" => Some(review.commit_id.as_deref().unwrap_or_default()),
+            "CHANGES_REQUESTED" | "DISMISSED" => None,
+            // A comment decides nothing.
+            _ => return None,
+        };
+        Some((review.user.as_ref()?.account(), approved))
+    });
+    approvers(decisions, commit)
 }
 
 impl GitHub {
@@ -274,6 +284,57 @@ impl RawComment {
         Comment {
             id: self.id.to_string(),
             body: self.body.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_review_of_each_user_decides() {
+        let (head, other) = ("a1".repeat(20), "b2".repeat(20));
+        let commit = CommitId::parse(&head).unwrap();
+        let names = |reviews: &[(&str, &str, &str)]| {
+            let all = reviews.iter().map(|(login, state, at)| {
+                let review = json!({"state": state, "commit_id": at, "user": {"login": login}});
+                serde_json::from_value(review).unwrap()
+            });
+            let found = approved(all.collect(), &commit).into_iter();
+            found.map(|account| account.name).collect::<Vec<_>>().join(" ")
+        };
+        for (reviews, expected) in [
+            (vec![("jane", "APPROVED", &*head)], "jane"),
+            (vec![("jane", "APPROVED", &*other)], ""),
+            (
+                vec![("jane", "APPROVED", &*head), ("jane", "COMMENTED", &*head)],
+                "jane",
+            ),
+            (
+                vec![
+                    ("jane", "APPROVED", &*head),
+                    ("jane", "CHANGES_REQUESTED", &*head),
+                ],
+                "",
+            ),
+            (
+                vec![
+                    ("jane", "CHANGES_REQUESTED", &*head),
+                    ("jane", "APPROVED", &*head),
+                ],
+                "jane",
+            ),
+            (
+                vec![("jane", "APPROVED", &*head), ("jane", "DISMISSED", &*head)],
+                "",
+            ),
+            (
+                vec![("jane", "CHANGES_REQUESTED", &*head), ("bob", "APPROVED", &*head)],
+                "bob",
+            ),
+        ] {
+            assert_eq!(names(&reviews), expected, "{reviews:?}");
         }
     }
 }

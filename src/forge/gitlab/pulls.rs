@@ -10,7 +10,7 @@ use super::GitLab;
 use crate::forge::api::{Reply, SignIn as _};
 use crate::forge::call::Call;
 use crate::forge::pagination::{Collected, Cursor, PAGE_SIZE};
-use crate::forge::pull_request::{Comment, PullRequests, State};
+use crate::forge::pull_request::{Comment, PullRequests, State, approving};
 use crate::forge::{Forge as _, ForgeError, RepositoryPath};
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
@@ -79,12 +79,13 @@ impl PullRequests for GitLab {
         }))
     }
 
-    /// Labels that were added after the newest push. Approvals do not name their commit.
+    /// Labels that were added after the newest push, and are still there. Approvals do not name their commit.
     async fn approvals(
         &self,
         repository: &RepositoryPath,
         pull_request: &PullRequest,
         commit: &CommitId,
+        labels: &[String],
     ) -> Result<Vec<ForgeAccount>, ForgeError> {
         let newest = self.newest_version(repository, pull_request.number).await?;
         let newest = newest.filter(|version| version.head_commit_sha == commit.as_str());
@@ -95,11 +96,15 @@ impl PullRequests for GitLab {
         let path = [number.as_str(), "resource_label_events"];
         let call = merge_call(Method::GET, "list the labels that were added", repository, &path);
         let events: Collected<LabelEvent> = self.pages(&call, MOST_PAGES).await?;
-        let added = events
-            .so_far()
+        let there: Vec<&str> = approving(labels)
             .into_iter()
-            .filter(|event| event.action == "add" && event.created_at.is_some_and(|at| at > pushed));
-        Ok(added.filter_map(|event| Some(event.user?.account())).collect())
+            .filter(|label| pull_request.labels.iter().any(|has| has == label))
+            .collect();
+        Ok(approved(events.so_far(), &there, pushed))
+    }
+
+    fn approval(&self, labels: &[String]) -> String {
+        format!("add the label {} after the push", approving(labels).join(" or "))
     }
 
     async fn comments(&self, repository: &RepositoryPath, number: u64) -> Result<Vec<Comment>, ForgeError> {
@@ -156,6 +161,18 @@ impl PullRequests for GitLab {
         let call = note_call(Method::DELETE, "remove the comment", repository, number, Some(id));
         self.api.gone(&call, &self.auth().await?).await
     }
+}
+
+/// The accounts that added one of these labels last, after the push.
+fn approved(mut events: Vec<LabelEvent>, labels: &[&str], pushed: Timestamp) -> Vec<ForgeAccount> {
+    events.sort_by_key(|event| event.id);
+    let newest = |label: &&str| {
+        let of = |event: &&LabelEvent| event.label.as_ref().is_some_and(|found| found.name == *label);
+        let event = events.iter().rev().find(of)?;
+        let is_added = event.action == "add" && event.created_at.is_some_and(|at| at > pushed);
+        event.user.as_ref().filter(|_| is_added).map(User::account)
+    };
+    labels.iter().filter_map(newest).collect()
 }
 
 impl GitLab {
@@ -230,10 +247,10 @@ struct User {
 }
 
 impl User {
-    fn account(self) -> ForgeAccount {
+    fn account(&self) -> ForgeAccount {
         ForgeAccount {
             id: self.id.to_string(),
-            name: self.username,
+            name: self.username.clone(),
         }
     }
 }
@@ -272,9 +289,19 @@ struct Member {
 
 #[derive(Deserialize)]
 struct LabelEvent {
+    #[serde(default)]
+    id: i64,
     action: String,
     created_at: Option<Timestamp>,
     user: Option<User>,
+    /// Absent if the label was deleted.
+    label: Option<Label>,
+}
+
+#[derive(Deserialize)]
+struct Label {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -292,5 +319,39 @@ impl Note {
             id: self.id.to_string(),
             body: self.body,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_approves_if_it_was_added_after_the_push_and_is_still_there() {
+        let event = |id: i64, action: &str, label: &str, minute: u32| -> LabelEvent {
+            serde_json::from_value(json!({"id": id, "action": action, "label": {"name": label},
+                "created_at": format!("2026-11-29T12:{minute:02}:00Z"), "user": {"id": 7, "username": "jane"}}))
+            .unwrap()
+        };
+        let pushed = "2026-11-29T12:10:00Z".parse().unwrap();
+        for (events, there, expected) in [
+            (vec![event(1, "add", "preview", 11)], vec!["preview"], 1),
+            (vec![event(1, "add", "preview", 9)], vec!["preview"], 0),
+            (vec![event(1, "add", "do-not-merge", 11)], vec!["preview"], 0),
+            (
+                vec![event(1, "add", "preview", 11), event(2, "remove", "preview", 12)],
+                vec!["preview"],
+                0,
+            ),
+            (
+                vec![event(2, "add", "preview", 12), event(1, "remove", "preview", 11)],
+                vec!["preview"],
+                1,
+            ),
+            (vec![event(1, "add", "preview", 11)], vec![], 0),
+        ] {
+            assert_eq!(approved(events, &there, pushed).len(), expected, "{there:?}");
+        }
+        assert_eq!(approving(&[]), [crate::forge::pull_request::APPROVAL_LABEL]);
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{
-    Application, ApplicationSpec, DeletionPolicy, EnvVar, History, LABEL_MANAGED_BY, LABEL_PREVIEW_OF,
-    MANAGER, PREVIEW_HOST, PULL_REQUEST, PUSHED_AT, Port, PreviewBuild, Previews, Route, RouteTls,
+    Application, ApplicationSpec, DeletionPolicy, EnvVar, FROM_FORK, History, LABEL_MANAGED_BY,
+    LABEL_PREVIEW_OF, MANAGER, PREVIEW_HOST, PULL_REQUEST, PUSHED_AT, Port, PreviewBuild, Previews, Route,
+    RouteTls,
 };
 use crate::model::{AppId, CommitId, PullRequest};
 
@@ -13,6 +14,16 @@ use super::host::host;
 /// Returns the name of the preview of a pull request.
 pub fn name(parent: &str, number: u64) -> String {
     format!("{parent}-pr-{number}")
+}
+
+/// Returns the number of the pull request whose preview has this name.
+pub fn number(parent: &str, name: &str) -> Option<u64> {
+    let number = name.strip_prefix(parent)?.strip_prefix("-pr-")?;
+    // Only the name that `name` returns.
+    number
+        .parse()
+        .ok()
+        .filter(|parsed: &u64| parsed.to_string() == number)
 }
 
 /// Returns the labels of a preview.
@@ -36,12 +47,16 @@ pub fn annotations(
     host: Option<&str>,
 ) -> BTreeMap<String, String> {
     let host = host.map(|host| (PREVIEW_HOST.to_owned(), host.to_owned()));
+    let fork = pull_request
+        .is_fork
+        .then(|| (FROM_FORK.to_owned(), "true".to_owned()));
     [
         (PULL_REQUEST.to_owned(), pull_request.number.to_string()),
         (PUSHED_AT.to_owned(), pushed_at.to_string()),
     ]
     .into_iter()
     .chain(host)
+    .chain(fork)
     .collect()
 }
 

@@ -6,6 +6,8 @@ use crate::model::AppId;
 use crate::plan::fingerprint::{Fingerprint, digest};
 use crate::redact::Secret;
 
+/// What every comment begins with.
+const BEGIN: &str = "The preview of `";
 /// The most characters of a message in a comment.
 const LONGEST: usize = 400;
 
@@ -27,7 +29,7 @@ pub fn text(parent: &AppId, preview: &PreviewStatus, marker: &str) -> String {
         PreviewState::Failed => "failed",
         PreviewState::Removed => "was removed",
     };
-    let mut lines = vec![format!("The preview of `{}` {state}.", parent.name)];
+    let mut lines = vec![format!("{BEGIN}{}` {state}.", parent.name)];
     if let Some(url) = preview
         .url
         .as_ref()
@@ -38,6 +40,14 @@ pub fn text(parent: &AppId, preview: &PreviewStatus, marker: &str) -> String {
     if let Some(message) = &preview.message {
         // A code span, so that nothing in it is a link, a mention or a picture.
         lines.push(format!("`{}`", cut(&one_line(message), LONGEST)));
+    }
+    if preview.state == PreviewState::Failed
+        && let Some(application) = &preview.application
+    {
+        lines.push(format!(
+            "`davit -n {} logs {application} --build` shows the log of the build.",
+            parent.namespace
+        ));
     }
     if let Some(revision) = preview
         .revision
@@ -50,11 +60,25 @@ pub fn text(parent: &AppId, preview: &PreviewStatus, marker: &str) -> String {
     lines.join("\n\n")
 }
 
+/// Returns the last text of the comment in a repository that the Application does not use any more.
+pub fn moved(parent: &AppId, marker: &str) -> String {
+    format!(
+        "{BEGIN}{}` was removed.\n\n`the Application has another source now`\n\n{marker}",
+        parent.name
+    )
+}
+
 /// Returns a digest of a text, with which the status records what was written.
 pub fn mark(key: &Secret, text: &str) -> String {
     let mut inputs = Fingerprint::new(key);
     inputs.add("preview.text", text.as_bytes());
     digest(&inputs.finish(), &[""], "", 12)
+}
+
+/// Reports whether a text is a comment of Davit with this marker, and nothing that a person wrote around a copy of one.
+pub fn is_own(text: &str, marker: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(BEGIN) && text.ends_with(marker) && text.matches(marker).count() == 1
 }
 
 fn one_line(text: &str) -> String {
@@ -85,6 +109,7 @@ mod tests {
             url: Some("https://7.example.com".to_owned()),
             message: Some("line `one`\n\n![x](http://evil) @jane".to_owned()),
             comment: None,
+            repository: None,
             reported: None,
         };
         let text = text(&parent, &preview, &marker);
@@ -93,6 +118,19 @@ mod tests {
             text.ends_with(&format!("\n\n{marker}")) && !text.contains("7.example.com"),
             "{text}"
         );
+        assert!(
+            text.contains("`davit -n production logs shop-pr-7 --build`"),
+            "{text}"
+        );
+        assert!(is_own(&text, &marker));
+        for foreign in [
+            format!("> {}\n\nI think so too", text.replace('\n', "\n> ")),
+            format!("{text}\n\nMy notes"),
+            format!("See:\n{text}"),
+            format!("{text}\n\n{text}"),
+        ] {
+            assert!(!is_own(&foreign, &marker), "{foreign}");
+        }
         assert_ne!(marker, super::marker(&key, &parent, "uid", 8));
         assert_ne!(marker, super::marker(&Secret::from("other"), &parent, "uid", 7));
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::model::{CommitId, ForgeAccount, PullRequest, PushedHead};
 
 /// What the forge has to be asked.
@@ -20,6 +22,9 @@ pub enum Question {
 /// The answers of the forge, or its problems.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    /// The head of each pull request as it was seen last. A commit does not tell when it was pushed, because it may have been made
+    /// long before, or claim to be of the future.
+    pub seen: BTreeMap<u64, SeenHead>,
     /// By the number of the pull request and what the forge gave as its head.
     pub heads: BTreeMap<(u64, String), Result<PushedHead, String>>,
     /// By the number of the pull request.
@@ -28,6 +33,16 @@ pub struct Facts {
     pub writers: BTreeMap<ForgeAccount, Result<bool, String>>,
     /// By the number of the pull request and its commit.
     pub approvals: BTreeMap<(u64, CommitId), Result<Vec<ForgeAccount>, String>>,
+}
+
+/// What the forge gave as a head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenHead {
+    head: String,
+    /// When it was seen first.
+    at: Timestamp,
+    /// Whether there was another head before.
+    is_change: bool,
 }
 
 /// An answer of the forge.
@@ -61,8 +76,49 @@ impl Facts {
     pub fn lasting(self) -> Self {
         let heads = self.heads.into_iter().filter(|(_, head)| head.is_ok());
         Self {
+            seen: self.seen,
             heads: heads.collect(),
             ..Self::default()
+        }
+    }
+
+    /// Returns what the forge did answer.
+    #[must_use]
+    pub fn answered(mut self) -> Self {
+        self.heads.retain(|_, answer| answer.is_ok());
+        self.open.retain(|_, answer| answer.is_ok());
+        self.writers.retain(|_, answer| answer.is_ok());
+        self.approvals.retain(|_, answer| answer.is_ok());
+        self
+    }
+
+    /// Notes the heads of all open pull requests. `built` is what the preview of each is built from.
+    pub fn see(&mut self, pull_requests: &[PullRequest], built: &BTreeMap<u64, CommitId>, now: Timestamp) {
+        let is_open = |number: u64| pull_requests.iter().any(|open| open.number == number);
+        self.seen.retain(|number, _| is_open(*number));
+        for open in pull_requests {
+            let is_change = match (self.seen.get(&open.number), built.get(&open.number)) {
+                (Some(seen), _) if seen.head == open.head => continue,
+                (Some(_), _) => true,
+                // Davit was not running when it changed.
+                (None, Some(built)) => !built.as_str().starts_with(&open.head),
+                (None, None) => false,
+            };
+            let seen = SeenHead {
+                head: open.head.clone(),
+                at: now,
+                is_change,
+            };
+            self.seen.insert(open.number, seen);
+        }
+    }
+
+    /// When the head of a pull request was pushed, if its commit was made at `made`.
+    pub(super) fn pushed_at(&self, pull_request: &PullRequest, made: Timestamp) -> Timestamp {
+        match self.seen.get(&pull_request.number) {
+            Some(seen) if seen.head == pull_request.head && seen.is_change => seen.at,
+            Some(seen) => made.min(seen.at),
+            None => made,
         }
     }
 

@@ -12,6 +12,7 @@ fn empty(number: u64, state: PreviewState) -> PreviewStatus {
         url: None,
         message: None,
         comment: None,
+        repository: None,
         reported: None,
     }
 }
@@ -31,11 +32,23 @@ pub(super) fn of(number: u64, commit: &str, child: Option<&Application>) -> Prev
         Phase::Idle | Phase::Running | Phase::Done | Phase::Error => PreviewState::Building,
     };
     preview.url = status.urls.first().cloned();
+    if preview.state == PreviewState::Ready && preview.url.is_none() {
+        let routes = condition::find(&status.conditions, ConditionType::RoutesReady);
+        let routes = routes.filter(|routes| routes.status == "False");
+        preview.message =
+            routes.map(|routes| format!("it has no address: {}: {}", routes.reason, routes.message));
+    }
     if preview.state == PreviewState::Failed {
         let ready = condition::find(&status.conditions, ConditionType::Ready);
         preview.message = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
     }
     preview
+}
+
+/// It is made anew: what was observed of it is of what it was before.
+pub(super) fn begin(preview: &mut PreviewStatus) {
+    preview.state = PreviewState::Building;
+    preview.message = None;
 }
 
 /// It does not run yet.

@@ -1,6 +1,7 @@
 //! Which previews there are, by rows.
 
 mod order;
+mod removal;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use kube::Resource as _;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::ApplicationSpec;
 use crate::model::{ForgeAccount, PushedHead};
 
 const NOW: &str = "2026-11-29T12:00:00Z";
@@ -98,7 +100,9 @@ impl World {
             pull_requests: &self.pull_requests,
             children: &self.children,
             room: self.room,
+            most: 20,
             base_has_heads: true,
+            approval: "approve it",
             facts: &self.facts,
             now: self.now,
         })
@@ -143,11 +147,12 @@ impl World {
     fn settle(&mut self, approvals: &[(u64, u64, &str)]) {
         for _ in 0..20 {
             self.facts = std::mem::take(&mut self.facts).lasting();
-            for _ in 0..5 {
+            let built = built(&own(&self.app, &self.children));
+            self.facts.see(&self.pull_requests, &built, self.now);
+            while !self.plan().questions.is_empty() {
                 self.answer(approvals);
             }
             let plan = self.plan();
-            assert!(plan.questions.is_empty(), "{:?}", plan.questions);
             let is_done = plan.create.is_empty() && plan.update.is_empty() && plan.remove.is_empty();
             self.execute(&plan);
             if is_done {
@@ -298,9 +303,16 @@ fn code_without_write_access_runs_only_at_the_approved_commit() {
     world.pull_requests[0].head = commit(8).as_str().to_owned();
     world.settle(&[(7, 7, "jane")]);
     assert_eq!(world.running()["shop-pr-7"], "7");
-    assert!(world.state(7).1.contains("waits for the approval"));
+    assert!(world.state(7).1.contains("waits for the approval") && world.state(7).1.contains("approve it"));
+    let report = &world.plan().commits[&7];
+    assert_eq!((&report.commit, report.state), (&commit(8), CommitState::Pending));
     world.settle(&[(7, 8, "jane")]);
     assert_eq!(world.running()["shop-pr-7"], "8");
+    // The approval of the commit that runs is taken back.
+    world.settle(&[(7, 7, "jane")]);
+    assert_eq!(world.names(), "");
+    assert_eq!(world.state(7).0, PreviewState::Waiting);
+    world.settle(&[(7, 8, "jane")]);
     // Forks are not allowed any more.
     world.app.spec.previews.as_mut().unwrap().allow_forks = false;
     world.settle(&[]);
@@ -316,26 +328,6 @@ fn code_without_write_access_runs_only_at_the_approved_commit() {
     let mut world = World::new(&json!({"allowForks": true}), vec![own, another]);
     world.settle(&[(10, 9, "mallory")]);
     assert_eq!(world.names(), "shop-pr-9");
-}
-
-#[test]
-fn preview_expires_after_its_last_push_and_stays_removed() {
-    let mut world = World::new(&json!({"ttl": "24h"}), vec![pull_request(1)]);
-    world.settle(&[]);
-    assert_eq!(world.names(), "shop-pr-1");
-    world.now = "2026-11-29T23:59:00Z".parse().unwrap();
-    world.pull_requests[0].head = commit(2).as_str().to_owned();
-    world.settle(&[]);
-    assert_eq!(world.running()["shop-pr-1"], "2", "pushed now");
-    world.now = "2026-11-30T23:00:00Z".parse().unwrap();
-    world.settle(&[]);
-    assert_eq!(world.names(), "shop-pr-1");
-    world.now = "2026-12-01T00:00:00Z".parse().unwrap();
-    assert!(world.plan().remove[0].why.contains("24h"));
-    world.settle(&[]);
-    assert_eq!(world.names(), "");
-    world.settle(&[]);
-    assert_eq!(world.names(), "", "it is not made anew");
 }
 
 #[test]
@@ -410,6 +402,70 @@ fn preview_has_the_routes_of_its_application_with_a_host_of_its_own() {
     assert!(world.children[0].spec.routes.is_empty());
 }
 
+/// Sets what a preview's own reconcile has observed.
+fn observed(child: &mut Application, generation: i64, phase: &str) {
+    child.metadata.generation = Some(generation);
+    let status = json!({"phase": phase, "observedGeneration": generation, "urls": ["http://7.example.com"]});
+    child.status = Some(serde_json::from_value(status).unwrap());
+}
+
+#[test]
+fn preview_is_not_ready_for_a_commit_that_it_was_not_built_from() {
+    for phase in ["done", "error"] {
+        let mut world = World::new(&json!({}), vec![pull_request(7)]);
+        world.settle(&[]);
+        observed(&mut world.children[0], 1, phase);
+        assert_ne!(world.plan().states[&7].state, PreviewState::Building, "{phase}");
+        world.pull_requests[0].head = commit(8).as_str().to_owned();
+        let plan = world.plan();
+        assert_eq!(plan.update.len(), 1);
+        let state = &plan.states[&7];
+        assert_eq!(state.state, PreviewState::Building, "{phase}");
+        assert_eq!(state.revision.as_deref(), Some(commit(8).as_str()));
+        assert_eq!(state.message, None);
+    }
+}
+
+#[test]
+fn forge_is_asked_about_the_newest_and_about_no_more_than_may_run() {
+    let mut world = World::new(
+        &json!({"allowForks": true, "limit": 3}),
+        (1..=500).map(fork).collect(),
+    );
+    let numbers = |plan: &PreviewPlan| plan.questions.len();
+    assert_eq!(numbers(&world.plan()), 3);
+    let mut rounds = 0;
+    while !world.plan().questions.is_empty() {
+        let asked = world.plan().questions;
+        assert!(asked.len() <= 3, "{asked:?}");
+        world.answer(&[(2, 2, "jane")]);
+        rounds += 1;
+        assert!(rounds < 2000);
+    }
+    world.settle(&[(2, 2, "jane")]);
+    assert_eq!(world.names(), "shop-pr-2", "every one gets its turn");
+    assert!(world.state(500).1.contains("waits for the approval"));
+}
+
+#[test]
+fn status_of_a_commit_follows_its_preview_when_that_goes() {
+    let mut world = World::new(&json!({"labels": ["preview"]}), vec![pull_request(7)]);
+    world.pull_requests[0].labels = vec!["preview".to_owned()];
+    world.settle(&[]);
+    observed(&mut world.children[0], 1, "done");
+    world.settle(&[]);
+    world.pull_requests[0].labels.clear();
+    let plan = world.plan();
+    let report = &plan.commits[&7];
+    assert_eq!(
+        (report.state, report.description.as_str()),
+        (
+            CommitState::Success,
+            "There is no preview: the pull request has no label preview"
+        )
+    );
+}
+
 #[test]
 fn application_of_a_user_is_left_alone() {
     let mut world = World::new(&json!({}), vec![pull_request(7)]);
@@ -417,13 +473,7 @@ fn application_of_a_user_is_left_alone() {
     world.children.push(other.clone());
     let plan = world.plan();
     assert!(plan.create.is_empty() && plan.update.is_empty() && plan.remove.is_empty());
-    assert!(
-        plan.states[&7]
-            .message
-            .as_ref()
-            .unwrap()
-            .contains("rename or delete")
-    );
+    assert!(plan.states[&7].message.as_ref().unwrap().contains("delete it"));
     world.pull_requests.clear();
     assert_eq!(world.plan().remove, []);
 }

@@ -97,6 +97,38 @@ fn source_by_branch_tag_commit_path_and_submodule_is_deployed() {
 }
 
 #[test]
+fn cache_mount_of_a_dockerfile_belongs_to_one_application() {
+    let davit = Davit::up("mounts");
+    let own = crate::common::unique("own");
+    let lines = |count: u8| {
+        dockerfile(&format!(
+            "RUN --mount=type=cache,target=/kept echo {own} {count}; cat /kept/text > /seen || true; echo left > /kept/text\n\
+             CMD [\"sleep\", \"10000\"]"
+        ))
+    };
+    let repo = GitRepo::with(&[("Dockerfile", &lines(1))]);
+    // What an Application passes as an argument does not choose the caches.
+    let spec = json!({"source": git(&repo), "build": {"args": [{"name": "BUILDKIT_CACHE_MOUNT_NS", "value": "all"}]}});
+    davit.apply("shop", spec.clone());
+    davit.wait_until_done("shop");
+    assert_eq!(exec(&davit, "shop", &["cat", "/seen"]), "");
+    repo.commit("Two", &[("Dockerfile", &lines(2))]);
+    davit.apply("other", spec);
+    davit.wait_until_done("other");
+    assert_eq!(
+        exec(&davit, "other", &["cat", "/seen"]),
+        "",
+        "of another Application"
+    );
+    davit.patch(
+        "shop",
+        json!({"metadata": {"annotations": {"davit.dev/requestedAt": "1"}}}),
+    );
+    active(&davit, "shop", 2);
+    assert_eq!(exec(&davit, "shop", &["cat", "/seen"]), "left");
+}
+
+#[test]
 fn build_uses_arguments_secrets_stage_and_no_cache() {
     let davit = Davit::up("builds");
     // Something of its own, so that nothing comes from the cache of an earlier run.

@@ -93,7 +93,7 @@ impl Pulls {
         } else {
             json!({"id": id, "full_name": name})
         };
-        let label = if number == 1 { vec!["preview"] } else { Vec::new() };
+        let label = if number <= 2 { vec!["preview"] } else { Vec::new() };
         let labels: Vec<_> = label.iter().map(|name| json!({"name": name})).collect();
         match self.kind {
             Kind::GitHub => {
@@ -115,6 +115,8 @@ impl Pulls {
             Kind::Bitbucket => {
                 let repository = |id: i32, name: &str| json!({"type": "repository", "uuid": format!("{{{id}}}"), "full_name": name});
                 json!({"type": "pullrequest", "id": number, "state": "OPEN", "draft": is_draft, "author": author, "created_on": at,
+                    "participants": [{"type": "participant", "user": self.user(WRITER), "role": "REVIEWER", "approved": true},
+                        {"type": "participant", "user": self.user(STRANGER), "role": "REVIEWER", "approved": false}],
                     "source": {"branch": {"name": "feature/a"}, "commit": {"hash": &HEAD[..12]},
                         "repository": if is_deleted { Value::Null } else { repository(id, name) }},
                     "destination": {"branch": {"name": "main"}, "repository": repository(1, "acme/shop")}})
@@ -230,13 +232,14 @@ impl Pulls {
                 {"id": 2, "head_commit_sha": HEAD, "created_at": "2026-11-02T08:00:00Z", "state": "collected"},
                 {"id": 1, "head_commit_sha": OLD, "created_at": "2026-11-01T08:00:00Z", "state": "collected"}])),
             ["merge_requests", "2", "resource_label_events"] => {
-                let event = |action: &str, at: &str, user| json!({"id": 1, "action": action, "created_at": at, "user": self.user(user)});
+                let event = |id: u64, action: &str, label: &str, at: &str, user| json!({"id": id, "action": action, "created_at": at, "user": self.user(user), "label": {"id": 1, "name": label}});
                 self.list(
                     asked,
                     &[
-                        event("add", "2026-11-01T09:00:00Z", STRANGER),
-                        event("remove", "2026-11-02T09:00:00Z", STRANGER),
-                        event("add", "2026-11-02T10:00:00Z", WRITER),
+                        event(1, "add", "preview", "2026-11-01T09:00:00Z", STRANGER),
+                        event(2, "remove", "preview", "2026-11-02T09:00:00Z", STRANGER),
+                        event(3, "add", "preview", "2026-11-02T10:00:00Z", WRITER),
+                        event(4, "add", "other", "2026-11-02T11:00:00Z", STRANGER),
                     ],
                 )
             }
@@ -248,6 +251,8 @@ impl Pulls {
                 self.list(
                     asked,
                     &[
+                        // It was taken back.
+                        approval(STRANGER),
                         approval(WRITER),
                         update(&HEAD[..12]),
                         approval(STRANGER),
@@ -257,7 +262,7 @@ impl Pulls {
             }
             ["pulls" | "merge_requests" | "pullrequests", number] => state(number),
             ["commits", HEAD] | ["git", "commits", HEAD] => Answer::ok(commit),
-            ["commit", hash] if HEAD.starts_with(hash) => Answer::ok(commit),
+            ["pullrequests", "1", "commits"] => self.list(asked, &[commit]),
             ["collaborators", name, "permission"] => permission(name),
             ["members", "all", "1"] => Answer::ok(json!({"id": 1, "access_level": 30, "state": "active"})),
             ["members", "all", "2"] => Answer::ok(json!({"id": 2, "access_level": 20, "state": "active"})),
@@ -353,9 +358,10 @@ async fn obeys(forge: &dyn Forge, server: &Server<Pulls>) {
             account.name
         );
     }
+    let preview = ["preview".to_owned()];
     let approved = async |commit: &str| {
         let commit = CommitId::parse(commit).unwrap();
-        let found = pulls.approvals(&shop, find(2), &commit).await.unwrap();
+        let found = pulls.approvals(&shop, find(2), &commit, &preview).await.unwrap();
         found
             .into_iter()
             .map(|account| account.name)
@@ -377,7 +383,7 @@ async fn keeps_one_comment(pulls: &dyn PullRequests, server: &Server<Pulls>) {
     };
     let ensure = async |known: Option<&str>, text: &str| {
         let body = format!("{text}\n\n{marker}");
-        ensure_comment(pulls, &shop, 1, known, marker, &body)
+        ensure_comment(pulls, &shop, 1, known, &body, |text| text.ends_with(marker))
             .await
             .unwrap()
     };
@@ -444,8 +450,7 @@ async fn gitlab() -> Vec<Raw> {
 }
 
 async fn bitbucket() -> Vec<Raw> {
-    const UNDESCRIBED: &[&str] = &["/2.0/repositories/acme/shop/commit/0123456789ab"];
-    let server = start(Kind::Bitbucket, Description::load("bitbucket", "", UNDESCRIBED)).await;
+    let server = start(Kind::Bitbucket, Description::load("bitbucket", "", &[])).await;
     let mut options = loopback_options();
     options.bitbucket_api.clone_from(&server.url);
     options.bitbucket_web.clone_from(&server.url);
