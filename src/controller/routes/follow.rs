@@ -128,8 +128,12 @@ impl Routes {
             self.state.lock().unreachable = Some(why);
             return false;
         }
-        let loaded = self.state.lock().loaded;
-        if loaded < change {
+        let is_due = {
+            let state = self.state.lock();
+            // A user may have given the proxy what a refused route lacked, which changes nothing here.
+            state.loaded < change || !state.errors.is_empty()
+        };
+        if is_due {
             match self.observe(&version).await {
                 Look::Overtaken => {
                     self.changed.notify_one();
@@ -145,11 +149,12 @@ impl Routes {
             // Rollouts that wait for this go on before the first requests.
             self.wake_changed();
         }
+        let none_refused = self.state.lock().errors.is_empty();
         let observed = self.observed();
         let Some(entry_points) = observed.entry_points else {
-            return true;
+            return none_refused;
         };
-        self.request(Some(entry_points)).await
+        self.request(Some(entry_points)).await && none_refused
     }
 
     /// Lets a proxy of Davit's own run, and reach all replicas before it gets their addresses.

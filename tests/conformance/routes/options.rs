@@ -149,6 +149,10 @@ fn option_of_a_route_does_what_it_says() {
         shown.contains("Routes:     RouteRefused: spec.routes[0]"),
         "{shown}"
     );
+    // It is seen when it comes, although no route changes.
+    let own = "http: {middlewares: {missing: {headers: {customResponseHeaders: {X-Own: mine}}}}}";
+    std::fs::write(proxy.davit.data_dir().join("proxy/own.yml"), own).unwrap();
+    proxy.wait_ready("web");
     // Without --acme-email there is no resolver, which Traefik itself would not refuse.
     proxy.davit.patch(
         "web",

@@ -137,8 +137,8 @@ fn requests_and_answers_pass_as_the_route_describes() {
         ],
         [200, 200, 401]
     );
-    let moved = proxy.request("HEAD", HOST, "/old").send();
-    let location = format!("location: {}/name", proxy.url(HOST));
+    let moved = proxy.request("GET", HOST, "/old").include().send();
+    let location = format!("location: http://{HOST}/name");
     assert!(
         moved.status == 302 && moved.body.to_lowercase().contains(&location),
         "{moved:?}"
