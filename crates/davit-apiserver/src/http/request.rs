@@ -400,7 +400,11 @@ mod tests {
         ];
         for (query, expected) in rows {
             assert_eq!(asks_to_watch(Some(query)), expected, "{query}");
-            assert_eq!(Query::parse(query, "ListOptions").unwrap().watch, expected, "{query}");
+            assert_eq!(
+                Query::parse(query, "ListOptions").unwrap().watch,
+                expected,
+                "{query}"
+            );
         }
         assert!(!asks_to_watch(None));
     }

@@ -466,7 +466,11 @@ async fn a_watch_is_one_however_it_is_asked_for() {
         watch.say(&head("GET", &path, "")).await;
         let mut code = [0; 12];
         watch.0.read_exact(&mut code).await.unwrap();
-        assert!(code.ends_with(b"200"), "{path}: {}", String::from_utf8_lossy(&code));
+        assert!(
+            code.ends_with(b"200"),
+            "{path}: {}",
+            String::from_utf8_lossy(&code)
+        );
         open.push(watch);
     }
     assert_eq!(
@@ -474,7 +478,11 @@ async fn a_watch_is_one_however_it_is_asked_for() {
         429,
         "the places of watches are taken, each by one of these"
     );
-    assert_eq!(served.ask(&head("GET", MAPS, "")).await.0, 200, "and none of reading");
+    assert_eq!(
+        served.ask(&head("GET", MAPS, "")).await.0,
+        200,
+        "and none of reading"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

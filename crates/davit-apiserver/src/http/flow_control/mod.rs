@@ -233,7 +233,12 @@ fn is_long(request: &Request<Body>) -> bool {
         || path == crate::backup::PATH
         || (path.contains("/watch/") && is(|target| target.watch))
         || (LONG.iter().any(|name| path.ends_with(name))
-            && is(|target| target.subresource.as_deref().is_some_and(|name| LONG.contains(&name))))
+            && is(|target| {
+                target
+                    .subresource
+                    .as_deref()
+                    .is_some_and(|name| LONG.contains(&name))
+            }))
 }
 
 fn too_many() -> ApiError {
