@@ -2,6 +2,7 @@
 //! router. The API server of `davit up` is not part of it.
 
 pub mod health;
+mod idle;
 pub mod metrics;
 pub mod webhook;
 
@@ -24,6 +25,8 @@ use tower::ServiceExt as _;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 
+use self::idle::{Connection, Idle};
+
 /// The time that open requests have to end when the listener closes.
 const DRAIN: Duration = Duration::from_secs(2);
 /// The pause after a connection could not be accepted.
@@ -32,7 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What one listener allows its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections; further ones wait in the queue of the operating system.
+    /// Open connections. A further one takes the place of the connection that has waited longest without a request; if each has
+    /// one, it waits, and those after it wait in the queue of the operating system.
     pub connections: usize,
     /// Bytes of a request's line and headers.
     pub header_bytes: usize,
@@ -99,17 +103,22 @@ async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: Canc
             StatusCode::SERVICE_UNAVAILABLE,
             limits.request_time,
         ));
-    accept(listener, limits.connections, stop.clone(), |stream| {
-        connection(stream, router.clone(), limits.clone(), stop.clone())
+    let idle = Arc::new(Idle::default());
+    let full = || idle.close_oldest();
+    accept(listener, limits.connections, stop.clone(), full, |stream| {
+        let connection = Connection::new(Arc::clone(&idle));
+        serve_connection(stream, router.clone(), limits.clone(), stop.clone(), connection)
     })
     .await;
 }
 
-/// Serves each connection of a listener, `most` at once, until `stop`; open ones then have two seconds to end.
+/// Serves each connection of a listener, `most` at once, until `stop`; open ones then have two seconds to end. A connection for
+/// which there is no place calls `full` and waits for one.
 pub(crate) async fn accept<F>(
     listener: TcpListener,
     most: usize,
     stop: CancellationToken,
+    full: impl Fn(),
     serve: impl Fn(TcpStream) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
@@ -118,27 +127,31 @@ pub(crate) async fn accept<F>(
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = async {
-                let place = places.clone().acquire_owned().await;
-                listener.accept().await.map(|(stream, _)| (stream, place))
-            } => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             () = stop.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, place)) => {
-                let served = serve(stream);
-                connections.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
-            }
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 // The process is probably out of file descriptors, until another connection ends.
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
             }
+        };
+        if places.available_permits() == 0 {
+            full();
         }
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = stop.cancelled() => break,
+        };
+        let served = serve(stream);
+        connections.spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -147,10 +160,23 @@ pub(crate) async fn accept<F>(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+async fn serve_connection(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+    connection: Connection,
+) {
+    let connection = Arc::new(connection);
+    let waiting = Arc::clone(&connection);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
-        async move { router.oneshot(request.map(Body::new)).await }
+        let (router, connection) = (router.clone(), Arc::clone(&waiting));
+        async move {
+            connection.begin();
+            let response = router.oneshot(request.map(Body::new)).await;
+            connection.wait();
+            response
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
@@ -163,6 +189,7 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Can
     tokio::select! {
         // A client that closes its connection early is not an error of this process.
         _ = served.as_mut() => {}
+        () = connection.closed() => {}
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             let _ = served.await;
@@ -257,15 +284,47 @@ mod tests {
     #[tokio::test]
     async fn connection_beyond_the_limit_waits_for_a_place() {
         let (address, served) = start(short()).await;
-        let idle = [
-            TcpStream::connect(address).await.unwrap(),
-            TcpStream::connect(address).await.unwrap(),
-        ];
-        // The places become free when the idle connections are closed.
+        let mut busy = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /never HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            busy.push(stream);
+        }
+        // The places become free when the requests end.
         let response = exchange(address, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
         assert_eq!(status(&response), "200");
-        drop(idle);
+        for mut stream in busy {
+            let mut received = String::new();
+            stream.read_to_string(&mut received).await.unwrap();
+            assert_eq!(status(&received), "503", "a request keeps its place");
+        }
         served.close().await;
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn idle_connection_leaves_its_place_to_a_new_one() {
+        let patient = Limits {
+            read_time: Duration::from_secs(600),
+            ..short()
+        };
+        let (address, served) = start(patient).await;
+        let mut idle = Vec::new();
+        for sent in ["", "GET / HTTP/1.1\r\nHost:", "", "POST /le", ""] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            idle.push(stream);
+        }
+        for _ in 0..3 {
+            let response =
+                exchange(address, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+            assert_eq!(status(&response), "200");
+        }
+        // What it was closed for is seen by its client.
+        let mut received = Vec::new();
+        let ended = idle.remove(0).read_to_end(&mut received).await;
+        assert!(ended.is_err() || received.is_empty());
+        served.close().await;
     }
 }

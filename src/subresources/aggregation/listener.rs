@@ -39,7 +39,7 @@ pub async fn serve(
     proxy: watch::Receiver<Option<Arc<FrontProxy>>>,
     stop: CancellationToken,
 ) {
-    accept(listener, CONNECTIONS, stop.clone(), |stream| {
+    accept(listener, CONNECTIONS, stop.clone(), || {}, |stream| {
         let known = proxy.borrow().clone();
         let config = known.and_then(|known| config(&known, &identity));
         let (router, stop) = (router.clone(), stop.clone());
