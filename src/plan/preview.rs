@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Application, PreviewState, PreviewStatus, Previews};
-use crate::model::{AppId, CommitId, CommitState, PullRequest};
+use crate::model::{CommitId, CommitState, PullRequest};
 
 pub use self::child::{labels, name, number};
 pub use self::decision::{CommitReport, PreviewInput, PreviewPlan, Removal, Wanted};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::ApplicationSpec;
-use crate::model::{ForgeAccount, PushedHead};
+use crate::model::{AppId, ForgeAccount, PushedHead};
 
 const NOW: &str = "2026-11-29T12:00:00Z";
 

@@ -46,6 +46,7 @@ async fn app_token_is_requested_when_git_starts_and_replaced_when_it_is_revoked(
             forge: connected(&spec, &key().0),
             named: path(repository),
             moves: davit::forge::Moves::default(),
+            only_own: false,
             identity: "acme".to_owned(),
             ca: None,
             server: server.url.clone(),
@@ -123,6 +124,7 @@ async fn submodule_gets_a_token_of_its_own_and_the_cache_outlives_the_tokens() {
         forge: connected(&spec, &key().0),
         named: path("acme/shop"),
         moves: davit::forge::Moves::default(),
+        only_own: false,
         identity: "acme".to_owned(),
         ca: None,
         server: server.url.clone(),
@@ -161,5 +163,19 @@ async fn submodule_gets_a_token_of_its_own_and_the_cache_outlives_the_tokens() {
     assert!(at.forge.forget_credential(&path("acme/repo-001")));
     assert_eq!(check_out().await, "the submodule");
     assert_eq!(fetched(), first, "both repositories are in the cache");
+
+    // The code of a fork names a repository that its author may not read: neither the credential nor the cache gives it.
+    let mut of_fork = at.clone();
+    of_fork.restrict();
+    let of_fork = Remote::Forge(of_fork).open().await.unwrap();
+    let request = CheckoutRequest {
+        remote: &of_fork,
+        commit: &commit,
+        spec: &RefSpec::Default,
+        submodules: true,
+    };
+    let cancel = CancellationToken::new();
+    let refused = git.checkout(request, dir.path(), &log, &cancel).await.unwrap_err();
+    assert!(refused.to_string().contains("submodule lib"), "{refused}");
     tokio::task::spawn_blocking(move || drop(gitea)).await.unwrap();
 }
