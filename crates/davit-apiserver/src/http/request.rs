@@ -86,13 +86,14 @@ pub fn parse_path(path: &str) -> Path {
     })
 }
 
-/// Whether a raw query asks for a watch.
+/// Whether a raw query asks for a watch, as [`Query::parse`] reads it.
 pub fn asks_to_watch(query: Option<&str>) -> bool {
-    query.is_some_and(|query| {
-        query
-            .split('&')
-            .any(|pair| matches!(pair, "watch" | "watch=1" | "watch=true"))
-    })
+    let watch = query
+        .into_iter()
+        .flat_map(pairs)
+        .filter(|(key, _)| key == "watch")
+        .last();
+    watch.is_some_and(|(_, value)| flag(&value))
 }
 
 /// Whether each `%` is followed by two hexadecimal digits.
@@ -376,6 +377,36 @@ mod tests {
             assert_eq!(found.name.as_deref(), name, "{path}");
             assert_eq!(found.subresource.as_deref(), sub, "{path}");
         }
+    }
+
+    #[test]
+    fn the_raw_query_asks_for_a_watch_as_the_parsed_one_does() {
+        let rows = [
+            ("watch", true),
+            ("watch=", true),
+            ("watch=1", true),
+            ("limit=5&watch=true", true),
+            ("watch=True", true),
+            ("watch=T%52UE", true),
+            ("w%61tch=1", true),
+            ("watch=yes", true),
+            ("watch=false&watch=1", true),
+            ("watch=1&watch=false", false),
+            ("watch=0", false),
+            ("watch=False", false),
+            ("watcher=1", false),
+            ("watch=%zz", false),
+            ("", false),
+        ];
+        for (query, expected) in rows {
+            assert_eq!(asks_to_watch(Some(query)), expected, "{query}");
+            assert_eq!(
+                Query::parse(query, "ListOptions").unwrap().watch,
+                expected,
+                "{query}"
+            );
+        }
+        assert!(!asks_to_watch(None));
     }
 
     #[test]

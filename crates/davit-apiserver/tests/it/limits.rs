@@ -445,6 +445,47 @@ async fn what_is_too_large_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_is_one_however_it_is_asked_for() {
+    let served = Served::with(Limits {
+        reading: 1,
+        // One user may have three quarters of them.
+        watches: 6,
+        request: Duration::from_millis(500),
+        ..Limits::default()
+    })
+    .await;
+    let under_watch = MAPS.replace("/v1/", "/v1/watch/");
+    let mut open = Vec::new();
+    for path in [
+        format!("{MAPS}?watch=True"),
+        format!("{MAPS}?w%61tch=yes"),
+        format!("{MAPS}?watch="),
+        under_watch.clone(),
+    ] {
+        let mut watch = served.connect(true, None).await;
+        watch.say(&head("GET", &path, "")).await;
+        let mut code = [0; 12];
+        watch.0.read_exact(&mut code).await.unwrap();
+        assert!(
+            code.ends_with(b"200"),
+            "{path}: {}",
+            String::from_utf8_lossy(&code)
+        );
+        open.push(watch);
+    }
+    assert_eq!(
+        served.ask(&head("GET", &under_watch, "")).await.0,
+        429,
+        "the places of watches are taken, each by one of these"
+    );
+    assert_eq!(
+        served.ask(&head("GET", MAPS, "")).await.0,
+        200,
+        "and none of reading"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_that_does_not_read_is_cut_off_and_hurts_nobody() {
     const WRITES: usize = 150;
     let served = Served::with(Limits {
@@ -467,7 +508,7 @@ async fn a_watcher_that_does_not_read_is_cut_off_and_hurts_nobody() {
     assert_eq!(served.ask(&watch).await.0, 429, "there is one already");
 
     let reader = tokio::spawn({
-        let path = format!("{MAPS}?watch=1&resourceVersion={start}&timeoutSeconds=20");
+        let path = format!("{MAPS}?watch=1&resourceVersion={start}&timeoutSeconds=300");
         let router = router.clone();
         async move {
             let request = http::Request::get(path).body(axum::body::Body::empty()).unwrap();

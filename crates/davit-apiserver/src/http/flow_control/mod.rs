@@ -27,7 +27,7 @@ use self::{
 use super::{
     keeping::Keeping,
     negotiation::{Accept, JSON},
-    request::{Path, asks_to_watch, parse_path},
+    request::{Path, Target, asks_to_watch, parse_path},
     request_body::{drain, read},
     response::error_response,
 };
@@ -228,14 +228,17 @@ const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
 fn is_long(request: &Request<Body>) -> bool {
     let path = request.uri().path();
-    let subresource = |path| match parse_path(path) {
-        Path::Resource(target) => target.subresource,
-        _ => None,
-    };
+    let is = |long: fn(&Target) -> bool| matches!(parse_path(path), Path::Resource(target) if long(&target));
     (*request.method() == Method::GET && asks_to_watch(request.uri().query()))
         || path == crate::backup::PATH
+        || (path.contains("/watch/") && is(|target| target.watch))
         || (LONG.iter().any(|name| path.ends_with(name))
-            && subresource(path).is_some_and(|name| LONG.contains(&name.as_str())))
+            && is(|target| {
+                target
+                    .subresource
+                    .as_deref()
+                    .is_some_and(|name| LONG.contains(&name))
+            }))
 }
 
 fn too_many() -> ApiError {
