@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::{Proxy, web};
 use crate::common::docker::{BASE_IMAGE, docker};
-use crate::common::run;
+use crate::common::{run, wait_for};
 
 /// Requests a second.
 const RATE: u64 = 500;
@@ -180,10 +180,14 @@ fn no_request_fails_while_releases_replace_each_other_and_davit_is_killed() {
     }
     // Until the last old containers are gone.
     proxy.davit.wait_until("web", 120, "settled", |app| {
-        app["status"]["replicas"] == app["status"]["readyReplicas"]
-            && app["spec"]["replicas"] == proxy.davit.containers("web").len()
+        let replicas = &app["status"]["replicas"];
+        // After one that failed, those of the Release before serve.
+        *replicas == app["status"]["readyReplicas"] && *replicas == proxy.davit.containers("web").len()
     });
     load.abort();
+    wait_for("the last answers", PATIENCE * 2, || {
+        (seen.under_way.load(Ordering::Relaxed) == 0).then_some(())
+    });
     let good = report(&seen, releases, &proxy);
     assert!(good > 2_000, "only {good} requests were answered");
 }
