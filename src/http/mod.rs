@@ -317,8 +317,7 @@ mod tests {
             idle.push(stream);
         }
         for _ in 0..3 {
-            let response =
-                exchange(address, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+            let response = exchange(address, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
             assert_eq!(status(&response), "200");
         }
         // What it was closed for is seen by its client.

@@ -39,17 +39,23 @@ pub async fn serve(
     proxy: watch::Receiver<Option<Arc<FrontProxy>>>,
     stop: CancellationToken,
 ) {
-    accept(listener, CONNECTIONS, stop.clone(), || {}, |stream| {
-        let known = proxy.borrow().clone();
-        let config = known.and_then(|known| config(&known, &identity));
-        let (router, stop) = (router.clone(), stop.clone());
-        async move {
-            // Before the API server publishes its way to sign in, no client can sign in.
-            if let Some(config) = config {
-                connection(stream, router, config, stop).await;
+    accept(
+        listener,
+        CONNECTIONS,
+        stop.clone(),
+        || {},
+        |stream| {
+            let known = proxy.borrow().clone();
+            let config = known.and_then(|known| config(&known, &identity));
+            let (router, stop) = (router.clone(), stop.clone());
+            async move {
+                // Before the API server publishes its way to sign in, no client can sign in.
+                if let Some(config) = config {
+                    connection(stream, router, config, stop).await;
+                }
             }
-        }
-    })
+        },
+    )
     .await;
 }
 
