@@ -58,7 +58,7 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 
 test-peers: ## Build the real Kubernetes, etcd, buildkitd and Traefik (about 20 minutes, once), then run the loop and kubectl against them, and forges against mocks.
 	scripts/install-tools --test
-	scripts/build-peer kube-apiserver kube-controller-manager kube-scheduler kubelet kubernetes-e2e etcd kubectl kubectl-debian clientgo buildkit railpack nixpacks forge-mocks traefik gateway-api cert-manager pebble
+	scripts/build-peer kube-apiserver kube-controller-manager kube-scheduler kubelet kubernetes-e2e etcd kubectl kubectl-debian clientgo flux buildkit railpack nixpacks forge-mocks traefik gateway-api cert-manager pebble
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test conformance
 	cargo test --locked --test git -- --ignored forges::mocks
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked -p davit-apiserver --features peers --test conformance

@@ -31,6 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("gnu") {
         // Relocations that are read at each start, one twentieth in size: they are a MiB of the resident memory.
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        if env::var("PROFILE").as_deref() == Ok("release") {
+            order_code(&root);
+        }
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let target = env::var("TARGET")?;
@@ -50,6 +53,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     std::fs::copy(target_dir.join(&target).join(PROFILE).join(NAME), out.join(NAME))?;
     Ok(())
+}
+
+/// Lays the code that runs at a start side by side. The kernel maps 64 KiB around each page that runs, so that otherwise a
+/// fifth of the code brings nearly all of it into memory. `scripts/order-code` writes the order.
+fn order_code(root: &Path) {
+    let order = root.join("packaging/code-order.ld");
+    println!("cargo::rerun-if-changed={}", order.display());
+    // Rust brings lld along for this architecture, and mold cannot order code.
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        println!("cargo::rustc-link-arg-bins=-fuse-ld=lld");
+    }
+    println!("cargo::rustc-link-arg-bins=-T");
+    println!("cargo::rustc-link-arg-bins={}", order.display());
 }
 
 /// The outer target directory: `OUT_DIR` is `TARGET_DIR/[TRIPLE/]PROFILE/build/davit-HASH/out`. Two levels above the

@@ -20,6 +20,7 @@ mod controller;
 mod crds;
 #[path = "../checks/crds/rows.rs"]
 mod crds_rows;
+mod flux;
 mod kubernetes;
 mod kubernetes_loop;
 mod kubernetes_routes;

@@ -1,6 +1,7 @@
 //! The repository of a source that names a GitProvider.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
