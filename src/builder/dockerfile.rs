@@ -71,7 +71,7 @@ pub fn plan(
     let caches = keyed(
         key,
         "cache",
-        &[&request.app.namespace, &request.app.name].map(|part| part.as_bytes()),
+        &[&request.app.namespace, &request.app.name].map(String::as_bytes),
     );
     args.insert(CACHE_NAMESPACE.to_owned(), Secret::from(caches));
     let solve = SolveRequest {

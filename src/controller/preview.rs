@@ -35,7 +35,7 @@ pub fn holds_deletion(ctx: &Arc<Context>, app: &Application) -> bool {
     match ctx.previews.hold_deletion(app) {
         Hold::No => return false,
         Hold::Running => {}
-        Hold::Begin(begin) => start(ctx, app, begin),
+        Hold::Begin(begin) => start(ctx, app, *begin),
     }
     true
 }
@@ -47,7 +47,7 @@ fn start(ctx: &Arc<Context>, app: &Application, begin: Begin) {
 }
 
 async fn run(ctx: Arc<Context>, id: AppId, app: Application, begin: Begin) {
-    let ended = pass::pass(&ctx, &id, &app, begin).await;
+    let ended = Box::pin(pass::pass(&ctx, &id, &app, begin)).await;
     let is_deleted = app.metadata.deletion_timestamp.is_some();
     if let Some(message) = ctx.previews.end(&id, is_deleted, ended) {
         pass::report_problem(&ctx, &app, &message).await;

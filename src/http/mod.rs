@@ -306,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn idle_connection_leaves_its_place_to_a_new_one() {
         let patient = Limits {
-            read_time: Duration::from_secs(600),
+            read_time: Duration::from_mins(10),
             ..short()
         };
         let (address, served) = start(patient).await;

@@ -17,6 +17,7 @@ use crate::model::{AppId, CommitStatus};
 use crate::plan::checks::OWN;
 use crate::plan::preview::{CommitReport, comment, name};
 
+use super::hindrance::Held;
 use super::state::Refused;
 
 /// How many comments one pass writes: forges limit them.
@@ -38,8 +39,8 @@ pub(super) struct Comments<'a> {
     pub comes_back: bool,
     /// The status of commits that no preview is built from.
     pub commits: &'a BTreeMap<u64, CommitReport>,
-    /// No comment is written now, and why if that is a problem.
-    pub held: Option<Option<&'a str>>,
+    /// No comment is written now.
+    pub held: Option<&'a Held>,
 }
 
 impl Comments<'_> {
@@ -93,11 +94,11 @@ impl Comments<'_> {
             if !is_new && !looks(place) {
                 continue;
             }
-            let why = refused.get(&number).map(|(_, why)| Some(why.as_str()));
-            if let Some(why) = self.held.or(why) {
-                if let Some(why) = why {
-                    not_written(preview, is_new, why);
-                }
+            let why = refused.get(&number).map(|(_, why)| why.as_str());
+            if let Some(why) = self.held.and_then(|held| held.why.as_deref()).or(why) {
+                not_written(preview, is_new, why);
+            }
+            if self.held.is_some() || why.is_some() {
                 continue;
             }
             if is_new && writes >= WRITES && !is_deleted {

@@ -6,6 +6,13 @@ use tokio::time::Instant;
 
 use crate::plan::backoff;
 
+/// Nothing is done now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Why, if that is a problem.
+    pub why: Option<String>,
+}
+
 /// Why a pass could not do everything.
 pub struct PassProblem {
     /// The message.

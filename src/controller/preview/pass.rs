@@ -21,7 +21,7 @@ use crate::plan::preview::{
 };
 
 use super::comments;
-use super::hindrance::PassProblem;
+use super::hindrance::{Held, PassProblem};
 use super::state::{Begin, PassResult};
 
 /// How soon the next pass follows if one could not do everything.
@@ -58,9 +58,9 @@ pub(super) async fn pass(ctx: &Arc<Context>, id: &AppId, app: &Application, begi
         questions: begin.questions,
         comments_held: begin.comments_held,
     };
-    let tried = caught(try_pass(ctx, id, app, from, &mut result)).await;
+    let tried = caught(Box::pin(try_pass(ctx, id, app, from, &mut result))).await;
     if let Err(problem) = tried.unwrap_or_else(|| Err(panicked("update the previews"))) {
-        result.problem = Some(PassProblem::of(problem));
+        result.problem = Some(PassProblem::of(&problem));
     }
     result
 }
@@ -69,11 +69,11 @@ pub(super) async fn pass(ctx: &Arc<Context>, id: &AppId, app: &Application, begi
 struct From {
     pull_requests: Option<Arc<Vec<PullRequest>>>,
     questions: usize,
-    comments_held: Option<Option<String>>,
+    comments_held: Option<Held>,
 }
 
 impl PassProblem {
-    fn of(problem: Problem) -> Self {
+    fn of(problem: &Problem) -> Self {
         Self {
             pause: match problem.class {
                 Class::Terminal => Some(LATER),
@@ -86,7 +86,7 @@ impl PassProblem {
             },
             is_reported: problem.class != Class::Waiting,
             holds: true,
-            message: problem.message,
+            message: problem.message.clone(),
         }
     }
 
@@ -165,13 +165,12 @@ async fn try_pass(
     let built = built(&own(app, &seen));
     result.facts.see(&pull_requests, &built, Timestamp::now());
     while let Some((remote, forge)) = forge.filter(|_| result.asked < from.questions) {
-        let mut questions = decided(&seen, room, &result.facts).questions;
+        let questions = decided(&seen, room, &result.facts).questions;
         if questions.is_empty() {
             break;
         }
-        let mut unique = HashSet::new();
-        questions.retain(|question| unique.insert(question.clone()));
-        for question in questions.iter().take(from.questions - result.asked) {
+        let most = from.questions - result.asked;
+        for question in unique(questions).iter().take(most) {
             result.asked += 1;
             let facts = &mut result.facts;
             ask(remote, forge, question, &pull_requests, &labels, facts).await?;
@@ -185,13 +184,7 @@ async fn try_pass(
         execute(ctx, id, app, &plan).await?;
         plan
     };
-    result.is_decided = plan.questions.is_empty();
-    if !result.is_decided {
-        let message = "the forge has more to be asked about its pull requests than one pass asks";
-        result.problem = Some(PassProblem::soon(message));
-    }
-    let commits = plan.commits;
-    result.expires_in = plan.expires_in;
+    result.decided(&plan);
     let mut states = plan.states;
     let comments = comments::Comments {
         ctx,
@@ -199,8 +192,8 @@ async fn try_pass(
         app,
         remote: remote.as_ref(),
         comes_back: away.is_some(),
-        commits: &commits,
-        held: from.comments_held.as_ref().map(Option::as_deref),
+        commits: &plan.commits,
+        held: from.comments_held.as_ref(),
     };
     let written = comments
         .write(&mut states, is_fresh, &mut result.looked_at, &mut result.refused)
@@ -213,19 +206,40 @@ async fn try_pass(
     if let Some(problem) = away.filter(|_| is_left) {
         return Err(problem);
     }
-    result.comments = match written {
-        Ok(false) => None,
-        Ok(true) => Some(PassProblem::soon("more comments are due than one pass writes")),
-        // What the forge refuses for one pull request is tried again apart from the others.
-        Err(problem) if problem.class == Class::Terminal && problem.reason != Reason::ForgeAuthFailed => {
-            Some(PassProblem {
-                holds: false,
-                ..PassProblem::of(problem)
-            })
-        }
-        Err(problem) => Some(PassProblem::of(problem)),
-    };
+    result.commented(written);
     Ok(())
+}
+
+/// Each question once, in the same order.
+fn unique(mut questions: Vec<Question>) -> Vec<Question> {
+    let mut seen = HashSet::new();
+    questions.retain(|question| seen.insert(question.clone()));
+    questions
+}
+
+impl PassResult {
+    /// Notes what was decided.
+    fn decided(&mut self, plan: &PreviewPlan) {
+        self.is_decided = plan.questions.is_empty();
+        self.expires_in = plan.expires_in;
+        if !self.is_decided {
+            let message = "the forge has more to be asked about its pull requests than one pass asks";
+            self.problem = Some(PassProblem::soon(message));
+        }
+    }
+
+    /// Notes what became of the comments.
+    fn commented(&mut self, written: Result<bool, Problem>) {
+        self.comments = match written {
+            Ok(false) => None,
+            Ok(true) => Some(PassProblem::soon("more comments are due than one pass writes")),
+            // What the forge refuses for one pull request is tried again apart from the others.
+            Err(problem) => Some(PassProblem {
+                holds: problem.class != Class::Terminal || problem.reason == Reason::ForgeAuthFailed,
+                ..PassProblem::of(&problem)
+            }),
+        };
+    }
 }
 
 /// The previews of an Application, Applications that have the name of one, and how many previews it may have by the limit of the

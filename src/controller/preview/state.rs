@@ -18,7 +18,7 @@ use crate::api::{
 use crate::model::{AppId, PullRequest};
 use crate::plan::preview::{Facts, number, wanted};
 
-use super::hindrance::{Hindrance, PassProblem};
+use super::hindrance::{Held, Hindrance, PassProblem};
 
 /// How often pull requests are listed by default.
 const INTERVAL: Duration = Duration::from_mins(5);
@@ -86,7 +86,9 @@ impl Slot {
         let held = rest.filter(|rest| !rest.is_zero());
         Begin {
             questions: QUESTIONS.saturating_sub(self.asked.map_or(0, |(_, asked)| asked)),
-            comments_held: held.map(|_| self.comments.problem.clone()),
+            comments_held: held.map(|_| Held {
+                why: self.comments.problem.clone(),
+            }),
             refused: std::mem::take(&mut self.refused),
             pull_requests: self
                 .listed
@@ -108,8 +110,8 @@ pub struct Begin {
     pub questions: usize,
     /// Which comments are looked at next.
     pub looked_at: usize,
-    /// No comment is written now, and why if that is a problem.
-    pub comments_held: Option<Option<String>>,
+    /// No comment is written now.
+    pub comments_held: Option<Held>,
     /// The pull requests whose comment the forge refused.
     pub refused: Refused,
 }
@@ -131,7 +133,7 @@ pub enum Hold {
     /// For the one that is running.
     Running,
     /// For one that has to begin.
-    Begin(Begin),
+    Begin(Box<Begin>),
 }
 
 /// What a pass came to.
@@ -297,7 +299,7 @@ impl Previews {
             return Hold::No;
         }
         slot.comments.not_before = None;
-        Hold::Begin(slot.begin())
+        Hold::Begin(Box::new(slot.begin()))
     }
 
     /// Looks at the Application of a preview after its reconcile. If it changed, a pass of the Application that it belongs to is

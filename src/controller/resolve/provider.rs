@@ -45,22 +45,23 @@ impl Resolver {
         let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
         let is_ready = |provider: &Arc<GitProvider>| {
             let conditions = provider.status.iter().flat_map(|status| &status.conditions);
-            conditions.into_iter().any(|found| found.type_ == "Ready" && found.status == "True")
+            conditions
+                .into_iter()
+                .any(|found| found.type_ == "Ready" && found.status == "True")
         };
-        let provider = match self.providers.get(&reference).filter(is_ready) {
-            Some(provider) => provider,
+        let provider = if let Some(provider) = self.providers.get(&reference).filter(is_ready) {
+            provider
+        } else {
             // The cache may be behind the change that began this reconcile, or incomplete after a start.
-            None => {
-                let api: Api<GitProvider> = Api::namespaced(self.client.clone(), namespace);
-                let found = api.get_opt(name).await;
-                let found = found.map_err(|error| cluster_problem("read the GitProvider", &error))?;
-                Arc::new(found.ok_or_else(|| {
-                    let message = format!(
-                        "spec.source names the GitProvider {namespace}/{name}, which is not there: create it"
-                    );
-                    Problem::new(Class::Terminal, Reason::ProviderNotFound, message)
-                })?)
-            }
+            let api: Api<GitProvider> = Api::namespaced(self.client.clone(), namespace);
+            let found = api.get_opt(name).await;
+            let found = found.map_err(|error| cluster_problem("read the GitProvider", &error))?;
+            Arc::new(found.ok_or_else(|| {
+                let message = format!(
+                    "spec.source names the GitProvider {namespace}/{name}, which is not there: create it"
+                );
+                Problem::new(Class::Terminal, Reason::ProviderNotFound, message)
+            })?)
         };
         self.allowed(id, namespace, &provider).await?;
         if let Some((kind, _)) = forge::describe(&provider.spec)

@@ -260,8 +260,8 @@ mod tests {
 
     #[tokio::test]
     async fn answer_404_counts_if_it_is_not_that_for_hosts_without_a_route() {
-        let answered = Answer::Answered { expires: None };
         type Answers = fn(&str, &str) -> (u16, &'static str);
+        let answered = Answer::Answered { expires: None };
         let missing: Answers = |_, _| (404, "404 page not found");
         let own: Answers = |host, _| {
             (

@@ -94,7 +94,7 @@ impl Watched {
                 Err(_) => {}
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -91,7 +91,7 @@ impl PullRequests for GitHub {
         let path = ["pulls", number.as_str(), "reviews"];
         let call = self.pull_call(Method::GET, "list the reviews", repository, &path)?;
         let all: Collected<Review> = self.pages(&call, repository, MOST_PAGES).await?;
-        Ok(approved(all.so_far(), commit))
+        Ok(approved(&all.so_far(), commit))
     }
 
     async fn comments(&self, repository: &RepositoryPath, number: u64) -> Result<Vec<Comment>, ForgeError> {
@@ -158,7 +158,7 @@ impl PullRequests for GitHub {
 }
 
 /// GitHub keeps the state of an approval that its giver has replaced with another review.
-fn approved(oldest_first: Vec<Review>, commit: &CommitId) -> Vec<ForgeAccount> {
+fn approved(oldest_first: &[Review], commit: &CommitId) -> Vec<ForgeAccount> {
     let decisions = oldest_first.iter().filter_map(|review| {
         let approved = match review.state.as_str() {
             "APPROVED" => Some(review.commit_id.as_deref().unwrap_or_default()),
@@ -301,7 +301,8 @@ mod tests {
                 let review = json!({"state": state, "commit_id": at, "user": {"login": login}});
                 serde_json::from_value(review).unwrap()
             });
-            let found = approved(all.collect(), &commit).into_iter();
+            let all: Vec<Review> = all.collect();
+            let found = approved(&all, &commit).into_iter();
             found.map(|account| account.name).collect::<Vec<_>>().join(" ")
         };
         for (reviews, expected) in [

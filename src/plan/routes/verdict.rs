@@ -159,6 +159,7 @@ fn renewal(route: &Route, proxy: &str) -> String {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each state")]
 fn verdict(
     at: &str,
     route: &Route,
@@ -275,10 +276,7 @@ fn verdict(
                 .to_owned(),
         ),
         RouteState::Loaded {
-            answer: Some(Answer::Answered { expires: Some(end) }),
-        }
-        | RouteState::Loaded {
-            answer: Some(Answer::Certified { expires: end }),
+            answer: Some(Answer::Answered { expires: Some(end) } | Answer::Certified { expires: end }),
         } if end.soon <= now.as_second() => expiring(at, route, *end, (proxy, now)),
         RouteState::Loaded {
             answer: None | Some(Answer::Certified { .. }),

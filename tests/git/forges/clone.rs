@@ -175,7 +175,10 @@ async fn submodule_gets_a_token_of_its_own_and_the_cache_outlives_the_tokens() {
         submodules: true,
     };
     let cancel = CancellationToken::new();
-    let refused = git.checkout(request, dir.path(), &log, &cancel).await.unwrap_err();
+    let refused = git
+        .checkout(request, dir.path(), &log, &cancel)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("submodule lib"), "{refused}");
     tokio::task::spawn_blocking(move || drop(gitea)).await.unwrap();
 }
