@@ -59,7 +59,8 @@ fn of_davit() -> BTreeMap<String, Duration> {
     names
         .filter(|name| *name != own)
         .map(|name| {
-            let time = recorded(&format!("/proc/self/task/{name}/schedstat").into());
+            let file = format!("/proc/self/task/{name}/schedstat");
+            let time = recorded(std::path::Path::new(&file));
             (name, time)
         })
         .collect()
