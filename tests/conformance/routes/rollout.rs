@@ -109,6 +109,7 @@ fn release(image: &str, number: usize, good: bool) -> Value {
 }
 
 /// Reports the requests so far, of which none has failed, and returns how many were answered.
+#[expect(clippy::print_stderr, reason = "a run of half an hour tells how far it is")]
 fn report(seen: &Seen, releases: usize, proxy: &Proxy) -> u64 {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (begun, good) = (count(&seen.begun), count(&seen.good));
