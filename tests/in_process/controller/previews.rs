@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use davit::forge::ForgeError;
 use davit::forge::fake::{FakeForge, FakePull};
 use davit::model::ForgeAccount;
+use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -284,4 +286,67 @@ async fn five_hundred_pull_requests_at_once_cost_few_requests() {
     for name in ["shop-pr-499", "shop-pr-500"] {
         davit.wait_until(name, "gone", Value::is_null).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comment_that_the_forge_refuses_holds_up_no_preview() {
+    let repo = repo(GOOD);
+    let forge = forge(&repo);
+    let head = branch(&repo);
+    open(&forge, FakePull::open(7, "change", &head));
+    let url = forge.shown().unwrap();
+    forge.fail(move |doing| {
+        (doing == "write a comment").then(|| ForgeError::Forbidden {
+            doing,
+            url: url.clone(),
+            message: "the conversation is locked".to_owned(),
+        })
+    });
+    let davit = with_previews(&forge, json!({})).await;
+    wait_for_preview(&davit, &head).await;
+    let tells = |app: &Value| {
+        let row = &app["status"]["previews"][0];
+        let message = row["message"].as_str().unwrap_or_default();
+        row["state"] == "Ready"
+            && message.starts_with("the comment could not be written")
+            && message.contains("locked")
+    };
+    davit
+        .wait_until("shop", "ready, and telling that the comment is missing", tells)
+        .await;
+    open(&forge, FakePull::open(8, "change", &head));
+    davit.request_reconcile("shop").await;
+    davit
+        .wait_until("shop-pr-8", "done", |app| app["status"]["phase"] == "done")
+        .await;
+    forge.recover();
+    // A request does not wait until the refused one is tried again by itself.
+    davit.request_reconcile("shop").await;
+    wait_for_comment(&davit, &forge, "is ready").await;
+
+    // Each preview has events of its own.
+    let events = davit.api::<Event>().list(&ListParams::default()).await.unwrap();
+    for name in ["shop-pr-7", "shop-pr-8"] {
+        let is_its = |event: &&Event| {
+            event.reason.as_deref() == Some("PreviewCreated")
+                && event.message.as_deref().is_some_and(|message| message.contains(name))
+        };
+        assert_eq!(events.items.iter().filter(is_its).count(), 1, "{name}: {events:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preview_expires_without_polling() {
+    let repo = repo(GOOD);
+    let forge = forge(&repo);
+    let head = branch(&repo);
+    let mut pull = FakePull::open(7, "change", &head);
+    pull.pushed_at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(35);
+    open(&forge, pull);
+    let davit = with_previews(&forge, json!({"ttl": "1m"})).await;
+    davit
+        .until("commented on", || !comments(&forge).is_empty())
+        .await;
+    wait_for_comment(&davit, &forge, "the last push is longer ago than 1m").await;
+    davit.wait_until(PREVIEW, "gone", Value::is_null).await;
 }
