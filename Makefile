@@ -56,7 +56,7 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 	scripts/build-peer gitea kubectl kubectl-debian clientgo webhooks-examples recorded-deliveries lifecycle
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --workspace --no-fail-fast
 
-test-peers: ## Build the real Kubernetes, etcd, buildkitd and Traefik (about 20 minutes, once), then run the loop and kubectl against them, and forges against mocks.
+test-peers: ## Build the real Kubernetes, etcd, buildkitd and Traefik (about 25 minutes, once), then run the loop and kubectl against them, and forges against mocks.
 	scripts/install-tools --test
 	scripts/build-peer kube-apiserver kube-controller-manager kube-scheduler kubelet kubernetes-e2e etcd kubectl kubectl-debian clientgo flux buildkit railpack nixpacks forge-mocks traefik gateway-api cert-manager pebble
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test conformance
