@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::event_hub::EventHub;
-use super::rolling::{self, ContainerView, InProgress, Phase, RolloutSpec, Step};
+use super::rolling::{self, ContainerView, Health, InProgress, Phase, RolloutSpec, Step};
 use super::{
     Capabilities, CpuUsage, Deployment, History, Identity, LogLine, LogOptions, PodSpec, Progress,
     RedactionPolicy, RolloutPolicy, Running, Runtime, RuntimeError, RuntimeEvent, Traffic, Usage, log,
@@ -42,6 +42,10 @@ pub enum ManualAction {
     Disconnect,
     /// `docker network connect`.
     Connect,
+    /// Its health check fails from now on.
+    Sicken,
+    /// Its health check passes again.
+    Heal,
 }
 
 /// The engine in memory. A clone is the same engine.
@@ -226,6 +230,13 @@ impl FakeRuntime {
             ManualAction::Update => one.seen.drift.limits = true,
             ManualAction::Connect => one.seen.drift.networks = true,
             ManualAction::Disconnect => (one.seen.attached, one.seen.named) = (false, false),
+            ManualAction::Sicken => {
+                one.seen.health = Health::Unhealthy {
+                    why: "its health check fails".to_owned(),
+                    until: None,
+                };
+            }
+            ManualAction::Heal => one.seen.health = Health::Healthy(Timestamp::now()),
             ManualAction::Remove => state.containers.retain(|one| one.seen.id != id),
         }
         drop(state);

@@ -329,9 +329,16 @@ async fn comment_that_the_forge_refuses_holds_up_no_preview() {
     for name in ["shop-pr-7", "shop-pr-8"] {
         let is_its = |event: &&Event| {
             event.reason.as_deref() == Some("PreviewCreated")
-                && event.message.as_deref().is_some_and(|message| message.contains(name))
+                && event
+                    .message
+                    .as_deref()
+                    .is_some_and(|message| message.contains(name))
         };
-        assert_eq!(events.items.iter().filter(is_its).count(), 1, "{name}: {events:#?}");
+        assert_eq!(
+            events.items.iter().filter(is_its).count(),
+            1,
+            "{name}: {events:#?}"
+        );
     }
 }
 
@@ -344,9 +351,7 @@ async fn preview_expires_without_polling() {
     pull.pushed_at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(35);
     open(&forge, pull);
     let davit = with_previews(&forge, json!({"ttl": "1m"})).await;
-    davit
-        .until("commented on", || !comments(&forge).is_empty())
-        .await;
+    davit.until("commented on", || !comments(&forge).is_empty()).await;
     wait_for_comment(&davit, &forge, "the last push is longer ago than 1m").await;
     davit.wait_until(PREVIEW, "gone", Value::is_null).await;
 }
