@@ -7,7 +7,6 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use davit::runtime::fake::ManualAction;
 use serde_json::{Value, json};
 
 use crate::common::peers;
@@ -145,7 +144,7 @@ async fn run() {
         let modified = || std::fs::metadata(&file).unwrap().modified().unwrap();
         let (before, began) = (modified(), Instant::now());
         let (own, proxy) = (of_davit(), of(traefik.0.id()));
-        assert!(davit.runtime.manually(&app, ManualAction::Sicken));
+        assert!(davit.runtime.set_healthy(&app, false));
         while modified() == before {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -157,7 +156,7 @@ async fn run() {
         davit.wait_until_idle().await;
         used.push(since(&own));
         of_traefik += of(traefik.0.id()).saturating_sub(proxy);
-        assert!(davit.runtime.manually(&app, ManualAction::Heal));
+        assert!(davit.runtime.set_healthy(&app, true));
         while loaded(&api, &router) != Some(2) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

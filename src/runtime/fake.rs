@@ -42,10 +42,6 @@ pub enum ManualAction {
     Disconnect,
     /// `docker network connect`.
     Connect,
-    /// Its health check fails from now on.
-    Sicken,
-    /// Its health check passes again.
-    Heal,
 }
 
 /// The engine in memory. A clone is the same engine.
@@ -230,15 +226,28 @@ impl FakeRuntime {
             ManualAction::Update => one.seen.drift.limits = true,
             ManualAction::Connect => one.seen.drift.networks = true,
             ManualAction::Disconnect => (one.seen.attached, one.seen.named) = (false, false),
-            ManualAction::Sicken => {
-                one.seen.health = Health::Unhealthy {
-                    why: "its health check fails".to_owned(),
-                    until: None,
-                };
-            }
-            ManualAction::Heal => one.seen.health = Health::Healthy(Timestamp::now()),
             ManualAction::Remove => state.containers.retain(|one| one.seen.id != id),
         }
+        drop(state);
+        self.hub.changed(app.clone());
+        true
+    }
+
+    /// Makes the health check of the Application's first container fail from now on, or pass again. False if it has none.
+    pub fn set_healthy(&self, app: &AppId, healthy: bool) -> bool {
+        let mut state = self.state.lock();
+        let mut own = state.containers.iter_mut();
+        let Some(one) = own.find(|one| one.deployment.identity.app == *app) else {
+            return false;
+        };
+        one.seen.health = if healthy {
+            Health::Healthy(Timestamp::now())
+        } else {
+            Health::Unhealthy {
+                why: "its health check fails".to_owned(),
+                until: None,
+            }
+        };
         drop(state);
         self.hub.changed(app.clone());
         true
