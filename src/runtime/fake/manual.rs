@@ -1,4 +1,4 @@
-//! What happens to containers without Davit: by hand, or because a health check fails.
+//! What a user does to containers without Davit, and health checks that fail.
 
 use jiff::Timestamp;
 

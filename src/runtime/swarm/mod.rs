@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::{NetworkCreateRequest, Service, ServiceUpdateStatusStateEnum, Task};
 use bollard::query_parameters::{
-    InspectContainerOptions, InspectNetworkOptions, InspectServiceOptions, ListServicesOptionsBuilder,
+    InspectContainerOptions, InspectNetworkOptionsBuilder, InspectServiceOptions, ListServicesOptionsBuilder,
     ListTasksOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveVolumeOptions,
     UpdateServiceOptionsBuilder,
 };
@@ -380,8 +380,10 @@ impl Inner {
     async fn ensure_network(&self, namespace: &str) -> Result<String, RuntimeError> {
         let doing = "make the namespace's network";
         let name = self.names.network(namespace);
-        let find = || self.docker.inspect_network(&name, None::<InspectNetworkOptions>);
-        if let Some(network) = errors::unless_gone(doing, find().await)? {
+        // The node's copy of a network that was just made or removed lacks the labels.
+        let options = InspectNetworkOptionsBuilder::new().scope("swarm").build();
+        let found = self.docker.inspect_network(&name, Some(options)).await;
+        if let Some(network) = errors::unless_gone(doing, found)? {
             let labels = network.labels.unwrap_or_default();
             if self.names.ours(&labels) && network.driver.as_deref() == Some("overlay") {
                 return Ok(network.id.unwrap_or_default());
