@@ -152,7 +152,7 @@ pub async fn ensure_comment(
         return Ok(id.to_owned());
     }
     let all = forge.comments(repository, number).await?;
-    let mut ours = all.into_iter().filter(|comment| is_own(&unix(&comment.body)));
+    let mut ours = all.into_iter().filter(|comment| is_own(&comment.body));
     let Some(first) = ours.next() else {
         return forge.create_comment(repository, number, body).await;
     };
@@ -177,9 +177,5 @@ pub async fn ensure_comment(
 
 /// Forges change line ends and the white space around a text.
 fn is_same(found: &str, wanted: &str) -> bool {
-    unix(found).trim() == wanted.trim()
-}
-
-fn unix(text: &str) -> String {
-    text.replace("\r\n", "\n")
+    found.replace("\r\n", "\n").trim() == wanted.trim()
 }

@@ -176,7 +176,7 @@ impl Comments<'_> {
         let text = comment::moved(self.id, marker);
         let done = async {
             let found = forge.comment(repository, number, id).await?;
-            if found.is_some_and(|found| comment::is_own(&found.body.replace("\r\n", "\n"), marker)) {
+            if found.is_some_and(|found| comment::is_own(&found.body, marker)) {
                 forge.update_comment(repository, number, id, &text).await?;
             }
             Ok::<_, ForgeError>(())

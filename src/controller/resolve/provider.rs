@@ -44,10 +44,8 @@ impl Resolver {
         let name = &found.provider.name;
         let reference = ObjectRef::<GitProvider>::new(name).within(namespace);
         let is_ready = |provider: &Arc<GitProvider>| {
-            let conditions = provider.status.iter().flat_map(|status| &status.conditions);
-            conditions
-                .into_iter()
-                .any(|found| found.type_ == "Ready" && found.status == "True")
+            let status = provider.status.as_ref();
+            status.is_some_and(|status| condition::is_true(&status.conditions, ConditionType::Ready))
         };
         let provider = if let Some(provider) = self.providers.get(&reference).filter(is_ready) {
             provider

@@ -30,8 +30,8 @@ fn is_stray(parent: &Application, child: &Application) -> bool {
         labels.get(LABEL_PREVIEW_OF) == name
             && labels.get(LABEL_MANAGED_BY).map(String::as_str) == Some(MANAGER)
     });
-    let owners = child.metadata.owner_references.iter().flatten();
-    is_labelled && owners.filter(|owner| owner.controller == Some(true)).count() == 0
+    let mut owners = child.metadata.owner_references.iter().flatten();
+    is_labelled && !owners.any(|owner| owner.controller == Some(true))
 }
 
 /// Returns the previews of an Application by the numbers of their pull requests. Their names tell those, whatever a user has done to
