@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::git_repo::{GitRepo, git};
 use super::http::{Reply, request};
 use super::process::{Daemon, NOBODY, Port, User, command};
-use super::{is_root, peers, run};
+use super::{is_root, peers, run, wait_for};
 
 const PROGRAM: &str = "gitea-1.26.0/gitea";
 
@@ -149,6 +149,33 @@ impl Gitea {
                 .args(["push", "--quiet", "--force", refs])
                 .arg(&target));
         }
+        self.wait_until_shown(name, repo);
+    }
+
+    /// Waits until the API shows the branches as they were pushed. Gitea reads a push in the background: until it has
+    /// done so, the repository is "empty", and a pull request of the new branch is "not found".
+    fn wait_until_shown(&self, name: &str, repo: &GitRepo) {
+        let pushed = repo.git(["for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads"]);
+        let get = |path: &str| {
+            let path = format!("/repos/{}/{name}{path}", self.user);
+            self.api("GET", &path, Some(&self.token), None)
+        };
+        wait_for("Gitea to show the push", Duration::from_mins(1), || {
+            let repository = get("");
+            if (300..400).contains(&repository.status) {
+                // It has another name now, which this test knows.
+                return Some(());
+            }
+            let has_content = repository.expect(200).json()["empty"] == false;
+            let branches = get("/branches?limit=50").expect(200).json();
+            let is_shown = |line: &str| {
+                branches.as_array().unwrap().iter().any(|found| {
+                    let [name, commit] = [&found["name"], &found["commit"]["id"]].map(Value::as_str);
+                    line == format!("{} {}", name.unwrap(), commit.unwrap())
+                })
+            };
+            (has_content && pushed.lines().all(is_shown)).then_some(())
+        });
     }
 
     /// Uploads an object into the Git LFS store of the repository `name`, as `git lfs push` does.
@@ -212,7 +239,7 @@ fn configuration(data: &Path, program: &Path, port: u16) -> String {
          DOMAIN = 127.0.0.1\nDISABLE_SSH = true\nOFFLINE_MODE = true\nSTATIC_ROOT_PATH = {program}\n\
          APP_DATA_PATH = {data}/data\nLFS_START_SERVER = true\n\
          LFS_JWT_SECRET = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n[lfs]\nPATH = {data}/lfs\n\
-         [database]\nDB_TYPE = sqlite3\nPATH = {data}/gitea.db\nSQLITE_JOURNAL_MODE = WAL\n\
+         [database]\nDB_TYPE = sqlite3\nPATH = {data}/gitea.db\nSQLITE_JOURNAL_MODE = WAL\nSQLITE_TIMEOUT = 30000\n\
          [security]\nINSTALL_LOCK = true\nSECRET_KEY = only-for-one-test\nINTERNAL_TOKEN = only-for-one-test-too\n\
          PASSWORD_HASH_ALGO = pbkdf2_v1\n\
          [oauth2]\nJWT_SECRET = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n\
