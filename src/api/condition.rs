@@ -115,6 +115,7 @@ reasons! {
     NoSource = "The Application has no source, so there is nothing to run.",
     Cancelling = "Cancel was asked for and the work is being stopped.",
     Cancelled = "The release was cancelled and its work has ended.",
+    NotOnBranch = "The branch no longer leads to the commit that a delivery announced; its release ended before it began.",
     Superseded = "A newer release took the place of this one before it ended.",
     StopFirst = "The old containers are stopped before the new ones start, because both need the same host port or it was asked for.",
     Deleting = "The object is being deleted and what it made is being removed.",

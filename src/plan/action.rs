@@ -142,7 +142,7 @@ pub enum ReleaseOutcome {
     },
 }
 
-/// Why nothing is to run any more.
+/// Why what a Release is for is not wanted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelReason {
     /// `spec.stopped` became true.
@@ -151,6 +151,8 @@ pub enum CancelReason {
     NoSource,
     /// The Application was deleted.
     Deleted,
+    /// The branch does not lead to the commit that a delivery announced.
+    NotOnBranch,
 }
 
 /// The next actions, and the time of the next reconcile if no event triggers one earlier.

@@ -39,6 +39,7 @@ pub fn status(
     let input = StatusInput {
         app: input.app,
         source: input.inputs.source.as_ref(),
+        last: input.inputs.last.as_ref(),
         problem: records.problem.as_ref().or_else(|| input.problem()),
         releases: &releases,
         running,
@@ -198,7 +199,13 @@ fn resolved(input: &StatusInput<'_>, old: &ApplicationStatus) -> Option<Resolved
     let generation = input.app.metadata.generation;
     let Ok(source) = input.source? else {
         let observed_generation = generation.filter(|_| input.desired_is_current);
-        return old.source.clone().map(|source| ResolvedSource {
+        // A delivery may have announced a later one than the status has.
+        let known = old.source.as_ref().map(|source| &source.revision);
+        let later = input
+            .last
+            .filter(|last| known.is_some_and(|known| *known != last.revision.to_string()));
+        let later = later.map(release_status::resolved);
+        return later.or_else(|| old.source.clone()).map(|source| ResolvedSource {
             observed_generation,
             ..source
         });

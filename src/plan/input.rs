@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::Application;
 use crate::error::Problem;
+use crate::model::Revision;
 use crate::runtime::Running;
 
 use super::desired::{Desired, PinnedSource};
@@ -42,6 +43,16 @@ impl DesiredState {
     }
 }
 
+/// A commit that a delivery announces. A Release may be created for it at once; its work begins when the repository has
+/// confirmed that the branch leads to the commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// The repository is being asked.
+    Unconfirmed(Revision),
+    /// The branch does not lead to it, or no longer.
+    Refuted(Revision),
+}
+
 /// The source of an Application and the values that its spec refers to, as they were read.
 #[derive(Clone, Debug)]
 pub struct Inputs {
@@ -53,6 +64,8 @@ pub struct Inputs {
     pub access: Result<(), Problem>,
     /// Whether the source is still being resolved.
     pub pending: bool,
+    /// What is known of the commit that a delivery announces, unless the repository has confirmed it.
+    pub announced: Option<Announced>,
     /// How many times in a row resolving failed.
     pub attempts: u32,
     /// When the source is resolved again.
@@ -159,6 +172,23 @@ impl<'a> PlanInput<'a> {
         self.app.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// Reports whether a Release is for a commit of a delivery that the repository has not confirmed yet.
+    pub fn is_unconfirmed(&self, release: &ReleaseView) -> bool {
+        let Some(Announced::Unconfirmed(revision)) = &self.inputs.announced else {
+            return false;
+        };
+        !release.manual && (release.status.source.is_none() || is_for(release, revision))
+    }
+
+    /// Returns the open Release for a commit of a delivery that the branch does not lead to.
+    pub fn refuted(&self) -> Option<&ReleaseView> {
+        let Some(Announced::Refuted(revision)) = &self.inputs.announced else {
+            return None;
+        };
+        let mut open = self.releases.iter().filter(|release| !release.has_ended());
+        open.find(|release| !release.manual && is_for(release, revision) && self.job_of(release).is_none())
+    }
+
     /// Returns the job if it works for this Release. The UIDs decide, because a Release that was deleted and created
     /// again under the same name is another one.
     pub fn job_of(&self, release: &ReleaseView) -> Option<&JobView> {
@@ -190,4 +220,10 @@ impl<'a> PlanInput<'a> {
             _ => None,
         }
     }
+}
+
+/// Reports whether a Release is pinned to this revision.
+fn is_for(release: &ReleaseView, revision: &Revision) -> bool {
+    let source = release.status.source.as_ref();
+    source.is_some_and(|source| source.revision == revision.to_string())
 }

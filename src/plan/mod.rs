@@ -53,7 +53,7 @@ pub use containers::{count, hash_of, is_fully_rolled_out, needs_containers};
 pub use create_release::{numbers, release_name};
 pub use end_release::prunable;
 pub use hook::HookEnd;
-pub use input::{Decision, DesiredState, Inputs, Observed, PlanInput};
+pub use input::{Announced, Decision, DesiredState, Inputs, Observed, PlanInput};
 pub use job_spec::{BuildSpec, JobSpec, JobWork};
 pub use planner::plan;
 pub use progress_deadline::remaining_deadline;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::api::{ConcurrencyPolicy, Reason, ReleasePhase, ReleaseType};
 use crate::error::{Class, Problem};
 
-use super::action::{Action, CreateReason, Plan, ReleaseOutcome};
+use super::action::{Action, CancelReason, CreateReason, Plan, ReleaseOutcome};
 use super::containers::{hash_of, in_rollout};
 use super::create_release::{create, create_reason, is_missing_image, number};
 use super::desired::Desired;
@@ -29,6 +29,14 @@ pub fn plan(input: &PlanInput<'_>, now: Timestamp) -> Plan {
     number(input, &mut plan);
     if input.app.spec.suspend {
         suspended(input, &mut plan);
+        return plan;
+    }
+    if let Some(release) = input.refuted() {
+        plan.push(Action::End {
+            release: release.name.clone(),
+            outcome: ReleaseOutcome::NotNeeded(CancelReason::NotOnBranch),
+        });
+        plan.requeue_in(Duration::ZERO);
         return plan;
     }
     if input.running.is_err() {
@@ -200,6 +208,9 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
             return before.filter(|_| rolls_back(input));
         }
         return Some(name);
+    }
+    if input.is_unconfirmed(release) {
+        return before; // The answer of the repository triggers the next reconcile.
     }
     let desired = match &input.target {
         DesiredState::Known(desired) => desired,

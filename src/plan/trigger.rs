@@ -67,6 +67,17 @@ pub fn before_tip<'c>(
     (pushed != tip && pushed != last && last != tip).then_some([last, pushed])
 }
 
+/// Reports whether a delivery continues the commit that was chosen last: the branch was moved from it to another one. Such
+/// a commit needs no look at the repository to be chosen, but one before it is used: the branch may have been moved since,
+/// and back again.
+pub fn continues(delivery: &Delivery, last: &PinnedSource) -> bool {
+    let last = commit(last).filter(|_| last.unwatched.is_none());
+    last.is_some_and(|last| {
+        delivery.before.as_deref() == Some(last.as_str())
+            && delivery.revision.as_deref() != Some(last.as_str())
+    })
+}
+
 /// Returns the commit of a source.
 pub fn commit(source: &PinnedSource) -> Option<&CommitId> {
     match &source.revision {

@@ -16,7 +16,9 @@ pub use cluster::{
     certificate_state, listener_port, objects, observed,
 };
 pub use input::{AppRoutes, RouteInput, Server};
+#[cfg(test)]
+pub use traefik::render;
 pub use traefik::{
-    Launch, Rendered, Settings, access_line, launch, marker, refusal, render, requests, resolvers,
+    Launch, Parts, Rendered, Settings, access_line, launch, marker, refusal, requests, resolvers,
     router_names,
 };

@@ -189,6 +189,7 @@ impl Simulation {
             last: self.last.clone().filter(|_| self.git_away),
             access: Ok(()),
             pending: false,
+            announced: None,
             attempts: u32::from(self.git_away),
             check_in: self.git_away.then_some(Duration::from_secs(1)),
             values: Ok(Values {

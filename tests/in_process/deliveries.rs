@@ -15,10 +15,11 @@ use davit::api::{
 };
 use davit::model::{AppId, CommitId, RefSpec, Revision};
 use davit::plan::desired::{Install, PinnedSource};
+use davit::plan::release_status::end;
 use davit::plan::state::ReleaseView;
 use davit::plan::values::Values;
 use davit::plan::{
-    Action, Inputs, Observed, PlanInput, created, pin, plan, release_name, source_kind, trigger,
+    Action, Announced, Inputs, Observed, PlanInput, created, pin, plan, release_name, source_kind, trigger,
 };
 use davit::redact::Secret;
 use davit::runtime::Running;
@@ -123,22 +124,34 @@ impl Model {
 
     fn released(&self) -> Vec<usize> {
         let source = |release: &ReleaseView| number(&release.status.source.as_ref().unwrap().revision);
-        self.releases.iter().map(source).collect()
+        let was_wanted = |release: &&ReleaseView| release.status.phase != ReleasePhase::Cancelled;
+        self.releases.iter().filter(was_wanted).map(source).collect()
     }
 
     fn newest(&self) -> usize {
         *self.released().last().unwrap()
     }
 
-    /// Looks at the branch, after a delivery or without one, and does what the plan says.
+    fn source(&self, commit: CommitId) -> PinnedSource {
+        let source = self.app.spec.source.as_ref().unwrap();
+        source_kind::pinned(source, Revision::Commit(commit)).unwrap()
+    }
+
+    /// Looks at the branch, after a delivery or without one, and does what the plan says: before the answer of the repository, and
+    /// with it.
     fn look(&mut self, delivery: Option<&Delivery>) {
         let followed = RefSpec::Branch("main".to_owned());
         let pushed = delivery.and_then(|delivery| trigger::pushed(delivery, &followed));
         let (last, tip) = (self.last.map(commit), commit(self.tip()));
-        let source = |commit: CommitId| {
-            let source = self.app.spec.source.as_ref().unwrap();
-            source_kind::pinned(source, Revision::Commit(commit)).unwrap()
-        };
+        let continues = last
+            .as_ref()
+            .zip(delivery)
+            .is_some_and(|(last, delivery)| trigger::continues(delivery, &self.source(last.clone())));
+        let announced = pushed.clone().filter(|_| continues);
+        if let Some(announced) = &announced {
+            let unconfirmed = Announced::Unconfirmed(Revision::Commit(announced.clone()));
+            self.reconcile(self.source(announced.clone()), Some(unconfirmed));
+        }
         let chosen = match trigger::before_tip(pushed.as_ref(), last.as_ref(), &tip) {
             Some([last, pushed])
                 if self.is_ancestor(number(last.as_str()), number(pushed.as_str()))
@@ -149,10 +162,15 @@ impl Model {
             _ => tip,
         };
         self.last = Some(number(chosen.as_str()));
-        self.reconcile(source(chosen));
+        let refuted = announced.filter(|announced| *announced != chosen);
+        if let Some(refuted) = refuted {
+            let refuted = Announced::Refuted(Revision::Commit(refuted));
+            self.reconcile(self.source(chosen.clone()), Some(refuted));
+        }
+        self.reconcile(self.source(chosen), None);
     }
 
-    fn reconcile(&mut self, source: PinnedSource) {
+    fn reconcile(&mut self, source: PinnedSource, announced: Option<Announced>) {
         let now = Timestamp::from_second(1_000_000).unwrap();
         self.app.status = Some(ApplicationStatus {
             source: Some(ResolvedSource {
@@ -167,7 +185,8 @@ impl Model {
             source: Some(Ok(source)),
             last: None,
             access: Ok(()),
-            pending: false,
+            pending: matches!(announced, Some(Announced::Unconfirmed(_))),
+            announced,
             attempts: 0,
             check_in: None,
             values: Ok(Values::default()),
@@ -182,18 +201,33 @@ impl Model {
         };
         let input = PlanInput::new(&app, self.releases.clone(), inputs, decision, observed, now);
         for action in plan(&input, now).actions {
-            let Action::Create {
-                number,
-                desired,
-                revision,
-                reason,
-            } = action
-            else {
-                continue;
+            let (number, desired, revision, reason) = match action {
+                Action::Create {
+                    number,
+                    desired,
+                    revision,
+                    reason,
+                } => (number, desired, revision, reason),
+                Action::End { release, outcome } => {
+                    let mut all = self.releases.iter_mut();
+                    let ended = all.find(|known| known.name == release).unwrap();
+                    end(&mut ended.status, &outcome, now);
+                    continue;
+                }
+                // What was confirmed is deployed at once.
+                Action::StartJob { release, .. } => {
+                    let mut all = self.releases.iter_mut();
+                    let begun = all.find(|known| known.name == release).unwrap();
+                    begun.status.phase = ReleasePhase::Succeeded;
+                    continue;
+                }
+                _ => continue,
             };
             let name = release_name(&app, number);
             let mut status = created(&input, &name, number, &desired, revision.as_deref(), reason, now);
-            status.phase = ReleasePhase::Succeeded;
+            if !input.inputs.pending {
+                status.phase = ReleasePhase::Succeeded;
+            }
             self.releases.push(ReleaseView {
                 uid: name.clone(),
                 name,

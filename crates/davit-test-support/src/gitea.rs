@@ -155,7 +155,11 @@ impl Gitea {
     /// Waits until the API shows the branches as they were pushed. Gitea reads a push in the background: until it has
     /// done so, the repository is "empty", and a pull request of the new branch is "not found".
     fn wait_until_shown(&self, name: &str, repo: &GitRepo) {
-        let pushed = repo.git(["for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads"]);
+        let pushed = repo.git([
+            "for-each-ref",
+            "--format=%(refname:short) %(objectname)",
+            "refs/heads",
+        ]);
         let get = |path: &str| {
             let path = format!("/repos/{}/{name}{path}", self.user);
             self.api("GET", &path, Some(&self.token), None)

@@ -30,12 +30,25 @@ pub struct Rules {
     pub pushed: Option<CommitId>,
     /// Whether a branch is followed, whose commits may ask for no deployment. A tag is a deployment that was asked for.
     pub follows_branch: bool,
+    /// Whether that commit continues the one that was chosen last, as the delivery says.
+    pub continues: bool,
     /// The source as it was chosen last.
     pub last: Option<PinnedSource>,
     /// `spec.trigger.requireChecks`.
     pub require_checks: Option<RequireChecks>,
     /// The checks that were seen to have passed.
     pub passing: Arc<Mutex<Option<Passing>>>,
+}
+
+impl Rules {
+    /// The commit that a Release may be created for before the repository has confirmed it: nothing but the delivery is needed to
+    /// choose it.
+    pub fn announced(&self) -> Option<&CommitId> {
+        let needs_more = !self.watch_paths.is_empty() || self.require_checks.is_some();
+        self.pushed
+            .as_ref()
+            .filter(|_| self.continues && self.follows_branch && !needs_more)
+    }
 }
 
 /// Looks a source up.

@@ -16,14 +16,14 @@ use kube::runtime::reflector::Store;
 
 use crate::api::{Application, FROM_FORK, GitProvider, Reason, Source, SourceKind};
 use crate::error::{Class, Problem};
-use crate::model::{AppId, Digest, RefSpec};
-use crate::plan::Inputs;
+use crate::model::{AppId, Digest, RefSpec, Revision};
 use crate::plan::desired::PinnedSource;
 use crate::plan::pin::no_source;
-use crate::plan::source_kind::{kind, locator};
+use crate::plan::source_kind::{kind, locator, pinned};
 use crate::plan::state::request;
 use crate::plan::trigger;
 use crate::plan::values::Values;
+use crate::plan::{Announced, Inputs};
 use crate::source::archive::ArchiveError;
 
 use super::dereference::Reader;
@@ -50,6 +50,8 @@ pub struct Resolution {
     pub check_in: Option<Duration>,
     /// It is being looked up anew: what was found before stands here, if that will do.
     pub pending: bool,
+    /// What is known of the commit that a delivery announces, unless the repository has confirmed it.
+    pub announced: Option<Announced>,
 }
 
 impl Resolution {
@@ -69,6 +71,7 @@ impl Resolution {
             source: self.source,
             last: self.last,
             pending: self.pending,
+            announced: self.announced,
             attempts: self.attempts,
             check_in: self.check_in,
             values,
@@ -140,6 +143,7 @@ impl Resolver {
                 check_in: known.holds(&app.spec, id),
                 source: Some(known.result),
                 pending: false,
+                announced: None,
             };
         }
         let waits_for_now = asked.is_some();
@@ -154,28 +158,47 @@ impl Resolver {
             passing: self.cache.passing(id),
             ..rules(app, &origin, question.asked.as_deref(), accepted.clone())
         };
-        let look_up = look_up(self.tools.clone(), source.clone(), origin.clone(), rules);
-        let Some(result) = self.lookups.look_up(id, question, look_up).await else {
+        let pushed = rules.pushed.clone().map(Revision::Commit);
+        let announced = rules.announced().cloned().map(Revision::Commit);
+        let announced = announced.and_then(|revision| pinned(source, revision));
+        let look_up = Box::pin(look_up(self.tools.clone(), source.clone(), origin.clone(), rules));
+        let result = match announced {
+            Some(_) => self.lookups.begin(id, question, look_up).await,
+            None => self.lookups.look_up(id, question, look_up).await,
+        };
+        let Some(result) = result else {
             let last = self.cache.last(id, app, source, &text);
             let before = self.cache.found(id);
             let before = before.filter(|found| found.key == key && !waits_for_now);
+            let known = before.as_ref().map(|found| found.result.clone());
             return Resolution {
                 source: Some(
-                    before
-                        .as_ref()
-                        .map_or_else(|| Err(looking_up(source)), |found| found.result.clone()),
+                    announced
+                        .map(Ok)
+                        .or(known)
+                        .unwrap_or_else(|| Err(looking_up(source))),
                 ),
                 origin: Some(origin),
                 last: last.filter(|_| !waits_for_now),
                 attempts: before.map_or(0, |found| found.attempts),
                 check_in: None,
                 pending: true,
+                announced: pushed.map(Announced::Unconfirmed),
             };
         };
         let transient = result
             .as_ref()
             .is_err_and(|problem| problem.class != Class::Terminal);
-        let last = self.cache.last(id, app, source, &text);
+        // The Release of an announced commit stays wanted while the repository cannot be asked.
+        let last = announced
+            .clone()
+            .or_else(|| self.cache.last(id, app, source, &text));
+        let is_other = |found: &PinnedSource| {
+            let announced = announced.as_ref();
+            announced.is_some_and(|announced| announced.revision != found.revision)
+        };
+        let refuted = result.as_ref().is_ok_and(is_other);
+        let refuted = announced.clone().filter(|_| refuted);
         let found = self
             .cache
             .store(id, key, text, result.clone(), [last.clone(), accepted]);
@@ -188,6 +211,7 @@ impl Resolver {
             attempts: found.attempts,
             check_in,
             pending: false,
+            announced: refuted.map(|refuted| Announced::Refuted(refuted.revision)),
         }
     }
 
@@ -201,6 +225,7 @@ impl Resolver {
             attempts,
             check_in,
             pending: false,
+            announced: None,
         }
     }
 
@@ -272,11 +297,17 @@ fn rules(app: &Application, origin: &Origin, asked: Option<&str>, last: Option<P
         return Rules::default();
     }
     let delivery = trigger::delivery(app).filter(|_| asked.is_some());
-    let pushed = delivery.and_then(|delivery| trigger::pushed(&delivery, spec));
+    let pushed = delivery
+        .as_ref()
+        .and_then(|delivery| trigger::pushed(delivery, spec));
+    let continues = delivery
+        .zip(last.as_ref())
+        .is_some_and(|(delivery, last)| trigger::continues(&delivery, last));
     let trigger = app.spec.trigger.clone().unwrap_or_default();
     Rules {
         watch_paths: trigger.watch_paths.unwrap_or_default(),
         pushed,
+        continues,
         follows_branch: matches!(spec, RefSpec::Branch(_) | RefSpec::Default),
         last,
         require_checks: trigger.require_checks,

@@ -92,6 +92,27 @@ impl Lookups {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
+        self.answer_within(self.patience, app, question, look_up).await
+    }
+
+    /// The same for a pass that has something to do without the answer: it waits for none.
+    pub async fn begin<F>(&self, app: &AppId, question: Question, look_up: F) -> Option<Answer>
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.answer_within(Duration::ZERO, app, question, look_up).await
+    }
+
+    async fn answer_within<F>(
+        &self,
+        patience: Duration,
+        app: &AppId,
+        question: Question,
+        look_up: F,
+    ) -> Option<Answer>
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let ready = {
             let mut known = self.known.lock();
             if let Entry::Occupied(entry) = known.entry(app.clone())
@@ -107,7 +128,7 @@ impl Lookups {
             known.insert(app.clone(), (question.clone(), State::Running(task)));
             ready
         };
-        tokio::time::timeout(self.patience, ready).await.ok();
+        tokio::time::timeout(patience, ready).await.ok();
         match self.known.lock().entry(app.clone()) {
             Entry::Occupied(entry)
                 if entry.get().0 == question && matches!(entry.get().1, State::Done(_)) =>

@@ -16,7 +16,7 @@ use super::observed::Observed;
 use super::{Routes, answers, connections, file};
 use crate::model::AppId;
 use crate::plan::routes::{Answer, NoCertificate};
-use crate::proxy::{marker, render};
+use crate::proxy::marker;
 
 /// How soon the proxy is asked whether it has loaded a file, and how seldom at last.
 const ASK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
@@ -113,10 +113,7 @@ impl Routes {
         let (text, version, change, servers) = {
             let mut state = self.state.lock();
             let change = state.change;
-            if state.rendered.as_ref().is_none_or(|(_, known)| *known != change) {
-                let rendered = render(&state.apps, &self.options.settings);
-                state.render(rendered, change);
-            }
+            state.render_changes(&self.options.settings);
             let servers = state.all_servers();
             state.widen_reach(&servers);
             let Some((rendered, _)) = &state.rendered else {
@@ -223,19 +220,19 @@ impl Routes {
     }
 
     /// Writes the file if it differs.
-    async fn write(&self, text: String) -> Result<(), String> {
+    async fn write(&self, text: Arc<str>) -> Result<(), String> {
         let path = self.options.file.clone();
         {
             let mut state = self.state.lock();
             if state.written.is_none() {
-                state.written = file::read(&path);
+                state.written = file::read(&path).map(Arc::from);
                 state.written_at = Some(Instant::now());
             }
             if state.written.as_ref() == Some(&text) && path.exists() {
                 return Ok(());
             }
         }
-        let written = text.clone();
+        let written = Arc::clone(&text);
         let place = path.clone();
         let result = tokio::task::spawn_blocking(move || file::write(&place, &written)).await;
         match result {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use super::linger::Lingering;
 use super::observed::Observed;
 use crate::model::AppId;
 use crate::plan::routes::{Answer, Expiry, NoCertificate, RouteState};
-use crate::proxy::{AppRoutes, CertificateState, ObjectState, Rendered, Settings, router_names};
+use crate::proxy::{AppRoutes, CertificateState, ObjectState, Parts, Rendered, Settings, router_names};
 
 /// How often the certificates of routes are looked at.
 const CERTIFICATES: Duration = Duration::from_hours(1);
@@ -32,10 +33,12 @@ pub struct State {
     changed_at: BTreeMap<AppId, u64>,
     /// The newest configuration, and the change that it has.
     pub rendered: Option<(Rendered, u64)>,
+    /// The Applications as they were rendered.
+    parts: Parts,
     /// Whether every Application with routes has reported since the start.
     pub is_complete: bool,
     /// The text of the file.
-    pub written: Option<String>,
+    pub written: Option<Arc<str>>,
     /// When the present file was written.
     pub written_at: Option<Instant>,
     /// The proxy has loaded the changes up to this one.
@@ -124,6 +127,7 @@ impl State {
             return !self.is_complete;
         }
         self.change += 1;
+        self.parts.forget(&app);
         let same = old.is_some_and(|old| fixed(old) == fixed(&routes));
         if !same {
             self.changed_at.insert(app.clone(), self.change);
@@ -158,6 +162,15 @@ impl State {
     pub fn forget_loaded(&mut self) {
         self.loaded = 0;
         self.answers.clear();
+    }
+
+    /// Renders the configuration, unless nothing has changed since.
+    pub fn render_changes(&mut self, settings: &Settings) {
+        let change = self.change;
+        if self.rendered.as_ref().is_none_or(|(_, known)| *known != change) {
+            let rendered = self.parts.render(&self.apps, settings);
+            self.render(rendered, change);
+        }
     }
 
     /// Takes over a configuration. Routes that become accepted or refused by it count as changed.
@@ -406,9 +419,9 @@ mod tests {
     }
 
     fn rendered(state: &mut State) {
-        let rendered = render(&state.apps, &settings());
-        let change = state.change;
-        state.render(rendered, change);
+        state.render_changes(&settings());
+        let fresh = render(&state.apps, &settings());
+        assert_eq!(state.rendered.as_ref().map(|(known, _)| known), Some(&fresh));
     }
 
     #[test]

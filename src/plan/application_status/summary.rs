@@ -18,6 +18,8 @@ pub struct StatusInput<'a> {
     pub app: &'a Application,
     /// The source as it was resolved, or the reason why it could not be; `None` without a source.
     pub source: Option<&'a Result<PinnedSource, Problem>>,
+    /// The source that is wanted while it cannot be resolved.
+    pub last: Option<&'a PinnedSource>,
     /// Why the desired state is unknown or an action failed, other than because of the source.
     pub problem: Option<&'a Problem>,
     /// All Releases after the actions, in order.

@@ -32,6 +32,10 @@ pub fn end(status: &mut ReleaseStatus, end: &ReleaseOutcome, now: Timestamp) {
         ReleaseOutcome::NotNeeded(why) => {
             // What it was for is not handled: it is released when something is to run again.
             status.handled = None;
+            if *why == CancelReason::NotOnBranch {
+                // The next one is compared with the one before.
+                status.inputs.clear();
+            }
             let (reason, message) = match why {
                 CancelReason::Stopped => (
                     Reason::Stopped,
@@ -44,6 +48,10 @@ pub fn end(status: &mut ReleaseStatus, end: &ReleaseOutcome, now: Timestamp) {
                 CancelReason::Deleted => (
                     Reason::Deleting,
                     "the Application was deleted before the release ended",
+                ),
+                CancelReason::NotOnBranch => (
+                    Reason::NotOnBranch,
+                    "the branch no longer leads to the commit that a delivery announced: it was moved before the release began",
                 ),
             };
             close(status, ReleasePhase::Cancelled, reason, message, now);

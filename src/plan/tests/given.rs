@@ -9,6 +9,7 @@
 //! | `hook` `+hooking` `+hooked` | the spec of the Releases after it has a hook, which runs or has succeeded |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
+//! | `announced:N` `refuted:N` | a delivery announces commit N; the repository is being asked, or has said that the branch does not lead to it |
 //! | `run:N:STATE` | a container of `shop-N`: `healthy`, `starting`, `unhealthy`, `exited`, `crashing`, `kept`; `run:x:…` of a deleted Release, `run:old1:…` from before a restart |
 //! | `commit:N` | the branch is at commit N; by default at that of the newest Release |
 //! | `image:yes` `image:unknown` `lost:N` | the image exists, cannot be looked up, or is lost |
@@ -34,7 +35,7 @@ use crate::plan::action::CreateReason;
 use crate::plan::containers::hash_of;
 use crate::plan::desired::{Desired, PinnedSource, validate};
 use crate::plan::fingerprint::RESTARTED;
-use crate::plan::input::{Inputs, Observed, PlanInput};
+use crate::plan::input::{Announced, Inputs, Observed, PlanInput};
 use crate::plan::record::ActionResult;
 use crate::plan::state::{JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
 use crate::plan::values::Values;
@@ -49,6 +50,7 @@ pub struct Given {
     releases: Vec<ReleaseView>,
     commit: Option<u32>,
     unwatched: Option<u32>,
+    announced: Option<Announced>,
     job: Option<JobView>,
     containers: Vec<Replica>,
     image: Result<bool, Problem>,
@@ -72,6 +74,7 @@ impl Given {
             releases: Vec::new(),
             commit: None,
             unwatched: None,
+            announced: None,
             job: None,
             containers: Vec::new(),
             image: Ok(false),
@@ -116,6 +119,13 @@ impl Given {
             ["replicas", number] => spec.replicas = number.parse().unwrap(),
             ["restart", "never"] => {
                 spec.restart_policy = Some(serde_json::from_value(json!({"condition": "Never"})).unwrap());
+            }
+            ["announced", number] => {
+                self.announced = Some(Announced::Unconfirmed(commit(number.parse().unwrap())));
+                self.commit = Some(number.parse().unwrap());
+            }
+            ["refuted", number] => {
+                self.announced = Some(Announced::Refuted(commit(number.parse().unwrap())));
             }
             ["unwatched", number] => self.unwatched = Some(number.parse().unwrap()),
             ["commit", number] => self.commit = Some(number.parse().unwrap()),
@@ -444,7 +454,8 @@ impl Given {
             source: pinned.map(|pinned| self.source.clone().map_or(Ok(pinned), Err)),
             last,
             access: self.access.clone().map_or(Ok(()), Err),
-            pending: false,
+            pending: matches!(self.announced, Some(Announced::Unconfirmed(_))),
+            announced: self.announced.clone(),
             attempts: self.attempts,
             check_in: (self.attempts > 0).then_some(Duration::from_secs(20)),
             values: Ok(Values::default()),

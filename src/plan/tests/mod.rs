@@ -399,6 +399,9 @@ fn describe(action: &Action) -> String {
             ReleaseOutcome::Superseded => format!("end {release}: superseded"),
             ReleaseOutcome::NotNeeded(CancelReason::Stopped) => format!("end {release}: stopped"),
             ReleaseOutcome::NotNeeded(CancelReason::NoSource) => format!("end {release}: no source"),
+            ReleaseOutcome::NotNeeded(CancelReason::NotOnBranch) => {
+                format!("end {release}: not on the branch")
+            }
             ReleaseOutcome::NotNeeded(CancelReason::Deleted) => format!("end {release}: deleted"),
             ReleaseOutcome::Failed { step, problem, .. } => {
                 format!("end {release}: failed in {step} with {:?}", problem.reason)

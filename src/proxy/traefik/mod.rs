@@ -2,6 +2,7 @@
 
 mod access;
 mod launch;
+mod parts;
 mod refusal;
 mod render;
 mod rule;
@@ -13,6 +14,9 @@ mod traffic;
 
 pub use access::access_line;
 pub use launch::{Launch, launch, resolvers};
+#[cfg(test)]
+pub use parts::render;
+pub use parts::{Parts, Rendered};
 pub use refusal::refusal;
-pub use render::{Rendered, Settings, marker, render, router_names};
+pub use render::{Settings, marker, router_names};
 pub use traffic::requests;

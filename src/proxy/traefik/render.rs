@@ -1,18 +1,17 @@
 //! All routes as one configuration.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
 use super::launch::RESOLVER;
 use super::rule::{priority, rule};
 use super::schema::{
-    AddPrefix, BasicAuth, Buffering, Compress, Configuration, Cookie, Domain, ForwardingTimeouts, Headers,
-    Http, IpAllowList, LoadBalancer, Middleware, RateLimit, RedirectRegex, RedirectScheme, Retry, Router,
-    RouterTls, ServersTransport, Service, Sticky, StripPrefix, Tls, TlsCertificate, Url,
+    AddPrefix, BasicAuth, Buffering, Compress, Cookie, Domain, ForwardingTimeouts, Headers, Http,
+    IpAllowList, LoadBalancer, Middleware, RateLimit, RedirectRegex, RedirectScheme, Retry, Router,
+    RouterTls, ServersTransport, Service, Sticky, StripPrefix, Url,
 };
-use super::text::text;
+use super::text::short;
 use crate::api::RouteProtocol;
 use crate::model::AppId;
 use crate::proxy::claims::{Claims, HostPolicy, Refusal};
@@ -41,17 +40,6 @@ pub struct Settings {
     pub policy: HostPolicy,
 }
 
-/// A configuration as text.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rendered {
-    /// The content of the file.
-    pub text: String,
-    /// A digest of it.
-    pub version: String,
-    /// Which routes are refused.
-    pub claims: Claims,
-}
-
 /// The name of the middleware that shows which version Traefik has loaded. It is also the entry without which the
 /// configuration would be empty: Traefik ignores an empty one, and the last route would stay.
 pub fn marker(settings: &Settings, version: &str) -> String {
@@ -65,8 +53,8 @@ pub fn router_names(settings: &Settings, app: &AppId, index: usize) -> [String; 
     [name.clone(), format!("{name}-http")]
 }
 
-/// Renders all routes.
-pub fn render(all: &AllRoutes, settings: &Settings) -> Rendered {
+/// Decides which routes are refused.
+pub(super) fn claims(all: &AllRoutes, settings: &Settings) -> Claims {
     let mut claims = Claims::new(all, &settings.policy);
     for entry in all.values() {
         for (index, input) in entry.routes.iter().enumerate() {
@@ -95,43 +83,14 @@ pub fn render(all: &AllRoutes, settings: &Settings) -> Rendered {
             }
         }
     }
-    let mut configuration = Configuration::default();
-    let mut certificates = BTreeSet::new();
-    for entry in all.values() {
-        for (index, input) in entry.routes.iter().enumerate() {
-            if claims.refusal(&entry.app, index).is_none() {
-                add(&mut configuration.http, settings, &entry.app, index, input);
-                certificates.extend(input.certificate.as_ref().map(|certificate| TlsCertificate {
-                    cert_file: certificate.chain().to_owned(),
-                    key_file: certificate.key().expose_str().unwrap_or_default().to_owned(),
-                }));
-            }
-        }
-    }
-    if !configuration.http.services.is_empty() {
-        let transports = &mut configuration.http.servers_transports;
-        transports.insert(transport_name(settings), transport());
-    }
-    if !certificates.is_empty() {
-        configuration.tls = Some(Tls {
-            certificates: certificates.into_iter().collect(),
-        });
-    }
-    if let Some((entry_point, user)) = &settings.api {
-        add_api(&mut configuration.http, settings, entry_point, user);
-    }
-    // Maps have text as keys, so this cannot fail.
-    let version = digest(&serde_json::to_string(&configuration).unwrap_or_default());
-    let shown = Middleware::StripPrefix(StripPrefix {
-        prefixes: vec!["/".to_owned() + &version],
-    });
-    let middlewares = &mut configuration.http.middlewares;
-    middlewares.insert(marker(settings, &version), shown);
-    Rendered {
-        text: text(&configuration),
-        version,
-        claims,
-    }
+    claims
+}
+
+/// The middleware that shows a version.
+pub(super) fn shown(version: &str) -> Middleware {
+    Middleware::StripPrefix(StripPrefix {
+        prefixes: vec!["/".to_owned() + version],
+    })
 }
 
 /// Returns the resolver of a route that Traefik does not have. Traefik itself only logs that.
@@ -147,16 +106,8 @@ fn own_middleware<'a>(input: &'a RouteInput, settings: &Settings) -> Option<&'a 
     input.route.middlewares.iter().find(|name| name.starts_with(&own))
 }
 
-fn digest(text: &str) -> String {
-    let mut digits = String::with_capacity(16);
-    for byte in Sha256::digest(text.as_bytes()).iter().take(8) {
-        // A String takes everything.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
-}
-
-fn add(http: &mut Http, settings: &Settings, app: &AppId, index: usize, input: &RouteInput) {
+/// Adds a route.
+pub(super) fn add(http: &mut Http, settings: &Settings, app: &AppId, index: usize, input: &RouteInput) {
     let route = &input.route;
     let [name, plain] = router_names(settings, app, index);
     let path = route.prefix();
@@ -206,13 +157,14 @@ fn add(http: &mut Http, settings: &Settings, app: &AppId, index: usize, input: &
     http.routers.insert(name, secure);
 }
 
-fn transport_name(settings: &Settings) -> String {
+/// The name of how Traefik connects to replicas.
+pub(super) fn transport_name(settings: &Settings) -> String {
     format!("{}_transport", settings.instance)
 }
 
 /// How Traefik connects to replicas: as by default, but that it closes idle connections itself, and soon. Many servers close
 /// theirs after 5 s, which a request may meet; and a replica without a connection is known to have no request.
-fn transport() -> ServersTransport {
+pub(super) fn transport() -> ServersTransport {
     ServersTransport {
         max_idle_conns_per_host: 200,
         forwarding_timeouts: ForwardingTimeouts {
@@ -229,7 +181,7 @@ fn service(app: &AppId, index: usize, input: &RouteInput, servers_transport: Str
     let servers: BTreeSet<_> = input.servers.iter().collect();
     let sticky = input.route.sticky.then(|| Sticky {
         cookie: Cookie {
-            name: format!("davit_{}", &digest(&format!("{app}/{index}"))[..8]),
+            name: format!("davit_{}", &short(&Sha256::digest(format!("{app}/{index}")))[..8]),
             secure: input.route.tls.is_some(),
             http_only: true,
             same_site: "lax".to_owned(),
@@ -340,7 +292,7 @@ fn middlewares(http: &mut Http, router: &str, input: &RouteInput) -> Vec<String>
 }
 
 /// Adds the API and the metrics for Davit, which its password protects: containers of Applications can reach the entry point.
-fn add_api(http: &mut Http, settings: &Settings, entry_point: &str, user: &str) {
+pub(super) fn add_api(http: &mut Http, settings: &Settings, entry_point: &str, user: &str) {
     let name = format!("{}_api", settings.instance);
     let auth = format!("{name}-auth");
     let middleware = BasicAuth {

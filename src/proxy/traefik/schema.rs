@@ -4,27 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// The whole file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Configuration {
-    /// Routers, services and middlewares.
-    pub http: Http,
-    /// Certificates.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
-}
-
-/// Traefik refuses empty maps.
+/// Routers, services and middlewares.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub routers: BTreeMap<String, Router>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<String, Service>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub middlewares: BTreeMap<String, Middleware>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub servers_transports: BTreeMap<String, ServersTransport>,
 }
 
@@ -193,11 +179,6 @@ pub struct StripPrefix {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AddPrefix {
     pub prefix: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Tls {
-    pub certificates: Vec<TlsCertificate>,
 }
 
 /// The contents of both files: Traefik takes those in place of paths.

@@ -30,6 +30,16 @@ pub fn text(configuration: &impl Serialize) -> String {
     text
 }
 
+/// The digits of a digest that a name has.
+pub fn short(digest: &[u8]) -> String {
+    let mut digits = String::with_capacity(16);
+    for byte in digest.iter().take(8) {
+        // A String takes everything.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::forges::{down, forge, with_provider};
 use super::harness::{GOOD, Harness, condition, repo, source};
 use crate::common::git_repo::GitRepo;
 use crate::common::unique;
@@ -250,4 +251,77 @@ async fn branches_with_difficult_names_and_a_changed_default_branch_are_followed
     davit.request_and_wait("shop").await;
     davit.wait_for_phase("shop-2", "Succeeded").await;
     assert_eq!(davit.revisions().await, [second.as_str(), first.as_str()]);
+}
+
+fn push_after(before: &str, revision: &str, id: &str) -> Value {
+    let mut push = push(revision, id);
+    push["before"] = json!(before);
+    push
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_commit_that_the_branch_no_longer_has_is_never_fetched() {
+    let (davit, repo) = (Harness::start().await, repo(GOOD));
+    davit.apply("shop", json!({"source": source(&repo)})).await;
+    davit.wait_until_done("shop").await;
+    let first = repo.head();
+    let second = repo.commit("Two", &[("a", "2")]);
+    repo.git(["reset", "--quiet", "--hard", &first]);
+
+    davit.deliver("shop", &push_after(&first, &second, "1")).await;
+    let release = davit.wait_for_phase("shop-2", "Cancelled").await;
+    let succeeded = condition(&release, "Succeeded");
+    assert_eq!(succeeded["reason"], "NotOnBranch", "{release:#}");
+    let steps = release["status"]["steps"].to_string();
+    assert!(!steps.contains("Fetching"), "{steps}");
+    let app = davit.wait_until_answered("shop").await;
+    assert_eq!(app["status"]["phase"], "done", "{app:#}");
+    assert_eq!(app["status"]["source"]["revision"], json!(first));
+    davit.wait_until_idle().await;
+    let active = davit.application("shop").await["status"]["release"]["active"].clone();
+    assert_eq!(active, "shop-1");
+    assert_eq!(davit.releases("shop").await.len(), 2, "no other one was needed");
+
+    // It comes back with the branch.
+    repo.git(["reset", "--quiet", "--hard", &second]);
+    davit.deliver("shop", &push_after(&first, &second, "2")).await;
+    let release = davit.wait_for_phase("shop-3", "Succeeded").await;
+    assert_eq!(release["status"]["source"]["revision"], json!(second));
+    assert_eq!(release["status"]["cause"]["delivery"], "2", "{release:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_commit_has_its_release_while_the_forge_is_down_and_is_deployed_afterwards() {
+    let repo = repo(GOOD);
+    let forge = forge(&repo);
+    let davit = with_provider(&forge).await;
+    davit
+        .apply(
+            "shop",
+            json!({"source": super::forges::source(), "trigger": {"pollInterval": "0s"}}),
+        )
+        .await;
+    davit.wait_until_done("shop").await;
+    let first = repo.head();
+    let second = repo.commit("Two", &[("a", "2")]);
+    forge.fail(down(&forge));
+
+    davit.deliver("shop", &push_after(&first, &second, "1")).await;
+    let release = davit
+        .wait_for_release("shop-2", "there", |release| {
+            release["status"]["source"]["revision"] == json!(second)
+        })
+        .await;
+    assert_eq!(release["status"]["cause"]["delivery"], "1", "{release:#}");
+    let app = davit
+        .wait_until("shop", "reporting the outage", |app| {
+            condition(app, "SourceReady")["reason"] == "ForgeUnreachable"
+        })
+        .await;
+    assert_eq!(app["status"]["release"]["active"], "shop-1", "{app:#}");
+    forge.recover();
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    let app = davit.wait_until_done("shop").await;
+    assert_eq!(app["status"]["source"]["revision"], json!(second), "{app:#}");
+    assert_eq!(davit.releases("shop").await.len(), 2, "no other one was needed");
 }

@@ -197,14 +197,18 @@ async fn commit_that_a_force_push_removed_is_not_deployed_by_its_late_delivery()
         assert_eq!(app["status"]["source"]["revision"], json!(first), "{id}");
     }
     davit.wait_until_idle().await;
-    assert_eq!(davit.release_phases("shop").await, ["shop-1: Succeeded"]);
+    // The forge was asked before anything of the Release began.
+    assert_eq!(
+        davit.release_phases("shop").await,
+        ["shop-1: Succeeded", "shop-2: Cancelled"]
+    );
 
     // The next push is deployed, with its delivery as the cause.
     repo.commit("Next", &[("Dockerfile", NEXT)]);
     let body = from(&first, &head(&repo));
     assert_eq!(github(&davit, &body, "3").signed(SECRET).send().await.0, 202);
-    davit.wait_for_phase("shop-2", "Succeeded").await;
-    let cause = &davit.releases("shop").await[1]["status"]["cause"];
+    davit.wait_for_phase("shop-3", "Succeeded").await;
+    let cause = &davit.releases("shop").await[2]["status"]["cause"];
     assert_eq!(
         (&cause["kind"], &cause["delivery"]),
         (&json!("Push"), &json!("3"))
