@@ -99,6 +99,7 @@ impl Selector {
             let equal = match field.path.as_str() {
                 "metadata.name" => *object.key.name == *field.value,
                 "metadata.namespace" => *object.key.namespace == *field.value,
+                _ if !may_have(object.json(), &field.value) => false,
                 path => {
                     let value = parsed.get_or_insert_with(|| Value::Object(object.value()));
                     field_text(value, path) == field.value
@@ -107,6 +108,20 @@ impl Selector {
             equal != field.differs
         })
     }
+}
+
+/// Whether the bytes of an object can have a field of this value. A list by a field of a thousand objects would otherwise parse
+/// all of them.
+fn may_have(json: &[u8], value: &str) -> bool {
+    // JSON has these letters as they are.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:".contains(&byte);
+    if value.is_empty() || !value.bytes().all(is_plain) {
+        return true;
+    }
+    // The text of a number or a boolean has no quotes around it.
+    let quoted = serde_json::from_str::<serde::de::IgnoredAny>(value)
+        .map_or_else(|_| format!("\"{value}\""), |_| value.to_owned());
+    memchr::memmem::find(json, quoted.as_bytes()).is_some()
 }
 
 fn number(text: Option<&str>) -> Option<i64> {
@@ -367,6 +382,40 @@ mod tests {
             "metadata": {"name": "n", "namespace": "s", "labels": {"app": "a", "tier": "5"}},
             "involvedObject": {"name": "shop", "kind": "Application"}});
         Object::render(value.as_object_mut().unwrap(), 1).unwrap()
+    }
+
+    #[test]
+    fn object_is_parsed_only_if_it_may_have_the_value() {
+        let mut value = json!({"kind": "Release", "apiVersion": "davit.dev/v1alpha1", "metadata": {"name": "n"},
+            "spec": {"application": "shop-1", "cancel": true, "count": 10, "text": "a\"b"}});
+        let object = Object::render(value.as_object_mut().unwrap(), 1).unwrap();
+        for (value, may) in [
+            ("shop-1", true),
+            ("shop", false),
+            ("shop-10", false),
+            ("true", true),
+            ("false", false),
+            ("10", true),
+            ("11", false),
+            ("a\"b", true),
+            ("other text", true),
+            ("", true),
+        ] {
+            assert_eq!(may_have(object.json(), value), may, "{value}");
+        }
+        for (text, expected) in [
+            ("spec.application=shop-1", true),
+            ("spec.application=shop", false),
+            ("spec.application!=shop", true),
+            ("spec.application!=shop-1", false),
+            ("spec.cancel=true", true),
+            ("spec.count=10", true),
+            ("spec.text=a\"b", true),
+            ("spec.missing=", true),
+        ] {
+            let selector = Selector::parse("", text, |_| true, ToOwned::to_owned).unwrap();
+            assert_eq!(selector.matches(&object), expected, "{text}");
+        }
     }
 
     #[test]
