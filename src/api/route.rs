@@ -1,21 +1,16 @@
 //! Public addresses of an Application.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use garde::Validate;
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::route_values::{ascii_host, body_size, expression, header_map, host_name, network};
 use super::run::Port;
-use super::validation::invalid;
+use super::validation::{field_path, invalid};
 use super::values::{Duration, LocalRef, PortRef, Quantity, is_false};
-
-/// The longest host name, in characters of its ASCII form.
-const LONGEST_HOST: usize = 253;
-/// The longest label of a host name.
-const LONGEST_LABEL: usize = 63;
 
 /// The annotation of a Namespace with the hosts that its Applications may have, in place of `--allowed-hosts`.
 pub const ALLOWED_HOSTS: &str = "davit.dev/allowed-hosts";
@@ -79,8 +74,8 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub headers: Option<RouteHeaders>,
-    /// The largest body of a request. The reverse proxy then holds whole requests and responses, so server-sent events and
-    /// WebSocket do not work.
+    /// The largest body of a request, in whole bytes. The reverse proxy then holds whole requests and responses, so server-sent
+    /// events do not work; WebSocket does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "amount")]
     #[garde(custom(body_size))]
@@ -134,7 +129,7 @@ pub struct RouteTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$"))]
     pub cert_resolver: Option<String>,
-    /// A Secret of type `kubernetes.io/tls`. A change of it is followed.
+    /// A Secret with `tls.crt` and `tls.key`, such as one of type `kubernetes.io/tls`. A change of it is followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
     /// Redirect plain HTTP to HTTPS. Default true; with false both are served.
@@ -148,7 +143,8 @@ pub struct RouteTls {
 #[garde(allow_unvalidated)]
 #[garde(context(Vec<Port>))]
 pub struct Redirect {
-    /// A regular expression for the whole URL, such as `^https://www\.(.*)`.
+    /// A regular expression for the whole URL, such as `^https://www\.(.*)`; at most 1024 parts after repetitions like `x{9}` are
+    /// written out.
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^[ -~]+$"))]
     #[garde(custom(expression))]
     pub from: String,
@@ -197,6 +193,22 @@ pub struct RateLimit {
 }
 
 impl Route {
+    /// Checks the rules that the schema of the CRD cannot express. `ports` are those of the Application.
+    ///
+    /// # Errors
+    /// The first field whose value cannot work, by its name, and the solution.
+    pub fn check(&self, ports: &[Port]) -> Result<(), String> {
+        let Err(report) = self.validate_with(&ports.to_vec()) else {
+            return Ok(());
+        };
+        let first = report.into_inner().into_iter().next();
+        first.map_or(Ok(()), |(path, error)| {
+            let path = field_path(&path.to_string());
+            let path = path.strip_prefix("spec.").unwrap_or(&path);
+            Err(format!("{path} {}", error.message()))
+        })
+    }
+
     /// Returns the port of the container.
     ///
     /// # Errors
@@ -238,54 +250,6 @@ impl Route {
     }
 }
 
-/// Returns a host in its ASCII form. Its first label may be `*`.
-///
-/// # Errors
-/// What is wrong with it, and the solution.
-pub fn ascii_host(host: &str) -> Result<String, &'static str> {
-    let (wildcard, name) = match host.strip_prefix("*.") {
-        Some(name) => ("*.", name),
-        None => ("", host),
-    };
-    if name.contains('*') {
-        return Err("may have * as its first label only: write *.example.com");
-    }
-    if host.contains([':', '/', '@', '?', '#', '%', '\\', '[', ']']) || host.contains(char::is_whitespace) {
-        return Err("is not a host name: leave out scheme, port and path, as in shop.example.com");
-    }
-    let ascii = match url::Host::parse(name) {
-        Ok(url::Host::Domain(ascii)) => ascii,
-        Ok(_) => return Err("is an IP address: use a host name"),
-        Err(_) => return Err("is not a host name: write it as shop.example.com"),
-    };
-    let good = |label: &str| {
-        (1..=LONGEST_LABEL).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if !ascii.split('.').all(good) || (!wildcard.is_empty() && !ascii.contains('.')) {
-        return Err("is not a host name: each part must be letters, digits and -, as in shop.example.com");
-    }
-    if ascii.len() + wildcard.len() > LONGEST_HOST {
-        return Err("is longer than 253 characters: shorten it");
-    }
-    Ok(format!("{wildcard}{ascii}"))
-}
-
-/// Reports whether a text is the name of a header.
-pub fn is_header_name(name: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_|~".contains(&byte);
-    (1..=128).contains(&name.len()) && name.bytes().all(token)
-}
-
-/// Checks a host.
-fn host_name(host: &str, _: &Vec<Port>) -> garde::Result {
-    ascii_host(host).map_or_else(|why| invalid(format!("{host:?} {why}")), |_| Ok(()))
-}
-
 /// Checks that the port of a route exists. That it may be left out is checked with all ports.
 #[expect(
     clippy::ref_option,
@@ -298,65 +262,6 @@ fn route_port(port: &Option<PortRef>, ports: &Vec<Port>) -> garde::Result {
         ..Route::default()
     };
     route.port_number(ports).map_or_else(invalid, |_| Ok(()))
-}
-
-/// Checks a regular expression.
-fn expression<C>(text: &str, _: &C) -> garde::Result {
-    match regex::Regex::new(text) {
-        Ok(_) => Ok(()),
-        Err(_) => invalid(format!(
-            "{text:?} is not a regular expression: write it as ^https://www\\.(.*)"
-        )),
-    }
-}
-
-/// Checks an address or a network.
-fn network<C>(text: &str, _: &C) -> garde::Result {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length)),
-        None => (text, None),
-    };
-    let most = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => Some(32),
-        Ok(IpAddr::V6(_)) => Some(128),
-        Err(_) => None,
-    };
-    let length = length.map(|length| length.parse::<u8>().ok().filter(|_| !length.starts_with('+')));
-    match (most, length) {
-        (Some(_), None) => Ok(()),
-        (Some(most), Some(Some(length))) if length <= most => Ok(()),
-        _ => invalid(format!(
-            "{text:?} is not an address or a network: write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32"
-        )),
-    }
-}
-
-/// Checks the largest body.
-#[expect(clippy::ref_option, reason = "garde passes the field by reference")]
-fn body_size<C>(size: &Option<Quantity>, _: &C) -> garde::Result {
-    match size {
-        Some(size) if size.bytes().is_none() => {
-            invalid(format!("{size} is not a size: write bytes, as 10Mi or 1G"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Checks names and values of headers.
-fn header_map<C>(headers: &BTreeMap<String, String>, _: &C) -> garde::Result {
-    for (name, value) in headers {
-        if !is_header_name(name) {
-            return invalid(format!(
-                "has {name:?}, which is not the name of a header: write it as X-Frame-Options"
-            ));
-        }
-        if value.len() > 4096 || !value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            return invalid(format!(
-                "has a value for {name} that no header can have: use at most 4096 printable ASCII characters"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// A quantity without the rule about its form, which costs too much in a list.
@@ -379,88 +284,6 @@ fn yes() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn host_becomes_ascii_and_what_is_no_host_is_refused() {
-        for (host, ascii) in [
-            ("shop.example.com", "shop.example.com"),
-            ("SHOP.Example.COM", "shop.example.com"),
-            ("*.example.com", "*.example.com"),
-            ("localhost", "localhost"),
-            ("bücher.example", "xn--bcher-kva.example"),
-            ("*.bücher.example", "*.xn--bcher-kva.example"),
-            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
-            ("例え.jp", "xn--r8jz45g.jp"),
-            ("1a.example.com", "1a.example.com"),
-        ] {
-            assert_eq!(ascii_host(host).as_deref(), Ok(ascii), "{host}");
-        }
-        for host in [
-            "",
-            ".",
-            "*",
-            "*.com.",
-            "*.",
-            "*.com",
-            "a.*.com",
-            "shop.*",
-            "**.example.com",
-            "x*.example.com",
-            "http://shop.example.com",
-            "shop.example.com:80",
-            "shop.example.com/",
-            "shop..example.com",
-            ".example.com",
-            "-shop.example.com",
-            "shop-.example.com",
-            "sh op.example.com",
-            "shop.example.com`) || Host(`other.example.com",
-            "shop.example.com\") || Host(\"other.example.com",
-            "shop_1.example.com",
-            "127.0.0.1",
-            "[::1]",
-            "0x7f.1",
-            "shop.example.com\n",
-            "{{env `HOME`}}.example.com",
-            "user@example.com",
-        ] {
-            assert!(
-                ascii_host(host).is_err(),
-                "{host:?} became {:?}",
-                ascii_host(host)
-            );
-        }
-        let long = format!("{}.example.com", "a".repeat(64));
-        assert!(ascii_host(&long).is_err());
-    }
-
-    #[test]
-    fn networks_and_headers_are_checked() {
-        for (text, good) in [
-            ("10.0.0.0/8", true),
-            ("192.0.2.7", true),
-            ("2001:db8::/32", true),
-            ("10.0.0.0/33", false),
-            ("10.0.0/8", false),
-            ("10.0.0.0/+8", false),
-            ("10.0.0.0/", false),
-            ("example.com", false),
-            ("", false),
-        ] {
-            assert_eq!(network(text, &()).is_ok(), good, "{text}");
-        }
-        for (name, value, good) in [
-            ("X-Frame-Options", "DENY", true),
-            ("X-Empty", "", true),
-            ("X: Y", "DENY", false),
-            ("", "DENY", false),
-            ("X-A", "a\r\nX-B: b", false),
-            ("X-A", "ä", false),
-        ] {
-            let headers = [(name.to_owned(), value.to_owned())].into();
-            assert_eq!(header_map(&headers, &()).is_ok(), good, "{name}: {value}");
-        }
-    }
 
     #[test]
     fn port_may_be_left_out_where_there_is_one() {

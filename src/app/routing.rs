@@ -32,6 +32,8 @@ use crate::runtime::{LogOptions, Port};
 /// Where the container sees the directory of the configuration, and its volume.
 const DIRECTORY: &str = "/etc/traefik/dynamic";
 const DATA: &str = "/data";
+/// Where Traefik puts the bodies that it holds for `maxBodySize`, beyond the first megabyte of each.
+const BODIES: &str = "/tmp";
 /// The ports in the container: HTTP, HTTPS, API.
 const PORTS: [u16; 3] = [80, 443, 8099];
 /// The entry point of the API.
@@ -135,6 +137,7 @@ pub fn routing(config: &Config, docker: Option<Arc<DockerRuntime>>) -> anyhow::R
             .collect(),
         directory: (directory.to_string_lossy().into_owned(), DIRECTORY.to_owned()),
         data: DATA.to_owned(),
+        bodies: BODIES.to_owned(),
     };
     let host = Managed {
         docker,

@@ -61,15 +61,11 @@ fn input(
     running: &Running,
     values: RouteValues,
 ) -> RouteInput {
-    let mut problem = values.problem;
-    let host = route.ascii_host().unwrap_or_else(|| {
-        problem = Some(format!("host {:?} is not a host name", route.host));
-        String::new()
-    });
+    // The reverse proxy would refuse all routes for some values, take others as no limit, and serve every Application slowly
+    // for a few.
+    let problem = route.check(&spec.ports).err().or(values.problem);
+    let host = route.ascii_host().unwrap_or_default();
     let port = route.port_number(&spec.ports);
-    if let Err(why) = &port {
-        problem = problem.or(Some(format!("port {why}")));
-    }
     let serving = running.replicas.iter().filter(|replica| is_serving(replica));
     let servers = serving.filter_map(|replica| {
         // While a port changes, each replica has that of its own Release.
@@ -172,6 +168,61 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn route_with_a_value_that_cannot_work_has_a_problem() {
+        let expression = ".{0,999}".repeat(60);
+        for (fields, expected) in [
+            (json!({}), None),
+            (json!({"maxBodySize": "10Mi"}), None),
+            (
+                json!({"host": "*.test"}),
+                Some("host \"*.test\" stands for a whole top-level domain"),
+            ),
+            (
+                json!({"maxBodySize": "10 MB"}),
+                Some("maxBodySize 10 MB is not a size"),
+            ),
+            (json!({"maxBodySize": -1}), Some("maxBodySize -1 is not a size")),
+            (
+                json!({"allowFrom": ["10.0.0.0/8", "10.0.0.0/33"]}),
+                Some("allowFrom[1] \"10.0.0.0/33\" is not an address"),
+            ),
+            (
+                json!({"headers": {"request": {"X y": "a"}}}),
+                Some("headers.request has \"X y\""),
+            ),
+            (
+                json!({"headers": {"response": {"X": "a\nb"}}}),
+                Some("headers.response has a value for X"),
+            ),
+            (
+                json!({"redirects": [{"from": "(", "to": "https://x"}]}),
+                Some("redirects[0].from \"(\" is not a regular expression (unclosed group)"),
+            ),
+            (
+                json!({"redirects": [{"from": expression, "to": "https://x"}]}),
+                Some("redirects[0].from \".{0,999}"),
+            ),
+            (
+                json!({"port": "none"}),
+                Some("port \"none\" is not a name in spec.ports"),
+            ),
+        ] {
+            let spec: ApplicationSpec =
+                serde_json::from_value(json!({"ports": [{"name": "http", "containerPort": 80}]})).unwrap();
+            let mut whole = json!({"host": "a.example.com"});
+            for (name, value) in fields.as_object().unwrap() {
+                whole[name] = value.clone();
+            }
+            let route: Route = serde_json::from_value(whole).unwrap();
+            let running = Running::default();
+            let found = input(&route, &spec, &BTreeMap::new(), &running, RouteValues::default());
+            let problem = found.problem.unwrap_or_default();
+            assert_eq!(problem.is_empty(), expected.is_none(), "{problem}");
+            assert!(problem.starts_with(expected.unwrap_or_default()), "{problem}");
+        }
+    }
 
     #[test]
     fn health_check_is_found_where_a_client_of_the_route_finds_it() {

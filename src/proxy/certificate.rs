@@ -16,7 +16,7 @@ use crate::redact::Secret;
 pub struct Certificate {
     chain: String,
     key: Secret,
-    names: Vec<String>,
+    claimed: Vec<String>,
     not_after: i64,
 }
 
@@ -54,6 +54,7 @@ impl Certificate {
         let first = certificates.first().ok_or(CertificateError::NoCertificate)?;
         let (_, parsed) = X509Certificate::from_der(first).map_err(|_| CertificateError::NoCertificate)?;
         let names = names(&parsed);
+        let claimed = claimed(&names, &parsed);
         let not_after = parsed.validity().not_after.timestamp();
         let private = PrivateKeyDer::from_pem_slice(key.expose()).map_err(|_| CertificateError::NoKey)?;
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
@@ -74,14 +75,15 @@ impl Certificate {
         Ok(Self {
             chain: String::from_utf8_lossy(chain).into_owned(),
             key: key.clone(),
-            names,
+            claimed,
             not_after,
         })
     }
 
-    /// The hosts that it is for.
-    pub fn names(&self) -> &[String] {
-        &self.names
+    /// The names under which a reverse proxy may show it: the hosts that it is for, and the common name, which clients ignore
+    /// and Traefik does not.
+    pub fn claimed(&self) -> &[String] {
+        &self.claimed
     }
 
     /// The certificate and its chain, in PEM.
@@ -115,6 +117,22 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     names.collect()
 }
 
+/// The names that Traefik reads: it takes the common name too, divides names at commas, and ignores dots at their end.
+fn claimed(names: &[String], certificate: &X509Certificate<'_>) -> Vec<String> {
+    let common = certificate.subject().iter_common_name().map(|name| {
+        // Of two or four bytes for each letter, zeros are left out.
+        let text = String::from_utf8_lossy(name.as_slice()).replace('\0', "");
+        // Traefik makes i of İ, without the dot that is left here.
+        text.to_lowercase().replace('\u{307}', "")
+    });
+    let mut claimed = Vec::new();
+    for name in names.iter().cloned().chain(common) {
+        let parts = name.split(',').map(|part| part.trim().trim_end_matches('.'));
+        claimed.extend(parts.map(str::to_owned));
+    }
+    claimed
+}
+
 /// Reports whether a name in a certificate is good for a host or a wildcard.
 fn serves(name: &str, host: &str) -> bool {
     name == host
@@ -132,6 +150,30 @@ mod tests {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         (made.cert.pem(), Secret::from(made.signing_key.serialize_pem()))
+    }
+
+    #[test]
+    fn common_name_is_claimed_and_serves_no_host() {
+        for (common, claimed) in [
+            ("TLS.test", &["tls.test"][..]),
+            ("*.Other.test.", &["*.other.test"]),
+            ("x,tls.test", &["x", "tls.test"]),
+            ("\u{212a}.test", &["k.test"]),
+        ] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut request = rcgen::CertificateParams::new(vec!["mine.test".to_owned()]).unwrap();
+            request.distinguished_name.push(rcgen::DnType::CommonName, common);
+            let chain = request.self_signed(&key).unwrap().pem();
+            let key = Secret::from(key.serialize_pem());
+            let read = Certificate::read(chain.as_bytes(), &key, "mine.test").unwrap();
+            assert_eq!(read.claimed()[0], "mine.test");
+            assert_eq!(&read.claimed()[1..], claimed, "{common}");
+            let other = Certificate::read(chain.as_bytes(), &key, "tls.test");
+            assert!(
+                matches!(other, Err(CertificateError::OtherHost { .. })),
+                "{other:?}"
+            );
+        }
     }
 
     #[test]

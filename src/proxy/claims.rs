@@ -29,12 +29,17 @@ impl Patterns {
             .filter(|word| !word.is_empty());
         words
             .map(|word| {
-                let (deep, host) = match word.strip_prefix("**.") {
-                    Some(rest) => ("*", format!("*.{rest}")),
-                    None => ("", word.to_owned()),
-                };
-                match ascii_host(&host) {
-                    Ok(ascii) => Ok(format!("{deep}{ascii}")),
+                let stars = ["**.", "*."].into_iter().find(|stars| word.starts_with(stars));
+                let stars = stars.unwrap_or_default();
+                // Of a pattern, one part may follow: *.internal limits, and is no host.
+                let name = word.strip_prefix(stars).unwrap_or(word);
+                if name.contains('*') {
+                    return Err(format!(
+                        "{word:?} may have * or ** as its first part only: write *.example.com or **.example.com"
+                    ));
+                }
+                match ascii_host(name) {
+                    Ok(ascii) => Ok(format!("{stars}{ascii}")),
                     Err(why) => Err(format!("{word:?} {why}")),
                 }
             })
@@ -112,6 +117,11 @@ impl Claims {
         for entry in &apps {
             for (index, input) in entry.routes.iter().enumerate() {
                 let (host, path) = (input.host.as_str(), input.route.prefix());
+                if let Some(problem) = input.problem.as_ref().filter(|_| host.is_empty()) {
+                    // It has no host that it could own.
+                    refused.refuse(&entry.app, index, Refusal::Problem(problem.clone()));
+                    continue;
+                }
                 let refusal = allowed(entry.allowed.as_deref(), policy, host).or_else(|| {
                     let wildcard = host.split_once('.').map(|(_, domain)| format!("*.{domain}"));
                     let same = exact.get(host).into_iter().flatten();
@@ -152,7 +162,7 @@ impl Claims {
         }
         for entry in &apps {
             for (index, input) in entry.routes.iter().enumerate() {
-                let names = input.certificate.iter().flat_map(Certificate::names);
+                let names = input.certificate.iter().flat_map(Certificate::claimed);
                 let of_others = |name: &&String| {
                     let owners = exact.get(name.as_str()).into_iter().flatten();
                     owners
@@ -325,6 +335,11 @@ mod tests {
             ("a.example.com, b.example.com", "b.example.com", true),
             ("*.bücher.example", "x.xn--bcher-kva.example", true),
             ("", "shop.example.com", false),
+            ("*.internal", "shop.internal", true),
+            ("*.internal", "a.shop.internal", false),
+            ("*.internal", "internal", false),
+            ("*.apps.example.com,**.internal", "a.shop.internal", true),
+            ("localhost", "localhost", true),
         ] {
             let parsed = Patterns::parse(patterns).unwrap();
             assert_eq!(parsed.allow(host), allowed, "{patterns}: {host}");
@@ -334,6 +349,10 @@ mod tests {
                 .unwrap_err()
                 .starts_with("\"https://x\" ")
         );
+        for wrong in ["**.*.example.com", "a.**.com", "*", "**", "*internal"] {
+            let refused = Patterns::parse(wrong).unwrap_err();
+            assert!(refused.contains("first part only"), "{refused}");
+        }
         let policy = HostPolicy {
             allowed: Some(Patterns::parse("*.apps.example.com").unwrap()),
         };

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Failure};
 use super::observed::Observed;
+use super::state::State;
 use super::{Routes, answers, connections, file};
 use crate::model::AppId;
 use crate::plan::routes::{Answer, NoCertificate};
@@ -24,7 +25,7 @@ const ASK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_sec
 const UNOBSERVED: Duration = Duration::from_secs(4);
 /// From when on a proxy that has not loaded the file is reported.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a proxy of Davit's own is looked at: a user may have removed it.
+/// How often a proxy is looked at: a user may have removed it, or it may have died.
 const HOST: Duration = Duration::from_secs(30);
 /// The pauses between attempts, such as requests to addresses that do not answer.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -82,7 +83,13 @@ impl Routes {
     pub(super) async fn retry_due(&self, again: Option<Instant>) {
         let due = match again {
             None if self.host.is_some() => return tokio::time::sleep(HOST).await,
-            None => self.state.lock().next_look(),
+            None => {
+                let has_api = self.observed().api.is_some();
+                let state = self.state.lock();
+                // Without routes it does not matter whether the proxy lives.
+                let soon = (has_api && !state.apps.is_empty()).then(|| Instant::now() + HOST);
+                state.next_look().into_iter().chain(soon).min()
+            }
             again => again,
         };
         match due {
@@ -125,11 +132,8 @@ impl Routes {
             self.state.lock().unreachable = Some(why);
             return false;
         }
-        let is_due = {
-            let state = self.state.lock();
-            // A user may have given the proxy what a refused route lacked, which changes nothing here.
-            state.loaded < change || !state.errors.is_empty()
-        };
+        let has_api = self.observed().api.is_some();
+        let is_due = is_to_be_asked(&self.state.lock(), change, has_api);
         if is_due {
             match self.observe(&version).await {
                 Look::Overtaken => {
@@ -137,7 +141,10 @@ impl Routes {
                     return true;
                 }
                 Look::Unreachable(why) => {
-                    self.state.lock().unreachable = Some(why);
+                    let mut state = self.state.lock();
+                    state.unreachable = Some(why);
+                    // Another one that is started has loaded nothing yet.
+                    state.forget_loaded();
                     return false;
                 }
                 Look::Loaded(errors) => self.loaded(change, servers, errors).await,
@@ -194,6 +201,7 @@ impl Routes {
         state.reached(change, servers, now);
         state.errors = errors;
         state.unreachable = None;
+        state.asked = Some(now);
     }
 
     /// The addresses that the proxy has connections to.
@@ -385,10 +393,50 @@ impl Routes {
     }
 }
 
+/// Reports whether the proxy is to be asked which configuration it has.
+fn is_to_be_asked(state: &State, change: u64, has_api: bool) -> bool {
+    // It may have died since it was asked.
+    let is_stale = has_api && !state.apps.is_empty() && state.asked.is_none_or(|at| at.elapsed() >= HOST);
+    // A user may have given the proxy what a refused route lacked, which changes nothing here.
+    state.loaded < change || !state.errors.is_empty() || state.unreachable.is_some() || is_stale
+}
+
 /// A router as the API shows it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ApiRouter {
     name: String,
     error: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::AppRoutes;
+
+    #[tokio::test(start_paused = true)]
+    async fn proxy_is_asked_again_although_nothing_changes() {
+        let app = AppId::new("ns", "web");
+        let mut state = State::default();
+        state.loaded = 1;
+        state.asked = Some(Instant::now());
+        let routes = AppRoutes {
+            app: app.clone(),
+            uid: "1".to_owned(),
+            created: 0,
+            allowed: None,
+            routes: Vec::new(),
+        };
+        state.apps.insert(app, routes);
+        assert!(!is_to_be_asked(&state, 1, true));
+        assert!(is_to_be_asked(&state, 2, true));
+        tokio::time::advance(HOST).await;
+        assert!(is_to_be_asked(&state, 1, true));
+        assert!(!is_to_be_asked(&state, 1, false));
+        state.unreachable = Some("it died".to_owned());
+        assert!(is_to_be_asked(&state, 1, false));
+        state.unreachable = None;
+        state.apps.clear();
+        assert!(!is_to_be_asked(&state, 1, true));
+    }
 }

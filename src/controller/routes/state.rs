@@ -43,6 +43,8 @@ pub struct State {
     pub written_at: Option<Instant>,
     /// The proxy has loaded the changes up to this one.
     pub loaded: u64,
+    /// When the proxy showed that last.
+    pub asked: Option<Instant>,
     /// The addresses that the proxy may send requests to; `None` before the proxy has loaded a configuration of this process.
     pub reach: Option<Servers>,
     /// Replicas that the proxy sends no new requests to, and that may still have some under way.
@@ -253,7 +255,10 @@ impl State {
         }
         if let Answer::Answered { expires: Some(end) } = &answer {
             self.looked.insert(key.clone(), Instant::now());
-            if end.soon <= jiff::Timestamp::now().as_second() {
+            let now = jiff::Timestamp::now().as_second();
+            // The look after the one at which it became valid tells that.
+            let valid_since = end.from.saturating_add(2 * CERTIFICATES.as_secs().cast_signed());
+            if end.soon <= now || valid_since > now {
                 // Its report depends on the time.
                 self.waiting.insert(key.0.clone());
             }
@@ -347,9 +352,12 @@ impl State {
                 RouteState::Unobserved
             };
         }
-        let names = router_names(settings, app, index);
-        if let Some(error) = names.iter().find_map(|name| self.errors.get(name)) {
-            return RouteState::RefusedByProxy(error.clone());
+        // All routes are judged whenever one changes, and the proxy seldom refuses one.
+        if !self.errors.is_empty() {
+            let names = router_names(settings, app, index);
+            if let Some(error) = names.iter().find_map(|name| self.errors.get(name)) {
+                return RouteState::RefusedByProxy(error.clone());
+            }
         }
         // The first request to it is under way.
         if answer.is_none() && serves && observed.entry_points.is_some() {

@@ -43,9 +43,11 @@ pub enum Answer {
     None(String),
 }
 
-/// The end of a certificate, in seconds since 1970.
+/// The time of a certificate, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry {
+    /// From when on it is valid.
+    pub from: i64,
     /// When it expires.
     pub at: i64,
     /// From when on it should have been renewed.
@@ -58,6 +60,7 @@ impl Expiry {
         const LONGEST: i64 = 14 * 24 * 60 * 60;
         let lifetime = not_after.saturating_sub(not_before);
         Self {
+            from: not_before,
             at: not_after,
             soon: not_after.saturating_sub(LONGEST.min(lifetime / 5)),
         }

@@ -17,8 +17,9 @@ pub fn judge(
 ) -> (Option<bool>, Reason, String) {
     let (states, proxy) = match proxy {
         ProxyView::Missing => {
-            let message = "this Davit has no reverse proxy, so spec.routes has no effect: start davit with --traefik, or with \
-                           --traefik-config DIRECTORY beside a Traefik of yours, or in a cluster with --routes";
+            let message = "this Davit has no reverse proxy, so spec.routes has no effect, and a Traefik of an earlier start is not \
+                           kept up to date: start davit with --traefik, or with --traefik-config DIRECTORY beside a Traefik of \
+                           yours, or in a cluster with --routes";
             return (Some(false), Reason::ProxyMissing, message.to_owned());
         }
         ProxyView::Routes { states, proxy, .. } => (states, *proxy),
@@ -92,7 +93,7 @@ fn rank(state: &RouteState, now: Timestamp) -> u8 {
 
 fn certificate_rank(end: &Expiry, now: Timestamp) -> Option<u8> {
     match now.as_second() {
-        second if end.at <= second => Some(5),
+        second if end.at <= second || end.from > second => Some(5),
         second if end.soon <= second => Some(8),
         _ => None,
     }
@@ -122,7 +123,7 @@ fn certificate_solution(route: &Route, proxy: &str) -> String {
     }
 }
 
-/// The verdict on a certificate that should have been renewed.
+/// The verdict on a certificate that clients refuse, or soon will.
 fn expiring(
     at: &str,
     route: &Route,
@@ -134,6 +135,13 @@ fn expiring(
     if end.at <= now.as_second() {
         let message = format!("{at}: its certificate expired at {date}: {solution}");
         return (Some(false), Reason::CertificateExpired, message);
+    }
+    if end.from > now.as_second() {
+        let date = Timestamp::from_second(end.from).unwrap_or(Timestamp::MAX);
+        let message = format!(
+            "{at}: its certificate is not valid before {date}: use one that is valid now, or set the clock of this machine"
+        );
+        return (Some(false), Reason::CertificatePending, message);
     }
     let message = format!("{at}: its certificate expires at {date} and was not renewed: {solution}");
     (Some(true), Reason::CertificateExpires, message)
@@ -277,7 +285,7 @@ fn verdict(
         ),
         RouteState::Loaded {
             answer: Some(Answer::Answered { expires: Some(end) } | Answer::Certified { expires: end }),
-        } if end.soon <= now.as_second() => expiring(at, route, *end, (proxy, now)),
+        } if certificate_rank(end, now).is_some() => expiring(at, route, *end, (proxy, now)),
         RouteState::Loaded {
             answer: None | Some(Answer::Certified { .. }),
         } => (
@@ -335,6 +343,9 @@ mod tests {
             message.contains("expired at 1970-04-01") && message.contains("Secret \"own\""),
             "{message}"
         );
+        let (ready, reason, message) = judged(&resolver, Expiry::new(10 * DAY, 90 * DAY), 9 * DAY);
+        assert_eq!((ready, reason), (Some(false), Reason::CertificatePending));
+        assert!(message.contains("not valid before 1970-01-11"), "{message}");
         // A shorter one is renewed later.
         assert_eq!(Expiry::new(0, 5 * DAY).soon, 4 * DAY);
     }
@@ -370,7 +381,11 @@ mod tests {
         );
         assert_eq!(of(manager(false)).1, Reason::CertificatePending);
         let certified = |at| Answer::Certified {
-            expires: Expiry { at, soon: at - 100 },
+            expires: Expiry {
+                from: 0,
+                at,
+                soon: at - 100,
+            },
         };
         assert_eq!(of(certified(1000)).1, Reason::RoutesReady);
         assert_eq!(of(certified(50)).1, Reason::CertificateExpires);

@@ -54,6 +54,9 @@ pub fn launch(launch: &Launch) -> Vec<String> {
         "--metrics.prometheus=true".to_owned(),
         "--metrics.prometheus.manualrouting=true".to_owned(),
         "--metrics.prometheus.addentrypointslabels=false".to_owned(),
+        // The metrics of routers have the requests too that Traefik answers itself, such as with 401 or 429.
+        "--metrics.prometheus.addrouterslabels=true".to_owned(),
+        "--metrics.prometheus.addserviceslabels=false".to_owned(),
         format!("--metrics.prometheus.buckets={BUCKETS}"),
     ];
     if launch.access_log {
@@ -120,6 +123,7 @@ mod tests {
             "{without}"
         );
         assert!(!without.contains("accesslog"));
+        assert!(without.contains("--metrics.prometheus.addrouterslabels=true"));
         let with = launch(&Launch {
             access_log: true,
             acme_email: Some("a@example.com".to_owned()),

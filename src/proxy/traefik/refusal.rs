@@ -15,7 +15,35 @@ pub fn refusal(log: &str, host: &str) -> Option<String> {
         .split_once("urn:ietf:params:acme:error:")
         .map_or(line.as_str(), |(_, words)| words);
     let words = words.split(" acmeCA=").next().unwrap_or(words);
-    Some(words.trim().chars().take(LONGEST).collect())
+    let words = words.trim().trim_end_matches('"');
+    Some(cut(&unescaped(words)))
+}
+
+/// Takes back the escapes of a quoted text in the log, which may be quoted more than once.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            plain.push(letter);
+            continue;
+        }
+        while letters.next_if_eq(&'\\').is_some() {}
+        if letters.next_if(|next| matches!(next, 'n' | 't' | 'r')).is_some() {
+            plain.push(' ');
+        }
+    }
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Cuts a text between two words.
+fn cut(text: &str) -> String {
+    let Some((end, _)) = text.char_indices().nth(LONGEST) else {
+        return text.to_owned();
+    };
+    let whole = text.get(..end).unwrap_or_default();
+    let whole = whole.rsplit_once(' ').map_or(whole, |(words, _)| words);
+    format!("{whole} …")
 }
 
 /// Reports whether a line names the host, and not only one that contains it.
@@ -61,6 +89,24 @@ mod tests {
         let words = refusal(&log, "a.example.com").unwrap();
         assert!(words.starts_with("dns :: NXDOMAIN looking up A"), "{words}");
         assert!(!words.contains("acmeCA"), "{words}");
+        assert!(words.ends_with("for a.example.com"), "{words}");
         assert_eq!(refusal(&log, "c.example.com"), None);
+    }
+
+    #[test]
+    fn words_are_without_escapes_and_end_between_two_of_them() {
+        for (text, expected) in [
+            (r#"no \\\"A\\\" record\\nfor it"#, r#"no "A" record for it"#),
+            (r#"get \"http://a\": refused"#, r#"get "http://a": refused"#),
+            ("as it is", "as it is"),
+        ] {
+            assert_eq!(unescaped(text), expected);
+        }
+        let long = cut(&"word ".repeat(100));
+        assert!(
+            long.ends_with("word word …") && long.chars().count() <= LONGEST + 2,
+            "{long}"
+        );
+        assert_eq!(cut("short"), "short");
     }
 }

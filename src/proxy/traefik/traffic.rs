@@ -8,14 +8,21 @@ use crate::model::requests::Requests;
 /// The upper bounds of latencies that a Traefik of Davit's own counts, in seconds.
 pub const BUCKETS: &str = "0.005,0.025,0.1,0.25,1,2.5,10";
 
-/// Reads the metrics of Traefik: those of the services that Davit of this instance made, by Application.
+/// Reads the metrics of Traefik, by Application: those of the routers that Davit of this instance made, or those of the services
+/// if Traefik has none of routers. Services have no request that Traefik itself answers, such as with 401 or 429.
 pub fn requests(text: &str, instance: &str) -> BTreeMap<AppId, Requests> {
+    let mut found = of_kind(text, instance, "service");
+    // Both kinds have a request that an Application answered.
+    found.extend(of_kind(text, instance, "router"));
+    found
+}
+
+/// Reads the metrics of routers or services.
+fn of_kind(text: &str, instance: &str, kind: &str) -> BTreeMap<AppId, Requests> {
+    let start = format!("traefik_{kind}_request");
     let mut found: BTreeMap<AppId, Requests> = BTreeMap::new();
     for line in text.lines() {
-        let Some((series, value)) = line
-            .strip_prefix("traefik_service_request")
-            .and_then(|rest| rest.split_once('}'))
-        else {
+        let Some((series, value)) = line.strip_prefix(&start).and_then(|rest| rest.split_once('}')) else {
             continue;
         };
         let (Some((name, labels)), Ok(value)) = (series.split_once('{'), value.trim().parse::<f64>()) else {
@@ -27,7 +34,7 @@ pub fn requests(text: &str, instance: &str) -> BTreeMap<AppId, Requests> {
                 .split(',')
                 .find_map(|label| label.strip_prefix(wanted)?.strip_prefix("=\"")?.strip_suffix('"'))
         };
-        let Some(app) = label("service").and_then(|service| app_of(service, instance)) else {
+        let Some(app) = label(kind).and_then(|name| app_of(name, instance)) else {
             continue;
         };
         let entry = found.entry(app).or_default();
@@ -111,6 +118,18 @@ traefik_service_request_duration_seconds_count{code="200",method="GET",protocol=
             web.within,
             BTreeMap::from([(100_000, 50), (250_000, 90), (u64::MAX, 100)])
         );
+    }
+
+    #[test]
+    fn metrics_of_routers_have_what_the_proxy_answered_itself() {
+        let text = format!(
+            "{TEXT}traefik_router_requests_total{{code=\"200\",method=\"GET\",protocol=\"http\",router=\"davit_ns_web_0@file\",service=\"davit_ns_web_0@file\"}} 90\n\
+             traefik_router_requests_total{{code=\"401\",method=\"GET\",protocol=\"http\",router=\"davit_ns_web_0@file\",service=\"davit_ns_web_0@file\"}} 5\n\
+             traefik_router_requests_total{{code=\"302\",method=\"GET\",protocol=\"http\",router=\"davit_ns_web_0-http@file\",service=\"noop@internal\"}} 3\n"
+        );
+        let found = requests(&text, "davit");
+        let web = &found[&AppId::new("ns", "web")];
+        assert_eq!(web.answers, [0, 90, 3, 5, 0]);
     }
 
     #[test]

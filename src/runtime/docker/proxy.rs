@@ -45,6 +45,9 @@ pub struct ProxyContainer {
     pub directory: (String, String),
     /// Where the container sees a volume that outlives it.
     pub data: String,
+    /// Where the container puts the bodies that it holds, in a volume that is removed with it: they may be larger than the
+    /// memory.
+    pub bodies: String,
 }
 
 /// A proxy that runs.
@@ -213,7 +216,8 @@ impl Inner {
             .stop_container(name, None::<StopContainerOptions>)
             .await;
         errors::unless_gone(DOING, stopped)?;
-        let options = RemoveContainerOptionsBuilder::new().force(true).build();
+        // `v` removes the volume without a name only.
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removed = self.docker.remove_container(name, Some(options)).await;
         errors::unless_gone(DOING, removed).map(drop)
     }
@@ -381,6 +385,11 @@ fn body(
                     target: Some(proxy.data.clone()),
                     ..Default::default()
                 },
+                Mount {
+                    typ: Some(MountType::VOLUME),
+                    target: Some(proxy.bodies.clone()),
+                    ..Default::default()
+                },
             ]),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".to_owned()]),
@@ -391,5 +400,47 @@ fn body(
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_in_a_volume_without_a_name_and_changed_places_are_another_container() {
+        let proxy = ProxyContainer {
+            image: "traefik:v3".to_owned(),
+            arguments: Vec::new(),
+            ports: Vec::new(),
+            directory: (
+                "/var/lib/davit/proxy".to_owned(),
+                "/etc/traefik/dynamic".to_owned(),
+            ),
+            data: "/data".to_owned(),
+            bodies: "/tmp".to_owned(),
+        };
+        let made = body(
+            "davit--proxy",
+            &proxy,
+            HashMap::new(),
+            "davit--proxy-data".to_owned(),
+        );
+        let host = made.host_config.unwrap();
+        assert_eq!(host.readonly_rootfs, Some(true));
+        let mounts = host.mounts.unwrap();
+        let bodies = mounts
+            .iter()
+            .find(|mount| mount.target.as_deref() == Some("/tmp"))
+            .unwrap();
+        assert_eq!(
+            (bodies.typ, bodies.source.as_ref()),
+            (Some(MountType::VOLUME), None)
+        );
+        let other = ProxyContainer {
+            bodies: "/other".to_owned(),
+            ..proxy.clone()
+        };
+        assert_ne!(proxy.hash(), other.hash());
     }
 }

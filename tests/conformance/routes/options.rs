@@ -120,6 +120,14 @@ fn option_of_a_route_does_what_it_says() {
             .status,
         413
     );
+    // Traefik holds this one in a file.
+    apply(json!({"maxBodySize": "1Ki"}));
+    let longest = "x".repeat(1024);
+    let sent = proxy
+        .request("POST", HOST, "/")
+        .body("text/plain", &longest)
+        .send();
+    assert!(!matches!(sent.status, 413 | 500), "{sent:?}");
 
     apply(json!({"allowFrom": ["192.0.2.7"]}));
     assert_eq!(proxy.get(HOST, "/").status, 403);
