@@ -1,9 +1,12 @@
 //! Builds with a Dockerfile of the source. It may lie outside of the context, as with `docker build -f`.
 
+use std::collections::BTreeMap;
+
 use super::buildkit::{Generated, Output, Patterns, SolveRequest, Tree, Trees};
 use super::contract::BuildRequest;
 use super::env_file;
 use super::error::BuildError;
+use super::from_args::FromArgs;
 use super::instructions::instructions;
 use super::keyed::keyed;
 use super::paths::Root;
@@ -18,6 +21,9 @@ const CONTEXT: &str = "spec.build.dockerfile.context";
 /// The argument that the frontend puts before the id of each cache mount. Without it a mount is shared by all builds that name the
 /// same directory: the code of a pull request would read and change what the next build of its Application uses.
 const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+/// The argument that replaces the frontend of a Dockerfile.
+const FRONTEND: &str = "BUILDKIT_SYNTAX";
 
 /// What BuildKit is to be given, and the stage of the result.
 ///
@@ -35,7 +41,7 @@ pub fn plan(
     let (text, images, stage) = match std::str::from_utf8(&text) {
         Ok(valid) => (
             with_values(valid, &request.secrets, key).into_bytes(),
-            base_images(valid),
+            base_images(valid, &request.args),
             last_stage(valid, dockerfile.target.as_deref()),
         ),
         Err(_) => (text, Vec::new(), String::new()),
@@ -96,31 +102,42 @@ pub fn with_env_file(context: Tree, request: &BuildRequest) -> Tree {
 }
 
 /// The images that a Dockerfile names: its base images, those that it copies from, and its frontend. A name with a variable
-/// is left out.
-pub fn base_images(text: &str) -> Vec<ImageName> {
-    let mut names = Vec::new();
-    for line in text.lines().map(str::trim) {
-        let lower = line.to_ascii_lowercase();
-        if let Some(comment) = line.strip_prefix('#') {
-            names.extend(comment.trim().strip_prefix("syntax=").map(str::trim));
-        } else if lower.starts_with("from ") {
-            names.extend(
-                line.split_whitespace()
-                    .skip(1)
-                    .find(|word| !word.starts_with("--")),
-            );
+/// that is not known is left out.
+pub fn base_images(text: &str, args: &BTreeMap<String, Secret>) -> Vec<ImageName> {
+    let instructions = instructions(text);
+    let known = FromArgs::of(&instructions, args);
+    let frontend = args.get(FRONTEND).and_then(Secret::expose_str);
+    let frontend = frontend.and_then(|text| text.split_whitespace().next());
+    let mut names: Vec<String> = frontend.map(str::to_owned).into_iter().collect();
+    for instruction in &instructions {
+        let words = instruction
+            .text
+            .split(|char: char| char.is_whitespace() || matches!(char, ',' | '"' | '\''));
+        let words = words.filter(|word| !word.is_empty());
+        if instruction.text.is_empty() {
+            let comment = instruction
+                .lines
+                .first()
+                .and_then(|line| line.trim().strip_prefix('#'));
+            let directive = comment.and_then(|comment| comment.split_once('='));
+            let frontend = directive.filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"));
+            names.extend(frontend.and_then(|(_, value)| value.split_whitespace().next().map(str::to_owned)));
+        } else if instruction.name().eq_ignore_ascii_case("from") {
+            let name = words.skip(1).find(|word| !word.starts_with("--"));
+            names.extend(name.and_then(|name| known.expanded(name)));
         } else {
-            let words = line.split(|char: char| char.is_whitespace() || char == ',');
             names.extend(words.filter_map(|word| {
                 let word = word.trim_start_matches("--mount=");
-                word.strip_prefix("--from=")
-                    .or_else(|| word.strip_prefix("from="))
+                let name = word
+                    .strip_prefix("--from=")
+                    .or_else(|| word.strip_prefix("from="));
+                name.map(str::to_owned)
             }));
         }
     }
     names
         .into_iter()
-        .filter_map(|name| ImageName::parse(name).ok())
+        .filter_map(|name| ImageName::parse(&name).ok())
         .collect()
 }
 
@@ -128,8 +145,7 @@ pub fn base_images(text: &str) -> Vec<ImageName> {
 pub fn last_stage(text: &str, target: Option<&str>) -> String {
     let stages = instructions(text)
         .iter()
-        .filter_map(|lines| lines.first()?.split_whitespace().next())
-        .filter(|word| word.eq_ignore_ascii_case("from"))
+        .filter(|instruction| instruction.name().eq_ignore_ascii_case("from"))
         .count();
     target.map_or_else(|| stages.saturating_sub(1).to_string(), str::to_owned)
 }
@@ -172,17 +188,24 @@ mod tests {
 
     #[test]
     fn images_of_a_dockerfile_are_found() {
-        let text = "# syntax=r.example/frontend:1\nARG V=1\nFROM --platform=linux/amd64 r.example/base:1 AS build\n\
+        let text = "# Syntax = r.example/frontend:1\nARG V=1\nARG BASE=x\nFROM --platform=linux/amd64 r.example/base:1 AS build\n\
                     from q.example/$NAME\nCOPY --from=r.example/files:2 /a /b\n\
-                    RUN --mount=type=bind,from=r.example/mounted,target=/x true\nRUN echo from nginx\n";
-        let found: Vec<String> = base_images(text).iter().map(ToString::to_string).collect();
+                    RUN --mount=type=bind,from=r.example/mounted,target=/x true\nRUN echo from nginx\n\
+                    FROM \\\n  \"r.example/quoted:$V\"\nFROM ${BASE}\nRUN <<X\nFROM r.example/text\nX\n";
+        let args = [("BASE", "r.example/given:1"), (FRONTEND, "r.example/other:1")]
+            .map(|(name, value)| (name.to_owned(), Secret::from(value)))
+            .into();
+        let found: Vec<String> = base_images(text, &args).iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
             [
+                "r.example/other:1",
                 "r.example/frontend:1",
                 "r.example/base:1",
                 "r.example/files:2",
-                "r.example/mounted:latest"
+                "r.example/mounted:latest",
+                "r.example/quoted:1",
+                "r.example/given:1"
             ]
         );
     }

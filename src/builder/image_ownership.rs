@@ -19,6 +19,18 @@ pub fn prefix(instance: &str) -> String {
     format!("{ANY_DAVIT}{instance}")
 }
 
+/// What the names of a namespace's images begin with. `prefix` is that of a Davit, see [`prefix`].
+pub fn names_of(prefix: &str, namespace: &str) -> String {
+    format!("{prefix}/{namespace}/")
+}
+
+/// True for an image that only a Davit can have made, and not for the namespace whose names begin with `own`: an engine checks no
+/// rights, so an Application could run and build on every image whose name its user knows.
+pub fn is_of_others(own: &str, image: &str) -> bool {
+    let image = image.to_ascii_lowercase();
+    image.starts_with(ANY_DAVIT) && !image.starts_with(own)
+}
+
 /// The end of the tags of images that this installation pulled. An existing image cannot get a label, so its tag records the
 /// owner. Empty without an installation.
 pub fn mark(installation: &str) -> String {
@@ -75,6 +87,24 @@ impl Owner<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn image_of_another_namespace_is_recognised_by_its_name() {
+        let own = names_of(&prefix("i"), "team");
+        for (image, expected) in [
+            ("davit.local/i/team/web:1", false),
+            ("davit.local/i/other/web:1", true),
+            ("Davit.local/i/other/web@sha256:12", true),
+            ("davit.local/i/team-b/web:1", true),
+            ("davit.local/j/team/web:1", true),
+            ("davit.local/web", true),
+            ("davit.local.example/web", false),
+            ("registry.example/davit.local/i/other/web", false),
+            ("nginx", false),
+        ] {
+            assert_eq!(is_of_others(&own, image), expected, "{image}");
+        }
+    }
 
     #[test]
     fn a_tag_says_whose_it_is_and_the_labels_where_it_does_not() {

@@ -143,7 +143,7 @@ pub fn solve(
         })?),
         None => context,
     };
-    let images = base_images(&text);
+    let images = base_images(&text, &BTreeMap::new());
     let dockerfile = Tree::default().with("Dockerfile", Generated::Text(text.into_bytes()));
     Ok(SolveRequest {
         trees: Trees::from([

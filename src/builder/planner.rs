@@ -1,13 +1,15 @@
 //! A program on Davit's machine that examines the source and writes a plan, which becomes a Dockerfile: railpack, nixpacks.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::error::{BuildError, SOURCE_PATH};
+use super::links;
 use crate::builder::contract::BuildRequest;
 use crate::error::cut;
 use crate::job_log::JobLog;
@@ -16,8 +18,13 @@ use crate::redact::Secret;
 
 /// The longest plan, in bytes.
 pub const LARGEST_PLAN: usize = 8 << 20;
+/// The exit code of a program that SIGKILL ended, as the kernel does when the memory runs out.
+const KILLED: i32 = 137;
 /// How long a program may take to print its version.
 const VERSION_WITHIN: Duration = Duration::from_mins(1);
+
+/// The variables that name a file which a program reads, and of which it repeats a part if that is not valid.
+const CONFIG_FILES: [&str; 2] = ["NIXPACKS_CONFIG_FILE", "RAILPACK_CONFIG_FILE"];
 
 /// A program that plans.
 #[derive(Clone, Debug)]
@@ -99,6 +106,9 @@ impl Planner {
         Program::new(&self.program)
             .env("PATH", &self.path)
             .env("HOME", &self.home)
+            // railpack keeps the programs that it downloads and runs in `railpack/mise` of the directory of temporary files, which
+            // all users of the machine share otherwise.
+            .env("TMPDIR", &self.home)
             .env("NO_COLOR", "1")
             .kept(LARGEST_PLAN)
     }
@@ -134,12 +144,32 @@ impl Planner {
         })
     }
 
-    /// The directory of the source. The home of the program is created.
+    /// The directory of the source, in which no link leads out of the checkout. The home of the program is created.
     ///
     /// # Errors
-    /// The directory leads out of the checkout.
-    pub fn source(&self, request: &BuildRequest) -> Result<PathBuf, BuildError> {
-        std::fs::create_dir_all(&self.home).map_err(BuildError::Io)?;
+    /// The directory, or a symbolic link in it, leads out of the checkout.
+    pub async fn source(&self, request: &BuildRequest) -> Result<PathBuf, BuildError> {
+        let (tool, request) = (self.clone(), request.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            tool.make_home().map_err(BuildError::Io)?;
+            let source = Self::directory(&request)?;
+            links::check(&request.root, &request.path)?;
+            check_variables(&request)?;
+            Ok(source)
+        });
+        found
+            .await
+            .unwrap_or_else(|error| Err(BuildError::Engine(format!("a task ended early: {error}"))))
+    }
+
+    /// Makes the home with access for Davit only: a planner runs programs that it finds there.
+    fn make_home(&self) -> std::io::Result<()> {
+        let mut maker = std::fs::DirBuilder::new();
+        maker.recursive(true).mode(0o700).create(&self.home)?;
+        std::fs::set_permissions(&self.home, std::fs::Permissions::from_mode(0o700))
+    }
+
+    fn directory(request: &BuildRequest) -> Result<PathBuf, BuildError> {
         let real = |path: &Path| path.canonicalize().map_err(BuildError::Io);
         let path = &request.path;
         let (root, source) = (
@@ -158,11 +188,22 @@ impl Planner {
 
     /// The error of a program that ended with an error, with the last that it said.
     pub fn failure(&self, output: &Output, said: Option<&str>, temporary: bool, log: &JobLog) -> BuildError {
+        let code = output.code();
+        if code == KILLED {
+            return BuildError::OutOfMemory {
+                step: format!("{} on Davit's machine", self.name),
+                limited: false,
+            };
+        }
         let (err, out) = (output.err(), output.out());
         let text = if err.trim().is_empty() { &out } else { &err };
         let said = said.unwrap_or_else(|| last_line(text));
         let said = cut(log.mask(said).trim(), 300);
-        let message = format!("{} could not plan the build: {said}", self.name);
+        let message = format!(
+            "{} could not plan the build: {}",
+            self.name,
+            in_words(&said, code)
+        );
         if temporary {
             BuildError::Temporary(message)
         } else {
@@ -178,7 +219,78 @@ impl Planner {
     }
 }
 
+/// What a program said, or how it ended if it said nothing.
+fn in_words(said: &str, code: i32) -> String {
+    match (said, code) {
+        ("", 129..) => format!("it was ended by signal {}, and said nothing", code - 128),
+        ("", _) => format!("it ended with exit code {code}, and said nothing"),
+        (said, _) => said.to_owned(),
+    }
+}
+
+/// Refuses a variable that lets the program read a file outside of the checkout.
+fn check_variables(request: &BuildRequest) -> Result<(), BuildError> {
+    for (name, value) in request.args.iter().chain(&request.secrets) {
+        let Some(field) = CONFIG_FILES.into_iter().find(|field| *field == name.as_str()) else {
+            continue;
+        };
+        let file = Path::new(OsStr::from_bytes(value.expose()));
+        if links::leads_out(&request.root, &request.path, file)? {
+            return Err(BuildError::PathEscapes {
+                field,
+                path: format!("the file of {name}"),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn last_line(text: &str) -> &str {
     let mut lines = text.lines().map(str::trim);
     lines.rfind(|line| !line.is_empty()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_said_nothing_ended_somehow() {
+        for (said, code, words) in [
+            ("no start command", 1, "no start command"),
+            ("", 75, "it ended with exit code 75, and said nothing"),
+            ("", 143, "it was ended by signal 15, and said nothing"),
+        ] {
+            assert_eq!(in_words(said, code), words);
+        }
+    }
+
+    #[tokio::test]
+    async fn files_of_the_program_are_in_its_own_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let tool = Planner {
+            program: "env".into(),
+            home: dir.path().join("cache/railpack"),
+            ..Planner::installed("railpack", "spec.build.railpack")
+        };
+        let mode = || tool.home.metadata().unwrap().permissions().mode() & 0o777;
+        tool.make_home().unwrap();
+        assert_eq!(mode(), 0o700);
+        // One of an earlier version.
+        std::fs::set_permissions(&tool.home, std::fs::Permissions::from_mode(0o755)).unwrap();
+        tool.make_home().unwrap();
+        assert_eq!(mode(), 0o700);
+        let output = tool
+            .run(tool.base(), VERSION_WITHIN, &CancellationToken::new())
+            .await
+            .unwrap();
+        for name in ["HOME", "TMPDIR"] {
+            let line = format!("{name}={}", tool.home.display());
+            assert!(
+                output.out().lines().any(|found| found == line),
+                "{line}: {}",
+                output.out()
+            );
+        }
+    }
 }

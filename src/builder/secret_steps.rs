@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::buildkit::input_flag;
-use super::instructions::instructions;
+use super::instructions::{escape, instructions};
 use super::keyed::keyed;
+use super::run_flags::{Mounted, flags, secret};
 use crate::redact::Secret;
 
 /// How much of a digest is in the text of a step.
@@ -13,71 +14,63 @@ const LENGTH: usize = 24;
 
 /// The same Dockerfile with a digest of the secrets in each `RUN` that mounts some.
 pub fn with_values(text: &str, secrets: &BTreeMap<String, Secret>, key: &Secret) -> String {
+    let escape = escape(text);
     let mut out = String::with_capacity(text.len());
-    for whole in instructions(text) {
-        let line = whole.first().copied().unwrap_or_default();
-        match run(line).and_then(|rest| Some((rest, digest(&flags(&whole), secrets, key)?))) {
-            Some((rest, digest)) => {
-                out.push_str(line.strip_suffix(rest).unwrap_or_default());
-                out.push(' ');
-                out.push_str(&input_flag(&digest));
-                out.push_str(rest);
-                out.extend(whole.iter().skip(1).copied());
-            }
-            None => out.extend(whole.iter().copied()),
+    for instruction in instructions(text) {
+        let input = run(&instruction.text, None)
+            .and_then(|rest| Some((rest, digest(&flags(rest, escape), secrets, key)?)));
+        let Some((rest, digest)) = input else {
+            out.extend(instruction.lines);
+            continue;
+        };
+        let flag = input_flag(&digest);
+        let lines = instruction.lines.as_slice();
+        let first = lines.first().copied().unwrap_or_default();
+        // The lines stay, so that the numbers of lines in messages are those of the source.
+        let (before, behind, used) = match run(first, Some(escape)) {
+            Some(behind) => (first.strip_suffix(behind), behind, 1),
+            // The name continues in another line.
+            None => (instruction.text.strip_suffix(rest), rest, instruction.own),
+        };
+        out.push_str(before.unwrap_or_default());
+        out.push(' ');
+        out.push_str(&flag);
+        out.push_str(behind);
+        if used > 1 {
+            out.push('\n');
         }
+        out.extend(lines.iter().skip(used).copied());
     }
     out
 }
 
-/// What follows the name of a `RUN` instruction that begins in this line.
-fn run(line: &str) -> Option<&str> {
-    let trimmed = line.trim_start();
-    let (name, rest) = trimmed.split_at_checked(3)?;
-    let ends = rest.starts_with(|char: char| char.is_whitespace() || char == '\\');
-    (name.eq_ignore_ascii_case("run") && ends).then_some(rest)
+/// What follows the name of a `RUN` instruction, also of one that the images on top of this one run. A line may end in `escape` after
+/// the name.
+fn run(text: &str, escape: Option<char>) -> Option<&str> {
+    let behind = |text: &str, name: &str| {
+        let begin = text.len() - text.trim_start().len();
+        let end = begin + name.len();
+        let is_named = text.get(begin..end)?.eq_ignore_ascii_case(name);
+        let next = text.get(end..)?.chars().next()?;
+        (is_named && (next.is_whitespace() || Some(next) == escape)).then_some(end)
+    };
+    let text = behind(text, "onbuild").map_or(Some(text), |end| text.get(end..))?;
+    behind(text, "run").and_then(|end| text.get(end..))
 }
 
-/// The flags of an instruction.
-fn flags(lines: &[&str]) -> Vec<String> {
-    let lines = lines.iter().enumerate();
-    let lines = lines.filter(|(number, line)| *number == 0 || !line.trim_start().starts_with('#'));
-    let text: Vec<&str> = lines
-        .map(|(_, line)| line.trim().trim_end_matches(['\\', '`']))
-        .collect();
-    let text = text.join(" ");
-    let words = text
-        .split_whitespace()
-        .skip(1)
-        .take_while(|word| word.starts_with("--"));
-    words.map(str::to_owned).collect()
-}
-
-/// A digest of the secrets that the flags mount, if they mount some: of all if a variable hides which.
+/// A digest of the secrets that the flags mount, if they mount some: of all if it is not clear which.
 fn digest(flags: &[String], secrets: &BTreeMap<String, Secret>, key: &Secret) -> Option<String> {
-    let mounts = flags.iter().filter_map(|flag| flag.strip_prefix("--mount="));
-    let mounted: Vec<Option<&str>> = mounts
-        .filter(|options| options.split(',').any(|option| option == "type=secret"))
-        .map(|options| {
-            let value = |names: &[&str]| {
-                let mut options = options.split(',').filter_map(|option| option.split_once('='));
-                options
-                    .find(|(name, _)| names.contains(name))
-                    .map(|(_, value)| value)
-            };
-            let target = || value(&["target", "dst", "destination"])?.rsplit('/').next();
-            value(&["id"]).or_else(target)
-        })
-        .collect();
+    let mounted: Vec<Mounted> = flags.iter().filter_map(|flag| secret(flag)).collect();
     if mounted.is_empty() {
         return None;
     }
-    let all = mounted
-        .iter()
-        .any(|name| name.is_none_or(|name| name.contains(['$', '"'])));
-    let used = secrets
-        .iter()
-        .filter(|(name, _)| all || mounted.contains(&Some(name.as_str())));
+    let is_used = |name: &str| {
+        mounted.iter().any(|mounted| match mounted {
+            Mounted::Secret(id) => id == name,
+            Mounted::Any => true,
+        })
+    };
+    let used = secrets.iter().filter(|(name, _)| is_used(name));
     let parts: Vec<&[u8]> = used
         .flat_map(|(name, value)| [name.as_bytes(), value.expose()])
         .collect();
@@ -107,6 +100,15 @@ mod tests {
                 "RUN --mount=type=secret,id=A <<END\nRUN --mount=type=secret,id=A x\nEND",
                 true,
             ),
+            ("RUN --mount=type=secret,src=A,target=/x make", true),
+            ("RUN --mount=\"type=secret,id=A\" make", true),
+            ("RUN --mount=Type=Secret,ID=A make", true),
+            ("RUN --mount=type=secret,\\\nid=A make", true),
+            ("RUN \\\n\n  --mount=type=secret,id=A make", true),
+            ("RUN echo `date`\nRUN --mount=type=secret,id=A make", true),
+            ("RUN echo a\\\\\nRUN --mount=type=secret,id=A make", true),
+            ("ONBUILD RUN --mount=type=secret,id=A make", true),
+            ("RUN --mount=type=secret,id=B,target=/A make", false),
             ("RUN --mount=type=secret,id=B make", false),
             ("RUN --mount=type=cache,id=A,target=/a make", false),
             ("RUN make --mount=type=secret,id=A", false),
@@ -133,5 +135,25 @@ mod tests {
                 "{one}"
             );
         }
+    }
+
+    #[test]
+    fn step_whose_name_is_in_several_lines_depends_on_its_secrets_too() {
+        let text = "FROM a\nRU\\\nN --mount=type=secret,id=A \\\n <<X\ny\nX\nRUN z\n";
+        let (one, two) = (changed(text, "1"), changed(text, "2"));
+        assert_ne!(one, two);
+        assert!(
+            one.starts_with(&format!("FROM a\nRUN {}", input_flag(""))),
+            "{one}"
+        );
+        assert!(
+            one.ends_with(" --mount=type=secret,id=A  <<X\ny\nX\nRUN z\n"),
+            "{one}"
+        );
+        let text = "FROM a\nRUN\\\n --mount=type=secret,id=A make\n";
+        assert_ne!(changed(text, "1"), changed(text, "2"));
+        let text = "# escape=`\nFROM a\nRUN `\n --mount=type=secret,id=A C:\\\nRUN true\n";
+        assert_ne!(changed(text, "1"), changed(text, "2"));
+        assert_eq!(changed(text, "1").lines().count(), text.lines().count());
     }
 }

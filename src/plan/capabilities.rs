@@ -1,6 +1,7 @@
 //! Fields that the runtime of this installation cannot honour.
 
 use crate::api::{Amounts, ApplicationSpec, Quantity, Reason, RestartCondition};
+use crate::builder::is_of_others;
 use crate::error::{Class, Problem};
 use crate::runtime::Capabilities;
 
@@ -86,6 +87,21 @@ pub(super) fn needs_registry(runtime: &Capabilities, built: bool) -> Problem {
     Problem::new(Class::Terminal, Reason::NotSupported, message)
 }
 
+/// Refuses an image that the engine has for another namespace: `own` begins the names of those that it has for this one.
+pub(super) fn image_of_others(image: &str, own: &str) -> Result<(), Problem> {
+    if !is_of_others(own, image) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Class::Terminal,
+        Reason::ImagePullDenied,
+        format!(
+            "spec.source.docker.image {image} belongs to another namespace or to another Davit: push it to a registry with \
+             spec.image.repository of its Application, and name it there"
+        ),
+    ))
+}
+
 /// Refuses amounts of memory with which the runtime starts no container.
 fn memory(spec: &ApplicationSpec, runtime: &Capabilities) -> Result<(), Problem> {
     let build = spec.build.as_ref().and_then(|build| build.resources.as_ref());
@@ -133,6 +149,26 @@ mod tests {
         storage: false,
         min_memory: 8 << 20,
     };
+
+    #[test]
+    fn image_of_another_namespace_is_refused_with_the_way_out() {
+        let refused = |image| image_of_others(image, "davit.local/test/ns/").err();
+        for image in [
+            "davit.local/test/ns/web:1",
+            "registry.example/other/web:1",
+            "nginx",
+        ] {
+            assert_eq!(refused(image).map(|problem| problem.message), None, "{image}");
+        }
+        let problem = refused("davit.local/test/other/web:1").unwrap();
+        assert_eq!(problem.reason, Reason::ImagePullDenied);
+        assert!(
+            problem.message.contains("davit.local/test/other/web:1")
+                && problem.message.contains("spec.image.repository"),
+            "{}",
+            problem.message
+        );
+    }
 
     #[test]
     fn memory_below_the_minimum_of_the_runtime_is_refused() {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{ApplicationSpec, Build, Reason, ReleaseStatus};
-use crate::builder::{BuildType, Export, env_file};
+use crate::builder::{BuildType, Export, env_file, image_names_of};
 use crate::error::{Class, Problem};
 use crate::image::ImageName;
 use crate::model::{AppId, ImageRef, Revision};
 use crate::redact::Secret;
 use crate::runtime::Capabilities;
 
+use super::build_fields;
 use super::capabilities;
 use super::deployment::deployment;
 use super::endpoint::Endpoint;
@@ -177,6 +178,10 @@ pub fn validate(
     // What cannot run is refused before anything is built for it.
     check(spec)?;
     capabilities::check(spec, &install.capabilities)?;
+    if source.is_image() {
+        let own = image_names_of(&install.image_prefix, &app.namespace);
+        capabilities::image_of_others(&source.locator, &own)?;
+    }
     let mut fingerprint = Fingerprint::new(&install.key);
     fingerprint.add(
         "source.repository",
@@ -187,6 +192,7 @@ pub fn validate(
     fingerprint.add_json("source.submodules", &source.submodules);
     let build = spec.build.clone().unwrap_or_default();
     if !source.is_image() {
+        build_fields::check(&build)?;
         add_build_inputs(&mut fingerprint, &build, values);
     }
     let (run, origins) = run_inputs(&install.key, spec, values)?;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::escapes::Unescaped;
 use super::windows::Windows;
-use super::{MASK, SHORTEST_MASKED, Secret, known};
+use super::{MASK, SHORTEST_MASKED, Secret, known, windows};
 
 /// The mark in text that was cut, as [`crate::error::cut`] writes it. Beside it may be a part of a secret.
 pub const CUT: char = '…';
@@ -21,12 +21,19 @@ const SHORTEST_PART: usize = 4;
 /// The shortest base64 form within a larger one that is masked: shorter ones occur in any base64 text.
 const SHORTEST_INNER_BASE64: usize = 6;
 
+/// The shortest line of a value with several lines that is masked alone, in bytes. Shorter ones, such as `end` or `},`, are words of
+/// any message, and say little of the value.
+const SHORTEST_LINE: usize = 8;
+
+/// Where programs break base64 into lines: `base64` and MIME, and PEM and OpenSSL.
+const BASE64_WIDTHS: [usize; 2] = [76, 64];
+
 /// The longest pattern of the automaton, in bytes: it takes about a hundred times the memory of its patterns. Longer values
 /// are found by their [`Windows`].
 const LONGEST_PATTERN: usize = 512;
 
-/// Replaces every known secret in text: the value itself, each line of a value with several lines, its base64 forms, and
-/// all of these in the escapes of JSON, of Rust's `Debug` and of URLs. Beside a [`CUT`] it also replaces the part of a
+/// Replaces every known secret in text: the value itself, each line of at least 8 bytes of a value with several lines, its base64
+/// forms, also in lines, and all of these in the escapes of JSON, of Rust's `Debug` and of URLs. Beside a [`CUT`] it also replaces the part of a
 /// secret that was left there; text that was cut on both sides within one secret is not recognised.
 #[derive(Clone, Default)]
 pub struct Masker(Option<Known>);
@@ -53,15 +60,16 @@ impl Masker {
 
     pub(super) fn of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let (mut patterns, mut encoded): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+        let mut windows = Windows::default();
         for value in values {
             add_patterns(value, &mut patterns, &mut encoded);
+            add_base64_lines(value, &mut windows, &mut encoded);
         }
         patterns.retain(|pattern| pattern.len() >= SHORTEST_MASKED);
         if patterns.is_empty() {
             return Self(None);
         }
         let longest = patterns.iter().chain(&encoded).map(Vec::len).max();
-        let mut windows = Windows::default();
         for long in patterns
             .iter()
             .chain(&encoded)
@@ -197,7 +205,10 @@ fn add_patterns(value: &[u8], patterns: &mut Vec<Vec<u8>>, encoded: &mut Vec<Vec
     }
     // The whole value too, for the lines that are too short to be masked alone.
     let lines = whole.split(|byte| matches!(byte, b'\n' | b'\r'));
-    for line in lines.map(<[u8]>::trim_ascii).chain([whole]) {
+    let lines = lines
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| line.len() >= SHORTEST_LINE);
+    for line in lines.chain([whole]) {
         patterns.push(line.to_vec());
         if let Cow::Owned(shown) = String::from_utf8_lossy(line) {
             patterns.push(shown.into_bytes());
@@ -220,6 +231,31 @@ fn add_patterns(value: &[u8], patterns: &mut Vec<Vec<u8>>, encoded: &mut Vec<Vec
     if whole.contains(&b' ') {
         let plus = whole.iter().map(|byte| if *byte == b' ' { b'+' } else { *byte });
         encoded.push(plus.collect());
+    }
+}
+
+/// Adds the base64 form of a value as programs write it in lines. The automaton would take too much memory for the lines of a large
+/// value.
+fn add_base64_lines(value: &[u8], windows: &mut Windows, encoded: &mut Vec<Vec<u8>>) {
+    let whole = value.trim_ascii();
+    if whole.len() < SHORTEST_MASKED {
+        return;
+    }
+    for form in [
+        STANDARD_NO_PAD.encode(value).into_bytes(),
+        STANDARD_NO_PAD.encode(whole).into_bytes(),
+        // With something behind it, such as the line feed of `echo`.
+        inner_base64(&STANDARD_NO_PAD, whole, 0),
+    ] {
+        for width in BASE64_WIDTHS.into_iter().filter(|width| form.len() > *width) {
+            for line in form.chunks(width) {
+                if line.len() >= windows::WIDTH {
+                    windows.add(line);
+                } else if line.len() >= SHORTEST_INNER_BASE64 {
+                    encoded.push(line.to_vec());
+                }
+            }
+        }
     }
 }
 
@@ -257,6 +293,47 @@ mod tests {
         assert_eq!(masker.mask("q=a+b%26c"), "q=***");
         assert_eq!(masker.mask("nothing here"), "nothing here");
         assert_eq!(format!("{masker:?}"), MASK);
+    }
+
+    #[test]
+    fn short_line_of_a_value_is_no_word_to_mask() {
+        let masker = Masker::new(&[Secret::from("start\nabcDEF123\n},\nend\n1234567\n12345678")]);
+        assert_eq!(
+            masker.mask("error sending request to start 1234567"),
+            "error sending request to start 1234567"
+        );
+        assert_eq!(masker.mask("abcDEF123 12345678"), "*** ***");
+        assert_eq!(
+            masker.mask("<start\nabcDEF123\n},\nend\n1234567\n12345678>"),
+            "<***>"
+        );
+        // A value of one line is masked from 3 bytes on.
+        assert_eq!(Masker::new(&[Secret::from("end\n")]).mask("the end"), "the ***");
+    }
+
+    #[test]
+    fn base64_in_lines_is_masked() {
+        for length in [49_u8, 57, 60, 100, 250] {
+            let value: Vec<u8> = (0..length).map(|at| b'!' + at % 90).collect();
+            let masker = Masker::new(&[Secret::new(value.clone())]);
+            for behind in ["", "\n", "\nmore text"] {
+                let text = STANDARD_NO_PAD.encode([value.as_slice(), behind.as_bytes()].concat());
+                let of_value = value.len() * 8 / 6;
+                for width in BASE64_WIDTHS {
+                    for (number, line) in text.as_bytes().chunks(width).enumerate() {
+                        let line = std::str::from_utf8(line).unwrap();
+                        let its = of_value.saturating_sub(number * width).min(line.len());
+                        let masked = masker.mask(line).into_owned();
+                        let shown = masked.replace(MASK, "").len();
+                        // One digit is of the last byte and of what is behind it.
+                        assert!(
+                            its < SHORTEST_INNER_BASE64 || shown <= line.len() - its,
+                            "{length} {width} {number}: {line} as {masked}"
+                        );
+                    }
+                }
+            }
+        }
     }
 
     #[test]

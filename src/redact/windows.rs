@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 /// The bytes of one window.
-const WIDTH: usize = 32;
+pub(super) const WIDTH: usize = 32;
 /// The base of the rolling hash; odd, so that no byte is lost in 64 bits.
 const BASE: u64 = 0x0100_0000_01b3;
 

@@ -22,7 +22,9 @@ use super::limits::{self, ControlGroup};
 use super::options::{BuildOptions, Outcome, Output, SolveRequest, attributes};
 use super::progress::Progress;
 use super::session::{Session, SessionContent};
+use super::source_policy::policy;
 use crate::builder::error::BuildError;
+use crate::builder::image_ownership::is_of_others;
 use crate::image::{ImageName, push_error};
 use crate::job_log::JobLog;
 
@@ -110,6 +112,8 @@ impl BuildKit {
         log: &JobLog,
         stop: &CancellationToken,
     ) -> Result<Outcome, BuildError> {
+        let own = &options.own_images;
+        refuse_others(own, &request)?;
         let mut frontend_attrs = attributes(&request, options)?;
         let pushed = options
             .push
@@ -166,6 +170,7 @@ impl BuildKit {
             session: session.id.clone(),
             frontend: "dockerfile.v0".to_owned(),
             frontend_attrs,
+            source_policy: Some(policy(own)),
             ..Solve::default()
         };
         let mut progress = Progress::named(request.names);
@@ -361,4 +366,11 @@ fn said_full(tail: &str) -> bool {
     let last = tail.lines().rev().take(LAST_LINES);
     last.into_iter()
         .any(|line| line.to_lowercase().contains("no space left on device"))
+}
+
+/// Fails if a build names an image of another namespace.
+fn refuse_others(own: &str, request: &SolveRequest) -> Result<(), BuildError> {
+    let mut images = request.images.iter().map(ToString::to_string);
+    let of_others = images.find(|image| is_of_others(own, image));
+    of_others.map_or(Ok(()), |image| Err(BuildError::ImageOfOthers(image)))
 }

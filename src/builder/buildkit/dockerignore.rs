@@ -7,6 +7,10 @@
 
 use regex::Regex;
 
+/// The largest file, in bytes, and the most patterns: each pattern costs memory of Davit, and the repository decides how many
+/// there are.
+const LARGEST: (usize, usize) = (256 * 1024, 4096);
+
 /// Patterns in their order.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns(Vec<Pattern>);
@@ -31,15 +35,24 @@ pub enum BadFile {
     /// A line holds an invalid pattern.
     #[error("line {0}: {1}")]
     Pattern(usize, BadPattern),
+    /// The file is larger than any that a person writes.
+    #[error("it has more than {} KiB or {} patterns: shorten it, with patterns for directories", LARGEST.0 / 1024, LARGEST.1)]
+    TooLarge,
 }
 
 impl Patterns {
     /// Parses a `.dockerignore`: one pattern a line, without comments and a byte order mark.
     ///
     /// # Errors
-    /// A line is not UTF-8 or no valid pattern. Files that the line was to exclude would end up in the image.
+    /// The file is too large, or a line is not UTF-8 or no valid pattern. Files that the line was to exclude would end up in the
+    /// image.
     pub fn parse(file: &[u8]) -> Result<Self, BadFile> {
         let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+        let is_pattern = |line: &&[u8]| !line.starts_with(b"#") && !line.trim_ascii().is_empty();
+        let patterns = file.split(|byte| *byte == b'\n').filter(is_pattern).count();
+        if file.len() > LARGEST.0 || patterns > LARGEST.1 {
+            return Err(BadFile::TooLarge);
+        }
         let mut all = Self::default();
         for (index, line) in file.split(|byte| *byte == b'\n').enumerate() {
             let number = index + 1;
@@ -205,6 +218,16 @@ mod tests {
             Some(patterns.matches(&path[..end], above.as_ref()))
         })
         .is_some_and(|matched| matched.meant)
+    }
+
+    #[test]
+    fn file_is_bounded() {
+        let comments = "# a\n\n".repeat(LARGEST.1 + 1);
+        assert!(Patterns::parse(comments.as_bytes()).is_ok());
+        let many = Patterns::parse("*\n".repeat(LARGEST.1 + 1).as_bytes());
+        assert_eq!(many.map(|_| ()), Err(BadFile::TooLarge));
+        let large = Patterns::parse("#".repeat(LARGEST.0 + 1).as_bytes());
+        assert_eq!(large.map(|_| ()), Err(BadFile::TooLarge));
     }
 
     #[test]

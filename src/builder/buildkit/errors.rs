@@ -1,6 +1,7 @@
 //! Maps BuildKit's messages to errors: the class and the reason of a failed build. Pure.
 
 use super::progress::Failure;
+use super::source_policy::refused;
 use crate::builder::error::BuildError;
 use crate::error::chain;
 use bollard::errors::Error;
@@ -48,6 +49,8 @@ pub fn classify(message: &str, failure: Option<&Failure>) -> BuildError {
         BuildError::Engine(said.to_owned())
     } else if let Some(code) = exit_code(message) {
         BuildError::Failed(format!("a step ended with exit code {code}"))
+    } else if message.contains("parse error") && message.contains("unknown instruction: ") {
+        BuildError::UnknownInstruction(message.to_owned())
     } else {
         // What is left speaks of the Dockerfile: its syntax, a stage or a file that is not there.
         BuildError::Failed(message.to_owned())
@@ -119,9 +122,25 @@ fn base_image(step: &str, said: &str) -> BuildError {
     } else {
         format!("{image}: {said}")
     };
+    if refused(said) {
+        return BuildError::ImageOfOthers(image.to_owned());
+    }
     let lower = said.to_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if any(&[
+        "x509",
+        "certificate",
+        "http response to https",
+        "invalidcontenttype",
+        "tls:",
+        "tls handshake",
+        "wrong version number",
+    ]) {
+        BuildError::BaseImageTls {
+            image: image.to_owned(),
+            said: said.to_owned(),
+        }
+    } else if any(&[
         "denied",
         "unauthorized",
         "authorization failed",
@@ -139,6 +158,18 @@ fn base_image(step: &str, said: &str) -> BuildError {
     ]) && !any(&["no such host", "dial tcp"])
     {
         BuildError::BaseImage(message)
+    } else if any(&[
+        "encountered unknown type",
+        "unexpected media type",
+        "unsupported media type",
+        "invalid character '<'",
+        "text/html",
+        "unexpected status code 5",
+        "unexpected status: 5",
+        "internal server error",
+        "bad gateway",
+    ]) {
+        BuildError::BaseImageAnswer(message)
     } else {
         // The registry or the way to it; also 429, "toomanyrequests".
         BuildError::RegistryUnreachable(message)
@@ -167,6 +198,7 @@ mod tests {
     use crate::error::{Class, Explain as _};
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn the_one_who_must_act_is_named() {
         let load = "[internal] load metadata for docker.io/library/nothing:1";
         for (step, error, message, reason, class, words) in [
@@ -243,6 +275,46 @@ mod tests {
                 "the build failed: dockerfile parse error line 1",
             ),
             (
+                "",
+                "",
+                "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 3: unknown instruction: ECHO",
+                Reason::BuildFailed,
+                Class::Terminal,
+                "unknown instruction: ECHO",
+            ),
+            (
+                "[internal] load metadata for r.example:5000/base:1",
+                "failed to do request: Head \"https://r.example:5000/v2/base/manifests/1\": x509: cannot validate certificate for r.example",
+                "",
+                Reason::RegistryTlsFailed,
+                Class::Transient,
+                "x509",
+            ),
+            (
+                "[internal] load metadata for r.example:5000/base:1",
+                "failed to do request: Head \"https://r.example:5000/v2/base/manifests/1\": http: server gave HTTP response to HTTPS client",
+                "",
+                Reason::RegistryTlsFailed,
+                Class::Transient,
+                "base image r.example:5000/base:1 cannot be trusted",
+            ),
+            (
+                "[internal] load metadata for r.example:5000/base:1",
+                "encountered unknown type text/html; children may not be fetched",
+                "",
+                Reason::ImagePullFailed,
+                Class::Transient,
+                "r.example:5000/base:1: encountered unknown type",
+            ),
+            (
+                "[internal] load metadata for r.example:5000/base:1",
+                "unexpected status code [manifests 1]: 500 Internal Server Error",
+                "",
+                Reason::ImagePullFailed,
+                Class::Transient,
+                "500",
+            ),
+            (
                 "[2/3] RUN sleep 3",
                 "executor failed running [/bin/sh -c sleep 3]: failed to update store for object type *libnetwork.endpoint: open : no such file or directory",
                 "",
@@ -266,6 +338,17 @@ mod tests {
             let error = classify(message, failure.as_ref());
             assert_eq!((error.reason(), error.class()), (reason, class), "{error}");
             assert!(error.to_string().contains(words), "{error}");
+            let told = crate::error::Problem::of(&error).message;
+            if reason == Reason::RegistryTlsFailed {
+                assert!(
+                    told.contains("/etc/docker/certs.d/r.example:5000/ca.crt"),
+                    "{told}"
+                );
+                assert!(told.contains("--insecure-registry"), "{told}");
+            }
+            if words.contains("ECHO") {
+                assert!(told.contains("`# syntax=docker/dockerfile:1`"), "{told}");
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod limits;
 mod options;
 mod progress;
 mod session;
+mod source_policy;
 mod stream;
 
 pub use bollard::moby::buildkit::v1::UsageRecord;

@@ -67,6 +67,8 @@ pub struct BuildOptions<'a> {
     pub registries: &'a RegistryLogins,
     /// The access to the registry that BuildKit pushes the image to, in place of giving it to the engine.
     pub push: Option<&'a RegistryAccess>,
+    /// What the names of the images begin with that the engine has for the namespace: those of others are refused.
+    pub own_images: String,
     /// Build without the cache.
     pub no_cache: bool,
     /// What all steps together may use.

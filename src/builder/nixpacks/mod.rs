@@ -48,7 +48,7 @@ pub async fn plan(
         });
     }
     log.write(MAINTENANCE);
-    let source = tool.source(request)?;
+    let source = tool.source(request).await?;
     let version = tool.version(cancel).await?;
     let program = tool.base().arg("plan").arg(&source).arg("--format").arg("json");
     let program = Planner::with_variables(program, &request.args);

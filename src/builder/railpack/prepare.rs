@@ -62,7 +62,7 @@ pub async fn prepare(
     log: &JobLog,
     cancel: &CancellationToken,
 ) -> Result<(Plan, BuilderDetails), BuildError> {
-    let source = tool.source(request)?;
+    let source = tool.source(request).await?;
     let version = settings.version().to_owned();
     let tool = &tool.of_version(&version, VERSION_FIELD, cancel).await?;
     let out = tempfile::tempdir().map_err(BuildError::Io)?;

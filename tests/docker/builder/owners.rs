@@ -95,3 +95,31 @@ async fn instances_of_one_name_remove_only_their_own_images() {
     }
     assert_eq!(two.images(&app).await.unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn image_of_another_namespace_is_no_base() {
+    let harness = Harness::new("otherbase");
+    let named = |namespace: &str| format!("davit.local/{}/{namespace}/shop:1", harness.instance);
+    let (own, others) = (named(&harness.scope.namespace), named("others"));
+    harness.dockerfile(&[&format!("ENV MADE={}", unique("made"))]);
+    for tag in [&own, &others] {
+        let mut request = harness.request();
+        request.tag.clone_from(tag);
+        harness.built(&request).await;
+    }
+    harness.write("Dockerfile", &format!("FROM {own}\n"));
+    harness.built(&harness.request()).await;
+    for text in [
+        format!("FROM {others}\n"),
+        format!("ARG BASE={others}\nFROM ${{BASE}}\n"),
+        format!("FROM {own}\nCOPY --from={others} /bin /other\n"),
+    ] {
+        harness.write("Dockerfile", &text);
+        let error = harness.build(&harness.request()).await.unwrap_err();
+        assert!(
+            matches!(&error, BuildError::ImageOfOthers(image) if *image == others),
+            "{error}"
+        );
+        assert_eq!(error.reason(), Reason::ImagePullDenied);
+    }
+}

@@ -114,6 +114,17 @@ async fn railpack_that_cannot_prepare_names_the_reason() {
     let harness = &tool.harness;
     harness.write("main.txt", "source");
     let fails = async |request: &BuildRequest| harness.build(request).await.unwrap_err();
+    // A link to a file of the machine is refused before railpack can follow it.
+    let link = harness.root().join(".ruby-version");
+    std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
+    let error = fails(&request_of(&tool)).await;
+    assert_eq!(error.reason(), Reason::PathEscapes, "{error}");
+    assert!(error.to_string().contains(".ruby-version"), "{error}");
+    std::fs::remove_file(&link).unwrap();
+    let mut configured = request_of(&tool);
+    configured.args = secrets(&[("RAILPACK_CONFIG_FILE", "../../../../../etc/hostname")]);
+    let error = fails(&configured).await;
+    assert_eq!(error.reason(), Reason::PathEscapes, "{error}");
     tool.write(
         "info.json",
         r#"{"success":false,"logs":[{"msg":"no provider matched"}]}"#,
