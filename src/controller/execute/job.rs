@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::api::{CauseKind, Reason};
-use crate::builder::{BuildRequest, BuildType, Export};
+use crate::builder::{BuildRequest, BuildType, Export, Found};
 use crate::controller::build_job::{BuildWork, Fetch, PullWork};
 use crate::controller::job_failure::no_log;
 use crate::controller::resolve::credentials::Origin;
@@ -170,6 +170,7 @@ impl Executor<'_> {
             cpu: build.cpu,
             memory: build.memory,
             timeout: build.timeout,
+            found: Found::default(),
         }
     }
 

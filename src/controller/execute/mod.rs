@@ -7,13 +7,12 @@ mod pushed;
 mod release;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
 
-use crate::api::{Reason, Release, ReleasePhase};
+use crate::api::{Reason, Release, ReleasePhase, Source, SourceKind};
 use crate::error::Problem;
 use crate::model::AppId;
 use crate::plan::{
@@ -28,9 +27,6 @@ use super::kept_output;
 use super::logs;
 use super::problem::{cluster_problem, io_problem};
 use super::resolve::credentials::Origin;
-
-/// How long the removal of an Application's caches may delay its deletion.
-const CACHE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Executes the plan of one Application.
 pub struct Executor<'a> {
@@ -256,10 +252,8 @@ impl<'a> Executor<'a> {
                     let _ = tokio::fs::remove_dir(namespace).await;
                 }
             }
-            // An engine that does not answer must not keep the object: what is left goes with --build-cache.
-            let freed = tokio::time::timeout(CACHE_PATIENCE, builder.free_cache(self.id)).await;
-            if !matches!(freed, Ok(Ok(()))) {
-                tracing::warn!(app = %self.id, ?freed, "the build cache of a deleted Application was not freed");
+            if self.may_have_cache() {
+                self.ctx.tools.cache.application_deleted(self.id.clone(), builder);
             }
             self.ctx.jobs.forget(self.id);
             self.ctx.resolver.forget(self.id);
@@ -270,6 +264,14 @@ impl<'a> Executor<'a> {
             Ok(()) => Ok(ActionResult::Removed(true)),
             Err(problem) => Ok(ActionResult::NotRemoved(problem)),
         }
+    }
+
+    /// Reports whether builds of the Application can have left a cache. Nothing is built for the source `docker`.
+    fn may_have_cache(&self) -> bool {
+        let wanted = self.input.app.spec.source.as_ref().and_then(Source::kind);
+        let builds = wanted.is_some_and(|kind| !matches!(kind, SourceKind::Docker(_)));
+        let mut releases = self.input.releases.iter();
+        builds || releases.any(|release| release.status.builder.is_some())
     }
 
     async fn release_finalizer(&self) -> Result<(), Problem> {

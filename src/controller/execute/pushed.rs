@@ -18,6 +18,11 @@ fn pushed(status: &ReleaseStatus) -> Option<&str> {
     image.strip_prefix(tag)?.starts_with('@').then_some(image)
 }
 
+/// The message of a failure after which nothing is tried again.
+fn finally(message: &str) -> String {
+    message.replace("; Davit tries again", "")
+}
+
 fn digest(image: &str) -> Option<&str> {
     image.split_once('@').map(|(_, digest)| digest)
 }
@@ -59,11 +64,12 @@ impl Executor<'_> {
         let images: BTreeSet<&str> = images.collect();
         let deleted = futures::future::join_all(images.iter().map(async |image| {
             if let Err(problem) = self.delete_image(image).await {
-                tracing::warn!(app = %self.id, image, message = problem.message, "the image stays in its registry");
+                let message = finally(&problem.message);
+                tracing::warn!(app = %self.id, image, message, "the image stays in its registry: delete it there");
             }
         }));
         if tokio::time::timeout(PATIENCE, deleted).await.is_err() {
-            tracing::warn!(app = %self.id, "registries did not answer in time, so images stay there");
+            tracing::warn!(app = %self.id, ?images, "registries did not answer in time, so images stay there: delete them there");
         }
     }
 
@@ -78,5 +84,19 @@ impl Executor<'_> {
             tracing::warn!(app = %self.id, image, "the registry does not let Davit delete the image");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_tried_again_does_not_say_so() {
+        assert_eq!(
+            finally("it is away: start it; Davit tries again"),
+            "it is away: start it"
+        );
+        assert_eq!(finally("it is denied"), "it is denied");
     }
 }
