@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use davit::builder::{BuildRequest, Builder as _, BuilderOptions, DockerBuilder};
+use davit::builder::{BuildRequest, Builder as _, BuilderOptions, DockerBuilder, Found};
 use davit::image::RegistryLogins;
 use davit::job_log::JobLog;
 use davit::model::AppId;
@@ -76,6 +76,7 @@ pub fn builds() {
             cpu: None,
             memory: None,
             timeout: Duration::from_mins(5),
+            found: Found::default(),
         };
         let began = Instant::now();
         runtime

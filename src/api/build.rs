@@ -29,7 +29,9 @@ use super::values::{Duration, LocalRef, is_false};
     validation = Rule::new("!has(self.envFile) || !self.envFile || !has(self.static) || has(self.dockerfile) || has(self.nixpacks) || has(self.railpack) || has(self.herokuBuildpacks) || has(self.paketoBuildpacks)")
         .message("envFile does nothing with static, which runs no build steps: leave it out").reason(Reason::FieldValueForbidden).field_path(".envFile"),
     validation = Rule::new("!has(self.timeout) || duration(self.timeout) > duration('0s')")
-        .message("timeout must be longer than 0s: leave it out for 30m").reason(Reason::FieldValueInvalid).field_path(".timeout")
+        .message("timeout must be longer than 0s: leave it out for 30m").reason(Reason::FieldValueInvalid).field_path(".timeout"),
+    validation = Rule::new("!has(self.secrets) || self.secrets.all(secret, has(secret.valueFrom))")
+        .message("each of secrets needs valueFrom: put the value into a Secret, or into args if it is not secret").reason(Reason::FieldValueInvalid).field_path(".secrets")
 )]
 #[garde(allow_unvalidated)]
 pub struct Build {
@@ -59,7 +61,7 @@ pub struct Build {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub args: Vec<EnvVar>,
-    /// Build secrets: reach the build only as `RUN --mount=type=secret,id=NAME` (with railpack, nixpacks and buildpacks as variables of its commands), never the image.
+    /// Build secrets, each with `valueFrom`: reach the build only as `RUN --mount=type=secret,id=NAME` (with railpack, nixpacks and buildpacks as variables of its commands), never the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -245,7 +247,10 @@ pub struct HerokuBuildpacks {
     pub version: Option<String>,
     /// Another builder image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^-\s][^\s]*$"))]
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+|[:@/][A-Za-z0-9]+)*$")
+    )]
     pub builder: Option<String>,
 }
 
@@ -264,7 +269,10 @@ impl HerokuBuildpacks {
 pub struct PaketoBuildpacks {
     /// The builder image. Default `paketobuildpacks/builder-jammy-base`.
     #[serde(default = "paketo")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^-\s][^\s]*$"))]
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+|[:@/][A-Za-z0-9]+)*$")
+    )]
     pub builder: String,
 }
 
@@ -296,16 +304,20 @@ pub struct StaticSite {
     #[schemars(length(min = 1, max = 1024))]
     #[garde(custom(file_path))]
     pub publish_directory: String,
-    /// Answer paths that are not there with `/index.html`, for applications that route in the browser. Default false.
+    /// Answer paths that are not there with `/index.html`, but for files such as `/gone.js`, for applications that route in the
+    /// browser. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub spa: bool,
     /// An image of one's own to put the files into, in place of Davit's server: they are copied to `imagePath`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^-\s][^\s]*$"))]
+    #[schemars(
+        length(min = 1, max = 512),
+        regex(pattern = r"^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+|[:@/][A-Za-z0-9]+)*$")
+    )]
     pub image: Option<String>,
     /// Where the files go in `image`. Default `/usr/share/nginx/html`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^\s]*$"))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^\s$]*$"))]
     #[garde(custom(optional_file_path))]
     pub image_path: Option<String>,
 }

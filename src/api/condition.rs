@@ -179,7 +179,7 @@ reasons! {
     BuildFailed = "The build failed; its last lines are in the Release.",
     BuildTimeout = "The build took longer than build.timeout.",
     ImageNotFound = "The image is neither in its registry nor in the local engine.",
-    ImagePullDenied = "The registry refused the credential, or wants one.",
+    ImagePullDenied = "The registry refused the credential, or wants one; or the image belongs to another namespace.",
     ImagePullFailed = "The image could not be pulled.",
     ImagePushDenied = "The registry refused the credential for pushing, or wants one.",
     ImagePushFailed = "The image could not be pushed.",
@@ -250,7 +250,7 @@ reasons! {
     CertificateRefused = "The certificate authority refused a certificate for the host of a route.",
     CertificateExpires = "The certificate for the host of a route expires soon, and was not renewed.",
     CertificateExpired = "The certificate for the host of a route has expired.",
-    CertificatePending = "The reverse proxy has no certificate for the host of a route yet.",
+    CertificatePending = "The reverse proxy has no certificate for the host of a route yet, or one that is not valid yet.",
     InUse = "The GitProvider is deleted only when no Application uses it.",
 }
 

@@ -53,6 +53,14 @@ const FORMS: &[(&str, &str)] = &[
         "must be an absolute path without white space, such as /healthz",
     ),
     (
+        r"^/[^\s$]*$",
+        "must be an absolute path without white space and $, such as /usr/share/nginx/html",
+    ),
+    (
+        r"^[A-Za-z0-9]+([._-]+[A-Za-z0-9]+|[:@/][A-Za-z0-9]+)*$",
+        "must be an image reference without scheme and variables, such as nginx:1.27 or registry.example.com/team/shop:2",
+    ),
+    (
         r"^[.]{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*$",
         "must be the name of a repository without its owner: letters, digits, -, _ and .",
     ),

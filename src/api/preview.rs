@@ -89,6 +89,10 @@ pub struct Previews {
 /// What the builds of previews get in place of what `spec.build` has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.secrets) || self.secrets.all(secret, has(secret.valueFrom))")
+        .message("each of secrets needs valueFrom: put the value into a Secret, or into args if it is not secret").reason(Reason::FieldValueInvalid).field_path(".secrets")
+)]
 pub struct PreviewBuild {
     /// Build arguments. Default those of `spec.build` that are written there as a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::error::BuildError;
@@ -177,6 +179,24 @@ pub struct BuildRequest {
     pub memory: Option<u64>,
     /// The longest the build may take; over it, it is stopped in the engine.
     pub timeout: Duration,
+    /// Receives with what it is built.
+    pub found: Found,
+}
+
+/// With what a build is done, told as soon as it is known: a build that fails has it, too. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Found(Arc<Mutex<Option<(String, BuilderDetails)>>>);
+
+impl Found {
+    /// Tells the build type and what is known of it so far.
+    pub fn tell(&self, builder: &str, details: &BuilderDetails) {
+        *self.0.lock() = Some((builder.to_owned(), details.clone()));
+    }
+
+    /// Returns what was told last.
+    pub fn told(&self) -> Option<(String, BuilderDetails)> {
+        self.0.lock().clone()
+    }
 }
 
 /// An image that is there.

@@ -14,7 +14,7 @@ use super::buildkit::{
 };
 use super::contract::{BuildRequest, BuildType, Builder, BuilderDetails, BuiltImage, Export};
 use super::error::BuildError;
-use super::image_ownership::Owner;
+use super::image_ownership::{self, Owner};
 use super::paths::Root;
 use super::planned::{self, APP, IMAGE};
 use super::planner::Planner;
@@ -152,7 +152,29 @@ impl DockerBuilder {
             Err(_) if railpack::is_installed(&self.options.railpack, cancel).await => {
                 Ok((root, BuildType::Railpack(api::Railpack::default())))
             }
-            Err(looked_for) => Err(BuildError::NotDetected(looked_for)),
+            Err(_) if cancel.is_cancelled() => Err(BuildError::Cancelled),
+            Err(looked_for) => Err(BuildError::NotDetected(format!(
+                "{looked_for}; railpack, which recognises most languages, was not tried, because it is not installed on Davit's machine (install it in /usr/local/bin, or name it with --railpack)"
+            ))),
+        }
+    }
+
+    /// Runs the phases of a lifecycle and returns the files with the metadata of the image.
+    async fn phases(
+        &self,
+        plan: &buildpacks::Plan,
+        field: &'static str,
+        options: &BuildOptions<'_>,
+        log: &JobLog,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<u8>, BuildError> {
+        let limited = options.limits.memory.is_some();
+        let done = self.buildkit.run(plan.work(), options, log, cancel).await;
+        match done.map_err(|error| buildpacks::explain(error, field, limited, &log.tail()))? {
+            Outcome::Files(archive) => Ok(archive),
+            Outcome::Engine | Outcome::Registry { .. } => Err(BuildError::Engine(
+                "BuildKit sent no files of the phases".to_owned(),
+            )),
         }
     }
 
@@ -192,6 +214,7 @@ impl Builder for DockerBuilder {
             log.write(&format!("build type: {}: {why}", kind.name()));
             details.detected = Some(why);
         }
+        request.found.tell(kind.name(), &details);
         let (kind, published) = match kind {
             BuildType::Published(of, published) => (*of, Some(published)),
             kind => (kind, None),
@@ -207,6 +230,10 @@ impl Builder for DockerBuilder {
             labels,
             registries: &request.registries,
             push: request.push.as_ref(),
+            own_images: image_ownership::names_of(
+                &image_ownership::prefix(&self.options.instance),
+                &request.app.namespace,
+            ),
             no_cache: request.no_cache,
             limits,
             shared_key: shared_key(&self.options.instance, &request.app),
@@ -228,11 +255,13 @@ impl Builder for DockerBuilder {
                 let tool = &self.options.railpack;
                 let (plan, found) = railpack::prepare(tool, &settings, request, log, cancel).await?;
                 details = used(found, details);
+                request.found.tell(kind.name(), &details);
                 blocking(move || railpack::solve(&root, &plan, &planned, &key)).await?
             }
             BuildType::Nixpacks => {
                 let (plan, found) = nixpacks::plan(&self.options.nixpacks, request, log, cancel).await?;
                 details = used(found, details);
+                request.found.tell(kind.name(), &details);
                 blocking(move || nixpacks::solve(&root, &plan, &planned, &key, is_site)).await?
             }
             BuildType::Buildpacks(settings) => {
@@ -241,13 +270,8 @@ impl Builder for DockerBuilder {
                 if let Some(published) = &published {
                     plan.context = static_site::beside(plan.context, &published.site);
                 }
-                let done = self.buildkit.run(plan.work(), &options, log, cancel).await;
-                let done = done.map_err(|error| buildpacks::explain(error, settings.field))?;
-                let Outcome::Files(archive) = done else {
-                    return Err(BuildError::Engine(
-                        "BuildKit sent no files of the phases".to_owned(),
-                    ));
-                };
+                request.found.tell(kind.name(), &plan.details);
+                let archive = self.phases(&plan, settings.field, &options, log, cancel).await?;
                 let (image, labels) = plan.image(&archive)?;
                 if !is_site {
                     options.labels = labels.into_iter().chain(options.labels).collect();

@@ -1,14 +1,16 @@
 //! `.env` in the build context: the environment of the containers, quoted. Pure.
 
+use super::words::is_name;
 use crate::redact::Secret;
 
 /// The name of the file.
 pub const NAME: &str = ".env";
 
-/// The text of the file, a line `NAME='value'` for each variable. A POSIX shell reads every value back unchanged.
+/// The text of the file, a line `NAME='value'` for each variable. A POSIX shell reads every value back unchanged. A variable with
+/// a name that a shell refuses, such as `dot.name`, is left out: the shell would stop reading the file there.
 pub fn text<'a>(variables: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Secret {
     let mut text = Vec::new();
-    for (name, value) in variables {
+    for (name, value) in variables.into_iter().filter(|(name, _)| is_name(name)) {
         text.extend_from_slice(name.as_bytes());
         text.push(b'=');
         quote(value.expose(), &mut text);
@@ -38,6 +40,14 @@ fn quote(value: &[u8], text: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_no_shell_reads_is_left_out() {
+        let value = Secret::from("1");
+        let names = ["A", "dot.name-x", "_b2", "-c"];
+        let written = text(names.iter().map(|name| (*name, &value)));
+        assert_eq!(written.expose(), b"A='1'\n_b2='1'\n");
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test reads the file with a shell")]

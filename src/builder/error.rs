@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
-use crate::image::{ImageError, PushError};
+use crate::image::{ImageError, ImageName, PushError};
 
 /// The field that stands for the source's directory until [`BuildError::with_source_path`] replaces it.
 pub(super) const SOURCE_PATH: &str = "spec.source.git.path";
@@ -33,6 +33,9 @@ pub enum BuildError {
         /// The path.
         path: String,
     },
+    /// A symbolic link of the source leads out of it, and the build type reads the source on Davit's machine.
+    #[error("the symbolic link {0} leads out of the repository")]
+    LinkEscapes(String),
     /// A file of the source has a name that the engine's protocol cannot carry.
     #[error("the name of the file {0} is not UTF-8")]
     FileName(String),
@@ -122,12 +125,39 @@ pub enum BuildError {
     /// A base image is not there.
     #[error("a base image was not found: {0}")]
     BaseImage(String),
+    /// A base image belongs to others.
+    #[error("the image {0} belongs to another namespace or to another Davit")]
+    ImageOfOthers(String),
     /// A registry does not let us have a base image.
     #[error("the registry refused to send a base image: {0}")]
     BaseImageDenied(String),
     /// The registry of a base image cannot be reached.
     #[error("the registry of a base image cannot be reached: {0}")]
     RegistryUnreachable(String),
+    /// The registry's certificate is not trusted, or it speaks plain HTTP.
+    #[error("the registry of the base image {image} cannot be trusted: {said}")]
+    BaseImageTls {
+        /// The image.
+        image: String,
+        /// The message of BuildKit or the engine.
+        said: String,
+    },
+    /// Something else than a registry answers, or a registry that is broken.
+    #[error("what answers for the registry of a base image sends no image manifest: {0}")]
+    BaseImageAnswer(String),
+    /// A field names an image that cannot be used for it.
+    #[error("{field} names an image that cannot be used: {why}")]
+    UnusableImage {
+        /// The field.
+        field: &'static str,
+        /// Why not.
+        why: String,
+        /// Which image it needs.
+        instead: &'static str,
+    },
+    /// A word of the Dockerfile that the BuildKit does not know as an instruction.
+    #[error("the build failed: {0}")]
+    UnknownInstruction(String),
     /// The image is not at its registry.
     #[error(transparent)]
     Push(#[from] PushError),
@@ -199,6 +229,7 @@ impl Explain for BuildError {
             Self::NotDetected(_)
             | Self::PathNotFound { .. }
             | Self::PathEscapes { .. }
+            | Self::LinkEscapes(_)
             | Self::FileName(_)
             | Self::ControlFile { .. }
             | Self::Failed(_)
@@ -215,9 +246,14 @@ impl Explain for BuildError {
             | Self::NoEngine
             | Self::BaseImage(_)
             | Self::BaseImageDenied(_)
+            | Self::ImageOfOthers(_)
+            | Self::UnusableImage { .. }
+            | Self::UnknownInstruction(_)
             | Self::Timeout(_)
             | Self::Cancelled => Class::Terminal,
             Self::RegistryUnreachable(_)
+            | Self::BaseImageTls { .. }
+            | Self::BaseImageAnswer(_)
             | Self::Temporary(_)
             | Self::DiskFull
             | Self::EngineUnavailable(_)
@@ -233,21 +269,23 @@ impl Explain for BuildError {
             Self::Pull(error) => error.reason(),
             Self::NotDetected(_) | Self::NoBuildpack { .. } => Reason::BuildTypeNotDetected,
             Self::PathNotFound { reason, .. } => *reason,
-            Self::PathEscapes { .. } => Reason::PathEscapes,
+            Self::PathEscapes { .. } | Self::LinkEscapes(_) => Reason::PathEscapes,
             Self::FileName(_)
             | Self::ControlFile { .. }
             | Self::Failed(_)
             | Self::Exit { .. }
+            | Self::UnknownInstruction(_)
             | Self::Temporary(_) => Reason::BuildFailed,
             Self::NotSupported { .. }
             | Self::LimitsNotSupported(_)
             | Self::NoEngine
             | Self::ProgramMissing { .. }
             | Self::VersionMissing { .. } => Reason::NotSupported,
-            Self::Misplaced { .. } => Reason::InvalidSpec,
+            Self::Misplaced { .. } | Self::UnusableImage { .. } => Reason::InvalidSpec,
             Self::NotPublished { .. } => Reason::PublishDirectoryNotFound,
-            Self::BaseImage(_) => Reason::ImagePullFailed,
-            Self::BaseImageDenied(_) => Reason::ImagePullDenied,
+            Self::BaseImage(_) | Self::BaseImageAnswer(_) => Reason::ImagePullFailed,
+            Self::BaseImageTls { .. } => Reason::RegistryTlsFailed,
+            Self::BaseImageDenied(_) | Self::ImageOfOthers(_) => Reason::ImagePullDenied,
             Self::RegistryUnreachable(_) => Reason::RegistryUnreachable,
             Self::Timeout(_) => Reason::BuildTimeout,
             Self::Cancelled => Reason::Cancelled,
@@ -265,10 +303,13 @@ impl Explain for BuildError {
             Self::Push(error) => error.hint(),
             Self::Pull(error) => error.hint(),
             Self::NotDetected(_) => {
-                Some("set spec.build.dockerfile, spec.build.static or spec.build.railpack".to_owned())
+                Some("set spec.build.dockerfile or spec.build.static if the files are in another place, or another build type of docs/building.md".to_owned())
             }
             Self::PathNotFound { field, .. } | Self::PathEscapes { field, .. } => {
                 Some(format!("set {field} to a path inside the repository"))
+            }
+            Self::LinkEscapes(_) => {
+                Some("remove the link from the repository, or let it lead to a file of the repository".to_owned())
             }
             Self::FileName(_) => {
                 Some("rename it in the repository, or exclude its directory in .dockerignore".to_owned())
@@ -296,10 +337,29 @@ impl Explain for BuildError {
             Self::NotPublished { field, .. } => Some(format!(
                 "set {field} to a directory that the build makes; the log shows what it did"
             )),
-            Self::BaseImage(_) => Some("check the FROM lines of the Dockerfile".to_owned()),
+            Self::BaseImage(_) => Some(
+                "correct the name, in the FROM lines of the Dockerfile or in the field of the build type, or push the image".to_owned(),
+            ),
+            Self::ImageOfOthers(_) => Some(
+                "push it to a registry with spec.image.repository of its Application, and name it there".to_owned(),
+            ),
             Self::BaseImageDenied(_) => {
                 Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())
             }
+            Self::BaseImageTls { image, .. } => {
+                let host = ImageName::parse(image).map(|name| name.registry().to_owned());
+                let host = host.unwrap_or_else(|_| "HOST".to_owned());
+                Some(format!(
+                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the engine's machine, or name the registry in insecure-registries of the engine and in --insecure-registry if it must be plain HTTP; a buildkitd needs `ca` or `http` for {host} in its buildkitd.toml; Davit tries again"
+                ))
+            }
+            Self::BaseImageAnswer(_) => Some(
+                "correct the host and port of the image if that is another web server, or repair the registry or the proxy before it; Davit tries again".to_owned(),
+            ),
+            Self::UnusableImage { instead, .. } => Some(format!("set it to {instead}")),
+            Self::UnknownInstruction(_) => Some(
+                "correct the Dockerfile; if the line is inside of a here-document (`<<`), the BuildKit of this engine reads none: begin the Dockerfile with the line `# syntax=docker/dockerfile:1`, or build with a newer BuildKit (--buildkit-host)".to_owned(),
+            ),
             Self::Timeout(_) => Some("raise spec.build.timeout".to_owned()),
             Self::DiskFull => Some("free space on the engine's disk; Davit tries again".to_owned()),
             Self::LimitsNotSupported(_) => Some(

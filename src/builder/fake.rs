@@ -28,6 +28,9 @@ struct State {
     built: Vec<String>,
     trimmed: Vec<Option<u64>>,
     freed: Vec<AppId>,
+    free_failures: VecDeque<BuildError>,
+    frees: usize,
+    most_frees: usize,
     registries: RegistryLogins,
     active: usize,
     most: usize,
@@ -80,6 +83,16 @@ impl FakeBuilder {
     /// The next push fails with this.
     pub fn fail_next_push(&self, error: BuildError) {
         self.state.lock().push_failures.push_back(error);
+    }
+
+    /// The next call that frees a cache fails with this.
+    pub fn fail_next_free(&self, error: BuildError) {
+        self.state.lock().free_failures.push_back(error);
+    }
+
+    /// How many caches were freed at once at most.
+    pub fn most_frees(&self) -> usize {
+        self.state.lock().most_frees
     }
 
     /// The tags in the registry.
@@ -175,6 +188,7 @@ impl Builder for FakeBuilder {
             path: name.to_owned(),
             reason: Reason::DockerfileNotFound,
         })?;
+        request.found.tell("dockerfile", &BuilderDetails::default());
         let steps = async {
             for line in text.lines() {
                 log.write(line);
@@ -213,7 +227,18 @@ impl Builder for FakeBuilder {
     }
 
     async fn free_cache(&self, app: &AppId) -> Result<(), BuildError> {
-        self.state.lock().freed.push(app.clone());
+        {
+            let mut state = self.state.lock();
+            state.frees += 1;
+            state.most_frees = state.most_frees.max(state.frees);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut state = self.state.lock();
+        state.frees -= 1;
+        if let Some(error) = state.free_failures.pop_front() {
+            return Err(error);
+        }
+        state.freed.push(app.clone());
         Ok(())
     }
 

@@ -219,6 +219,7 @@ impl BuildWork {
                 return Err(JobFailure {
                     commit,
                     built_at: Some(built_at),
+                    builder: self.request.found.told().map(Box::new),
                     ..failed(Step::Building, &error, cancelled, &log)
                 });
             }
@@ -238,6 +239,7 @@ impl BuildWork {
                         commit,
                         built_at: Some(built_at),
                         pushed_at,
+                        builder: self.request.found.told().map(Box::new),
                         ..failed(Step::Pushing, &error, cancel.is_cancelled(), &log)
                     });
                 }
@@ -247,6 +249,7 @@ impl BuildWork {
                         commit,
                         built_at: Some(built_at),
                         pushed_at,
+                        builder: self.request.found.told().map(Box::new),
                         ..failed(Step::Pushing, &error, false, &log)
                     });
                 }

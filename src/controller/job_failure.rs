@@ -31,6 +31,7 @@ pub(super) fn ended(step: Step, problem: Problem, cancelled: bool, log: &JobLog)
         commit: None,
         built_at: None,
         pushed_at: None,
+        builder: None,
     }
 }
 
@@ -46,6 +47,7 @@ pub(super) fn cancelled(step: Step) -> JobFailure {
         commit: None,
         built_at: None,
         pushed_at: None,
+        builder: None,
     }
 }
 
@@ -66,6 +68,7 @@ pub(super) fn panicked(error: &tokio::task::JoinError) -> JobFailure {
         commit: None,
         built_at: None,
         pushed_at: None,
+        builder: None,
     }
 }
 
@@ -87,5 +90,6 @@ pub(super) fn no_log(error: &std::io::Error) -> JobFailure {
         commit: None,
         built_at: None,
         pushed_at: None,
+        builder: None,
     }
 }

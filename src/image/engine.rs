@@ -85,6 +85,14 @@ pub enum ImageError {
         /// What the engine said.
         said: String,
     },
+    /// The registry's certificate is not trusted, or it speaks plain HTTP.
+    #[error("the registry of {image} cannot be trusted: {said}")]
+    Tls {
+        /// The name.
+        image: String,
+        /// What the engine said.
+        said: String,
+    },
     /// The pull failed.
     #[error("the image {image} cannot be pulled: {said}")]
     Failed {
@@ -114,6 +122,7 @@ impl Explain for ImageError {
                 Class::Terminal
             }
             Self::Unreachable { .. }
+            | Self::Tls { .. }
             | Self::Failed { .. }
             | Self::DiskFull { .. }
             | Self::EngineUnavailable(_) => Class::Transient,
@@ -126,6 +135,7 @@ impl Explain for ImageError {
             Self::NotFound { .. } => Reason::ImageNotFound,
             Self::Denied { .. } => Reason::ImagePullDenied,
             Self::Unreachable { .. } => Reason::RegistryUnreachable,
+            Self::Tls { .. } => Reason::RegistryTlsFailed,
             Self::Failed { .. } => Reason::ImagePullFailed,
             Self::DiskFull { .. } => Reason::DiskFull,
             Self::EngineUnavailable(_) => Reason::EngineUnavailable,
@@ -146,6 +156,13 @@ impl Explain for ImageError {
             Self::Unreachable { .. } => Some(format!(
                 "check {FIELD}, and whether Davit can reach the registry; Davit tries again"
             )),
+            Self::Tls { image, .. } => {
+                let host = ImageName::parse(image).map(|name| name.registry().to_owned());
+                let host = host.unwrap_or_else(|_| "HOST".to_owned());
+                Some(format!(
+                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the machine that pulls, or name the registry in insecure-registries of the engine and in --insecure-registry if it must be plain HTTP; Davit tries again"
+                ))
+            }
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::Failed { .. } | Self::Cancelled => None,
         }
@@ -403,8 +420,14 @@ fn explain(image: &str, error: Error, masker: &Masker) -> ImageError {
         ImageError::Denied { image, said }
     } else if says(&["manifest unknown", "not found", "name unknown", "no such image"]) || status == 404 {
         ImageError::NotFound { image, said }
-    } else if says(&["x509", "certificate", "http response to https"]) {
-        ImageError::Failed { image, said }
+    } else if says(&[
+        "x509",
+        "certificate",
+        "http response to https",
+        "tls:",
+        "tls handshake",
+    ]) {
+        ImageError::Tls { image, said }
     } else if status == 400 {
         ImageError::Invalid { image, why: said }
     } else if says(UNREACHABLE) {

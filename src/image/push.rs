@@ -237,6 +237,7 @@ pub fn classify(image: &str, status: u16, said: &str) -> PushError {
         "http response to https",
         "tls:",
         "tls handshake",
+        "invalidcontenttype",
     ]) && status != 401
     {
         PushError::Tls { image, said }

@@ -256,7 +256,8 @@ fn explain(image: &str, error: &PushError) -> ImageError {
     match error {
         PushError::Denied { .. } => ImageError::Denied { image, said },
         PushError::NoRepository { .. } => ImageError::NotFound { image, said },
-        PushError::Tls { .. } | PushError::Failed { .. } => ImageError::Failed { image, said },
+        PushError::Tls { .. } => ImageError::Tls { image, said },
+        PushError::Failed { .. } => ImageError::Failed { image, said },
         PushError::Unreachable { .. } | PushError::EngineUnavailable(_) | PushError::Cancelled => {
             ImageError::Unreachable { image, said }
         }

@@ -7,7 +7,7 @@ use crate::api::{Application, ConcurrencyPolicy, ReleasePhase, ReleaseType};
 use super::action::{Action, CreateReason, Plan};
 use super::containers::hash_of;
 use super::input::{DesiredState, PlanInput};
-use super::newest::{is_noop, newest_significant};
+use super::newest::{is_noop, lacked_a_reference, newest_significant};
 use super::restart;
 use super::rollback::hold;
 use super::state::{ReleaseView, active, last_handled};
@@ -106,6 +106,16 @@ pub(super) fn create_reason(input: &PlanInput<'_>, current: Option<&ReleaseView>
     }
 }
 
+/// Reports whether the newest Release failed because something that it refers to was missing or invalid, and all of it can be read now.
+/// While it is missing no Release is created, since the next one would fail in the same way.
+fn is_readable_again(input: &PlanInput<'_>) -> bool {
+    let newest = newest_significant(&input.releases, |release| &release.status);
+    let lacked = newest.is_some_and(|newest| {
+        newest.spec.kind != ReleaseType::Rollback && lacked_a_reference(&newest.status)
+    });
+    lacked && input.inputs.access.is_ok() && input.inputs.values.is_ok()
+}
+
 /// Creates a Release if the desired state is not the one of the newest Release, or there is another reason.
 pub(super) fn create(
     input: &PlanInput<'_>,
@@ -131,7 +141,7 @@ pub(super) fn create(
         (&release.name, &release.status)
     })
     .is_some();
-    let same = held || handled == Some(desired.fingerprint().as_str());
+    let same = held || handled == Some(desired.fingerprint().as_str()) && !is_readable_again(input);
     if same && reason == CreateReason::Change {
         return;
     }

@@ -3,6 +3,7 @@
 mod action;
 pub mod application_status;
 pub mod backoff;
+mod build_fields;
 mod capabilities;
 pub mod checks;
 pub mod commit_status;

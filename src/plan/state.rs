@@ -230,6 +230,8 @@ pub struct JobFailure {
     pub built_at: Option<Timestamp>,
     /// When pushing began, if it did.
     pub pushed_at: Option<Timestamp>,
+    /// What builds, and with what, as far as that was known.
+    pub builder: Option<Box<(String, BuilderDetails)>>,
 }
 
 impl JobFailure {

@@ -9,7 +9,7 @@ use bollard::Docker;
 use davit::api::Reason;
 use davit::builder::{
     BuildError, BuildRequest, BuildType, Builder as _, BuilderOptions, BuiltImage, Daemon, DockerBuilder,
-    Place, TlsFiles,
+    Found, Place, TlsFiles,
 };
 use davit::error::Explain as _;
 use davit::image::RegistryLogins;
@@ -101,6 +101,7 @@ impl Harness {
             cpu: None,
             memory: None,
             timeout: Duration::from_mins(3),
+            found: Found::default(),
         }
     }
 

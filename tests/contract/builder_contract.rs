@@ -9,8 +9,8 @@ use bollard::Docker;
 use davit::api::Reason;
 use davit::builder::fake::FakeBuilder;
 use davit::builder::{
-    BuildRequest, Builder, BuilderDetails, BuilderOptions, BuiltImage, Daemon, DockerBuilder, Export, Place,
-    TlsFiles,
+    BuildRequest, Builder, BuilderDetails, BuilderOptions, BuiltImage, Daemon, DockerBuilder, Export, Found,
+    Place, TlsFiles,
 };
 use davit::error::Explain as _;
 use davit::image::{Deleted, RegistryAccess, RegistryLogins};
@@ -112,6 +112,7 @@ impl Harness {
             cpu: None,
             memory: None,
             timeout: Duration::from_mins(5),
+            found: Found::default(),
         }
     }
 

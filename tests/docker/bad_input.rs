@@ -180,7 +180,7 @@ fn invalid_application_has_its_reason_and_a_solution() {
         ),
         (
             "secrets-of-static",
-            json!({"source": {"git": {"url": page.url()}}, "build": {"secrets": [{"name": "A", "value": "1"}]}}),
+            json!({"source": {"git": {"url": page.url()}}, "build": {"secrets": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "some", "key": "there"}}}]}}),
             "NotSupported",
             &["spec.build.secrets", "remove"],
         ),

@@ -16,7 +16,8 @@ use std::time::Duration;
 use bollard::Docker;
 use davit::api::{Dockerfile, Reason, StaticSite};
 use davit::builder::{
-    BuildError, BuildRequest, BuildType, Builder as _, BuilderOptions, BuiltImage, DockerBuilder, INSTANCE,
+    BuildError, BuildRequest, BuildType, Builder as _, BuilderOptions, BuiltImage, DockerBuilder, Found,
+    INSTANCE,
 };
 use davit::error::{Explain as _, Problem};
 use davit::image::RegistryLogins;
@@ -111,6 +112,7 @@ impl Harness {
             cpu: None,
             memory: None,
             timeout: Duration::from_secs(120),
+            found: Found::default(),
         }
     }
 
@@ -844,9 +846,14 @@ async fn failed_build_reports_its_step_and_cause() {
     ] {
         harness.dockerfile(lines);
         let error = harness.build(&harness.request()).await.unwrap_err();
-        // A machine with a way to the internet learns that the image is not there.
+        // A machine with a way to the internet learns that the image is not there, or meets the certificate of a proxy.
         let reasons = if reason == Reason::RegistryUnreachable {
-            vec![reason, Reason::ImagePullDenied, Reason::ImagePullFailed]
+            let others = [
+                Reason::ImagePullDenied,
+                Reason::ImagePullFailed,
+                Reason::RegistryTlsFailed,
+            ];
+            others.into_iter().chain([reason]).collect::<Vec<_>>()
         } else {
             vec![reason]
         };
@@ -1036,10 +1043,11 @@ async fn static_site_without_image_is_served_by_davits_server() {
             ("/a/page.html", 200, "page"),
             ("/.well-known/acme", 200, "acme"),
             ("/.env", 404, "404 Not Found\n"),
-            ("/out", 404, "404 Not Found\n"),
+            ("/out", 200, "<h1>home</h1>"),
             ("/%2e%2e/davit-static-server", 404, "404 Not Found\n"),
             ("/..%2fdavit-static-server", 404, "404 Not Found\n"),
             ("/gone.js", 404, "404 Not Found\n"),
+            ("/some/route", 200, "<h1>home</h1>"),
         ] {
             let reply = http::get(&served.url(path));
             assert_eq!((reply.status, reply.body.as_str()), (status, body), "{path}");

@@ -666,6 +666,7 @@ impl Simulation {
                 commit: None,
                 built_at: None,
                 pushed_at: None,
+                builder: None,
             })
         };
         job.state = JobState::Ended(match failure {

@@ -35,7 +35,7 @@ pub async fn serve(root: &Path, spa: bool, listener: TcpListener) -> io::Result<
 }
 
 /// Answers for the files below `root`: `index.html` for directories, `404.html` or a short text for what is not there,
-/// and with `spa` `/index.html` for pages (not for scripts and pictures) that are not there. Hidden names but
+/// and with `spa` `/index.html` for pages that are not there (not for scripts and pictures). Hidden names but
 /// `.well-known` are never served, and nothing outside `root`, symbolic links included.
 ///
 /// # Errors
@@ -58,12 +58,8 @@ async fn answer(State(site): State<Site>, request: Request) -> Response {
         .iter()
         .filter_map(|name| Some((name.clone(), request.headers().get(name)?.clone())))
         .collect();
-    let wants_page = request
-        .headers()
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|accepted| accepted.contains("text/html") || accepted.contains("application/xhtml+xml"));
+    let wants_page = wants_page(&request);
+    let request = site.with_useful_range(request).await;
     let mut response = site.file(request).await;
     if response.status() == StatusCode::NOT_FOUND && matches!(method, Method::GET | Method::HEAD) {
         let mut page = Request::builder().method(method);
@@ -103,7 +99,60 @@ const CONDITIONS: [HeaderName; 3] = [
     header::ACCEPT_ENCODING,
 ];
 
+/// Reports whether a request may be answered with a page: it asks for HTML, or for anything at a path that looks like no file.
+/// Then a script or picture that is missing stays missing, and a program that asks for a page need not know about `Accept`.
+fn wants_page(request: &Request) -> bool {
+    let mut accepted = request.headers().get_all(header::ACCEPT).iter().peekable();
+    let takes_anything = accepted.peek().is_none();
+    let accepted: Vec<&str> = accepted.filter_map(|value| value.to_str().ok()).collect();
+    let takes = |kind: &str| accepted.iter().any(|accepted| accepted.contains(kind));
+    let path = request.uri().path().to_ascii_lowercase();
+    // No application has routes to hidden names, such as those of `.well-known`, or to names that an attacker encodes.
+    let is_odd = path.split('/').any(|name| name.starts_with('.'))
+        || ["%2e", "%2f", "%5c", "%00"]
+            .iter()
+            .any(|code| path.contains(code));
+    let is_file = is_odd || path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+    takes("text/html") || takes("application/xhtml+xml") || !is_file && (takes_anything || takes("*/*"))
+}
+
 impl Site {
+    /// Removes `Range` if it is to be ignored: for several ranges, and if the file is not the one that `If-Range` names (RFC 9110,
+    /// section 13.1.5), since the parts of two versions make no file.
+    async fn with_useful_range(&self, mut request: Request) -> Request {
+        let Some(range) = request.headers().get(header::RANGE) else {
+            return request;
+        };
+        let several = range.as_bytes().contains(&b',');
+        let wanted = request.headers().get(header::IF_RANGE).cloned();
+        let ignored = match wanted {
+            _ if several => true,
+            Some(wanted) => {
+                let encodings = request.headers().get(header::ACCEPT_ENCODING).cloned();
+                !self.is_version(request.uri().clone(), encodings, &wanted).await
+            }
+            None => false,
+        };
+        if ignored {
+            request.headers_mut().remove(header::RANGE);
+        }
+        request
+    }
+
+    /// Reports whether the file at a path has this strong ETag, or exactly this time of its last change.
+    async fn is_version(&self, uri: Uri, encodings: Option<HeaderValue>, wanted: &HeaderValue) -> bool {
+        let mut head = Request::new(Body::empty());
+        *head.method_mut() = Method::HEAD;
+        *head.uri_mut() = uri;
+        if let Some(encodings) = encodings {
+            head.headers_mut().insert(header::ACCEPT_ENCODING, encodings);
+        }
+        let file = self.file(head).await;
+        let etag = file.headers().get(header::ETAG);
+        let is_etag = etag.is_some_and(|etag| etag == wanted && !etag.as_bytes().starts_with(b"W/"));
+        is_etag || file.headers().get(header::LAST_MODIFIED) == Some(wanted)
+    }
+
     async fn file(&self, request: Request) -> Response {
         match self.files.clone().oneshot(request).await {
             Ok(response) => response.map(Body::new),
@@ -364,6 +413,23 @@ mod tests {
             (status, body.as_str(), headers["content-range"].to_str().unwrap()),
             (206, "a", "bytes 4-4/9")
         );
+        // Parts of another version, and several parts, are not sent: the whole file is.
+        let (_, headers, _) = ask(&router, "GET", "/app.js", &[]).await;
+        let (etag, time) = (&headers["etag"], &headers["last-modified"]);
+        let (etag, time) = (etag.to_str().unwrap(), time.to_str().unwrap());
+        for (range, version, status, text) in [
+            ("bytes=4-4", etag, 206, "a"),
+            ("bytes=4-4", time, 206, "a"),
+            ("bytes=4-4", "\"other\"", 200, "let a = 1"),
+            ("bytes=4-4", "Thu, 01 Jan 1970 00:00:00 GMT", 200, "let a = 1"),
+            ("bytes=0-1,4-4", etag, 200, "let a = 1"),
+        ] {
+            let headers = [("range", range), ("if-range", version)];
+            let (got, _, body) = ask(&router, "GET", "/app.js", &headers).await;
+            assert_eq!((got, body.as_str()), (status, text), "{range} {version}");
+        }
+        let several = ask(&router, "GET", "/app.js", &[("range", "bytes=0-1,4-4")]).await;
+        assert_eq!((several.0, several.2.as_str()), (200, "let a = 1"));
         let (_, headers, body) = ask(&router, "GET", "/app.js", &[("accept-encoding", "gzip")]).await;
         assert_eq!(
             (headers["content-encoding"].to_str().unwrap(), body.as_str()),
@@ -392,7 +458,24 @@ mod tests {
             304
         );
         assert_eq!(ask(&spa, "HEAD", "/some/route", &[PAGE]).await.0, 200);
-        assert_eq!(ask(&spa, "GET", "/gone.js", &[("accept", "*/*")]).await.0, 404);
+        for (path, accept, status) in [
+            ("/some/route", "*/*", 200),
+            ("/gone.js", "*/*", 404),
+            ("/v1.2/notes", "*/*", 200),
+            ("/caf%C3%A9", "*/*", 200),
+            ("/.well-known/openid-configuration", "*/*", 404),
+            ("/.git/config", "*/*", 404),
+            ("/%2e%2e/secret", "*/*", 404),
+            ("/docs/..%2f..%2fsecret", "*/*", 404),
+            ("/user/jane.doe", "text/html", 200),
+            ("/some/route", "application/json", 404),
+            ("/some/route", "image/avif,image/webp,*/*;q=0.8", 200),
+            ("/gone.png", "image/avif,image/webp,*/*;q=0.8", 404),
+        ] {
+            let (got, _, _) = ask(&spa, "GET", path, &[("accept", accept)]).await;
+            assert_eq!(got, status, "{path} {accept}");
+        }
+        assert_eq!(ask(&spa, "GET", "/some/route", &[]).await.2, "<p>home");
         assert_eq!(ask(&spa, "POST", "/some/route", &[PAGE]).await.0, 405);
         std::fs::write(root.join("404.html"), "<p>lost").unwrap();
         assert_eq!(

@@ -160,6 +160,9 @@ impl Gitea {
             "--format=%(refname:short) %(objectname)",
             "refs/heads",
         ]);
+        if pushed.is_empty() {
+            return;
+        }
         let get = |path: &str| {
             let path = format!("/repos/{}/{name}{path}", self.user);
             self.api("GET", &path, Some(&self.token), None)
@@ -171,9 +174,17 @@ impl Gitea {
                 return Some(());
             }
             let has_content = repository.expect(200).json()["empty"] == false;
-            let branches = get("/branches?limit=50").expect(200).json();
+            let mut branches = Vec::new();
+            for page in 1.. {
+                let found = get(&format!("/branches?limit=50&page={page}")).expect(200).json();
+                let found = found.as_array().cloned().unwrap_or_default();
+                if found.is_empty() {
+                    break;
+                }
+                branches.extend(found);
+            }
             let is_shown = |line: &str| {
-                branches.as_array().unwrap().iter().any(|found| {
+                branches.iter().any(|found| {
                     let [name, commit] = [&found["name"], &found["commit"]["id"]].map(Value::as_str);
                     line == format!("{} {}", name.unwrap(), commit.unwrap())
                 })

@@ -39,6 +39,16 @@ struct Found {
     architecture: Option<String>,
 }
 
+/// An image that is found.
+struct Pinned {
+    /// Its name for a Dockerfile.
+    reference: String,
+    /// Its name by digest, or its ID.
+    digest: String,
+    /// Whether it comes from a registry.
+    in_registry: bool,
+}
+
 /// A builder image.
 #[derive(Debug)]
 pub struct BuilderImage {
@@ -46,6 +56,8 @@ pub struct BuilderImage {
     pub reference: String,
     /// The run image, in the same form.
     pub run_image: String,
+    /// Both by digest; those that only the engine has by their IDs.
+    pub digests: [String; 2],
     /// The user of the build steps.
     pub user: u32,
     /// The group of the build steps.
@@ -119,7 +131,8 @@ impl BuilderImage {
             why,
         };
         let name = &settings.builder;
-        let (reference, in_registry) = lookup.pinned(name, logins).await?;
+        let builder = lookup.pinned(name, logins).await?;
+        let (reference, in_registry) = (builder.reference, builder.in_registry);
         let found = lookup
             .inspect(&reference, in_registry, logins, log, cancel)
             .await?;
@@ -127,10 +140,12 @@ impl BuilderImage {
         let metadata: Metadata = labels
             .get(METADATA)
             .and_then(|text| serde_json::from_str(text).ok())
-            .ok_or_else(|| {
-                refuse(format!(
+            .ok_or_else(|| BuildError::UnusableImage {
+                field: settings.field,
+                why: format!(
                     "{name} is not a builder of Cloud Native Buildpacks: it has no label {METADATA}"
-                ))
+                ),
+                instead: "a builder image, such as {builder: paketobuildpacks/builder-jammy-base}",
             })?;
         let extends = labels
             .get(EXTENSIONS)
@@ -158,7 +173,8 @@ impl BuilderImage {
         if run.image.is_empty() {
             return Err(refuse(format!("the builder {name} names no run image")));
         }
-        let (run_image, _) = lookup.pinned(&run.image, logins).await?;
+        let run = lookup.pinned(&run.image, logins).await?;
+        let run_image = run.reference;
         log.write(&format!("builder {reference}, run image {run_image}"));
         Ok(Self {
             user: variable("CNB_USER_ID")?,
@@ -166,6 +182,7 @@ impl BuilderImage {
             platform_api: platform_api.to_owned(),
             lifecycle: metadata.lifecycle.version,
             architecture: found.architecture.unwrap_or_else(|| "amd64".to_owned()),
+            digests: [builder.digest, run.digest],
             reference,
             run_image,
         })
@@ -193,8 +210,8 @@ fn login<'l>(name: &str, logins: &'l RegistryLogins) -> Option<&'l crate::model:
 }
 
 impl Images<'_> {
-    /// The name of an image by digest, and whether it comes from a registry. An image that only the engine has keeps its name.
-    async fn pinned(&self, name: &str, logins: &RegistryLogins) -> Result<(String, bool), BuildError> {
+    /// The name of an image by digest. An image that only the engine has keeps its name.
+    async fn pinned(&self, name: &str, logins: &RegistryLogins) -> Result<Pinned, BuildError> {
         let login = login(name, logins);
         let resolved = match self {
             Self::Engine(docker) => image::resolve_image(docker, name, login).await,
@@ -202,10 +219,15 @@ impl Images<'_> {
         };
         let resolved = resolved.map_err(base_image)?;
         let by_digest = resolved.reference.contains('@');
-        Ok(match resolved.found {
-            image::Found::Local(_) if !by_digest => (name.to_owned(), false),
-            image::Found::Local(_) => (resolved.reference, false),
-            image::Found::Pinned | image::Found::Registry => (resolved.reference, true),
+        let (reference, digest) = if by_digest {
+            (resolved.reference.clone(), resolved.reference)
+        } else {
+            (name.to_owned(), resolved.digest)
+        };
+        Ok(Pinned {
+            reference,
+            digest,
+            in_registry: !matches!(resolved.found, image::Found::Local(_)),
         })
     }
 
@@ -256,6 +278,7 @@ fn base_image(error: ImageError) -> BuildError {
         ImageError::Invalid { image, why } => BuildError::BaseImage(format!("{image}: {why}")),
         ImageError::NotFound { image, said } => BuildError::BaseImage(format!("{image}: {said}")),
         ImageError::Denied { image, said } => BuildError::BaseImageDenied(format!("{image}: {said}")),
+        ImageError::Tls { image, said } => BuildError::BaseImageTls { image, said },
         ImageError::Unreachable { image, said } | ImageError::Failed { image, said } => {
             BuildError::RegistryUnreachable(format!("{image}: {said}"))
         }

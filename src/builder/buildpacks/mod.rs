@@ -102,7 +102,7 @@ pub async fn plan(
             .collect(),
         details: BuilderDetails {
             version: Some(format!("lifecycle {}", builder.lifecycle)),
-            digests: images.iter().map(|name| (*name).clone()).collect(),
+            digests: builder.digests.to_vec(),
             ..BuilderDetails::default()
         },
         run_image: builder.run_image,

@@ -30,8 +30,9 @@ pub fn names() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The error of a phase that ended with an exit code, in words (`platform/exit.go` of the lifecycle).
-pub fn explain(error: BuildError, field: &'static str) -> BuildError {
+/// The error of a phase that ended with an exit code, in words (`platform/exit.go` of the lifecycle). `tail` is what it said last:
+/// the lifecycle has one code for all failures of a buildpack, also for one that the kernel killed.
+pub fn explain(error: BuildError, field: &'static str, limited: bool, tail: &str) -> BuildError {
     let BuildError::Exit { step, code } = error else {
         return error;
     };
@@ -52,6 +53,10 @@ pub fn explain(error: BuildError, field: &'static str) -> BuildError {
             field,
             why: "no buildpack of the builder fits the source, and one of them failed".to_owned(),
         },
+        22 | 51 if was_killed(tail) => BuildError::OutOfMemory {
+            step: step.clone(),
+            limited,
+        },
         22 => failed("a buildpack could not examine the source"),
         51 => failed("a buildpack failed"),
         52 => failed("the lifecycle could not run the buildpacks"),
@@ -60,6 +65,15 @@ pub fn explain(error: BuildError, field: &'static str) -> BuildError {
         )),
         _ => failed("the lifecycle failed"),
     }
+}
+
+/// How many of the last lines tell why a phase failed.
+const LAST_LINES: usize = 20;
+
+/// Reports whether the lifecycle said at last that SIGKILL ended a buildpack.
+fn was_killed(tail: &str) -> bool {
+    let mut last = tail.lines().rev().take(LAST_LINES);
+    last.any(|line| line.contains("signal: killed") || line.trim_end().ends_with("exit status 137"))
 }
 
 #[cfg(test)]
@@ -137,7 +151,12 @@ mod tests {
             ("export", 1, Reason::BuildFailed, Class::Terminal, "exit code 1"),
         ] {
             let step = format!("{PREFIX}{phase}");
-            let error = explain(BuildError::Exit { step, code }, "spec.build.paketoBuildpacks");
+            let error = explain(
+                BuildError::Exit { step, code },
+                "spec.build.paketoBuildpacks",
+                false,
+                "",
+            );
             assert_eq!((error.reason(), error.class()), (reason, class), "{error}");
             assert!(error.to_string().contains(words), "{error}");
         }
@@ -145,6 +164,16 @@ mod tests {
             step: "[2/2] RUN x".to_owned(),
             code: 20,
         };
-        assert_eq!(explain(other, "x").reason(), Reason::BuildFailed);
+        assert_eq!(explain(other, "x", false, "").reason(), Reason::BuildFailed);
+        let killed = "npm install\nERROR: failed to build: signal: killed\n\n";
+        for (code, tail, reason) in [
+            (51, killed, Reason::BuildOutOfMemory),
+            (51, "ERROR: failed to build: exit status 1", Reason::BuildFailed),
+            (20, killed, Reason::BuildTypeNotDetected),
+        ] {
+            let step = format!("{PREFIX}build");
+            let error = explain(BuildError::Exit { step, code }, "x", true, tail);
+            assert_eq!(error.reason(), reason, "{code} {tail}");
+        }
     }
 }

@@ -9,8 +9,9 @@ use super::connect::{Access, Cluster, MANAGER};
 use super::output::{object, say};
 use super::pick::{before, pick};
 use super::release_wait::{outcome, wait_for_release};
+use super::settle::notices;
 use crate::api::{Release, ReleaseSpec, ReleaseType};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Code, Failure};
 
 /// `davit deploy`.
 ///
@@ -104,7 +105,12 @@ pub async fn create_release(
     let Some(deadline) = wait.begin() else {
         return Ok(());
     };
-    let ended = wait_for_release(cluster, &made.name_any(), &deadline).await?;
+    let ended = wait_for_release(cluster, &made.name_any(), &deadline).await;
+    let goes_on = |failure: &Failure| matches!(failure.code, Code::TimedOut | Code::Interrupted);
+    if !ended.as_ref().is_err_and(goes_on) {
+        notices(cluster, &made.spec.application, &made.name_any()).await;
+    }
+    let ended = ended?;
     match output.format {
         None | Some(Format::Wide) => say(outcome(&ended)),
         Some(Format::Name) => Ok(()),

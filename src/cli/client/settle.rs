@@ -1,6 +1,7 @@
 //! Waits until an Application is as it should be, and shows the steps of its Releases meanwhile.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
@@ -13,6 +14,12 @@ use crate::api::{
     RESTARTED_AT, Reason, ReleasePhase, condition,
 };
 use crate::cli::failure::{Code, Failure};
+
+/// The time between two looks at an Application whose Release has ended.
+const NOTICE_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often such an Application is looked at.
+const NOTICE_TRIES: u32 = 20;
 
 /// What the status of an Application must answer.
 pub struct Asked<'a> {
@@ -96,6 +103,15 @@ pub async fn settled(
         let judge = |application: &Application| asked.judge(application, followed.as_deref());
         let seen = follow(cluster, cluster.applications(), &name, deadline, judge).await?;
         let status = seen.status.clone().unwrap_or_default();
+        // The status may be from before a Release that is under way, which the controller has not noticed yet.
+        if status.phase != Phase::Running
+            && let Some(release) = unnoticed(cluster, &seen, followed.as_deref()).await?
+        {
+            cancelled = followed_release(cluster, &release, deadline).await?;
+            notices(cluster, &name, &release).await;
+            followed = Some(release);
+            continue;
+        }
         match status.phase {
             Phase::Done | Phase::Idle => return Ok(seen),
             // What runs stays as it is, and that was asked for.
@@ -112,16 +128,67 @@ pub async fn settled(
                 let found = found.map_err(|error| cluster.refused(&error, Access::View))?;
                 let ended = found.is_none_or(|found| found.status.is_some_and(|it| it.phase.has_ended()));
                 if !ended {
-                    cancelled = match wait_for_release(cluster, &release, deadline).await {
-                        // A newer one may have taken its place.
-                        Err(failure) if failure.code == Code::Cancelled => Some(failure),
-                        other => other.map(|_| None)?,
-                    };
+                    cancelled = followed_release(cluster, &release, deadline).await?;
                 }
                 followed = Some(release);
             }
         }
     }
+}
+
+/// Waits for the end of a Release; returns its failure if it was cancelled or superseded, since a newer one may have taken its
+/// place.
+async fn followed_release(
+    cluster: &Cluster,
+    release: &str,
+    deadline: &Deadline,
+) -> Result<Option<Failure>, Failure> {
+    match wait_for_release(cluster, release, deadline).await {
+        Err(failure) if failure.code == Code::Cancelled => Ok(Some(failure)),
+        other => other.map(|_| None),
+    }
+}
+
+/// Returns the newest Release if it is under way and the status of the Application does not say so.
+async fn unnoticed(
+    cluster: &Cluster,
+    application: &Application,
+    followed: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    let spec = &application.spec;
+    let status = application.status.clone().unwrap_or_default();
+    if spec.stopped || spec.suspend || spec.source.is_none() {
+        return Ok(None);
+    }
+    let newest = cluster.releases_of(&application.name_any()).await?.pop();
+    let newest = newest.filter(|newest| {
+        let status = newest.status.as_ref();
+        !status.is_some_and(|status| status.phase.has_ended())
+    });
+    // A Release that the status names and that waits for its next try is an error of the Application, which the user wants to see.
+    let known = latest(&status).filter(|_| status.phase == Phase::Error);
+    let newest = newest.map(|newest| newest.name_any());
+    Ok(newest.filter(|name| known != Some(name.as_str()) && followed != Some(name.as_str())))
+}
+
+/// Waits a moment until the status of an Application has the end of a Release, which the controller writes first: what the user
+/// asks for next then says the same.
+pub async fn notices(cluster: &Cluster, application: &str, release: &str) {
+    for _ in 0..NOTICE_TRIES {
+        let Ok(Some(seen)) = cluster.applications().get_opt(application).await else {
+            return;
+        };
+        let status = seen.status.unwrap_or_default();
+        if !is_behind(&status, release) {
+            return;
+        }
+        tokio::time::sleep(NOTICE_PAUSE).await;
+    }
+}
+
+/// Reports whether the status of an Application is from before the end of its newest Release.
+fn is_behind(status: &ApplicationStatus, release: &str) -> bool {
+    status.phase == Phase::Running && latest(status).is_none_or(|latest| latest == release)
 }
 
 /// Explains an Application that is not as it should be, with the last lines of the log of a Release that failed.
@@ -271,4 +338,26 @@ fn active(status: &ApplicationStatus) -> Option<&str> {
 fn restart_failed(status: &ApplicationStatus) -> bool {
     let ready = condition::find(&status.conditions, ConditionType::Ready);
     ready.is_some_and(|ready| ready.reason == Reason::RestartFailed.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_from_before_the_end_of_the_release_is_behind() {
+        for (phase, latest, behind) in [
+            ("running", json!({"latest": "shop-2", "count": 2}), true),
+            ("running", json!({"count": 0}), true),
+            // A newer Release is under way.
+            ("running", json!({"latest": "shop-3", "count": 3}), false),
+            ("done", json!({"latest": "shop-2", "count": 2}), false),
+            ("error", json!({"latest": "shop-2", "count": 2}), false),
+        ] {
+            let status = json!({"phase": phase, "release": latest});
+            let status: ApplicationStatus = serde_json::from_value(status).unwrap();
+            assert_eq!(is_behind(&status, "shop-2"), behind, "{phase} {latest}");
+        }
+    }
 }

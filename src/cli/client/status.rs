@@ -135,8 +135,9 @@ impl Screen<'_> {
     fn phase(&self, status: &ApplicationStatus, lines: &mut Lines) {
         let phase = format!("{:?}", status.phase).to_lowercase();
         let ready = condition::find(&status.conditions, ConditionType::Ready);
+        let latest = self.releases.last().and_then(|latest| latest.status.as_ref());
         let since = ready
-            .map(|ready| format!(" for {}", self.since(ready)))
+            .map(|ready| format!(" for {}", self.passed(stands_since(status, ready, latest))))
             .unwrap_or_default();
         let message = ready.map_or(
             "the controller has not observed it yet: is davit up or davit controller running?",
@@ -155,7 +156,10 @@ impl Screen<'_> {
     }
 
     fn since(&self, condition: &Condition) -> String {
-        let time = condition.last_transition_time.0;
+        self.passed(condition.last_transition_time.0)
+    }
+
+    fn passed(&self, time: Timestamp) -> String {
         let passed = std::time::Duration::try_from(self.now.duration_since(time)).unwrap_or_default();
         short(passed)
     }
@@ -300,6 +304,12 @@ impl Screen<'_> {
                 "nothing, if it is temporary: Davit tries again; otherwise solve what the status names"
                     .to_owned()
             }
+            Phase::Error if was_cancelled(status) => {
+                format!(
+                    "the latest release was cancelled; to deploy again: davit deploy {name} -n {namespace} (without the cache: \
+                     davit redeploy {name} -n {namespace} --clean)"
+                )
+            }
             Phase::Error => {
                 let latest = self.releases.last().map(ResourceExt::name_any);
                 let details = latest.map_or_else(|| format!("dapp {name}"), |latest| format!("rel {latest}"));
@@ -310,6 +320,36 @@ impl Screen<'_> {
             }
         }
     }
+}
+
+/// Returns since when an Application stands as its condition Ready says. The transition time of Ready does not move from one reason
+/// for `False` to the next, so the times of the Release and of conditions with the same reason count, too.
+fn stands_since(status: &ApplicationStatus, ready: &Condition, latest: Option<&ReleaseStatus>) -> Timestamp {
+    let since = ready.last_transition_time.0;
+    if ready.status == "True" {
+        return since;
+    }
+    let same = status
+        .conditions
+        .iter()
+        .filter(|condition| condition.reason == ready.reason)
+        .map(|condition| condition.last_transition_time.0);
+    let of_release = latest.and_then(|latest| {
+        if !latest.phase.has_ended() {
+            return latest.started_at.as_deref();
+        }
+        let mut verdicts = latest.conditions.iter();
+        let is_reason = verdicts.any(|verdict| verdict.reason == ready.reason);
+        latest.finished_at.as_deref().filter(|_| is_reason)
+    });
+    let of_release: Option<Timestamp> = of_release.and_then(|time| time.parse().ok());
+    same.chain(of_release).max().unwrap_or(since)
+}
+
+/// Reports whether an Application is an error only because its Release was cancelled.
+fn was_cancelled(status: &ApplicationStatus) -> bool {
+    let ready = condition::find(&status.conditions, ConditionType::Ready);
+    ready.is_some_and(|ready| ready.reason == Reason::Cancelled.as_str())
 }
 
 /// The condition of the routes, if it is not that all is well.
@@ -349,6 +389,76 @@ impl Lines {
             };
             self.text
                 .extend([&format!("{label:INDENT$}"), line.as_str(), "\n"]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_time_of_a_status_is_that_of_what_it_says() {
+        let condition = |kind: &str, status: &str, reason: &str, minute: u32| {
+            json!({"type": kind, "status": status, "reason": reason, "message": "",
+                "lastTransitionTime": format!("2026-01-01T00:{minute:02}:00Z")})
+        };
+        let failed = json!([
+            condition("Ready", "False", "BuildFailed", 1),
+            condition("Healthy", "True", "Healthy", 0)
+        ]);
+        let running = json!([
+            condition("Ready", "False", "Progressing", 1),
+            condition("Reconciling", "True", "Progressing", 2)
+        ]);
+        for (conditions, release, minute) in [
+            // Running since the Release began, although an error was before it.
+            (
+                &running,
+                json!({"phase": "Building", "startedAt": "2026-01-01T00:05:00Z"}),
+                5,
+            ),
+            (&running, Value::Null, 2),
+            (
+                &failed,
+                json!({"phase": "Failed", "finishedAt": "2026-01-01T00:07:00Z",
+                "conditions": [condition("Succeeded", "False", "BuildFailed", 7)]}),
+                7,
+            ),
+            // The error is not that of the Release.
+            (
+                &failed,
+                json!({"phase": "Failed", "finishedAt": "2026-01-01T00:07:00Z",
+                "conditions": [condition("Succeeded", "False", "BuildTimeout", 7)]}),
+                1,
+            ),
+            (
+                &json!([condition("Ready", "True", "Ready", 3)]),
+                json!({"phase": "Succeeded", "finishedAt": "2026-01-01T00:02:00Z"}),
+                3,
+            ),
+        ] {
+            let status = json!({"phase": "error", "conditions": conditions});
+            let status: ApplicationStatus = serde_json::from_value(status).unwrap();
+            let release: Option<ReleaseStatus> = serde_json::from_value(release).unwrap();
+            let ready = condition::find(&status.conditions, ConditionType::Ready).unwrap();
+            let expected: Timestamp = format!("2026-01-01T00:{minute:02}:00Z").parse().unwrap();
+            assert_eq!(
+                stands_since(&status, ready, release.as_ref()),
+                expected,
+                "{conditions}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cancelled_release_is_no_failure_to_solve() {
+        for (reason, cancelled) in [("Cancelled", true), ("BuildFailed", false)] {
+            let status = json!({"phase": "error", "conditions": [{"type": "Ready", "status": "False", "reason": reason,
+                "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+            let status: ApplicationStatus = serde_json::from_value(status).unwrap();
+            assert_eq!(was_cancelled(&status), cancelled, "{reason}");
         }
     }
 }

@@ -87,7 +87,12 @@ fn what_the_engine_says_has_a_reason() {
         (
             500,
             "Get \"https://r/v2/\": x509: certificate signed by unknown authority",
-            Reason::ImagePullFailed,
+            Reason::RegistryTlsFailed,
+        ),
+        (
+            500,
+            "Get \"https://r/v2/\": http: server gave HTTP response to HTTPS client",
+            Reason::RegistryTlsFailed,
         ),
         (
             0,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::api::{
     BuilderUsed, ConditionType, Failure, QueuePlace, Reason, ReleasePhase, ReleaseStatus, condition,
 };
+use crate::builder::BuilderDetails;
 use crate::error::{Class, Problem, cut_beginning};
 use crate::plan::state::{JobFailure, JobOutput, JobState};
 use crate::plan::step::Step;
@@ -51,8 +52,21 @@ fn failed_of(status: &mut ReleaseStatus, failure: &JobFailure) {
     {
         enter(status, ReleasePhase::Pushing, at);
     }
+    if let Some((builder, details)) = failure.builder.as_deref() {
+        status.builder = Some(used(builder, details, false));
+    }
     if let Some((message, author)) = &failure.commit {
         commit(status, Some(message), Some(author));
+    }
+}
+
+fn used(builder: &str, details: &BuilderDetails, reused: bool) -> BuilderUsed {
+    BuilderUsed {
+        kind: builder.to_owned(),
+        version: details.version.clone(),
+        digests: details.digests.clone(),
+        detected: details.detected.clone(),
+        reused,
     }
 }
 
@@ -137,13 +151,7 @@ pub fn image(status: &mut ReleaseStatus, output: &JobOutput, reused: bool, now: 
     }
     status.failure = None;
     if let Some(builder) = &output.builder {
-        status.builder = Some(BuilderUsed {
-            kind: builder.clone(),
-            version: output.details.version.clone(),
-            digests: output.details.digests.clone(),
-            detected: output.details.detected.clone(),
-            reused,
-        });
+        status.builder = Some(used(builder, &output.details, reused));
     }
     commit(status, output.message.as_ref(), output.author.as_ref());
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::QueuePlace;
+use crate::builder::BuilderDetails;
 use crate::error::{Class, Problem};
 use crate::plan::action::ReleaseOutcome;
 use crate::plan::state::{JobFailure, JobOutput, JobState};
@@ -127,11 +128,23 @@ fn a_release_that_failed_names_its_commit() {
         commit: Some(("Break it".into(), "Jane <jane@example.com>".into())),
         built_at: Some(at(0)),
         pushed_at: None,
+        builder: Some(Box::new((
+            "railpack".to_owned(),
+            BuilderDetails {
+                detected: Some("node".to_owned()),
+                ..BuilderDetails::default()
+            },
+        ))),
     };
     job(&mut status, &JobState::Ended(Err(failure.clone())), at(2));
     let source = status.source.clone().unwrap();
     assert_eq!(source.message.as_deref(), Some("Break it"));
     assert_eq!(source.author.as_deref(), Some("Jane <jane@example.com>"));
+    let builder = status.builder.clone().unwrap();
+    assert_eq!(
+        (builder.kind.as_str(), builder.detected.as_deref()),
+        ("railpack", Some("node"))
+    );
     let mut again = ReleaseStatus {
         source: Some(ResolvedSource::default()),
         ..ReleaseStatus::default()

@@ -5,7 +5,7 @@
 //! | `N:PHASE` | Release `shop-N` of commit N in this phase; `N:New` has not begun, `N:User` was just created by a user |
 //! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then |
 //! | `+restarted` | appended to a Release whose containers have the mark of the restart |
-//! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` `+of=N` `+ended` | appended to a Release; `+old` began ten minutes ago, `+of` commit N, `+ended` has a container that ran to completion |
+//! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` `+of=N` `+ended` `+lacking` | appended to a Release; `+lacking` failed without its Secret, `+old` began ten minutes ago, `+of` commit N, `+ended` has a container that ran to completion |
 //! | `hook` `+hooking` `+hooked` | the spec of the Releases after it has a hook, which runs or has succeeded |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
@@ -42,7 +42,9 @@ use crate::plan::values::Values;
 use crate::plan::{pin, release_status, rollback, source_kind};
 use crate::runtime::{ExitStatus, Port, Progress, Replica, ReplicaState, Running};
 
-use super::parts::{NOW, advance, ago, commit, failure, install, k8s_time, problem, rolling, source};
+use super::parts::{
+    NOW, advance, ago, commit, failure, install, k8s_time, lacking, problem, rolling, source,
+};
 
 /// A state.
 pub struct Given {
@@ -282,6 +284,9 @@ impl Given {
         }
         if has("hooked") {
             release_status::hook_ended(&mut status, Some(0), began);
+        }
+        if has("lacking") {
+            release_status::end(&mut status, &lacking(), ago(1));
         }
         if has("waits") {
             let failure = failure(Class::Transient, false);

@@ -89,6 +89,16 @@ pub fn failure(class: Class, cancelled: bool) -> JobFailure {
         commit: Some(("Sell shoes".to_owned(), "Jane".to_owned())),
         built_at: Some(ago(2)),
         pushed_at: None,
+        builder: None,
+    }
+}
+
+/// Returns the end of a Release whose Secret was deleted.
+pub fn lacking() -> ReleaseOutcome {
+    ReleaseOutcome::Failed {
+        step: Step::Pending,
+        problem: problem(Class::Terminal, Reason::SecretNotFound),
+        log_tail: String::new(),
     }
 }
 

@@ -124,23 +124,25 @@ fn split_default(text: &str) -> (String, Option<String>) {
     let Some((before, rest)) = text.split_once("Default ") else {
         return (text, None);
     };
-    // `Default 5m.` and `Default 5m; 0s never.`, but not `Default 0s with a health check …`.
-    let Some((value, after)) = rest.split_once(['.', ';']) else {
+    // `Default 5m.` and `Default 5m; 0s never.`, but not `Default 0s with a health check …`. A value in backticks may have dots.
+    let quoted = rest
+        .strip_prefix('`')
+        .and_then(|rest| rest.split_once('`'))
+        .and_then(|(value, after)| Some((value, after.strip_prefix(['.', ';'])?)));
+    let plain = || {
+        let (value, after) = rest.split_once(['.', ';'])?;
+        (!value.contains(['`', ' ', ':', ','])).then_some((value, after))
+    };
+    let Some((value, after)) = quoted.or_else(plain) else {
         return (text, None);
     };
-    if value.contains([' ', ':', ',']) {
-        return (text, None);
-    }
     let after = after.trim().trim_end_matches('.');
     let after = if after.is_empty() {
         String::new()
     } else {
         format!(" {}.", capital(after))
     };
-    (
-        format!("{}{after}", before.trim()),
-        Some(value.trim_matches('`').to_owned()),
-    )
+    (format!("{}{after}", before.trim()), Some(value.to_owned()))
 }
 
 fn capital(text: &str) -> String {
@@ -175,5 +177,36 @@ fn type_of(field: &Value) -> String {
         }
         "object" if field["additionalProperties"].is_object() => "map of strings".to_owned(),
         other => other.to_owned(),
+    }
+}
+
+#[test]
+fn a_default_ends_where_its_backtick_ends() {
+    for (text, meaning, default) in [
+        (
+            "How long. Default 5m; 0s never.",
+            "How long. 0s never.",
+            Some("5m"),
+        ),
+        ("The version. Default `0.9.0`.", "The version.", Some("0.9.0")),
+        ("Where. Default `.`.", "Where.", Some(".")),
+        (
+            "Where. Default `.`; as in Docker.",
+            "Where. As in Docker.",
+            Some("."),
+        ),
+        (
+            "How. Default `a` with b, else c.",
+            "How. Default `a` with b, else c.",
+            None,
+        ),
+        (
+            "How. Default 0s with a check.",
+            "How. Default 0s with a check.",
+            None,
+        ),
+    ] {
+        let expected = (meaning.to_owned(), default.map(str::to_owned));
+        assert_eq!(split_default(text), expected, "{text}");
     }
 }

@@ -170,6 +170,7 @@ fn image() -> Vec<(&'static str, ImageError)> {
         ImageError::NotFound { .. } => ImageError::NotFound { image: shop(), said: "manifest unknown".to_owned() },
         ImageError::Denied { .. } => ImageError::Denied { image: shop(), said: "unauthorized".to_owned() },
         ImageError::Unreachable { .. } => ImageError::Unreachable { image: shop(), said: "connection refused".to_owned() },
+        ImageError::Tls { .. } => ImageError::Tls { image: shop(), said: "unknown authority".to_owned() },
         ImageError::Failed { .. } => ImageError::Failed { image: shop(), said: "unexpected EOF".to_owned() },
         ImageError::DiskFull { .. } => ImageError::DiskFull { image: shop() },
         ImageError::EngineUnavailable(_) => ImageError::EngineUnavailable(denied().into()),
@@ -202,6 +203,7 @@ fn build() -> Vec<(&'static str, BuildError)> {
         BuildError::PathEscapes { .. } => BuildError::PathEscapes {
             field: "spec.build.dockerfile.context", path: "../..".to_owned(),
         },
+        BuildError::LinkEscapes(_) => BuildError::LinkEscapes("web/.ruby-version".to_owned()),
         BuildError::FileName(_) => BuildError::FileName("caf\u{fffd}".to_owned()),
         BuildError::ControlFile { .. } => BuildError::ControlFile {
             path: ".dockerignore".to_owned(), why: "line 3 is not UTF-8".to_owned(),
@@ -232,7 +234,17 @@ fn build() -> Vec<(&'static str, BuildError)> {
         },
         BuildError::NoEngine => BuildError::NoEngine,
         BuildError::BaseImage(_) => BuildError::BaseImage("docker.io/library/nope:1: not found".to_owned()),
+        BuildError::ImageOfOthers(_) => BuildError::ImageOfOthers("davit.local/default/team-b/web:1".to_owned()),
         BuildError::BaseImageDenied(_) => BuildError::BaseImageDenied("registry.example.com/base: unauthorized".to_owned()),
+        BuildError::BaseImageTls { .. } => BuildError::BaseImageTls {
+            image: "registry.example.com:5000/base:1".to_owned(), said: "x509: certificate signed by unknown authority".to_owned(),
+        },
+        BuildError::BaseImageAnswer(_) => BuildError::BaseImageAnswer("registry.example.com/base: encountered unknown type text/html".to_owned()),
+        BuildError::UnusableImage { .. } => BuildError::UnusableImage {
+            field: "spec.build.paketoBuildpacks", why: "busybox:1 has no label io.buildpacks.builder.metadata".to_owned(),
+            instead: "a builder image, such as {builder: paketobuildpacks/builder-jammy-base}",
+        },
+        BuildError::UnknownInstruction(_) => BuildError::UnknownInstruction("dockerfile parse error line 3: unknown instruction: ECHO".to_owned()),
         BuildError::RegistryUnreachable(_) => BuildError::RegistryUnreachable("connection refused".to_owned()),
         BuildError::Push(_) => BuildError::Push(PushError::Denied {
             image: "registry.example.com/shop:1".to_owned(), said: "unauthorized".to_owned(),

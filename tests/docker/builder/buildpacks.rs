@@ -45,9 +45,11 @@ async fn buildpacks_make_an_image_with_a_cache_and_no_secret_in_it() {
     }
     assert!(said.ends_with("1000"), "the user of the run image: {said}");
     assert_eq!(image.details.version.as_deref(), Some("lifecycle 0.20.5"));
-    assert_eq!(
-        image.details.digests,
-        [images.builder.clone(), images.run.clone()]
+    // Only the engine has the images, so they have no digest of a registry.
+    let ids = &image.details.digests;
+    assert!(
+        ids.len() == 2 && ids.iter().all(|id| id.starts_with("sha256:")),
+        "{ids:?}"
     );
     let labels = run(docker().args([
         "image",
@@ -226,7 +228,7 @@ async fn buildpacks_that_do_not_fit_or_fail_have_their_reasons() {
     };
     request.build_type = Some(with(&images.run));
     let error = harness.build(&request).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::NotSupported, "{error}");
+    assert_eq!(error.reason(), Reason::InvalidSpec, "{error}");
     assert!(
         error
             .to_string()

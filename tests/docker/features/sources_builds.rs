@@ -332,7 +332,9 @@ fn build_uses_the_engine_of_the_containers() {
     let davit = Davit::with_flags("tcp", &["--docker-host", &format!("tcp://{address}")]);
     let repo = GitRepo::with(&[("Dockerfile", &web("by tcp"))]);
     let mut spec = json!({"source": git(&repo)});
-    spec["build"] = json!({"secrets": [{"name": "S", "value": "through the session"}]});
+    davit.create_secret("session", &[("s", "through the session")]);
+    let from = json!({"secretKeyRef": {"name": "session", "key": "s"}});
+    spec["build"] = json!({"secrets": [{"name": "S", "valueFrom": from}]});
     davit.apply("app", spec);
     davit.wait_until_done("app");
     assert_eq!(fetch_from_network(&davit, "tcp", "app").unwrap(), "by tcp");
