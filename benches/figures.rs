@@ -43,6 +43,10 @@ fn main() {
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(deliveries::SENDER) {
+        return deliveries::sender(&arguments.next().expect("the address"));
+    }
     let wanted: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))

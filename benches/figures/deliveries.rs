@@ -3,6 +3,7 @@
 //! hooks for one push, or of branches that no Application follows. `APPLICATIONS` in the environment makes a small run.
 
 use std::collections::HashMap;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
 use crate::common::git_repo::GitRepo;
@@ -46,7 +48,7 @@ fn percentile(all: &mut [Duration], percent: usize) -> f64 {
         .map_or(0.0, |time| time.as_secs_f64() * 1000.0)
 }
 
-/// The resident memory of this process in MiB: the controller, the API server in memory, and the sender.
+/// The resident memory of this process in MiB: the controller, and the API server with its objects in memory.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: f64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
@@ -69,23 +71,68 @@ struct Push {
 }
 
 impl Push {
-    async fn deliver(self, client: &reqwest::Client, url: &str) {
-        let body = json!({"ref": format!("refs/heads/{}", self.branch), "before": self.before, "after": self.after,
+    /// The body of the delivery.
+    fn body(&self) -> String {
+        json!({"ref": format!("refs/heads/{}", self.branch), "before": self.before, "after": self.after,
             "head_commit": {"id": self.after, "message": "Mend"}, "pusher": {"login": "jane"},
-            "repository": {"full_name": format!("acme/repo-{}", self.app), "default_branch": "main"}});
-        let body = body.to_string();
-        let signed = signature(SECRET, body.as_bytes());
-        let answer = client
-            .post(url)
-            .header("x-gitea-event", "push")
-            .header("x-github-event", "push")
-            .header("x-gitea-signature", signed)
-            .body(body)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(answer.status().as_u16(), 202);
+            "repository": {"full_name": format!("acme/repo-{}", self.app), "default_branch": "main"}})
+        .to_string()
     }
+}
+
+async fn deliver(client: &reqwest::Client, url: &str, body: String) {
+    let signed = signature(SECRET, body.as_bytes());
+    let answer = client
+        .post(url)
+        .header("x-gitea-event", "push")
+        .header("x-github-event", "push")
+        .header("x-gitea-signature", signed)
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 202);
+}
+
+/// The argument with which this program is the sender. It is a process of its own, because the memory of Davit is measured.
+pub const SENDER: &str = "deliveries-sender";
+
+/// Signs and sends each body that is a line of the standard input, and prints the time until its answer, in microseconds.
+pub fn sender(url: &str) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let url: Arc<str> = url.into();
+    runtime.block_on(async {
+        // A connection is given up before the receiver closes it, as proxies and forges do.
+        let client = reqwest::Client::builder()
+            .pool_idle_timeout(Duration::from_secs(2))
+            .build()
+            .unwrap();
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let (read, mut lines) = tokio::sync::mpsc::channel(AT_ONCE);
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines() {
+                read.blocking_send(line.unwrap()).unwrap();
+            }
+        });
+        let mut all = tokio::task::JoinSet::new();
+        while let Some(body) = lines.recv().await {
+            let (client, url, places) = (client.clone(), Arc::clone(&url), Arc::clone(&places));
+            let due = Instant::now();
+            all.spawn(async move {
+                let _place = places.acquire().await.unwrap();
+                deliver(&client, &url, body).await;
+                println!("{}", due.elapsed().as_micros());
+            });
+        }
+        while let Some(ended) = all.join_next().await {
+            ended.unwrap();
+        }
+    });
 }
 
 pub fn deliveries() {
@@ -251,16 +298,24 @@ impl Load {
     async fn stage(&mut self, commits: usize, seconds: usize) {
         let rate = rate();
         let one_of = rate / commits;
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        // A connection is given up before the receiver closes it, as proxies and forges do.
-        let client = reqwest::Client::builder()
-            .pool_idle_timeout(Duration::from_secs(2))
-            .build()
+        let mut sender = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args([SENDER, &self.url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
             .unwrap();
+        let mut bodies = sender.stdin.take().unwrap();
+        let mut times = tokio::io::BufReader::new(sender.stdout.take().unwrap()).lines();
+        let answers = tokio::spawn(async move {
+            let mut all = Vec::new();
+            while let Some(time) = times.next_line().await.unwrap() {
+                all.push(Duration::from_micros(time.parse().unwrap()));
+            }
+            all
+        });
         let before = resident();
         let mut ticks = tokio::time::interval(Duration::from_nanos(1_000_000_000 / rate as u64));
         let mut announced = Vec::new();
-        let (told, mut times) = tokio::sync::mpsc::unbounded_channel();
         let mut largest = before;
         for number in 0..rate * seconds {
             ticks.tick().await;
@@ -271,24 +326,16 @@ impl Load {
             } else {
                 self.other(number)
             };
-            let (client, url, places) = (client.clone(), self.url.clone(), Arc::clone(&places));
-            let due = Instant::now();
-            let told = told.clone();
-            // A handle of each would keep its memory, which is measured.
-            tokio::spawn(async move {
-                let _place = places.acquire().await.unwrap();
-                push.deliver(&client, &url).await;
-                told.send(due.elapsed()).unwrap();
-            });
+            let mut line = push.body();
+            line.push('\n');
+            bodies.write_all(line.as_bytes()).await.unwrap();
             if number.is_multiple_of(rate) {
                 largest = largest.max(resident());
             }
         }
-        drop(told);
-        let mut answered = Vec::new();
-        while let Some(time) = times.recv().await {
-            answered.push(time);
-        }
+        drop(bodies);
+        assert!(sender.wait().await.unwrap().success());
+        let mut answered = answers.await.unwrap();
         assert_eq!(answered.len(), rate * seconds, "each was accepted");
         let end = Instant::now() + PATIENCE;
         let is_there = |key: &(String, String)| self.seen.lock().contains_key(key);
