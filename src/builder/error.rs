@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain};
-use crate::image::{ImageError, ImageName, PushError};
+use crate::image::{ImageError, PushError, trust};
 
 /// The field that stands for the source's directory until [`BuildError::with_source_path`] replaces it.
 pub(super) const SOURCE_PATH: &str = "spec.source.git.path";
@@ -347,11 +347,7 @@ impl Explain for BuildError {
                 Some("name a Secret with credentials that may pull it in spec.build.pullSecretRef".to_owned())
             }
             Self::BaseImageTls { image, .. } => {
-                let host = ImageName::parse(image).map(|name| name.registry().to_owned());
-                let host = host.unwrap_or_else(|_| "HOST".to_owned());
-                Some(format!(
-                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the engine's machine, or name the registry in insecure-registries of the engine and in --insecure-registry if it must be plain HTTP; a buildkitd needs `ca` or `http` for {host} in its buildkitd.toml; Davit tries again"
-                ))
+                Some(trust(image, "the engine's machine", Some("a buildkitd")))
             }
             Self::BaseImageAnswer(_) => Some(
                 "correct the host and port of the image if that is another web server, or repair the registry or the proxy before it; Davit tries again".to_owned(),

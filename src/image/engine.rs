@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::UNREACHABLE;
 use super::login::{RegistryLogins, registry_name};
 use super::name::ImageName;
+use super::trust::{UNTRUSTED, trust};
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain, cut};
 use crate::job_log::JobLog;
@@ -156,13 +157,7 @@ impl Explain for ImageError {
             Self::Unreachable { .. } => Some(format!(
                 "check {FIELD}, and whether Davit can reach the registry; Davit tries again"
             )),
-            Self::Tls { image, .. } => {
-                let host = ImageName::parse(image).map(|name| name.registry().to_owned());
-                let host = host.unwrap_or_else(|_| "HOST".to_owned());
-                Some(format!(
-                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the machine that pulls, or name the registry in insecure-registries of the engine and in --insecure-registry if it must be plain HTTP; Davit tries again"
-                ))
-            }
+            Self::Tls { image, .. } => Some(trust(image, "the machine that pulls", None)),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::Failed { .. } | Self::Cancelled => None,
         }
@@ -420,13 +415,7 @@ fn explain(image: &str, error: Error, masker: &Masker) -> ImageError {
         ImageError::Denied { image, said }
     } else if says(&["manifest unknown", "not found", "name unknown", "no such image"]) || status == 404 {
         ImageError::NotFound { image, said }
-    } else if says(&[
-        "x509",
-        "certificate",
-        "http response to https",
-        "tls:",
-        "tls handshake",
-    ]) {
+    } else if says(UNTRUSTED) {
         ImageError::Tls { image, said }
     } else if status == 400 {
         ImageError::Invalid { image, why: said }

@@ -6,6 +6,7 @@ mod name;
 mod push;
 mod registry;
 mod repository;
+mod trust;
 
 pub use engine::{
     Docker, Found, ImageError, ResolvedImage, credentials, is_there, login_for, pull, registry_of,
@@ -18,6 +19,7 @@ pub use registry::{
     Deleted, ImageConfig, config_at_registry, delete, digest_at_registry, resolve_at_registry,
 };
 pub use repository::RegistryOptions;
+pub use trust::{UNTRUSTED, trust};
 
 /// What the engine says, in lower case, when a registry cannot be reached for a while.
 const UNREACHABLE: &[&str] = &[

@@ -12,6 +12,7 @@ use super::UNREACHABLE;
 use super::engine::{credentials, masker};
 use super::login::RegistryLogins;
 use super::name::ImageName;
+use super::trust::{UNTRUSTED, trust};
 use crate::api::Reason;
 use crate::error::{Class, ENGINE_UNAVAILABLE, Explain, cut};
 use crate::job_log::JobLog;
@@ -126,13 +127,11 @@ impl Explain for PushError {
                 "check spec.image.repository, and whether the engine can reach its registry; Davit tries again"
                     .to_owned(),
             ),
-            Self::Tls { image, .. } => {
-                let host = ImageName::parse(image).map(|name| name.registry().to_owned());
-                let host = host.unwrap_or_default();
-                Some(format!(
-                    "put the registry's CA into /etc/docker/certs.d/{host}/ca.crt on the engine's machine, or name the registry in insecure-registries of the engine and in --insecure-registry if it must be plain HTTP; a buildkitd that pushes needs `ca` or `http` for {host} in its buildkitd.toml; Davit tries again"
-                ))
-            }
+            Self::Tls { image, .. } => Some(trust(
+                image,
+                "the engine's machine",
+                Some("a buildkitd that pushes"),
+            )),
             Self::EngineUnavailable(_) => Some(ENGINE_UNAVAILABLE.to_owned()),
             Self::Failed { .. } | Self::Cancelled => None,
         }
@@ -231,15 +230,7 @@ pub fn classify(image: &str, status: u16, said: &str) -> PushError {
     let lower = said.to_ascii_lowercase();
     let says = |sentences: &[&str]| sentences.iter().any(|sentence| lower.contains(sentence));
     // Before `certificate`, because a registry may refuse a client's certificate.
-    if says(&[
-        "x509",
-        "certificate",
-        "http response to https",
-        "tls:",
-        "tls handshake",
-        "invalidcontenttype",
-    ]) && status != 401
-    {
+    if (says(UNTRUSTED) || says(&["invalidcontenttype"])) && status != 401 {
         PushError::Tls { image, said }
     } else if says(&["may require authorization"]) {
         PushError::Denied { image, said }

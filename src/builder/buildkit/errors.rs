@@ -4,6 +4,7 @@ use super::progress::Failure;
 use super::source_policy::refused;
 use crate::builder::error::BuildError;
 use crate::error::chain;
+use crate::image::UNTRUSTED;
 use bollard::errors::Error;
 
 /// The exit code of a process that SIGKILL ended: 128 and the signal's number.
@@ -127,15 +128,7 @@ fn base_image(step: &str, said: &str) -> BuildError {
     }
     let lower = said.to_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if any(&[
-        "x509",
-        "certificate",
-        "http response to https",
-        "invalidcontenttype",
-        "tls:",
-        "tls handshake",
-        "wrong version number",
-    ]) {
+    if any(UNTRUSTED) || any(&["invalidcontenttype", "wrong version number"]) {
         BuildError::BaseImageTls {
             image: image.to_owned(),
             said: said.to_owned(),

@@ -1,4 +1,4 @@
-//! What BuildKit itself refuses to read, however a Dockerfile or its frontend names it. A BuildKit before 0.11 (Docker Engine 23) ignores
+//! What BuildKit itself refuses to read, however a Dockerfile or its frontend names it. A BuildKit before 0.11 (Docker Engine 24) ignores
 //! this. Pure.
 
 use bollard::moby::buildkit::v1::sourcepolicy::{MatchType, Policy, PolicyAction, Rule, Selector};
