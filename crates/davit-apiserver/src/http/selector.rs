@@ -25,6 +25,26 @@ struct Field {
     path: String,
     value: String,
     differs: bool,
+    /// What the bytes of an object with this value contain, if that is certain.
+    sought: Option<String>,
+}
+
+impl Field {
+    fn new(path: &str, value: String, differs: bool) -> Self {
+        Self {
+            path: path.to_owned(),
+            sought: sought(&value),
+            value,
+            differs,
+        }
+    }
+
+    /// Whether the bytes of an object can have a field of this value. A list by a field of a thousand objects would otherwise
+    /// parse all of them.
+    fn may_be_in(&self, json: &[u8]) -> bool {
+        let sought = self.sought.as_ref();
+        sought.is_none_or(|sought| memchr::memmem::find(json, sought.as_bytes()).is_some())
+    }
 }
 
 /// Both selectors of a request; the default one takes everything.
@@ -65,11 +85,8 @@ impl Selector {
 
     /// Also requires that name.
     pub fn require_name(&mut self, name: &str) {
-        self.fields.push(Field {
-            path: "metadata.name".into(),
-            value: name.into(),
-            differs: false,
-        });
+        self.fields
+            .push(Field::new("metadata.name", name.to_owned(), false));
     }
 
     /// Whether the object is selected.
@@ -99,7 +116,7 @@ impl Selector {
             let equal = match field.path.as_str() {
                 "metadata.name" => *object.key.name == *field.value,
                 "metadata.namespace" => *object.key.namespace == *field.value,
-                _ if !may_have(object.json(), &field.value) => false,
+                _ if !field.may_be_in(object.json()) => false,
                 path => {
                     let value = parsed.get_or_insert_with(|| Value::Object(object.value()));
                     field_text(value, path) == field.value
@@ -110,18 +127,16 @@ impl Selector {
     }
 }
 
-/// Whether the bytes of an object can have a field of this value. A list by a field of a thousand objects would otherwise parse
-/// all of them.
-fn may_have(json: &[u8], value: &str) -> bool {
+/// The text of a value in JSON; nothing for one that JSON may write in several ways.
+fn sought(value: &str) -> Option<String> {
     // JSON has these letters as they are.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:".contains(&byte);
     if value.is_empty() || !value.bytes().all(is_plain) {
-        return true;
+        return None;
     }
     // The text of a number or a boolean has no quotes around it.
-    let quoted = serde_json::from_str::<serde::de::IgnoredAny>(value)
-        .map_or_else(|_| format!("\"{value}\""), |_| value.to_owned());
-    memchr::memmem::find(json, quoted.as_bytes()).is_some()
+    let bare = serde_json::from_str::<serde::de::IgnoredAny>(value);
+    Some(bare.map_or_else(|_| format!("\"{value}\""), |_| value.to_owned()))
 }
 
 fn number(text: Option<&str>) -> Option<i64> {
@@ -166,11 +181,7 @@ fn parse_fields(text: &str) -> ApiResult<Vec<Field>> {
             let (path, value) = term.split_once('=').ok_or_else(invalid)?;
             (path, value, false)
         };
-        fields.push(Field {
-            path: path.trim().to_owned(),
-            value: unescape(value),
-            differs,
-        });
+        fields.push(Field::new(path.trim(), unescape(value), differs));
     }
     Ok(fields)
 }
@@ -401,7 +412,8 @@ mod tests {
             ("other text", true),
             ("", true),
         ] {
-            assert_eq!(may_have(object.json(), value), may, "{value}");
+            let field = Field::new("spec.field", value.to_owned(), false);
+            assert_eq!(field.may_be_in(object.json()), may, "{value}");
         }
         for (text, expected) in [
             ("spec.application=shop-1", true),
