@@ -121,4 +121,28 @@ mod tests {
             assert!(message.starts_with(words), "{message}");
         }
     }
+
+    #[test]
+    fn directory_of_every_type_that_builds_stays_in_its_result() {
+        let mut types = 0;
+        for (name, _) in Build::default().types() {
+            let build = json!({name: {"publishDirectory": "a/../../etc"}});
+            let spec: Result<Build, _> = serde_json::from_value(build);
+            let Some(spec) = spec.ok().filter(|_| name != "static") else {
+                continue;
+            };
+            let has_field = |(of, settings): &(&str, serde_json::Value)| {
+                *of == name && settings.get("publishDirectory").is_some()
+            };
+            if !spec.types().iter().any(has_field) {
+                continue;
+            }
+            types += 1;
+            let problem = check(&spec).unwrap_err();
+            assert_eq!(problem.reason, Reason::PathEscapes, "{name}");
+            let field = format!("spec.build.{name}.publishDirectory");
+            assert!(problem.message.starts_with(&field), "{}", problem.message);
+        }
+        assert!(types > 0);
+    }
 }
