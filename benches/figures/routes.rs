@@ -121,6 +121,8 @@ async fn run() {
     for number in 0..count {
         let spec = json!({
             "source": harness::source(&repo),
+            // Polls of a thousand Applications would count too.
+            "trigger": {"on": "Manual"},
             "replicas": 2,
             "ports": [{"name": "http", "containerPort": 8080}],
             "routes": [{"host": format!("app-{number}.example.com")}],

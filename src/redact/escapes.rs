@@ -16,7 +16,9 @@ pub(super) struct Unescaped {
 impl Unescaped {
     /// Undoes every escape in `text`, or returns `None` if it contains none.
     pub fn new(text: &[u8]) -> Option<Self> {
-        if !text.iter().any(|byte| matches!(byte, b'\\' | b'%' | b'[')) {
+        // Most text with these characters has no escape, and costs no memory.
+        let mut beginnings = memchr::memchr3_iter(b'\\', b'%', b'[', text);
+        if !beginnings.any(|at| text.get(at..).is_some_and(|rest| decode(rest).is_some())) {
             return None;
         }
         let mut all = Self {

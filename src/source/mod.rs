@@ -2,6 +2,7 @@
 //! Secrets mean.
 
 pub mod archive;
+mod block_writer;
 mod checkout;
 pub mod credential;
 pub mod docker_config_json;

@@ -6,17 +6,19 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, ArchiveError, Limits, Summary};
+use super::block_writer::{BlockWriter, Written};
 use crate::error::{Class, Problem};
 use crate::model::{Digest, hex};
 
@@ -162,7 +164,7 @@ impl Uploads {
     ///
     /// # Errors
     /// The part does not begin at the end of what was received, or nothing can be written.
-    pub async fn append(&self, upload: &Upload, offset: u64) -> Result<Part, Refused> {
+    pub fn append(&self, upload: &Upload, offset: u64) -> Result<Part, Refused> {
         if upload.size > self.0.limits.archive_bytes {
             let limit = self.0.limits.archive_bytes;
             return Err(ArchiveError::ArchiveTooLarge { limit }.into());
@@ -177,25 +179,22 @@ impl Uploads {
             self.0.outcomes.lock().retain(|(known, _)| known != upload);
             self.make_room(&upload.namespace)?;
         }
-        let mut options = tokio::fs::OpenOptions::new();
+        let mut options = fs::OpenOptions::new();
         let file = options
             .create(true)
             .append(true)
             .mode(0o600)
-            .open(self.part(upload))
-            .await;
+            .open(self.part(upload));
         let file = file.map_err(ArchiveError::written)?;
         let digest = match received {
             0 => Some(Context::new(&SHA256)),
             received => self.take_digest(upload, received),
         };
         Ok(Part {
-            file,
             begun: received,
             received,
             size: upload.size,
-            digest,
-            held,
+            writer: BlockWriter::new(file, digest, held),
         })
     }
 
@@ -273,7 +272,7 @@ impl Uploads {
             let inner = Arc::clone(&uploads.0);
             let _place = inner.checks.acquire().await;
             let of = upload.clone();
-            let checked = tokio::task::spawn_blocking(move || uploads.check(&of)).await;
+            let checked = spawn_blocking(move || uploads.check(&of)).await;
             let outcome = match checked {
                 Ok(checked) => checked.map_err(|error| Problem::of(&error)),
                 Err(_) => Err(Problem::of(&ArchiveError::Cancelled)),
@@ -365,41 +364,35 @@ impl Uploads {
 
 /// A part of an upload that is being received. What was written stays if the connection is lost.
 pub struct Part {
-    file: tokio::fs::File,
     begun: u64,
     received: u64,
     size: u64,
-    /// The digest of what was received, if all of it passed through this process.
-    digest: Option<Context>,
-    held: Held,
+    /// The digest is of what was received, if all of it passed through this process.
+    writer: BlockWriter<Held>,
 }
 
 impl Part {
-    /// Writes bytes.
+    /// Takes bytes, which are written while the next ones are received.
     ///
     /// # Errors
-    /// They are more than the upload has, or cannot be written.
+    /// They are more than the upload has, or those of before could not be written.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         if self.received + bytes.len() as u64 > self.size {
             let limit = self.size;
             return Err(ArchiveError::ArchiveTooLarge { limit });
         }
-        self.file.write_all(bytes).await.map_err(ArchiveError::written)?;
         self.received += bytes.len() as u64;
-        if let Some(digest) = &mut self.digest {
-            digest.update(bytes);
-        }
-        Ok(())
+        self.writer.write(bytes).await.map_err(ArchiveError::written)
     }
 
     /// Ends the part, and returns how much of the upload was received.
     ///
     /// # Errors
     /// The rest cannot be written.
-    pub async fn end(mut self) -> Result<u64, ArchiveError> {
-        self.file.flush().await.map_err(ArchiveError::written)?;
-        let Held(inner, upload) = &self.held;
-        if let Some(digest) = self.digest.take() {
+    pub async fn end(self) -> Result<u64, ArchiveError> {
+        let Written { file, digest, guard } = self.writer.end().await.map_err(ArchiveError::written)?;
+        let Held(inner, upload) = &guard;
+        if let Some(digest) = digest {
             let mut digests = inner.digests.lock();
             if digests.len() >= MOST_DIGESTS {
                 digests.pop_front();
@@ -407,9 +400,8 @@ impl Part {
             digests.push_back((upload.clone(), self.received, digest));
         }
         if self.begun / WRITE_BACK != self.received / WRITE_BACK {
-            let file = self.file.into_std().await;
             // An error of the disk is reported at the end.
-            tokio::task::spawn_blocking(move || file.sync_data());
+            spawn_blocking(move || file.sync_data());
         }
         Ok(self.received)
     }

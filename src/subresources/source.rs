@@ -27,7 +27,7 @@ use crate::model::Digest;
 use crate::source::archive::ArchiveError;
 use crate::source::uploads::{Outcome, Refused, Upload, Uploads};
 
-/// The size of a part that clients send, in bytes: an API server takes bodies of 3 MiB.
+/// The size of a part that any connection sends within the 60 seconds of a request, in bytes. A client may send more at once.
 pub const PART: u64 = 2 << 20;
 /// How long a request waits for the check of an archive.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -86,27 +86,34 @@ fn size(parameters: &Parameters) -> Result<u64, Failure> {
 /// Receives one part; returns how much of the archive is there.
 async fn receive(controller: &Context, upload: &Upload, offset: u64, body: Body) -> Result<u64, Failure> {
     let uploads = &controller.tools.uploads;
-    let begun = match uploads.append(upload, offset).await {
+    let begun = match uploads.append(upload, offset) {
         Err(Refused::Archive(ArchiveError::StoreFull { .. })) => {
             // What is used no more, of any namespace, makes room.
             collect_all(controller).await;
-            uploads.append(upload, offset).await
+            uploads.append(upload, offset)
         }
         begun => begun,
     };
     let mut part = begun.map_err(refused)?;
     let mut chunks = body.into_data_stream();
+    let mut lost = None;
     while let Some(chunk) = chunks.next().await {
-        // What was written stays, and the client continues there.
-        let chunk = chunk.map_err(|error| {
-            Failure::bad_request(format!(
-                "the connection was lost during the upload: {error}: upload again, which continues where it ended"
-            ))
-        })?;
-        part.write(&chunk).await.map_err(|error| Problem::of(&error))?;
+        match chunk {
+            Ok(chunk) => part.write(&chunk).await.map_err(|error| Problem::of(&error))?,
+            Err(error) => {
+                lost = Some(error);
+                break;
+            }
+        }
     }
-    let received = part.end().await;
-    Ok(received.map_err(|error| Problem::of(&error))?)
+    // What was received stays, and the client continues there.
+    let received = part.end().await.map_err(|error| Problem::of(&error))?;
+    match lost {
+        None => Ok(received),
+        Some(error) => Err(Failure::bad_request(format!(
+            "the connection was lost during the upload: {error}: upload again, which continues where it ended"
+        ))),
+    }
 }
 
 /// Checks the archive, and waits for the outcome; `None` if it takes longer.

@@ -59,3 +59,11 @@ pub fn signature(secret: &str, body: &[u8]) -> String {
         text
     })
 }
+
+/// Reports whether what is created now is younger than this object. The API server keeps the second of a creation, and among objects
+/// of one second the UID decides.
+pub fn is_of_the_past(object: &serde_json::Value) -> bool {
+    let created = object["metadata"]["creationTimestamp"].as_str().unwrap();
+    let created: jiff::Timestamp = created.parse().unwrap();
+    jiff::Timestamp::now().as_second() > created.as_second()
+}

@@ -213,7 +213,7 @@ async fn uploads_of_all_namespaces_together_are_bounded() {
         (upload, bytes)
     };
     let (first, bytes) = upload("one", "FROM scratch\n");
-    let mut part = uploads.append(&first, 0).await.ok().unwrap();
+    let mut part = uploads.append(&first, 0).ok().unwrap();
     part.write(&bytes).await.unwrap();
     part.end().await.unwrap();
     uploads.finish(&first).ok().unwrap();
@@ -225,7 +225,7 @@ async fn uploads_of_all_namespaces_together_are_bounded() {
     };
     assert_eq!(uploads.used(), 2048);
     let (second, _) = upload("two", "FROM busybox\n");
-    let refused = uploads.append(&second, 0).await.err().unwrap();
+    let refused = uploads.append(&second, 0).err().unwrap();
     let Refused::Archive(error @ ArchiveError::StoreFull { .. }) = refused else {
         panic!("{refused:?}")
     };
@@ -236,7 +236,70 @@ async fn uploads_of_all_namespaces_together_are_bounded() {
     // What an Application has used, and uses no more, makes room.
     uploads.find("one", &content.digest).unwrap();
     uploads.collect("one", &uploads.list("one"), &std::collections::BTreeSet::new());
-    assert!(uploads.append(&second, 0).await.is_ok());
+    assert!(uploads.append(&second, 0).is_ok());
+}
+
+#[tokio::test]
+async fn part_that_is_lost_keeps_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let uploads = Uploads::new(dir.path().join("uploads"), Limits::default());
+    // Larger than several of the blocks that are written at once.
+    let text: String = (0..700_000).map(|number| format!("# {number}\n")).collect();
+    let bytes = archive(&text);
+    let upload = Upload {
+        namespace: "one".to_owned(),
+        archive: digest(&bytes),
+        size: bytes.len() as u64,
+    };
+    let mut sent = 0;
+    for (step, is_lost) in [
+        (1_000, false),
+        (70_001, true),
+        (1_000_000, false),
+        (333, true),
+        (300_000, false),
+    ] {
+        let mut part = uploads
+            .append(&upload, sent)
+            .unwrap_or_else(|refused| panic!("{refused:?}"));
+        let rest = &bytes[usize::try_from(sent).unwrap()..];
+        let share = if step == 300_000 {
+            rest.len()
+        } else {
+            rest.len() / 3
+        };
+        for chunk in rest[..share].chunks(step) {
+            part.write(chunk).await.unwrap();
+        }
+        let accepted = sent + share as u64;
+        if is_lost {
+            drop(part);
+            // The last block may still be being written.
+            while matches!(uploads.append(&upload, u64::MAX), Err(Refused::Busy)) {
+                tokio::task::yield_now().await;
+            }
+            let received = uploads.received(&upload).unwrap();
+            assert!(
+                received > sent && received <= accepted,
+                "{sent} {received} {accepted}"
+            );
+            sent = received;
+        } else {
+            sent = part.end().await.unwrap();
+            assert_eq!((sent, uploads.received(&upload).unwrap()), (accepted, accepted));
+        }
+    }
+    uploads
+        .finish(&upload)
+        .unwrap_or_else(|refused| panic!("{refused:?}"));
+    let content = loop {
+        match uploads.outcome(&upload) {
+            Some(outcome) => break outcome.unwrap(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let stored = std::fs::read(uploads.find("one", &content.digest).unwrap()).unwrap();
+    assert!(stored == bytes);
 }
 
 #[tokio::test]
@@ -250,7 +313,6 @@ async fn full_disk_refuses_a_part_and_keeps_the_others() {
     };
     let mut part = uploads
         .append(&upload, 0)
-        .await
         .unwrap_or_else(|refused| panic!("{refused:?}"));
     let block = vec![7; 1 << 20];
     let mut written = 0;
@@ -265,11 +327,10 @@ async fn full_disk_refuses_a_part_and_keeps_the_others() {
         }
         part = uploads
             .append(&upload, written)
-            .await
             .unwrap_or_else(|refused| panic!("{refused:?}"));
     };
     assert!(matches!(error, ArchiveError::DiskFull), "{error:?}");
     assert!(written > 0 && uploads.received(&upload).unwrap() >= written);
-    let other = uploads.append(&upload, 1).await;
+    let other = uploads.append(&upload, 1);
     assert!(matches!(other, Err(Refused::Offset { .. } | Refused::Busy)));
 }

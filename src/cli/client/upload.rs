@@ -1,7 +1,7 @@
 //! Sends an archive to the subresource `applications/NAME/source`, part by part.
 
 use std::os::unix::fs::FileExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -13,6 +13,10 @@ use crate::subresources::UPLOAD_PART;
 
 /// The pause before a request that failed is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The largest part, in bytes: this program holds one of them.
+const LARGEST_PART: u64 = 16 << 20;
+/// A part that took less time is followed by one of twice its size. API servers end a request after 60 s.
+const SHORT: Duration = Duration::from_secs(2);
 /// How many times in a row a request may fail.
 const ATTEMPTS: u32 = 30;
 
@@ -46,15 +50,17 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
     let path = subresource::path(&cluster.namespace, "applications", application, "source");
     let path = format!("{path}?archive={}&size={}", archive.digest, archive.size);
     let mut failures = 0;
+    let mut length = UPLOAD_PART;
     // How much the server has, once it has told.
     let mut known: Option<u64> = None;
     loop {
         let (path, part) = match known {
             Some(offset) if offset < archive.size => {
-                (format!("{path}&offset={offset}"), part(archive, offset)?)
+                (format!("{path}&offset={offset}"), part(archive, offset, length)?)
             }
             _ => (path.clone(), Vec::new()),
         };
+        let begun = Instant::now();
         match post(cluster, &path, part).await {
             Ok(State {
                 content: Some(content),
@@ -62,6 +68,9 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
             }) => return Ok(content),
             Ok(state) => {
                 failures = 0;
+                if begun.elapsed() < SHORT {
+                    length = (length * 2).min(LARGEST_PART);
+                }
                 known = Some(state.received);
                 let (received, size) = (amount(state.received), amount(archive.size));
                 let doing = if state.received < archive.size {
@@ -86,6 +95,7 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
                     return Err(Failure::new(format!("{text}{continues}")));
                 }
                 known = None;
+                length = UPLOAD_PART;
                 cluster.terminal.show(&format!(
                     "{application}: the upload was interrupted, trying again"
                 ));
@@ -96,8 +106,8 @@ async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result
 }
 
 /// Reads a part of the archive.
-fn part(archive: &Archive, offset: u64) -> Result<Vec<u8>, Failure> {
-    let size = (archive.size - offset).min(UPLOAD_PART);
+fn part(archive: &Archive, offset: u64, longest: u64) -> Result<Vec<u8>, Failure> {
+    let size = (archive.size - offset).min(longest);
     let mut part = vec![0; usize::try_from(size).unwrap_or_default()];
     let read = archive.file.read_exact_at(&mut part, offset);
     read.map_err(|error| Failure::new(format!("cannot read the archive: {error}")))?;

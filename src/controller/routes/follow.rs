@@ -191,7 +191,11 @@ impl Routes {
     async fn loaded(&self, change: u64, servers: super::state::Servers, errors: BTreeMap<String, String>) {
         let is_first = self.state.lock().reach.is_none();
         // Requests that were under way when Davit started may go to replicas that the file of before had already left out.
-        let under_way = if is_first { self.connected().await } else { None };
+        let under_way = if is_first {
+            self.connected(true).await
+        } else {
+            None
+        };
         let mut state = self.state.lock();
         let now = Instant::now();
         let under_way = under_way.into_iter().flatten().map(|address| address.to_string());
@@ -205,9 +209,9 @@ impl Routes {
     }
 
     /// The addresses that the proxy has connections to.
-    async fn connected(&self) -> Option<BTreeSet<IpAddr>> {
+    async fn connected(&self, v6: bool) -> Option<BTreeSet<IpAddr>> {
         let process = self.observed().process;
-        tokio::task::spawn_blocking(move || connections::read(process))
+        tokio::task::spawn_blocking(move || connections::read(process, v6))
             .await
             .ok()
             .flatten()
@@ -215,7 +219,14 @@ impl Routes {
 
     /// Lets go of replicas that have no requests under way any longer.
     async fn look(&self) {
-        let connected = self.connected().await;
+        // Traefik connects to an address of IPv4 by a socket of IPv4.
+        let v6 = self
+            .state
+            .lock()
+            .lingering
+            .addresses()
+            .any(|address| address.contains(':'));
+        let connected = self.connected(v6).await;
         let mut state = self.state.lock();
         let free = state.lingering.look(connected.as_ref(), Instant::now());
         let all = free

@@ -80,6 +80,13 @@ pub(super) struct State {
 }
 
 impl FakeContainer {
+    fn runs(&self) -> bool {
+        matches!(
+            self.seen.phase,
+            Phase::Running | Phase::Paused | Phase::Restarting
+        )
+    }
+
     pub(super) fn behave(&mut self, behaviour: &Behaviour, now: Timestamp) {
         let seen = &mut self.seen;
         seen.phase = Phase::Running;
@@ -219,15 +226,12 @@ impl State {
     pub(super) fn retire_all(&mut self, app: &AppId) -> usize {
         let slow = self.slow_stops;
         let of_app = |one: &FakeContainer| one.deployment.identity.app == *app;
-        let runs = |one: &FakeContainer| {
-            matches!(one.seen.phase, Phase::Running | Phase::Paused | Phase::Restarting)
-        };
         let fresh = self
             .containers
             .iter()
             .filter(|one| of_app(one) && one.seen.busy.is_none());
-        self.calls.stopped += fresh.filter(|one| runs(one)).count();
-        self.containers.retain(|one| !of_app(one) || slow && runs(one));
+        self.calls.stopped += fresh.filter(|one| one.runs()).count();
+        self.containers.retain(|one| !of_app(one) || slow && one.runs());
         let mut left = 0;
         for one in self
             .containers
@@ -302,7 +306,7 @@ impl State {
 
     pub(super) fn runs(&self, id: &str) -> bool {
         let one = self.containers.iter().find(|one| one.seen.id == id);
-        one.is_some_and(|one| matches!(one.seen.phase, Phase::Running | Phase::Paused | Phase::Restarting))
+        one.is_some_and(FakeContainer::runs)
     }
 
     fn create(&mut self, deployment: &Deployment, index: u32, named: bool) -> Result<(), RuntimeError> {
@@ -364,7 +368,7 @@ impl State {
         for port in &deployment.spec.ports {
             let holder = self.containers.iter().find(|one| {
                 one.seen.id != id
-                    && self.runs(&one.seen.id)
+                    && one.runs()
                     && one.deployment.spec.ports.iter().any(|it| it.excludes(port))
             });
             let holder = holder.map(|one| {

@@ -19,7 +19,7 @@ use crate::common::davit::{Davit, condition};
 use crate::common::docker::{BASE_IMAGE, docker};
 use crate::common::http::{Reply, Request, request};
 use crate::common::process::Port;
-use crate::common::{peers, run, try_run, wait_for};
+use crate::common::{is_of_the_past, peers, run, try_run, wait_for};
 
 /// The version that `scripts/build-peer` builds.
 const VERSION: &str = "3.6.7";
@@ -234,11 +234,13 @@ fn older_application_owns_a_host_until_it_gives_it_up() {
     proxy
         .davit
         .apply("old", web("old", json!([{"host": "web.example.com"}])));
-    proxy.wait_ready("old");
+    let app = proxy.wait_ready("old");
+    wait_for("the next second", PATIENCE, || is_of_the_past(&app).then_some(()));
     proxy
         .davit
         .apply("new", web("new", json!([{"host": "web.example.com"}])));
     let app = proxy.wait_reason("new", "RouteConflict");
+    wait_for("the next second", PATIENCE, || is_of_the_past(&app).then_some(()));
     let message = condition(&app, "RoutesReady")["message"].clone();
     assert!(
         message

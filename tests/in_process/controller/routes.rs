@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::harness::{GOOD, Harness, condition, repo, source};
 use crate::common::git_repo::GitRepo;
+use crate::common::is_of_the_past;
 
 async fn apply(davit: &Harness, repo: &GitRepo, name: &str, routes: Value) {
     let spec =
@@ -57,6 +58,8 @@ async fn healthy_replicas_are_in_the_file_and_a_freed_host_is_taken_over() {
     let of_old = servers(&davit, "loop_default_old_0");
     assert!(of_old.len() == 1 && of_old[0].ends_with(":8080"), "{of_old:?}");
 
+    let old = davit.application("old").await;
+    davit.until("in the next second", || is_of_the_past(&old)).await;
     apply(&davit, &repo, "young", json!([{"host": "shop.example.com"}])).await;
     let message = wait_for_reason(&davit, "young", "RouteConflict").await;
     assert!(message.contains("the older Application old has it"), "{message}");

@@ -25,25 +25,15 @@ struct Field {
     path: String,
     value: String,
     differs: bool,
-    /// What the bytes of an object with this value contain, if that is certain.
-    sought: Option<String>,
 }
 
 impl Field {
     fn new(path: &str, value: String, differs: bool) -> Self {
         Self {
             path: path.to_owned(),
-            sought: sought(&value),
             value,
             differs,
         }
-    }
-
-    /// Whether the bytes of an object can have a field of this value. A list by a field of a thousand objects would otherwise
-    /// parse all of them.
-    fn may_be_in(&self, json: &[u8]) -> bool {
-        let sought = self.sought.as_ref();
-        sought.is_none_or(|sought| memchr::memmem::find(json, sought.as_bytes()).is_some())
     }
 }
 
@@ -116,27 +106,17 @@ impl Selector {
             let equal = match field.path.as_str() {
                 "metadata.name" => *object.key.name == *field.value,
                 "metadata.namespace" => *object.key.namespace == *field.value,
-                _ if !field.may_be_in(object.json()) => false,
                 path => {
-                    let value = parsed.get_or_insert_with(|| Value::Object(object.value()));
-                    field_text(value, path) == field.value
+                    let text = object.field(path, || {
+                        let value = parsed.get_or_insert_with(|| Value::Object(object.value()));
+                        field_text(value, path)
+                    });
+                    *text == *field.value
                 }
             };
             equal != field.differs
         })
     }
-}
-
-/// The text of a value in JSON; nothing for one that JSON may write in several ways.
-fn sought(value: &str) -> Option<String> {
-    // JSON has these letters as they are.
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:".contains(&byte);
-    if value.is_empty() || !value.bytes().all(is_plain) {
-        return None;
-    }
-    // The text of a number or a boolean has no quotes around it.
-    let bare = serde_json::from_str::<serde::de::IgnoredAny>(value);
-    Some(bare.map_or_else(|_| format!("\"{value}\""), |_| value.to_owned()))
 }
 
 fn number(text: Option<&str>) -> Option<i64> {
@@ -396,25 +376,10 @@ mod tests {
     }
 
     #[test]
-    fn object_is_parsed_only_if_it_may_have_the_value() {
+    fn values_of_every_kind_are_compared_as_text() {
         let mut value = json!({"kind": "Release", "apiVersion": "davit.dev/v1alpha1", "metadata": {"name": "n"},
             "spec": {"application": "shop-1", "cancel": true, "count": 10, "text": "a\"b"}});
         let object = Object::render(value.as_object_mut().unwrap(), 1).unwrap();
-        for (value, may) in [
-            ("shop-1", true),
-            ("shop", false),
-            ("shop-10", false),
-            ("true", true),
-            ("false", false),
-            ("10", true),
-            ("11", false),
-            ("a\"b", true),
-            ("other text", true),
-            ("", true),
-        ] {
-            let field = Field::new("spec.field", value.to_owned(), false);
-            assert_eq!(field.may_be_in(object.json()), may, "{value}");
-        }
         for (text, expected) in [
             ("spec.application=shop-1", true),
             ("spec.application=shop", false),

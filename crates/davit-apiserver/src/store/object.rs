@@ -4,6 +4,8 @@
 //! kind is a spliced head, an item of a typed list is the same bytes without their head, and a
 //! `PartialObjectMetadata` is a slice: none of the three needs the object parsed.
 
+use std::{borrow::Cow, sync::OnceLock};
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -96,6 +98,8 @@ pub struct Object {
     pub finalizers: Box<[Box<str>]>,
     /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
+    /// Path and text of the field that was selected by first.
+    field: OnceLock<(Box<str>, Box<str>)>,
     json: Bytes,
     head: usize,
     metadata_end: usize,
@@ -167,6 +171,7 @@ impl Object {
             owners: facts.owner_references.unwrap_or_default().into(),
             finalizers: facts.finalizers.unwrap_or_default().into(),
             deleting: facts.deletion_timestamp.is_some(),
+            field: OnceLock::new(),
             head,
             metadata_end,
             json,
@@ -199,6 +204,17 @@ impl Object {
         (self.head, self.metadata_end)
     }
 
+    /// The text of the field at this path, which `read` takes from the object. That of the first path is kept: a list of a thousand
+    /// objects by a field would otherwise parse all of them each time.
+    pub fn field(&self, path: &str, mut read: impl FnMut() -> String) -> Cow<'_, str> {
+        let (kept, text) = self.field.get_or_init(|| (path.into(), read().into()));
+        if **kept == *path {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(read())
+        }
+    }
+
     /// The object parsed.
     pub fn value(&self) -> Map<String, Value> {
         serde_json::from_slice(&self.json).unwrap_or_default()
@@ -226,5 +242,20 @@ mod tests {
         assert_eq!(Value::Object(object.value()), value);
         assert_eq!(object.revision, 7);
         assert_eq!(object.key, ObjectKey::new("s", "n"));
+    }
+
+    #[test]
+    fn field_of_the_first_path_is_read_once() {
+        let mut value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}});
+        let object = Object::render(value.as_object_mut().unwrap(), 7).unwrap();
+        let mut reads = Vec::new();
+        for path in ["spec.a", "spec.b", "spec.a", "spec.b", ""] {
+            let text = object.field(path, || {
+                reads.push(path);
+                format!("of {path}")
+            });
+            assert_eq!(text, format!("of {path}"));
+        }
+        assert_eq!(reads, ["spec.a", "spec.b", "spec.b", ""]);
     }
 }
