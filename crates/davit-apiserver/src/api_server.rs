@@ -168,7 +168,7 @@ impl ApiServer {
         Ok(tokio::spawn(listener::serve(
             self.server.clone(),
             self.router(),
-            Flow::new(limits, self.server.metrics.clone()),
+            Flow::new(limits, self.server.clone()),
             listener,
             tls,
         )))

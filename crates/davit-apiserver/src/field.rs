@@ -252,12 +252,21 @@ pub fn quote(text: &str) -> String {
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
             c if u32::from(c) < 0x20 || c == '\u{7f}' => escape(&mut quoted, 'x', 2, c),
-            c if c.is_control() => escape(&mut quoted, 'u', 4, c),
+            c if c.is_control() || is_invisible(c) => escape(&mut quoted, 'u', 4, c),
             c => quoted.push(c),
         }
     }
     quoted.push('"');
     quoted
+}
+
+/// Whether Go escapes a character because it shows nothing: a space other than U+0020, or a mark of the layout.
+fn is_invisible(c: char) -> bool {
+    (c != ' ' && c.is_whitespace())
+        || matches!(
+            c,
+            '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }
 
 /// `PARENT.NAME`, or only the name at the root.
@@ -295,6 +304,10 @@ mod tests {
             (
                 FieldError::invalid("a", &json!("x\"y"), "no"),
                 r#"a: Invalid value: "x\"y": no"#,
+            ),
+            (
+                FieldError::invalid("a", &json!("x\u{a0}y\u{ad}"), "no"),
+                r#"a: Invalid value: "x\u00a0y\u00ad": no"#,
             ),
             (
                 FieldError::invalid("a", &json!(3), "no"),

@@ -48,6 +48,7 @@ mod controllers;
 mod data_dir;
 mod field;
 mod fieldmanager;
+mod flow_schemas;
 mod handlers;
 mod http;
 #[doc(hidden)]
@@ -59,6 +60,7 @@ mod mounts;
 mod object_meta;
 mod openapi;
 mod patch;
+mod percent;
 mod protobuf;
 mod registry;
 mod schema;

@@ -88,6 +88,13 @@ const DEFINITION: &[Row] = &[("status.conditions", keyed(&["type"], Strategic::R
 
 const BINDING: &[Row] = &[("roleRef", ATOMIC)];
 
+const FLOW_SCHEMA: &[Row] = &[
+    ("spec.rules", ATOMIC),
+    ("status.conditions", keyed(&["type"], Strategic::MergeBy("type"))),
+];
+
+const PRIORITY_LEVEL: &[Row] = &[("status.conditions", keyed(&["type"], Strategic::MergeBy("type")))];
+
 const CLUSTER_ROLE: &[Row] = &[("aggregationRule.clusterRoleSelectors", ATOMIC)];
 
 /// The rows of a kind, beside those of its metadata.
@@ -100,6 +107,8 @@ fn rows(kind: &str) -> &'static [Row] {
         "CustomResourceDefinition" => DEFINITION,
         "RoleBinding" | "ClusterRoleBinding" => BINDING,
         "ClusterRole" => CLUSTER_ROLE,
+        "FlowSchema" => FLOW_SCHEMA,
+        "PriorityLevelConfiguration" => PRIORITY_LEVEL,
         _ => &[],
     }
 }

@@ -42,9 +42,14 @@ struct Kind {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Rejected {
-    flow_schema: &'static str,
-    priority_level: &'static str,
+    flow_schema: String,
+    priority_level: String,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Leveled {
+    priority_level: String,
 }
 
 impl Labels {
@@ -84,6 +89,7 @@ pub struct Metrics {
     in_flight: Family<Kind, Gauge>,
     long_running: Family<Labels, Gauge>,
     rejected: Family<Rejected, Counter>,
+    level_seats: Family<Leveled, Gauge>,
     pub registry: Registry,
 }
 
@@ -104,6 +110,7 @@ impl Default for Metrics {
             in_flight: Family::default(),
             long_running: Family::default(),
             rejected: Family::default(),
+            level_seats: Family::default(),
             registry: Registry::default(),
         };
         let registry = &mut metrics.registry;
@@ -131,6 +138,11 @@ impl Default for Metrics {
             "apiserver_flowcontrol_rejected_requests",
             "Requests that priority and fairness refused",
             metrics.rejected.clone(),
+        );
+        registry.register(
+            "apiserver_flowcontrol_nominal_limit_seats",
+            "Seats of each priority level in proportion to its shares",
+            metrics.level_seats.clone(),
         );
         metrics
     }
@@ -164,13 +176,25 @@ impl Metrics {
     }
 
     /// Counts a request that found no seat.
-    pub fn rejected(&self, flow_schema: &'static str, priority_level: &'static str, reason: &'static str) {
+    pub fn rejected(&self, flow_schema: &str, priority_level: &str, reason: &'static str) {
         let labels = Rejected {
-            flow_schema,
-            priority_level,
+            flow_schema: flow_schema.to_owned(),
+            priority_level: priority_level.to_owned(),
             reason,
         };
         self.rejected.get_or_create(&labels).inc();
+    }
+
+    /// Shows the seats of these levels, and of no others.
+    pub fn set_levels<'a>(&self, levels: impl Iterator<Item = (&'a str, usize)>) {
+        self.level_seats.clear();
+        for (level, seats) in levels {
+            let labels = Leveled {
+                priority_level: level.to_owned(),
+            };
+            let seats = i64::try_from(seats).unwrap_or(i64::MAX);
+            self.level_seats.get_or_create(&labels).set(seats);
+        }
     }
 }
 

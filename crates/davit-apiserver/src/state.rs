@@ -1,16 +1,23 @@
 //! What all requests share.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{claims::Claims, parsed_roles::ParsedRoles, token_signer::Keys, verified_tokens::VerifiedTokens},
+    flow_schemas::{
+        Flows,
+        suggested::{GROUP, LEVELS, SCHEMAS},
+    },
     metrics::Metrics,
     mounts::Mounts,
     object_meta::Fields,
-    registry::{Registry, Resource, builtin, crd, resources},
+    registry::{Registry, Resource, builtin::Builtin, crd, resources},
     status::{ApiError, ApiResult},
     store::{Change, Expect, GroupResource, Object, ObjectKey, Refused, Store},
 };
@@ -19,6 +26,9 @@ use crate::{
 pub struct Server {
     pub store: Store,
     registry: RwLock<Arc<Registry>>,
+    flows: RwLock<Arc<Flows>>,
+    /// Whether the stored ones are others: they are read when a request asks for them.
+    flows_changed: AtomicBool,
     /// The API groups that the embedding program serves.
     pub mounts: RwLock<Mounts>,
     /// Held while CRDs are turned into resources, so that the last one to look wins.
@@ -39,6 +49,8 @@ impl Server {
         let server = Self {
             store,
             registry: RwLock::new(Arc::new(Registry::new(resources::resources()))),
+            flows: RwLock::default(),
+            flows_changed: AtomicBool::new(true),
             mounts: RwLock::default(),
             reloading: Mutex::new(()),
             ca_pem,
@@ -55,6 +67,20 @@ impl Server {
     /// What is served now.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.read().clone()
+    }
+
+    /// The priority levels and flow schemas that hold now.
+    pub fn flows(&self) -> Arc<Flows> {
+        if self.flows_changed.load(Ordering::Acquire) {
+            let mut flows = self.flows.write();
+            // A request that finds the mark gone waits for this lock, and so gets the new objects.
+            if self.flows_changed.swap(false, Ordering::AcqRel) {
+                let view = self.store.view();
+                let stored = |resource: &str| view.list(&GroupResource::new(GROUP, resource), None).objects;
+                *flows = Arc::new(Flows::read(&stored(LEVELS), &stored(SCHEMAS)));
+            }
+        }
+        self.flows.read().clone()
     }
 
     /// Serves what the stored CRDs define. A resource whose CRD did not change keeps its compiled schemas.
@@ -100,8 +126,10 @@ impl Server {
             .store
             .write(&resource.collection, key, expect, change)
             .await?;
-        if resource.builtin == builtin::Builtin::Crd {
-            self.reload_crds();
+        match resource.builtin {
+            Builtin::Crd => self.reload_crds(),
+            Builtin::FlowSchema | Builtin::PriorityLevel => self.flows_changed.store(true, Ordering::Release),
+            _ => {}
         }
         Ok(written)
     }

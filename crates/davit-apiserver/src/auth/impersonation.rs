@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     field::quote,
+    percent,
     state::Server,
     status::{ApiError, ApiResult},
     store::GroupResource,
@@ -20,6 +21,11 @@ const UID: &str = "impersonate-uid";
 const GROUP: &str = "impersonate-group";
 const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
+
+/// Whether a request names another user than its caller.
+pub fn asks_to_impersonate(headers: &HeaderMap) -> bool {
+    headers.contains_key(USER)
+}
 
 /// The effective user of a request: `caller`, or the user that its headers name if `caller` may impersonate it.
 pub fn impersonated(server: &Server, caller: Identity, headers: &HeaderMap) -> ApiResult<Identity> {
@@ -39,7 +45,9 @@ pub fn impersonated(server: &Server, caller: Identity, headers: &HeaderMap) -> A
     };
     for name in headers.keys().map(http::HeaderName::as_str) {
         if let Some(key) = name.strip_prefix(EXTRA) {
-            wanted.extra.insert(key.to_owned(), all(name));
+            // A key has characters that a header cannot have.
+            let key = percent::decode(key).unwrap_or_else(|| key.to_owned());
+            wanted.extra.insert(key, all(name));
         }
     }
     if wanted.user.is_empty() {

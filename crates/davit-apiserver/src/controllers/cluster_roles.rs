@@ -63,6 +63,13 @@ pub async fn bootstrap(server: &Server) -> ApiResult<()> {
         ),
         rule(&all, &[GROUP], &["rolebindings", "roles"]),
     ]);
+    // These two are for other programs: an extension API server, and one that reads metrics.
+    let delegator = json!([
+        rule(&["create"], &["authentication.k8s.io"], &["tokenreviews"]),
+        rule(&["create"], &["authorization.k8s.io"], &["subjectaccessreviews"]),
+    ]);
+    let monitoring = json!([{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics",
+        "/metrics/slis", "/readyz", "/readyz/*"]}]);
     let label = |role: &str| format!("{GROUP}/aggregate-to-{role}");
     let role = |name: &str, target: Option<&str>, rest: Value| {
         let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -88,6 +95,8 @@ pub async fn bootstrap(server: &Server) -> ApiResult<()> {
         ),
         role("system:aggregate-to-edit", Some("edit"), json!({"rules": edit})),
         role("system:aggregate-to-view", Some("view"), json!({"rules": view})),
+        role("system:auth-delegator", None, json!({"rules": delegator})),
+        role("system:monitoring", None, json!({"rules": monitoring})),
     ] {
         if let Value::Object(role) = role {
             ensure(server, &resource, role, APISERVER).await?;

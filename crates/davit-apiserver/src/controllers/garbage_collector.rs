@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    cluster_roles, namespaces,
+    cluster_roles, flow_schemas, namespaces,
     system_delete::{delete, delete_all, without_finalizer},
     system_writes::amend,
     token_secrets,
@@ -272,6 +272,7 @@ impl Worker {
         }
         token_secrets::follow(&self.server, notice).await?;
         cluster_roles::follow(&self.server, notice).await?;
+        flow_schemas::follow(&self.server, notice).await?;
         namespaces::follow(&self.server, notice).await
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    cluster_roles,
+    cluster_roles, flow_schemas,
     system_delete::delete_all,
     system_writes::{amend, ensure, resource},
 };
@@ -77,7 +77,8 @@ async fn bootstrap_cluster(server: &Server) -> ApiResult<()> {
             ensure(server, resource, fields(object), APISERVER).await?;
         }
     }
-    cluster_roles::bootstrap(server).await
+    cluster_roles::bootstrap(server).await?;
+    flow_schemas::bootstrap(server).await
 }
 
 /// The service account and the certificate that every namespace has.

@@ -101,7 +101,11 @@ impl<'a> Target<'a> {
         if self.builtin {
             let structs: &[&str] = match self.kind {
                 review if review.ends_with("Review") => &["spec"],
-                "Namespace" | "CustomResourceDefinition" | "Service" => &["spec", "status"],
+                "Namespace"
+                | "CustomResourceDefinition"
+                | "Service"
+                | "FlowSchema"
+                | "PriorityLevelConfiguration" => &["spec", "status"],
                 "Lease" => &["spec"],
                 "Event" => &["involvedObject", "source", "regarding", "deprecatedSource"],
                 "RoleBinding" | "ClusterRoleBinding" => &["roleRef"],
@@ -112,6 +116,9 @@ impl<'a> Target<'a> {
             }
             if self.kind == "CustomResourceDefinition" {
                 object["spec"]["names"] = json!({});
+            }
+            if self.kind == "FlowSchema" {
+                object["spec"]["priorityLevelConfiguration"] = json!({});
             }
             if self.kind == "Event" {
                 // Written even where they are empty.

@@ -102,6 +102,19 @@ pub fn tracked(
     new
 }
 
+/// What the server itself writes, through `subresource` if that is not empty.
+fn target(resource: &Resource, subresource: &str) -> Option<SharedTarget> {
+    let version = resource.version(&resource.storage_version)?;
+    Some(SharedTarget {
+        kind: resource.names.kind.clone(),
+        builtin: resource.builtin != Builtin::Custom,
+        api_version: resource.storage_api_version(),
+        subresource: subresource.to_owned(),
+        has_status: version.status,
+        schema: version.schema(),
+    })
+}
+
 /// The same for what the server does by itself, through `subresource` if that is not empty.
 pub fn owned(
     resource: &Resource,
@@ -110,17 +123,26 @@ pub fn owned(
     manager: &str,
     subresource: &str,
 ) -> Fields {
-    let Some(version) = resource.version(&resource.storage_version) else {
+    let Some(shared) = target(resource, subresource) else {
         return new;
-    };
-    let shared = SharedTarget {
-        kind: resource.names.kind.clone(),
-        builtin: resource.builtin != Builtin::Custom,
-        api_version: resource.storage_api_version(),
-        subresource: subresource.to_owned(),
-        has_status: version.status,
-        schema: version.schema(),
     };
     let live = live.map(|live| Value::Object(live.clone()));
     tracked(resource.builtin, &shared, live.as_ref(), new, manager)
+}
+
+/// An object after the server has applied `config` to it, through `subresource` if that is not empty; `None` if it does
+/// not fit. Fields of others become the manager's.
+pub fn applied(
+    resource: &Resource,
+    live: &Fields,
+    config: &Value,
+    manager: &str,
+    subresource: &str,
+) -> Option<Fields> {
+    let shared = target(resource, subresource)?;
+    let (live, now) = (Value::Object(live.clone()), jiff::Timestamp::now());
+    match pure::apply(&shared.as_target(), Some(&live), config, manager, true, now) {
+        Ok(Value::Object(object)) => Some(object),
+        _ => None,
+    }
 }

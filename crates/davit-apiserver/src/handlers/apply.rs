@@ -27,7 +27,7 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
         let error = FieldError::required("fieldManager", why);
         return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     };
-    let mut applied = match body {
+    let applied = match body {
         Value::Object(applied) => applied,
         Value::Null => return Err(ApiError::bad_request("invalid object type: /, Kind=")),
         Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -38,12 +38,9 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
             )));
         }
     };
-    if object_meta::text(&applied, "name").is_empty() {
-        object_meta::set(&mut applied, "name", call.name());
-    }
     call.check_namespace(&mut applied.clone())?;
     let named = object_meta::text(&applied, "name");
-    if named != call.name() {
+    if !named.is_empty() && named != call.name() {
         let why = format!(
             "the name of the object ({named}) does not match the name on the URL ({})",
             call.name()
@@ -65,6 +62,12 @@ pub(super) async fn apply(call: &mut Call, body: Value) -> ApiResult<Response<Bo
             return Err(call.not_found());
         }
         let made = merged(call, None, &config, &manager, force)?;
+        if object_meta::text(&made, "name").is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                call.name()
+            )));
+        }
         let mut warnings = Vec::new();
         let mut made = made;
         let uid = object_meta::text(&made, "uid");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use http::Response;
-use serde_json::Value;
 
+use super::type_meta::Given;
 use crate::{
     auth::{identity::Identity, rbac_escalation},
     http::{
@@ -209,21 +209,16 @@ impl Call {
         if self.resource.builtin == Builtin::Custom && self.content_type == protobuf::MEDIA_TYPE {
             return Err(ApiError::unsupported_media_type(crate::http::negotiation::SPOKEN));
         }
+        let given = Given {
+            kind: &self.resource.names.kind,
+            builtin: self.resource.builtin,
+            body: &self.body,
+        };
         let parsed = parse_body(&self.content_type, &self.body).map_err(|error| match error.code {
-            415 if self.resource.builtin == Builtin::Custom => {
-                ApiError::unsupported_media_type(crate::http::negotiation::SPOKEN)
-            }
-            400 => ApiError::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): {}",
-                self.resource.names.kind, error.message
-            )),
+            400 => given.unrecognised(&error.message),
             _ => error,
         })?;
-        match parsed {
-            Value::Object(object) => Ok(object),
-            Value::Null if self.resource.builtin != Builtin::Custom => Ok(Fields::new()),
-            _ => Err(ApiError::bad_request("the body is not an object")),
-        }
+        given.object(parsed)
     }
 
     /// An answer with one object.

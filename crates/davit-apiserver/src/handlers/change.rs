@@ -30,10 +30,22 @@ pub(super) async fn change(
         let mut new = next(&current)?;
         check_versions(call, &new, &current)?;
         call.may_grant(&new, Some(object_meta::fields(&old)))?;
-        call.check_node_ports(&new)?;
+        call.check_allocated(&new, Some(object_meta::fields(&old)))?;
+        let given = (call.resource.builtin == Builtin::Service).then(|| new.clone());
         call.scope().prepare_update(&mut new, &old)?;
+        if let Some(given) = &given {
+            call.allocate_apart(&[given, object_meta::fields(&old)], &mut new);
+        }
         object_meta::set(&mut new, "resourceVersion", current.revision.to_string());
-        let new = Call::keep_times(&old, call.track(Some(&old), new));
+        let mut new = call.track(Some(&old), new);
+        if let Some(given) = given {
+            // What the server allocates or drops changes no owner.
+            object_meta::remove(&mut new, "managedFields");
+            if let Some(owners) = object_meta::remove(&mut call.track(Some(&old), given), "managedFields") {
+                object_meta::set(&mut new, "managedFields", owners);
+            }
+        }
+        let new = Call::keep_times(&old, new);
         if new == *object_meta::fields(&old) {
             return Ok(call.answer(200, &current));
         }

@@ -58,12 +58,15 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
             object_meta::set(&mut object, "name", object_meta::generate_name(&base));
         }
         call.may_grant(&object, None)?;
-        call.check_node_ports(&object)?;
+        call.check_allocated(&object, None)?;
         // A feature that is off drops fields after their owner was written down.
         // What the server allocates has no owner.
         let early = matches!(call.resource.builtin, Builtin::Lease | Builtin::Service);
         let owned = early.then(|| call.track(None, object.clone()));
         call.scope().prepare_create(&mut object)?;
+        if let Some(given) = &owned {
+            call.allocate_apart(&[given], &mut object);
+        }
         let mut object = call.track(None, object);
         if let Some(mut owned) = owned {
             object_meta::remove(&mut object, "managedFields");

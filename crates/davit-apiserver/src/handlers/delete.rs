@@ -11,14 +11,14 @@ use super::Call;
 use crate::{
     http::response::{self, parse_body},
     object_meta::{self, FOREGROUND, Fields, ORPHAN},
-    registry::{admission::mark_deleting, builtin::Builtin, crd},
+    registry::{admission::mark_deleting, builtin::Builtin, crd, go_decode::decode},
     status::{self, ApiError, ApiResult},
     store::{Change, Expect, GroupResource, Object, Refused},
 };
 
 /// `metav1.DeleteOptions`
 #[derive(Debug, Default, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename = "DeleteOptions", rename_all = "camelCase", default)]
 struct Options {
     grace_period_seconds: Option<i64>,
     preconditions: Option<Preconditions>,
@@ -52,12 +52,15 @@ fn options(call: &Call) -> ApiResult<Options> {
             .and_then(serde_json::Value::as_str)
             .unwrap_or_default();
         if !matches!(kind, "" | "DeleteOptions") {
+            let version = body.get("apiVersion").and_then(serde_json::Value::as_str);
+            let version = version
+                .filter(|version| !version.is_empty())
+                .unwrap_or("meta.k8s.io/v1");
             return Err(ApiError::bad_request(format!(
-                "no kind \"{kind}\" is registered for version \"meta.k8s.io/v1\" in scheme \"pkg/runtime/scheme.go:111\""
+                "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
             )));
         }
-        serde_json::from_value(body)
-            .map_err(|error| ApiError::bad_request(format!("DeleteOptions: {error}")))?
+        decode(&body).map_err(|error| ApiError::bad_request(error.to_string()))?
     };
     let query = &call.query;
     options.grace_period_seconds = options.grace_period_seconds.or(query.grace_period_seconds);

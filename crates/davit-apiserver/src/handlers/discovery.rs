@@ -10,7 +10,9 @@ use sha2::{Digest as _, Sha512};
 
 use super::issuer_discovery;
 use crate::{
+    backup,
     http::{
+        health,
         negotiation::{Accept, SPOKEN_BUILTIN, Shape},
         request::Path,
         response::{document, etag, plain, with_etag},
@@ -37,7 +39,7 @@ pub fn answer(
         if let Some(answer) = issuer_discovery::answer(server, parts, &host(parts)) {
             return Ok(answer);
         }
-        return other(&registry, parts, accept);
+        return other(server, &registry, parts, accept);
     }
     let accept = accept.map_err(|error| match error.details {
         Some(_) => ApiError::not_available(SPOKEN_BUILTIN),
@@ -112,7 +114,48 @@ fn host(parts: &Parts) -> String {
         .to_owned()
 }
 
-fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiResult<Response<Body>> {
+/// All paths that are no resources, in order.
+fn index(server: &Server, registry: &Registry) -> Vec<String> {
+    let fixed = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/version",
+        backup::PATH,
+        issuer_discovery::CONFIGURATION,
+        issuer_discovery::KEYS,
+    ];
+    let mut paths: Vec<String> = fixed.into_iter().map(ToOwned::to_owned).collect();
+    let mounts: Vec<Arc<Mount>> = server.mounts.read().iter().cloned().collect();
+    for (group, versions) in groups(registry, &mounts) {
+        if !group.is_empty() {
+            paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+            paths.push(format!("/apis/{group}"));
+        }
+    }
+    for name in health::NAMES {
+        paths.extend(
+            health::checks(name)
+                .iter()
+                .map(|check| format!("/{name}/{check}")),
+        );
+        paths.push(format!("/{name}"));
+    }
+    paths.sort();
+    paths
+}
+
+fn other(
+    server: &Server,
+    registry: &Registry,
+    parts: &Parts,
+    accept: ApiResult<Accept>,
+) -> ApiResult<Response<Body>> {
     match parts.uri.path().trim_end_matches('/') {
         "/version" => {
             let accept = accept.map_err(|_| ApiError::not_available(&["application/json"]))?;
@@ -124,23 +167,8 @@ fn other(registry: &Registry, parts: &Parts, accept: ApiResult<Accept>) -> ApiRe
             Ok(document(accept, 200, version().to_string().into(), &[]))
         }
         "" => {
-            let paths = [
-                "/api",
-                "/api/v1",
-                "/apis",
-                "/healthz",
-                "/livez",
-                "/openapi/v2",
-                "/openapi/v3",
-                "/readyz",
-                "/version",
-            ];
-            Ok(document(
-                accept?.plain(),
-                200,
-                json!({"paths": paths}).to_string().into(),
-                &[],
-            ))
+            let paths = json!({"paths": index(server, registry)});
+            Ok(document(accept?.plain(), 200, paths.to_string().into(), &[]))
         }
         path if path == "/openapi/v2" || path.starts_with("/openapi/v3") => {
             Ok(handler::answer(registry, parts, accept.ok()))

@@ -27,7 +27,10 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
     let selector = call.selector()?;
     let page = page(call)?;
     let rest = page.objects.get(page.skipped..).unwrap_or_default();
-    let (taken, next, remaining) = first_matching(rest, &selector, page.limit);
+    let (mut taken, next, remaining) = first_matching(rest, &selector, page.limit);
+    if call.resource.builtin == Builtin::FlowSchema && matches!(call.accept.shape, Shape::Table(_)) {
+        taken.sort_by_cached_key(|schema| precedence(schema));
+    }
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(next) = next {
         metadata["continue"] = encode(Some(page.revision), &next.key).into();
@@ -45,6 +48,13 @@ pub(super) fn list(call: &mut Call) -> ApiResult<Response<Body>> {
     }
     let body = presenter.list(&taken, &metadata);
     Ok(response::document(call.accept, 200, body, &call.warnings))
+}
+
+/// The order in which requests are compared with flow schemas: tables show them in it.
+fn precedence(schema: &Object) -> (i64, Box<str>) {
+    let spec = schema.value().remove("spec").unwrap_or_default();
+    let precedence = spec.get("matchingPrecedence").and_then(Value::as_i64);
+    (precedence.unwrap_or_default(), schema.key.name.clone())
 }
 
 /// The first `limit` selected objects (all for 0), the object where the next page begins, and how many are left.

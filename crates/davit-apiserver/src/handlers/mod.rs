@@ -14,6 +14,7 @@ mod patch;
 mod reviews;
 mod scale;
 mod token_request;
+mod type_meta;
 mod update;
 mod watch;
 

@@ -29,13 +29,18 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
         let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
         return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
     }
-    let body = parse_body(&call.content_type, &call.body).map_err(|error| {
+    let carrier = match form {
+        Form::Apply => "application/yaml",
+        Form::Json | Form::Merge | Form::Strategic => "application/json",
+    };
+    let body = parse_body(carrier, &call.body).map_err(|error| {
         let (json, yaml) = (
             "couldn't get version/kind; json parse error: ",
             "error converting YAML",
         );
         ApiError::bad_request(match error.message.strip_prefix(json) {
-            Some(why) => format!("error decoding patch: {why}"),
+            Some(why) if form == Form::Strategic && why.starts_with("unexpected end") => why.to_owned(),
+            Some(why) => format!("{DECODING}{why}"),
             None if error.message.starts_with(yaml) => format!("error decoding YAML: {}", error.message),
             None => return error,
         })
@@ -85,8 +90,11 @@ pub(super) async fn patch(call: &mut Call) -> ApiResult<Response<Body>> {
                 return Err(ApiError::bad_request("the patch does not leave an object"));
             };
             warnings.clear();
+            let scope = scope.as_scope();
+            if scope.resource.builtin == Builtin::Custom {
+                keeps_version(&object, &scope.resource.api_version(&scope.version.name))?;
+            }
             scope
-                .as_scope()
                 .normalise(&mut object, warnings)
                 .map_err(|error| match patched() {
                     Ok(patched) => unfit(error, form, &patched, &body),
@@ -116,6 +124,9 @@ fn unfit(error: ApiError, form: Form, patched: &Value, body: &Value) -> ApiError
                 rest.split_once(": ").map_or(rest, |(_, why)| why).to_owned()
             }
             _ if error.code == 400 && error.message.contains("API version in the data") => error.message,
+            _ if error.code == 400 && error.message.contains("Object 'Kind' is missing") => {
+                format!("Object 'Kind' is missing in '{patched}'")
+            }
             _ => return error,
         },
     };
@@ -124,6 +135,28 @@ fn unfit(error: ApiError, form: Form, patched: &Value, body: &Value) -> ApiError
         _ => patched.to_string(),
     };
     ApiError::invalid("", "", "", &[FieldError::invalid("patch", &shown.into(), &why)])
+}
+
+/// A patch may not give a custom resource another version.
+fn keeps_version(object: &Fields, version: &str) -> ApiResult<()> {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (given, kind) = (text("apiVersion"), text("kind"));
+    // That the kind is missing is told otherwise.
+    if kind.is_empty() || given == version {
+        return Ok(());
+    }
+    if given.is_empty() {
+        let why = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
+        return Err(ApiError::internal(why));
+    }
+    let group = given.split_once('/').map_or("", |(group, _)| group);
+    let error = FieldError::invalid("apiVersion", &given.into(), &format!("must be {version}"));
+    Err(ApiError::invalid(
+        group,
+        kind,
+        object_meta::text(object, "name"),
+        &[error],
+    ))
 }
 
 /// A patch may not move an object.
@@ -171,12 +204,21 @@ fn form(call: &Call) -> ApiResult<Form> {
     }
 }
 
+/// What stands before the reason why a patch cannot be read.
+const DECODING: &str = "error decoding patch: ";
+
 fn apply(form: Form, kind: &str, value: &mut Value, body: &Value) -> ApiResult<()> {
+    // To Go's decoder `null` is an empty map, or an empty list.
+    match (body, form) {
+        (Value::Null, Form::Json | Form::Strategic) => return Ok(()),
+        (Value::Null, Form::Merge) => return Err(ApiError::bad_request("Invalid JSON Patch")),
+        _ => {}
+    }
     if !body.is_object() && form != Form::Json {
         let kind = pure::go_kind(body);
         let during = match form {
             Form::Strategic => "",
-            _ => "error decoding patch: ",
+            _ => DECODING,
         };
         return Err(ApiError::bad_request(format!(
             "{during}json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"

@@ -19,35 +19,19 @@ use crate::{
 pub fn answer(call: &Call, mut review: Fields) -> ApiResult<Fields> {
     let value = Value::Object(review.clone());
     let status = match call.resource.builtin {
-        Builtin::SelfAccessReview => access_status(call, &call.identity, &value)?,
+        Builtin::SelfAccessReview => {
+            check(call, &value)?;
+            access_status(call, &call.identity, &value)
+        }
         Builtin::AccessReview | Builtin::LocalAccessReview => {
-            let groups = texts(&value, "/spec/groups");
+            check(call, &value)?;
             let subject = Identity {
                 user: text(&value, "/spec/user").to_owned(),
                 uid: text(&value, "/spec/uid").to_owned(),
-                groups,
+                groups: texts(&value, "/spec/groups"),
                 extra: std::collections::BTreeMap::new(),
             };
-            let mut errors = Vec::new();
-            if subject.user.is_empty() && subject.groups.is_empty() {
-                let why = "at least one of user or group must be specified";
-                errors.push(FieldError::invalid("spec.user", &"".into(), why));
-            }
-            let about = text(&value, "/spec/resourceAttributes/namespace");
-            if call.resource.builtin == Builtin::LocalAccessReview
-                && call.target.namespace.as_deref() != Some(about)
-            {
-                let field = "spec.resourceAttributes.namespace";
-                errors.push(FieldError::invalid(
-                    field,
-                    &about.into(),
-                    "must match metadata.namespace",
-                ));
-            }
-            if !errors.is_empty() {
-                return Err(ApiError::invalid("authorization.k8s.io", "", "", &errors));
-            }
-            access_status(call, &subject, &value)?
+            access_status(call, &subject, &value)
         }
         Builtin::SelfRulesReview => {
             if text(&value, "/spec/namespace").is_empty() {
@@ -96,41 +80,89 @@ fn user_info(identity: &Identity) -> Value {
     info
 }
 
-fn access_status(call: &Call, subject: &Identity, review: &Value) -> ApiResult<Value> {
+/// Refuses a review that asks about no action, or about two.
+fn check(call: &Call, review: &Value) -> ApiResult<()> {
+    const METADATA: &str = "metadata";
+    let mut errors = Vec::new();
+    let mut refuse =
+        |field: &str, value: &Value, why: &str| errors.push(FieldError::invalid(field, value, why));
     let (resource, path) = (
         review.pointer("/spec/resourceAttributes"),
         review.pointer("/spec/nonResourceAttributes"),
     );
-    if let (Some(_), Some(path)) = (resource, path) {
-        let why = "cannot be specified in combination with resourceAttributes";
-        // Upstream shows its own type, not the one that was sent.
-        let shown = json!({"Path": text(path, "/path"), "Verb": text(path, "/verb")});
-        let error = FieldError::invalid("spec.nonResourceAttributes", &shown, why);
-        return Err(ApiError::invalid("authorization.k8s.io", "", "", &[error]));
-    }
-    let attributes = if let Some(about) = resource {
-        Attributes::Resource {
-            verb: text(about, "/verb").to_owned(),
-            group: text(about, "/group").to_owned(),
-            resource: text(about, "/resource").to_owned(),
-            subresource: text(about, "/subresource").to_owned(),
-            namespace: text(about, "/namespace").to_owned(),
-            name: text(about, "/name").to_owned(),
+    // Upstream shows its own type, not the one that was sent.
+    let shown = path.map(|path| json!({"Path": text(path, "/path"), "Verb": text(path, "/verb")}));
+    match (resource, &shown) {
+        (Some(_), Some(shown)) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            refuse("spec.nonResourceAttributes", shown, why);
         }
-    } else if let Some(about) = path {
-        Attributes::Path {
-            verb: text(about, "/verb").to_owned(),
-            path: text(about, "/path").to_owned(),
+        (None, None) => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            refuse("spec.resourceAttributes", &Value::Null, why);
+        }
+        _ => {}
+    }
+    let is_local = call.resource.builtin == Builtin::LocalAccessReview;
+    let asks_of_others = is_local || call.resource.builtin == Builtin::AccessReview;
+    if asks_of_others && text(review, "/spec/user").is_empty() && texts(review, "/spec/groups").is_empty() {
+        let why = "at least one of user or group must be specified";
+        refuse("spec.user", &"".into(), why);
+    }
+    let metadata = review.get(METADATA).and_then(Value::as_object);
+    let mut given = metadata
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null());
+    if given.any(|(key, _)| key != "managedFields" && !(is_local && key == "namespace")) {
+        let but = if is_local { " except for namespace" } else { "" };
+        let metadata = review.get(METADATA).unwrap_or(&Value::Null);
+        refuse(METADATA, metadata, &format!("must be empty{but}"));
+    }
+    if is_local {
+        let about = resource.map(|resource| text(resource, "/namespace"));
+        if about.is_some() && call.target.namespace.as_deref() != about {
+            let field = "spec.resourceAttributes.namespace";
+            refuse(field, &about.into(), "must match metadata.namespace");
+        }
+        if let Some(shown) = &shown {
+            refuse(
+                "spec.nonResourceAttributes",
+                shown,
+                "disallowed on this kind of request",
+            );
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid("authorization.k8s.io", "", "", &errors))
+    }
+}
+
+fn access_status(call: &Call, subject: &Identity, review: &Value) -> Value {
+    let pointed = |pointer: &str, key: &str| text(review, &format!("/spec/{pointer}/{key}")).to_owned();
+    let attributes = if review.pointer("/spec/resourceAttributes").is_some() {
+        let about = |key: &str| pointed("resourceAttributes", key);
+        Attributes::Resource {
+            verb: about("verb"),
+            group: about("group"),
+            resource: about("resource"),
+            subresource: about("subresource"),
+            namespace: about("namespace"),
+            name: about("name"),
         }
     } else {
-        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        let error = FieldError::invalid("spec.resourceAttributes", &Value::Null, why);
-        return Err(ApiError::invalid("authorization.k8s.io", "", "", &[error]));
+        let about = |key: &str| pointed("nonResourceAttributes", key);
+        Attributes::Path {
+            verb: about("verb"),
+            path: about("path"),
+        }
     };
     let decision = rbac::decide(&call.server, subject, &attributes);
     let mut status = json!({"allowed": decision.allowed});
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();
     }
-    Ok(status)
+    status
 }

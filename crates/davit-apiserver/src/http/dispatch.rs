@@ -210,6 +210,9 @@ async fn resource(
         })?;
     let refusals = *accept.as_ref().unwrap_or(&JSON);
     let accept = form_of(accept, custom)?;
+    if matches!(accept.shape, Shape::Table(_)) {
+        query.check_include_object().map_err(failed)?;
+    }
     let body = match verb {
         Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
         _ => request_body::read(body, |_| Ok(())).await.map_err(failed)?,

@@ -33,7 +33,7 @@ impl DuplicateFields {
                     yaml: false,
                 }
             }
-            "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
+            "application/yaml" | "application/apply-patch+yaml" => {
                 let plain = begins_as_json(body) && duplicates(body).is_some_and(|found| found.is_empty());
                 Self {
                     texts: if plain { Vec::new() } else { lines(body) },

@@ -10,23 +10,28 @@ use super::{
 };
 use crate::state::Server;
 
-/// The checks of every health path; `/readyz` has `shutdown`, too.
-const CHECKS: [&str; 3] = ["ping", "log", "etcd"];
+/// The health paths, without the slash.
+pub const NAMES: [&str; 3] = ["healthz", "livez", "readyz"];
+
+/// The checks of a health path.
+pub fn checks(name: &str) -> &'static [&'static str] {
+    match name {
+        "readyz" => &["ping", "log", "etcd", "shutdown"],
+        _ => &["ping", "log", "etcd"],
+    }
+}
 
 /// Answers a health path; `None` for any other path.
 pub async fn answer(server: &Server, parts: &Parts) -> Option<Response<Body>> {
-    let (name, check) = ["healthz", "livez", "readyz"].into_iter().find_map(|name| {
+    let (name, check) = NAMES.into_iter().find_map(|name| {
         let rest = parts.uri.path().strip_prefix('/')?.strip_prefix(name)?;
-        (rest.is_empty() || rest.starts_with('/')).then_some((name, rest.trim_matches('/')))
+        (rest.is_empty() || rest.starts_with('/')).then_some((name, rest))
     })?;
     if let Err(error) = check_timeout(parts.uri.query().unwrap_or_default()) {
         return Some(error_response(&error, JSON, &[]));
     }
-    let mut checks = CHECKS.to_vec();
-    if name == "readyz" {
-        checks.push("shutdown");
-    }
-    if !check.is_empty() {
+    let checks = checks(name);
+    if let Some(check) = check.strip_prefix('/') {
         return Some(if !checks.contains(&check) {
             plain(404, "404 page not found\n")
         } else if passes(server, name, check).await {
@@ -48,7 +53,7 @@ pub async fn answer(server: &Server, parts: &Parts) -> Option<Response<Body>> {
         .map(|(_, value)| value.as_str())
         .collect();
     let (mut lines, mut healthy) = (Vec::new(), true);
-    for check in checks {
+    for check in checks.iter().copied() {
         if excluded.contains(&check) {
             excluded.retain(|name| *name != check);
             lines.push(format!("[+]{check} excluded: ok\n"));

@@ -17,14 +17,14 @@ use super::{
     negotiation::{Format, Shape},
     response::{Presenter, document},
 };
-use crate::store::Object;
+use crate::{protobuf, store::Object};
 
 /// From how many bytes on a list is streamed.
 const FROM: usize = 1 << 20;
 /// How many bytes one chunk aims for, before compression.
 const CHUNK: usize = 128 << 10;
 
-/// The answer with a large list of JSON objects; `None` for a small list and for other forms.
+/// The answer with a large list of objects; `None` for a small list and for other forms.
 pub fn answer(
     presenter: &Presenter,
     objects: &[Arc<Object>],
@@ -32,11 +32,15 @@ pub fn answer(
     warnings: &[String],
 ) -> Option<Response<Body>> {
     let accept = presenter.accept;
-    let plain = accept.format == Format::Json && !accept.pretty;
     let size: usize = objects.iter().map(|object| object.json().len()).sum();
-    if !plain || !matches!(accept.shape, Shape::Whole | Shape::Metadata(_)) || size < FROM {
+    if !matches!(accept.shape, Shape::Whole | Shape::Metadata(_)) || size < FROM {
         return None;
     }
+    let head = match accept.format {
+        Format::Json if !accept.pretty => presenter.list_head(metadata),
+        Format::Protobuf => protobuf_head(presenter, objects, metadata)?,
+        _ => return None,
+    };
     let mut response = document(accept, 200, Bytes::new(), warnings);
     if accept.gzip {
         let headers = response.headers_mut();
@@ -45,7 +49,7 @@ pub fn answer(
     }
     let chunks = Chunks {
         presenter: presenter.clone(),
-        head: presenter.list_head(metadata),
+        head,
         objects: objects.iter().cloned().collect(),
         gzip: accept
             .gzip
@@ -54,6 +58,17 @@ pub fn answer(
     };
     *response.body_mut() = Body::from_stream(stream::iter(chunks));
     Some(response)
+}
+
+/// A protobuf list begins with its length, so each item is written twice: once to be measured.
+fn protobuf_head(presenter: &Presenter, objects: &[Arc<Object>], metadata: &Value) -> Option<Vec<u8>> {
+    let (mut length, mut item) = (0, Vec::new());
+    for object in objects {
+        item.clear();
+        presenter.protobuf_item(object, &mut item)?;
+        length += item.len();
+    }
+    presenter.protobuf_head(metadata, length)
 }
 
 #[derive(PartialEq, Eq)]
@@ -75,6 +90,7 @@ impl Chunks {
     /// The next part of the list, uncompressed.
     fn part(&mut self) -> BytesMut {
         let mut out = BytesMut::with_capacity(CHUNK + (16 << 10));
+        let is_protobuf = self.presenter.accept.format == Format::Protobuf;
         let mut first = false;
         if self.state == State::Head {
             out.extend_from_slice(&self.head);
@@ -82,10 +98,17 @@ impl Chunks {
         }
         while out.len() < CHUNK {
             let Some(object) = self.objects.pop_front() else {
-                out.extend_from_slice(b"]}");
+                out.extend_from_slice(if is_protobuf { protobuf::END } else { b"]}" });
                 self.state = State::Ended;
                 break;
             };
+            if is_protobuf {
+                let mut item = Vec::new();
+                // The measuring has shown that every item can be written.
+                let _ = self.presenter.protobuf_item(&object, &mut item);
+                out.extend_from_slice(&item);
+                continue;
+            }
             if !std::mem::take(&mut first) {
                 out.extend_from_slice(b",");
             }

@@ -4,7 +4,7 @@ mod authorization;
 pub mod dispatch;
 pub mod duplicate_fields;
 pub mod flow_control;
-mod health;
+pub mod health;
 mod indent;
 mod keeping;
 mod lenient_json;

@@ -46,6 +46,8 @@ pub struct Accept {
     pub gzip: bool,
     /// Whether the metadata of one object was asked for, and of no list.
     pub single: bool,
+    /// Whether the metadata of a list was asked for, and of no single object.
+    pub many: bool,
     /// Whether JSON is indented, for people.
     pub pretty: bool,
     /// What is taken where there is no protobuf of the answer.
@@ -61,6 +63,7 @@ pub const JSON: Accept = Accept {
     shape: Shape::Whole,
     gzip: false,
     single: false,
+    many: false,
     pretty: false,
     instead: None,
 };
@@ -89,6 +92,7 @@ impl Accept {
                 shape: Shape::Whole,
                 gzip,
                 single: false,
+                many: false,
                 pretty: false,
                 instead: None,
             });
@@ -100,6 +104,9 @@ impl Accept {
             let single = clause
                 .split(';')
                 .any(|part| part.trim() == "as=PartialObjectMetadata");
+            let many = clause
+                .split(';')
+                .any(|part| part.trim() == "as=PartialObjectMetadataList");
             let instead = wanted
                 .iter()
                 .filter_map(|(_, clause)| one(clause))
@@ -110,6 +117,7 @@ impl Accept {
                 shape,
                 gzip,
                 single,
+                many,
                 pretty: false,
                 instead,
             });
@@ -188,7 +196,7 @@ fn quality(clause: &str) -> u32 {
 fn format(clause: &str) -> Option<Format> {
     match clause.split(';').next()?.trim() {
         "application/json" | "*/*" => Some(Format::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Some(Format::Yaml),
+        "application/yaml" => Some(Format::Yaml),
         "application/vnd.kubernetes.protobuf" => Some(Format::Protobuf),
         _ => None,
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
+    percent,
     schema::duration::go_duration,
     status::{ApiError, ApiResult},
     table::IncludeObject,
@@ -43,7 +44,10 @@ pub enum Path {
 
 /// Takes a path apart as upstream's RequestInfo does.
 pub fn parse_path(path: &str) -> Path {
-    let decoded: Option<Vec<String>> = path.trim_matches('/').split('/').map(percent_decode).collect();
+    if path.starts_with("//") {
+        return Path::Other;
+    }
+    let decoded: Option<Vec<String>> = path.trim_matches('/').split('/').map(percent::decode).collect();
     let Some(parts) = decoded else { return Path::Other };
     // No name has a slash.
     if parts.iter().any(|part| part.contains('/')) {
@@ -111,24 +115,6 @@ fn pairs(raw: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         .flat_map(|pair| url::form_urlencoded::parse(pair.as_bytes()))
 }
 
-fn percent_decode(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let high = char::from(bytes.next()?).to_digit(16)?;
-            let low = char::from(bytes.next()?).to_digit(16)?;
-            out.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok()
-}
-
 /// How long the name of a field manager may be, in bytes.
 pub const MANAGER: usize = 128;
 
@@ -168,7 +154,7 @@ pub struct Query {
     /// `continue`
     pub continue_token: Option<String>,
     /// `timeoutSeconds`
-    pub timeout_seconds: Option<u64>,
+    pub timeout_seconds: Option<i64>,
     /// `allowWatchBookmarks`
     pub bookmarks: bool,
     /// `sendInitialEvents`
@@ -193,6 +179,8 @@ pub struct Query {
     pub timeout: Option<String>,
     /// `includeObject`, of tables
     pub include_object: IncludeObject,
+    /// An `includeObject` with an unknown value: only a request for a table is refused for it.
+    pub wrong_include_object: Option<String>,
 }
 
 impl Query {
@@ -254,6 +242,17 @@ impl Query {
                         let error = crate::field::FieldError::too_long("fieldManager", MANAGER as u64);
                         return Err(ApiError::invalid("meta.k8s.io", options, "", &[error]));
                     }
+                    let mut characters = value.char_indices();
+                    if let Some((at, character)) = characters.find(|(_, character)| !is_printable(*character))
+                    {
+                        let why = format!(
+                            "invalid character U+{:04X} (at position {at})",
+                            u32::from(character)
+                        );
+                        let shown = value.as_str().into();
+                        let error = crate::field::FieldError::invalid("fieldManager", &shown, &why);
+                        return Err(ApiError::invalid("meta.k8s.io", options, "", &[error]));
+                    }
                     query.field_manager = (!value.is_empty()).then_some(value);
                 }
                 "force" => query.force = Some(flag(&value)),
@@ -261,14 +260,10 @@ impl Query {
                 "orphanDependents" => query.orphan_dependents = Some(flag(&value)),
                 "uid" => query.uid = (!value.is_empty()).then_some(value),
                 "gracePeriodSeconds" => query.grace_period_seconds = Some(number(&value)?),
-                "includeObject" => {
-                    query.include_object = IncludeObject::parse(&value).map_err(|_| {
-                        ApiError::bad_request(format!(
-                            "Unable to convert to Table as requested: includeObject: Invalid value: \"{value}\": must \
-                             be 'Metadata', 'Object', 'None', or empty"
-                        ))
-                    })?;
-                }
+                "includeObject" => match IncludeObject::parse(&value) {
+                    Ok(include) => query.include_object = include,
+                    Err(_) => query.wrong_include_object = Some(value),
+                },
                 _ => {}
             }
         }
@@ -284,6 +279,17 @@ impl Query {
             Ok(_) => Ok(()),
             Err(why) => Err(ApiError::bad_request(format!(
                 "invalid timeout specified in the request URL - {why}"
+            ))),
+        }
+    }
+
+    /// Refuses an unknown `includeObject`, as a request for a table does.
+    pub fn check_include_object(&self) -> ApiResult<()> {
+        match &self.wrong_include_object {
+            None => Ok(()),
+            Some(wrong) => Err(ApiError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: \"{wrong}\": must be \
+                 'Metadata', 'Object', 'None', or empty"
             ))),
         }
     }
@@ -308,9 +314,21 @@ fn number<T: std::str::FromStr + Default>(value: &str) -> ApiResult<T> {
     if value.is_empty() {
         return Ok(T::default());
     }
-    value
-        .parse()
-        .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax")))
+    value.parse().map_err(|_| {
+        let digits = value.strip_prefix(['+', '-']).unwrap_or(value);
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
+        ApiError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": {why}"))
+    })
+}
+
+/// Whether Go prints the character as it is.
+fn is_printable(character: char) -> bool {
+    character == ' ' || !(character.is_control() || character.is_whitespace())
 }
 
 fn unsupported(options: &str, field: &str, value: &serde_json::Value, supported: &[&str]) -> ApiError {
@@ -343,6 +361,7 @@ mod tests {
         assert_eq!(parse_path("/apis/apps"), Path::Group("apps".into()));
         assert_eq!(parse_path("/api/v1"), Path::Resources(String::new(), "v1".into()));
         assert_eq!(parse_path("/version"), Path::Other);
+        assert_eq!(parse_path("//api/v1"), Path::Other);
         #[allow(clippy::type_complexity, reason = "a table, read once")]
         let rows: [(&str, &str, Option<&str>, Option<&str>, Option<&str>); 6] = [
             ("/api/v1/namespaces", "namespaces", None, None, None),

@@ -62,7 +62,7 @@ pub struct Request {
     /// Whether bookmarks are wanted.
     pub bookmarks: bool,
     /// How many seconds at most.
-    pub timeout: Option<u64>,
+    pub timeout: Option<i64>,
     /// Warnings for the answer's head.
     pub warnings: Vec<String>,
 }
@@ -128,7 +128,8 @@ impl Watching {
         // Subscribed before the state is read: a change in between wakes the watch up.
         let changed = server.store.view().subscribe(&collection);
         let seconds = match timeout {
-            Some(seconds) if seconds > 0 => seconds,
+            // A time before now ends it at once.
+            Some(seconds) if seconds != 0 => u64::try_from(seconds).unwrap_or_default(),
             _ => rand::rng().random_range(LONGEST..=2 * LONGEST),
         };
         let now = Instant::now();

@@ -116,12 +116,12 @@ pub fn label_value(text: &str) -> Vec<String> {
     wrong
 }
 
-/// What is wrong with a text as a qualified name; `called` is what it is called where it has two slashes.
-pub fn qualified_name(name: &str, called: &str) -> Vec<String> {
+/// What is wrong with a text as a qualified name.
+pub fn qualified_name(name: &str) -> Vec<String> {
     let (prefix, local) = match name.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
             return vec![format!(
-                "a {called} must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+                "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
                  with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
                  validation is '{QUALIFIED_FMT}') with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"

@@ -119,7 +119,7 @@ fn check(metadata: &Fields, rules: fn(&str) -> Vec<String>, errors: &mut Vec<Fie
         .into_iter()
         .flatten()
     {
-        for why in qualified_name(key, "valid label key") {
+        for why in qualified_name(key) {
             errors.push(FieldError::invalid("metadata.labels", &key.as_str().into(), &why));
         }
         let text = value.as_str().unwrap_or_default();
@@ -134,7 +134,7 @@ fn check(metadata: &Fields, rules: fn(&str) -> Vec<String>, errors: &mut Vec<Fie
         .into_iter()
         .flatten()
     {
-        for why in qualified_name(&key.to_lowercase(), "qualified name") {
+        for why in qualified_name(&key.to_lowercase()) {
             errors.push(FieldError::invalid(
                 "metadata.annotations",
                 &key.as_str().into(),
@@ -163,7 +163,7 @@ fn check(metadata: &Fields, rules: fn(&str) -> Vec<String>, errors: &mut Vec<Fie
         ));
     }
     for finalizer in all {
-        for why in qualified_name(&finalizer, "qualified name") {
+        for why in qualified_name(&finalizer) {
             let value = finalizer.as_str().into();
             errors.push(FieldError::invalid("metadata.finalizers", &value, &why));
         }

@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::{
         authentication::v1 as authentication, authorization::v1 as authorization,
         autoscaling::v1 as autoscaling, coordination::v1 as coordination, core::v1 as core,
-        events::v1 as events, rbac::v1 as rbac,
+        events::v1 as events, flowcontrol::v1 as flowcontrol, rbac::v1 as rbac,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions,
     apimachinery::pkg::apis::meta::v1 as meta,
@@ -40,6 +40,10 @@ fn find(group: &str, version: &str, kind: &str) -> Option<Register> {
         ("rbac.authorization.k8s.io", "v1", "RoleBinding") => register::<rbac::RoleBinding>,
         ("rbac.authorization.k8s.io", "v1", "ClusterRole") => register::<rbac::ClusterRole>,
         ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding") => register::<rbac::ClusterRoleBinding>,
+        ("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema") => register::<flowcontrol::FlowSchema>,
+        ("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration") => {
+            register::<flowcontrol::PriorityLevelConfiguration>
+        }
         ("authentication.k8s.io", "v1", "TokenReview") => register::<authentication::TokenReview>,
         ("authentication.k8s.io", "v1", "TokenRequest") => register::<authentication::TokenRequest>,
         ("authentication.k8s.io", "v1", "SelfSubjectReview") => register::<authentication::SelfSubjectReview>,

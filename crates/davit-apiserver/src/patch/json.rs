@@ -14,10 +14,10 @@ const MAX_COPIED: usize = 3 << 20;
 /// Applies the operations of `patch`; on an error `target` is as it was.
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let operations = patch.as_array().ok_or_else(|| {
-        PatchError::Malformed(
-            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
-                .into(),
-        )
+        let kind = super::go_kind(patch);
+        PatchError::Malformed(format!(
+            "error decoding patch: json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp"
+        ))
     })?;
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge(format!(

@@ -33,7 +33,7 @@ pub enum PatchError {
     /// The patch has more operations than upstream takes: 413 `RequestEntityTooLarge`.
     #[error("{0}")]
     TooLarge(String),
-    /// The patch has an unknown directive: 500, as upstream answers it.
+    /// The patch has an unknown directive, or lists that contradict each other: 500, as upstream answers it.
     #[error("{0}")]
     Unknown(String),
     /// The patch does not fit this object: 422 `Invalid`, with this message as the whole.

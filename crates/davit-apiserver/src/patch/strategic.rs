@@ -193,11 +193,11 @@ impl Merge<'_> {
         let mut rest = order.iter();
         for item in patch.get(list).and_then(Value::as_array).into_iter().flatten() {
             if item.get(DIRECTIVE).is_none() && !rest.any(|known| same(known, item, key)) {
-                return malformed(format!(
-                    "The order in patch list:\n{}\n doesn't match {ORDER} list:\n{}\n",
-                    patch.get(list).unwrap_or(&Value::Null),
-                    Value::from(order.clone())
-                ));
+                return Err(PatchError::Unknown(format!(
+                    "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+                    go_map(patch.get(list).unwrap_or(&Value::Null)),
+                    go_map(&Value::from(order.clone()))
+                )));
             }
         }
         if let Some(Value::Array(items)) = target.get_mut(list) {
@@ -233,7 +233,8 @@ fn place(list: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
     list.iter().position(|other| same(other, item, key))
 }
 
-/// Items of `order` in its order; the others keep their place relative to those that the server had before them.
+/// Items of `order` in its order; the others keep their place relative to those that the server had, and come after those
+/// that it did not have.
 fn ordered(merged: Vec<Value>, order: &[Value], server: &[Value], key: Option<&str>) -> Vec<Value> {
     let (mut named, mut others): (Vec<Value>, Vec<Value>) = merged
         .into_iter()
@@ -245,7 +246,7 @@ fn ordered(merged: Vec<Value>, order: &[Value], server: &[Value], key: Option<&s
     while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
         let first = match (place(server, a, key), place(server, b, key)) {
             (Some(a), Some(b)) => a < b,
-            _ => false,
+            _ => true,
         };
         result.extend(if first { left.next() } else { right.next() });
     }
@@ -387,7 +388,19 @@ mod tests {
                 "Secret",
                 json!({"metadata": {"finalizers": ["a", "b"]}}),
                 json!({"metadata": {"finalizers": ["c", "a"]}}),
-                json!({"metadata": {"finalizers": ["b", "c", "a"]}}),
+                json!({"metadata": {"finalizers": ["c", "a", "b"]}}),
+            ),
+            (
+                "Secret",
+                json!({"metadata": {"finalizers": ["c", "a", "b"]}}),
+                json!({"metadata": {"$setElementOrder/finalizers": ["b", "d", "a"], "finalizers": ["d"]}}),
+                json!({"metadata": {"finalizers": ["c", "b", "d", "a"]}}),
+            ),
+            (
+                "Service",
+                ports.clone(),
+                json!({"spec": {"$setElementOrder/ports": [{"port": 1}, {"port": 443}], "ports": [{"port": 1}]}}),
+                json!({"spec": {"ports": [{"port": 1}, {"port": 80, "name": "http"}, {"port": 443, "name": "https"}]}}),
             ),
             (
                 "Secret",

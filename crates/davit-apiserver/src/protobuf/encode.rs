@@ -49,17 +49,26 @@ pub fn list_item(out: &mut Vec<u8>, name: &str, object: &Map<String, Value>) -> 
 }
 
 /// The envelope of every document.
-pub fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let mut out = envelope_head(api_version, kind, raw.len());
+    out.extend_from_slice(raw);
+    out.extend_from_slice(END);
+    out
+}
+
+/// The envelope up to its content, which takes so many bytes.
+pub fn envelope_head(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
     let mut type_meta = Vec::new();
     chunk(&mut type_meta, 1, api_version.as_bytes());
     chunk(&mut type_meta, 2, kind.as_bytes());
     let mut out = MAGIC.to_vec();
     chunk(&mut out, 1, &type_meta);
-    chunk(&mut out, 2, raw);
-    chunk(&mut out, 3, b"");
-    chunk(&mut out, 4, b"");
+    begin(&mut out, 2, length);
     out
 }
+
+/// What ends an envelope: no encoding and no content type.
+pub const END: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
 
 /// One event of a watch: its length, its type, and the object in its envelope.
 pub fn event(kind: &str, object: &[u8]) -> Vec<u8> {
@@ -85,9 +94,14 @@ fn whole(out: &mut Vec<u8>, field: u64, number: i64) {
     varint(out, number.cast_unsigned());
 }
 
-fn chunk(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+/// What stands before so many bytes of a field.
+fn begin(out: &mut Vec<u8>, field: u64, length: usize) {
     varint(out, field << 3 | 2);
-    varint(out, bytes.len() as u64);
+    varint(out, length as u64);
+}
+
+fn chunk(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+    begin(out, field, bytes.len());
     out.extend_from_slice(bytes);
 }
 

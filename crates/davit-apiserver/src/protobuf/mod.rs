@@ -7,6 +7,6 @@ mod messages;
 mod wire;
 
 pub use decode::decode;
-pub use encode::{encode, envelope, event, item_name, list_head, list_item};
+pub use encode::{END, encode, envelope_head, event, item_name, list_head, list_item};
 
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

@@ -141,6 +141,39 @@ events.Event: 1 metadata meta.ObjectMeta, 2 eventTime micro, 3 series *events.Ev
   12 deprecatedSource core.EventSource, 13 deprecatedFirstTimestamp time, 14 deprecatedLastTimestamp time,
   15 deprecatedCount int
 events.EventSeries: 1 count int, 2 lastObservedTime micro
+flowcontrol.ExemptPriorityLevelConfiguration: 1 nominalConcurrencyShares *int, 2 lendablePercent *int
+flowcontrol.FlowDistinguisherMethod: 1 type text
+flowcontrol.FlowSchema: 1 metadata meta.ObjectMeta, 2 spec flowcontrol.FlowSchemaSpec,
+  3 status flowcontrol.FlowSchemaStatus
+flowcontrol.FlowSchemaCondition: 1 type text, 2 status text, 3 lastTransitionTime time, 4 reason text,
+  5 message text
+flowcontrol.FlowSchemaSpec: 1 priorityLevelConfiguration flowcontrol.PriorityLevelConfigurationReference,
+  2 matchingPrecedence int, 3 distinguisherMethod *flowcontrol.FlowDistinguisherMethod,
+  4 rules [flowcontrol.PolicyRulesWithSubjects
+flowcontrol.FlowSchemaStatus: 1 conditions [flowcontrol.FlowSchemaCondition
+flowcontrol.GroupSubject: 1 name text
+flowcontrol.LimitResponse: 1 type text, 2 queuing *flowcontrol.QueuingConfiguration
+flowcontrol.LimitedPriorityLevelConfiguration: 1 nominalConcurrencyShares *int,
+  2 limitResponse flowcontrol.LimitResponse, 3 lendablePercent *int, 4 borrowingLimitPercent *int
+flowcontrol.NonResourcePolicyRule: 1 verbs [text, 6 nonResourceURLs [text
+flowcontrol.PolicyRulesWithSubjects: 1 subjects [flowcontrol.Subject,
+  2 resourceRules [flowcontrol.ResourcePolicyRule, 3 nonResourceRules [flowcontrol.NonResourcePolicyRule
+flowcontrol.PriorityLevelConfiguration: 1 metadata meta.ObjectMeta,
+  2 spec flowcontrol.PriorityLevelConfigurationSpec, 3 status flowcontrol.PriorityLevelConfigurationStatus
+flowcontrol.PriorityLevelConfigurationCondition: 1 type text, 2 status text, 3 lastTransitionTime time,
+  4 reason text, 5 message text
+flowcontrol.PriorityLevelConfigurationReference: 1 name text
+flowcontrol.PriorityLevelConfigurationSpec: 1 type text,
+  2 limited *flowcontrol.LimitedPriorityLevelConfiguration,
+  3 exempt *flowcontrol.ExemptPriorityLevelConfiguration
+flowcontrol.PriorityLevelConfigurationStatus: 1 conditions [flowcontrol.PriorityLevelConfigurationCondition
+flowcontrol.QueuingConfiguration: 1 queues int, 2 handSize int, 3 queueLengthLimit int
+flowcontrol.ResourcePolicyRule: 1 verbs [text, 2 apiGroups [text, 3 resources [text, 4 clusterScope bool,
+  5 namespaces [text
+flowcontrol.ServiceAccountSubject: 1 namespace text, 2 name text
+flowcontrol.Subject: 1 kind text, 2 user *flowcontrol.UserSubject, 3 group *flowcontrol.GroupSubject,
+  4 serviceAccount *flowcontrol.ServiceAccountSubject
+flowcontrol.UserSubject: 1 name text
 meta.APIGroup: 1 name text, 2 versions [meta.GroupVersionForDiscovery,
   3 preferredVersion meta.GroupVersionForDiscovery, 4 serverAddressByClientCIDRs [meta.ServerAddressByClientCIDR
 meta.APIGroupList: 1 groups [meta.APIGroup

@@ -41,6 +41,20 @@ impl Scope<'_> {
         ))
     }
 
+    /// What is wrong with the metadata, with its place as upstream names it: the metadata of a custom resource is read
+    /// by itself.
+    fn at_place(&self, why: &str) -> String {
+        const WHOLE: &str = "Go value of type v1.ObjectMeta";
+        if self.resource.builtin == Builtin::Custom {
+            return why.replacen(".metadata.", ".", 1);
+        }
+        let field = format!(
+            "Go struct field {}.metadata of type v1.ObjectMeta",
+            self.resource.names.kind
+        );
+        why.replacen(WHOLE, &field, 1)
+    }
+
     /// 422 with these errors, if there are any.
     pub fn refuse(&self, name: &str, errors: &[FieldError]) -> ApiResult<()> {
         if errors.is_empty() {
@@ -57,7 +71,8 @@ impl Scope<'_> {
     /// Checks kind and apiVersion, takes out what is unknown, fills defaults. The result is in the stored form.
     pub fn normalise(&self, object: &mut Fields, warnings: &mut Vec<String>) -> ApiResult<()> {
         self.check_type(object)?;
-        let mut unknown = object_meta::normalise(object).map_err(|error| self.kind_error(&error.message))?;
+        let mut unknown = object_meta::normalise(object)
+            .map_err(|error| self.kind_error(&self.at_place(&error.message)))?;
         match self.resource.builtin {
             Builtin::Custom => self.normalise_custom(object, &mut unknown)?,
             builtin => {
@@ -132,7 +147,9 @@ impl Scope<'_> {
                  ({begin}{more})"
             )));
         }
-        if !api_version.is_empty() && api_version != expected {
+        // A built-in kind needs to be named by the path alone.
+        let is_named = self.resource.builtin == Builtin::Custom || !api_version.is_empty();
+        if is_named && api_version != expected {
             return Err(ApiError::bad_request(format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )));
@@ -267,9 +284,19 @@ impl Scope<'_> {
                     object_meta::set(new, "managedFields", managed);
                 }
             }
+            ("status", Builtin::FlowSchema | Builtin::PriorityLevel) => {
+                let managed = object_meta::remove(new, "managedFields");
+                replace(new, old, "spec");
+                replace(new, old, "metadata");
+                match managed {
+                    Some(managed) => object_meta::set(new, "managedFields", managed),
+                    None => drop(object_meta::remove(new, "managedFields")),
+                }
+            }
             ("status", _) => replace(new, old, "spec"),
             ("", Builtin::Custom) if self.version.status => replace(new, old, "status"),
-            ("", Builtin::Namespace | Builtin::Service) | ("finalize", _) => replace(new, old, "status"),
+            ("", Builtin::Namespace | Builtin::Service | Builtin::FlowSchema | Builtin::PriorityLevel)
+            | ("finalize", _) => replace(new, old, "status"),
             ("", Builtin::Crd) => {
                 replace(new, old, "status");
                 let mut value = Value::Object(std::mem::take(new));

@@ -10,7 +10,8 @@ use super::{
     builtin::Builtin,
     crd,
     event_rules::{event, new_event, same_event},
-    rbac_rules::{binding, rules},
+    flow_rules,
+    rbac_rules::{aggregation, binding, rules},
     service_rules,
 };
 use crate::{
@@ -56,6 +57,8 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
             }
         }
         Builtin::Service => service_rules::default(object),
+        Builtin::FlowSchema => flow_rules::default_schema(object),
+        Builtin::PriorityLevel => flow_rules::default_level(object),
         Builtin::Namespace => {
             if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
                 && spec.get("finalizers") == Some(&json!([]))
@@ -88,7 +91,10 @@ pub fn default(builtin: Builtin, object: &mut Fields) {
     // What is empty at the top was not set, as Go's types write it.
     object.retain(|key, value| match value {
         Value::Null => false,
-        Value::Object(map) => !map.is_empty() || matches!(key.as_str(), "spec" | "status" | "metadata"),
+        Value::Object(map) => {
+            let kept = ["aggregationRule", "metadata", "spec", "status"];
+            !map.is_empty() || kept.contains(&key.as_str())
+        }
         Value::Array(list) => !list.is_empty() || key == "rules",
         _ => true,
     });
@@ -134,8 +140,17 @@ pub fn prepare_create(builtin: Builtin, object: &mut Fields) {
         }
         Builtin::Lease => without_features(object),
         Builtin::Service => service_rules::allocate(object),
+        Builtin::FlowSchema | Builtin::PriorityLevel => {
+            object.insert("status".into(), json!({}));
+            object_meta::set(object, "generation", 1);
+        }
         _ => {}
     }
+}
+
+/// Draws the address and the node ports that a Service lacks.
+pub fn allocate(service: &mut Fields) {
+    service_rules::allocate(service);
 }
 
 /// What holds a namespace beside the finalizers of its metadata.
@@ -200,16 +215,22 @@ pub fn validate(builtin: Builtin, object: &Fields, old: Option<&Fields>) -> Vec<
         Builtin::Secret => secret(object, old, &mut errors),
         Builtin::Service => service_rules::validate(object, old, &mut errors),
         Builtin::ConfigMap => config_map(object, old, &mut errors),
-        Builtin::Event => event(object, &mut errors),
+        Builtin::Event => event(object, "reportingComponent", &mut errors),
         Builtin::EventsEvent => {
-            event(object, &mut errors);
+            event(object, "reportingController", &mut errors);
             match old {
                 None => new_event(object, &mut errors),
                 Some(old) => same_event(object, old, &mut errors),
             }
         }
         Builtin::Lease => lease(object, &mut errors),
-        Builtin::Role | Builtin::ClusterRole => rules(object, builtin, &mut errors),
+        Builtin::FlowSchema => flow_rules::schema(object, &mut errors),
+        Builtin::PriorityLevel => flow_rules::level(object, &mut errors),
+        Builtin::Role => rules(object, builtin, &mut errors),
+        Builtin::ClusterRole => {
+            rules(object, builtin, &mut errors);
+            aggregation(object, &mut errors);
+        }
         Builtin::RoleBinding | Builtin::ClusterRoleBinding => binding(builtin, object, old, &mut errors),
         _ => {}
     }

@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use crate::patch::go_kind;
+use crate::{field::quote, patch::go_kind};
 
 /// Why a value does not fit its type, in Go's words.
 #[derive(Debug)]
@@ -74,6 +74,31 @@ impl Place<'_> {
     /// Adds the field to the error of a type that parses its text itself, such as a time.
     fn parsing(&self, error: &dyn fmt::Display) -> Mismatch {
         Mismatch(format!("{}: {error}", self.field()))
+    }
+}
+
+/// Whether a time has microseconds, as Go's decoder asks of some. The other parts are looked at by the type.
+fn microseconds(text: &str) -> Result<(), String> {
+    let Some(rest) = text.get("2006-01-02T15:04:05".len()..) else {
+        return Ok(());
+    };
+    let wrong = |found: &str, wanted: &str| {
+        let (text, found) = (quote(text), quote(found));
+        format!(
+            "parsing time {text} as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse {found} as \"{wanted}\""
+        )
+    };
+    let digits = rest
+        .strip_prefix('.')
+        .and_then(|digits| digits.split_at_checked(6));
+    match digits {
+        Some((digits, zone)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            if zone.starts_with(|next: char| next.is_ascii_digit()) {
+                return Err(wrong(zone, "Z07:00"));
+            }
+            Ok(())
+        }
+        _ => Err(wrong(rest, ".000000")),
     }
 }
 
@@ -179,9 +204,15 @@ impl<'de> Deserializer<'de> for Typed<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
+        if name == "MicroTime"
+            && let Value::String(text) = self.value
+            && let Err(why) = microseconds(text)
+        {
+            return Err(self.place.parsing(&why));
+        }
         visitor.visit_newtype_struct(self)
     }
 
@@ -276,7 +307,10 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+    use k8s_openapi::api::{
+        coordination::v1::Lease,
+        core::v1::{ConfigMap, Secret, Service},
+    };
     use serde_json::json;
 
     use super::*;
@@ -303,6 +337,26 @@ mod tests {
             (&spec["externalIPs"], &spec["selector"]),
             (&json!([""]), &json!({"a": ""}))
         );
+    }
+
+    #[test]
+    fn some_times_have_microseconds() {
+        for (time, part) in [
+            ("2026-01-01T00:00:00.123456Z", ""),
+            ("2026-01-01T00:00:00.123456+02:00", ""),
+            ("2026-01-01T00:00:00Z", "cannot parse \"Z\" as \".000000\""),
+            ("2026-01-01T00:00:00.12Z", "cannot parse \".12Z\" as \".000000\""),
+            (
+                "2026-01-01T00:00:00.123456789Z",
+                "cannot parse \"789Z\" as \"Z07:00\"",
+            ),
+            ("x", "spec.renewTime: "),
+        ] {
+            let error = decode::<Lease>(&json!({"spec": {"renewTime": time}})).err();
+            let text = error.map(|error| error.to_string());
+            assert_eq!(text.is_some(), !part.is_empty(), "{time}: {text:?}");
+            assert!(text.unwrap_or_default().contains(part), "{time}");
+        }
     }
 
     #[test]

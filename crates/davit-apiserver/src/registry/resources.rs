@@ -5,7 +5,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Names, Registry, Resource, Version, builtin::Builtin};
-use crate::{store::GroupResource, table::builtin_columns};
+use crate::{
+    flow_schemas::suggested::{GROUP as FLOWS, LEVELS, SCHEMAS},
+    store::GroupResource,
+    table::builtin_columns,
+};
 
 struct Row {
     builtin: Builtin,
@@ -65,6 +69,8 @@ const ROWS: &[Row] = &[
     Row { builtin: Builtin::RoleBinding, group: RBAC, plural: "rolebindings", singular: "rolebinding", kind: "RoleBinding", short: &[], categories: &[], namespaced: true, status: false, selectable: &[] },
     Row { builtin: Builtin::ClusterRole, group: RBAC, plural: "clusterroles", singular: "clusterrole", kind: "ClusterRole", short: &[], categories: &[], namespaced: false, status: false, selectable: &[] },
     Row { builtin: Builtin::ClusterRoleBinding, group: RBAC, plural: "clusterrolebindings", singular: "clusterrolebinding", kind: "ClusterRoleBinding", short: &[], categories: &[], namespaced: false, status: false, selectable: &[] },
+    Row { builtin: Builtin::FlowSchema, group: FLOWS, plural: SCHEMAS, singular: "flowschema", kind: "FlowSchema", short: &[], categories: &[], namespaced: false, status: true, selectable: &[] },
+    Row { builtin: Builtin::PriorityLevel, group: FLOWS, plural: LEVELS, singular: "prioritylevelconfiguration", kind: "PriorityLevelConfiguration", short: &[], categories: &[], namespaced: false, status: true, selectable: &[] },
     Row { builtin: Builtin::SelfAccessReview, group: AUTHORIZATION, plural: "selfsubjectaccessreviews", singular: "selfsubjectaccessreview", kind: "SelfSubjectAccessReview", short: &[], categories: &[], namespaced: false, status: false, selectable: &[] },
     Row { builtin: Builtin::SelfRulesReview, group: AUTHORIZATION, plural: "selfsubjectrulesreviews", singular: "selfsubjectrulesreview", kind: "SelfSubjectRulesReview", short: &[], categories: &[], namespaced: false, status: false, selectable: &[] },
     Row { builtin: Builtin::AccessReview, group: AUTHORIZATION, plural: "subjectaccessreviews", singular: "subjectaccessreview", kind: "SubjectAccessReview", short: &[], categories: &[], namespaced: false, status: false, selectable: &[] },

@@ -12,21 +12,26 @@ pub fn scale_columns() -> Vec<Column> {
         Column::name(),
         count("Desired", |scale, _| scale["spec"]["replicas"].clone()),
         count("Available", |scale, _| scale["status"]["replicas"].clone()),
-        Column::computed("Age", "string", 0, |scale, now| {
-            since(&scale["metadata"]["creationTimestamp"], now)
-        }),
+        aged(),
     ]
+}
+
+fn text(name: &str, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    Column::computed(name, "string", 0, cell)
+}
+
+fn wide(name: &str, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    Column::computed(name, "string", 1, cell)
+}
+
+fn aged() -> Column {
+    text("Age", |object, now| {
+        since(&object["metadata"]["creationTimestamp"], now)
+    })
 }
 
 /// The columns of a built-in resource; one that has no layout of its own shows name and creation time.
 pub fn builtin_columns(group: &str, kind: &str) -> Vec<Column> {
-    let text = |name, cell| Column::computed(name, "string", 0, cell);
-    let wide = |name, cell| Column::computed(name, "string", 1, cell);
-    let aged = || {
-        Column::computed("Age", "string", 0, |object, now| {
-            since(&object["metadata"]["creationTimestamp"], now)
-        })
-    };
     match (group, kind) {
         ("", "Namespace") => vec![
             Column::name(),
@@ -97,6 +102,8 @@ pub fn builtin_columns(group: &str, kind: &str) -> Vec<Column> {
             wide("Groups", |o, _| subjects(o, "Group")),
             wide("ServiceAccounts", |o, _| subjects(o, "ServiceAccount")),
         ],
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => schema_columns(),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => level_columns(),
         _ => vec![
             Column::name(),
             Column::computed("Created At", "date", 0, |o, _| {
@@ -104,6 +111,37 @@ pub fn builtin_columns(group: &str, kind: &str) -> Vec<Column> {
             }),
         ],
     }
+}
+
+fn schema_columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        text("PriorityLevel", |o, _| {
+            string(&o["spec"]["priorityLevelConfiguration"]["name"])
+        }),
+        text("MatchingPrecedence", |o, _| {
+            o["spec"]["matchingPrecedence"].clone()
+        }),
+        text("DistinguisherMethod", |o, _| {
+            or_none(string(&o["spec"]["distinguisherMethod"]["type"]))
+        }),
+        aged(),
+        text("MissingPL", |o, _| dangling(o)),
+    ]
+}
+
+fn level_columns() -> Vec<Column> {
+    vec![
+        Column::name(),
+        text("Type", |o, _| string(&o["spec"]["type"])),
+        text("NominalConcurrencyShares", |o, _| {
+            given(&o["spec"]["limited"]["nominalConcurrencyShares"])
+        }),
+        text("Queues", |o, _| given(&queuing(o)["queues"])),
+        text("HandSize", |o, _| given(&queuing(o)["handSize"])),
+        text("QueueLengthLimit", |o, _| given(&queuing(o)["queueLengthLimit"])),
+        aged(),
+    ]
 }
 
 fn plain(value: &Value) -> &str {
@@ -116,6 +154,28 @@ fn string(value: &Value) -> Value {
 
 fn or_none(value: Value) -> Value {
     if value == "" { Value::from("<none>") } else { value }
+}
+
+fn given(value: &Value) -> Value {
+    if value.is_null() {
+        Value::from("<none>")
+    } else {
+        value.clone()
+    }
+}
+
+fn queuing(level: &Value) -> &Value {
+    &level["spec"]["limited"]["limitResponse"]["queuing"]
+}
+
+/// Whether a flow schema names a priority level that does not exist.
+fn dangling(schema: &Value) -> Value {
+    let conditions = schema["status"]["conditions"].as_array();
+    let found = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == "Dangling");
+    found.map_or(Value::from("?"), |condition| string(&condition["status"]))
 }
 
 fn since(time: &Value, now: Timestamp) -> Value {
@@ -251,8 +311,6 @@ mod tests {
 
     #[test]
     fn rows_of_built_in_kinds() {
-        let now: Timestamp = "2024-05-06T07:08:09Z".parse().unwrap();
-        let born = json!({"name": "a", "creationTimestamp": "2024-05-06T07:08:00Z"});
         let rows = [
             (
                 "",
@@ -325,8 +383,45 @@ mod tests {
                 json!(["a", "2024-05-06T07:08:00Z"]),
             ),
         ];
+        check(rows);
+    }
+
+    #[test]
+    fn rows_of_priority_and_fairness() {
+        check([
+            (
+                "flowcontrol.apiserver.k8s.io",
+                "FlowSchema",
+                json!({"spec": {"priorityLevelConfiguration": {"name": "p"}, "matchingPrecedence": 7,
+                    "distinguisherMethod": {"type": "ByUser"}}, "status": {"conditions": [{"type": "Dangling", "status": "True"}]}}),
+                json!(["a", "p", 7, "ByUser", "9s", "True"]),
+            ),
+            (
+                "flowcontrol.apiserver.k8s.io",
+                "FlowSchema",
+                json!({"spec": {"priorityLevelConfiguration": {"name": "p"}, "matchingPrecedence": 7}}),
+                json!(["a", "p", 7, "<none>", "9s", "?"]),
+            ),
+            (
+                "flowcontrol.apiserver.k8s.io",
+                "PriorityLevelConfiguration",
+                json!({"spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "limitResponse": {"type": "Queue",
+                    "queuing": {"queues": 64, "handSize": 6, "queueLengthLimit": 50}}}}}),
+                json!(["a", "Limited", 0, 64, 6, 50, "9s"]),
+            ),
+            (
+                "flowcontrol.apiserver.k8s.io",
+                "PriorityLevelConfiguration",
+                json!({"spec": {"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0}}}),
+                json!(["a", "Exempt", "<none>", "<none>", "<none>", "<none>", "9s"]),
+            ),
+        ]);
+    }
+
+    fn check<const COUNT: usize>(rows: [(&str, &str, Value, Value); COUNT]) {
+        let now: Timestamp = "2024-05-06T07:08:09Z".parse().unwrap();
         for (group, kind, mut object, expected) in rows {
-            object["metadata"] = born.clone();
+            object["metadata"] = json!({"name": "a", "creationTimestamp": "2024-05-06T07:08:00Z"});
             let columns = builtin_columns(group, kind);
             let table = table(&columns, &[object], now, IncludeObject::None, "v1");
             assert_eq!(table["rows"][0]["cells"], expected, "{kind}");

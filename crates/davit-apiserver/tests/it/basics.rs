@@ -279,6 +279,27 @@ async fn pages_show_one_revision() {
 }
 
 #[tokio::test]
+async fn index_names_paths_that_are_there() {
+    let server = server().await;
+    let router = api(&server);
+    let index = get(&router, "/").await;
+    let paths = index.body["paths"].as_array().unwrap();
+    let paths: Vec<&str> = paths.iter().map(|path| path.as_str().unwrap()).collect();
+    assert!(paths.is_sorted(), "{paths:?}");
+    for wanted in [
+        "/apis/rbac.authorization.k8s.io/v1",
+        "/apis/events.k8s.io",
+        "/readyz/shutdown",
+        "/openid/v1/jwks",
+    ] {
+        assert!(paths.contains(&wanted), "{wanted}: {paths:?}");
+    }
+    for path in paths.into_iter().filter(|path| *path != "/backup") {
+        assert_eq!(get(&router, path).await.code, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn strangers_are_refused() {
     let server = server().await;
     let router = server.router();

@@ -44,6 +44,7 @@ pub fn default(crd: &mut Value) {
             .and_then(Value::as_str)
             .unwrap_or_default()
             .is_empty()
+            && !kind.is_empty()
         {
             names.insert("listKind".into(), format!("{kind}List").into());
         }
@@ -84,29 +85,24 @@ pub struct Written<'a> {
 pub fn validate(crd: &Value, written: Written<'_>) -> Vec<FieldError> {
     let new = written.old.is_none();
     let mut errors = Vec::new();
-    let (group, plural, kind) = (
-        text(crd, "/spec/group"),
-        text(crd, "/spec/names/plural"),
-        text(crd, "/spec/names/kind"),
-    );
+    let (group, plural) = (text(crd, "/spec/group"), text(crd, "/spec/names/plural"));
     let name = text(crd, "/metadata/name");
     if new && name != format!("{plural}.{group}") {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         errors.push(FieldError::invalid("metadata.name", &name.into(), detail));
     }
-    for (field, value) in [
-        ("spec.group", group),
-        ("spec.names.plural", plural),
-        ("spec.names.kind", kind),
+    for (field, pointer) in [
+        ("spec.group", "/spec/group"),
+        ("spec.names.plural", "/spec/names/plural"),
+        ("spec.names.singular", "/spec/names/singular"),
+        ("spec.names.kind", "/spec/names/kind"),
+        ("spec.names.listKind", "/spec/names/listKind"),
     ] {
-        if value.is_empty() {
+        if text(crd, pointer).is_empty() {
             errors.push(FieldError::required(field, ""));
         }
     }
-    if !group.is_empty() && !group.contains('.') {
-        let detail = "should be a domain with at least one dot";
-        errors.push(FieldError::invalid("spec.group", &group.into(), detail));
-    }
+    validation::group(group, &mut errors);
     let protected = ["k8s.io", "kubernetes.io"];
     let protected = protected.iter().any(|domain| {
         group
@@ -151,25 +147,32 @@ pub fn validate(crd: &Value, written: Written<'_>) -> Vec<FieldError> {
             ["None"],
         ));
     }
+    let preserves = |crd: &Value| crd.pointer("/spec/preserveUnknownFields") == Some(&Value::Bool(true));
+    if preserves(crd) && !written.old.is_some_and(preserves) {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        errors.push(FieldError::invalid(
+            "spec.preserveUnknownFields",
+            &true.into(),
+            why,
+        ));
+    }
     errors
 }
 
 fn validate_versions(crd: &Value, written: Written<'_>, errors: &mut Vec<FieldError>) {
     let before = written.old.map(versions).unwrap_or_default();
     let versions = versions(crd);
-    let mut names: Vec<&str> = Vec::new();
+    let (mut names, mut is_unique): (Vec<&str>, bool) = (Vec::new(), true);
     // Where all versions have the same schema, upstream's internal form has one, and its errors name that one.
     let first = versions.first().and_then(|version| version.get("schema"));
     let shared = versions.iter().all(|version| version.get("schema") == first);
     for (index, version) in versions.iter().enumerate() {
         let name = text(version, "/name");
-        if names.contains(&name) {
-            errors.push(FieldError::duplicate(
-                &format!("spec.versions[{index}].name"),
-                &name.into(),
-            ));
-        }
+        is_unique &= !names.contains(&name);
         names.push(name);
+        let path = format!("spec.versions[{index}]");
+        validation::label(&format!("{path}.name"), name, errors);
+        validation::deprecation(version, &path, errors);
         let path = if shared {
             "spec.validation.openAPIV3Schema".to_owned()
         } else {
@@ -196,10 +199,18 @@ fn validate_versions(crd: &Value, written: Written<'_>, errors: &mut Vec<FieldEr
         .iter()
         .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
         .count();
-    if storage != 1 {
-        let detail = "must have exactly one version marked as storage version";
+    let mut refuse = |why: &str| {
         let shown = validation::internal_versions(versions);
-        errors.push(FieldError::invalid_shown("spec.versions", &shown, detail));
+        errors.push(FieldError::invalid_shown("spec.versions", &shown, why));
+    };
+    if !is_unique {
+        refuse("must contain unique version names");
+    }
+    if storage != 1 {
+        refuse("must have exactly one version marked as storage version");
+    }
+    if let Some(first) = versions.first() {
+        validation::label("spec.version", text(first, "/name"), errors);
     }
 }
 

@@ -4,10 +4,24 @@ use serde_json::Value;
 
 use crate::{
     field::{FieldError, go_json},
-    object_meta::dns_1035_label,
+    object_meta::{dns_1035_label, dns_subdomain},
 };
 
 const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+const FORMATS: [&str; 8] = [
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "password",
+];
+/// How many selectable fields a version may have.
+const SELECTABLE: usize = 8;
+/// How many bytes a deprecation warning may have.
+const WARNING: usize = 256;
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -16,9 +30,6 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 /// What is wrong with `spec.names`, whose defaults are filled in.
 pub fn names(names: &Value, errors: &mut Vec<FieldError>) {
     let mut check = |field: String, name: &str, mixed: bool| {
-        if name.is_empty() {
-            return;
-        }
         let lower = if mixed {
             name.to_lowercase()
         } else {
@@ -39,14 +50,77 @@ pub fn names(names: &Value, errors: &mut Vec<FieldError>) {
         ("kind", true),
         ("listKind", true),
     ] {
-        check(format!("spec.names.{key}"), text(names, key), mixed);
+        // That one is missing is another error.
+        if !text(names, key).is_empty() {
+            check(format!("spec.names.{key}"), text(names, key), mixed);
+        }
     }
+    let (kind, list_kind) = (text(names, "kind"), text(names, "listKind"));
+    let is_ambiguous = !kind.is_empty() && kind == list_kind;
     for key in ["shortNames", "categories"] {
         let list = names.get(key).and_then(Value::as_array).into_iter().flatten();
         for (index, name) in list.enumerate() {
             let field = format!("spec.names.{key}[{index}]");
             check(field, name.as_str().unwrap_or_default(), false);
         }
+    }
+    if is_ambiguous {
+        let why = "kind and listKind may not be the same";
+        errors.push(FieldError::invalid("spec.names.listKind", &list_kind.into(), why));
+    }
+}
+
+/// What is wrong with a name that is also part of a path.
+pub fn label(field: &str, name: &str, errors: &mut Vec<FieldError>) {
+    let wrong = dns_1035_label(name);
+    if !wrong.is_empty() {
+        errors.push(FieldError::invalid(field, &name.into(), &wrong.join(",")));
+    }
+}
+
+/// What is wrong with the group.
+pub fn group(group: &str, errors: &mut Vec<FieldError>) {
+    let wrong = dns_subdomain(group);
+    let why = if group.is_empty() || (wrong.is_empty() && group.contains('.')) {
+        return;
+    } else if wrong.is_empty() {
+        "should be a domain with at least one dot".to_owned()
+    } else {
+        wrong.join(",")
+    };
+    errors.push(FieldError::invalid("spec.group", &group.into(), &why));
+}
+
+/// What is wrong with the deprecation warning of a version.
+pub fn deprecation(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(warning) = version
+        .get("deprecationWarning")
+        .filter(|warning| !warning.is_null())
+    else {
+        return;
+    };
+    let mut refuse = |why: &str| {
+        errors.push(FieldError::invalid(
+            &format!("{path}.deprecationWarning"),
+            warning,
+            why,
+        ));
+    };
+    if version.get("deprecated") != Some(&Value::Bool(true)) {
+        refuse("can only be set for deprecated versions");
+        return;
+    }
+    let text = warning.as_str().unwrap_or_default();
+    if text.len() > WARNING {
+        refuse(&format!("must be <= {WARNING} characters long"));
+    }
+    if text.is_empty() {
+        refuse("must not be an empty string");
+    }
+    if let Some((index, _)) = text.char_indices().find(|(_, character)| character.is_control()) {
+        refuse(&format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {index}"
+        ));
     }
 }
 
@@ -211,12 +285,22 @@ fn columns(part: &Value, path: &str, errors: &mut Vec<FieldError>) {
             let why = format!("must be one of {}", TYPES.join(","));
             errors.push(FieldError::invalid(&format!("{path}.type"), &kind.into(), &why));
         }
+        let format = text(column, "format");
+        if !format.is_empty() && !FORMATS.contains(&format) {
+            let why = format!("must be one of {}", FORMATS.join(","));
+            errors.push(FieldError::invalid(
+                &format!("{path}.format"),
+                &format.into(),
+                &why,
+            ));
+        }
         simple(&format!("{path}.JSONPath"), text(column, "jsonPath"), errors);
     }
 }
 
 fn selectable(part: &Value, version: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let schema = version.pointer("/schema/openAPIV3Schema");
+    let mut seen: Vec<&str> = Vec::new();
     for (index, chosen) in part.as_array().into_iter().flatten().enumerate() {
         let field = format!("{path}[{index}].jsonPath");
         let given = text(chosen, "jsonPath");
@@ -224,14 +308,37 @@ fn selectable(part: &Value, version: &Value, path: &str, errors: &mut Vec<FieldE
             errors.push(FieldError::required(&field, ""));
             continue;
         }
-        let found = given
-            .trim_start_matches('.')
+        let mut refuse = |why: &str| errors.push(FieldError::invalid(&field, &given.into(), why));
+        let Some(names) = given.strip_prefix('.') else {
+            let begin = given.split(['.', '[']).next().unwrap_or_default();
+            refuse(&format!("is an invalid path: expected [ or . but got: {begin}"));
+            continue;
+        };
+        let found = names
             .split('.')
-            .try_fold(schema, |at, name| at?.get("properties")?.get(name).map(Some));
-        if found.flatten().is_none() {
-            let why = "is an invalid path: does not refer to a valid field";
-            errors.push(FieldError::invalid(&field, &given.into(), why));
+            .try_fold(schema, |at, name| at?.get("properties")?.get(name).map(Some))
+            .flatten();
+        let Some(found) = found else {
+            refuse("is an invalid path: does not refer to a valid field");
+            continue;
+        };
+        if names.split('.').next() == Some("metadata") {
+            refuse("must not point to fields in metadata");
         }
+        if !matches!(text(found, "type"), "string" | "boolean" | "integer") {
+            refuse(
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with \
+                 formats are allowed.",
+            );
+        }
+        if seen.contains(&given) {
+            errors.push(FieldError::duplicate(&field, &given.into()));
+        } else {
+            seen.push(given);
+        }
+    }
+    if seen.len() > SELECTABLE {
+        errors.push(FieldError::too_many(path, seen.len(), SELECTABLE as u64));
     }
 }
 
@@ -244,14 +351,22 @@ mod tests {
     fn what_is_wrong_is_named() {
         let mut errors = Vec::new();
         names(
-            &json!({"plural": "Things", "kind": "Th ing", "shortNames": ["ok", "A_b"]}),
+            &json!({"plural": "Things", "kind": "Th ing", "shortNames": ["ok", "A_b", ""]}),
             &mut errors,
         );
         let version = json!({"subresources": {"scale": {"specReplicasPath": ".status.x"}},
-            "additionalPrinterColumns": [{"name": "A", "type": "x", "jsonPath": ".a"}],
-            "selectableFields": [{"jsonPath": ".spec.a"}, {"jsonPath": ".spec.b"}],
-            "schema": {"openAPIV3Schema": {"properties": {"spec": {"properties": {"a": {"type": "string"}}}}}}});
+            "additionalPrinterColumns": [{"name": "A", "type": "x", "format": "y", "jsonPath": ".a"}],
+            "selectableFields": [{"jsonPath": ".spec.a"}, {"jsonPath": ".spec.b"}, {"jsonPath": ".spec.a"},
+                {"jsonPath": "spec.a"}, {"jsonPath": ".spec"}],
+            "schema": {"openAPIV3Schema": {"properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}}});
         parts(&[version], &mut errors);
+        for (text, deprecated) in [("x", false), ("", true), ("a\u{7}", true), ("fine", true)] {
+            let version = json!({"deprecationWarning": text, "deprecated": deprecated});
+            deprecation(&version, "v", &mut errors);
+        }
+        for name in ["", "nodots", "a b.c", "a.b"] {
+            group(name, &mut errors);
+        }
         let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(
             fields,
@@ -259,10 +374,20 @@ mod tests {
                 "spec.names.plural",
                 "spec.names.kind",
                 "spec.names.shortNames[1]",
+                "spec.names.shortNames[2]",
                 "spec.subresources.scale.specReplicasPath",
                 "spec.subresources.scale.statusReplicasPath",
                 "spec.additionalPrinterColumns[0].type",
+                "spec.additionalPrinterColumns[0].format",
                 "spec.selectableFields[1].jsonPath",
+                "spec.selectableFields[2].jsonPath",
+                "spec.selectableFields[3].jsonPath",
+                "spec.selectableFields[4].jsonPath",
+                "v.deprecationWarning",
+                "v.deprecationWarning",
+                "v.deprecationWarning",
+                "spec.group",
+                "spec.group",
             ]
         );
     }
