@@ -58,7 +58,7 @@ test: ## Everything but the real Kubernetes: lints, pure tests, and the whole lo
 
 test-peers: ## Build the real Kubernetes, etcd, buildkitd and Traefik (about 25 minutes, once), then run the loop and kubectl against them, and forges against mocks.
 	scripts/install-tools --test
-	scripts/build-peer kube-apiserver kube-controller-manager kube-scheduler kubelet kubernetes-e2e etcd kubectl kubectl-debian clientgo flux buildkit railpack nixpacks forge-mocks traefik gateway-api cert-manager pebble
+	scripts/build-peer kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubernetes-e2e etcd coredns kubectl kubectl-debian clientgo flux buildkit rootlesskit kwok railpack nixpacks forge-mocks traefik gateway-api cert-manager pebble
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked --features peers --test conformance
 	cargo test --locked --test git -- --ignored forges::mocks
 	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo test --locked -p davit-apiserver --features peers --test conformance
@@ -79,7 +79,8 @@ packaging: ## Write the man pages in packaging/ anew from src/cli.
 bench: tools ## Measure what README's figures say, against git, docker and nothing.
 	cargo bench --locked -p davit
 
-bench-peers: ## Measure the API server against the real kube-apiserver with etcd, in the same run (builds them once).
+bench-peers: ## Measure the API server against the real kube-apiserver with etcd, in the same run, and 1,000 Applications on Kubernetes (builds them once).
 	scripts/install-tools --test
-	scripts/build-peer kube-apiserver etcd
+	scripts/build-peer kube-apiserver etcd kube-controller-manager kube-scheduler kwok kubectl
 	cargo bench --locked -p davit-apiserver --features peers --bench apiserver
+	PATH="$$(scripts/build-peer --path kubectl):$$PATH" cargo bench --locked -p davit --bench figures -- kubernetes

@@ -24,6 +24,8 @@ mod daily;
 mod deliveries;
 #[path = "figures/engine_log.rs"]
 mod engine_log;
+#[path = "figures/kubernetes.rs"]
+mod kubernetes;
 #[path = "figures/routes.rs"]
 mod routes;
 
@@ -59,11 +61,13 @@ fn main() {
         ("deliveries", deliveries::deliveries),
         ("builds", builds::builds),
         ("routes", routes::routes),
+        ("kubernetes", kubernetes::applications),
         ("logs", daily::logs),
         ("upload", daily::upload),
     ] {
-        // That of the routes needs a Traefik of scripts/build-peer.
-        if (wanted.is_empty() && name != "routes") || wanted.iter().any(|it| it == name) {
+        // These need programs of scripts/build-peer.
+        let peers = ["routes", "kubernetes"].contains(&name);
+        if (wanted.is_empty() && !peers) || wanted.iter().any(|it| it == name) {
             bench();
         }
     }

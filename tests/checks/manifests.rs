@@ -335,16 +335,21 @@ fn overlay_with_two_controllers_elects_one_that_answers() {
     assert_eq!(role["metadata"]["namespace"], "davit-system");
 }
 
-#[test]
-fn components_extend_an_overlay() {
+/// The objects of an overlay with all components but those of routes.
+fn overlay_with_components() -> Vec<Value> {
     let dir = tempfile::tempdir_in(root()).unwrap();
-    let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: davit-system\n\
+    let kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
                          resources: [../manifests/kubernetes]\n\
                          components: [../manifests/components/registry, ../manifests/components/webhooks-ingress, \
                          ../manifests/components/prometheus, ../manifests/components/buildkitd, \
                          ../manifests/components/exec]\n";
     std::fs::write(dir.path().join("kustomization.yaml"), kustomization).unwrap();
-    let objects = render(dir.path().to_str().unwrap());
+    render(dir.path().to_str().unwrap())
+}
+
+#[test]
+fn components_extend_an_overlay() {
+    let objects = overlay_with_components();
     let ingress = find(&objects, "Ingress", "davit-webhooks");
     let backend = &ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"];
     let service = find(&objects, "Service", backend["name"].as_str().unwrap());
@@ -368,6 +373,11 @@ fn components_extend_an_overlay() {
             .collect();
         assert!(table.contains(&format!("`{metric}")), "{metric}");
     }
+}
+
+#[test]
+fn components_connect_davit_to_a_buildkitd_and_a_registry() {
+    let objects = overlay_with_components();
     // The variables are flags of the controller, and name files of the Secret.
     let variables = &find(&objects, "ConfigMap", "davit-engine")["data"];
     let mut arguments = vec!["davit".to_owned(), "controller".to_owned()];
@@ -376,7 +386,43 @@ fn components_extend_an_overlay() {
         arguments.extend([format!("--buildkit-{flag}"), value.to_owned()]);
     }
     Cli::try_parse_from(&arguments).unwrap();
-    let pod = &davit["spec"];
+    // What is named is there: buildkitd in a namespace of its own, and the registry, by the names of their Services.
+    let service_of = |name: &str| {
+        let service = find(&objects, "Service", name);
+        format!(
+            "{name}.{}.svc",
+            service["metadata"]["namespace"].as_str().unwrap()
+        )
+    };
+    assert_eq!(arguments[3], format!("tcp://{}:1234", service_of("buildkitd")));
+    let registry = service_of("registry");
+    assert_eq!(variables["DAVIT_REGISTRY"], registry.as_str());
+    let configured = find(&objects, "ConfigMap", "buildkitd")["data"]["buildkitd.toml"]
+        .as_str()
+        .unwrap();
+    assert!(
+        configured.contains(&format!("[registry.\"{registry}\"]")),
+        "{configured}"
+    );
+    let builds = find(&objects, "Namespace", "davit-build");
+    assert_eq!(
+        builds["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+        "privileged"
+    );
+    let buildkitd = &find(&objects, "Deployment", "buildkitd")["spec"]["template"]["spec"];
+    assert_eq!(buildkitd["securityContext"]["runAsNonRoot"], true);
+    assert!(
+        buildkitd["containers"][0]["securityContext"].is_null(),
+        "not privileged"
+    );
+    // kustomize takes a policy for an object of a namespace.
+    let global = ["Cluster", "Validating", "Namespace", "CustomResourceDefinition"];
+    for object in &objects {
+        let kind = object["kind"].as_str().unwrap();
+        let inside = !global.iter().any(|prefix| kind.starts_with(prefix));
+        assert!(!inside || object["metadata"]["namespace"].is_string(), "{kind}");
+    }
+    let pod = &find(&objects, "Deployment", "davit")["spec"]["template"]["spec"];
     let volume = pod["volumes"].as_array().unwrap().last().unwrap();
     let mount = pod["containers"][0]["volumeMounts"]
         .as_array()

@@ -21,6 +21,8 @@ mod crds;
 #[path = "../checks/crds/rows.rs"]
 mod crds_rows;
 mod flux;
+mod idle;
+mod installed;
 mod kubernetes;
 mod kubernetes_loop;
 mod kubernetes_routes;

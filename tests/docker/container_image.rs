@@ -10,13 +10,13 @@
     reason = "a test starts programs, and panics if an expectation fails"
 )]
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use davit_apiserver::{ApiServer, Options};
 use davit_test_support::docker::{BASE_IMAGE, DockerScope, base_image, docker};
+use davit_test_support::file_system::FileSystem;
 use davit_test_support::git_repo::GitRepo;
 use davit_test_support::git_server::{Access, GitHttps, GitSsh};
 use davit_test_support::process::Port;
@@ -26,104 +26,6 @@ use tempfile::TempDir;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A file system that becomes an image.
-struct FileSystem(TempDir);
-
-impl FileSystem {
-    /// busybox with its applets, and the files that programs expect.
-    fn busybox() -> Self {
-        let files = Self(tempfile::tempdir().unwrap());
-        for dir in ["bin", "sbin", "etc", "root", "tmp"] {
-            std::fs::create_dir(files.0.path().join(dir)).unwrap();
-        }
-        std::fs::set_permissions(
-            files.0.path().join("tmp"),
-            std::fs::Permissions::from_mode(0o1777),
-        )
-        .unwrap();
-        std::fs::copy("/bin/busybox", files.0.path().join("bin/busybox")).unwrap();
-        for applet in run(Command::new("/bin/busybox").arg("--list")).lines() {
-            if applet != "busybox" {
-                std::os::unix::fs::symlink("busybox", files.0.path().join("bin").join(applet)).unwrap();
-            }
-        }
-        files.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
-        files.write("etc/group", "root:x:0:\n");
-        files
-    }
-
-    fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
-        let inside = inside.as_ref();
-        let path = self.0.path().join(inside.strip_prefix("/").unwrap_or(inside));
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        std::fs::write(self.path(path), text).unwrap();
-    }
-
-    fn script(&self, path: &str, text: &str) {
-        self.write(path, text);
-        std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    /// Copies a program or file of this machine to the same place, with the libraries that it is linked to.
-    fn copy(&self, file: &Path) {
-        std::fs::copy(file, self.path(file)).unwrap();
-        let (_, linked, _) = try_run(Command::new("ldd").arg(file));
-        for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
-            std::fs::copy(library, self.path(library)).unwrap();
-        }
-    }
-
-    fn import(&self, name: &str, label: &str) {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("image.tar");
-        let mut tar = tar::Builder::new(std::fs::File::create(&file).unwrap());
-        tar.follow_symlinks(false);
-        tar.append_dir_all(".", self.0.path()).unwrap();
-        tar.finish().unwrap();
-        let label = format!("LABEL {label}");
-        run(docker().args(["import", "--change", &label]).arg(&file).arg(name));
-    }
-}
-
-/// In place of an Alpine Linux: git and ssh are there before `apk` is asked for them.
-fn base_stand_in() -> FileSystem {
-    let files = FileSystem::busybox();
-    let exec = PathBuf::from(run(Command::new("git").arg("--exec-path")));
-    for program in ["/usr/bin/git", "/usr/bin/ssh"] {
-        files.copy(Path::new(program));
-    }
-    files.copy(&exec.join("git-remote-http"));
-    for (link, target) in [("git-remote-https", "git-remote-http"), ("git", "/usr/bin/git")] {
-        std::os::unix::fs::symlink(target, files.path(exec.join(link))).unwrap();
-    }
-    files.copy(Path::new("/etc/ssl/certs/ca-certificates.crt"));
-    files.script(
-        "sbin/apk",
-        "#!/bin/sh\n[ \"$*\" = 'add --no-cache ca-certificates git openssh-client-default' ]\n",
-    );
-    files
-}
-
-/// In place of Rust: a cargo that takes the Dockerfile's arguments only, and gives a program that is there already.
-fn rust_stand_in() -> FileSystem {
-    let files = FileSystem::busybox();
-    files.script(
-        "bin/cargo",
-        "#!/bin/sh\nset -eu\n[ \"$*\" = 'build --release --locked --package davit --bin davit' ]\n\
-         [ -f Cargo.lock ] && [ -f src/main.rs ]\nmkdir -p target/host/release\ncp /davit target/host/release/davit\n",
-    );
-    let program = files.path("davit");
-    run(Command::new("strip")
-        .arg("-o")
-        .arg(program)
-        .arg(env!("CARGO_BIN_EXE_davit")));
-    files
 }
 
 /// The commands of docs/operations.md below `### In a container`, the block with `wanted` in it, as one text.
@@ -169,8 +71,9 @@ impl Image {
         let label = scope.label();
         let name = format!("davit-test-{instance}:image");
         let [rust, base] = ["rust", "base"].map(|part| format!("davit-test-{instance}:{part}"));
-        rust_stand_in().import(&rust, &label);
-        base_stand_in().import(&base, &label);
+        let change = format!("LABEL {label}");
+        FileSystem::rust(Path::new(env!("CARGO_BIN_EXE_davit"))).import(&rust, &[&change]);
+        FileSystem::alpine().import(&base, &[&change]);
         let (build, _) = page("docker build")
             .split_once('\n')
             .map(|(build, rest)| (build.to_owned(), rest.to_owned()))

@@ -1,10 +1,11 @@
 //! A real Kubernetes with one node: the kubelet, scheduler and controllers of 1.36 over a containerd of its own. For
 //! `make test-peers`.
 //!
-//! Pods and the machine reach each other by address. There is no DNS and no kube-proxy, so names and addresses of Services do
-//! not route.
+//! Pods and the machine reach each other by address. Names and addresses of Services lead nowhere unless the cluster was started
+//! with [`Cluster::start_with_services`].
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,18 +17,20 @@ use super::docker::{BASE_IMAGE, base_image, docker, import_with};
 use super::kube_apiserver::KubeApiserver;
 use super::peers;
 use super::process::{Daemon, Port, User, command};
+use super::services::Services;
 use super::{is_root, run, try_run, wait_for};
 
 /// The image of the container that holds the network of a Pod.
 const PAUSE_IMAGE: &str = "localhost/pause:1";
 /// The name of the node; the API server reaches its kubelet by it.
 const NODE: &str = "localhost";
-/// Settings of the kernel that the kubelet changes.
-const KERNEL: [&str; 4] = [
+/// Settings of the kernel that the kubelet and kube-proxy change.
+const KERNEL: [&str; 5] = [
     "/proc/sys/vm/overcommit_memory",
     "/proc/sys/vm/panic_on_oom",
     "/proc/sys/kernel/panic",
     "/proc/sys/kernel/panic_on_oops",
+    "/proc/sys/net/ipv4/conf/all/route_localnet",
 ];
 
 /// A running cluster; dropping it removes its Pods and everything that they left on the machine.
@@ -37,7 +40,10 @@ pub struct Cluster {
     kubelet: Option<Daemon>,
     scheduler: Option<Daemon>,
     containerd: Option<Daemon>,
+    services: Option<Services>,
     bridge: String,
+    /// The first three numbers of the addresses of Pods.
+    network: String,
     kernel: Vec<(&'static str, String)>,
     /// One kubelet at a time: each removes the control groups of Pods that it does not know.
     _lock: File,
@@ -48,15 +54,20 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster, whose node has the base image.
     pub fn start() -> Self {
-        Self::with(KubeApiserver::start)
+        Self::with(KubeApiserver::start, false)
+    }
+
+    /// Starts one in which names and addresses of Services lead to their Pods, and Pods reach the API server, as in any cluster.
+    pub fn start_with_services() -> Self {
+        Self::with(KubeApiserver::start_with_accounts, true)
     }
 
     /// Starts one that records every request, for [`KubeApiserver::requests_of`].
     pub fn start_audited() -> Self {
-        Self::with(KubeApiserver::start_audited)
+        Self::with(KubeApiserver::start_audited, false)
     }
 
-    fn with(start: fn() -> KubeApiserver) -> Self {
+    fn with(start: fn() -> KubeApiserver, services: bool) -> Self {
         assert!(is_root(), "a kubelet runs as root only");
         let lock = File::create(std::env::temp_dir().join("davit-test-cluster.lock")).unwrap();
         lock.lock().unwrap();
@@ -73,15 +84,25 @@ impl Cluster {
             kubelet: None,
             scheduler: None,
             containerd: None,
+            services: None,
             bridge: format!("davit{number}"),
+            // Each cluster has a network of its own: tests of several programs run at the same time.
+            network: format!("10.{}.{}", 100 + number / 256 % 100, number % 256),
             kernel,
             _lock: lock,
             ports,
             dir,
         };
         cluster.start_scheduler();
-        cluster.start_containerd(number);
+        cluster.start_containerd();
+        if services {
+            let services = Services::start(&cluster.server, &cluster.bridge, &cluster.gateway());
+            cluster.services = Some(services);
+        }
         cluster.start_kubelet();
+        if let Some(services) = &mut cluster.services {
+            services.start_proxy(&cluster.server, NODE);
+        }
         cluster
     }
 
@@ -106,11 +127,10 @@ impl Cluster {
         ));
     }
 
-    fn start_containerd(&mut self, number: u16) {
+    fn start_containerd(&mut self) {
         let root = self.dir.path().display().to_string();
         std::fs::create_dir_all(self.path("cni")).unwrap();
-        // Each cluster has a network of its own: tests of several programs run at the same time.
-        let subnet = format!("10.{}.{}.0/24", 100 + number / 256 % 100, number % 256);
+        let subnet = format!("{}.0/24", self.network);
         let network = serde_json::json!({"cniVersion": "0.4.0", "name": self.bridge, "plugins": [{
             "type": "bridge", "bridge": self.bridge, "isGateway": true, "ipMasq": false, "hairpinMode": true,
             "ipam": {"type": "host-local", "dataDir": format!("{root}/ipam"), "ranges": [[{"subnet": subnet}]],
@@ -149,7 +169,9 @@ impl Cluster {
              authorization: {{mode: AlwaysAllow}}\nevictionHard: {{memory.available: 100Mi}}\n\
              imageGCHighThresholdPercent: 100\nresolvConf: /etc/resolv.conf\nvolumePluginDir: {root}/plugins\n\
              podLogsDir: {root}/logs\ncrashLoopBackOff: {{maxContainerRestartPeriod: 2s}}\n"
-        );
+        ) + &self.services.as_ref().map_or(String::new(), |services| {
+            format!("clusterDomain: cluster.local\nclusterDNS: [{}]\n", services.dns())
+        });
         std::fs::write(self.path("kubelet.yaml"), config).unwrap();
         let mut serve = command(peers::file("kubelet-1.36.3/kubelet"), User::Own);
         serve
@@ -187,6 +209,23 @@ impl Cluster {
         command
     }
 
+    /// The address of the machine in the network of the Pods.
+    pub fn gateway(&self) -> String {
+        format!("{}.1", self.network)
+    }
+
+    /// Gives the node an image of the machine's engine below another name, which the engine does not need to have. `image` is a name
+    /// with a host.
+    pub fn load_as(&self, image: &str, name: &str) {
+        self.load(image);
+        run(self.ctr().args(["images", "tag", "--force", image, name]));
+    }
+
+    /// The directory whose `HOST/hosts.toml` says how the node reaches a registry: `/etc/containerd/certs.d` of other nodes.
+    pub fn registries(&self) -> PathBuf {
+        self.path("certs.d")
+    }
+
     /// Gives the node an image of the machine's engine.
     pub fn load(&self, image: &str) {
         let tar = self.path("image.tar");
@@ -204,10 +243,16 @@ impl Cluster {
 
     /// Adds a directory of the node as a volume that one claim of any namespace can have.
     pub fn add_volume(&self, name: &str) {
+        self.add_volume_of(name, "1Gi");
+    }
+
+    /// Adds one of this size, which any user can write: the kubelet gives such a directory to no group.
+    pub fn add_volume_of(&self, name: &str, size: &str) {
         let dir = self.path("volumes").join(name);
         std::fs::create_dir_all(&dir).unwrap();
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
         let volume = serde_json::json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": dir},
+            "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": dir},
             "persistentVolumeReclaimPolicy": "Retain"}});
         let file = self.path("volume.json");
         std::fs::write(&file, volume.to_string()).unwrap();
@@ -285,6 +330,7 @@ impl Drop for Cluster {
         }
         self.scheduler = None;
         self.containerd = None;
+        self.services = None;
         unmount_below(self.dir.path());
         try_run(Command::new("ip").args(["link", "delete", &self.bridge]));
         for (file, value) in &self.kernel {

@@ -184,17 +184,23 @@ impl Drop for DockerScope {
     fn drop(&mut self) {
         let filter = format!("label={}", self.label());
         for (kind, list, remove) in KINDS {
-            let (_, ids, _) = try_run(docker().args(list).args(["--filter", &filter]));
-            let mut ids: Vec<_> = ids.lines().collect();
-            ids.sort_unstable();
-            ids.dedup();
-            if ids.is_empty() {
-                continue;
-            }
-            // A container that removes itself, or an image that goes with its parent, is no failure.
-            let (ok, _, err) = try_run(docker().args(remove).args(&ids));
-            if !ok && !err.to_lowercase().contains("no such") {
-                eprintln!("{kind} of {} are left on the engine: {err}", self.namespace);
+            let ids = || {
+                let (_, ids, _) = try_run(docker().args(list).args(["--filter", &filter]));
+                let mut ids: Vec<_> = ids.lines().map(str::to_owned).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                ids
+            };
+            let mut left = ids();
+            // An image goes only after those that were made from it.
+            while !left.is_empty() {
+                let (_, _, err) = try_run(docker().args(remove).args(&left));
+                let rest = ids();
+                if rest.len() == left.len() {
+                    eprintln!("{kind} of {} are left on the engine: {err}", self.namespace);
+                    break;
+                }
+                left = rest;
             }
         }
         // A runtime that was dropped while it chose a subnet leaves a network that belongs to no namespace.

@@ -54,7 +54,8 @@ pub struct GitHttps {
     pub password: String,
     /// The token of [`Access::Bearer`].
     pub bearer: String,
-    port: Port,
+    address: String,
+    _port: Port,
     repositories: Repositories,
     dir: TempDir,
     nginx: Daemon,
@@ -64,10 +65,16 @@ pub struct GitHttps {
 impl GitHttps {
     /// Starts it, empty.
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1")
+    }
+
+    /// Starts it on another address of the machine.
+    pub fn start_at(ip: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let port = Port::take();
-        let ca = TestCa::new(root);
+        let address = format!("{ip}:{}", port.number());
+        let ca = TestCa::for_names(root, &[ip, "localhost"]);
         let repositories = Repositories::new(root);
         let (user, password, bearer) = ("reader", "basic-pass-1f3a", "bearer-token-77c0");
         run(Command::new("htpasswd")
@@ -85,7 +92,7 @@ impl GitHttps {
 
         std::fs::write(
             root.join("nginx.conf"),
-            nginx_configuration(root, port.number(), bearer),
+            nginx_configuration(root, &address, bearer),
         )
         .unwrap();
         let mut server = command("nginx", User::Own);
@@ -97,7 +104,7 @@ impl GitHttps {
             .arg("-c")
             .arg(root.join("nginx.conf"));
         let mut nginx = Daemon::start("nginx", server, &root.join("error.log"));
-        let url = format!("https://127.0.0.1:{}/", port.number());
+        let url = format!("https://{address}/");
         nginx.wait_ready(Duration::from_secs(10), || {
             http::request("GET", &url).ca(&ca.ca_file).send().status == 404
         });
@@ -106,7 +113,8 @@ impl GitHttps {
             user: user.to_owned(),
             password: password.to_owned(),
             bearer: bearer.to_owned(),
-            port,
+            address,
+            _port: port,
             repositories,
             dir,
             nginx,
@@ -126,7 +134,7 @@ impl GitHttps {
             Access::Basic => "basic",
             Access::Bearer => "bearer",
         };
-        format!("https://127.0.0.1:{}/{area}/{name}", self.port.number())
+        format!("https://{}/{area}/{name}", self.address)
     }
 
     /// The requests so far, a line each: `METHOD PATH STATUS`.
@@ -141,7 +149,7 @@ impl GitHttps {
     }
 }
 
-fn nginx_configuration(root: &Path, port: u16, bearer: &str) -> String {
+fn nginx_configuration(root: &Path, address: &str, bearer: &str) -> String {
     let root = root.display();
     // nginx started by root would run its workers as another user, which cannot read the test's directory.
     let user = if is_root() { "user root;" } else { "" };
@@ -167,7 +175,7 @@ http {{
   client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
   uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5; client_max_body_size 0;
   server {{
-    listen 127.0.0.1:{port} ssl;
+    listen {address} ssl;
     ssl_certificate {root}/server.pem; ssl_certificate_key {root}/server.key;
     location ~ ^/anonymous(/.*)$ {{ {backend} }}
     location ~ ^/basic(/.*)$ {{ auth_basic davit; auth_basic_user_file {root}/htpasswd; {backend} }}

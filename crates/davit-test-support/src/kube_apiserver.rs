@@ -14,6 +14,17 @@ use super::tls::TestCa;
 /// The token of [`KubeApiserver::kubeconfig`], a member of `system:masters`.
 const ADMIN_TOKEN: &str = "admin-token-6f0d";
 
+/// What one API server does beside that of the others.
+#[derive(Clone, Copy, Default)]
+struct Extras {
+    /// It records every request.
+    audited: bool,
+    /// It gives Pods the tokens of their accounts.
+    accounts: bool,
+    /// Its etcd waits for the disk.
+    durable: bool,
+}
+
 /// A running API server; it ends before its etcd does.
 pub struct KubeApiserver {
     /// Its base address.
@@ -30,26 +41,40 @@ pub struct KubeApiserver {
 impl KubeApiserver {
     /// Starts a new, empty one.
     pub fn start() -> Self {
-        Self::start_with(&["--unsafe-no-fsync"], false)
+        Self::start_with(Extras::default())
+    }
+
+    /// Starts one that gives Pods the tokens of their accounts, as any cluster does. It needs all controllers.
+    pub fn start_with_accounts() -> Self {
+        Self::start_with(Extras {
+            accounts: true,
+            ..Extras::default()
+        })
     }
 
     /// Starts one that records every request, for [`KubeApiserver::requests_of`].
     pub fn start_audited() -> Self {
-        Self::start_with(&["--unsafe-no-fsync"], true)
+        Self::start_with(Extras {
+            audited: true,
+            ..Extras::default()
+        })
     }
 
     /// One that keeps what it acknowledged over a power failure, as any cluster would: for comparing speeds.
     pub fn start_durable() -> Self {
-        Self::start_with(&[], false)
+        Self::start_with(Extras {
+            durable: true,
+            ..Extras::default()
+        })
     }
 
-    fn start_with(etcd: &[&str], audited: bool) -> Self {
+    fn start_with(extras: Extras) -> Self {
         let program = peers::file("kube-apiserver-1.36.3/kube-apiserver");
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let ports = [Port::take(), Port::take(), Port::take()];
         let [client, peer, api] = [0, 1, 2].map(|index: usize| ports[index].number());
-        let etcd = start_etcd(root, client, peer, etcd);
+        let etcd = start_etcd(root, client, peer, extras.durable);
 
         let key = rcgen::KeyPair::generate().unwrap();
         std::fs::write(root.join("sa.key"), key.serialize_pem()).unwrap();
@@ -71,9 +96,11 @@ impl KubeApiserver {
             ])
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg(format!("--service-account-key-file={}", path("sa.pub")))
-            .arg(format!("--service-account-signing-key-file={}", path("sa.key")))
+            .arg(format!("--service-account-signing-key-file={}", path("sa.key")));
+        if !extras.accounts {
             // Without the controller that makes the default service accounts, no pod would be admitted.
-            .arg("--disable-admission-plugins=ServiceAccount");
+            serve.arg("--disable-admission-plugins=ServiceAccount");
+        }
         // A front proxy, so that the API server forwards API groups to extension servers.
         let authority = TestCa::new(root);
         let (certificate, key) = authority.client("front-proxy-client");
@@ -90,11 +117,13 @@ impl KubeApiserver {
             .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
             .arg(format!("--proxy-client-cert-file={}", path("proxy.crt")))
             .arg(format!("--proxy-client-key-file={}", path("proxy.key")));
-        if audited {
-            let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
+        if extras.audited {
+            let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
             std::fs::write(root.join("audit.yaml"), policy).unwrap();
             serve
                 .arg(format!("--audit-policy-file={}", path("audit.yaml")))
+                // All of it stays in one file.
+                .arg("--audit-log-maxsize=100000")
                 .arg(format!("--audit-log-path={}", path("audit.log")));
         }
         let mut daemon = Daemon::start("kube-apiserver", serve, &root.join("apiserver.log"));
@@ -158,6 +187,8 @@ impl KubeApiserver {
             .arg("--root-ca-file")
             .arg(self.dir.path().join("certs/apiserver.crt"))
             .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
+            // Their own limit, of 20 requests per second, would be all that a measurement sees.
+            .args(["--kube-api-qps=1000", "--kube-api-burst=1000"])
             .arg(format!("--secure-port={}", port.number()))
             .arg(format!("--cert-dir={}", certs.display()));
         let log = self.dir.path().join("controllers.log");
@@ -235,8 +266,11 @@ pub fn kubectl_at(program: &Path, kubeconfig: &Path) -> Command {
     command
 }
 
-fn start_etcd(root: &Path, client: u16, peer: u16, more: &[&str]) -> Daemon {
+fn start_etcd(root: &Path, client: u16, peer: u16, durable: bool) -> Daemon {
     let mut serve = command(peers::file("etcd-3.6.13/etcd"), User::Own);
+    if !durable {
+        serve.arg("--unsafe-no-fsync");
+    }
     let (client, peer) = (
         format!("http://127.0.0.1:{client}"),
         format!("http://127.0.0.1:{peer}"),
@@ -244,7 +278,6 @@ fn start_etcd(root: &Path, client: u16, peer: u16, more: &[&str]) -> Daemon {
     serve
         .arg("--data-dir")
         .arg(root.join("etcd"))
-        .args(more)
         .args(["--name", "rig"])
         .args([
             "--listen-client-urls",

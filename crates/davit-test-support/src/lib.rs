@@ -20,15 +20,18 @@ pub mod clientgo;
 pub mod cluster;
 pub mod docker;
 pub mod engine;
+pub mod file_system;
 pub mod git_repo;
 pub mod git_server;
 pub mod gitea;
 pub mod http;
 pub mod kube_apiserver;
+pub mod kwok;
 pub mod nixpacks;
 pub mod peers;
 pub mod process;
 pub mod registry;
+pub mod services;
 pub mod tls;
 
 use std::process::Command;
