@@ -3,6 +3,7 @@
 
 mod manual;
 pub mod orchestrator;
+mod said;
 mod state;
 
 pub use state::{Behaviour, Calls, FakeContainer};
@@ -74,6 +75,15 @@ impl FakeRuntime {
             .lock()
             .outputs
             .insert(image.to_owned(), output.to_owned());
+    }
+
+    /// All containers write this line to their log. From the first one on a log consists of such lines, and a log that is
+    /// followed does not end.
+    pub fn say(&self, line: &str) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let said = state.said.get_or_insert_default();
+        said.send_modify(|said| said.push((now, line.to_owned())));
     }
 
     /// The engine does not have this image (any more).
@@ -271,12 +281,17 @@ impl Runtime for FakeRuntime {
         if !options.follow {
             state.may_call()?;
         }
+        let state = &mut *state;
         let mut containers = state.containers.iter();
         let found = containers.find(|one| one.deployment.identity.app == *app && one.seen.id == replica);
         let Some(one) = found.filter(|_| !options.previous) else {
             return Ok(futures::stream::empty().boxed());
         };
         let masker = redaction.masker(&one.deployment.identity.hash, &one.given());
+        if let Some(said) = &state.said {
+            state.calls.followed += usize::from(options.follow);
+            return Ok(said::lines(said, masker, options));
+        }
         Ok(log::written(&one.output(&state.outputs), now, masker, options))
     }
 

@@ -1,5 +1,7 @@
 //! The log of a container: parts of lines as an engine sends them become whole, masked lines. Pure.
 
+use std::borrow::Cow;
+
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
@@ -8,6 +10,8 @@ use crate::redact::Masker;
 
 /// From which size on a line is passed on in pieces, in bytes.
 const LONGEST_LINE: usize = 256 * 1024;
+/// Stands where a line is divided: at the end of a piece, and at the beginning of the next one.
+const DIVIDED: char = '…';
 /// Replaces the output of a container whose secrets are unknown.
 pub const HIDDEN: &str = "output hidden: a Secret mounted in this container has changed";
 
@@ -22,6 +26,8 @@ pub struct LogOptions {
     pub since: Option<Timestamp>,
     /// The output from before the container's last start only.
     pub previous: bool,
+    /// Without a last line that is not complete yet, for a reader that goes on reading later.
+    pub whole: bool,
 }
 
 /// One line, masked, without its line feed.
@@ -46,7 +52,10 @@ pub(super) struct Lines {
     masker: Option<Masker>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    whole: bool,
     partial: [Vec<u8>; 2],
+    /// Whether a piece of the line was passed on already.
+    divided: [bool; 2],
     last: Timestamp,
 }
 
@@ -57,8 +66,18 @@ impl Lines {
             masker,
             since,
             until,
+            whole: false,
             partial: Default::default(),
+            divided: Default::default(),
             last: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// Lines for a read with these options; see [`Lines::new`].
+    pub fn of(masker: Option<Masker>, options: &LogOptions, until: Option<Timestamp>) -> Self {
+        Self {
+            whole: options.whole,
+            ..Self::new(masker, options.since, until)
         }
     }
 
@@ -72,14 +91,17 @@ impl Lines {
             return None;
         }
         let partial = self.partial.get_mut(stream as usize)?;
+        if partial.is_empty() && text.last() == Some(&b'\n') {
+            return Some(self.piece_of_line(stream, text, true));
+        }
         partial.extend_from_slice(text);
         if partial.last() == Some(&b'\n') {
             let line = std::mem::take(partial);
-            return Some(self.line(&line));
+            return Some(self.piece_of_line(stream, &line, true));
         }
         if partial.len() > LONGEST_LINE {
             let piece = self.piece(stream);
-            return Some(self.line(&piece));
+            return Some(self.piece_of_line(stream, &piece, false));
         }
         None
     }
@@ -87,12 +109,32 @@ impl Lines {
     /// The lines that the end of the log left incomplete.
     pub fn finish(&mut self) -> impl Iterator<Item = LogLine> {
         let rest = std::mem::take(&mut self.partial);
-        let lines: Vec<LogLine> = rest
-            .iter()
-            .filter(|rest| !rest.is_empty())
-            .map(|rest| self.line(rest))
-            .collect();
+        let rest = [Stream::Output, Stream::Error].into_iter().zip(rest);
+        let mut lines = Vec::new();
+        for (stream, rest) in rest {
+            if !rest.is_empty() && !self.whole {
+                lines.push(self.piece_of_line(stream, &rest, true));
+            }
+        }
         lines.into_iter()
+    }
+
+    /// A line, or a piece of one, which says that it is one. `ends` if the line feed is behind it.
+    fn piece_of_line(&mut self, stream: Stream, bytes: &[u8], ends: bool) -> LogLine {
+        let mut line = self.line(bytes);
+        let Some(divided) = self.divided.get_mut(stream as usize) else {
+            return line;
+        };
+        let continues = std::mem::replace(divided, !ends);
+        if self.masker.is_some() {
+            if continues {
+                line.text.insert(0, DIVIDED);
+            }
+            if !ends {
+                line.text.push(DIVIDED);
+            }
+        }
+        line
     }
 
     /// The beginning of a very long line, cut where no secret is.
@@ -105,7 +147,7 @@ impl Lines {
             let text = String::from_utf8_lossy(text);
             self.masker
                 .as_ref()
-                .is_some_and(|masker| matches!(masker.mask(&text), std::borrow::Cow::Owned(_)))
+                .is_some_and(|masker| matches!(masker.mask(&text), Cow::Owned(_)))
         };
         let mut cut = partial.len().saturating_sub(longest);
         while cut > LONGEST_LINE / 2 {
@@ -124,7 +166,8 @@ impl Lines {
     }
 
     fn line(&self, bytes: &[u8]) -> LogLine {
-        let text = String::from_utf8_lossy(bytes);
+        // The check alone is several times faster than the replacement of what is not UTF-8.
+        let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         let text = match &self.masker {
@@ -142,7 +185,7 @@ pub(super) fn written(
     masker: Option<Masker>,
     options: &LogOptions,
 ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
-    let mut lines = Lines::new(masker, options.since, None);
+    let mut lines = Lines::of(masker, options, None);
     let entries = output.split_inclusive('\n').map(|line| format!("{at} {line}"));
     let mut all: Vec<LogLine> = entries
         .filter_map(|entry| lines.push(Stream::Output, entry.as_bytes()))
@@ -209,6 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn incomplete_line_is_left_to_the_next_read() {
+        for (whole, expected) in [(false, 1), (true, 0)] {
+            let options = LogOptions {
+                whole,
+                ..LogOptions::default()
+            };
+            let mut lines = Lines::of(Some(known("x")), &options, None);
+            assert_eq!(
+                lines.push(Stream::Output, format!("{} begins", at(1)).as_bytes()),
+                None
+            );
+            assert_eq!(lines.finish().count(), expected);
+        }
+    }
+
+    #[test]
     fn times_bound_the_lines_exactly() {
         let time = |second| Some(at(second).parse().unwrap());
         let mut lines = Lines::new(Some(known("x")), time(2), time(4));
@@ -232,15 +291,23 @@ mod tests {
         let secret = "correct-horse-battery-staple";
         let mut lines = lines(Some(known(secret)));
         let mut shown = String::new();
-        let mut most = 0;
+        let (mut most, mut pieces) = (0, 0);
         let text = format!("{}{secret}", "x".repeat(997)).repeat(2000);
         for part in text.as_bytes().chunks(16 * 1024) {
             let entry = [at(1).as_bytes(), b" ", part].concat();
             let line = lines.push(Stream::Output, &entry);
-            shown.extend(line.map(|line| line.text));
+            if let Some(line) = line {
+                assert!(line.text.ends_with(DIVIDED));
+                assert_eq!(line.text.starts_with(DIVIDED), pieces > 0);
+                shown.push_str(&line.text);
+                pieces += 1;
+            }
             most = most.max(lines.partial[0].len());
         }
         shown.extend(lines.finish().map(|line| line.text));
+        assert_eq!(shown.matches(DIVIDED).count(), 2 * pieces);
+        let next = lines.push(Stream::Output, format!("{} next\n", at(2)).as_bytes());
+        assert_eq!(next.unwrap().text, "next");
         assert!(!shown.contains("correct") && !shown.contains("staple"));
         assert_eq!(shown.matches("***").count(), 2000);
         assert_eq!(shown.matches('x').count(), 997 * 2000);

@@ -16,7 +16,7 @@ pub const MAX_LOG_TAIL: usize = 2048;
 
 /// Values that must not appear in container output that leaves a runtime. A runtime adds the values that it gave to the
 /// container itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedactionPolicy {
     /// Values of the Secrets that the Application refers to now; `None` if they could not be read.
     pub confidential: Option<Vec<Secret>>,

@@ -37,6 +37,8 @@ pub(super) async fn respond(
     };
     let lines: AccessLines = match options.tail {
         None => open(options).await?,
+        Some(0) if options.follow => open(from_now(&options, Timestamp::now())).await?,
+        Some(0) => stream::empty().boxed(),
         // The engine counts the lines of all Applications.
         Some(tail) => {
             let all = open(LogOptions {
@@ -79,6 +81,15 @@ pub(super) async fn respond(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 
+/// Only what comes from now on.
+fn from_now(options: &LogOptions, now: Timestamp) -> LogOptions {
+    LogOptions {
+        tail: None,
+        since: options.since.max(Some(now)),
+        ..options.clone()
+    }
+}
+
 /// The last lines of a log that ends.
 async fn last(mut lines: AccessLines, most: u64) -> VecDeque<LogLine> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -95,6 +106,21 @@ async fn last(mut lines: AccessLines, most: u64) -> VecDeque<LogLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn follower_without_a_tail_sees_only_what_is_new() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        for (since, expected) in [(None, at(5)), (at(3), at(5)), (at(7), at(7))] {
+            let options = LogOptions {
+                follow: true,
+                tail: Some(0),
+                since,
+                ..LogOptions::default()
+            };
+            let found = from_now(&options, at(5).unwrap());
+            assert_eq!((found.follow, found.tail, found.since), (true, None, expected));
+        }
+    }
 
     #[tokio::test]
     async fn only_the_last_lines_are_kept() {

@@ -20,8 +20,8 @@ use tokio::time::{Instant, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::container_log::{is_named, label};
 use super::failure::Failure;
+use super::log_source::{is_named, label};
 use super::lookup;
 use super::parameters::Parameters;
 use super::target::Target;

@@ -23,14 +23,22 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Reads the query; times that are lengths count back from `now`.
     pub fn parse(parameters: &Parameters, now: Timestamp) -> Result<Self, Failure> {
-        let seconds: Option<u32> = parameters.value("sinceSeconds", "a number of seconds")?;
+        let seconds: Option<u64> = parameters.value("sinceSeconds", "a number of seconds")?;
         if seconds == Some(0) {
             return Err(Failure::bad_request(
                 "the parameter sinceSeconds is 0: write a number from 1",
             ));
         }
-        let ago = seconds.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds.into())).ok());
-        let time = parameters.value("sinceTime", "a time such as 2026-11-29T15:00:00Z")?;
+        // No log is older.
+        let oldest = Timestamp::UNIX_EPOCH;
+        let ago = seconds.map(|seconds| {
+            let ago = now.checked_sub(Duration::from_secs(seconds));
+            ago.unwrap_or(oldest)
+        });
+        let time = parameters.value(
+            "sinceTime",
+            "a time such as 2026-11-29T15:00:00Z, and before 9999-12-30T22:00:00Z",
+        )?;
         if ago.is_some() && time.is_some() {
             let message = "sinceSeconds and sinceTime are both set: leave one out";
             return Err(Failure::bad_request(message));
@@ -39,7 +47,7 @@ impl Wanted {
             replica: parameters.text("replica").map(str::to_owned),
             follow: parameters.flag("follow")?,
             tail: parameters.value("tailLines", "a number of lines")?,
-            since: ago.or(time),
+            since: ago.or(time).map(|since| since.max(oldest)),
             previous: parameters.flag("previous")?,
             timestamps: parameters.flag("timestamps")?,
             prefix: parameters.flag("prefix")?,
@@ -65,6 +73,16 @@ mod tests {
         ] {
             assert!(parse(query).is_err(), "{query}");
         }
+        // Kubernetes takes any number of seconds.
+        for all in [
+            "sinceSeconds=99999999999",
+            "sinceSeconds=99999999999999999",
+            "sinceTime=1900-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse(all).unwrap().since, Some(Timestamp::UNIX_EPOCH), "{all}");
+        }
+        // Of a repeated parameter the first counts, as in Kubernetes.
+        assert_eq!(parse("tailLines=1&tailLines=2").unwrap().tail, Some(1));
         let wanted = parse("follow&tailLines=3&timestamps=true&prefix=false&unknown=1").unwrap();
         assert!(wanted.follow && wanted.timestamps && !wanted.prefix && !wanted.previous);
         assert_eq!(wanted.tail, Some(3));

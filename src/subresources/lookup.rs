@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
 use super::nearest::nearest;
-use super::target::Target;
+use super::target::{Target, may_exist};
 use crate::controller::problem::cluster_problem;
 
 /// Reads the object. `cache` knows the names of others.
@@ -35,6 +35,9 @@ pub(super) async fn read<K>(api: &Api<K>, target: &Target) -> Result<Option<K>, 
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
+    if !may_exist(&target.name) {
+        return Ok(None);
+    }
     let doing = format!("read the {}", K::kind(&()));
     let found = api.get_opt(&target.name).await;
     found.map_err(|error| Failure::from(cluster_problem(&doing, &error)))

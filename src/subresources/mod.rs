@@ -8,9 +8,13 @@ mod container_log;
 pub mod discovery;
 mod exec;
 mod failure;
+mod followed_log;
 mod group;
+mod idle_read;
 mod listing;
 mod log_query;
+mod log_source;
+mod log_time;
 mod lookup;
 mod metrics;
 pub mod nearest;
@@ -18,6 +22,7 @@ mod page_token;
 mod parameters;
 mod release_log;
 pub mod roles;
+mod shared_log;
 mod source;
 mod target;
 
@@ -36,6 +41,7 @@ use self::discovery::Subresource;
 use self::failure::Failure;
 pub use self::group::{GROUP, VERSION};
 use self::parameters::Parameters;
+use self::shared_log::Followed;
 pub use self::source::PART as UPLOAD_PART;
 use self::target::Target;
 use crate::controller::context::Context;
@@ -43,7 +49,13 @@ pub use crate::runtime::channel;
 
 /// The group, served while a controller runs. Clones share it.
 #[derive(Clone, Default)]
-pub struct Subresources(Arc<RwLock<Option<Arc<Context>>>>);
+pub struct Subresources(Arc<RwLock<Option<Running>>>);
+
+#[derive(Clone)]
+struct Running {
+    controller: Arc<Context>,
+    followed: Followed,
+}
 
 impl fmt::Debug for Subresources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,12 +68,16 @@ impl fmt::Debug for Subresources {
 impl Subresources {
     /// Answers with this controller from now on.
     pub fn start(&self, controller: Arc<Context>) {
-        *self.0.write() = Some(controller);
+        *self.0.write() = Some(Running {
+            controller,
+            followed: Followed::default(),
+        });
     }
 
     /// The controller, if it runs.
     pub fn controller(&self) -> Option<Arc<Context>> {
-        self.0.read().clone()
+        let running = self.0.read();
+        running.as_ref().map(|running| Arc::clone(&running.controller))
     }
 
     /// The whole group. Its description is answered before the controller runs, too.
@@ -90,10 +106,17 @@ async fn answer(
         if !entry.accepts(&method) {
             return Err(Failure::method_not_allowed());
         }
-        let controller = group.0.read().clone().ok_or_else(Failure::starting)?;
+        if !target::may_exist(&target.namespace) {
+            let message = format!("namespace {:?} not found", target.namespace);
+            return Err(Failure::not_found(&message, &target));
+        }
+        let running = group.0.read().clone().ok_or_else(Failure::starting)?;
+        let Running { controller, followed } = running;
         let parameters = Parameters::parse(query.as_deref().unwrap_or_default());
         match entry.subresource {
-            Subresource::ContainerLog => container_log::log(&controller, &target, &parameters).await,
+            Subresource::ContainerLog => {
+                container_log::log((&controller, &followed), &target, &parameters).await
+            }
             Subresource::Exec => exec::exec(&controller, &target, &parameters, request).await,
             Subresource::Metrics => metrics::metrics(&controller, &target, &parameters).await,
             Subresource::Repositories => listing::repositories(&controller, &target, &parameters).await,

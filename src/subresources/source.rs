@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use kube::Api;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::failure::Failure;
 use super::group::{GROUP, VERSION};
@@ -25,10 +25,12 @@ use crate::controller::uploads::{collect, collect_all};
 use crate::error::Problem;
 use crate::model::Digest;
 use crate::source::archive::ArchiveError;
-use crate::source::uploads::{Outcome, Refused, Upload, Uploads};
+use crate::source::uploads::{Outcome, Part, Refused, Upload, Uploads};
 
-/// The size of a part that any connection sends within the 60 seconds of a request, in bytes. A client may send more at once.
+/// The size of a part that clients send, in bytes: an API server takes bodies of 3 MiB.
 pub const PART: u64 = 2 << 20;
+/// How long a part waits for those before it.
+const TURN: Duration = Duration::from_secs(3);
 /// How long a request waits for the check of an archive.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// The pause between two looks at it.
@@ -50,7 +52,13 @@ pub(super) async fn source(
     };
     let offset: Option<u64> = parameters.value("offset", "the number of bytes that were sent before")?;
     let uploads = &controller.tools.uploads;
-    if let Some(outcome) = uploads.outcome(&upload) {
+    uploads.check_size(&upload).map_err(|error| Problem::of(&error))?;
+    // A client that sends bytes is told of them, and not of those of another one.
+    let outcome = match offset {
+        Some(_) => uploads.known(&upload),
+        None => uploads.outcome(&upload),
+    };
+    if let Some(outcome) = outcome {
         return answer(&upload, upload.size, Some(outcome));
     }
     let received = match offset {
@@ -78,19 +86,53 @@ fn archive(parameters: &Parameters) -> Result<Digest, Failure> {
 
 fn size(parameters: &Parameters) -> Result<u64, Failure> {
     let size: Option<u64> = parameters.value("size", "the size of the archive in bytes")?;
-    size.filter(|size| *size > 0).ok_or_else(|| {
-        Failure::bad_request("the parameter size is missing: write the size of the archive in bytes")
-    })
+    match size {
+        Some(0) => Err(Failure::bad_request(
+            "the parameter size is 0, and an empty file is no archive: upload a directory, or a tar, tar.gz, tar.zst or zip",
+        )),
+        Some(size) => Ok(size),
+        None => Err(Failure::bad_request(
+            "the parameter size is missing: write the size of the archive in bytes",
+        )),
+    }
+}
+
+/// Begins a part. A client sends several at the same time, so those before it may still be on their way.
+async fn in_turn(uploads: &Uploads, upload: &Upload, offset: u64) -> Result<Part, Refused> {
+    let end = Instant::now() + TURN;
+    loop {
+        let mut freed = std::pin::pin!(uploads.freed());
+        freed.as_mut().enable();
+        let until = match uploads.append(upload, offset) {
+            // A request that only looks at the upload tells no other one when it ends.
+            Err(Refused::Busy) => end.min(Instant::now() + LOOK),
+            Err(Refused::Offset { received }) if received < offset => end,
+            begun => return begun,
+        };
+        let _ = timeout_at(until, freed).await;
+        if Instant::now() >= end {
+            return uploads.append(upload, offset);
+        }
+    }
 }
 
 /// Receives one part; returns how much of the archive is there.
 async fn receive(controller: &Context, upload: &Upload, offset: u64, body: Body) -> Result<u64, Failure> {
     let uploads = &controller.tools.uploads;
-    let begun = match uploads.append(upload, offset) {
-        Err(Refused::Archive(ArchiveError::StoreFull { .. })) => {
+    let begun = match in_turn(uploads, upload, offset).await {
+        Err(Refused::Archive(
+            ArchiveError::StoreFull { .. } | ArchiveError::ShareFull { .. } | ArchiveError::NoRoom { .. },
+        )) => {
             // What is used no more, of any namespace, makes room.
             collect_all(controller).await;
-            uploads.append(upload, offset)
+            let begun = uploads.append(upload, offset);
+            if let Err(Refused::Archive(error)) = &begun
+                && error.is_of_disk()
+            {
+                // It cannot go on, and what was received would keep the disk full.
+                uploads.discard(upload);
+            }
+            begun
         }
         begun => begun,
     };

@@ -157,6 +157,46 @@ async fn followed_log_shows_replicas_of_a_later_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_followers_of_a_replica_share_one_read_of_the_engine() {
+    let (davit, _repo) = Harness::with_shop().await;
+    davit.runtime.say("one");
+    let (report, mut reports) = tokio::sync::mpsc::channel(200);
+    let followers: Vec<_> = (0..200)
+        .map(|number| {
+            let query = if number % 2 == 0 { "" } else { "&prefix=true" };
+            let request = Request::get(format!("{ROOT}/applications/shop/log?follow=true{query}"));
+            let request = request.body(Body::empty()).unwrap();
+            let user = davit.router_as(Identity::trusted("admin"));
+            let report = report.clone();
+            tokio::spawn(async move {
+                let mut body = user.oneshot(request).await.unwrap().into_body();
+                let mut seen = String::new();
+                while !seen.ends_with("two\n") {
+                    let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                    seen.push_str(std::str::from_utf8(&data).unwrap());
+                    report.send(()).await.unwrap();
+                }
+                // The reader stays, so that others can join it.
+                (seen, body)
+            })
+        })
+        .collect();
+    for _ in 0..200 {
+        reports.recv().await.unwrap();
+    }
+    davit.runtime.say("two");
+    tokio::spawn(async move { while reports.recv().await.is_some() {} });
+    let mut bodies = Vec::new();
+    for (number, follower) in followers.into_iter().enumerate() {
+        let (seen, body) = follower.await.unwrap();
+        let expected = ["one\ntwo\n", "[shop-1.0] one\n[shop-1.0] two\n"];
+        assert_eq!(seen, expected[number % 2]);
+        bodies.push(body);
+    }
+    assert_eq!(davit.runtime.calls().followed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn log_of_a_build_is_followed_to_its_end_and_kept() {
     let (davit, repo) = Harness::with_shop().await;
     davit.build_next(&repo).await;
@@ -200,6 +240,19 @@ async fn unknown_names_are_refused_with_the_closest_one() {
         (
             "applications/database/log",
             "Application \"database\" not found in namespace default",
+        ),
+        // No object can have such a name, and no URL could hold some of them.
+        (
+            "applications/sh%20p/log",
+            "Application \"sh p\" not found in namespace default: did you mean \"shop\"?",
+        ),
+        (
+            "applications/shop%00/log?follow=true",
+            "Application \"shop\\0\" not found in namespace default: did you mean \"shop\"?",
+        ),
+        (
+            "releases/%2e%2e/log",
+            "Release \"..\" not found in namespace default",
         ),
         (
             "applications/shop/logs",

@@ -5,6 +5,7 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::ContainerStateStatusEnum as Status;
 use bollard::query_parameters::{InspectContainerOptions, LogsOptions, LogsOptionsBuilder};
+use futures::FutureExt as _;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use jiff::Timestamp;
 
@@ -12,6 +13,9 @@ use super::errors;
 use crate::redact::Masker;
 use crate::runtime::RuntimeError;
 use crate::runtime::log::{self, Lines, LogLine, LogOptions};
+
+/// How many bytes of the engine's answer that have arrived are read at once.
+const READY: usize = 16 * 1024;
 
 /// The request for this part of a log. The engine counts in seconds; [`lines`] leaves out the rest.
 pub fn request(options: &LogOptions) -> LogsOptions {
@@ -50,7 +54,7 @@ impl Removable {
     }
 }
 
-/// The lines of the answer. The engine is read as fast as the stream is polled, and no faster.
+/// The lines of the answer. The engine is read as fast as the stream is polled, and not much faster.
 pub fn lines(
     entries: impl Stream<Item = Result<LogOutput, Error>> + Send + 'static,
     container: Option<Removable>,
@@ -58,12 +62,14 @@ pub fn lines(
     options: &LogOptions,
     until: Option<Timestamp>,
 ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
-    let lines = Lines::new(masker, options.since, until);
+    let lines = Lines::of(masker, options, until);
     let state = Some((entries.boxed(), container, lines));
     stream::unfold(state, |state| async move {
         let (mut entries, container, mut lines) = state?;
+        let (mut ready, mut size) = (Vec::new(), 0);
+        let mut next = entries.next().await;
         loop {
-            match entries.next().await {
+            match next {
                 Some(Ok(entry)) => {
                     let stream = match &entry {
                         LogOutput::StdErr { .. } => log::Stream::Error,
@@ -71,23 +77,34 @@ pub fn lines(
                             log::Stream::Output
                         }
                     };
-                    if let Some(line) = lines.push(stream, &entry.into_bytes()) {
-                        return Some((vec![Ok(line)], Some((entries, container, lines))));
-                    }
+                    let entry = entry.into_bytes();
+                    size += entry.len();
+                    ready.extend(lines.push(stream, &entry).map(Ok));
                 }
                 Some(Err(error)) => {
                     if let Some(container) = &container
                         && container.is_leaving().await
                     {
-                        return Some((lines.finish().map(Ok).collect(), None));
+                        ready.extend(lines.finish().map(Ok));
+                    } else {
+                        ready.push(Err(errors::error("read the log of a container", &error)));
                     }
-                    return Some((
-                        vec![Err(errors::error("read the log of a container", &error))],
-                        None,
-                    ));
+                    return Some((ready, None));
                 }
-                None => return Some((lines.finish().map(Ok).collect(), None)),
+                None => {
+                    ready.extend(lines.finish().map(Ok));
+                    return Some((ready, None));
+                }
             }
+            next = if ready.is_empty() {
+                entries.next().await
+            } else if size < READY
+                && let Some(next) = entries.next().now_or_never()
+            {
+                next
+            } else {
+                return Some((ready, Some((entries, container, lines))));
+            };
         }
     })
     .flat_map(stream::iter)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::said::Said;
 use crate::api::Strategy;
 use crate::model::AppId;
 use crate::runtime::redaction::GivenSecrets;
@@ -45,6 +46,8 @@ pub struct Calls {
     pub created: usize,
     /// Containers stopped.
     pub stopped: usize,
+    /// Logs followed, since there is something that was [said](super::FakeRuntime::say).
+    pub followed: usize,
 }
 
 /// One container of the fake engine.
@@ -66,6 +69,7 @@ pub(super) struct State {
     pub(super) containers: Vec<FakeContainer>,
     pub(super) behaviours: BTreeMap<String, Behaviour>,
     pub(super) outputs: BTreeMap<String, String>,
+    pub(super) said: Option<Said>,
     pub(super) missing: BTreeSet<String>,
     pub(super) occupied: BTreeMap<u16, String>,
     pub(super) volumes: BTreeSet<(AppId, String)>,

@@ -46,7 +46,7 @@ pub fn lines(
     let reader = Reader {
         from: Box::pin(from),
         buffer: Vec::new(),
-        lines: Lines::new(masker, options.since, None),
+        lines: Lines::of(masker, options, None),
     };
     stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
