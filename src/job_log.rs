@@ -14,7 +14,7 @@ use crate::redact::Masker;
 pub const LARGEST_LOG: u64 = 4 * 1024 * 1024;
 /// The most that [`JobLog::tail`] returns, in bytes.
 pub const TAIL: usize = 2048;
-/// The longest line, in bytes; the rest of it is left out.
+/// The longest line, in bytes; the rest of it is left out, and the line says so.
 const LONGEST_LINE: usize = 16 * 1024;
 
 /// Takes the lines of one job. Cheap to share by reference; lines of concurrent writers never mix.
@@ -90,7 +90,7 @@ impl JobLog {
     fn line(&self, line: &str) {
         // In this order: half a secret at the cut would not be known any more.
         let masked = self.masker.mask(line.trim_end());
-        let masked = cut(&masked, LONGEST_LINE);
+        let masked = shortened(&masked);
         let mut state = self.state.lock();
         // Shown in status; the file is as it was said.
         state.tail.push_str(&printable(&masked));
@@ -141,6 +141,18 @@ impl JobLog {
     }
 }
 
+/// The line without what is more than a line may be.
+fn shortened(line: &str) -> String {
+    let kept = cut(line, LONGEST_LINE);
+    if kept.len() == line.len() {
+        return kept;
+    }
+    let left_out = line
+        .len()
+        .saturating_sub(kept.len().saturating_sub('…'.len_utf8()));
+    format!("{kept} {left_out} bytes of this line are left out")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +174,10 @@ mod tests {
         log.write(&format!("{}hunter2 and more", "y".repeat(LONGEST_LINE - 6)));
         let written = std::fs::read_to_string(&path).unwrap();
         assert!(written.len() > LONGEST_LINE && !written.contains("hunt"));
+        assert!(
+            written.ends_with("… 9 bytes of this line are left out\n"),
+            "{written:?}"
+        );
         log.write("\u{1b}[31mred\u{1b}[0m");
         assert!(log.tail().ends_with("\u{fffd}[31mred\u{fffd}[0m\n"));
         let long = "x".repeat(10_000);

@@ -5,8 +5,12 @@ pub mod archive;
 mod block_writer;
 mod checkout;
 pub mod credential;
+mod dir_files;
+mod disk_room;
 pub mod docker_config_json;
 mod git;
+mod outcomes;
+mod sent;
 pub mod uploads;
 
 pub use checkout::Checkout;

@@ -7,20 +7,25 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
-use tokio::sync::Semaphore;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, ArchiveError, Limits, Summary};
 use super::block_writer::{BlockWriter, Written};
-use crate::error::{Class, Problem};
-use crate::model::{Digest, hex};
+use super::dir_files::{age, files};
+use super::disk_room;
+use super::outcomes::Outcomes;
+use super::sent::verify;
+use crate::error::Problem;
+use crate::model::Digest;
 
 /// What the names of uploads that are under way, and of marks, end in.
 const PART: &str = ".part";
@@ -32,10 +37,8 @@ const UNFINISHED: Duration = Duration::from_hours(24);
 const MOST_PARTS: usize = 16;
 /// How many digests of uploads that are under way are remembered; that of another one is computed when it is complete.
 const MOST_DIGESTS: usize = 16;
-/// After how many bytes what was received is written to the disk, beside what follows.
+/// After how many bytes what was received is written to the disk, beside what follows, and the room for more is looked at.
 const WRITE_BACK: u64 = 32 << 20;
-/// How many outcomes of checks are remembered for clients that ask again.
-const MOST_OUTCOMES: usize = 64;
 
 /// An upload: the digest of the archive's bytes, and their number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,18 +87,23 @@ struct Inner {
     busy: Mutex<HashSet<Upload>>,
     /// The digests of uploads so far, with the number of bytes that they cover, the oldest first.
     digests: Mutex<VecDeque<(Upload, u64, Context)>>,
-    /// The last checks, the oldest first.
-    outcomes: Mutex<VecDeque<(Upload, Outcome)>>,
+    /// Those that last are about the content; the others are about the bytes that were received, or about the machine.
+    outcomes: Outcomes<Upload, Outcome>,
+    /// A request has ended that wrote to an upload.
+    freed: Notify,
     /// One archive is checked at a time: a decoder may need 32 MiB.
     checks: Semaphore,
 }
 
-/// Frees an upload for the next request.
-struct Held(Arc<Inner>, Upload);
+/// Frees an upload for the next request, and tells those that wait for it if there may be more of it now.
+struct Held(Arc<Inner>, Upload, bool);
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.busy.lock().remove(&self.1);
+        if self.2 {
+            self.0.freed.notify_waiters();
+        }
     }
 }
 
@@ -107,7 +115,8 @@ impl Uploads {
             limits,
             busy: Mutex::default(),
             digests: Mutex::default(),
-            outcomes: Mutex::default(),
+            outcomes: Outcomes::default(),
+            freed: Notify::new(),
             checks: Semaphore::new(1),
         }))
     }
@@ -152,12 +161,17 @@ impl Uploads {
         }
     }
 
+    /// Waits until a request that writes to an upload, or a check, has ended.
+    pub fn freed(&self) -> Notified<'_> {
+        self.0.freed.notified()
+    }
+
     fn hold(&self, upload: &Upload) -> Result<Held, Refused> {
         let mut busy = self.0.busy.lock();
         if !busy.insert(upload.clone()) {
             return Err(Refused::Busy);
         }
-        Ok(Held(Arc::clone(&self.0), upload.clone()))
+        Ok(Held(Arc::clone(&self.0), upload.clone(), true))
     }
 
     /// Begins to receive a part of an upload.
@@ -165,19 +179,19 @@ impl Uploads {
     /// # Errors
     /// The part does not begin at the end of what was received, or nothing can be written.
     pub fn append(&self, upload: &Upload, offset: u64) -> Result<Part, Refused> {
-        if upload.size > self.0.limits.archive_bytes {
-            let limit = self.0.limits.archive_bytes;
-            return Err(ArchiveError::ArchiveTooLarge { limit }.into());
-        }
-        let held = self.hold(upload)?;
+        self.check_size(upload)?;
+        let mut held = self.hold(upload)?;
         let received = self.received(upload)?;
         if offset != received {
+            // Otherwise a request that waits for its turn would wake itself.
+            held.2 = false;
             return Err(Refused::Offset { received });
         }
-        self.check_total(upload.size.saturating_sub(received))?;
+        fs::create_dir_all(self.namespace(&upload.namespace)).map_err(ArchiveError::written)?;
+        self.check_room(upload, upload.size.saturating_sub(received))?;
         if received == 0 {
-            self.0.outcomes.lock().retain(|(known, _)| known != upload);
-            self.make_room(&upload.namespace)?;
+            self.forget(upload);
+            self.check_parts(&upload.namespace)?;
         }
         let mut options = fs::OpenOptions::new();
         let file = options
@@ -193,7 +207,8 @@ impl Uploads {
         Ok(Part {
             begun: received,
             received,
-            size: upload.size,
+            uploads: self.clone(),
+            upload: upload.clone(),
             writer: BlockWriter::new(file, digest, held),
         })
     }
@@ -206,29 +221,74 @@ impl Uploads {
         (covers == received).then_some(digest)
     }
 
-    /// Refuses what would let all uploads together hold more than they may.
-    fn check_total(&self, more: u64) -> Result<(), ArchiveError> {
+    /// Forgets what is known of the bytes of an upload that begins anew.
+    fn forget(&self, upload: &Upload) {
+        self.0.outcomes.forget(upload);
+        self.0.digests.lock().retain(|(known, ..)| known != upload);
+    }
+
+    /// Removes what was received of an upload, unless another request writes to it.
+    pub fn discard(&self, upload: &Upload) {
+        if let Ok(_held) = self.hold(upload) {
+            let _ = fs::remove_file(self.part(upload));
+        }
+    }
+
+    /// Removes what was received of an upload that the disk has no room for: it would keep the disk full for everything else.
+    fn make_room(&self, upload: &Upload, error: &ArchiveError) {
+        if error.is_of_disk() {
+            let _ = fs::remove_file(self.part(upload));
+        }
+    }
+
+    /// Refuses an archive that is larger than an archive may be.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check_size(&self, upload: &Upload) -> Result<(), ArchiveError> {
+        let limit = self.0.limits.archive_bytes;
+        if upload.size > limit {
+            return Err(ArchiveError::ArchiveTooLarge { limit });
+        }
+        Ok(())
+    }
+
+    /// Refuses what would let all uploads together, or those of one namespace, hold more than they may, or fill the disk.
+    fn check_room(&self, upload: &Upload, more: u64) -> Result<(), ArchiveError> {
         let limit = self.0.limits.stored_bytes;
         let used = self.used();
         if used.saturating_add(more) > limit {
             return Err(ArchiveError::StoreFull { used, limit, more });
         }
-        Ok(())
+        let own = self.used_by(&upload.namespace);
+        let share = limit.saturating_sub(used.saturating_sub(own)) / 2;
+        if own.saturating_add(more) > share {
+            return Err(ArchiveError::ShareFull {
+                namespace: upload.namespace.clone(),
+                used: own,
+                limit: share,
+                more,
+            });
+        }
+        disk_room::check(&self.0.dir, more)
     }
 
     /// Returns what all uploads hold together, in bytes.
     pub fn used(&self) -> u64 {
         let namespaces = self.namespaces().into_iter();
-        let paths = namespaces.flat_map(|namespace| files(&self.namespace(&namespace), ""));
+        namespaces.map(|namespace| self.used_by(&namespace)).sum()
+    }
+
+    fn used_by(&self, namespace: &str) -> u64 {
+        let paths = files(&self.namespace(namespace), "").into_iter();
         let sizes = paths.filter_map(|(path, _)| Some(fs::metadata(path).ok()?.len()));
         sizes.sum()
     }
 
-    fn make_room(&self, namespace: &str) -> Result<(), Refused> {
-        let dir = self.namespace(namespace);
-        fs::create_dir_all(&dir).map_err(ArchiveError::written)?;
+    /// Refuses a further unfinished upload of a namespace with many of them.
+    fn check_parts(&self, namespace: &str) -> Result<(), Refused> {
         let mut parts = 0;
-        for (path, age) in files(&dir, PART) {
+        for (path, age) in files(&self.namespace(namespace), PART) {
             if age > UNFINISHED {
                 let _ = fs::remove_file(&path);
             } else {
@@ -241,23 +301,24 @@ impl Uploads {
         Ok(())
     }
 
-    /// How the check of an archive ended, if what it found is still stored. A failure that may pass is told once.
+    /// How the check of an archive ended. What was found must still be stored; what is about the bytes that were received, or about
+    /// the machine, is told once.
     pub fn outcome(&self, upload: &Upload) -> Option<Outcome> {
-        let mut outcomes = self.0.outcomes.lock();
-        let at = outcomes.iter().rposition(|(known, _)| known == upload)?;
-        let (_, outcome) = outcomes.get(at)?;
-        match outcome.clone() {
-            Ok(summary) => {
-                let [archive, _] = self.stored(&upload.namespace, &summary.digest);
-                archive.is_file().then_some(Ok(summary))
-            }
-            Err(problem) => {
-                if problem.class != Class::Terminal {
-                    outcomes.remove(at);
-                }
-                Some(Err(problem))
-            }
-        }
+        let outcome = self.0.outcomes.tell(upload)?;
+        self.is_stored(upload, &outcome).then_some(outcome)
+    }
+
+    /// The same if it is known without receiving the archive again.
+    pub fn known(&self, upload: &Upload) -> Option<Outcome> {
+        let outcome = self.0.outcomes.lasting(upload)?;
+        self.is_stored(upload, &outcome).then_some(outcome)
+    }
+
+    /// Whether what a check found is stored, if it found something.
+    fn is_stored(&self, upload: &Upload, outcome: &Outcome) -> bool {
+        let Ok(summary) = outcome else { return true };
+        let [archive, _] = self.stored(&upload.namespace, &summary.digest);
+        archive.is_file()
     }
 
     /// Checks an archive that was received whole, and stores it by its content, in the background. An archive that is refused
@@ -273,16 +334,10 @@ impl Uploads {
             let _place = inner.checks.acquire().await;
             let of = upload.clone();
             let checked = spawn_blocking(move || uploads.check(&of)).await;
-            let outcome = match checked {
-                Ok(checked) => checked.map_err(|error| Problem::of(&error)),
-                Err(_) => Err(Problem::of(&ArchiveError::Cancelled)),
-            };
-            let mut outcomes = inner.outcomes.lock();
-            outcomes.retain(|(known, _)| *known != upload);
-            if outcomes.len() >= MOST_OUTCOMES {
-                outcomes.pop_front();
-            }
-            outcomes.push_back((upload, outcome));
+            let checked = checked.unwrap_or(Err(ArchiveError::Cancelled));
+            let lasts = checked.as_ref().err().is_none_or(ArchiveError::is_of_content);
+            let outcome = checked.map_err(|error| Problem::of(&error));
+            inner.outcomes.add(upload, outcome, lasts);
             drop(held);
         });
         Ok(())
@@ -294,7 +349,7 @@ impl Uploads {
         let checked = std::thread::scope(|scope| {
             // Beside the check, which reads what the page cache has.
             let written = scope.spawn(|| fs::File::open(&part)?.sync_all());
-            let checked = verify(&part, digest, &upload.archive)
+            let checked = verify(&part, digest, digits(&upload.archive))
                 .and_then(|()| archive::check(&part, &self.0.limits, &CancellationToken::new()));
             let written = written
                 .join()
@@ -305,7 +360,7 @@ impl Uploads {
         let summary = match checked {
             Ok(summary) => summary,
             Err(error) => {
-                if error.is_of_upload() {
+                if error.is_of_upload() || error.is_of_disk() {
                     let _ = fs::remove_file(&part);
                 }
                 return Err(error);
@@ -325,8 +380,10 @@ impl Uploads {
         found.map(|(path, age)| Stored { path, age }).collect()
     }
 
-    /// Removes those archives that are not in `used`, and uploads that do not go on. What was stored anew meanwhile stays.
+    /// Removes those archives that are not in `used`, and uploads that do not go on: sooner if nothing of the namespace is used. What
+    /// was stored anew meanwhile stays.
     pub fn collect(&self, namespace: &str, stored: &[Stored], used: &BTreeSet<String>) {
+        let unfinished = if used.is_empty() { UNUSED } else { UNFINISHED };
         for Stored { path, age } in stored {
             let name = path
                 .file_name()
@@ -334,7 +391,7 @@ impl Uploads {
                 .unwrap_or_default();
             let mark = path.with_extension("new");
             let is_old = if name.ends_with(PART) {
-                *age > UNFINISHED
+                *age > unfinished
             } else if name.ends_with(NEW) {
                 *age > UNUSED
             } else {
@@ -366,7 +423,8 @@ impl Uploads {
 pub struct Part {
     begun: u64,
     received: u64,
-    size: u64,
+    uploads: Uploads,
+    upload: Upload,
     /// The digest is of what was received, if all of it passed through this process.
     writer: BlockWriter<Held>,
 }
@@ -375,14 +433,27 @@ impl Part {
     /// Takes bytes, which are written while the next ones are received.
     ///
     /// # Errors
-    /// They are more than the upload has, or those of before could not be written.
+    /// They are more than the upload has, there is no room for more, or those of before could not be written.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
-        if self.received + bytes.len() as u64 > self.size {
-            let limit = self.size;
-            return Err(ArchiveError::ArchiveTooLarge { limit });
+        let size = self.upload.size;
+        let received = self.received.saturating_add(bytes.len() as u64);
+        if received > size {
+            return Err(ArchiveError::LongerThanStated { size });
         }
-        self.received += bytes.len() as u64;
-        self.writer.write(bytes).await.map_err(ArchiveError::written)
+        let looks = received / WRITE_BACK != self.received / WRITE_BACK;
+        self.received = received;
+        let written = if looks {
+            // Others take room meanwhile.
+            let more = WRITE_BACK.min(size.saturating_sub(received));
+            self.uploads.check_room(&self.upload, more)
+        } else {
+            Ok(())
+        };
+        let written = match written {
+            Ok(()) => self.writer.write(bytes).await.map_err(ArchiveError::written),
+            Err(error) => Err(error),
+        };
+        written.inspect_err(|error| self.uploads.make_room(&self.upload, error))
     }
 
     /// Ends the part, and returns how much of the upload was received.
@@ -390,10 +461,13 @@ impl Part {
     /// # Errors
     /// The rest cannot be written.
     pub async fn end(self) -> Result<u64, ArchiveError> {
-        let Written { file, digest, guard } = self.writer.end().await.map_err(ArchiveError::written)?;
-        let Held(inner, upload) = &guard;
+        let ended = self.writer.end().await.map_err(ArchiveError::written);
+        let ended = ended.inspect_err(|error| self.uploads.make_room(&self.upload, error));
+        let Written { file, digest, guard } = ended?;
+        let Held(inner, upload, _) = &guard;
         if let Some(digest) = digest {
             let mut digests = inner.digests.lock();
+            digests.retain(|(known, ..)| known != upload);
             if digests.len() >= MOST_DIGESTS {
                 digests.pop_front();
             }
@@ -414,51 +488,6 @@ pub struct Stored {
     age: Duration,
 }
 
-/// How long ago a file was written.
-fn age(path: &Path) -> Option<Duration> {
-    let modified = fs::metadata(path).ok()?.modified().ok()?;
-    Some(SystemTime::now().duration_since(modified).unwrap_or_default())
-}
-
-/// The files of a directory whose names end so, with their ages.
-fn files(dir: &Path, end: &str) -> Vec<(PathBuf, Duration)> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let files = entries.filter_map(|entry| {
-        let path = entry.path();
-        let name = path.file_name()?.to_str()?.to_owned();
-        let age = age(&path)?;
-        name.ends_with(end).then_some((path, age))
-    });
-    files.collect()
-}
-
 fn digits(digest: &Digest) -> &str {
     digest.as_str().trim_start_matches("sha256:")
-}
-
-/// Compares the bytes of an upload with the digest that the client gave. They are read unless their digest is known.
-fn verify(part: &Path, digest: Option<Context>, archive: &Digest) -> Result<(), ArchiveError> {
-    let digest = match digest {
-        Some(digest) => digest,
-        None => read_digest(part).map_err(ArchiveError::read)?,
-    };
-    if hex(digest.finish().as_ref()) == digits(archive) {
-        return Ok(());
-    }
-    Err(ArchiveError::Damaged {
-        why: "what was received is not what was sent".to_owned(),
-    })
-}
-
-fn read_digest(part: &Path) -> io::Result<Context> {
-    let mut file = fs::File::open(part)?;
-    let mut digest = Context::new(&SHA256);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let length = io::Read::read(&mut file, &mut buffer)?;
-        if length == 0 {
-            return Ok(digest);
-        }
-        digest.update(buffer.get(..length).unwrap_or_default());
-    }
 }

@@ -147,6 +147,15 @@ async fn upload_that_is_not_permitted_or_not_valid_is_refused() {
         (
             &admin,
             "shop",
+            format!("archive={}&size=0", digest(b"")),
+            b"",
+            400,
+            "an empty file is no archive",
+        ),
+        (&admin, "shop", long.clone(), b"", 422, "larger than 1 GiB"),
+        (
+            &admin,
+            "shop",
             format!("{query}&offset=x"),
             b"",
             400,
@@ -182,7 +191,7 @@ async fn upload_that_is_not_permitted_or_not_valid_is_refused() {
             format!("archive={}&size=4&offset=0", digest(b"four")),
             b"fives",
             422,
-            "larger than 4 bytes",
+            "more was sent than the parameter size says, which is 4",
         ),
     ] {
         let (given, status) = client.post(app, &query, body).await;
@@ -194,11 +203,77 @@ async fn upload_that_is_not_permitted_or_not_valid_is_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn archive_that_was_received_damaged_can_be_uploaded_again() {
+    let davit = Harness::start().await;
+    davit.apply("shop", json!({})).await;
+    let client = Client {
+        davit: &davit,
+        user: Identity::trusted("admin"),
+    };
+    let bytes = archive("FROM scratch\n");
+    let query = format!("archive={}&size={}", digest(&bytes), bytes.len());
+    let sent = format!("{query}&offset=0");
+    let damaged = vec![7; bytes.len()];
+    for asks in [false, true] {
+        let (code, status) = client.post("shop", &sent, &damaged).await;
+        let message = status["message"].as_str().unwrap();
+        assert_eq!(
+            (code.as_u16(), message),
+            (422, "what was received is not what was sent: upload it again")
+        );
+        if asks {
+            let (_, state) = client.post("shop", &query, b"").await;
+            assert_eq!(state["received"], 0, "{state}");
+        }
+    }
+    let (code, state) = client.post("shop", &sent, &bytes).await;
+    assert!(code.is_success() && state["content"]["files"] == 1, "{state}");
+
+    // What is refused for its content is refused without being sent again.
+    let text = b"this is no archive".as_slice();
+    let query = format!("archive={}&size={}&offset=0", digest(text), text.len());
+    for body in [text, &b""[..]] {
+        let (code, status) = client.post("shop", &query, body).await;
+        assert_eq!(code.as_u16(), 422, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn digest_of_an_upload_that_began_anew_is_that_of_its_own_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let uploads = Uploads::new(dir.path().join("uploads"), Limits::default());
+    let bytes = archive("FROM scratch\n");
+    let upload = Upload {
+        namespace: "one".to_owned(),
+        archive: digest(&bytes),
+        size: bytes.len() as u64,
+    };
+    // The first part is right, and gone; then it is sent wrong.
+    for first in [&bytes[..1024], &[7; 1024][..]] {
+        uploads.discard(&upload);
+        let mut part = uploads.append(&upload, 0).ok().unwrap();
+        part.write(first).await.unwrap();
+        assert_eq!(part.end().await.unwrap(), 1024);
+    }
+    let mut part = uploads.append(&upload, 1024).ok().unwrap();
+    part.write(&bytes[1024..]).await.unwrap();
+    part.end().await.unwrap();
+    uploads.finish(&upload).ok().unwrap();
+    let outcome = loop {
+        match uploads.outcome(&upload) {
+            Some(outcome) => break outcome,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert!(outcome.unwrap_err().message.contains("not what was sent"));
+}
+
 #[tokio::test]
 async fn uploads_of_all_namespaces_together_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {
-        stored_bytes: 3000,
+        stored_bytes: 5000,
         ..Limits::default()
     };
     let uploads = Uploads::new(dir.path().join("uploads"), limits);
@@ -224,18 +299,30 @@ async fn uploads_of_all_namespaces_together_are_bounded() {
         }
     };
     assert_eq!(uploads.used(), 2048);
+    // One namespace may hold half of what the others leave.
+    let (more, _) = upload("one", "FROM alpine\n");
+    let refused = uploads.append(&more, 0).err().unwrap();
+    let Refused::Archive(error @ ArchiveError::ShareFull { .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(
+        error.to_string(),
+        "uploads of namespace one hold 2048 bytes of 2500 bytes, so 2048 bytes more cannot be stored"
+    );
     let (second, _) = upload("two", "FROM busybox\n");
+    let second = Upload { size: 3072, ..second };
     let refused = uploads.append(&second, 0).err().unwrap();
     let Refused::Archive(error @ ArchiveError::StoreFull { .. }) = refused else {
         panic!("{refused:?}")
     };
     assert_eq!(
         error.to_string(),
-        "uploads hold 2048 bytes of 3000 bytes, so 2048 bytes more cannot be stored"
+        "uploads hold 2048 bytes of 5000 bytes, so 3072 bytes more cannot be stored"
     );
     // What an Application has used, and uses no more, makes room.
     uploads.find("one", &content.digest).unwrap();
     uploads.collect("one", &uploads.list("one"), &std::collections::BTreeSet::new());
+    let second = Upload { size: 2048, ..second };
     assert!(uploads.append(&second, 0).is_ok());
 }
 
@@ -244,7 +331,7 @@ async fn part_that_is_lost_keeps_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let uploads = Uploads::new(dir.path().join("uploads"), Limits::default());
     // Larger than several of the blocks that are written at once.
-    let text: String = (0..700_000).map(|number| format!("# {number}\n")).collect();
+    let text = "# A line of a large Dockerfile.\n".repeat(160_000);
     let bytes = archive(&text);
     let upload = Upload {
         namespace: "one".to_owned(),
@@ -303,34 +390,51 @@ async fn part_that_is_lost_keeps_what_was_written() {
 }
 
 #[tokio::test]
-async fn full_disk_refuses_a_part_and_keeps_the_others() {
+async fn uploads_leave_room_on_the_disk() {
     let disk = Disk::new(8);
     let uploads = Uploads::new(disk.path().join("uploads"), Limits::default());
-    let upload = Upload {
+    let upload = |size: u64| Upload {
         namespace: "default".to_owned(),
         archive: digest(b""),
-        size: 100 << 20,
+        size: size << 20,
     };
-    let mut part = uploads
-        .append(&upload, 0)
-        .unwrap_or_else(|refused| panic!("{refused:?}"));
+    let refused = uploads.append(&upload(100), 0).err().unwrap();
+    let Refused::Archive(ArchiveError::NoRoom { reserve, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(reserve > 256 << 10, "{reserve}");
+
+    // Something else fills the disk meanwhile.
+    let six = upload(6);
+    let mut part = uploads.append(&six, 0).ok().unwrap();
     let block = vec![7; 1 << 20];
-    let mut written = 0;
-    let error = loop {
-        let result = match part.write(&block).await {
-            Ok(()) => part.end().await,
-            Err(error) => break error,
-        };
-        match result {
-            Ok(received) => written = received,
-            Err(error) => break error,
+    part.write(&block).await.unwrap();
+    assert_eq!(part.end().await.unwrap(), 1 << 20);
+    let other = disk.path().join("other");
+    std::fs::write(&other, vec![7; 4 << 20]).unwrap();
+    let refused = uploads.append(&six, 1 << 20).err().unwrap();
+    assert!(
+        matches!(refused, Refused::Archive(ArchiveError::NoRoom { .. })),
+        "{refused:?}"
+    );
+    uploads.discard(&six);
+    assert_eq!(uploads.received(&six).unwrap(), 0);
+
+    std::fs::remove_file(&other).unwrap();
+    let mut part = uploads.append(&six, 0).ok().unwrap();
+    std::fs::write(&other, vec![7; 4 << 20]).unwrap();
+    let mut error = None;
+    for _ in 0..6 {
+        if let Err(full) = part.write(&block).await {
+            error = Some(full);
+            break;
         }
-        part = uploads
-            .append(&upload, written)
-            .unwrap_or_else(|refused| panic!("{refused:?}"));
+    }
+    let error = match error {
+        Some(error) => error,
+        None => part.end().await.unwrap_err(),
     };
     assert!(matches!(error, ArchiveError::DiskFull), "{error:?}");
-    assert!(written > 0 && uploads.received(&upload).unwrap() >= written);
-    let other = uploads.append(&upload, 1);
-    assert!(matches!(other, Err(Refused::Offset { .. } | Refused::Busy)));
+    // What was received does not keep the disk full.
+    assert_eq!(uploads.received(&six).unwrap(), 0);
 }

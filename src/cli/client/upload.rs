@@ -3,6 +3,8 @@
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use serde::Deserialize;
 
 use super::connect::{Access, Cluster};
@@ -13,10 +15,11 @@ use crate::subresources::UPLOAD_PART;
 
 /// The pause before a request that failed is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The largest part, in bytes: this program holds one of them.
-const LARGEST_PART: u64 = 16 << 20;
-/// A part that took less time is followed by one of twice its size. API servers end a request after 60 s.
+/// How many parts may be under way at the same time, and how soon each must arrive for that.
+const UNDER_WAY: usize = 2;
 const SHORT: Duration = Duration::from_secs(2);
+/// How long a request may take: API servers end one after 60 s, and a dead connection shows nothing.
+const SILENCE: Duration = Duration::from_secs(90);
 /// How many times in a row a request may fail.
 const ATTEMPTS: u32 = 30;
 
@@ -46,78 +49,139 @@ pub async fn upload(cluster: &Cluster, application: &str, archive: &Archive) -> 
     sent
 }
 
+/// Why an upload does not go on.
+enum Stopped {
+    /// The archive cannot be read.
+    Unread(Failure),
+    /// The server cannot be reached, or refuses a part.
+    Refused(kube::Error),
+    /// The server has not answered for a long time.
+    Silent,
+}
+
 async fn send(cluster: &Cluster, application: &str, archive: &Archive) -> Result<Content, Failure> {
     let path = subresource::path(&cluster.namespace, "applications", application, "source");
     let path = format!("{path}?archive={}&size={}", archive.digest, archive.size);
     let mut failures = 0;
-    let mut length = UPLOAD_PART;
-    // How much the server has, once it has told.
-    let mut known: Option<u64> = None;
     loop {
-        let (path, part) = match known {
-            Some(offset) if offset < archive.size => {
-                (format!("{path}&offset={offset}"), part(archive, offset, length)?)
-            }
-            _ => (path.clone(), Vec::new()),
+        let ended = async {
+            let state = post(cluster, &path, Vec::new()).await?;
+            show(cluster, application, archive, &state);
+            send_parts(cluster, application, archive, &path, state, &mut failures).await
         };
-        let begun = Instant::now();
-        match post(cluster, &path, part).await {
+        let error = match ended.await {
             Ok(State {
                 content: Some(content),
                 ..
-            }) => return Ok(content),
-            Ok(state) => {
+            }) => {
+                // On a terminal the line of progress goes away.
+                if cluster.terminal.progress_width.is_none() {
+                    let size = amount(archive.size);
+                    cluster.terminal.show(&format!("{application}: uploaded, {size}"));
+                }
+                return Ok(content);
+            }
+            // The check goes on.
+            Ok(_) => {
                 failures = 0;
-                if begun.elapsed() < SHORT {
-                    length = (length * 2).min(LARGEST_PART);
-                }
-                known = Some(state.received);
-                let (received, size) = (amount(state.received), amount(archive.size));
-                let doing = if state.received < archive.size {
-                    format!("{application}: uploading, {received} of {size}")
-                } else {
-                    format!("{application}: checking the upload")
-                };
-                cluster.terminal.show(&doing);
+                continue;
             }
-            Err(error) => {
-                let is_final = match &error {
-                    // Another request may still hold the upload, or have continued it.
-                    kube::Error::Api(status) => !matches!(status.code, 409 | 429 | 502 | 503 | 504),
-                    _ => false,
-                };
-                failures += 1;
-                if is_final || failures > ATTEMPTS {
-                    let continues = "\nRun the command again: the upload continues where it ended.";
-                    let text = cluster.refused(&error, Access::Edit);
-                    let text = text.message().trim_start_matches("error: ").to_owned();
-                    let continues = if is_final { "" } else { continues };
-                    return Err(Failure::new(format!("{text}{continues}")));
-                }
-                known = None;
-                length = UPLOAD_PART;
-                cluster.terminal.show(&format!(
-                    "{application}: the upload was interrupted, trying again"
-                ));
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(Stopped::Unread(failure)) => return Err(failure),
+            Err(Stopped::Refused(error)) => Some(error),
+            Err(Stopped::Silent) => None,
+        };
+        let is_final = match &error {
+            // Another request may still hold the upload, or have continued it.
+            Some(kube::Error::Api(status)) => !matches!(status.code, 409 | 429 | 502 | 503 | 504),
+            _ => false,
+        };
+        failures += 1;
+        if is_final || failures > ATTEMPTS {
+            let continues = "\nRun the command again: the upload continues where it ended.";
+            let text = error.map_or_else(
+                || {
+                    "the API server does not answer: see that it runs, and that the connection to it is good"
+                        .to_owned()
+                },
+                |error| {
+                    let refused = cluster.refused(&error, Access::Edit);
+                    refused.message().trim_start_matches("error: ").to_owned()
+                },
+            );
+            let continues = if is_final { "" } else { continues };
+            return Err(Failure::new(format!("{text}{continues}")));
         }
+        cluster.terminal.show(&format!(
+            "{application}: the upload was interrupted, trying again"
+        ));
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
+/// Sends what the server does not have yet. Each part is on its way while the server still writes those before it.
+async fn send_parts(
+    cluster: &Cluster,
+    application: &str,
+    archive: &Archive,
+    path: &str,
+    mut state: State,
+    failures: &mut u32,
+) -> Result<State, Stopped> {
+    let mut sent = FuturesOrdered::new();
+    let mut offset = state.received;
+    let mut most = 1;
+    loop {
+        while sent.len() < most && offset < archive.size {
+            let at = offset;
+            sent.push_back(async move {
+                let begun = Instant::now();
+                let part = part(archive, at).map_err(Stopped::Unread)?;
+                let path = format!("{path}&offset={at}");
+                let state = post(cluster, &path, part).await?;
+                Ok((state, begun.elapsed()))
+            });
+            offset += UPLOAD_PART;
+        }
+        let Some(next) = sent.next().await else { break };
+        let (next, took) = next?;
+        // Those under way share the connection, and an API server ends a request after 60 s.
+        most = if took < SHORT {
+            (most + 1).min(UNDER_WAY)
+        } else {
+            1
+        };
+        *failures = 0;
+        show(cluster, application, archive, &next);
+        state = next;
+    }
+    Ok(state)
+}
+
+fn show(cluster: &Cluster, application: &str, archive: &Archive, state: &State) {
+    let (received, size) = (amount(state.received), amount(archive.size));
+    cluster.terminal.show(&if state.received < archive.size {
+        format!("{application}: uploading, {received} of {size}")
+    } else {
+        format!("{application}: checking the upload")
+    });
+}
+
 /// Reads a part of the archive.
-fn part(archive: &Archive, offset: u64, longest: u64) -> Result<Vec<u8>, Failure> {
-    let size = (archive.size - offset).min(longest);
+fn part(archive: &Archive, offset: u64) -> Result<Vec<u8>, Failure> {
+    let size = (archive.size - offset).min(UPLOAD_PART);
     let mut part = vec![0; usize::try_from(size).unwrap_or_default()];
     let read = archive.file.read_exact_at(&mut part, offset);
     read.map_err(|error| Failure::new(format!("cannot read the archive: {error}")))?;
     Ok(part)
 }
 
-async fn post(cluster: &Cluster, path: &str, part: Vec<u8>) -> Result<State, kube::Error> {
+async fn post(cluster: &Cluster, path: &str, part: Vec<u8>) -> Result<State, Stopped> {
     let request = http::Request::post(path)
         .header(http::header::CONTENT_TYPE, "application/octet-stream")
         .body(part)
-        .map_err(kube::Error::HttpError)?;
-    cluster.client.request(request).await
+        .map_err(|error| Stopped::Refused(kube::Error::HttpError(error)))?;
+    match tokio::time::timeout(SILENCE, cluster.client.request(request)).await {
+        Ok(answer) => answer.map_err(Stopped::Refused),
+        Err(_) => Err(Stopped::Silent),
+    }
 }

@@ -21,6 +21,23 @@ pub enum ArchiveError {
         /// What is wrong.
         why: String,
     },
+    /// What was received does not have the digest that the client gave. This says nothing about what the client has.
+    #[error("what was received is not what was sent")]
+    NotAsSent,
+    /// A client sends more than it said that the archive has.
+    #[error("more was sent than the parameter size says, which is {size}")]
+    LongerThanStated {
+        /// The size of the archive in bytes, as the client gave it.
+        size: u64,
+    },
+    /// An entry of a zip is compressed in another way than deflate.
+    #[error("the archive has the entry {name:?}, which is compressed with {method}")]
+    Compression {
+        /// Its name.
+        name: String,
+        /// The name or the number of the method.
+        method: String,
+    },
     /// An entry is not accepted.
     #[error("the archive has the entry {name:?}, which {why}")]
     Entry {
@@ -86,6 +103,31 @@ pub enum ArchiveError {
         /// What is missing of this upload, in bytes.
         more: u64,
     },
+    /// The uploads of one namespace hold as much as they may.
+    #[error("uploads of namespace {namespace} hold {} of {}, so {} more cannot be stored", size(*.used), size(*.limit), size(*.more))]
+    ShareFull {
+        /// The namespace.
+        namespace: String,
+        /// What it stores now, in bytes.
+        used: u64,
+        /// What it may store, in bytes.
+        limit: u64,
+        /// What is missing of this upload, in bytes.
+        more: u64,
+    },
+    /// The disk has less room than the upload needs and the objects of the API server may need.
+    #[error(
+        "the disk of Davit has {} free, of which uploads leave {} to the objects, so {} more cannot be stored",
+        size(*.free), size(*.reserve), size(*.more)
+    )]
+    NoRoom {
+        /// What is free now, in bytes.
+        free: u64,
+        /// What uploads leave free, in bytes.
+        reserve: u64,
+        /// What is missing of this upload, in bytes.
+        more: u64,
+    },
     /// The disk is full.
     #[error("there is no space left on the disk of Davit")]
     DiskFull,
@@ -145,6 +187,36 @@ impl ArchiveError {
     pub fn is_of_upload(&self) -> bool {
         self.reason() == Reason::ArchiveInvalid
     }
+
+    /// Whether every archive with the same digest is refused in the same way, at any time and from any client.
+    pub fn is_of_content(&self) -> bool {
+        match self {
+            Self::Format { .. }
+            | Self::Damaged { .. }
+            | Self::Compression { .. }
+            | Self::Entry { .. }
+            | Self::ArchiveTooLarge { .. }
+            | Self::TooLarge { .. }
+            | Self::TooMany { .. }
+            | Self::Ratio { .. } => true,
+            Self::NotAsSent
+            | Self::LongerThanStated { .. }
+            | Self::TooSlow { .. }
+            | Self::Cancelled
+            | Self::Missing { .. }
+            | Self::Changed { .. }
+            | Self::StoreFull { .. }
+            | Self::ShareFull { .. }
+            | Self::NoRoom { .. }
+            | Self::DiskFull
+            | Self::Io { .. } => false,
+        }
+    }
+
+    /// Whether the disk has no room for the upload.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::NoRoom { .. } | Self::DiskFull)
+    }
 }
 
 /// A size for a message.
@@ -161,9 +233,16 @@ fn size(bytes: u64) -> String {
 impl Explain for ArchiveError {
     fn class(&self) -> Class {
         match self {
-            Self::DiskFull | Self::StoreFull { .. } | Self::Io { .. } => Class::Transient,
+            Self::DiskFull
+            | Self::NoRoom { .. }
+            | Self::StoreFull { .. }
+            | Self::ShareFull { .. }
+            | Self::Io { .. } => Class::Transient,
             Self::Format { .. }
             | Self::Damaged { .. }
+            | Self::NotAsSent
+            | Self::LongerThanStated { .. }
+            | Self::Compression { .. }
             | Self::Entry { .. }
             | Self::ArchiveTooLarge { .. }
             | Self::TooLarge { .. }
@@ -180,6 +259,9 @@ impl Explain for ArchiveError {
         match self {
             Self::Format { .. }
             | Self::Damaged { .. }
+            | Self::NotAsSent
+            | Self::LongerThanStated { .. }
+            | Self::Compression { .. }
             | Self::Entry { .. }
             | Self::ArchiveTooLarge { .. }
             | Self::TooLarge { .. }
@@ -188,7 +270,9 @@ impl Explain for ArchiveError {
             | Self::TooSlow { .. } => Reason::ArchiveInvalid,
             Self::Cancelled => Reason::Cancelled,
             Self::Missing { .. } | Self::Changed { .. } => Reason::ArchiveMissing,
-            Self::DiskFull | Self::StoreFull { .. } => Reason::DiskFull,
+            Self::DiskFull | Self::NoRoom { .. } | Self::StoreFull { .. } | Self::ShareFull { .. } => {
+                Reason::DiskFull
+            }
             Self::Io { .. } => Reason::Internal,
         }
     }
@@ -197,6 +281,11 @@ impl Explain for ArchiveError {
         Some(match self {
             Self::Format { .. } => "upload a directory, or a tar, tar.gz, tar.zst or zip".to_owned(),
             Self::Damaged { .. } => "create the archive again, and upload that".to_owned(),
+            Self::NotAsSent => "upload it again".to_owned(),
+            Self::LongerThanStated { .. } => "set size to the number of bytes of the whole archive".to_owned(),
+            Self::Compression { .. } => {
+                "create the zip with deflate, as zip does by default, or upload a tar, tar.gz or tar.zst".to_owned()
+            }
             Self::Entry { .. } => "leave it out of the archive, or list it in .dockerignore".to_owned(),
             Self::ArchiveTooLarge { .. } | Self::TooLarge { .. } | Self::TooMany { .. } => {
                 "list what the build does not need in .dockerignore, such as node_modules".to_owned()
@@ -208,7 +297,13 @@ impl Explain for ArchiveError {
                 "remove Releases that are not needed with davit clear, or raise --max-uploads of davit up"
                     .to_owned()
             }
-            Self::DiskFull => "free space in --data-dir, then upload again".to_owned(),
+            Self::ShareFull { .. } => {
+                "remove Releases of this namespace that are not needed with davit clear, or raise --max-uploads of davit up: one namespace may hold half of what the others leave"
+                    .to_owned()
+            }
+            Self::NoRoom { .. } | Self::DiskFull => {
+                "free space on the disk of --data-dir, for example with davit clear, then upload again".to_owned()
+            }
             Self::Cancelled | Self::Io { .. } => return None,
         })
     }

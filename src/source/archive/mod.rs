@@ -10,6 +10,7 @@ mod format;
 mod path;
 mod tarball;
 mod unpack;
+mod zip_layout;
 mod zipped;
 
 use std::fs::File;

@@ -115,7 +115,7 @@ async fn application_stopped_during_a_release_is_released_after_its_start() {
     assert_eq!(release["status"]["cause"]["kind"], "Spec", "{release:#}");
     assert_eq!(
         release["status"]["why"],
-        json!(["release shop-2 ended without being deployed"])
+        json!(["env A added", "release shop-2 ended without being deployed"])
     );
     davit.wait_until_done("shop").await;
     let seen = davit.runtime.containers(&id("shop"));

@@ -58,6 +58,39 @@ async fn image_is_pushed_run_by_digest_and_deleted_with_its_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn image_that_another_application_names_stays_in_the_registry() {
+    let davit = Harness::start().await;
+    let repo = repo(GOOD);
+    davit.apply("shop", spec(&repo)).await;
+    davit.wait_until_done("shop").await;
+    let tag = davit.builder.pushed().remove(0);
+    let promoted = format!("{REPOSITORY}@{}", FakeBuilder::id(GOOD));
+    davit
+        .apply(
+            "production",
+            json!({"source": {"docker": {"image": promoted}}, "suspend": true}),
+        )
+        .await;
+    davit
+        .wait_until("production", "observed", |app| {
+            app["status"]["observedGeneration"] == 1
+        })
+        .await;
+    repo.commit("Next", &[("Dockerfile", NEXT)]);
+    davit.request_reconcile("shop").await;
+    davit.wait_for_phase("shop-2", "Succeeded").await;
+    davit.wait_until_idle().await;
+    assert_eq!(davit.releases("shop").await.len(), 1, "the history is pruned");
+    assert!(davit.builder.pushed().contains(&tag), "production names it");
+    davit.delete("shop").await;
+    davit
+        .until("the other image to be deleted", || {
+            davit.builder.pushed() == std::slice::from_ref(&tag)
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn image_that_the_registry_has_is_not_built_again_and_a_redeploy_has_a_tag_of_its_own() {
     let davit = Harness::start().await;
     let repo = repo(GOOD);

@@ -141,7 +141,7 @@ async fn hold_ends_when_the_spec_changes_or_the_user_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn resume_deploys_nothing_if_nothing_was_held() {
+async fn resume_deploys_what_the_spec_asks_for_although_there_is_no_new_commit() {
     let (davit, _repo) = with_two_releases().await;
     roll_back(&davit, "back", "shop-1").await;
     davit.wait_for_phase("back", "Succeeded").await;
@@ -151,9 +151,54 @@ async fn resume_deploys_nothing_if_nothing_was_held() {
             json!({"metadata": {"annotations": {"davit.dev/resume": "back"}}}),
         )
         .await;
-    davit.wait_until("shop", "resumed", |app| !held(app)).await;
+    davit.wait_for_phase("shop-4", "Succeeded").await;
+    assert!(!held(&davit.wait_until_done("shop").await));
     davit.wait_until_idle().await;
-    assert_eq!(davit.releases("shop").await.len(), 3);
+    assert_eq!(davit.releases("shop").await.len(), 4, "it is deployed once");
+    assert_eq!(davit.images("shop"), [FakeBuilder::id(NEXT)]);
+    assert_eq!(
+        davit.builder.built(),
+        ["shop-1", "shop-2"],
+        "nothing was built again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_that_a_user_asked_for_and_did_not_get_ends_no_hold() {
+    let (davit, repo) = with_two_releases().await;
+    roll_back(&davit, "back", "shop-1").await;
+    davit.wait_for_phase("back", "Succeeded").await;
+    roll_back(&davit, "unknown", "shop-9").await;
+    davit.wait_for_phase("unknown", "Failed").await;
+    let app = davit
+        .wait_until("shop", "with the refused Release", |app| {
+            app["status"]["release"]["latest"] == "unknown"
+        })
+        .await;
+    assert_eq!(app["status"]["release"]["heldBy"], "back");
+    assert_eq!(app["status"]["phase"], "done", "{app:#}");
+    davit
+        .create_release(
+            "pinned",
+            json!({"application": "shop", "revision": "b".repeat(40)}),
+        )
+        .await;
+    davit.wait_for_phase("pinned", "Failed").await;
+    repo.commit("Third", &[("Dockerfile", "FROM scratch\nENV THIRD=1\n")]);
+    let head = repo.head();
+    davit.request_reconcile("shop").await;
+    davit
+        .wait_until("shop", "aware of the commit", |app| {
+            app["status"]["source"]["revision"] == head
+        })
+        .await;
+    davit.wait_until_idle().await;
+    assert!(held(&davit.application("shop").await));
+    assert_eq!(
+        davit.releases("shop").await.len(),
+        5,
+        "the new commit is not deployed"
+    );
     assert_eq!(davit.images("shop"), [FakeBuilder::id(GOOD)]);
 }
 
@@ -210,8 +255,31 @@ async fn rollback_that_cannot_work_is_refused_with_a_solution() {
             [FakeBuilder::id(NEXT)],
             "the running Release is unaffected"
         );
-        assert!(!held(&davit.application("shop").await));
+        let app = davit.application("shop").await;
+        assert!(!held(&app));
+        // The status is that of what runs before and after: the newest Release that began has failed.
+        assert_eq!(condition(&app, "Ready")["reason"], "BuildFailed", "{app}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollback_that_is_refused_lets_what_is_under_way_go_on() {
+    let (davit, repo) = with_two_releases().await;
+    davit.builder.hold();
+    repo.commit("Third", &[("Dockerfile", "FROM scratch\nENV THIRD=1\n")]);
+    davit.request_reconcile("shop").await;
+    davit.wait_for_phase("shop-3", "Building").await;
+    for (name, to, reason) in [
+        ("unknown", "shop-9", "ReleaseNotFound"),
+        ("early", "shop-3", "ReleaseNeverServed"),
+    ] {
+        roll_back(&davit, name, to).await;
+        let refused = davit.wait_for_phase(name, "Failed").await;
+        assert_eq!(refused["status"]["failure"]["reason"], reason);
+    }
+    davit.builder.go_on();
+    davit.wait_for_phase("shop-3", "Succeeded").await;
+    davit.wait_until_done("shop").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
