@@ -147,7 +147,7 @@ pub struct ReleaseStatus {
     /// What it is called: `spec.title`, or else Manual deployment, Rebuild deployment, or the commit's first line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What changed since the release before, a line each.
+    /// What is different from the release that ran before, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<String>,
     /// The commit or digest that it is pinned to.

@@ -164,6 +164,10 @@ pub struct DockerSource {
 /// An uploaded directory or archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema, Validate)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.path) || !self.path.matches('(^|/)[.][.](/|$)')")
+        .message("path must be a directory of the upload: write it without ..").reason(Reason::FieldValueInvalid).field_path(".path")
+)]
 #[garde(allow_unvalidated)]
 pub struct DropSource {
     /// The digest of its content, as `davit drop` prints it.

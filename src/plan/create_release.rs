@@ -6,10 +6,10 @@ use crate::api::{Application, ConcurrencyPolicy, ReleasePhase, ReleaseType};
 
 use super::action::{Action, CreateReason, Plan};
 use super::containers::hash_of;
+use super::hold::{hold, is_let_go};
 use super::input::{DesiredState, PlanInput};
 use super::newest::{is_noop, lacked_a_reference, newest_significant};
 use super::restart;
-use super::rollback::hold;
 use super::state::{ReleaseView, active, last_handled};
 
 /// Returns the highest number that was ever given, also to Releases that were deleted.
@@ -141,8 +141,12 @@ pub(super) fn create(
         (&release.name, &release.status)
     })
     .is_some();
-    let same = held || handled == Some(desired.fingerprint().as_str()) && !is_readable_again(input);
-    if same && reason == CreateReason::Change {
+    let is_handled = handled == Some(desired.fingerprint().as_str())
+        && !is_readable_again(input)
+        && !is_let_go(input.app, &input.releases, desired);
+    let same = held || is_handled;
+    // A delivery requests a reconcile, too: during a hold it deploys nothing.
+    if same && reason == CreateReason::Change || held && reason == CreateReason::Requested {
         return;
     }
     // The lost image is built again from its own revision, not from the current one of the branch.

@@ -221,14 +221,16 @@ pub fn validate(
         Some(_) if install.capabilities.needs_registry => Export::Registry,
         Some(_) => Export::EngineAndRegistry,
     };
-    let tag = made.then(|| match &repository {
+    // Also for an image that is named by its ID: what was built for another Application stays in the engine, although that
+    // one removes its own tag.
+    let tag = match &repository {
         Some(repository) => pushed_tag(app, &inputs, &source, repository),
         None => image_tag(app, &inputs, &source, install),
-    });
+    };
     let desired = Desired {
         source,
         inputs,
-        tag,
+        tag: Some(tag),
         export,
         build: plan,
         config: config(spec),

@@ -7,6 +7,7 @@ use crate::error::{Class, Problem};
 
 use super::action::{Action, CancelReason, Plan, ReleaseOutcome};
 use super::containers::hash_of;
+use super::hold::hold;
 use super::input::PlanInput;
 use super::reuse_job::reusable_job;
 use super::state::{ReleaseView, active, last_handled};
@@ -165,12 +166,22 @@ pub(super) fn prune(input: &PlanInput<'_>, plan: &mut Plan) {
     }
 }
 
+/// Returns the Releases that always stay: the active one, the newest one, and the one with the last fingerprint.
+fn kept(releases: &[ReleaseView]) -> [Option<&ReleaseView>; 3] {
+    [active(releases), releases.last(), last_handled(releases)]
+}
+
 /// Returns the Releases to remove, the newest first: those over the history limits, and all that ended up to the number
 /// `cleared`; except the active one, the newest one, the one with the last fingerprint, and those that a kept Rollback
-/// refers to.
+/// refers to. Those that stayed when the user cleared stay afterwards: only the history limits remove them.
 pub fn prunable<'r>(app: &Application, releases: &'r [ReleaseView], cleared: i64) -> Vec<&'r ReleaseView> {
     let limits = app.spec.history.unwrap_or_default();
-    let kept = [active(releases), releases.last(), last_handled(releases)];
+    let is_of_then = |release: &&ReleaseView| release.status.number.is_some_and(|number| number <= cleared);
+    let then = releases.iter().take_while(is_of_then).count();
+    let kept_then = kept(releases.get(..then).unwrap_or_default());
+    let kept = kept(releases);
+    // A repair may have taken its place, and it holds all the same.
+    let held = hold(app, releases, |release| (&release.name, &release.status)).map(|hold| hold.release);
     let mut succeeded = 0;
     let mut others = 0;
     let mut gone: Vec<&ReleaseView> = Vec::new();
@@ -187,8 +198,9 @@ pub fn prunable<'r>(app: &Application, releases: &'r [ReleaseView], cleared: i64
         };
         *count += 1;
         let is_referenced = referenced.contains(&release.name.as_str());
-        let is_cleared = release.status.number.is_some_and(|number| number <= cleared);
-        if (*count > limit || is_cleared) && !is_referenced && !kept.contains(&Some(release)) {
+        let is_cleared = is_of_then(&release) && !kept_then.contains(&Some(release));
+        let stays = is_referenced || kept.contains(&Some(release)) || held.as_ref() == Some(&release.name);
+        if (*count > limit || is_cleared) && !stays {
             gone.push(release);
         } else if let Some(rollback) = &release.status.rollback {
             referenced.push(&rollback.release);

@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod env_expansion;
 pub mod fingerprint;
 mod health;
+mod hold;
 pub mod hook;
 mod input;
 mod job_spec;

@@ -1,6 +1,6 @@
 //! The newest Release that counts.
 
-use crate::api::{Reason, ReleasePhase, ReleaseStatus};
+use crate::api::{CauseKind, Reason, ReleasePhase, ReleaseStatus};
 
 use super::release_status::step_began;
 use super::step::Step;
@@ -10,10 +10,14 @@ use super::step::Step;
 fn is_significant(release: &ReleaseStatus) -> bool {
     let refused = match release.phase {
         ReleasePhase::Cancelled | ReleasePhase::Superseded => true,
-        ReleasePhase::Failed => release
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.reason == Reason::Concurrent.as_str()),
+        ReleasePhase::Failed => {
+            let is_rollback = release
+                .cause
+                .as_ref()
+                .is_some_and(|cause| cause.kind == CauseKind::Rollback);
+            let failure = release.failure.as_ref();
+            is_rollback || failure.is_some_and(|failure| failure.reason == Reason::Concurrent.as_str())
+        }
         _ => false,
     };
     !(refused && release.handled.is_none())

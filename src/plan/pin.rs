@@ -2,7 +2,7 @@
 
 use crate::api::{Application, Reason, ReleasePhase, ReleaseType, Source, SourceKind};
 use crate::error::{Class, Problem};
-use crate::model::AppId;
+use crate::model::{AppId, Digest};
 
 use super::desired::{Desired, Install, PinnedSource, validate};
 use super::fingerprint::changed;
@@ -178,7 +178,10 @@ fn recorded(source: &Source, release: &ReleaseView) -> Option<PinnedSource> {
 /// Returns the revision of `spec.revision`: a digest is completed by the name of the image.
 fn image_with_digest(revision: &str, source: &Source) -> String {
     match source.kind() {
-        Some(SourceKind::Docker(image)) if revision.starts_with("sha256:") => {
+        // An image that is named by its ID has no repository to complete a digest with: it is another ID.
+        Some(SourceKind::Docker(image))
+            if revision.starts_with("sha256:") && Digest::parse(&image.image).is_none() =>
+        {
             let name = image.image.split('@').next().unwrap_or_default();
             let slash = name.rfind('/').map_or(0, |at| at + 1);
             let end = name

@@ -15,9 +15,10 @@ use super::end_release::{BLIND, cancel, delete, end_others, has_containers, prun
 use super::input::{DesiredState, PlanInput};
 use super::job_spec::JobSpec;
 use super::progress_deadline::rollout_problem;
+use super::rollback::Verdict;
 use super::state::{JobFailure, JobOutput, JobState, ReleaseView, active, target};
 use super::step::Step;
-use super::{hook, release_status, restart, rollback};
+use super::{hook, release_status, restart, rollback, source_kind};
 
 /// Decides what to do next.
 pub fn plan(input: &PlanInput<'_>, now: Timestamp) -> Plan {
@@ -45,6 +46,11 @@ pub fn plan(input: &PlanInput<'_>, now: Timestamp) -> Plan {
     let spec = &input.app.spec;
     let nothing_wanted = spec.stopped || matches!(input.desired, DesiredState::None);
     let current = target(&input.releases, spec.concurrency_policy).filter(|_| !nothing_wanted);
+    if let Some(release) = current
+        && !may_begin(input, release, &mut plan)
+    {
+        return plan;
+    }
     end_others(input, current, &mut plan);
     let serving = match current {
         Some(release) => advance(input, release, now, &mut plan),
@@ -80,6 +86,22 @@ pub fn plan(input: &PlanInput<'_>, now: Timestamp) -> Plan {
     plan
 }
 
+/// Reports whether the current Release may take the place of what is under way. A Rollback that cannot run is refused before
+/// that: what is under way goes on with the next reconcile.
+fn may_begin(input: &PlanInput<'_>, current: &ReleaseView, plan: &mut Plan) -> bool {
+    match rollback::verdict(input, current) {
+        Verdict::Runs => true,
+        Verdict::Waits(problem) => {
+            wait(plan, &current.name, &problem);
+            false
+        }
+        Verdict::Refused(problem) => {
+            fail(plan, &current.name, Step::Pending, problem, String::new());
+            false
+        }
+    }
+}
+
 /// While `spec.suspend` is set, no job is started and no container is created, repaired or removed. Cancellation is still
 /// honoured, and the result of a running job is still recorded.
 fn suspended(input: &PlanInput<'_>, plan: &mut Plan) {
@@ -99,7 +121,7 @@ fn suspended(input: &PlanInput<'_>, plan: &mut Plan) {
     let open = |release: &&ReleaseView| !release.has_ended() && !release.spec.cancel;
     for release in input.releases.iter().filter(open) {
         match input.job_of(release).map(|job| &job.state) {
-            Some(JobState::Ended(end)) => finish_job(&release.name, end, plan),
+            Some(JobState::Ended(end)) => finish_job(release, end, plan),
             // The job has not begun, and must not begin now.
             Some(JobState::Queued { .. }) => plan.push(Action::CancelJob),
             Some(JobState::Fetching { .. } | JobState::Building { .. } | JobState::Pushing { .. }) | None => {
@@ -109,21 +131,21 @@ fn suspended(input: &PlanInput<'_>, plan: &mut Plan) {
 }
 
 /// Records the result of a job and removes it from the queue. A job that is tried again stays as it is.
-fn finish_job(release: &str, end: &Result<JobOutput, JobFailure>, plan: &mut Plan) {
+fn finish_job(release: &ReleaseView, end: &Result<JobOutput, JobFailure>, plan: &mut Plan) {
     match end {
         Err(failure) if failure.is_transient() => return,
         // The job was removed from the queue because of `spec.suspend`, and starts again afterwards.
         Err(failure) if failure.cancelled => plan.requeue_in(Duration::ZERO),
         Ok(output) => plan.push(Action::RecordImage {
-            release: release.to_owned(),
+            release: release.name.clone(),
             output: output.clone(),
             reused: output.reused,
         }),
         Err(failure) => fail(
             plan,
-            release,
+            &release.name,
             failure.step,
-            failure.problem.clone(),
+            source_kind::of_asked_revision(&release.spec, &failure.problem),
             failure.log_tail.clone(),
         ),
     }
@@ -243,7 +265,7 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
             }
         }
         Some(JobState::Ended(end)) => {
-            finish_job(&name, end, plan);
+            finish_job(release, end, plan);
             return if end.is_ok() {
                 serving_next(desired, name, before, plan)
             } else {
@@ -268,7 +290,7 @@ fn advance(input: &PlanInput<'_>, release: &ReleaseView, now: Timestamp, plan: &
                 return serving_next(desired, name, before, plan);
             }
             Ok(_) if release.spec.kind == ReleaseType::Rollback => {
-                let problem = rollback::image_is_gone(release, &input.releases);
+                let problem = rollback::image_is_gone(input.app, release, &input.releases);
                 fail(plan, &name, Step::Deploying, problem, String::new());
             }
             _ if input.running.is_err() => {}

@@ -12,6 +12,7 @@ use super::action::{Action, CreateReason, ReleaseOutcome};
 use super::desired::Desired;
 use super::hook::{self, HookEnd};
 use super::input::PlanInput;
+use super::release_status::Earlier;
 use super::state::{JobState, ReleaseView, active, last_handled};
 use super::step::Step;
 use super::{release_status, restart, rollback, trigger};
@@ -187,6 +188,7 @@ fn begin(
 ) {
     let mut others = input.releases.iter().rev();
     let before = others.find(|release| release.name != name && release.has_begun());
+    let ran = active(&input.releases).filter(|release| release.name != name);
     let is_rollback = reason == CreateReason::RolledBack;
     // A rollback does not need the source, whose present state may be unknown: it handles what was handled before.
     let last = last_handled(&input.releases).filter(|_| is_rollback);
@@ -194,7 +196,14 @@ fn begin(
         (None, Some(last)) => last.to_owned(),
         (wanted, _) => wanted.unwrap_or(desired).fingerprint(),
     };
-    release_status::begin(status, desired, Some(handled), before, reason, now);
+    release_status::begin(
+        status,
+        desired,
+        Some(handled),
+        Earlier { before, ran },
+        reason,
+        now,
+    );
     if let Some(cause) = &mut status.cause {
         match cause.kind {
             CauseKind::Poll => *cause = trigger::cause(input.app, desired, input.requested),
@@ -235,6 +244,20 @@ fn hook_ended(records: &mut Records, release: &str, end: HookEnd, now: Timestamp
     if let Some(problem) = problem {
         fail(records, release, Step::PreDeploy, problem, end.output, now);
     }
+    records.requeue_now = true;
+}
+
+fn ended(records: &mut Records, input: &PlanInput<'_>, name: &str, outcome: &ReleaseOutcome, now: Timestamp) {
+    let mut releases = input.releases.iter();
+    let is_rollback = releases
+        .any(|view| view.name == name && view.spec.kind == ReleaseType::Rollback && !view.has_begun());
+    records.change(name, |status| {
+        release_status::end(status, outcome, now);
+        // One that was refused never began, and says all the same what brought it about.
+        if is_rollback && status.cause.is_none() {
+            status.cause = CreateReason::RolledBack.cause().map(release_status::cause);
+        }
+    });
     records.requeue_now = true;
 }
 
@@ -325,8 +348,7 @@ pub fn record(
                 }
                 _ => outcome.clone(),
             };
-            records.change(release, |status| release_status::end(status, &outcome, now));
-            records.requeue_now = true;
+            ended(records, input, release, &outcome, now);
         }
         (Action::Restart { release }, _) => {
             records.change(release, |status| restart::begin(status, input.app));

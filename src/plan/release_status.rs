@@ -14,7 +14,7 @@ use crate::api::{ConditionType, Reason, ReleasePhase, ReleaseStatus, ResolvedSou
 use super::desired::PinnedSource;
 use super::step::Step;
 
-pub use begin::{begin, recall};
+pub use begin::{Earlier, begin, cause, recall};
 pub use end::{cancelling, end, without_application};
 pub use hook::{hook_ended, hook_runs};
 pub use job::{image, job, retrying, waiting, waits_for};

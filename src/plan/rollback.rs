@@ -1,17 +1,18 @@
-//! Rollback: the image and the configuration of an earlier Release run again, and automatic deployments are held afterwards.
+//! Rollback: the image and the configuration of an earlier Release run again. What that holds afterwards: see `hold`.
 
 use crate::api::{
-    Application, ApplicationSpec, RESUME, Reason, ReleasePhase, ReleaseStatus, ReleaseType, RolledBack,
+    Application, ApplicationSpec, Reason, ReleasePhase, ReleaseStatus, ReleaseType, RolledBack,
 };
 use crate::builder::Export;
 use crate::error::{Class, Problem};
-use crate::model::{AppId, Revision};
+use crate::model::{AppId, ImageRef, Revision};
 
 use super::capabilities;
 use super::deployment::deployment;
 use super::desired::{Desired, Install, PinnedSource, config, recorded_config, run_inputs};
 use super::fingerprint::{self, BUILD, SOURCE, VALUES};
-use super::newest::newest_significant;
+use super::input::{DesiredState, PlanInput};
+use super::source_kind;
 use super::state::{JobOutput, ReleaseView, target};
 use super::values::Values;
 
@@ -153,19 +154,59 @@ pub fn image_of(origin: &ReleaseView) -> JobOutput {
     }
 }
 
-/// Returns the problem of a Rollback whose image is gone.
-pub fn image_is_gone(rollback: &ReleaseView, releases: &[ReleaseView]) -> Problem {
+/// Returns the problem of a Rollback whose image is gone, with the way to the same image that the present source allows.
+pub fn image_is_gone(app: &Application, rollback: &ReleaseView, releases: &[ReleaseView]) -> Problem {
     let name = rollback.spec.rollback_to.as_deref().unwrap_or_default();
     let origin = releases.iter().find(|release| release.name == name);
     let revision = origin
         .and_then(|origin| origin.status.source.as_ref())
-        .map(|source| source.revision.rsplit('@').next().unwrap_or_default());
-    let message = format!(
-        "the image of release {name} is not in the engine any more: create a Release of type Deploy with revision {}, which \
-         makes the image again",
-        revision.unwrap_or_default()
-    );
+        .map_or("", |source| &source.revision);
+    let solution = match (&app.spec.source, Revision::image(revision)) {
+        (_, Some(Revision::Image(ImageRef::Engine(_))))
+            if origin.is_some_and(|origin| origin.status.builder.is_none()) =>
+        {
+            "load the image into the engine again, or set rollbackTo to another Release".to_owned()
+        }
+        (Some(source), _) if source_kind::makes_again(source, revision) => format!(
+            "create a Release of type Deploy with revision {}, which makes the image again",
+            revision.rsplit('@').next().unwrap_or_default()
+        ),
+        _ => format!(
+            "set spec.source to that of revision {revision}, which makes the image again, or set rollbackTo to another Release"
+        ),
+    };
+    let message = format!("the image of release {name} is not in the engine any more: {solution}");
     Problem::new(Class::Terminal, Reason::ImageNotFound, message)
+}
+
+/// What is known of a Rollback before it begins.
+pub(super) enum Verdict {
+    /// It can run.
+    Runs,
+    /// It waits for this.
+    Waits(Problem),
+    /// It is refused because of this.
+    Refused(Problem),
+}
+
+/// Judges the current Release if that is a Rollback that has not begun: only one that can run may take the place of what is
+/// under way.
+pub(super) fn verdict(input: &PlanInput<'_>, current: &ReleaseView) -> Verdict {
+    if current.spec.kind != ReleaseType::Rollback || current.has_begun() || current.spec.cancel {
+        return Verdict::Runs;
+    }
+    if let DesiredState::Unknown(problem) = &input.target {
+        let problem = problem.clone();
+        return match problem.class {
+            Class::Terminal => Verdict::Refused(problem),
+            Class::Waiting | Class::Transient => Verdict::Waits(problem),
+        };
+    }
+    match &input.image {
+        Ok(Some(_)) => Verdict::Runs,
+        Ok(None) => Verdict::Refused(image_is_gone(input.app, current, &input.releases)),
+        Err(problem) => Verdict::Waits(problem.clone()),
+    }
 }
 
 /// Records in the status of a Rollback what it goes back to.
@@ -183,7 +224,7 @@ pub fn begin(status: &mut ReleaseStatus, origin: Option<&ReleaseView>, app: &App
 
 /// Returns a digest of the parts of a spec whose change deploys. It is not keyed: a user with access to the Release sees
 /// the spec too.
-fn spec_mark(spec: &ApplicationSpec) -> String {
+pub(super) fn spec_mark(spec: &ApplicationSpec) -> String {
     let mut deployed = config(spec);
     if let Some(all) = deployed.as_object_mut() {
         let parts = ApplicationSpec {
@@ -199,35 +240,4 @@ fn spec_mark(spec: &ApplicationSpec) -> String {
         );
     }
     fingerprint::plain(&deployed.to_string())
-}
-
-/// What holds automatic deployments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// The Release of type Rollback.
-    pub release: String,
-    /// The Release that it went back to.
-    pub origin: String,
-}
-
-/// Returns what holds automatic deployments: the newest Release is a Rollback that did not fail, the spec is the one that it
-/// began with, and the user did not resume.
-pub fn hold<R>(
-    app: &Application,
-    releases: &[R],
-    of: impl Fn(&R) -> (&String, &ReleaseStatus),
-) -> Option<Hold> {
-    let newest = newest_significant(releases, |release| of(release).1)?;
-    let (name, status) = of(newest);
-    let rollback = status.rollback.as_ref()?;
-    let unsuccessful = status.phase.has_ended() && status.phase != ReleasePhase::Succeeded;
-    let annotations = app.metadata.annotations.as_ref();
-    let resumed = annotations
-        .and_then(|all| all.get(RESUME))
-        .is_some_and(|resumed| resumed == name);
-    let holds = !unsuccessful && !resumed && rollback.spec == spec_mark(&app.spec);
-    holds.then(|| Hold {
-        release: name.clone(),
-        origin: rollback.release.clone(),
-    })
 }

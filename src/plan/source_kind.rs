@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::api::{ApplicationSpec, Reason, ReleaseSpec, Source, SourceKind, TriggerOn};
 use crate::error::{Class, Problem};
-use crate::model::{CommitId, Revision};
+use crate::image::ImageName;
+use crate::model::{CommitId, ImageRef, Revision};
 use crate::redact::SafeUrl;
 
 use super::backoff;
@@ -44,6 +45,22 @@ pub fn revision(source: &Source, text: &str) -> Option<Revision> {
         SourceKind::Docker(_) => Revision::image(text),
         SourceKind::Drop(_) => Revision::archive(text),
     }
+}
+
+/// Reports whether a Release of type Deploy with the digits of this recorded revision makes the same image again: the source is of
+/// the same kind and, for an image, of the same repository.
+pub fn makes_again(source: &Source, recorded: &str) -> bool {
+    let Some(SourceKind::Docker(image)) = source.kind() else {
+        return revision(source, recorded).is_some();
+    };
+    let repository = |image: &str| {
+        let name = ImageName::parse(image).ok()?;
+        Some((name.registry().to_owned(), name.repository().to_owned()))
+    };
+    let Some(Revision::Image(ImageRef::Registry { repository: was, .. })) = Revision::image(recorded) else {
+        return false; // The ID of an image that only the engine had.
+    };
+    repository(&was).is_some_and(|was| repository(&image.image) == Some(was))
 }
 
 /// Returns the source pinned to a revision.
@@ -105,6 +122,25 @@ pub fn fits(source: Option<&Source>, asked: &ReleaseSpec) -> Result<(), Problem>
     message.map_or(Ok(()), |message| {
         Err(Problem::new(Class::Terminal, Reason::InvalidSpec, message))
     })
+}
+
+/// Returns the problem of a job with the solution for a Release that asked for the revision which was not found: the field of the
+/// Application that a job names is not the wrong one.
+pub fn of_asked_revision(asked: &ReleaseSpec, problem: &Problem) -> Problem {
+    let mut problem = problem.clone();
+    let is_missing = matches!(problem.reason, Reason::GitRefNotFound | Reason::ImageNotFound);
+    let of_spec = [": set spec.source.", ": correct spec.source."];
+    let at = of_spec
+        .iter()
+        .filter_map(|solution| problem.message.rfind(solution))
+        .max();
+    if let (true, Some(_), Some(at)) = (is_missing, &asked.revision, at) {
+        problem.message.truncate(at);
+        problem
+            .message
+            .push_str(": create a Release with spec.revision set to one that exists, or push it");
+    }
+    problem
 }
 
 /// Returns the interval at which a source is resolved again, or `None` if its revision is fixed or polling is off.

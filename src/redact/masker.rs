@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, packed};
 use base64::Engine as _;
@@ -36,9 +37,8 @@ const LONGEST_PATTERN: usize = 512;
 /// forms, also in lines, and all of these in the escapes of JSON, of Rust's `Debug` and of URLs. Beside a [`CUT`] it also replaces the part of a
 /// secret that was left there; text that was cut on both sides within one secret is not recognised.
 #[derive(Clone, Default)]
-pub struct Masker(Option<Known>);
+pub struct Masker(Option<Arc<Known>>);
 
-#[derive(Clone)]
 struct Known {
     /// Of the patterns up to [`LONGEST_PATTERN`].
     searcher: AhoCorasick,
@@ -96,7 +96,7 @@ impl Masker {
             patterns,
             longest: longest.unwrap_or_default(),
         });
-        Self(known.ok())
+        Self(known.ok().map(Arc::new))
     }
 
     /// Returns the length of the longest known form. So many bytes at the end of text that was cut before it was masked

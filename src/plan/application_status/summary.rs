@@ -8,7 +8,7 @@ use crate::plan::conditions::{ConditionValue, built, ended_for_good, healthy, la
 use crate::plan::containers::hash_of;
 use crate::plan::describe::unhealthy;
 use crate::plan::desired::PinnedSource;
-use crate::plan::rollback::hold;
+use crate::plan::hold::hold;
 use crate::plan::{release_status, restart};
 use crate::runtime::Running;
 
@@ -96,8 +96,8 @@ impl Summary {
         };
         let held = hold(input.app, input.releases, |(name, release)| (name, release)).map(|hold| {
             let message = format!(
-                "release {} went back to {}: new commits and values are not deployed until the spec changes or davit resume is \
-                 called",
+                "release {} went back to {}: new commits, digests and values are not deployed until the spec changes (also \
+                 spec.replicas) or davit resume is called; both deploy what the spec asks for then",
                 hold.release, hold.origin
             );
             ConditionValue::yes(Reason::RolledBack, message)

@@ -11,23 +11,45 @@ use crate::plan::state::ReleaseView;
 
 use super::{enter, resolved, summarise};
 
-/// Pins a Release: what it is made of, and what is different from the one before.
+/// The Releases that one that begins is compared with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Earlier<'r> {
+    /// The newest that began, however it ended: what is new since then brought this one about.
+    pub before: Option<&'r ReleaseView>,
+    /// The newest that succeeded, which runs until this one does: `why` says what is different from it.
+    pub ran: Option<&'r ReleaseView>,
+}
+
+/// Returns a cause of this kind, with nothing more known.
+pub fn cause(kind: CauseKind) -> Cause {
+    Cause {
+        kind,
+        actor: None,
+        delivery: None,
+    }
+}
+
+/// Pins a Release: what it is made of, and what is different from those before.
 pub fn begin(
     status: &mut ReleaseStatus,
     desired: &Desired,
     handled: Option<String>,
-    before: Option<&ReleaseView>,
+    Earlier { before, ran }: Earlier<'_>,
     reason: CreateReason,
     now: Timestamp,
 ) {
-    let old = before.map(|release| &release.status.inputs);
-    let old_revision = before
+    // Before anything has run, what the last try was made of.
+    let old = ran.or(before).map(|release| &release.status.inputs);
+    let old_revision = ran
         .and_then(|release| release.status.source.as_ref())
         .map(|source| source.revision.as_str());
     let revision = desired.source.revision.to_string();
     status.why = why(old, &desired.inputs, old_revision, &revision, &desired.origins);
     status.why.truncate(20);
-    if status.why.is_empty() {
+    // The same as the try before: what is different from what runs does not say why it is tried again.
+    let is_repeated =
+        before.is_some_and(|before| changed(&before.status.inputs, &desired.inputs).next().is_none());
+    if status.why.is_empty() || is_repeated && reason != CreateReason::RolledBack {
         let unfinished = before.filter(|before| before.status.phase != ReleasePhase::Succeeded);
         let again =
             || unfinished.map(|before| format!("release {} ended without being deployed", before.name));
@@ -38,11 +60,7 @@ pub fn begin(
         _ if before.is_some_and(|before| only_values(before, desired)) => CauseKind::Secret,
         _ => CauseKind::Spec,
     });
-    status.cause = Some(Cause {
-        kind,
-        actor: None,
-        delivery: None,
-    });
+    status.cause = Some(cause(kind));
     status.source = Some(resolved(&desired.source));
     status.inputs.clone_from(&desired.inputs);
     if let Some(values) = values_mark(status, before, desired) {

@@ -32,18 +32,28 @@ pub fn end(status: &mut ReleaseStatus, end: &ReleaseOutcome, now: Timestamp) {
         ReleaseOutcome::NotNeeded(why) => {
             // What it was for is not handled: it is released when something is to run again.
             status.handled = None;
+            let has_begun = !status.inputs.is_empty();
             if *why == CancelReason::NotOnBranch {
                 // The next one is compared with the one before.
                 status.inputs.clear();
             }
             let (reason, message) = match why {
+                CancelReason::Stopped if has_begun => (
+                    Reason::Stopped,
+                    "spec.stopped of the Application became true before the release ended: start it with davit start",
+                ),
                 CancelReason::Stopped => (
                     Reason::Stopped,
-                    "spec.stopped of the Application became true before the release ended",
+                    "the Application is stopped, because its spec.stopped is true: start it with davit start, then create the \
+                     release again",
+                ),
+                CancelReason::NoSource if has_begun => (
+                    Reason::NoSource,
+                    "the source of the Application was removed before the release ended: set spec.source",
                 ),
                 CancelReason::NoSource => (
                     Reason::NoSource,
-                    "spec.source of the Application was removed before the release ended",
+                    "the Application has no source: set spec.source, then create the release again",
                 ),
                 CancelReason::Deleted => (
                     Reason::Deleting,

@@ -3,9 +3,9 @@
 //! | word | meaning |
 //! |---|---|
 //! | `N:PHASE` | Release `shop-N` of commit N in this phase; `N:New` has not begun, `N:User` was just created by a user |
-//! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then |
+//! | `+to=N` | appended to a Release that goes back to `shop-N`; with `+changed` the spec was another one then, with `+refused` it never began |
 //! | `+restarted` | appended to a Release whose containers have the mark of the restart |
-//! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` `+of=N` `+ended` `+lacking` | appended to a Release; `+lacking` failed without its Secret, `+old` began ten minutes ago, `+of` commit N, `+ended` has a container that ran to completion |
+//! | `+redeploy` `+clean` `+cancel` `+by-user` `+unowned` `+waits` `+old` `+rev=N` `+of=N` `+ended` `+lacking` | appended to a Release; `+lacking` failed without its Secret, `+old` began ten minutes ago, `+of` commit N, `+ended` has a container that ran to completion, `+lost` was created because the image was lost |
 //! | `hook` `+hooking` `+hooked` | the spec of the Releases after it has a hook, which runs or has succeeded |
 //! | `job:N:STATE` | the job of `shop-N`: `queued`, `fetching`, `building`, `stopping`, `done`, `failed`, `transient`, `cancelled` |
 //! | `unwatched:N` | commit N is newer and changes no watched file |
@@ -40,10 +40,10 @@ use crate::plan::record::ActionResult;
 use crate::plan::state::{JobOutput, JobOwner, JobState, JobView, ReleaseView, sort};
 use crate::plan::values::Values;
 use crate::plan::{pin, release_status, rollback, source_kind};
-use crate::runtime::{ExitStatus, Port, Progress, Replica, ReplicaState, Running};
+use crate::runtime::{Port, Progress, Replica, Running};
 
 use super::parts::{
-    NOW, advance, ago, commit, failure, install, k8s_time, lacking, problem, rolling, source,
+    NOW, advance, ago, commit, failure, install, k8s_time, lacking, problem, replica_state, rolling, source,
 };
 
 /// A state.
@@ -246,10 +246,16 @@ impl Given {
         }
         if !["User", "New"].contains(&phase) {
             let desired = self.desired(made_of);
-            let reason = CreateReason::Change;
+            let reason = match origin {
+                Some(_) => CreateReason::RolledBack,
+                None if by_user => CreateReason::Created,
+                None if has("lost") => CreateReason::ImageLost,
+                None => CreateReason::Change,
+            };
             let handled = Some(desired.fingerprint());
-            release_status::begin(&mut status, &desired, handled, None, reason, began);
-            if let Some(origin) = origin {
+            let none = release_status::Earlier::default();
+            release_status::begin(&mut status, &desired, handled, none, reason, began);
+            if let Some(origin) = origin.filter(|_| !has("refused")) {
                 let handled = self
                     .releases
                     .iter()
@@ -287,6 +293,10 @@ impl Given {
         }
         if has("lacking") {
             release_status::end(&mut status, &lacking(), ago(1));
+        }
+        if has("refused") {
+            status.inputs.clear();
+            (status.handled, status.image) = (None, None);
         }
         if has("waits") {
             let failure = failure(Class::Transient, false);
@@ -348,44 +358,7 @@ impl Given {
             status.inputs.remove(RESTARTED);
         }
         let hash = hash_of(&status);
-        let exited = |code| ReplicaState::Exited {
-            code,
-            oom: false,
-            message: "boom".to_owned(),
-        };
-        let (state_of, restarts) = match state {
-            "healthy" | "joining" => (ReplicaState::Healthy, 0),
-            "starting" => (ReplicaState::Starting, 0),
-            "unhealthy" => (ReplicaState::Unhealthy("no".to_owned()), 0),
-            "exited" => (exited(1), 0),
-            "oom" => {
-                let state = ReplicaState::Exited {
-                    code: 137,
-                    oom: true,
-                    message: String::new(),
-                };
-                (state, 0)
-            }
-            "looping" => {
-                let state = ReplicaState::KeepsEnding {
-                    last: Some(ExitStatus { code: 2, oom: false }),
-                    times: 4,
-                    message: "boom".to_owned(),
-                };
-                (state, 4)
-            }
-            "ending" => {
-                let state = ReplicaState::KeepsEnding {
-                    last: None,
-                    times: 1,
-                    message: String::new(),
-                };
-                (state, 1)
-            }
-            "crashing" => (exited(1), 3),
-            "kept" => (ReplicaState::Kept, 0),
-            other => panic!("unknown state {other:?} of a container"),
-        };
+        let (state_of, restarts) = replica_state(state);
         self.containers.push(Replica {
             id: format!("id-{}", self.containers.len()),
             name: format!("{name}-{}", self.containers.len()),

@@ -11,7 +11,7 @@ use crate::plan::state::{JobFailure, JobOutput, JobState};
 use crate::plan::step::Step;
 use crate::plan::{ReleaseOutcome, release_status};
 use crate::redact::Secret;
-use crate::runtime::Progress;
+use crate::runtime::{ExitStatus, Progress, ReplicaState};
 
 /// The time of the reconcile.
 pub const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
@@ -99,6 +99,48 @@ pub fn lacking() -> ReleaseOutcome {
         step: Step::Pending,
         problem: problem(Class::Terminal, Reason::SecretNotFound),
         log_tail: String::new(),
+    }
+}
+
+/// Returns the state of a container, and how often it was restarted.
+pub fn replica_state(state: &str) -> (ReplicaState, i64) {
+    let exited = |code| ReplicaState::Exited {
+        code,
+        oom: false,
+        message: "boom".to_owned(),
+    };
+    match state {
+        "healthy" | "joining" => (ReplicaState::Healthy, 0),
+        "starting" => (ReplicaState::Starting, 0),
+        "unhealthy" => (ReplicaState::Unhealthy("no".to_owned()), 0),
+        "exited" => (exited(1), 0),
+        "oom" => {
+            let state = ReplicaState::Exited {
+                code: 137,
+                oom: true,
+                message: String::new(),
+            };
+            (state, 0)
+        }
+        "looping" => {
+            let state = ReplicaState::KeepsEnding {
+                last: Some(ExitStatus { code: 2, oom: false }),
+                times: 4,
+                message: "boom".to_owned(),
+            };
+            (state, 4)
+        }
+        "ending" => {
+            let state = ReplicaState::KeepsEnding {
+                last: None,
+                times: 1,
+                message: String::new(),
+            };
+            (state, 1)
+        }
+        "crashing" => (exited(1), 3),
+        "kept" => (ReplicaState::Kept, 0),
+        other => panic!("unknown state {other:?} of a container"),
     }
 }
 

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::api::{ApplicationSpec, Reason, ReleaseStatus};
+use crate::api::{ApplicationSpec, CauseKind, Reason, ReleaseSpec, ReleaseStatus};
+use crate::error::{Class, Problem};
 use crate::model::{AppId, Revision};
 use crate::plan::deployment::deployment;
 use crate::plan::desired::{PinnedSource, config, recorded_config, validate};
-use crate::plan::source_kind::poll_interval;
+use crate::plan::source_kind::{self, poll_interval};
 use crate::plan::value_origin::ValueOrigin;
 use crate::plan::values::Values;
 use crate::redact::Secret;
 use crate::runtime::MountSource;
 
 use super::parts::install;
+use super::reconcile;
 
 fn spec() -> Value {
     json!({
@@ -272,5 +274,169 @@ fn source_is_polled_unless_its_revision_is_fixed_or_the_trigger_is_manual() {
         let near = |(found, expected): (f64, f64)| (found / expected - 1.0).abs() <= 0.1;
         assert_eq!(found.is_some(), seconds.is_some(), "{spec:?}");
         assert!(found.zip(seconds).is_none_or(near), "{found:?} of {seconds:?}");
+    }
+}
+
+#[test]
+fn image_that_is_named_by_its_id_gets_a_tag_that_keeps_it() {
+    let id = format!("sha256:{}", "0e".repeat(32));
+    let tag_of = |name: &str| {
+        let spec = serde_json::from_value(json!({"source": {"docker": {"image": id}}})).unwrap();
+        let source = PinnedSource {
+            kind: "docker",
+            locator: id.clone(),
+            revision: Revision::image(&id).unwrap(),
+            ..pinned()
+        };
+        let app = AppId::new("ns", name);
+        validate(&app, &spec, source, &Values::default(), &install())
+            .unwrap()
+            .tag
+            .unwrap()
+    };
+    // Each Application has its own, so that none removes the image of another one.
+    assert!(
+        tag_of("shop").starts_with("davit.local/test/ns/shop:0e0e0e0e0e0e-"),
+        "{}",
+        tag_of("shop")
+    );
+    assert_ne!(tag_of("shop"), tag_of("web"));
+}
+
+#[test]
+fn deployment_of_a_revision_makes_the_image_again_only_where_the_source_is_the_same() {
+    let id = format!("sha256:{}", "0e".repeat(32));
+    let digest = |name: &str| format!("{name}@{id}");
+    let commit = "a1".repeat(20);
+    let git = json!({"git": {"url": "https://h.example/shop.git"}});
+    let image = |name: &str| json!({"docker": {"image": name}});
+    for (source, recorded, again) in [
+        (git.clone(), commit.clone(), true),
+        (git, digest("r.example/shop"), false),
+        (image("r.example/shop:2"), digest("r.example/shop"), true),
+        (image("nginx"), digest("docker.io/library/nginx"), true),
+        (image("r.example/web:2"), digest("r.example/shop"), false),
+        (image("r.example/shop:2"), commit, false),
+        // The ID of an image names no place to pull it from.
+        (image("r.example/shop:2"), id.clone(), false),
+        (image(&id), id.clone(), false),
+    ] {
+        let source = serde_json::from_value(source).unwrap();
+        assert_eq!(
+            source_kind::makes_again(&source, &recorded),
+            again,
+            "{source:?} {recorded}"
+        );
+    }
+}
+
+#[test]
+fn why_names_the_difference_from_what_ran_and_the_cause_what_is_new() {
+    for (given, release, why, cause) in [
+        // The failed Release had another number of replicas already; the one that runs has not.
+        (
+            "1:Succeeded replicas:2 2:Failed run:1:healthy commit:3",
+            "shop-3",
+            &["revision 000000000000 (was 000000000000)", "replicas changed"][..],
+            CauseKind::Poll,
+        ),
+        // What failed is tried again, because a user asked for that.
+        (
+            "1:Succeeded replicas:2 2:Failed+of=1 run:1:healthy commit:1 requested",
+            "shop-3",
+            &[
+                "replicas changed",
+                "asked for by the annotation davit.dev/requestedAt",
+            ],
+            CauseKind::Manual,
+        ),
+        // Nothing ran before, so there is no revision that was.
+        (
+            "1:Failed commit:2",
+            "shop-2",
+            &["revision 000000000000"],
+            CauseKind::Poll,
+        ),
+        // What failed is taken back: the same as what runs.
+        (
+            "1:Succeeded replicas:2 2:Failed+of=1 replicas:1 run:1:healthy commit:1",
+            "shop-3",
+            &["release shop-2 ended without being deployed"],
+            CauseKind::Spec,
+        ),
+    ] {
+        let (_, records, _) = reconcile(given);
+        let status = &records.statuses[release];
+        assert_eq!(status.why, why, "{given}");
+        assert_eq!(
+            status.cause.as_ref().map(|cause| cause.kind),
+            Some(cause),
+            "{given}"
+        );
+    }
+}
+
+#[test]
+fn refused_rollback_says_what_brought_it_about() {
+    let (_, records, status) = reconcile("1:Succeeded 2:New+to=7 run:1:healthy commit:1");
+    let refused = &records.statuses["shop-2"];
+    assert_eq!(
+        refused.cause.as_ref().map(|cause| cause.kind),
+        Some(CauseKind::Rollback)
+    );
+    assert_eq!(
+        (refused.handled.as_ref(), refused.rollback.as_ref()),
+        (None, None)
+    );
+    assert_eq!(status.release.unwrap().latest.as_deref(), Some("shop-2"));
+}
+
+#[test]
+fn image_that_is_gone_has_the_way_out_that_the_source_allows() {
+    for (given, words) in [
+        (
+            "1:Succeeded 2:Succeeded 3:New+to=1 run:2:healthy commit:2",
+            "type Deploy with revision 000",
+        ),
+        (
+            "1:Succeeded 2:Succeeded kind:docker 3:New+to=1 run:2:healthy commit:2",
+            "set spec.source to that of revision 000",
+        ),
+    ] {
+        let (_, records, _) = reconcile(given);
+        let failure = records.statuses["shop-3"].failure.clone().unwrap();
+        assert!(failure.message.contains(words), "{given}: {failure:?}");
+    }
+}
+
+#[test]
+fn revision_that_is_not_found_is_named_by_the_field_that_asked_for_it() {
+    let asked = |revision: Option<&str>| ReleaseSpec {
+        revision: revision.map(str::to_owned),
+        ..ReleaseSpec::deploy("shop")
+    };
+    let git = "commit bbbb not found in https://h.example/shop.git: set spec.source.git.ref.commit to an existing commit, or push it";
+    let image =
+        "image shop@sha256:0 not found: no such image: correct spec.source.docker.image, or push the image";
+    let way_out = ": create a Release with spec.revision set to one that exists, or push it";
+    for (reason, message, revision, expected) in [
+        (
+            Reason::GitRefNotFound,
+            git,
+            Some("bbbb"),
+            format!("commit bbbb not found in https://h.example/shop.git{way_out}"),
+        ),
+        (Reason::GitRefNotFound, git, None, git.to_owned()),
+        (
+            Reason::ImageNotFound,
+            image,
+            Some("sha256:0"),
+            format!("image shop@sha256:0 not found: no such image{way_out}"),
+        ),
+        (Reason::GitAuthFailed, git, Some("bbbb"), git.to_owned()),
+    ] {
+        let problem = Problem::new(Class::Terminal, reason, message);
+        let found = source_kind::of_asked_revision(&asked(revision), &problem);
+        assert_eq!((found.message, found.reason), (expected, reason));
     }
 }
