@@ -12,7 +12,18 @@ use crate::subresources::aggregation::ServiceName;
 
 /// kubectl apply an Application; Davit builds it, runs it, and says the truth about it.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Examples:
+  davit up                                  # everything on this machine
+  davit init && kubectl apply -f application.yaml
+  davit status shop --wait                  # what runs, since when, why, and what to do next
+  davit deploy shop --title 'Version 2.1.0' --wait
+  davit logs shop -f
+  davit rollback shop --wait
+  davit status -n production --context acme # -n, --context, --kubeconfig and --as may also stand before the command"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -6,6 +6,7 @@ pub mod buildkit_host;
 mod client;
 mod crds;
 mod failure;
+mod leading;
 pub mod proxy_args;
 
 use std::ffi::OsStr;
@@ -34,7 +35,8 @@ pub fn parse() -> Cli {
     } else {
         command
     };
-    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    let words = leading::behind_the_command(std::env::args_os());
+    Cli::from_arg_matches(&command.get_matches_from(words)).unwrap_or_else(|error| error.exit())
 }
 
 /// Runs the command.

@@ -193,6 +193,12 @@ fn completion_of_bash_offers_commands_flags_and_values() {
     assert_eq!(completed(&["status", "-o", ""]), ["wide", "name", "json", "yaml"]);
     assert!(completed(&["deploy", "shop", "--"]).contains(&"--title".to_owned()));
     assert!(!completed(&[""]).iter().any(|word| word.starts_with(['_', ':'])));
+    // bash separates the value of a flag from it.
+    assert_eq!(completed(&["status", "--output", "=", "j"]), ["json"]);
+    assert_eq!(
+        completed(&["status", "--output", "="]),
+        ["wide", "name", "json", "yaml"]
+    );
     for shell in ["zsh", "fish"] {
         let file = root().join("packaging/completions").join(if shell == "zsh" {
             "zsh/_davit"
@@ -257,6 +263,7 @@ fn commands_of_daily_use_share_their_flags_and_show_examples() {
         "backup",
         "restore",
         "help",
+        "completion",
         "__complete",
     ];
     let mut seen = 0;

@@ -117,8 +117,9 @@ fn commands_of_daily_use_do_what_they_report() {
     });
     session.types(&["status", "shop"], 0);
     session.types(&["resume", "shop"], 0);
-    session.davit.wait_until("shop", 20, "resumed", |app| {
-        condition(app, "AutoDeployHeld").is_null()
+    // What the spec asks for is deployed then.
+    session.davit.wait_until("shop", 60, "resumed", |app| {
+        condition(app, "AutoDeployHeld").is_null() && app["status"]["phase"] == "done"
     });
     session.types(&["resume", "shop"], 0);
     session.types(&[&["rollback", "shop", "2"], &wait[..]].concat(), 0);

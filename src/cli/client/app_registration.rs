@@ -1,5 +1,7 @@
 //! Registers an App in a browser: a page on this machine sends the manifest, and receives the code.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
@@ -19,8 +21,12 @@ use crate::redact::Secret;
 /// Waits until the user has registered the App, and exchanges the code.
 ///
 /// # Errors
-/// The user gave up, or the forge refuses the code.
-pub async fn register(wish: &Wish, options: &HttpOptions) -> Result<Converted, Failure> {
+/// The user gave up or took longer than the limit, or the forge refuses the code.
+pub async fn register(
+    wish: &Wish,
+    options: &HttpOptions,
+    limit: Option<Duration>,
+) -> Result<Converted, Failure> {
     let listener = server::bind("the page of the registration", ([127, 0, 0, 1], 0).into()).await?;
     let address = listener.local_addr()?;
     let callback = Callback::new(format!("http://{address}{PATH}"), Secret::from(random()));
@@ -36,7 +42,7 @@ pub async fn register(wish: &Wish, options: &HttpOptions) -> Result<Converted, F
         STANDARD.encode(&page)
     ));
     let pages = Router::new().route(&path, get(move || std::future::ready(Html(page.clone()))));
-    let code = browser::code(listener, manifest.callback(), pages).await?;
+    let code = browser::code(listener, manifest.callback(), pages, limit).await?;
     let converted = manifest.convert(&code, options).await;
     converted.map_err(|error| forge_failure(&error))
 }

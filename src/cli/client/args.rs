@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 
 use crate::api::Duration;
 
+/// The most characters that the name of an Application has.
+pub const LONGEST_NAME: usize = 52;
+
 /// The API server and the namespace.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Cluster")]
@@ -71,11 +74,24 @@ pub struct Wait {
     pub timeout: Option<Duration>,
 }
 
-/// Whether a command that only reads waits before it does.
+/// What `--wait` means where the end of a Release is shown.
+pub const UNTIL_SETTLED: &str =
+    "Wait first, and show the steps meanwhile: until nothing is under way for the Application";
+
+/// What `--wait` means where containers are needed.
+pub const UNTIL_HEALTHY: &str = "Wait first, and show the steps meanwhile: until a container is healthy";
+
+/// What `--wait` means where a log is shown.
+pub const UNTIL_LOGGED: &str = "Wait first, and show the steps meanwhile: until there is a container, or with --build or --hook a \
+                                Release";
+
+/// What `--wait` means where a forge is asked.
+pub const UNTIL_READY: &str = "Wait until the GitProvider is ready, and show how it stands meanwhile";
+
+/// Whether a command that only reads waits before it does. Each command says in its help for what.
 #[derive(Clone, Debug, Default, Args)]
 pub struct WaitFirst {
-    /// Wait first, and show the steps meanwhile: until nothing is under way for the Application, until a container runs, or until the
-    /// GitProvider is ready.
+    /// Wait first, and show the steps meanwhile.
     #[arg(long)]
     pub wait: bool,
     /// With --wait: the longest to wait, such as 90s or 5m. Default: without a limit.
@@ -89,6 +105,24 @@ pub struct WaitFirst {
 /// The text names an object of another kind.
 pub fn application(text: &str) -> Result<String, String> {
     name(text, "Application", &["application", "applications", "dapp"])
+}
+
+/// Reads the name that a new Application gets.
+///
+/// # Errors
+/// An Application cannot have it.
+pub fn new_application(text: &str) -> Result<String, String> {
+    let fits = text
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let begins = text.starts_with(|first: char| first.is_ascii_lowercase());
+    if fits && begins && !text.ends_with('-') && text.len() <= LONGEST_NAME {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "the name of an Application has at most {LONGEST_NAME} lower-case letters, digits and -, begins with a letter and does not \
+         end with -"
+    ))
 }
 
 /// Reads the name of a GitProvider.
@@ -125,6 +159,21 @@ fn name(text: &str, kind: &str, words: &[&str]) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_of_a_new_application_follows_the_rule() {
+        for text in ["shop", "a1-b", &"a".repeat(52)] {
+            assert!(new_application(text).is_ok(), "{text}");
+        }
+        for text in ["Bad Name", "", "1a", "a-", "a_b", &"a".repeat(53)] {
+            assert!(
+                new_application(text)
+                    .unwrap_err()
+                    .contains("begins with a letter"),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn name_may_have_its_kind() {

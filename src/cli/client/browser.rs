@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::output::note;
+use super::times::short;
 use crate::cli::failure::{Code, Failure};
 use crate::forge::onboarding::Callback;
 use crate::http::{Limits, Served};
@@ -28,8 +29,14 @@ const DONE: &str = "<!DOCTYPE html><meta charset=\"utf-8\"><title>Davit</title><
 /// Waits for the code. `more` are other pages of the same server.
 ///
 /// # Errors
-/// No code arrived within an hour.
-pub async fn code(listener: TcpListener, callback: &Callback, more: Router) -> Result<String, Failure> {
+/// No code arrived in this time, at most an hour.
+pub async fn code(
+    listener: TcpListener,
+    callback: &Callback,
+    more: Router,
+    limit: Option<Duration>,
+) -> Result<String, Failure> {
+    let limit = limit.unwrap_or(PATIENCE).min(PATIENCE);
     let (sender, mut codes) = mpsc::channel(1);
     let router = Router::new()
         .route(PATH, get(receive))
@@ -48,9 +55,15 @@ pub async fn code(listener: TcpListener, callback: &Callback, more: Router) -> R
             }
         }
     };
-    let code = tokio::time::timeout(PATIENCE, waited).await;
+    let code = tokio::time::timeout(limit, waited).await;
     served.close().await;
-    code.map_err(|_| Failure::with_code(Code::TimedOut, "no code arrived within an hour: begin again"))
+    code.map_err(|_| {
+        let message = format!(
+            "no code arrived within {}: open the address in a browser, and begin again",
+            short(limit)
+        );
+        Failure::with_code(Code::TimedOut, message)
+    })
 }
 
 /// A value that cannot be guessed.
@@ -68,7 +81,10 @@ fn pasted() -> mpsc::Receiver<String> {
                 return;
             }
         }
-        // Without standard input the page alone can receive the code; the channel stays open for it.
+        // The channel stays open for the page.
+        note(
+            "Standard input has ended, so the code can only arrive through the browser; Ctrl-C ends the command.",
+        );
         std::thread::park();
         drop(sender);
     });
@@ -86,5 +102,21 @@ async fn receive(
             Html(DONE).into_response()
         }
         Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::Secret;
+
+    #[tokio::test]
+    async fn waiting_for_the_browser_ends_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}{PATH}", listener.local_addr().unwrap());
+        let callback = Callback::new(address, Secret::from("state"));
+        let limit = Some(Duration::from_millis(10));
+        let failure = code(listener, &callback, Router::new(), limit).await.unwrap_err();
+        assert_eq!(failure.code, Code::TimedOut);
     }
 }

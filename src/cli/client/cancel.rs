@@ -18,7 +18,7 @@ use crate::cli::failure::Failure;
 /// # Errors
 /// The Release does not exist or cannot be changed, or with `--wait` it ended otherwise.
 pub async fn cancel(args: Cancel) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.change.connection).await?;
+    let cluster = Cluster::for_changes(&args.change.connection).await?;
     cluster.application(&args.application).await?;
     let releases = cluster.releases_of(&args.application).await?;
     let open: Vec<&Release> = match &args.release {

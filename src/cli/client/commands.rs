@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::{Connection, Output, Wait, WaitFirst, application, release};
+use super::args::{
+    Connection, Output, UNTIL_SETTLED, Wait, WaitFirst, application, new_application, release,
+};
 use super::subresource_args::{Branches, Connect, Exec, Logs, Repos, Top};
 
 /// Commands for daily use. They also work as `kubectl davit COMMAND`.
@@ -18,9 +20,10 @@ pub enum ClientCommand {
   davit status shop --wait     # once nothing is under way; exit code 1 if it failed
   davit status shop -o json    # the object itself")]
     Status(Status),
-    /// List the Releases of an Application, the oldest first.
+    /// List the Releases of an Application, the oldest first, or those of all.
     #[command(after_help = "Examples:
   davit history shop
+  davit history -A              # of every Application of every namespace
   davit history shop -o wide    # with titles and messages")]
     History(History),
     /// Deploy what the spec asks for now, or another commit.
@@ -100,7 +103,8 @@ pub enum ClientCommand {
     /// Show what Applications, Releases or replicas use: CPU, memory, network, disks and restarts.
     #[command(after_help = "Examples:
   davit top                 # every Application of the namespace
-  davit top apps shop       # the replicas of one
+  davit top shop            # the replicas of one
+  davit top -A              # of every namespace
   davit top releases        # while one replaces another
   davit top --watch
   davit top --wait --timeout 2m -o json")]
@@ -134,9 +138,34 @@ pub enum ClientCommand {
   davit init -n production -o json
   davit init --name shop --port 3000")]
     Init(Init),
+    /// Print the script that completes command lines in bash, zsh or fish.
+    #[command(after_help = "Examples:
+  davit completion bash > ~/.local/share/bash-completion/completions/davit
+  davit completion zsh > ~/.zfunc/_davit    # a directory of fpath
+  davit completion fish > ~/.config/fish/completions/davit.fish")]
+    Completion(Completion),
     /// Print what can come next on the command line: for completion.
     #[command(name = "__complete", hide = true, disable_help_flag = true)]
     Complete(Complete),
+}
+
+/// `davit completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// The shells that complete command lines of davit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// The script for bash.
+    Bash,
+    /// The script for zsh.
+    Zsh,
+    /// The script for fish.
+    Fish,
 }
 
 /// `davit __complete`.
@@ -149,6 +178,7 @@ pub struct Complete {
 
 /// `davit status`.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help(UNTIL_SETTLED)))]
 pub struct Status {
     /// The Application. Default: all of the namespace.
     #[arg(value_name = "APPLICATION", value_parser = application)]
@@ -169,6 +199,7 @@ pub struct Status {
 
 /// `davit previews`.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help("Wait first, and show the steps meanwhile: until no preview is being built")))]
 pub struct Previews {
     /// The Application.
     #[arg(value_name = "APPLICATION", value_parser = application)]
@@ -186,10 +217,14 @@ pub struct Previews {
 
 /// `davit history`.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help(UNTIL_SETTLED)))]
 pub struct History {
-    /// The Application.
+    /// The Application. Default: all of the namespace.
     #[arg(value_name = "APPLICATION", value_parser = application)]
-    pub application: String,
+    pub application: Option<String>,
+    /// The Releases of all namespaces.
+    #[arg(short = 'A', long, conflicts_with_all = ["application", "namespace"])]
+    pub all_namespaces: bool,
     /// Waiting.
     #[command(flatten)]
     pub wait: WaitFirst,
@@ -347,10 +382,10 @@ pub struct Init {
     #[arg(value_name = "DIRECTORY", default_value = ".")]
     pub directory: PathBuf,
     /// The name of the Application. Default: the name of the repository or of the directory.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = new_application)]
     pub name: Option<String>,
     /// The port on which the container listens. Default: EXPOSE of the Dockerfile.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// The file to write, in the directory.
     #[arg(short = 'f', long, value_name = "FILE", default_value = "application.yaml")]

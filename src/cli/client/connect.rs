@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 
 use super::args::Connection;
+use super::lost::why;
 use super::terminal::Terminal;
 use crate::api::{Application, Release};
 use crate::cli::failure::Failure;
@@ -38,6 +39,10 @@ pub struct Cluster {
     /// The terminal.
     pub terminal: Terminal,
     url: String,
+    /// What the command needs in the end, also for its requests that only read.
+    access: Access,
+    /// The user to impersonate.
+    user: Option<String>,
 }
 
 impl Cluster {
@@ -63,6 +68,20 @@ impl Cluster {
             namespace,
             terminal,
             url,
+            access: Access::View,
+            user: connection.impersonate.clone(),
+        })
+    }
+
+    /// The same for a command that changes something: a refusal names the role for all that it does.
+    ///
+    /// # Errors
+    /// There is no kubeconfig, or it cannot be used.
+    pub async fn for_changes(connection: &Connection) -> Result<Self, Failure> {
+        let access = Access::Edit;
+        Ok(Self {
+            access,
+            ..Self::new(connection).await?
         })
     }
 
@@ -111,7 +130,7 @@ impl Cluster {
             return Failure::new(format!(
                 "cannot reach the API server at {}: {}: start it (davit up), or choose another one with --kubeconfig or --context",
                 self.url,
-                crate::error::chain(error)
+                why(error)
             ));
         };
         let (reason, message) = (&status.reason, &status.message);
@@ -122,16 +141,14 @@ impl Cluster {
                 self.url
             )),
             403 => {
-                let role = match access {
-                    Access::View => "davit-view",
-                    Access::Edit => "davit-edit",
+                let role = match (access, self.access) {
+                    (Access::View, Access::View) => "davit-view",
+                    _ => "davit-edit",
                 };
-                Failure::new(format!(
-                    "{}\nThe ClusterRole {role} grants it; an administrator binds it with: kubectl create rolebinding NAME \
-                     --clusterrole {role} --user USER -n {}",
-                    from_server(reason, message),
-                    self.namespace
-                ))
+                let advice = role_advice(role, self.user.as_deref(), &self.namespace, message);
+                // Where Davit serves the API itself, the refusal has a hint of its own.
+                let message = message.split(ROLE_HINT).next().unwrap_or(message);
+                Failure::new(format!("{}\n{advice}", from_server(reason, message)))
             }
             404 if message.contains("the server could not find the requested resource")
                 || message.contains("404 page") =>
@@ -145,6 +162,27 @@ impl Cluster {
             _ => Failure::new(from_server(reason, message)),
         }
     }
+}
+
+/// How the hint of a refusal begins.
+const ROLE_HINT: &str = ": a RoleBinding to the ClusterRole ";
+
+/// Returns how an administrator grants what was refused: in the namespace, or in all of them if that was asked for.
+fn role_advice(role: &str, user: Option<&str>, namespace: &str, refusal: &str) -> String {
+    // The refusal of the API server names the user where it is not impersonated.
+    let named = refusal
+        .split_once("User \"")
+        .and_then(|(_, rest)| rest.split('"').next());
+    let user = user.or(named).unwrap_or("USER");
+    let (kind, place) = if refusal.contains("at the cluster scope") {
+        ("clusterrolebinding", String::new())
+    } else {
+        ("rolebinding", format!(" -n {namespace}"))
+    };
+    format!(
+        "The ClusterRole {role} grants it; an administrator binds it with: kubectl create {kind} NAME --clusterrole {role} \
+         --user {user}{place}"
+    )
 }
 
 /// Returns a refusal in the words of kubectl.
@@ -231,4 +269,36 @@ fn merged(files: &[PathBuf]) -> Result<Option<Kubeconfig>, Failure> {
         });
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_the_binding_that_helps() {
+        let within = "applications.davit.dev is forbidden: User \"bob\" cannot list resource \"applications\" in API group \
+                      \"davit.dev\" in the namespace \"shop\"";
+        let everywhere = "User \"bob\" cannot list resource \"applications\" in API group \"davit.dev\" at the cluster scope";
+        for (user, refusal, command) in [
+            (
+                None,
+                within,
+                "create rolebinding NAME --clusterrole davit-view --user bob -n shop",
+            ),
+            (
+                Some("jane"),
+                everywhere,
+                "create clusterrolebinding NAME --clusterrole davit-view --user jane",
+            ),
+            (
+                None,
+                "no",
+                "create rolebinding NAME --clusterrole davit-view --user USER -n shop",
+            ),
+        ] {
+            let advice = role_advice("davit-view", user, "shop", refusal);
+            assert!(advice.ends_with(command), "{advice}");
+        }
+    }
 }

@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::app_registration::{self, forge_failure};
 use super::args::Format;
 use super::connect::{Access, Cluster, MANAGER};
+use super::follow::Deadline;
 use super::oauth_sign_in;
 use super::output::{full_name, note, say, serialized, write};
-use super::settle::provider_ready;
 use super::subresource_args::Connect;
+use super::times::short;
+use super::until::provider_ready;
 use crate::api::{AllowedFrom, GitProvider};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Code, Failure};
 use crate::config;
 use crate::forge::onboarding::{self, Connection, ForgeName, Wish};
 use crate::forge::{HttpOptions, HttpsProxy, Tokens};
@@ -30,6 +34,8 @@ const LONGEST_TOKEN: u64 = 64 * 1024;
 /// # Errors
 /// The forge or the API server does not answer or refuses, or the user gave up.
 pub async fn connect(args: Connect) -> Result<(), Failure> {
+    let deadline = args.wait.begin();
+    let left = || deadline.as_ref().and_then(Deadline::left);
     let name = args
         .name
         .clone()
@@ -70,7 +76,7 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
     }
     let options = http_options();
     let (connection, next) = if let Some(id) = &args.oauth.client_id {
-        let connection = oauth_sign_in::sign_in(args.forge, &wish, id, &args.oauth, &options).await?;
+        let connection = oauth_sign_in::sign_in(args.forge, &wish, id, &args.oauth, &options, left()).await?;
         let next = signed_in(&connection, &options).await?;
         let tokens = onboarding::tokens_name(&name);
         let next = format!(
@@ -80,11 +86,12 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
         );
         (connection, next)
     } else if args.token_stdin || !args.forge.registers_an_app() {
-        let connection = onboarding::with_token(args.forge, &wish, token()?).map_err(Failure::new)?;
+        let connection = onboarding::with_token(args.forge, &wish, token(left()).await?);
+        let connection = connection.map_err(Failure::new)?;
         let next = signed_in(&connection, &options).await?;
         (connection, next)
     } else {
-        let registered = app_registration::register(&wish, &options).await?;
+        let registered = app_registration::register(&wish, &options, left()).await?;
         let next = format!(
             "The App {} is registered. Install it for the repositories that Davit shall use: {}",
             registered.name, registered.install_url
@@ -115,7 +122,7 @@ pub async fn connect(args: Connect) -> Result<(), Failure> {
         }
     }
     note(&next);
-    match (&cluster, args.wait.begin()) {
+    match (&cluster, deadline) {
         (Some(cluster), Some(deadline)) => provider_ready(cluster, &name, &deadline).await,
         _ => Ok(()),
     }
@@ -138,14 +145,33 @@ async fn signed_in(connection: &Connection, options: &HttpOptions) -> Result<Str
     ))
 }
 
-/// The token on standard input, without the white space around it.
-fn token() -> Result<Secret, Failure> {
-    let mut text = Vec::new();
-    std::io::stdin()
-        .take(LONGEST_TOKEN)
-        .read_to_end(&mut text)
-        .map_err(|error| Failure::new(format!("cannot read the token from standard input: {error}")))?;
-    Ok(Secret::new(text).trimmed())
+/// The token on standard input, without the white space around it. A thread reads it, so that the time can be over before it
+/// comes.
+async fn token(limit: Option<Duration>) -> Result<Secret, Failure> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = std::io::stdin().take(LONGEST_TOKEN).read_to_end(&mut text);
+        // After the time the receiver is gone.
+        let _ = sender.send(read.map(|_| Secret::new(text).trimmed()));
+    });
+    let unread = |error: &dyn std::fmt::Display| {
+        Failure::new(format!("cannot read the token from standard input: {error}"))
+    };
+    let read = match limit {
+        Some(limit) => tokio::time::timeout(limit, receiver).await.map_err(|_| {
+            let message = format!(
+                "no token came on standard input within {}: write it there, as in < token",
+                short(limit)
+            );
+            Failure::with_code(Code::TimedOut, message)
+        })?,
+        None => receiver.await,
+    };
+    match read {
+        Ok(read) => read.map_err(|error| unread(&error)),
+        Err(error) => Err(unread(&error)),
+    }
 }
 
 fn http_options() -> HttpOptions {

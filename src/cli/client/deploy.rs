@@ -6,11 +6,11 @@ use kube::api::{ObjectMeta, PostParams};
 use super::args::{Format, Output, Wait};
 use super::commands::{Deploy, Redeploy, Rollback};
 use super::connect::{Access, Cluster, MANAGER};
-use super::output::{object, say};
-use super::pick::{before, pick};
+use super::output::{note, object, say};
+use super::pick::{before, pick_served};
 use super::release_wait::{outcome, wait_for_release};
-use super::settle::notices;
-use crate::api::{Release, ReleaseSpec, ReleaseType};
+use super::settle::{notices, suspended};
+use crate::api::{Application, Release, ReleaseSpec, ReleaseType};
 use crate::cli::failure::{Code, Failure};
 
 /// `davit deploy`.
@@ -18,15 +18,22 @@ use crate::cli::failure::{Code, Failure};
 /// # Errors
 /// The Release cannot be created, or with `--wait` it did not succeed.
 pub async fn deploy(args: Deploy) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.change.connection).await?;
-    cluster.application(&args.application).await?;
+    let cluster = Cluster::for_changes(&args.change.connection).await?;
+    let application = cluster.application(&args.application).await?;
     let spec = ReleaseSpec {
         title: args.about.title,
         description: args.about.description,
         revision: args.revision,
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(&cluster, spec, args.change.output, &args.change.wait).await
+    create_release(
+        &cluster,
+        &application,
+        spec,
+        args.change.output,
+        &args.change.wait,
+    )
+    .await
 }
 
 /// `davit redeploy`.
@@ -34,8 +41,8 @@ pub async fn deploy(args: Deploy) -> Result<(), Failure> {
 /// # Errors
 /// The Release cannot be created, or with `--wait` it did not succeed.
 pub async fn redeploy(args: Redeploy) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.change.connection).await?;
-    cluster.application(&args.application).await?;
+    let cluster = Cluster::for_changes(&args.change.connection).await?;
+    let application = cluster.application(&args.application).await?;
     let spec = ReleaseSpec {
         kind: ReleaseType::Redeploy,
         title: args.about.title,
@@ -43,20 +50,28 @@ pub async fn redeploy(args: Redeploy) -> Result<(), Failure> {
         clean_cache: args.clean,
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(&cluster, spec, args.change.output, &args.change.wait).await
+    create_release(
+        &cluster,
+        &application,
+        spec,
+        args.change.output,
+        &args.change.wait,
+    )
+    .await
 }
 
 /// `davit rollback`.
 ///
 /// # Errors
-/// There is no such Release, the Release cannot be created, or with `--wait` it did not succeed.
+/// There is no such Release, or it never served, the Release cannot be created, or with `--wait` it did not succeed.
 pub async fn rollback(args: Rollback) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.change.connection).await?;
+    let cluster = Cluster::for_changes(&args.change.connection).await?;
     let application = cluster.application(&args.application).await?;
     let releases = cluster.releases_of(&args.application).await?;
-    let active = application.status.and_then(|status| status.release?.active);
+    let status = application.status.clone().unwrap_or_default();
+    let active = status.release.and_then(|release| release.active);
     let origin = match &args.release {
-        Some(given) => pick(given, &args.application, &releases)?,
+        Some(given) => pick_served(given, &args.application, &releases)?,
         None => before(&args.application, active.as_deref(), &releases)?,
     };
     let spec = ReleaseSpec {
@@ -66,7 +81,14 @@ pub async fn rollback(args: Rollback) -> Result<(), Failure> {
         rollback_to: Some(origin.name_any()),
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(&cluster, spec, args.change.output, &args.change.wait).await
+    create_release(
+        &cluster,
+        &application,
+        spec,
+        args.change.output,
+        &args.change.wait,
+    )
+    .await
 }
 
 /// Creates a Release, reports it, and waits for its end if the user asks for that.
@@ -75,6 +97,7 @@ pub async fn rollback(args: Rollback) -> Result<(), Failure> {
 /// The API server does not answer or refuses, or with `--wait` the Release did not succeed.
 pub async fn create_release(
     cluster: &Cluster,
+    application: &Application,
     spec: ReleaseSpec,
     output: Output,
     wait: &Wait,
@@ -101,6 +124,10 @@ pub async fn create_release(
             format!("created: goes back to {origin}")
         });
         object(output.format, &made, &happened)?;
+    }
+    if application.spec.suspend {
+        let why = suspended(&application.name_any());
+        note(why.message().trim_start_matches("error: "));
     }
     let Some(deadline) = wait.begin() else {
         return Ok(());

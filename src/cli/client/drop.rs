@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::changes::report;
+use super::changes::{Happened, report};
 use super::commands::Drop;
 use super::connect::{Access, Cluster, MANAGER};
 use super::output::note;
@@ -21,7 +21,7 @@ use crate::cli::failure::Failure;
 /// The directory cannot be packed, the upload is refused or interrupted, the Application cannot be changed, or with `--wait` it
 /// does not become healthy.
 pub async fn drop(args: Drop) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.change.connection).await?;
+    let cluster = Cluster::for_changes(&args.change.connection).await?;
     let application = cluster.application(&args.application).await?;
     check_kind(&application, args.replace)?;
     let archive = archive(&cluster, &args, &application)?;
@@ -48,10 +48,22 @@ pub async fn drop(args: Drop) -> Result<(), Failure> {
     let changed = changed.map_err(|error| cluster.refused(&error, Access::Edit))?;
     let happened = if is_same {
         format!("unchanged: {} is its source already", content.digest)
+    } else if changed.spec.stopped {
+        format!("runs {} once it is started: davit start {name}", content.digest)
     } else {
         format!("runs {} from now on", content.digest)
     };
-    report(&cluster, &args.change, &changed, &happened).await
+    if args.replace && before.is_none() && application.spec.source.is_some() {
+        note(
+            "spec.source is the upload now: leave source out of the file that you apply, or the API server refuses a second one",
+        );
+    }
+    let later = format!("will run {}", content.digest);
+    let happened = Happened {
+        later: Some(&later),
+        ..Happened::now(&happened)
+    };
+    report(&cluster, &args.change, &changed, happened).await
 }
 
 /// Refuses to replace a source of another kind unless the user asks for that.

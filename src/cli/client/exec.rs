@@ -12,13 +12,24 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::connect::{Access, Cluster};
-use super::settle::runs;
+use super::lost::why;
+use super::output::note;
 use super::subresource::{self, encoded};
 use super::subresource_args::Exec;
+use super::until::runs;
 use crate::cli::failure::Failure;
 use crate::subresources::channel::{
     self, CLOSE, RESIZE, STATUS, STDERR, STDIN, STDOUT, Socket, exit_code, tagged,
 };
+
+/// What follows from a connection that was lost.
+const STILL_RUNS: &str = "the command may still run in the container, where davit exec NAME -- ps shows it; what it prints from now on is lost";
+
+/// The exit code of shells for a command that does not exist.
+const NOT_FOUND: u8 = 127;
+
+/// How much of the first output is kept, in bytes: an engine writes there why a command did not start.
+const KEPT: usize = 1024;
 
 /// How much of the input is sent at once, in bytes.
 const CHUNK: usize = 32 * 1024;
@@ -29,7 +40,7 @@ const CHUNK: usize = 32 * 1024;
 /// No replica runs, the user may not do it, the connection is lost, or the command ends with a code other than 0, which becomes
 /// that of this program.
 pub async fn exec(args: Exec) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.connection).await?;
+    let cluster = Cluster::for_changes(&args.connection).await?;
     cluster.application(&args.application).await?;
     let has_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let by_itself = has_terminal && !args.stdin && !args.tty;
@@ -84,11 +95,11 @@ async fn converse(socket: Socket, stdin: bool, tty: bool) -> Result<(), Failure>
     if stdin {
         send_input(messages.clone());
     }
-    let mut status = None;
+    let (mut status, mut begin) = (None, Vec::new());
     loop {
         tokio::select! {
             message = receiver.next() => match message {
-                Some(Ok(Message::Binary(bytes))) => take(&bytes, &mut status)?,
+                Some(Ok(Message::Binary(bytes))) => take(&bytes, &mut status, &mut begin)?,
                 Some(Ok(Message::Close(_))) | None => break,
                 Some(Ok(_)) => {}
                 // After the status the connection may end in any way.
@@ -101,12 +112,19 @@ async fn converse(socket: Socket, stdin: bool, tty: bool) -> Result<(), Failure>
         }
     }
     sending.abort();
-    let status: Value = status.ok_or_else(|| {
-        Failure::new("the connection to the API server was lost; the command may still run: see davit logs")
-    })?;
+    let status: Value = status
+        .ok_or_else(|| Failure::new(format!("the connection to the API server was lost; {STILL_RUNS}")))?;
     match exit_code(&status) {
         Ok(0) => Ok(()),
+        // Docker ends with 126 also if there is no such program.
+        Ok(126) if begin.starts_with(b"OCI runtime") && is_missing(&begin) => {
+            Err(Failure::of_command(NOT_FOUND))
+        }
         Ok(code) => Err(Failure::of_command(u8::try_from(code).unwrap_or(1))),
+        Err(message) if is_missing(message.as_bytes()) => {
+            note(&format!("error: {message}"));
+            Err(Failure::of_command(NOT_FOUND))
+        }
         Err(message) => Err(Failure::new(message)),
     }
 }
@@ -130,8 +148,18 @@ fn send_input(messages: mpsc::Sender<Message>) {
     });
 }
 
-/// Takes a message of the server.
-fn take(bytes: &Bytes, status: &mut Option<Value>) -> Result<(), Failure> {
+/// Whether an engine says that there is no such program.
+fn is_missing(said: &[u8]) -> bool {
+    let said = String::from_utf8_lossy(said);
+    said.contains("executable file not found") || said.contains("no such file or directory")
+}
+
+/// Takes a message of the server; `begin` is the beginning of the output.
+fn take(bytes: &Bytes, status: &mut Option<Value>, begin: &mut Vec<u8>) -> Result<(), Failure> {
+    if let Some((&(STDOUT | STDERR), rest)) = bytes.split_first() {
+        let room = KEPT.saturating_sub(begin.len()).min(rest.len());
+        begin.extend_from_slice(rest.get(..room).unwrap_or_default());
+    }
     match bytes.split_first() {
         Some((&STDOUT, rest)) => {
             let mut output = std::io::stdout();
@@ -159,8 +187,8 @@ fn size() -> Message {
 
 fn lost(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::new(format!(
-        "the connection to the API server was lost: {}; the command may still run: see davit logs",
-        crate::error::chain(error)
+        "the connection to the API server was lost: {}; {STILL_RUNS}",
+        why(error)
     ))
 }
 
@@ -180,5 +208,25 @@ impl RawTerminal {
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_that_does_not_exist_is_told_from_one_that_cannot_run() {
+        let (mut status, mut begin) = (None, Vec::new());
+        let said = "OCI runtime exec failed: exec: \"nope\": executable file not found in $PATH: unknown\r\n";
+        let message = [&[STDERR], said.as_bytes()].concat();
+        take(&Bytes::from(message), &mut status, &mut begin).unwrap();
+        assert!(begin.starts_with(b"OCI runtime") && is_missing(&begin));
+        assert!(!is_missing(
+            b"OCI runtime exec failed: exec: \"/etc\": permission denied: unknown"
+        ));
+        let long = [vec![STDERR], vec![b'\n'; KEPT]].concat();
+        take(&Bytes::from(long), &mut status, &mut begin).unwrap();
+        assert_eq!(begin.len(), KEPT);
     }
 }

@@ -42,6 +42,11 @@ impl Deadline {
         }
     }
 
+    /// How much time is left, if there is a limit.
+    pub fn left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.saturating_sub(self.begun.elapsed()))
+    }
+
     fn end(&self) -> Instant {
         self.begun + self.limit.unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
     }
@@ -103,6 +108,12 @@ where
     result
 }
 
+/// The text on one line: it may contain the output of a container.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
 async fn watch<K>(
     cluster: &Cluster,
     api: Api<K>,
@@ -127,7 +138,7 @@ where
                     match judge(&object) {
                         Stand::Good => return Ok(object),
                         Stand::Bad(failure) => return Err(failure),
-                        Stand::Waits(how) => stands = how,
+                        Stand::Waits(how) => stands = one_line(&how),
                     }
                 }
                 // The first answer of the watch comes after a list, so an object that is not in it does not exist.
@@ -172,5 +183,18 @@ where
             cluster.terminal.show(&line);
             said = line;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_on_one_line() {
+        assert_eq!(
+            one_line("container web ended: \n  panic\n\n  at main\n"),
+            "container web ended: panic at main"
+        );
     }
 }

@@ -7,8 +7,9 @@ use serde_json::json;
 use super::commands::{Clear, History};
 use super::connect::{Access, Cluster, MANAGER};
 use super::follow::wait_until_gone;
-use super::output::{list_in_order, nothing, object};
-use super::settle::{Asked, settled};
+use super::output::{list, list_in_order, note, nothing, object};
+use super::settle::{Asked, settled, suspended};
+use super::status::wait_for_all;
 use crate::api::{CLEARED, GROUP, Release};
 use crate::cli::failure::Failure;
 use crate::plan::prunable;
@@ -20,16 +21,30 @@ use crate::plan::state::ReleaseView;
 /// The Application does not exist, or the API server does not answer or refuses.
 pub async fn history(args: History) -> Result<(), Failure> {
     let cluster = Cluster::new(&args.connection).await?;
-    let application = cluster.application(&args.application).await?;
+    let Some(name) = &args.application else {
+        let waited = match &args.wait.begin() {
+            Some(deadline) => wait_for_all(&cluster, args.all_namespaces, deadline).await,
+            None => Ok(()),
+        };
+        let prefix = format!("/apis/{GROUP}/v1alpha1");
+        let path = if args.all_namespaces {
+            format!("{prefix}/releases")
+        } else {
+            format!("{prefix}/namespaces/{}/releases", cluster.namespace)
+        };
+        list(&cluster, &path, args.output.format, args.all_namespaces).await?;
+        return waited;
+    };
+    let application = cluster.application(name).await?;
     let waited = match args.wait.begin() {
         Some(deadline) => settled(&cluster, &Asked::seen(&application), &deadline).await,
         None => Ok(application),
     };
-    let releases = cluster.releases_of(&args.application).await?;
+    let releases = cluster.releases_of(name).await?;
     let names: Vec<String> = releases.iter().map(ResourceExt::name_any).collect();
     let path = format!(
         "/apis/{GROUP}/v1alpha1/namespaces/{}/releases?fieldSelector=spec.application%3D{}",
-        cluster.namespace, args.application
+        cluster.namespace, name
     );
     list_in_order(&cluster, &path, args.output.format, &names).await?;
     // The Releases are listed after a failure, too.
@@ -39,9 +54,9 @@ pub async fn history(args: History) -> Result<(), Failure> {
 /// `davit clear`.
 ///
 /// # Errors
-/// The Application cannot be changed, or with `--wait` the Releases are not removed in time.
+/// The Application cannot be changed, or with `--wait` the Releases are not removed in time, or it is suspended.
 pub async fn clear(args: Clear) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.change.connection).await?;
+    let cluster = Cluster::for_changes(&args.change.connection).await?;
     let application = cluster.application(&args.application).await?;
     let releases = cluster.releases_of(&args.application).await?;
     let numbers = releases
@@ -79,6 +94,18 @@ pub async fn clear(args: Clear) -> Result<(), Failure> {
         changed.map_err(|error| cluster.refused(&error, Access::Edit))?;
     }
     let deadline = args.change.wait.begin().filter(|_| !args.dry_run);
+    if application.spec.suspend && !args.dry_run {
+        let why = suspended(&args.application);
+        for release in gone {
+            object(args.change.output.format, release, "will be deleted")?;
+        }
+        // It would wait for another command of the user.
+        if deadline.is_some() {
+            return Err(why);
+        }
+        note(why.message().trim_start_matches("error: "));
+        return Ok(());
+    }
     for release in gone {
         if let Some(deadline) = &deadline {
             wait_until_gone(&cluster, cluster.releases(), &release.name_any(), deadline).await?;

@@ -8,31 +8,35 @@ use serde_json::Value;
 
 use super::args::Format;
 use super::commands::Init;
-use super::output::{say, serialized};
+use super::init_file::{COMPOSE, Found, quoted, yaml};
+use super::output::{note, say, serialized};
 use crate::builder::{BuildType, detect};
 use crate::cli::failure::Failure;
 
 /// The port of the web server in images of static sites.
 const STATIC_PORT: u16 = 8080;
 
+/// The build of a site whose pages are everything in the directory.
+const SITE_OF_ALL: &str = "{static: {publishDirectory: \".\"}}";
+
 /// The most that is read of a Dockerfile or of a configuration of Git.
 const LARGEST: u64 = 1024 * 1024;
 
-/// What a directory says of its Application.
-#[derive(Debug, PartialEq, Eq)]
-struct Found {
-    /// The name of the Application.
-    name: String,
-    /// The URL of the repository, if there is one.
-    url: Option<String>,
-    /// The branch that is checked out.
-    branch: Option<String>,
-    /// The directory in the repository.
-    path: String,
-    /// The build type in YAML, or why none was found.
-    build: Result<String, String>,
-    ports: Vec<u16>,
-}
+/// Files that tell how railpack builds.
+const KNOWN: [&str; 12] = [
+    "package.json",
+    "requirements.txt",
+    "pyproject.toml",
+    "go.mod",
+    "Cargo.toml",
+    "Gemfile",
+    "composer.json",
+    "pom.xml",
+    "build.gradle",
+    "mix.exs",
+    "deno.json",
+    "main.py",
+];
 
 /// `davit init`.
 ///
@@ -84,10 +88,36 @@ pub fn init(args: &Init) -> Result<(), Failure> {
     if args.output.format == Some(Format::Name) {
         return say(format!("application.davit.dev/{}", found.name));
     }
+    if is_published(&found, &directory, &args.file) {
+        note(&format!(
+            "{0} is in the directory that is published: add {0} to .dockerignore, or write it elsewhere with --file",
+            args.file.display()
+        ));
+    }
+    let apply = format!("{} written; deploy it with: kubectl apply -f {0}", file.display());
+    if found.url.is_some() {
+        return say(apply);
+    }
+    let place = args
+        .namespace
+        .as_ref()
+        .map_or(String::new(), |namespace| format!(" -n {namespace}"));
     say(format!(
-        "{} written; deploy it with: kubectl apply -f {0}",
-        file.display()
+        "{apply} && davit drop {} {}{place}",
+        found.name,
+        args.directory.display()
     ))
+}
+
+/// Reports whether a file of the directory would become a page of the static site.
+fn is_published(found: &Found, directory: &Path, file: &Path) -> bool {
+    let is_site = found.build.as_ref().is_ok_and(|build| build == SITE_OF_ALL);
+    let ignored = read(&directory.join(".dockerignore"));
+    let name = file.display().to_string();
+    let is_ignored = ignored
+        .lines()
+        .any(|line| line.trim().trim_start_matches('/') == name);
+    is_site && file.is_relative() && !file.starts_with("..") && !is_ignored
 }
 
 fn inspect(directory: &Path) -> Found {
@@ -129,12 +159,17 @@ fn inspect(directory: &Path) -> Found {
         Ok(_) => (Err(String::new()), Vec::new()),
         Err(why) => (Err(why), Vec::new()),
     };
+    let known = KNOWN
+        .into_iter()
+        .chain(COMPOSE)
+        .find(|file| directory.join(file).is_file());
     Found {
         name: label(&name),
         url,
         branch,
         path,
         build,
+        known,
         ports,
     }
 }
@@ -249,86 +284,6 @@ fn label(name: &str) -> String {
     }
 }
 
-/// Returns a text as YAML: JSON is YAML.
-fn quoted(text: &str) -> String {
-    let plain = !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'.' | b'-'))
-        && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    if plain
-        && !matches!(
-            text,
-            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
-        )
-    {
-        return text.to_owned();
-    }
-    serde_json::to_string(text).unwrap_or_default()
-}
-
-fn yaml(found: &Found, namespace: Option<&str>) -> String {
-    let namespace = namespace.map_or(String::new(), |namespace| {
-        format!(", namespace: {}", quoted(namespace))
-    });
-    let mut lines = vec![
-        "apiVersion: davit.dev/v1alpha1".to_owned(),
-        "kind: Application".to_owned(),
-        format!("metadata: {{name: {}{namespace}}}", quoted(&found.name)),
-        "spec:".to_owned(),
-        "  source:".to_owned(),
-        "    git:".to_owned(),
-    ];
-    if let Some(url) = &found.url {
-        lines.push(format!(
-            "      url: {}",
-            serde_json::to_string(url).unwrap_or_default()
-        ));
-    } else {
-        let advice = "push it to one, and write its URL here.";
-        lines.push(format!(
-            "      # The directory is in no Git repository with a remote: {advice}"
-        ));
-        lines.push("      url: https://git.example.com/CHANGE/ME.git".to_owned());
-    }
-    if let Some(branch) = &found.branch {
-        lines.push(format!("      ref: {{branch: {}}}", quoted(branch)));
-    }
-    if !found.path.is_empty() {
-        lines.push(format!("      path: {}", quoted(&found.path)));
-    }
-    if found.url.as_deref().is_some_and(|url| url.starts_with("ssh://")) {
-        lines.push("      # A Secret of type kubernetes.io/ssh-auth with ssh-privatekey and known_hosts: examples/06-ssh.".to_owned());
-        lines.push("      secretRef: {name: deploy-key}".to_owned());
-    }
-    match &found.build {
-        Ok(build) => lines.push(format!("  build: {build}")),
-        Err(_) => lines.push("  # Neither a Dockerfile nor a static site was found, so railpack decides how to build: docs/building.md.".to_owned()),
-    }
-    if found.ports.is_empty() {
-        lines.push(
-            "  # The port on which the container listens was not found; davit init --port NUMBER writes it."
-                .to_owned(),
-        );
-        lines.push("  # ports: [{name: http, containerPort: 8080, hostPort: 8080}]".to_owned());
-    } else {
-        lines.push("  ports:".to_owned());
-        for (at, port) in found.ports.iter().enumerate() {
-            let name = if at == 0 {
-                "http".to_owned()
-            } else {
-                format!("port-{port}")
-            };
-            lines.push(format!(
-                "    - {{name: {name}, containerPort: {port}}}   # hostPort: {port} opens it on the machine"
-            ));
-        }
-        lines.push("  healthCheck: {tcp: {port: http}}".to_owned());
-    }
-    lines.push(String::new());
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,9 +338,64 @@ mod tests {
             application.spec.build.is_none() && application.spec.ports.is_empty(),
             "{text}"
         );
-        for word in ["push it to one", "railpack decides", "--port"] {
+        assert!(application.spec.source.is_none(), "{text}");
+        for word in [
+            "davit drop",
+            "Push it to a Git server",
+            "railpack decides",
+            "--port",
+        ] {
             assert!(text.contains(word), "{word} in {text}");
         }
+    }
+
+    #[test]
+    fn remote_that_is_refused_is_converted_or_explained() {
+        for (url, written, words) in [
+            (
+                "http://plain.example.com/a.git",
+                "https://plain.example.com/a.git",
+                "https:// works",
+            ),
+            (
+                "http://127.0.0.1:3000/a.git",
+                "http://127.0.0.1:3000/a.git",
+                "--allow-local-sources",
+            ),
+            ("/srv/x.git", "file:///srv/x.git", "--allow-local-sources"),
+            ("https://h.example/a.git", "https://h.example/a.git", "url:"),
+        ] {
+            let config = format!("[remote \"origin\"]\n\turl = {url}\n");
+            let (_dir, text) = written_with(&config);
+            let application: Application = serde_yaml::from_str(&text).unwrap();
+            let git = application.spec.source.unwrap().git.unwrap();
+            assert_eq!(git.url, written, "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    fn written_with(config: &str) -> (tempfile::TempDir, String) {
+        written(&[(".git/config", config), ("package.json", "{}")])
+    }
+
+    #[test]
+    fn file_of_a_tool_is_named() {
+        let (_dir, text) = written(&[("package.json", "{}")]);
+        assert!(text.contains("package.json, so railpack decides"), "{text}");
+        let (_dir, text) = written(&[("compose.yaml", "services: {}")]);
+        assert!(text.contains("compose.yaml is not read"), "{text}");
+    }
+
+    #[test]
+    fn file_in_the_published_directory_is_noticed() {
+        let (dir, text) = written(&[("index.html", "hello")]);
+        assert!(text.contains(SITE_OF_ALL), "{text}");
+        let directory = fs::canonicalize(dir.path()).unwrap();
+        let found = inspect(&directory);
+        assert!(is_published(&found, &directory, Path::new("application.yaml")));
+        assert!(!is_published(&found, &directory, Path::new("../shop.yaml")));
+        fs::write(directory.join(".dockerignore"), "application.yaml\n").unwrap();
+        assert!(!is_published(&found, &directory, Path::new("application.yaml")));
     }
 
     #[test]

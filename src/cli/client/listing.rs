@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::args::Format;
 use super::connect::Cluster;
 use super::output::{columns, note, say, serialized, write};
-use super::settle::provider_ready;
 use super::subresource;
 use super::subresource_args::{Branches, Listing, Repos};
+use super::until::provider_ready;
 use crate::cli::failure::Failure;
 
 /// How many entries one request asks for: the page of a forge.

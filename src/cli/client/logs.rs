@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use futures::{AsyncBufRead, AsyncBufReadExt as _};
+use kube::ResourceExt as _;
 
 use super::connect::{Access, Cluster};
 use super::log_lines::{Form, Objects, Painter, Seen, Split};
+use super::lost::why;
 use super::output::note;
-use super::settle::{has_containers, has_release};
+use super::pick::pick;
 use super::subresource::{self, encoded};
 use super::subresource_args::{LogFormat, Logs};
+use super::until::{has_containers, has_release};
 use crate::cli::failure::Failure;
 
 /// The pause before a log that ended early is continued.
@@ -31,7 +34,15 @@ pub async fn logs(args: Logs) -> Result<(), Failure> {
         }
         let status = app.status.as_ref();
         let newest = status.and_then(|status| status.release.as_ref()?.latest.clone());
-        let Some(release) = args.release.clone().or(newest) else {
+        // Of this Application, by name or number, as in davit rollback.
+        let named = match &args.release {
+            Some(given) => {
+                let releases = cluster.releases_of(&args.application).await?;
+                Some(pick(given, &args.application, &releases)?.name_any())
+            }
+            None => None,
+        };
+        let Some(release) = named.or(newest) else {
             let message = format!(
                 "Application {:?} has no Release yet: davit status {0} shows why",
                 args.application
@@ -107,7 +118,7 @@ async fn build_log(cluster: &Cluster, args: &Logs, release: &str) -> Result<(), 
         failures += 1;
         // Where the end of a log began is not known any more.
         if !args.follow || args.tail.is_some() || failures > ATTEMPTS {
-            return Err(problem);
+            return Err(run_again(&problem));
         }
         note(&continuing(&problem));
         tokio::time::sleep(PAUSE).await;
@@ -116,6 +127,14 @@ async fn build_log(cluster: &Cluster, args: &Logs, release: &str) -> Result<(), 
 
 fn continuing(problem: &Failure) -> String {
     format!("{}; continuing", problem.message().trim_start_matches("error: "))
+}
+
+/// What the user can do after a log that was not continued.
+fn run_again(problem: &Failure) -> Failure {
+    let text = problem.message().trim_start_matches("error: ");
+    Failure::new(format!(
+        "{text}\nRun the command again once the API server answers."
+    ))
 }
 
 /// Prints the lines of containers. A followed log that ends early is continued after the last line of each replica.
@@ -164,7 +183,7 @@ async fn container_log(cluster: &Cluster, args: &Logs, prefix: bool) -> Result<(
         };
         failures += 1;
         if !args.follow || failures > ATTEMPTS {
-            return Err(problem);
+            return Err(run_again(&problem));
         }
         let after = seen.earliest();
         note(&continuing(&problem));
@@ -214,6 +233,6 @@ async fn print(
 fn lost(error: &io::Error) -> Failure {
     Failure::new(format!(
         "the connection to the API server was lost: {}",
-        crate::error::chain(error)
+        why(error)
     ))
 }

@@ -64,7 +64,8 @@ impl Cluster {
             return Failure::new(format!("namespace {:?} not found: {advice}", self.namespace));
         }
         Failure::new(format!(
-            "{says}, which has no Application: choose another one with -n, or apply it"
+            "{says}, which has no Application: choose another one with -n, or apply it; davit init --name {name} writes it from a \
+             directory"
         ))
     }
 }

@@ -7,6 +7,7 @@ mod cancel;
 mod changes;
 pub mod commands;
 mod complete;
+mod completion;
 mod connect;
 mod connect_forge;
 mod deploy;
@@ -15,16 +16,19 @@ mod exec;
 mod follow;
 mod history;
 mod init;
+mod init_file;
 mod listing;
 mod log_lines;
 mod logs;
 mod lookup;
+mod lost;
 mod oauth_sign_in;
 mod output;
 mod pack;
 mod pick;
 mod previews;
 mod release_wait;
+mod repair;
 mod settle;
 mod status;
 mod subresource;
@@ -32,6 +36,7 @@ pub mod subresource_args;
 mod terminal;
 mod times;
 mod top;
+mod until;
 mod upload;
 
 pub use commands::ClientCommand;
@@ -65,6 +70,7 @@ pub async fn run(command: ClientCommand, root: clap::Command) -> Result<(), Fail
         ClientCommand::Branches(args) => Box::pin(listing::branches(args)).await,
         ClientCommand::Previews(args) => Box::pin(previews::previews(args)).await,
         ClientCommand::Init(args) => init::init(&args),
+        ClientCommand::Completion(args) => completion::completion(&args),
         ClientCommand::Complete(args) => Box::pin(complete::complete(root, &args.words)).await,
     }
 }

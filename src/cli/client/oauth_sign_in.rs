@@ -1,6 +1,7 @@
 //! Authorises an OAuth application of the user in a browser.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 
@@ -24,6 +25,7 @@ pub async fn sign_in(
     id: &str,
     args: &OAuthArgs,
     options: &HttpOptions,
+    limit: Option<Duration>,
 ) -> Result<Connection, Failure> {
     let secret = args.client_secret_file.as_deref().map(read).transpose()?;
     let client = OAuthClient {
@@ -43,7 +45,7 @@ pub async fn sign_in(
          If it cannot open that address, because it runs on another machine, paste the address or its code here:",
         grant.page()
     ));
-    let code = browser::code(listener, grant.callback(), Router::new()).await?;
+    let code = browser::code(listener, grant.callback(), Router::new(), limit).await?;
     grant.redeem(&code).await.map_err(|error| forge_failure(&error))
 }
 

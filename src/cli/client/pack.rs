@@ -78,6 +78,7 @@ pub fn given(path: &Path) -> Result<Archive, Failure> {
     let unread = |error: &io::Error| Failure::new(format!("cannot read {}: {error}", path.display()));
     let mut file = File::open(path).map_err(|error| unread(&error))?;
     let size = file.metadata().map_err(|error| unread(&error))?.len();
+    not_empty(size, &path.display().to_string())?;
     let mut digest = Context::new(&SHA256);
     copy(&mut file, &mut |part| {
         digest.update(part);
@@ -102,7 +103,19 @@ pub fn from_input() -> Result<Archive, Failure> {
     copy(&mut io::stdin().lock(), &mut |part| spool.write_all(part))
         .map_err(|error| Failure::new(format!("cannot read the archive from standard input: {error}")))?;
     let summary = amount(spool.size);
+    let size = spool.size;
+    not_empty(size, "standard input")?;
     spool.end(summary, true)
+}
+
+/// Refuses an archive without a byte: the command that should have written it has failed.
+fn not_empty(size: u64, name: &str) -> Result<(), Failure> {
+    if size > 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{name} is empty: an archive is needed, such as that of git archive HEAD"
+    )))
 }
 
 fn copy(from: &mut impl Read, to: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
@@ -423,6 +436,13 @@ mod tests {
             "{}",
             failure.message()
         );
+    }
+
+    #[test]
+    fn empty_archive_is_refused_before_the_upload() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = given(file.path()).unwrap_err();
+        assert!(refused.message().contains("is empty"), "{}", refused.message());
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use kube::ResourceExt;
 
-use crate::api::{Release, ReleasePhase, ReleaseStatus};
+use crate::api::{Reason, Release, ReleasePhase, ReleaseStatus};
 use crate::cli::failure::Failure;
 use crate::subresources::nearest::advice;
+
+/// How many Releases a message names.
+const NAMED: usize = 5;
 
 /// Returns the Release of this name or number.
 ///
@@ -26,8 +29,56 @@ pub fn pick<'r>(given: &str, application: &str, releases: &'r [Release]) -> Resu
     })
 }
 
+/// Returns the Release of this name or number, if it can be gone back to.
+///
+/// # Errors
+/// The Application has no such Release, or it never served.
+pub fn pick_served<'r>(
+    given: &str,
+    application: &str,
+    releases: &'r [Release],
+) -> Result<&'r Release, Failure> {
+    let found = pick(given, application, releases)?;
+    if has_served(found) {
+        return Ok(found);
+    }
+    let phase = status(found).map(|status| status.phase).unwrap_or_default();
+    let names: Vec<String> = releases
+        .iter()
+        .rev()
+        .filter(|release| has_served(release))
+        .take(NAMED)
+        .map(ResourceExt::name_any)
+        .collect();
+    let advice = if names.is_empty() {
+        format!("no Release of application {application} has: deploy it with davit deploy {application}")
+    } else {
+        format!("choose one of {}", names.join(", "))
+    };
+    Err(Failure::new(format!(
+        "release {} never served (its phase is {phase:?}), so there is nothing to go back to: {advice}",
+        found.name_any()
+    )))
+}
+
+/// Reports whether a Release has served, so that a rollback to it is not refused.
+pub fn has_served(release: &Release) -> bool {
+    status(release).is_some_and(|status| status.phase == ReleasePhase::Succeeded && status.image.is_some())
+}
+
+/// Reports whether the newest rollback to a Release found its image gone.
+pub fn is_image_gone(release: &Release, releases: &[Release]) -> bool {
+    let name = release.name_any();
+    let newest = releases
+        .iter()
+        .rev()
+        .find(|other| other.spec.rollback_to.as_deref() == Some(name.as_str()));
+    let failure = newest.and_then(status).and_then(|status| status.failure.as_ref());
+    failure.is_some_and(|failure| failure.reason == Reason::ImageNotFound.as_str())
+}
+
 /// Returns the Release to go back to if the user names none: the newest one before the one that runs, with another image or
-/// another configuration. What a rollback went back to counts as what runs.
+/// another configuration, whose image was not found to be gone. What a rollback went back to counts as what runs.
 ///
 /// # Errors
 /// No Release fits.
@@ -56,9 +107,9 @@ pub fn before<'r>(
         of(release) != of(runs)
     };
     let good = |release: &&Release| {
-        status(release).is_some_and(|status| {
-            status.phase == ReleasePhase::Succeeded && status.image.is_some() && status.rollback.is_none()
-        })
+        has_served(release)
+            && status(release).is_some_and(|status| status.rollback.is_none())
+            && !is_image_gone(release, releases)
     };
     let mut earlier = releases
         .iter()
@@ -66,7 +117,7 @@ pub fn before<'r>(
         .filter(|release| number(release) < number(runs));
     earlier.find(|release| good(release) && differs(release)).ok_or_else(|| {
         Failure::new(format!(
-            "there is no Release of application {application} before {} that succeeded and is kept: deploy an earlier commit \
+            "there is no Release of application {application} before {} that succeeded and is kept with its image: deploy an earlier commit \
              with davit deploy {application} --revision COMMIT",
             runs.name_any()
         ))
@@ -116,6 +167,33 @@ mod tests {
         let message = before("shop", Some("shop-1"), &releases).unwrap_err();
         assert!(message.message().contains("--revision"), "{}", message.message());
         assert!(before("shop", None, &releases).is_err());
+    }
+
+    #[test]
+    fn rollback_passes_over_what_cannot_run() {
+        let mut gone = release(
+            4,
+            "x",
+            &json!({"phase": "Failed", "image": null, "failure": {"step": "Fetching",
+            "reason": "ImageNotFound", "message": "gone"}}),
+        );
+        gone.spec.rollback_to = Some("shop-2".to_owned());
+        let releases = [
+            release(1, "a", &json!({})),
+            release(2, "b", &json!({})),
+            release(3, "c", &json!({})),
+            gone,
+            release(5, "e", &json!({"phase": "Cancelled"})),
+        ];
+        assert_eq!(
+            before("shop", Some("shop-3"), &releases).unwrap().name_any(),
+            "shop-1"
+        );
+        let refused = pick_served("5", "shop", &releases).unwrap_err();
+        for words in ["its phase is Cancelled", "choose one of shop-3, shop-2, shop-1"] {
+            assert!(refused.message().contains(words), "{}", refused.message());
+        }
+        assert_eq!(pick_served("2", "shop", &releases).unwrap().name_any(), "shop-2");
     }
 
     #[test]

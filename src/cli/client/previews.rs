@@ -6,7 +6,7 @@ use super::args::Format;
 use super::commands::Previews;
 use super::connect::Cluster;
 use super::output::{columns, list, note, write};
-use super::settle::previews_settled;
+use super::until::previews_settled;
 use crate::api::{GROUP, LABEL_PREVIEW_OF, PreviewStatus};
 use crate::cli::failure::Failure;
 

@@ -6,7 +6,7 @@ use super::connect::Cluster;
 use super::follow::{Deadline, Stand, follow};
 use super::output::full_name;
 use super::terminal::Tone;
-use crate::api::{Release, ReleasePhase, ReleaseStatus};
+use crate::api::{Reason, Release, ReleasePhase, ReleaseStatus};
 use crate::cli::failure::{Code, Failure};
 
 /// Waits for the end of a Release.
@@ -43,6 +43,10 @@ pub fn step(status: &ReleaseStatus) -> String {
         .conditions
         .iter()
         .find(|condition| condition.type_ == "Succeeded");
+    if waits.is_some_and(|waits| waits.reason == Reason::Suspended.as_str()) {
+        text.push_str(": the Application is suspended, and davit resume lets it go on");
+        return text;
+    }
     let said = status.progress.as_ref().map(|progress| progress.message.as_str());
     let retrying = waits
         .filter(|condition| condition.reason == "ProgressingWithRetry")
@@ -117,4 +121,27 @@ pub fn outcome(release: &Release) -> String {
         .map(|revision| format!(", revision {revision}"))
         .unwrap_or_default();
     format!("{} succeeded{duration}{revision}", full_name(release))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_step_names_the_suspension_that_holds_it_up() {
+        for (reason, words) in [
+            (
+                "Suspended",
+                "Pending: the Application is suspended, and davit resume",
+            ),
+            ("ProgressingWithRetry", "Pending: says why"),
+            ("Pending", "Pending"),
+        ] {
+            let status = json!({"phase": "Pending", "conditions": [{"type": "Succeeded", "status": "Unknown", "reason": reason,
+                "message": "says why", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+            let text = step(&serde_json::from_value(status).unwrap());
+            assert!(text.starts_with(words), "{text}");
+        }
+    }
 }

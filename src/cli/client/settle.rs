@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 
 use super::connect::{Access, Cluster};
 use super::follow::{Deadline, Stand, follow};
 use super::release_wait::{quoted_log, wait_for_release};
 use crate::api::{
-    Application, ApplicationStatus, ConditionType, GitProvider, Phase, PreviewState, REQUESTED_AT,
-    RESTARTED_AT, Reason, ReleasePhase, condition,
+    Application, ApplicationStatus, ConditionType, Phase, REQUESTED_AT, RESTARTED_AT, Reason, ReleasePhase,
+    condition,
 };
 use crate::cli::failure::{Code, Failure};
 
@@ -26,6 +26,10 @@ pub struct Asked<'a> {
     application: &'a Application,
     /// Whether a restart that failed is the one that was asked for. It is not if the status is from before the change.
     is_answer: Cell<bool>,
+    /// Whether the user has just changed it.
+    is_changed: bool,
+    /// The newest Release, if it had ended without success before the change, which is about the containers alone.
+    earlier: Option<String>,
 }
 
 impl<'a> Asked<'a> {
@@ -35,6 +39,8 @@ impl<'a> Asked<'a> {
         Self {
             application,
             is_answer,
+            is_changed: false,
+            earlier: None,
         }
     }
 
@@ -45,7 +51,21 @@ impl<'a> Asked<'a> {
         Self {
             application,
             is_answer,
+            is_changed: true,
+            earlier: None,
         }
+    }
+
+    /// The same, where the end of this Release was before the change and says nothing about it.
+    pub fn apart_from(mut self, earlier: Option<String>) -> Self {
+        self.earlier = earlier;
+        self
+    }
+
+    /// Reports whether what is wrong with the Application is only a Release that ended before the change.
+    pub fn is_as_before(&self, status: &ApplicationStatus) -> bool {
+        let is_latest = self.earlier.is_some() && latest(status) == self.earlier.as_deref();
+        status.phase == Phase::Error && is_latest && active(status).is_some() && !restart_failed(status)
     }
 
     /// Whether the status answers what was asked.
@@ -73,8 +93,14 @@ impl<'a> Asked<'a> {
     /// Judges an Application. A Release that is under way, other than `followed`, is to be followed.
     fn judge(&self, application: &Application, followed: Option<&str>) -> Stand {
         let status = application.status.clone().unwrap_or_default();
+        if self.is_changed && application.spec.suspend && !self.application.spec.suspend {
+            return Stand::Bad(suspended(&self.application.name_any()));
+        }
         if !self.is_answered(&status) {
             return Stand::Waits(how(&status));
+        }
+        if is_starting(&status, self.is_as_before(&status)) {
+            return Stand::Waits(healthy_message(&status));
         }
         let follows =
             !self.application.spec.stopped && latest(&status).is_some_and(|it| Some(it) != followed);
@@ -107,8 +133,7 @@ pub async fn settled(
         if status.phase != Phase::Running
             && let Some(release) = unnoticed(cluster, &seen, followed.as_deref()).await?
         {
-            cancelled = followed_release(cluster, &release, deadline).await?;
-            notices(cluster, &name, &release).await;
+            cancelled = followed_release(cluster, &name, &release, deadline).await?;
             followed = Some(release);
             continue;
         }
@@ -116,6 +141,13 @@ pub async fn settled(
             Phase::Done | Phase::Idle => return Ok(seen),
             // What runs stays as it is, and that was asked for.
             Phase::Error if asked.application.spec.suspend => return Ok(seen),
+            Phase::Error if asked.is_as_before(&status) => {
+                if condition::is_true(&status.conditions, ConditionType::Healthy) {
+                    return Ok(seen);
+                }
+                let why = healthy_message(&status);
+                return Err(Failure::new(format!("application {name}: {why}")));
+            }
             Phase::Error => match cancelled {
                 Some(cancelled) => return Err(cancelled),
                 None => return Err(failed(cluster, &name, &status).await),
@@ -128,7 +160,7 @@ pub async fn settled(
                 let found = found.map_err(|error| cluster.refused(&error, Access::View))?;
                 let ended = found.is_none_or(|found| found.status.is_some_and(|it| it.phase.has_ended()));
                 if !ended {
-                    cancelled = followed_release(cluster, &release, deadline).await?;
+                    cancelled = followed_release(cluster, &name, &release, deadline).await?;
                 }
                 followed = Some(release);
             }
@@ -136,14 +168,20 @@ pub async fn settled(
     }
 }
 
-/// Waits for the end of a Release; returns its failure if it was cancelled or superseded, since a newer one may have taken its
-/// place.
+/// Waits for the end of a Release, and until the status of the Application has it, so that a screen that follows is of one time.
+/// Returns the failure of one that was cancelled or superseded, since a newer one may have taken its place.
 async fn followed_release(
     cluster: &Cluster,
+    application: &str,
     release: &str,
     deadline: &Deadline,
 ) -> Result<Option<Failure>, Failure> {
-    match wait_for_release(cluster, release, deadline).await {
+    let ended = wait_for_release(cluster, release, deadline).await;
+    let goes_on = |failure: &Failure| matches!(failure.code, Code::TimedOut | Code::Interrupted);
+    if !ended.as_ref().is_err_and(goes_on) {
+        notices(cluster, application, release).await;
+    }
+    match ended {
         Err(failure) if failure.code == Code::Cancelled => Ok(Some(failure)),
         other => other.map(|_| None),
     }
@@ -201,137 +239,66 @@ async fn failed(cluster: &Cluster, name: &str, status: &ApplicationStatus) -> Fa
         let tail = of.failure.and_then(|failure| failure.log_tail);
         text.push_str(&quoted_log(cluster, tail.as_deref()));
     }
-    Failure::new(text)
+    let ready = condition::find(&status.conditions, ConditionType::Ready);
+    let is_cancelled = ready.is_some_and(|ready| ready.reason == Reason::Cancelled.as_str());
+    let code = if is_cancelled {
+        Code::Cancelled
+    } else {
+        Code::Failed
+    };
+    Failure::with_code(code, text)
 }
 
-/// Waits until an Application has containers, which may have ended.
-///
-/// # Errors
-/// The time is over.
-pub async fn has_containers(cluster: &Cluster, name: &str, deadline: &Deadline) -> Result<(), Failure> {
-    let judge = |application: &Application| {
-        let status = application.status.clone().unwrap_or_default();
-        let had = status.replicas > 0 || status.phase == Phase::Error || active(&status).is_some();
-        if had {
-            Stand::Good
-        } else {
-            Stand::Waits(how(&status))
-        }
-    };
-    let found = follow(cluster, cluster.applications(), name, deadline, judge).await;
-    found.map(drop)
-}
-
-/// Waits until a container of an Application is healthy.
-///
-/// # Errors
-/// None will be, because the Application failed, or the time is over.
-pub async fn runs(cluster: &Cluster, name: &str, deadline: &Deadline) -> Result<(), Failure> {
-    let judge = |application: &Application| {
-        let status = application.status.clone().unwrap_or_default();
-        match status.phase {
-            _ if status.ready_replicas > 0 => Stand::Good,
-            Phase::Error => Stand::Bad(Failure::new(format!("application {name}: {}", how(&status)))),
-            _ => Stand::Waits(how(&status)),
-        }
-    };
-    let found = follow(cluster, cluster.applications(), name, deadline, judge).await;
-    found.map(drop)
-}
-
-/// Waits until an Application has a Release.
-///
-/// # Errors
-/// The time is over.
-pub async fn has_release(cluster: &Cluster, name: &str, deadline: &Deadline) -> Result<Application, Failure> {
-    let judge = |application: &Application| {
-        let status = application.status.clone().unwrap_or_default();
-        if latest(&status).is_some() {
-            Stand::Good
-        } else {
-            Stand::Waits(how(&status))
-        }
-    };
-    follow(cluster, cluster.applications(), name, deadline, judge).await
-}
-
-/// Waits until no preview of an Application is under way.
-///
-/// # Errors
-/// The time is over.
-pub async fn previews_settled(
-    cluster: &Cluster,
-    name: &str,
-    deadline: &Deadline,
-) -> Result<Application, Failure> {
-    let judge = |application: &Application| {
-        let status = application.status.clone().unwrap_or_default();
-        let generation = application.metadata.generation.unwrap_or_default();
-        let builds = status
-            .previews
-            .iter()
-            .filter(|one| one.state == PreviewState::Building);
-        match builds.count() {
-            _ if observed(&status) < generation => Stand::Waits(how(&status)),
-            0 => Stand::Good,
-            builds => Stand::Waits(format!("{builds} previews are under way")),
-        }
-    };
-    follow(cluster, cluster.applications(), name, deadline, judge).await
-}
-
-/// Waits until a GitProvider is ready.
-///
-/// # Errors
-/// It needs the user, or the time is over.
-pub async fn provider_ready(cluster: &Cluster, name: &str, deadline: &Deadline) -> Result<(), Failure> {
-    let judge = |provider: &GitProvider| {
-        let status = provider.status.clone().unwrap_or_default();
-        let ready = condition::find(&status.conditions, ConditionType::Ready);
-        let how = ready.map_or("not observed yet".to_owned(), |ready| ready.message.clone());
-        let is = |kind| condition::is_true(&status.conditions, kind);
-        if status.observed_generation < provider.metadata.generation.unwrap_or_default() {
-            Stand::Waits("not observed yet".to_owned())
-        } else if is(ConditionType::Ready) {
-            Stand::Good
-        } else if is(ConditionType::Stalled) {
-            Stand::Bad(Failure::new(format!("gitprovider {name}: {how}")))
-        } else {
-            Stand::Waits(how)
-        }
-    };
-    let providers: Api<GitProvider> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let found = providers.get_opt(name).await;
-    if found
-        .map_err(|error| cluster.refused(&error, Access::View))?
-        .is_none()
-    {
-        // The request that follows names the closest one.
-        return Ok(());
-    }
-    follow(cluster, providers, name, deadline, judge).await.map(drop)
+/// Says that nothing happens for a suspended Application, and what ends that.
+pub fn suspended(name: &str) -> Failure {
+    Failure::new(format!(
+        "application {name} is suspended (spec.suspend is true), so nothing happens yet: davit resume {name} lets it go on"
+    ))
 }
 
 /// The generation that the condition Ready is about. `status.observedGeneration` follows only at the end of a rollout.
-fn observed(status: &ApplicationStatus) -> i64 {
+pub fn observed(status: &ApplicationStatus) -> i64 {
     let ready = condition::find(&status.conditions, ConditionType::Ready);
     let seen = ready.and_then(|ready| ready.observed_generation);
     seen.unwrap_or(-1).max(status.observed_generation)
 }
 
 /// How an Application stands, in the words of its condition Ready.
-fn how(status: &ApplicationStatus) -> String {
+pub fn how(status: &ApplicationStatus) -> String {
     let ready = condition::find(&status.conditions, ConditionType::Ready);
     ready.map_or("not observed yet".to_owned(), |ready: &Condition| {
         ready.message.clone()
     })
 }
 
-fn latest(status: &ApplicationStatus) -> Option<&str> {
+/// How the containers are, in the words of the condition Healthy.
+fn healthy_message(status: &ApplicationStatus) -> String {
+    let healthy = condition::find(&status.conditions, ConditionType::Healthy);
+    healthy.map_or_else(|| how(status), |healthy| healthy.message.clone())
+}
+
+/// Reports whether the only thing that is missing is the start of containers. An image that is gone does not come by itself.
+fn is_starting(status: &ApplicationStatus, is_as_before: bool) -> bool {
+    let has = |kind, reason: Reason| {
+        let found = condition::find(&status.conditions, kind);
+        found.is_some_and(|found| found.status == "False" && found.reason == reason.as_str())
+    };
+    let missing = Reason::ReplicasMissing;
+    if is_as_before {
+        return has(ConditionType::Healthy, missing);
+    }
+    has(ConditionType::Ready, missing)
+        && condition::is_true(&status.conditions, ConditionType::Reconciling)
+        && !has(ConditionType::Built, Reason::ImageNotFound)
+}
+
+/// The newest Release.
+pub fn latest(status: &ApplicationStatus) -> Option<&str> {
     status.release.as_ref()?.latest.as_deref()
 }
 
-fn active(status: &ApplicationStatus) -> Option<&str> {
+/// The Release that serves.
+pub fn active(status: &ApplicationStatus) -> Option<&str> {
     status.release.as_ref()?.active.as_deref()
 }
 
@@ -344,6 +311,80 @@ fn restart_failed(status: &ApplicationStatus) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn application(spec: &serde_json::Value, status: &serde_json::Value) -> Application {
+        serde_json::from_value(json!({"apiVersion": "davit.dev/v1alpha1", "kind": "Application",
+            "metadata": {"name": "shop", "generation": 2}, "spec": spec, "status": status}))
+        .unwrap()
+    }
+
+    fn false_for(kind: &str, reason: &str) -> serde_json::Value {
+        json!({"type": kind, "status": "False", "reason": reason, "message": format!("{reason} it is"),
+            "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    fn true_for(kind: &str, reason: &str) -> serde_json::Value {
+        let mut condition = false_for(kind, reason);
+        condition["status"] = json!("True");
+        condition
+    }
+
+    #[test]
+    fn containers_that_start_are_waited_for() {
+        let starts = json!([
+            false_for("Ready", "ReplicasMissing"),
+            true_for("Reconciling", "ReplicasMissing")
+        ]);
+        let lost = json!([
+            false_for("Ready", "ReplicasMissing"),
+            true_for("Reconciling", "ReplicasMissing"),
+            false_for("Built", "ImageNotFound")
+        ]);
+        let crashes = json!([
+            false_for("Ready", "ContainerExited"),
+            true_for("Reconciling", "ContainerExited")
+        ]);
+        let failed = json!([
+            false_for("Ready", "BuildFailed"),
+            true_for("Stalled", "BuildFailed"),
+            false_for("Healthy", "ReplicasMissing")
+        ]);
+        for (conditions, earlier, waits) in [
+            (&starts, None, true),
+            (&lost, None, false),
+            (&crashes, None, false),
+            // Another Release failed before, which is no answer to what was asked now.
+            (&failed, Some("shop-3"), true),
+            (&failed, Some("shop-2"), false),
+            (&failed, None, false),
+        ] {
+            let status = json!({"phase": "error", "conditions": conditions,
+                "release": {"latest": "shop-3", "active": "shop-1", "count": 3}});
+            let app = application(&json!({"source": {"docker": {"image": "a"}}}), &status);
+            let asked = Asked::changed(&app).apart_from(earlier.map(str::to_owned));
+            let waiting = matches!(asked.judge(&app, Some("shop-3")), Stand::Waits(_));
+            assert_eq!(waiting, waits, "{conditions} {earlier:?}");
+        }
+    }
+
+    #[test]
+    fn suspension_meanwhile_ends_the_wait_for_a_change() {
+        let status = json!({"phase": "idle", "conditions": [false_for("Ready", "Suspended")]});
+        let before = application(&json!({"source": {"docker": {"image": "a"}}}), &status);
+        let now = application(
+            &json!({"suspend": true, "source": {"docker": {"image": "a"}}}),
+            &status,
+        );
+        let Stand::Bad(failure) = Asked::changed(&before).judge(&now, None) else {
+            panic!("it waits");
+        };
+        assert!(
+            failure.message().contains("davit resume shop"),
+            "{}",
+            failure.message()
+        );
+        assert!(!matches!(Asked::seen(&before).judge(&now, None), Stand::Bad(_)));
+    }
 
     #[test]
     fn a_status_from_before_the_end_of_the_release_is_behind() {

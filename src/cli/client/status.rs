@@ -11,6 +11,7 @@ use super::connect::{Access, Cluster};
 use super::follow::Deadline;
 use super::output::{list, object, say};
 use super::release_wait::{quoted_log, step};
+use super::repair::after_failure;
 use super::settle::{Asked, settled};
 use super::terminal::{tone_of, wrap};
 use super::times::{ago, short};
@@ -64,7 +65,10 @@ pub async fn status(args: Status) -> Result<(), Failure> {
 }
 
 /// Waits until every Application of the namespace, or of all, is as it should be; the first failure counts.
-async fn wait_for_all(cluster: &Cluster, everywhere: bool, deadline: &Deadline) -> Result<(), Failure> {
+///
+/// # Errors
+/// One is not as it should be, or the API server does not answer or refuses.
+pub async fn wait_for_all(cluster: &Cluster, everywhere: bool, deadline: &Deadline) -> Result<(), Failure> {
     let api: Api<Application> = if everywhere {
         Api::all(cluster.client.clone())
     } else {
@@ -299,6 +303,11 @@ impl Screen<'_> {
                 "solve what the routes need; nothing else: it is as the spec asks for".to_owned()
             }
             Phase::Done => "nothing: it is as the spec asks for".to_owned(),
+            Phase::Idle if status.conditions.is_empty() => {
+                format!(
+                    "wait until the controller has looked at it: davit status {name} -n {namespace} --wait"
+                )
+            }
             Phase::Idle => "set spec.source, so that there is something to run".to_owned(),
             Phase::Error if condition::is_true(&status.conditions, ConditionType::Reconciling) => {
                 "nothing, if it is temporary: Davit tries again; otherwise solve what the status names"
@@ -310,14 +319,7 @@ impl Screen<'_> {
                      davit redeploy {name} -n {namespace} --clean)"
                 )
             }
-            Phase::Error => {
-                let latest = self.releases.last().map(ResourceExt::name_any);
-                let details = latest.map_or_else(|| format!("dapp {name}"), |latest| format!("rel {latest}"));
-                format!(
-                    "solve what the status names, then deploy: davit deploy {name} -n {namespace} (details: kubectl describe \
-                     {details} -n {namespace})"
-                )
-            }
+            Phase::Error => after_failure(self.application, self.releases.last(), namespace),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::args::{Connection, Output, WaitFirst, application, provider};
+use super::args::{
+    Connection, Output, UNTIL_HEALTHY, UNTIL_LOGGED, UNTIL_READY, WaitFirst, application, provider, release,
+};
 use crate::api::Duration;
 use crate::forge::onboarding::ForgeName;
 
@@ -19,6 +21,7 @@ pub enum LogFormat {
 
 /// `davit logs`.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help(UNTIL_LOGGED)))]
 pub struct Logs {
     /// The Application.
     #[arg(value_name = "APPLICATION", value_parser = application)]
@@ -29,8 +32,8 @@ pub struct Logs {
     /// Show the output of hooks.preDeploy of the newest Release.
     #[arg(long, group = "of_release")]
     pub hook: bool,
-    /// With --build or --hook: show the log of this Release.
-    #[arg(long, value_name = "RELEASE", requires = "of_release")]
+    /// With --build or --hook: show the log of this Release, by name or number.
+    #[arg(long, value_name = "RELEASE", requires = "of_release", value_parser = release)]
     pub release: Option<String>,
     /// Continue with what is written from now on, also by replicas that start later.
     #[arg(short, long)]
@@ -69,6 +72,7 @@ pub struct Logs {
 
 /// `davit exec`.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help(UNTIL_HEALTHY)))]
 pub struct Exec {
     /// The Application.
     #[arg(value_name = "APPLICATION", value_parser = application)]
@@ -94,7 +98,7 @@ pub struct Exec {
 }
 
 /// What the rows of `davit top` are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rows {
     /// Applications.
     #[default]
@@ -103,15 +107,55 @@ pub enum Rows {
     Releases,
 }
 
+/// The first word of `davit top`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum First {
+    /// What the rows are.
+    Rows(Rows),
+    /// An Application, as in `davit status`.
+    Application(String),
+}
+
+/// Reads the first word of `davit top`.
+fn first(text: &str) -> Result<First, String> {
+    match text {
+        "apps" => Ok(First::Rows(Rows::Apps)),
+        "releases" => Ok(First::Rows(Rows::Releases)),
+        other => application(other).map(First::Application),
+    }
+}
+
+impl Top {
+    /// What the rows are.
+    pub fn rows(&self) -> Rows {
+        match self.rows {
+            First::Rows(rows) => rows,
+            First::Application(_) => Rows::Apps,
+        }
+    }
+
+    /// The Application whose replicas are shown.
+    pub fn application(&self) -> Option<&str> {
+        match &self.rows {
+            First::Rows(_) => self.application.as_deref(),
+            First::Application(name) => Some(name),
+        }
+    }
+}
+
 /// `davit top`.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help(UNTIL_HEALTHY)))]
 pub struct Top {
-    /// What the rows are.
-    #[arg(value_name = "ROWS", default_value = "apps")]
-    pub rows: Rows,
+    /// What the rows are: apps or releases. Or the name of an Application, to show its replicas.
+    #[arg(value_name = "ROWS", default_value = "apps", value_parser = first)]
+    pub rows: First,
     /// Show the replicas of this Application.
     #[arg(value_name = "APPLICATION", value_parser = application)]
     pub application: Option<String>,
+    /// The Applications of all namespaces.
+    #[arg(short = 'A', long, conflicts_with_all = ["application", "namespace"])]
+    pub all_namespaces: bool,
     /// Show a row for each replica.
     #[arg(long)]
     pub replicas: bool,
@@ -134,6 +178,7 @@ pub struct Top {
 
 /// `davit connect`.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help(UNTIL_READY)))]
 pub struct Connect {
     /// The forge.
     #[arg(value_name = "FORGE")]
@@ -220,6 +265,7 @@ pub struct Branches {
 
 /// What both lists have in common.
 #[derive(Debug, Args)]
+#[command(mut_arg("wait", |wait| wait.help(UNTIL_READY)))]
 pub struct Listing {
     /// Show only names that contain this text; letter case is ignored.
     #[arg(long, value_name = "TEXT")]
@@ -233,4 +279,22 @@ pub struct Listing {
     /// The API server.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_word_of_top_is_what_the_rows_are_or_an_application() {
+        for (word, expected) in [
+            ("apps", First::Rows(Rows::Apps)),
+            ("releases", First::Rows(Rows::Releases)),
+            ("shop", First::Application("shop".to_owned())),
+            ("dapp/apps", First::Application("apps".to_owned())),
+        ] {
+            assert_eq!(first(word), Ok(expected), "{word}");
+        }
+        assert!(first("pod/shop").is_err());
+    }
 }

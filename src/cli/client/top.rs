@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use kube::ResourceExt;
 use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,9 +15,10 @@ use super::args::Format;
 use super::connect::{Access, Cluster};
 use super::output::{columns, note, say, serialized, write};
 use super::pack::amount;
-use super::settle::runs;
 use super::subresource;
-use super::subresource_args::{Rows, Top};
+use super::subresource_args::{First, Rows, Top};
+use super::until::runs;
+use crate::api::Application;
 use crate::cli::failure::Failure;
 use crate::subresources::{GROUP, VERSION};
 
@@ -180,11 +182,16 @@ impl Sum {
 /// # Errors
 /// The Application does not exist, or the API server or the runtime does not answer.
 pub async fn top(args: Top) -> Result<(), Failure> {
+    if matches!(args.rows, First::Application(_)) && (args.all_namespaces || args.application.is_some()) {
+        return Err(Failure::new(
+            "the first word names an Application: leave out the second one and -A, or begin with apps or releases",
+        ));
+    }
     let cluster = Cluster::new(&args.connection).await?;
     let interval = args.interval.as_ref().map_or(INTERVAL, crate::api::Duration::get);
     if let Some(deadline) = args.wait.begin() {
-        for name in names(&cluster, &args).await? {
-            runs(&cluster, &name, &deadline).await?;
+        for (namespace, name) in names(&cluster, &args).await? {
+            runs(&cluster.in_namespace(&namespace), &name, &deadline).await?;
         }
     }
     if !args.watch {
@@ -207,17 +214,24 @@ pub async fn top(args: Top) -> Result<(), Failure> {
 async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Failure> {
     let names = names(cluster, args).await?;
     if names.is_empty() {
-        note(&format!("No resources found in {} namespace.", cluster.namespace));
+        let place = if args.all_namespaces {
+            "any namespace".to_owned()
+        } else {
+            format!("{} namespace", cluster.namespace)
+        };
+        note(&format!("No resources found in {place}."));
         if args.watch {
             tokio::time::sleep(window).await;
         }
         return Ok(());
     }
-    let asked = names.iter().map(|name| measure(cluster, name, window));
+    let asked = names
+        .iter()
+        .map(|(namespace, name)| measure(cluster, namespace, name, window));
     let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
     let mut found = Vec::new();
-    for (name, answer) in names.iter().zip(answers) {
-        found.push((name.clone(), answer?));
+    for (place, answer) in names.into_iter().zip(answers) {
+        found.push((place, answer?));
     }
     if let Some(format @ (Format::Json | Format::Yaml)) = args.output.format {
         let items: Vec<Value> = found.into_iter().map(|(_, metrics)| metrics).collect();
@@ -225,22 +239,29 @@ async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Fai
             "items": items});
         return serialized(format, list);
     }
-    let mut all: Vec<(String, Metrics)> = Vec::new();
-    for (name, metrics) in found {
+    let mut all: Vec<((String, String), Metrics)> = Vec::new();
+    for (place, metrics) in found {
         let metrics = serde_json::from_value(metrics)
             .map_err(|error| Failure::new(format!("the answer of the API server cannot be read: {error}")))?;
-        all.push((name, metrics));
+        all.push((place, metrics));
     }
     let mut requests = all.iter().filter_map(|(_, metrics)| metrics.requests.as_ref());
     if let Some(why) = requests.clone().find_map(|requests| requests.problem.as_ref()) {
         note(why);
     }
     // They are counted for all replicas of an Application together.
-    let by_application = !args.replicas && args.application.is_none() && args.rows == Rows::Apps;
+    let by_replica = args.replicas || args.application().is_some();
+    let by_application = !by_replica && args.rows() == Rows::Apps;
     let has_requests = by_application && requests.any(|requests| requests.problem.is_none());
+    let is_name = args.output.format == Some(Format::Name);
     let mut rows = Vec::new();
-    for (name, metrics) in all {
+    for ((namespace, name), metrics) in all {
         let mut own = table(&name, &metrics.replicas, args);
+        if args.all_namespaces && !is_name {
+            for row in &mut own {
+                row.insert(0, namespace.clone());
+            }
+        }
         if has_requests {
             for row in &mut own {
                 row.extend(Requests::cells(metrics.requests.as_ref()));
@@ -248,8 +269,15 @@ async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Fai
         }
         rows.extend(own);
     }
-    if args.output.format == Some(Format::Name) {
-        return rows.iter().filter_map(|row| row.first()).try_for_each(say);
+    if is_name {
+        // A replica is no object of the API server.
+        let kind = match (by_replica, args.rows()) {
+            (true, _) => String::new(),
+            (false, Rows::Apps) => format!("application.{}/", crate::api::GROUP),
+            (false, Rows::Releases) => format!("release.{}/", crate::api::GROUP),
+        };
+        let names = rows.iter().filter_map(|row| row.first());
+        return names.map(|name| format!("{kind}{name}")).try_for_each(say);
     }
     let head = [
         "CPU",
@@ -259,14 +287,16 @@ async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Fai
         "BLOCK READ / WRITTEN",
         "RESTARTS",
     ];
-    let first: &[&str] = match (args.replicas || args.application.is_some(), args.rows) {
+    let place: &[&str] = if args.all_namespaces { &["NAMESPACE"] } else { &[] };
+    let first: &[&str] = match (by_replica, args.rows()) {
         (true, _) => &["REPLICA"],
         (false, Rows::Apps) => &["APPLICATION", "REPLICAS"],
         (false, Rows::Releases) => &["RELEASE", "REPLICAS"],
     };
     let more: &[&str] = if has_requests { &Requests::HEAD } else { &[] };
-    let head: Vec<String> = first
+    let head: Vec<String> = place
         .iter()
+        .chain(first)
         .chain(&head)
         .chain(more)
         .map(|text| (*text).to_owned())
@@ -274,19 +304,26 @@ async fn show(cluster: &Cluster, args: &Top, window: Duration) -> Result<(), Fai
     write(&columns(&cluster.terminal, &head, &rows))
 }
 
-/// The Applications that are shown.
-async fn names(cluster: &Cluster, args: &Top) -> Result<Vec<String>, Failure> {
-    if let Some(name) = &args.application {
+/// The namespaces and names of the Applications that are shown.
+async fn names(cluster: &Cluster, args: &Top) -> Result<Vec<(String, String)>, Failure> {
+    if let Some(name) = args.application() {
         cluster.application(name).await?;
-        return Ok(vec![name.clone()]);
+        return Ok(vec![(cluster.namespace.clone(), name.to_owned())]);
     }
-    let found = cluster.applications().list_metadata(&ListParams::default()).await;
+    let api: Api<Application> = if args.all_namespaces {
+        Api::all(cluster.client.clone())
+    } else {
+        cluster.applications()
+    };
+    let found = api.list_metadata(&ListParams::default()).await;
     let found = found.map_err(|error| cluster.refused(&error, Access::View))?;
-    Ok(found.iter().map(ResourceExt::name_any).collect())
+    let place =
+        |object: &PartialObjectMeta<Application>| (object.namespace().unwrap_or_default(), object.name_any());
+    Ok(found.iter().map(place).collect())
 }
 
-async fn measure(cluster: &Cluster, name: &str, window: Duration) -> Result<Value, Failure> {
-    let path = subresource::path(&cluster.namespace, "applications", name, "metrics");
+async fn measure(cluster: &Cluster, namespace: &str, name: &str, window: Duration) -> Result<Value, Failure> {
+    let path = subresource::path(namespace, "applications", name, "metrics");
     let window = window.min(Duration::from_secs(30)).as_millis();
     cluster
         .get(&format!("{path}?window={window}ms"), "application/json")
@@ -296,14 +333,14 @@ async fn measure(cluster: &Cluster, name: &str, window: Duration) -> Result<Valu
 /// The rows of one Application.
 fn table(name: &str, replicas: &[Replica], args: &Top) -> Vec<Vec<String>> {
     let row = |first: Vec<String>, sum: &Sum| first.into_iter().chain(sum.cells()).collect();
-    if args.replicas || args.application.is_some() {
+    if args.replicas || args.application().is_some() {
         let each = replicas.iter();
         return each
             .map(|replica| row(vec![replica.name.clone()], &Sum::of([replica].into_iter())))
             .collect();
     }
     let mut groups: BTreeMap<&str, Vec<&Replica>> = BTreeMap::new();
-    match args.rows {
+    match args.rows() {
         Rows::Apps => {
             groups.insert(name, replicas.iter().collect());
         }

@@ -61,7 +61,7 @@ pub fn commands() -> String {
         .collect();
     for command in root
         .get_subcommands()
-        .filter(|command| !servers.contains(&command.get_name()))
+        .filter(|command| !servers.contains(&command.get_name()) && !command.is_hide_set())
     {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         let usage = command.clone().render_usage().to_string();

@@ -58,6 +58,9 @@ fn archives() -> Vec<(&'static str, ArchiveError)> {
     samples! { ArchiveError:
         ArchiveError::Format { .. } => ArchiveError::Format { what: "compressed with xz, which is not accepted" },
         ArchiveError::Damaged { .. } => ArchiveError::Damaged { why: "its end is missing".to_owned() },
+        ArchiveError::NotAsSent => ArchiveError::NotAsSent,
+        ArchiveError::LongerThanStated { .. } => ArchiveError::LongerThanStated { size: 4 << 20 },
+        ArchiveError::Compression { .. } => ArchiveError::Compression { name: "a".to_owned(), method: "bzip2".to_owned() },
         ArchiveError::Entry { .. } => ArchiveError::Entry { name: "../x".to_owned(), why: "leaves the directory by .." },
         ArchiveError::ArchiveTooLarge { .. } => ArchiveError::ArchiveTooLarge { limit: 1 << 30 },
         ArchiveError::TooLarge { .. } => ArchiveError::TooLarge { limit: 4 << 30 },
@@ -68,6 +71,10 @@ fn archives() -> Vec<(&'static str, ArchiveError)> {
         ArchiveError::Missing { .. } => ArchiveError::Missing { digest: digest.clone() },
         ArchiveError::Changed { .. } => ArchiveError::Changed { digest: digest.clone() },
         ArchiveError::StoreFull { .. } => ArchiveError::StoreFull { used: 10 << 30, limit: 10 << 30, more: 5 << 20 },
+        ArchiveError::ShareFull { .. } => ArchiveError::ShareFull {
+            namespace: "shops".to_owned(), used: 5 << 30, limit: 5 << 30, more: 5 << 20,
+        },
+        ArchiveError::NoRoom { .. } => ArchiveError::NoRoom { free: 300 << 20, reserve: 256 << 20, more: 80 << 20 },
         ArchiveError::DiskFull => ArchiveError::DiskFull,
         ArchiveError::Io { .. } => ArchiveError::Io { doing: "read the archive", source: denied() },
     }

@@ -88,6 +88,7 @@ fn logs_exec_and_top_show_what_runs() {
     session.types(&["exec", "shop", "--as", "jane", "--", "true"], 1);
     session.types(&["top", "--wait"], 0);
     session.types(&["top", "apps", "shop"], 0);
+    session.types(&["top", "shop"], 0);
     session.types(&["top", "releases", "--replicas"], 0);
     session.types(&["top", "-o", "name"], 0);
     session.types(&["top", "apps", "shpo"], 1);

@@ -123,6 +123,9 @@ fn exit_code_tells_failed_cancelled_and_out_of_time() {
         last = Some(release);
     }
 
+    // So was the one before the command.
+    session.types(&["status", "shop", "--wait", "--timeout", "1m"], 3);
+
     // Failed: the containers do not become healthy in time.
     changes(&session, "2s");
     session
@@ -151,4 +154,39 @@ fn exit_code_tells_failed_cancelled_and_out_of_time() {
     for _ in 0..2 {
         session.types(&["restart", "shop", "--wait", "--timeout", "2m"], 1);
     }
+}
+
+#[test]
+fn commands_for_a_suspended_application_claim_nothing() {
+    let mut session = Session::new("suspended");
+    session.apply("shop", &json!({"replicas": 2}));
+    session.davit.wait_until_done("shop");
+    let wait = ["--wait", "--timeout", "1m"];
+    session.types(&[&["suspend", "shop"], &wait[..]].concat(), 0);
+    for command in ["restart", "stop"] {
+        let said = session.transcript.len();
+        session.types(&[&[command, "shop"], &wait[..]].concat(), 1);
+        let (_, said) = session.transcript.split_at(said);
+        assert!(
+            said.contains("davit resume shop") && !said.contains("shop stopped"),
+            "{said}"
+        );
+    }
+    session.types(&["stop", "shop"], 0);
+    assert_eq!(session.davit.containers("shop").len(), 2, "nothing has happened");
+    session.types(&[&["resume", "shop"], &wait[..]].concat(), 0);
+    session.types(&[&["start", "shop"], &wait[..]].concat(), 0);
+    assert_eq!(session.davit.application("shop")["status"]["readyReplicas"], 2);
+
+    // What failed before says nothing about the containers that are started and replaced.
+    session.davit.patch("shop", never_healthy("2s", 1));
+    session
+        .davit
+        .wait_until("shop", 60, "failed", |app| app["status"]["phase"] == "error");
+    session.types(&[&["restart", "shop"], &wait[..]].concat(), 0);
+    assert!(
+        session.transcript.contains("did not succeed before"),
+        "{}",
+        session.transcript
+    );
 }

@@ -327,6 +327,41 @@ fn pulled_image_is_removed_with_its_last_release_and_an_older_image_stays() {
 }
 
 #[test]
+fn image_that_is_run_by_its_id_stays_when_the_application_that_built_it_goes() {
+    let davit = Davit::up("by-id");
+    let repo = GitRepo::with(&[(
+        "Dockerfile",
+        &dockerfile("RUN echo promoted > /it\nCMD [\"sleep\", \"10000\"]"),
+    )]);
+    davit.apply(
+        "staging",
+        json!({"source": {"git": {"url": repo.url()}}, "stopGracePeriod": "1s"}),
+    );
+    let image = davit.wait_until_done("staging")["status"]["release"]["image"].clone();
+    let image = image.as_str().unwrap();
+    let there = || try_run(docker().args(["image", "inspect", image])).0;
+    davit.apply(
+        "production",
+        json!({"source": {"docker": {"image": image}}, "command": ["sleep", "10000"], "stopGracePeriod": "1s"}),
+    );
+    davit.wait_until_done("production");
+    let tag = davit.releases_of("production")[0]["status"]["imageTag"].clone();
+    let own = format!("davit.local/{}/by-id/production:", davit.instance);
+    assert!(tag.as_str().is_some_and(|tag| tag.starts_with(&own)), "{tag}");
+    // No container keeps it meanwhile.
+    davit.patch("production", json!({"spec": {"stopped": true}}));
+    davit.wait_until("production", 30, "stopped", |_| {
+        davit.containers("production").is_empty()
+    });
+    davit.delete_and_wait("staging");
+    assert!(there(), "production names it");
+    davit.patch("production", json!({"spec": {"stopped": false}}));
+    davit.wait_until_done("production");
+    davit.delete_and_wait("production");
+    assert!(!there(), "nobody needs it any more");
+}
+
+#[test]
 fn build_uses_the_engine_of_the_containers() {
     let (address, builds) = door_to_the_engine();
     let davit = Davit::with_flags("tcp", &["--docker-host", &format!("tcp://{address}")]);
