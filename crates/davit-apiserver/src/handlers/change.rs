@@ -56,6 +56,7 @@ pub(super) async fn change(
                 Some(object_meta::fields(&old)),
             ));
         }
+        call.warn_of_service(&new);
         let finished = is_finished(call, &new);
         if call.query.dry_run {
             return call.answer_fields(200, new, current.revision);

@@ -75,6 +75,9 @@ pub(super) async fn create_object(call: &mut Call, object: Fields) -> ApiResult<
             }
         }
         let object = object;
+        if draws == 0 {
+            call.warn_of_service(&object);
+        }
         let name = object_meta::text(&object, "name").to_owned();
         let key = ObjectKey::new(call.namespace(), &name);
         if call.query.dry_run {

@@ -11,7 +11,7 @@ use super::Call;
 use crate::{
     field::FieldError,
     object_meta::{self, Fields},
-    registry::{builtin::Builtin, builtin_strategy},
+    registry::{builtin::Builtin, builtin_strategy, service_rules},
     status::{ApiError, ApiResult},
 };
 
@@ -40,6 +40,13 @@ fn address(service: &Fields) -> Option<IpAddr> {
 }
 
 impl Call {
+    /// Warns of what has no effect in a Service.
+    pub(super) fn warn_of_service(&mut self, service: &Fields) {
+        if self.resource.builtin == Builtin::Service && self.subresource().is_empty() {
+            self.warnings.extend(service_rules::warnings(service));
+        }
+    }
+
     /// Refuses a Service with an address or a node port that another Service has; those of `old` it keeps.
     pub(super) fn check_allocated(&self, service: &Fields, old: Option<&Fields>) -> ApiResult<()> {
         if self.resource.builtin != Builtin::Service {

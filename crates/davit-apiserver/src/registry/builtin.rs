@@ -15,7 +15,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{go_decode::decode, service_rules};
+use super::{go_decode::decode, service_conditions};
 
 /// Which rules hold for a resource beyond those of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,10 +127,10 @@ fn events_event(mut value: Value) -> Result<Value, String> {
 }
 
 fn service(mut value: Value) -> Result<Value, String> {
-    let untimed = service_rules::untimed_conditions(&value);
-    service_rules::set_times(&mut value, &untimed, &"0001-01-01T00:00:00Z".into());
+    let untimed = service_conditions::untimed_conditions(&value);
+    service_conditions::set_times(&mut value, &untimed, &"0001-01-01T00:00:00Z".into());
     let mut typed = through::<Service>(&value)?;
-    service_rules::set_times(&mut typed, &untimed, &Value::Null);
+    service_conditions::set_times(&mut typed, &untimed, &Value::Null);
     Ok(typed)
 }
 

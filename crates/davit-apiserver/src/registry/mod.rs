@@ -10,7 +10,8 @@ mod flow_rules;
 pub mod go_decode;
 mod rbac_rules;
 pub mod resources;
-mod service_rules;
+mod service_conditions;
+pub mod service_rules;
 mod stored_schema;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -4,16 +4,16 @@
 
 mod addresses;
 mod balancer;
-mod conditions;
 mod defaults;
 mod spec;
 #[cfg(test)]
 mod tests;
 mod updates;
 mod validation;
+mod warnings;
 
+pub use self::warnings::warnings;
 pub(super) use self::{
-    conditions::{set_times, untimed_conditions},
     defaults::{allocate, default},
     updates::keep_allocated,
     validation::validate,

@@ -1,9 +1,9 @@
-//! The times of the conditions in the status.
+//! The times of the conditions in the status of a Service.
 
 use serde_json::Value;
 
 /// The conditions of `status` without `lastTransitionTime`: the type of k8s-openapi requires it, upstream's does not.
-pub(in crate::registry) fn untimed_conditions(service: &Value) -> Vec<usize> {
+pub(super) fn untimed_conditions(service: &Value) -> Vec<usize> {
     let conditions = service.pointer("/status/conditions").and_then(Value::as_array);
     let conditions = conditions.into_iter().flatten().enumerate();
     let untimed = conditions.filter(|(_, condition)| {
@@ -13,7 +13,7 @@ pub(in crate::registry) fn untimed_conditions(service: &Value) -> Vec<usize> {
 }
 
 /// Sets `lastTransitionTime` of these conditions.
-pub(in crate::registry) fn set_times(service: &mut Value, conditions: &[usize], time: &Value) {
+pub(super) fn set_times(service: &mut Value, conditions: &[usize], time: &Value) {
     for at in conditions {
         if let Some(condition) = service.pointer_mut(&format!("/status/conditions/{at}"))
             && condition.is_object()
