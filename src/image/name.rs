@@ -120,6 +120,11 @@ impl ImageName {
         &self.registry
     }
 
+    /// Whether both are of one repository of one registry.
+    pub fn is_of_repository_of(&self, other: &Self) -> bool {
+        (self.registry(), self.repository()) == (other.registry(), other.repository())
+    }
+
     /// The path at the registry.
     pub fn repository(&self) -> &str {
         &self.repository

@@ -53,14 +53,11 @@ pub fn makes_again(source: &Source, recorded: &str) -> bool {
     let Some(SourceKind::Docker(image)) = source.kind() else {
         return revision(source, recorded).is_some();
     };
-    let repository = |image: &str| {
-        let name = ImageName::parse(image).ok()?;
-        Some((name.registry().to_owned(), name.repository().to_owned()))
-    };
     let Some(Revision::Image(ImageRef::Registry { repository: was, .. })) = Revision::image(recorded) else {
         return false; // The ID of an image that only the engine had.
     };
-    repository(&was).is_some_and(|was| repository(&image.image) == Some(was))
+    let names = (ImageName::parse(&was), ImageName::parse(&image.image));
+    matches!(names, (Ok(was), Ok(is)) if was.is_of_repository_of(&is))
 }
 
 /// Returns the source pinned to a revision.

@@ -21,3 +21,12 @@ pub(super) fn files(dir: &Path, end: &str) -> Vec<(PathBuf, Duration)> {
     });
     files.collect()
 }
+
+/// A stored archive or an upload, as it was seen.
+#[derive(Debug)]
+pub struct Stored {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long ago it was written.
+    pub age: Duration,
+}

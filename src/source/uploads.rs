@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, ArchiveError, Limits, Summary};
 use super::block_writer::{BlockWriter, Written};
+pub use super::dir_files::Stored;
 use super::dir_files::{age, files};
 use super::disk_room;
 use super::outcomes::Outcomes;
@@ -96,13 +97,18 @@ struct Inner {
 }
 
 /// Frees an upload for the next request, and tells those that wait for it if there may be more of it now.
-struct Held(Arc<Inner>, Upload, bool);
+struct Held {
+    uploads: Arc<Inner>,
+    upload: Upload,
+    /// Whether those that wait for it are told.
+    tells: bool,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.busy.lock().remove(&self.1);
-        if self.2 {
-            self.0.freed.notify_waiters();
+        self.uploads.busy.lock().remove(&self.upload);
+        if self.tells {
+            self.uploads.freed.notify_waiters();
         }
     }
 }
@@ -171,7 +177,11 @@ impl Uploads {
         if !busy.insert(upload.clone()) {
             return Err(Refused::Busy);
         }
-        Ok(Held(Arc::clone(&self.0), upload.clone(), true))
+        Ok(Held {
+            uploads: Arc::clone(&self.0),
+            upload: upload.clone(),
+            tells: true,
+        })
     }
 
     /// Begins to receive a part of an upload.
@@ -184,7 +194,7 @@ impl Uploads {
         let received = self.received(upload)?;
         if offset != received {
             // Otherwise a request that waits for its turn would wake itself.
-            held.2 = false;
+            held.tells = false;
             return Err(Refused::Offset { received });
         }
         fs::create_dir_all(self.namespace(&upload.namespace)).map_err(ArchiveError::written)?;
@@ -463,15 +473,19 @@ impl Part {
     pub async fn end(self) -> Result<u64, ArchiveError> {
         let ended = self.writer.end().await.map_err(ArchiveError::written);
         let ended = ended.inspect_err(|error| self.uploads.make_room(&self.upload, error));
-        let Written { file, digest, guard } = ended?;
-        let Held(inner, upload, _) = &guard;
+        // The upload is held until the end.
+        let Written {
+            file,
+            digest,
+            guard: _held,
+        } = ended?;
         if let Some(digest) = digest {
-            let mut digests = inner.digests.lock();
-            digests.retain(|(known, ..)| known != upload);
+            let mut digests = self.uploads.0.digests.lock();
+            digests.retain(|(known, ..)| *known != self.upload);
             if digests.len() >= MOST_DIGESTS {
                 digests.pop_front();
             }
-            digests.push_back((upload.clone(), self.received, digest));
+            digests.push_back((self.upload, self.received, digest));
         }
         if self.begun / WRITE_BACK != self.received / WRITE_BACK {
             // An error of the disk is reported at the end.
@@ -479,13 +493,6 @@ impl Part {
         }
         Ok(self.received)
     }
-}
-
-/// A stored archive or an upload, as it was seen.
-#[derive(Debug)]
-pub struct Stored {
-    path: PathBuf,
-    age: Duration,
 }
 
 fn digits(digest: &Digest) -> &str {

@@ -9,7 +9,7 @@ use super::args::Format;
 use super::commands::{Change, ChangeOptions};
 use super::connect::{Access, Cluster, MANAGER};
 use super::output::{note, object};
-use super::settle::{Asked, settled, suspended};
+use super::settle::{Asked, settled, suspended, suspension};
 use crate::api::{Application, REQUESTED_AT, RESTARTED_AT, RESUME, Release, ReleasePhase};
 use crate::cli::failure::Failure;
 
@@ -230,12 +230,11 @@ pub async fn report(
     let deadline = options.wait.begin();
     if let Some(later) = happened.later.filter(|_| changed.spec.suspend) {
         object(format, changed, &format!("{later} when it is resumed"))?;
-        let why = suspended(&changed.name_any());
         // It would wait for another command of the user.
         if deadline.is_some() {
-            return Err(why);
+            return Err(suspended(&changed.name_any()));
         }
-        note(why.message().trim_start_matches("error: "));
+        note(&suspension(&changed.name_any()));
         return Ok(());
     }
     let Some(deadline) = deadline else {

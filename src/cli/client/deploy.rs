@@ -3,15 +3,15 @@
 use kube::ResourceExt as _;
 use kube::api::{ObjectMeta, PostParams};
 
-use super::args::{Format, Output, Wait};
-use super::commands::{Deploy, Redeploy, Rollback};
+use super::args::Format;
+use super::commands::{ChangeOptions, Deploy, Redeploy, Rollback};
 use super::connect::{Access, Cluster, MANAGER};
 use super::output::{note, object, say};
 use super::pick::{before, pick_served};
-use super::release_wait::{outcome, wait_for_release};
-use super::settle::{notices, suspended};
+use super::release_wait::outcome;
+use super::settle::{noticed_end, suspension};
 use crate::api::{Application, Release, ReleaseSpec, ReleaseType};
-use crate::cli::failure::{Code, Failure};
+use crate::cli::failure::Failure;
 
 /// `davit deploy`.
 ///
@@ -26,14 +26,7 @@ pub async fn deploy(args: Deploy) -> Result<(), Failure> {
         revision: args.revision,
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(
-        &cluster,
-        &application,
-        spec,
-        args.change.output,
-        &args.change.wait,
-    )
-    .await
+    create_release(&cluster, &application, spec, &args.change).await
 }
 
 /// `davit redeploy`.
@@ -50,14 +43,7 @@ pub async fn redeploy(args: Redeploy) -> Result<(), Failure> {
         clean_cache: args.clean,
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(
-        &cluster,
-        &application,
-        spec,
-        args.change.output,
-        &args.change.wait,
-    )
-    .await
+    create_release(&cluster, &application, spec, &args.change).await
 }
 
 /// `davit rollback`.
@@ -81,14 +67,7 @@ pub async fn rollback(args: Rollback) -> Result<(), Failure> {
         rollback_to: Some(origin.name_any()),
         ..ReleaseSpec::deploy(&args.application)
     };
-    create_release(
-        &cluster,
-        &application,
-        spec,
-        args.change.output,
-        &args.change.wait,
-    )
-    .await
+    create_release(&cluster, &application, spec, &args.change).await
 }
 
 /// Creates a Release, reports it, and waits for its end if the user asks for that.
@@ -99,9 +78,9 @@ pub async fn create_release(
     cluster: &Cluster,
     application: &Application,
     spec: ReleaseSpec,
-    output: Output,
-    wait: &Wait,
+    options: &ChangeOptions,
 ) -> Result<(), Failure> {
+    let (format, wait) = (options.output.format, &options.wait);
     let release = Release {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", spec.application)),
@@ -117,30 +96,24 @@ pub async fn create_release(
     let made = cluster.releases().create(&params, &release).await;
     let made = made.map_err(|error| cluster.refused(&error, Access::Edit))?;
     // With --wait, JSON and YAML are of the Release after its end.
-    let only_the_end = wait.wait && matches!(output.format, Some(Format::Json | Format::Yaml));
+    let only_the_end = wait.wait && matches!(format, Some(Format::Json | Format::Yaml));
     if !only_the_end {
         let origin = made.spec.rollback_to.as_ref();
         let happened = origin.map_or("created".to_owned(), |origin| {
             format!("created: goes back to {origin}")
         });
-        object(output.format, &made, &happened)?;
+        object(format, &made, &happened)?;
     }
     if application.spec.suspend {
-        let why = suspended(&application.name_any());
-        note(why.message().trim_start_matches("error: "));
+        note(&suspension(&application.name_any()));
     }
     let Some(deadline) = wait.begin() else {
         return Ok(());
     };
-    let ended = wait_for_release(cluster, &made.name_any(), &deadline).await;
-    let goes_on = |failure: &Failure| matches!(failure.code, Code::TimedOut | Code::Interrupted);
-    if !ended.as_ref().is_err_and(goes_on) {
-        notices(cluster, &made.spec.application, &made.name_any()).await;
-    }
-    let ended = ended?;
-    match output.format {
+    let ended = noticed_end(cluster, &made.spec.application, &made.name_any(), &deadline).await?;
+    match format {
         None | Some(Format::Wide) => say(outcome(&ended)),
         Some(Format::Name) => Ok(()),
-        Some(_) => object(output.format, &ended, ""),
+        Some(_) => object(format, &ended, ""),
     }
 }

@@ -8,7 +8,7 @@ use super::commands::{Clear, History};
 use super::connect::{Access, Cluster, MANAGER};
 use super::follow::wait_until_gone;
 use super::output::{list, list_in_order, note, nothing, object};
-use super::settle::{Asked, settled, suspended};
+use super::settle::{Asked, settled, suspended, suspension};
 use super::status::wait_for_all;
 use crate::api::{CLEARED, GROUP, Release};
 use crate::cli::failure::Failure;
@@ -95,15 +95,14 @@ pub async fn clear(args: Clear) -> Result<(), Failure> {
     }
     let deadline = args.change.wait.begin().filter(|_| !args.dry_run);
     if application.spec.suspend && !args.dry_run {
-        let why = suspended(&args.application);
         for release in gone {
             object(args.change.output.format, release, "will be deleted")?;
         }
         // It would wait for another command of the user.
         if deadline.is_some() {
-            return Err(why);
+            return Err(suspended(&args.application));
         }
-        note(why.message().trim_start_matches("error: "));
+        note(&suspension(&args.application));
         return Ok(());
     }
     for release in gone {

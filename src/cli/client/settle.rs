@@ -10,8 +10,8 @@ use super::connect::{Access, Cluster};
 use super::follow::{Deadline, Stand, follow};
 use super::release_wait::{quoted_log, wait_for_release};
 use crate::api::{
-    Application, ApplicationStatus, ConditionType, Phase, REQUESTED_AT, RESTARTED_AT, Reason, ReleasePhase,
-    condition,
+    Application, ApplicationStatus, ConditionType, Phase, REQUESTED_AT, RESTARTED_AT, Reason, Release,
+    ReleasePhase, condition,
 };
 use crate::cli::failure::{Code, Failure};
 
@@ -169,19 +169,32 @@ pub async fn settled(
 }
 
 /// Waits for the end of a Release, and until the status of the Application has it, so that a screen that follows is of one time.
-/// Returns the failure of one that was cancelled or superseded, since a newer one may have taken its place.
+///
+/// # Errors
+/// The Release did not succeed, or the time is over.
+pub async fn noticed_end(
+    cluster: &Cluster,
+    application: &str,
+    release: &str,
+    deadline: &Deadline,
+) -> Result<Release, Failure> {
+    let ended = wait_for_release(cluster, release, deadline).await;
+    let goes_on = |failure: &Failure| matches!(failure.code, Code::TimedOut | Code::Interrupted);
+    if !ended.as_ref().is_err_and(goes_on) {
+        notices(cluster, application, release).await;
+    }
+    ended
+}
+
+/// Waits for the end of a Release. Returns the failure of one that was cancelled or superseded, since a newer one may have taken its
+/// place.
 async fn followed_release(
     cluster: &Cluster,
     application: &str,
     release: &str,
     deadline: &Deadline,
 ) -> Result<Option<Failure>, Failure> {
-    let ended = wait_for_release(cluster, release, deadline).await;
-    let goes_on = |failure: &Failure| matches!(failure.code, Code::TimedOut | Code::Interrupted);
-    if !ended.as_ref().is_err_and(goes_on) {
-        notices(cluster, application, release).await;
-    }
-    match ended {
+    match noticed_end(cluster, application, release, deadline).await {
         Err(failure) if failure.code == Code::Cancelled => Ok(Some(failure)),
         other => other.map(|_| None),
     }
@@ -250,10 +263,15 @@ async fn failed(cluster: &Cluster, name: &str, status: &ApplicationStatus) -> Fa
 }
 
 /// Says that nothing happens for a suspended Application, and what ends that.
-pub fn suspended(name: &str) -> Failure {
-    Failure::new(format!(
+pub fn suspension(name: &str) -> String {
+    format!(
         "application {name} is suspended (spec.suspend is true), so nothing happens yet: davit resume {name} lets it go on"
-    ))
+    )
+}
+
+/// The failure of a command that waits for a suspended Application.
+pub fn suspended(name: &str) -> Failure {
+    Failure::new(suspension(name))
 }
 
 /// The generation that the condition Ready is about. `status.observedGeneration` follows only at the end of a rollout.

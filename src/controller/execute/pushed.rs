@@ -34,7 +34,7 @@ fn digest(image: &str) -> Option<&str> {
 /// Reports whether two images are of one repository of one registry.
 fn is_of_one_repository(one: &str, other: &str) -> bool {
     match (ImageName::parse(one), ImageName::parse(other)) {
-        (Ok(one), Ok(other)) => (one.registry(), one.repository()) == (other.registry(), other.repository()),
+        (Ok(one), Ok(other)) => one.is_of_repository_of(&other),
         _ => false,
     }
 }

@@ -301,7 +301,7 @@ fn pulled_image_is_removed_with_its_last_release_and_an_older_image_stays() {
         "another Application needs it, although none of its containers runs"
     );
     davit.delete_and_wait("peer");
-    assert!(!there(&one), "nobody needs it any more");
+    assert!(!there(&one), "no Application needs it any more");
     davit.apply("web", spec(3));
     pruned(3);
     assert!(!there(&two));
@@ -358,7 +358,7 @@ fn image_that_is_run_by_its_id_stays_when_the_application_that_built_it_goes() {
     davit.patch("production", json!({"spec": {"stopped": false}}));
     davit.wait_until_done("production");
     davit.delete_and_wait("production");
-    assert!(!there(), "nobody needs it any more");
+    assert!(!there(), "no Application needs it any more");
 }
 
 #[test]

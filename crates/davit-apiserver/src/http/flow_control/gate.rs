@@ -315,7 +315,7 @@ mod tests {
         tokio::task::yield_now().await;
         held.pop();
         let two = waits.await.unwrap();
-        assert!(two.is_some(), "the first seat goes to who has fewer");
+        assert!(two.is_some(), "the first seat goes to the user who has fewer");
         drop((one, two, held));
         for waiting in queued {
             assert!(waiting.await.unwrap().is_some(), "who waits gets in");
@@ -378,7 +378,10 @@ mod tests {
         tokio::task::yield_now().await;
         gate.set_levels(&Flows::default());
         drop((one, two));
-        assert!(waits.await.unwrap().is_some(), "who waits already gets in");
+        assert!(
+            waits.await.unwrap().is_some(),
+            "a request that waits already gets in"
+        );
         gate.set_levels(&Flows::default());
         assert_eq!(left(&gate), (2, 0));
         assert_eq!(gate.state.lock().levels.len(), 2, "the mandatory levels");
